@@ -1,0 +1,101 @@
+"""Frozen records of what happened, and the `Observer` protocol that receives them.
+
+The proxy and the dispatcher emit these; telemetry subscribes. No event is emitted per streamed chunk: the
+streaming path keeps plain numbers and reports them once, in `RequestFinished`. Times are seconds; `*_at` values are
+loop time (monotonic), durations end in `_seconds`. Service and counters are in cost units (floats, for people).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RequestQueued:
+    """A request passed every check and waits for room in its pool."""
+
+    request_id: str
+    tenant: str
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDispatched:
+    """A request was granted room at a worker and is about to be sent."""
+
+    request_id: str
+    tenant: str
+    pool: str
+    worker: str
+    queue_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """The one record of a request's end; emitted exactly once for each request that reached the listener.
+
+    `tenant`, `pool`, `worker` are empty where the request ended before they were known. `gateway_seconds` is the
+    time from the full request body to the bytes handed to the worker less the queue wait: the gateway's own share.
+    `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
+    """
+
+    request_id: str
+    endpoint: str
+    tenant: str
+    key_id: str
+    pool: str
+    model: str
+    worker: str
+    outcome: Outcome
+    status: int
+    streamed: bool
+    attempts: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    service: float
+    queue_wait_seconds: float | None
+    ttft_seconds: float | None
+    inter_token_seconds: float | None
+    longest_gap_seconds: float | None
+    gateway_seconds: float | None
+    duration_seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerChanged:
+    """A worker's health or circuit changed state; `reason` says why in words."""
+
+    pool: str
+    worker: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force."""
+
+    path: str
+    faults: Sequence[str]
+    changes: Sequence[str]
+    needs_restart: Sequence[str]
+
+    @property
+    def succeeded(self) -> bool:
+        """True where the file was valid and its difference applied."""
+        return not self.faults
+
+
+Event = RequestQueued | RequestDispatched | RequestFinished | WorkerChanged | ConfigReloaded
+
+
+class Observer(Protocol):
+    """Receives every event, synchronously and in order; must not block, must not raise."""
+
+    def observe(self, event: Event) -> None:
+        """Take note of `event`."""
+        ...

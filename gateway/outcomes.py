@@ -1,0 +1,120 @@
+"""The closed list of how a request can end.
+
+Every request that reaches the listener ends in exactly one `Outcome`. It is the metric's label, the log line's
+field, the HTTP status and the error type of both API dialects; nothing else in the gateway invents an ending.
+Sources of the types: the error pages of the OpenAI and the Anthropic API.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What an outcome means on the wire: HTTP status, OpenAI `type` and `code`, Anthropic `type`."""
+
+    status: int
+    openai_type: str
+    openai_code: str | None
+    anthropic_type: str
+
+
+_INVALID = "invalid_request_error"
+
+
+class Outcome(Enum):
+    """One ending of a request; the value is its metric label."""
+
+    COMPLETED = "completed"
+    REJECTED_BY_ENGINE = "rejected_by_engine"
+
+    BAD_REQUEST = "bad_request"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_PATH = "unknown_path"
+    WRONG_METHOD = "wrong_method"
+    BODY_TIMEOUT = "body_timeout"
+    BODY_TOO_LARGE = "body_too_large"
+    UNSUPPORTED_MEDIA = "unsupported_media"
+
+    RATE_LIMITED = "rate_limited"
+    TENANT_QUEUE_FULL = "tenant_queue_full"
+    PUSHED_OUT = "pushed_out"
+    QUEUE_TIMEOUT = "queue_timeout"
+    NO_WORKER = "no_worker"
+    DRAINING = "draining"
+
+    CLIENT_GONE_QUEUED = "client_gone_queued"
+    CLIENT_GONE_WAITING = "client_gone_waiting"
+    CLIENT_GONE_STREAMING = "client_gone_streaming"
+    CLIENT_STALLED = "client_stalled"
+
+    WORKER_FAILED = "worker_failed"
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    WORKER_LOST_STREAMING = "worker_lost_streaming"
+    WORKER_STALLED = "worker_stalled"
+    CUT_BY_SHUTDOWN = "cut_by_shutdown"
+    INTERNAL = "internal"
+
+    @property
+    def ending(self) -> Ending:
+        """Status and error types of this outcome."""
+        return _ENDINGS[self]
+
+    @property
+    def is_refusal(self) -> bool:
+        """True where the gateway turned the request away before any worker saw it."""
+        return self in _REFUSALS
+
+
+_ENDINGS = {
+    Outcome.COMPLETED: Ending(200, "", None, ""),
+    Outcome.REJECTED_BY_ENGINE: Ending(400, _INVALID, None, _INVALID),
+    Outcome.BAD_REQUEST: Ending(400, _INVALID, None, _INVALID),
+    Outcome.UNAUTHENTICATED: Ending(401, _INVALID, "invalid_api_key", "authentication_error"),
+    Outcome.FORBIDDEN: Ending(403, _INVALID, "permission_denied", "permission_error"),
+    Outcome.UNKNOWN_MODEL: Ending(404, _INVALID, "model_not_found", "not_found_error"),
+    Outcome.UNKNOWN_PATH: Ending(404, _INVALID, "unknown_url", "not_found_error"),
+    Outcome.WRONG_METHOD: Ending(405, _INVALID, "method_not_allowed", _INVALID),
+    Outcome.BODY_TIMEOUT: Ending(408, _INVALID, "request_timeout", _INVALID),
+    Outcome.BODY_TOO_LARGE: Ending(413, _INVALID, "request_too_large", "request_too_large"),
+    Outcome.UNSUPPORTED_MEDIA: Ending(415, _INVALID, "unsupported_media_type", _INVALID),
+    Outcome.RATE_LIMITED: Ending(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    Outcome.TENANT_QUEUE_FULL: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
+    Outcome.PUSHED_OUT: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
+    Outcome.QUEUE_TIMEOUT: Ending(429, "rate_limit_error", "queue_timeout", "rate_limit_error"),
+    Outcome.NO_WORKER: Ending(503, "server_error", "no_worker", "overloaded_error"),
+    Outcome.DRAINING: Ending(503, "server_error", "draining", "overloaded_error"),
+    # 499 is nginx's status for a client that closed first; nobody is left to read it, logs and metrics do.
+    Outcome.CLIENT_GONE_QUEUED: Ending(499, _INVALID, "client_closed_request", _INVALID),
+    Outcome.CLIENT_GONE_WAITING: Ending(499, _INVALID, "client_closed_request", _INVALID),
+    Outcome.CLIENT_GONE_STREAMING: Ending(499, _INVALID, "client_closed_request", _INVALID),
+    Outcome.CLIENT_STALLED: Ending(499, _INVALID, "client_stalled", _INVALID),
+    Outcome.WORKER_FAILED: Ending(502, "server_error", "worker_failed", "api_error"),
+    Outcome.FIRST_BYTE_TIMEOUT: Ending(504, "server_error", "first_byte_timeout", "timeout_error"),
+    Outcome.WORKER_LOST_STREAMING: Ending(502, "server_error", "worker_lost", "api_error"),
+    Outcome.WORKER_STALLED: Ending(504, "server_error", "worker_stalled", "timeout_error"),
+    Outcome.CUT_BY_SHUTDOWN: Ending(503, "server_error", "shutting_down", "overloaded_error"),
+    Outcome.INTERNAL: Ending(500, "server_error", "internal_error", "api_error"),
+}
+
+_REFUSALS = frozenset(
+    {
+        Outcome.BAD_REQUEST,
+        Outcome.UNAUTHENTICATED,
+        Outcome.FORBIDDEN,
+        Outcome.UNKNOWN_MODEL,
+        Outcome.UNKNOWN_PATH,
+        Outcome.WRONG_METHOD,
+        Outcome.BODY_TIMEOUT,
+        Outcome.BODY_TOO_LARGE,
+        Outcome.UNSUPPORTED_MEDIA,
+        Outcome.RATE_LIMITED,
+        Outcome.TENANT_QUEUE_FULL,
+        Outcome.PUSHED_OUT,
+        Outcome.QUEUE_TIMEOUT,
+        Outcome.NO_WORKER,
+        Outcome.DRAINING,
+    }
+)
