@@ -1,0 +1,240 @@
+"""Tenants that put load on an HTTP endpoint, and what each of them received.
+
+A closed-loop tenant keeps a fixed number of requests outstanding; an open-loop one sends at the moments of
+a seeded Poisson process, whatever became of the earlier ones. Outputs have a known length (`ignore_eos`),
+drawn per request from the tenant's own seeded generator, so two runs of one seed send the same requests.
+Service is 1 x input + 2 x output tokens at the moment it reached the client.
+Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, assert_never
+from urllib.parse import urlsplit
+
+import orjson
+
+from gateway.bench.connection import RequestRecord, StreamConnection, connect
+from gateway.bench.series import ServiceSeries
+
+INPUT_WEIGHT = 1
+OUTPUT_WEIGHT = 2
+MAX_OPEN_REQUESTS = 2000
+# A refused or broken request is not repeated at once: a closed loop would spin.
+PAUSE_AFTER_FAILURE_SECONDS = 0.25
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Lengths in tokens, uniform over both ends included."""
+
+    shortest: int
+    longest: int
+
+    @property
+    def mean(self) -> float:
+        """The expected length."""
+        return (self.shortest + self.longest) / 2
+
+    def draw(self, source: random.Random) -> int:
+        """One length."""
+        return source.randint(self.shortest, self.longest)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """`outstanding` requests at every moment: a tenant that is always backlogged where that is enough."""
+
+    outstanding: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Poisson arrivals."""
+
+    requests_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTenant:
+    """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer."""
+
+    name: str
+    arrivals: ClosedLoop | OpenLoop
+    prompt: Lengths
+    output: Lengths
+    weight: float = 1.0
+    starts_after_seconds: float = 0.0
+
+    @property
+    def mean_cost(self) -> float:
+        """The expected service of one request."""
+        return INPUT_WEIGHT * self.prompt.mean + OUTPUT_WEIGHT * self.output.mean
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the load goes: base URL, the model's name there and each tenant's key (none: no credential)."""
+
+    url: str
+    model: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+class Tally:
+    """What one tenant sent and received in one run."""
+
+    def __init__(self) -> None:
+        self.service = ServiceSeries()
+        self.tokens = ServiceSeries()
+        self.records: list[RequestRecord] = []
+
+    def take(self, at: float, prompt_tokens: int, output_tokens: int) -> None:
+        """Note tokens that just arrived."""
+        self.service.add(at, INPUT_WEIGHT * prompt_tokens + OUTPUT_WEIGHT * output_tokens)
+        self.tokens.add(at, output_tokens)
+
+    def sent_between(self, start: float, end: float) -> list[RequestRecord]:
+        """The records of requests sent in the window."""
+        return [record for record in self.records if start <= record.sent_at < end]
+
+
+class Load:
+    """Runs the tenants against an endpoint while its context is open; leaving it aborts what is in flight."""
+
+    def __init__(self, endpoint: Endpoint, tenants: Sequence[LoadTenant], seed: int) -> None:
+        parts = urlsplit(endpoint.url)
+        assert parts.hostname is not None and parts.port is not None, endpoint.url
+        self._host, self._port = parts.hostname, parts.port
+        self._endpoint = endpoint
+        self._tenants = tenants
+        self._seed = seed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.tallies = {tenant.name: Tally() for tenant in tenants}
+
+    async def __aenter__(self) -> Self:
+        for tenant in self._tenants:
+            source = random.Random(f"{self._seed}/{tenant.name}")
+            match tenant.arrivals:
+                case ClosedLoop(outstanding):
+                    for slot in range(outstanding):
+                        self._spawn(self._slot(tenant, source), f"load {tenant.name} {slot}")
+                case OpenLoop(requests_per_second):
+                    self._spawn(self._arrivals(tenant, requests_per_second, source), f"load {tenant.name}")
+                case _:
+                    assert_never(tenant.arrivals)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Transports close in the loop's next iteration; without it the sockets outlive the context.
+        await asyncio.sleep(0)
+
+    def raise_failure(self) -> None:
+        """Raise what ended one of the load's own tasks, if anything did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (fault := task.exception()) is not None:
+                raise fault
+
+    async def settled(self, records: Sequence[RequestRecord], grace_seconds: float) -> None:
+        """Wait until all `records` have ended, for `grace_seconds` at most, the load going on."""
+        deadline = asyncio.get_running_loop().time() + grace_seconds
+        while asyncio.get_running_loop().time() < deadline:
+            if all(record.ended_at is not None for record in records):
+                return
+            await asyncio.sleep(0.05)
+
+    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]", name: str) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        # A failed task stays: `raise_failure` reports it.
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)
+
+    async def _slot(self, tenant: LoadTenant, source: random.Random) -> None:
+        """One place of a closed loop: the next request leaves when the last one ended."""
+        await asyncio.sleep(tenant.starts_after_seconds)
+        connection: StreamConnection | None = None
+        try:
+            while True:
+                connection = await self._request(tenant, source, connection)
+                if connection is None:
+                    await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    async def _arrivals(self, tenant: LoadTenant, requests_per_second: float, source: random.Random) -> None:
+        """The Poisson process: arrival times do not depend on when the loop woke up."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + tenant.starts_after_seconds
+        while True:
+            at += source.expovariate(requests_per_second)
+            await asyncio.sleep(max(0.0, at - loop.time()))
+            assert len(self._tasks) < MAX_OPEN_REQUESTS, f"{tenant.name}: too many requests outstanding"
+            self._spawn(self._single(tenant, source), f"load {tenant.name} request")
+
+    async def _single(self, tenant: LoadTenant, source: random.Random) -> None:
+        connection = await self._request(tenant, source, None)
+        if connection is not None:
+            connection.close()
+
+    async def _request(
+        self, tenant: LoadTenant, source: random.Random, connection: StreamConnection | None
+    ) -> StreamConnection | None:
+        """Send one request; gives the connection back where it can be used again."""
+        tally = self.tallies[tenant.name]
+        record = RequestRecord(tenant.name, asyncio.get_running_loop().time())
+        tally.records.append(record)
+        request = self._render(tenant, source)
+        try:
+            if connection is None or not connection.is_open:
+                connection = await connect(self._host, self._port, tally.take)
+        except OSError as fault:
+            record.ended_at, record.error = record.sent_at, f"cannot connect: {fault}"
+            return None
+        try:
+            await connection.exchange(request, record)
+        except asyncio.CancelledError:
+            record.error = record.error or "cut by the end of the run"
+            connection.close()
+            raise
+        if record.error:
+            connection.close()
+            return None
+        return connection
+
+    def _render(self, tenant: LoadTenant, source: random.Random) -> bytes:
+        prompt = "".join(source.choices(_LETTERS, k=tenant.prompt.draw(source)))
+        body = orjson.dumps(
+            {
+                "model": self._endpoint.model,
+                "prompt": prompt,
+                "max_tokens": tenant.output.draw(source),
+                "ignore_eos": True,
+                "stream": True,
+                "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            }
+        )
+        key = self._endpoint.keys.get(tenant.name)
+        head = [
+            "POST /v1/completions HTTP/1.1",
+            f"Host: {self._host}:{self._port}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            *([f"Authorization: Bearer {key}"] if key else []),
+        ]
+        return "\r\n".join([*head, "", ""]).encode() + body

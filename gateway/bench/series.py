@@ -1,0 +1,49 @@
+"""Service over time: what one tenant has received at each moment, as the client saw it arrive.
+
+Times ascend. A window counts what arrived within it, so a request that straddles an edge counts in part.
+Bound: two floats per received buffer, for runs of minutes.
+"""
+
+from array import array
+from bisect import bisect_right
+
+
+class ServiceSeries:
+    """A growing step function of time: cumulative service."""
+
+    __slots__ = ("_times", "_totals")
+
+    def __init__(self) -> None:
+        self._times = array("d")
+        self._totals = array("d")
+
+    @property
+    def total(self) -> float:
+        """Everything received until now."""
+        return self._totals[-1] if self._totals else 0.0
+
+    def add(self, at: float, service: float) -> None:
+        """Note that `service` arrived at time `at`, which must not lie before the last one."""
+        assert not self._times or at >= self._times[-1], "time runs forward"
+        self._times.append(at)
+        self._totals.append(self.total + service)
+
+    def until(self, at: float) -> float:
+        """Everything received up to and including `at`."""
+        count = bisect_right(self._times, at)
+        return self._totals[count - 1] if count else 0.0
+
+    def between(self, start: float, end: float) -> float:
+        """What arrived after `start` and not after `end`."""
+        return self.until(end) - self.until(start)
+
+    def rates(
+        self, start: float, end: float, width_seconds: float, step_seconds: float
+    ) -> list[tuple[float, float]]:
+        """(time, service per second over the `width_seconds` before it), every `step_seconds`."""
+        count = int((end - start) / step_seconds + 1e-9)
+        moments = [start + step_seconds * i for i in range(1, count + 1)]
+        return [(at, self._rate(max(start, at - width_seconds), at)) for at in moments]
+
+    def _rate(self, start: float, end: float) -> float:
+        return self.between(start, end) / (end - start)
