@@ -1,0 +1,30 @@
+"""What one embedded engine is: a model name, a profile, sizes, faults. Immutable once the server is built."""
+
+from dataclasses import dataclass, field, replace
+
+from backend.engine.core import Capacity
+from backend.engine.faults import FaultScript
+from backend.engine.profile import Profile, load_profile
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Options of the server; `capacity` starts as the profile's.
+
+    `epoch_seconds` is the wall-clock time at loop time zero: stamps are `epoch_seconds + loop.time()`, so that a run in
+    virtual time repeats bit by bit. `max_num_queued_reqs` is vLLM's: running plus waiting sequences, None for no limit.
+    """
+
+    model: str = "tiny"
+    profile: Profile = field(default_factory=lambda: load_profile("cpu-tiny"))
+    capacity: Capacity = field(default_factory=lambda: load_profile("cpu-tiny").capacity)
+    max_num_queued_reqs: int | None = None
+    seed: int = 0
+    epoch_seconds: float = 0.0
+    faults: FaultScript = field(default_factory=FaultScript)
+
+    @classmethod
+    def of_profile(cls, name: str, model: str = "tiny", **sizes: int) -> "EngineConfig":
+        """The configuration of a named profile; `sizes` replace fields of its capacity."""
+        profile = load_profile(name)
+        return cls(model=model, profile=profile, capacity=replace(profile.capacity, **sizes))
