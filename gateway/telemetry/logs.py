@@ -1,0 +1,120 @@
+"""Log lines: their form, and the one stream they all take.
+
+Lines are JSON or, for people, aligned text; what aiohttp, asyncio and other libraries log through the
+standard library takes the same form. No line holds a prompt or a key: our lines are built from named
+fields, every line passes a redaction of what looks like a credential, and exceptions are told by type and
+place, because an HTTP parser's message quotes the client's bytes. Which lines there are is left to
+`LogObserver`.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, TextIO, cast
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from gateway.config.choices import LogFormat, LogLevel
+from gateway.telemetry.budget import LineBudget
+from gateway.telemetry.writer import LineWriter
+
+# Keys of this gateway, keys meant for others, and whatever follows the name of a credential header.
+_CREDENTIAL = re.compile(
+    r"\b(?:vtc|sk)-[A-Za-z0-9_-]{16,}|(?<=bearer )[^\s\"'\\,]+|(?<=x-api-key: )[^\s\"'\\,]+", re.IGNORECASE
+)
+_REDACTED = "[redacted]"
+_MAX_FRAMES = 12
+_LIBRARY_LINES_PER_SECOND = 10.0
+_LIBRARY_BURST = 100
+_DROPPED = "log lines dropped"
+
+
+def _place_exception(_logger: object, _method: str, fields: EventDict) -> EventDict:
+    """Tell an exception by its type and its frames, innermost last; its text stays out."""
+    info = fields.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        frames = extract_tb(error.__traceback__)[-_MAX_FRAMES:]
+        fields["exception"] = f"{type(error).__module__}.{type(error).__qualname__}"
+        fields["frames"] = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return fields
+
+
+def _json_line(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> str:
+    return orjson.dumps(fields, default=str).decode()
+
+
+def _redact_line(_logger: object, _method: str, line: Any) -> str:
+    return _CREDENTIAL.sub(_REDACTED, line)
+
+
+class _LibraryHandler(logging.Handler):
+    """Writes the standard library's records as lines of ours, within a budget."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__()
+        self._logger = logger
+        self._budget = LineBudget(_LIBRARY_LINES_PER_SECOND, _LIBRARY_BURST)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it where its budget is used up."""
+        suppressed = self._budget.take(record.created)
+        if suppressed is None:
+            return
+        fields: dict[str, object] = {"library": record.name}
+        if suppressed:
+            fields["suppressed"] = suppressed
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        # structlog knows the five named levels only.
+        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+        self._logger.log(level, record.getMessage(), **fields)
+
+
+class Log:
+    """The gateway's log: `logger` writes to `stream`, and until `close` so does the standard library."""
+
+    def __init__(self, stream: TextIO, log_format: LogFormat, level: LogLevel) -> None:
+        as_json = log_format is LogFormat.JSON
+        self._render: Processor = (
+            _json_line if as_json else structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
+        )
+        threshold = logging.getLevelNamesMapping()[level.value.upper()]
+        self._stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        self._writer = LineWriter(stream, self._dropped_line)
+        self.logger: FilteringBoundLogger = structlog.wrap_logger(
+            self._writer,
+            processors=[
+                structlog.processors.add_log_level,
+                self._stamp,
+                _place_exception,
+                self._render,
+                _redact_line,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(threshold),
+            context_class=dict,
+        )
+        self._handler = _LibraryHandler(self.logger)
+        root = logging.getLogger()
+        root.addHandler(self._handler)
+        # Libraries tell the ordinary at INFO (each reload, each connection); that is ours to tell.
+        root.setLevel(threshold if level is LogLevel.DEBUG else max(threshold, logging.WARNING))
+
+    def close(self) -> None:
+        """Detach from the standard library and write out what is queued."""
+        root = logging.getLogger()
+        root.removeHandler(self._handler)
+        root.setLevel(logging.WARNING)
+        self._writer.close()
+
+    def _dropped_line(self, count: int) -> str:
+        fields: EventDict = {"event": _DROPPED, "level": "warning", "count": count}
+        line = self._render(None, "warning", self._stamp(None, "warning", fields))
+        return cast(str, line)

@@ -1,0 +1,167 @@
+"""The gateway's metrics: events counted as they come, the present state read when somebody scrapes.
+
+Counters and histograms change only in `observe`, gauges exist only while `render` writes them, so an idle
+gateway pays nothing. Both run on the event loop: an event costs a few microseconds, and a scrape is bounded
+by the label cap and not by the number of tenants (the others are summed under `_other`). The families are
+in `catalogue.py`, the cap in `labels.py`; process, collector and platform metrics are prometheus-client's,
+in a registry of our own.
+"""
+
+import platform
+from collections.abc import Callable
+from time import time
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, WorkerChanged
+from gateway.outcomes import Outcome
+from gateway.telemetry.catalogue import EventFamilies, StateFamilies
+from gateway.telemetry.families import CONTENT_TYPE, Family
+from gateway.telemetry.labels import NONE, OTHER, TenantLabels
+from gateway.telemetry.ports import PoolView, StateSource, TenantView, WorkerView
+
+# The state in which a worker is given requests; every other name (probing, open, draining ...) reads as down.
+STATE_UP = "up"
+
+
+class Metrics:
+    """Observer of events and the text of a scrape."""
+
+    def __init__(
+        self, source: StateSource, *, tenant_labels: int, version: str, wall_clock: Callable[[], float] = time
+    ) -> None:
+        self._source = source
+        self._version = version
+        self._wall_clock = wall_clock
+        self._tenants = TenantLabels(tenant_labels)
+        self._events = EventFamilies()
+        self._state = StateFamilies()
+        self._loaded_at = wall_clock()
+        self._last_reload_succeeded = True
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
+        GCCollector(registry=self._process)
+        for result in ("success", "failure"):
+            self._events.reloads.add((result,), 0)
+        for outcome in Outcome:
+            if outcome.is_refusal:
+                self._events.refusals.add((outcome.value,), 0)
+
+    def families(self) -> tuple[Family, ...]:
+        """Every family of the gateway's own, in the order of the scrape."""
+        return (*self._events.all(), *self._state.all())
+
+    def observe(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case RequestFinished():
+                self._count_finished(event)
+            case RequestDispatched():
+                self._events.dispatches.add((event.pool, event.worker))
+            case WorkerChanged():
+                self._events.worker_changes.add((event.pool, event.worker, event.state))
+            case ConfigReloaded():
+                self._count_reload(event)
+            case _:
+                # A queued request shows in the queue's gauges.
+                pass
+
+    def _count_finished(self, event: RequestFinished) -> None:
+        families = self._events
+        tenant = self._tenants.label(event.tenant)
+        pool = event.pool or NONE
+        share = (pool, tenant)
+        families.requests.add((pool, tenant, event.outcome.value))
+        if event.outcome.is_refusal:
+            families.refusals.add((event.outcome.value,))
+        if event.prompt_tokens or event.output_tokens:
+            families.tokens.add((pool, tenant, "prompt"), event.prompt_tokens)
+            families.tokens.add((pool, tenant, "cached"), event.cached_tokens)
+            families.tokens.add((pool, tenant, "output"), event.output_tokens)
+        if event.service:
+            families.service.add(share, event.service)
+        if event.attempts > 1:
+            families.retries.add((pool,), event.attempts - 1)
+        self._observe_times(event, pool, share)
+
+    def _observe_times(self, event: RequestFinished, pool: str, share: tuple[str, str]) -> None:
+        families = self._events
+        families.duration.observe((pool,), event.duration_seconds)
+        if event.queue_wait_seconds is not None:
+            families.queue_wait.observe(share, event.queue_wait_seconds)
+        if event.ttft_seconds is not None:
+            families.ttft.observe(share, event.ttft_seconds)
+        if event.inter_token_seconds is not None:
+            families.inter_token.observe((pool,), event.inter_token_seconds)
+        if event.gateway_seconds is not None:
+            families.overhead.observe((), event.gateway_seconds)
+
+    def _count_reload(self, event: ConfigReloaded) -> None:
+        self._last_reload_succeeded = event.succeeded
+        self._events.reloads.add(("success" if event.succeeded else "failure",))
+        if event.succeeded:
+            self._loaded_at = self._wall_clock()
+
+    def render(self) -> tuple[bytes, str]:
+        """The text of a scrape and its content type."""
+        for pool in self._source.pools():
+            self._show_pool(pool)
+        for worker in self._source.workers():
+            self._show_worker(worker)
+        self._show_gateway()
+        text = "".join([family.text() for family in self.families()])
+        return text.encode() + generate_latest(self._process), CONTENT_TYPE
+
+    def _show_pool(self, pool: PoolView) -> None:
+        state = self._state
+        labels = (pool.pool,)
+        state.spread.show(labels, pool.spread)
+        state.spread_bound.show(labels, pool.spread_bound)
+        state.jain_index.show(labels, pool.jain_index)
+        state.drain_rate.show(labels, pool.drain_rate_per_second)
+        queued = in_flight = 0
+        oldest_wait = 0.0
+        for tenant in pool.tenants:
+            label = self._tenants.own_label(tenant.tenant)
+            if label is not None:
+                self._show_tenant((pool.pool, label), tenant)
+                continue
+            queued += tenant.queued
+            in_flight += tenant.in_flight
+            oldest_wait = max(oldest_wait, tenant.oldest_wait_seconds)
+        # What adds up is summed; counters, weights and holds of many tenants have no meaning as one number.
+        others = (pool.pool, OTHER)
+        state.queue_depth.show(others, queued)
+        state.in_flight.show(others, in_flight)
+        state.oldest_wait.show(others, oldest_wait)
+
+    def _show_tenant(self, labels: tuple[str, str], tenant: TenantView) -> None:
+        state = self._state
+        state.virtual_tokens.show(labels, tenant.counter)
+        state.weight.show(labels, tenant.weight)
+        state.queue_depth.show(labels, tenant.queued)
+        state.oldest_wait.show(labels, tenant.oldest_wait_seconds)
+        state.held.show(labels, int(tenant.is_held))
+        state.in_flight.show(labels, tenant.in_flight)
+
+    def _show_worker(self, worker: WorkerView) -> None:
+        state = self._state
+        labels = (worker.pool, worker.worker)
+        state.worker_up.show((*labels, worker.state), int(worker.state == STATE_UP))
+        state.worker_sequences.show(labels, worker.sequences_in_flight)
+        state.worker_window_sequences.show(labels, worker.window_sequences)
+        state.worker_prefill.show(labels, worker.prefill_tokens_in_flight)
+        state.worker_window_prefill.show(labels, worker.window_prefill_tokens)
+
+    def _show_gateway(self) -> None:
+        state = self._state
+        state.reload_successful.show((), int(self._last_reload_succeeded))
+        state.reload_timestamp.show((), self._loaded_at)
+        state.build_info.show((self._version, platform.python_version()), 1)

@@ -1,0 +1,99 @@
+"""Who listens to the gateway's events: the fan-out, and the observer that writes log lines.
+
+One line per request that ended, per change of a worker, per reload of the configuration. Lines hold names
+from the configuration, numbers and our own words; the few fields that a stranger words (an unknown model,
+an unknown path) are cut short, and requests without a tenant share a `LineBudget`, so that no stranger can
+fill a disk.
+"""
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.events import ConfigReloaded, Event, Observer, RequestFinished, WorkerChanged
+from gateway.outcomes import Outcome
+from gateway.telemetry.budget import LineBudget
+
+_STRANGER_LINES_PER_SECOND = 10.0
+_STRANGER_BURST = 100
+_MAX_TEXT = 200
+_DIGITS = 6
+
+_FIELDS = tuple(name for name in RequestFinished.__slots__ if name != "outcome")
+
+
+class Observers:
+    """Hands every event to each observer, in order."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def observe(self, event: Event) -> None:
+        """Pass `event` on."""
+        for observer in self._observers:
+            observer.observe(event)
+
+
+class LogObserver:
+    """Writes the lines; `clock` (seconds, any origin) feeds the budget of requests without a tenant."""
+
+    def __init__(self, logger: FilteringBoundLogger, clock: Callable[[], float] = monotonic) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._strangers = LineBudget(_STRANGER_LINES_PER_SECOND, _STRANGER_BURST)
+
+    def observe(self, event: Event) -> None:
+        """Write the line of an event that has one."""
+        match event:
+            case RequestFinished():
+                self._write_request(event)
+            case WorkerChanged():
+                self._logger.warning(
+                    "worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason
+                )
+            case ConfigReloaded():
+                self._write_reload(event)
+            case _:
+                # Queued and dispatched are told by the line at the request's end.
+                pass
+
+    def _write_request(self, event: RequestFinished) -> None:
+        suppressed = 0 if event.tenant else self._strangers.take(self._clock())
+        if suppressed is None:
+            return
+        fields = request_fields(event)
+        if suppressed:
+            fields["suppressed"] = suppressed
+        if event.outcome is Outcome.INTERNAL:
+            self._logger.error("request", **fields)
+        elif event.status >= 500:
+            self._logger.warning("request", **fields)
+        else:
+            self._logger.info("request", **fields)
+
+    def _write_reload(self, event: ConfigReloaded) -> None:
+        if event.succeeded:
+            self._logger.info(
+                "configuration applied",
+                path=event.path,
+                changes=list(event.changes),
+                needs_restart=list(event.needs_restart),
+            )
+        else:
+            self._logger.error("configuration rejected", path=event.path, faults=list(event.faults))
+
+
+def request_fields(event: RequestFinished) -> dict[str, object]:
+    """The fields of a request's line; those that are not known or empty are left out."""
+    fields: dict[str, object] = {"outcome": event.outcome.value}
+    for name in _FIELDS:
+        value = getattr(event, name)
+        if value is None or value == "":
+            continue
+        if isinstance(value, float):
+            value = round(value, _DIGITS)
+        elif isinstance(value, str):
+            value = value[:_MAX_TEXT]
+        fields[name] = value
+    return fields

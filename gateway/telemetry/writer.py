@@ -1,0 +1,57 @@
+"""Lines to a stream that may stall, without stalling the event loop.
+
+A log's reader can stop reading (a full disk, a hung collector behind a pipe); the loop must not wait for
+it. A thread writes, at most `max_lines` wait for it, and what finds no place is dropped and counted; the
+count is written as a line of its own once the stream moves again.
+"""
+
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Thread
+from typing import TextIO
+
+MAX_LINES = 10_000
+_CLOSE_SECONDS = 2.0
+
+
+class LineWriter:
+    """Queues lines for a writing thread; `notice` words the count of dropped lines."""
+
+    def __init__(self, stream: TextIO, notice: Callable[[int], str], max_lines: int = MAX_LINES) -> None:
+        self._stream = stream
+        self._notice = notice
+        self._max_lines = max_lines
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._dropped = 0
+        self._thread = Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Queue one line (without its end); never waits."""
+        if self._lines.qsize() >= self._max_lines:
+            self._dropped += 1
+            return
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self._lines.put(self._notice(dropped))
+        self._lines.put(line)
+
+    def close(self) -> None:
+        """Write what is queued and end the thread; gives up on a stream that stalls for two seconds."""
+        if self._dropped:
+            self._lines.put(self._notice(self._dropped))
+        self._lines.put(None)
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                self._stream.write(line + "\n")
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):
+                # The stream is gone or closed: a log that cannot be written must not end the gateway.
+                continue
+
+    # structlog calls its logger by the name of the level.
+    debug = info = warning = error = critical = write
