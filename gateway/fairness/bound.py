@@ -1,0 +1,100 @@
+"""The computed bound on how far the counters of waiting flows can lie apart, from what was really in flight.
+
+With V the running maximum of the least waiting counter, a waiting flow f is never above V + E_f and never below V - R_f:
+E_f is the most that requests of f in flight at its last dispatch could still add (that dispatch's own charge included),
+R_f the most that refunds could take back from what f had in flight. The bound is the largest E plus the largest R seen.
+Every term is held in counter units (divided by the weight). The derivation stands in docs/fairness.md.
+"""
+
+from gateway.fairness.cost import to_units
+from gateway.fairness.flow import Flow
+from gateway.fairness.policies import Policy
+
+
+class SpreadBound:
+    """Largest exposure and largest refundable amount of any flow of one level so far."""
+
+    __slots__ = ("exposure", "refundable")
+
+    def __init__(self) -> None:
+        """Nothing was dispatched: counters of waiting flows are equal."""
+        self.exposure = 0
+        self.refundable = 0
+
+    @property
+    def units(self) -> int:
+        """The bound, in counter units."""
+        return self.exposure + self.refundable
+
+    def note(self, flow: Flow) -> None:
+        """Take in the present exposure and refundable amount of `flow`."""
+        self.exposure = max(self.exposure, flow.exposure)
+        self.refundable = max(self.refundable, flow.refundable)
+
+
+class Tab:
+    """What one request in flight owes one flow: charged as it goes, settled exactly once.
+
+    `ceiling` is the most it can come to, `certain` the part that no refund can take back.
+    """
+
+    __slots__ = ("bound", "ceiling", "certain", "flow", "policy", "units", "weight")
+
+    def __init__(self, flow: Flow, policy: Policy, bound: SpreadBound) -> None:
+        """Open an empty tab; the weight is that of this moment, a later change of it concerns later requests."""
+        self.flow = flow
+        self.policy = policy
+        self.bound = bound
+        self.weight = flow.weight
+        self.units = 0
+        self.certain = 0
+        self.ceiling = 0
+
+    def open(self, charge: float, ceiling: float) -> None:
+        """Charge `charge` cost at dispatch, of at most `ceiling` in the end."""
+        flow = self.flow
+        still_open = flow.ceilings - flow.outstanding
+        self.ceiling = to_units(ceiling, self.weight)
+        flow.ceilings += self.ceiling
+        flow.exposure = still_open + self.ceiling
+        self.charge_to(charge)
+
+    def charge_to(self, cost: float) -> None:
+        """Bring the charge to `cost` in all."""
+        flow = self.flow
+        moved = to_units(cost, self.weight) - self.units
+        self.units += moved
+        flow.charge(moved)
+        flow.refundable += moved
+        if self.units > self.ceiling:
+            self._raise_ceiling()
+        self.bound.note(flow)
+        self.policy.charged(flow, moved)
+
+    def make_certain(self, cost: float) -> None:
+        """`cost` was really used: no refund will go below it."""
+        certain = min(self.units, to_units(cost, self.weight))
+        if certain > self.certain:
+            self.flow.refundable -= certain - self.certain
+            self.certain = certain
+
+    def settle(self, cost: float) -> None:
+        """Close the tab at exactly `cost`."""
+        flow = self.flow
+        moved = to_units(cost, self.weight) - self.units
+        flow.refundable -= self.units - self.certain
+        flow.ceilings -= self.ceiling
+        if moved > 0:  # the tail that came with the last bytes
+            flow.exposure += max(0, self.units + moved - self.ceiling)
+            self.bound.note(flow)
+        self.units += moved
+        flow.charge(moved)
+        flow.settle(self.units)
+        self.policy.charged(flow, moved)
+
+    def _raise_ceiling(self) -> None:
+        """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""
+        beyond = self.units - self.ceiling
+        self.ceiling = self.units
+        self.flow.ceilings += beyond
+        self.flow.exposure += beyond

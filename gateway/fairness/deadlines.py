@@ -1,0 +1,48 @@
+"""When queued tickets give up waiting: one heap, no polling.
+
+A ticket is due while it is queued under the deadline it was watched with; entries of tickets that left, or were requeued
+under another deadline, are dropped as they surface and swept when they outnumber the rest.
+"""
+
+from heapq import heapify, heappop, heappush
+
+from gateway.fairness.ticket import Ticket, TicketState
+
+_SLACK_ENTRIES = 64  # below this size sweeping is not worth its while
+
+_Entry = tuple[float, int, Ticket]
+
+
+class Deadlines:
+    """Queued tickets by the time at which they expire."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._entries: list[_Entry] = []
+
+    def watch(self, ticket: Ticket, queued: int) -> None:
+        """Watch `ticket`, one of `queued` that wait in all."""
+        heappush(self._entries, (ticket.deadline, ticket.order, ticket))
+        if len(self._entries) > 2 * queued + _SLACK_ENTRIES:
+            self._entries = [entry for entry in self._entries if _is_live(entry)]
+            heapify(self._entries)
+
+    def next(self) -> float | None:
+        """The earliest deadline, None where nobody waits."""
+        while self._entries and not _is_live(self._entries[0]):
+            heappop(self._entries)
+        return self._entries[0][0] if self._entries else None
+
+    def pop_due(self, now: float) -> Ticket | None:
+        """One ticket whose deadline has come, None where there is none."""
+        deadline = self.next()
+        if deadline is None or deadline > now:
+            return None
+        return heappop(self._entries)[2]
+
+
+def _is_live(entry: _Entry) -> bool:
+    deadline, _, ticket = entry
+    return ticket.state is TicketState.QUEUED and ticket.deadline == deadline

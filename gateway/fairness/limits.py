@@ -1,0 +1,108 @@
+"""A tenant's own limits, over all pools: requests and tokens per minute, sequences in flight, requests queued.
+
+Rates are token buckets that hold one minute's allowance; a limit that is None never refuses. Tokens are taken at
+submission by estimate and corrected when the request ends, so a bucket may go below zero and refuses until it is
+refilled. A tenant over its in-flight limit is held back, never refused, and blocks nobody else.
+"""
+
+from dataclasses import dataclass
+
+_MINUTE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """Bounds of one tenant; None means unlimited."""
+
+    max_in_flight: int | None = None
+    max_queued: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class Bucket:
+    """An allowance per minute that refills continuously; starts full."""
+
+    __slots__ = ("_at", "_level", "per_minute")
+
+    def __init__(self, per_minute: int) -> None:
+        """Hold at most `per_minute`."""
+        self.per_minute = per_minute
+        self._level = float(per_minute)
+        self._at: float | None = None
+
+    def wait_seconds(self, amount: float, now: float) -> float:
+        """Seconds until `amount` (or a full bucket, if that is less) is there; 0.0 where it is there now."""
+        self._refill(now)
+        missing = min(amount, self.per_minute) - self._level
+        return max(0.0, missing * _MINUTE_SECONDS / self.per_minute)
+
+    def take(self, amount: float, now: float) -> None:
+        """Take `amount` (negative: give back); the level may go below zero, never above the allowance."""
+        self._refill(now)
+        self._level = min(self._level - amount, float(self.per_minute))
+
+    def _refill(self, now: float) -> None:
+        if self._at is not None:
+            gained = (now - self._at) * self.per_minute / _MINUTE_SECONDS
+            self._level = min(self._level + gained, float(self.per_minute))
+        self._at = now
+
+
+class Allowance:
+    """What one tenant has used of its limits."""
+
+    __slots__ = ("_requests", "_tokens", "in_flight", "limits", "queued")
+
+    def __init__(self, limits: TenantLimits) -> None:
+        """Start unused."""
+        self.in_flight = 0
+        self.queued = 0
+        self._requests: Bucket | None = None
+        self._tokens: Bucket | None = None
+        self.change(limits)
+
+    def change(self, limits: TenantLimits) -> None:
+        """Take over new limits; a bucket whose allowance did not change keeps its level."""
+        self.limits = limits
+        self._requests = _bucket(self._requests, limits.requests_per_minute)
+        self._tokens = _bucket(self._tokens, limits.tokens_per_minute)
+
+    def refusal_seconds(self, tokens: float, now: float) -> float | None:
+        """Seconds until a request of `tokens` would be within the rates, None where it is now."""
+        waits = [
+            bucket.wait_seconds(amount, now)
+            for bucket, amount in ((self._requests, 1.0), (self._tokens, tokens))
+            if bucket is not None
+        ]
+        longest = max(waits, default=0.0)
+        return longest if longest > 0 else None
+
+    def take(self, tokens: float, now: float) -> None:
+        """Count one request of `tokens` against the rates."""
+        if self._requests is not None:
+            self._requests.take(1.0, now)
+        self.correct(tokens, now)
+
+    def correct(self, tokens: float, now: float) -> None:
+        """Count `tokens` more (negative: fewer) than were taken before."""
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
+
+    def has_queue_place(self) -> bool:
+        """True where one more request may wait; one always may."""
+        limit = self.limits.max_queued
+        return limit is None or self.queued < max(1, limit)
+
+    def has_flight_place(self, sequences: int) -> bool:
+        """True where `sequences` more may be in flight; a request larger than the limit goes alone."""
+        limit = self.limits.max_in_flight
+        return limit is None or self.in_flight == 0 or self.in_flight + sequences <= limit
+
+
+def _bucket(current: Bucket | None, per_minute: int | None) -> Bucket | None:
+    if per_minute is None:
+        return None
+    if current is not None and current.per_minute == per_minute:
+        return current
+    return Bucket(per_minute)

@@ -1,0 +1,217 @@
+"""Who goes next among the waiting flows: one interface, five rules.
+
+`vtc` least counter, lifted on arrival (the paper's Algorithm 2 with both branches of the lift); `lcf` the same without
+a lift; `fcfs` arrival order; `rpm` arrival order, with arrivals over n per minute refused for good; `drr` deficit round
+robin for unknown lengths. All orders are a key in one lazy heap, so a decision costs O(log waiting).
+The same rule serves both levels: tenants of a pool, and keys of a tenant.
+Left to others: queues, room and limits (`queues`, `admission`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+from gateway.fairness.cost import UNITS_PER_COST
+from gateway.fairness.flow import Flow
+from gateway.fairness.lazy_heap import Key, LazyHeap
+
+_RPM_WINDOW_SECONDS = 60.0
+
+
+class Policy:
+    """First come, first served; the base of every other rule.
+
+    A flow is *waiting* between `arrive` and `leave`. `Flow.head_order` is the arrival number of its oldest request.
+    """
+
+    name = "fcfs"
+
+    def __init__(self) -> None:
+        """Begin with nobody waiting."""
+        self.waiting: LazyHeap[Flow] = LazyHeap(self.key)
+
+    def key(self, flow: Flow) -> Key:
+        """What the waiting flows are ordered by; rises silently, falls with `refunded` or `head_changed`."""
+        return (flow.head_order, 0)
+
+    def arrive(self, flow: Flow) -> None:
+        """`flow` begins to wait: it had no eligible request and now has one."""
+        self.waiting.add(flow)
+
+    def rejoin(self, flow: Flow) -> None:
+        """`flow` waits again with a request that the engine sent back: no arrival, so no lift."""
+        self.waiting.add(flow)
+
+    def leave(self, flow: Flow) -> None:
+        """`flow` has no eligible request any more."""
+        self.waiting.discard(flow)
+
+    def first(self) -> Flow | None:
+        """The flow whose oldest request goes next, None where nobody waits."""
+        return self.waiting.first()
+
+    def taken(self, flow: Flow) -> None:
+        """A request of `flow` left the queue for a worker."""
+
+    def charged(self, flow: Flow, units: int) -> None:
+        """`flow.counter` moved by `units`; a refund (negative) lowers its key."""
+        if units < 0:
+            self.waiting.lowered(flow)
+
+    def head_changed(self, flow: Flow) -> None:
+        """Another request is the oldest of `flow`."""
+        self.waiting.lowered(flow)
+
+    def refusal_seconds(self, flow: Flow, now: float) -> float | None:
+        """Seconds until an arrival of `flow` would be accepted where it must be refused now, else None."""
+        return None
+
+
+class LeastCounterFirst(Policy):
+    """The waiting flow with the smallest counter, ties by arrival; no lift, so idle credit can be spent."""
+
+    name = "lcf"
+
+    def key(self, flow: Flow) -> Key:
+        """Counter, then arrival."""
+        return (flow.counter, flow.head_order)
+
+    def head_changed(self, flow: Flow) -> None:
+        """Only a request put back at the head lowers the key, and `charged` has told of its refund."""
+
+
+class VirtualTokenCounter(LeastCounterFirst):
+    """VTC: least counter first, and a flow that begins to wait is lifted level with those who wait or just left."""
+
+    name = "vtc"
+
+    def __init__(self) -> None:
+        """Begin with nobody waiting and nobody having left."""
+        super().__init__()
+        self._left_last: Flow | None = None
+
+    def arrive(self, flow: Flow) -> None:
+        """Lift `flow` to the least waiting counter, or to that of the flow whose request left last, then let it wait."""
+        least = self.waiting.first() or self._left_last
+        if least is not None:
+            flow.lift_to(least.counter)
+        self.waiting.add(flow)
+
+    def taken(self, flow: Flow) -> None:
+        """Remember whose request left last: the level for the next arrival at an empty queue."""
+        self._left_last = flow
+
+
+class RequestsPerMinute(Policy):
+    """FCFS that refuses an arrival whose flow had `limit` requests accepted in the last 60 s (the paper's RPM)."""
+
+    name = "rpm"
+
+    def __init__(self, limit: int) -> None:
+        """Accept at most `limit` requests of a flow in any 60 s."""
+        super().__init__()
+        self._limit = limit
+        self._accepted_at: dict[Flow, deque[float]] = {}
+
+    def refusal_seconds(self, flow: Flow, now: float) -> float | None:
+        """Count the arrival where it is accepted; otherwise the seconds until the oldest one leaves the window."""
+        times = self._accepted_at.setdefault(flow, deque(maxlen=self._limit))
+        while times and times[0] <= now - _RPM_WINDOW_SECONDS:
+            times.popleft()
+        if len(times) >= self._limit:
+            return times[0] + _RPM_WINDOW_SECONDS - now
+        times.append(now)
+        return None
+
+
+class _Deficit:
+    """Account of one flow under `drr`: `units` left as of `round`, place in the ring."""
+
+    __slots__ = ("place", "round", "units")
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.round = 0
+        self.place = 0
+
+
+class DeficitRoundRobin(Policy):
+    """DRR adapted to unknown lengths: deficits go negative while decoding and are refilled in turn by a quantum.
+
+    Instead of walking the ring once per refill a flow is filed under the first round in which its deficit is positive.
+    """
+
+    name = "drr"
+
+    def __init__(self, quantum: float) -> None:
+        """Refill by `quantum` cost units per round."""
+        super().__init__()
+        self._quantum_units = max(1, round(quantum * UNITS_PER_COST))
+        self._round = 0
+        self._places = 0
+        self._deficits: dict[Flow, _Deficit] = {}
+
+    def key(self, flow: Flow) -> Key:
+        """First round in which the deficit of `flow` is positive, then its place in the ring."""
+        deficit = self._deficits[flow]
+        refills = -deficit.units // self._quantum_units + 1 if deficit.units <= 0 else 0
+        return (max(self._round, deficit.round + refills), deficit.place)
+
+    def arrive(self, flow: Flow) -> None:
+        """Join the end of the ring; what was left from before is dropped, a debt is not."""
+        deficit = self._deficits.setdefault(flow, _Deficit())
+        left = deficit.units + (self._round - deficit.round) * self._quantum_units
+        deficit.units, deficit.round = min(left, 0), self._round
+        self._places += 1
+        deficit.place = self._places
+        super().arrive(flow)
+
+    def first(self) -> Flow | None:
+        """The next flow in the ring with a positive deficit; the round moves on to it."""
+        flow = super().first()
+        if flow is not None:
+            self._round = int(self.key(flow)[0])
+            deficit = self._deficits[flow]
+            deficit.units += (self._round - deficit.round) * self._quantum_units
+            deficit.round = self._round
+        return flow
+
+    def charged(self, flow: Flow, units: int) -> None:
+        """Take `units` from the deficit."""
+        deficit = self._deficits.get(flow)
+        if deficit is not None:
+            deficit.units -= units
+        super().charged(flow, units)
+
+    def head_changed(self, flow: Flow) -> None:
+        """The ring does not know of arrival order within a flow."""
+
+
+def _fcfs(parameter: float | None) -> Policy:
+    return Policy()
+
+
+def _lcf(parameter: float | None) -> Policy:
+    return LeastCounterFirst()
+
+
+def _vtc(parameter: float | None) -> Policy:
+    return VirtualTokenCounter()
+
+
+def _rpm(parameter: float | None) -> Policy:
+    return RequestsPerMinute(int(parameter or 20))
+
+
+def _drr(parameter: float | None) -> Policy:
+    return DeficitRoundRobin(parameter or 512)
+
+
+POLICIES: Mapping[str, Callable[[float | None], Policy]] = MappingProxyType(
+    {"vtc": _vtc, "fcfs": _fcfs, "lcf": _lcf, "rpm": _rpm, "drr": _drr}
+)
+
+
+def policy_names() -> Iterator[str]:
+    """The names of the registry, for messages and documentation."""
+    return iter(POLICIES)

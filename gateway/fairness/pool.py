@@ -1,0 +1,187 @@
+"""One pool's account: its queues, its cost function and what it has learned, and the charges of its tickets.
+
+Opens, moves and settles the tabs of a ticket on both levels (tenant, key), so that every charge has one author.
+Left to `admission`: room, limits, deadlines and the order of decisions.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.fairness.bound import Tab
+from gateway.fairness.cost import CostFunction, Usage, request_cost, to_cost
+from gateway.fairness.estimate import DecayingSum, EngineRates, PromptEstimator
+from gateway.fairness.policies import Policy
+from gateway.fairness.predictor import Predictor
+from gateway.fairness.queues import PoolQueue, TenantQueue
+from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot
+from gateway.fairness.ticket import Ticket
+
+_DRAIN_SECONDS = 30.0  # horizon of the drain rate that Retry-After is computed from
+_MAX_RETRY_AFTER_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What the operator says of a pool."""
+
+    name: str
+    cost: CostFunction
+    queue_timeout_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every pool: who goes next, what is reserved, how many requests may wait in all."""
+
+    make_policy: Callable[[], Policy]
+    make_predictor: Callable[[], Predictor]
+    max_queued: int = 10_000
+
+
+class PoolAccount:
+    """Queues and money of one pool."""
+
+    __slots__ = ("drain", "in_flight", "prompts", "queue", "rates", "spec")
+
+    def __init__(self, spec: PoolSpec, rules: Rules) -> None:
+        """An idle pool."""
+        self.spec = spec
+        self.queue = PoolQueue(rules.make_policy, rules.make_predictor)
+        self.prompts = PromptEstimator()
+        self.rates = EngineRates()
+        self.drain = DecayingSum(_DRAIN_SECONDS)
+        self.in_flight = 0
+
+    # -- charges
+
+    def open_tabs(self, ticket: Ticket, tenant: TenantQueue) -> None:
+        """Charge the prompt and the predicted output at dispatch, to the tenant and to its key."""
+        sequences = max(1, ticket.sequences)
+        per_sequence = ticket.max_output_tokens // sequences
+        ticket.reserved_tokens = min(ticket.max_output_tokens, tenant.predictor.predict(per_sequence) * sequences)
+        key = tenant.key(ticket.key)
+        ticket.tabs = (
+            Tab(tenant, self.queue.group.policy, self.queue.group.bound),
+            Tab(key, tenant.group.policy, tenant.group.bound),
+        )
+        charge = self._cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.reserved_tokens))
+        ceiling = self._cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.max_output_tokens))
+        for tab in ticket.tabs:
+            tab.open(charge, ceiling)
+
+    def charge(self, ticket: Ticket, usage: Usage) -> None:
+        """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
+        if usage.output_tokens <= ticket.reserved_tokens and ticket.usage is not None:
+            ticket.usage = usage
+            return
+        self._charge_to(ticket, usage)
+        if ticket.usage is None:
+            self._make_certain(ticket, usage)
+        ticket.usage = usage
+
+    def accrue(self, ticket: Ticket, output_tokens: int) -> None:
+        """Charge a running estimate of `output_tokens` to a ticket that reports nothing."""
+        if output_tokens > ticket.accrued_tokens:
+            ticket.accrued_tokens = output_tokens
+            self._charge_to(ticket, Usage(ticket.prompt_tokens, 0, output_tokens))
+
+    def settle(self, ticket: Ticket, usage: Usage | None) -> None:
+        """Close the tabs at exactly `usage`; None refunds the whole charge."""
+        cost = 0.0 if usage is None else self._cost(ticket, usage)
+        for tab in ticket.tabs:
+            tab.settle(cost)
+        ticket.tabs = ()
+
+    def _charge_to(self, ticket: Ticket, usage: Usage) -> None:
+        output = max(usage.output_tokens, ticket.reserved_tokens)
+        cost = self._cost(ticket, Usage(usage.prompt_tokens, usage.cached_tokens, output))
+        for tab in ticket.tabs:
+            tab.charge_to(cost)
+
+    def _make_certain(self, ticket: Ticket, usage: Usage) -> None:
+        """The prompt was really read: at the end at most its discount for cached tokens comes off."""
+        prompt = usage.prompt_tokens
+        floor = min(self._cost(ticket, Usage(prompt, cached)) for cached in (0, prompt))
+        for tab in ticket.tabs:
+            tab.make_certain(floor)
+
+    def _cost(self, ticket: Ticket, usage: Usage) -> float:
+        return request_cost(self.spec.cost, usage, max(1, ticket.sequences))
+
+    # -- learning
+
+    def learn(self, ticket: Ticket, usage: Usage, now: float) -> None:
+        """Take from a completed answer what the next predictions need."""
+        sequences = max(1, ticket.sequences)
+        per_sequence = usage.output_tokens / sequences
+        self.queue.tenant(ticket.tenant, 1.0).predictor.observe(math.ceil(per_sequence))
+        began = ticket.started_at
+        if began is None:
+            began = ticket.granted_at + self.rates.prefill_seconds(usage.prompt_tokens)
+        self.rates.observe_decode(per_sequence, now - began)
+
+    def retry_after_seconds(self, tenant: TenantQueue, now: float) -> float:
+        """Time in which the queue, at its measured drain rate, reaches what `tenant` has queued now, plus one.
+
+        Without a measured rate: 1 s. The tenant's part of the rate is its weight among those who wait.
+        """
+        rate = self.drain.per_second(now)
+        if rate <= 0.0:
+            return 1.0
+        others = sum(flow.weight for flow in _some(self.queue, tenant))
+        share = tenant.weight / (tenant.weight + others)
+        return min(_MAX_RETRY_AFTER_SECONDS, (tenant.queued + 1) / (rate * share))
+
+    # -- views
+
+    def snapshot(self, now: float) -> PoolSnapshot:
+        """This pool and each of its tenants at `now`; O(tenants)."""
+        queue = self.queue
+        waiting = queue.group.policy.waiting
+        recent = [flow.recent.value(now) for flow in queue.tenants.values() if flow in waiting]
+        return PoolSnapshot(
+            pool=self.spec.name,
+            queued=queue.queued,
+            in_flight=self.in_flight,
+            spread=to_cost(queue.spread_units()),
+            spread_bound=to_cost(queue.group.bound.units),
+            jain_index=jain_index(recent),
+            drain_rate_per_second=self.drain.per_second(now),
+            tenants=tuple(self._tenant_snapshot(flow, now) for flow in queue.tenants.values()),
+        )
+
+    def _tenant_snapshot(self, flow: TenantQueue, now: float) -> TenantSnapshot:
+        return TenantSnapshot(
+            pool=self.spec.name,
+            tenant=flow.name,
+            weight=flow.weight,
+            counter=flow.virtual_time,
+            service=flow.service,
+            queued=flow.queued,
+            in_flight=flow.in_flight,
+            oldest_wait_seconds=now - flow.oldest().submitted_at if flow.queued else 0.0,
+            is_held=flow.queued > 0 and flow not in self.queue.group.policy.waiting,
+        )
+
+
+_MOST_COMPETITORS = 64  # beyond this many the share is estimated from a sample: Retry-After is advice, not a promise
+
+
+def _some(queue: PoolQueue, tenant: TenantQueue) -> list[TenantQueue]:
+    """Other waiting tenants, at most `_MOST_COMPETITORS` of them: a refusal must stay cheap in a flood."""
+    others: list[TenantQueue] = []
+    for flow in queue.group.policy.waiting:
+        if flow is not tenant and isinstance(flow, TenantQueue):
+            others.append(flow)
+        if len(others) == _MOST_COMPETITORS:
+            break
+    return others
+
+
+def jain_index(amounts: list[float]) -> float:
+    """Jain's index (sum x)^2 / (n * sum x^2): 1 for equal amounts, 1/n where one has all; 1 for none."""
+    squares = sum(amount * amount for amount in amounts)
+    if squares == 0.0:
+        return 1.0
+    return sum(amounts) ** 2 / (len(amounts) * squares)

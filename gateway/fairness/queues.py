@@ -1,0 +1,236 @@
+"""The queues of one pool: a FIFO per key, the keys of a tenant, the tenants of the pool.
+
+Both upper levels are flows under the same policy, so a tenant that splits itself into many keys shares what one has.
+A flow waits while it has an *eligible* request: a tenant held back by its own limit has a queue but does not wait.
+Left to others: room, charges and limits (`admission`).
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from gateway.fairness.bound import SpreadBound
+from gateway.fairness.estimate import DecayingSum
+from gateway.fairness.flow import Flow
+from gateway.fairness.lazy_heap import LazyHeap
+from gateway.fairness.policies import Policy
+from gateway.fairness.predictor import Predictor
+from gateway.fairness.ticket import Ticket, TicketState
+
+MAX_IDLE_KEYS_PER_TENANT = 10_000
+_RECENT_SECONDS = 60.0  # horizon of the service that the Jain index compares
+_DEAD_SLACK = 16  # withdrawn tickets a FIFO carries before it is swept
+
+
+class KeyQueue(Flow):
+    """Requests of one key, oldest first; withdrawn ones stay until they surface or are swept."""
+
+    __slots__ = ("_fifo",)
+
+    def __init__(self, name: str, weight: float = 1.0) -> None:
+        """An empty FIFO."""
+        super().__init__(name, weight)
+        self._fifo: deque[Ticket] = deque()
+
+    def append(self, ticket: Ticket) -> None:
+        """Put a new request at the end."""
+        self._fifo.append(ticket)
+        self._grew()
+
+    def put_back(self, ticket: Ticket) -> None:
+        """Put a request that a worker sent back at the head."""
+        self._fifo.appendleft(ticket)
+        self._grew()
+
+    def oldest(self) -> Ticket:
+        """The head; the queue must not be empty."""
+        while self._fifo[0].state is not TicketState.QUEUED:
+            self._fifo.popleft()
+        return self._fifo[0]
+
+    def newest(self) -> Ticket:
+        """The tail; the queue must not be empty."""
+        while self._fifo[-1].state is not TicketState.QUEUED:
+            self._fifo.pop()
+        return self._fifo[-1]
+
+    def shrank(self) -> None:
+        """One request left: its state says so already."""
+        self.queued -= 1
+        if self.queued == 0:
+            self._fifo.clear()
+            return
+        if len(self._fifo) > 2 * self.queued + _DEAD_SLACK:
+            self._fifo = deque(ticket for ticket in self._fifo if ticket.state is TicketState.QUEUED)
+        self.head_order = self.oldest().order
+
+    def _grew(self) -> None:
+        self.queued += 1
+        self.head_order = self.oldest().order
+
+
+class FlowGroup:
+    """Flows that compete on one level, their policy, and which of them has the longest weighted queue."""
+
+    __slots__ = ("bound", "longest", "policy")
+
+    def __init__(self, policy: Policy) -> None:
+        """An empty group under `policy`."""
+        self.policy = policy
+        self.bound = SpreadBound()
+        self.longest: LazyHeap[Flow] = LazyHeap(lambda flow: (-flow.queued / flow.weight, flow.head_order))
+
+    def grew(self, flow: Flow) -> None:
+        """`flow` has one more request queued."""
+        self.longest.add(flow)
+
+    def shrank(self, flow: Flow) -> None:
+        """`flow` has one request fewer."""
+        if flow.queued == 0:
+            self.longest.discard(flow)
+
+
+class TenantQueue(Flow):
+    """One tenant in one pool: its keys, and what its answers have taught."""
+
+    __slots__ = ("_keys", "group", "in_flight", "predictor", "recent")
+
+    def __init__(self, name: str, weight: float, policy: Policy, predictor: Predictor) -> None:
+        """A tenant without requests."""
+        super().__init__(name, weight)
+        self._keys: dict[str, KeyQueue] = {}
+        self.group = FlowGroup(policy)
+        self.predictor = predictor
+        self.in_flight = 0
+        self.recent = DecayingSum(_RECENT_SECONDS)
+
+    @property
+    def keys(self) -> tuple[KeyQueue, ...]:
+        """The key flows known at present."""
+        return tuple(self._keys.values())
+
+    def key(self, name: str) -> KeyQueue:
+        """The flow of key `name`, made on first use; idle ones are forgotten beyond the bound."""
+        queue = self._keys.get(name)
+        if queue is None:
+            if len(self._keys) >= MAX_IDLE_KEYS_PER_TENANT:
+                self._forget_idle()
+            queue = self._keys[name] = KeyQueue(name)
+        return queue
+
+    def enqueue(self, ticket: Ticket) -> None:
+        """Append a new request to its key's queue."""
+        queue = self.key(ticket.key)
+        queue.append(ticket)
+        if queue.queued == 1:
+            self.group.policy.arrive(queue)
+        self._grew(queue)
+
+    def put_back(self, ticket: Ticket) -> None:
+        """Put a request that a worker sent back at the head of its key's queue."""
+        queue = self.key(ticket.key)
+        queue.put_back(ticket)
+        if queue.queued == 1:
+            self.group.policy.rejoin(queue)
+        else:
+            self.group.policy.head_changed(queue)
+        self._grew(queue)
+
+    def oldest(self) -> Ticket:
+        """The request that goes next among the keys; the queue must not be empty."""
+        queue = self.group.policy.first()
+        assert isinstance(queue, KeyQueue)
+        return queue.oldest()
+
+    def newest(self) -> Ticket:
+        """The newest request of the key with the longest queue."""
+        queue = self.group.longest.first()
+        assert isinstance(queue, KeyQueue)
+        return queue.newest()
+
+    def shrank(self, ticket: Ticket) -> KeyQueue:
+        """`ticket` left its queue: its state says so already."""
+        queue = self.key(ticket.key)
+        queue.shrank()
+        if queue.queued == 0:
+            self.group.policy.leave(queue)
+        self.group.shrank(queue)
+        self.queued -= 1
+        self._find_head()
+        return queue
+
+    def _grew(self, queue: KeyQueue) -> None:
+        self.group.grew(queue)
+        self.queued += 1
+        self._find_head()
+
+    def _find_head(self) -> None:
+        """Under FCFS between keys the next request is the oldest of all; otherwise this only breaks ties."""
+        queue = self.group.policy.first()
+        if queue is not None:
+            self.head_order = queue.head_order
+
+    def _forget_idle(self) -> None:
+        idle = [key.name for key in self._keys.values() if not key.queued and not key.outstanding and not key.ceilings]
+        for name in idle:
+            del self._keys[name]
+
+
+class PoolQueue:
+    """All that waits for one pool."""
+
+    __slots__ = ("_make_policy", "_make_predictor", "group", "queued", "tenants")
+
+    def __init__(self, make_policy: Callable[[], Policy], make_predictor: Callable[[], Predictor]) -> None:
+        """An empty pool whose two levels both run the rule of `make_policy`."""
+        self._make_policy = make_policy
+        self._make_predictor = make_predictor
+        self.group = FlowGroup(make_policy())
+        self.tenants: dict[str, TenantQueue] = {}
+        self.queued = 0
+
+    def tenant(self, name: str, weight: float) -> TenantQueue:
+        """The flow of tenant `name`, made on first use."""
+        queue = self.tenants.get(name)
+        if queue is None:
+            queue = self.tenants[name] = TenantQueue(name, weight, self._make_policy(), self._make_predictor())
+        return queue
+
+    def enqueue(self, tenant: TenantQueue, ticket: Ticket) -> None:
+        """Append a new request."""
+        tenant.enqueue(ticket)
+        self._grew(tenant)
+
+    def put_back(self, tenant: TenantQueue, ticket: Ticket) -> None:
+        """Put a request that a worker sent back at the head."""
+        tenant.put_back(ticket)
+        self._grew(tenant)
+        if tenant in self.group.policy.waiting:
+            self.group.policy.head_changed(tenant)
+
+    def next_tenant(self) -> TenantQueue | None:
+        """The waiting tenant that goes next."""
+        tenant = self.group.policy.first()
+        assert tenant is None or isinstance(tenant, TenantQueue)
+        return tenant
+
+    def longest_tenant(self) -> TenantQueue:
+        """The tenant with the longest weighted queue; something must be queued."""
+        tenant = self.group.longest.first()
+        assert isinstance(tenant, TenantQueue)
+        return tenant
+
+    def shrank(self, tenant: TenantQueue, ticket: Ticket) -> KeyQueue:
+        """`ticket` left its queue: its state says so already."""
+        key = tenant.shrank(ticket)
+        self.queued -= 1
+        self.group.shrank(tenant)
+        return key
+
+    def spread_units(self) -> int:
+        """Largest difference between the counters of waiting tenants, in counter units."""
+        counters = [flow.counter for flow in self.group.policy.waiting]
+        return max(counters) - min(counters) if counters else 0
+
+    def _grew(self, tenant: TenantQueue) -> None:
+        self.queued += 1
+        self.group.grew(tenant)

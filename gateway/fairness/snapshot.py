@@ -1,0 +1,46 @@
+"""Frozen views of the scheduler, for metrics, the state dump and the benches; amounts are in cost units."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSnapshot:
+    """One tenant in one pool. `counter` is divided by the weight, `service` is not."""
+
+    pool: str
+    tenant: str
+    weight: float
+    counter: float
+    service: float
+    queued: int
+    in_flight: int
+    oldest_wait_seconds: float
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSnapshot:
+    """One pool: how far the waiting counters lie apart, next to the computed bound."""
+
+    pool: str
+    queued: int
+    in_flight: int
+    spread: float
+    spread_bound: float
+    jain_index: float
+    drain_rate_per_second: float
+    tenants: tuple[TenantSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TicketSnapshot:
+    """One live request."""
+
+    request_id: str
+    tenant: str
+    pool: str
+    state: str
+    age_seconds: float
+    worker: str
+    prompt_tokens: int
+    output_tokens: int

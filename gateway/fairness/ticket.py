@@ -1,0 +1,113 @@
+"""A ticket: one request's right to run, from submission to the one settlement.
+
+The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, back from `GRANTED` to `QUEUED` when a worker sent the request
+back untouched, and `LEFT` for a request that never ran (refused, withdrawn, expired). Any other move is our own mistake.
+"""
+
+from enum import Enum
+
+from gateway.fairness.bound import Tab
+from gateway.fairness.cost import Usage
+
+
+class TicketState(Enum):
+    """Where a ticket is in its life."""
+
+    NEW = "new"
+    QUEUED = "queued"
+    GRANTED = "granted"
+    SETTLED = "settled"
+    LEFT = "left"
+
+
+MOVES = frozenset(
+    {
+        (TicketState.NEW, TicketState.QUEUED),
+        (TicketState.NEW, TicketState.LEFT),
+        (TicketState.QUEUED, TicketState.GRANTED),
+        (TicketState.QUEUED, TicketState.LEFT),
+        (TicketState.GRANTED, TicketState.QUEUED),
+        (TicketState.GRANTED, TicketState.SETTLED),
+    }
+)
+
+
+class Ticket:
+    """One request in the scheduler's eyes.
+
+    `sequences` is what it occupies in a batch (choices x prompts), `prompt_tokens` the whole prompt's size (an estimate until
+    the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent` says that no
+    usage arrives while it runs (not streamed), so its progress is estimated.
+    """
+
+    __slots__ = (
+        "accrued_tokens",
+        "attempts",
+        "avoid",
+        "deadline",
+        "granted_at",
+        "holds_prefill",
+        "is_silent",
+        "key",
+        "max_output_tokens",
+        "order",
+        "pool",
+        "prompt_tokens",
+        "request_id",
+        "reserved_tokens",
+        "sequences",
+        "started_at",
+        "state",
+        "submitted_at",
+        "tabs",
+        "taken_tokens",
+        "tenant",
+        "usage",
+        "worker",
+    )
+
+    def __init__(self, request_id: str, tenant: str, key: str, pool: str) -> None:
+        """A ticket of one sequence; the caller states its size with `sized` before it submits."""
+        self.request_id = request_id
+        self.tenant = tenant
+        self.key = key
+        self.pool = pool
+        self.sequences = 1
+        self.prompt_tokens = 1
+        self.max_output_tokens = 0
+        self.is_silent = False
+        self.state = TicketState.NEW
+        self.order = 0
+        self.attempts = 0
+        self.submitted_at = 0.0
+        self.granted_at = 0.0
+        self.started_at: float | None = None
+        self.deadline = 0.0
+        self.worker = ""
+        self.avoid = ""
+        self.holds_prefill = False
+        self.reserved_tokens = 0
+        self.accrued_tokens = 0
+        self.taken_tokens = 0
+        self.usage: Usage | None = None
+        self.tabs: tuple[Tab, ...] = ()
+
+    def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
+        """State what the request asks for; returns the ticket."""
+        self.sequences = sequences
+        self.prompt_tokens = prompt_tokens
+        self.max_output_tokens = max_output_tokens
+        self.is_silent = is_silent
+        return self
+
+    def move(self, state: TicketState) -> None:
+        """Go to `state`, along the table only."""
+        assert (self.state, state) in MOVES, f"{self.request_id}: {self.state.value} -> {state.value}"
+        self.state = state
+
+    @property
+    def usage_so_far(self) -> Usage:
+        """What a request that stops now has used: the engine's figures where there are any, else our estimate."""
+        if self.usage is not None:
+            return self.usage
+        return Usage(prompt_tokens=self.prompt_tokens, output_tokens=self.accrued_tokens)

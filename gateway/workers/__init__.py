@@ -1,0 +1,22 @@
+"""Where a request runs and how much fits: pure.
+
+`window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker may
+be used, as a table; `fleet` keeps the workers of all pools and places a request on the one with the most room.
+It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
+"""
+
+from gateway.workers.circuit import Circuit, CircuitState, Signal
+from gateway.workers.fleet import Fleet, WorkerSpec
+from gateway.workers.snapshot import WorkerSnapshot
+from gateway.workers.window import Window, WindowSize
+
+__all__ = [
+    "Circuit",
+    "CircuitState",
+    "Fleet",
+    "Signal",
+    "Window",
+    "WindowSize",
+    "WorkerSnapshot",
+    "WorkerSpec",
+]

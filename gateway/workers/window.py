@@ -1,0 +1,78 @@
+"""The window of one worker: what may be in flight there, in two dimensions.
+
+Sequences: the engine's batch (`max_num_seqs`) plus a slack of one or two, so that a slot is refilled without a round trip
+but the engine's own first-come queue stays as short as the slack. Prompt tokens dispatched without a first token: about
+one step's budget, so that a light tenant's prompt does not wait behind several long ones.
+The window is the fairness bound's M: nothing that has left the gateway can be reordered any more.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSize:
+    """Size of a window: `sequences` the engine runs at once, `slack` more, `prefill_tokens` not yet prefilled."""
+
+    sequences: int = 16
+    slack: int = 1
+    prefill_tokens: int = 2048
+
+
+class Window:
+    """Room at one worker; what is taken is given back exactly once."""
+
+    __slots__ = ("_size", "prefill_tokens_in_flight", "prefills_in_flight", "sequences_in_flight")
+
+    def __init__(self, size: WindowSize) -> None:
+        """An empty window of `size`."""
+        self._size = size
+        self.sequences_in_flight = 0
+        self.prefill_tokens_in_flight = 0
+        self.prefills_in_flight = 0
+
+    def resize(self, size: WindowSize) -> None:
+        """Take over a new size; what is in flight stays, room appears or shrinks at once."""
+        self._size = size
+
+    @property
+    def max_sequences(self) -> int:
+        """Sequences that may be in flight at once."""
+        return self._size.sequences + self._size.slack
+
+    @property
+    def max_prefill_tokens(self) -> int:
+        """Prompt tokens that may be in flight without a first token."""
+        return self._size.prefill_tokens
+
+    @property
+    def load(self) -> float:
+        """Part of the sequences taken, 0 to 1 (more where one large request went alone)."""
+        return self.sequences_in_flight / self.max_sequences
+
+    @property
+    def is_idle(self) -> bool:
+        """True where nothing is in flight."""
+        return self.sequences_in_flight == 0
+
+    def has_room(self, sequences: int, prompt_tokens: int) -> bool:
+        """True where the request fits both dimensions; one larger than a dimension fits when that is empty."""
+        fits_batch = self.is_idle or self.sequences_in_flight + sequences <= self.max_sequences
+        tokens = self.prefill_tokens_in_flight + prompt_tokens
+        return fits_batch and (self.prefills_in_flight == 0 or tokens <= self.max_prefill_tokens)
+
+    def take(self, sequences: int, prompt_tokens: int) -> None:
+        """Take room for a request that is being sent."""
+        self.sequences_in_flight += sequences
+        self.prefill_tokens_in_flight += prompt_tokens
+        self.prefills_in_flight += 1
+
+    def prefilled(self, prompt_tokens: int) -> None:
+        """Its prompt was read, or it ended before that."""
+        assert self.prefills_in_flight > 0, "prefill room given back twice"
+        self.prefill_tokens_in_flight -= prompt_tokens
+        self.prefills_in_flight -= 1
+
+    def give(self, sequences: int) -> None:
+        """It ended."""
+        assert self.sequences_in_flight >= sequences, "sequence room given back twice"
+        self.sequences_in_flight -= sequences
