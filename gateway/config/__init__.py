@@ -1,0 +1,70 @@
+"""Configuration: one YAML file becomes an immutable `Config`, or every fault in it is named at once.
+
+`load` reads and checks it (also on reload), `difference` says in words what a reload changes, `json_schema`
+is what editors and the documentation rely on.
+"""
+
+from gateway.config.choices import (
+    LogFormat,
+    LogLevel,
+    PolicyName,
+    PolicySpec,
+    PredictorName,
+    Right,
+    ShareBy,
+)
+from gateway.config.faults import ConfigError, Fault
+from gateway.config.keys import KeyFormat, digest, write_key_file
+from gateway.config.loading import Loaded, create_missing_keys, load
+from gateway.config.model import Admin, Anonymous, Config, Pool, ResolvedKey, Tenant, Worker
+from gateway.config.schema import (
+    CostSpec,
+    ExpressionCost,
+    KvTimeCost,
+    Limits,
+    LinearCost,
+    Listen,
+    Logs,
+    Metrics,
+    ProfiledCost,
+    Scheduler,
+    Timeouts,
+    Window,
+)
+
+__all__ = [
+    "Admin",
+    "Anonymous",
+    "Config",
+    "ConfigError",
+    "CostSpec",
+    "ExpressionCost",
+    "Fault",
+    "KeyFormat",
+    "KvTimeCost",
+    "Limits",
+    "LinearCost",
+    "Listen",
+    "Loaded",
+    "LogFormat",
+    "LogLevel",
+    "Logs",
+    "Metrics",
+    "PolicyName",
+    "PolicySpec",
+    "Pool",
+    "PredictorName",
+    "ProfiledCost",
+    "ResolvedKey",
+    "Right",
+    "Scheduler",
+    "ShareBy",
+    "Tenant",
+    "Timeouts",
+    "Window",
+    "Worker",
+    "create_missing_keys",
+    "digest",
+    "load",
+    "write_key_file",
+]

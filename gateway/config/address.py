@@ -1,0 +1,70 @@
+"""The address of a worker: `http://host:port` or `unix:///path.sock`, checked and normalised when it is read.
+
+Workers speak plain HTTP on a trusted network or a local socket. The address carries no path, no query and no
+credential: paths are the gateway's to write and keys have a setting of their own.
+"""
+
+import re
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
+_EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
+
+
+def normalise(url: str) -> str:
+    """`url` in the one form that the gateway uses; a wrong one is a `PydanticCustomError` with its remedy."""
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise _refusal("the address holds white space or control characters", _EXAMPLE)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _refusal(f"the address cannot be read ({error})", _EXAMPLE) from None
+    match parts.scheme:
+        case "http":
+            return _http(parts, port)
+        case "unix":
+            return _unix(parts)
+        case "https":
+            raise _refusal("workers are reached by plain HTTP", "write `http://host:port`; TLS ends at the gateway")
+        case _:
+            raise _refusal("the address is neither http:// nor unix://", _EXAMPLE)
+
+
+def short_name(url: str) -> str | None:
+    """`host:port` of an HTTP address, None for a socket."""
+    return url.removeprefix("http://") if url.startswith("http://") else None
+
+
+def _http(parts: SplitResult, port: int | None) -> str:
+    host = parts.hostname or ""
+    if "@" in parts.netloc:
+        raise _refusal("the address holds a credential", "use `api_key` for the worker's key")
+    if not _HOST.fullmatch(host):
+        raise _refusal("the address names no host", _EXAMPLE)
+    literal = f"[{host}]" if ":" in host else host
+    if not port:
+        raise _refusal("the address names no port", f"write `http://{literal}:8000` or the port it listens on")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise _refusal("the address has a path", f"write `http://{literal}:{port}`; the gateway adds /v1/... itself")
+    return f"http://{literal}:{port}"
+
+
+def _unix(parts: SplitResult) -> str:
+    if parts.netloc or len(parts.path) < 2 or parts.query or parts.fragment:
+        raise _refusal("the socket has no absolute path", "write `unix:///path.sock`, with three slashes")
+    # sockaddr_un.sun_path holds 108 bytes with the final zero.
+    if len(parts.path.encode()) > 107:
+        raise _refusal("the socket's path is longer than 107 bytes", "use a shorter path")
+    return f"unix://{parts.path}"
+
+
+def _refusal(message: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{message}", {"message": message, "remedy": remedy})
+
+
+WorkerUrl = Annotated[str, AfterValidator(normalise), Field(json_schema_extra={"pattern": "^(http://|unix:///)"})]

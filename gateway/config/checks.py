@@ -1,0 +1,169 @@
+"""The rules that join several keys of the file: what is named must exist, what identifies must be unique.
+
+Works on a draft, so that these faults are reported beside those of the schema.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from gateway.config.draft import Draft
+from gateway.config.expression import parse
+from gateway.config.faults import FaultLog, Path, nearest
+from gateway.config.model import ANY_MODEL
+from gateway.config.schema import ExpressionCost, LinearCost, PoolEntry, ProfiledCost, Window, WorkerEntry
+
+
+def check(draft: Draft, faults: FaultLog) -> None:
+    """Note every broken rule."""
+    for path, message, remedy in _findings(draft):
+        faults.add(draft.origin(path), message, remedy)
+
+
+Finding = tuple[Path, str, str]
+
+
+def _findings(draft: Draft) -> Iterator[Finding]:
+    yield from _required(draft)
+    yield from _model_names(draft)
+    for index, pool in enumerate(draft.file.pools):
+        yield from _pool(("pools", index), pool, draft)
+    yield from _worker_urls(draft)
+    yield from _tenants(draft)
+    yield from _anonymous(draft)
+
+
+def _required(draft: Draft) -> Iterator[Finding]:
+    if not draft.file.pools and draft.is_whole(("pools",)):
+        yield ("pools",), "is missing", "add a pool with its `model` and `workers`"
+    if not draft.file.tenants and draft.is_whole(("tenants",)):
+        yield ("tenants",), "is missing", "add a tenant with its `name` and `keys`"
+
+
+def _repeated(named: Iterable[tuple[Path, str]], what: str, remedy: str) -> Iterator[Finding]:
+    """A finding for each name that an earlier place has already."""
+    first: dict[str, Path] = {}
+    for path, name in named:
+        if name in first:
+            yield path, f"{what} `{name}` is given twice", remedy
+        first.setdefault(name, path)
+
+
+def _model_names(draft: Draft) -> Iterator[Finding]:
+    named: list[tuple[Path, str]] = []
+    for index, pool in enumerate(draft.file.pools):
+        named.append((("pools", index, "model"), pool.model))
+        named += [(("pools", index, "aliases", place), alias) for place, alias in enumerate(pool.aliases)]
+    yield from _repeated(named, "the model or alias", "each name may lead to one pool only")
+    for path, name in named:
+        if name == ANY_MODEL:
+            yield path, "`*` stands for all models", "name the model"
+
+
+def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
+    if not pool.workers and draft.is_whole((*path, "workers")):
+        yield (*path, "workers"), "is missing", "add at least one worker: `- url: http://host:port`"
+    yield from _window((*path, "window"), pool.window)
+    yield from _cost((*path, "cost"), pool)
+    for index, worker in enumerate(pool.workers):
+        yield from _worker((*path, "workers", index), worker, pool)
+    named: list[tuple[Path, str]] = [
+        ((*path, "workers", index, "name"), worker.name)
+        for index, worker in enumerate(pool.workers)
+        if worker.name is not None
+    ]
+    yield from _repeated(named, "the worker name", "give each worker of a pool its own name")
+
+
+def _window(path: Path, window: Window) -> Iterator[Finding]:
+    if window.slack >= window.sequences:
+        yield (
+            (*path, "slack"),
+            f"is {window.slack}, but must be less than `sequences` ({window.sequences})",
+            f"use `slack: {min(1, window.sequences - 1)}`",
+        )
+
+
+def _cost(path: Path, pool: PoolEntry) -> Iterator[Finding]:
+    match pool.cost:
+        case LinearCost(input_weight=0, output_weight=0):
+            yield path, "makes every request free", "give `input_weight` or `output_weight` more than 0"
+        case ProfiledCost() as cost if cost.a == cost.b == cost.c == cost.d == cost.e == 0:
+            yield path, "makes every request free", "give one of a, b, c, d, e more than 0"
+        case ExpressionCost(expression=expression):
+            try:
+                parse(expression)
+            except ValueError as error:
+                yield (
+                    (*path, "expression"),
+                    f"cannot be a cost: {error}",
+                    "see `cost` in docs/configuration.md",
+                )
+
+
+def _worker(path: Path, worker: WorkerEntry, pool: PoolEntry) -> Iterator[Finding]:
+    if (worker.url is None) == (worker.embedded is None):
+        both = "has both `url` and `embedded`" if worker.url else "has neither `url` nor `embedded`"
+        yield path, both, "give exactly one of the two"
+    if worker.window is not None:
+        yield from _window(
+            (*path, "window"), pool.window.model_copy(update=worker.window.model_dump(exclude_none=True))
+        )
+    if worker.embedded and worker.api_key:
+        yield (*path, "api_key"), "is given to an embedded worker, which asks for none", "remove it"
+    if worker.embedded and worker.name and worker.embedded.count > 1:
+        yield (*path, "name"), f"names {worker.embedded.count} workers at once", "remove it or use `count: 1`"
+
+
+def _worker_urls(draft: Draft) -> Iterator[Finding]:
+    named: list[tuple[Path, str]] = [
+        (("pools", index, "workers", place, "url"), worker.url)
+        for index, pool in enumerate(draft.file.pools)
+        for place, worker in enumerate(pool.workers)
+        if worker.url is not None
+    ]
+    yield from _repeated(named, "the worker", "list each engine once: its window is counted in one pool")
+
+
+def _tenants(draft: Draft) -> Iterator[Finding]:
+    tenants = draft.file.tenants
+    names: list[tuple[Path, str]] = [(("tenants", i, "name"), tenant.name) for i, tenant in enumerate(tenants)]
+    yield from _repeated(names, "the tenant", "give each tenant its own name")
+    for index, tenant in enumerate(tenants):
+        ids: list[tuple[Path, str]] = [
+            (("tenants", index, "keys", place, "id"), key.id or f"key{place + 1}")
+            for place, key in enumerate(tenant.keys)
+        ]
+        yield from _repeated(ids, "the key id", "give each key of a tenant its own `id`")
+    if not draft.is_whole(("pools",)):
+        return
+    known = [name for pool in draft.file.pools for name in (pool.model, *pool.aliases)]
+    lists: list[tuple[Path, tuple[str, ...]]] = [(("tenant_defaults", "models"), draft.file.tenant_defaults.models)]
+    lists += [(("tenants", index, "models"), tenant.models) for index, tenant in enumerate(tenants)]
+    for path, models in lists:
+        for place, model in enumerate(models):
+            if model != ANY_MODEL and model not in known:
+                yield (
+                    (*path, place),
+                    f"`{model}` is neither a pool's model nor an alias",
+                    _instead(model, known),
+                )
+
+
+def _anonymous(draft: Draft) -> Iterator[Finding]:
+    anonymous, known = draft.file.anonymous, [tenant.name for tenant in draft.file.tenants]
+    if anonymous.enabled and anonymous.tenant is None:
+        yield (
+            ("anonymous", "tenant"),
+            "is missing",
+            "name the tenant that requests without a credential run as",
+        )
+    if anonymous.tenant is not None and anonymous.tenant not in known and draft.is_whole(("tenants",)):
+        yield (
+            ("anonymous", "tenant"),
+            f"`{anonymous.tenant}` is not a tenant",
+            _instead(anonymous.tenant, known),
+        )
+
+
+def _instead(name: str, known: list[str]) -> str:
+    close = nearest(name, known)
+    return f"did you mean `{close}`?" if close else f"known here: {', '.join(known[:20]) or 'none'}"

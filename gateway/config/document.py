@@ -1,0 +1,202 @@
+"""YAML text to plain values, with the line of every path.
+
+Rules: YAML 1.2 scalars (so `no` is text and `1e3` a number), one document, text keys, no key twice, no tags.
+Anchors and aliases work. `${VAR}` and `${VAR:-default}` are replaced in scalars; the result is text that the
+schema types by its key, and nothing (null) where it is empty; `$${` is a literal `${`. Size, depth and number
+of nodes are bounded, so that no text can make reading it expensive.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from gateway.config.faults import FaultLog, Path, Step
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 32
+MAX_NODES = 1_000_000
+
+Value = Any  # dict[str, Value] | list[Value] | str | int | float | bool | None
+
+_NULL = {"", "~", "null", "Null", "NULL"}
+_TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+")
+_HEX_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# Python refuses to read longer decimal numbers; none of the configuration's is near it.
+_MAX_DIGITS = 300
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^}]*))?\}|(?P<stray>\$\{)")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Composes nodes only; every scalar is text, so that one rule here decides its type."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {}
+
+
+def read_document(text: str, environ: Mapping[str, str], faults: FaultLog) -> Value:
+    """The value of `text`; what is wrong with it is noted in `faults`, whose `lines` are set."""
+    try:
+        node = yaml.compose(text, Loader=_PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        faults.add((), f"is not valid YAML: {error.problem}", "mend the syntax", line=mark.line + 1 if mark else 1)
+        return None
+    except RecursionError:
+        faults.add((), f"is nested deeper than {MAX_DEPTH} levels", "flatten it")
+        return None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        faults.add((), f"is not valid YAML: {reason}", "remove characters that cannot be printed")
+        return None
+    if node is None:
+        return {}
+    reader = _Reader(environ, faults)
+    value = reader.read(node, ())
+    faults.lines = reader.lines
+    return value
+
+
+class _Reader:
+    """Walks the nodes once, noting lines and faults."""
+
+    def __init__(self, environ: Mapping[str, str], faults: FaultLog) -> None:
+        self.lines: dict[Path, int] = {}
+        self._environ = environ
+        self._faults = faults
+        self._nodes = 0
+
+    def read(self, node: yaml.Node, path: Path) -> Value:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._nodes += 1
+        if len(path) > MAX_DEPTH:
+            self._faults.add(path, f"is nested deeper than {MAX_DEPTH} levels", "flatten it", line=line)
+            return None
+        if self._nodes > MAX_NODES:
+            return self._too_large(path, line)
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rsplit(":", 1)[1] not in _PLAIN_TAGS:
+            self._faults.add(path, f"has the YAML tag {node.tag!r}", "remove the tag", line=line)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        return self._scalar(node, path)
+
+    def _too_large(self, path: Path, line: int) -> None:
+        if self._nodes == MAX_NODES + 1:
+            self._faults.add(path, f"is one of more than {MAX_NODES} values", "repeat less by aliases", line=line)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
+        result: dict[str, Value] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, path)
+            if key is None:
+                continue
+            place: Path = (*path, key)
+            if key in result:
+                self._repeated(place, key_node.start_mark.line + 1)
+                continue
+            self.lines[place] = key_node.start_mark.line + 1
+            result[key] = self.read(value_node, place)
+        return result
+
+    def _repeated(self, place: Path, line: int) -> None:
+        message = f"is given twice, first in line {self.lines[place]}"
+        self._faults.add(place, message, "keep one of the two", line=line)
+
+    def _key(self, node: yaml.Node, path: Path) -> str | None:
+        line = node.start_mark.line + 1
+        if not isinstance(node, yaml.ScalarNode) or not _is_text(node.value):
+            self._faults.add(path, "has a key that is not text", "use plain words as keys", line=line)
+            return None
+        if node.value == "<<":
+            self._faults.add(
+                (*path, "<<"),
+                "merge keys are not supported",
+                "use `tenant_defaults` or write the keys out",
+                line=line,
+            )
+            return None
+        return str(node.value)
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Value:
+        text = str(node.value)
+        if not _is_text(text):
+            self._faults.add(path, "holds characters that are not text", "remove them")
+            return None
+        if "${" in text:
+            return self._expanded(text, path)
+        return text if node.style is not None else _typed(text)
+
+    def _expanded(self, text: str, path: Path) -> str | None:
+        def replacement(match: re.Match[str]) -> str:
+            name, default = match["name"], match["default"]
+            if match["stray"]:
+                self._faults.add(path, "has a malformed `${`", "write `${VAR}`, `${VAR:-default}`, or `$${` for itself")
+                return ""
+            if name is None:
+                return "${"
+            value = self._environ.get(name, "")
+            if value or default is not None:
+                return value or str(default)
+            if name not in self._environ:
+                self._faults.add(
+                    path,
+                    f"needs the environment variable {name}, which is not set",
+                    f"set it, or write `${{{name}:-default}}`",
+                )
+            return ""
+
+        expanded = _VARIABLE.sub(replacement, text)
+        if not _is_text(expanded):
+            self._faults.add(path, "takes characters that are not text from the environment", "set the variable anew")
+            return None
+        return expanded if expanded and not self._faults.covers(path) else None
+
+
+_PLAIN_TAGS = {"str", "map", "seq"}
+
+
+def _typed(text: str) -> Value:
+    """A plain scalar by YAML 1.2's core schema."""
+    if text in _NULL:
+        return None
+    if text in _TRUTH:
+        return _TRUTH[text]
+    if len(text) > _MAX_DIGITS:
+        return text
+    if _INT.fullmatch(text):
+        return int(text)
+    if _HEX_OR_OCTAL.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def _is_text(text: str) -> bool:
+    """False for lone surrogates, which no UTF-8 can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def value_at(value: Value, path: Path) -> Value:
+    """What stands at `path`, None where nothing does."""
+    for step in path:
+        value = _child(value, step)
+    return value
+
+
+def _child(value: Value, step: Step) -> Value:
+    match value:
+        case dict():
+            return value.get(step)
+        case list() if isinstance(step, int) and 0 <= step < len(value):
+            return value[step]
+        case _:
+            return None

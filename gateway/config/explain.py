@@ -1,0 +1,161 @@
+"""Pydantic's errors in an operator's words, each with its place in the file and a remedy.
+
+The only reader of pydantic's error types. Values of secret keys are never repeated. Unknown keys and wrong
+members of a closed set name the nearest right one.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from gateway.config.faults import Path, nearest
+from gateway.config.schema import ConfigFile
+
+_SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "frozen": "a list",
+    "set": "a list",
+    "model": "a mapping of keys",
+    "dict": "a mapping of keys",
+}
+_BOUNDS = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake at `path`; without what stands at `cut` the file would not have it."""
+
+    path: Path
+    cut: Path
+    message: str
+    remedy: str
+
+
+def explain(error: ValidationError) -> Iterator[Finding]:
+    """Every mistake that `error` holds."""
+    for details in error.errors(include_url=False):
+        path, field, models = _place(details["loc"])
+        message, remedy = _words(details, path, field, models)
+        yield Finding(path, path[:-1] if details["type"] == "missing" else path, message, remedy)
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[Path, FieldInfo | None, list[type[BaseModel]]]:
+    """Path in the file, the field there, and the models of the mapping that was expected or holds it.
+
+    Pydantic's location also holds the tag of the chosen member of a union; the file does not.
+    """
+    path: Path = ()
+    field: FieldInfo | None = None
+    models: list[type[BaseModel]] = [ConfigFile]
+    for step in loc:
+        if isinstance(step, int):
+            path = (*path, step)
+        elif len(models) > 1:
+            models = [model for model in models if _tag(model) == step]
+        else:
+            path = (*path, step)
+            field = models[0].model_fields.get(step) if models else None
+            if field is None:
+                break
+            models = list(_models(field.annotation)) or models
+    return path, field, models
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _tag(model: type[BaseModel]) -> str:
+    return str(get_args(model.model_fields["function"].annotation)[0])
+
+
+def _words(
+    details: ErrorDetails, path: Path, field: FieldInfo | None, models: list[type[BaseModel]]
+) -> tuple[str, str]:
+    """Message and remedy."""
+    kind, context = details["type"], details.get("ctx", {})
+    shown = "" if _SECRET_KEYS.intersection(path) else _shown(details["input"])
+    meaning = (field.description or "") if field else ""
+    match kind:
+        case "extra_forbidden" | "invalid_key":
+            return "is not a known key", _known_key(str(path[-1]), models)
+        case "missing":
+            return "is missing", f"add `{path[-1]}: ...` ({meaning.rstrip('.')})"
+        case "enum" | "literal_error" | "union_tag_invalid":
+            return _wrong_member(details, shown, context)
+        case "union_tag_not_found":
+            return "names no `function`", f"add `function: linear` or one of {', '.join(map(_tag, models))}"
+        case "refused":
+            return str(context["message"]), str(context["remedy"])
+        case "string_pattern_mismatch":
+            return f"does not have the right form{shown}", f"expected: {meaning}"
+        case "string_too_short":
+            return "is empty", f"expected: {meaning}"
+        case "too_short":
+            return "is empty", f"give at least {context['min_length']}: {meaning}"
+        case "too_long" | "string_too_long":
+            return "is too long", f"at most {context['max_length']}"
+        case "greater_than_equal" | "greater_than" | "less_than_equal":
+            bound = next(iter(context.values()))
+            return (
+                f"is out of bounds{shown}",
+                f"use {_BOUNDS[kind]} {bound:g}" if bound < 1e6 else f"use {_BOUNDS[kind]} {bound}",
+            )
+        case "int_from_float":
+            return f"must be a whole number{shown}", "leave off the fraction"
+    return _wrong_kind(kind, shown, meaning)
+
+
+def _known_key(key: str, models: list[type[BaseModel]]) -> str:
+    known = [name for model in models for name in model.model_fields]
+    close = nearest(key, known)
+    return f"did you mean `{close}`?" if close else f"known here: {', '.join(known)}"
+
+
+def _wrong_member(details: ErrorDetails, shown: str, context: dict[str, Any]) -> tuple[str, str]:
+    listed = str(context.get("expected") or context.get("expected_tags"))
+    members = re.findall(r"'([^']*)'", listed)
+    given = context.get("tag", details["input"])
+    close = nearest(str(given).partition(":")[0], members)
+    remedy = f"did you mean `{close}`? " if close else ""
+    return f"is not one of the possible values{shown}", f"{remedy}one of {', '.join(members)}"
+
+
+def _wrong_kind(kind: str, shown: str, meaning: str) -> tuple[str, str]:
+    expected = _KINDS.get(kind.partition("_")[0])
+    if expected is None:
+        return f"cannot be used{shown}", f"expected: {meaning}"
+    quote = "write it in quotes" if expected == "text" and shown else f"expected: {meaning}"
+    return f"must be {expected}{shown}", quote
+
+
+def _shown(value: object) -> str:
+    match value:
+        case bool():
+            return f", not {str(value).lower()}"
+        case int() | float() | str():
+            text = ascii(value) if isinstance(value, str) and not value.isprintable() else str(value)
+            return f", not `{text[:60]}`"
+        case None:
+            return ", not null"
+        case dict():
+            return ", not a mapping"
+        case list():
+            return ", not a list"
+        case _:
+            return ""

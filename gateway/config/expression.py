@@ -1,0 +1,132 @@
+"""The operator's own cost function: one arithmetic expression, held to a whitelist of syntax.
+
+Rules: names are `input` (every prompt token), `cached_input` and `uncached_input` (which sum up to it) and
+`output`; operators `+ - * / **`, functions `min` and `max`, plain numbers. The value is finite and not
+negative, never falls when one kind of token grows, and is not zero for a real request: all checked on a grid.
+`parse` is the one gate; whoever compiles its result may rely on it.
+"""
+
+import ast
+import math
+from collections.abc import Mapping
+from itertools import product
+
+NAMES = ("input", "uncached_input", "cached_input", "output")
+MAX_CHARACTERS = 500
+MAX_EXPONENT = 4
+GRID_TOKENS = (0, 1, 2, 17, 256, 4096, 65_536, 1_048_576)
+
+_FUNCTIONS = {"min": min, "max": max}
+_ALLOWED = f"only numbers, {', '.join(NAMES)}, + - * / **, min(...) and max(...) are allowed"
+
+
+def parse(expression: str) -> ast.Expression:
+    """The syntax tree of `expression`; `ValueError` says why it cannot be a cost."""
+    if len(expression) > MAX_CHARACTERS:
+        raise ValueError(f"it is longer than {MAX_CHARACTERS} characters")
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(f"it is not an arithmetic expression; {_ALLOWED}") from None
+    _check_syntax(tree.body)
+    _check_values(tree)
+    return tree
+
+
+def evaluate(node: ast.expr, values: Mapping[str, float]) -> float:
+    """Value of a checked expression; `ArithmeticError` where it has none."""
+    match node:
+        case ast.Constant():
+            return float(node.value)  # type: ignore[arg-type]
+        case ast.Name():
+            return values[node.id]
+        case ast.UnaryOp():
+            operand = evaluate(node.operand, values)
+            return -operand if isinstance(node.op, ast.USub) else operand
+        case ast.BinOp():
+            return _binary(node.op, evaluate(node.left, values), evaluate(node.right, values))
+        case ast.Call(func=ast.Name(id=name)):
+            return float(_FUNCTIONS[name](evaluate(argument, values) for argument in node.args))
+    raise AssertionError(f"unchecked syntax {type(node).__name__}")
+
+
+def token_values(uncached_input: float, cached_input: float, output: float) -> dict[str, float]:
+    """The values of all names for one request."""
+    return {
+        "input": uncached_input + cached_input,
+        "uncached_input": uncached_input,
+        "cached_input": cached_input,
+        "output": output,
+    }
+
+
+def _binary(operator: ast.operator, left: float, right: float) -> float:
+    match operator:
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Mult():
+            return left * right
+        case ast.Div():
+            return left / right
+        case ast.Pow():
+            return float(left**right)
+    raise AssertionError(f"unchecked operator {type(operator).__name__}")
+
+
+def _check_syntax(node: ast.expr) -> None:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            if not math.isfinite(value) or abs(value) > 1e12:
+                raise ValueError("a number is larger than 1e12")
+        case ast.Name(id=name):
+            if name not in NAMES:
+                raise ValueError(f"`{name[:40]}` is not one of {', '.join(NAMES)}")
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+            _check_syntax(operand)
+        case ast.BinOp(op=ast.Pow(), left=left, right=ast.Constant(value=int() | float() as exponent)):
+            if isinstance(exponent, bool) or not 0 <= exponent <= MAX_EXPONENT:
+                raise ValueError(f"an exponent is not from 0 to {MAX_EXPONENT}")
+            _check_syntax(left)
+        case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), left=left, right=right):
+            _check_syntax(left)
+            _check_syntax(right)
+        case ast.Call(func=ast.Name(id="min" | "max"), args=[_, _, *_] as arguments, keywords=[]):
+            for argument in arguments:
+                _check_syntax(argument)
+        case ast.BinOp(op=ast.Pow()):
+            raise ValueError("an exponent must be a plain number")
+        case _:
+            raise ValueError(f"{_ALLOWED}")
+
+
+def _check_values(tree: ast.Expression) -> None:
+    costs = {point: _cost(tree, point) for point in product(GRID_TOKENS, repeat=3)}
+    lower = dict(zip(GRID_TOKENS[1:], GRID_TOKENS, strict=False))
+    for point, cost in costs.items():
+        for axis, tokens in enumerate(point):
+            if not tokens:
+                continue
+            below = (*point[:axis], lower[tokens], *point[axis + 1 :])
+            # Floats round: a fall of one part in 10^12 is not the formula's.
+            if cost < costs[below] * (1 - 1e-12):
+                name = NAMES[1:][axis]
+                raise ValueError(f"it falls when {name} grows from {lower[tokens]} to {tokens} tokens")
+    if costs[1, 0, 1] <= 0:
+        raise ValueError("a request of one input and one output token costs nothing")
+
+
+def _cost(tree: ast.Expression, point: tuple[int, ...]) -> float:
+    uncached_input, cached_input, output = point
+    at = f"for {uncached_input} uncached, {cached_input} cached and {output} output tokens"
+    try:
+        cost = evaluate(tree.body, token_values(uncached_input, cached_input, output))
+    except (ArithmeticError, TypeError):
+        # A negative number to a broken power is complex: float() refuses it with TypeError.
+        raise ValueError(f"it has no value {at}") from None
+    if not math.isfinite(cost):
+        raise ValueError(f"it has no finite value {at}")
+    if cost < 0:
+        raise ValueError(f"it is negative {at}")
+    return cost

@@ -1,0 +1,93 @@
+"""What is wrong with a configuration: faults with file, line, dotted path, plain words and a remedy.
+
+Faults are collected, never raised one by one. A fault at a place hides later ones at the same place, above or
+below it: what follows from a mistake is not a second mistake.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+Step = str | int
+Path = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One mistake in `file`; `path` is dotted (`tenants[2].weight`) and empty for the file as a whole."""
+
+    file: str
+    line: int
+    path: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: "
+        where = f"{self.path}: " if self.path else ""
+        return f"{place}{where}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `faults` lists everything that is wrong with it, by line."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+class FaultLog:
+    """Collects the faults of one file and places them."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: Mapping[Path, int] = {}
+        self._found: dict[Path, tuple[int | None, str, str]] = {}
+
+    def add(self, path: Path, message: str, remedy: str, *, line: int | None = None) -> None:
+        """Note a fault at `path` unless an earlier one explains it."""
+        if not self.covers(path):
+            self._found[path] = (line, message, remedy)
+
+    def covers(self, path: Path) -> bool:
+        """True where a known fault lies at `path`, above it or below it."""
+        return any(path[: len(known)] == known[: len(path)] for known in self._found)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._found)
+
+    def raise_any(self) -> None:
+        """Raise `ConfigError` where there is a fault."""
+        if self._found:
+            raise ConfigError(self.faults())
+
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults in the order of their lines."""
+        placed = [
+            Fault(self.file, self._line(path) if line is None else line, dotted(path), message, remedy)
+            for path, (line, message, remedy) in self._found.items()
+        ]
+        return tuple(sorted(placed, key=lambda fault: fault.line))
+
+    def _line(self, path: Path) -> int:
+        # What is missing has no line of its own: it is reported where it should have been.
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def dotted(path: Path) -> str:
+    """`("tenants", 2, "weight")` as `tenants[2].weight`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_shown(step)}" for step in path)
+    return text.removeprefix(".")
+
+
+def nearest(word: str, known: list[str]) -> str | None:
+    """The member of `known` that `word` most likely meant."""
+    close = get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _shown(key: str) -> str:
+    shown = key if key.isprintable() else ascii(key)[1:-1]
+    return shown if len(shown) <= 60 else shown[:57] + "..."

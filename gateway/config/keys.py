@@ -1,0 +1,85 @@
+"""Keys of clients: their form, their digests, and the files that hold them.
+
+A key is `vtc-` and 32 random bytes in URL-safe base64. The gateway keeps SHA-256 digests only: 256 random
+bits need no slow hash. A key file holds one key and may be readable by its owner only.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+_FORM = re.compile(r"vtc-[A-Za-z0-9_-]{43}")
+MAX_FILE_BYTES = 4096
+
+
+class KeyFormat:
+    """The form of the keys that this gateway makes."""
+
+    @staticmethod
+    def create() -> str:
+        """A new key of 256 random bits."""
+        return f"vtc-{secrets.token_urlsafe(32)}"
+
+    @staticmethod
+    def matches(key: str) -> bool:
+        """True where `key` has the form."""
+        return _FORM.fullmatch(key) is not None
+
+
+def digest(key: str) -> bytes:
+    """SHA-256 of the key's UTF-8."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+class UnusableKeyFile(Exception):
+    """A key file cannot be used; `remedy` says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def read_key_file(path: Path) -> str:
+    """The one line of `path`; `UnusableKeyFile` where it is missing, open to others or not one line."""
+    try:
+        status = path.stat()
+        content = path.read_bytes() if _holds_a_key(status) else b""
+    except FileNotFoundError:
+        remedy = "create it with `vtc-gateway keys create TENANT --file PATH`, or start with `--create-keys`"
+        raise UnusableKeyFile(f"names the file {path}, which does not exist", remedy) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UnusableKeyFile(f"names the file {path}, which cannot be read: {reason}", "mend the path") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableKeyFile(f"names {path}, which is not a file", "name a file that holds the key")
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise UnusableKeyFile(f"names the file {path}, which others may use (mode {mode:04o})", f"chmod 600 {path}")
+    return _one_line(content, path)
+
+
+def write_key_file(path: Path, key: str) -> None:
+    """Write `key` to a new file (0600, new folders 0700); `FileExistsError` rather than overwrite."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{key}\n")
+
+
+def _holds_a_key(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES
+
+
+def _one_line(content: bytes, path: Path) -> str:
+    try:
+        key = content.decode().strip()
+    except UnicodeDecodeError:
+        key = ""
+    if not key or not key.isprintable() or " " in key:
+        raise UnusableKeyFile(f"names the file {path}, which does not hold one key", "put the key alone in one line")
+    return key

@@ -1,0 +1,92 @@
+"""Reads a configuration file: all of it right, or every fault at once.
+
+The order of the passes is the order of trust: text, YAML, schema, rules over several keys, keys on disk and
+in the environment. Each pass works on what the earlier ones left whole.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.checks import check
+from gateway.config.document import MAX_BYTES, read_document
+from gateway.config.draft import Draft, draft
+from gateway.config.faults import FaultLog
+from gateway.config.keys import KeyFormat, write_key_file
+from gateway.config.model import Config
+from gateway.config.resolve import Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A right configuration, its file, and the key files that it also depends on."""
+
+    config: Config
+    path: Path
+    key_files: tuple[Path, ...]
+
+
+def load(path: Path | str, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the configuration at `path`; `ConfigError` holds every fault. `environ`: default the process's."""
+    path, environ = Path(path), os.environ if environ is None else environ
+    faults = FaultLog(str(path))
+    readable = _read(path, environ, faults)
+    if readable is None:
+        faults.raise_any()
+        raise AssertionError("an unreadable file has a fault")
+    check(readable, faults)
+    resolver = Resolver(readable, path.parent, environ, faults)
+    config = resolver.config()
+    faults.raise_any()
+    return Loaded(config, path, tuple(resolver.files))
+
+
+def create_missing_keys(path: Path | str, environ: Mapping[str, str] | None = None) -> list[tuple[str, Path, str]]:
+    """Create the key files that tenants reference and that do not exist: tenant, file and key of each.
+
+    Files get mode 0600, new folders 0700. Raises `ConfigError` where the file itself is wrong.
+    """
+    path, environ = Path(path), os.environ if environ is None else environ
+    faults = FaultLog(str(path))
+    readable = _read(path, environ, faults)
+    if readable is not None:
+        check(readable, faults)
+    faults.raise_any()
+    assert readable is not None
+    created: list[tuple[str, Path, str]] = []
+    for tenant in readable.file.tenants:
+        for source in tenant.keys:
+            file = path.parent / source.file if source.file else None
+            if file is not None and not file.exists():
+                key = KeyFormat.create()
+                write_key_file(file, key)
+                created.append((tenant.name, file, key))
+    return created
+
+
+def _read(path: Path, environ: Mapping[str, str], faults: FaultLog) -> Draft | None:
+    text = _text(path, faults)
+    if text is None:
+        return None
+    value = read_document(text, environ, faults)
+    return None if faults.covers(()) and not isinstance(value, dict) else draft(value, faults)
+
+
+def _text(path: Path, faults: FaultLog) -> str | None:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        faults.add((), f"cannot be read: {reason}", "name a readable file")
+        return None
+    if len(content) > MAX_BYTES:
+        faults.add((), f"is larger than {MAX_BYTES} bytes", "use a smaller file")
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        faults.add((), "is not UTF-8 text", "save it as UTF-8", line=line)
+        return None

@@ -1,0 +1,177 @@
+"""From a right file to the configuration in force: defaults merged, workers spelt out, keys digested.
+
+Key files are looked for relative to the configuration's folder. What cannot be read is noted as a fault at
+the key that names it; plain keys of clients do not outlive `_digest`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path as File
+
+from pydantic import SecretStr
+
+from gateway.config import model
+from gateway.config.address import short_name
+from gateway.config.draft import Draft
+from gateway.config.faults import FaultLog, Path
+from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, read_key_file
+from gateway.config.schema import (
+    KeySource,
+    Limits,
+    PoolEntry,
+    TenantDefaults,
+    TenantEntry,
+    TenantKey,
+    Window,
+    WindowOverride,
+    WorkerEntry,
+    WorkerKey,
+)
+
+
+class Resolver:
+    """Builds one `Config`; `files` are the key files that it depends on."""
+
+    def __init__(self, draft: Draft, folder: File, environ: Mapping[str, str], faults: FaultLog) -> None:
+        self.files: list[File] = []
+        self._draft = draft
+        self._folder = folder
+        self._environ = environ
+        self._faults = faults
+        self._owners: dict[bytes, str] = {}
+
+    def config(self) -> model.Config:
+        """The configuration; of use only where no fault was noted."""
+        file = self._draft.file
+        admin = self._digest(file.admin.key, ("admin", "key"), "admin.key") if file.admin.key else None
+        return model.Config(
+            listen=file.listen,
+            admin=model.Admin(digest=admin),
+            scheduler=file.scheduler,
+            pools=tuple(self._pool(pool, ("pools", index)) for index, pool in enumerate(file.pools)),
+            tenants=tuple(self._tenant(entry, ("tenants", index)) for index, entry in enumerate(file.tenants)),
+            anonymous=model.Anonymous(tenant=file.anonymous.tenant if file.anonymous.enabled else None),
+            metrics=file.metrics,
+            logs=file.logs,
+        )
+
+    def _pool(self, pool: PoolEntry, path: Path) -> model.Pool:
+        workers: list[model.Worker] = []
+        for index, entry in enumerate(pool.workers):
+            workers += self._workers(entry, pool.window, (*path, "workers", index), len(workers))
+        return model.Pool(
+            model=pool.model,
+            engine_model=pool.engine_model or pool.model,
+            aliases=pool.aliases,
+            max_model_len=pool.max_model_len,
+            cost=pool.cost,
+            window=pool.window,
+            timeouts=pool.timeouts,
+            workers=tuple(workers),
+        )
+
+    def _workers(self, entry: WorkerEntry, window: Window, path: Path, first: int) -> list[model.Worker]:
+        window = _overridden(window, entry.window)
+        if entry.embedded is not None:
+            names = [entry.name or f"w{first + offset}" for offset in range(entry.embedded.count)]
+            return [model.Worker(name=name, profile=entry.embedded.profile, window=window) for name in names]
+        key = self._worker_key(entry.api_key, (*path, "api_key")) if entry.api_key else None
+        name = entry.name or short_name(entry.url or "") or f"w{first}"
+        return [model.Worker(name=name, url=entry.url, api_key=key, window=window)]
+
+    def _tenant(self, entry: TenantEntry, path: Path) -> model.Tenant:
+        keys = [self._key(key, index, entry.name, path) for index, key in enumerate(entry.keys)]
+        merged = _merged(self._draft.file.tenant_defaults, entry)
+        return model.Tenant(
+            name=entry.name,
+            keys=tuple(key for key in keys if key is not None),
+            weight=merged.weight,
+            models=merged.models,
+            share_by=merged.share_by,
+            limits=merged.limits,
+            allow=merged.allow,
+            strict=merged.strict,
+        )
+
+    def _key(self, key: TenantKey, index: int, tenant: str, path: Path) -> model.ResolvedKey | None:
+        found = self._digest(key, (*path, "keys", index), f"tenant {tenant}")
+        if found is None:
+            return None
+        return model.ResolvedKey(id=key.id or f"key{index + 1}", digest=found, disabled=key.disabled)
+
+    def _digest(self, source: KeySource, path: Path, owner: str) -> bytes | None:
+        given = {"sha256": source.sha256, "env": source.env, "file": source.file}
+        kind = self._only(given, path)
+        if kind is None:
+            return None
+        if source.sha256 is not None:
+            return self._owned(bytes.fromhex(source.sha256), (*path, kind), owner)
+        key = self._read(source.env, source.file, path)
+        if key is None:
+            return None
+        if not KeyFormat.matches(key):
+            self._fault((*path, kind), "leads to a text that is not a key", "make one with `vtc-gateway keys create`")
+            return None
+        return self._owned(digest(key), (*path, kind), owner)
+
+    def _owned(self, found: bytes, path: Path, owner: str) -> bytes | None:
+        if found in self._owners:
+            self._fault(path, f"is the same key as one of {self._owners[found]}", "make a key for each use")
+            return None
+        self._owners[found] = owner
+        return found
+
+    def _worker_key(self, source: WorkerKey, path: Path) -> SecretStr | None:
+        given = {"value": source.value, "env": source.env, "file": source.file}
+        kind = self._only(given, path)
+        if kind is None:
+            return None
+        key = source.value.get_secret_value() if source.value else self._read(source.env, source.file, path)
+        if key is None:
+            return None
+        if not key.isascii() or not key.isprintable() or " " in key:
+            self._fault((*path, kind), "leads to a text that no header can carry", "use printable ASCII, no spaces")
+            return None
+        return SecretStr(key)
+
+    def _only(self, given: Mapping[str, object], path: Path) -> str | None:
+        """The one kind of source that is given."""
+        kinds = [kind for kind, value in given.items() if value is not None]
+        if len(kinds) == 1:
+            return kinds[0]
+        known = ", ".join(f"`{kind}`" for kind in given)
+        if kinds:
+            self._fault(path, f"has {' and '.join(f'`{kind}`' for kind in kinds)}", f"give exactly one of {known}")
+        else:
+            self._fault(path, "does not say where the key comes from", f"give one of {known}")
+        return None
+
+    def _read(self, env: str | None, file: str | None, path: Path) -> str | None:
+        if env is not None:
+            key = self._environ.get(env, "").strip()
+            if not key:
+                self._fault((*path, "env"), f"names the environment variable {env}, which is not set", "set it")
+            return key or None
+        assert file is not None
+        place = self._folder / file
+        self.files.append(place)
+        try:
+            return read_key_file(place)
+        except UnusableKeyFile as error:
+            self._fault((*path, "file"), str(error), error.remedy)
+            return None
+
+    def _fault(self, path: Path, message: str, remedy: str) -> None:
+        self._faults.add(self._draft.origin(path), message, remedy)
+
+
+def _overridden(window: Window, override: WindowOverride | None) -> Window:
+    return window.model_copy(update=override.model_dump(exclude_none=True)) if override else window
+
+
+def _merged(defaults: TenantDefaults, entry: TenantEntry) -> TenantDefaults:
+    """The defaults with what the tenant says itself; its limits count key by key."""
+    said = {name: getattr(entry, name) for name in entry.model_fields_set if name in TenantDefaults.model_fields}
+    if "limits" in said:
+        own: Limits = entry.limits
+        said["limits"] = defaults.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+    return defaults.model_copy(update=said)

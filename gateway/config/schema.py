@@ -1,0 +1,383 @@
+"""The configuration file as an operator writes it: every key with its type, bound, unit, default and meaning.
+
+These models are the one source for validation, for the published JSON schema and for the documentation's
+tables. Unknown keys are errors. `x-unit` names the unit of a number; `x-reload` says whether a change applies
+to the running gateway (`live`) or waits for its next start (`restart`). Rules that join several keys are in
+`checks`; what the rest of the gateway sees is `model.Config`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from gateway.config.address import WorkerUrl
+from gateway.config.choices import LogFormat, LogLevel, PolicyName, PolicySpec, PredictorName, Right, ShareBy
+
+NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
+MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
+DIGEST_PATTERN = r"^[0-9a-fA-F]{64}$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class Section(BaseModel):
+    """A mapping of the file: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_empty(cls, value: object) -> object:
+        # A section whose keys are all commented out is null in YAML.
+        return {} if value is None else value
+
+
+def setting(default: Any, meaning: str, *, unit: str | None = None, reload: str | None = None, **bounds: Any) -> Any:
+    """One key of the file; `default` is `...` where there is none, `reload` is None for sections."""
+    extra = {"x-unit": unit, "x-reload": reload}
+    return Field(
+        default,
+        description=meaning,
+        json_schema_extra={name: value for name, value in extra.items() if value is not None},
+        **bounds,
+    )
+
+
+def live(default: Any, meaning: str, *, unit: str | None = None, **bounds: Any) -> Any:
+    """A key whose change applies to the running gateway."""
+    return setting(default, meaning, unit=unit, reload="live", **bounds)
+
+
+def restart(default: Any, meaning: str, *, unit: str | None = None, **bounds: Any) -> Any:
+    """A key whose change waits for the next start."""
+    return setting(default, meaning, unit=unit, reload="restart", **bounds)
+
+
+def _refuse_truth(value: object) -> object:
+    # Python counts True as 1; an operator who writes `port: true` made a mistake.
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "not a number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_refuse_truth)]
+Quantity = Annotated[float, BeforeValidator(_refuse_truth)]
+Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(_refuse_truth)]
+TokenWeight = Annotated[float, Field(ge=0, le=1e6), BeforeValidator(_refuse_truth)]
+Sequences = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_refuse_truth)]
+Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_refuse_truth)]
+PrefillTokens = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_refuse_truth)]
+Policy = Annotated[
+    PolicySpec,
+    BeforeValidator(PolicySpec.parse),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(PolicyName)})$|^(rpm|drr):[0-9]+$"}, mode="validation"),
+]
+
+
+class Listen(Section):
+    """Where and how clients are received."""
+
+    host: str = restart("127.0.0.1", "Address to listen on; `0.0.0.0` or `::` for all interfaces.", min_length=1)
+    port: Count = restart(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    max_body_mib: Count = restart(16, "Largest request body accepted.", unit="MiB", ge=1, le=1024)
+    header_timeout_seconds: Quantity = restart(
+        20, "Time a client has to send a request's headers.", unit="seconds", gt=0, le=3600
+    )
+    body_timeout_seconds: Quantity = restart(
+        10, "Longest pause between two parts of a request's body.", unit="seconds", gt=0, le=3600
+    )
+    keepalive_timeout_seconds: Quantity = restart(
+        75, "Time an idle connection stays open.", unit="seconds", gt=0, le=86400
+    )
+    write_stall_seconds: Quantity = restart(
+        30, "Time a client may take no bytes of its answer before it is cut.", unit="seconds", gt=0, le=3600
+    )
+    drain_seconds: Quantity = restart(
+        30, "Time that running requests get to finish at shutdown.", unit="seconds", ge=0, le=86400
+    )
+    max_connections: Count = restart(10000, "Most client connections at once.", unit="connections", ge=1, le=1_000_000)
+
+
+class KeySource(Section):
+    """Where a client's key comes from; exactly one of its keys is given."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in ("sha256", "env", "file")]})
+
+    sha256: str | None = live(
+        None,
+        "SHA-256 of the key, 64 hexadecimal digits, as `vtc-gateway keys create` prints it.",
+        pattern=DIGEST_PATTERN,
+    )
+    env: str | None = live(None, "Name of the environment variable that holds the key.", pattern=VARIABLE_PATTERN)
+    file: str | None = live(
+        None,
+        "File that holds the key, relative to the configuration's folder; only its owner may read it (0600).",
+        min_length=1,
+    )
+
+
+class TenantKey(KeySource):
+    """One key of a tenant."""
+
+    id: str | None = live(
+        None,
+        "Name of the key in logs: 1 to 64 letters, digits, `_`, `.`, `-`, not starting with `_`; "
+        "default `key1`, `key2`, ... by position.",
+        pattern=NAME_PATTERN,
+    )
+    disabled: bool = live(False, "Refuses the key without removing it.")
+
+
+class WorkerKey(Section):
+    """Where the key for a worker comes from; exactly one of its keys is given."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in ("value", "env", "file")]})
+
+    value: SecretStr | None = live(None, "The key itself, best written as `${VAR}`.")
+    env: str | None = live(None, "Name of the environment variable that holds the key.", pattern=VARIABLE_PATTERN)
+    file: str | None = live(
+        None,
+        "File that holds the key, relative to the configuration's folder; only its owner may read it (0600).",
+        min_length=1,
+    )
+
+
+class Admin(Section):
+    """Access to the gateway's inner state."""
+
+    key: KeySource | None = setting(None, "Key for `GET /debug/state`; without it that path answers 401 to all.")
+
+
+class Scheduler(Section):
+    """Who goes next, and how long one may wait."""
+
+    policy: Policy = restart(
+        PolicySpec(PolicyName.VTC),
+        "`vtc` (fair), or a baseline: `fcfs`, `lcf`, `rpm:N` (N requests per minute and tenant, default 20), "
+        "`drr:N` (quantum of N cost units, default 512).",
+    )
+    predictor: PredictorName = restart(
+        PredictorName.QUANTILE,
+        "Guess of a request's output length, reserved at dispatch and settled at its end.",
+    )
+    max_queued: Count = live(10000, "Most waiting requests per pool.", unit="requests", ge=1, le=1_000_000)
+    queue_timeout_seconds: Quantity = live(
+        60, "Longest wait for room before a request is refused with 429.", unit="seconds", gt=0, le=86400
+    )
+
+
+class LinearCost(Section):
+    """`input_weight * uncached input + cached_input_weight * cached input + output_weight * output`."""
+
+    function: Literal["linear"] = restart("linear", "Cost function.")
+    input_weight: TokenWeight = restart(1, "Cost of an input token.", unit="cost units per token")
+    cached_input_weight: TokenWeight | None = restart(
+        None,
+        "Cost of an input token found in the engine's prefix cache; null: as `input_weight`.",
+        unit="cost units per token",
+    )
+    output_weight: TokenWeight = restart(2, "Cost of an output token.", unit="cost units per token")
+
+
+class ProfiledCost(Section):
+    """`a*x + b*y + c*x*y + d*y^2 + e` for x input and y output tokens; defaults: A10G with Llama-2-7B."""
+
+    function: Literal["profiled"] = restart(..., "Cost function.")
+    a: TokenWeight = restart(0.2100, "Per input token.", unit="ms")
+    b: TokenWeight = restart(0.1008, "Per output token.", unit="ms")
+    c: TokenWeight = restart(0.003987, "Per pair of an input and an output token.", unit="ms")
+    d: TokenWeight = restart(0.003247, "Per square of output tokens.", unit="ms")
+    e: TokenWeight = restart(1.146, "Per request.", unit="ms")
+
+
+class KvTimeCost(Section):
+    """KV memory held times the time it is held: `y*x + y^2/2` token-steps for x input and y output tokens."""
+
+    function: Literal["kv_time"] = restart(..., "Cost function.")
+
+
+class ExpressionCost(Section):
+    """An arithmetic expression of the operator's own."""
+
+    function: Literal["expression"] = restart(..., "Cost function.")
+    expression: str = restart(
+        ...,
+        "Arithmetic over `input`, `uncached_input`, `cached_input` and `output` (tokens) with `+ - * / **`, "
+        "`min`, `max`; it may never fall when one of them grows.",
+        unit="cost units",
+        min_length=1,
+        max_length=500,
+    )
+
+
+CostSpec = Annotated[LinearCost | ProfiledCost | KvTimeCost | ExpressionCost, Field(discriminator="function")]
+
+
+class Window(Section):
+    """What may be in flight at one worker: the bound on unfairness, and what keeps the worker busy."""
+
+    sequences: Sequences = live(16, "Sequences the worker runs at once (vLLM `--max-num-seqs`).", unit="sequences")
+    slack: Slack = live(1, "Sequences sent beyond `sequences`, so that the worker never idles.", unit="sequences")
+    prefill_tokens: PrefillTokens = live(2048, "Prompt tokens sent and not yet prefilled.", unit="tokens")
+
+
+class WindowOverride(Section):
+    """The keys of the pool's window that differ at this worker."""
+
+    sequences: Sequences | None = live(None, "As in the pool's `window`.", unit="sequences")
+    slack: Slack | None = live(None, "As in the pool's `window`.", unit="sequences")
+    prefill_tokens: PrefillTokens | None = live(None, "As in the pool's `window`.", unit="tokens")
+
+
+class Timeouts(Section):
+    """How long a worker may be silent."""
+
+    connect_seconds: Quantity = live(2, "Time to connect to a worker.", unit="seconds", gt=0, le=600)
+    first_byte_seconds: Quantity = live(
+        120, "Time from the request to the first byte of its answer.", unit="seconds", gt=0, le=86400
+    )
+    stall_seconds: Quantity = live(
+        30, "Longest silence of a streamed answer once it has begun.", unit="seconds", gt=0, le=86400
+    )
+
+
+class Embedded(Section):
+    """Workers that the gateway starts itself: an engine model without a GPU."""
+
+    profile: str = restart(
+        ...,
+        "Speed of the engine: `cpu-tiny`, `instant`, `a10g-llama2-7b`, `h100-llama3-8b`.",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+    )
+    count: Count = restart(1, "Number of workers.", unit="workers", ge=1, le=64)
+
+
+class WorkerEntry(Section):
+    """One engine endpoint by URL, or some embedded ones."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["embedded"]}]})
+
+    url: WorkerUrl | None = live(None, "Address of the worker: `http://host:port` or `unix:///path.sock`.")
+    embedded: Embedded | None = setting(None, "Instead of `url`: workers that the gateway starts itself.")
+    name: str | None = live(
+        None,
+        "Name in logs and metrics: 1 to 128 letters, digits and `_ . : -`; default `host:port`, or `w0`, "
+        "`w1`, ... for embedded ones and sockets.",
+        pattern=r"^[A-Za-z0-9_.:\[\]-]{1,128}$",
+    )
+    api_key: WorkerKey | None = setting(None, "Key that the worker asks for (vLLM `--api-key`).")
+    window: WindowOverride | None = setting(None, "Overrides keys of the pool's `window`.")
+
+
+class PoolEntry(Section):
+    """The workers that serve one model."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["model", "workers"]})
+
+    model: str = restart(..., "Name of the model for clients.", pattern=MODEL_PATTERN)
+    engine_model: str | None = live(
+        None, "Name of the model at the workers, where it differs from `model`.", pattern=MODEL_PATTERN
+    )
+    aliases: tuple[Annotated[str, Field(pattern=MODEL_PATTERN)], ...] = live(
+        (), "Further names for clients.", max_length=64
+    )
+    max_model_len: Count = live(
+        2048, "Context length of the engine (vLLM `--max-model-len`).", unit="tokens", ge=1, le=100_000_000
+    )
+    cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; all of it waits for the next start.")
+    window: Window = setting(Window(), "What may be in flight at each worker.")
+    timeouts: Timeouts = setting(Timeouts(), "How long a worker may be silent.")
+    workers: tuple[WorkerEntry, ...] = setting((), "The workers, at least one.", min_length=1, max_length=1000)
+
+
+class Limits(Section):
+    """Caps of one tenant; null is no cap."""
+
+    max_in_flight: Cap | None = live(None, "Most sequences at the workers.", unit="sequences")
+    max_queued: Cap | None = live(1000, "Most waiting requests.", unit="requests")
+    requests_per_minute: Cap | None = live(None, "Most requests per minute.", unit="requests")
+    tokens_per_minute: Cap | None = live(None, "Most input and output tokens per minute.", unit="tokens")
+    max_output_tokens: Cap | None = live(
+        None, "Most output tokens per sequence; larger requests are cut to it.", unit="tokens"
+    )
+    max_choices: Count = live(4, "Most answers per request (`n`).", unit="sequences", ge=1, le=1024)
+    max_logprobs: Count = live(20, "Most `logprobs` per token.", unit="entries", ge=0, le=1_000_000)
+    max_logit_bias: Count = live(300, "Most `logit_bias` entries.", unit="entries", ge=0, le=1_000_000)
+
+
+class TenantDefaults(Section):
+    """What holds for each tenant that does not say otherwise."""
+
+    weight: Quantity = live(1, "Share relative to the other tenants.", gt=0, le=1_000_000)
+    models: tuple[str, ...] = live(("*",), "Models or aliases the tenant may use; `*` for all.", max_length=10_000)
+    share_by: ShareBy = live(
+        ShareBy.KEY,
+        "What the share is divided among: the tenant's keys, or its end users (`user`, `metadata.user_id`).",
+    )
+    limits: Limits = setting(Limits(), "Caps; merged key by key with `tenant_defaults.limits`.")
+    allow: frozenset[Right] = live(frozenset(), "Request fields that only some may use.")
+    strict: bool = live(False, "Refuses request fields that the gateway does not know.")
+
+
+class TenantEntry(TenantDefaults):
+    """Who shares the workers, and by which keys it is known."""
+
+    name: str = live(
+        ...,
+        "Name in logs and metrics: 1 to 64 letters, digits, `_`, `.`, `-`, not starting with `_`.",
+        pattern=NAME_PATTERN,
+    )
+    keys: tuple[TenantKey, ...] = setting((), "Keys of the tenant.", max_length=10_000)
+
+
+class Anonymous(Section):
+    """Requests without a credential."""
+
+    enabled: bool = live(False, "Accepts requests without a credential.")
+    tenant: str | None = live(None, "Name of the configured tenant that they run as.")
+
+
+class Metrics(Section):
+    """Prometheus metrics at `GET /metrics`."""
+
+    enabled: bool = restart(True, "Serves `/metrics`.")
+    tenant_labels: Count = restart(
+        200,
+        "Tenants with a label of their own, by traffic; the rest is `_other`.",
+        unit="tenants",
+        ge=0,
+        le=100_000,
+    )
+
+
+class Logs(Section):
+    """One line per finished request and per event, on standard error."""
+
+    format: LogFormat = restart(LogFormat.JSON, "How a line is written.")
+    level: LogLevel = restart(LogLevel.INFO, "The least severe line that is written.")
+
+
+class ConfigFile(Section):
+    """Configuration of vtc-gateway."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["pools", "tenants"]})
+
+    listen: Listen = setting(Listen(), "Where and how clients are received.")
+    admin: Admin = setting(Admin(), "Access to the gateway's inner state.")
+    scheduler: Scheduler = setting(Scheduler(), "Who goes next, and how long one may wait.")
+    pools: tuple[PoolEntry, ...] = setting((), "One entry per model.", min_length=1, max_length=1000)
+    tenant_defaults: TenantDefaults = setting(TenantDefaults(), "What holds for each tenant unless it says otherwise.")
+    tenants: tuple[TenantEntry, ...] = setting((), "Who shares the workers.", min_length=1, max_length=100_000)
+    anonymous: Anonymous = setting(Anonymous(), "Requests without a credential.")
+    metrics: Metrics = setting(Metrics(), "Prometheus metrics.")
+    logs: Logs = setting(Logs(), "Log lines.")
