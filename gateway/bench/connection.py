@@ -44,6 +44,11 @@ class RequestRecord:
         return None if self.first_token_at is None else self.first_token_at - self.sent_at
 
     @property
+    def has_failed(self) -> bool:
+        """True where it ended in an error of its own, not by the end of the run."""
+        return bool(self.error) and self.ended_at is not None
+
+    @property
     def is_refused(self) -> bool:
         """True where the server answered with an error status."""
         return self.status >= 400

@@ -65,9 +65,7 @@ def releases_seen(moments: Sequence[float], arrived_at: float, granted_at: float
     return bisect_right(moments, granted_at) - bisect_left(moments, arrived_at)
 
 
-def max_min_shares(
-    demands: Mapping[str, float], weights: Mapping[str, float], capacity: float
-) -> dict[str, float]:
+def max_min_shares(demands: Mapping[str, float], weights: Mapping[str, float], capacity: float) -> dict[str, float]:
     """The weighted max-min fair division of `capacity`: nobody gets more than they ask for while others ask.
 
     Water-filling: the tenant with the smallest demand per weight is served first, at most its weighted

@@ -37,9 +37,7 @@ class ServiceSeries:
         """What arrived after `start` and not after `end`."""
         return self.until(end) - self.until(start)
 
-    def rates(
-        self, start: float, end: float, width_seconds: float, step_seconds: float
-    ) -> list[tuple[float, float]]:
+    def rates(self, start: float, end: float, width_seconds: float, step_seconds: float) -> list[tuple[float, float]]:
         """(time, service per second over the `width_seconds` before it), every `step_seconds`."""
         count = int((end - start) / step_seconds + 1e-9)
         moments = [start + step_seconds * i for i in range(1, count + 1)]

@@ -1,0 +1,259 @@
+"""Does everybody get their share, and what does it cost? Both tenants of each scenario are always backlogged.
+
+Scenarios under the policy that is tested: many requests outstanding against few, weights 1:3, short outputs
+against long ones. The control is the first scenario under `fcfs`, which must be unfair, or the scenario
+shows nothing. Throughput is compared with the engine alone in rounds that alternate, so that a drift of the
+machine's speed meets both. Random output lengths keep requests from ending in convoys.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.bench.load import ClosedLoop, Lengths, LoadTenant
+from gateway.bench.measures import median, ratio_of_service, share_within
+from gateway.bench.progress import Progress, error_console
+from gateway.bench.report import Delivery, Report, conduct
+from gateway.bench.settings import SLACK
+from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
+from gateway.bench.verdicts import Comparison, Target, Verdict
+
+PROMPT = Lengths(24, 40)
+
+MANY_AND_FEW = (
+    LoadTenant("many", ClosedLoop(64), PROMPT, Lengths(32, 96)),
+    LoadTenant("few", ClosedLoop(16), PROMPT, Lengths(32, 96)),
+)
+WEIGHTED = (
+    LoadTenant("one", ClosedLoop(48), PROMPT, Lengths(32, 96), weight=1),
+    LoadTenant("three", ClosedLoop(48), PROMPT, Lengths(32, 96), weight=3),
+)
+SHORT_AND_LONG = (
+    LoadTenant("short", ClosedLoop(48), PROMPT, Lengths(8, 24)),
+    LoadTenant("long", ClosedLoop(48), PROMPT, Lengths(128, 224)),
+)
+
+EQUAL = Target("64 outstanding against 16: service of the larger over the smaller", Comparison.AT_MOST, 1.05, " x")
+UNEQUAL = Target("the same under fcfs, the control", Comparison.ABOVE, 2.0, " x")
+BY_WEIGHT = Target("weights 1:3: service per weight, larger over smaller", Comparison.AT_MOST, 1.07, " x")
+BY_LENGTH = Target("short against long outputs: larger over smaller", Comparison.AT_MOST, 1.07, " x")
+THROUGHPUT = Target("output tokens per second, of the engine alone", Comparison.AT_LEAST, 0.97)
+SPREAD = Target("largest observed spread of counters, of the computed bound", Comparison.AT_MOST, 1.0)
+ENGINE_QUEUE = Target(f"samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
+BACKLOGGED = Target("samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
+FAULTS = Target("requests refused or broken", Comparison.AT_MOST, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FairnessOptions:
+    """What to run: `seconds` of measured window per scenario, and as much again over all `rounds` for each of
+    the engine alone and the gateway."""
+
+    engine: EngineKind = EngineKind.VLLM
+    profile: str = "cpu-tiny"
+    policy: str = "vtc"
+    seconds: float = 60.0
+    rounds: int = 5
+    seed: int = 1
+    json_file: Path | None = None
+    check: bool = False
+
+    @property
+    def warmup_seconds(self) -> float:
+        """Time for the first requests, all sent at once, to spread out."""
+        return min(8.0, self.seconds / 4)
+
+    @property
+    def round_seconds(self) -> float:
+        """The window of one round of the comparison of throughput."""
+        return self.seconds / self.rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rounds of the comparison of throughput, by what served them."""
+
+    through: Sequence[Run]
+    alone: Sequence[Run]
+
+    @property
+    def gateway(self) -> list[float]:
+        """Output tokens per second of each round through the gateway."""
+        return [run.tokens_per_second for run in self.through]
+
+    @property
+    def direct(self) -> list[float]:
+        """Output tokens per second of each round on the engine alone."""
+        return [run.tokens_per_second for run in self.alone]
+
+    @property
+    def ratio(self) -> float:
+        """Median through the gateway over median of the engine alone."""
+        return median(self.gateway) / median(self.direct)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Every run of the bench."""
+
+    equal: Run
+    weighted: Run
+    lengths: Run
+    control: Run
+    rounds: Rounds
+
+    @property
+    def tested(self) -> list[Run]:
+        """The runs under the policy that is tested."""
+        return [self.equal, self.weighted, self.lengths]
+
+    @property
+    def faults(self) -> list[str]:
+        """Every request that failed anywhere."""
+        runs = [*self.tested, self.control, *self.rounds.through, *self.rounds.alone]
+        return [fault for run in runs for fault in run.faults]
+
+
+def run(options: FairnessOptions) -> int:
+    """Run the bench and return its exit status."""
+    return conduct(measure(options), Delivery(options.json_file, options.check))
+
+
+async def measure(options: FairnessOptions) -> Report:
+    """Run every scenario and judge it."""
+    choice = EngineChoice(options.engine, options.profile)
+    async with stage(choice, Progress(error_console())) as running:
+        async with running.gateway(options.policy, MANY_AND_FEW) as gateway:
+            equal = await running.run(_part("many and few", MANY_AND_FEW, options), gateway)
+            rounds = await _rounds(running, gateway, options)
+        findings = Findings(
+            equal=equal,
+            weighted=await _scenario(running, "weights", WEIGHTED, options.policy, options),
+            lengths=await _scenario(running, "short and long", SHORT_AND_LONG, options.policy, options),
+            control=await _scenario(running, "many and few, fcfs", MANY_AND_FEW, "fcfs", options),
+            rounds=rounds,
+        )
+    return _report(findings, options)
+
+
+async def _scenario(
+    running: Stage, name: str, tenants: Sequence[LoadTenant], policy: str, options: FairnessOptions
+) -> Run:
+    async with running.gateway(policy, tenants) as gateway:
+        return await running.run(_part(name, tenants, options), gateway)
+
+
+async def _rounds(running: Stage, gateway: Gateway, options: FairnessOptions) -> Rounds:
+    """Alternate between the gateway and the engine alone, each first in every other round."""
+    through: list[Run] = []
+    alone: list[Run] = []
+    for number in range(options.rounds):
+        pair = [(gateway, through), (None, alone)]
+        for target, runs in pair if number % 2 == 0 else reversed(pair):
+            part = Part(
+                name=f"round {number + 1} of {options.rounds}: {'gateway' if target else 'engine alone'}",
+                tenants=MANY_AND_FEW,
+                seed=options.seed + number,
+                warmup_seconds=min(3.0, options.warmup_seconds),
+                seconds=options.round_seconds,
+                is_sampled=False,
+            )
+            runs.append(await running.run(part, target))
+    return Rounds(through, alone)
+
+
+def _part(name: str, tenants: Sequence[LoadTenant], options: FairnessOptions) -> Part:
+    return Part(name, tenants, options.seed, options.warmup_seconds, options.seconds)
+
+
+def _report(findings: Findings, options: FairnessOptions) -> Report:
+    return Report(
+        title="fairness",
+        setting={
+            "engine": options.engine.value,
+            "policy": options.policy,
+            "seconds": options.seconds,
+            "rounds": options.rounds,
+        },
+        verdicts=_verdicts(findings),
+        measurements=_measurements(findings),
+        warnings=sorted(set(findings.faults)),
+    )
+
+
+def _verdicts(findings: Findings) -> list[Verdict]:
+    return [
+        _fairness(EQUAL, findings.equal, MANY_AND_FEW),
+        _fairness(UNEQUAL, findings.control, MANY_AND_FEW),
+        _fairness(BY_WEIGHT, findings.weighted, WEIGHTED),
+        _fairness(BY_LENGTH, findings.lengths, SHORT_AND_LONG),
+        THROUGHPUT.judge(findings.rounds.ratio, _rounds_note(findings.rounds)),
+        _spread(findings.tested),
+        _engine_queue([*findings.tested, findings.control]),
+        _backlogged(findings.tested),
+        FAULTS.judge(len(findings.faults)),
+    ]
+
+
+def _fairness(target: Target, run: Run, tenants: Sequence[LoadTenant]) -> Verdict:
+    weights = {tenant.name: tenant.weight for tenant in tenants}
+    rates = {name: service / run.window.seconds for name, service in run.services.items()}
+    note = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
+    return target.judge(ratio_of_service(run.services, weights), note)
+
+
+def _spread(runs: Sequence[Run]) -> Verdict:
+    states = [sample.gateway for run in runs for sample in run.samples]
+    worst = max(states, key=lambda state: state.spread_of_bound, default=None)
+    if worst is None:
+        return SPREAD.judge(math.nan)
+    note = f"spread {worst.spread:,.0f}, bound {worst.spread_bound:,.0f}, {len(states)} samples"
+    return SPREAD.judge(worst.spread_of_bound, note)
+
+
+def _engine_queue(runs: Sequence[Run]) -> Verdict:
+    samples = [sample for run in runs for sample in run.samples if sample.gateway.queued > 0]
+    waiting = [sample.engine.waiting for sample in samples]
+    note = f"largest {max(waiting, default=0)}, {len(waiting)} samples"
+    return ENGINE_QUEUE.judge(share_within(waiting, SLACK), note)
+
+
+def _backlogged(runs: Sequence[Run]) -> Verdict:
+    states = [(sample.gateway, run) for run in runs for sample in run.samples]
+    shortest = [
+        min(state.tenants[name].queued if name in state.tenants else 0 for name in run.tallies) for state, run in states
+    ]
+    return BACKLOGGED.judge(1 - share_within(shortest, 0), f"{len(shortest)} samples")
+
+
+def _rounds_note(rounds: Rounds) -> str:
+    return f"{median(rounds.gateway):,.0f}/s against {median(rounds.direct):,.0f}/s, {len(rounds.direct)} rounds"
+
+
+def _measurements(findings: Findings) -> dict[str, object]:
+    runs = {
+        "many_and_few": findings.equal,
+        "weights": findings.weighted,
+        "short_and_long": findings.lengths,
+        "many_and_few_fcfs": findings.control,
+    }
+    return {
+        "scenarios": {name: _run_document(run) for name, run in runs.items()},
+        "rounds": {
+            "gateway_tokens_per_second": list(findings.rounds.gateway),
+            "direct_tokens_per_second": list(findings.rounds.direct),
+        },
+    }
+
+
+def _run_document(run: Run) -> dict[str, object]:
+    return {
+        "seconds": run.window.seconds,
+        "service": run.services,
+        "output_tokens_per_second": run.tokens_per_second,
+        "spread_max": max((sample.gateway.spread for sample in run.samples), default=None),
+        "spread_bound": max((sample.gateway.spread_bound for sample in run.samples), default=None),
+        "engine_waiting_max": max((sample.engine.waiting for sample in run.samples), default=None),
+        "samples": len(run.samples),
+    }

@@ -1,0 +1,230 @@
+"""What does a modest tenant feel of a flood beside it?
+
+A flooding tenant keeps 64 requests outstanding; a modest one sends a few short ones per second (Poisson).
+The same load runs under the policy that is tested, under `fcfs` and on the engine alone, in rounds that
+alternate. Wait: at the gateway, from its log. TTFT: at the client.
+
+The wait is held against the interval between releases of room, also from the log. Each request is one
+sequence and all prompts of a full window fit the prefill cap together, so every end of a request at the
+worker is a release that the modest request fits. Ends of one engine step are one release. The flood's
+output lengths are random: of equal lengths whole windows would end together, and the many intervals of
+almost zero would say nothing about how long one waits for the next.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.bench.journal import FinishedRequest
+from gateway.bench.load import ClosedLoop, Lengths, LoadTenant, OpenLoop
+from gateway.bench.measures import (
+    intervals,
+    median,
+    percentile,
+    release_moments,
+    releases_seen,
+    share_within,
+)
+from gateway.bench.progress import Progress, error_console
+from gateway.bench.report import Delivery, Report, conduct
+from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Span, Stage, stage
+from gateway.bench.verdicts import Comparison, Target, Verdict
+
+FLOOD = "flood"
+MODEST = "modest"
+TENANTS = (
+    LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(32, 160)),
+    LoadTenant(MODEST, OpenLoop(2.0), Lengths(24, 40), Lengths(24, 40)),
+)
+ALLOWANCE_SECONDS = 0.020
+# The answers of one engine step reach the gateway within this time of each other.
+SAME_STEP_SECONDS = 0.002
+GRACE_SECONDS = 30.0
+
+REFUSED = Target("modest requests refused, broken or unanswered", Comparison.AT_MOST, 0)
+AGAINST_ENGINE = Target("modest TTFT p95: engine alone over gateway", Comparison.AT_LEAST, 5.0, " x")
+AGAINST_FCFS = Target("modest TTFT p95: fcfs over the tested policy", Comparison.AT_LEAST, 5.0, " x")
+BACKLOGGED = Target("samples with the flood backlogged at the gateway", Comparison.AT_LEAST, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationOptions:
+    """What to run: `seconds` of measured window in `rounds` parts for each of the three ways."""
+
+    engine: EngineKind = EngineKind.VLLM
+    profile: str = "cpu-tiny"
+    policy: str = "vtc"
+    seconds: float = 60.0
+    rounds: int = 3
+    seed: int = 1
+    json_file: Path | None = None
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Every run, by what decided the order."""
+
+    tested: Sequence[Run]
+    fcfs: Sequence[Run]
+    direct: Sequence[Run]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the modest requests of some runs waited for, in seconds."""
+
+    waits: Sequence[float]
+    intervals: Sequence[float]
+    releases: Sequence[int]
+
+    @property
+    def limit_seconds(self) -> float:
+        """What the p95 of the waits may be."""
+        return percentile(self.intervals, 95) + ALLOWANCE_SECONDS
+
+
+def run(options: IsolationOptions) -> int:
+    """Run the bench and return its exit status."""
+    return conduct(measure(options), Delivery(options.json_file, options.check))
+
+
+async def measure(options: IsolationOptions) -> Report:
+    """Run the load in all three ways and judge it."""
+    choice = EngineChoice(options.engine, options.profile)
+    async with (
+        stage(choice, Progress(error_console())) as running,
+        running.gateway(options.policy, TENANTS) as tested,
+        running.gateway("fcfs", TENANTS) as fcfs,
+    ):
+        findings = await _rounds(running, tested, fcfs, options)
+    return Report(
+        title="isolation",
+        setting={
+            "engine": options.engine.value,
+            "policy": options.policy,
+            "seconds": options.seconds,
+            "rounds": options.rounds,
+        },
+        verdicts=_verdicts(findings),
+        measurements=_measurements(findings),
+        warnings=sorted({fault for run in [*findings.tested, *findings.fcfs] for fault in run.faults}),
+    )
+
+
+async def _rounds(running: Stage, tested: Gateway, fcfs: Gateway, options: IsolationOptions) -> Findings:
+    findings: dict[str, list[Run]] = {"tested": [], "fcfs": [], "direct": []}
+    ways = {"tested": tested, "fcfs": fcfs, "direct": None}
+    for number in range(options.rounds):
+        for way, gateway in ways.items():
+            part = Part(
+                name=f"round {number + 1} of {options.rounds}: {options.policy if way == 'tested' else way}",
+                tenants=TENANTS,
+                seed=options.seed + number,
+                warmup_seconds=min(8.0, options.seconds / options.rounds / 2),
+                seconds=options.seconds / options.rounds,
+                grace_seconds=GRACE_SECONDS,
+            )
+            findings[way].append(await running.run(part, gateway))
+    return Findings(**findings)
+
+
+def _verdicts(findings: Findings) -> list[Verdict]:
+    waiting = waiting_of(findings.tested)
+    own = percentile(ttfts(findings.tested), 95)
+    return [
+        _wait(waiting),
+        REFUSED.judge(_unanswered(findings.tested), f"{len(ttfts(findings.tested))} sent"),
+        _ratio(AGAINST_ENGINE, ttfts(findings.direct), own),
+        _ratio(AGAINST_FCFS, ttfts(findings.fcfs), own),
+        _backlogged(findings.tested),
+    ]
+
+
+def _wait(waiting: Waiting) -> Verdict:
+    target = Target(
+        "modest wait p95: p95 of the interval between releases + 20 ms",
+        Comparison.AT_MOST,
+        waiting.limit_seconds * 1000,
+        " ms",
+    )
+    first = share_within(waiting.releases, 1)
+    note = f"{len(waiting.waits)} waits, {len(waiting.intervals)} intervals, {first:.0%} within one release"
+    return target.judge(percentile(waiting.waits, 95) * 1000, note)
+
+
+def _ratio(target: Target, others: Sequence[float], own: float) -> Verdict:
+    other = percentile(others, 95)
+    return target.judge(other / own, f"{other * 1000:,.0f} ms over {own * 1000:,.0f} ms")
+
+
+def _unanswered(runs: Sequence[Run]) -> int:
+    return sum(not record.is_complete for run in runs for record in run.sent(MODEST))
+
+
+def _backlogged(runs: Sequence[Run]) -> Verdict:
+    states = [sample.gateway.tenants.get(FLOOD) for run in runs for sample in run.samples]
+    queued = [state.queued if state is not None else 0 for state in states]
+    return BACKLOGGED.judge(1 - share_within(queued, 0), f"{len(queued)} samples")
+
+
+def ttfts(runs: Sequence[Run]) -> list[float]:
+    """TTFT of every modest request of the windows; one without a token counts as long as it was watched.
+
+    That is less than it would have been, and so never in favour of a comparison with something slower.
+    """
+    return [
+        run.observed_until - record.sent_at if record.ttft_seconds is None else record.ttft_seconds
+        for run in runs
+        for record in run.sent(MODEST)
+    ]
+
+
+def waiting_of(runs: Sequence[Run]) -> Waiting:
+    """Waits of the modest requests that arrived within the windows, and the releases of room there."""
+    waits: list[float] = []
+    between: list[float] = []
+    releases: list[int] = []
+    for run in runs:
+        moments = release_moments(_releases(run.finished, run.wall_window), SAME_STEP_SECONDS)
+        between.extend(intervals(moments))
+        for request in run.finished:
+            if request.tenant == MODEST and request.granted_at is not None and _in(request, run.wall_window):
+                waits.append(request.granted_at - request.arrived_at)
+                releases.append(releases_seen(moments, request.arrived_at, request.granted_at))
+    return Waiting(waits, between, releases)
+
+
+def _releases(finished: Sequence[FinishedRequest], window: Span) -> list[float]:
+    """When requests at the worker ended within the window."""
+    return [
+        request.finished_at
+        for request in finished
+        if request.worker and window.start <= request.finished_at < window.end
+    ]
+
+
+def _in(request: FinishedRequest, window: Span) -> bool:
+    return window.start <= request.arrived_at < window.end
+
+
+def _measurements(findings: Findings) -> dict[str, object]:
+    waiting = waiting_of(findings.tested)
+    ways = {"tested": findings.tested, "fcfs": findings.fcfs, "direct": findings.direct}
+    return {
+        "wait_seconds": _spread(waiting.waits),
+        "release_interval_seconds": _spread(waiting.intervals),
+        "granted_within_one_release": share_within(waiting.releases, 1),
+        "ttft_seconds": {way: _spread(ttfts(runs)) for way, runs in ways.items()},
+        "output_tokens_per_second": {way: [run.tokens_per_second for run in runs] for way, runs in ways.items()},
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "count": len(values),
+        "p50": median(values),
+        "p95": percentile(values, 95),
+        "p99": percentile(values, 99),
+        "max": max(values, default=float("nan")),
+    }

@@ -1,0 +1,121 @@
+"""Child processes of a bench: started, waited for until ready, ended by pid, none left behind.
+
+A child says that it is ready with one line on stdout, `ready URL`. Its stderr goes to a file whose last
+lines explain a failure. Each child leads a process group of its own, so its own children end with it and a
+Ctrl-C reaches only the bench, which then ends them in order; the kernel ends it when the bench is killed.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+END_SECONDS = 15.0
+LOG_LINES_ON_FAILURE = 15
+
+_PR_SET_PDEATHSIG = 1
+_READY = "ready "
+
+
+class ChildFailed(Exception):
+    """A child did not become ready or ended too early; the message carries its last log lines."""
+
+
+class Child:
+    """One running child process."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.url = ""
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also its process group."""
+        return self._process.pid
+
+    def raise_if_ended(self) -> None:
+        """Raise `ChildFailed` where the child has ended already."""
+        if self._process.returncode is not None:
+            raise self.failure(f"ended with status {self._process.returncode}")
+
+    def failure(self, what: str) -> ChildFailed:
+        """The error that says `what` happened, with the child's last log lines."""
+        lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_ON_FAILURE:]
+        return ChildFailed("\n".join([f"{self.name} {what}; its last log lines:", *lines]))
+
+    async def ready(self, timeout_seconds: float) -> str:
+        """Wait for the line `ready URL` and return the URL."""
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                async for raw in self._process.stdout:
+                    line = raw.decode("utf-8", "replace").strip()
+                    if line.startswith(_READY):
+                        self.url = line.removeprefix(_READY).rstrip("/")
+                        return self.url
+                await self._process.wait()
+        except TimeoutError:
+            raise self.failure(f"was not ready within {timeout_seconds:.0f} s") from None
+        raise self.failure(f"ended with status {self._process.returncode} before it was ready")
+
+    async def end(self) -> None:
+        """SIGTERM, then SIGKILL to its group after `END_SECONDS`; returns when it is gone."""
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._signal_group(signal.SIGKILL)
+            await self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        # Grandchildren may outlive a crashed child; the group is ours alone (`start_new_session`).
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+@asynccontextmanager
+async def child(name: str, arguments: Sequence[str], folder: Path, ready_seconds: float) -> AsyncIterator[Child]:
+    """Run `python ARGUMENTS` with this interpreter while the context is open, from `ready` on."""
+    log = folder / f"{name}.log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            preexec_fn=_dies_with_parent(),
+        )
+    running = Child(name, process, log)
+    try:
+        await running.ready(ready_seconds)
+        yield running
+    finally:
+        await asyncio.shield(running.end())
+
+
+def _dies_with_parent() -> Callable[[], None] | None:
+    """What a child runs before its program so that the kernel ends it with its parent (Linux only)."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask_kernel() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask_kernel

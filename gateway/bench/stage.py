@@ -1,0 +1,256 @@
+"""The stage of a bench: an engine for the whole of it, gateways and loads for its parts.
+
+Every part starts from rest: a load is cut at its end and the next waits until the engine holds nothing.
+A run is warm-up, then a window that is measured; what the window saw is returned as a `Run`. Children and
+files live in a temporary folder that goes with the stage. The wall clock is read here alone, to find the
+window in the gateway's log.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import assert_never
+
+import aiohttp
+
+from gateway.bench.connection import RequestRecord
+from gateway.bench.journal import FinishedRequest, read_journal
+from gateway.bench.load import Endpoint, Load, LoadTenant, OpenLoop, Tally
+from gateway.bench.probe import Probe, Sample, probe_session
+from gateway.bench.processes import Child, child
+from gateway.bench.progress import Progress
+from gateway.bench.settings import POOL, SEQUENCES, GatewaySettings, draw_keys
+
+ENGINE_READY_SECONDS = 240.0
+GATEWAY_READY_SECONDS = 30.0
+IDLE_SECONDS = 30.0
+SECONDS_BETWEEN_CHECKS = 0.25
+
+
+class EngineKind(Enum):
+    """Which engine a bench runs."""
+
+    VLLM = "vllm"
+    EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine to start; `profile` is the embedded engine's speed."""
+
+    kind: EngineKind
+    profile: str = "cpu-tiny"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line after the interpreter."""
+        limit = ["--max-num-seqs", str(SEQUENCES)]
+        match self.kind:
+            case EngineKind.VLLM:
+                return ["-m", "backend", "vllm", "--model", "byte-llama", "--port", "0", "--", *limit]
+            case EngineKind.EMBEDDED:
+                return [
+                    *("-m", "backend", "embedded", "--profile", self.profile),
+                    *("--model", "tiny", "--port", "0"),
+                    *limit,
+                ]
+            case _:
+                assert_never(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One load to run: warm-up, a measured window, and how long the window's stragglers are awaited."""
+
+    name: str
+    tenants: Sequence[LoadTenant]
+    seed: int
+    warmup_seconds: float
+    seconds: float
+    grace_seconds: float = 0.0
+    is_sampled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time on one clock."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run saw; `window` is loop time, `wall_window` the same on the wall clock.
+
+    The load went on until `observed_until`, so that open-loop requests of the window could end.
+    """
+
+    tallies: Mapping[str, Tally]
+    window: Span
+    wall_window: Span
+    observed_until: float
+    samples: Sequence[Sample]
+    finished: Sequence[FinishedRequest]
+
+    @property
+    def services(self) -> dict[str, float]:
+        """Service that reached each tenant within the window."""
+        start, end = self.window.start, self.window.end
+        return {name: tally.service.between(start, end) for name, tally in self.tallies.items()}
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Output tokens that reached all tenants, per second of the window."""
+        start, end = self.window.start, self.window.end
+        return sum(tally.tokens.between(start, end) for tally in self.tallies.values()) / self.window.seconds
+
+    @property
+    def faults(self) -> list[str]:
+        """What went wrong with each request that failed by itself."""
+        records = (record for tally in self.tallies.values() for record in tally.records)
+        return [f"{record.tenant}: {record.error}" for record in records if record.has_failed]
+
+    def sent(self, tenant: str) -> list[RequestRecord]:
+        """What became of the requests that `tenant` sent within the window."""
+        return self.tallies[tenant].sent_between(self.window.start, self.window.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running gateway with the settings it was started from."""
+
+    process: Child
+    settings: GatewaySettings
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its clients send."""
+        return Endpoint(self.process.url, POOL, self.settings.keys)
+
+
+class Stage:
+    """A running engine and what is needed to run loads on it, with a gateway before it or without."""
+
+    def __init__(self, engine: Child, engine_model: str, folder: Path, progress: Progress) -> None:
+        self.engine = engine
+        self._engine_model = engine_model
+        self._folder = folder
+        self._progress = progress
+        self._gateways = 0
+
+    @asynccontextmanager
+    async def gateway(self, policy: str, tenants: Sequence[LoadTenant]) -> AsyncIterator[Gateway]:
+        """Run a gateway for `tenants` under `policy` while the context is open."""
+        self._gateways += 1
+        name = f"gateway-{self._gateways}-{policy.replace(':', '-')}"
+        self._progress.step(f"starting the gateway ({policy})")
+        settings = GatewaySettings(
+            policy=policy,
+            engine_url=self.engine.url,
+            engine_model=self._engine_model,
+            weights={tenant.name: tenant.weight for tenant in tenants},
+            keys=draw_keys([tenant.name for tenant in tenants]),
+        )
+        path = self._folder / f"{name}.yaml"
+        settings.write(path)
+        arguments = ["-m", "gateway", "serve", str(path), "--announce"]
+        async with child(name, arguments, self._folder, GATEWAY_READY_SECONDS) as process:
+            await self._until_ready(process)
+            yield Gateway(process, settings)
+
+    async def run(self, part: Part, gateway: Gateway | None) -> Run:
+        """Put the load of `part` on `gateway`, or on the engine itself where None, and measure its window."""
+        endpoint = Endpoint(self.engine.url, self._engine_model) if gateway is None else gateway.endpoint
+        async with probe_session() as session:
+            probe = self.probe(session, gateway)
+            async with Load(endpoint, part.tenants, part.seed) as load:
+                await self._watch(f"{part.name}: warm-up", part.warmup_seconds, load, gateway)
+                start, wall_start = asyncio.get_running_loop().time(), time.time()
+                async with AsyncExitStack() as stack:
+                    if gateway is not None and part.is_sampled:
+                        await stack.enter_async_context(probe.sampling())
+                    await self._watch(part.name, part.seconds, load, gateway)
+                end, wall_end = asyncio.get_running_loop().time(), time.time()
+                await self._stragglers(part, load, start, end)
+                observed_until = asyncio.get_running_loop().time()
+            self._progress.step(f"{part.name}: waiting for the engine to be idle")
+            await probe.idle(IDLE_SECONDS)
+        return Run(
+            tallies=load.tallies,
+            window=Span(start, end),
+            wall_window=Span(wall_start, wall_end),
+            observed_until=observed_until,
+            samples=tuple(probe.samples),
+            finished=[] if gateway is None else read_journal(gateway.process.log),
+        )
+
+    def probe(self, session: aiohttp.ClientSession, gateway: Gateway | None) -> Probe:
+        """What asks the engine and `gateway` about themselves."""
+        if gateway is None:
+            return Probe(session, self.engine.url, "", "")
+        return Probe(session, self.engine.url, gateway.process.url, gateway.settings.admin_key)
+
+    async def _watch(self, what: str, seconds: float, load: Load, gateway: Gateway | None) -> None:
+        """Let `seconds` pass while the load runs; raises as soon as a child or the load has failed."""
+        self._progress.step(what, seconds)
+        loop = asyncio.get_running_loop()
+        last, end = loop.time(), loop.time() + seconds
+        while (now := loop.time()) < end:
+            await asyncio.sleep(min(SECONDS_BETWEEN_CHECKS, end - now))
+            self._progress.advance(loop.time() - last)
+            last = loop.time()
+            self.engine.raise_if_ended()
+            load.raise_failure()
+            if gateway is not None:
+                gateway.process.raise_if_ended()
+
+    async def _stragglers(self, part: Part, load: Load, start: float, end: float) -> None:
+        """Give open-loop requests of the window time to end while the load goes on.
+
+        Without it the slowest answers, still under way at the end, would be missing from every percentile.
+        """
+        names = [tenant.name for tenant in part.tenants if isinstance(tenant.arrivals, OpenLoop)]
+        records = [record for name in names for record in load.tallies[name].sent_between(start, end)]
+        if records and part.grace_seconds:
+            self._progress.step(f"{part.name}: waiting for the last answers")
+            await load.settled(records, part.grace_seconds)
+
+    async def _until_ready(self, gateway: Child) -> None:
+        """Wait until the gateway can serve, which it says at `/ready`."""
+        deadline = asyncio.get_running_loop().time() + GATEWAY_READY_SECONDS
+        async with probe_session() as session:
+            while asyncio.get_running_loop().time() < deadline:
+                gateway.raise_if_ended()
+                async with session.get(f"{gateway.url}/ready") as answer:
+                    if answer.status == 200:
+                        return
+                await asyncio.sleep(0.1)
+        raise gateway.failure(f"did not become ready within {GATEWAY_READY_SECONDS:.0f} s")
+
+
+@asynccontextmanager
+async def stage(choice: EngineChoice, progress: Progress) -> AsyncIterator[Stage]:
+    """Start the engine in a temporary folder; ends everything it started, in order, whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="vtc-bench-") as name, progress.shown():
+        folder = Path(name)
+        progress.step(f"starting the engine ({choice.kind.value})")
+        async with child("engine", choice.arguments, folder, ENGINE_READY_SECONDS) as engine:
+            yield Stage(engine, await _served_model(engine.url), folder, progress)
+
+
+async def _served_model(engine_url: str) -> str:
+    """The name under which the engine serves its model."""
+    async with probe_session() as session, session.get(f"{engine_url}/v1/models") as answer:
+        answer.raise_for_status()
+        return str((await answer.json())["data"][0]["id"])
