@@ -1,0 +1,117 @@
+"""Meters answers that are not streamed: the body passes unchanged, its usage is read at the end.
+
+Bodies are kept for reading up to a bound, beyond it the usage stays unknown and the caller settles by its
+estimate. Embeddings, the longest of all, are metered from their last bytes: usage is their last member, and
+nothing before it is the client's.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+
+from gateway.wire.usage import Usage, openai_usage
+
+MAX_METERED_BODY_BYTES: Final = 64 * 2**20
+_TAIL_BYTES: Final = 4096
+
+_LAST_USAGE = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*\Z')
+
+
+class BodyMeter:
+    """Meter of one JSON body; `read_usage` makes sense of its `usage` member, None where it has none."""
+
+    __slots__ = (
+        "_kept",
+        "_kept_bytes",
+        "_read_usage",
+        "cached_tokens",
+        "fingerprint",
+        "has_error",
+        "has_usage",
+        "is_complete",
+        "output_tokens",
+        "prompt_tokens",
+        "started",
+    )
+
+    def __init__(self, read_usage: Callable[[object], Usage | None] | None) -> None:
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.output_tokens = 0
+        self.has_usage = False
+        self.is_complete = False
+        self.has_error = False
+        self.started = False
+        self.fingerprint: bytes | None = None
+        self._read_usage = read_usage
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Keep a reference to what just arrived, and pass it."""
+        if data:
+            self.started = True
+            self._keep(data)
+        return data
+
+    def end(self) -> bytes:
+        """Read the usage, at the true end of the body; no bytes are left to pass."""
+        self.is_complete = True
+        usage = self._usage()
+        self._kept = []
+        if usage is not None:
+            self.has_usage = True
+            self.prompt_tokens = usage.prompt_tokens
+            self.cached_tokens = usage.cached_tokens
+            self.output_tokens = usage.output_tokens
+        return b""
+
+    def cut(self) -> bytes:
+        """Nothing is held back."""
+        self._kept = []
+        return b""
+
+    def _keep(self, data: bytes) -> None:
+        if self._read_usage is None:
+            return
+        self._kept_bytes += len(data)
+        if self._kept_bytes <= MAX_METERED_BODY_BYTES:
+            self._kept.append(data)
+        else:
+            self._kept.clear()
+
+    def _usage(self) -> Usage | None:
+        if self._read_usage is None or not self._kept:
+            return None
+        try:
+            body = orjson.loads(b"".join(self._kept))
+        except orjson.JSONDecodeError:
+            return None
+        if not isinstance(body, dict):
+            return None
+        # `/v1/responses` has "error": null in every good answer.
+        self.has_error = body.get("error") is not None
+        return self._read_usage(body.get("usage"))
+
+
+class TailMeter(BodyMeter):
+    """Meter of an embedding's body, of which it keeps the last bytes only."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(openai_usage)
+
+    def _keep(self, data: bytes) -> None:
+        self._kept = [b"".join([*self._kept, data])[-_TAIL_BYTES:]]
+
+    def _usage(self) -> Usage | None:
+        usage = _LAST_USAGE.search(b"".join(self._kept))
+        if usage is None:
+            return None
+        try:
+            return openai_usage(orjson.loads(usage[1]))
+        except orjson.JSONDecodeError:
+            return None

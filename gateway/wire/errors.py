@@ -1,0 +1,64 @@
+"""What a client is told when its request ends badly, in the format of the API that it called.
+
+Status, type and code come from the outcome; the message is the caller's and must hold no key and no prompt. A
+stream that breaks ends in one well-formed event and no `[DONE]`, so that no client takes it for a finished
+answer. Sources of the formats: the OpenAI and Anthropic API references; vLLM 0.32 for the stream events.
+"""
+
+import orjson
+
+from gateway.outcomes import Outcome
+from gateway.wire.surface import Dialect, Family
+
+
+class RequestFault(Exception):
+    """A request that is refused before it is queued: the outcome, the message for the client, the field."""
+
+    def __init__(self, outcome: Outcome, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.message = message
+        self.param = param
+
+
+def error_body(
+    dialect: Dialect,
+    outcome: Outcome,
+    message: str,
+    param: str | None = None,
+    request_id: str | None = None,
+) -> bytes:
+    """The JSON body of an answer with status `outcome.ending.status`."""
+    match dialect:
+        case Dialect.OPENAI:
+            return orjson.dumps({"error": _openai(outcome, message, param)})
+        case Dialect.ANTHROPIC:
+            return orjson.dumps(_anthropic(outcome, message, request_id))
+
+
+def error_event(family: Family, outcome: Outcome, message: str, request_id: str | None = None) -> bytes:
+    """One server-sent event that ends a stream of `family` after bytes of it have reached the client."""
+    match family:
+        case Family.MESSAGES:
+            return b"event: error\ndata: %b\n\n" % orjson.dumps(_anthropic(outcome, message, request_id))
+        case Family.RESPONSES:
+            error = _openai(outcome, message, None)
+            event = {"type": "error", "code": error["code"], "message": message, "param": None}
+            return b"event: error\ndata: %b\n\n" % orjson.dumps(event)
+        case _:
+            return b"data: %b\n\n" % orjson.dumps({"error": _openai(outcome, message, None)})
+
+
+def _openai(outcome: Outcome, message: str, param: str | None) -> dict[str, str | None]:
+    ending = outcome.ending
+    return {"message": message, "type": ending.openai_type, "param": param, "code": ending.openai_code}
+
+
+def _anthropic(outcome: Outcome, message: str, request_id: str | None) -> dict[str, object]:
+    body: dict[str, object] = {
+        "type": "error",
+        "error": {"type": outcome.ending.anthropic_type, "message": message},
+    }
+    if request_id is not None:
+        body["request_id"] = request_id
+    return body

@@ -1,0 +1,131 @@
+"""Meters streams whose usage comes only at the end: `/v1/responses` and `/v1/messages`.
+
+Nothing is cut out of them. Their events can repeat what the client sent (metadata, tools, a tool's input), so
+no regular expression may look for usage here: the events that carry it, named by their `event:` line, are
+decoded.
+"""
+
+from typing import Any
+
+import orjson
+
+from gateway.wire.sse import EventSplitter, event_data, split_events
+from gateway.wire.usage import Usage, messages_usage, responses_usage
+
+
+class EventMeter:
+    """What the meters of event streams share: whole events pass unchanged, each is shown to `_read`."""
+
+    __slots__ = (
+        "_splitter",
+        "cached_tokens",
+        "fingerprint",
+        "has_error",
+        "has_usage",
+        "is_complete",
+        "output_tokens",
+        "prompt_tokens",
+        "started",
+    )
+
+    def __init__(self) -> None:
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.output_tokens = 0
+        self.has_usage = False
+        self.is_complete = False
+        self.has_error = False
+        self.started = False
+        self.fingerprint: bytes | None = None
+        self._splitter = EventSplitter()
+
+    def feed(self, data: bytes) -> bytes:
+        """Meter what just arrived; the whole events there are now."""
+        whole = self._splitter.take(data)
+        for event in split_events(whole):
+            self._read(event, _name(event))
+        return whole
+
+    def end(self) -> bytes:
+        """The bytes of an unfinished event, at the true end of the body."""
+        rest = self._splitter.tail()
+        self._splitter = EventSplitter()
+        return rest
+
+    def cut(self) -> bytes:
+        """Nothing: an unfinished event is not shown where the body broke off."""
+        return b""
+
+    def _read(self, event: bytes, name: bytes) -> None:
+        raise NotImplementedError
+
+    def _settle(self, usage: Usage | None) -> None:
+        if usage is None:
+            return
+        self.has_usage = True
+        self.prompt_tokens = usage.prompt_tokens
+        self.cached_tokens = usage.cached_tokens
+        self.output_tokens = usage.output_tokens
+
+
+class ResponsesMeter(EventMeter):
+    """Meter of a stream of `/v1/responses`: usage and end are in the event that finishes the response."""
+
+    __slots__ = ()
+
+    def _read(self, event: bytes, name: bytes) -> None:
+        match name:
+            case b"response.completed" | b"response.incomplete":
+                self._settle(responses_usage(_member(event, "response").get("usage")))
+                self.is_complete = self.started = True
+            case b"response.failed":
+                self._settle(responses_usage(_member(event, "response").get("usage")))
+                self.has_error = True
+            case b"error":
+                self.has_error = True
+            case b"response.created" | b"response.in_progress" | b"response.queued" | b"":
+                pass
+            case _:
+                self.started = True
+
+
+class MessagesMeter(EventMeter):
+    """Meter of a stream of `/v1/messages`: the prompt is known at its start, the output before its end."""
+
+    __slots__ = ()
+
+    def _read(self, event: bytes, name: bytes) -> None:
+        match name:
+            case b"message_start":
+                self.started = True
+                self._settle(messages_usage(_member(event, "message").get("usage")))
+            case b"message_delta":
+                self._settle(messages_usage(_member(event, "usage")))
+            case b"message_stop":
+                self.is_complete = True
+            case b"error":
+                self.has_error = True
+            case _:
+                pass
+
+
+def _name(event: bytes) -> bytes:
+    """The event's name: its `event:` line, else its JSON `type`; b"" for a comment."""
+    start = 0 if event.startswith(b"event:") else event.find(b"\nevent:") + 1
+    if event.startswith(b"event:", start):
+        return event[start + 6 :].splitlines()[0].strip()
+    kind = _decoded(event).get("type", "")
+    return kind.encode() if isinstance(kind, str) else b""
+
+
+def _member(event: bytes, name: str) -> dict[str, Any]:
+    member = _decoded(event).get(name)
+    return member if isinstance(member, dict) else {}
+
+
+def _decoded(event: bytes) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(event_data(event))
+    except orjson.JSONDecodeError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}

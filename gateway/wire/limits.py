@@ -1,0 +1,132 @@
+"""Holds the numbers of a request to the tenant's limits: output tokens, choices, log probabilities, biases.
+
+An absent output limit is set to the tenant's cap; an explicit value beyond a limit is refused with the limit
+in the message, never silently changed. Types are checked here because a limit on a value of another type is
+no limit. Ranges that only the engine knows (its context length, its vocabulary) are left to the engine.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault
+from gateway.wire.fields import RIGHTS
+from gateway.wire.surface import Family
+
+COMPLETION_DEFAULT_MAX_TOKENS = 16  # OpenAI's and vLLM's default of the legacy completions endpoint
+_INT64_MAX = 2**63 - 1
+
+# The engine lets the first of these that is present decide.
+_OUTPUT_FIELDS: Mapping[Family, tuple[str, ...]] = {
+    Family.CHAT: ("max_completion_tokens", "max_tokens"),
+    Family.COMPLETION: ("max_tokens",),
+    Family.RESPONSES: ("max_output_tokens",),
+    Family.MESSAGES: ("max_tokens",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What one tenant may ask for; None means no limit of the gateway's own."""
+
+    allow: frozenset[str] = frozenset()
+    strict: bool = False
+    max_output_tokens: int | None = None
+    max_choices: int = 4
+    max_logprobs: int = 20
+    max_logit_bias: int = 300
+
+    def __post_init__(self) -> None:
+        assert self.allow <= RIGHTS, f"unknown rights {sorted(self.allow - RIGHTS)}"
+
+
+def integer(
+    fields: Mapping[str, object],
+    name: str,
+    *,
+    least: int = 0,
+    most: int | None = None,
+    why: str = "the limit is",
+) -> int | None:
+    """The integer `fields[name]`, None where absent or null; refused outside `least`..`most`."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    if type(value) is not int:
+        raise _fault(name, f"'{name}' must be an integer.")
+    if value < least:
+        raise _fault(name, f"'{name}' must be at least {least}.")
+    if most is not None and value > most:
+        raise _fault(name, f"'{name}' is {value}; {why} {most}.")
+    if value > _INT64_MAX:
+        raise _fault(name, f"'{name}' is out of range.")
+    return value
+
+
+def flag(fields: Mapping[str, object], name: str) -> bool:
+    """The boolean `fields[name]`, False where absent or null."""
+    value = fields.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise _fault(name, f"'{name}' must be true or false.")
+
+
+def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> int | None:
+    """Check the output limit, write the tenant's cap where there is none; the limit in force or None."""
+    names = _OUTPUT_FIELDS.get(family, ())
+    if not names:
+        return None
+    cap = rights.max_output_tokens
+    why = "this tenant's limit of output tokens is"
+    # Every field is checked, also one that the engine would ignore beside another.
+    values = [integer(fields, name, most=cap, why=why) for name in names]
+    explicit = next((value for value in values if value is not None), None)
+    if explicit is not None:
+        return explicit
+    if family is Family.MESSAGES:
+        raise _fault("max_tokens", "'max_tokens' is required.")
+    if family is Family.COMPLETION and "max_tokens" not in fields:
+        default = COMPLETION_DEFAULT_MAX_TOKENS
+        if cap is None or default <= cap:
+            return default
+    if cap is not None:
+        fields[names[0]] = cap
+    return cap
+
+
+def limit_choices(family: Family, fields: Mapping[str, object], rights: Rights) -> int:
+    """The number of choices per prompt (the beam width under beam search)."""
+    if family not in (Family.CHAT, Family.COMPLETION):
+        return 1
+    most = rights.max_choices
+    return integer(fields, "n", least=1, most=most, why="this tenant's limit of choices is") or 1
+
+
+def limit_rest(family: Family, fields: Mapping[str, object], rights: Rights, max_output: int | None) -> int:
+    """Check log probabilities, biases and `min_tokens`; returns the least number of output tokens."""
+    why = "this tenant's limit of log probabilities is"
+    for name in ("top_logprobs", "prompt_logprobs"):
+        integer(fields, name, most=rights.max_logprobs, why=why)
+    if family is Family.COMPLETION:
+        integer(fields, "logprobs", most=rights.max_logprobs, why=why)
+    elif family is Family.CHAT:
+        flag(fields, "logprobs")
+    _limit_length(fields, "logprob_token_ids", list, rights.max_logprobs)
+    _limit_length(fields, "logit_bias", dict, rights.max_logit_bias)
+    return integer(fields, "min_tokens", most=max_output, why="the limit of output tokens is") or 0
+
+
+def _limit_length(
+    fields: Mapping[str, object], name: str, kind: type[list[object] | dict[str, object]], most: int
+) -> None:
+    value = fields.get(name)
+    if value is None:
+        return
+    if not isinstance(value, kind):
+        raise _fault(name, f"'{name}' must be {'a list' if kind is list else 'an object'}.")
+    if len(value) > most:
+        raise _fault(name, f"'{name}' holds {len(value)} entries; this tenant's limit is {most}.")
+
+
+def _fault(name: str, message: str) -> RequestFault:
+    return RequestFault(Outcome.BAD_REQUEST, message, name)

@@ -1,0 +1,138 @@
+"""How much a request's prompt holds, measured without a tokenizer: text, token ids, prompts, media parts.
+
+The bytes feed the cost estimate, so every text that a template can render counts and media never do. Media
+are found wherever they are nested, because an engine that fetches a URL for a tenant acts with the engine's
+rights. Exact token counts are the engine's; here only prompts that already are token ids are exact.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault
+
+MAX_PROMPTS: Final = 2048  # OpenAI's documented bound on the inputs of one request
+_INT64_MAX: Final = 2**63 - 1
+
+_URL_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url", "source"})
+_INLINE_KEYS = frozenset({"input_audio", "image_pil", "file_data"})
+_EMBEDDING_KEYS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"})
+# Structure, not prompt text.
+_SKIPPED_KEYS = frozenset(
+    {"role", "id", "call_id", "tool_call_id", "tool_use_id", "status", "signature", "detail", "cache_control"}
+)
+
+
+class Prompt:
+    """Running measure of one request's prompts; `rights_needed` maps a right to the field that needs it."""
+
+    __slots__ = ("media_parts", "prompts", "rights_needed", "text_bytes", "token_ids")
+
+    def __init__(self) -> None:
+        self.prompts = 1
+        self.text_bytes = 0
+        self.token_ids: int | None = None
+        self.media_parts = 0
+        self.rights_needed: dict[str, str] = {}
+
+    def add_text(self, text: str) -> None:
+        """Count the UTF-8 bytes of `text`."""
+        self.text_bytes += len(text) if text.isascii() else len(text.encode())
+
+    def add_json(self, value: object) -> None:
+        """Count `value` as the JSON text that a template writes into the prompt (tools, arguments)."""
+        if value:
+            self.text_bytes += len(orjson.dumps(value))
+
+    def add_inputs(self, value: object, param: str) -> None:
+        """Measure text, a list of texts, token ids or a list of lists of token ids."""
+        match value:
+            case str():
+                self.add_text(value)
+            case [int(), *_]:
+                self.token_ids = _token_count(value, param)
+            case [list(), *_]:
+                self._expect_prompts(value, param)
+                self.token_ids = sum(_token_count(ids, param) for ids in value)
+            case [str(), *_]:
+                self._expect_prompts(value, param)
+                if set(map(type, value)) != {str}:
+                    raise _mixed(param)
+                self.add_text("".join(map(str, value)))
+            case _:
+                raise RequestFault(
+                    Outcome.BAD_REQUEST,
+                    f"'{param}' must be text, token ids or a non-empty list of them.",
+                    param,
+                )
+
+    def _expect_prompts(self, value: Sequence[object], param: str) -> None:
+        if len(value) > MAX_PROMPTS:
+            raise RequestFault(Outcome.BAD_REQUEST, f"'{param}' may hold at most {MAX_PROMPTS} inputs.", param)
+        self.prompts = len(value)
+
+    def add_conversation(self, value: object, param: str) -> None:
+        """Measure messages, content parts or response items, whatever their nesting."""
+        pending = [value]
+        while pending:
+            match pending.pop():
+                case str() as text:
+                    self.add_text(text)
+                case list() as items:
+                    pending.extend(items)
+                case dict() as part:
+                    self._add_part(part, param, pending)
+
+    def _add_part(self, part: dict[str, object], param: str, pending: list[object]) -> None:
+        is_tool_use = False
+        has_media = False
+        for key, value in part.items():
+            if key in _SKIPPED_KEYS or value is None:
+                continue
+            if key == "type":
+                is_tool_use = value == "tool_use"
+                if value == "prompt_embeds":
+                    self._need("prompt_embeds", param)
+            elif key in _URL_KEYS or key in _INLINE_KEYS or key in _EMBEDDING_KEYS:
+                has_media = True
+                self._add_media(key, value, param)
+            elif isinstance(value, str):
+                self.add_text(value)
+            elif key == "tool_calls" or (key == "input" and is_tool_use):
+                self.add_json(value)
+            else:
+                pending.append(value)
+        if has_media and part.get("uuid") is not None:
+            # The engine's media cache is shared: a chosen id could name another tenant's image.
+            self._need("mm_kwargs", f"{param}.uuid")
+
+    def _add_media(self, key: str, value: object, param: str) -> None:
+        self.media_parts += 1
+        if key in _EMBEDDING_KEYS:
+            self._need("prompt_embeds", f"{param}.{key}")
+            return
+        url = value.get("url") if isinstance(value, dict) else value
+        is_inline = key in _INLINE_KEYS or not isinstance(url, str) or url[:5].lower() == "data:"
+        self._need("data_url" if is_inline else "media_url", f"{param}.{key}")
+
+    def _need(self, right: str, param: str) -> None:
+        self.rights_needed.setdefault(right, param)
+
+
+def _token_count(ids: object, param: str) -> int:
+    """The number of token ids in `ids`, every one a non-negative 64-bit integer."""
+    if not isinstance(ids, list) or not ids or set(map(type, ids)) != {int}:
+        raise _mixed(param)
+    if min(ids) < 0 or max(ids) > _INT64_MAX:
+        raise RequestFault(Outcome.BAD_REQUEST, f"'{param}' holds a token id out of range.", param)
+    return len(ids)
+
+
+def _mixed(param: str) -> RequestFault:
+    return RequestFault(
+        Outcome.BAD_REQUEST,
+        f"'{param}' must hold only texts, only token ids or only non-empty lists of them.",
+        param,
+    )

@@ -1,0 +1,264 @@
+"""Reads a request body: the fields that decide cost, rights and metering, strictly; the rest as it came.
+
+`read_request` applies the table of `fields.py` once; the `Reading` that results is what the scheduler
+estimates from and what is sent to a worker, in one re-serialisation, so that nothing the client wrote twice
+or oddly is read in two ways. Malformed JSON, NaN, lone surrogates and nesting too deep to write again are
+refused. The validity of every other field is the engine's to judge: its answer reaches the client unchanged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault
+from gateway.wire.fields import FIELDS, Treatment
+from gateway.wire.limits import Rights, flag, limit_choices, limit_output, limit_rest
+from gateway.wire.prompt import MAX_PROMPTS, Prompt
+from gateway.wire.surface import Endpoint, Family, Kind
+
+__all__ = ["Reading", "RequestFault", "Rights", "read_request"]
+
+MAX_MODEL_CHARS = 256
+MAX_END_USER_CHARS = 256
+# orjson writes at most 254 levels; fewer brackets than this cannot nest deeper.
+_SAFE_BRACKETS = 250
+
+_METERED_STREAMS = frozenset({Family.CHAT, Family.COMPLETION})
+_STREAMING = frozenset({Family.CHAT, Family.COMPLETION, Family.RESPONSES, Family.MESSAGES})
+_FORCED_STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
+_STATELESS = "this gateway is stateless and keeps no responses; send the whole conversation in 'input'"
+_RESPONSES_REFUSALS = {
+    "background": f"'background' is not supported: {_STATELESS}.",
+    "previous_response_id": f"'previous_response_id' is not supported: {_STATELESS}.",
+}
+_SCORE_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
+
+
+@dataclass(slots=True)
+class Reading:
+    """One request as the gateway understands it; `model` is "" where the client named none.
+
+    `prompt_bytes` and `prompt_tokens` cover all prompts; `max_output_tokens` and `min_output_tokens` are per
+    sequence; `max_output_tokens` is None where only the engine's context bounds the output.
+    """
+
+    endpoint: Endpoint
+    model: str
+    stream: bool = False
+    wants_usage: bool = False
+    wants_continuous_usage: bool = False
+    choices: int = 1
+    prompts: int = 1
+    prompt_bytes: int = 0
+    prompt_tokens: int | None = None
+    media_parts: int = 0
+    max_output_tokens: int | None = None
+    min_output_tokens: int = 0
+    end_user: str | None = None
+    fields: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences the engine runs for this request."""
+        return self.choices * self.prompts
+
+    def upstream_body(self, model: str, cache_salt: str) -> bytes:
+        """The JSON for a worker that serves `model`; `cache_salt` keeps tenants' prefix caches apart."""
+        body = self.fields | {"model": model}
+        if self.endpoint.kind is not Kind.UTILITY:
+            body["cache_salt"] = cache_salt
+        if self.stream and self.endpoint.family in _METERED_STREAMS:
+            options = body.get("stream_options")
+            body["stream_options"] = (options if isinstance(options, dict) else {}) | _FORCED_STREAM_OPTIONS
+        return orjson.dumps(body)
+
+
+def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
+    """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
+    fields = _parse(body)
+    family = endpoint.family
+    end_user = _end_user(family, fields)
+    _apply_treatments(family, fields, rights)
+    reading = Reading(endpoint, _model(endpoint, fields), end_user=end_user, fields=fields)
+    if family in _STREAMING:
+        _read_stream(reading)
+    if family is Family.RESPONSES:
+        _read_statelessness(fields)
+    reading.max_output_tokens = limit_output(family, fields, rights)
+    reading.choices = limit_choices(family, fields, rights)
+    reading.min_output_tokens = limit_rest(family, fields, rights, reading.max_output_tokens)
+    prompt = _measure(family, fields)
+    for right, param in prompt.rights_needed.items():
+        _require(right, param, rights)
+    reading.prompts = prompt.prompts
+    reading.prompt_bytes = prompt.text_bytes
+    reading.prompt_tokens = prompt.token_ids
+    reading.media_parts = prompt.media_parts
+    return reading
+
+
+def _parse(body: bytes) -> dict[str, object]:
+    try:
+        fields = orjson.loads(body)
+        if body.count(b"[") + body.count(b"{") > _SAFE_BRACKETS:
+            orjson.dumps(fields)
+    except orjson.JSONDecodeError as fault:
+        message = f"The body is not valid JSON: {fault.msg} (line {fault.lineno}, column {fault.colno})."
+        raise RequestFault(Outcome.BAD_REQUEST, message) from None
+    except orjson.JSONEncodeError:
+        raise RequestFault(Outcome.BAD_REQUEST, "The body is nested too deeply.") from None
+    if not isinstance(fields, dict):
+        raise RequestFault(Outcome.BAD_REQUEST, "The body must be a JSON object.")
+    return fields
+
+
+def _apply_treatments(family: Family, fields: dict[str, object], rights: Rights) -> None:
+    """Remove what is the gateway's, refuse what the tenant may not send."""
+    rules = FIELDS[family]
+    for name in list(fields):
+        rule = rules.get(name)
+        if rule is None:
+            if rights.strict:
+                message = f"'{name}' is not a known field, and this tenant accepts known fields only."
+                raise RequestFault(Outcome.BAD_REQUEST, message, name)
+        elif rule.treatment is Treatment.REMOVE:
+            del fields[name]
+        elif rule.treatment is Treatment.RIGHT:
+            if _is_active(name, fields[name]):
+                _require(rule.right, name, rights)
+        elif rule.treatment is Treatment.REFUSE and fields[name]:
+            raise RequestFault(Outcome.BAD_REQUEST, _RESPONSES_REFUSALS[name], name)
+    template_arguments = fields.get("chat_template_kwargs")
+    if isinstance(template_arguments, dict) and "chat_template" in template_arguments:
+        _require("chat_template", "chat_template_kwargs.chat_template", rights)
+
+
+def _is_active(name: str, value: object) -> bool:
+    """False for a value that asks for nothing: SDKs write defaults out. Zero `prompt_logprobs` ask for some."""
+    if name == "best_of" and value == 1:
+        return False
+    if name == "prompt_logprobs":
+        return value is not None
+    return bool(value)
+
+
+def _require(right: str, param: str, rights: Rights) -> None:
+    if right not in rights.allow:
+        raise RequestFault(Outcome.FORBIDDEN, f"'{param}' needs the right '{right}', which this tenant lacks.", param)
+
+
+def _model(endpoint: Endpoint, fields: Mapping[str, object]) -> str:
+    model = fields.get("model")
+    if model is None:
+        return ""
+    if not isinstance(model, str) or not model or len(model) > MAX_MODEL_CHARS:
+        raise RequestFault(Outcome.BAD_REQUEST, "'model' must be the name of a model.", "model")
+    return model
+
+
+def _end_user(family: Family, fields: Mapping[str, object]) -> str | None:
+    """Whom the client says it acts for: the first of the APIs' fields for it that holds a text."""
+    metadata = fields.get("metadata") if family is Family.MESSAGES else None
+    nested = metadata.get("user_id") if isinstance(metadata, dict) else None
+    for value in (fields.get("user"), nested, fields.get("safety_identifier")):
+        if isinstance(value, str) and value:
+            return value[:MAX_END_USER_CHARS]
+    return None
+
+
+def _read_stream(reading: Reading) -> None:
+    fields = reading.fields
+    reading.stream = flag(fields, "stream")
+    options = fields.get("stream_options")
+    if not reading.stream or options is None or reading.endpoint.family not in _METERED_STREAMS:
+        return
+    if not isinstance(options, dict):
+        raise RequestFault(Outcome.BAD_REQUEST, "'stream_options' must be an object.", "stream_options")
+    reading.wants_usage = flag(options, "include_usage")
+    # vLLM ignores the wish for running usage without the wish for usage.
+    reading.wants_continuous_usage = reading.wants_usage and flag(options, "continuous_usage_stats")
+
+
+def _read_statelessness(fields: dict[str, object]) -> None:
+    if flag(fields, "store"):
+        raise RequestFault(Outcome.BAD_REQUEST, f"'store' is not supported: {_STATELESS}.", "store")
+    fields["store"] = False
+
+
+def _measure(family: Family, fields: Mapping[str, object]) -> Prompt:
+    prompt = Prompt()
+    match family:
+        case Family.CHAT | Family.MESSAGES | Family.COUNT_TOKENS:
+            _require_conversation(fields, "messages", prompt)
+            prompt.add_conversation(fields.get("system"), "system")
+            prompt.add_json(fields.get("tools"))
+            prompt.add_json(fields.get("documents"))
+        case Family.COMPLETION:
+            if fields.get("prompt") is not None or fields.get("prompt_embeds") is None:
+                prompt.add_inputs(fields.get("prompt"), "prompt")
+            _add_optional_text(fields, "suffix", prompt)
+        case Family.RESPONSES:
+            prompt.add_conversation(fields.get("input"), "input")
+            prompt.add_conversation(fields.get("previous_input_messages"), "previous_input_messages")
+            _add_optional_text(fields, "instructions", prompt)
+            prompt.add_json(fields.get("tools"))
+        case Family.EMBEDDING:
+            _measure_embedding(fields, prompt)
+        case Family.RERANK:
+            prompt.add_conversation(fields.get("query"), "query")
+            prompt.add_conversation(fields.get("documents"), "documents")
+            prompt.prompts = _batch(fields, "documents")
+        case Family.SCORE:
+            _measure_score(fields, prompt)
+        case Family.TOKENIZE:
+            prompt.add_conversation(fields.get("messages"), "messages")
+            _add_optional_text(fields, "prompt", prompt)
+        case Family.DETOKENIZE:
+            prompt.add_inputs(fields.get("tokens") or [0], "tokens")
+    return prompt
+
+
+def _require_conversation(fields: Mapping[str, object], name: str, prompt: Prompt) -> None:
+    messages = fields.get(name)
+    if not isinstance(messages, list):
+        raise RequestFault(Outcome.BAD_REQUEST, f"'{name}' must be a list of messages.", name)
+    prompt.add_conversation(messages, name)
+
+
+def _add_optional_text(fields: Mapping[str, object], name: str, prompt: Prompt) -> None:
+    value = fields.get(name)
+    if isinstance(value, str):
+        prompt.add_text(value)
+
+
+def _measure_embedding(fields: Mapping[str, object], prompt: Prompt) -> None:
+    name = "messages" if fields.get("messages") is not None else "input"
+    value = fields.get(name)
+    match value:
+        case [dict(), *_]:
+            prompt.add_conversation(value, name)
+        case [[dict(), *_], *_]:
+            prompt.add_conversation(value, name)
+            prompt.prompts = _batch(fields, name)
+        case _:
+            prompt.add_inputs(value, name)
+
+
+def _measure_score(fields: Mapping[str, object], prompt: Prompt) -> None:
+    for pair in _SCORE_PAIRS:
+        if all(fields.get(name) is not None for name in pair):
+            for name in pair:
+                prompt.add_conversation(fields[name], name)
+            prompt.prompts = max(_batch(fields, name) for name in pair)
+            return
+
+
+def _batch(fields: Mapping[str, object], name: str) -> int:
+    """How many inputs `fields[name]` holds: a list is a batch, anything else one input."""
+    value = fields.get(name)
+    count = len(value) if isinstance(value, list) else 1
+    if count > MAX_PROMPTS:
+        raise RequestFault(Outcome.BAD_REQUEST, f"'{name}' may hold at most {MAX_PROMPTS} inputs.", name)
+    return max(count, 1)

@@ -1,0 +1,66 @@
+"""The API surface: which paths exist, which dialect they speak and what kind of work they ask for.
+
+An allow-list of exact POST paths: an engine path that is not here is not exposed (vLLM serves many more, some
+of which generate without being metered). Routing, authentication and the GET paths belong to the listener.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+
+class Dialect(Enum):
+    """Whose error format the client of an endpoint expects."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class Kind(Enum):
+    """What an endpoint asks of the engine: tokens to generate, one forward pass, or no model run at all."""
+
+    GENERATE = "generate"
+    POOLING = "pooling"
+    UTILITY = "utility"
+
+
+class Family(Enum):
+    """Which request and response format an endpoint has; the value names it in tables and messages."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    EMBEDDING = "embedding"
+    RERANK = "rerank"
+    SCORE = "score"
+    TOKENIZE = "tokenize"
+    DETOKENIZE = "detokenize"
+    COUNT_TOKENS = "count_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One exposed path; the path is the same at the gateway and at the engine."""
+
+    path: str
+    dialect: Dialect
+    kind: Kind
+    family: Family
+
+
+_ALL = (
+    Endpoint("/v1/chat/completions", Dialect.OPENAI, Kind.GENERATE, Family.CHAT),
+    Endpoint("/v1/completions", Dialect.OPENAI, Kind.GENERATE, Family.COMPLETION),
+    Endpoint("/v1/responses", Dialect.OPENAI, Kind.GENERATE, Family.RESPONSES),
+    Endpoint("/v1/messages", Dialect.ANTHROPIC, Kind.GENERATE, Family.MESSAGES),
+    Endpoint("/v1/embeddings", Dialect.OPENAI, Kind.POOLING, Family.EMBEDDING),
+    Endpoint("/v1/rerank", Dialect.OPENAI, Kind.POOLING, Family.RERANK),
+    Endpoint("/v1/score", Dialect.OPENAI, Kind.POOLING, Family.SCORE),
+    Endpoint("/tokenize", Dialect.OPENAI, Kind.UTILITY, Family.TOKENIZE),
+    Endpoint("/detokenize", Dialect.OPENAI, Kind.UTILITY, Family.DETOKENIZE),
+    Endpoint("/v1/messages/count_tokens", Dialect.ANTHROPIC, Kind.UTILITY, Family.COUNT_TOKENS),
+)
+
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.path: endpoint for endpoint in _ALL})

@@ -1,0 +1,64 @@
+"""How many tokens an engine says a request took, from the usage objects of each response format.
+
+Counts are taken only where they are non-negative integers; anything else counts as not said, so that a broken
+engine never makes a tenant's bill negative. `prompt_tokens` always includes the cached ones (Anthropic's
+`input_tokens` does not, and vLLM follows that: the cache fields are added back).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MAX_TOKENS = 2**53  # beyond it a count is garbage, and floats of cost would lose units
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request: all prompts, the cached part of them, and the output of all choices."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+
+def openai_usage(value: object) -> Usage | None:
+    """The usage of chat, completions and pooling answers; None where it is not one."""
+    if not isinstance(value, dict):
+        return None
+    prompt = _count(value, "prompt_tokens")
+    if prompt is None:
+        return None
+    cached = _nested_count(value, "prompt_tokens_details", "cached_tokens")
+    return Usage(prompt, min(cached, prompt), _count(value, "completion_tokens") or 0)
+
+
+def responses_usage(value: object) -> Usage | None:
+    """The usage of an answer of `/v1/responses`."""
+    if not isinstance(value, dict):
+        return None
+    prompt = _count(value, "input_tokens")
+    if prompt is None:
+        return None
+    cached = _nested_count(value, "input_tokens_details", "cached_tokens")
+    return Usage(prompt, min(cached, prompt), _count(value, "output_tokens") or 0)
+
+
+def messages_usage(value: object) -> Usage | None:
+    """The usage of an answer or event of `/v1/messages`."""
+    if not isinstance(value, dict):
+        return None
+    fresh = _count(value, "input_tokens")
+    if fresh is None:
+        return None
+    cached = _count(value, "cache_read_input_tokens") or 0
+    created = _count(value, "cache_creation_input_tokens") or 0
+    return Usage(fresh + cached + created, cached, _count(value, "output_tokens") or 0)
+
+
+def _count(value: Mapping[str, object], name: str) -> int | None:
+    count = value.get(name)
+    return count if type(count) is int and 0 <= count <= MAX_TOKENS else None
+
+
+def _nested_count(value: Mapping[str, object], outer: str, inner: str) -> int:
+    details = value.get(outer)
+    return (_count(details, inner) or 0) if isinstance(details, dict) else 0
