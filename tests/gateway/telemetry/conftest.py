@@ -1,0 +1,154 @@
+"""A hand-made gateway state and events with telling defaults."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from gateway.events import RequestFinished
+from gateway.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    tenant: str = "alice"
+    weight: float = 1.0
+    counter: float = 0.0
+    service: float = 0.0
+    queued: int = 0
+    in_flight: int = 0
+    oldest_wait_seconds: float = 0.0
+    is_held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    pool: str = "tiny"
+    queued: int = 0
+    in_flight: int = 0
+    spread: float = 0.0
+    spread_bound: float = 100.0
+    jain_index: float = 1.0
+    drain_rate_per_second: float = 0.0
+    tenants: tuple[Tenant, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    pool: str = "tiny"
+    worker: str = "w0"
+    url: str = "http://127.0.0.1:8101"
+    state: str = "up"
+    sequences_in_flight: int = 0
+    window_sequences: int = 17
+    prefill_tokens_in_flight: int = 0
+    window_prefill_tokens: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    request_id: str = "r1"
+    tenant: str = "alice"
+    pool: str = "tiny"
+    state: str = "queued"
+    worker: str = ""
+    age_seconds: float = 0.0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    pool_views: list[Pool] = field(default_factory=list)
+    worker_views: list[Worker] = field(default_factory=list)
+
+    def pools(self) -> list[Pool]:
+        return self.pool_views
+
+    def workers(self) -> list[Worker]:
+        return self.worker_views
+
+
+def _finished(**changes: object) -> RequestFinished:
+    values: dict[str, object] = {
+        "request_id": "r1",
+        "endpoint": "/v1/chat/completions",
+        "tenant": "alice",
+        "key_id": "laptop",
+        "pool": "tiny",
+        "model": "tiny",
+        "worker": "w0",
+        "outcome": Outcome.COMPLETED,
+        "status": 200,
+        "streamed": True,
+        "attempts": 1,
+        "prompt_tokens": 100,
+        "cached_tokens": 40,
+        "output_tokens": 25,
+        "service": 150.0,
+        "queue_wait_seconds": 0.25,
+        "ttft_seconds": 0.4,
+        "inter_token_seconds": 0.02,
+        "longest_gap_seconds": 0.09,
+        "gateway_seconds": 0.0004,
+        "duration_seconds": 0.9,
+    }
+    return RequestFinished(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def state() -> State:
+    return State()
+
+
+@pytest.fixture
+def tenant() -> type[Tenant]:
+    return Tenant
+
+
+@pytest.fixture
+def pool() -> type[Pool]:
+    return Pool
+
+
+@pytest.fixture
+def worker() -> type[Worker]:
+    return Worker
+
+
+@pytest.fixture
+def request_view() -> type[Request]:
+    return Request
+
+
+@pytest.fixture
+def finished() -> Callable[..., RequestFinished]:
+    return _finished
+
+
+@pytest.fixture
+def refused() -> Callable[..., RequestFinished]:
+    """A request that ended before a tenant, a pool or a worker was known."""
+    return partial(
+        _finished,
+        tenant="",
+        key_id="",
+        pool="",
+        model="",
+        worker="",
+        outcome=Outcome.UNAUTHENTICATED,
+        status=401,
+        streamed=False,
+        attempts=0,
+        prompt_tokens=0,
+        cached_tokens=0,
+        output_tokens=0,
+        service=0.0,
+        queue_wait_seconds=None,
+        ttft_seconds=None,
+        inter_token_seconds=None,
+        longest_gap_seconds=None,
+        gateway_seconds=None,
+        duration_seconds=0.001,
+    )

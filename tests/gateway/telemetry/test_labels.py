@@ -1,0 +1,48 @@
+"""The label cap: who has a label of its own, and for how long."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.telemetry.labels import NONE, OTHER, TenantLabels
+
+
+def test_the_first_by_traffic_get_their_own() -> None:
+    """With room for two, the third tenant that sends is one of the others."""
+    labels = TenantLabels(2)
+    assert [labels.label(name) for name in ("a", "b", "c", "a", "c")] == ["a", "b", OTHER, "a", OTHER]
+
+
+def test_no_tenant_takes_no_room() -> None:
+    """Requests without a tenant have a label of their own that the cap does not count."""
+    labels = TenantLabels(1)
+    assert labels.label("") == NONE
+    assert labels.label("a") == "a"
+    assert labels.label("") == NONE
+
+
+def test_a_cap_of_zero_names_nobody() -> None:
+    """An operator may keep tenants' names out of the metrics."""
+    labels = TenantLabels(0)
+    assert labels.label("a") == OTHER
+    assert labels.label("") == NONE
+
+
+def test_asking_gives_no_label() -> None:
+    """Only traffic earns a label, not appearing in a snapshot."""
+    labels = TenantLabels(1)
+    assert labels.own_label("a") is None
+    assert labels.label("b") == "b"
+    assert labels.own_label("b") == "b"
+    assert labels.own_label("a") is None
+
+
+@given(st.integers(0, 5), st.lists(st.sampled_from("abcdefgh")))
+def test_a_label_never_changes(limit: int, senders: list[str]) -> None:
+    """Whoever had a label keeps it, whoever had none gets none, and at most `limit` are given."""
+    labels = TenantLabels(limit)
+    seen: dict[str, str] = {}
+    for name in senders:
+        assert labels.label(name) == seen.setdefault(name, labels.label(name))
+    own = {name for name, label in seen.items() if label == name}
+    assert own == set(list(dict.fromkeys(senders))[:limit])
+    assert all(label == OTHER for name, label in seen.items() if name not in own)

@@ -1,0 +1,259 @@
+"""Events and snapshots in, a scrape out; read back with prometheus-client's parser and checked by promtool."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.events import ConfigReloaded, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
+from gateway.outcomes import Outcome
+from gateway.telemetry.metrics import Metrics
+
+Finished = Callable[..., RequestFinished]
+
+
+class Scrape:
+    """The samples of one scrape, by name and labels."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        content, content_type = metrics.render()
+        assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+        self.text = content.decode()
+        self.samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+        for family in text_string_to_metric_families(self.text):
+            for sample in family.samples:
+                key = (sample.name, frozenset(sample.labels.items()))
+                assert key not in self.samples, f"{key} appears twice"
+                self.samples[key] = sample.value
+
+    def __call__(self, name: str, **labels: str) -> float:
+        return self.samples["vtc_gateway_" + name, frozenset(labels.items())]
+
+    def labels(self, name: str, label: str) -> set[str]:
+        return {dict(key)[label] for full, key in self.samples if full == "vtc_gateway_" + name}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(state, clock) -> Metrics:
+    return Metrics(state, tenant_labels=200, version="1.2.3", wall_clock=clock)
+
+
+def test_a_request_is_counted_once_in_everything_it_tells(metrics: Metrics, finished: Finished) -> None:
+    """Outcome, tokens, service and every time of a finished request appear with their values."""
+    metrics.observe(RequestQueued("r1", "alice", "tiny"))
+    metrics.observe(RequestDispatched("r1", "alice", "tiny", "w0", 0.25))
+    metrics.observe(finished())
+    metrics.observe(finished(prompt_tokens=10, cached_tokens=0, output_tokens=5, service=20.0, ttft_seconds=3.0))
+    scrape = Scrape(metrics)
+    share = {"pool": "tiny", "tenant": "alice"}
+    assert scrape("requests_total", **share, outcome="completed") == 2
+    assert scrape("tokens_total", **share, kind="prompt") == 110
+    assert scrape("tokens_total", **share, kind="cached") == 40
+    assert scrape("tokens_total", **share, kind="output") == 30
+    assert scrape("service_total", **share) == 170.0
+    assert scrape("queue_wait_seconds_bucket", **share, le="0.1") == 0
+    assert scrape("queue_wait_seconds_bucket", **share, le="0.25") == 2
+    assert scrape("ttft_seconds_bucket", **share, le="0.5") == 1
+    assert scrape("ttft_seconds_sum", **share) == 3.4
+    assert scrape("inter_token_seconds_count", pool="tiny") == 2
+    assert scrape("request_duration_seconds_sum", pool="tiny") == 1.8
+    assert scrape("gateway_overhead_seconds_bucket", le="0.0005") == 2
+    assert scrape("worker_dispatches_total", pool="tiny", worker="w0") == 1
+
+
+def test_what_is_not_known_is_not_counted(metrics: Metrics, refused: Finished) -> None:
+    """A request without a tenant counts under `_none`, and its missing times enter no histogram."""
+    metrics.observe(refused())
+    scrape = Scrape(metrics)
+    assert scrape("requests_total", pool="_none", tenant="_none", outcome="unauthenticated") == 1
+    assert scrape("refusals_total", reason="unauthenticated") == 1
+    assert scrape("request_duration_seconds_count", pool="_none") == 1
+    assert scrape("gateway_overhead_seconds_count") == 0
+    for name in ("tokens_total", "service_total", "queue_wait_seconds_count", "ttft_seconds_count"):
+        assert scrape.labels(name, "tenant") == set()
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_is_a_label_and_refusals_are_those_of_the_list(
+    metrics: Metrics, finished: Finished, outcome: Outcome
+) -> None:
+    """Each ending is counted under its value; exactly the refusals are counted as refusals."""
+    metrics.observe(finished(outcome=outcome))
+    scrape = Scrape(metrics)
+    assert scrape("requests_total", pool="tiny", tenant="alice", outcome=outcome.value) == 1
+    reasons = scrape.labels("refusals_total", "reason")
+    assert reasons == {other.value for other in Outcome if other.is_refusal}
+    assert sum(scrape("refusals_total", reason=reason) for reason in reasons) == int(outcome.is_refusal)
+
+
+def test_retries_are_the_attempts_beyond_the_first(metrics: Metrics, finished: Finished) -> None:
+    """No attempt, one attempt and three attempts make two retries."""
+    for attempts in (0, 1, 3):
+        metrics.observe(finished(attempts=attempts))
+    assert Scrape(metrics)("retries_total", pool="tiny") == 2
+
+
+def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, state, pool, tenant, worker) -> None:
+    """Queues, counters, windows and the fairness of a pool are those of the snapshot, not of a past one."""
+    metrics.observe(finished(tenant="alice"))
+    alice = tenant("alice", 2.0, 77.5, queued=3, in_flight=2, oldest_wait_seconds=1.5, is_held=True)
+    state.pool_views = [pool("tiny", 3, 2, 12.0, 64.0, 0.97, 4.5, (alice,))]
+    state.worker_views = [
+        worker(sequences_in_flight=2, prefill_tokens_in_flight=120),
+        worker(worker="w1", state="open"),
+    ]
+    scrape = Scrape(metrics)
+    share = {"pool": "tiny", "tenant": "alice"}
+    assert scrape("virtual_tokens", **share) == 77.5
+    assert scrape("tenant_weight", **share) == 2.0
+    assert scrape("queue_depth", **share) == 3
+    assert scrape("in_flight", **share) == 2
+    assert scrape("queue_oldest_wait_seconds", **share) == 1.5
+    assert scrape("tenant_held", **share) == 1
+    assert scrape("spread", pool="tiny") == 12.0
+    assert scrape("spread_bound", pool="tiny") == 64.0
+    assert scrape("jain_index", pool="tiny") == 0.97
+    assert scrape("drain_rate_requests_per_second", pool="tiny") == 4.5
+    assert scrape("worker_up", pool="tiny", worker="w0", state="up") == 1
+    assert scrape("worker_up", pool="tiny", worker="w1", state="open") == 0
+    assert scrape("worker_in_flight_sequences", pool="tiny", worker="w0") == 2
+    assert scrape("worker_window_sequences", pool="tiny", worker="w0") == 17
+    assert scrape("worker_prefill_tokens", pool="tiny", worker="w0") == 120
+    assert scrape("worker_window_prefill_tokens", pool="tiny", worker="w0") == 2048
+
+    state.pool_views = [pool(tenants=(tenant("alice"),))]
+    state.worker_views = [worker()]
+    scrape = Scrape(metrics)
+    assert scrape("queue_depth", **share) == 0
+    assert scrape.labels("worker_up", "worker") == {"w0"}
+
+
+def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finished) -> None:
+    """Counters and queues of tenants without a label add up under `_other`; what has no sum is left out."""
+    metrics = Metrics(state, tenant_labels=1, version="1")
+    for name in ("alice", "bob", "carol", "alice", "bob"):
+        metrics.observe(finished(tenant=name, service=10.0))
+    state.pool_views = [
+        pool(
+            tenants=(
+                tenant("alice", queued=1, in_flight=1, oldest_wait_seconds=9.0),
+                tenant("bob", queued=2, in_flight=3, oldest_wait_seconds=1.0),
+                tenant("carol", queued=4, in_flight=5, oldest_wait_seconds=2.0),
+            )
+        )
+    ]
+    scrape = Scrape(metrics)
+    others = {"pool": "tiny", "tenant": "_other"}
+    assert scrape("service_total", pool="tiny", tenant="alice") == 20.0
+    assert scrape("service_total", **others) == 30.0
+    assert scrape("queue_depth", **others) == 6
+    assert scrape("in_flight", **others) == 8
+    assert scrape("queue_oldest_wait_seconds", **others) == 2.0
+    assert scrape.labels("requests_total", "tenant") == {"alice", "_other"}
+    for name in ("virtual_tokens", "tenant_weight", "tenant_held"):
+        assert scrape.labels(name, "tenant") == {"alice"}
+
+
+def test_a_scrape_does_not_grow_with_the_tenants(state, pool, tenant, finished: Finished) -> None:
+    """Ten thousand tenants write exactly as many samples as the two hundred that have a label, and the others' sum."""
+    sizes = []
+    for count in (201, 10_000):
+        metrics = Metrics(state, tenant_labels=200, version="1")
+        for number in range(count):
+            metrics.observe(finished(tenant=f"t{number}"))
+        state.pool_views = [pool(tenants=tuple(tenant(f"t{n}", queued=1) for n in range(count)))]
+        scrape = Scrape(metrics)
+        sizes.append(sum(name.startswith("vtc_gateway_") for name, _ in scrape.samples))
+        assert scrape("queue_depth", pool="tiny", tenant="_other") == count - 200
+    assert sizes[0] == sizes[1] < 10_000
+
+
+def test_a_name_that_needs_escaping_is_read_back(metrics: Metrics, finished: Finished) -> None:
+    """Model names are the operator's and may hold quotes and slashes."""
+    metrics.observe(finished(pool='org/"model"\\v1'))
+    assert Scrape(metrics)("requests_total", pool='org/"model"\\v1', tenant="alice", outcome="completed") == 1
+
+
+def test_reloads_are_counted_and_the_last_one_is_shown(metrics: Metrics, clock: Clock) -> None:
+    """A rejected configuration turns the gauge to 0 and leaves the time of the one in force."""
+    scrape = Scrape(metrics)
+    assert scrape("config_last_reload_successful") == 1
+    assert scrape("config_last_reload_timestamp_seconds") == 1000.0
+    assert scrape("config_reloads_total", result="failure") == 0
+    clock.now = 2000.0
+    metrics.observe(ConfigReloaded("config.yaml", ("config.yaml:3: weight: not a number",), (), ()))
+    scrape = Scrape(metrics)
+    assert scrape("config_last_reload_successful") == 0
+    assert scrape("config_last_reload_timestamp_seconds") == 1000.0
+    assert scrape("config_reloads_total", result="failure") == 1
+    clock.now = 3000.0
+    metrics.observe(ConfigReloaded("config.yaml", (), ("tenants.alice.weight: 1 -> 2",), ()))
+    scrape = Scrape(metrics)
+    assert scrape("config_last_reload_successful") == 1
+    assert scrape("config_last_reload_timestamp_seconds") == 3000.0
+    assert scrape("config_reloads_total", result="success") == 1
+
+
+def test_changes_of_a_worker_are_counted_by_state(metrics: Metrics) -> None:
+    """A worker that fell twice and came back once shows as two and one."""
+    for changed in ("open", "up", "open"):
+        metrics.observe(WorkerChanged("tiny", "w0", changed, "connect refused"))
+    scrape = Scrape(metrics)
+    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="open") == 2
+    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="up") == 1
+
+
+def test_the_process_tells_about_itself(metrics: Metrics) -> None:
+    """Memory and descriptors of the process are in the same scrape, and so is the version."""
+    scrape = Scrape(metrics)
+    assert scrape.samples["process_resident_memory_bytes", frozenset()] > 1e6
+    assert scrape.samples["process_open_fds", frozenset()] > 0
+    assert scrape.labels("build_info", "version") == {"1.2.3"}
+
+
+def test_two_gateways_in_one_process_do_not_share_metrics(state, finished: Finished) -> None:
+    """Nothing is kept in a global registry."""
+    first, second = (Metrics(state, tenant_labels=10, version="1") for _ in range(2))
+    first.observe(finished())
+    assert Scrape(first)("service_total", pool="tiny", tenant="alice") == 150.0
+    assert Scrape(second).labels("service_total", "tenant") == set()
+
+
+@pytest.fixture
+def promtool() -> Iterator[str]:
+    path = shutil.which("promtool")
+    assert path is not None, "promtool is missing: run scripts/install-system (Debian package prometheus)"
+    yield path
+
+
+def test_promtool_finds_nothing_to_complain_about(
+    promtool: str, metrics: Metrics, finished: Finished, refused: Finished, state, pool, tenant, worker
+) -> None:
+    """The scrape of a busy gateway passes `promtool check metrics`, format and naming rules."""
+    metrics.observe(finished(attempts=2))
+    metrics.observe(refused())
+    metrics.observe(RequestDispatched("r1", "alice", "tiny", "w0", 0.25))
+    metrics.observe(WorkerChanged("tiny", "w0", "open", "connect refused"))
+    state.pool_views = [pool(tenants=(tenant("alice"), tenant("bob")))]
+    state.worker_views = [worker()]
+    content, _ = metrics.render()
+    assert {line.split()[2] for line in content.decode().splitlines() if line.startswith("# TYPE vtc_")} == {
+        family.name for family in metrics.families()
+    }
+    result = subprocess.run([promtool, "check", "metrics"], input=content, capture_output=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
