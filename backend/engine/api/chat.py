@@ -1,0 +1,196 @@
+"""`POST /v1/chat/completions`.
+
+Stream: for each choice a chunk with the role, then its deltas, then, where asked, one chunk with the usage. Usage is
+cumulative for each choice, as vLLM counts it. Keys stand in the order of vLLM's response models.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from backend.engine.api.answers import called_tool, structured_answer, tool_arguments
+from backend.engine.api.entry import DESK
+from backend.engine.api.exchange import DONE, FINGERPRINT, Event, Exchange, sse
+from backend.engine.api.logprobs import chat_logprobs
+from backend.engine.api.requests import ChatRequest, NamedTool, ToolSpec
+from backend.engine.api.template import render_chat
+from backend.engine.work import Delta, Generation, Work
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    """Answer one chat."""
+    desk = request.app[DESK]
+    async with desk.exchange(request) as exchange:
+        asked = await desk.read(request, ChatRequest)
+        desk.check_model(asked.model)
+        desk.check_room(asked.n or 1)
+        work = chat_work(asked, exchange)
+        param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+        desk.check_length(work.prompts[0], work.max_tokens, param)
+        async with desk.generation(work, exchange) as generation:
+            chat = Chat(asked, exchange, generation, desk.engine.config.model, called_tool(asked))
+            if asked.stream:
+                return await exchange.stream(chat.events())
+            document = await chat.document()
+            return await exchange.answer(document, document["usage"]["completion_tokens"])
+
+
+def chat_work(asked: ChatRequest, exchange: Exchange) -> Work:
+    """What the engine has to do for a chat."""
+    tool = called_tool(asked)
+    tools = [tool.model_dump() for tool in asked.tools or []] if asked.tool_choice != "none" else []
+    return Work(
+        request_id=f"chatcmpl-{exchange.base_id}",
+        prompts=(render_chat(asked.messages, tools, generate=asked.add_generation_prompt),),
+        n=asked.n or 1,
+        max_tokens=asked.token_limit,
+        min_tokens=asked.min_tokens,
+        ignore_eos=asked.ignore_eos,
+        stop=asked.stops,
+        include_stop=asked.include_stop_str_in_output,
+        stream=bool(asked.stream),
+        stream_interval=asked.stream_interval or 1,
+        priority=exchange.priority(asked.priority),
+        cache_salt=asked.cache_salt or "",
+        seed=asked.seed,
+        script=structured_answer(asked) if tool is None else tool_arguments(tool),
+    )
+
+
+@dataclass(slots=True)
+class Chat:
+    """One chat being answered."""
+
+    asked: ChatRequest
+    exchange: Exchange
+    generation: Generation
+    model: str
+    tool: ToolSpec | None
+
+    @property
+    def _prompt_tokens(self) -> int:
+        return self.generation.work.prompt_tokens
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The stream."""
+        counts = [0] * self.generation.work.n
+        is_first = True
+        async for delta in self.generation.deltas():
+            if is_first:
+                is_first = False
+                for index in range(len(counts)):
+                    yield Event(sse(self._role_chunk(index)))
+            is_start = counts[delta.index] == 0
+            counts[delta.index] += len(delta.token_ids)
+            yield Event(sse(self._delta_chunk(delta, counts[delta.index], is_start)), len(delta.token_ids))
+        if self.asked.includes_usage and not self.exchange.hides_usage:
+            yield Event(sse(self._usage_chunk(sum(counts))))
+        yield Event(DONE)
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": self.generation.work.request_id,
+            "object": "chat.completion.chunk",
+            "created": self.exchange.created,
+            "model": self.model,
+            "choices": choices,
+        }
+
+    def _running_usage(self, tokens: int) -> dict[str, Any]:
+        if not self.asked.continues_usage or self.exchange.hides_usage:
+            return {}
+        return {"usage": {**self.exchange.usage(self._prompt_tokens, tokens), "completion_tokens_details": None}}
+
+    def _role_chunk(self, index: int) -> dict[str, Any]:
+        delta = {"role": "assistant", "content": ""}
+        chunk = self._chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
+        prompt_ids = list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None
+        return {**chunk, **self._running_usage(0), "prompt_token_ids": prompt_ids, "prompt_text": None}
+
+    def _delta_chunk(self, delta: Delta, tokens: int, is_start: bool) -> dict[str, Any]:
+        choice: dict[str, Any] = {
+            "index": delta.index,
+            "delta": self._delta(delta, is_start),
+            "logprobs": self._logprobs(delta.token_ids),
+            "finish_reason": self._finish_reason(delta.finish_reason),
+        }
+        if delta.finish_reason is not None:
+            choice["stop_reason"] = delta.stop_reason
+        choice["token_ids"] = list(delta.token_ids) if self.asked.return_token_ids else None
+        chunk = {**self._chunk([choice]), **self._running_usage(tokens)}
+        if delta.finish_reason is not None and not self.asked.includes_usage:
+            chunk["system_fingerprint"] = FINGERPRINT
+        return chunk
+
+    def _delta(self, delta: Delta, is_start: bool) -> dict[str, Any]:
+        if self.tool is None:
+            return {"content": delta.text}
+        if is_start:
+            function = {"name": self.tool.function.name, "arguments": delta.text}
+            return {
+                "tool_calls": [{"id": self._call_id(delta.index), "type": "function", "index": 0, "function": function}]
+            }
+        return {"tool_calls": [{"index": 0, "function": {"arguments": delta.text}}]} if delta.text else {}
+
+    def _call_id(self, index: int) -> str:
+        return f"chatcmpl-tool-{self.exchange.base_id}-{index}"
+
+    def _finish_reason(self, reason: str | None) -> str | None:
+        calls = self.tool is not None and not isinstance(self.asked.tool_choice, NamedTool)
+        return "tool_calls" if calls and reason == "stop" else reason
+
+    def _logprobs(self, token_ids: tuple[int, ...]) -> dict[str, Any] | None:
+        return chat_logprobs(token_ids, self.asked.top_logprobs or 0) if self.asked.logprobs else None
+
+    def _usage_chunk(self, tokens: int) -> dict[str, Any]:
+        usage = self.exchange.usage(self._prompt_tokens, tokens)
+        return {**self._chunk([]), "usage": usage, "system_fingerprint": FINGERPRINT}
+
+    async def document(self) -> dict[str, Any]:
+        """The whole answer."""
+        deltas = sorted([delta async for delta in self.generation.deltas()], key=lambda delta: delta.index)
+        tokens = sum(len(delta.token_ids) for delta in deltas)
+        usage = self.exchange.usage(self._prompt_tokens, tokens)
+        return {
+            "id": self.generation.work.request_id,
+            "object": "chat.completion",
+            "created": self.exchange.created,
+            "model": self.model,
+            "choices": [self._choice(delta) for delta in deltas],
+            "service_tier": None,
+            "system_fingerprint": FINGERPRINT,
+            "usage": {**usage, "prompt_tokens_details": None, "completion_tokens_details": None},
+            "prompt_logprobs": None,
+            "prompt_token_ids": list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None,
+            "prompt_text": None,
+            "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "metrics": None,
+        }
+
+    def _choice(self, delta: Delta) -> dict[str, Any]:
+        return {
+            "index": delta.index,
+            "message": self._message(delta),
+            "logprobs": self._logprobs(delta.token_ids),
+            "finish_reason": self._finish_reason(delta.finish_reason),
+            "stop_reason": delta.stop_reason,
+            "token_ids": list(delta.token_ids) if self.asked.return_token_ids else None,
+            "routed_experts": None,
+        }
+
+    def _message(self, delta: Delta) -> dict[str, Any]:
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": delta.text if self.tool is None else "",
+            "refusal": None,
+            "annotations": None,
+            "audio": None,
+            "function_call": None,
+        }
+        if self.tool is not None:
+            function = {"name": self.tool.function.name, "arguments": delta.text}
+            message["tool_calls"] = [{"id": self._call_id(delta.index), "type": "function", "function": function}]
+        return {**message, "reasoning": None}
