@@ -13,6 +13,8 @@ from gateway.config.choices import (
     Right,
     ShareBy,
 )
+from gateway.config.difference import Difference, difference, in_force
+from gateway.config.export import json_schema
 from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
 from gateway.config.loading import Loaded, create_missing_keys, load
@@ -38,6 +40,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "CostSpec",
+    "Difference",
     "ExpressionCost",
     "Fault",
     "KeyFormat",
@@ -64,7 +67,10 @@ __all__ = [
     "Window",
     "Worker",
     "create_missing_keys",
+    "difference",
     "digest",
+    "in_force",
+    "json_schema",
     "load",
     "write_key_file",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.config.checks import check
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.draft import Draft, draft
-from gateway.config.faults import FaultLog
+from gateway.config.faults import ConfigError, Fault, FaultLog
 from gateway.config.keys import KeyFormat, write_key_file
 from gateway.config.model import Config
 from gateway.config.resolve import Resolver
@@ -59,10 +59,18 @@ def create_missing_keys(path: Path | str, environ: Mapping[str, str] | None = No
         for source in tenant.keys:
             file = path.parent / source.file if source.file else None
             if file is not None and not file.exists():
-                key = KeyFormat.create()
-                write_key_file(file, key)
-                created.append((tenant.name, file, key))
+                created.append((tenant.name, file, _created(file, path)))
     return created
+
+
+def _created(file: Path, config: Path) -> str:
+    key = KeyFormat.create()
+    try:
+        write_key_file(file, key)
+    except OSError as error:
+        message = f"the key file {file} cannot be written: {error.strerror}"
+        raise ConfigError((Fault(str(config), 1, "", message, "make its folder writable"),)) from None
+    return key
 
 
 def _read(path: Path, environ: Mapping[str, str], faults: FaultLog) -> Draft | None:

@@ -12,9 +12,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     SecretStr,
+    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -179,7 +181,7 @@ class Scheduler(Section):
 class LinearCost(Section):
     """`input_weight * uncached input + cached_input_weight * cached input + output_weight * output`."""
 
-    function: Literal["linear"] = restart("linear", "Cost function.")
+    function: Literal["linear"] = restart("linear", "Name of the function.")
     input_weight: TokenWeight = restart(1, "Cost of an input token.", unit="cost units per token")
     cached_input_weight: TokenWeight | None = restart(
         None,
@@ -192,7 +194,7 @@ class LinearCost(Section):
 class ProfiledCost(Section):
     """`a*x + b*y + c*x*y + d*y^2 + e` for x input and y output tokens; defaults: A10G with Llama-2-7B."""
 
-    function: Literal["profiled"] = restart(..., "Cost function.")
+    function: Literal["profiled"] = restart(..., "Name of the function.")
     a: TokenWeight = restart(0.2100, "Per input token.", unit="ms")
     b: TokenWeight = restart(0.1008, "Per output token.", unit="ms")
     c: TokenWeight = restart(0.003987, "Per pair of an input and an output token.", unit="ms")
@@ -203,13 +205,13 @@ class ProfiledCost(Section):
 class KvTimeCost(Section):
     """KV memory held times the time it is held: `y*x + y^2/2` token-steps for x input and y output tokens."""
 
-    function: Literal["kv_time"] = restart(..., "Cost function.")
+    function: Literal["kv_time"] = restart(..., "Name of the function.")
 
 
 class ExpressionCost(Section):
     """An arithmetic expression of the operator's own."""
 
-    function: Literal["expression"] = restart(..., "Cost function.")
+    function: Literal["expression"] = restart(..., "Name of the function.")
     expression: str = restart(
         ...,
         "Arithmetic over `input`, `uncached_input`, `cached_input` and `output` (tokens) with `+ - * / **`, "
@@ -220,7 +222,19 @@ class ExpressionCost(Section):
     )
 
 
-CostSpec = Annotated[LinearCost | ProfiledCost | KvTimeCost | ExpressionCost, Field(discriminator="function")]
+def _cost_function(value: object) -> str:
+    if isinstance(value, dict):
+        return str(value.get("function", "linear"))
+    return str(getattr(value, "function", None))
+
+
+CostSpec = Annotated[
+    Annotated[LinearCost, Tag("linear")]
+    | Annotated[ProfiledCost, Tag("profiled")]
+    | Annotated[KvTimeCost, Tag("kv_time")]
+    | Annotated[ExpressionCost, Tag("expression")],
+    Discriminator(_cost_function),
+]
 
 
 class Window(Section):

@@ -1,0 +1,193 @@
+"""What a changed configuration changes, in words, and which part of it the running gateway can take.
+
+Pools and tenants are matched by name, workers and keys within them by name and id. Whether a key is live is written
+at the key itself (`x-reload` in the schema). Here only: pools come and go at a start, and so do embedded workers.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
+
+from pydantic import BaseModel, SecretStr
+
+from gateway.config.choices import PolicySpec
+from gateway.config.model import Config, Pool, Tenant, Worker
+from gateway.config.schema import PoolEntry, Section, TenantEntry, WorkerEntry
+
+_SECTIONS = ("listen", "scheduler", "metrics", "logs")
+_RESTART_ONLY = ("listen", "metrics", "logs")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`changes` apply to the running gateway; `needs_restart` wait for its next start."""
+
+    changes: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing differs."""
+        return not self.changes and not self.needs_restart
+
+
+def difference(old: Config, new: Config) -> Difference:
+    """Every change from `old` to `new` as one line of words; secrets are never shown."""
+    changes = list(_changes(old, new))
+    return Difference(
+        tuple(change.words for change in changes if change.is_live),
+        tuple(change.words for change in changes if not change.is_live),
+    )
+
+
+def in_force(old: Config, new: Config) -> Config:
+    """`new` as far as a gateway that runs with `old` can take it; the rest stays as it was."""
+    scheduler = _live_part(old.scheduler, new.scheduler)
+    renewed = {pool.model: pool for pool in new.pools}
+    pools = tuple(_pool_in_force(pool, renewed.get(pool.model, pool)) for pool in old.pools)
+    kept = {name: getattr(old, name) for name in _RESTART_ONLY}
+    return new.model_copy(update={**kept, "scheduler": scheduler, "pools": pools})
+
+
+def _pool_in_force(old: Pool, new: Pool) -> Pool:
+    embedded = tuple(worker for worker in old.workers if worker.is_embedded)
+    windows = {worker.name: worker.window for worker in new.workers if worker.is_embedded}
+    renewed = tuple(
+        worker.model_copy(update={"window": windows.get(worker.name, worker.window)}) for worker in embedded
+    )
+    by_url = tuple(worker for worker in new.workers if not worker.is_embedded)
+    return new.model_copy(update={"cost": old.cost, "workers": (*renewed, *by_url)})
+
+
+def _live_part(old: _Model, new: _Model) -> _Model:
+    return new.model_copy(
+        update={name: getattr(old, name) for name in type(old).model_fields if not _is_live(type(old), name)}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    words: str
+    is_live: bool = True
+
+
+def _changes(old: Config, new: Config) -> Iterator[_Change]:
+    for name in _SECTIONS:
+        yield from _fields(name, getattr(old, name), getattr(new, name))
+    if old.admin != new.admin:
+        yield _Change("admin.key changed")
+    if old.anonymous != new.anonymous:
+        yield _Change(f"anonymous.tenant: {_shown(old.anonymous.tenant)} -> {_shown(new.anonymous.tenant)}")
+    yield from _pools(old, new)
+    yield from _tenants(old, new)
+
+
+def _pools(old: Config, new: Config) -> Iterator[_Change]:
+    before, after = {pool.model: pool for pool in old.pools}, {pool.model: pool for pool in new.pools}
+    yield from _came_and_went("pool", before, after, is_live=False)
+    for name in before.keys() & after.keys():
+        yield from _pool(before[name], after[name])
+
+
+def _pool(old: Pool, new: Pool) -> Iterator[_Change]:
+    owner = f"pool {old.model}"
+    yield from _fields(owner, old, new, PoolEntry, leave_out=("workers",))
+    before, after = {worker.name: worker for worker in old.workers}, {worker.name: worker for worker in new.workers}
+    for is_embedded in (False, True):
+        yield from _came_and_went(
+            f"{owner}: worker",
+            {name: worker for name, worker in before.items() if worker.is_embedded is is_embedded},
+            {name: worker for name, worker in after.items() if worker.is_embedded is is_embedded},
+            is_live=not is_embedded,
+        )
+    for name in before:
+        if name in after and before[name].is_embedded is after[name].is_embedded:
+            yield from _worker(f"{owner}: worker {name}", before[name], after[name])
+
+
+def _worker(owner: str, old: Worker, new: Worker) -> Iterator[_Change]:
+    if old.profile != new.profile:
+        yield _Change(f"{owner}: profile: {_shown(old.profile)} -> {_shown(new.profile)}", is_live=False)
+    yield from _fields(owner, old, new, WorkerEntry, leave_out=("profile",))
+
+
+def _tenants(old: Config, new: Config) -> Iterator[_Change]:
+    before, after = {each.name: each for each in old.tenants}, {each.name: each for each in new.tenants}
+    yield from _came_and_went("tenant", before, after)
+    for name in before:
+        if name in after:
+            yield from _tenant(before[name], after[name])
+
+
+def _tenant(old: Tenant, new: Tenant) -> Iterator[_Change]:
+    owner = f"tenant {old.name}"
+    yield from _fields(owner, old, new, TenantEntry, leave_out=("keys",))
+    before, after = {key.id: key for key in old.keys}, {key.id: key for key in new.keys}
+    yield from _came_and_went(f"{owner}: key", before, after)
+    for name, key in before.items():
+        if name in after and after[name].digest != key.digest:
+            yield _Change(f"{owner}: key {name} replaced")
+        if name in after and after[name].disabled is not key.disabled:
+            yield _Change(f"{owner}: key {name} {'disabled' if after[name].disabled else 'enabled'}")
+
+
+def _came_and_went(
+    what: str, before: Mapping[str, object], after: Mapping[str, object], *, is_live: bool = True
+) -> Iterator[_Change]:
+    for name in after:
+        if name not in before:
+            yield _Change(f"{what} {name} added", is_live)
+    for name in before:
+        if name not in after:
+            yield _Change(f"{what} {name} removed", is_live)
+
+
+def _fields(
+    owner: str,
+    old: BaseModel,
+    new: BaseModel,
+    schema: type[Section] | None = None,
+    leave_out: tuple[str, ...] = (),
+) -> Iterator[_Change]:
+    """The fields that differ; `schema` is the section of the file that says which are live, by default their own."""
+    declared: type[BaseModel] = schema or type(old)
+    for name in type(old).model_fields:
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after or name in leave_out:
+            continue
+        is_live = _is_live(declared, name)
+        if isinstance(before, BaseModel) and type(before) is type(after):
+            separator = "." if schema is None else ": "
+            yield from _fields(f"{owner}{separator}{name}", before, after)
+        else:
+            separator = "." if schema is None else ": "
+            yield _Change(f"{owner}{separator}{name}: {_shown(before)} -> {_shown(after)}", is_live)
+
+
+def _is_live(declared: type[BaseModel], name: str) -> bool:
+    extra = declared.model_fields[name].json_schema_extra
+    return not isinstance(extra, dict) or extra.get("x-reload") != "restart"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case SecretStr():
+            return "(secret)"
+        case bool():
+            return str(value).lower()
+        case Enum():
+            return str(value.value)
+        case float():
+            return f"{value:g}"
+        case PolicySpec() | str() | int():
+            return str(value)
+        case tuple() | frozenset():
+            return f"[{', '.join(sorted(map(_shown, value)))}]"
+        case BaseModel():
+            fields = ", ".join(f"{name} {_shown(getattr(value, name))}" for name in type(value).model_fields)
+            return f"({fields})"
+    return str(value)
