@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.bench.journal import FinishedRequest
 from gateway.bench.load import ClosedLoop, Lengths, LoadTenant, OpenLoop
 from gateway.bench.measures import (
     intervals,
@@ -27,7 +26,7 @@ from gateway.bench.measures import (
 )
 from gateway.bench.progress import Progress, error_console
 from gateway.bench.report import Delivery, Report, conduct
-from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Span, Stage, stage
+from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
 from gateway.bench.verdicts import Comparison, Target, Verdict
 
 FLOOD = "flood"
@@ -186,26 +185,19 @@ def waiting_of(runs: Sequence[Run]) -> Waiting:
     between: list[float] = []
     releases: list[int] = []
     for run in runs:
-        moments = release_moments(_releases(run.finished, run.wall_window), SAME_STEP_SECONDS)
-        between.extend(intervals(moments))
+        window = run.wall_window
+        ends = [request.finished_at for request in run.finished if request.worker]
+        moments = release_moments(ends, SAME_STEP_SECONDS)
+        between.extend(intervals([at for at in moments if window.start <= at < window.end]))
         for request in run.finished:
-            if request.tenant == MODEST and request.granted_at is not None and _in(request, run.wall_window):
+            if (
+                request.tenant == MODEST
+                and request.granted_at is not None
+                and window.start <= request.arrived_at < window.end
+            ):
                 waits.append(request.granted_at - request.arrived_at)
                 releases.append(releases_seen(moments, request.arrived_at, request.granted_at))
     return Waiting(waits, between, releases)
-
-
-def _releases(finished: Sequence[FinishedRequest], window: Span) -> list[float]:
-    """When requests at the worker ended within the window."""
-    return [
-        request.finished_at
-        for request in finished
-        if request.worker and window.start <= request.finished_at < window.end
-    ]
-
-
-def _in(request: FinishedRequest, window: Span) -> bool:
-    return window.start <= request.arrived_at < window.end
 
 
 def _measurements(findings: Findings) -> dict[str, object]:

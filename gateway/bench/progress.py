@@ -1,15 +1,12 @@
 """What a bench is doing, on stderr: a bar with the time left; without a terminal one line per step."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Reports steps; use `shown()` around all of them."""
+    """Reports steps. On a terminal only one display may be live: `clear()` before another begins."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -20,15 +17,8 @@ class Progress:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Show the bar while the context is open."""
-        with self._bars:
-            yield
 
     def step(self, what: str, seconds: float | None = None) -> None:
         """A new step began; `seconds` is its length where that is known."""
@@ -37,12 +27,21 @@ class Progress:
             return
         if self._task is not None:
             self._bars.remove_task(self._task)
+        self._bars.start()
         self._task = self._bars.add_task(what, total=seconds)
 
     def advance(self, seconds: float) -> None:
         """`seconds` of the current step have passed."""
         if self._task is not None:
             self._bars.advance(self._task, seconds)
+
+    def clear(self) -> None:
+        """Take the display away; the next step brings it back."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        if self._console.is_terminal:
+            self._bars.stop()
 
 
 def error_console() -> Console:

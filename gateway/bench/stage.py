@@ -242,11 +242,14 @@ class Stage:
 @asynccontextmanager
 async def stage(choice: EngineChoice, progress: Progress) -> AsyncIterator[Stage]:
     """Start the engine in a temporary folder; ends everything it started, in order, whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="vtc-bench-") as name, progress.shown():
+    with tempfile.TemporaryDirectory(prefix="vtc-bench-") as name:
         folder = Path(name)
         progress.step(f"starting the engine ({choice.kind.value})")
-        async with child("engine", choice.arguments, folder, ENGINE_READY_SECONDS) as engine:
-            yield Stage(engine, await _served_model(engine.url), folder, progress)
+        try:
+            async with child("engine", choice.arguments, folder, ENGINE_READY_SECONDS) as engine:
+                yield Stage(engine, await _served_model(engine.url), folder, progress)
+        finally:
+            progress.clear()
 
 
 async def _served_model(engine_url: str) -> str:
