@@ -90,9 +90,7 @@ class EventFamilies:
         self.dispatches = _counter(
             "worker_dispatches_total", "Requests handed to a worker, further attempts included.", _WORKER
         )
-        self.retries = _counter(
-            "retries_total", "Further attempts after a worker failed before its first byte.", _POOL
-        )
+        self.retries = _counter("retries_total", "Further attempts after a worker failed before its first byte.", _POOL)
         self.worker_changes = _counter(
             "worker_state_changes_total",
             "Changes of a worker's health, by the state it changed to.",
@@ -123,9 +121,7 @@ class StateFamilies:
         self.oldest_wait = _gauge(
             "queue_oldest_wait_seconds", "How long the oldest waiting request has waited so far.", _SHARE
         )
-        self.held = _gauge(
-            "tenant_held", "1 where a tenant waits for its own limits, not for the others.", _SHARE
-        )
+        self.held = _gauge("tenant_held", "1 where a tenant waits for its own limits, not for the others.", _SHARE)
         self.in_flight = _gauge("in_flight", "Requests handed to workers that have not ended.", _SHARE)
         self.spread = _gauge(
             "spread",
@@ -151,9 +147,7 @@ class StateFamilies:
             ("pool", "worker", "state"),
         )
         self.worker_sequences = _gauge("worker_in_flight_sequences", "Sequences a worker holds.", _WORKER)
-        self.worker_window_sequences = _gauge(
-            "worker_window_sequences", "Sequences a worker may hold.", _WORKER
-        )
+        self.worker_window_sequences = _gauge("worker_window_sequences", "Sequences a worker may hold.", _WORKER)
         self.worker_prefill = _gauge(
             "worker_prefill_tokens", "Prompt tokens at a worker that are not prefilled yet.", _WORKER
         )

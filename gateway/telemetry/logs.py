@@ -19,7 +19,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from gateway.config.choices import LogFormat, LogLevel
+from gateway.config import LogFormat, LogLevel
 from gateway.telemetry.budget import LineBudget
 from gateway.telemetry.writer import LineWriter
 

@@ -26,8 +26,8 @@ from gateway.telemetry.families import CONTENT_TYPE, Family
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.ports import PoolView, StateSource, TenantView, WorkerView
 
-# The state in which a worker is given requests; every other name (probing, open, draining ...) reads as down.
-STATE_UP = "up"
+# The states in which a worker is given requests (half open: one at a time, to try it).
+SERVING_STATES = frozenset({"closed", "half_open"})
 
 
 class Metrics:
@@ -154,7 +154,7 @@ class Metrics:
     def _show_worker(self, worker: WorkerView) -> None:
         state = self._state
         labels = (worker.pool, worker.worker)
-        state.worker_up.show((*labels, worker.state), int(worker.state == STATE_UP))
+        state.worker_up.show((*labels, worker.state), int(worker.state in SERVING_STATES))
         state.worker_sequences.show(labels, worker.sequences_in_flight)
         state.worker_window_sequences.show(labels, worker.window_sequences)
         state.worker_prefill.show(labels, worker.prefill_tokens_in_flight)

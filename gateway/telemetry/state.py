@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from heapq import nlargest
 
-from gateway.config.model import Config, Pool
+from gateway.config import Config, Pool
 from gateway.telemetry.ports import PoolView, RequestView, StateSource, TenantView, WorkerView
 
 MAX_REQUESTS = 1000

@@ -39,7 +39,7 @@ class Worker:
     pool: str = "tiny"
     worker: str = "w0"
     url: str = "http://127.0.0.1:8101"
-    state: str = "up"
+    state: str = "closed"
     sequences_in_flight: int = 0
     window_sequences: int = 17
     prefill_tokens_in_flight: int = 0

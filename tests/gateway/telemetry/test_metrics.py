@@ -10,6 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.events import ConfigReloaded, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
+from gateway.workers.circuit import CircuitState, Signal
+from gateway.workers.fleet import Fleet, WorkerSpec
+from gateway.workers.window import WindowSize
 
 Finished = Callable[..., RequestFinished]
 
@@ -129,7 +132,7 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
     assert scrape("spread_bound", pool="tiny") == 64.0
     assert scrape("jain_index", pool="tiny") == 0.97
     assert scrape("drain_rate_requests_per_second", pool="tiny") == 4.5
-    assert scrape("worker_up", pool="tiny", worker="w0", state="up") == 1
+    assert scrape("worker_up", pool="tiny", worker="w0", state="closed") == 1
     assert scrape("worker_up", pool="tiny", worker="w1", state="open") == 0
     assert scrape("worker_in_flight_sequences", pool="tiny", worker="w0") == 2
     assert scrape("worker_window_sequences", pool="tiny", worker="w0") == 17
@@ -209,13 +212,28 @@ def test_reloads_are_counted_and_the_last_one_is_shown(metrics: Metrics, clock: 
     assert scrape("config_reloads_total", result="success") == 1
 
 
+def test_up_means_what_the_fleet_means(metrics: Metrics, state) -> None:
+    """In every state of a real worker `worker_up` is 1 exactly where the fleet gives it requests."""
+    fleet = Fleet()
+    fleet.configure(WorkerSpec("w0", "tiny", "http://127.0.0.1:8101", WindowSize(16, 2048)))
+    told = {}
+    for signal in (None, Signal.PROBE_OK, Signal.DOWN, Signal.PROBE_OK):
+        if signal is not None:
+            fleet.signal("w0", signal)
+        (view,) = state.worker_views = list(fleet.snapshot())
+        told[view.state] = Scrape(metrics)("worker_up", pool="tiny", worker="w0", state=view.state)
+        assert told[view.state] == int(fleet.serves("tiny"))
+    assert told == {"starting": 0, "closed": 1, "open": 0, "half_open": 1}
+    assert set(told) == {circuit.value for circuit in CircuitState}
+
+
 def test_changes_of_a_worker_are_counted_by_state(metrics: Metrics) -> None:
     """A worker that fell twice and came back once shows as two and one."""
-    for changed in ("open", "up", "open"):
+    for changed in ("open", "half_open", "open"):
         metrics.observe(WorkerChanged("tiny", "w0", changed, "connect refused"))
     scrape = Scrape(metrics)
     assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="open") == 2
-    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="up") == 1
+    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="half_open") == 1
 
 
 def test_the_process_tells_about_itself(metrics: Metrics) -> None:

@@ -1,0 +1,164 @@
+"""Which lines are written for which events, and that every observer hears every event."""
+
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import CapturingLogger
+
+from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
+from gateway.outcomes import Outcome
+from gateway.telemetry.observers import LogObserver, Observers
+
+Finished = Callable[..., RequestFinished]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def logger() -> CapturingLogger:
+    return CapturingLogger()
+
+
+@pytest.fixture
+def observer(logger: CapturingLogger, clock: Clock) -> LogObserver:
+    return LogObserver(logger, clock)
+
+
+def test_every_observer_hears_every_event_in_order(finished: Finished) -> None:
+    """The fan-out passes the same record to each, first come first."""
+    heard: list[tuple[str, Event]] = []
+
+    class Listener:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def observe(self, event: Event) -> None:
+            heard.append((self.name, event))
+
+    observers = Observers([Listener("a"), Listener("b")])
+    events = [RequestQueued("r1", "alice", "tiny"), finished()]
+    for event in events:
+        observers.observe(event)
+    assert heard == [("a", events[0]), ("b", events[0]), ("a", events[1]), ("b", events[1])]
+
+
+def test_a_request_is_one_line_with_everything_known(
+    observer: LogObserver, logger: CapturingLogger, finished: Finished
+) -> None:
+    """Queued and dispatched write nothing; the end writes all fields, times to the microsecond."""
+    observer.observe(RequestQueued("r1", "alice", "tiny"))
+    observer.observe(RequestDispatched("r1", "alice", "tiny", "w0", 0.25))
+    observer.observe(finished(ttft_seconds=0.12345678, detail="retried once"))
+    (call,) = logger.calls
+    assert (call.method_name, call.args) == ("info", ("request",))
+    assert call.kwargs == {
+        "outcome": "completed",
+        "request_id": "r1",
+        "endpoint": "/v1/chat/completions",
+        "tenant": "alice",
+        "key_id": "laptop",
+        "pool": "tiny",
+        "model": "tiny",
+        "worker": "w0",
+        "status": 200,
+        "streamed": True,
+        "attempts": 1,
+        "prompt_tokens": 100,
+        "cached_tokens": 40,
+        "output_tokens": 25,
+        "service": 150.0,
+        "queue_wait_seconds": 0.25,
+        "ttft_seconds": 0.123457,
+        "inter_token_seconds": 0.02,
+        "longest_gap_seconds": 0.09,
+        "gateway_seconds": 0.0004,
+        "duration_seconds": 0.9,
+        "detail": "retried once",
+    }
+
+
+def test_what_is_not_known_is_left_out(observer: LogObserver, logger: CapturingLogger, refused: Finished) -> None:
+    """A refused request's line has no empty fields, but keeps its zeros."""
+    observer.observe(refused())
+    (call,) = logger.calls
+    assert call.kwargs == {
+        "outcome": "unauthenticated",
+        "request_id": "r1",
+        "endpoint": "/v1/chat/completions",
+        "status": 401,
+        "streamed": False,
+        "attempts": 0,
+        "prompt_tokens": 0,
+        "cached_tokens": 0,
+        "output_tokens": 0,
+        "service": 0.0,
+        "duration_seconds": 0.001,
+    }
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_the_level_tells_whose_fault_it_is(
+    observer: LogObserver, logger: CapturingLogger, finished: Finished, outcome: Outcome
+) -> None:
+    """INFO where the client or the ordinary ended it, WARNING for workers and shutdown, ERROR for the gateway."""
+    status = outcome.ending.status
+    observer.observe(finished(outcome=outcome, status=status))
+    expected = "error" if outcome is Outcome.INTERNAL else "warning" if status >= 500 else "info"
+    assert [call.method_name for call in logger.calls] == [expected]
+
+
+def test_a_strangers_words_are_cut_short(observer: LogObserver, logger: CapturingLogger, refused: Finished) -> None:
+    """A path or a model name of megabytes takes two hundred characters of the log."""
+    observer.observe(refused(endpoint="/" + "x" * 1_000_000, model="y" * 1_000_000))
+    (call,) = logger.calls
+    assert call.kwargs["endpoint"] == "/" + "x" * 199
+    assert call.kwargs["model"] == "y" * 200
+
+
+def test_strangers_share_a_budget_and_tenants_have_none(
+    observer: LogObserver, logger: CapturingLogger, clock: Clock, finished: Finished, refused: Finished
+) -> None:
+    """A thousand requests without a key write a hundred lines; every line of a tenant is written meanwhile."""
+    for _ in range(1000):
+        observer.observe(refused())
+        observer.observe(finished())
+    tenants = [call.kwargs.get("tenant") for call in logger.calls]
+    assert tenants.count(None) == 100
+    assert tenants.count("alice") == 1000
+    clock.now = 1.0
+    observer.observe(refused())
+    assert logger.calls[-1].kwargs["suppressed"] == 900
+
+
+def test_a_workers_change_says_why(observer: LogObserver, logger: CapturingLogger) -> None:
+    """The line names the worker, its new state and the reason."""
+    observer.observe(WorkerChanged("tiny", "w0", "open", "connect refused"))
+    (call,) = logger.calls
+    assert (call.method_name, call.args) == ("warning", ("worker",))
+    assert call.kwargs == {"pool": "tiny", "worker": "w0", "state": "open", "reason": "connect refused"}
+
+
+def test_reloads_are_told_with_their_differences_or_faults(observer: LogObserver, logger: CapturingLogger) -> None:
+    """An applied file says what changed and what waits for a restart, a rejected one all its faults."""
+    observer.observe(ConfigReloaded("c.yaml", (), ("alice: weight 1 -> 2",), ("listen.port 1 -> 2",)))
+    observer.observe(ConfigReloaded("c.yaml", ("c.yaml:3: weight: not a number",), (), ()))
+    applied, rejected = logger.calls
+    assert (applied.method_name, applied.args) == ("info", ("configuration applied",))
+    assert applied.kwargs == {
+        "path": "c.yaml",
+        "changes": ["alice: weight 1 -> 2"],
+        "needs_restart": ["listen.port 1 -> 2"],
+    }
+    assert (rejected.method_name, rejected.args) == ("error", ("configuration rejected",))
+    assert rejected.kwargs == {"path": "c.yaml", "faults": ["c.yaml:3: weight: not a number"]}

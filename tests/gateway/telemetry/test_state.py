@@ -1,0 +1,127 @@
+"""The state dump: whole, bounded, JSON, and without secrets."""
+
+import json
+
+import pytest
+
+from gateway.config import Admin, Config, Pool, ResolvedKey, Tenant, Worker
+from gateway.telemetry.state import Identity, state_dump
+
+IDENTITY = Identity("1.2.3", started_at=1_700_000_000.0, uptime_seconds=12.5, is_draining=False)
+
+
+@pytest.fixture
+def config() -> Config:
+    worker = Worker(name="w0", url="http://127.0.0.1:8101", api_key="worker-secret")
+    digest = bytes(range(32))
+    return Config(
+        admin=Admin(digest=digest),
+        pools=(Pool(model="tiny", engine_model="byte", aliases=("small",), workers=(worker,)),),
+        tenants=(Tenant(name="alice", keys=(ResolvedKey(id="laptop", digest=digest),)), Tenant(name="bob")),
+    )
+
+
+def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool, tenant, worker, request_view) -> None:
+    """Everything of the snapshots appears under its own name."""
+    state.pool_views = [pool("tiny", 1, 1, 3.0, 9.0, 0.9, 2.0, (tenant("alice", 2.0, 7.5, 15.0, 1, 1, 0.5, True),))]
+    state.worker_views = [worker(sequences_in_flight=1)]
+    requests = [request_view("r2", state="streaming", worker="w0", age_seconds=2.0, prompt_tokens=9, output_tokens=4)]
+    dump = json.loads(json.dumps(state_dump(state, requests, config, IDENTITY)))
+    assert dump["gateway"] == {
+        "version": "1.2.3",
+        "started_at": 1_700_000_000.0,
+        "uptime_seconds": 12.5,
+        "is_draining": False,
+    }
+    assert dump["pools"] == [
+        {
+            "pool": "tiny",
+            "queued": 1,
+            "in_flight": 1,
+            "spread": 3.0,
+            "spread_bound": 9.0,
+            "jain_index": 0.9,
+            "drain_rate_per_second": 2.0,
+            "tenants": {
+                "total": 1,
+                "truncated": False,
+                "busiest_first": [
+                    {
+                        "tenant": "alice",
+                        "weight": 2.0,
+                        "counter": 7.5,
+                        "service": 15.0,
+                        "queued": 1,
+                        "in_flight": 1,
+                        "oldest_wait_seconds": 0.5,
+                        "is_held": True,
+                    }
+                ],
+            },
+        }
+    ]
+    assert dump["workers"] == [
+        {
+            "pool": "tiny",
+            "worker": "w0",
+            "url": "http://127.0.0.1:8101",
+            "state": "closed",
+            "sequences_in_flight": 1,
+            "window_sequences": 17,
+            "prefill_tokens_in_flight": 0,
+            "window_prefill_tokens": 2048,
+        }
+    ]
+    assert dump["requests"] == {
+        "total": 1,
+        "truncated": False,
+        "oldest_first": [
+            {
+                "request_id": "r2",
+                "tenant": "alice",
+                "pool": "tiny",
+                "state": "streaming",
+                "age_seconds": 2.0,
+                "worker": "w0",
+                "prompt_tokens": 9,
+                "output_tokens": 4,
+            }
+        ],
+    }
+
+
+def test_the_oldest_requests_come_first_and_the_list_is_bounded(config: Config, state, request_view) -> None:
+    """Of 1,500 requests the 1,000 oldest are listed, and the dump says that some are not."""
+    requests = [request_view(f"r{age}", age_seconds=float(age)) for age in range(1500)]
+    listed = state_dump(state, requests, config, IDENTITY)["requests"]
+    assert listed["total"] == 1500
+    assert listed["truncated"] is True
+    assert [request["request_id"] for request in listed["oldest_first"]] == [f"r{age}" for age in range(1499, 499, -1)]
+    assert listed["oldest_first"][0]["worker"] is None
+
+
+def test_the_busiest_tenants_come_first_and_the_list_is_bounded(config: Config, state, pool, tenant) -> None:
+    """Of 1,500 tenants those with requests come first, then those with most service."""
+    idle = [tenant(f"t{n}", service=float(n)) for n in range(1499)]
+    state.pool_views = [pool(tenants=(*idle, tenant("waiting", queued=1)))]
+    (view,) = state_dump(state, [], config, IDENTITY)["pools"]
+    listed = view["tenants"]
+    assert (listed["total"], listed["truncated"], len(listed["busiest_first"])) == (1500, True, 1000)
+    assert [entry["tenant"] for entry in listed["busiest_first"][:3]] == ["waiting", "t1498", "t1497"]
+
+
+def test_the_configuration_is_shown_without_secrets(config: Config, state) -> None:
+    """Policy, pools and numbers are there; no key, digest or worker's key is."""
+    dump = state_dump(state, [], config, IDENTITY)
+    summary = dump["configuration"]
+    assert summary["scheduler"]["policy"] == "vtc"
+    assert summary["scheduler"]["predictor"] == "quantile"
+    assert summary["tenants"] == 2
+    (shown,) = summary["pools"]
+    assert (shown["model"], shown["engine_model"], shown["aliases"]) == ("tiny", "byte", ["small"])
+    assert shown["cost"]["function"] == "linear"
+    assert shown["workers"] == ["w0"]
+    text = json.dumps(dump)
+    assert "worker-secret" not in text
+    assert bytes(range(32)).hex() not in text
+    assert "digest" not in text
