@@ -33,9 +33,9 @@ def _findings(draft: Draft) -> Iterator[Finding]:
 
 def _required(draft: Draft) -> Iterator[Finding]:
     if not draft.file.pools and draft.is_whole(("pools",)):
-        yield ("pools",), "is missing", "add a pool with its `model` and `workers`"
+        yield ("pools",), "is missing or empty", "add a pool with its `model` and `workers`"
     if not draft.file.tenants and draft.is_whole(("tenants",)):
-        yield ("tenants",), "is missing", "add a tenant with its `name` and `keys`"
+        yield ("tenants",), "is missing or empty", "add a tenant with its `name` and `keys`"
 
 
 def _repeated(named: Iterable[tuple[Path, str]], what: str, remedy: str) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def _model_names(draft: Draft) -> Iterator[Finding]:
 
 def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
     if not pool.workers and draft.is_whole((*path, "workers")):
-        yield (*path, "workers"), "is missing", "add at least one worker: `- url: http://host:port`"
+        yield (*path, "workers"), "is missing or empty", "add at least one worker: `- url: http://host:port`"
     yield from _window((*path, "window"), pool.window)
     yield from _cost((*path, "cost"), pool)
     for index, worker in enumerate(pool.workers):

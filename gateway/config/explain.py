@@ -48,7 +48,13 @@ def explain(error: ValidationError) -> Iterator[Finding]:
     for details in error.errors(include_url=False):
         path, field, models = _place(details["loc"])
         message, remedy = _words(details, path, field, models)
-        yield Finding(path, path[:-1] if details["type"] == "missing" else path, message, remedy)
+        match details["type"]:
+            case "missing":
+                yield Finding(path, path[:-1], message, remedy)
+            case "union_tag_invalid" if isinstance(details["input"], dict):
+                yield Finding((*path, "function"), path, message, remedy)
+            case _:
+                yield Finding(path, path, message, remedy)
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[Path, FieldInfo | None, list[type[BaseModel]]]:
@@ -96,18 +102,16 @@ def _words(
             return "is not a known key", _known_key(str(path[-1]), models)
         case "missing":
             return "is missing", f"add `{path[-1]}: ...` ({meaning.rstrip('.')})"
-        case "enum" | "literal_error" | "union_tag_invalid":
-            return _wrong_member(details, shown, context)
-        case "union_tag_not_found":
-            return "names no `function`", f"add `function: linear` or one of {', '.join(map(_tag, models))}"
+        case "union_tag_invalid":
+            return _wrong_function(details["input"], context)
+        case "enum" | "literal_error":
+            return _wrong_member(details["input"], shown, str(context["expected"]))
         case "refused":
             return str(context["message"]), str(context["remedy"])
         case "string_pattern_mismatch":
             return f"does not have the right form{shown}", f"expected: {meaning}"
         case "string_too_short":
             return "is empty", f"expected: {meaning}"
-        case "too_short":
-            return "is empty", f"give at least {context['min_length']}: {meaning}"
         case "too_long" | "string_too_long":
             return "is too long", f"at most {context['max_length']}"
         case "greater_than_equal" | "greater_than" | "less_than_equal":
@@ -127,10 +131,15 @@ def _known_key(key: str, models: list[type[BaseModel]]) -> str:
     return f"did you mean `{close}`?" if close else f"known here: {', '.join(known)}"
 
 
-def _wrong_member(details: ErrorDetails, shown: str, context: dict[str, Any]) -> tuple[str, str]:
-    listed = str(context.get("expected") or context.get("expected_tags"))
-    members = re.findall(r"'([^']*)'", listed)
-    given = context.get("tag", details["input"])
+def _wrong_function(given: object, context: dict[str, Any]) -> tuple[str, str]:
+    if not isinstance(given, dict):
+        return f"must be a mapping of keys{_shown(given)}", "write for example `{function: linear}`"
+    function = given.get("function")
+    return _wrong_member(function, _shown(function), str(context["expected_tags"]))
+
+
+def _wrong_member(given: object, shown: str, expected: str) -> tuple[str, str]:
+    members = re.findall(r"'([^']*)'", expected)
     close = nearest(str(given).partition(":")[0], members)
     remedy = f"did you mean `{close}`? " if close else ""
     return f"is not one of the possible values{shown}", f"{remedy}one of {', '.join(members)}"

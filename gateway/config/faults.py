@@ -1,7 +1,8 @@
 """What is wrong with a configuration: faults with file, line, dotted path, plain words and a remedy.
 
-Faults are collected, never raised one by one. A fault at a place hides later ones at the same place, above or
-below it: what follows from a mistake is not a second mistake.
+Faults are collected, never raised one by one. A fault that follows from values (and so has no line of its
+own) is hidden by an earlier one at the same place, above or below it: what follows from a mistake is not a
+second mistake.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,9 +46,9 @@ class FaultLog:
         self._found: dict[Path, tuple[int | None, str, str]] = {}
 
     def add(self, path: Path, message: str, remedy: str, *, line: int | None = None) -> None:
-        """Note a fault at `path` unless an earlier one explains it."""
-        if not self.covers(path):
-            self._found[path] = (line, message, remedy)
+        """Note a fault at `path`, unless it has no `line` of its own and an earlier fault explains it."""
+        if line is not None or not self.covers(path):
+            self._found.setdefault(path, (line, message, remedy))
 
     def covers(self, path: Path) -> bool:
         """True where a known fault lies at `path`, above it or below it."""

@@ -6,6 +6,7 @@ to the running gateway (`live`) or waits for its next start (`restart`). Rules t
 `checks`; what the rest of the gateway sees is `model.Config`.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -69,6 +70,21 @@ def _refuse_truth(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "not a number")
     return value
+
+
+def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
+    """Says in the JSON schema that these keys are required and their lists not empty.
+
+    The models let both pass: `checks` reports them in words that hold when broken items leave a list empty.
+    """
+
+    def extend(schema: dict[str, Any]) -> None:
+        schema["required"] = list(required)
+        for name in required:
+            if schema["properties"][name].get("type") == "array":
+                schema["properties"][name]["minItems"] = 1
+
+    return extend
 
 
 Count = Annotated[int, BeforeValidator(_refuse_truth)]
@@ -296,7 +312,7 @@ class WorkerEntry(Section):
 class PoolEntry(Section):
     """The workers that serve one model."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["model", "workers"]})
+    model_config = ConfigDict(json_schema_extra=_at_least_one("model", "workers"))
 
     model: str = restart(..., "Name of the model for clients.", pattern=MODEL_PATTERN)
     engine_model: str | None = live(
@@ -311,7 +327,7 @@ class PoolEntry(Section):
     cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; all of it waits for the next start.")
     window: Window = setting(Window(), "What may be in flight at each worker.")
     timeouts: Timeouts = setting(Timeouts(), "How long a worker may be silent.")
-    workers: tuple[WorkerEntry, ...] = setting((), "The workers, at least one.", min_length=1, max_length=1000)
+    workers: tuple[WorkerEntry, ...] = setting((), "The workers, at least one.", max_length=1000)
 
 
 class Limits(Section):
@@ -384,14 +400,14 @@ class Logs(Section):
 class ConfigFile(Section):
     """Configuration of vtc-gateway."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["pools", "tenants"]})
+    model_config = ConfigDict(json_schema_extra=_at_least_one("pools", "tenants"))
 
     listen: Listen = setting(Listen(), "Where and how clients are received.")
     admin: Admin = setting(Admin(), "Access to the gateway's inner state.")
     scheduler: Scheduler = setting(Scheduler(), "Who goes next, and how long one may wait.")
-    pools: tuple[PoolEntry, ...] = setting((), "One entry per model.", min_length=1, max_length=1000)
+    pools: tuple[PoolEntry, ...] = setting((), "One entry per model.", max_length=1000)
     tenant_defaults: TenantDefaults = setting(TenantDefaults(), "What holds for each tenant unless it says otherwise.")
-    tenants: tuple[TenantEntry, ...] = setting((), "Who shares the workers.", min_length=1, max_length=100_000)
+    tenants: tuple[TenantEntry, ...] = setting((), "Who shares the workers.", max_length=100_000)
     anonymous: Anonymous = setting(Anonymous(), "Requests without a credential.")
     metrics: Metrics = setting(Metrics(), "Prometheus metrics.")
     logs: Logs = setting(Logs(), "Log lines.")
