@@ -27,6 +27,8 @@ from gateway.telemetry.writer import LineWriter
 _CREDENTIAL = re.compile(
     r"\b(?:vtc|sk)-[A-Za-z0-9_-]{16,}|(?<=bearer )[^\s\"'\\,]+|(?<=x-api-key: )[^\s\"'\\,]+", re.IGNORECASE
 )
+# What the expression above cannot match without, in lower case: looking for these costs 1 us a line, it costs 40.
+_MARKS = ("vtc-", "sk-", "bearer ", "x-api-key: ")
 _REDACTED = "[redacted]"
 _MAX_FRAMES = 12
 _LIBRARY_LINES_PER_SECOND = 10.0
@@ -52,6 +54,9 @@ def _json_line(_logger: object, _method: str, fields: MutableMapping[str, Any]) 
 
 
 def _redact_line(_logger: object, _method: str, line: Any) -> str:
+    folded = line.lower()
+    if not any(mark in folded for mark in _MARKS):
+        return cast(str, line)
     return _CREDENTIAL.sub(_REDACTED, line)
 
 
