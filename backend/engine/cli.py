@@ -61,7 +61,7 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
 
 def _resized(capacity: Capacity, sizes: dict[str, int | None], policy: Policy) -> Capacity:
     given = {name: size for name, size in sizes.items() if size is not None}
-    return replace(capacity, policy=policy, **given)
+    return replace(capacity.resized(given), policy=policy)
 
 
 async def _run(config: EngineConfig, host: str, port: int, uds: Path | None) -> None:

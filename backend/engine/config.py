@@ -1,6 +1,6 @@
 """What one embedded engine is: a model name, a profile, sizes, faults. Immutable once the server is built."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from backend.engine.core import Capacity
 from backend.engine.faults import FaultScript
@@ -27,4 +27,4 @@ class EngineConfig:
     def of_profile(cls, name: str, model: str = "tiny", **sizes: int) -> "EngineConfig":
         """The configuration of a named profile; `sizes` replace fields of its capacity."""
         profile = load_profile(name)
-        return cls(model=model, profile=profile, capacity=replace(profile.capacity, **sizes))
+        return cls(model=model, profile=profile, capacity=profile.capacity.resized(sizes))

@@ -88,7 +88,7 @@ _ADAPTER = TypeAdapter(FaultScript)
 
 
 def parse_faults(document: bytes) -> FaultScript:
-    """A script from JSON `{"faults": [{"kind": "cut", "nth": 3, "after_tokens": 5}], "seed": 0}`; ValueError in words."""
+    """A script from JSON, `{"faults": [{"kind": "cut", "nth": 3, "after_tokens": 5}]}`; ValueError in words."""
     try:
         return _ADAPTER.validate_python(orjson.loads(document))
     except orjson.JSONDecodeError as error:

@@ -149,19 +149,22 @@ class Engine:
         self.witness.see(len(self.scheduler.running), len(self.scheduler.waiting))
         told_before = {sequence: sequence.last_token_at for sequence in step.tokens}
         generated = self.scheduler.complete(step, now)
-        self.witness.output_tokens += len(generated)
-        generations = {}
+        generations: dict[Generation, None] = {}
+        output_tokens = 0
         for sequence in generated:
             choice, generation, count = self._owners[sequence]
             choice.advance(generation.work)
-            count.output_tokens += 1
+            if not generation.work.is_pooling:
+                count.output_tokens += 1
+                output_tokens += 1
             self._observe(sequence, told_before[sequence], now)
             if choice.finish_reason is not None:
                 self._retire(sequence)
             generations[generation] = None
         for generation in generations:
             generation.announce()
-        self.metrics.observe_step(step, generated)
+        self.witness.output_tokens += output_tokens
+        self.metrics.observe_step(step, output_tokens)
 
     def _observe(self, sequence: Sequence, last_token_at: float | None, now: float) -> None:
         if last_token_at is None:

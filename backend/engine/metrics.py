@@ -174,11 +174,11 @@ class EngineMetrics:
         self._gauges["kv_cache_usage_perc"].set(self._scheduler.pool.usage)
         self._waiting["capacity"].set(waiting)
 
-    def observe_step(self, step: Step, generated: list[Sequence]) -> None:
+    def observe_step(self, step: Step, output_tokens: int) -> None:
         """Book a completed step."""
         tally, told = self._scheduler.tally, self._told
         counters = self._counters
-        counters["generation_tokens"].inc(len(generated))
+        counters["generation_tokens"].inc(output_tokens)
         if tally.preemptions > told.preemptions:
             counters["num_preemptions"].inc(tally.preemptions - told.preemptions)
         if tally.cache_queries > told.cache_queries:

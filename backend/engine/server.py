@@ -17,6 +17,10 @@ from backend.engine.api.chat import chat_completions
 from backend.engine.api.completions import completions
 from backend.engine.api.entry import DESK, Desk
 from backend.engine.api.errors import ApiError, phrase_error
+from backend.engine.api.messages import count_tokens, messages
+from backend.engine.api.pooling import embeddings, rerank, score
+from backend.engine.api.responses import responses
+from backend.engine.api.tokens import detokenize, tokenize
 from backend.engine.config import EngineConfig
 from backend.engine.loop import Engine
 
@@ -53,6 +57,16 @@ def make_app(config: EngineConfig, exit_process: Callable[[], None] | None = Non
         [
             web.post("/v1/chat/completions", chat_completions),
             web.post("/v1/completions", completions),
+            web.post("/v1/responses", responses),
+            web.post("/v1/messages", messages),
+            web.post("/v1/messages/count_tokens", count_tokens),
+            web.post("/v1/embeddings", embeddings),
+            web.post("/v1/rerank", rerank),
+            web.post("/rerank", rerank),
+            web.post("/v1/score", score),
+            web.post("/score", score),
+            web.post("/tokenize", tokenize),
+            web.post("/detokenize", detokenize),
             web.get("/v1/models", service.models),
             web.get("/health", service.health),
             web.get("/ping", service.health),

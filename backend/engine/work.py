@@ -24,7 +24,8 @@ class EngineDeadError(Exception):
 class Work:
     """One request: `n` choices for each prompt. `max_tokens` bounds each choice, None leaves it to the context.
 
-    `script` is what every choice says instead of prose. Prompts are the bytes of the rendered text.
+    `script` is what every choice says instead of prose; pooling work computes its prompts and says nothing. Prompts
+    are the bytes of the rendered text.
     """
 
     request_id: str
@@ -41,6 +42,7 @@ class Work:
     cache_salt: str = ""
     seed: int | None = None
     script: bytes | None = None
+    is_pooling: bool = False
 
     @property
     def prompt_tokens(self) -> int:

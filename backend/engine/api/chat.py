@@ -37,13 +37,18 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
             return await exchange.answer(document, document["usage"]["completion_tokens"])
 
 
-def chat_work(asked: ChatRequest, exchange: Exchange) -> Work:
+def chat_prompt(asked: ChatRequest) -> bytes:
+    """The rendered prompt."""
+    tools = [tool.model_dump() for tool in asked.tools or []] if asked.tool_choice != "none" else []
+    return render_chat(asked.messages, tools, generate=asked.add_generation_prompt)
+
+
+def chat_work(asked: ChatRequest, exchange: Exchange, request_id: str | None = None) -> Work:
     """What the engine has to do for a chat."""
     tool = called_tool(asked)
-    tools = [tool.model_dump() for tool in asked.tools or []] if asked.tool_choice != "none" else []
     return Work(
-        request_id=f"chatcmpl-{exchange.base_id}",
-        prompts=(render_chat(asked.messages, tools, generate=asked.add_generation_prompt),),
+        request_id=request_id or f"chatcmpl-{exchange.base_id}",
+        prompts=(chat_prompt(asked),),
         n=asked.n or 1,
         max_tokens=asked.token_limit,
         min_tokens=asked.min_tokens,

@@ -1,4 +1,4 @@
-"""One request on the wire: its id and stamp, its usage, its answer as JSON or as a stream, and the fault that strikes it.
+"""One request on the wire: id, stamp, usage, the answer as JSON or as a stream, and the fault that strikes it.
 
 Streams are written one event a chunk, as uvicorn writes what vLLM yields. Faults happen here, on the way out, so that
 the dialects stay honest; only FREEZE and EXIT reach further. A client that leaves cancels the handler, and the
@@ -126,7 +126,8 @@ class Exchange:
                         self._hang_up()
                         return response
                     case FaultKind.ERROR_EVENT:
-                        raise EngineDeadError(ENGINE_DEAD)
+                        await response.write(error_events(_engine_dead()))
+                        break
                     case _:
                         await response.write(event.data)
         except EngineDeadError:

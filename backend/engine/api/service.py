@@ -1,4 +1,4 @@
-"""The endpoints that generate nothing: health, version, load, models, metrics, and the engine's own witness and faults."""
+"""Endpoints about the engine: health, version, load, models, metrics, and its own two, witness and faults."""
 
 from typing import Any
 

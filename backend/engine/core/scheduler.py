@@ -6,7 +6,9 @@ gives its blocks back at once and gains nothing. The caller owns time, text and 
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backend.engine.core.blocks import BlockPool
 from backend.engine.core.cost import Batch, StepCost
@@ -34,13 +36,20 @@ class Capacity:
                 f"max_model_len {self.max_model_len}: raise the blocks or lower the length"
             )
 
+    def resized(self, sizes: Mapping[str, int]) -> "Capacity":
+        """The same with some sizes replaced, by name."""
+        return replace(self, **dict[str, Any](sizes))
+
+
+_NO_BATCH = Batch(prefill_tokens=0, decode_sequences=0, context_tokens=0)
+
 
 @dataclass(slots=True)
 class Step:
     """The tokens that each sequence computes in one pass, in scheduling order."""
 
     tokens: dict[Sequence, int] = field(default_factory=dict)
-    batch: Batch = Batch(0, 0, 0)
+    batch: Batch = _NO_BATCH
     seconds: float = 0.0
 
 
