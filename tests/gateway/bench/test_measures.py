@@ -92,9 +92,7 @@ def test_releases_seen_counts_the_one_that_granted(arrived: float, granted: floa
         ({"a": 5, "b": 5}, {"a": 1, "b": 1}, {"a": 5, "b": 5}),
     ],
 )
-def test_max_min_by_hand(
-    demands: dict[str, float], weights: dict[str, float], expected: dict[str, float]
-) -> None:
+def test_max_min_by_hand(demands: dict[str, float], weights: dict[str, float], expected: dict[str, float]) -> None:
     """Sixty units divided as water finds its level."""
     assert max_min_shares(demands, weights, 60) == pytest.approx(expected)
 

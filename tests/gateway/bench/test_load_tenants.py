@@ -1,0 +1,157 @@
+"""Tenants keep the load that they are described with, against a scripted server on a real socket."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import orjson
+import pytest
+from aiohttp import web
+
+from gateway.bench.load import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, OpenLoop
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _answer(prompt_tokens: int, output_tokens: int) -> bytes:
+    usage = {"prompt_tokens": prompt_tokens, "total_tokens": 0, "completion_tokens": output_tokens}
+    return b"data: " + orjson.dumps({"choices": [], "usage": usage}) + b"\n\ndata: [DONE]\n\n"
+
+
+class Server:
+    """Serves completions through a handler on a free port."""
+
+    def __init__(self, handler: Handler) -> None:
+        application = web.Application()
+        application.router.add_post("/v1/completions", handler)
+        self._runner = web.AppRunner(application, shutdown_timeout=0, handler_cancellation=True)
+
+    async def __aenter__(self) -> str:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+def test_a_closed_loop_keeps_exactly_its_number_outstanding() -> None:
+    """With the server answering one at a time, the number it holds never exceeds nor leaves the set one."""
+
+    async def body() -> None:
+        held: list[asyncio.Future[None]] = []
+        full = asyncio.Event()
+        most = 0
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            nonlocal most
+            await request.read()
+            release = asyncio.get_running_loop().create_future()
+            held.append(release)
+            most = max(most, len(held))
+            if len(held) == 3:
+                full.set()
+            await release
+            return web.Response(body=_answer(5, 7), content_type="text/event-stream")
+
+        tenant = LoadTenant("a", ClosedLoop(3), Lengths(5, 5), Lengths(7, 7))
+        async with Server(handler) as url, Load(Endpoint(url, "m"), [tenant], seed=1) as load:
+            for _ in range(10):
+                await full.wait()
+                full.clear()
+                held.pop(0).set_result(None)
+            await full.wait()
+            load.raise_failure()
+            assert most == 3
+            done = [record for record in load.tallies["a"].records if record.is_complete]
+            assert len(done) == 10 and len(load.tallies["a"].records) == 13
+            assert load.tallies["a"].service.total == 10 * (5 + 2 * 7)
+            assert load.tallies["a"].tokens.total == 10 * 7
+            for release in held:
+                release.cancel()
+
+    asyncio.run(body())
+
+
+def test_an_open_loop_does_not_wait_for_answers() -> None:
+    """Requests keep coming while none is answered."""
+
+    async def body() -> None:
+        arrived = 0
+        enough = asyncio.Event()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            nonlocal arrived
+            arrived += 1
+            if arrived == 20:
+                enough.set()
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("nobody answers")
+
+        tenant = LoadTenant("a", OpenLoop(1000.0), Lengths(1, 1), Lengths(1, 1))
+        async with Server(handler) as url, Load(Endpoint(url, "m"), [tenant], seed=1):
+            await enough.wait()
+
+    asyncio.run(body())
+
+
+def test_a_request_carries_what_its_tenant_says() -> None:
+    """Credential, model, known output length and running usage are in every request."""
+
+    async def body() -> None:
+        seen: asyncio.Future[tuple[str | None, dict[str, object]]] = asyncio.get_running_loop().create_future()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            if not seen.done():
+                seen.set_result((request.headers.get("Authorization"), await request.json()))
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("nobody answers")
+
+        tenant = LoadTenant("a", ClosedLoop(1), Lengths(9, 9), Lengths(4, 4))
+        async with (
+            Server(handler) as url,
+            Load(Endpoint(url, "m", {"a": "vtc-secret"}), [tenant], seed=1),
+        ):
+            credential, fields = await seen
+        assert credential == "Bearer vtc-secret"
+        assert len(str(fields.pop("prompt"))) == 9
+        assert fields == {
+            "model": "m",
+            "max_tokens": 4,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+
+    asyncio.run(body())
+
+
+def test_nobody_listening_is_a_failure_of_the_request_not_of_the_load() -> None:
+    """A refused connection is recorded, and the load goes on."""
+
+    async def body() -> None:
+        tenant = LoadTenant("a", OpenLoop(1000.0), Lengths(1, 1), Lengths(1, 1))
+        async with Load(Endpoint("http://127.0.0.1:9", "m"), [tenant], seed=1) as load:
+            while not (records := load.tallies["a"].records) or records[0].ended_at is None:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            load.raise_failure()
+            assert records[0].has_failed
+            assert records[0].error.startswith("cannot connect")
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_lengths_cover_both_ends(seed: int) -> None:
+    """Both ends are drawn, nothing beyond them, and the mean is theirs."""
+    source = random.Random(seed)
+    lengths = Lengths(3, 6)
+    assert {lengths.draw(source) for _ in range(200)} == {3, 4, 5, 6}
+    assert lengths.mean == 4.5
+
+
+def test_mean_cost_is_one_input_and_two_outputs() -> None:
+    """The expected service of a request follows the linear cost."""
+    assert LoadTenant("a", ClosedLoop(1), Lengths(10, 20), Lengths(5, 5)).mean_cost == 25
