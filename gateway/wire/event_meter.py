@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.wire.sse import EventSplitter, event_data, split_events
+from gateway.wire.sse import EventSplitter, event_data
 from gateway.wire.usage import Usage, messages_usage, responses_usage
 
 
@@ -41,10 +41,10 @@ class EventMeter:
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the whole events there are now."""
-        whole = self._splitter.take(data)
-        for event in split_events(whole):
+        events = self._splitter.feed(data)
+        for event in events:
             self._read(event, _name(event))
-        return whole
+        return b"".join(events)
 
     def end(self) -> bytes:
         """The bytes of an unfinished event, at the true end of the body."""

@@ -23,39 +23,53 @@ class MalformedStream(Exception):
 class EventSplitter:
     """Collects bytes and gives out whole events; holds less than one event, of at most `max_event_bytes`."""
 
-    __slots__ = ("_max_event_bytes", "_pending")
+    __slots__ = ("_has_returns", "_max_event_bytes", "_pending")
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
         self._pending = bytearray()
+        self._has_returns = False
 
-    def take(self, data: bytes) -> bytes:
-        """Every whole event there is now, joined; raises `MalformedStream` past the bound."""
-        if not self._pending and data.endswith(b"\n\n") and b"\r" not in data and not data.endswith(b"\n\n\n"):
-            return data
+    def feed(self, data: bytes) -> list[bytes]:
+        """Every whole event there is now, with its terminator; raises `MalformedStream` past the bound."""
+        # The usual read is one event of one line; finding a single byte is the cheapest search there is.
+        is_one_line = data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and b"\r" not in data
+        if is_one_line and not self._pending:
+            return [data]
+        return split_events(self._take(data))
+
+    def tail(self) -> bytes:
+        """The bytes after the last whole event."""
+        return bytes(self._pending)
+
+    def _take(self, data: bytes) -> bytes:
         pending = self._pending
         searched = max(len(pending) - _BOUNDARY_OVERLAP, 0)
         pending += data
-        end = 0
-        for boundary in _BOUNDARY.finditer(pending, searched):
-            end = boundary.end()
+        self._has_returns = self._has_returns or b"\r" in data
+        end = self._last_end(searched)
         if len(pending) - end > self._max_event_bytes:
             raise MalformedStream(f"an event of more than {self._max_event_bytes} bytes")
         whole = bytes(memoryview(pending)[:end])
         del pending[:end]
         return whole
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Every whole event there is now, each with its terminator."""
-        return split_events(self.take(data))
-
-    def tail(self) -> bytes:
-        """The bytes after the last whole event."""
-        return bytes(self._pending)
+    def _last_end(self, searched: int) -> int:
+        """Where the last whole event ends; no boundary ends at or before `searched`."""
+        end = 0
+        if self._has_returns:
+            for boundary in _BOUNDARY.finditer(self._pending, searched):
+                end = boundary.end()
+        elif (at := self._pending.rfind(b"\n\n", searched)) >= 0:
+            line_feeds = at + 2 - len(self._pending[: at + 2].rstrip(b"\n"))
+            end = at + 2 - line_feeds % 2
+        return end
 
 
 def split_events(whole: bytes) -> list[bytes]:
     """Cut `whole`, which ends where an event ends, into events."""
+    if b"\r" not in whole:
+        return [text + b"\n\n" for text in whole.split(b"\n\n")[:-1]]
     events = []
     start = 0
     for boundary in _BOUNDARY.finditer(whole):

@@ -14,17 +14,18 @@ from typing import Final
 import orjson
 
 from gateway.wire.request import Reading
-from gateway.wire.sse import EventSplitter, event_data, split_events
+from gateway.wire.sse import EventSplitter, event_data
 from gateway.wire.usage import Usage, openai_usage
 
 _KEY: Final = b',"usage":{'
+_ANY_KEY: Final = b'"usage":{'
 # At most one level of details inside; deeper ones (the totals of a multimodal prompt) are read as JSON.
 _USAGE = re.compile(
     rb',"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
     rb"[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
 )
-_CHOICE = b'"choices":[{"index":'
-_FINISHED = b'"finish_reason":"'
+_CHOICE: Final = b'"choices":[{"index":'
+_FINISHED: Final = b'"finish_reason":"'
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 _OPEN_BRACKET: Final = ord("[")
 
@@ -39,6 +40,7 @@ class StreamMeter:
         "_keeps_totals",
         "_per_prompt",
         "_prompts_seen",
+        "_restores",
         "_splitter",
         "cached_tokens",
         "fingerprint",
@@ -61,22 +63,19 @@ class StreamMeter:
         self.fingerprint = fingerprint
         self._cuts = not reading.wants_continuous_usage
         self._keeps_totals = reading.wants_usage
+        self._restores = not reading.wants_usage
         self._by_choice: dict[int, int] | None = {} if reading.sequences > 1 else None
         self._per_prompt = reading.choices
         self._prompts_seen: dict[int, int] = {}
-        self._held: list[bytes] = []
+        self._held: tuple[bytes, bytes] | None = None
         self._splitter = EventSplitter()
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the bytes that the client may see now."""
-        whole = self._splitter.take(data)
-        if not whole:
-            return b""
-        if self._by_choice is None and not self._held:
-            passed = self._read_plain(whole)
-            if passed is not None:
-                return passed
-        return b"".join([self._read_event(event) for event in split_events(whole)])
+        events = self._splitter.feed(data)
+        if len(events) == 1:
+            return self._read(events[0])
+        return b"".join([self._read(event) for event in events])
 
     def end(self) -> bytes:
         """The rest, at the true end of the body: a held chunk and the bytes of an unfinished event."""
@@ -88,60 +87,43 @@ class StreamMeter:
         """The rest where the body broke off: whole events only, so that an error event can follow."""
         return self._release(b"")
 
-    def _read_plain(self, whole: bytes) -> bytes | None:
-        """Read a buffer of events with one running usage each; None, and nothing done, for any other."""
-        at = whole.find(_KEY)
-        if at < 0 or whole[at - 2] == _OPEN_BRACKET:
-            return None
-        usage = _USAGE.match(whole, at)
-        if usage is None:
-            return None
-        after = usage.end()
-        events = 1
-        kept = [whole[:at]]
-        while (at := whole.find(_KEY, after)) >= 0:
-            usage = _USAGE.match(whole, at)
-            if usage is None or whole[at - 2] == _OPEN_BRACKET or whole.find(b"\n\n", after, at) < 0:
-                return None
-            kept.append(whole[after:at])
-            after = usage.end()
-            events += 1
-        if whole.count(b"\n\n") != events or (self._cuts and not self._keeps_totals and _FINISHED in whole):
-            return None
-        kept.append(whole[after:])
+    def _read(self, event: bytes) -> bytes:
+        """Read one event; what of it, and of what was held, the client may see."""
+        at = event.find(_KEY)
+        if at < 0 or event[at - 2] == _OPEN_BRACKET:
+            return self._read_other(event)
+        usage = _USAGE.match(event, at)
+        if usage is None or event.find(_ANY_KEY, usage.end()) >= 0:
+            return self._read_other(event)
         self.has_usage = self.started = True
-        self.prompt_tokens = int(usage[1])
-        self.output_tokens = max(self.output_tokens, int(usage[2]))
-        return b"".join(kept) if self._cuts else whole
-
-    def _read_event(self, event: bytes) -> bytes:
-        """Read one event of any kind; what of it, and of what was held, the client may see."""
-        data = event_data(event)
-        if not data.startswith(b"{"):
-            self.is_complete = self.is_complete or data == b"[DONE]"
-            return self._release(event) if data else event
-        usages = list(_USAGE.finditer(event))
-        if len(usages) == 1 and event.count(b'"usage":{') == 1 and _CHOICE in event:
-            return self._read_chunk(event, usages[0])
-        if b'"usage":{' not in event and _CHOICE in event:
-            self.started = True
-            return self._release(event)
-        return self._read_json(event, data)
-
-    def _read_chunk(self, event: bytes, usage: re.Match[bytes]) -> bytes:
-        self.has_usage = self.started = True
-        start = event.index(_CHOICE) + len(_CHOICE)
-        self._count(int(event[start : event.index(b",", start)]), int(usage[1]), int(usage[2]))
+        self._count(0 if self._by_choice is None else _choice(event), int(usage[1]), int(usage[2]))
         if not self._cuts:
-            return self._release(event)
-        cut = event[: usage.start()], event[usage.end() :]
-        if self._keeps_totals or _FINISHED not in event:
-            return self._release(b"".join(cut))
+            return event
+        kept = event[:at], event[usage.end() :]
+        if self._restores and _FINISHED in event:
+            return self._restore(kept)
+        return self._release(b"".join(kept)) if self._held else b"".join(kept)
+
+    def _restore(self, kept: tuple[bytes, bytes]) -> bytes:
+        """Put the fingerprint where usage was; hold the chunk while the fingerprint is not known."""
         if self.fingerprint is not None:
-            return self._release(self.fingerprint.join(cut))
+            return self.fingerprint.join(kept)
         released = self._release(b"")
-        self._held = list(cut)
+        self._held = kept
         return released
+
+    def _read_other(self, event: bytes) -> bytes:
+        """Read an event that is not a choice with running usage: a comment, the totals, an error, the end."""
+        data = event_data(event)
+        if not data:
+            return event
+        if data == b"[DONE]":
+            self.is_complete = True
+        elif _CHOICE in event and _ANY_KEY not in event:
+            self.started = True
+        else:
+            return self._read_json(event, data)
+        return self._release(event)
 
     def _count(self, choice: int, prompt_tokens: int, output_tokens: int) -> None:
         """Account for the running usage of one choice: cumulative per choice, the prompt once per prompt."""
@@ -194,8 +176,14 @@ class StreamMeter:
 
     def _release(self, event: bytes) -> bytes:
         """What was held, with the fingerprint if it is known by now, and then `event`."""
-        if not self._held:
+        if self._held is None:
             return event
         held = (self.fingerprint or b"").join(self._held)
-        self._held = []
+        self._held = None
         return held + event
+
+
+def _choice(event: bytes) -> int:
+    """The index of the choice that a chunk of vLLM's form continues."""
+    start = event.index(_CHOICE) + len(_CHOICE)
+    return int(event[start : event.index(b",", start)])
