@@ -65,7 +65,7 @@ class EventFamilies:
         )
         self.ttft = _histogram(
             "ttft_seconds",
-            "Time from the full request to the first generated token, queue included.",
+            "Time from a request's arrival to its first generated token, queue included.",
             _SHARE,
             TTFT_BOUNDS,
         )
@@ -133,7 +133,7 @@ class StateFamilies:
         )
         self.jain_index = _gauge(
             "jain_index",
-            "Jain's fairness index of service by weight; 1 is equal, 1/n is one takes all.",
+            "Jain's index of waiting tenants' recent service by weight; 1 is equal, 1/n is one takes all.",
             _POOL,
         )
         self.drain_rate = _gauge(

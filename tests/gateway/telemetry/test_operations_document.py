@@ -1,0 +1,97 @@
+"""docs/operations.md says of outcomes, log fields, metrics and configuration keys what the code says."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from gateway.config import json_schema
+from gateway.events import RequestFinished
+from gateway.outcomes import Outcome
+from gateway.telemetry.catalogue import EventFamilies, StateFamilies
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next of its level."""
+    return DOCUMENT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row of `text`, without heads and rules."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    # A pipe inside a cell is written `\|`.
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [row for row in cells if row[0].startswith(("`", "anything"))]
+
+
+def test_the_table_of_outcomes_is_the_closed_list() -> None:
+    """Every outcome stands there once, in order, with its status, its types and whether it is a refusal."""
+    documented = [(*(cell.strip("`") for cell in row[:5]), row[5]) for row in rows(section("How a request can end"))]
+    assert documented == [
+        (
+            outcome.value,
+            str(outcome.ending.status),
+            outcome.ending.openai_type,
+            outcome.ending.openai_code or "",
+            outcome.ending.anthropic_type,
+            "yes" if outcome.is_refusal else "no",
+        )
+        for outcome in Outcome
+    ]
+
+
+def test_the_table_of_fields_is_the_event() -> None:
+    """Every field of a request's line is described, and no other."""
+    fields = [
+        name
+        for row in rows(section("Log lines").split("Fields of `request`", 1)[1])
+        for name in re.findall(r"`(\w+)`", row[0])
+    ]
+    assert sorted(fields) == sorted(RequestFinished.__slots__)
+
+
+def test_named_metrics_exist() -> None:
+    """No metric is mentioned that the gateway does not export."""
+    names = {family.name for family in (*EventFamilies().all(), *StateFamilies().all())}
+    assert set(re.findall(r"vtc_gateway_\w+", DOCUMENT)) <= names
+
+
+def keys(schema: object) -> set[str]:
+    """Every property name anywhere in the schema."""
+    found: set[str] = set()
+    if isinstance(schema, dict):
+        found |= set(schema.get("properties", {}))
+        for value in schema.values():
+            found |= keys(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            found |= keys(value)
+    return found
+
+
+def test_named_configuration_keys_exist() -> None:
+    """A key written `section.key` is one of the schema's."""
+    known = keys(json_schema())
+    named = re.findall(r"`((?:listen|scheduler|window|timeouts|limits|logs|metrics)\.[a-z_]+)", DOCUMENT)
+    assert len(named) >= 12
+    for path in named:
+        assert set(path.split(".")) <= known, path
+
+
+def test_promtool_reads_every_alert(tmp_path: Path) -> None:
+    """The expressions of the alerts are PromQL as an operator would copy them."""
+    promtool = shutil.which("promtool")
+    assert promtool is not None, "promtool is missing: run scripts/install-system (Debian package prometheus)"
+    alerts = re.findall(r"^\| [a-z ]+ \| `(.+?)` \| [^|]+ \|$", section("Alerts to start with"), re.MULTILINE)
+    assert len(alerts) == section("Alerts to start with").count("\n| ") - 1
+    rules = ["groups:", "- name: alerts", "  rules:"]
+    for number, expression in enumerate(alerts):
+        unescaped = expression.replace("\\|", "|")
+        rules += [f"  - alert: Number{number}", f"    expr: {unescaped!r}"]
+    file = tmp_path / "rules.yaml"
+    file.write_text("\n".join(rules) + "\n")
+    result = subprocess.run([promtool, "check", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"{len(alerts)} rules found" in result.stdout
