@@ -13,6 +13,7 @@ from gateway.config.choices import (
     Right,
     ShareBy,
 )
+from gateway.config.cost import CostSpec, ExpressionCost, KvTimeCost, LinearCost, ProfiledCost
 from gateway.config.difference import Difference, difference, in_force
 from gateway.config.export import json_schema
 from gateway.config.faults import ConfigError, Fault
@@ -20,15 +21,10 @@ from gateway.config.keys import KeyFormat, digest, write_key_file
 from gateway.config.loading import Loaded, create_missing_keys, load
 from gateway.config.model import Admin, Anonymous, Config, Pool, ResolvedKey, Tenant, Worker
 from gateway.config.schema import (
-    CostSpec,
-    ExpressionCost,
-    KvTimeCost,
     Limits,
-    LinearCost,
     Listen,
     Logs,
     Metrics,
-    ProfiledCost,
     Scheduler,
     Timeouts,
     Window,

@@ -5,11 +5,12 @@ Works on a draft, so that these faults are reported beside those of the schema.
 
 from collections.abc import Iterable, Iterator
 
+from gateway.config.cost import ExpressionCost, LinearCost, ProfiledCost
 from gateway.config.draft import Draft
 from gateway.config.expression import parse
 from gateway.config.faults import FaultLog, Path, nearest
 from gateway.config.model import ANY_MODEL
-from gateway.config.schema import ExpressionCost, LinearCost, PoolEntry, ProfiledCost, Window, WorkerEntry
+from gateway.config.schema import PoolEntry, Window, WorkerEntry
 
 
 def check(draft: Draft, faults: FaultLog) -> None:
@@ -66,9 +67,9 @@ def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
     for index, worker in enumerate(pool.workers):
         yield from _worker((*path, "workers", index), worker, pool)
     named: list[tuple[Path, str]] = [
-        ((*path, "workers", index, "name"), worker.name)
-        for index, worker in enumerate(pool.workers)
-        if worker.name is not None
+        ((*path, "workers", index, "name"), name)
+        for index, names in enumerate(pool.worker_names)
+        for name in sorted(set(names))
     ]
     yield from _repeated(named, "the worker name", "give each worker of a pool its own name")
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, SecretStr
 
 from gateway.config.choices import PolicySpec
 from gateway.config.model import Config, Pool, Tenant, Worker
-from gateway.config.schema import PoolEntry, Section, TenantEntry, WorkerEntry
+from gateway.config.schema import PoolEntry, TenantEntry, WorkerEntry
+from gateway.config.section import Section
 
 _SECTIONS = ("listen", "scheduler", "metrics", "logs")
 _RESTART_ONLY = ("listen", "metrics", "logs")

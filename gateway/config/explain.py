@@ -109,7 +109,7 @@ def _words(
         case "refused":
             return str(context["message"]), str(context["remedy"])
         case "string_pattern_mismatch":
-            return f"does not have the right form{shown}", f"expected: {meaning}"
+            return f"does not have the right form{_colon(shown)}", f"expected: {meaning}"
         case "string_too_short":
             return "is empty", f"expected: {meaning}"
         case "too_long" | "string_too_long":
@@ -117,11 +117,11 @@ def _words(
         case "greater_than_equal" | "greater_than" | "less_than_equal":
             bound = next(iter(context.values()))
             return (
-                f"is out of bounds{shown}",
+                f"is out of bounds{_colon(shown)}",
                 f"use {_BOUNDS[kind]} {bound:g}" if bound < 1e6 else f"use {_BOUNDS[kind]} {bound}",
             )
         case "int_from_float":
-            return f"must be a whole number{shown}", "leave off the fraction"
+            return f"must be a whole number{_not(shown)}", "leave off the fraction"
     return _wrong_kind(kind, shown, meaning)
 
 
@@ -133,7 +133,7 @@ def _known_key(key: str, models: list[type[BaseModel]]) -> str:
 
 def _wrong_function(given: object, context: dict[str, Any]) -> tuple[str, str]:
     if not isinstance(given, dict):
-        return f"must be a mapping of keys{_shown(given)}", "write for example `{function: linear}`"
+        return f"must be a mapping of keys{_not(_shown(given))}", "write for example `{function: linear}`"
     function = given.get("function")
     return _wrong_member(function, _shown(function), str(context["expected_tags"]))
 
@@ -142,29 +142,37 @@ def _wrong_member(given: object, shown: str, expected: str) -> tuple[str, str]:
     members = re.findall(r"'([^']*)'", expected)
     close = nearest(str(given).partition(":")[0], members)
     remedy = f"did you mean `{close}`? " if close else ""
-    return f"is not one of the possible values{shown}", f"{remedy}one of {', '.join(members)}"
+    return f"is not one of the possible values{_colon(shown)}", f"{remedy}one of {', '.join(members)}"
 
 
 def _wrong_kind(kind: str, shown: str, meaning: str) -> tuple[str, str]:
     expected = _KINDS.get(kind.partition("_")[0])
     if expected is None:
-        return f"cannot be used{shown}", f"expected: {meaning}"
+        return f"cannot be used{_colon(shown)}", f"expected: {meaning}"
     quote = "write it in quotes" if expected == "text" and shown else f"expected: {meaning}"
-    return f"must be {expected}{shown}", quote
+    return f"must be {expected}{_not(shown)}", quote
+
+
+def _colon(shown: str) -> str:
+    return f": {shown}" if shown else ""
+
+
+def _not(shown: str) -> str:
+    return f", not {shown}" if shown else ""
 
 
 def _shown(value: object) -> str:
     match value:
         case bool():
-            return f", not {str(value).lower()}"
+            return str(value).lower()
         case int() | float() | str():
             text = ascii(value) if isinstance(value, str) and not value.isprintable() else str(value)
-            return f", not `{text[:60]}`"
+            return f"`{text[:60]}`"
         case None:
-            return ", not null"
+            return "null"
         case dict():
-            return ", not a mapping"
+            return "a mapping"
         case list():
-            return ", not a list"
+            return "a list"
         case _:
             return ""

@@ -6,10 +6,9 @@ Built by `resolve` from a valid file; every value here is final, so nobody else 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from gateway.config.choices import Right, ShareBy
+from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.schema import (
-    CostSpec,
     Limits,
-    LinearCost,
     Listen,
     Logs,
     Metrics,

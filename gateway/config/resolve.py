@@ -10,7 +10,6 @@ from pathlib import Path as File
 from pydantic import SecretStr
 
 from gateway.config import model
-from gateway.config.address import short_name
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
 from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, read_key_file
@@ -56,8 +55,8 @@ class Resolver:
 
     def _pool(self, pool: PoolEntry, path: Path) -> model.Pool:
         workers: list[model.Worker] = []
-        for index, entry in enumerate(pool.workers):
-            workers += self._workers(entry, pool.window, (*path, "workers", index), len(workers))
+        for index, (entry, names) in enumerate(zip(pool.workers, pool.worker_names, strict=True)):
+            workers += self._workers(entry, names, pool.window, (*path, "workers", index))
         return model.Pool(
             model=pool.model,
             engine_model=pool.engine_model or pool.model,
@@ -69,14 +68,12 @@ class Resolver:
             workers=tuple(workers),
         )
 
-    def _workers(self, entry: WorkerEntry, window: Window, path: Path, first: int) -> list[model.Worker]:
+    def _workers(self, entry: WorkerEntry, names: tuple[str, ...], window: Window, path: Path) -> list[model.Worker]:
         window = _overridden(window, entry.window)
         if entry.embedded is not None:
-            names = [entry.name or f"w{first + offset}" for offset in range(entry.embedded.count)]
             return [model.Worker(name=name, profile=entry.embedded.profile, window=window) for name in names]
         key = self._worker_key(entry.api_key, (*path, "api_key")) if entry.api_key else None
-        name = entry.name or short_name(entry.url or "") or f"w{first}"
-        return [model.Worker(name=name, url=entry.url, api_key=key, window=window)]
+        return [model.Worker(name=name, url=entry.url, api_key=key, window=window) for name in names]
 
     def _tenant(self, entry: TenantEntry, path: Path) -> model.Tenant:
         keys = [self._key(key, index, entry.name, path) for index, key in enumerate(entry.keys)]

@@ -1,75 +1,23 @@
 """The configuration file as an operator writes it: every key with its type, bound, unit, default and meaning.
 
 These models are the one source for validation, for the published JSON schema and for the documentation's
-tables. Unknown keys are errors. `x-unit` names the unit of a number; `x-reload` says whether a change applies
-to the running gateway (`live`) or waits for its next start (`restart`). Rules that join several keys are in
-`checks`; what the rest of the gateway sees is `model.Config`.
+tables. Rules that join several keys are in `checks`; what the rest of the gateway sees is `model.Config`.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, WithJsonSchema
 
-from gateway.config.address import WorkerUrl
+from gateway.config.address import WorkerUrl, short_name
 from gateway.config.choices import LogFormat, LogLevel, PolicyName, PolicySpec, PredictorName, Right, ShareBy
+from gateway.config.cost import CostSpec, LinearCost
+from gateway.config.section import Count, Quantity, Section, live, restart, setting
 
 NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
 MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
 DIGEST_PATTERN = r"^[0-9a-fA-F]{64}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
-
-
-class Section(BaseModel):
-    """A mapping of the file: immutable, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _may_be_empty(cls, value: object) -> object:
-        # A section whose keys are all commented out is null in YAML.
-        return {} if value is None else value
-
-
-def setting(default: Any, meaning: str, *, unit: str | None = None, reload: str | None = None, **bounds: Any) -> Any:
-    """One key of the file; `default` is `...` where there is none, `reload` is None for sections."""
-    extra = {"x-unit": unit, "x-reload": reload}
-    return Field(
-        default,
-        description=meaning,
-        json_schema_extra={name: value for name, value in extra.items() if value is not None},
-        **bounds,
-    )
-
-
-def live(default: Any, meaning: str, *, unit: str | None = None, **bounds: Any) -> Any:
-    """A key whose change applies to the running gateway."""
-    return setting(default, meaning, unit=unit, reload="live", **bounds)
-
-
-def restart(default: Any, meaning: str, *, unit: str | None = None, **bounds: Any) -> Any:
-    """A key whose change waits for the next start."""
-    return setting(default, meaning, unit=unit, reload="restart", **bounds)
-
-
-def _refuse_truth(value: object) -> object:
-    # Python counts True as 1; an operator who writes `port: true` made a mistake.
-    if isinstance(value, bool):
-        raise PydanticCustomError("int_type", "not a number")
-    return value
 
 
 def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
@@ -87,13 +35,10 @@ def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
     return extend
 
 
-Count = Annotated[int, BeforeValidator(_refuse_truth)]
-Quantity = Annotated[float, BeforeValidator(_refuse_truth)]
-Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(_refuse_truth)]
-TokenWeight = Annotated[float, Field(ge=0, le=1e6), BeforeValidator(_refuse_truth)]
-Sequences = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_refuse_truth)]
-Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_refuse_truth)]
-PrefillTokens = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(_refuse_truth)]
+Cap = Annotated[Count, Field(ge=1, le=100_000_000_000)]
+Sequences = Annotated[Count, Field(ge=1, le=100_000)]
+Slack = Annotated[Count, Field(ge=0, le=1000)]
+PrefillTokens = Annotated[Count, Field(ge=1, le=100_000_000)]
 Policy = Annotated[
     PolicySpec,
     BeforeValidator(PolicySpec.parse),
@@ -194,65 +139,6 @@ class Scheduler(Section):
     )
 
 
-class LinearCost(Section):
-    """`input_weight * uncached input + cached_input_weight * cached input + output_weight * output`."""
-
-    function: Literal["linear"] = restart("linear", "Name of the function.")
-    input_weight: TokenWeight = restart(1, "Cost of an input token.", unit="cost units per token")
-    cached_input_weight: TokenWeight | None = restart(
-        None,
-        "Cost of an input token found in the engine's prefix cache; null: as `input_weight`.",
-        unit="cost units per token",
-    )
-    output_weight: TokenWeight = restart(2, "Cost of an output token.", unit="cost units per token")
-
-
-class ProfiledCost(Section):
-    """`a*x + b*y + c*x*y + d*y^2 + e` for x input and y output tokens; defaults: A10G with Llama-2-7B."""
-
-    function: Literal["profiled"] = restart(..., "Name of the function.")
-    a: TokenWeight = restart(0.2100, "Per input token.", unit="ms")
-    b: TokenWeight = restart(0.1008, "Per output token.", unit="ms")
-    c: TokenWeight = restart(0.003987, "Per pair of an input and an output token.", unit="ms")
-    d: TokenWeight = restart(0.003247, "Per square of output tokens.", unit="ms")
-    e: TokenWeight = restart(1.146, "Per request.", unit="ms")
-
-
-class KvTimeCost(Section):
-    """KV memory held times the time it is held: `y*x + y^2/2` token-steps for x input and y output tokens."""
-
-    function: Literal["kv_time"] = restart(..., "Name of the function.")
-
-
-class ExpressionCost(Section):
-    """An arithmetic expression of the operator's own."""
-
-    function: Literal["expression"] = restart(..., "Name of the function.")
-    expression: str = restart(
-        ...,
-        "Arithmetic over `input`, `uncached_input`, `cached_input` and `output` (tokens) with `+ - * / **`, "
-        "`min`, `max`; it may never fall when one of them grows.",
-        unit="cost units",
-        min_length=1,
-        max_length=500,
-    )
-
-
-def _cost_function(value: object) -> str:
-    if isinstance(value, dict):
-        return str(value.get("function", "linear"))
-    return str(getattr(value, "function", None))
-
-
-CostSpec = Annotated[
-    Annotated[LinearCost, Tag("linear")]
-    | Annotated[ProfiledCost, Tag("profiled")]
-    | Annotated[KvTimeCost, Tag("kv_time")]
-    | Annotated[ExpressionCost, Tag("expression")],
-    Discriminator(_cost_function),
-]
-
-
 class Window(Section):
     """What may be in flight at one worker: the bound on unfairness, and what keeps the worker busy."""
 
@@ -328,6 +214,21 @@ class PoolEntry(Section):
     window: Window = setting(Window(), "What may be in flight at each worker.")
     timeouts: Timeouts = setting(Timeouts(), "How long a worker may be silent.")
     workers: tuple[WorkerEntry, ...] = setting((), "The workers, at least one.", max_length=1000)
+
+    @property
+    def worker_names(self) -> tuple[tuple[str, ...], ...]:
+        """For each entry of `workers` the names of the workers that it stands for."""
+        names: list[tuple[str, ...]] = []
+        for entry in self.workers:
+            first = sum(map(len, names))
+            count = entry.embedded.count if entry.embedded else 1
+            if entry.name is not None:
+                names.append((entry.name,) * count)
+            elif entry.url is not None and (short := short_name(entry.url)):
+                names.append((short,))
+            else:
+                names.append(tuple(f"w{first + offset}" for offset in range(count)))
+        return tuple(names)
 
 
 class Limits(Section):
