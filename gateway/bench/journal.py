@@ -1,7 +1,8 @@
 """The gateway's own account of finished requests, read from its structured log.
 
-One JSON line per finished request; other lines are passed over. Times are wall-clock seconds of the
-gateway's stamp, taken at the end of the request, when its room had just been given back.
+One JSON line per finished request, without the fields that are not known; other lines are passed over.
+Times are wall-clock seconds of the gateway's stamp, taken at the end of the request, when its room had just
+been given back.
 """
 
 from collections.abc import Iterable
@@ -43,15 +44,15 @@ class FinishedRequest:
             fields = orjson.loads(line)
         except orjson.JSONDecodeError:
             return None
-        if not isinstance(fields, dict) or "queue_wait_seconds" not in fields or "outcome" not in fields:
+        if not isinstance(fields, dict) or fields.get("event") != "request":
             return None
         return cls(
-            tenant=str(fields["tenant"]),
-            worker=str(fields["worker"] or ""),
-            outcome=str(fields["outcome"]),
+            tenant=fields.get("tenant", ""),
+            worker=fields.get("worker", ""),
+            outcome=fields["outcome"],
             finished_at=datetime.fromisoformat(fields["timestamp"]).timestamp(),
-            duration_seconds=float(fields["duration_seconds"]),
-            queue_wait_seconds=fields["queue_wait_seconds"],
+            duration_seconds=fields["duration_seconds"],
+            queue_wait_seconds=fields.get("queue_wait_seconds"),
         )
 
 

@@ -68,7 +68,7 @@ class GatewayState:
                     queued=int(row["queued"]),
                     in_flight=int(row["in_flight"]),
                 )
-                for row in pool["tenants"]
+                for row in pool["tenants"]["busiest_first"]
             },
         )
 

@@ -1,8 +1,9 @@
 """Child processes of a bench: started, waited for until ready, ended by pid, none left behind.
 
-A child says that it is ready with one line on stdout, `ready URL`. Its stderr goes to a file whose last
-lines explain a failure. Each child leads a process group of its own, so its own children end with it and a
-Ctrl-C reaches only the bench, which then ends them in order; the kernel ends it when the bench is killed.
+A child says that it is ready with one line on stdout, `ready URL`. Its output goes to files, not to pipes
+that somebody would have to empty; the last lines of its stderr explain a failure. Each child leads a
+process group of its own, so its own children end with it and a Ctrl-C reaches only the bench, which then
+ends them in order; the kernel ends it when the bench is killed.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 END_SECONDS = 15.0
+SECONDS_BETWEEN_LOOKS = 0.05
 LOG_LINES_ON_FAILURE = 15
 
 _PR_SET_PDEATHSIG = 1
@@ -29,9 +31,10 @@ class ChildFailed(Exception):
 class Child:
     """One running child process."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, output: Path, log: Path) -> None:
         self.name = name
         self.log = log
+        self._output = output
         self.url = ""
         self._process = process
 
@@ -52,30 +55,24 @@ class Child:
 
     async def ready(self, timeout_seconds: float) -> str:
         """Wait for the line `ready URL` and return the URL."""
-        assert self._process.stdout is not None
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                async for raw in self._process.stdout:
-                    line = raw.decode("utf-8", "replace").strip()
-                    if line.startswith(_READY):
-                        self.url = line.removeprefix(_READY).rstrip("/")
-                        return self.url
-                await self._process.wait()
-        except TimeoutError:
-            raise self.failure(f"was not ready within {timeout_seconds:.0f} s") from None
-        raise self.failure(f"ended with status {self._process.returncode} before it was ready")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while loop.time() < deadline:
+            self.raise_if_ended()
+            if (url := _announced(self._output.read_text("utf-8", "replace"))) is not None:
+                self.url = url
+                return url
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        raise self.failure(f"was not ready within {timeout_seconds:.0f} s")
 
     async def end(self) -> None:
-        """SIGTERM, then SIGKILL to its group after `END_SECONDS`; returns when it is gone."""
+        """SIGTERM, then SIGKILL to its group after `END_SECONDS` at most; returns when all of it is gone."""
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await self._process.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._signal_group(signal.SIGKILL)
-            await self._process.wait()
+        self._signal_group(signal.SIGKILL)
+        await self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
@@ -90,23 +87,31 @@ class Child:
 @asynccontextmanager
 async def child(name: str, arguments: Sequence[str], folder: Path, ready_seconds: float) -> AsyncIterator[Child]:
     """Run `python ARGUMENTS` with this interpreter while the context is open, from `ready` on."""
-    log = folder / f"{name}.log"
-    with log.open("wb") as stderr:
+    output, log = folder / f"{name}.out", folder / f"{name}.log"
+    with output.open("wb") as stdout, log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             start_new_session=True,
             preexec_fn=_dies_with_parent(),
         )
-    running = Child(name, process, log)
+    running = Child(name, process, output, log)
     try:
         await running.ready(ready_seconds)
         yield running
     finally:
         await asyncio.shield(running.end())
+
+
+def _announced(output: str) -> str | None:
+    """The URL of the line `ready URL`, None while it is not there or not whole."""
+    for line in output.splitlines(keepends=True):
+        if line.startswith(_READY) and line.endswith("\n"):
+            return line.removeprefix(_READY).strip().rstrip("/")
+    return None
 
 
 def _dies_with_parent() -> Callable[[], None] | None:
