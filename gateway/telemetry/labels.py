@@ -27,6 +27,6 @@ class TenantLabels:
         self._labels[tenant] = tenant
         return tenant
 
-    def own_label(self, tenant: str) -> str | None:
-        """The tenant's own label where it has one; asking gives none."""
-        return self._labels.get(tenant)
+    def own(self) -> frozenset[str]:
+        """The tenants that have a label of their own."""
+        return frozenset(self._labels.values()) - {NONE}

@@ -8,7 +8,7 @@ in a registry of our own.
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import time
 
 from prometheus_client import (
@@ -111,36 +111,29 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The text of a scrape and its content type."""
-        for pool in self._source.pools():
-            self._show_pool(pool)
+        own = self._tenants.own()
+        for pool in self._source.pools(own):
+            self._show_pool(pool, own)
         for worker in self._source.workers():
             self._show_worker(worker)
         self._show_gateway()
         text = "".join([family.text() for family in self.families()])
         return text.encode() + generate_latest(self._process), CONTENT_TYPE
 
-    def _show_pool(self, pool: PoolView) -> None:
+    def _show_pool(self, pool: PoolView, own: Collection[str]) -> None:
         state = self._state
         labels = (pool.pool,)
         state.spread.show(labels, pool.spread)
         state.spread_bound.show(labels, pool.spread_bound)
         state.jain_index.show(labels, pool.jain_index)
         state.drain_rate.show(labels, pool.drain_rate_per_second)
-        queued = in_flight = 0
-        oldest_wait = 0.0
-        for tenant in pool.tenants:
-            label = self._tenants.own_label(tenant.tenant)
-            if label is not None:
-                self._show_tenant((pool.pool, label), tenant)
-                continue
-            queued += tenant.queued
-            in_flight += tenant.in_flight
-            oldest_wait = max(oldest_wait, tenant.oldest_wait_seconds)
-        # What adds up is summed; counters, weights and holds of many tenants have no meaning as one number.
+        shown = [tenant for tenant in pool.tenants if tenant.tenant in own]
+        for tenant in shown:
+            self._show_tenant((pool.pool, tenant.tenant), tenant)
+        # What adds up is shown for the others too; many counters, weights or waits have no meaning as one number.
         others = (pool.pool, OTHER)
-        state.queue_depth.show(others, queued)
-        state.in_flight.show(others, in_flight)
-        state.oldest_wait.show(others, oldest_wait)
+        state.queue_depth.show(others, pool.queued - sum(tenant.queued for tenant in shown))
+        state.in_flight.show(others, pool.in_flight - sum(tenant.in_flight for tenant in shown))
 
     def _show_tenant(self, labels: tuple[str, str], tenant: TenantView) -> None:
         state = self._state

@@ -1,6 +1,6 @@
 """A hand-made gateway state and events with telling defaults."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -63,7 +63,10 @@ class State:
     pool_views: list[Pool] = field(default_factory=list)
     worker_views: list[Worker] = field(default_factory=list)
 
-    def pools(self) -> list[Pool]:
+    asked: list[Collection[str] | None] = field(default_factory=list)
+
+    def pools(self, tenants: Collection[str] | None = None) -> list[Pool]:
+        self.asked.append(tenants)
         return self.pool_views
 
     def workers(self) -> list[Worker]:

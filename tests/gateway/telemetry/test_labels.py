@@ -27,13 +27,12 @@ def test_a_cap_of_zero_names_nobody() -> None:
     assert labels.label("") == NONE
 
 
-def test_asking_gives_no_label() -> None:
-    """Only traffic earns a label, not appearing in a snapshot."""
-    labels = TenantLabels(1)
-    assert labels.own_label("a") is None
-    assert labels.label("b") == "b"
-    assert labels.own_label("b") == "b"
-    assert labels.own_label("a") is None
+def test_the_owners_are_those_who_sent() -> None:
+    """A scrape asks for the tenants with a label of their own, without those that have none."""
+    labels = TenantLabels(2)
+    for name in ("", "b", "a", "c"):
+        labels.label(name)
+    assert labels.own() == {"a", "b"}
 
 
 @given(st.integers(0, 5), st.lists(st.sampled_from("abcdefgh")))

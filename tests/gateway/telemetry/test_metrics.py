@@ -153,11 +153,13 @@ def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finish
         metrics.observe(finished(tenant=name, service=10.0))
     state.pool_views = [
         pool(
+            queued=7,
+            in_flight=9,
             tenants=(
                 tenant("alice", queued=1, in_flight=1, oldest_wait_seconds=9.0),
                 tenant("bob", queued=2, in_flight=3, oldest_wait_seconds=1.0),
                 tenant("carol", queued=4, in_flight=5, oldest_wait_seconds=2.0),
-            )
+            ),
         )
     ]
     scrape = Scrape(metrics)
@@ -166,9 +168,9 @@ def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finish
     assert scrape("service_total", **others) == 30.0
     assert scrape("queue_depth", **others) == 6
     assert scrape("in_flight", **others) == 8
-    assert scrape("queue_oldest_wait_seconds", **others) == 2.0
+    assert scrape("queue_depth", pool="tiny", tenant="alice") == 1
     assert scrape.labels("requests_total", "tenant") == {"alice", "_other"}
-    for name in ("virtual_tokens", "tenant_weight", "tenant_held"):
+    for name in ("virtual_tokens", "tenant_weight", "tenant_held", "queue_oldest_wait_seconds"):
         assert scrape.labels(name, "tenant") == {"alice"}
 
 
@@ -179,10 +181,11 @@ def test_a_scrape_does_not_grow_with_the_tenants(state, pool, tenant, finished: 
         metrics = Metrics(state, tenant_labels=200, version="1")
         for number in range(count):
             metrics.observe(finished(tenant=f"t{number}"))
-        state.pool_views = [pool(tenants=tuple(tenant(f"t{n}", queued=1) for n in range(count)))]
+        state.pool_views = [pool(queued=count, tenants=tuple(tenant(f"t{n}", queued=1) for n in range(count)))]
         scrape = Scrape(metrics)
         sizes.append(sum(name.startswith("vtc_gateway_") for name, _ in scrape.samples))
         assert scrape("queue_depth", pool="tiny", tenant="_other") == count - 200
+        assert state.asked[-1] == {f"t{number}" for number in range(200)}
     assert sizes[0] == sizes[1] < 10_000
 
 
