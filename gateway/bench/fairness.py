@@ -176,13 +176,14 @@ def _report(findings: Findings, options: FairnessOptions) -> Report:
             "seconds": options.seconds,
             "rounds": options.rounds,
         },
-        verdicts=_verdicts(findings),
+        verdicts=verdicts(findings),
         measurements=_measurements(findings),
         warnings=sorted(set(findings.faults)),
     )
 
 
-def _verdicts(findings: Findings) -> list[Verdict]:
+def verdicts(findings: Findings) -> list[Verdict]:
+    """What the runs are worth, one verdict per target."""
     return [
         _fairness(EQUAL, findings.equal, MANY_AND_FEW),
         _fairness(UNEQUAL, findings.control, MANY_AND_FEW),
@@ -190,8 +191,8 @@ def _verdicts(findings: Findings) -> list[Verdict]:
         _fairness(BY_LENGTH, findings.lengths, SHORT_AND_LONG),
         THROUGHPUT.judge(findings.rounds.ratio, _rounds_note(findings.rounds)),
         _spread(findings.tested),
-        _engine_queue([*findings.tested, findings.control]),
-        _backlogged(findings.tested),
+        engine_queue([*findings.tested, findings.control]),
+        backlogged(findings.tested),
         FAULTS.judge(len(findings.faults)),
     ]
 
@@ -212,14 +213,16 @@ def _spread(runs: Sequence[Run]) -> Verdict:
     return SPREAD.judge(worst.spread_of_bound, note)
 
 
-def _engine_queue(runs: Sequence[Run]) -> Verdict:
+def engine_queue(runs: Sequence[Run]) -> Verdict:
+    """How often the engine held more waiting requests than the slack while the gateway held some too."""
     samples = [sample for run in runs for sample in run.samples if sample.gateway.queued > 0]
     waiting = [sample.engine.waiting for sample in samples]
     note = f"largest {max(waiting, default=0)}, {len(waiting)} samples"
     return ENGINE_QUEUE.judge(share_within(waiting, SLACK), note)
 
 
-def _backlogged(runs: Sequence[Run]) -> Verdict:
+def backlogged(runs: Sequence[Run]) -> Verdict:
+    """How often every tenant had requests waiting: without that nothing was shown."""
     states = [(sample.gateway, run) for run in runs for sample in run.samples]
     shortest = [
         min(state.tenants[name].queued if name in state.tenants else 0 for name in run.tallies) for state, run in states

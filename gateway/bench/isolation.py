@@ -105,7 +105,7 @@ async def measure(options: IsolationOptions) -> Report:
             "seconds": options.seconds,
             "rounds": options.rounds,
         },
-        verdicts=_verdicts(findings),
+        verdicts=verdicts(findings),
         measurements=_measurements(findings),
         warnings=sorted({fault for run in [*findings.tested, *findings.fcfs] for fault in run.faults}),
     )
@@ -128,7 +128,8 @@ async def _rounds(running: Stage, tested: Gateway, fcfs: Gateway, options: Isola
     return Findings(**findings)
 
 
-def _verdicts(findings: Findings) -> list[Verdict]:
+def verdicts(findings: Findings) -> list[Verdict]:
+    """What the runs are worth, one verdict per target."""
     waiting = waiting_of(findings.tested)
     own = percentile(ttfts(findings.tested), 95)
     return [

@@ -1,0 +1,102 @@
+"""The demo's views say what was measured, live, as plain lines, as a table and as a picture."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from gateway.bench import demo, plot
+from gateway.bench.connection import RequestRecord
+from gateway.bench.load import Tally
+from gateway.bench.probe import GatewayState, Gauges, Sample, TenantState
+from gateway.bench.screen import line, render, seconds_text
+
+OPTIONS = demo.DemoOptions(policy="vtc", seconds=10.0)
+RATES = {"flood": 800, "alice": 200, "bob": 500}
+
+
+def _text(renderable: RenderableType) -> str:
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def _tally(name: str) -> Tally:
+    """Steady service and one request per second with a TTFT of 250 ms."""
+    tally = Tally()
+    for tick in range(100):
+        tally.service.add(50.0 + tick / 10, RATES[name] / 10)
+    for second in range(10):
+        at = 50.0 + second
+        tally.records.append(RequestRecord(name, at, first_token_at=at + 0.25, is_complete=True))
+    return tally
+
+
+def _sample(at: float) -> Sample:
+    tenants = {name: TenantState(name, 1234.0, 10.0, 7, 3) for name in RATES}
+    return Sample(at, GatewayState(21, 9, 600.0, 3000.0, tenants), Gauges(1, 16))
+
+
+@pytest.fixture
+def show() -> demo.Show:
+    """Ten seconds of a demo, the flood from the third on."""
+    samples = [_sample(50.0 + i / 5) for i in range(50)]
+    return demo.Show(OPTIONS, 50.0, 60.0, {name: _tally(name) for name in RATES}, samples)
+
+
+@pytest.mark.parametrize("view_of", [lambda view: _text(render(view)), line])
+def test_the_live_view_shows_every_tenant(show: demo.Show, view_of: Callable[[object], str]) -> None:
+    """Rates, TTFT, queues and the spread next to its bound are on it."""
+    text = view_of(demo.view_at(show, 56.0))
+    for expected in ("flood", "alice", "bob", "800", "500", "250 ms", "600", "3,000"):
+        assert expected in text, expected
+
+
+def test_the_view_works_before_anything_was_seen() -> None:
+    """The first refresh comes before the first sample and the first token."""
+    empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
+    assert "flood" in _text(render(demo.view_at(empty, 50.0)))
+    assert "flood" in _text(demo.summary(empty))
+
+
+def test_fair_shares_follow_demand_and_divide_the_rest(show: demo.Show) -> None:
+    """Of 1500/s alice wants 2 x (44 + 2 x 44) = 264/s and bob 4/17 = 353/s; the flood gets what is left."""
+    shares = {name: share / 8 for name, share in demo.fair_shares(show).items()}
+    assert shares["alice"] == pytest.approx(264)
+    assert shares["bob"] == pytest.approx(1500 * 4 / 17, rel=0.02)
+    assert sum(shares.values()) == pytest.approx(1500, rel=0.02)
+
+
+def test_the_summary_ends_with_spread_and_bound(show: demo.Show) -> None:
+    """The closing table counts from the flood's beginning."""
+    text = _text(demo.summary(show))
+    assert "largest observed spread of counters 600" in text
+    assert "computed bound 3,000" in text
+    assert "max-min fair share" in text
+
+
+def test_the_picture_is_a_png(show: demo.Show, tmp_path: Path) -> None:
+    """The file can be drawn from a whole demo and from one that saw nothing."""
+    path = tmp_path / "demo.png"
+    plot.draw(demo.picture(show), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
+    plot.draw(demo.picture(empty), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_the_demo_names_the_extra_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody watches for 30 s to learn that the picture cannot be drawn."""
+    monkeypatch.setattr(plot, "find_spec", lambda _: None)
+    assert demo.run(OPTIONS) == 2
+    assert "vtc-gateway[plots]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.25, "250 ms"), (12.34, "12.3 s")])
+def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
+    """Milliseconds below a second, seconds above, a dash for nothing."""
+    assert seconds_text(seconds) == text
