@@ -1,0 +1,105 @@
+"""The meters of answers that are not streamed: bodies pass, usage is read at the end."""
+
+import pytest
+
+from gateway.wire import body_meter
+from gateway.wire.meter import meter_for
+
+from .transcripts import numbers, pieces, reading, recorded, shown
+
+RECORDED = {
+    "chat.json": ("/v1/chat/completions", (20, 0, 6)),
+    "completion.json": ("/v1/completions", (5, 0, 6)),
+    "completion_prompts.json": ("/v1/completions", (14, 0, 16)),
+    "responses.json": ("/v1/responses", (20, 0, 5)),
+    "messages_cached.json": ("/v1/messages", (918, 896, 5)),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("size", [1, 100, 10_000])
+def test_recorded_bodies(name: str, size: int) -> None:
+    """The body passes byte for byte, and its usage is known at its end, not before."""
+    path, counts = RECORDED[name]
+    meter = meter_for(reading(path))
+    body = recorded(name)
+    assert b"".join([meter.feed(piece) for piece in pieces(body, size)]) == body
+    assert not meter.has_usage
+    assert meter.end() == b""
+    assert numbers(meter) == (*counts, True, True, False, True)
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/detokenize", "/v1/messages/count_tokens"])
+def test_utilities_cost_no_tokens(path: str) -> None:
+    """No model runs, so nothing is read, whatever the body says."""
+    meter = meter_for(reading(path))
+    body = b'{"usage":{"prompt_tokens":7,"total_tokens":7}}'
+    assert shown(meter, [body]) == body
+    assert numbers(meter) == (0, 0, 0, False, True, False, True)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/rerank", "/v1/score"])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_pooling_bodies(path: str, size: int) -> None:
+    """Prompt tokens only; an embedding of any length is read from its last bytes."""
+    usage = b'"usage":{"prompt_tokens":8,"total_tokens":8,"completion_tokens":0,"prompt_tokens_details":null}'
+    body = b'{"id":"x","data":[{"embedding":[%b0.5]}],%b}' % (b"0.25," * 3000, usage)
+    meter = meter_for(reading(path))
+    assert shown(meter, pieces(body, size)) == body
+    assert numbers(meter) == (8, 0, 0, True, True, False, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{broken",
+        b'{"usage":null}',
+        b'{"usage":{}}',
+        b'{"usage":{"prompt_tokens":-1}}',
+        b'{"usage":{"prompt_tokens":"8"}}',
+        b'{"usage":{"prompt_tokens":1e3}}',
+        b'{"usage":{nonsense}}',
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v1/responses", "/v1/messages"])
+def test_usage_that_cannot_be_read_stays_unknown(path: str, body: bytes) -> None:
+    """The caller then settles by its estimate."""
+    meter = meter_for(reading(path))
+    assert shown(meter, [body]) == body
+    assert numbers(meter)[:4] == (0, 0, 0, False)
+
+
+def test_usage_inside_the_answer_is_not_the_usage_of_the_answer() -> None:
+    """A tool's input is the model's own JSON: only the outermost `usage` counts."""
+    meter = meter_for(reading("/v1/messages"))
+    inner = b'{"usage":{"input_tokens":0,"output_tokens":0}}'
+    shown(meter, [b'{"usage":{"input_tokens":4,"output_tokens":2},"content":[{"input":%b}]}' % inner])
+    assert numbers(meter)[:3] == (4, 0, 2)
+
+
+def test_an_error_in_a_good_status_is_noted() -> None:
+    """vLLM's answers of `/v1/responses` may carry `error: null`, which is none."""
+    for body, has_error in ((b'{"error":null}', False), (b'{"error":{"code":1}}', True)):
+        meter = meter_for(reading("/v1/responses"))
+        shown(meter, [body])
+        assert meter.has_error is has_error
+
+
+def test_a_body_beyond_the_bound_passes_unmetered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for reading is bounded; the client gets every byte all the same."""
+    monkeypatch.setattr(body_meter, "MAX_METERED_BODY_BYTES", 64)
+    meter = meter_for(reading("/v1/chat/completions"))
+    body = b'{"text":"%b","usage":{"prompt_tokens":1}}' % (b"x" * 64)
+    assert shown(meter, pieces(body, 10)) == body
+    assert not meter.has_usage
+    assert meter.is_complete
+
+
+def test_a_body_that_breaks_off_has_no_usage() -> None:
+    """Nothing is read from half a body."""
+    meter = meter_for(reading("/v1/chat/completions"))
+    meter.feed(b'{"usage":{"prompt_tokens":1}}')
+    assert meter.cut() == b""
+    assert numbers(meter) == (0, 0, 0, False, False, False, True)

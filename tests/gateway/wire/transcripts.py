@@ -1,0 +1,68 @@
+"""Recorded answers of vLLM 0.32 and ways to cut a byte string into reads."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+
+from gateway.wire.meter import Meter
+from gateway.wire.request import Reading, Rights, read_request
+from gateway.wire.surface import ENDPOINTS
+
+CORPUS = Path(__file__).parent / "corpus"
+EVERYTHING = Rights(
+    allow=frozenset({"echo", "best_of", "beam_search", "ignore_eos", "prompt_logprobs"}), max_choices=64
+)
+
+
+def recorded(name: str) -> bytes:
+    """The body of the recorded answer `name`."""
+    return (CORPUS / name).read_bytes()
+
+
+def reading(path: str, **fields: object) -> Reading:
+    """The reading of a small valid request to `path` with `fields` in it."""
+    texts = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+        "/v1/completions": {"prompt": "hello"},
+        "/v1/responses": {"input": "hi"},
+        "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
+        "/v1/embeddings": {"input": "hi"},
+        "/v1/rerank": {"query": "q", "documents": ["a", "b"]},
+        "/v1/score": {"queries": "q", "documents": ["a", "b"]},
+        "/tokenize": {"prompt": "hi"},
+        "/detokenize": {"tokens": [1]},
+        "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "hi"}]},
+    }[path]
+    return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **texts, **fields}), EVERYTHING)
+
+
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    """`data` in reads of `size` bytes."""
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def at_cuts(data: bytes, cuts: list[int]) -> list[bytes]:
+    """`data` in reads that end at `cuts`."""
+    edges = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+def shown(meter: Meter, reads: Iterator[bytes] | list[bytes]) -> bytes:
+    """What the client sees of a whole answer that comes in `reads`."""
+    return b"".join([meter.feed(read) for read in reads]) + meter.end()
+
+
+def numbers(meter: Meter) -> tuple[int, int, int, bool, bool, bool, bool]:
+    """Everything that a meter says of an answer."""
+    return (
+        meter.prompt_tokens,
+        meter.cached_tokens,
+        meter.output_tokens,
+        meter.has_usage,
+        meter.is_complete,
+        meter.has_error,
+        meter.started,
+    )
