@@ -5,11 +5,11 @@ The member is chosen by `function`, which may be left out for `linear`.
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from gateway.config.section import Quantity, Section, restart
+from gateway.config.section import Section, refuse_truth, restart
 
-TokenWeight = Annotated[Quantity, Field(ge=0, le=1e6)]
+TokenWeight = Annotated[float, Field(ge=0, le=1e6), BeforeValidator(refuse_truth)]
 
 
 class LinearCost(Section):
@@ -59,7 +59,7 @@ class ExpressionCost(Section):
 def _cost_function(value: object) -> str:
     if isinstance(value, dict):
         return str(value.get("function", "linear"))
-    return str(getattr(value, "function", None))
+    return "linear" if value is None else str(getattr(value, "function", None))
 
 
 CostSpec = Annotated[

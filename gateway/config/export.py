@@ -19,7 +19,7 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{[^}]+\}", "description": "Replac
 _KEPT_OUTSIDE = ("default", "description", "x-unit", "x-reload")
 
 
-class _Generator(GenerateJsonSchema):
+class SchemaGenerator(GenerateJsonSchema):
     """Writes a policy's default as the file does, and no titles: they would repeat the keys."""
 
     def encode_default(self, dft: Any) -> Any:
@@ -31,7 +31,7 @@ class _Generator(GenerateJsonSchema):
 
 def json_schema() -> dict[str, Any]:
     """The schema as plain values."""
-    generated = ConfigFile.model_json_schema(schema_generator=_Generator)
+    generated = ConfigFile.model_json_schema(schema_generator=SchemaGenerator)
     schema: _Schema = _admitting(generated)
     schema["$defs"] = {**schema["$defs"], "Variable": _VARIABLE}
     return {"$schema": _DIALECT, **schema, "title": "vtc-gateway configuration"}

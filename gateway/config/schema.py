@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Secret
 from gateway.config.address import WorkerUrl, short_name
 from gateway.config.choices import LogFormat, LogLevel, PolicyName, PolicySpec, PredictorName, Right, ShareBy
 from gateway.config.cost import CostSpec, LinearCost
-from gateway.config.section import Count, Quantity, Section, live, restart, setting
+from gateway.config.section import Count, Quantity, Section, live, refuse_truth, restart, setting
 
 NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
 MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
@@ -35,10 +35,11 @@ def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
     return extend
 
 
-Cap = Annotated[Count, Field(ge=1, le=100_000_000_000)]
-Sequences = Annotated[Count, Field(ge=1, le=100_000)]
-Slack = Annotated[Count, Field(ge=0, le=1000)]
-PrefillTokens = Annotated[Count, Field(ge=1, le=100_000_000)]
+# Bounds stand before the validator: behind it the JSON schema would not show them.
+Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(refuse_truth)]
+Sequences = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(refuse_truth)]
+Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
+PrefillTokens = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(refuse_truth)]
 Policy = Annotated[
     PolicySpec,
     BeforeValidator(PolicySpec.parse),

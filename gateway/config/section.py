@@ -43,12 +43,13 @@ def restart(default: Any, meaning: str, *, unit: str | None = None, **bounds: An
     return setting(default, meaning, unit=unit, reload="restart", **bounds)
 
 
-def _refuse_truth(value: object) -> object:
+def refuse_truth(value: object) -> object:
+    """Pass everything but true and false on."""
     # Python counts True as 1; an operator who writes `port: true` made a mistake.
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "not a number")
     return value
 
 
-Count = Annotated[int, BeforeValidator(_refuse_truth)]
-Quantity = Annotated[float, BeforeValidator(_refuse_truth)]
+Count = Annotated[int, BeforeValidator(refuse_truth)]
+Quantity = Annotated[float, BeforeValidator(refuse_truth)]

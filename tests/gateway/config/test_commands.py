@@ -1,0 +1,93 @@
+"""`check` and `keys create`: what they print is what an operator can act on."""
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gateway import cli_check, cli_keys
+from gateway.config import KeyFormat, digest, load
+from gateway.config.keys import read_key_file
+
+POOL = "pools: [{model: tiny, workers: [{url: 'http://gpu1:8000'}]}]\n"
+
+
+@pytest.fixture
+def console() -> Console:
+    """A console that keeps what is printed."""
+    return Console(file=StringIO(), soft_wrap=True, width=200)
+
+
+def _printed(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_a_right_file_is_summed_up(tmp_path: Path, console: Console) -> None:
+    """A right file gives status 0 and one line."""
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + "tenants: [{name: a}, {name: b}]")
+    assert cli_check.check([file], console) == 0
+    assert _printed(console) == f"{file}: right (1 pool, 1 worker, 2 tenants)\n"
+
+
+def test_every_file_is_checked(tmp_path: Path, console: Console) -> None:
+    """A wrong file does not keep the next from being checked; the status tells of any."""
+    wrong, right = tmp_path / "wrong.yaml", tmp_path / "right.yaml"
+    wrong.write_text(POOL + "tenants: [{name: a, wieght: 1}]")
+    right.write_text(POOL + "tenants: [{name: a}]")
+    assert cli_check.check([wrong, right], console) == 1
+    assert _printed(console).splitlines() == [
+        f"{wrong}:2: tenants[0].wieght: is not a known key",
+        "    remedy: did you mean `weight`?",
+        f"{wrong}: 1 fault",
+        f"{right}: right (1 pool, 1 worker, 1 tenant)",
+    ]
+
+
+def test_markup_in_a_file_is_printed_as_it_stands(tmp_path: Path, console: Console) -> None:
+    """Square brackets of the file's own are not taken for styles."""
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + "tenants: [{name: '[red]a[/red]'}]")
+    assert cli_check.check([file], console) == 1
+    assert "[red]a[/red]" in _printed(console)
+
+
+def test_a_new_key_is_shown_with_its_digest(tmp_path: Path, console: Console) -> None:
+    """The key and the lines to paste belong together: the pasted configuration knows the key."""
+    assert cli_keys.create("alice", None, console) == 0
+    printed = _printed(console)
+    key = re.search(r"vtc-\S+", printed)
+    assert key and KeyFormat.matches(key[0])
+    file = tmp_path / "config.yaml"
+    pasted = printed[printed.index("  keys:") :]
+    file.write_text(POOL + "tenants:\n- name: alice\n" + pasted)
+    assert load(file, {}).config.tenants[0].keys[0].digest == digest(key[0])
+
+
+def test_a_new_key_can_go_to_a_file(tmp_path: Path, console: Console) -> None:
+    """With a file the key is written there, privately, and never over an older one."""
+    file = tmp_path / "keys" / "alice.key"
+    assert cli_keys.create("alice", file, console) == 0
+    key = read_key_file(file)
+    assert key in _printed(console)
+    assert f"- file: {file}" in _printed(console)
+    assert cli_keys.create("alice", file, console) == 1
+    assert read_key_file(file) == key
+    assert "exists already" in _printed(console)
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, console: Console) -> None:
+    """A folder that is a file ends the command with a reason."""
+    (tmp_path / "keys").write_text("")
+    assert cli_keys.create("alice", tmp_path / "keys" / "a.key", console) == 1
+    assert "cannot be written" in _printed(console)
+
+
+@pytest.mark.parametrize("tenant", ["", "_other", "a b", "x" * 65, "a\n"])
+def test_a_wrong_tenant_name_gets_no_key(tenant: str, console: Console) -> None:
+    """A name that the configuration would refuse is refused here."""
+    assert cli_keys.create(tenant, None, console) == 2
+    assert "vtc-" not in _printed(console)

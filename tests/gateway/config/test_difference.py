@@ -1,0 +1,130 @@
+"""What changes between two configurations, in words, and what of it the running gateway can take."""
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.config import (
+    Admin,
+    Anonymous,
+    Config,
+    Difference,
+    Limits,
+    LinearCost,
+    Listen,
+    LogLevel,
+    Logs,
+    Metrics,
+    PolicyName,
+    PolicySpec,
+    Pool,
+    ResolvedKey,
+    Scheduler,
+    Tenant,
+    Timeouts,
+    Window,
+    Worker,
+    difference,
+    in_force,
+)
+
+URL = Worker(name="gpu1:8000", url="http://gpu1:8000", api_key=SecretStr("first"))
+EMBEDDED = Worker(name="w1", profile="cpu-tiny")
+POOL = Pool(model="tiny", engine_model="tiny", workers=(URL, EMBEDDED))
+KEY = ResolvedKey(id="key1", digest=b"1" * 32)
+ALICE = Tenant(name="alice", keys=(KEY,))
+OLD = Config(pools=(POOL,), tenants=(ALICE,))
+
+
+def _with(**changes: object) -> Config:
+    return OLD.model_copy(update=changes)
+
+
+def _pool(**changes: object) -> Config:
+    return _with(pools=(POOL.model_copy(update=changes),))
+
+
+def _worker(**changes: object) -> Config:
+    return _pool(workers=(URL.model_copy(update=changes), EMBEDDED))
+
+
+def _alice(**changes: object) -> Config:
+    return _with(tenants=(ALICE.model_copy(update=changes),))
+
+
+LIVE = [
+    (_alice(weight=2.5), "tenant alice: weight: 1 -> 2.5"),
+    (_alice(limits=Limits(max_in_flight=4)), "tenant alice: limits.max_in_flight: none -> 4"),
+    (_alice(models=("tiny", "a")), "tenant alice: models: [*] -> [a, tiny]"),
+    (_alice(strict=True), "tenant alice: strict: false -> true"),
+    (_alice(allow=frozenset({"echo"})), "tenant alice: allow: [] -> [echo]"),
+    (_alice(keys=()), "tenant alice: key key1 removed"),
+    (_alice(keys=(KEY, ResolvedKey(id="new", digest=b"2"))), "tenant alice: key new added"),
+    (_alice(keys=(ResolvedKey(id="key1", digest=b"2"),)), "tenant alice: key key1 replaced"),
+    (_alice(keys=(KEY.model_copy(update={"disabled": True}),)), "tenant alice: key key1 disabled"),
+    (_with(tenants=(ALICE, Tenant(name="bob"))), "tenant bob added"),
+    (_with(tenants=()), "tenant alice removed"),
+    (_with(admin=Admin(digest=b"x")), "admin.key changed"),
+    (_with(anonymous=Anonymous(tenant="alice")), "anonymous.tenant: none -> alice"),
+    (_with(scheduler=Scheduler(max_queued=5)), "scheduler.max_queued: 10000 -> 5"),
+    (_pool(aliases=("small",)), "pool tiny: aliases: [] -> [small]"),
+    (_pool(window=Window(sequences=32)), "pool tiny: window.sequences: 16 -> 32"),
+    (_pool(timeouts=Timeouts(connect_seconds=3)), "pool tiny: timeouts.connect_seconds: 2 -> 3"),
+    (_pool(workers=(EMBEDDED,)), "pool tiny: worker gpu1:8000 removed"),
+    (_pool(workers=(URL, EMBEDDED, Worker(name="n", url="http://n:1"))), "pool tiny: worker n added"),
+    (_worker(url="http://gpu2:8000"), "pool tiny: worker gpu1:8000: url: http://gpu1:8000 -> http://gpu2:8000"),
+    (_worker(api_key=SecretStr("second")), "pool tiny: worker gpu1:8000: api_key: (secret) -> (secret)"),
+    (_worker(window=Window(slack=2)), "pool tiny: worker gpu1:8000: window.slack: 1 -> 2"),
+]
+
+RESTART = [
+    (_with(listen=Listen(port=9000)), "listen.port: 8000 -> 9000"),
+    (_with(scheduler=Scheduler(policy=PolicySpec(PolicyName.RPM, 3))), "scheduler.policy: vtc -> rpm:3"),
+    (_with(metrics=Metrics(enabled=False)), "metrics.enabled: true -> false"),
+    (_with(logs=Logs(level=LogLevel.DEBUG)), "logs.level: info -> debug"),
+    (_with(pools=(POOL, Pool(model="m", engine_model="m"))), "pool m added"),
+    (_with(pools=()), "pool tiny removed"),
+    (_pool(cost=LinearCost(output_weight=4)), "pool tiny: cost.output_weight: 2 -> 4"),
+    (_pool(workers=(URL,)), "pool tiny: worker w1 removed"),
+    (
+        _pool(workers=(URL, Worker(name="w1", profile="instant"))),
+        "pool tiny: worker w1: profile: cpu-tiny -> instant",
+    ),
+]
+
+
+def test_nothing_changed() -> None:
+    """Equal configurations have an empty difference."""
+    found = difference(OLD, OLD.model_copy(deep=True))
+    assert found == Difference((), ())
+    assert found.is_empty
+
+
+@pytest.mark.parametrize(("new", "words"), LIVE, ids=[words for _, words in LIVE])
+def test_live_changes(new: Config, words: str) -> None:
+    """A live change is said in words, and the gateway takes it."""
+    assert difference(OLD, new) == Difference((words,), ())
+    assert difference(OLD, in_force(OLD, new)) == Difference((words,), ())
+
+
+@pytest.mark.parametrize(("new", "words"), RESTART, ids=[words for _, words in RESTART])
+def test_changes_that_wait_for_a_start(new: Config, words: str) -> None:
+    """What the running gateway cannot take is said, and what is in force stays as it was."""
+    assert difference(OLD, new) == Difference((), (words,))
+    assert difference(OLD, in_force(OLD, new)).is_empty
+
+
+def test_both_kinds_at_once() -> None:
+    """Of two changes the live one is in force and the other is still due against the new file."""
+    new = _with(listen=Listen(port=9000), tenants=(ALICE.model_copy(update={"weight": 3.0}),))
+    found = difference(OLD, new)
+    assert (len(found.changes), len(found.needs_restart)) == (1, 1)
+    running = in_force(OLD, new)
+    assert difference(OLD, running).changes == found.changes
+    assert difference(running, new) == Difference((), found.needs_restart)
+
+
+def test_an_embedded_worker_becomes_one_by_url() -> None:
+    """A worker that changes its kind goes and comes: the embedded one stays until the next start."""
+    new = _pool(workers=(URL, Worker(name="w1", url="http://h:1")))
+    found = difference(OLD, new)
+    assert found == Difference(("pool tiny: worker w1 added",), ("pool tiny: worker w1 removed",))

@@ -1,0 +1,273 @@
+"""A right file becomes one configuration: defaults merged, workers spelt out, keys as digests only."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.config import (
+    ConfigError,
+    ExpressionCost,
+    KeyFormat,
+    LinearCost,
+    Loaded,
+    PolicyName,
+    PolicySpec,
+    PredictorName,
+    ProfiledCost,
+    ResolvedKey,
+    Right,
+    ShareBy,
+    Window,
+    create_missing_keys,
+    digest,
+    load,
+    write_key_file,
+)
+
+SAMPLE = Path(__file__).parents[3] / "config.yaml"
+POOL = "pools: [{model: tiny, aliases: [small], workers: [{url: 'http://gpu1:8000'}]}]\n"
+TENANT = "tenants: [{name: alice}]\n"
+
+
+def _load(folder: Path, text: str, **environ: str) -> Loaded:
+    file = folder / "config.yaml"
+    file.write_text(text)
+    return load(file, environ)
+
+
+def test_the_sample_works_after_its_keys_are_created(tmp_path: Path) -> None:
+    """The shipped file loads once its key files exist, with two embedded workers and three tenants."""
+    file = tmp_path / "config.yaml"
+    shutil.copy(SAMPLE, file)
+    created = create_missing_keys(file, {})
+    config = load(file, {}).config
+    assert [tenant for tenant, _, _ in created] == [tenant.name for tenant in config.tenants]
+    assert [worker.profile for worker in config.pools[0].workers] == ["cpu-tiny", "cpu-tiny"]
+    assert [worker.name for worker in config.pools[0].workers] == ["w0", "w1"]
+    for (_, path, key), tenant in zip(created, config.tenants, strict=True):
+        assert path.parent == tmp_path / ".keys"
+        assert tenant.keys[0].digest == digest(key)
+        assert key not in repr(config)
+    assert create_missing_keys(file, {}) == []
+
+
+def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
+    """The sample's sections say what leaving them out would do."""
+    file = tmp_path / "config.yaml"
+    shutil.copy(SAMPLE, file)
+    create_missing_keys(file, {})
+    sample, bare = load(file, {}).config, _load(tmp_path, POOL + TENANT).config
+    for section in ("listen", "admin", "scheduler", "anonymous", "metrics", "logs"):
+        assert getattr(sample, section) == getattr(bare, section)
+    assert (sample.pools[0].cost, sample.pools[0].window) == (bare.pools[0].cost, bare.pools[0].window)
+
+
+def test_missing_keys_are_not_created_for_a_wrong_file(tmp_path: Path) -> None:
+    """A file with a fault gets no key files."""
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + "tenants: [{name: a, wieght: 1, keys: [{file: k/a.key}]}]")
+    with pytest.raises(ConfigError):
+        create_missing_keys(file, {})
+    assert not (tmp_path / "k").exists()
+
+
+def test_a_key_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
+    """A folder that is a file makes `create_missing_keys` say so."""
+    file = tmp_path / "config.yaml"
+    (tmp_path / "k").write_text("")
+    file.write_text(POOL + "tenants: [{name: a, keys: [{file: k/a.key}]}]")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        create_missing_keys(file, {})
+
+
+def test_tenants_inherit_key_by_key(tmp_path: Path) -> None:
+    """A tenant has the defaults but for what it says itself, limits one by one; null lifts a default cap."""
+    config = _load(
+        tmp_path,
+        POOL
+        + """
+tenant_defaults:
+  weight: 2
+  allow: [echo]
+  share_by: end_user
+  limits: {max_in_flight: 8, max_queued: 50}
+tenants:
+  - name: a
+  - {name: b, weight: 3, allow: [], limits: {max_in_flight: null, max_choices: 1}}
+  - {name: c, models: [small], strict: true, share_by: key}
+""",
+    ).config
+    a, b, c = config.tenants
+    assert (a.weight, a.allow, a.share_by, a.models, a.strict) == (
+        2,
+        frozenset({Right.ECHO}),
+        ShareBy.END_USER,
+        ("*",),
+        False,
+    )
+    assert (a.limits.max_in_flight, a.limits.max_queued, a.limits.max_choices) == (8, 50, 4)
+    assert (b.weight, b.allow) == (3, frozenset())
+    assert (b.limits.max_in_flight, b.limits.max_queued, b.limits.max_choices) == (None, 50, 1)
+    assert (c.weight, c.strict, c.share_by, c.limits) == (2, True, ShareBy.KEY, a.limits)
+    assert "echo" in a.allow
+    assert all(tenant.may_use(config.pools[0]) for tenant in config.tenants)
+
+
+def test_models_are_rights(tmp_path: Path) -> None:
+    """A tenant may use the pools that it names, by model or alias, and no other."""
+    config = _load(
+        tmp_path,
+        """
+pools:
+  - {model: one, aliases: [uno], workers: [{url: "http://h:1"}]}
+  - {model: two, workers: [{url: "http://h:2"}]}
+tenants: [{name: a, models: [uno]}, {name: b, models: []}]
+""",
+    ).config
+    one, two = config.pools
+    a, b = config.tenants
+    assert [a.may_use(one), a.may_use(two), b.may_use(one)] == [True, False, False]
+    assert config.pool_for("uno") is one
+    assert config.pool_for("three") is None
+    assert config.tenant("b") is b
+    assert config.tenant("c") is None
+
+
+def test_workers_are_spelt_out(tmp_path: Path) -> None:
+    """Each engine is one worker with a name, its own window, and the key that it asks for as a secret."""
+    write_key_file(tmp_path / "w.key", "from-file")
+    pool = _load(
+        tmp_path,
+        """
+pools:
+  - model: tiny
+    engine_model: org/tiny
+    window: {sequences: 8, prefill_tokens: 512}
+    workers:
+      - {url: "http://gpu1:8000", api_key: {value: "${SECRET:-from-value}"}, window: {sequences: 4}}
+      - {url: "unix:///run/vllm.sock", api_key: {file: w.key}}
+      - {embedded: {profile: cpu-tiny, count: 2}}
+      - {url: "http://gpu2:8000", name: big, api_key: {env: TOKEN}}
+tenants: [{name: a}]
+""",
+        TOKEN="from-env",
+    ).config.pools[0]
+    assert pool.engine_model == "org/tiny"
+    assert [worker.name for worker in pool.workers] == ["gpu1:8000", "w1", "w2", "w3", "big"]
+    assert [worker.is_embedded for worker in pool.workers] == [False, False, True, True, False]
+    assert pool.workers[0].window == Window(sequences=4, prefill_tokens=512)
+    assert pool.workers[1].window == pool.window == Window(sequences=8, prefill_tokens=512)
+    keys = [worker.api_key.get_secret_value() if worker.api_key else None for worker in pool.workers]
+    assert keys == ["from-value", "from-file", None, None, "from-env"]
+    assert "from-" not in repr(pool)
+
+
+def test_keys_become_digests(tmp_path: Path) -> None:
+    """Keys by digest, variable and file are digests with an id; the key itself is nowhere."""
+    first, second, third, admin = (KeyFormat.create() for _ in range(4))
+    write_key_file(tmp_path / "keys" / "b.key", third)
+    text = f"""
+admin: {{key: {{env: ADMIN}}}}
+tenants:
+  - name: a
+    keys: [{{sha256: "{digest(first).hex().upper()}"}}, {{env: KEY, id: laptop, disabled: true}}, {{file: keys/b.key}}]
+"""
+    loaded = _load(tmp_path, POOL + text, KEY=second, ADMIN=admin)
+    assert loaded.config.tenants[0].keys == (
+        ResolvedKey(id="key1", digest=digest(first)),
+        ResolvedKey(id="laptop", digest=digest(second), disabled=True),
+        ResolvedKey(id="key3", digest=digest(third)),
+    )
+    assert loaded.config.admin.digest == digest(admin)
+    assert loaded.key_files == (tmp_path / "keys" / "b.key",)
+    assert not [key for key in (first, second, third, admin) if key in repr(loaded)]
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ("vtc", PolicySpec(PolicyName.VTC)),
+        ("fcfs", PolicySpec(PolicyName.FCFS)),
+        ("rpm", PolicySpec(PolicyName.RPM, 20)),
+        ("rpm:7", PolicySpec(PolicyName.RPM, 7)),
+        ("drr", PolicySpec(PolicyName.DRR, 512)),
+        ("drr:64", PolicySpec(PolicyName.DRR, 64)),
+    ],
+)
+def test_policies(tmp_path: Path, written: str, policy: PolicySpec) -> None:
+    """A policy is a name with its parameter or the parameter's default."""
+    scheduler = _load(
+        tmp_path, f"scheduler: {{policy: '{written}', predictor: none}}\n" + POOL + TENANT
+    ).config.scheduler
+    assert scheduler.policy == policy
+    assert scheduler.predictor is PredictorName.NONE
+    assert PolicySpec.parse(str(policy)) == policy
+
+
+@pytest.mark.parametrize("written", ["rpm:", "rpm:0", "rpm:x", "rpm:1.5", "drr:99999999999", "vtc:1", "fcfs:", "rpm:²"])
+def test_wrong_policies(tmp_path: Path, written: str) -> None:
+    """A parameter where none belongs, or a wrong one, is a fault of the policy."""
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, f"scheduler: {{policy: '{written}'}}\n" + POOL + TENANT)
+    assert [fault.path for fault in caught.value.faults] == ["scheduler.policy"]
+
+
+def test_costs(tmp_path: Path) -> None:
+    """`function` chooses the cost's keys and may be left out for `linear`."""
+    config = _load(
+        tmp_path,
+        """
+pools:
+  - {model: a, cost: {output_weight: 3}, workers: [{url: "http://h:1"}]}
+  - {model: b, cost: {function: profiled, e: 0}, workers: [{url: "http://h:2"}]}
+  - {model: c, cost: {function: expression, expression: input + output}, workers: [{url: "http://h:3"}]}
+  - {model: d, cost: , workers: [{url: "http://h:4"}]}
+tenants: [{name: a}]
+""",
+    ).config
+    assert [pool.cost for pool in config.pools] == [
+        LinearCost(output_weight=3),
+        ProfiledCost(function="profiled", e=0),
+        ExpressionCost(function="expression", expression="input + output"),
+        LinearCost(),
+    ]
+
+
+def test_empty_sections_are_defaults(tmp_path: Path) -> None:
+    """A section whose keys are all commented out is as good as none."""
+    text = "listen:\nadmin:\nscheduler:\nmetrics:\nlogs:\nanonymous:\ntenant_defaults:\n"
+    assert _load(tmp_path, text + POOL + TENANT).config == _load(tmp_path, POOL + TENANT).config
+
+
+def test_values_from_the_environment_have_their_keys_type(tmp_path: Path) -> None:
+    """A variable becomes a number, a truth value or text as its key demands."""
+    text = "listen: {port: '${PORT:-8000}', drain_seconds: '${DRAIN}', host: '${HOST}'}\n"
+    text += "metrics:\n  enabled: ${M:-false}\n"
+    config = _load(tmp_path, text + POOL + TENANT, DRAIN="1.5", HOST="0.0.0.0").config
+    assert (config.listen.port, config.listen.drain_seconds, config.listen.host) == (8000, 1.5, "0.0.0.0")
+    assert config.metrics.enabled is False
+
+
+def test_anonymous_requests_run_as_a_tenant(tmp_path: Path) -> None:
+    """The tenant counts only where anonymous access is enabled."""
+    on = _load(tmp_path, POOL + TENANT + "anonymous: {enabled: true, tenant: alice}").config
+    off = _load(tmp_path, POOL + TENANT + "anonymous: {tenant: alice}").config
+    assert (on.anonymous.tenant, off.anonymous.tenant) == ("alice", None)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"a", b"[]", b"\x00", b"- x", b"pools:\ntenants:"])
+def test_files_that_hold_no_configuration(tmp_path: Path, content: bytes | None) -> None:
+    """A file that is missing, not text or not a mapping is a fault with a line."""
+    file = tmp_path / "config.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {})
+    assert all(fault.line >= 1 and fault.message and fault.remedy for fault in caught.value.faults)
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    """A folder in the file's place is a fault."""
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path, {})
