@@ -88,7 +88,8 @@ def _draw_service(axes: "Axes", picture: Picture) -> None:
     _name(axes, "Service received, tokens per second (input + 2 x output)")
     for curve in picture.curves:
         axes.plot(*_columns(curve.rates), color=curve.colour, linewidth=2.2)
-    axes.set_ylim(bottom=0)
+    # Room above the highest line for the words about the flood.
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     _label_ends(axes, [(curve.name, curve.colour, curve.rates[-1][1]) for curve in picture.curves if curve.rates])
     axes.text(
@@ -117,9 +118,20 @@ def _draw_ttft(axes: "Axes", picture: Picture) -> None:
             label=curve.name,
         )
     axes.yaxis.set_major_formatter("{x:g}")
-    legend = axes.legend(loc="upper left", frameon=False, ncols=len(picture.curves), fontsize=9, handletextpad=0.2)
+    axes.minorticks_off()
+    legend = axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=len(picture.curves),
+        frameon=False,
+        fontsize=10,
+        handletextpad=0.0,
+        columnspacing=1.0,
+        borderaxespad=0.2,
+    )
     for text, curve in zip(legend.get_texts(), picture.curves, strict=True):
         text.set_color(curve.colour)
+        text.set_fontweight("bold")
 
 
 def _draw_spread(axes: "Axes", picture: Picture) -> None:
