@@ -52,7 +52,8 @@ class Engine:
             for index, prompt in enumerate(work.prompts)
             for sibling in range(work.n)
         ]
-        generation = Generation(work, choices)
+        block_size = self.config.capacity.block_size
+        generation = Generation(work, choices, len(choices[0].sequence.block_hashes) * block_size)
         for choice in choices:
             self._owners[choice.sequence] = (choice, generation, count)
             self.scheduler.submit(choice.sequence)

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import orjson
 from aiohttp import web
 
 from backend.engine.api import service
 from backend.engine.api.chat import chat_completions
 from backend.engine.api.completions import completions
 from backend.engine.api.entry import DESK, Desk
-from backend.engine.api.errors import ApiError, phrase_error
+from backend.engine.api.errors import ApiError
 from backend.engine.api.messages import count_tokens, messages
 from backend.engine.api.pooling import embeddings, rerank, score
 from backend.engine.api.responses import responses
@@ -40,9 +41,12 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
     except ApiError as error:
         return error.response()
     except web.HTTPException as error:
-        if error.status < 400:
+        # What the router itself refuses has no error object: the framework's own `detail`.
+        if error.status < 400 or isinstance(error, web.HTTPRequestEntityTooLarge):
             raise
-        return phrase_error(error.status, error.reason).response()
+        allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        body = orjson.dumps({"detail": error.reason})
+        return web.Response(status=error.status, body=body, content_type="application/json", headers=allowed)
 
 
 def make_app(config: EngineConfig, exit_process: Callable[[], None] | None = None) -> web.Application:
@@ -83,6 +87,7 @@ def make_app(config: EngineConfig, exit_process: Callable[[], None] | None = Non
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "uvicorn"
+    response.headers["Vary"] = "Origin"
 
 
 async def _run_engine(app: web.Application) -> AsyncIterator[None]:

@@ -117,10 +117,10 @@ class Choice:
 class Generation:
     """The choices of one request, and the reader that waits for them."""
 
-    def __init__(self, work: Work, choices: list[Choice]) -> None:
+    def __init__(self, work: Work, choices: list[Choice], cacheable_tokens: int) -> None:
         self.work = work
         self.choices = choices
-        self.is_ended = False
+        self._cacheable_tokens = cacheable_tokens
         self._news = asyncio.Event()
         self._failure: str | None = None
 
@@ -133,6 +133,15 @@ class Generation:
     def cached_tokens(self) -> int:
         """Prompt tokens found in the prefix cache by the first choice."""
         return self.choices[0].sequence.cached_tokens
+
+    def prompt_details(self) -> dict[str, int]:
+        """Prompt tokens that the prefix cache held, and those that it holds now because of this request."""
+        return {"cached_tokens": self.cached_tokens, "created_cache_tokens": self.created_cache_tokens}
+
+    @property
+    def created_cache_tokens(self) -> int:
+        """Prompt tokens in full blocks that had to be computed."""
+        return self._cacheable_tokens - self.cached_tokens
 
     def announce(self) -> None:
         """Wake the reader."""

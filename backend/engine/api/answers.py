@@ -3,6 +3,7 @@
 A model would choose; the engine takes the first of everything, so that clients that parse the answer can.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -77,7 +78,7 @@ def structured_answer(request: GenerateRequest) -> bytes | None:
     return b'{"answer":"a wooden boat"}' if outputs.json_object else None
 
 
-def called_tool(request: ChatRequest) -> ToolSpec | None:
+def _called_tool(request: ChatRequest) -> ToolSpec | None:
     """The tool that the answer calls: the named one; else the first, unless a tool has just answered."""
     if not request.tools or request.tool_choice == "none":
         return None
@@ -89,6 +90,35 @@ def called_tool(request: ChatRequest) -> ToolSpec | None:
     return request.tools[0]
 
 
-def tool_arguments(tool: ToolSpec) -> bytes:
-    """The arguments of a call, as JSON."""
-    return orjson.dumps(schema_example(tool.function.parameters or {"type": "object"}) or {})
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call as a model writes it (Hermes format), and the part of it that clients see.
+
+    The tokens of the frame count but show nothing: a stream has fewer chunks than tokens, as behind vLLM's parsers.
+    """
+
+    name: str
+    arguments: bytes
+
+    @property
+    def _head(self) -> bytes:
+        return b'<tool_call>\n{"name": ' + orjson.dumps(self.name) + b', "arguments": '
+
+    @property
+    def script(self) -> bytes:
+        """Everything that is generated."""
+        return self._head + self.arguments + b"}\n</tool_call>"
+
+    def shown(self, start: int, end: int) -> tuple[bool, str]:
+        """What the tokens from `start` to `end` show: whether the call opens with them, and which arguments."""
+        head = len(self._head)
+        arguments = self.arguments[max(start - head, 0) : max(end - head, 0)]
+        return start < head <= end, arguments.decode("utf-8", "replace")
+
+
+def called(request: ChatRequest) -> Call | None:
+    """The call that answers this chat, if it is answered by one."""
+    tool = _called_tool(request)
+    if tool is None:
+        return None
+    return Call(tool.function.name, orjson.dumps(schema_example(tool.function.parameters or {"type": "object"}) or {}))

@@ -10,11 +10,11 @@ from typing import Any
 
 from aiohttp import web
 
-from backend.engine.api.answers import called_tool, structured_answer, tool_arguments
+from backend.engine.api.answers import Call, called, structured_answer
 from backend.engine.api.entry import DESK
 from backend.engine.api.exchange import DONE, FINGERPRINT, Event, Exchange, sse
 from backend.engine.api.logprobs import chat_logprobs
-from backend.engine.api.requests import ChatRequest, NamedTool, ToolSpec
+from backend.engine.api.requests import ChatRequest, NamedTool
 from backend.engine.api.template import render_chat
 from backend.engine.work import Delta, Generation, Work
 
@@ -28,9 +28,9 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         desk.check_room(asked.n or 1)
         work = chat_work(asked, exchange)
         param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
-        desk.check_length(work.prompts[0], work.max_tokens, param)
+        desk.check_work(work, param)
         async with desk.generation(work, exchange) as generation:
-            chat = Chat(asked, exchange, generation, desk.engine.config.model, called_tool(asked))
+            chat = Chat(asked, exchange, generation, desk.engine.config.model, called(asked))
             if asked.stream:
                 return await exchange.stream(chat.events())
             document = await chat.document()
@@ -45,11 +45,11 @@ def chat_prompt(asked: ChatRequest) -> bytes:
 
 def chat_work(asked: ChatRequest, exchange: Exchange, request_id: str | None = None) -> Work:
     """What the engine has to do for a chat."""
-    tool = called_tool(asked)
+    call = called(asked)
     return Work(
         request_id=request_id or f"chatcmpl-{exchange.base_id}",
         prompts=(chat_prompt(asked),),
-        n=asked.n or 1,
+        n=1 if asked.n is None else asked.n,
         max_tokens=asked.token_limit,
         min_tokens=asked.min_tokens,
         ignore_eos=asked.ignore_eos,
@@ -60,7 +60,7 @@ def chat_work(asked: ChatRequest, exchange: Exchange, request_id: str | None = N
         priority=exchange.priority(asked.priority),
         cache_salt=asked.cache_salt or "",
         seed=asked.seed,
-        script=structured_answer(asked) if tool is None else tool_arguments(tool),
+        script=structured_answer(asked) if call is None else call.script,
     )
 
 
@@ -72,7 +72,7 @@ class Chat:
     exchange: Exchange
     generation: Generation
     model: str
-    tool: ToolSpec | None
+    call: Call | None
 
     @property
     def _prompt_tokens(self) -> int:
@@ -87,9 +87,11 @@ class Chat:
                 is_first = False
                 for index in range(len(counts)):
                     yield Event(sse(self._role_chunk(index)))
-            is_start = counts[delta.index] == 0
+            told = counts[delta.index]
             counts[delta.index] += len(delta.token_ids)
-            yield Event(sse(self._delta_chunk(delta, counts[delta.index], is_start)), len(delta.token_ids))
+            shown = self._shown(delta, told)
+            if shown is not None:
+                yield Event(sse(self._delta_chunk(delta, counts[delta.index], shown)), len(delta.token_ids))
         if self.asked.includes_usage and not self.exchange.hides_usage:
             yield Event(sse(self._usage_chunk(sum(counts))))
         yield Event(DONE)
@@ -114,10 +116,10 @@ class Chat:
         prompt_ids = list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None
         return {**chunk, **self._running_usage(0), "prompt_token_ids": prompt_ids, "prompt_text": None}
 
-    def _delta_chunk(self, delta: Delta, tokens: int, is_start: bool) -> dict[str, Any]:
+    def _delta_chunk(self, delta: Delta, tokens: int, shown: dict[str, Any]) -> dict[str, Any]:
         choice: dict[str, Any] = {
             "index": delta.index,
-            "delta": self._delta(delta, is_start),
+            "delta": shown,
             "logprobs": self._logprobs(delta.token_ids),
             "finish_reason": self._finish_reason(delta.finish_reason),
         }
@@ -129,21 +131,25 @@ class Chat:
             chunk["system_fingerprint"] = FINGERPRINT
         return chunk
 
-    def _delta(self, delta: Delta, is_start: bool) -> dict[str, Any]:
-        if self.tool is None:
+    def _shown(self, delta: Delta, told: int) -> dict[str, Any] | None:
+        """What the client sees of a delta; None where tokens of a tool call show nothing and need no chunk."""
+        if self.call is None:
             return {"content": delta.text}
-        if is_start:
-            function = {"name": self.tool.function.name, "arguments": delta.text}
-            return {
-                "tool_calls": [{"id": self._call_id(delta.index), "type": "function", "index": 0, "function": function}]
-            }
-        return {"tool_calls": [{"index": 0, "function": {"arguments": delta.text}}]} if delta.text else {}
+        opens, arguments = self.call.shown(told, told + len(delta.token_ids))
+        function: dict[str, Any] = {"name": self.call.name} if opens else {}
+        if arguments:
+            function["arguments"] = arguments
+        if function:
+            identity = {"id": self._call_id(delta.index), "type": "function"} if opens else {}
+            return {"content": None, "tool_calls": [{**identity, "index": 0, "function": function}]}
+        needs_chunk = delta.finish_reason is not None or self.asked.logprobs or self.asked.return_token_ids
+        return {} if needs_chunk else None
 
     def _call_id(self, index: int) -> str:
         return f"chatcmpl-tool-{self.exchange.base_id}-{index}"
 
     def _finish_reason(self, reason: str | None) -> str | None:
-        calls = self.tool is not None and not isinstance(self.asked.tool_choice, NamedTool)
+        calls = self.call is not None and not isinstance(self.asked.tool_choice, NamedTool)
         return "tool_calls" if calls and reason == "stop" else reason
 
     def _logprobs(self, token_ids: tuple[int, ...]) -> dict[str, Any] | None:
@@ -151,6 +157,7 @@ class Chat:
 
     def _usage_chunk(self, tokens: int) -> dict[str, Any]:
         usage = self.exchange.usage(self._prompt_tokens, tokens)
+        usage["prompt_tokens_details"] = self.generation.prompt_details()
         return {**self._chunk([]), "usage": usage, "system_fingerprint": FINGERPRINT}
 
     async def document(self) -> dict[str, Any]:
@@ -158,6 +165,7 @@ class Chat:
         deltas = sorted([delta async for delta in self.generation.deltas()], key=lambda delta: delta.index)
         tokens = sum(len(delta.token_ids) for delta in deltas)
         usage = self.exchange.usage(self._prompt_tokens, tokens)
+        details = {**self.generation.prompt_details(), "multimodal_tokens": None}
         return {
             "id": self.generation.work.request_id,
             "object": "chat.completion",
@@ -166,7 +174,7 @@ class Chat:
             "choices": [self._choice(delta) for delta in deltas],
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
-            "usage": {**usage, "prompt_tokens_details": None, "completion_tokens_details": None},
+            "usage": {**usage, "prompt_tokens_details": details, "completion_tokens_details": None},
             "prompt_logprobs": None,
             "prompt_token_ids": list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None,
             "prompt_text": None,
@@ -189,13 +197,15 @@ class Chat:
     def _message(self, delta: Delta) -> dict[str, Any]:
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": delta.text if self.tool is None else "",
+            "content": delta.text,
             "refusal": None,
             "annotations": None,
             "audio": None,
             "function_call": None,
         }
-        if self.tool is not None:
-            function = {"name": self.tool.function.name, "arguments": delta.text}
+        # A call that the token limit cut short stays what it is: text.
+        if self.call is not None and delta.finish_reason == "stop":
+            message["content"] = None if self.asked.tool_choice in (None, "auto") else ""
+            function = {"name": self.call.name, "arguments": self.call.arguments.decode()}
             message["tool_calls"] = [{"id": self._call_id(delta.index), "type": "function", "function": function}]
         return {**message, "reasoning": None}

@@ -27,8 +27,7 @@ async def completions(request: web.Request) -> web.StreamResponse:
         desk.check_model(asked.model)
         desk.check_room(asked.n or 1)
         work = completion_work(asked, exchange)
-        for prompt in work.prompts:
-            desk.check_length(prompt, work.max_tokens)
+        desk.check_work(work)
         async with desk.generation(work, exchange) as generation:
             completion = Completion(asked, exchange, generation, desk.engine.config.model)
             if asked.stream:
@@ -42,7 +41,7 @@ def completion_work(asked: CompletionRequest, exchange: Exchange) -> Work:
     return Work(
         request_id=f"cmpl-{exchange.base_id}",
         prompts=_prompts(asked.prompt),
-        n=asked.n or 1,
+        n=1 if asked.n is None else asked.n,
         max_tokens=16 if asked.max_tokens is None else asked.max_tokens or (1 if asked.echo else 0),
         min_tokens=asked.min_tokens,
         ignore_eos=asked.ignore_eos,
@@ -96,6 +95,7 @@ class Completion:
             yield Event(sse(self._delta_chunk(delta)), len(delta.token_ids))
         if self.asked.includes_usage and not self.exchange.hides_usage:
             usage = self.exchange.usage(self.generation.work.prompt_tokens, sum(self._counts))
+            usage["prompt_tokens_details"] = {"cached_tokens": self.generation.cached_tokens}
             yield Event(sse({**self._chunk([]), "usage": usage, "system_fingerprint": FINGERPRINT}))
         yield Event(DONE)
 
@@ -151,6 +151,8 @@ class Completion:
         deltas = sorted([delta async for delta in self.generation.deltas()], key=lambda delta: delta.index)
         tokens = sum(len(delta.token_ids) for delta in deltas)
         usage = self.exchange.usage(self.generation.work.prompt_tokens, tokens)
+        cached_tokens = self.generation.cached_tokens
+        details = {"cached_tokens": cached_tokens, "created_cache_tokens": None, "multimodal_tokens": None}
         return {
             "id": self.generation.work.request_id,
             "object": "text_completion",
@@ -159,7 +161,7 @@ class Completion:
             "choices": [self._choice(delta) for delta in deltas],
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
-            "usage": {**usage, "prompt_tokens_details": None, "completion_tokens_details": None},
+            "usage": {**usage, "prompt_tokens_details": details, "completion_tokens_details": None},
             "kv_transfer_params": None,
             "ec_transfer_params": None,
             "metrics": None,

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from backend.engine.api.errors import ApiError, invalid_request, not_json, queue_full, unknown_model
+from backend.engine.api.errors import ApiError, bad_parameter, invalid_request, not_json, queue_full, unknown_model
 from backend.engine.api.exchange import Exchange
 from backend.engine.faults import Misfortune
 from backend.engine.loop import Engine, QueueOverflowError
@@ -39,10 +39,13 @@ class Desk:
         """The body as `model`; raises ApiError."""
         if request.content_type != "application/json":
             raise ApiError(400, f"1 validation error:\n  {_MEDIA_TYPE}", "Bad Request")
+        body = await request.read()
         try:
-            document = orjson.loads(await request.read())
+            document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise not_json(str(error)) from error
+            raise not_json(body) from error
+        if not isinstance(document, dict):
+            raise not_json(body)
         try:
             return model.model_validate(document)
         except ValidationError as error:
@@ -59,24 +62,32 @@ class Desk:
             self.engine.refuse()
             raise queue_full()
 
-    def check_length(self, prompt: bytes, max_tokens: int | None, param: str = "max_tokens") -> None:
-        """Refuse a prompt that leaves no room for an answer, and an answer longer than the context."""
+    def check_work(self, work: Work, param: str = "max_tokens") -> None:
+        """Refuse prompts that leave no room for an answer, and limits that cannot be."""
         context = self.engine.config.capacity.max_model_len
-        if max_tokens is not None and max_tokens > context:
-            raise ApiError(
-                400,
-                f"{param}={max_tokens} cannot be greater than max_model_len={context}. "
-                "Please request fewer output tokens.",
-                param=param,
+        limit = work.max_tokens
+        if limit is not None and limit > context:
+            message = (
+                f"{param}={limit} cannot be greater than max_model_len={context}. Please request fewer output tokens."
             )
-        if len(prompt) >= context:
-            raise ApiError(
-                400,
-                f"This model's maximum context length is {context} tokens. However, your prompt contains "
-                f"{len(prompt)} input tokens, which exceeds this limit even without any output tokens. "
-                "Please reduce the length of the input prompt.",
-                param="input_tokens",
+            raise bad_parameter(message, param, limit)
+        longest = max(len(prompt) for prompt in work.prompts)
+        if longest > context:
+            found = f"at least {longest}" if longest == context + 1 else str(longest)
+            message = (
+                f"This model's maximum context length is {context} tokens. However, your prompt contains {found} "
+                "input tokens, which exceeds this limit even without any output tokens. "
+                "Please reduce the length of the input prompt."
             )
+            raise bad_parameter(message, "input_tokens", longest)
+        granted = context - longest if limit is None else min(limit, context - longest)
+        if granted < 1:
+            raise bad_parameter(f"max_tokens must be at least 1, got {granted}.", "max_tokens", granted)
+        if work.n < 1:
+            raise ApiError(400, f"n must be at least 1, got {work.n}.")
+        if work.min_tokens > granted:
+            message = f"min_tokens must be less than or equal to max_tokens={granted}, got {work.min_tokens}."
+            raise ApiError(400, message)
 
     @asynccontextmanager
     async def exchange(self, request: web.Request) -> AsyncIterator[Exchange]:

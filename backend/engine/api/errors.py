@@ -1,6 +1,7 @@
 """vLLM's error bodies: `{"error":{"message","type","param","code"}}` with the HTTP status as the code."""
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -55,41 +56,47 @@ def unknown_model(asked: str, served: str) -> ApiError:
     return ApiError(404, message, "NotFoundError", "model")
 
 
+def bad_parameter(message: str, param: str, value: object = None) -> ApiError:
+    """A field whose value cannot be; vLLM appends the field's name, and the value where it has one."""
+    suffix = f"parameter={param}" if value is None else f"parameter={param}, value={value}"
+    return ApiError(400, f"{message} ({suffix})", param=param)
+
+
 def invalid_request(error: ValidationError) -> ApiError:
     """A body that does not have the request's shape."""
     faults = error.errors(include_url=False)
-    param = next((str(fault["ctx"]["error"].args[1]) for fault in faults if _names_param(fault)), None)
-    lines = [f"  {_described(fault)}" for fault in faults[:_MAX_REPORTED]]
+    return _malformed([_described(fault) for fault in faults], _location(faults[0]["loc"]))
+
+
+def not_json(body: bytes) -> ApiError:
+    """A body that is not JSON, or not an object."""
+    try:
+        value = json.loads(body)
+    except json.JSONDecodeError as error:
+        where, cause = f"body.{error.pos}", {"error": error.msg}
+        fault = {"type": "json_invalid", "loc": where, "msg": "JSON decode error", "input": _summary({}), "ctx": cause}
+        return _malformed([fault], where)
+    except UnicodeDecodeError:
+        return ApiError(400, "There was an error parsing the body", "Bad Request")
+    message = "Input should be a valid dictionary or object to extract fields from"
+    return _malformed(
+        [{"type": "model_attributes_type", "loc": "body", "msg": message, "input": _summary(value)}], "body"
+    )
+
+
+def _malformed(faults: Sequence[dict[str, Any]], param: str) -> ApiError:
+    lines = [f"  {fault}" for fault in faults[:_MAX_REPORTED]]
     if len(faults) > _MAX_REPORTED:
         lines.append(f"  ...and {len(faults) - _MAX_REPORTED} more errors")
     heading = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''}:"
-    return ApiError(400, "\n".join([heading, *lines]), "Bad Request", param or _location(faults[0]["loc"]))
-
-
-def not_json(message: str) -> ApiError:
-    """A body that is not JSON."""
-    fault = {
-        "type": "json_invalid",
-        "loc": "body.0",
-        "msg": "JSON decode error",
-        "input": {},
-        "ctx": {"error": message},
-    }
-    return ApiError(400, f"1 validation error:\n  {fault}", "Bad Request", "body.0")
-
-
-def _names_param(fault: Any) -> bool:
-    cause = fault.get("ctx", {}).get("error")
-    return isinstance(cause, ValueError) and len(cause.args) == 2
+    return ApiError(400, "\n".join([heading, *lines]), "Bad Request", param)
 
 
 def _described(fault: Any) -> dict[str, Any]:
-    cause = fault.get("ctx", {}).get("error")
-    message = f"Value error, {cause.args[0]}" if isinstance(cause, ValueError) else fault["msg"]
     return {
         "type": fault["type"],
         "loc": _location(fault["loc"]),
-        "msg": message,
+        "msg": fault["msg"],
         "input": _summary(fault["input"]),
     }
 

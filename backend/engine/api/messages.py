@@ -12,12 +12,12 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from backend.engine.api.answers import called_tool
+from backend.engine.api.answers import Call, called
 from backend.engine.api.chat import chat_prompt, chat_work
 from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Event, Exchange
-from backend.engine.api.requests import ChatRequest, ToolSpec
+from backend.engine.api.requests import ChatRequest
 from backend.engine.work import Delta, Generation
 
 
@@ -93,9 +93,9 @@ async def messages(request: web.Request) -> web.StreamResponse:
             desk.check_model(asked.model)
             desk.check_room(1)
             work = chat_work(chat, exchange)
-            desk.check_length(work.prompts[0], work.max_tokens)
+            desk.check_work(work)
             async with desk.generation(work, exchange) as generation:
-                reply = Reply(exchange, generation, desk.engine.config.model, called_tool(chat))
+                reply = Reply(exchange, generation, desk.engine.config.model, called(chat))
                 if asked.stream:
                     return await exchange.stream(reply.events(), _error_event)
                 document = await reply.document()
@@ -198,11 +198,18 @@ class Reply:
     exchange: Exchange
     generation: Generation
     model: str
-    tool: ToolSpec | None
+    call: Call | None
 
     def _usage(self, output_tokens: int) -> dict[str, Any]:
         usage = self.exchange.usage(self.generation.work.prompt_tokens, output_tokens)
         return {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]}
+
+    def _final_usage(self, output_tokens: int) -> dict[str, Any]:
+        """Anthropic counts what the cache held, and what it took in, apart from the input."""
+        usage = self._usage(output_tokens)
+        created, read = self.generation.created_cache_tokens, self.generation.cached_tokens
+        usage["input_tokens"] -= created + read
+        return {**usage, "cache_creation_input_tokens": created, "cache_read_input_tokens": read}
 
     def _head(self) -> dict[str, Any]:
         return {"id": self.generation.work.request_id, "type": "message", "role": "assistant"}
@@ -214,12 +221,13 @@ class Reply:
         async for delta in self.generation.deltas():
             if tokens == 0:
                 yield Event(_named({"type": "message_start", "message": self._start()}))
+            opens, text = self._shown(delta, tokens, is_open)
             tokens += len(delta.token_ids)
-            if delta.text:
-                if not is_open:
-                    is_open = True
-                    yield Event(_named(self._block_start()))
-                yield Event(_named(self._block_delta(delta)), len(delta.token_ids))
+            if opens:
+                is_open = True
+                yield Event(_named(self._block_start()))
+            if text:
+                yield Event(_named(self._block_delta(text)), len(delta.token_ids))
             last = delta
         if is_open:
             yield Event(_named({"type": "content_block_stop", "index": 0}))
@@ -230,16 +238,22 @@ class Reply:
         body = {**self._head(), "content": [], "model": self.model, "stop_reason": None, "stop_sequence": None}
         return {**body, "usage": self._usage(0)}
 
+    def _shown(self, delta: Delta, told: int, is_open: bool) -> tuple[bool, str]:
+        """Whether the content block opens with this delta, and what goes into it."""
+        if self.call is None:
+            return bool(delta.text) and not is_open, delta.text
+        return self.call.shown(told, told + len(delta.token_ids))
+
     def _block_start(self) -> dict[str, Any]:
         block: dict[str, Any] = {"type": "text", "text": ""}
-        if self.tool is not None:
-            block = {"type": "tool_use", "id": self._call_id(), "name": self.tool.function.name, "input": {}}
+        if self.call is not None:
+            block = {"type": "tool_use", "id": self._call_id(), "name": self.call.name, "input": {}}
         return {"type": "content_block_start", "content_block": block, "index": 0}
 
-    def _block_delta(self, delta: Delta) -> dict[str, Any]:
-        part = {"type": "text_delta", "text": delta.text}
-        if self.tool is not None:
-            part = {"type": "input_json_delta", "partial_json": delta.text}
+    def _block_delta(self, text: str) -> dict[str, Any]:
+        part = {"type": "text_delta", "text": text}
+        if self.call is not None:
+            part = {"type": "input_json_delta", "partial_json": text}
         return {"type": "content_block_delta", "delta": part, "index": 0}
 
     def _end(self, last: Delta, tokens: int) -> dict[str, Any]:
@@ -248,7 +262,7 @@ class Reply:
             "type": "message_delta",
             "delta": {"stop_reason": stop_reason, "stop_sequence": stop_sequence},
         }
-        return event if self.exchange.hides_usage else {**event, "usage": self._usage(tokens)}
+        return event if self.exchange.hides_usage else {**event, "usage": self._final_usage(tokens)}
 
     def _call_id(self) -> str:
         return f"chatcmpl-tool-{self.exchange.base_id}-0"
@@ -256,7 +270,7 @@ class Reply:
     def _stop(self, delta: Delta) -> tuple[str, str | None]:
         if delta.finish_reason == "length":
             return "max_tokens", None
-        if self.tool is not None:
+        if self.call is not None:
             return "tool_use", None
         return ("end_turn", None) if delta.stop_reason is None else ("stop_sequence", delta.stop_reason)
 
@@ -265,10 +279,10 @@ class Reply:
         (delta,) = [delta async for delta in self.generation.deltas()]
         stop_reason, stop_sequence = self._stop(delta)
         block: dict[str, Any] = {"type": "text", "text": delta.text}
-        if self.tool is not None:
-            block = {"type": "tool_use", "id": self._call_id(), "name": self.tool.function.name}
-            block["input"] = orjson.loads(delta.text) if delta.finish_reason == "stop" else {}
+        if self.call is not None and delta.finish_reason == "stop":
+            block = {"type": "tool_use", "id": self._call_id(), "name": self.call.name}
+            block["input"] = orjson.loads(self.call.arguments)
         body = {**self._head(), "content": [block], "model": self.model, "stop_reason": stop_reason}
         if stop_sequence is not None:
             body["stop_sequence"] = stop_sequence
-        return {**body, "usage": self._usage(len(delta.token_ids))}
+        return {**body, "usage": self._final_usage(len(delta.token_ids))}

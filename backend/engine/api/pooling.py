@@ -133,9 +133,8 @@ async def _compute(desk: Desk, exchange: Exchange, name: str, texts: Sequence[by
     """Let the engine compute the prompts; returns their tokens."""
     desk.check_room(len(texts))
     prompts = tuple(text or b" " for text in texts)
-    for prompt in prompts:
-        desk.check_length(prompt, None)
     work = Work(request_id=f"{name}-{exchange.base_id}", prompts=prompts, max_tokens=1, is_pooling=True)
+    desk.check_work(work)
     async with desk.generation(work, exchange) as generation:
         async for _ in generation.deltas():
             pass

@@ -8,9 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from backend.engine.api.errors import ApiError, bad_parameter
+
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Stop = str | Annotated[list[str], Field(max_length=32)] | None
 _SALT_FORBIDS = frozenset("@/\\\x00")
+_MAX_LOGPROBS = 20
+_EMPTY_CHAT = "Cannot apply chat template to an empty conversation. Provide at least one message."
 
 
 class StreamOptions(BaseModel):
@@ -79,7 +83,7 @@ class GenerateRequest(BaseModel):
     model: str | None = None
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1)] | None = 1
+    n: int | None = 1
     stop: Stop = None
     seed: Int64 | None = None
     temperature: float | None = None
@@ -125,14 +129,21 @@ class GenerateRequest(BaseModel):
 class ChatRequest(GenerateRequest):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=0)] | None = None
+    messages: list[dict[str, Any]]
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     logprobs: bool | None = False
     top_logprobs: int | None = 0
     tools: list[ToolSpec] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     add_generation_prompt: bool = True
+
+    @model_validator(mode="after")
+    def _check_chat(self) -> "ChatRequest":
+        if not self.messages:
+            raise ApiError(400, _EMPTY_CHAT)
+        _check_logprobs(self.top_logprobs, "top_logprobs")
+        return self
 
     @property
     def token_limit(self) -> int | None:
@@ -144,19 +155,30 @@ class CompletionRequest(GenerateRequest):
     """`POST /v1/completions`."""
 
     prompt: str | list[Annotated[int, Field(ge=0)]] | list[str] | list[list[Annotated[int, Field(ge=0)]]] | None = None
-    max_tokens: Annotated[int, Field(ge=0)] | None = 16
-    logprobs: Annotated[int, Field(ge=-1)] | None = None
+    max_tokens: int | None = 16
+    logprobs: int | None = None
 
     @model_validator(mode="after")
     def _check_prompt(self) -> "CompletionRequest":
         if self.prompt is None or self.prompt == "" or self.prompt == []:
-            raise ValueError("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
+            raise bad_parameter("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
+        _check_logprobs(self.logprobs, "logprobs")
         return self
 
 
 def _check_stream_options(data: dict[str, Any]) -> None:
     if data.get("stream_options") and not data.get("stream"):
-        raise ValueError("Stream options can only be defined when `stream=True`.", "stream_options")
+        raise bad_parameter("Stream options can only be defined when `stream=True`.", "stream_options")
+
+
+def _check_logprobs(count: int | None, param: str) -> None:
+    if count is None or count == -1:
+        return
+    if count < 0:
+        raise bad_parameter(f"`{param}` must be a positive value or -1.", param, count)
+    if count > _MAX_LOGPROBS:
+        message = f"Requested sample logprobs of {count}, which is greater than max allowed: {_MAX_LOGPROBS}"
+        raise bad_parameter(message, "logprobs", count)
 
 
 def _check_cache_salt(data: dict[str, Any]) -> None:
@@ -164,9 +186,9 @@ def _check_cache_salt(data: dict[str, Any]) -> None:
     if salt is None:
         return
     if not isinstance(salt, str) or not salt:
-        raise ValueError("Parameter 'cache_salt' must be a non-empty string if provided.", "cache_salt")
+        raise bad_parameter("Parameter 'cache_salt' must be a non-empty string if provided.", "cache_salt")
     if len(salt) > 128 or _SALT_FORBIDS & set(salt):
-        raise ValueError(
+        raise bad_parameter(
             "Parameter 'cache_salt' must be at most 128 characters and must not contain '@', '/', '\\\\', or NUL.",
             "cache_salt",
         )

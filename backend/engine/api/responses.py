@@ -12,13 +12,13 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.engine.api.answers import called_tool
+from backend.engine.api.answers import Call, called
 from backend.engine.api.chat import chat_work
 from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Event, Exchange
-from backend.engine.api.requests import ChatRequest, Int64, ToolSpec
-from backend.engine.work import Generation
+from backend.engine.api.requests import ChatRequest, Int64
+from backend.engine.work import Delta, Generation
 
 
 class ResponsesRequest(BaseModel):
@@ -60,9 +60,9 @@ async def responses(request: web.Request) -> web.StreamResponse:
         desk.check_room(1)
         chat = as_chat(asked)
         work = chat_work(chat, exchange, request_id=asked.request_id or f"resp_{exchange.base_id}")
-        desk.check_length(work.prompts[0], work.max_tokens, "max_output_tokens")
+        desk.check_work(work, "max_output_tokens")
         async with desk.generation(work, exchange) as generation:
-            reply = Reply(asked, exchange, generation, called_tool(chat))
+            reply = Reply(asked, exchange, generation, called(chat))
             if asked.stream:
                 return await exchange.stream(reply.events(), reply.error_event)
             document = await reply.document()
@@ -122,44 +122,53 @@ class Reply:
     asked: ResponsesRequest
     exchange: Exchange
     generation: Generation
-    tool: ToolSpec | None
+    call: Call | None
     _sequence_number: int = field(default=0)
 
     @property
     def _item_id(self) -> str:
-        return f"{'msg' if self.tool is None else 'fc'}_{self.exchange.base_id}"
+        return f"{'msg' if self.call is None else 'fc'}_{self.exchange.base_id}"
 
     async def events(self) -> AsyncIterator[Event]:
         """The stream."""
         start = self._response([], "in_progress", None)
         yield self._event("response.created", {"response": start})
         yield self._event("response.in_progress", {"response": start})
-        text, tokens, is_cut = "", 0, False
+        text, tokens, is_cut, is_open = "", 0, False, False
         async for delta in self.generation.deltas():
-            if tokens == 0:
+            opens, shown = self._shown(delta, tokens, is_open)
+            if opens:
+                is_open = True
                 for event in self._open():
                     yield event
             tokens += len(delta.token_ids)
-            text += delta.text
+            text += shown
             is_cut = delta.finish_reason == "length"
-            yield self._delta(delta.text, len(delta.token_ids))
-        for event in self._close(text):
+            if is_open and (shown or self.call is None):
+                yield self._delta(shown, len(delta.token_ids))
+        for event in self._close(text) if is_open else ():
             yield event
         yield self._event("response.completed", {"response": self._finished(text, tokens, is_cut)})
 
-    def _event(self, kind: str, fields: dict[str, Any], tokens: int = 0) -> Event:
-        """One named event; keys in alphabetical order and the type last, as the SDK's models have them."""
+    def _event(self, kind: str, fields: dict[str, Any], tokens: int = 0, last: dict[str, Any] | None = None) -> Event:
+        """One named event; keys in alphabetical order, then the type and `last`, as the SDK's models have them."""
         numbered = {**fields, "sequence_number": self._sequence_number}
         self._sequence_number += 1
-        document = {**dict(sorted(numbered.items())), "type": kind}
+        document = {**dict(sorted(numbered.items())), "type": kind, **(last or {})}
         return Event(b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(document) + b"\n\n", tokens)
+
+    def _shown(self, delta: Delta, told: int, is_open: bool) -> tuple[bool, str]:
+        """Whether the output item opens with this delta, and what goes into it."""
+        if self.call is None:
+            return not is_open, delta.text
+        return self.call.shown(told, told + len(delta.token_ids))
 
     def error_event(self, error: ApiError) -> bytes:
         """How a stream that fails ends."""
         return self._event("error", {"code": str(error.status), "message": error.message, "param": None}).data
 
     def _open(self) -> list[Event]:
-        if self.tool is not None:
+        if self.call is not None:
             return [self._item_event("response.output_item.added", self._call("", "in_progress"))]
         part = {"annotations": [], "text": "", "type": "output_text", "logprobs": []}
         return [
@@ -174,16 +183,16 @@ class Reply:
         return self._event(kind, {"item": item, "output_index": 0})
 
     def _delta(self, text: str, tokens: int) -> Event:
-        if self.tool is not None:
+        if self.call is not None:
             place = {"item_id": self._item_id, "output_index": 0}
             return self._event("response.function_call_arguments.delta", {**place, "delta": text}, tokens)
         return self._event("response.output_text.delta", {**self._place(), "delta": text, "logprobs": []}, tokens)
 
     def _close(self, text: str) -> list[Event]:
-        if self.tool is not None:
-            fields = {"arguments": text, "item_id": self._item_id, "name": self.tool.function.name, "output_index": 0}
+        if self.call is not None:
+            fields = {"arguments": text, "item_id": self._item_id, "output_index": 0}
             return [
-                self._event("response.function_call_arguments.done", fields),
+                self._event("response.function_call_arguments.done", fields, last={"name": self.call.name}),
                 self._item_event("response.output_item.done", self._call(text, "completed")),
             ]
         part = _text_part(text)
@@ -194,27 +203,33 @@ class Reply:
         ]
 
     def _message(self, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
-        return {"id": self._item_id, "content": content, "role": "assistant", "status": status, "type": "message"}
+        head = {"id": self._item_id, "content": content, "role": "assistant", "status": status}
+        return {**head, "type": "message", "phase": None}
 
     def _call(self, arguments: str, status: str) -> dict[str, Any]:
-        assert self.tool is not None
+        assert self.call is not None
         return {
             "arguments": arguments,
             "call_id": f"chatcmpl-tool-{self.exchange.base_id}",
-            "name": self.tool.function.name,
+            "name": self.call.name,
             "type": "function_call",
             "id": self._item_id,
+            "async": None,
+            "caller": None,
+            "namespace": None,
             "status": status,
         }
 
     async def document(self) -> dict[str, Any]:
         """The whole answer."""
         (delta,) = [delta async for delta in self.generation.deltas()]
-        return self._finished(delta.text, len(delta.token_ids), delta.finish_reason == "length")
+        tokens = len(delta.token_ids)
+        _, text = self._shown(delta, 0, is_open=False)
+        return self._finished(text, tokens, delta.finish_reason == "length")
 
     def _finished(self, text: str, tokens: int, is_cut: bool) -> dict[str, Any]:
         status = "incomplete" if is_cut else "completed"
-        if self.tool is None:
+        if self.call is None:
             item = self._message([_text_part(text)] if text else [], "completed")
         else:
             item = self._call(text, "completed")
@@ -226,8 +241,8 @@ class Reply:
         return {
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {
-                "cached_tokens": 0,
-                "cache_write_tokens": 0,
+                "cached_tokens": self.generation.cached_tokens,
+                "cache_write_tokens": self.generation.created_cache_tokens,
                 "input_tokens_per_turn": [],
                 "cached_tokens_per_turn": [],
             },
@@ -255,8 +270,8 @@ class Reply:
             "output": output,
             "parallel_tool_calls": asked.parallel_tool_calls is not False,
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
-            "tool_choice": asked.tool_choice,
-            "tools": asked.tools,
+            "tool_choice": asked.tool_choice if asked.tools else "none",
+            "tools": [_told_tool(tool) for tool in asked.tools],
             "top_p": 1.0 if asked.top_p is None else asked.top_p,
             "background": False,
             "max_output_tokens": min(asked.max_output_tokens or room, room),
@@ -278,6 +293,14 @@ class Reply:
             "input_messages": None,
             "output_messages": None,
         }
+
+
+def _told_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A function tool with every field that the SDK's model has."""
+    if tool.get("type") != "function":
+        return tool
+    names = ("name", "parameters", "strict", "type", "allowed_callers", "async", "defer_loading", "description")
+    return {name: tool.get(name) for name in (*names, "output_schema")}
 
 
 def _text_part(text: str) -> dict[str, Any]:

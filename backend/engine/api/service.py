@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
@@ -68,7 +68,7 @@ async def metrics(request: web.Request) -> web.Response:
     registry: Any = request.app[DESK].engine.metrics.registry
     names = request.query.getall("name[]", []) if request.path.endswith("/") else []
     shown = registry.restricted_registry(names) if names else registry
-    return web.Response(body=generate_latest(shown), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return web.Response(body=generate_latest(shown), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 async def witness(request: web.Request) -> web.Response:

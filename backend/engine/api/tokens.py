@@ -7,10 +7,16 @@ from aiohttp import web
 from pydantic import BaseModel, Field, model_validator
 
 from backend.engine.api.entry import DESK
-from backend.engine.api.logprobs import token_text
+from backend.engine.api.errors import bad_parameter
 from backend.engine.api.requests import ToolSpec
 from backend.engine.api.template import render_chat
 from backend.engine.work import END_TOKEN
+
+# How byte-level BPE (GPT-2's table) writes each byte: itself where it is visible, else a letter past 255.
+_VISIBLE = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+_HIDDEN = [byte for byte in range(256) if byte not in _VISIBLE]
+_SYMBOLS = [chr(byte) if byte in _VISIBLE else chr(256 + _HIDDEN.index(byte)) for byte in range(256)]
+_SPECIALS = (b"<s>", b"</s>", b"<pad>")
 
 
 class TokenizeRequest(BaseModel):
@@ -26,7 +32,7 @@ class TokenizeRequest(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "TokenizeRequest":
         if (self.prompt is None) == (self.messages is None):
-            raise ValueError("Either prompt or messages must be provided.", "prompt")
+            raise bad_parameter("Either prompt or messages must be provided.", "prompt")
         return self
 
     def rendered(self) -> bytes:
@@ -54,15 +60,15 @@ async def tokenize(request: web.Request) -> web.Response:
         "count": len(tokens),
         "max_model_len": desk.engine.config.capacity.max_model_len,
         "tokens": tokens,
-        "token_strs": [token_text(token) for token in tokens] if asked.return_token_strs else None,
+        "token_strs": [_SYMBOLS[token] for token in tokens] if asked.return_token_strs else None,
     }
     return web.Response(body=orjson.dumps(document), content_type="application/json")
 
 
 async def detokenize(request: web.Request) -> web.Response:
-    """Token ids to text; special tokens show as nothing."""
+    """Token ids to text, special tokens by their names."""
     desk = request.app[DESK]
     asked = await desk.read(request, DetokenizeRequest)
     desk.check_model(asked.model)
-    text = bytes(token for token in asked.tokens if token < 256).decode("utf-8", "replace")
-    return web.Response(body=orjson.dumps({"prompt": text}), content_type="application/json")
+    text = b"".join(bytes([token]) if token < 256 else _SPECIALS[token - 256] for token in asked.tokens)
+    return web.Response(body=orjson.dumps({"prompt": text.decode("utf-8", "replace")}), content_type="application/json")
