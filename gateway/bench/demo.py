@@ -97,7 +97,7 @@ def run(options: DemoOptions) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             show = runner.run(_perform(options, Console()))
     except (PlotsMissing, ChildFailed, aiohttp.ClientError, OSError) as fault:
-        error_console().print(f"the demo could not be run: {fault}", markup=False, highlight=False)
+        error_console().print(f"the demo could not be run: {fault}", markup=False, highlight=False, soft_wrap=True)
         return EXIT_NOT_RUN
     console = output_console()
     console.print(summary(show))

@@ -78,7 +78,7 @@ def conduct(bench: Coroutine[Any, Any, Report], delivery: Delivery) -> int:
             report = runner.run(bench)
     except (ChildFailed, aiohttp.ClientError, OSError) as fault:
         error_console().print(f"[bold red]the bench could not be run:[/] {type(fault).__name__}:", highlight=False)
-        error_console().print(str(fault), markup=False, highlight=False)
+        error_console().print(str(fault), markup=False, highlight=False, soft_wrap=True)
         return EXIT_NOT_RUN
     return deliver(report, delivery)
 
@@ -88,7 +88,7 @@ def deliver(report: Report, delivery: Delivery) -> int:
     output_console().print(report.table())
     errors = error_console()
     for warning in report.warnings:
-        errors.print(f"warning: {warning}", markup=False, highlight=False)
+        errors.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     if delivery.json_file is not None:
         text = orjson.dumps(report.document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         delivery.json_file.write_bytes(text)
