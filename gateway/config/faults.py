@@ -44,15 +44,17 @@ class FaultLog:
         self.file = file
         self.lines: Mapping[Path, int] = {}
         self._found: dict[Path, tuple[int | None, str, str]] = {}
+        self._with_prefixes: set[Path] = set()
 
     def add(self, path: Path, message: str, remedy: str, *, line: int | None = None) -> None:
         """Note a fault at `path`, unless it has no `line` of its own and an earlier fault explains it."""
         if line is not None or not self.covers(path):
             self._found.setdefault(path, (line, message, remedy))
+            self._with_prefixes.update(_prefixes(path))
 
     def covers(self, path: Path) -> bool:
         """True where a known fault lies at `path`, above it or below it."""
-        return any(path[: len(known)] == known[: len(path)] for known in self._found)
+        return path in self._with_prefixes or any(prefix in self._found for prefix in _prefixes(path))
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._found)
@@ -75,6 +77,10 @@ class FaultLog:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+def _prefixes(path: Path) -> Iterator[Path]:
+    return (path[:length] for length in range(len(path) + 1))
 
 
 def dotted(path: Path) -> str:
