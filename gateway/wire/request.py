@@ -22,6 +22,8 @@ __all__ = ["Reading", "RequestFault", "Rights", "read_request"]
 
 MAX_MODEL_CHARS = 256
 MAX_END_USER_CHARS = 256
+# Reading takes up to half a microsecond per JSON value, and the event loop waits meanwhile.
+MAX_VALUES = 2**18
 # orjson writes at most 254 levels; fewer brackets than this cannot nest deeper.
 _SAFE_BRACKETS = 250
 
@@ -100,9 +102,12 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
 
 
 def _parse(body: bytes) -> dict[str, object]:
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets + body.count(b",") > MAX_VALUES and _values(body) > MAX_VALUES:
+        raise RequestFault(Outcome.BAD_REQUEST, f"The body holds more than {MAX_VALUES} values.")
     try:
         fields = orjson.loads(body)
-        if body.count(b"[") + body.count(b"{") > _SAFE_BRACKETS:
+        if brackets > _SAFE_BRACKETS:
             orjson.dumps(fields)
     except orjson.JSONDecodeError as fault:
         message = f"The body is not valid JSON: {fault.msg} (line {fault.lineno}, column {fault.colno})."
@@ -112,6 +117,16 @@ def _parse(body: bytes) -> dict[str, object]:
     if not isinstance(fields, dict):
         raise RequestFault(Outcome.BAD_REQUEST, "The body must be a JSON object.")
     return fields
+
+
+def _values(body: bytes) -> int:
+    """How many values the JSON text `body` holds at most: each follows a bracket or a comma outside strings."""
+    without_escapes = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    quotes = without_escapes.count(b'"')
+    if quotes > 4 * MAX_VALUES:
+        return quotes // 4
+    outside = b"".join(without_escapes.split(b'"')[::2])
+    return outside.count(b"[") + outside.count(b"{") + outside.count(b",") + 1
 
 
 def _apply_treatments(family: Family, fields: dict[str, object], rights: Rights) -> None:
@@ -196,9 +211,7 @@ def _measure(family: Family, fields: Mapping[str, object]) -> Prompt:
             prompt.add_json(fields.get("tools"))
             prompt.add_json(fields.get("documents"))
         case Family.COMPLETION:
-            if fields.get("prompt") is not None or fields.get("prompt_embeds") is None:
-                prompt.add_inputs(fields.get("prompt"), "prompt")
-            _add_optional_text(fields, "suffix", prompt)
+            _measure_completion(fields, prompt)
         case Family.RESPONSES:
             prompt.add_conversation(fields.get("input"), "input")
             prompt.add_conversation(fields.get("previous_input_messages"), "previous_input_messages")
@@ -216,7 +229,8 @@ def _measure(family: Family, fields: Mapping[str, object]) -> Prompt:
             prompt.add_conversation(fields.get("messages"), "messages")
             _add_optional_text(fields, "prompt", prompt)
         case Family.DETOKENIZE:
-            prompt.add_inputs(fields.get("tokens") or [0], "tokens")
+            tokens = fields.get("tokens")
+            prompt.token_ids = len(tokens) if isinstance(tokens, list) else None
     return prompt
 
 
@@ -231,6 +245,19 @@ def _add_optional_text(fields: Mapping[str, object], name: str, prompt: Prompt) 
     value = fields.get(name)
     if isinstance(value, str):
         prompt.add_text(value)
+
+
+def _measure_completion(fields: Mapping[str, object], prompt: Prompt) -> None:
+    """Texts, token ids or embeddings; vLLM runs embeddings beside the prompts, or alone where there are none."""
+    embeddings = _batch(fields, "prompt_embeds") if fields.get("prompt_embeds") else 0
+    if fields.get("prompt") is not None or not embeddings:
+        prompt.add_inputs(fields.get("prompt"), "prompt")
+        prompt.prompts += embeddings
+    else:
+        prompt.prompts = embeddings
+    if embeddings:
+        prompt.token_ids = None
+    _add_optional_text(fields, "suffix", prompt)
 
 
 def _measure_embedding(fields: Mapping[str, object], prompt: Prompt) -> None:

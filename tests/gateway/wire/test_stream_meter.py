@@ -1,5 +1,7 @@
 """The meter of chat and completion streams, against recorded answers of vLLM and hostile ones."""
 
+from operator import methodcaller
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ FINGERPRINT = b',"system_fingerprint":"vllm-0.32.0-28a3aadf"'
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
 
 # Recorded with one seed three times: with the options that the gateway forces, with none, with `include_usage`.
-RECORDED = {
+RECORDED: dict[str, tuple[str, dict[str, object], tuple[int, int]]] = {
     "chat": (CHAT, {}, (20, 6)),
     "chat_n2": (CHAT, {"n": 2}, (20, 8)),
     "chat_logprobs": (CHAT, {"logprobs": True, "top_logprobs": 2}, (20, 4)),
@@ -76,8 +78,9 @@ def test_the_last_chunk_is_held_for_one_event_only() -> None:
     last = events[-4] + b"\n\n"
     plain = recorded("chat.none.sse").split(b"\n\n")[-3].replace(FINGERPRINT, b"") + b"\n\n"
     assert b'"finish_reason":"length"' in last
-    for ending in (lambda meter: meter.cut(), lambda meter: meter.end()):
+    for name in ("cut", "end"):
         meter = meter_of("chat")
+        ending = methodcaller(name)
         assert meter.feed(last) == b""
         assert ending(meter) == plain
         assert ending(meter) == b""

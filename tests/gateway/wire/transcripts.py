@@ -23,7 +23,7 @@ def recorded(name: str) -> bytes:
 
 def reading(path: str, **fields: object) -> Reading:
     """The reading of a small valid request to `path` with `fields` in it."""
-    texts = {
+    texts: dict[str, dict[str, object]] = {
         "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
         "/v1/completions": {"prompt": "hello"},
         "/v1/responses": {"input": "hi"},
@@ -34,8 +34,8 @@ def reading(path: str, **fields: object) -> Reading:
         "/tokenize": {"prompt": "hi"},
         "/detokenize": {"tokens": [1]},
         "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "hi"}]},
-    }[path]
-    return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **texts, **fields}), EVERYTHING)
+    }
+    return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **texts[path], **fields}), EVERYTHING)
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:

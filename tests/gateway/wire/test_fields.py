@@ -1,0 +1,82 @@
+"""The field table against the request fields of vLLM 0.32, recorded and installed."""
+
+import subprocess
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.wire.fields import FIELDS, RIGHTS, Treatment
+from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+VLLM_PYTHON = ROOT / ".venv-vllm/bin/python"
+DUMP = ROOT / "tests/vllm/dump_request_fields.py"
+
+# Fields that must never reach a worker as the client wrote them.
+OURS = ("priority", "request_id", "session_id", "stream_interval", "cache_salt")
+
+
+def recorded_fields() -> dict[str, list[str]]:
+    """Path to the names of every request field of vLLM 0.32."""
+    fields: dict[str, list[str]] = orjson.loads((HERE / "vllm_0_32_fields.json").read_bytes())
+    return fields
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=lambda endpoint: endpoint.path)
+def test_every_field_of_vllm_is_classified(endpoint: Endpoint) -> None:
+    """A field that vLLM reads and the table does not know would pass unexamined."""
+    assert set(recorded_fields()[endpoint.path]) <= set(FIELDS[endpoint.family])
+
+
+@pytest.mark.vllm
+def test_the_installed_vllm_has_no_field_that_is_unknown() -> None:
+    """The contract with the vLLM that is installed: its request models hold no unclassified field."""
+    dump = subprocess.run([VLLM_PYTHON, DUMP, *ENDPOINTS], capture_output=True, check=True, cwd=ROOT)
+    installed = orjson.loads(dump.stdout)
+    assert set(installed) == set(ENDPOINTS)
+    unknown = {
+        (path, field)
+        for path, models in installed.items()
+        for fields in models.values()
+        for field in fields
+        if field not in FIELDS[ENDPOINTS[path].family]
+    }
+    assert not unknown
+
+
+@pytest.mark.parametrize("family", Family)
+def test_scheduling_and_identity_are_the_gateways(family: Family) -> None:
+    """Queue order, ids, salts and chunk grouping of the client go no further."""
+    for name in OURS:
+        assert FIELDS[family][name].treatment in (Treatment.REMOVE, Treatment.OVERWRITE), name
+    assert FIELDS[family]["model"].treatment is Treatment.OVERWRITE
+
+
+def test_only_endpoints_with_a_prefix_cache_get_a_salt() -> None:
+    """vLLM has no `cache_salt` where no model runs."""
+    for endpoint in ENDPOINTS.values():
+        salted = FIELDS[endpoint.family]["cache_salt"].treatment is Treatment.OVERWRITE
+        assert salted == (endpoint.kind is not Kind.UTILITY)
+        assert salted == ("cache_salt" in recorded_fields()[endpoint.path])
+
+
+def test_rights_are_a_closed_list() -> None:
+    """The names that a configuration may use."""
+    used = {rule.right for table in FIELDS.values() for rule in table.values()} - {""}
+    assert used | {"media_url", "data_url"} == RIGHTS
+    assert sorted(RIGHTS) == [
+        "beam_search",
+        "best_of",
+        "chat_template",
+        "data_url",
+        "echo",
+        "ignore_eos",
+        "kv_transfer",
+        "media_url",
+        "mm_kwargs",
+        "prompt_embeds",
+        "prompt_logprobs",
+        "vllm_xargs",
+    ]

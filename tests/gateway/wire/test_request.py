@@ -1,0 +1,585 @@
+"""Reading requests: what counts, what is refused, what is sent on."""
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.outcomes import Outcome
+from gateway.wire.fields import RIGHTS
+from gateway.wire.request import Reading, RequestFault, Rights, read_request
+from gateway.wire.surface import ENDPOINTS
+
+CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+BODIES: dict[str, dict[str, object]] = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": {"prompt": "hello"},
+    "/v1/responses": {"input": "hi"},
+    "/v1/messages": {**CHAT, "max_tokens": 5},
+    "/v1/embeddings": {"input": "hi"},
+    "/v1/rerank": {"query": "q", "documents": ["a", "b"]},
+    "/v1/score": {"queries": "q", "documents": ["a", "b"]},
+    "/tokenize": {"prompt": "hi"},
+    "/detokenize": {"tokens": [1, 2]},
+    "/v1/messages/count_tokens": CHAT,
+}
+GENERATE = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]
+NOBODY = Rights()
+
+
+def read(path: str, fields: dict[str, object], rights: Rights = NOBODY) -> Reading:
+    """Read a valid small request to `path` with `fields` in it."""
+    return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), rights)
+
+
+def sent(reading: Reading) -> dict[str, object]:
+    """What a worker receives."""
+    body: dict[str, object] = orjson.loads(reading.upstream_body("served", "salt"))
+    return body
+
+
+def refused(path: str, fields: dict[str, object], rights: Rights = NOBODY) -> RequestFault:
+    """The refusal of a request."""
+    with pytest.raises(RequestFault) as fault:
+        read(path, fields, rights)
+    return fault.value
+
+
+def repr_of(value: object) -> str:
+    """A short name of a long value."""
+    return repr(value)[:12]
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_a_small_request_passes_as_it_is(path: str) -> None:
+    """Only model and salt (and, for responses, the absence of a store) differ upstream."""
+    reading = read(path, {"temperature": 0.5, "something_new": {"a": [1]}})
+    expected = {**BODIES[path], "temperature": 0.5, "something_new": {"a": [1]}, "model": "served"}
+    if "count_tokens" not in path and "tokenize" not in path:
+        expected["cache_salt"] = "salt"
+    if path == "/v1/responses":
+        expected["store"] = False
+    assert sent(reading) == expected
+    assert (reading.endpoint.path, reading.model) == (path, "tiny")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"text"',
+        b"null",
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":1e999}',
+        b'{"a":"\\ud800"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\xff"}',
+        b'{"a":1}{"a":2}',
+        b"{'a':1}",
+        b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b'{"a":' + b"[" * 400 + b"]" * 400 + b"}",
+        b'{"a":' + b'{"b":' * 300 + b"1" + b"}" * 300 + b"}",
+    ],
+)
+@pytest.mark.parametrize("path", BODIES)
+def test_unreadable_bodies_are_bad_requests(path: str, body: bytes) -> None:
+    """Each is refused in words that do not repeat the body."""
+    with pytest.raises(RequestFault) as fault:
+        read_request(ENDPOINTS[path], body, NOBODY)
+    assert fault.value.outcome is Outcome.BAD_REQUEST
+    assert fault.value.message
+    assert "[[[" not in fault.value.message
+
+
+@pytest.mark.parametrize(
+    "value", [[1] * 2**18, [[]] * 2**18, [""] * 2**18, [""] * 2**20, {str(i): 0 for i in range(2**18)}], ids=repr_of
+)
+def test_bodies_of_too_many_values_are_refused_unread(value: object) -> None:
+    """Reading a megabyte of tiny values would hold up every stream; text of the same length would not."""
+    fault = refused("/v1/chat/completions", {"messages": value})
+    assert fault.outcome is Outcome.BAD_REQUEST
+    assert "values" in fault.message
+
+
+@pytest.mark.parametrize("text", [",[{" * 2**18, '",[' * 2**18, '\\",' * 2**18, "\\" * 2**18 + "," * 2**18])
+def test_commas_and_brackets_of_text_are_no_values(text: str) -> None:
+    """The bound is on structure, not on what a prompt says."""
+    reading = read("/v1/completions", {"prompt": [text, text]})
+    assert reading.prompt_bytes == 2 * len(text)
+
+
+def test_the_last_of_duplicate_keys_counts_and_only_it_is_sent() -> None:
+    """Gateway and engine cannot read two different values out of one body."""
+    body = b'{"model":"a","model":"b","prompt":"x","max_tokens":1,"max_tokens":7,"n":1,"n":2}'
+    reading = read_request(ENDPOINTS["/v1/completions"], body, NOBODY)
+    assert (reading.model, reading.max_output_tokens, reading.choices) == ("b", 7, 2)
+    assert reading.upstream_body("b", "s").count(b"max_tokens") == 1
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("model", [7, "", ["a"], "m" * 257])
+def test_a_model_is_a_name(path: str, model: object) -> None:
+    """Anything else names the field; an absent model is the caller's to resolve."""
+    assert refused(path, {"model": model}).param == "model"
+    assert read(path, {"model": None}).model == ""
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_what_is_the_gateways_is_taken_out(path: str) -> None:
+    """Priority, ids, chunk grouping, salts and end users of the client never reach a worker."""
+    reading = read(
+        path,
+        {
+            "priority": -100,
+            "request_id": "mine",
+            "session_id": "s",
+            "stream_interval": 10_000,
+            "cache_salt": "victim",
+            "safety_identifier": "x",
+        },
+    )
+    body = sent(reading)
+    for name in ("priority", "request_id", "session_id", "stream_interval", "safety_identifier"):
+        assert name not in body
+    assert body.get("cache_salt") in ("salt", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "end_user"),
+    [
+        ("/v1/chat/completions", {"user": "u"}, "u"),
+        ("/v1/chat/completions", {"safety_identifier": "s"}, "s"),
+        ("/v1/chat/completions", {"user": "u", "safety_identifier": "s"}, "u"),
+        ("/v1/chat/completions", {"user": "u" * 5000}, "u" * 256),
+        ("/v1/chat/completions", {"user": 7}, None),
+        ("/v1/chat/completions", {"user": ""}, None),
+        ("/v1/chat/completions", {"metadata": {"user_id": "m"}}, None),
+        ("/v1/messages", {"metadata": {"user_id": "m"}}, "m"),
+        ("/v1/messages", {"metadata": {"user_id": ["m"]}}, None),
+        ("/v1/messages", {"metadata": 3}, None),
+        ("/v1/responses", {"user": "u"}, "u"),
+        ("/v1/embeddings", {"user": "u"}, "u"),
+    ],
+)
+def test_the_end_user(path: str, fields: dict[str, object], end_user: str | None) -> None:
+    """Whom the client acts for, bounded; it is not sent on, save where the answer repeats it."""
+    reading = read(path, fields)
+    assert reading.end_user == end_user
+    assert ("user" in sent(reading)) == (path == "/v1/responses" and "user" in fields)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    ("options", "wants_usage", "wants_continuous"),
+    [
+        (None, False, False),
+        ({}, False, False),
+        ({"include_usage": True}, True, False),
+        ({"include_usage": False, "continuous_usage_stats": True}, False, False),
+        ({"continuous_usage_stats": True}, False, False),
+        ({"include_usage": True, "continuous_usage_stats": True, "other": 1}, True, True),
+        ({"include_usage": None}, False, False),
+    ],
+)
+def test_usage_is_forced_upstream_and_the_wish_is_kept(
+    path: str, options: dict[str, object] | None, wants_usage: bool, wants_continuous: bool
+) -> None:
+    """Both options go upstream with the client's other ones; what the client asked for is remembered."""
+    reading = read(path, {"stream": True, "stream_options": options})
+    assert (reading.wants_usage, reading.wants_continuous_usage) == (wants_usage, wants_continuous)
+    forced = {"include_usage": True, "continuous_usage_stats": True}
+    assert sent(reading)["stream_options"] == (options or {}) | forced
+
+
+def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
+    """vLLM refuses them in its own words; other families have none to force."""
+    assert sent(read("/v1/completions", {"stream_options": {"include_usage": True}}))["stream_options"] == {
+        "include_usage": True
+    }
+    assert "stream_options" not in sent(read("/v1/completions", {}))
+    for path in ("/v1/responses", "/v1/messages"):
+        reading = read(path, {"stream": True})
+        assert reading.stream
+        assert "stream_options" not in sent(reading)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        ("/v1/chat/completions", {"stream": "yes"}, "stream"),
+        ("/v1/chat/completions", {"stream": 1}, "stream"),
+        ("/v1/chat/completions", {"stream": True, "stream_options": []}, "stream_options"),
+        ("/v1/chat/completions", {"stream": True, "stream_options": {"include_usage": "no"}}, "include_usage"),
+        ("/v1/chat/completions", {"messages": None}, "messages"),
+        ("/v1/chat/completions", {"messages": "hi"}, "messages"),
+        ("/v1/chat/completions", {"n": 0}, "n"),
+        ("/v1/chat/completions", {"n": 5}, "n"),
+        ("/v1/chat/completions", {"n": True}, "n"),
+        ("/v1/chat/completions", {"n": 1.0}, "n"),
+        ("/v1/chat/completions", {"n": "2"}, "n"),
+        ("/v1/chat/completions", {"max_tokens": -1}, "max_tokens"),
+        ("/v1/chat/completions", {"max_tokens": "9"}, "max_tokens"),
+        ("/v1/chat/completions", {"max_tokens": 5, "max_completion_tokens": 2**64 - 1}, "max_completion_tokens"),
+        ("/v1/chat/completions", {"logprobs": 3}, "logprobs"),
+        ("/v1/chat/completions", {"top_logprobs": 21}, "top_logprobs"),
+        ("/v1/chat/completions", {"top_logprobs": -1}, "top_logprobs"),
+        ("/v1/chat/completions", {"logit_bias": {str(i): 1 for i in range(301)}}, "logit_bias"),
+        ("/v1/chat/completions", {"logit_bias": []}, "logit_bias"),
+        ("/v1/chat/completions", {"logprob_token_ids": list(range(21))}, "logprob_token_ids"),
+        ("/v1/chat/completions", {"logprob_token_ids": {}}, "logprob_token_ids"),
+        ("/v1/chat/completions", {"max_tokens": 5, "min_tokens": 6}, "min_tokens"),
+        ("/v1/chat/completions", {"min_tokens": -1}, "min_tokens"),
+        ("/v1/completions", {"logprobs": 21}, "logprobs"),
+        ("/v1/completions", {"logprobs": True}, "logprobs"),
+        ("/v1/completions", {"min_tokens": 17}, "min_tokens"),
+        ("/v1/completions", {"prompt": None}, "prompt"),
+        ("/v1/completions", {"prompt": []}, "prompt"),
+        ("/v1/completions", {"prompt": [[]]}, "prompt"),
+        ("/v1/completions", {"prompt": {"a": 1}}, "prompt"),
+        ("/v1/completions", {"prompt": ["a", 1]}, "prompt"),
+        ("/v1/completions", {"prompt": [1, "a"]}, "prompt"),
+        ("/v1/completions", {"prompt": [True]}, "prompt"),
+        ("/v1/completions", {"prompt": [1, -1]}, "prompt"),
+        ("/v1/completions", {"prompt": [2**63]}, "prompt"),
+        ("/v1/completions", {"prompt": [[1], "a"]}, "prompt"),
+        ("/v1/completions", {"prompt": ["a"] * 2049}, "prompt"),
+        ("/v1/messages", {"max_tokens": None}, "max_tokens"),
+        ("/v1/messages", {"messages": {}}, "messages"),
+        ("/v1/responses", {"background": True}, "background"),
+        ("/v1/responses", {"store": True}, "store"),
+        ("/v1/responses", {"store": "no"}, "store"),
+        ("/v1/responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
+        ("/v1/embeddings", {"input": None}, "input"),
+        ("/v1/embeddings", {"input": []}, "input"),
+        ("/v1/rerank", {"documents": ["a"] * 2049}, "documents"),
+        ("/v1/score", {"documents": ["a"] * 2049}, "documents"),
+        ("/v1/embeddings", {"input": [[{"role": "user", "content": "x"}]] * 2049}, "input"),
+    ],
+)
+def test_bad_fields_are_named(path: str, fields: dict[str, object], param: str) -> None:
+    """The refusal is a bad request that names the field."""
+    fault = refused(path, fields)
+    assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, param)
+    assert param in fault.message
+
+
+def test_responses_are_stateless() -> None:
+    """An absent or false store becomes false; `background: false` is no wish."""
+    for fields in ({}, {"store": False}, {"store": None, "background": False, "previous_response_id": None}):
+        assert sent(read("/v1/responses", fields))["store"] is False
+    assert "stateless" in refused("/v1/responses", {"previous_response_id": "r"}).message
+
+
+CAP = Rights(max_output_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "limit", "written"),
+    [
+        ("/v1/chat/completions", {}, 100, {"max_completion_tokens": 100}),
+        ("/v1/chat/completions", {"max_tokens": None}, 100, {"max_completion_tokens": 100}),
+        ("/v1/chat/completions", {"max_tokens": 7}, 7, {"max_tokens": 7}),
+        ("/v1/chat/completions", {"max_tokens": 7, "max_completion_tokens": 9}, 9, {"max_completion_tokens": 9}),
+        ("/v1/chat/completions", {"max_completion_tokens": 100}, 100, {"max_completion_tokens": 100}),
+        ("/v1/completions", {}, 16, {}),
+        ("/v1/completions", {"max_tokens": None}, 100, {"max_tokens": 100}),
+        ("/v1/completions", {"max_tokens": 0}, 0, {"max_tokens": 0}),
+        ("/v1/responses", {}, 100, {"max_output_tokens": 100}),
+        ("/v1/responses", {"max_output_tokens": 3}, 3, {"max_output_tokens": 3}),
+        ("/v1/messages", {}, 5, {"max_tokens": 5}),
+        ("/v1/embeddings", {}, None, {}),
+    ],
+)
+def test_the_output_limit_in_force(
+    path: str, fields: dict[str, object], limit: int | None, written: dict[str, object]
+) -> None:
+    """An absent limit becomes the tenant's cap, except where the engine's default is lower."""
+    reading = read(path, fields, CAP)
+    assert reading.max_output_tokens == limit
+    assert sent(reading).items() >= written.items()
+    if path == "/v1/completions" and not fields:
+        assert "max_tokens" not in sent(reading)
+
+
+def test_a_cap_below_the_default_of_completions_is_written() -> None:
+    """vLLM would generate 16 tokens where nothing is said."""
+    reading = read("/v1/completions", {}, Rights(max_output_tokens=10))
+    assert (reading.max_output_tokens, sent(reading)["max_tokens"]) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/chat/completions", "max_tokens"),
+        ("/v1/chat/completions", "max_completion_tokens"),
+        ("/v1/completions", "max_tokens"),
+        ("/v1/responses", "max_output_tokens"),
+        ("/v1/messages", "max_tokens"),
+    ],
+)
+def test_an_explicit_limit_beyond_the_cap_is_refused(path: str, name: str) -> None:
+    """Refused, not changed in silence, and the message says the cap; without a cap it passes."""
+    fault = refused(path, {name: 101}, CAP)
+    assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, name)
+    assert "100" in fault.message
+    assert read(path, {name: 101}).max_output_tokens == 101
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_without_a_cap_nothing_is_written(path: str) -> None:
+    """The engine's context is the limit."""
+    reading = read(path, {})
+    assert reading.max_output_tokens is None
+    assert not {"max_tokens", "max_completion_tokens", "max_output_tokens"} & set(sent(reading))
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "choices", "prompts", "tokens"),
+    [
+        ("/v1/chat/completions", {"n": 4}, 4, 1, None),
+        ("/v1/chat/completions", {"n": None}, 1, 1, None),
+        ("/v1/completions", {"prompt": ["a", "bc"], "n": 2}, 2, 2, None),
+        ("/v1/completions", {"prompt": [1, 2, 3]}, 1, 1, 3),
+        ("/v1/completions", {"prompt": [[1, 2], [3]], "n": 3}, 3, 2, 3),
+        ("/v1/completions", {"prompt": None, "prompt_embeds": "AAAA"}, 1, 1, None),
+        ("/v1/completions", {"prompt": None, "prompt_embeds": ["AAAA"] * 3, "n": 2}, 2, 3, None),
+        ("/v1/completions", {"prompt": [1, 2], "prompt_embeds": ["AAAA"] * 3}, 1, 4, None),
+        ("/v1/messages", {"n": 9}, 1, 1, None),
+        ("/v1/embeddings", {"input": ["a", "b", "c"]}, 1, 3, None),
+        ("/v1/embeddings", {"input": [[1, 2], [3, 4]]}, 1, 2, 4),
+        ("/v1/embeddings", {"input": None, "messages": CHAT["messages"]}, 1, 1, None),
+        ("/v1/embeddings", {"input": [CHAT["messages"]] * 3}, 1, 3, None),
+        ("/v1/embeddings", {"input": CHAT["messages"]}, 1, 1, None),
+        ("/v1/rerank", {"documents": "one"}, 1, 1, None),
+        ("/v1/rerank", {"documents": ["a"] * 7}, 1, 7, None),
+        ("/v1/score", {"queries": ["q"] * 3, "documents": ["d"] * 3}, 1, 3, None),
+        ("/v1/score", {"queries": None, "text_1": "a", "text_2": ["b"] * 4}, 1, 4, None),
+        ("/detokenize", {"tokens": [1, 2]}, 1, 1, 2),
+        ("/detokenize", {"tokens": []}, 1, 1, 0),
+    ],
+)
+def test_sequences_multiply(
+    path: str, fields: dict[str, object], choices: int, prompts: int, tokens: int | None
+) -> None:
+    """Every choice of every prompt is a sequence of the engine."""
+    reading = read(path, fields, Rights(allow=frozenset({"prompt_embeds"})))
+    assert (reading.choices, reading.prompts, reading.sequences) == (choices, prompts, choices * prompts)
+    assert reading.prompt_tokens == tokens
+
+
+def test_the_beam_width_counts_as_choices() -> None:
+    """A tenant that may search beams pays room for each."""
+    rights = Rights(allow=frozenset({"beam_search"}), max_choices=8)
+    assert read("/v1/completions", {"use_beam_search": True, "n": 8}, rights).sequences == 8
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "text_bytes"),
+    [
+        ("/v1/completions", {"prompt": "hé"}, 3),
+        ("/v1/completions", {"prompt": ["ab", "😀"], "suffix": "x"}, 7),
+        ("/v1/completions", {"prompt": [1, 2]}, 0),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "abc"}] * 2}, 6),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "abc"}]}]}, 3),
+        ("/v1/chat/completions", {"messages": [{"role": "assistant", "content": None, "reasoning": "ab"}]}, 2),
+        ("/v1/messages", {"system": "abcd"}, 6),
+        ("/v1/messages", {"system": [{"type": "text", "text": "abcd"}]}, 6),
+        ("/v1/messages/count_tokens", {"system": "abcd"}, 6),
+        ("/v1/responses", {"input": "hi", "instructions": "abc"}, 5),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_text", "text": "abc"}]}]}, 3),
+        ("/v1/responses", {"input": [{"type": "function_call_output", "call_id": "c", "output": "abc"}]}, 3),
+        ("/v1/embeddings", {"input": ["ab", "c"]}, 3),
+        ("/v1/rerank", {"query": "ab", "documents": ["c", "d"]}, 4),
+        ("/v1/score", {"queries": "ab", "documents": ["c", {"content": [{"type": "text", "text": "d"}]}]}, 4),
+        ("/tokenize", {"prompt": "abc"}, 3),
+        ("/tokenize", {"prompt": None, "messages": [{"role": "user", "content": "ab"}]}, 2),
+    ],
+)
+def test_text_bytes_cover_all_prompts(path: str, fields: dict[str, object], text_bytes: int) -> None:
+    """UTF-8 bytes of what a template can render; roles and ids are structure."""
+    assert read(path, fields).prompt_bytes == text_bytes
+
+
+def test_tools_and_their_calls_are_part_of_the_prompt() -> None:
+    """A tenant cannot hide a long prompt in tool definitions or in the arguments of earlier calls."""
+    long = "x" * 1000
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": long}}
+    tools = [{"type": "function", "function": {"name": "f", "description": long}}]
+    use = {"type": "tool_use", "id": "c", "name": "f", "input": {"image_url": long}}
+    for path, fields in (
+        ("/v1/chat/completions", {"tools": tools}),
+        ("/v1/chat/completions", {"messages": [{"role": "assistant", "tool_calls": [call]}]}),
+        ("/v1/chat/completions", {"documents": [{"title": "t", "text": long}]}),
+        ("/v1/messages", {"messages": [{"role": "assistant", "content": [use]}]}),
+        ("/v1/responses", {"tools": tools}),
+    ):
+        reading = read(path, fields)
+        assert 1000 <= reading.prompt_bytes < 1150
+        assert reading.media_parts == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value", "right"),
+    [
+        ("/v1/completions", "use_beam_search", True, "beam_search"),
+        ("/v1/chat/completions", "use_beam_search", True, "beam_search"),
+        ("/v1/completions", "best_of", 2, "best_of"),
+        ("/v1/completions", "ignore_eos", True, "ignore_eos"),
+        ("/v1/responses", "ignore_eos", True, "ignore_eos"),
+        ("/v1/completions", "echo", True, "echo"),
+        ("/v1/completions", "prompt_logprobs", 0, "prompt_logprobs"),
+        ("/v1/completions", "prompt_embeds", "AAAA", "prompt_embeds"),
+        ("/v1/chat/completions", "chat_template", "{{x}}", "chat_template"),
+        ("/tokenize", "chat_template", "{{x}}", "chat_template"),
+        ("/v1/chat/completions", "kv_transfer_params", {"a": 1}, "kv_transfer"),
+        ("/v1/messages", "ec_transfer_params", {"a": 1}, "kv_transfer"),
+        ("/v1/messages", "vllm_xargs", {"a": 1}, "vllm_xargs"),
+        ("/v1/chat/completions", "media_io_kwargs", {"a": {}}, "mm_kwargs"),
+        ("/v1/embeddings", "mm_processor_kwargs", {"a": 1}, "mm_kwargs"),
+    ],
+)
+def test_fields_that_need_a_right(path: str, field: str, value: object, right: str) -> None:
+    """Forbidden with the field and the right in the message; passed unchanged where the tenant has the right."""
+    fault = refused(path, {field: value}, Rights(allow=RIGHTS - {right}))
+    assert (fault.outcome, fault.param) == (Outcome.FORBIDDEN, field)
+    assert f"'{right}'" in fault.message
+    assert sent(read(path, {field: value}, Rights(allow=frozenset({right}))))[field] == value
+
+
+def test_a_template_inside_the_template_arguments_needs_the_right() -> None:
+    """The renderer would take it for the template."""
+    fields: dict[str, object] = {"chat_template_kwargs": {"chat_template": "{{x}}"}}
+    assert refused("/v1/chat/completions", fields).outcome is Outcome.FORBIDDEN
+    read("/v1/chat/completions", {"chat_template_kwargs": {"enable_thinking": True}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("use_beam_search", False),
+        ("best_of", 1),
+        ("best_of", None),
+        ("ignore_eos", False),
+        ("echo", False),
+        ("prompt_logprobs", None),
+        ("prompt_embeds", None),
+        ("chat_template", None),
+        ("kv_transfer_params", None),
+        ("vllm_xargs", {}),
+    ],
+)
+def test_defaults_written_out_need_no_right(field: str, value: object) -> None:
+    """SDKs send defaults; they ask for nothing."""
+    assert sent(read("/v1/completions", {field: value}))[field] == value
+
+
+URL, DATA = "https://example.org/a.png", "data:image/png;base64,AAAA"
+IMAGE = {"type": "image_url", "image_url": {"url": URL}}
+
+
+def content(*parts: object) -> dict[str, object]:
+    """A chat with `parts` as the content of its message."""
+    return {"messages": [{"role": "user", "content": list(parts)}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "right"),
+    [
+        ("/v1/chat/completions", content(IMAGE), "media_url"),
+        ("/v1/chat/completions", content({"image_url": URL}), "media_url"),
+        ("/v1/chat/completions", content({"type": "image_url", "image_url": {"url": DATA}}), "data_url"),
+        ("/v1/chat/completions", content({"type": "image_url", "image_url": {"url": "DATA:,x"}}), "data_url"),
+        ("/v1/chat/completions", content({"type": "video_url", "video_url": {"url": "file:///etc/x"}}), "media_url"),
+        ("/v1/chat/completions", content({"type": "audio_url", "audio_url": {"url": URL}}), "media_url"),
+        ("/v1/chat/completions", content({"type": "input_audio", "input_audio": {"data": "AA"}}), "data_url"),
+        ("/v1/chat/completions", content({"type": "image_embeds", "image_embeds": "AA"}), "prompt_embeds"),
+        ("/v1/chat/completions", content({"type": "prompt_embeds", "data": "AA"}), "prompt_embeds"),
+        ("/v1/messages", content({"type": "image", "source": {"type": "url", "url": URL}}), "media_url"),
+        ("/v1/messages", content({"type": "image", "source": {"type": "base64", "data": "AA"}}), "data_url"),
+        (
+            "/v1/messages",
+            content({"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": URL}}]}),
+            "media_url",
+        ),
+        ("/v1/responses", {"input": [{"content": [{"type": "input_image", "image_url": URL}]}]}, "media_url"),
+        ("/v1/responses", {"input": [{"type": "x", "output": [{"image_url": URL}]}]}, "media_url"),
+        ("/v1/responses", {"input": [{"content": [{"type": "input_file", "file_url": URL}]}]}, "media_url"),
+        ("/v1/embeddings", {"input": None, **content(IMAGE)}, "media_url"),
+        ("/v1/rerank", {"documents": [{"content": [IMAGE]}]}, "media_url"),
+        ("/v1/rerank", {"query": {"content": [IMAGE]}}, "media_url"),
+        ("/v1/score", {"documents": {"content": [IMAGE]}}, "media_url"),
+        ("/tokenize", {"prompt": None, **content(IMAGE)}, "media_url"),
+        ("/v1/messages/count_tokens", content({"type": "image", "source": {"url": URL}}), "media_url"),
+    ],
+)
+def test_media_need_a_right_wherever_they_are(path: str, fields: dict[str, object], right: str) -> None:
+    """An engine must not fetch what a tenant may not name, however deep it is nested; media are not text."""
+    fault = refused(path, fields, Rights(allow=RIGHTS - {right}))
+    assert fault.outcome is Outcome.FORBIDDEN
+    assert f"'{right}'" in fault.message
+    reading = read(path, fields, Rights(allow=frozenset({right})))
+    assert reading.prompt_bytes < 10
+    body = sent(reading)
+    assert all(body[name] == value for name, value in fields.items())
+
+
+def test_media_parts_are_counted() -> None:
+    """The estimate charges each by a constant."""
+    rights = Rights(allow=frozenset({"media_url"}))
+    fields = content(IMAGE, IMAGE, {"type": "text", "text": "x"})
+    assert read("/v1/chat/completions", fields, rights).media_parts == 2
+
+
+def test_a_media_id_of_the_clients_choice_needs_a_right() -> None:
+    """The engine's media cache is shared, so an id could name what another tenant sent."""
+    part = {**IMAGE, "uuid": "cat"}
+    fault = refused("/v1/chat/completions", content(part), Rights(allow=RIGHTS - {"mm_kwargs"}))
+    assert fault.outcome is Outcome.FORBIDDEN
+    read("/v1/chat/completions", content(part), Rights(allow=RIGHTS))
+
+
+def test_unclassified_fields_pass_unless_the_tenant_is_strict() -> None:
+    """Everything else of the APIs passes unchanged."""
+    fields = {"brand_new": [1, {"a": None}]}
+    assert sent(read("/v1/chat/completions", fields))["brand_new"] == [1, {"a": None}]
+    fault = refused("/v1/chat/completions", fields, Rights(strict=True))
+    assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, "brand_new")
+    read("/v1/chat/completions", {"temperature": 1, "tools": []}, Rights(strict=True))
+
+
+def test_a_request_can_be_sent_twice() -> None:
+    """A retry at another worker gets the same body."""
+    reading = read("/v1/chat/completions", {"stream": True, "n": 2})
+    assert reading.upstream_body("m", "s") == reading.upstream_body("m", "s")
+    assert orjson.loads(reading.upstream_body("other", "s"))["model"] == "other"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = sorted(
+    {"model", "messages", "input", "prompt", "documents", "query", "queries", "tokens", "system", "tools", "n"}
+    | {"stream", "stream_options", "max_tokens", "max_output_tokens", "min_tokens", "logprobs", "logit_bias"}
+    | {"user", "metadata", "store", "suffix", "instructions", "echo", "best_of", "chat_template_kwargs"}
+)
+
+
+@given(path=st.sampled_from(sorted(BODIES)), fields=st.dictionaries(st.sampled_from(NAMES), values, max_size=5))
+@settings(max_examples=400, deadline=None)
+def test_no_body_makes_the_reader_fail(path: str, fields: dict[str, object]) -> None:
+    """Any JSON object is either read, and can then be written, or refused with a reason."""
+    body = orjson.dumps({**BODIES[path], **fields})
+    try:
+        reading = read_request(ENDPOINTS[path], body, NOBODY)
+    except RequestFault as fault:
+        assert fault.outcome in (Outcome.BAD_REQUEST, Outcome.FORBIDDEN)
+        assert fault.message
+    else:
+        assert reading.sequences >= 1
+        assert reading.prompt_bytes >= 0
+        assert sent(reading)["model"] == "served"
