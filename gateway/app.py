@@ -1,0 +1,225 @@
+"""The composition root: every object of a gateway is built once, here, and started and stopped in one order.
+
+Start: embedded workers, scheduler and fleet, first probes, listener. Stop: not ready, running requests get their grace, the
+rest is cut with an error of its own, then listener, probes, connections and workers. A reload replaces what may change while
+requests run (tenants, keys, limits, windows, workers by URL) and touches no counter.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from itertools import chain
+
+from aiohttp import web
+
+from gateway import __version__
+from gateway.config import (
+    Config,
+    ConfigError,
+    CostSpec,
+    ExpressionCost,
+    KvTimeCost,
+    LinearCost,
+    Loaded,
+    Pool,
+    ProfiledCost,
+    Tenant,
+    Worker,
+    difference,
+    in_force,
+    load,
+)
+from gateway.config.expression import parse
+from gateway.events import ConfigReloaded, Observer
+from gateway.fairness import (
+    POLICIES,
+    PREDICTORS,
+    Admission,
+    CostFunction,
+    Expression,
+    KvTime,
+    Linear,
+    PoolSnapshot,
+    PoolSpec,
+    Profiled,
+    Rules,
+    TenantLimits,
+)
+from gateway.outcomes import Outcome
+from gateway.proxy.control import Control, Pages
+from gateway.proxy.directory import Directory
+from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.embedded import EmbeddedWorkers
+from gateway.proxy.exchange import Services
+from gateway.proxy.front import Front, FrontLimits
+from gateway.proxy.health import Health
+from gateway.proxy.links import Links, worker_name
+from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.telemetry.logs import Log
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observers import LogObserver, Observers
+from gateway.telemetry.state import Identity, state_dump
+from gateway.workers import Fleet, WindowSize, WorkerSnapshot, WorkerSpec
+
+_MIB = 1024 * 1024
+
+
+class Gateway:
+    """One running gateway."""
+
+    def __init__(self, loaded: Loaded, log: Log, observers: Sequence[Observer] = ()) -> None:
+        """Build everything for `loaded`; `observers` hear every event besides metrics and log."""
+        config = self.config = loaded.config
+        self._path = loaded.path
+        self._wall_started_at = time.time()
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+        self._fleet = Fleet()
+        self._links = Links()
+        self._embedded = EmbeddedWorkers()
+        self._embedded_urls: dict[str, str] = {}
+        self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
+        self._observer = Observers((self._metrics, LogObserver(log.logger), *observers))
+        self._admission = Admission(_rules(config), self._fleet)
+        self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer)
+        self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
+        services = Services(self._dispatcher, self._links, self._health, config.listen.write_stall_seconds)
+        limits = ListenerLimits(config.listen.max_body_mib * _MIB, config.listen.body_timeout_seconds)
+        control = Control(Pages(self._render_metrics, self._state, self._unready, int(self._wall_started_at)))
+        self._listener = Listener(Directory(config), services, control, limits, self._observer)
+        self._runner: web.ServerRunner | None = None
+
+    # -- life
+
+    async def start(self) -> str:
+        """Start workers and listener; the URL that clients use."""
+        for pool in self.config.pools:
+            for worker in pool.workers:
+                if worker.is_embedded:
+                    self._embedded_urls[worker_name(pool, worker)] = await self._embedded.start(pool, worker)
+        self._configure(self.config)
+        await self._health.probe_all()
+        self._health.start()
+        listen = self.config.listen
+        front = Front(
+            self._listener.handle,
+            FrontLimits(listen.header_timeout_seconds, listen.keepalive_timeout_seconds, listen.max_connections),
+        )
+        self._runner = web.ServerRunner(front, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
+        await site.start()
+        return _url(self._runner.addresses[0])
+
+    async def stop(self) -> None:
+        """Drain for the configured grace, then end everything."""
+        self._listener.is_draining = True
+        deadline = self._loop.time() + self.config.listen.drain_seconds
+        await self._listener.ended(deadline)
+        self._dispatcher.refuse_waiting(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
+        for exchange in self._listener.exchanges:
+            exchange.cut()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._health.stop()
+        self._dispatcher.close()
+        self._links.close()
+        await self._embedded.stop()
+
+    def reload(self) -> None:
+        """Read the configuration again: apply what changed, or keep the last good one and say why."""
+        try:
+            loaded = load(self._path)
+        except ConfigError as error:
+            faults = tuple(str(fault) for fault in error.faults)
+            self._observer.observe(ConfigReloaded(str(self._path), faults, (), ()))
+            return
+        found = difference(self.config, loaded.config)
+        config = in_force(self.config, loaded.config)
+        self._configure(config, before=self.config)
+        self.config = config
+        self._listener.directory = Directory(config, self._listener.directory.salt_secret)
+        self._observer.observe(ConfigReloaded(str(self._path), (), found.changes, found.needs_restart))
+        self._dispatcher.dispatch(pool.model for pool in config.pools)
+
+    # -- configuration
+
+    def _configure(self, config: Config, before: Config | None = None) -> None:
+        known = {} if before is None else {tenant.name: tenant for tenant in before.tenants}
+        self._admission.configure_queue(config.scheduler.max_queued)
+        for pool in config.pools:
+            self._admission.configure_pool(
+                PoolSpec(pool.model, cost_function(pool.cost), config.scheduler.queue_timeout_seconds)
+            )
+            for worker in pool.workers:
+                self._configure_worker(pool, worker)
+        for tenant in config.tenants:
+            if known.get(tenant.name) != tenant:
+                self._admission.configure_tenant(tenant.name, tenant.weight, _limits(tenant))
+        wanted = {worker_name(pool, worker) for pool in config.pools for worker in pool.workers}
+        for spec in self._fleet.specs():
+            if spec.name not in wanted:
+                self._fleet.drain(spec.name)
+
+    def _configure_worker(self, pool: Pool, worker: Worker) -> None:
+        name = worker_name(pool, worker)
+        url = worker.url or self._embedded_urls[name]
+        window = worker.window
+        size = WindowSize(window.sequences, window.slack, window.prefill_tokens)
+        self._links.configure(name, url, pool, worker)
+        self._fleet.configure(WorkerSpec(name, pool.model, url, size))
+
+    # -- views (telemetry's StateSource)
+
+    def pools(self, tenants: Collection[str] | None = None) -> Sequence[PoolSnapshot]:
+        """Every pool, now, with the accounts of `tenants` (None: of all)."""
+        return self._admission.snapshot(self._loop.time())
+
+    def workers(self) -> Sequence[WorkerSnapshot]:
+        """Every worker, now."""
+        return self._fleet.snapshot()
+
+    def _render_metrics(self) -> tuple[bytes, str] | None:
+        return self._metrics.render() if self.config.metrics.enabled else None
+
+    def _state(self) -> dict[str, object]:
+        now = self._loop.time()
+        requests = list(chain(self._dispatcher.queued(), self._admission.flying(now)))
+        identity = Identity(__version__, self._wall_started_at, now - self._started_at, self._listener.is_draining)
+        return state_dump(self, requests, self.config, identity)
+
+    def _unready(self) -> list[str]:
+        return [pool.model for pool in self.config.pools if not self._fleet.serves(pool.model)]
+
+
+def _rules(config: Config) -> Rules:
+    policy = config.scheduler.policy
+    make = POLICIES[policy.name.value]
+    return Rules(
+        make_policy=lambda: make(policy.parameter),
+        make_predictor=PREDICTORS[config.scheduler.predictor.value],
+        max_queued=config.scheduler.max_queued,
+    )
+
+
+def cost_function(spec: CostSpec) -> CostFunction:
+    """The function that `spec` describes."""
+    match spec:
+        case LinearCost():
+            return Linear(spec.input_weight, spec.output_weight, spec.cached_input_weight)
+        case ProfiledCost():
+            return Profiled(spec.a, spec.b, spec.c, spec.d, spec.e)
+        case KvTimeCost():
+            return KvTime()
+        case ExpressionCost():
+            return Expression(spec.expression, parse(spec.expression))
+
+
+def _limits(tenant: Tenant) -> TenantLimits:
+    limits = tenant.limits
+    return TenantLimits(limits.max_in_flight, limits.max_queued, limits.requests_per_minute, limits.tokens_per_minute)
+
+
+def _url(address: Sequence[object] | str) -> str:
+    host, port = str(address[0]), address[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

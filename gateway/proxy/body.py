@@ -1,0 +1,65 @@
+"""Reads a request's body: bounded in size, in time and in rate, so that a slow sender holds nothing for long."""
+
+import asyncio
+
+from aiohttp import web
+
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault
+
+MIN_BYTES_PER_SECOND = 16 * 1024
+
+
+async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
+    """The whole body of at most `max_bytes`.
+
+    A sender has `timeout_seconds`, and one second more for each 16 KiB that came. Raises `RequestFault`.
+    """
+    _check_media(request)
+    if (request.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    content = request.content
+    try:
+        if content.is_eof():
+            body = content.read_nowait(-1)
+        else:
+            body = await _read_slowly(request, max_bytes, timeout_seconds)
+    except web.RequestPayloadError as error:
+        raise RequestFault(Outcome.BAD_REQUEST, "The request's body is not well-formed HTTP.") from error
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
+
+
+async def _read_slowly(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
+    started = asyncio.get_running_loop().time()
+    body = bytearray()
+    try:
+        async with asyncio.timeout_at(started + timeout_seconds) as deadline:
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+                deadline.reschedule(started + timeout_seconds + len(body) / MIN_BYTES_PER_SECOND)
+    except TimeoutError:
+        raise RequestFault(Outcome.BODY_TIMEOUT, "The request's body came too slowly.") from None
+    return bytes(body)
+
+
+def _check_media(request: web.BaseRequest) -> None:
+    if "Content-Encoding" in request.headers:
+        raise RequestFault(
+            Outcome.UNSUPPORTED_MEDIA,
+            "Compressed request bodies are not accepted; send the JSON without Content-Encoding.",
+        )
+    media = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    if media != "application/json" and not media.endswith("+json"):
+        raise RequestFault(Outcome.UNSUPPORTED_MEDIA, f"The Content-Type must be application/json, not '{media[:80]}'.")
+
+
+def _too_large(max_bytes: int) -> RequestFault:
+    return RequestFault(
+        Outcome.BODY_TOO_LARGE, f"The request's body is larger than {max_bytes} bytes, the most this gateway accepts."
+    )

@@ -1,0 +1,95 @@
+"""The gateway's own pages: alive, ready, metrics, models, state. Nothing here reaches a worker."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+
+from gateway.outcomes import Outcome
+from gateway.proxy.directory import Directory, Identity
+from gateway.wire.errors import RequestFault, error_body
+from gateway.wire.surface import Dialect
+
+_NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Where the pages' contents come from; the composition root binds them."""
+
+    metrics: Callable[[], tuple[bytes, str] | None]
+    state: Callable[[], dict[str, object]]
+    unready_pools: Callable[[], list[str]]
+    started_at: int
+
+
+class Control:
+    """Answers the GET paths."""
+
+    def __init__(self, pages: Pages) -> None:
+        """Serve `pages`."""
+        self._pages = pages
+
+    async def health(self, request: web.BaseRequest) -> web.Response:
+        """200 as long as the process answers."""
+        return _json({"status": "ok"})
+
+    def ready(self, *, is_draining: bool) -> web.Response:
+        """200 where every pool has a worker that serves, else 503 with the reason."""
+        if is_draining:
+            return _json({"status": "draining"}, status=503)
+        missing = self._pages.unready_pools()
+        if missing:
+            return _json({"status": "no worker", "pools": missing}, status=503)
+        return _json({"status": "ready"})
+
+    async def metrics(self, request: web.BaseRequest) -> web.Response:
+        """Prometheus' text format; 404 where metrics are off."""
+        rendered = self._pages.metrics()
+        if rendered is None:
+            return _error(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
+        body, content_type = rendered
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    def debug_state(self, *, is_admin: bool) -> web.Response:
+        """The whole state as JSON, for the holder of the admin key."""
+        if not is_admin:
+            return _error(Outcome.UNAUTHENTICATED, _NO_ADMIN)
+        return _json(self._pages.state())
+
+    def models(self, directory: Directory, identity: Identity, path: str) -> web.Response:
+        """The models and aliases that a tenant may use, or one of them."""
+        cards = {
+            name: self._card(name, pool.model, pool.max_model_len)
+            for name, pool in directory.models(identity.tenant).items()
+        }
+        name = path.removeprefix("/v1/models").lstrip("/")
+        if not name:
+            return _json({"object": "list", "data": list(cards.values())})
+        if name not in cards:
+            raise RequestFault(Outcome.UNKNOWN_MODEL, f"The model '{name[:100]}' does not exist.", "model")
+        return _json(cards[name])
+
+    def _card(self, name: str, root: str, max_model_len: int) -> dict[str, object]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._pages.started_at,
+            "owned_by": "vtc-gateway",
+            "root": root,
+            "parent": None if name == root else root,
+            "max_model_len": max_model_len,
+        }
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+
+
+def _error(outcome: Outcome, text: str) -> web.Response:
+    return web.Response(
+        status=outcome.ending.status,
+        body=error_body(Dialect.OPENAI, outcome, text),
+        content_type="application/json",
+    )

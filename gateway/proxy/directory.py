@@ -1,0 +1,104 @@
+"""Who may do what: the configuration in force, arranged for look-ups; replaced as a whole by a reload.
+
+A key is found by its digest and compared in constant time; unknown and disabled keys are not told apart.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from gateway.config import Config, Pool, ResolvedKey, ShareBy, Tenant, digest
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault
+from gateway.wire.request import Rights
+
+ANONYMOUS_KEY = "anonymous"
+_UNKNOWN_KEY = "The API key is not valid. Check the key, or ask the gateway's operator for one."
+_NO_KEY = "No API key was sent. Send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who pays: a tenant, and the key that the request came with."""
+
+    tenant: Tenant
+    key_id: str
+
+    def flow(self, end_user: str | None) -> str:
+        """What the tenant's share is divided by: the key, or the end user where the tenant says so."""
+        if self.tenant.share_by is ShareBy.END_USER and end_user:
+            return f"user:{end_user}"
+        return self.key_id
+
+
+class Directory:
+    """Tenants, keys, pools and rights of one configuration."""
+
+    def __init__(self, config: Config, salt_secret: bytes | None = None) -> None:
+        """Arrange `config`; `salt_secret` keys the tenants' cache salts and lives as long as the process."""
+        self.config = config
+        self.salt_secret = salt_secret or secrets.token_bytes(32)
+        self._keys: dict[bytes, tuple[Tenant, ResolvedKey]] = {
+            key.digest: (tenant, key) for tenant in config.tenants for key in tenant.keys
+        }
+        self._pools = {name: pool for pool in config.pools for name in pool.names}
+        self._anonymous = next((t for t in config.tenants if t.name == config.anonymous.tenant), None)
+        self._rights: dict[str, Rights] = {}
+        self._salts: dict[str, str] = {}
+
+    def identify(self, key: str | None) -> Identity:
+        """The identity behind `key`; raises `RequestFault` (401) where there is none."""
+        if key is None:
+            if self._anonymous is None:
+                raise RequestFault(Outcome.UNAUTHENTICATED, _NO_KEY)
+            return Identity(self._anonymous, ANONYMOUS_KEY)
+        presented = digest(key)
+        tenant, known = self._keys.get(presented, (None, None))
+        if tenant is None or known is None or known.disabled or not hmac.compare_digest(known.digest, presented):
+            raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY)
+        return Identity(tenant, known.id)
+
+    def is_admin(self, key: str | None) -> bool:
+        """True where `key` is the admin key."""
+        expected = self.config.admin.digest
+        return expected is not None and key is not None and hmac.compare_digest(expected, digest(key))
+
+    def pool(self, tenant: Tenant, model: str) -> Pool:
+        """The pool that serves `model` to `tenant`; raises `RequestFault` (404, as for a model that does not exist)."""
+        pool = self._pools.get(model)
+        if pool is None or not tenant.may_use(pool):
+            known = ", ".join(sorted(self.models(tenant))[:20]) or "none"
+            raise RequestFault(
+                Outcome.UNKNOWN_MODEL,
+                f"The model '{model[:100]}' does not exist or this key may not use it. Models of this key: {known}.",
+                "model",
+            )
+        return pool
+
+    def models(self, tenant: Tenant) -> dict[str, Pool]:
+        """Every model name and alias that `tenant` may use."""
+        return {name: pool for name, pool in self._pools.items() if tenant.may_use(pool)}
+
+    def rights(self, tenant: Tenant) -> Rights:
+        """What the tenant's requests may ask for."""
+        rights = self._rights.get(tenant.name)
+        if rights is None:
+            limits = tenant.limits
+            rights = self._rights[tenant.name] = Rights(
+                allow=frozenset(right.value for right in tenant.allow),
+                strict=tenant.strict,
+                max_output_tokens=limits.max_output_tokens,
+                max_choices=limits.max_choices,
+                max_logprobs=limits.max_logprobs,
+                max_logit_bias=limits.max_logit_bias,
+            )
+        return rights
+
+    def cache_salt(self, tenant: Tenant) -> str:
+        """Keyed hash of the tenant's name: keeps the engine's prefix cache from telling tenants about each other."""
+        salt = self._salts.get(tenant.name)
+        if salt is None:
+            mac = hmac.new(self.salt_secret, tenant.name.encode(), hashlib.sha256)
+            salt = self._salts[tenant.name] = mac.hexdigest()
+        return salt

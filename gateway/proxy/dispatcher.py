@@ -1,0 +1,198 @@
+"""The scheduler's only writer: carries out its decisions on the event loop.
+
+One coroutine per request waits here for its grant; charges, releases and refusals are plain synchronous calls, so a
+cancelled request gives back its room in `finally` whatever it was doing. One timer is armed for the scheduler's next
+deadline; nothing polls. Who goes next is `gateway.fairness`'s, which worker `gateway.workers`'s.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from gateway.events import Observer, RequestDispatched, RequestQueued
+from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
+from gateway.outcomes import Outcome
+from gateway.workers import Fleet
+
+PAUSE_SECONDS = 0.5  # how long a worker that refused for lack of room gets nothing new
+
+
+class Refused(Exception):
+    """The request will not run: why, and when another attempt is worth its while."""
+
+    def __init__(self, outcome: Outcome, retry_after_seconds: float) -> None:
+        """Refused with `outcome`."""
+        super().__init__(outcome.value)
+        self.outcome = outcome
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Dispatcher:
+    """Carries requests through the queue and settles them."""
+
+    def __init__(self, admission: Admission, fleet: Fleet, observer: Observer) -> None:
+        """A dispatcher on the running event loop."""
+        self._admission = admission
+        self._fleet = fleet
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    # -- one request's way
+
+    async def admit(self, ticket: Ticket) -> None:
+        """Wait until `ticket` is granted room; raises `Refused`. Cancelled: the caller still calls `settle`."""
+        granted = self._expect(ticket)
+        now = self._loop.time()
+        self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
+        self._carry_out(self._admission.submit(ticket, now))
+        await self._granted(ticket, granted)
+
+    async def readmit(self, ticket: Ticket, *, failed_worker: str = "") -> None:
+        """The worker sent the request back untouched: wait at the head of the queue for another grant."""
+        granted = self._expect(ticket)
+        self._carry_out(self._admission.requeue(ticket, self._loop.time(), failed_worker=failed_worker))
+        await self._granted(ticket, granted)
+
+    def _expect(self, ticket: Ticket) -> asyncio.Future[None]:
+        granted = self._waiting[ticket] = self._loop.create_future()
+        return granted
+
+    async def _granted(self, ticket: Ticket, granted: asyncio.Future[None]) -> None:
+        try:
+            await granted
+        finally:
+            self._waiting.pop(ticket, None)
+            if granted.done() and not granted.cancelled():
+                granted.exception()  # a refusal that crossed the client's leaving is told to nobody
+
+    def started(self, ticket: Ticket) -> None:
+        """The first token of `ticket` came."""
+        self._carry_out(self._admission.started(ticket, self._loop.time()))
+
+    def charge(self, ticket: Ticket, usage: Usage) -> None:
+        """Charge a running request up to `usage`: the hot path, nothing else happens here."""
+        self._admission.charge(ticket, usage)
+
+    def cost(self, ticket: Ticket, usage: Usage) -> float:
+        """What `usage` comes to for this request, in cost units."""
+        return self._admission.cost(ticket, usage)
+
+    def estimated_usage(self, ticket: Ticket) -> Usage:
+        """What a running request has used so far where its engine does not tell."""
+        return self._admission.estimated_usage(ticket, self._loop.time())
+
+    def estimate_prompt(self, pool: str, prompt_bytes: int, media_parts: int) -> int:
+        """Prompt tokens expected of a request to `pool`."""
+        return self._admission.estimate_prompt(pool, prompt_bytes, media_parts)
+
+    def learn_prompt(self, pool: str, prompt_bytes: int, prompt_tokens: int) -> None:
+        """Learn from a prompt that the engine has counted."""
+        self._admission.learn_prompt(pool, prompt_bytes, prompt_tokens)
+
+    def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
+        """End `ticket` wherever it is: withdraw it, or settle it at `usage` (None: refund it whole). Idempotent."""
+        now = self._loop.time()
+        match ticket.state:
+            case TicketState.QUEUED:
+                self._carry_out(self._admission.withdraw(ticket, now))
+            case TicketState.GRANTED:
+                self._carry_out(self._admission.release(ticket, usage, now, completed=completed))
+            case TicketState.NEW | TicketState.LEFT | TicketState.SETTLED:
+                pass
+
+    def refuse_waiting(self, outcome: Outcome, retry_after_seconds: float) -> None:
+        """Refuse every queued request: the gateway's time is up."""
+        self._is_closed = True
+        for ticket, granted in list(self._waiting.items()):
+            if not granted.done():
+                granted.set_exception(Refused(outcome, retry_after_seconds))
+                self.settle(ticket, None)
+
+    # -- requests that take no room
+
+    def count_request(self, tenant: str) -> float | None:
+        """Count such a request against the tenant's rates; seconds to wait where it is over them."""
+        return self._admission.count_request(tenant, self._loop.time())
+
+    def any_worker(self, pool: str) -> str | None:
+        """A worker of `pool` that serves, None where there is none."""
+        return self._fleet.least_loaded(pool)
+
+    # -- room that appears for other reasons
+
+    def dispatch(self, pools: Iterable[str]) -> None:
+        """Room may have appeared in `pools`: a worker came back, a window grew."""
+        now = self._loop.time()
+        for pool in pools:
+            self._carry_out(self._admission.dispatch(pool, now))
+
+    def pause(self, worker: str) -> None:
+        """`worker` refused for lack of room: give it nothing for a moment."""
+        self._fleet.pause(worker)
+        self._loop.call_later(PAUSE_SECONDS, self._resume, worker)
+
+    def _resume(self, worker: str) -> None:
+        self._fleet.resume(worker)
+        self.dispatch({spec.pool for spec in self._fleet.specs() if spec.name == worker})
+
+    # -- decisions
+
+    def _carry_out(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            granted = self._waiting.get(decision.ticket)
+            match decision:
+                case Grant(ticket, worker):
+                    self._tell_granted(ticket, worker, granted)
+                case Refuse(_, outcome, retry_after):
+                    if granted is not None and not granted.done():
+                        granted.set_exception(Refused(outcome, retry_after))
+        self._arm()
+
+    def _tell_granted(self, ticket: Ticket, worker: str, granted: asyncio.Future[None] | None) -> None:
+        if granted is None or granted.done():
+            return  # its client left in this very moment: `settle` follows and gives the room back
+        granted.set_result(None)
+        wait = ticket.granted_at - ticket.submitted_at
+        self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, worker, wait))
+
+    def _arm(self) -> None:
+        """Have one timer for the next deadline; an earlier one that is armed already finds the next itself."""
+        deadline = self._admission.next_deadline()
+        if deadline is None or self._is_closed:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._advance)
+
+    def _advance(self) -> None:
+        self._timer = None
+        self._carry_out(self._admission.advance(self._loop.time()))
+
+    def close(self) -> None:
+        """Disarm the timer."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- views
+
+    def queued(self) -> Iterable[TicketSnapshot]:
+        """Every request that waits."""
+        now = self._loop.time()
+        for ticket in self._waiting:
+            if ticket.state is TicketState.QUEUED:
+                yield TicketSnapshot(
+                    ticket.request_id,
+                    ticket.tenant,
+                    ticket.pool,
+                    ticket.state.value,
+                    now - ticket.submitted_at,
+                    "",
+                    ticket.prompt_tokens,
+                    0,
+                )

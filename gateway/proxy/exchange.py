@@ -1,0 +1,256 @@
+"""One request's life, from a read body to its one end.
+
+It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once; an engine that
+has no room sends the request back to the head of its queue. Whatever happens, a cancellation at any await included, the
+ticket is settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+
+from aiohttp import web
+
+from gateway.config import Pool
+from gateway.fairness import Ticket, TicketState
+from gateway.outcomes import Outcome
+from gateway.proxy.dispatcher import Dispatcher, Refused
+from gateway.proxy.downstream import ClientStalled, Downstream
+from gateway.proxy.health import Health
+from gateway.proxy.links import Link, Links
+from gateway.proxy.record import Record
+from gateway.proxy.refusal import Refusal, identifying_headers, message
+from gateway.proxy.relay import End, Relay
+from gateway.proxy.upstream import WorkerUnreachable
+from gateway.wire.errors import error_event
+from gateway.wire.headers import forwarded_response_headers, request_head
+from gateway.wire.meter import meter_for
+from gateway.wire.request import Reading
+from gateway.workers import Signal
+
+MAX_FAILED_ATTEMPTS = 2
+_SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that is not streamed counts as silent
+
+_STREAM_ENDS = {
+    End.LOST: Outcome.WORKER_LOST_STREAMING,
+    End.STALE: Outcome.WORKER_LOST_STREAMING,
+    End.MALFORMED: Outcome.WORKER_LOST_STREAMING,
+    End.WHOLE: Outcome.WORKER_LOST_STREAMING,
+    End.STALLED: Outcome.WORKER_STALLED,
+    End.CUT: Outcome.CUT_BY_SHUTDOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every exchange works with."""
+
+    dispatcher: Dispatcher
+    links: Links
+    health: Health
+    write_stall_seconds: float
+
+
+class _Verdict(Enum):
+    RELAY = "relay"
+    ANSWER = "answer"
+    NO_ROOM = "no_room"
+    FAILED = "failed"
+
+
+class Exchange:
+    """One scheduled request."""
+
+    def __init__(self, services: Services, request: web.BaseRequest, ticket: Ticket, record: Record) -> None:
+        """An exchange for `request`, whose place in the queue is `ticket`; `describe` says what to send."""
+        self._services = services
+        self._request = request
+        self._ticket = ticket
+        self._record = record
+        self._reading: Reading
+        self._pool: Pool
+        self._cache_salt = ""
+        self._relay: Relay | None = None
+        self._downstream = Downstream(request, identifying_headers(record.request_id))
+        self._failures = 0
+        self._last_failure = Outcome.WORKER_FAILED
+
+    def describe(self, reading: Reading, pool: Pool, cache_salt: str) -> None:
+        """What is asked, of which pool, under which salt of the prefix cache."""
+        self._reading, self._pool, self._cache_salt = reading, pool, cache_salt
+
+    async def run(self) -> web.StreamResponse:
+        """Carry the request through; raises `Refusal` where it ends before a byte of an answer."""
+        dispatcher, ticket = self._services.dispatcher, self._ticket
+        self._record.submitted_at = asyncio.get_running_loop().time()
+        try:
+            await dispatcher.admit(ticket)
+            return await self._attempts()
+        except Refused as refused:
+            raise Refusal(refused.outcome, refused.retry_after_seconds) from None
+        except asyncio.CancelledError:
+            self._record.end(self._place_of_leaving())
+            raise
+        finally:
+            self._leave()
+
+    def cut(self) -> None:
+        """End a running answer: the gateway's grace time is over."""
+        if self._relay is not None:
+            self._relay.cut(End.CUT, "shutdown")
+
+    # -- attempts
+
+    async def _attempts(self) -> web.StreamResponse:
+        dispatcher, ticket = self._services.dispatcher, self._ticket
+        while True:
+            relay = await self._attempt()
+            match self._judge(relay):
+                case _Verdict.RELAY:
+                    return await self._relay_answer(relay)
+                case _Verdict.ANSWER:
+                    return await self._pass_on(relay)
+                case _Verdict.NO_ROOM:
+                    dispatcher.pause(ticket.worker)
+                    await dispatcher.readmit(ticket)
+                case _Verdict.FAILED:
+                    self._failures += 1
+                    if self._failures == MAX_FAILED_ATTEMPTS:
+                        dispatcher.settle(ticket, None)
+                        self._record.detail = relay.reason
+                        raise Refusal(self._last_failure)
+                    await dispatcher.readmit(ticket, failed_worker=ticket.worker)
+
+    async def _attempt(self) -> Relay:
+        """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""
+        record, ticket = self._record, self._ticket
+        link = self._services.links[ticket.worker]
+        record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
+        body = self._reading.upstream_body(self._pool.engine_model, self._cache_salt)
+        head = request_head(
+            link.upstream,
+            self._reading.endpoint.path,
+            record.request_id,
+            len(body),
+            self._request.raw_headers,
+        )
+        relay = await self._send(link, head + body, fresh=False)
+        if relay.end is End.STALE:
+            relay = await self._send(link, head + body, fresh=True)
+        return relay
+
+    async def _send(self, link: Link, request: bytes, *, fresh: bool) -> Relay:
+        meter = meter_for(self._reading, link.fingerprint)
+        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record)
+        timeouts = self._pool.timeouts
+        self._record.sent_at = None
+        try:
+            relay.connection = await link.port.send(request, relay, timeouts.connect_seconds, fresh=fresh)
+        except WorkerUnreachable as error:
+            relay.cut(End.LOST, str(error))
+            self._services.health.report(self._ticket.worker, Signal.DOWN, str(error))
+            return relay
+        self._record.sent_at = asyncio.get_running_loop().time()
+        seconds = timeouts.first_byte_seconds
+        if not self._reading.stream:
+            seconds += self._ticket.max_output_tokens / self._ticket.sequences / _SLOWEST_TOKENS_PER_SECOND
+        try:
+            async with asyncio.timeout(seconds):
+                await relay.begun()
+        except TimeoutError:
+            relay.cut(End.STALLED, f"no first byte within {seconds:g} s")
+        return relay
+
+    def _judge(self, relay: Relay) -> _Verdict:
+        """What the first byte, or its absence, means; the worker's health hears of it."""
+        health, worker = self._services.health, self._ticket.worker
+        if relay.status == 503:
+            relay.cut(End.LOST, "no room at the engine")
+            return _Verdict.NO_ROOM
+        if relay.end not in (None, End.WHOLE) or relay.status >= 500:
+            reason = relay.reason or f"status {relay.status}"
+            relay.reason = reason
+            stalled = relay.end is End.STALLED
+            self._last_failure = Outcome.FIRST_BYTE_TIMEOUT if stalled else Outcome.WORKER_FAILED
+            health.report(worker, Signal.FAULT, reason)
+            relay.cut(End.LOST, reason)
+            return _Verdict.FAILED
+        health.report(worker, Signal.ANSWERED)
+        return _Verdict.ANSWER if relay.status >= 400 else _Verdict.RELAY
+
+    # -- answers
+
+    async def _pass_on(self, relay: Relay) -> web.StreamResponse:
+        """The engine refuses the request itself (4xx): its own words reach the client, nothing is charged."""
+        body = await relay.whole()
+        self._services.dispatcher.settle(self._ticket, None)
+        await self._downstream.open(relay.status, forwarded_response_headers(relay.headers), body, len(body))
+        self._record.end(Outcome.REJECTED_BY_ENGINE, status=relay.status)
+        return self._downstream.response
+
+    async def _relay_answer(self, relay: Relay) -> web.StreamResponse:
+        downstream = self._downstream
+        await downstream.open(
+            relay.status, forwarded_response_headers(relay.headers), relay.take_held(), self._length(relay)
+        )
+        relay.flow(downstream, self._pool.timeouts.stall_seconds)
+        try:
+            while await relay.blocked_or_ended():
+                await downstream.drain(self._services.write_stall_seconds)
+                relay.unblock()
+        except ClientStalled:
+            relay.cut(End.CUT, "client stalled")
+            self._record.end(Outcome.CLIENT_STALLED)
+            return downstream.response
+        self._end_answer(relay)
+        return downstream.response
+
+    def _end_answer(self, relay: Relay) -> None:
+        if relay.fingerprint is not None:
+            self._services.links[self._ticket.worker].fingerprint = relay.fingerprint
+        if relay.is_complete:
+            self._learn_prompt()
+            if relay.last_bytes:
+                self._downstream.write(relay.last_bytes)
+            self._record.end(Outcome.COMPLETED, status=relay.status)
+            return
+        assert relay.end is not None
+        outcome = _STREAM_ENDS[relay.end]
+        last = relay.last_bytes
+        if self._reading.stream and not relay.has_engine_error:
+            family = self._reading.endpoint.family
+            last += error_event(family, outcome, message(outcome), self._record.request_id)
+        self._downstream.end_badly(last)
+        if relay.end in (End.LOST, End.STALLED, End.MALFORMED):
+            self._services.health.report(self._ticket.worker, Signal.FAULT, relay.reason)
+        self._record.end(outcome, relay.reason or "the engine reported an error", relay.status)
+
+    def _learn_prompt(self) -> None:
+        reading = self._reading
+        if reading.prompt_tokens is None and reading.media_parts == 0:
+            self._services.dispatcher.learn_prompt(self._pool.model, reading.prompt_bytes, self._record.prompt_tokens)
+
+    def _length(self, relay: Relay) -> int | None:
+        """The length of a body that passes unchanged; a stream's is not known."""
+        if self._reading.stream:
+            return None
+        for name, value in relay.headers:
+            if name.lower() == b"content-length" and value.isdigit():
+                return int(value)
+        return None
+
+    # -- ends
+
+    def _place_of_leaving(self) -> Outcome:
+        if self._ticket.state in (TicketState.NEW, TicketState.QUEUED):
+            return Outcome.CLIENT_GONE_QUEUED
+        return Outcome.CLIENT_GONE_STREAMING if self._downstream.is_open else Outcome.CLIENT_GONE_WAITING
+
+    def _leave(self) -> None:
+        """Give back whatever is still held; synchronous, so that no cancellation can come between."""
+        relay = self._relay
+        if relay is not None and relay.end is None:
+            relay.cut(End.CUT, "client gone")
+        if self._ticket.state is TicketState.GRANTED and relay is not None and self._record.sent_at is not None:
+            relay.settle()  # the client left before the first byte: the prompt may have been read
+        self._services.dispatcher.settle(self._ticket, None)

@@ -1,0 +1,158 @@
+"""The HTTP front: aiohttp's server with the gaps closed that matter between strangers and a shared GPU.
+
+Requests that two HTTP readers could understand in two ways are refused and their connection closed; headers have a
+deadline of their own; connections are bounded; a fault is answered in JSON and never echoes what was sent. Without
+aiohttp's C parser the gateway does not start: the pure Python one is another reader with other gaps.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+from uuid import uuid4
+
+from aiohttp import http_parser, web, web_protocol
+
+from gateway.outcomes import Outcome
+from gateway.proxy.refusal import message, refusal_response
+from gateway.wire.errors import RequestFault, error_body
+from gateway.wire.surface import Dialect
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
+_VERSIONS = ((1, 0), (1, 1))
+_logger = logging.getLogger("gateway.front")
+_no_access_log = logging.getLogger("gateway.access")  # one line per request is written by the telemetry
+_no_access_log.disabled = True
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLimits:
+    """Bounds on connections."""
+
+    header_timeout_seconds: float
+    keepalive_timeout_seconds: float
+    max_connections: int
+
+
+def require_c_parser() -> None:
+    """Raise `RuntimeError` where aiohttp runs on its pure Python parser."""
+    if getattr(http_parser, "HttpRequestParserC", None) is not http_parser.HttpRequestParser:
+        raise RuntimeError("aiohttp's C extensions are missing; install the binary wheel of aiohttp")
+
+
+def check_protocol(request: web.BaseRequest) -> None:
+    """Raise `RequestFault` where the request line or the framing can be read in two ways."""
+    if tuple(request.version) not in _VERSIONS:
+        raise _malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
+    if not request.raw_path.startswith("/"):
+        raise _malformed("the request target must be a path")
+    hosts = request.headers.getall("Host", ())
+    if len(hosts) > 1 or (hosts and not _HOST.fullmatch(hosts[0])):
+        raise _malformed("the Host header must name one host")
+    codings = request.headers.getall("Transfer-Encoding", ())
+    if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
+        raise _malformed("the only Transfer-Encoding is chunked")
+
+
+def _malformed(reason: str) -> RequestFault:
+    return RequestFault(Outcome.BAD_REQUEST, f"The request is not well-formed HTTP: {reason}.")
+
+
+class ClientConnection(web_protocol.RequestHandler):
+    """One client connection: a deadline for headers, our own words for faults."""
+
+    __slots__ = ("_front", "_headers_due")
+
+    def __init__(self, front: "Front", loop: asyncio.AbstractEventLoop) -> None:
+        """A connection accepted by `front`."""
+        super().__init__(
+            front,
+            loop=loop,
+            keepalive_timeout=front.limits.keepalive_timeout_seconds,
+            access_log=_no_access_log,
+            auto_decompress=False,
+            logger=_logger,
+        )
+        self._front = front
+        self._headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse a connection over the bound; otherwise its first headers are due soon."""
+        super().connection_made(transport)
+        if len(self._front.connections) > self._front.limits.max_connections:
+            body = error_body(Dialect.OPENAI, Outcome.DRAINING, "The gateway has too many connections. Retry later.")
+            head = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+            cast(asyncio.Transport, transport).write(
+                head + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            self.force_close()
+            return
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; where a request has begun and its head is not complete, the rest is due soon."""
+        super().data_received(data)
+        if self._waiter is None or self._waiter.done():
+            self._cancel_headers_due()
+        elif self._headers_due is None:
+            self._expect_headers()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the deadline."""
+        self._cancel_headers_due()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse with 400, and our own failure with 500; close either way."""
+        request_id = uuid4().hex
+        if status < 500:
+            fault = _malformed("it could not be parsed")
+        else:
+            _logger.error("request failed", exc_info=exc, extra={"request_id": request_id})
+            fault = RequestFault(Outcome.INTERNAL, internal_message())
+        response = refusal_response(Dialect.OPENAI, fault, request_id)
+        response.force_close()
+        return response
+
+    def _expect_headers(self) -> None:
+        seconds = self._front.limits.header_timeout_seconds
+        self._headers_due = self._loop.call_later(seconds, self._close_if_headers_miss)
+
+    def _cancel_headers_due(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+    def _close_if_headers_miss(self) -> None:
+        self._headers_due = None
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+
+
+def internal_message() -> str:
+    """What a client is told of our own failure."""
+    return message(Outcome.INTERNAL)
+
+
+class Front(web.Server):
+    """The server that accepts client connections; a client that leaves cancels its handler."""
+
+    def __init__(self, handler: Handler, limits: FrontLimits) -> None:
+        """Serve `handler` within `limits`."""
+        require_c_parser()
+        super().__init__(handler, handler_cancellation=True)
+        self.limits = limits
+
+    def __call__(self) -> ClientConnection:
+        """A protocol for one accepted connection."""
+        return ClientConnection(self, asyncio.get_running_loop())

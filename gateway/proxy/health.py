@@ -1,0 +1,73 @@
+"""Watches the workers: probes each, takes in what requests met, and tells everybody of a change.
+
+A probe is `GET /health`, the engine's word that its server lives; that its requests succeed is only seen by requests.
+A worker that comes back gives room, so a change to serving dispatches. What a signal changes is the circuit's table.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from gateway.events import Observer, WorkerChanged
+from gateway.proxy.links import Links
+from gateway.proxy.upstream import WorkerUnreachable, fetch
+from gateway.workers import Fleet, Signal
+
+PROBE_SECONDS = 1.0
+_PROBE_TIMEOUT_SECONDS = 2.0
+_MAX_PROBE_BYTES = 64 * 1024
+
+
+class Health:
+    """Health of every worker of the fleet."""
+
+    def __init__(
+        self, fleet: Fleet, links: Links, observer: Observer, dispatch: Callable[[Iterable[str]], None]
+    ) -> None:
+        """Watch `fleet` through `links`; `dispatch` is told the pools in which room may have appeared."""
+        self._fleet = fleet
+        self._links = links
+        self._observer = observer
+        self._dispatch = dispatch
+        self._task: asyncio.Task[None] | None = None
+
+    def report(self, worker: str, signal: Signal, reason: str = "") -> None:
+        """Take in what was seen of `worker`."""
+        state = self._fleet.signal(worker, signal)
+        if state is None:
+            return
+        pool = self._fleet.spec(worker).pool
+        self._observer.observe(WorkerChanged(pool, worker, state, reason or signal.value))
+        self._dispatch((pool,))
+
+    async def probe_all(self) -> None:
+        """Probe every worker once, all at the same time."""
+        await asyncio.gather(*(self._probe(spec.name) for spec in self._fleet.specs()))
+
+    def start(self) -> None:
+        """Probe on, once a second, until `stop`."""
+        self._task = asyncio.create_task(self._watch(), name="worker probes")
+
+    async def stop(self) -> None:
+        """End the probes."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _watch(self) -> None:
+        while True:
+            await self.probe_all()
+            await asyncio.sleep(PROBE_SECONDS)
+
+    async def _probe(self, worker: str) -> None:
+        link = self._links[worker]
+        head = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n"
+        request = head % link.upstream.host.encode("ascii")
+        try:
+            answer = await fetch(link.port, request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES)
+        except WorkerUnreachable as error:
+            self.report(worker, Signal.PROBE_FAILED, f"probe: {error}")
+            return
+        if answer.status < 500:
+            self.report(worker, Signal.PROBE_OK, f"probe: status {answer.status}")
+        else:
+            self.report(worker, Signal.PROBE_FAILED, f"probe: status {answer.status}")

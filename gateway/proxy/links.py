@@ -1,0 +1,49 @@
+"""The way to each worker by name: its port, its key, the model's name there, and what its answers have taught."""
+
+from dataclasses import dataclass
+
+from gateway.config import Pool, Worker
+from gateway.proxy.upstream import WorkerPort
+from gateway.wire.headers import Upstream
+
+
+@dataclass(slots=True)
+class Link:
+    """One worker as the exchange sees it; `fingerprint` is what it writes as `system_fingerprint`, None until seen."""
+
+    port: WorkerPort
+    upstream: Upstream
+    pool: Pool
+    fingerprint: bytes | None = None
+
+
+def worker_name(pool: Pool, worker: Worker) -> str:
+    """The name of a worker that is unique over all pools: a metric's label, a log line's field."""
+    return f"{pool.model}/{worker.name}"
+
+
+class Links:
+    """Every link by worker name."""
+
+    def __init__(self) -> None:
+        """No workers yet."""
+        self._links: dict[str, Link] = {}
+
+    def __getitem__(self, worker: str) -> Link:
+        """The link to `worker`."""
+        return self._links[worker]
+
+    def configure(self, name: str, url: str, pool: Pool, worker: Worker) -> None:
+        """Add a link, or give it the pool's present terms; connections stay unless the URL changed."""
+        link = self._links.get(name)
+        port = WorkerPort(url)
+        if link is not None and link.port.address == port.address:
+            port = link.port
+        secret = None if worker.api_key is None else worker.api_key.get_secret_value()
+        fingerprint = None if link is None else link.fingerprint
+        self._links[name] = Link(port, Upstream(port.address.authority, secret), pool, fingerprint)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for link in self._links.values():
+            link.port.close()

@@ -1,0 +1,203 @@
+"""What a client may ask: routes, credentials, and the way of each request to its handler.
+
+Exact paths only; authorisation belongs to the matched route, never to the URL. Every request ends in one outcome, one event
+and an answer in the dialect of the API that was called. Scheduled requests live in `exchange`, cheap ones in `utility`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import uuid4
+
+from aiohttp import web
+
+from gateway.config import Pool
+from gateway.events import Observer
+from gateway.fairness import Ticket
+from gateway.outcomes import Outcome
+from gateway.proxy.body import read_body
+from gateway.proxy.control import Control
+from gateway.proxy.directory import Directory, Identity
+from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.exchange import Exchange, Services
+from gateway.proxy.front import check_protocol
+from gateway.proxy.record import Record
+from gateway.proxy.refusal import Refusal, identifying_headers, refusal_response
+from gateway.proxy.utility import UtilityDesk
+from gateway.wire.errors import RequestFault
+from gateway.wire.headers import credential
+from gateway.wire.request import Reading, read_request
+from gateway.wire.surface import ENDPOINTS, Dialect, Endpoint, Family, Kind
+
+DRAIN_RETRY_SECONDS = 5.0
+_UNKNOWN = "unknown"
+_METERED_WHILE_STREAMED = frozenset({Family.CHAT, Family.COMPLETION})
+
+_Get = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLimits:
+    """Bounds on requests."""
+
+    max_body_bytes: int
+    body_timeout_seconds: float
+
+
+class Listener:
+    """Answers every request that the front has parsed."""
+
+    def __init__(
+        self, directory: Directory, services: Services, control: Control, limits: ListenerLimits, observer: Observer
+    ) -> None:
+        """Serve with `directory`'s tenants until it is replaced."""
+        self.directory = directory
+        self.is_draining = False
+        self._services = services
+        self._control = control
+        self._limits = limits
+        self._observer = observer
+        self._utility = UtilityDesk(services)
+        self._loop = asyncio.get_running_loop()
+        self._exchanges: set[Exchange] = set()
+        self._none_left = asyncio.Event()
+        self._gets: Mapping[str, _Get] = MappingProxyType(
+            {
+                "/health": control.health,
+                "/ready": self._ready,
+                "/metrics": control.metrics,
+                "/debug/state": self._debug_state,
+            }
+        )
+
+    @property
+    def exchanges(self) -> frozenset[Exchange]:
+        """Every scheduled request that has not ended."""
+        return frozenset(self._exchanges)
+
+    async def ended(self, deadline: float) -> None:
+        """Wait until no scheduled request is left, at most until `deadline` (loop time)."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._exchanges:
+                    self._none_left.clear()
+                    await self._none_left.wait()
+        except TimeoutError:
+            return
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        get = self._gets.get(request.raw_path.partition("?")[0])
+        if get is not None and request.method in ("GET", "HEAD"):
+            return await get(request)
+        endpoint = ENDPOINTS.get(request.raw_path.partition("?")[0])
+        dialect = Dialect.OPENAI if endpoint is None else endpoint.dialect
+        record = Record(uuid4().hex, _UNKNOWN if endpoint is None else endpoint.path, self._loop.time())
+        try:
+            check_protocol(request)
+            return await self._answer(request, endpoint, record)
+        except RequestFault as fault:
+            record.end(fault.outcome, record.detail or fault.message)
+            return self._refuse(dialect, fault, record.request_id, request)
+        except asyncio.CancelledError:
+            record.end(Outcome.CLIENT_GONE_QUEUED)
+            raise
+        finally:
+            self._observer.observe(record.finished(self._loop.time()))
+
+    async def _answer(self, request: web.BaseRequest, endpoint: Endpoint | None, record: Record) -> web.StreamResponse:
+        if endpoint is None:
+            return await self._answer_models(request, record)
+        if request.method != "POST":
+            raise RequestFault(Outcome.WRONG_METHOD, f"{endpoint.path} is called with POST.")
+        identity = self._identify(request, record)
+        if self.is_draining:
+            raise Refusal(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
+        body = await read_body(request, self._limits.max_body_bytes, self._limits.body_timeout_seconds)
+        record.body_read_at = self._loop.time()
+        directory = self.directory
+        reading = read_request(endpoint, body, directory.rights(identity.tenant))
+        pool = directory.pool(identity.tenant, self._model(reading, identity))
+        record.pool, record.model, record.streamed = pool.model, reading.model or pool.model, reading.stream
+        if endpoint.kind is Kind.UTILITY:
+            return await self._utility.answer(request, reading, pool, identity, record)
+        return await self._exchange(request, reading, pool, identity, record)
+
+    def _model(self, reading: Reading, identity: Identity) -> str:
+        """The model named, or the only one where an endpoint does not ask for a name."""
+        if reading.model:
+            return reading.model
+        pools = {pool.model for pool in self.directory.models(identity.tenant).values()}
+        if len(pools) == 1:
+            return pools.pop()
+        raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
+
+    async def _exchange(
+        self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
+    ) -> web.StreamResponse:
+        ticket = make_ticket(self._services.dispatcher, reading, pool, identity, record.request_id)
+        exchange = Exchange(self._services, request, ticket, record)
+        exchange.describe(reading, pool, self.directory.cache_salt(identity.tenant))
+        self._exchanges.add(exchange)
+        try:
+            return await exchange.run()
+        finally:
+            self._exchanges.discard(exchange)
+            if not self._exchanges:
+                self._none_left.set()
+
+    def _identify(self, request: web.BaseRequest, record: Record) -> Identity:
+        identity = self.directory.identify(credential(request.headers))
+        record.tenant, record.key_id = identity.tenant.name, identity.key_id
+        return identity
+
+    async def _answer_models(self, request: web.BaseRequest, record: Record) -> web.StreamResponse:
+        path = request.raw_path.partition("?")[0]
+        if path != "/v1/models" and not path.startswith("/v1/models/"):
+            raise RequestFault(Outcome.UNKNOWN_PATH, "This path is not served here. GET /v1/models lists what is.")
+        record.endpoint = "/v1/models"
+        if request.method not in ("GET", "HEAD"):
+            raise RequestFault(Outcome.WRONG_METHOD, "/v1/models is called with GET.")
+        identity = self._identify(request, record)
+        response = self._control.models(self.directory, identity, path)
+        record.end(Outcome.COMPLETED, status=200)
+        for name, value in identifying_headers(record.request_id):
+            response.headers[name] = value
+        return response
+
+    async def _ready(self, request: web.BaseRequest) -> web.StreamResponse:
+        return self._control.ready(is_draining=self.is_draining)
+
+    async def _debug_state(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            is_admin = self.directory.is_admin(credential(request.headers))
+        except RequestFault:
+            is_admin = False
+        return self._control.debug_state(is_admin=is_admin)
+
+    def _refuse(
+        self, dialect: Dialect, fault: RequestFault, request_id: str, request: web.BaseRequest
+    ) -> web.StreamResponse:
+        response = refusal_response(dialect, fault, request_id)
+        if not request.content.is_eof():
+            response.force_close()  # what is left of the body is not worth reading
+        return response
+
+
+def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:
+    """The ticket of a request: what it may come to, before the engine has counted anything."""
+    prompt_tokens = reading.prompt_tokens
+    if prompt_tokens is None:
+        prompt_tokens = dispatcher.estimate_prompt(pool.model, reading.prompt_bytes, reading.media_parts)
+    prompt_tokens = min(prompt_tokens, pool.max_model_len * reading.prompts)
+    left = max(1, pool.max_model_len - prompt_tokens // reading.prompts)
+    per_sequence = left if reading.max_output_tokens is None else min(reading.max_output_tokens, left)
+    is_pooling = reading.endpoint.kind is Kind.POOLING
+    ticket = Ticket(request_id, identity.tenant.name, identity.flow(reading.end_user), pool.model)
+    return ticket.sized(
+        sequences=reading.sequences,
+        prompt_tokens=prompt_tokens,
+        max_output_tokens=0 if is_pooling else per_sequence * reading.sequences,
+        is_silent=not (reading.stream and reading.endpoint.family in _METERED_WHILE_STREAMED),
+    )

@@ -1,0 +1,86 @@
+"""What is known of one request while it lives, and the one event that says how it ended."""
+
+from dataclasses import dataclass
+
+from gateway.events import RequestFinished
+from gateway.outcomes import Outcome
+
+
+@dataclass(slots=True)
+class Record:
+    """Filled in as the request goes; times are loop time. `outcome` is set once, by whoever ends the request."""
+
+    request_id: str
+    endpoint: str
+    arrived_at: float
+    tenant: str = ""
+    key_id: str = ""
+    pool: str = ""
+    model: str = ""
+    worker: str = ""
+    outcome: Outcome | None = None
+    status: int = 0
+    streamed: bool = False
+    attempts: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    service: float = 0.0
+    submitted_at: float | None = None
+    granted_at: float | None = None
+    sent_at: float | None = None
+    body_read_at: float | None = None
+    started_at: float | None = None
+    last_token_at: float | None = None
+    longest_gap_seconds: float = 0.0
+    detail: str = ""
+
+    def end(self, outcome: Outcome, detail: str = "", status: int | None = None) -> None:
+        """Note how the request ended; the first word counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.status = outcome.ending.status if status is None else status
+            self.detail = detail
+
+    def finished(self, now: float) -> RequestFinished:
+        """The event that tells of the end."""
+        outcome = self.outcome or Outcome.INTERNAL
+        return RequestFinished(
+            request_id=self.request_id,
+            endpoint=self.endpoint,
+            tenant=self.tenant,
+            key_id=self.key_id,
+            pool=self.pool,
+            model=self.model,
+            worker=self.worker,
+            outcome=outcome,
+            status=self.status or outcome.ending.status,
+            streamed=self.streamed,
+            attempts=self.attempts,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            output_tokens=self.output_tokens,
+            service=self.service,
+            queue_wait_seconds=self._queue_wait(now),
+            ttft_seconds=None if self.started_at is None else self.started_at - self.arrived_at,
+            inter_token_seconds=self._inter_token(),
+            longest_gap_seconds=self.longest_gap_seconds if self.streamed and self.longest_gap_seconds else None,
+            gateway_seconds=self._gateway(),
+            duration_seconds=now - self.arrived_at,
+            detail=self.detail,
+        )
+
+    def _queue_wait(self, now: float) -> float | None:
+        if self.submitted_at is None:
+            return None
+        return (now if self.granted_at is None else self.granted_at) - self.submitted_at
+
+    def _inter_token(self) -> float | None:
+        if self.started_at is None or self.last_token_at is None or not self.streamed or self.output_tokens < 2:
+            return None
+        return (self.last_token_at - self.started_at) / (self.output_tokens - 1)
+
+    def _gateway(self) -> float | None:
+        if self.sent_at is None or self.body_read_at is None or self.granted_at is None or self.submitted_at is None:
+            return None
+        return (self.sent_at - self.body_read_at) - (self.granted_at - self.submitted_at)

@@ -1,0 +1,245 @@
+"""The streaming path: from a worker's connection through the meter to the client, without a task per chunk.
+
+A `Relay` is the sink of one attempt. Each buffer is metered, charged and written to the client in the very call that
+received it; until the exchange has opened the client's side it is held (a worker that breaks by then can still be
+replaced). The ticket is settled here, at the true end of the worker's body, so that its room is free while a slow client
+still reads.
+"""
+
+import asyncio
+from enum import Enum
+
+from gateway.fairness import Ticket, Usage
+from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.downstream import Downstream
+from gateway.proxy.record import Record
+from gateway.proxy.upstream import Headers, WorkerConnection
+from gateway.wire.meter import MalformedStream, Meter
+
+MAX_HELD_BYTES = 256 * 1024  # of an answer whose client's side is not open yet
+MAX_ERROR_BYTES = 1024 * 1024  # of an engine's error answer
+
+
+class End(Enum):
+    """How the worker's side of an attempt ended."""
+
+    WHOLE = "whole"
+    LOST = "lost"
+    STALE = "stale"
+    STALLED = "stalled"
+    MALFORMED = "malformed"
+    CUT = "cut"
+
+
+class Relay:
+    """One attempt's answer on its way from the worker to the client."""
+
+    def __init__(self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record) -> None:
+        """A relay that settles `ticket` and notes times and tokens in `record`."""
+        self._ticket = ticket
+        self._meter = meter
+        self._dispatcher = dispatcher
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+        self._downstream: Downstream | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._has_bytes = False
+        self._wake: asyncio.Future[None] | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._last_byte_at = 0.0
+        self._is_blocked = False
+        self.connection: WorkerConnection | None = None
+        self.status = 0
+        self.headers: Headers = ()
+        self.end: End | None = None
+        self.reason = ""
+        self.last_bytes = b""
+
+    # -- what the exchange waits for
+
+    @property
+    def has_begun(self) -> bool:
+        """True once the answer has a first byte, or has ended."""
+        return self._has_bytes or self.end is not None
+
+    async def begun(self) -> None:
+        """Wait for the first byte of the body, or the end."""
+        while not self.has_begun:
+            await self._sleep()
+
+    async def whole(self) -> bytes:
+        """Wait for the end of an answer that is not relayed (an error's), and return its body."""
+        while self.end is None:
+            await self._sleep()
+        return b"".join(self._held)
+
+    async def blocked_or_ended(self) -> bool:
+        """Wait until the client is behind (True) or the answer has ended (False)."""
+        while self.end is None and not self._is_blocked:
+            await self._sleep()
+        return self._is_blocked and self.end is None
+
+    async def _sleep(self) -> None:
+        self._wake = self._loop.create_future()
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    # -- the way through
+
+    def take_held(self) -> bytes:
+        """What the client may see so far."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        return b"".join(held)
+
+    def flow(self, downstream: Downstream, stall_seconds: float) -> None:
+        """Write to `downstream` from now on, what came meanwhile first; a worker silent for `stall_seconds` is lost."""
+        self._downstream = downstream
+        rest = self.take_held()
+        if rest and not downstream.write(rest):
+            self._is_blocked = True
+        if self.end is None:
+            if not self._is_blocked:
+                self.unblock()
+            self._stall_timer = self._loop.call_later(stall_seconds, self._check_stall, stall_seconds)
+
+    def unblock(self) -> None:
+        """The client has caught up: read on."""
+        self._is_blocked = False
+        self._last_byte_at = self._loop.time()
+        if self.connection is not None:
+            self.connection.resume()
+
+    def _block(self) -> None:
+        self._is_blocked = True
+        if self.connection is not None:
+            self.connection.pause()
+        self._notify()
+
+    def _metered(self, data: bytes) -> bytes:
+        """Meter and charge one buffer: the hot path."""
+        meter, record = self._meter, self._record
+        now = self._last_byte_at = self._loop.time()
+        before = meter.output_tokens
+        try:
+            visible = meter.feed(data)
+        except MalformedStream as error:
+            self._finish(End.MALFORMED, str(error))
+            return b""
+        if record.started_at is None:
+            if meter.started:
+                record.started_at = record.last_token_at = now
+                self._dispatcher.started(self._ticket)
+                if meter.has_usage:
+                    self._charge()
+        elif meter.output_tokens != before:
+            gap = now - (record.last_token_at or now)
+            if gap > record.longest_gap_seconds:
+                record.longest_gap_seconds = gap
+            record.last_token_at = now
+            self._charge()
+        return visible
+
+    def _charge(self) -> None:
+        if not self._ticket.is_silent and self.end is None:
+            meter = self._meter
+            self._dispatcher.charge(self._ticket, Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens))
+
+    # -- Sink
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers of the answer; the exchange goes on with the first byte of the body."""
+        self.status, self.headers = status, headers
+
+    def on_body(self, data: bytes) -> None:
+        """Bytes of the body: metered and on to the client, or held until its side is open."""
+        self._has_bytes = True
+        visible = data if self.status >= 400 else self._metered(data)
+        downstream = self._downstream
+        if downstream is None:
+            self._hold(visible)
+        elif visible and not downstream.write(visible) and self.end is None:
+            self._block()
+
+    def on_end(self) -> None:
+        """The true end of the body: the engine is done, the room is free."""
+        self._finish(End.WHOLE)
+
+    def on_lost(self, reason: str, *, is_stale: bool) -> None:
+        """The worker broke off."""
+        self._finish(End.STALE if is_stale else End.LOST, reason)
+
+    def _hold(self, visible: bytes) -> None:
+        self._held.append(visible)
+        self._held_bytes += len(visible)
+        if self.status >= 400 and self._held_bytes > MAX_ERROR_BYTES:
+            self._finish(End.MALFORMED, "error answer too long")
+        elif self._held_bytes > MAX_HELD_BYTES and self.connection is not None:
+            self.connection.pause()
+        self._notify()
+
+    # -- ends
+
+    def cut(self, end: End, reason: str) -> None:
+        """End the attempt from this side: the engine hears of it by the closed connection."""
+        self._finish(end, reason)
+
+    def _check_stall(self, stall_seconds: float) -> None:
+        silent = self._loop.time() - self._last_byte_at
+        if self._is_blocked or silent < stall_seconds:
+            wait = stall_seconds if self._is_blocked else stall_seconds - silent
+            self._stall_timer = self._loop.call_later(wait, self._check_stall, stall_seconds)
+        else:
+            self._finish(End.STALLED, f"no byte for {stall_seconds:g} s")
+
+    def _finish(self, end: End, reason: str = "") -> None:
+        if self.end is not None:
+            return
+        self.end, self.reason = end, reason
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+        connection, self.connection = self.connection, None
+        if connection is not None and end is not End.WHOLE:
+            connection.abandon()
+        if 0 < self.status < 400:
+            self.last_bytes = self._meter.end() if end is End.WHOLE else self._meter.cut()
+            if end is End.WHOLE or self._downstream is not None:
+                self.settle()
+        self._notify()
+
+    @property
+    def is_complete(self) -> bool:
+        """True where the engine's answer came to its own end and says so."""
+        return self.end is End.WHOLE and self._meter.is_complete and not self._meter.has_error
+
+    @property
+    def has_engine_error(self) -> bool:
+        """True where the engine itself told the client of an error in the stream."""
+        return self._meter.has_error
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """What this worker writes as `system_fingerprint`, where the answer told."""
+        return self._meter.fingerprint
+
+    def settle(self) -> None:
+        """Settle the ticket at what the engine counted, or at an estimate where it told nothing."""
+        usage = self._usage()
+        record = self._record
+        record.prompt_tokens, record.cached_tokens = usage.prompt_tokens, usage.cached_tokens
+        record.output_tokens = usage.output_tokens
+        record.service = self._dispatcher.cost(self._ticket, usage)
+        self._dispatcher.settle(self._ticket, usage, completed=self.is_complete and self._meter.has_usage)
+
+    def _usage(self) -> Usage:
+        meter = self._meter
+        if meter.has_usage and (self.end is End.WHOLE or not self._ticket.is_silent):
+            return Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
+        return self._dispatcher.estimated_usage(self._ticket)

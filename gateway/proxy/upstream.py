@@ -1,0 +1,337 @@
+"""Connections to workers: HTTP/1.1 over TCP or a Unix socket, parsed by httptools, read without a task.
+
+Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. Connections are kept for
+reuse shorter than the engine keeps them, and one that the engine closed meanwhile is reported as stale, so that the caller
+may send again. Nothing is redirected, decompressed, or taken from the environment. What an answer means is the sink's.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+MAX_HEAD_BYTES = 64 * 1024
+IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
+MAX_IDLE_CONNECTIONS = 1024
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Sink(Protocol):
+    """Receives one answer: its head, its body piece by piece, and exactly one of `on_end` and `on_lost`."""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers of the answer."""
+        ...
+
+    def on_body(self, data: bytes) -> None:
+        """Bytes of the body, as one read brought them."""
+        ...
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        ...
+
+    def on_lost(self, reason: str, *, is_stale: bool) -> None:
+        """The connection broke before that. `is_stale`: a reused connection broke before any byte of an answer."""
+        ...
+
+
+class WorkerUnreachable(Exception):
+    """No connection to the worker could be made; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a worker listens: a host and port, or the path of a Unix socket."""
+
+    host: str
+    port: int
+    socket_path: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Read `http://host:port` or `unix:///path`."""
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return cls("localhost", 0, parts.path)
+        return cls(parts.hostname or "localhost", parts.port or 80)
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header."""
+        if self.socket_path is not None:
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class WorkerConnection(asyncio.Protocol):
+    """One connection to a worker, at most one request on it at a time."""
+
+    def __init__(self, home: "WorkerPort") -> None:
+        """A connection that returns to `home` when an answer ended and it can be used again."""
+        self._home = home
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._sink: Sink | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._pieces: list[bytes] = []
+        self._has_head = False
+        self._is_complete = False
+        self._has_answer = False
+        self._is_reused = False
+        self.idle_since = 0.0
+
+    # -- the owner's side
+
+    def send(self, request: bytes, sink: Sink, *, is_reused: bool) -> None:
+        """Send `request` (head and body) and give its answer to `sink`."""
+        assert self._transport is not None
+        assert self._sink is None
+        self._sink, self._is_reused, self._has_answer = sink, is_reused, False
+        self._transport.write(request)
+
+    def pause(self) -> None:
+        """Stop reading: the client is slower than the worker."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Close at once, which aborts the request at the engine; the sink hears nothing more."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def is_open(self) -> bool:
+        """True where a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; asyncio sets TCP_NODELAY."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data` and hand on what it brought: head, body, end, in that order."""
+        self._has_answer = True
+        if not self._has_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._break_off(f"malformed answer: {error}")
+            return
+        if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._break_off(f"answer head longer than {MAX_HEAD_BYTES} bytes")
+            return
+        sink = self._sink
+        if sink is None:
+            self.abandon()  # bytes that belong to no request: the connection cannot be trusted
+            return
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            sink.on_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if self._is_complete and self._sink is not None:
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the sink, where one waits: the end of a body without stated length, else a loss."""
+        self._transport = None
+        self._home.forget(self)
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        if self._has_head and not self._has_stated_length():
+            sink.on_end()
+        else:
+            reason = str(exc) if exc else "connection closed by the worker"
+            sink.on_lost(reason, is_stale=self._is_reused and not self._has_answer)
+
+    # -- httptools callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the answer."""
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; interim answers are passed over."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = []
+            return
+        self._has_head = True
+        if self._sink is not None:
+            self._sink.on_head(status, self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; handed on once per read."""
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        """The true end of the answer."""
+        self._is_complete = self._has_head
+
+    # -- ends
+
+    def _has_stated_length(self) -> bool:
+        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+
+    def _end(self) -> None:
+        sink, self._sink = self._sink, None
+        keeps_alive = self._parser.should_keep_alive()
+        self._headers, self._head_bytes = [], 0
+        self._has_head = self._is_complete = False
+        if keeps_alive and self.is_open:
+            self._home.keep(self)
+        elif self._transport is not None:
+            self._transport.close()
+        assert sink is not None
+        sink.on_end()
+
+    def _break_off(self, reason: str) -> None:
+        sink = self._sink
+        self.abandon()
+        if sink is not None:
+            sink.on_lost(reason, is_stale=False)
+
+
+class WorkerPort:
+    """The way to one worker: its address and the connections to it that wait for reuse."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is connected until the first request."""
+        self.address = Address.parse(url)
+        self._idle: deque[WorkerConnection] = deque()
+        self._open: set[WorkerConnection] = set()
+
+    async def send(
+        self, request: bytes, sink: Sink, connect_seconds: float, *, fresh: bool = False
+    ) -> WorkerConnection:
+        """Send `request` over a kept connection, or a new one (always, where `fresh`); the answer goes to `sink`.
+
+        Raises `WorkerUnreachable` where no connection is made within `connect_seconds`.
+        """
+        connection = None if fresh else self._take_idle()
+        is_reused = connection is not None
+        if connection is None:
+            connection = await self._connect(connect_seconds)
+        connection.send(request, sink, is_reused=is_reused)
+        return connection
+
+    async def _connect(self, connect_seconds: float) -> WorkerConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(connect_seconds):
+                if self.address.socket_path is not None:
+                    _, connection = await loop.create_unix_connection(
+                        lambda: WorkerConnection(self), self.address.socket_path
+                    )
+                else:
+                    _, connection = await loop.create_connection(
+                        lambda: WorkerConnection(self), self.address.host, self.address.port
+                    )
+        except TimeoutError:
+            raise WorkerUnreachable(f"no connection within {connect_seconds:g} s") from None
+        except OSError as error:
+            raise WorkerUnreachable(f"no connection: {error.strerror or error}") from error
+        self._open.add(connection)
+        return connection
+
+    def _take_idle(self) -> WorkerConnection | None:
+        """The connection used last, if the engine can still be expected to have it open; older ones are closed."""
+        now = asyncio.get_running_loop().time()
+        while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
+            self._idle.popleft().abandon()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def keep(self, connection: WorkerConnection) -> None:
+        """Take back a connection whose answer ended."""
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._idle.append(connection)
+        if len(self._idle) > MAX_IDLE_CONNECTIONS:
+            self._idle.popleft().abandon()
+
+    def forget(self, connection: WorkerConnection) -> None:
+        """A connection was closed."""
+        self._open.discard(connection)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._open):
+            connection.abandon()
+        self._idle.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, for the few places that want one."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class _Collector:
+    """Sink that keeps the whole answer, up to a bound."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._max_bytes = max_bytes
+        self._status = 0
+        self._headers: Headers = ()
+        self._body = bytearray()
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self._status, self._headers = status, headers
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > self._max_bytes:
+            self._fail(f"answer longer than {self._max_bytes} bytes")
+
+    def on_end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(Answer(self._status, self._headers, bytes(self._body)))
+
+    def on_lost(self, reason: str, *, is_stale: bool) -> None:
+        self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(WorkerUnreachable(reason))
+
+
+async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int) -> Answer:
+    """One whole answer over a new connection, within `seconds`; raises `WorkerUnreachable` otherwise."""
+    collector = _Collector(max_bytes)
+    connection: WorkerConnection | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            connection = await port.send(request, collector, seconds, fresh=True)
+            return await collector.done
+    except TimeoutError:
+        raise WorkerUnreachable(f"no answer within {seconds:g} s") from None
+    finally:
+        if connection is not None and (collector.done.cancelled() or not collector.done.done() or _failed(collector)):
+            connection.abandon()
+
+
+def _failed(collector: _Collector) -> bool:
+    return collector.done.exception() is not None
