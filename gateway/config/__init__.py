@@ -18,7 +18,7 @@ from gateway.config.difference import Difference, difference, in_force
 from gateway.config.export import json_schema
 from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
-from gateway.config.loading import Loaded, create_missing_keys, load
+from gateway.config.loading import FileKey, Loaded, ensure_key_files, load
 from gateway.config.model import Admin, Anonymous, Config, Pool, ResolvedKey, Tenant, Worker
 from gateway.config.schema import (
     Limits,
@@ -38,6 +38,7 @@ __all__ = [
     "CostSpec",
     "Difference",
     "ExpressionCost",
+    "FileKey",
     "Fault",
     "KeyFormat",
     "KvTimeCost",
@@ -62,9 +63,9 @@ __all__ = [
     "Timeouts",
     "Window",
     "Worker",
-    "create_missing_keys",
     "difference",
     "digest",
+    "ensure_key_files",
     "in_force",
     "json_schema",
     "load",

@@ -13,7 +13,7 @@ from gateway.config.checks import check
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.draft import Draft, draft
 from gateway.config.faults import ConfigError, Fault, FaultLog
-from gateway.config.keys import KeyFormat, write_key_file
+from gateway.config.keys import KeyFormat, UnusableKeyFile, read_key_file, write_key_file
 from gateway.config.model import Config
 from gateway.config.resolve import Resolver
 
@@ -42,8 +42,17 @@ def load(path: Path | str, environ: Mapping[str, str] | None = None) -> Loaded:
     return Loaded(config, path, tuple(resolver.files))
 
 
-def create_missing_keys(path: Path | str, environ: Mapping[str, str] | None = None) -> list[tuple[str, Path, str]]:
-    """Create the key files that tenants reference and that do not exist: tenant, file and key of each.
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """A key that a tenant's configuration takes from a file."""
+
+    tenant: str
+    file: Path
+    key: str
+
+
+def ensure_key_files(path: Path | str, environ: Mapping[str, str] | None = None) -> list[FileKey]:
+    """Every key that tenants take from a file; files that do not exist are created.
 
     Files get mode 0600, new folders 0700. Raises `ConfigError` where the file itself is wrong.
     """
@@ -54,22 +63,23 @@ def create_missing_keys(path: Path | str, environ: Mapping[str, str] | None = No
         check(readable, faults)
     faults.raise_any()
     assert readable is not None
-    created: list[tuple[str, Path, str]] = []
-    for tenant in readable.file.tenants:
-        for source in tenant.keys:
-            file = path.parent / source.file if source.file else None
-            if file is not None and not file.exists():
-                created.append((tenant.name, file, _created(file, path)))
-    return created
+    sources = [
+        (tenant.name, path.parent / key.file) for tenant in readable.file.tenants for key in tenant.keys if key.file
+    ]
+    return [FileKey(tenant, file, _ensured(file, path)) for tenant, file in sources]
 
 
-def _created(file: Path, config: Path) -> str:
-    key = KeyFormat.create()
+def _ensured(file: Path, config: Path) -> str:
     try:
+        if file.exists():
+            return read_key_file(file)
+        key = KeyFormat.create()
         write_key_file(file, key)
     except OSError as error:
         message = f"the key file {file} cannot be written: {error.strerror}"
         raise ConfigError((Fault(str(config), 1, "", message, "make its folder writable"),)) from None
+    except UnusableKeyFile as unusable:
+        raise ConfigError((Fault(str(config), 1, "", str(unusable), unusable.remedy),)) from None
     return key
 
 

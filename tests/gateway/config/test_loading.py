@@ -19,7 +19,7 @@ from gateway.config import (
     Right,
     ShareBy,
     Window,
-    create_missing_keys,
+    ensure_key_files,
     digest,
     load,
     write_key_file,
@@ -40,23 +40,23 @@ def test_the_sample_works_after_its_keys_are_created(tmp_path: Path) -> None:
     """The shipped file loads once its key files exist, with two embedded workers and three tenants."""
     file = tmp_path / "config.yaml"
     shutil.copy(SAMPLE, file)
-    created = create_missing_keys(file, {})
+    created = ensure_key_files(file, {})
     config = load(file, {}).config
-    assert [tenant for tenant, _, _ in created] == [tenant.name for tenant in config.tenants]
+    assert [key.tenant for key in created] == [tenant.name for tenant in config.tenants]
     assert [worker.profile for worker in config.pools[0].workers] == ["cpu-tiny", "cpu-tiny"]
     assert [worker.name for worker in config.pools[0].workers] == ["w0", "w1"]
-    for (_, path, key), tenant in zip(created, config.tenants, strict=True):
-        assert path.parent == tmp_path / ".keys"
-        assert tenant.keys[0].digest == digest(key)
-        assert key not in repr(config)
-    assert create_missing_keys(file, {}) == []
+    for made, tenant in zip(created, config.tenants, strict=True):
+        assert made.file.parent == tmp_path / ".keys"
+        assert tenant.keys[0].digest == digest(made.key)
+        assert made.key not in repr(config)
+    assert ensure_key_files(file, {}) == created
 
 
 def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
     """The sample's sections say what leaving them out would do."""
     file = tmp_path / "config.yaml"
     shutil.copy(SAMPLE, file)
-    create_missing_keys(file, {})
+    ensure_key_files(file, {})
     sample, bare = load(file, {}).config, _load(tmp_path, POOL + TENANT).config
     for section in ("listen", "admin", "scheduler", "anonymous", "metrics", "logs"):
         assert getattr(sample, section) == getattr(bare, section)
@@ -68,17 +68,17 @@ def test_missing_keys_are_not_created_for_a_wrong_file(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(POOL + "tenants: [{name: a, wieght: 1, keys: [{file: k/a.key}]}]")
     with pytest.raises(ConfigError):
-        create_missing_keys(file, {})
+        ensure_key_files(file, {})
     assert not (tmp_path / "k").exists()
 
 
 def test_a_key_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
-    """A folder that is a file makes `create_missing_keys` say so."""
+    """A folder that is a file makes `ensure_key_files` say so."""
     file = tmp_path / "config.yaml"
     (tmp_path / "k").write_text("")
     file.write_text(POOL + "tenants: [{name: a, keys: [{file: k/a.key}]}]")
     with pytest.raises(ConfigError, match="cannot be written"):
-        create_missing_keys(file, {})
+        ensure_key_files(file, {})
 
 
 def test_tenants_inherit_key_by_key(tmp_path: Path) -> None:
