@@ -43,7 +43,8 @@ def read_document(text: str, environ: Mapping[str, str], faults: FaultLog) -> Va
         node = yaml.compose(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        faults.add((), f"is not valid YAML: {error.problem}", "mend the syntax", line=mark.line + 1 if mark else 1)
+        line = mark.line + 1 if mark else 1
+        faults.add((), f"is not valid YAML: {error.problem}", _syntax_remedy(text, line), line=line)
         return None
     except RecursionError:
         faults.add((), f"is nested deeper than {MAX_DEPTH} levels", "flatten it")
@@ -58,6 +59,13 @@ def read_document(text: str, environ: Mapping[str, str], faults: FaultLog) -> Va
     value = reader.read(node, ())
     faults.lines = reader.lines
     return value
+
+
+def _syntax_remedy(text: str, line: int) -> str:
+    culprit = (text.splitlines() or [""])[line - 1 : line]
+    if culprit and "${" in culprit[0]:
+        return "inside {...} and [...] put a value with `${VAR}` in quotes"
+    return "mend the syntax"
 
 
 class _Reader:

@@ -19,8 +19,8 @@ from gateway.config import (
     Right,
     ShareBy,
     Window,
-    ensure_key_files,
     digest,
+    ensure_key_files,
     load,
     write_key_file,
 )
@@ -78,6 +78,17 @@ def test_a_key_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("")
     file.write_text(POOL + "tenants: [{name: a, keys: [{file: k/a.key}]}]")
     with pytest.raises(ConfigError, match="cannot be written"):
+        ensure_key_files(file, {})
+
+
+def test_an_existing_key_file_is_kept_or_is_a_fault(tmp_path: Path) -> None:
+    """A key that is there is handed out unchanged; one that others may read is a fault with its remedy."""
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + "tenants: [{name: a, keys: [{file: a.key}]}]")
+    (made,) = ensure_key_files(file, {})
+    assert ensure_key_files(file, {}) == [made]
+    made.file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
         ensure_key_files(file, {})
 
 
