@@ -1,7 +1,7 @@
 """Addresses of workers: the right ones in one form, the wrong ones refused."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
@@ -57,6 +57,7 @@ def test_wrong_addresses(written: str) -> None:
 
 
 @given(st.text() | st.builds("http://{}:1".format, st.text()))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_is_an_address_or_refused(written: str) -> None:
     """What passes passes again unchanged; nothing else is raised."""
     try:

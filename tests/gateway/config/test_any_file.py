@@ -92,7 +92,7 @@ def test_any_value_is_loaded_or_faulted(file: Path, value: Any) -> None:
 
 
 @given(content=st.binary(max_size=200) | st.text(alphabet="{}[]:,-&*!|>'\"%@`?#\n ab1$", max_size=200).map(str.encode))
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_are_loaded_or_faulted(file: Path, content: bytes) -> None:
     """Bytes of any kind never raise anything but `ConfigError`."""
     _load(file, content)

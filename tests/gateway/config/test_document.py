@@ -1,7 +1,7 @@
 """YAML to values: scalars by YAML 1.2, a line for every path, bounds on what a text may cost."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.document import MAX_DEPTH, Value, read_document
@@ -135,6 +135,7 @@ def test_many_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.text())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_text_raises(text: str) -> None:
     """Any text is read or faulted."""
     _read(text)

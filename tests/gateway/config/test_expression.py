@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.expression import evaluate, parse, token_values
@@ -72,6 +72,7 @@ def test_wrong_expressions(expression: str, reason: str) -> None:
 
 
 @given(st.text(alphabet="input oucahed_+-*/().,0123456789e maxn", max_size=60) | st.text(max_size=60))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_parses_or_is_a_value_error(expression: str) -> None:
     """No text raises anything but `ValueError`; what passes compiles."""
     try:
