@@ -41,6 +41,7 @@ class EmbeddedWorkers:
             *("--max-num-seqs", str(worker.window.sequences), "--max-model-len", str(pool.max_model_len)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the gateway, which ends its workers when it has drained
         )
         try:
             async with asyncio.timeout(START_SECONDS):

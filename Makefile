@@ -1,0 +1,53 @@
+# Set-up is part of every target: nothing needs to be installed by hand but Python 3.11 or later.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run run-vllm test test-vllm check format bench demo schema clean
+
+run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
+	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
+
+run-vllm: $(VENV)/.run ## The gateway in front of real vLLM with a small language model
+	@scripts/install-vllm
+	@exec scripts/run-vllm
+
+demo: $(VENV)/.run ## A flood and two modest tenants, live in the terminal
+	@$(BIN)/vtc-gateway demo
+
+test: $(VENV)/.dev ## The ordinary test suite
+	@scripts/install-system
+	@$(BIN)/pytest -m 'not vllm'
+
+test-vllm: $(VENV)/.dev ## The tests against real vLLM
+	@scripts/install-vllm
+	@$(BIN)/pytest tests/vllm
+
+check: $(VENV)/.dev ## Format, lint, types, import layers
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo >/dev/null
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
+
+bench: $(VENV)/.run ## Fairness and isolation on real vLLM, held to their targets
+	@scripts/install-vllm
+	@$(BIN)/vtc-gateway bench fairness --engine vllm --check
+	@$(BIN)/vtc-gateway bench isolation --engine vllm --check
+
+schema: $(VENV)/.run
+	@$(BIN)/python -m gateway.config > docs/config.schema.json
+
+clean:
+	rm -rf $(VENV) .venv-vllm build *.egg-info .*_cache
+
+$(VENV)/.run: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed; name it with PYTHON=..." >&2; exit 1; }
+	@echo "setting up $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[plots]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
