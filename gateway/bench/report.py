@@ -114,6 +114,7 @@ def _verdict_document(verdict: Verdict) -> dict[str, object]:
         "limit": verdict.target.limit,
         "unit": verdict.target.unit.strip(),
         "measured": verdict.measured,
+        "text": verdict.text,
         "passed": verdict.passed,
         "note": verdict.note,
     }

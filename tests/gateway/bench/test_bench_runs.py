@@ -1,0 +1,50 @@
+"""Short runs of the benches and the demo with real processes: everything works together; speed is not judged."""
+
+import math
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gateway.bench import demo, fairness, isolation
+from gateway.bench.report import EXIT_MISSED, EXIT_PASSED
+from gateway.bench.stage import EngineKind
+
+
+def _measured(path: Path) -> dict[str, float]:
+    """Every target's number; fails where a bench saw nothing. JSON has no infinity, so null is one."""
+    document = orjson.loads(path.read_bytes())
+    assert all(not verdict["text"].startswith("nothing") for verdict in document["verdicts"]), document
+    return {
+        verdict["target"]: math.inf if verdict["measured"] is None else verdict["measured"]
+        for verdict in document["verdicts"]
+    }
+
+
+def test_fairness_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every scenario, the control and the rounds give a number, and nobody is refused."""
+    path = tmp_path / "fairness.json"
+    options = fairness.FairnessOptions(engine=EngineKind.EMBEDDED, seconds=1.0, rounds=1, json_file=path, check=True)
+    assert fairness.run(options) in (EXIT_PASSED, EXIT_MISSED)
+    measured = _measured(path)
+    assert measured[fairness.FAULTS.name] == 0
+    assert measured[fairness.SPREAD.name] <= 1
+    assert fairness.EQUAL.name in capsys.readouterr().out
+
+
+def test_isolation_measures_every_target(tmp_path: Path) -> None:
+    """Waits are found in the gateway's log, TTFT at the client, and no modest request is refused."""
+    path = tmp_path / "isolation.json"
+    options = isolation.IsolationOptions(engine=EngineKind.EMBEDDED, seconds=2.0, rounds=1, json_file=path, check=False)
+    assert isolation.run(options) == EXIT_PASSED
+    measured = _measured(path)
+    assert measured[isolation.REFUSED.name] == 0
+
+
+def test_the_demo_ends_with_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal it prints plain lines, then the table, and draws the plot."""
+    path = tmp_path / "demo.png"
+    assert demo.run(demo.DemoOptions(seconds=4.0, plot=path)) == EXIT_PASSED
+    assert path.read_bytes().startswith(b"\x89PNG")
+    out = capsys.readouterr().out
+    assert "queued" in out and "max-min fair share" in out
