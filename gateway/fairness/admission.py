@@ -8,20 +8,22 @@ out. Rules that hold throughout:
 Left to others: what room there is (`Capacity`), sockets, and the wall clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from gateway.fairness.capacity import Capacity
-from gateway.fairness.cost import UNITS_PER_COST, Usage
-from gateway.fairness.deadlines import Deadlines
+from gateway.fairness.cost import Usage, to_cost
 from gateway.fairness.decisions import Decision, Grant, Refuse
-from gateway.fairness.limits import Allowance, TenantLimits
+from gateway.fairness.flights import Flights
+from gateway.fairness.limits import TenantLimits
 from gateway.fairness.pool import PoolAccount, PoolSpec, Rules
 from gateway.fairness.queues import TenantQueue
 from gateway.fairness.snapshot import PoolSnapshot, TicketSnapshot
+from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
+from gateway.fairness.waiting_room import WaitingRoom
 from gateway.outcomes import Outcome
 
-ACCRUAL_SECONDS = 0.25  # how often an answer that reports nothing is charged its running estimate
 _NO_WORKER_RETRY_SECONDS = 2.0
 _MIN_REQUEUED_SECONDS = 5.0  # a request that a worker lost gets at least this long to find another
 
@@ -30,18 +32,13 @@ class Admission:
     """Virtual token counters, queues and limits of all pools, behind one set of decisions."""
 
     def __init__(self, rules: Rules, capacity: Capacity) -> None:
-        """A scheduler without pools; `configure` adds them."""
+        """A scheduler without pools; `configure_pool` adds them."""
         self._rules = rules
         self._capacity = capacity
         self._pools: dict[str, PoolAccount] = {}
-        self._allowances: dict[str, Allowance] = {}
-        self._weights: dict[str, float] = {}
-        self._deadlines = Deadlines()
-        self._flying: dict[Ticket, None] = {}
-        self._silent: dict[Ticket, None] = {}
-        self._next_accrual: float | None = None
-        self._orders = 0
-        self._queued = 0
+        self._tenants = TenantRegister()
+        self._room = WaitingRoom(self._pools, self._tenants)
+        self._flights = Flights()
 
     # -- configuration
 
@@ -54,14 +51,14 @@ class Admission:
             account.spec = spec
 
     def configure_tenant(self, name: str, weight: float, limits: TenantLimits) -> None:
-        """Add a tenant or change its weight and limits; counters stay, nothing is charged again."""
-        self._weights[name] = weight
-        self._allowance(name).change(limits)
+        """Add a tenant or change its weight and limits; counters stay, nothing is charged again.
+
+        A limit that no longer holds the tenant back takes effect with the next `dispatch` of its pools.
+        """
+        self._tenants.change(name, weight, limits)
         for account in self._pools.values():
-            flow = account.queue.tenants.get(name)
-            if flow is not None:
-                flow.weight = weight
-                account.queue.group.longest.lowered(flow)
+            account.queue.reweigh(name, weight)
+        self._room.review_everywhere(name)
 
     def configure_queue(self, max_queued: int) -> None:
         """Change how many requests may wait in all."""
@@ -72,27 +69,24 @@ class Admission:
     def submit(self, ticket: Ticket, now: float) -> list[Decision]:
         """Queue a new request, or refuse it; returns what follows, its own grant perhaps among it."""
         account = self._pools[ticket.pool]
-        tenant = account.queue.tenant(ticket.tenant, self._weight(ticket.tenant))
+        tenant = account.queue.tenant(ticket.tenant, self._tenants.weight(ticket.tenant))
         refusal = self._refusal(ticket, account, tenant, now)
         if refusal is not None:
             ticket.move(TicketState.LEFT)
             return [refusal]
-        self._orders += 1
-        ticket.order = self._orders
         ticket.submitted_at = now
         ticket.deadline = now + account.spec.queue_timeout_seconds
         ticket.taken_tokens = ticket.prompt_tokens
-        allowance = self._allowance(ticket.tenant)
-        allowance.take(ticket.taken_tokens, now)
-        self._enqueue(ticket, account, tenant, allowance)
+        self._tenants.allowance(ticket.tenant).take(ticket.taken_tokens, now)
+        self._room.enter(ticket, tenant)
         decisions = self.dispatch(ticket.pool, now)
-        if self._queued > self._rules.max_queued:
+        if self._room.queued > self._rules.max_queued:
             decisions += self._push_out(now)
         return decisions
 
     def count_request(self, tenant: str, now: float) -> float | None:
         """Count a request that takes no room against the tenant's rates; seconds to wait where it is over them."""
-        allowance = self._allowance(tenant)
+        allowance = self._tenants.allowance(tenant)
         wait = allowance.refusal_seconds(0.0, now)
         if wait is None:
             allowance.take(0.0, now)
@@ -109,7 +103,7 @@ class Admission:
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
         if not self._capacity.serves(ticket.pool):
             return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
-        allowance = self._allowance(ticket.tenant)
+        allowance = self._tenants.allowance(ticket.tenant)
         wait = allowance.refusal_seconds(ticket.prompt_tokens, now)
         if wait is None:
             if not allowance.has_queue_place():
@@ -117,64 +111,46 @@ class Admission:
             wait = account.queue.group.policy.refusal_seconds(tenant, now)
         return None if wait is None else Refuse(ticket, Outcome.RATE_LIMITED, wait)
 
-    def _enqueue(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, allowance: Allowance) -> None:
-        ticket.move(TicketState.QUEUED)
-        account.queue.enqueue(tenant, ticket)
-        allowance.queued += 1
-        self._queued += 1
-        self._deadlines.watch(ticket, self._queued)
-        self._let_wait(account, tenant)
-
     def _push_out(self, now: float) -> list[Decision]:
         """Refuse the newest request of the longest weighted queue of the fullest pool: not the newcomer's by rule."""
-        account = max(self._pools.values(), key=lambda pool: pool.queue.queued)
-        tenant = account.queue.longest_tenant()
-        ticket = tenant.newest()
-        retry_after = account.retry_after_seconds(tenant, now)
-        return [Refuse(ticket, Outcome.PUSHED_OUT, retry_after), *self._leave(ticket, now)]
+        ticket, tenant = self._room.newest_of_longest()
+        retry_after = self._pools[ticket.pool].retry_after_seconds(tenant, now)
+        return [Refuse(ticket, Outcome.PUSHED_OUT, retry_after), *self.withdraw(ticket, now)]
 
     # -- departures
 
     def withdraw(self, ticket: Ticket, now: float) -> list[Decision]:
-        """The client of a queued request left; nothing was charged."""
-        return self._leave(ticket, now)
-
-    def _leave(self, ticket: Ticket, now: float) -> list[Decision]:
+        """A queued request leaves without having run; nothing was charged."""
         ticket.move(TicketState.LEFT)
-        self._unqueue(ticket)
-        self._allowance(ticket.tenant).correct(-ticket.taken_tokens, now)
+        self._room.leave(ticket)
+        self._tenants.allowance(ticket.tenant).correct(-ticket.taken_tokens, now)
         return self.dispatch(ticket.pool, now)
-
-    def _unqueue(self, ticket: Ticket) -> None:
-        account = self._pools[ticket.pool]
-        tenant = account.queue.tenants[ticket.tenant]
-        account.queue.shrank(tenant, ticket)
-        self._allowance(ticket.tenant).queued -= 1
-        self._queued -= 1
-        self._let_wait(account, tenant)
-
-    def _let_wait(self, account: PoolAccount, tenant: TenantQueue) -> None:
-        """Make the policy's view of `tenant` true: it waits while it has a request that its own limits let run."""
-        policy = account.queue.group.policy
-        is_eligible = tenant.queued > 0 and self._fits_limits(tenant)
-        if is_eligible and tenant not in policy.waiting:
-            policy.arrive(tenant)
-        elif not is_eligible and tenant in policy.waiting:
-            policy.leave(tenant)
-
-    def _fits_limits(self, tenant: TenantQueue) -> bool:
-        allowance = self._allowance(tenant.name)
-        return allowance.limits.max_in_flight is None or allowance.has_flight_place(tenant.oldest().sequences)
 
     # -- dispatch
 
     def dispatch(self, pool: str, now: float) -> list[Decision]:
         """Grant room to the head of the queue, again and again, until the next head does not fit."""
-        account = self._pools[pool]
+        return self._dispatch([pool], now)
+
+    def _dispatch(self, pools: list[str], now: float) -> list[Decision]:
+        """Dispatch each of `pools`, and the others where a grant took a tenant to its limit: their heads change too."""
+        decisions: list[Decision] = []
+        while pools:
+            pool = pools.pop()
+            grants = self._dispatch_pool(self._pools[pool], now)
+            decisions += grants
+            if any(self._tenants.is_capped(grant.ticket.tenant) for grant in grants):
+                pools = [name for name in self._pools if name != pool]
+        return decisions
+
+    def _dispatch_pool(self, account: PoolAccount, now: float) -> list[Decision]:
         decisions: list[Decision] = []
         while (tenant := account.queue.next_tenant()) is not None:
+            if not self._room.is_eligible(tenant):  # charges have brought another of its keys to the head
+                self._room.review(account, tenant)
+                continue
             ticket = tenant.oldest()
-            worker = self._capacity.take(pool, ticket.sequences, ticket.prompt_tokens, ticket.avoid)
+            worker = self._capacity.take(ticket.pool, ticket.sequences, ticket.prompt_tokens, ticket.avoid)
             if worker is None:
                 break
             self._grant(ticket, account, tenant, worker, now)
@@ -185,36 +161,12 @@ class Admission:
         ticket.move(TicketState.GRANTED)
         ticket.worker, ticket.granted_at, ticket.holds_prefill = worker, now, True
         ticket.attempts += 1
-        self._fly(ticket, account, tenant, 1)
-        account.queue.group.policy.taken(tenant)
-        tenant.group.policy.taken(tenant.key(ticket.key))
+        self._flights.begin(ticket, now)
+        self._tenants.allowance(ticket.tenant).in_flight += ticket.sequences
         account.open_tabs(ticket, tenant)
         account.drain.add(1.0, now)
-        self._unqueue(ticket)
-        self._hold_elsewhere(ticket)
-        if ticket.is_silent:
-            self._silent[ticket] = None
-            if self._next_accrual is None:
-                self._next_accrual = now + ACCRUAL_SECONDS
-
-    def _fly(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, sign: int) -> None:
-        self._allowance(ticket.tenant).in_flight += sign * ticket.sequences
-        tenant.in_flight += sign
-        account.in_flight += sign
-        if sign > 0:
-            self._flying[ticket] = None
-        else:
-            del self._flying[ticket]
-            self._silent.pop(ticket, None)
-
-    def _hold_elsewhere(self, ticket: Ticket) -> None:
-        """A tenant with an in-flight limit may have reached it, or come below it, in its other pools too."""
-        if self._allowance(ticket.tenant).limits.max_in_flight is None:
-            return
-        for account in self._pools.values():
-            tenant = account.queue.tenants.get(ticket.tenant)
-            if tenant is not None:
-                self._let_wait(account, tenant)
+        self._room.leave(ticket)
+        self._room.review_elsewhere(ticket)
 
     # -- progress
 
@@ -236,6 +188,14 @@ class Admission:
         """Charge a running request up to `usage`, the engine's own cumulative figures."""
         self._pools[ticket.pool].charge(ticket, usage)
 
+    def cost(self, ticket: Ticket, usage: Usage) -> float:
+        """What `usage` comes to for this request, in cost units."""
+        return self._pools[ticket.pool].cost(ticket, usage)
+
+    def estimated_usage(self, ticket: Ticket, now: float) -> Usage:
+        """What a running request has used by `now` where the engine does not tell: its last figures, else by rate."""
+        return self._pools[ticket.pool].estimated_usage(ticket, now)
+
     def requeue(self, ticket: Ticket, now: float, *, failed_worker: str = "") -> list[Decision]:
         """A worker sent the request back untouched: undo its charge and put it at the head of its queue.
 
@@ -244,22 +204,15 @@ class Admission:
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
-        self._return_room(ticket)
-        self._fly(ticket, account, tenant, -1)
-        account.settle(ticket, None)
+        self._land(ticket)
+        account.settle(ticket, tenant, None)
         ticket.usage, ticket.accrued_tokens, ticket.started_at = None, 0, None
-        ticket.move(TicketState.QUEUED)
-        account.queue.put_back(tenant, ticket)
-        self._allowance(ticket.tenant).queued += 1
-        self._queued += 1
         if failed_worker:
             ticket.avoid = failed_worker
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
-        self._deadlines.watch(ticket, self._queued)
-        if tenant not in account.queue.group.policy.waiting and self._fits_limits(tenant):
-            account.queue.group.policy.rejoin(tenant)
-        self._hold_elsewhere(ticket)
-        return self.dispatch(ticket.pool, now)
+        self._room.enter_again(ticket, tenant)
+        self._room.review_elsewhere(ticket)
+        return self._dispatch_all(ticket, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
         """The request ended: settle it at `usage` (None: refund it whole), give back its room, dispatch the next.
@@ -269,47 +222,44 @@ class Admission:
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         ticket.move(TicketState.SETTLED)
-        self._return_room(ticket)
-        self._fly(ticket, account, tenant, -1)
+        self._land(ticket)
         before = tenant.settled
-        account.settle(ticket, usage)
-        tenant.recent.add((tenant.settled - before) / UNITS_PER_COST, now)
+        account.settle(ticket, tenant, usage)
+        tenant.recent.add(to_cost(tenant.settled - before), now)
         if usage is not None and completed:
             account.learn(ticket, usage, now)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
-        self._allowance(ticket.tenant).correct(used - ticket.taken_tokens, now)
-        self._hold_elsewhere(ticket)
+        self._tenants.allowance(ticket.tenant).correct(used - ticket.taken_tokens, now)
+        self._room.review_elsewhere(ticket)
         return self._dispatch_all(ticket, now)
 
-    def _return_room(self, ticket: Ticket) -> None:
+    def _land(self, ticket: Ticket) -> None:
+        """Give back all the room that the ticket holds."""
         if ticket.holds_prefill:
             ticket.holds_prefill = False
             self._capacity.prefilled(ticket.worker, ticket.prompt_tokens)
         self._capacity.give(ticket.worker, ticket.sequences)
+        self._flights.end(ticket)
+        self._tenants.allowance(ticket.tenant).in_flight -= ticket.sequences
 
     def _dispatch_all(self, ticket: Ticket, now: float) -> list[Decision]:
         """Room came free in the ticket's pool; a tenant's own limit may have come free in every pool."""
-        if self._allowance(ticket.tenant).limits.max_in_flight is None:
-            return self.dispatch(ticket.pool, now)
-        return [decision for pool in self._pools for decision in self.dispatch(pool, now)]
+        return self._dispatch(list(self._pools) if self._tenants.is_capped(ticket.tenant) else [ticket.pool], now)
 
     # -- time
 
     def next_deadline(self) -> float | None:
         """When `advance` must be called next, None where nothing is due."""
-        expiry = self._deadlines.next()
-        waits = [] if expiry is None else [expiry]
-        if self._next_accrual is not None:
-            waits.append(self._next_accrual)
-        return min(waits, default=None)
+        times = (self._room.deadlines.next(), self._flights.next_accrual)
+        return min((time for time in times if time is not None), default=None)
 
     def advance(self, now: float) -> list[Decision]:
         """Refuse what has waited too long and charge the running estimates that are due."""
         decisions: list[Decision] = []
-        while (ticket := self._deadlines.pop_due(now)) is not None:
+        while (ticket := self._room.deadlines.pop_due(now)) is not None:
             decisions += self._expire(ticket, now)
-        if self._next_accrual is not None and self._next_accrual <= now:
-            decisions += self._accrue(now)
+        for ticket in self._flights.due(now):
+            decisions += self._accrue(ticket, now)
         return decisions
 
     def _expire(self, ticket: Ticket, now: float) -> list[Decision]:
@@ -318,19 +268,14 @@ class Admission:
         outcome = Outcome.QUEUE_TIMEOUT if served else Outcome.NO_WORKER
         tenant = account.queue.tenants[ticket.tenant]
         retry_after = account.retry_after_seconds(tenant, now) if served else _NO_WORKER_RETRY_SECONDS
-        return [Refuse(ticket, outcome, retry_after), *self._leave(ticket, now)]
+        return [Refuse(ticket, outcome, retry_after), *self.withdraw(ticket, now)]
 
-    def _accrue(self, now: float) -> list[Decision]:
-        decisions: list[Decision] = []
-        for ticket in list(self._silent):
-            account = self._pools[ticket.pool]
-            elapsed = now - ticket.granted_at
-            tokens = account.rates.output_tokens(elapsed, ticket.prompt_tokens) * ticket.sequences
-            account.accrue(ticket, min(ticket.max_output_tokens, int(tokens)))
-            if elapsed >= account.rates.prefill_seconds(ticket.prompt_tokens):
-                decisions += self._give_prefill(ticket, now)
-        self._next_accrual = now + ACCRUAL_SECONDS if self._silent else None
-        return decisions
+    def _accrue(self, ticket: Ticket, now: float) -> list[Decision]:
+        """Charge what a silent answer should have generated by now; its prompt counts as read when its time is over."""
+        account = self._pools[ticket.pool]
+        account.accrue(ticket, account.estimated_output(ticket, now))
+        is_read = now - ticket.granted_at >= account.rates.prefill_seconds(ticket.prompt_tokens)
+        return self._give_prefill(ticket, now) if is_read else []
 
     # -- views
 
@@ -340,24 +285,24 @@ class Admission:
 
     def flying(self, now: float) -> Iterable[TicketSnapshot]:
         """Every request that is with a worker."""
-        for ticket in self._flying:
-            usage = ticket.usage_so_far
-            yield TicketSnapshot(
-                ticket.request_id,
-                ticket.tenant,
-                ticket.pool,
-                ticket.state.value,
-                now - ticket.submitted_at,
-                ticket.worker,
-                usage.prompt_tokens,
-                usage.output_tokens,
-            )
+        return self._flights.views(now)
 
-    def _allowance(self, tenant: str) -> Allowance:
-        allowance = self._allowances.get(tenant)
-        if allowance is None:
-            allowance = self._allowances[tenant] = Allowance(TenantLimits())
-        return allowance
+    @property
+    def pools(self) -> Mapping[str, PoolAccount]:
+        """Every pool's account by name."""
+        return MappingProxyType(self._pools)
 
-    def _weight(self, tenant: str) -> float:
-        return self._weights.get(tenant, 1.0)
+    @property
+    def tenants(self) -> TenantRegister:
+        """Every tenant's weight and allowance."""
+        return self._tenants
+
+    @property
+    def flights(self) -> Flights:
+        """The tickets that are with a worker."""
+        return self._flights
+
+    @property
+    def room(self) -> WaitingRoom:
+        """Everyone who waits."""
+        return self._room

@@ -1,9 +1,9 @@
 """The computed bound on how far the counters of waiting flows can lie apart, from what was really in flight.
 
-With V the running maximum of the least waiting counter, a waiting flow f is never above V + E_f and never below V - R_f:
-E_f is the most that requests of f in flight at its last dispatch could still add (that dispatch's own charge included),
-R_f the most that refunds could take back from what f had in flight. The bound is the largest E plus the largest R seen.
-Every term is held in counter units (divided by the weight). The derivation stands in docs/fairness.md.
+With V the running maximum of the least waiting counter, a waiting flow is never above V + E and never below V - R: E is
+the most that requests in flight of one flow at its last dispatch (or lift) could still add, that dispatch's own charge
+included, R the most that refunds could take back from what one flow had in flight. The bound is the largest E plus the
+largest R seen. Every term is held in counter units (divided by the weight). The derivation stands in docs/fairness.md.
 """
 
 from gateway.fairness.cost import to_units
@@ -28,14 +28,20 @@ class SpreadBound:
 
     def note(self, flow: Flow) -> None:
         """Take in the present exposure and refundable amount of `flow`."""
-        self.exposure = max(self.exposure, flow.exposure)
-        self.refundable = max(self.refundable, flow.refundable)
+        if flow.exposure > self.exposure:
+            self.exposure = flow.exposure
+        if flow.refundable > self.refundable:
+            self.refundable = flow.refundable
+
+    def widen(self, units: int) -> None:
+        """An engine took back `units` that it had reported as used: no figure before had allowed for that."""
+        self.refundable += units
 
 
 class Tab:
     """What one request in flight owes one flow: charged as it goes, settled exactly once.
 
-    `ceiling` is the most it can come to, `certain` the part that no refund can take back.
+    `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back.
     """
 
     __slots__ = ("bound", "ceiling", "certain", "flow", "policy", "units", "weight")
@@ -52,11 +58,9 @@ class Tab:
 
     def open(self, charge: float, ceiling: float) -> None:
         """Charge `charge` cost at dispatch, of at most `ceiling` in the end."""
-        flow = self.flow
-        still_open = flow.ceilings - flow.outstanding
         self.ceiling = to_units(ceiling, self.weight)
-        flow.ceilings += self.ceiling
-        flow.exposure = still_open + self.ceiling
+        self.flow.ceilings += self.ceiling
+        self.flow.expose()
         self.charge_to(charge)
 
     def charge_to(self, cost: float) -> None:
@@ -81,16 +85,14 @@ class Tab:
     def settle(self, cost: float) -> None:
         """Close the tab at exactly `cost`."""
         flow = self.flow
-        moved = to_units(cost, self.weight) - self.units
+        final = to_units(cost, self.weight)
         flow.refundable -= self.units - self.certain
-        flow.ceilings -= self.ceiling
-        if moved > 0:  # the tail that came with the last bytes
-            flow.exposure += max(0, self.units + moved - self.ceiling)
-            self.bound.note(flow)
-        self.units += moved
-        flow.charge(moved)
-        flow.settle(self.units)
-        self.policy.charged(flow, moved)
+        flow.settle(self.units, final, self.ceiling)
+        flow.spent += to_units(cost, 1.0)
+        flow.exposure += max(0, final - self.ceiling)  # a tail that came with the last bytes, beyond what was asked
+        self.bound.widen(max(0, self.certain - final))
+        self.bound.note(flow)
+        self.policy.charged(flow, final - self.units)
 
     def _raise_ceiling(self) -> None:
         """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""

@@ -75,7 +75,7 @@ class KvTime:
 
 
 class Expression:
-    """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, parsed and checked before."""
+    """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before."""
 
     __slots__ = ("_evaluate", "text")
 

@@ -1,7 +1,7 @@
 """When queued tickets give up waiting: one heap, no polling.
 
-A ticket is due while it is queued under the deadline it was watched with; entries of tickets that left, or were requeued
-under another deadline, are dropped as they surface and swept when they outnumber the rest.
+A ticket is due while it is queued, under the deadline it was watched with last; other entries are dropped as they
+surface and swept when they outnumber the rest.
 """
 
 from heapq import heapify, heappop, heappush
@@ -16,15 +16,18 @@ _Entry = tuple[float, int, Ticket]
 class Deadlines:
     """Queued tickets by the time at which they expire."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_serial")
 
     def __init__(self) -> None:
         """Nobody waits."""
         self._entries: list[_Entry] = []
+        self._serial = 0
 
     def watch(self, ticket: Ticket, queued: int) -> None:
         """Watch `ticket`, one of `queued` that wait in all."""
-        heappush(self._entries, (ticket.deadline, ticket.order, ticket))
+        self._serial += 1
+        ticket.watch = self._serial
+        heappush(self._entries, (ticket.deadline, self._serial, ticket))
         if len(self._entries) > 2 * queued + _SLACK_ENTRIES:
             self._entries = [entry for entry in self._entries if _is_live(entry)]
             heapify(self._entries)
@@ -44,5 +47,5 @@ class Deadlines:
 
 
 def _is_live(entry: _Entry) -> bool:
-    deadline, _, ticket = entry
-    return ticket.state is TicketState.QUEUED and ticket.deadline == deadline
+    _, serial, ticket = entry
+    return ticket.state is TicketState.QUEUED and ticket.watch == serial

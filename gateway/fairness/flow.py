@@ -1,9 +1,10 @@
 """A flow: one tenant in a pool, or one key of a tenant; its weight, its virtual counter and its accounts.
 
-The counter rises by charges and lifts and falls only by refunds of the flow's own unused charges. All amounts are
-integer units (`cost.UNITS_PER_COST`) already divided by the weight. `settled + lifted + outstanding == counter`, always.
-`ceilings`, `refundable` and `exposure` feed the computed bound (`bound`): the most that the requests in flight can come
-to, the part of their charges that may be refunded, and what the last dispatch was exposed to.
+The counter rises by charges and lifts and falls only by refunds of the flow's own unused charges, never below the level
+of its last lift. All amounts are integer units (`cost.UNITS_PER_COST`) already divided by the weight, and always
+`settled + lifted + outstanding == counter`. `ceilings`, `refundable` and `exposure` feed the computed bound (`bound`):
+the most that the requests in flight can come to, the part of their charges that may be refunded, and the most that the
+counter could still rise above the level at which the flow was last dispatched or lifted.
 """
 
 from gateway.fairness.cost import UNITS_PER_COST
@@ -16,6 +17,7 @@ class Flow:
         "ceilings",
         "counter",
         "exposure",
+        "floor",
         "head_order",
         "lifted",
         "name",
@@ -23,6 +25,7 @@ class Flow:
         "queued",
         "refundable",
         "settled",
+        "spent",
         "weight",
     )
 
@@ -31,30 +34,49 @@ class Flow:
         self.name = name
         self.weight = weight
         self.counter = 0
+        self.floor = 0
         self.settled = 0
         self.lifted = 0
         self.outstanding = 0
         self.ceilings = 0
         self.refundable = 0
         self.exposure = 0
+        self.spent = 0  # settled, the weight taken out: a change of weight restates nothing
         self.queued = 0
         self.head_order = 0
 
-    def lift_to(self, counter: int) -> None:
-        """Raise the counter to `counter` where it lies below: credit earned while idle is not spent against others."""
-        if counter > self.counter:
-            self.lifted += counter - self.counter
-            self.counter = counter
+    def lift_to(self, level: int) -> None:
+        """Raise the counter to `level` where it lies below: credit earned while idle is not spent against others.
+
+        A refund of what was charged before the lift then stops at `level` too, so that it makes no difference
+        which of the two came first.
+        """
+        self.floor = max(self.floor, level)
+        self._keep_above_floor()
 
     def charge(self, units: int) -> None:
         """Add `units` (negative: a refund) of a request in flight."""
         self.counter += units
         self.outstanding += units
+        self._keep_above_floor()
 
-    def settle(self, units: int) -> None:
-        """Move `units` of a request that ended from outstanding to settled; the counter does not change."""
-        self.outstanding -= units
-        self.settled += units
+    def settle(self, charged: int, final: int, ceiling: int) -> None:
+        """Close a request that was charged `charged` of at most `ceiling` at `final` units."""
+        self.outstanding -= charged
+        self.ceilings -= ceiling
+        self.settled += final
+        self.counter += final - charged
+        self._keep_above_floor()
+
+    def expose(self) -> None:
+        """The flow is at the level of the least waiting one: from there it can rise by what is open."""
+        self.exposure = self.ceilings - self.outstanding
+
+    def _keep_above_floor(self) -> None:
+        if self.counter < self.floor:
+            self.lifted += self.floor - self.counter
+            self.counter = self.floor
+            self.expose()
 
     @property
     def virtual_time(self) -> float:
@@ -63,5 +85,5 @@ class Flow:
 
     @property
     def service(self) -> float:
-        """Cost units charged so far, lifts excluded, weight taken out."""
-        return (self.settled + self.outstanding) * self.weight / UNITS_PER_COST
+        """Cost units charged so far, lifts excluded, weight taken out; reservations in flight count as charged."""
+        return (self.spent + self.outstanding * self.weight) / UNITS_PER_COST

@@ -38,10 +38,6 @@ class Policy:
         """`flow` begins to wait: it had no eligible request and now has one."""
         self.waiting.add(flow)
 
-    def rejoin(self, flow: Flow) -> None:
-        """`flow` waits again with a request that the engine sent back: no arrival, so no lift."""
-        self.waiting.add(flow)
-
     def leave(self, flow: Flow) -> None:
         """`flow` has no eligible request any more."""
         self.waiting.discard(flow)
@@ -50,17 +46,17 @@ class Policy:
         """The flow whose oldest request goes next, None where nobody waits."""
         return self.waiting.first()
 
-    def taken(self, flow: Flow) -> None:
-        """A request of `flow` left the queue for a worker."""
-
     def charged(self, flow: Flow, units: int) -> None:
         """`flow.counter` moved by `units`; a refund (negative) lowers its key."""
         if units < 0:
             self.waiting.lowered(flow)
 
     def head_changed(self, flow: Flow) -> None:
-        """Another request is the oldest of `flow`."""
+        """An older request than before is the oldest of `flow`."""
         self.waiting.lowered(flow)
+
+    def forget(self, flow: Flow) -> None:
+        """`flow` is idle and will not come back: drop what is kept of it."""
 
     def refusal_seconds(self, flow: Flow, now: float) -> float | None:
         """Seconds until an arrival of `flow` would be accepted where it must be refused now, else None."""
@@ -76,12 +72,13 @@ class LeastCounterFirst(Policy):
         """Counter, then arrival."""
         return (flow.counter, flow.head_order)
 
-    def head_changed(self, flow: Flow) -> None:
-        """Only a request put back at the head lowers the key, and `charged` has told of its refund."""
-
 
 class VirtualTokenCounter(LeastCounterFirst):
-    """VTC: least counter first, and a flow that begins to wait is lifted level with those who wait or just left."""
+    """VTC: least counter first, and a flow that begins to wait is lifted level with those who wait or just left.
+
+    A request that the engine sent back is lifted like an arrival: its age makes it the first among equals, so it goes
+    next all the same, and no time away from the queue turns into credit.
+    """
 
     name = "vtc"
 
@@ -91,14 +88,15 @@ class VirtualTokenCounter(LeastCounterFirst):
         self._left_last: Flow | None = None
 
     def arrive(self, flow: Flow) -> None:
-        """Lift `flow` to the least waiting counter, or to that of the flow whose request left last, then let it wait."""
+        """Lift `flow` to the least waiting counter, or to that of the flow that left the queue last; let it wait."""
         least = self.waiting.first() or self._left_last
         if least is not None:
             flow.lift_to(least.counter)
         self.waiting.add(flow)
 
-    def taken(self, flow: Flow) -> None:
-        """Remember whose request left last: the level for the next arrival at an empty queue."""
+    def leave(self, flow: Flow) -> None:
+        """Remember who left last, granted or not: its counter is the level for the next arrival at an empty queue."""
+        super().leave(flow)
         self._left_last = flow
 
 
@@ -122,6 +120,10 @@ class RequestsPerMinute(Policy):
             return times[0] + _RPM_WINDOW_SECONDS - now
         times.append(now)
         return None
+
+    def forget(self, flow: Flow) -> None:
+        """Drop the times of its arrivals."""
+        self._accepted_at.pop(flow, None)
 
 
 class _Deficit:
@@ -185,6 +187,10 @@ class DeficitRoundRobin(Policy):
 
     def head_changed(self, flow: Flow) -> None:
         """The ring does not know of arrival order within a flow."""
+
+    def forget(self, flow: Flow) -> None:
+        """Drop its deficit: one that comes back is a new flow."""
+        self._deficits.pop(flow, None)
 
 
 def _fcfs(parameter: float | None) -> Policy:

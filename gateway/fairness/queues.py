@@ -16,7 +16,7 @@ from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.ticket import Ticket, TicketState
 
-MAX_IDLE_KEYS_PER_TENANT = 10_000
+MAX_IDLE_KEYS_PER_TENANT = 10_000  # idle keys are forgotten when this many, and as many as are busy, are known
 _RECENT_SECONDS = 60.0  # horizon of the service that the Jain index compares
 _DEAD_SLACK = 16  # withdrawn tickets a FIFO carries before it is swept
 
@@ -37,8 +37,12 @@ class KeyQueue(Flow):
         self._grew()
 
     def put_back(self, ticket: Ticket) -> None:
-        """Put a request that a worker sent back at the head."""
+        """Put a request that a worker sent back at the head, behind older ones that came back before it."""
+        older: list[Ticket] = []
+        while self._fifo and self._fifo[0].order < ticket.order:
+            older.append(self._fifo.popleft())
         self._fifo.appendleft(ticket)
+        self._fifo.extendleft(reversed(older))
         self._grew()
 
     def oldest(self) -> Ticket:
@@ -92,12 +96,13 @@ class FlowGroup:
 class TenantQueue(Flow):
     """One tenant in one pool: its keys, and what its answers have taught."""
 
-    __slots__ = ("_keys", "group", "in_flight", "predictor", "recent")
+    __slots__ = ("_forget_at", "_keys", "group", "in_flight", "predictor", "recent")
 
     def __init__(self, name: str, weight: float, policy: Policy, predictor: Predictor) -> None:
         """A tenant without requests."""
         super().__init__(name, weight)
         self._keys: dict[str, KeyQueue] = {}
+        self._forget_at = MAX_IDLE_KEYS_PER_TENANT
         self.group = FlowGroup(policy)
         self.predictor = predictor
         self.in_flight = 0
@@ -112,7 +117,7 @@ class TenantQueue(Flow):
         """The flow of key `name`, made on first use; idle ones are forgotten beyond the bound."""
         queue = self._keys.get(name)
         if queue is None:
-            if len(self._keys) >= MAX_IDLE_KEYS_PER_TENANT:
+            if len(self._keys) >= self._forget_at:
                 self._forget_idle()
             queue = self._keys[name] = KeyQueue(name)
         return queue
@@ -130,7 +135,7 @@ class TenantQueue(Flow):
         queue = self.key(ticket.key)
         queue.put_back(ticket)
         if queue.queued == 1:
-            self.group.policy.rejoin(queue)
+            self.group.policy.arrive(queue)
         else:
             self.group.policy.head_changed(queue)
         self._grew(queue)
@@ -170,9 +175,12 @@ class TenantQueue(Flow):
             self.head_order = queue.head_order
 
     def _forget_idle(self) -> None:
-        idle = [key.name for key in self._keys.values() if not key.queued and not key.outstanding and not key.ceilings]
-        for name in idle:
-            del self._keys[name]
+        """Drop every idle key: O(keys), once for as many new ones."""
+        idle = [key for key in self._keys.values() if not key.queued and not key.outstanding and not key.ceilings]
+        for key in idle:
+            del self._keys[key.name]
+            self.group.policy.forget(key)
+        self._forget_at = max(MAX_IDLE_KEYS_PER_TENANT, 2 * len(self._keys))
 
 
 class PoolQueue:
@@ -195,17 +203,24 @@ class PoolQueue:
             queue = self.tenants[name] = TenantQueue(name, weight, self._make_policy(), self._make_predictor())
         return queue
 
+    def reweigh(self, name: str, weight: float) -> None:
+        """Give tenant `name` another weight: for what it is charged from its next dispatch on."""
+        tenant = self.tenants.get(name)
+        if tenant is not None:
+            tenant.weight = weight
+            self.group.longest.lowered(tenant)
+
     def enqueue(self, tenant: TenantQueue, ticket: Ticket) -> None:
         """Append a new request."""
+        before = tenant.head_order
         tenant.enqueue(ticket)
-        self._grew(tenant)
+        self._grew(tenant, before)
 
     def put_back(self, tenant: TenantQueue, ticket: Ticket) -> None:
         """Put a request that a worker sent back at the head."""
+        before = tenant.head_order
         tenant.put_back(ticket)
-        self._grew(tenant)
-        if tenant in self.group.policy.waiting:
-            self.group.policy.head_changed(tenant)
+        self._grew(tenant, before)
 
     def next_tenant(self) -> TenantQueue | None:
         """The waiting tenant that goes next."""
@@ -221,9 +236,11 @@ class PoolQueue:
 
     def shrank(self, tenant: TenantQueue, ticket: Ticket) -> KeyQueue:
         """`ticket` left its queue: its state says so already."""
+        before = tenant.head_order
         key = tenant.shrank(ticket)
         self.queued -= 1
         self.group.shrank(tenant)
+        self._move_head(tenant, before)
         return key
 
     def spread_units(self) -> int:
@@ -231,6 +248,12 @@ class PoolQueue:
         counters = [flow.counter for flow in self.group.policy.waiting]
         return max(counters) - min(counters) if counters else 0
 
-    def _grew(self, tenant: TenantQueue) -> None:
+    def _grew(self, tenant: TenantQueue, head_order_before: int) -> None:
         self.queued += 1
         self.group.grew(tenant)
+        self._move_head(tenant, head_order_before)
+
+    def _move_head(self, tenant: TenantQueue, head_order_before: int) -> None:
+        """Another key's older request may be next now: under any policy that can only move the tenant forward."""
+        if tenant.head_order < head_order_before:
+            self.group.policy.head_changed(tenant)

@@ -1,7 +1,8 @@
 """A ticket: one request's right to run, from submission to the one settlement.
 
-The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, back from `GRANTED` to `QUEUED` when a worker sent the request
-back untouched, and `LEFT` for a request that never ran (refused, withdrawn, expired). Any other move is our own mistake.
+The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, back from `GRANTED` to `QUEUED` when a worker sent the
+request back untouched, and `LEFT` for a request that never ran (refused, withdrawn, expired). Any other move is our own
+mistake.
 """
 
 from enum import Enum
@@ -35,9 +36,9 @@ MOVES = frozenset(
 class Ticket:
     """One request in the scheduler's eyes.
 
-    `sequences` is what it occupies in a batch (choices x prompts), `prompt_tokens` the whole prompt's size (an estimate until
-    the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent` says that no
-    usage arrives while it runs (not streamed), so its progress is estimated.
+    `sequences` is what it occupies in a batch (choices x prompts), `prompt_tokens` the whole prompt's size (an estimate
+    until the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent`
+    says that no usage arrives while it runs (not streamed), so its progress is estimated.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Ticket:
         "taken_tokens",
         "tenant",
         "usage",
+        "watch",
         "worker",
     )
 
@@ -83,6 +85,7 @@ class Ticket:
         self.granted_at = 0.0
         self.started_at: float | None = None
         self.deadline = 0.0
+        self.watch = 0  # which entry of the deadlines is the valid one
         self.worker = ""
         self.avoid = ""
         self.holds_prefill = False

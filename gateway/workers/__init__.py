@@ -1,7 +1,7 @@
 """Where a request runs and how much fits: pure.
 
-`window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker may
-be used, as a table; `fleet` keeps the workers of all pools and places a request on the one with the most room.
+`window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker
+may be used, as a table; `fleet` keeps the workers of all pools and places a request on the one with the most room.
 It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
 """
 

@@ -1,11 +1,12 @@
 """Whether a worker may be used: one table from (state, signal) to the next state.
 
-Only worker faults count (no connection, 5xx, time-outs, failed probes), never a 4xx: a tenant's bad request must not make
-a worker look unhealthy. A refused connection opens the circuit at once; other faults open it when they come in a row.
-A probe that succeeds lets one request through; its first byte closes the circuit.
+Only worker faults count (no connection, 5xx, time-outs, failed probes), never a 4xx: a tenant's bad request must not
+make a worker look unhealthy. A refused connection opens the circuit at once; other faults open it when they come in a
+row. A probe that succeeds lets one request through; its first byte closes the circuit.
 """
 
 from enum import Enum
+from typing import assert_never
 
 
 class CircuitState(Enum):
@@ -57,25 +58,37 @@ _PATIENT = {(_S.CLOSED, _G.FAULT), (_S.CLOSED, _G.PROBE_FAILED)}
 
 
 class Circuit:
-    """The state of one worker and its faults in a row."""
+    """The state of one worker, and its failed requests and failed probes in a row."""
 
-    __slots__ = ("_faults_in_a_row", "state")
+    __slots__ = ("_failed_probes", "_faults", "state")
 
     def __init__(self) -> None:
         """A worker that was not seen yet."""
         self.state = CircuitState.STARTING
-        self._faults_in_a_row = 0
+        self._faults = 0
+        self._failed_probes = 0
 
     def feed(self, signal: Signal) -> bool:
         """Take in `signal`; True where the state changed."""
-        if signal in (Signal.ANSWERED, Signal.PROBE_OK):
-            # A probe does not excuse failing requests: /health of an engine stays green while its requests fail.
-            self._faults_in_a_row = 0 if signal is Signal.ANSWERED else self._faults_in_a_row
-        else:
-            self._faults_in_a_row += 1
-        if (self.state, signal) in _PATIENT and self._faults_in_a_row < FAULTS_IN_A_ROW:
+        self._count(signal)
+        is_patient = (self.state, signal) in _PATIENT
+        if is_patient and max(self._faults, self._failed_probes) < FAULTS_IN_A_ROW:
             return False
         before, self.state = self.state, TABLE[self.state, signal]
         if self.state is not before:
-            self._faults_in_a_row = 0
+            self._faults = self._failed_probes = 0
         return self.state is not before
+
+    def _count(self, signal: Signal) -> None:
+        """A good probe does not excuse failing requests: an engine's /health stays green while its requests fail."""
+        match signal:
+            case Signal.FAULT | Signal.DOWN:
+                self._faults += 1
+            case Signal.PROBE_FAILED:
+                self._failed_probes += 1
+            case Signal.PROBE_OK:
+                self._failed_probes = 0
+            case Signal.ANSWERED:
+                self._faults = self._failed_probes = 0
+            case _:
+                assert_never(signal)

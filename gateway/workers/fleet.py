@@ -56,11 +56,13 @@ class Fleet:
     # -- configuration
 
     def configure(self, spec: WorkerSpec) -> None:
-        """Add a worker, or change its window, or take back one that was draining."""
+        """Add a worker, or change its window or pool, or take back one that was draining."""
         worker = self._workers.get(spec.name)
         if worker is None:
             worker = self._workers[spec.name] = _Worker(spec)
-            self._pools.setdefault(spec.pool, []).append(worker)
+        else:
+            self._pools[worker.spec.pool].remove(worker)
+        self._pools.setdefault(spec.pool, []).append(worker)
         worker.spec = spec
         worker.window.resize(spec.window)
         worker.is_draining = False
@@ -105,6 +107,11 @@ class Fleet:
     def serves(self, pool: str) -> bool:
         """True where a worker of `pool` can be expected to answer."""
         return any(worker.serves for worker in self._pools.get(pool, ()))
+
+    def least_loaded(self, pool: str) -> str | None:
+        """The serving worker of `pool` with the least in flight, for requests that take no room."""
+        serving = [worker for worker in self._pools.get(pool, ()) if worker.serves]
+        return min(serving, key=lambda worker: worker.window.load).spec.name if serving else None
 
     # -- health
 

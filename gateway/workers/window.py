@@ -1,8 +1,8 @@
 """The window of one worker: what may be in flight there, in two dimensions.
 
-Sequences: the engine's batch (`max_num_seqs`) plus a slack of one or two, so that a slot is refilled without a round trip
-but the engine's own first-come queue stays as short as the slack. Prompt tokens dispatched without a first token: about
-one step's budget, so that a light tenant's prompt does not wait behind several long ones.
+Sequences: the engine's batch (`max_num_seqs`) plus a slack of one or two, so that a slot is refilled without a round
+trip but the engine's own first-come queue stays as short as the slack. Prompt tokens dispatched without a first token:
+about one step's budget, so that a light tenant's prompt does not wait behind several long ones.
 The window is the fairness bound's M: nothing that has left the gateway can be reordered any more.
 """
 

@@ -1,0 +1,69 @@
+"""The requests that are with a worker, and when the silent ones among them are charged their running estimate.
+
+An answer that reports no usage while it runs would be free until its end; every `ACCRUAL_SECONDS` it is due a charge.
+Left to others: room, charges and the decisions that follow (`admission`, `pool`).
+"""
+
+from collections.abc import Iterator
+
+from gateway.fairness.snapshot import TicketSnapshot
+from gateway.fairness.ticket import Ticket
+
+ACCRUAL_SECONDS = 0.25
+
+
+class Flights:
+    """Granted tickets in the order of their grants."""
+
+    __slots__ = ("_silent", "_tickets", "next_accrual")
+
+    def __init__(self) -> None:
+        """Nothing is in flight."""
+        self._tickets: dict[Ticket, None] = {}
+        self._silent: dict[Ticket, None] = {}
+        self.next_accrual: float | None = None
+
+    def __len__(self) -> int:
+        """Requests in flight."""
+        return len(self._tickets)
+
+    def __iter__(self) -> Iterator[Ticket]:
+        """Every ticket in flight."""
+        return iter(self._tickets)
+
+    def begin(self, ticket: Ticket, now: float) -> None:
+        """`ticket` was granted."""
+        self._tickets[ticket] = None
+        if ticket.is_silent:
+            self._silent[ticket] = None
+            if self.next_accrual is None:
+                self.next_accrual = now + ACCRUAL_SECONDS
+
+    def end(self, ticket: Ticket) -> None:
+        """`ticket` ended or was sent back."""
+        del self._tickets[ticket]
+        self._silent.pop(ticket, None)
+        if not self._silent:
+            self.next_accrual = None
+
+    def due(self, now: float) -> tuple[Ticket, ...]:
+        """The silent tickets, where their accrual is due; the next one is one period from now."""
+        if self.next_accrual is None or self.next_accrual > now:
+            return ()
+        self.next_accrual = now + ACCRUAL_SECONDS
+        return tuple(self._silent)
+
+    def views(self, now: float) -> Iterator[TicketSnapshot]:
+        """Every ticket in flight, for people."""
+        for ticket in self._tickets:
+            usage = ticket.usage_so_far
+            yield TicketSnapshot(
+                ticket.request_id,
+                ticket.tenant,
+                ticket.pool,
+                ticket.state.value,
+                now - ticket.submitted_at,
+                ticket.worker,
+                usage.prompt_tokens,
+                usage.output_tokens,
+            )

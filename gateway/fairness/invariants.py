@@ -1,0 +1,80 @@
+"""What must hold between any two calls of the scheduler: everything that can be summed is summed.
+
+Tests check after each step, the gateway when it is idle: O(tenants + keys + requests). A failed assertion is our own
+mistake, never a client's.
+"""
+
+from collections.abc import Iterable
+
+from gateway.fairness.admission import Admission
+from gateway.fairness.bound import Tab
+from gateway.fairness.flow import Flow
+from gateway.fairness.pool import PoolAccount
+from gateway.fairness.queues import TenantQueue
+from gateway.fairness.ticket import Ticket, TicketState
+
+
+def check_invariants(admission: Admission) -> None:
+    """Assert that queues, flights, limits, counters and waiting sets of `admission` agree with one another."""
+    flying = list(admission.flights)
+    _check_flights(admission, flying)
+    tabs: dict[Flow, list[Tab]] = {}
+    for ticket in flying:
+        for tab in ticket.tabs:
+            tabs.setdefault(tab.flow, []).append(tab)
+    for account in admission.pools.values():
+        _check_pool(admission, account, tabs)
+    queued = sum(account.queue.queued for account in admission.pools.values())
+    assert admission.room.queued == queued, "requests queued in all pools"
+    _check_allowances(admission, flying)
+
+
+def _check_flights(admission: Admission, flying: list[Ticket]) -> None:
+    for ticket in flying:
+        assert ticket.state is TicketState.GRANTED, f"{ticket.request_id} is in flight as {ticket.state.value}"
+        assert len(ticket.tabs) == 2, f"{ticket.request_id} has a tab on each level"
+    for name, account in admission.pools.items():
+        assert account.in_flight == sum(ticket.pool == name for ticket in flying), f"requests in flight of {name}"
+    has_silent = any(ticket.is_silent for ticket in flying)
+    assert (admission.flights.next_accrual is not None) == has_silent, "accrual runs while someone is silent"
+
+
+def _check_pool(admission: Admission, account: PoolAccount, tabs: dict[Flow, list[Tab]]) -> None:
+    queue = account.queue
+    tenants = queue.tenants.values()
+    assert queue.queued == sum(tenant.queued for tenant in tenants), "requests queued of a pool"
+    assert account.in_flight == sum(tenant.in_flight for tenant in tenants), "requests in flight of a pool"
+    for tenant in tenants:
+        assert tenant.queued == sum(key.queued for key in tenant.keys), f"requests queued of {tenant.name}"
+        _check_waiting(admission, account, tenant)
+        for flow in (tenant, *tenant.keys):
+            _check_flow(flow, tabs.get(flow, ()))
+
+
+def _check_waiting(admission: Admission, account: PoolAccount, tenant: TenantQueue) -> None:
+    waiting = account.queue.group.policy.waiting
+    assert tenant.queued or tenant not in waiting, f"{tenant.name} waits with nothing queued"
+    busy = [key for key in tenant.keys if key.queued]
+    assert set(tenant.group.policy.waiting) == set(busy), f"waiting keys of {tenant.name}"
+    if len(busy) == 1:  # charges bring another key to the head: then the view is made true at the next decision
+        assert (tenant in waiting) == admission.room.is_eligible(tenant), f"{tenant.name} waits while it is eligible"
+
+
+def _check_flow(flow: Flow, tabs: Iterable[Tab]) -> None:
+    tabs = tuple(tabs)
+    assert flow.counter == flow.lifted + flow.settled + flow.outstanding, f"counter of {flow.name}"
+    assert flow.counter >= flow.floor >= 0, f"{flow.name} is below the level of its last lift"
+    assert flow.outstanding == sum(tab.units for tab in tabs), f"charges in flight of {flow.name}"
+    assert flow.ceilings == sum(tab.ceiling for tab in tabs), f"ceilings of {flow.name}"
+    assert flow.refundable == sum(tab.units - tab.certain for tab in tabs), f"refundable charges of {flow.name}"
+    assert all(0 <= tab.certain <= tab.units <= tab.ceiling for tab in tabs), f"tabs of {flow.name}"
+
+
+def _check_allowances(admission: Admission, flying: list[Ticket]) -> None:
+    """Also covers idleness: without a queue and without flights every sum above is zero."""
+    for name, allowance in admission.tenants.allowances():
+        in_flight = sum(ticket.sequences for ticket in flying if ticket.tenant == name)
+        assert allowance.in_flight == in_flight, f"sequences in flight of {name}"
+        tenants = (account.queue.tenants.get(name) for account in admission.pools.values())
+        queued = sum(tenant.queued for tenant in tenants if tenant is not None)
+        assert allowance.queued == queued, f"requests queued of {name} over all pools"

@@ -1,0 +1,43 @@
+"""The tenants over all pools: their weights and what they have used of their limits.
+
+A tenant that nobody configured has weight 1 and no limits.
+"""
+
+from collections.abc import Iterator
+
+from gateway.fairness.limits import Allowance, TenantLimits
+
+
+class TenantRegister:
+    """Weight and allowance by tenant name."""
+
+    __slots__ = ("_allowances", "_weights")
+
+    def __init__(self) -> None:
+        """Nobody is known."""
+        self._allowances: dict[str, Allowance] = {}
+        self._weights: dict[str, float] = {}
+
+    def change(self, name: str, weight: float, limits: TenantLimits) -> None:
+        """Add a tenant or change its terms; what it has used stays."""
+        self._weights[name] = weight
+        self.allowance(name).change(limits)
+
+    def weight(self, name: str) -> float:
+        """Weight of tenant `name`."""
+        return self._weights.get(name, 1.0)
+
+    def allowance(self, name: str) -> Allowance:
+        """Allowance of tenant `name`, made on first use."""
+        allowance = self._allowances.get(name)
+        if allowance is None:
+            allowance = self._allowances[name] = Allowance(TenantLimits())
+        return allowance
+
+    def is_capped(self, name: str) -> bool:
+        """True where tenant `name` has an in-flight limit, which couples its queues in different pools."""
+        return self.allowance(name).limits.max_in_flight is not None
+
+    def allowances(self) -> Iterator[tuple[str, Allowance]]:
+        """Every allowance with the name of its tenant."""
+        return iter(self._allowances.items())

@@ -1,0 +1,94 @@
+"""Who waits, over all pools: queues, deadlines and the limit that holds a tenant back, kept true to one another.
+
+A tenant *waits* while it has a request queued and its in-flight limit lets the next one run. One that is held back
+neither banks credit (it is lifted like an arrival when it waits again) nor blocks others.
+Left to others: the decisions (`admission`) and who goes first among those who wait (`policies`).
+"""
+
+from collections.abc import Mapping
+
+from gateway.fairness.deadlines import Deadlines
+from gateway.fairness.pool import PoolAccount
+from gateway.fairness.queues import TenantQueue
+from gateway.fairness.tenants import TenantRegister
+from gateway.fairness.ticket import Ticket, TicketState
+
+
+class WaitingRoom:
+    """Every queued ticket of every pool."""
+
+    __slots__ = ("_orders", "_pools", "_tenants", "deadlines", "queued")
+
+    def __init__(self, pools: Mapping[str, PoolAccount], tenants: TenantRegister) -> None:
+        """Nobody waits; `pools` is a live view."""
+        self._pools = pools
+        self._tenants = tenants
+        self._orders = 0
+        self.deadlines = Deadlines()
+        self.queued = 0
+
+    def enter(self, ticket: Ticket, tenant: TenantQueue) -> None:
+        """Queue a new request behind those of its key."""
+        account = self._pools[ticket.pool]
+        self._orders += 1
+        ticket.order = self._orders
+        ticket.move(TicketState.QUEUED)
+        account.queue.enqueue(tenant, ticket)
+        self._entered(ticket, account, tenant)
+
+    def enter_again(self, ticket: Ticket, tenant: TenantQueue) -> None:
+        """Queue a request that a worker sent back, at the head."""
+        account = self._pools[ticket.pool]
+        ticket.move(TicketState.QUEUED)
+        account.queue.put_back(tenant, ticket)
+        self._entered(ticket, account, tenant)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Take a ticket out, whose state says already where it went."""
+        account = self._pools[ticket.pool]
+        tenant = account.queue.tenants[ticket.tenant]
+        account.queue.shrank(tenant, ticket)
+        self._tenants.allowance(ticket.tenant).queued -= 1
+        self.queued -= 1
+        self.review(account, tenant)
+
+    def newest_of_longest(self) -> tuple[Ticket, TenantQueue]:
+        """The newest request of the longest weighted queue of the fullest pool, and its tenant; someone must wait."""
+        account = max(self._pools.values(), key=lambda pool: pool.queue.queued)
+        tenant = account.queue.longest_tenant()
+        return tenant.newest(), tenant
+
+    def is_eligible(self, tenant: TenantQueue) -> bool:
+        """True where `tenant` has a request queued and its in-flight limit lets the next one run."""
+        if not tenant.queued:
+            return False
+        if not self._tenants.is_capped(tenant.name):
+            return True
+        return self._tenants.allowance(tenant.name).has_flight_place(tenant.oldest().sequences)
+
+    def review(self, account: PoolAccount, tenant: TenantQueue) -> None:
+        """Make the policy's view of `tenant` true."""
+        policy = account.queue.group.policy
+        is_eligible = self.is_eligible(tenant)
+        if is_eligible and tenant not in policy.waiting:
+            policy.arrive(tenant)
+        elif not is_eligible and tenant in policy.waiting:
+            policy.leave(tenant)
+
+    def review_everywhere(self, name: str) -> None:
+        """Make every pool's view of tenant `name` true; O(pools)."""
+        for account in self._pools.values():
+            tenant = account.queue.tenants.get(name)
+            if tenant is not None:
+                self.review(account, tenant)
+
+    def review_elsewhere(self, ticket: Ticket) -> None:
+        """A tenant with an in-flight limit may have reached it, or come below it, in its other pools too."""
+        if self._tenants.is_capped(ticket.tenant):
+            self.review_everywhere(ticket.tenant)
+
+    def _entered(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
+        self._tenants.allowance(ticket.tenant).queued += 1
+        self.queued += 1
+        self.deadlines.watch(ticket, self.queued)
+        self.review(account, tenant)

@@ -1,0 +1,1 @@
+"""Tests of the workers' windows, circuits and placement."""
