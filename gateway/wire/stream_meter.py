@@ -21,13 +21,12 @@ _KEY: Final = b',"usage":{'
 _ANY_KEY: Final = b'"usage":{'
 # At most one level of details inside; deeper ones (the totals of a multimodal prompt) are read as JSON.
 _USAGE = re.compile(
-    rb',"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
+    rb',"usage":\{"prompt_tokens":(\d{1,15}),"total_tokens":\d{1,15},"completion_tokens":(\d{1,15})'
     rb"[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
 )
-_CHOICE: Final = b'"choices":[{"index":'
+_CHOICE = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
 _FINISHED: Final = b'"finish_reason":"'
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
-_OPEN_BRACKET: Final = ord("[")
 
 
 class StreamMeter:
@@ -89,20 +88,18 @@ class StreamMeter:
 
     def _read(self, event: bytes) -> bytes:
         """Read one event; what of it, and of what was held, the client may see."""
+        choice = _CHOICE.search(event)
         at = event.find(_KEY)
-        if at < 0 or event[at - 2] == _OPEN_BRACKET:
+        usage = _USAGE.match(event, at) if at > 0 else None
+        if choice is None or usage is None or event.find(_ANY_KEY, usage.end()) >= 0:
             return self._read_other(event)
-        usage = _USAGE.match(event, at)
-        if usage is None or event.find(_ANY_KEY, usage.end()) >= 0:
-            return self._read_other(event)
-        self.has_usage = self.started = True
-        self._count(0 if self._by_choice is None else _choice(event), int(usage[1]), int(usage[2]))
+        self._count(int(choice[1]), int(usage[1]), int(usage[2]))
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]
         if self._restores and _FINISHED in event:
             return self._restore(kept)
-        return self._release(b"".join(kept)) if self._held else b"".join(kept)
+        return self._release(b"".join(kept))
 
     def _restore(self, kept: tuple[bytes, bytes]) -> bytes:
         """Put the fingerprint where usage was; hold the chunk while the fingerprint is not known."""
@@ -119,7 +116,7 @@ class StreamMeter:
             return event
         if data == b"[DONE]":
             self.is_complete = True
-        elif _CHOICE in event and _ANY_KEY not in event:
+        elif _ANY_KEY not in event and _CHOICE.search(event):
             self.started = True
         else:
             return self._read_json(event, data)
@@ -127,6 +124,7 @@ class StreamMeter:
 
     def _count(self, choice: int, prompt_tokens: int, output_tokens: int) -> None:
         """Account for the running usage of one choice: cumulative per choice, the prompt once per prompt."""
+        self.has_usage = self.started = True
         if self._by_choice is None:
             self.prompt_tokens = prompt_tokens
             self.output_tokens = max(self.output_tokens, output_tokens)
@@ -152,18 +150,20 @@ class StreamMeter:
         usage = openai_usage(chunk.get("usage"))
         if usage is None:
             return self._release(event)
-        match chunk.get("choices"):
-            case [{"index": int(choice)}, *_]:
-                return self._read_odd_chunk(event, chunk, choice, usage)
+        if chunk.get("choices"):
+            return self._read_odd_chunk(event, chunk, usage)
         self.has_usage = True
         self._settle(usage)
         fingerprint = _FINGERPRINT.search(event)
         self.fingerprint = fingerprint[0] if fingerprint else b""
         return self._release(event if self._keeps_totals else b"")
 
-    def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], choice: int, usage: Usage) -> bytes:
-        self.started = self.has_usage = True
-        self._count(choice, usage.prompt_tokens, usage.output_tokens)
+    def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: Usage) -> bytes:
+        match chunk["choices"]:
+            case [{"index": int(choice)}, *_]:
+                self._count(choice, usage.prompt_tokens, usage.output_tokens)
+            case _:
+                self._count(0, usage.prompt_tokens, usage.output_tokens)
         if not self._cuts:
             return self._release(event)
         del chunk["usage"]
@@ -181,9 +181,3 @@ class StreamMeter:
         held = (self.fingerprint or b"").join(self._held)
         self._held = None
         return held + event
-
-
-def _choice(event: bytes) -> int:
-    """The index of the choice that a chunk of vLLM's form continues."""
-    start = event.index(_CHOICE) + len(_CHOICE)
-    return int(event[start : event.index(b",", start)])

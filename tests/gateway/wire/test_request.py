@@ -1,5 +1,7 @@
 """Reading requests: what counts, what is refused, what is sent on."""
 
+from collections.abc import Mapping
+
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from gateway.wire.fields import RIGHTS
 from gateway.wire.request import Reading, RequestFault, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
 
-CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+CHAT: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}]}
 BODIES: dict[str, dict[str, object]] = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": {"prompt": "hello"},
@@ -27,7 +29,7 @@ GENERATE = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/mes
 NOBODY = Rights()
 
 
-def read(path: str, fields: dict[str, object], rights: Rights = NOBODY) -> Reading:
+def read(path: str, fields: Mapping[str, object], rights: Rights = NOBODY) -> Reading:
     """Read a valid small request to `path` with `fields` in it."""
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), rights)
 
@@ -38,7 +40,7 @@ def sent(reading: Reading) -> dict[str, object]:
     return body
 
 
-def refused(path: str, fields: dict[str, object], rights: Rights = NOBODY) -> RequestFault:
+def refused(path: str, fields: Mapping[str, object], rights: Rights = NOBODY) -> RequestFault:
     """The refusal of a request."""
     with pytest.raises(RequestFault) as fault:
         read(path, fields, rights)

@@ -217,13 +217,16 @@ def test_usage_with_details_two_levels_deep_in_the_totals() -> None:
         b'data: {"usage":{"prompt_tokens":5,"completion_tokens":2},"choices":[{"index":0}]}\n\n',
         b'data: {"choices":[{"index":0,"usage":{"a":{}}}],"usage":{"prompt_tokens":5,"total_tokens":7,'
         b'"completion_tokens":2}}\n\n',
+        b'data: {"choices":[{"text":"x"}],"usage":{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2}}\n\n',
+        b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2}}\n\n',
     ],
 )
 def test_usage_in_a_form_that_vllm_does_not_write_is_decoded(event: bytes) -> None:
     """Another order of members, spaces or a second usage member: counted and cut all the same."""
-    meter = meter_of("chat")
-    assert orjson.loads(meter.feed(event)[6:]).keys() == {"choices"}
-    assert numbers(meter) == (5, 0, 2, True, False, False, True)
+    for name in ("chat", "chat_n2"):
+        meter = meter_of(name)
+        assert orjson.loads(meter.feed(event)[6:]).keys() == {"choices"}
+        assert numbers(meter) == (5, 0, 2, True, False, False, True)
     assert meter_of("chat", BOTH).feed(event) == event
 
 
@@ -236,6 +239,17 @@ def test_what_is_no_chunk_passes(event: bytes) -> None:
     meter = meter_of("chat")
     assert meter.feed(event) == event
     assert not meter.has_usage
+
+
+@pytest.mark.parametrize("members", [b'"choices":[],', b'"choices":[],"x":1,', b""])
+def test_totals_are_known_by_having_no_choices(members: bytes) -> None:
+    """Wherever their members stand: dropped for a client that did not ask, and of one or several choices."""
+    totals = b'data: {%b"usage":{"prompt_tokens":9,"total_tokens":12,"completion_tokens":3}}\n\n' % members
+    for name in ("chat", "chat_n2"):
+        meter = meter_of(name)
+        assert meter.feed(totals) == b""
+        assert numbers(meter)[:4] == (9, 0, 3, True)
+        assert meter_of(name, {"include_usage": True}).feed(totals) == totals
 
 
 def test_an_error_in_mid_stream_passes_and_is_noted() -> None:
