@@ -1,8 +1,8 @@
 """The composition root: every object of a gateway is built once, here, and started and stopped in one order.
 
-Start: embedded workers, scheduler and fleet, first probes, listener. Stop: not ready, running requests get their grace, the
-rest is cut with an error of its own, then listener, probes, connections and workers. A reload replaces what may change while
-requests run (tenants, keys, limits, windows, workers by URL) and touches no counter.
+Start: embedded workers, scheduler and fleet, first probes, listener. Stop: not ready, running requests get their grace,
+the rest is cut with an error of its own, then listener, probes, connections and workers. A reload replaces what may
+change while requests run (tenants, keys, limits, windows, workers by URL) and touches no counter.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The process of a gateway: its event loop, its signals, the watch on its configuration, what it prints.
 
-SIGTERM and SIGINT drain and end it (a second one ends it at once), SIGHUP and a change of the file reload. Log lines go to
-standard error; standard output gets the greeting, or with `announce` exactly one line, `ready URL`.
+SIGTERM and SIGINT drain and end it (a second one ends it at once), SIGHUP and a change of the file reload. Log lines go
+to standard error; standard output gets the greeting, or with `announce` exactly one line, `ready URL`.
 """
 
 import asyncio

@@ -68,7 +68,7 @@ class Downstream:
         return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     async def drain(self, seconds: float) -> None:
-        """Wait until the client has taken what waits for it; raises `ClientStalled` after `seconds` without progress."""
+        """Wait until the client has caught up; raises `ClientStalled` after `seconds` without progress."""
         while self._waiting_bytes() > HIGH_WATER_BYTES:
             before = self._waiting_bytes()
             try:

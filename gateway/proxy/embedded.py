@@ -1,7 +1,7 @@
 """Embedded workers: the engines without a GPU that a configuration may ask the gateway to start beside itself.
 
-Each is a child process on a loopback port of its own choosing, ready when it says so on standard output; it ends with its
-parent however that ends. A worker that dies is noticed like any other, by its probes.
+Each is a child process on a loopback port of its own choosing, ready when it says so on standard output; it ends with
+its parent however that ends. A worker that dies is noticed like any other, by its probes.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """One request's life, from a read body to its one end.
 
-It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once; an engine that
-has no room sends the request back to the head of its queue. Whatever happens, a cancellation at any await included, the
-ticket is settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again.
+It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once; an engine
+that has no room sends the request back to the head of its queue. Whatever happens, a cancellation at any await
+included, the ticket is settled exactly once and the record ends with exactly one outcome. After the first byte nothing
+is tried again.
 """
 
 import asyncio

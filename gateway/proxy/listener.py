@@ -1,7 +1,8 @@
 """What a client may ask: routes, credentials, and the way of each request to its handler.
 
-Exact paths only; authorisation belongs to the matched route, never to the URL. Every request ends in one outcome, one event
-and an answer in the dialect of the API that was called. Scheduled requests live in `exchange`, cheap ones in `utility`.
+Exact paths only; authorisation belongs to the matched route, never to the URL. Every request ends in one outcome, one
+event and an answer in the dialect of the API that was called. Scheduled requests live in `exchange`, cheap ones in
+`utility`.
 """
 
 import asyncio

@@ -11,10 +11,11 @@ from gateway.wire.surface import Dialect
 
 _MESSAGES = {
     Outcome.RATE_LIMITED: "This key's tenant has reached its rate limit. Retry after {seconds} s.",
-    Outcome.TENANT_QUEUE_FULL: "This key's tenant has too many requests waiting. Retry after {seconds} s, or send fewer "
-    "at once.",
+    Outcome.TENANT_QUEUE_FULL: "This key's tenant has too many requests waiting. Retry after {seconds} s, "
+    "or send fewer at once.",
     Outcome.PUSHED_OUT: "The queue is full and this key's tenant has the longest part of it. Retry after {seconds} s.",
-    Outcome.QUEUE_TIMEOUT: "The request waited too long for room beside other tenants' requests. Retry after {seconds} s.",
+    Outcome.QUEUE_TIMEOUT: "The request waited too long for room beside other tenants' requests. "
+    "Retry after {seconds} s.",
     Outcome.NO_WORKER: "No worker that serves this model is available now. Retry after {seconds} s.",
     Outcome.DRAINING: "The gateway is shutting down. Retry after {seconds} s; another instance will answer.",
     Outcome.WORKER_FAILED: "The worker failed before it answered, and so did another attempt. Retry.",

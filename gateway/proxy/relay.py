@@ -2,8 +2,8 @@
 
 A `Relay` is the sink of one attempt. Each buffer is metered, charged and written to the client in the very call that
 received it; until the exchange has opened the client's side it is held (a worker that breaks by then can still be
-replaced). The ticket is settled here, at the true end of the worker's body, so that its room is free while a slow client
-still reads.
+replaced). The ticket is settled here, at the true end of the worker's body, so that its room is free while a slow
+client still reads.
 """
 
 import asyncio

@@ -1,8 +1,9 @@
 """Connections to workers: HTTP/1.1 over TCP or a Unix socket, parsed by httptools, read without a task.
 
-Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. Connections are kept for
-reuse shorter than the engine keeps them, and one that the engine closed meanwhile is reported as stale, so that the caller
-may send again. Nothing is redirected, decompressed, or taken from the environment. What an answer means is the sink's.
+Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. Connections are kept
+for reuse shorter than the engine keeps them, and one that the engine closed meanwhile is reported as stale, so that the
+caller may send again. Nothing is redirected, decompressed, or taken from the environment. What an answer means is the
+sink's.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Requests that run no model (tokenize, detokenize, count_tokens): not queued, not charged, but bounded per tenant.
 
-They cost the worker's API server a few milliseconds and take no slot of a batch. Each tenant has a few at a time and pays
-for them from its requests per minute, so that they are no way round its limits.
+They cost the worker's API server a few milliseconds and take no slot of a batch. Each tenant has a few at a time and
+pays for them from its requests per minute, so that they are no way round its limits.
 """
 
 from collections import Counter
