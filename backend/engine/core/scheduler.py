@@ -155,7 +155,11 @@ class Scheduler:
         sequence.status = Status.FINISHED
 
     def _continue_running(self, step: Step) -> bool:
-        """Give running sequences their tokens; True when memory ran out and somebody was preempted."""
+        """Give running sequences their tokens; True when memory ran out and somebody was preempted.
+
+        A sequence may be its own victim; those behind it go on, and the last one left fits alone, so a step is never
+        empty while something runs.
+        """
         budget = self.capacity.max_num_batched_tokens
         preempted = False
         for sequence in tuple(self.running):
@@ -167,10 +171,9 @@ class Scheduler:
             while sequence.status is Status.RUNNING and not self._grow(sequence, tokens):
                 budget += self._preempt(step)
                 preempted = True
-            if sequence.status is not Status.RUNNING:
-                break
-            step.tokens[sequence] = tokens
-            budget -= tokens
+            if sequence.status is Status.RUNNING:
+                step.tokens[sequence] = tokens
+                budget -= tokens
         return preempted
 
     def _grow(self, sequence: Sequence, tokens: int) -> bool:
