@@ -12,6 +12,8 @@ from gateway.wire.fields import RIGHTS
 from gateway.wire.request import Reading, RequestFault, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
 
+from .transcripts import PATIENT
+
 CHAT: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}]}
 BODIES: dict[str, dict[str, object]] = {
     "/v1/chat/completions": CHAT,
@@ -572,7 +574,7 @@ NAMES = sorted(
 
 
 @given(path=st.sampled_from(sorted(BODIES)), fields=st.dictionaries(st.sampled_from(NAMES), values, max_size=5))
-@settings(max_examples=400, deadline=None)
+@settings(PATIENT, max_examples=400)
 def test_no_body_makes_the_reader_fail(path: str, fields: dict[str, object]) -> None:
     """Any JSON object is either read, and can then be written, or refused with a reason."""
     body = orjson.dumps({**BODIES[path], **fields})

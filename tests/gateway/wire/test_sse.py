@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.wire.sse import EventSplitter, MalformedStream, event_data, split_events
 
-from .transcripts import at_cuts, pieces
+from .transcripts import PATIENT, at_cuts, pieces
 
 CASES = {
     b"data: a\n\ndata: b\n\n": [b"data: a\n\n", b"data: b\n\n"],
@@ -35,6 +35,7 @@ def test_events_do_not_depend_on_the_split(stream: bytes, tail: bytes) -> None:
         assert splitter.tail() == tail
 
 
+@PATIENT
 @given(st.text("a\r\n:", max_size=40).map(str.encode), st.lists(st.integers(0, 40), max_size=8))
 def test_any_split_of_any_bytes_gives_the_same_events(data: bytes, cuts: list[int]) -> None:
     """Events and tail, joined, are the input; one read or many make no difference."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.wire.meter import MalformedStream, Meter, meter_for
 from gateway.wire.request import Reading
 
-from .transcripts import at_cuts, numbers, pieces, reading, recorded, shown
+from .transcripts import PATIENT, at_cuts, numbers, pieces, reading, recorded, shown
 
 FINGERPRINT = b',"system_fingerprint":"vllm-0.32.0-28a3aadf"'
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
@@ -111,7 +111,7 @@ def test_no_split_changes_bytes_or_numbers(name: str, options: object) -> None:
     breaks=st.sampled_from([b"\n", b"\r\n", b"\r"]),
     comments=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(PATIENT, max_examples=150)
 def test_random_splits_line_ends_and_comments(name: str, cuts: list[int], breaks: bytes, comments: bool) -> None:
     """Any split, any line end and comments between events: the same numbers, and only usage is cut."""
     end = breaks * 2 + (b": keep-alive" + breaks * 2 if comments else b"")
@@ -178,7 +178,7 @@ def without_usage(event: bytes) -> bytes:
     texts=st.lists(st.lists(st.sampled_from(HOSTILE) | st.text(max_size=5), max_size=4).map("".join), max_size=6),
     cuts=st.lists(st.integers(0, 4000), max_size=6),
 )
-@settings(max_examples=200, deadline=None)
+@settings(PATIENT, max_examples=200)
 def test_hostile_text_is_never_cut_or_counted(texts: list[str], cuts: list[int]) -> None:
     """Text that looks like usage, like an end or like an error is text."""
     events = [chunk(text, tokens + 1) for tokens, text in enumerate(texts)]

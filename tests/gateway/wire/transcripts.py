@@ -5,10 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import orjson
+from hypothesis import HealthCheck, settings
 
 from gateway.wire.meter import Meter
 from gateway.wire.request import Reading, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
+
+# A slow machine is no failure.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CORPUS = Path(__file__).parent / "corpus"
 EVERYTHING = Rights(
