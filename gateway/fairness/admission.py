@@ -9,7 +9,6 @@ Left to others: what room there is (`Capacity`), sockets, and the wall clock.
 """
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import Usage, to_cost
@@ -37,8 +36,8 @@ class Admission:
         self._capacity = capacity
         self._pools: dict[str, PoolAccount] = {}
         self._tenants = TenantRegister()
-        self._room = WaitingRoom(self._pools, self._tenants)
-        self._flights = Flights()
+        self.room = WaitingRoom(self._pools, self._tenants)
+        self.flights = Flights()
 
     # -- configuration
 
@@ -58,7 +57,7 @@ class Admission:
         self._tenants.change(name, weight, limits)
         for account in self._pools.values():
             account.queue.reweigh(name, weight)
-        self._room.review_everywhere(name)
+        self.room.review_everywhere(name)
 
     def configure_queue(self, max_queued: int) -> None:
         """Change how many requests may wait in all."""
@@ -78,19 +77,15 @@ class Admission:
         ticket.deadline = now + account.spec.queue_timeout_seconds
         ticket.taken_tokens = ticket.prompt_tokens
         self._tenants.allowance(ticket.tenant).take(ticket.taken_tokens, now)
-        self._room.enter(ticket, tenant)
+        self.room.enter(ticket, tenant)
         decisions = self.dispatch(ticket.pool, now)
-        if self._room.queued > self._rules.max_queued:
+        if self.room.queued > self._rules.max_queued:
             decisions += self._push_out(now)
         return decisions
 
     def count_request(self, tenant: str, now: float) -> float | None:
         """Count a request that takes no room against the tenant's rates; seconds to wait where it is over them."""
-        allowance = self._tenants.allowance(tenant)
-        wait = allowance.refusal_seconds(0.0, now)
-        if wait is None:
-            allowance.take(0.0, now)
-        return wait
+        return self._tenants.allowance(tenant).count_request(now)
 
     def estimate_prompt(self, pool: str, prompt_bytes: int, media_parts: int) -> int:
         """Prompt tokens expected of a request to `pool`."""
@@ -113,7 +108,7 @@ class Admission:
 
     def _push_out(self, now: float) -> list[Decision]:
         """Refuse the newest request of the longest weighted queue of the fullest pool: not the newcomer's by rule."""
-        ticket, tenant = self._room.newest_of_longest()
+        ticket, tenant = self.room.newest_of_longest()
         retry_after = self._pools[ticket.pool].retry_after_seconds(tenant, now)
         return [Refuse(ticket, Outcome.PUSHED_OUT, retry_after), *self.withdraw(ticket, now)]
 
@@ -122,7 +117,7 @@ class Admission:
     def withdraw(self, ticket: Ticket, now: float) -> list[Decision]:
         """A queued request leaves without having run; nothing was charged."""
         ticket.move(TicketState.LEFT)
-        self._room.leave(ticket)
+        self.room.leave(ticket)
         self._tenants.allowance(ticket.tenant).correct(-ticket.taken_tokens, now)
         return self.dispatch(ticket.pool, now)
 
@@ -146,8 +141,8 @@ class Admission:
     def _dispatch_pool(self, account: PoolAccount, now: float) -> list[Decision]:
         decisions: list[Decision] = []
         while (tenant := account.queue.next_tenant()) is not None:
-            if not self._room.is_eligible(tenant):  # charges have brought another of its keys to the head
-                self._room.review(account, tenant)
+            if not self.room.is_eligible(tenant):  # charges have brought another of its keys to the head
+                self.room.review(account, tenant)
                 continue
             ticket = tenant.oldest()
             worker = self._capacity.take(ticket.pool, ticket.sequences, ticket.prompt_tokens, ticket.avoid)
@@ -161,12 +156,12 @@ class Admission:
         ticket.move(TicketState.GRANTED)
         ticket.worker, ticket.granted_at, ticket.holds_prefill = worker, now, True
         ticket.attempts += 1
-        self._flights.begin(ticket, now)
+        self.flights.begin(ticket, now)
         self._tenants.allowance(ticket.tenant).in_flight += ticket.sequences
         account.open_tabs(ticket, tenant)
         account.drain.add(1.0, now)
-        self._room.leave(ticket)
-        self._room.review_elsewhere(ticket)
+        self.room.leave(ticket)
+        self.room.review_elsewhere(ticket)
 
     # -- progress
 
@@ -210,8 +205,8 @@ class Admission:
         if failed_worker:
             ticket.avoid = failed_worker
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
-        self._room.enter_again(ticket, tenant)
-        self._room.review_elsewhere(ticket)
+        self.room.enter_again(ticket, tenant)
+        self.room.review_elsewhere(ticket)
         return self._dispatch_all(ticket, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
@@ -230,7 +225,7 @@ class Admission:
             account.learn(ticket, usage, now)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
         self._tenants.allowance(ticket.tenant).correct(used - ticket.taken_tokens, now)
-        self._room.review_elsewhere(ticket)
+        self.room.review_elsewhere(ticket)
         return self._dispatch_all(ticket, now)
 
     def _land(self, ticket: Ticket) -> None:
@@ -239,7 +234,7 @@ class Admission:
             ticket.holds_prefill = False
             self._capacity.prefilled(ticket.worker, ticket.prompt_tokens)
         self._capacity.give(ticket.worker, ticket.sequences)
-        self._flights.end(ticket)
+        self.flights.end(ticket)
         self._tenants.allowance(ticket.tenant).in_flight -= ticket.sequences
 
     def _dispatch_all(self, ticket: Ticket, now: float) -> list[Decision]:
@@ -250,32 +245,31 @@ class Admission:
 
     def next_deadline(self) -> float | None:
         """When `advance` must be called next, None where nothing is due."""
-        times = (self._room.deadlines.next(), self._flights.next_accrual)
+        times = (self.room.deadlines.next(), self.flights.next_accrual)
         return min((time for time in times if time is not None), default=None)
 
     def advance(self, now: float) -> list[Decision]:
         """Refuse what has waited too long and charge the running estimates that are due."""
         decisions: list[Decision] = []
-        while (ticket := self._room.deadlines.pop_due(now)) is not None:
+        while (ticket := self.room.deadlines.pop_due(now)) is not None:
             decisions += self._expire(ticket, now)
-        for ticket in self._flights.due(now):
+        for ticket in self.flights.due(now):
             decisions += self._accrue(ticket, now)
         return decisions
 
     def _expire(self, ticket: Ticket, now: float) -> list[Decision]:
         account = self._pools[ticket.pool]
-        served = self._capacity.serves(ticket.pool)
-        outcome = Outcome.QUEUE_TIMEOUT if served else Outcome.NO_WORKER
-        tenant = account.queue.tenants[ticket.tenant]
-        retry_after = account.retry_after_seconds(tenant, now) if served else _NO_WORKER_RETRY_SECONDS
-        return [Refuse(ticket, outcome, retry_after), *self.withdraw(ticket, now)]
+        refusal = Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
+        if self._capacity.serves(ticket.pool):
+            retry_after = account.retry_after_seconds(account.queue.tenants[ticket.tenant], now)
+            refusal = Refuse(ticket, Outcome.QUEUE_TIMEOUT, retry_after)
+        return [refusal, *self.withdraw(ticket, now)]
 
     def _accrue(self, ticket: Ticket, now: float) -> list[Decision]:
         """Charge what a silent answer should have generated by now; its prompt counts as read when its time is over."""
         account = self._pools[ticket.pool]
         account.accrue(ticket, account.estimated_output(ticket, now))
-        is_read = now - ticket.granted_at >= account.rates.prefill_seconds(ticket.prompt_tokens)
-        return self._give_prefill(ticket, now) if is_read else []
+        return self._give_prefill(ticket, now) if account.should_be_read(ticket, now) else []
 
     # -- views
 
@@ -285,24 +279,14 @@ class Admission:
 
     def flying(self, now: float) -> Iterable[TicketSnapshot]:
         """Every request that is with a worker."""
-        return self._flights.views(now)
+        return self.flights.views(now)
 
     @property
     def pools(self) -> Mapping[str, PoolAccount]:
         """Every pool's account by name."""
-        return MappingProxyType(self._pools)
+        return self._pools
 
     @property
     def tenants(self) -> TenantRegister:
         """Every tenant's weight and allowance."""
         return self._tenants
-
-    @property
-    def flights(self) -> Flights:
-        """The tickets that are with a worker."""
-        return self._flights
-
-    @property
-    def room(self) -> WaitingRoom:
-        """Everyone who waits."""
-        return self._room

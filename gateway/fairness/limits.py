@@ -84,6 +84,13 @@ class Allowance:
             self._requests.take(1.0, now)
         self.correct(tokens, now)
 
+    def count_request(self, now: float) -> float | None:
+        """Count a request that generates nothing; the seconds to wait, uncounted, where it is over the rates."""
+        wait = self.refusal_seconds(0.0, now)
+        if wait is None:
+            self.take(0.0, now)
+        return wait
+
     def correct(self, tokens: float, now: float) -> None:
         """Count `tokens` more (negative: fewer) than were taken before."""
         if self._tokens is not None:

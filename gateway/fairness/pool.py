@@ -127,6 +127,10 @@ class PoolAccount:
         output = self.estimated_output(ticket, now) if ticket.is_silent or ticket.started_at is not None else 0
         return Usage(prompt_tokens=ticket.prompt_tokens, output_tokens=max(output, ticket.accrued_tokens))
 
+    def should_be_read(self, ticket: Ticket, now: float) -> bool:
+        """True where the prompt of a running ticket should be through its prefill by `now`."""
+        return now - ticket.granted_at >= self.rates.prefill_seconds(ticket.prompt_tokens)
+
     # -- learning
 
     def learn(self, ticket: Ticket, usage: Usage, now: float) -> None:
