@@ -143,6 +143,9 @@ class Completion:
         if is_first and self.asked.echo:
             token_ids = (*prompt, *token_ids) if self.asked.max_tokens != 0 else tuple(prompt)
         logprobs = completion_logprobs(token_ids, max(self.asked.logprobs, 0), self._offsets[delta.index])
+        if is_first and self.asked.echo:
+            # Nothing stands before the prompt's first token that could make it likely.
+            logprobs["token_logprobs"][0] = logprobs["top_logprobs"][0] = None
         self._offsets[delta.index] += sum(len(token) for token in logprobs["tokens"])
         return logprobs
 
