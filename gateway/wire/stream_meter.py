@@ -1,11 +1,11 @@
 """Meters streams of chat and completions, and takes out the usage that the client did not ask for.
 
-The gateway forces `include_usage` and `continuous_usage_stats` upstream. Each chunk then carries the running
-usage of its choice, and one chunk without choices the totals. Rules: only whole events are read and passed
-on; the usual buffer is read by one regular expression, without decoding; inside JSON text a quote is always
-escaped, so the bytes `,"usage":{` are never content; whatever is not exactly one usage member per event is
-read event by event. vLLM writes `system_fingerprint` on a choice's last chunk only where no usage chunk
-follows: it is put back there, and a last chunk waits for the next event until the fingerprint is known.
+The gateway forces `include_usage` and `continuous_usage_stats` upstream: each chunk carries the running usage of its
+choice, and one chunk without choices the totals. Rules: only whole events are read and passed on; a chunk in vLLM's
+form is read by regular expressions, without decoding; inside JSON text a quote is always escaped, so the bytes
+`,"usage":{` are never content; an event without exactly one such member is decoded. vLLM writes `system_fingerprint`
+on a choice's last chunk only where no usage chunk follows: it is put back there, and until the fingerprint is known a
+last chunk waits for the next event.
 """
 
 import re

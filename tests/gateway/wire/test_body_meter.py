@@ -1,5 +1,7 @@
 """The meters of answers that are not streamed: bodies pass, usage is read at the end."""
 
+import tracemalloc
+
 import pytest
 
 from gateway.wire import body_meter
@@ -95,6 +97,17 @@ def test_a_body_beyond_the_bound_passes_unmetered(monkeypatch: pytest.MonkeyPatc
     assert shown(meter, pieces(body, 10)) == body
     assert not meter.has_usage
     assert meter.is_complete
+
+
+def test_an_embedding_is_not_kept() -> None:
+    """Of a long body of embeddings only the last bytes stay in memory."""
+    meter = meter_for(reading("/v1/embeddings"))
+    tracemalloc.start()
+    for _ in range(64):
+        meter.feed(bytes(2**16))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2**18
 
 
 def test_a_body_that_breaks_off_has_no_usage() -> None:

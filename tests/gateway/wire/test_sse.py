@@ -12,6 +12,7 @@ CASES = {
     b"data: a\n\ndata: b\n\n": [b"data: a\n\n", b"data: b\n\n"],
     b"data: a\r\n\r\ndata: b\r\n\r\n": [b"data: a\r\n\r\n", b"data: b\r\n\r\n"],
     b"data: a\r\rdata: b\r\r": [b"data: a\r\r", b"data: b\r\r"],
+    b"data: a\r\rdata: b\n\n": [b"data: a\r\r", b"data: b\n\n"],
     b"data: a\n\r\ndata: b\r\n\n": [b"data: a\n\r\n", b"data: b\r\n\n"],
     b": keep-alive\n\nevent: x\ndata: a\n\n": [b": keep-alive\n\n", b"event: x\ndata: a\n\n"],
     b"data: a\n\n\ndata: b\n\n": [b"data: a\n\n", b"\ndata: b\n\n"],

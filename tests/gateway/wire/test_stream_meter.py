@@ -252,6 +252,23 @@ def test_totals_are_known_by_having_no_choices(members: bytes) -> None:
         assert meter_of(name, {"include_usage": True}).feed(totals) == totals
 
 
+def test_only_the_outermost_usage_is_cut() -> None:
+    """Two members in vLLM's own form: the one inside a choice is neither counted nor cut."""
+    inner = chunk("x", 3, usage={"prompt_tokens": 1, "total_tokens": 1000, "completion_tokens": 999})
+    meter = meter_of("chat")
+    assert meter.feed(inner) == without_usage(inner)
+    assert (meter.prompt_tokens, meter.output_tokens) == (5, 3)
+
+
+def test_running_output_never_falls() -> None:
+    """A smaller number later in a stream does not give tokens back; only the totals may correct."""
+    meter = meter_of("chat")
+    meter.feed(chunk("x", 7) + chunk("y", 4))
+    assert meter.output_tokens == 7
+    meter.feed(b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":6}}\n\n')
+    assert meter.output_tokens == 6
+
+
 def test_an_error_in_mid_stream_passes_and_is_noted() -> None:
     """vLLM writes an error and then [DONE]: the numbers stay as they were."""
     tail = b'data: {"error": {"message": "EngineCore died", "type": "x", "param": null, "code": 500}}\n\n'
