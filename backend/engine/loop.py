@@ -1,8 +1,8 @@
 """Runs the scheduler in the event loop: one task, one step at a time, asleep while there is nothing to compute.
 
-A step takes what the cost model says, measured from the planned end of the step before, so that a late timer does not
-slow the engine down; an engine that fell a whole step behind starts anew. Requests enter by `submit` and leave by
-their natural end or by `abort`, after which their blocks are free.
+A step takes what the cost model says, measured from the planned end of the step before, so that late timers and a busy
+machine do not slow the engine down; one that fell `MAX_DEBT_SECONDS` behind starts anew. Requests enter by `submit` and
+leave by their natural end or by `abort`, after which their blocks are free.
 """
 
 import asyncio
@@ -16,6 +16,9 @@ from backend.engine.metrics import EngineMetrics
 from backend.engine.prose import prose, recital, seed_of
 from backend.engine.witness import RequestCount, Witness
 from backend.engine.work import Choice, Generation, Work
+
+# Lost time that is made up for: more would turn a long stall into a burst.
+MAX_DEBT_SECONDS = 0.5
 
 
 class QueueOverflowError(Exception):
@@ -139,7 +142,7 @@ class Engine:
                 await self._work.wait()
                 planned = clock()
                 continue
-            if clock() - planned > step.seconds:
+            if clock() - planned > MAX_DEBT_SECONDS:
                 planned = clock()
             planned += step.seconds
             await asyncio.sleep(max(planned - clock(), 0))
@@ -161,7 +164,8 @@ class Engine:
             self._observe(sequence, told_before[sequence], now)
             if choice.finish_reason is not None:
                 self._retire(sequence)
-            generations[generation] = None
+            if choice.has_news(generation.work):
+                generations[generation] = None
         for generation in generations:
             generation.announce()
         self.witness.output_tokens += output_tokens
