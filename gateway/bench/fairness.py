@@ -54,7 +54,7 @@ class FairnessOptions:
     profile: str = "cpu-tiny"
     policy: str = "vtc"
     seconds: float = 60.0
-    rounds: int = 5
+    rounds: int = 8
     seed: int = 1
     json_file: Path | None = None
     check: bool = False
@@ -223,10 +223,7 @@ def engine_queue(runs: Sequence[Run]) -> Verdict:
 
 def backlogged(runs: Sequence[Run]) -> Verdict:
     """How often every tenant had requests waiting: without that nothing was shown."""
-    states = [(sample.gateway, run) for run in runs for sample in run.samples]
-    shortest = [
-        min(state.tenants[name].queued if name in state.tenants else 0 for name in run.tallies) for state, run in states
-    ]
+    shortest = [queued for run in runs for queued in run.shortest_queues]
     return BACKLOGGED.judge(1 - share_within(shortest, 0), f"{len(shortest)} samples")
 
 
@@ -258,5 +255,6 @@ def _run_document(run: Run) -> dict[str, object]:
         "spread_max": max((sample.gateway.spread for sample in run.samples), default=None),
         "spread_bound": max((sample.gateway.spread_bound for sample in run.samples), default=None),
         "engine_waiting_max": max((sample.engine.waiting for sample in run.samples), default=None),
+        "backlogged": 1 - share_within(run.shortest_queues, 0),
         "samples": len(run.samples),
     }

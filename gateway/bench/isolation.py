@@ -163,8 +163,7 @@ def _unanswered(runs: Sequence[Run]) -> int:
 
 
 def _backlogged(runs: Sequence[Run]) -> Verdict:
-    states = [sample.gateway.tenants.get(FLOOD) for run in runs for sample in run.samples]
-    queued = [state.queued if state is not None else 0 for state in states]
+    queued = [sample.gateway.queued_of(FLOOD) for run in runs for sample in run.samples]
     return BACKLOGGED.judge(1 - share_within(queued, 0), f"{len(queued)} samples")
 
 

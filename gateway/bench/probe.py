@@ -51,6 +51,10 @@ class GatewayState:
             return self.spread / self.spread_bound
         return math.inf if self.spread > 0 else 0.0
 
+    def queued_of(self, tenant: str) -> int:
+        """How many requests of `tenant` wait; none where it has no account yet."""
+        return self.tenants[tenant].queued if tenant in self.tenants else 0
+
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
         """The only pool of a `/debug/state` answer."""

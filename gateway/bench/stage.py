@@ -116,6 +116,11 @@ class Run:
         return sum(tally.tokens.between(start, end) for tally in self.tallies.values()) / self.window.seconds
 
     @property
+    def shortest_queues(self) -> list[int]:
+        """In each sample, how many requests the tenant with the fewest had waiting at the gateway."""
+        return [min(sample.gateway.queued_of(name) for name in self.tallies) for sample in self.samples]
+
+    @property
     def faults(self) -> list[str]:
         """What went wrong with each request that failed by itself."""
         records = (record for tally in self.tallies.values() for record in tally.records)
