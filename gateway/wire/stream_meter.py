@@ -116,6 +116,8 @@ class StreamMeter:
             return event
         if data == b"[DONE]":
             self.is_complete = True
+            if self.has_error:
+                return self._release(b"")  # an SDK must not take an answer that broke for a whole one
         elif _ANY_KEY not in event and _CHOICE.search(event):
             self.started = True
         else:
