@@ -8,6 +8,7 @@ from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 
 MIN_BYTES_PER_SECOND = 16 * 1024
+_HTTP_11 = (1, 1)
 
 
 async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
@@ -18,9 +19,9 @@ async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: f
     _check_media(request)
     if (request.content_length or 0) > max_bytes:
         raise _too_large(max_bytes)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
+    if not content.is_eof():
+        _invite(request)
     try:
         if content.is_eof():
             body = content.read_nowait(-1)
@@ -31,6 +32,13 @@ async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: f
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     return body
+
+
+def _invite(request: web.BaseRequest) -> None:
+    """Send the interim answer that some clients wait for; HTTP/1.0 does not know it."""
+    expects = request.headers.get("Expect", "").lower() == "100-continue"
+    if expects and request.version >= _HTTP_11 and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def _read_slowly(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
@@ -56,7 +64,9 @@ def _check_media(request: web.BaseRequest) -> None:
         )
     media = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
-        raise RequestFault(Outcome.UNSUPPORTED_MEDIA, f"The Content-Type must be application/json, not '{media[:80]}'.")
+        raise RequestFault(
+            Outcome.UNSUPPORTED_MEDIA, "The body must be JSON: send it with 'Content-Type: application/json'."
+        )
 
 
 def _too_large(max_bytes: int) -> RequestFault:

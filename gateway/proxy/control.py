@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
 
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Directory, Identity
-from gateway.wire.errors import RequestFault, error_body
-from gateway.wire.surface import Dialect
+from gateway.wire.errors import RequestFault
 
+MODELS = "/v1/models"
+_NO_MODEL = "This model does not exist or this key may not use it. GET /v1/models lists the models of this key."
 _NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."
 
 
@@ -31,7 +33,7 @@ class Control:
         """Serve `pages`."""
         self._pages = pages
 
-    async def health(self, request: web.BaseRequest) -> web.Response:
+    def health(self) -> web.Response:
         """200 as long as the process answers."""
         return _json({"status": "ok"})
 
@@ -44,32 +46,32 @@ class Control:
             return _json({"status": "no worker", "pools": missing}, status=503)
         return _json({"status": "ready"})
 
-    async def metrics(self, request: web.BaseRequest) -> web.Response:
+    def metrics(self) -> web.Response:
         """Prometheus' text format; 404 where metrics are off."""
         rendered = self._pages.metrics()
         if rendered is None:
-            return _error(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
+            raise RequestFault(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
         body, content_type = rendered
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     def debug_state(self, *, is_admin: bool) -> web.Response:
         """The whole state as JSON, for the holder of the admin key."""
         if not is_admin:
-            return _error(Outcome.UNAUTHENTICATED, _NO_ADMIN)
+            raise RequestFault(Outcome.UNAUTHENTICATED, _NO_ADMIN)
         return _json(self._pages.state())
 
     def models(self, directory: Directory, identity: Identity, path: str) -> web.Response:
-        """The models and aliases that a tenant may use, or one of them."""
+        """The models and aliases that a tenant may use, or the one that `path` names."""
         cards = {
             name: self._card(name, pool.model, pool.max_model_len)
             for name, pool in directory.models(identity.tenant).items()
         }
-        name = path.removeprefix("/v1/models").lstrip("/")
-        if not name:
+        if path == MODELS:
             return _json({"object": "list", "data": list(cards.values())})
-        if name not in cards:
-            raise RequestFault(Outcome.UNKNOWN_MODEL, f"The model '{name[:100]}' does not exist.", "model")
-        return _json(cards[name])
+        card = cards.get(unquote(path.removeprefix(f"{MODELS}/")))
+        if card is None:
+            raise RequestFault(Outcome.UNKNOWN_MODEL, _NO_MODEL, "model")
+        return _json(card)
 
     def _card(self, name: str, root: str, max_model_len: int) -> dict[str, object]:
         return {
@@ -85,11 +87,3 @@ class Control:
 
 def _json(value: object, status: int = 200) -> web.Response:
     return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
-
-
-def _error(outcome: Outcome, text: str) -> web.Response:
-    return web.Response(
-        status=outcome.ending.status,
-        body=error_body(Dialect.OPENAI, outcome, text),
-        content_type="application/json",
-    )

@@ -8,7 +8,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from gateway.config import Config, Pool, ResolvedKey, ShareBy, Tenant, digest
+from gateway.config import Config, Pool, ResolvedKey, ShareBy, Tenant
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 from gateway.wire.request import Rights
@@ -53,7 +53,7 @@ class Directory:
             if self._anonymous is None:
                 raise RequestFault(Outcome.UNAUTHENTICATED, _NO_KEY)
             return Identity(self._anonymous, ANONYMOUS_KEY)
-        presented = digest(key)
+        presented = _digest(key)
         tenant, known = self._keys.get(presented, (None, None))
         if tenant is None or known is None or known.disabled or not hmac.compare_digest(known.digest, presented):
             raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY)
@@ -62,7 +62,7 @@ class Directory:
     def is_admin(self, key: str | None) -> bool:
         """True where `key` is the admin key."""
         expected = self.config.admin.digest
-        return expected is not None and key is not None and hmac.compare_digest(expected, digest(key))
+        return expected is not None and key is not None and hmac.compare_digest(expected, _digest(key))
 
     def pool(self, tenant: Tenant, model: str) -> Pool:
         """The pool that serves `model` to `tenant`; raises `RequestFault` (404, as for a model that does not exist)."""
@@ -102,3 +102,8 @@ class Directory:
             mac = hmac.new(self.salt_secret, tenant.name.encode(), hashlib.sha256)
             salt = self._salts[tenant.name] = mac.hexdigest()
         return salt
+
+
+def _digest(key: str) -> bytes:
+    """SHA-256 of the key's bytes as they came: a header's that are not UTF-8 arrive as lone surrogates."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -16,14 +16,19 @@ from uuid import uuid4
 from aiohttp import http_parser, web, web_protocol
 
 from gateway.outcomes import Outcome
-from gateway.proxy.refusal import message, refusal_response
+from gateway.proxy.refusal import dialect_of, identifying_headers, refusal_response
+from gateway.proxy.refusal import message as message_for
 from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import Dialect
+
+REQUEST_ID = web.RequestKey("request_id", str)
+"""The id under which a request is answered and logged."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
-_VERSIONS = ((1, 0), (1, 1))
+_HTTP_10, _HTTP_11 = (1, 0), (1, 1)
+_LINGER_SECONDS = 2.0  # what is read of a refused body before the connection closes, so that the refusal arrives
 _logger = logging.getLogger("gateway.front")
 _no_access_log = logging.getLogger("gateway.access")  # one line per request is written by the telemetry
 _no_access_log.disabled = True
@@ -46,16 +51,17 @@ def require_c_parser() -> None:
 
 def check_protocol(request: web.BaseRequest) -> None:
     """Raise `RequestFault` where the request line or the framing can be read in two ways."""
-    if tuple(request.version) not in _VERSIONS:
+    version = tuple(request.version)
+    if version not in (_HTTP_10, _HTTP_11):
         raise _malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
     if not request.raw_path.startswith("/"):
         raise _malformed("the request target must be a path")
     hosts = request.headers.getall("Host", ())
-    if len(hosts) > 1 or (hosts and not _HOST.fullmatch(hosts[0])):
+    if len(hosts) > 1 or (version == _HTTP_11 and not hosts) or (hosts and not _HOST.fullmatch(hosts[0])):
         raise _malformed("the Host header must name one host")
     codings = request.headers.getall("Transfer-Encoding", ())
-    if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
-        raise _malformed("the only Transfer-Encoding is chunked")
+    if codings and (version == _HTTP_10 or [coding.strip().lower() for coding in codings] != ["chunked"]):
+        raise _malformed("the only Transfer-Encoding is chunked, and only in HTTP/1.1")
 
 
 def _malformed(reason: str) -> RequestFault:
@@ -75,6 +81,7 @@ class ClientConnection(web_protocol.RequestHandler):
             keepalive_timeout=front.limits.keepalive_timeout_seconds,
             access_log=_no_access_log,
             auto_decompress=False,
+            lingering_time=_LINGER_SECONDS,
             logger=_logger,
         )
         self._front = front
@@ -83,12 +90,9 @@ class ClientConnection(web_protocol.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection over the bound; otherwise its first headers are due soon."""
         super().connection_made(transport)
-        if len(self._front.connections) > self._front.limits.max_connections:
-            body = error_body(Dialect.OPENAI, Outcome.DRAINING, "The gateway has too many connections. Retry later.")
-            head = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
-            cast(asyncio.Transport, transport).write(
-                head + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-            )
+        self._front.open_connections += 1
+        if self._front.open_connections > self._front.limits.max_connections:
+            cast(asyncio.Transport, transport).write(_too_many())
             self.force_close()
             return
         self._expect_headers()
@@ -103,6 +107,7 @@ class ClientConnection(web_protocol.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline."""
+        self._front.open_connections -= 1
         self._cancel_headers_due()
         super().connection_lost(exc)
 
@@ -114,13 +119,16 @@ class ClientConnection(web_protocol.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse with 400, and our own failure with 500; close either way."""
-        request_id = uuid4().hex
+        request_id = request.get(REQUEST_ID) or uuid4().hex
         if status < 500:
             fault = _malformed("it could not be parsed")
         else:
-            _logger.error("request failed", exc_info=exc, extra={"request_id": request_id})
-            fault = RequestFault(Outcome.INTERNAL, internal_message())
-        response = refusal_response(Dialect.OPENAI, fault, request_id)
+            _logger.error("request %s failed", request_id, exc_info=exc)
+            fault = RequestFault(Outcome.INTERNAL, message_for(Outcome.INTERNAL))
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun: only a broken connection can say that it is not whole")
+        dialect = dialect_of(request.raw_path.partition("?")[0], request.headers)
+        response = refusal_response(dialect, fault, request_id)
         response.force_close()
         return response
 
@@ -139,9 +147,18 @@ class ClientConnection(web_protocol.RequestHandler):
             self.force_close()
 
 
-def internal_message() -> str:
-    """What a client is told of our own failure."""
-    return message(Outcome.INTERNAL)
+def _too_many() -> bytes:
+    """A whole answer for a connection beyond the bound, of which nothing is read."""
+    body = error_body(Dialect.OPENAI, Outcome.DRAINING, "The gateway has too many connections. Retry after 1 s.")
+    head = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Retry-After: 1",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in identifying_headers(uuid4().hex)),
+    ]
+    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
 
 
 class Front(web.Server):
@@ -152,6 +169,7 @@ class Front(web.Server):
         require_c_parser()
         super().__init__(handler, handler_cancellation=True)
         self.limits = limits
+        self.open_connections = 0
 
     def __call__(self) -> ClientConnection:
         """A protocol for one accepted connection."""

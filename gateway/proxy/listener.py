@@ -6,7 +6,7 @@ event and an answer in the dialect of the API that was called. Scheduled request
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from uuid import uuid4
@@ -18,24 +18,26 @@ from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.body import read_body
-from gateway.proxy.control import Control
+from gateway.proxy.control import MODELS, Control
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Exchange, Services
-from gateway.proxy.front import check_protocol
+from gateway.proxy.front import REQUEST_ID, check_protocol
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, identifying_headers, refusal_response
+from gateway.proxy.refusal import Refusal, WrongMethod, dialect_of, identifying_headers, refusal_response
 from gateway.proxy.utility import UtilityDesk
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import credential
 from gateway.wire.request import Reading, read_request
-from gateway.wire.surface import ENDPOINTS, Dialect, Endpoint, Family, Kind
+from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
 
 DRAIN_RETRY_SECONDS = 5.0
 _UNKNOWN = "unknown"
 _METERED_WHILE_STREAMED = frozenset({Family.CHAT, Family.COMPLETION})
 
-_Get = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_READING = "GET, HEAD"
+
+_Page = Callable[[web.BaseRequest], web.Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,11 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._exchanges: set[Exchange] = set()
         self._none_left = asyncio.Event()
-        self._gets: Mapping[str, _Get] = MappingProxyType(
+        self._pages: Mapping[str, _Page] = MappingProxyType(
             {
-                "/health": control.health,
-                "/ready": self._ready,
-                "/metrics": control.metrics,
+                "/health": lambda _: control.health(),
+                "/ready": lambda _: control.ready(is_draining=self.is_draining),
+                "/metrics": lambda _: control.metrics(),
                 "/debug/state": self._debug_state,
             }
         )
@@ -89,29 +91,48 @@ class Listener:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        get = self._gets.get(request.raw_path.partition("?")[0])
-        if get is not None and request.method in ("GET", "HEAD"):
-            return await get(request)
-        endpoint = ENDPOINTS.get(request.raw_path.partition("?")[0])
-        dialect = Dialect.OPENAI if endpoint is None else endpoint.dialect
-        record = Record(uuid4().hex, _UNKNOWN if endpoint is None else endpoint.path, self._loop.time())
+        path = request.raw_path.partition("?")[0]
+        record = Record(uuid4().hex, self._label(path), self._loop.time())
+        request[REQUEST_ID] = record.request_id
         try:
             check_protocol(request)
-            return await self._answer(request, endpoint, record)
+            return await self._answer(request, path, record)
         except RequestFault as fault:
             record.end(fault.outcome, record.detail or fault.message)
-            return self._refuse(dialect, fault, record.request_id, request)
+            return self._refuse(fault, request, record)
         except asyncio.CancelledError:
             record.end(Outcome.CLIENT_GONE_QUEUED)
             raise
         finally:
-            self._observer.observe(record.finished(self._loop.time()))
+            if path not in self._pages or record.outcome is not Outcome.COMPLETED:
+                self._observer.observe(record.finished(self._loop.time()))
 
-    async def _answer(self, request: web.BaseRequest, endpoint: Endpoint | None, record: Record) -> web.StreamResponse:
-        if endpoint is None:
-            return await self._answer_models(request, record)
+    def _label(self, path: str) -> str:
+        """The closed list of endpoints that events tell of."""
+        if path in ENDPOINTS or path in self._pages:
+            return path
+        return MODELS if _is_models(path) else _UNKNOWN
+
+    async def _answer(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
+        endpoint = ENDPOINTS.get(path)
+        if endpoint is not None:
+            return await self._answer_api(request, endpoint, record)
+        if path not in self._pages and not _is_models(path):
+            raise RequestFault(Outcome.UNKNOWN_PATH, "This path is not served here. GET /v1/models lists what is.")
+        if request.method not in ("GET", "HEAD"):
+            raise WrongMethod(record.endpoint, _READING)
+        if path in self._pages:
+            response = self._pages[path](request)
+        else:
+            response = self._control.models(self.directory, self._identify(request, record), path)
+        record.end(Outcome.COMPLETED, status=response.status)
+        for name, value in identifying_headers(record.request_id):
+            response.headers[name] = value
+        return response
+
+    async def _answer_api(self, request: web.BaseRequest, endpoint: Endpoint, record: Record) -> web.StreamResponse:
         if request.method != "POST":
-            raise RequestFault(Outcome.WRONG_METHOD, f"{endpoint.path} is called with POST.")
+            raise WrongMethod(endpoint.path, "POST")
         identity = self._identify(request, record)
         if self.is_draining:
             raise Refusal(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
@@ -153,37 +174,21 @@ class Listener:
         record.tenant, record.key_id = identity.tenant.name, identity.key_id
         return identity
 
-    async def _answer_models(self, request: web.BaseRequest, record: Record) -> web.StreamResponse:
-        path = request.raw_path.partition("?")[0]
-        if path != "/v1/models" and not path.startswith("/v1/models/"):
-            raise RequestFault(Outcome.UNKNOWN_PATH, "This path is not served here. GET /v1/models lists what is.")
-        record.endpoint = "/v1/models"
-        if request.method not in ("GET", "HEAD"):
-            raise RequestFault(Outcome.WRONG_METHOD, "/v1/models is called with GET.")
-        identity = self._identify(request, record)
-        response = self._control.models(self.directory, identity, path)
-        record.end(Outcome.COMPLETED, status=200)
-        for name, value in identifying_headers(record.request_id):
-            response.headers[name] = value
-        return response
-
-    async def _ready(self, request: web.BaseRequest) -> web.StreamResponse:
-        return self._control.ready(is_draining=self.is_draining)
-
-    async def _debug_state(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            is_admin = self.directory.is_admin(credential(request.headers))
-        except RequestFault:
-            is_admin = False
+    def _debug_state(self, request: web.BaseRequest) -> web.Response:
+        is_admin = self.directory.is_admin(credential(request.headers))
         return self._control.debug_state(is_admin=is_admin)
 
-    def _refuse(
-        self, dialect: Dialect, fault: RequestFault, request_id: str, request: web.BaseRequest
-    ) -> web.StreamResponse:
-        response = refusal_response(dialect, fault, request_id)
-        if not request.content.is_eof():
-            response.force_close()  # what is left of the body is not worth reading
+    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.StreamResponse:
+        dialect = dialect_of(request.raw_path.partition("?")[0], request.headers)
+        response = refusal_response(dialect, fault, record.request_id)
+        is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
+        if is_strange or not request.content.is_eof():
+            response.force_close()  # what follows cannot be trusted, what is left of the body is not worth reading
         return response
+
+
+def _is_models(path: str) -> bool:
+    return path == MODELS or (path.startswith(f"{MODELS}/") and len(path) > len(MODELS) + 1)
 
 
 def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:

@@ -1,13 +1,19 @@
-"""What a client is told when its request does not run: status, body in its own API's format, `Retry-After`."""
+"""What a client is told when its request does not run: status, body in its own API's format, `Retry-After`.
+
+The words are the gateway's own: a message repeats at most the names in a JSON body that was read, never raw bytes.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault, error_body
-from gateway.wire.surface import Dialect
+from gateway.wire.surface import ENDPOINTS, Dialect
+
+SERVER = "vtc-gateway"
+_ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other knows
 
 _MESSAGES = {
     Outcome.RATE_LIMITED: "This key's tenant has reached its rate limit. Retry after {seconds} s.",
@@ -41,9 +47,26 @@ class Refusal(RequestFault):
         self.retry_after_seconds = retry_after_seconds
 
 
+class WrongMethod(RequestFault):
+    """A path that exists, called with a method that it does not have; `allow` lists those that it has."""
+
+    def __init__(self, path: str, allow: str) -> None:
+        """`path` is one of the gateway's own, not the client's words."""
+        super().__init__(Outcome.WRONG_METHOD, f"{path} is called with {allow.partition(',')[0]}.")
+        self.allow = allow
+
+
+def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
+    """The API that a client of `path` speaks; where the path does not say, its headers do."""
+    endpoint = ENDPOINTS.get(path)
+    if endpoint is not None:
+        return endpoint.dialect
+    return Dialect.ANTHROPIC if _ANTHROPIC_VERSION in headers else Dialect.OPENAI
+
+
 def identifying_headers(request_id: str) -> Sequence[tuple[str, str]]:
-    """The headers by which OpenAI's and Anthropic's SDKs report a request."""
-    return (("x-request-id", request_id), ("request-id", request_id))
+    """Who answers, and the headers by which OpenAI's and Anthropic's SDKs report a request."""
+    return (("Server", SERVER), ("x-request-id", request_id), ("request-id", request_id))
 
 
 def refusal_response(dialect: Dialect, fault: RequestFault, request_id: str) -> web.Response:
@@ -55,11 +78,14 @@ def refusal_response(dialect: Dialect, fault: RequestFault, request_id: str) -> 
     )
     for name, value in identifying_headers(request_id):
         response.headers[name] = value
-    retry_after = fault.retry_after_seconds if isinstance(fault, Refusal) else None
-    if retry_after is not None:
-        response.headers["Retry-After"] = str(_whole_seconds(retry_after))
+    if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(_whole_seconds(fault.retry_after_seconds))
+    if isinstance(fault, WrongMethod):
+        response.headers["Allow"] = fault.allow
     if fault.outcome is Outcome.UNAUTHENTICATED:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if fault.outcome is Outcome.DRAINING:
+        response.force_close()  # so that the client's next request finds another instance
     return response
 
 

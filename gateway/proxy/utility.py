@@ -66,6 +66,9 @@ class UtilityDesk:
         except WorkerUnreachable as error:
             record.detail = str(error)
             raise Refusal(Outcome.WORKER_FAILED) from None
+        if answer.status >= 500:
+            record.detail = f"status {answer.status}"
+            raise Refusal(Outcome.WORKER_FAILED)
         outcome = Outcome.COMPLETED if answer.status < 400 else Outcome.REJECTED_BY_ENGINE
         record.end(outcome, status=answer.status)
         response = web.Response(status=answer.status, body=answer.body)
