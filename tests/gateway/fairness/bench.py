@@ -41,10 +41,11 @@ class Job:
 
 @dataclass(slots=True)
 class Books:
-    """The bench's own account: settled units per flow, served cost per tenant, endings per request."""
+    """The bench's own account: units settled per flow, cost served to and asked for by tenants, endings per request."""
 
     settled: Counter[tuple[str, ...]] = field(default_factory=Counter)
     service: Counter[str] = field(default_factory=Counter)
+    offered: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)
     grants: Counter[str] = field(default_factory=Counter)
     requeues: Counter[str] = field(default_factory=Counter)
@@ -119,6 +120,7 @@ class Bench:
             is_silent=silent,
         )
         job = Job(ticket, prompt, length, cached, prefill_steps, prefill_steps)
+        self.books.offered[tenant] += request_cost(self.cost, Usage(prompt, cached, length), sequences)
         self.waiting[ticket] = job
         self.carry_out(self.admission.submit(ticket, self.now), pool)
         return job

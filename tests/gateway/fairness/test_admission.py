@@ -1,0 +1,263 @@
+"""Decisions of the scheduler case by case: limits, holds, time-outs, several pools, reconfiguration."""
+
+import pytest
+
+from gateway.fairness import Usage, check_invariants
+from gateway.fairness.ticket import MOVES, Ticket, TicketState
+from gateway.outcomes import Outcome
+from gateway.workers import Signal, WindowSize
+
+from .bench import Bench
+
+
+@pytest.mark.parametrize("after", TicketState)
+@pytest.mark.parametrize("before", TicketState)
+def test_a_ticket_moves_along_its_table_only(before: TicketState, after: TicketState) -> None:
+    """Every pair of states: the table's moves succeed, any other is our own mistake."""
+    ticket = Ticket("r", "t", "k", "p")
+    ticket.state = before
+    if (before, after) in MOVES:
+        ticket.move(after)
+        assert ticket.state is after
+    else:
+        with pytest.raises(AssertionError):
+            ticket.move(after)
+
+
+def test_every_state_but_the_last_two_can_be_left() -> None:
+    """No ticket is stuck, and none comes back from its end."""
+    left = {before for before, _ in MOVES}
+    assert set(TicketState) - left == {TicketState.SETTLED, TicketState.LEFT}
+
+
+def test_a_held_tenant_blocks_nobody() -> None:
+    """A tenant at its in-flight limit waits for itself; room goes to the others at once."""
+    bench = Bench()
+    bench.tenant("held", max_in_flight=1)
+    for _ in range(5):
+        bench.submit("held", length=50)
+    job = bench.submit("free", length=50)
+    assert job.ticket in bench.running
+    assert len(bench.running) == 2
+    assert bench.admission.snapshot(0.0)[0].tenants[0].is_held
+
+
+def test_a_held_tenant_banks_no_credit() -> None:
+    """When a limit holds a tenant back its counter is lifted on return: it gets its share from then on, no more."""
+    bench = Bench()
+    bench.tenant("held", max_in_flight=1)
+    for _ in range(400):
+        bench.submit("held")
+        bench.submit("free")
+    bench.step(200)
+    assert bench.flow("free").settled > 2 * (bench.flow("held").settled)
+    bench.tenant("held")
+    bench.carry_out(bench.admission.dispatch("p0", bench.now), "p0")
+    before = {name: bench.flow(name).settled for name in ("held", "free")}
+    bench.step(200)
+    gained = {name: bench.flow(name).settled - before[name] for name in before}
+    assert gained["held"] <= 1.1 * gained["free"]
+
+
+def test_an_in_flight_limit_spans_the_pools() -> None:
+    """One place in flight, two pools: the second request runs when the first ended, wherever it is."""
+    bench = Bench(pools=2)
+    bench.tenant("t", max_in_flight=1)
+    first = bench.submit("t", pool="p0")
+    second = bench.submit("t", pool="p1")
+    other = bench.submit("u", pool="p1")
+    assert first.ticket in bench.running
+    assert second.ticket in bench.waiting
+    assert other.ticket in bench.running
+    bench.release(first, first.usage)
+    assert second.ticket in bench.running
+
+
+def test_a_grant_that_holds_a_tenant_lets_others_pass_in_its_other_pool() -> None:
+    """A tenant whose too large head blocked a pool is held by a grant elsewhere: the next in line runs at once."""
+    bench = Bench(pools=2, window=WindowSize(2, 0, 100))
+    bench.tenant("t", max_in_flight=2)
+    bench.submit("u", pool="p1", length=50, prefill_steps=99, prompt=90)
+    blocked = bench.submit("t", pool="p1", prompt=50)
+    small = bench.submit("v", pool="p1", prompt=1)
+    assert {blocked.ticket, small.ticket} <= set(bench.waiting)
+    bench.submit("t", pool="p0", sequences=2, length=2)
+    assert small.ticket in bench.running
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_sequences_in_flight_stay_within_the_limit(limit: int) -> None:
+    """The limit counts sequences; one request larger than it runs alone."""
+    bench = Bench(window=WindowSize(8, 0, 1000))
+    bench.tenant("t", max_in_flight=limit)
+    for number in range(12):
+        bench.submit("t", sequences=1 + number % 3, length=6)
+    while bench.running:
+        sequences = [job.ticket.sequences for job in bench.running.values()]
+        assert sum(sequences) <= limit or len(sequences) == 1
+        bench.step()
+    bench.check_books()
+
+
+def test_a_queue_time_out_is_a_deadline_not_a_poll() -> None:
+    """The next deadline is the oldest request's; at that time it is refused, and only then."""
+    bench = Bench(queue_timeout_seconds=10.0)
+    for _ in range(4):
+        bench.submit("a", length=10_000, silent=False)
+    bench.wait(3.0)
+    bench.submit("a")
+    assert bench.admission.next_deadline() == 13.0
+    bench.wait(9.9)
+    assert not bench.outcomes
+    bench.wait(0.1)
+    assert bench.outcomes["a", Outcome.QUEUE_TIMEOUT] == 1
+    assert bench.admission.next_deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "requests", "outcome"),
+    [
+        ({"max_queued": 2}, 7, Outcome.TENANT_QUEUE_FULL),
+        ({"requests_per_minute": 6}, 7, Outcome.RATE_LIMITED),
+        ({"tokens_per_minute": 60}, 7, Outcome.RATE_LIMITED),
+    ],
+)
+def test_own_limits_refuse_the_request_beyond_them(limits: dict[str, int], requests: int, outcome: Outcome) -> None:
+    """Each limit refuses exactly the first request that passes it, with a time to come back."""
+    bench = Bench()
+    bench.tenant("t", **limits)
+    for _ in range(requests):
+        bench.submit("t", prompt=10)
+    assert bench.outcomes == {("t", outcome): 1}
+    bench.submit("other", prompt=10)
+    assert bench.outcomes.total() == 1
+
+
+def test_requests_for_a_pool_without_workers_are_refused() -> None:
+    """Nobody queues for a pool that cannot answer; who queued when it broke is told so at the deadline."""
+    bench = Bench(queue_timeout_seconds=5.0)
+    for _ in range(5):
+        bench.submit("t")
+    bench.fleet.signal("p0w0", Signal.DOWN)
+    bench.submit("t")
+    assert bench.outcomes["t", Outcome.NO_WORKER] == 1
+    bench.wait(6.0)
+    assert bench.outcomes["t", Outcome.NO_WORKER] == 2
+
+
+def test_a_request_that_a_worker_lost_avoids_it() -> None:
+    """The retry goes elsewhere, and gets time for it although its queue time is used up."""
+    bench = Bench(workers=2, queue_timeout_seconds=1.0)
+    job = bench.submit("t")
+    bench.wait(0.99)
+    failed = job.ticket.worker
+    bench.requeue(job, failed)
+    assert job.ticket.worker != failed
+    assert job.ticket.deadline >= bench.now + 5.0
+
+
+def test_fcfs_serves_in_order_of_arrival_over_keys_and_tenants() -> None:
+    """The control policy is exactly first come, first served."""
+    bench = Bench("fcfs", window=WindowSize(1, 0, 1000))
+    jobs = [bench.submit(f"t{number % 3}", key=f"k{number % 2}", length=1) for number in range(12)]
+    order = []
+    while bench.running:
+        order += [ticket.order for ticket in bench.running]
+        bench.step()
+    assert order == sorted(job.ticket.order for job in jobs)
+
+
+@pytest.mark.parametrize("policy", ["vtc", "lcf", "fcfs", "drr", "rpm"])
+def test_requests_of_one_key_leave_in_order(policy: str) -> None:
+    """FIFO within a key under every policy."""
+    bench = Bench(policy, window=WindowSize(1, 0, 1000))
+    for number in range(18):
+        bench.submit(f"t{number % 2}", key=f"k{number % 3}", length=1 + number % 4)
+    seen: dict[tuple[str, str], int] = {}
+    while bench.running:
+        ticket = next(iter(bench.running))
+        assert seen.get((ticket.tenant, ticket.key), 0) <= ticket.order
+        seen[ticket.tenant, ticket.key] = ticket.order
+        bench.step()
+
+
+def test_rpm_refuses_for_good_and_forgets_after_a_minute() -> None:
+    """Three requests a minute: the fourth is refused with the time until the first leaves the window."""
+    bench = Bench("rpm", parameter=3)
+    for _ in range(4):
+        bench.submit("t", length=1)
+    bench.submit("other", length=1)
+    assert bench.outcomes == {("t", Outcome.RATE_LIMITED): 1}
+    bench.wait(60.0)
+    bench.submit("t", length=1)
+    assert bench.outcomes.total() == 1
+
+
+def test_a_change_of_weight_restates_nothing() -> None:
+    """Counters and service stay when a weight changes; only later charges are divided by the new one."""
+    bench = Bench()
+    job = bench.submit("t", prompt=10, length=5)
+    bench.step(5)
+    flow = bench.flow("t")
+    counter, service = flow.counter, flow.service
+    bench.tenant("t", 4.0)
+    assert (flow.counter, flow.service) == (counter, service)
+    bench.submit("t", prompt=8, length=1)
+    bench.step(1)
+    assert flow.counter - counter == (8 + 2) * 1_000_000 // 4
+    assert flow.service == service + 8 + 2
+    assert job.ticket.state is TicketState.SETTLED
+
+
+def test_the_reservation_covers_what_was_predicted() -> None:
+    """Tokens within the reservation move no counter; the first one beyond it does; the end settles exactly."""
+    bench = Bench("vtc", "quantile")
+    bench.submit("t", prompt=1, length=10, most=100)
+    bench.step(10)
+    job = bench.submit("t", prompt=1, length=50, most=100)
+    flow, dispatched = bench.flow("t"), bench.flow("t").counter
+    bench.step(10)
+    assert flow.counter == dispatched
+    bench.step(1)
+    assert flow.counter == dispatched + 2 * 1_000_000
+    bench.release(job, Usage(1, 0, 3))
+    assert flow.service == (1 + 20) + (1 + 6)
+
+
+def test_the_snapshot_reports_spread_and_bound_in_cost_units() -> None:
+    """The exported spread is that of the waiting counters and lies within the exported bound."""
+    bench = Bench()
+    for _ in range(30):
+        bench.submit("a", length=20)
+        bench.submit("b", length=3)
+    while bench.admission.pools["p0"].queue.spread_units() == 0:
+        bench.step()
+    (pool,) = bench.admission.snapshot(bench.now)
+    counters = [tenant.counter for tenant in pool.tenants if tenant.queued]
+    assert pool.spread == pytest.approx(max(counters) - min(counters))
+    assert 0 < pool.spread <= pool.spread_bound
+    assert 0.5 <= pool.jain_index <= 1.0
+    assert [view.worker for view in bench.admission.flying(bench.now)] == ["p0w0"] * 4
+
+
+def test_idle_keys_are_forgotten_without_losing_charges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random identity per request does not fill the memory, and the tenant's account does not notice."""
+    monkeypatch.setattr("gateway.fairness.queues.MAX_IDLE_KEYS_PER_TENANT", 8)
+    for policy in ("vtc", "drr"):
+        bench = Bench(policy)
+        for number in range(200):
+            bench.submit("t", key=f"visitor{number}", prompt=1, length=1)
+            bench.step(2)
+            assert len(bench.flow("t").keys) <= 10
+        assert bench.flow("t").service == 200 * 3
+
+
+def test_the_check_notices_a_counter_that_does_not_add_up() -> None:
+    """Control: the invariants fail where a charge or a place was lost."""
+    for spoil in ("counter", "outstanding", "queued", "refundable"):
+        bench = Bench()
+        for _ in range(6):
+            bench.submit("t")
+        setattr(bench.flow("t"), spoil, getattr(bench.flow("t"), spoil) + 1)
+        with pytest.raises(AssertionError):
+            check_invariants(bench.admission)

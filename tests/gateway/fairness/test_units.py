@@ -1,0 +1,278 @@
+"""The small parts: cost, predictors, estimates, limits, deadlines, the lazy heap against a naive model."""
+
+import ast
+import math
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.fairness import PREDICTORS, Expression, KvTime, Linear, Profiled, TenantLimits, Ticket, TicketState, Usage
+from gateway.fairness.cost import CostFunction, request_cost, to_cost, to_units
+from gateway.fairness.deadlines import Deadlines
+from gateway.fairness.estimate import DecayingSum, EngineRates, PromptEstimator, RunningMean
+from gateway.fairness.lazy_heap import LazyHeap
+from gateway.fairness.limits import Allowance, Bucket
+from gateway.fairness.pool import jain_index
+
+
+def expression(text: str) -> Expression:
+    return Expression(text, ast.parse(text, mode="eval"))
+
+
+@pytest.mark.parametrize(
+    ("function", "tokens", "expected"),
+    [
+        (Linear(), (10, 0, 5), 20.0),
+        (Linear(), (4, 6, 5), 20.0),
+        (Linear(1.0, 2.0, 0.1), (4, 6, 5), 14.6),
+        (Linear(3.0, 4.0), (10, 0, 5), 50.0),
+        (Profiled(), (0, 0, 0), 0.0),
+        (Profiled(), (256, 0, 256), 0.21 * 256 + 0.1008 * 256 + (0.003987 + 0.003247) * 256 * 256 + 1.146),
+        (KvTime(), (10, 0, 4), 10 + 40 + 8),
+        (expression("max(uncached_input, 1) + cached_input / 2 + output ** 2"), (4, 6, 5), 32.0),
+        (expression("input + 2 * output"), (4, 6, 5), 20.0),
+    ],
+)
+def test_cost_of_one_sequence(function: CostFunction, tokens: tuple[int, int, int], expected: float) -> None:
+    """Each function by hand."""
+    assert function(*tokens) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("function", [Linear(), Linear(1, 2, 0.5), Profiled(), KvTime()])
+def test_cost_is_monotone_and_never_negative(function: CostFunction) -> None:
+    """One more token of any kind never costs less, and nothing costs nothing."""
+    assert function(0, 0, 0) == 0
+    for uncached in range(0, 50, 7):
+        for cached in range(0, 50, 7):
+            for output in range(0, 50, 7):
+                cost = function(uncached, cached, output)
+                assert cost <= function(uncached + 1, cached, output)
+                assert cost <= function(uncached, cached + 1, output)
+                assert cost <= function(uncached, cached, output + 1)
+
+
+def test_sequences_share_the_tokens_evenly() -> None:
+    """A request of n choices costs n sequences of a part each, not one of all: it matters for convex costs only."""
+    usage = Usage(40, 8, 20)
+    assert request_cost(Linear(), usage, 4) == request_cost(Linear(), usage, 1) == 80
+    assert request_cost(KvTime(), usage, 4) == 4 * KvTime()(8, 2, 5)
+    assert request_cost(Linear(1, 2, 0.5), Usage(10, 99, 0), 1) == 5.0
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(1e-3, 1e6))
+def test_units_are_monotone_in_the_cost(small: float, large: float, weight: float) -> None:
+    """The one rounding keeps order, so that a charge below its ceiling is below it in units too."""
+    small, large = sorted((small, large))
+    assert to_units(small, weight) <= to_units(large, weight)
+    assert to_cost(to_units(small, 1.0)) == pytest.approx(small, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "most", "expected"),
+    [
+        ("none", [50] * 9, 100, 0),
+        ("oracle", [], 100, 100),
+        ("moving_average", [], 100, 0),
+        ("moving_average", [10], 100, 10),
+        ("moving_average", [10, 60], 100, 20),
+        ("moving_average", [500], 100, 100),
+        ("quantile", [], 100, 0),
+        ("quantile", [10, 20, 4_000], 100, 20),
+        ("quantile", [10, 20], 100, 10),
+        ("quantile", [4_000], 100, 100),
+        ("quantile", [90] * 32 + [5] * 32, 100, 5),
+    ],
+)
+def test_predictions(name: str, seen: list[int], most: int, expected: int) -> None:
+    """What each predictor reserves after the answers it has seen, within the request's maximum."""
+    predictor = PREDICTORS[name]()
+    for tokens in seen:
+        predictor.observe(tokens)
+    assert predictor.predict(most) == expected
+
+
+@given(st.lists(st.integers(0, 5_000), max_size=80))
+def test_the_quantile_is_the_lower_median_of_the_last_32(seen: list[int]) -> None:
+    """The sorted window is the window, sorted."""
+    predictor = PREDICTORS["quantile"]()
+    for tokens in seen:
+        predictor.observe(tokens)
+    window = sorted(seen[-32:])
+    assert predictor.predict(10**6) == (window[(len(window) - 1) // 2] if window else 0)
+
+
+def test_the_prompt_estimate_learns_bytes_per_token() -> None:
+    """From 0.3 tokens per byte to the engine's own ratio; nonsense teaches nothing; never below one token."""
+    prompts = PromptEstimator()
+    assert (prompts.estimate(1_000), prompts.estimate(0), prompts.estimate(0, 2)) == (300, 1, 1_152)
+    for _ in range(100):
+        prompts.observe(1_000, 1_000)
+        prompts.observe(0, 5)
+        prompts.observe(5, 0)
+    assert prompts.estimate(1_000) == 1_000
+
+
+def test_rates_follow_the_engine() -> None:
+    """Decode and prefill speed move from the first guess to what is seen."""
+    rates = EngineRates()
+    assert rates.output_tokens(1.0, 0) == 20.0
+    for _ in range(200):
+        rates.observe_prefill(100, 1.0)
+        rates.observe_decode(50, 1.0)
+    assert rates.prefill_seconds(200) == pytest.approx(2.0, rel=0.01)
+    assert rates.output_tokens(3.0, 200) == pytest.approx(50.0, rel=0.01)
+    assert rates.output_tokens(1.0, 200) == 0.0
+    rates.observe_prefill(0, 9.0)
+    rates.observe_decode(1, 9.0)
+    rates.observe_decode(9, 0.0)
+    assert rates.prefill_seconds(200) == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_running_mean_starts_plain_and_ends_exponential() -> None:
+    """The first value counts whole, and old ones are forgotten."""
+    mean = RunningMean(99.0)
+    mean.observe(1.0)
+    assert mean.value == 1.0
+    for _ in range(400):
+        mean.observe(7.0)
+    assert mean.value == pytest.approx(7.0)
+
+
+def test_a_decaying_sum_forgets() -> None:
+    """After one horizon 1/e is left; a steady input shows its rate."""
+    total = DecayingSum(10.0)
+    assert total.value(5.0) == 0.0
+    total.add(1.0, 0.0)
+    assert total.value(10.0) == pytest.approx(1 / math.e)
+    for step in range(2_000):
+        total.add(0.5, 10.0 + step * 0.1)
+    assert total.per_second(10.0 + 199.9) == pytest.approx(5.0, rel=0.01)
+
+
+def test_a_bucket_refills_and_never_overflows() -> None:
+    """A minute's allowance; what is missing names the wait; giving back stops at the brim."""
+    bucket = Bucket(60)
+    assert bucket.wait_seconds(60, 0.0) == 0.0
+    bucket.take(60, 0.0)
+    assert bucket.wait_seconds(1, 0.0) == 1.0
+    assert bucket.wait_seconds(1, 1.0) == 0.0
+    assert bucket.wait_seconds(600, 1.0) == 59.0
+    bucket.take(-1_000, 1.0)
+    assert bucket.wait_seconds(60, 1.0) == 0.0
+    assert bucket.wait_seconds(61, 1.0) == 0.0
+    bucket.take(120, 1.0)
+    assert bucket.wait_seconds(60, 1.0) == 120.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 30)), max_size=60))
+def test_a_bucket_admits_no_more_than_its_rate(arrivals: list[tuple[float, int]]) -> None:
+    """Over any run at most the allowance plus what was refilled, plus one request, gets through."""
+    bucket, now, admitted = Bucket(60), 0.0, 0
+    for pause, amount in arrivals:
+        now += pause
+        if bucket.wait_seconds(amount, now) == 0.0:
+            bucket.take(amount, now)
+            admitted += amount
+    assert admitted <= 60 + now + 1e-6
+
+
+def test_changed_limits_keep_the_level_of_an_unchanged_bucket() -> None:
+    """A reload is no way to get a fresh allowance."""
+    allowance = Allowance(TenantLimits(requests_per_minute=1))
+    allowance.take(0.0, 0.0)
+    allowance.change(TenantLimits(requests_per_minute=1, max_queued=3))
+    assert allowance.refusal_seconds(0.0, 0.0) == 60.0
+    assert allowance.count_request(0.0) == 60.0
+    allowance.change(TenantLimits())
+    assert allowance.count_request(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "in_flight", "sequences", "fits"),
+    [(None, 99, 9, True), (4, 0, 9, True), (4, 3, 1, True), (4, 3, 2, False), (4, 4, 1, False)],
+)
+def test_places_in_flight(limit: int | None, in_flight: int, sequences: int, fits: bool) -> None:
+    """Within the limit, or alone."""
+    allowance = Allowance(TenantLimits(max_in_flight=limit))
+    allowance.in_flight = in_flight
+    assert allowance.has_flight_place(sequences) == fits
+
+
+def test_deadlines_come_in_order_and_drop_who_left() -> None:
+    """The earliest of those who still wait is due; others surface and vanish."""
+    deadlines, tickets = Deadlines(), []
+    for number in range(200):
+        ticket = Ticket(str(number), "t", "k", "p")
+        ticket.state, ticket.deadline = TicketState.QUEUED, float(200 - number)
+        deadlines.watch(ticket, 1)
+        tickets.append(ticket)
+    for ticket in tickets[:150]:
+        ticket.state = TicketState.LEFT
+    assert deadlines.next() == 1.0
+    assert deadlines.pop_due(0.5) is None
+    due = []
+    while (ticket := deadlines.pop_due(25.0)) is not None:
+        due.append(ticket.deadline)
+    assert due == [float(number) for number in range(1, 26)]
+    assert deadlines.next() == 26.0
+
+
+def test_a_ticket_watched_twice_is_due_once_at_the_later_word() -> None:
+    """Watched again, under the same or another deadline, only the last one holds."""
+    deadlines, ticket = Deadlines(), Ticket("r", "t", "k", "p")
+    ticket.state = TicketState.QUEUED
+    for deadline in (5.0, 5.0, 9.0):
+        ticket.deadline = deadline
+        deadlines.watch(ticket, 1)
+    assert deadlines.next() == 9.0
+    assert deadlines.pop_due(9.0) is ticket
+    assert deadlines.next() is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 12))
+def test_the_lazy_heap_agrees_with_a_naive_minimum(seed: int, size: int) -> None:
+    """Keys rise silently and fall with notice; the top is always the true minimum."""
+    random = Random(seed)
+    keys = {item: random.randrange(50) for item in range(size)}
+    heap: LazyHeap[int] = LazyHeap(lambda item: (keys[item], item))
+    live: set[int] = set()
+    for _ in range(300):
+        item = random.randrange(size)
+        match random.randrange(6):
+            case 0:
+                heap.add(item)
+                live.add(item)
+            case 1:
+                heap.discard(item)
+                live.discard(item)
+            case 2 | 3:
+                keys[item] += random.randrange(20)
+            case 4:
+                keys[item] -= random.randrange(20)
+                heap.lowered(item)
+            case _:
+                assert heap.first() == min(live, key=lambda one: (keys[one], one), default=None)
+        assert len(heap) == len(live)
+        assert set(heap) == live
+        assert (item in heap) == (item in live)
+
+
+def test_the_lazy_heap_stays_small() -> None:
+    """Stale entries are dropped when they outnumber the live ones."""
+    keys = dict.fromkeys(range(10), 1000000)
+    heap: LazyHeap[int] = LazyHeap(lambda item: (keys[item], item))
+    for number in range(10_000):
+        keys[number % 10] -= 1
+        heap.add(number % 10)
+        assert len(heap._entries) <= 2 * 10 + 64
+
+
+@pytest.mark.parametrize(
+    ("amounts", "expected"), [([], 1.0), ([0.0, 0.0], 1.0), ([5.0, 5.0, 5.0], 1.0), ([9.0, 0.0, 0.0], 1 / 3)]
+)
+def test_jain_index(amounts: list[float], expected: float) -> None:
+    """1 for equals, 1/n where one has all."""
+    assert jain_index(amounts) == pytest.approx(expected)

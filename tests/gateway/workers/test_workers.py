@@ -1,0 +1,194 @@
+"""Windows, circuits and the placement of requests, by tables."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.workers import Circuit, CircuitState, Fleet, Signal, Window, WindowSize, WorkerSpec
+from gateway.workers.circuit import FAULTS_IN_A_ROW, TABLE
+
+
+@pytest.mark.parametrize("signal", Signal)
+@pytest.mark.parametrize("state", CircuitState)
+def test_every_state_answers_every_signal(state: CircuitState, signal: Signal) -> None:
+    """The table is complete, and a circuit follows it; from CLOSED a fault must come in a row."""
+    circuit = Circuit()
+    circuit.state = state
+    is_patient = state is CircuitState.CLOSED and signal in (Signal.FAULT, Signal.PROBE_FAILED)
+    for _ in range(FAULTS_IN_A_ROW - 1 if is_patient else 0):
+        assert not circuit.feed(signal)
+        assert circuit.state is state
+    assert circuit.feed(signal) == (TABLE[state, signal] is not state)
+    assert circuit.state is TABLE[state, signal]
+
+
+S, G = CircuitState, Signal
+
+
+@pytest.mark.parametrize(
+    ("signals", "state"),
+    [
+        ([], S.STARTING),
+        ([G.PROBE_OK], S.CLOSED),
+        ([G.PROBE_OK, G.FAULT, G.FAULT, G.ANSWERED, G.FAULT, G.FAULT], S.CLOSED),
+        ([G.PROBE_OK, G.FAULT, G.PROBE_OK, G.FAULT, G.PROBE_OK, G.FAULT], S.OPEN),
+        ([G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED], S.CLOSED),
+        ([G.PROBE_OK, *[G.PROBE_FAILED] * 3], S.OPEN),
+        ([G.PROBE_OK, G.DOWN, G.PROBE_OK], S.HALF_OPEN),
+        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED], S.CLOSED),
+        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.FAULT], S.OPEN),
+        ([G.PROBE_OK, G.DOWN, G.ANSWERED], S.OPEN),
+        ([G.FAULT, G.FAULT, G.PROBE_OK, G.FAULT], S.CLOSED),
+    ],
+)
+def test_circuit_stories(signals: list[Signal], state: CircuitState) -> None:
+    """Requests in a row count apart from probes in a row; a green probe does not excuse failing requests."""
+    circuit = Circuit()
+    for signal in signals:
+        circuit.feed(signal)
+    assert circuit.state is state
+
+
+@pytest.mark.parametrize(
+    ("taken", "sequences", "tokens", "fits"),
+    [
+        ([], 1, 10, True),
+        ([], 99, 9_999, True),
+        ([(1, 10)], 4, 10, True),
+        ([(1, 10)], 5, 10, False),
+        ([(4, 10)], 1, 10, True),
+        ([(5, 10)], 1, 10, False),
+        ([(1, 60)], 1, 40, True),
+        ([(1, 60)], 1, 41, False),
+    ],
+)
+def test_room_in_a_window(taken: list[tuple[int, int]], sequences: int, tokens: int, fits: bool) -> None:
+    """Size plus slack in sequences, the cap in unread prompt tokens; whatever is empty takes anything."""
+    window = Window(WindowSize(4, 1, 100))
+    for amounts in taken:
+        window.take(*amounts)
+    assert window.has_room(sequences, tokens) == fits
+
+
+def test_a_read_prompt_gives_back_its_tokens_only() -> None:
+    """A large prompt fits once the others are read, though their sequences still run."""
+    window = Window(WindowSize(4, 1, 100))
+    window.take(1, 60)
+    assert not window.has_room(1, 500)
+    window.prefilled(60)
+    assert window.has_room(1, 500)
+    assert not window.is_idle
+    window.give(1)
+    assert window.is_idle
+
+
+def test_room_is_given_back_once() -> None:
+    """Giving back twice is our own mistake."""
+    window = Window(WindowSize())
+    for give in (lambda: window.give(1), lambda: window.prefilled(1)):
+        with pytest.raises(AssertionError):
+            give()
+
+
+def make_fleet(*names: str, size: WindowSize | None = None) -> Fleet:
+    fleet = Fleet()
+    for name in names:
+        fleet.configure(WorkerSpec(name, "p", f"http://{name}", size or WindowSize(2, 0, 100)))
+        fleet.signal(name, Signal.PROBE_OK)
+    return fleet
+
+
+def test_the_least_loaded_worker_is_chosen() -> None:
+    """Requests spread over the workers by load relative to their windows, until none has room."""
+    fleet = make_fleet("a", "b")
+    fleet.configure(WorkerSpec("b", "p", "http://b", WindowSize(4, 0, 1000)))
+    assert [fleet.take("p", 1, 1, "") for _ in range(7)] == ["a", "b", "b", "a", "b", "b", None]
+
+
+def test_a_failed_worker_is_avoided_while_another_serves() -> None:
+    """The avoided worker is used only where it is the only one; full others are waited for."""
+    fleet = make_fleet("a", "b")
+    assert [fleet.take("p", 1, 1, "a") for _ in range(3)] == ["b", "b", None]
+    fleet.signal("b", Signal.DOWN)
+    assert fleet.take("p", 1, 1, "a") == "a"
+
+
+def test_a_half_open_worker_gets_one_request() -> None:
+    """One trial at a time; its answer opens the rest of the window."""
+    fleet = make_fleet("a")
+    fleet.signal("a", Signal.DOWN)
+    assert not fleet.serves("p")
+    assert fleet.take("p", 1, 1, "") is None
+    fleet.signal("a", Signal.PROBE_OK)
+    assert [fleet.take("p", 1, 1, "") for _ in range(2)] == ["a", None]
+    assert fleet.signal("a", Signal.ANSWERED) == "closed"
+    assert fleet.take("p", 1, 1, "") == "a"
+
+
+def test_a_paused_worker_serves_but_takes_nothing() -> None:
+    """A refusal for lack of room is no fault: requests keep waiting for it."""
+    fleet = make_fleet("a")
+    fleet.pause("a")
+    assert fleet.serves("p")
+    assert fleet.take("p", 1, 1, "") is None
+    fleet.resume("a")
+    assert fleet.take("p", 1, 1, "") == "a"
+
+
+def test_a_draining_worker_ends_what_it_has_and_is_forgotten() -> None:
+    """Nothing new goes there; the last request takes it away; signals for it then do nothing."""
+    fleet = make_fleet("a", "b")
+    assert fleet.take("p", 1, 1, "b") == "a"
+    fleet.drain("a")
+    assert fleet.take("p", 1, 1, "") == "b"
+    assert [spec.name for spec in fleet.specs()] == ["b"]
+    assert {worker.worker: worker.state for worker in fleet.snapshot()} == {"a": "draining", "b": "closed"}
+    fleet.prefilled("a", 1)
+    fleet.give("a", 1)
+    assert [worker.worker for worker in fleet.snapshot()] == ["b"]
+    assert fleet.signal("a", Signal.DOWN) is None
+
+
+def test_a_worker_taken_back_while_draining_keeps_its_room() -> None:
+    """A reload that removes and restores a worker loses nothing of what is in flight."""
+    fleet = make_fleet("a")
+    fleet.take("p", 2, 1, "")
+    fleet.drain("a")
+    fleet.configure(WorkerSpec("a", "p", "http://a", WindowSize(3, 0, 100)))
+    assert fleet.take("p", 2, 1, "") is None
+    assert fleet.take("p", 1, 1, "") == "a"
+
+
+def test_a_worker_can_move_to_another_pool() -> None:
+    """It serves the new pool at once, and drains there."""
+    fleet = make_fleet("a", "b")
+    fleet.configure(WorkerSpec("a", "q", "http://a", WindowSize(2, 0, 100)))
+    assert fleet.take("q", 1, 1, "") == "a"
+    assert [fleet.take("p", 1, 1, "") for _ in range(3)] == ["b", "b", None]
+    fleet.drain("a")
+    fleet.prefilled("a", 1)
+    fleet.give("a", 1)
+    assert not fleet.serves("q")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 90)), max_size=80))
+def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int, int]]) -> None:
+    """Whatever was taken and given back in any order, no room is lost and no window overrun."""
+    fleet = make_fleet("a", "b")
+    running: list[tuple[str, int, int]] = []
+    for kind, sequences, tokens in steps:
+        if kind < 3:
+            worker = fleet.take("p", sequences, tokens, "")
+            if worker is not None:
+                running.append((worker, sequences, tokens))
+        elif running:
+            ended, its_sequences, its_tokens = running.pop(sequences % len(running))
+            fleet.prefilled(ended, its_tokens)
+            fleet.give(ended, its_sequences)
+        for view in fleet.snapshot():
+            alone = [entry for entry in running if entry[0] == view.worker]
+            assert view.sequences_in_flight <= view.window_sequences or len(alone) == 1
+    for worker, sequences, tokens in running:
+        fleet.prefilled(worker, tokens)
+        fleet.give(worker, sequences)
+    assert fleet.is_idle
