@@ -108,10 +108,14 @@ def request_cost(function: CostFunction, usage: Usage, sequences: int) -> float:
     being costed like one n times as long.
     """
     cached = min(usage.cached_tokens, usage.prompt_tokens)
+    return spread_cost(function, usage.prompt_tokens - cached, cached, usage.output_tokens, sequences)
+
+
+def spread_cost(function: CostFunction, uncached: float, cached: float, output: float, sequences: int) -> float:
+    """`request_cost` of plain numbers: no record is made on the streaming path."""
     if sequences == 1:
-        return function(usage.prompt_tokens - cached, cached, usage.output_tokens)
-    uncached = (usage.prompt_tokens - cached) / sequences
-    return sequences * function(uncached, cached / sequences, usage.output_tokens / sequences)
+        return function(uncached, cached, output)
+    return sequences * function(uncached / sequences, cached / sequences, output / sequences)
 
 
 def to_units(cost: float, weight: float) -> int:

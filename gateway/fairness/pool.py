@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.fairness.bound import Tab
-from gateway.fairness.cost import CostFunction, Usage, request_cost, to_cost
+from gateway.fairness.cost import CostFunction, Usage, request_cost, spread_cost, to_cost
 from gateway.fairness.estimate import DecayingSum, EngineRates, PromptEstimator
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
@@ -78,7 +78,9 @@ class PoolAccount:
             ticket.usage = usage
             return
         self._charge_to(ticket, usage)
-        self._make_certain(ticket, usage)
+        certain = self._certain_cost(ticket, usage)
+        for tab in ticket.tabs:
+            tab.make_certain(certain)
         ticket.usage = usage
 
     def accrue(self, ticket: Ticket, output_tokens: int) -> None:
@@ -98,16 +100,17 @@ class PoolAccount:
 
     def _charge_to(self, ticket: Ticket, usage: Usage) -> None:
         output = max(usage.output_tokens, ticket.reserved_tokens)
-        cost = self.cost(ticket, Usage(usage.prompt_tokens, usage.cached_tokens, output))
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        uncached = usage.prompt_tokens - cached
+        cost = spread_cost(self.spec.cost, uncached, cached, output, max(1, ticket.sequences))
         for tab in ticket.tabs:
             tab.charge_to(cost)
 
-    def _make_certain(self, ticket: Ticket, usage: Usage) -> None:
-        """The engine confirmed `usage`: at the end at most a discount for cached tokens comes off it."""
-        prompt, output = usage.prompt_tokens, usage.output_tokens
-        floor = min(self.cost(ticket, Usage(prompt, cached, output)) for cached in (0, prompt))
-        for tab in ticket.tabs:
-            tab.make_certain(floor)
+    def _certain_cost(self, ticket: Ticket, usage: Usage) -> float:
+        """What the engine has confirmed: at the end at most a discount for cached tokens comes off `usage`."""
+        prompt, output, sequences = usage.prompt_tokens, usage.output_tokens, max(1, ticket.sequences)
+        uncached = spread_cost(self.spec.cost, prompt, 0, output, sequences)
+        return min(uncached, spread_cost(self.spec.cost, 0, prompt, output, sequences))
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """Cost of `usage` by the pool's function, spread over the ticket's sequences."""
