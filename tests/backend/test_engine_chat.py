@@ -211,7 +211,12 @@ REFUSED: list[tuple[dict[str, object], int, str, str | None]] = [
     ({"n": 0}, 400, "BadRequestError", None),
     ({"min_tokens": 9, "max_tokens": 3}, 400, "BadRequestError", None),
     ({"cache_salt": "a/b"}, 400, "BadRequestError", "cache_salt"),
-    ({"top_logprobs": 21}, 400, "BadRequestError", "logprobs"),
+    ({"top_logprobs": 1}, 400, "BadRequestError", "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, 400, "BadRequestError", "logprobs"),
+    ({"temperature": -1}, 400, "BadRequestError", "temperature"),
+    ({"temperature": 0, "n": 2}, 400, "BadRequestError", None),
+    ({"tool_choice": "required"}, 400, "BadRequestError", "tool_choice"),
+    ({"tool_choice": {"function": {"name": "x"}}, "tools": [TOOL]}, 400, "BadRequestError", "tool_choice"),
     ({"messages": [{"role": "user", "content": "x" * 9000}]}, 400, "BadRequestError", "input_tokens"),
 ]
 

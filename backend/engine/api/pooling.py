@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field
 
 from backend.engine.api.entry import DESK, Desk
+from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Exchange
 from backend.engine.prose import seed_of
 from backend.engine.work import Work
@@ -56,9 +57,15 @@ class ScoreRequest(BaseModel):
         """Texts to compare; a single one is compared with every other."""
         queries = [self.queries] if isinstance(self.queries, str) else self.queries
         documents = [self.documents] if isinstance(self.documents, str) else self.documents
-        if len(queries) == 1:
-            queries = queries * len(documents)
-        return list(zip(queries, documents, strict=False))
+        return list(zip(queries * len(documents) if len(queries) == 1 else queries, documents, strict=False))
+
+    def texts(self) -> list[bytes]:
+        """Every text once: each is embedded by itself."""
+        return [
+            text.encode()
+            for side in (self.queries, self.documents)
+            for text in ([side] if isinstance(side, str) else side)
+        ]
 
 
 class RerankRequest(BaseModel):
@@ -75,7 +82,7 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     async with desk.exchange(request) as exchange:
         asked = await desk.read(request, EmbeddingRequest)
-        desk.check_model(asked.model)
+        _check_model(desk, asked.model)
         texts = asked.texts()
         prompt_tokens = await _compute(desk, exchange, "embd", texts)
         vectors = (embedding(text, asked.dimensions) for text in texts)
@@ -92,9 +99,9 @@ async def score(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     async with desk.exchange(request) as exchange:
         asked = await desk.read(request, ScoreRequest)
-        desk.check_model(asked.model)
+        _check_model(desk, asked.model)
         pairs = asked.pairs()
-        prompt_tokens = await _compute(desk, exchange, "score", [(first + second).encode() for first, second in pairs])
+        prompt_tokens = await _compute(desk, exchange, "score", asked.texts())
         data = [
             {"index": index, "object": "score", "score": likeness(first, second)}
             for index, (first, second) in enumerate(pairs)
@@ -108,8 +115,8 @@ async def rerank(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     async with desk.exchange(request) as exchange:
         asked = await desk.read(request, RerankRequest)
-        desk.check_model(asked.model)
-        texts = [(asked.query + document).encode() for document in asked.documents]
+        _check_model(desk, asked.model)
+        texts = [text.encode() for text in (asked.query, *asked.documents)]
         prompt_tokens = await _compute(desk, exchange, "rerank", texts)
         results: list[dict[str, Any]] = [
             {
@@ -151,6 +158,12 @@ def _listing(name: str, exchange: Exchange, data: list[dict[str, Any]], prompt_t
         "data": data,
         "usage": {**usage, "prompt_tokens_details": None, "completion_tokens_details": None},
     }
+
+
+def _check_model(desk: Desk, asked: str | None) -> None:
+    """vLLM's pooling endpoints refuse an unknown model in fewer words than the generating ones."""
+    if asked and asked != desk.engine.config.model:
+        raise ApiError(404, f"The model `{asked}` does not exist.", "NotFoundError")
 
 
 def embedding(text: bytes, dimensions: int = DIMENSIONS) -> list[float]:

@@ -1,19 +1,19 @@
 """The request bodies that generate, as pydantic models: the fields that the engine obeys, with vLLM's types and limits.
 
 Unknown fields are accepted and ignored, as vLLM does. Fields that only change which token is sampled (temperature
-and its kin) are checked for type and have no effect on text.
+and its kin) are checked and have no effect on text.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from backend.engine.api.bounds import check_logprobs, check_sampling, check_tool_choice
 from backend.engine.api.errors import ApiError, bad_parameter
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Stop = str | Annotated[list[str], Field(max_length=32)] | None
 _SALT_FORBIDS = frozenset("@/\\\x00")
-_MAX_LOGPROBS = 20
 _EMPTY_CHAT = "Cannot apply chat template to an empty conversation. Provide at least one message."
 
 
@@ -89,6 +89,10 @@ class GenerateRequest(BaseModel):
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
     ignore_eos: bool = False
     min_tokens: Annotated[int, Field(ge=0)] = 0
     include_stop_str_in_output: bool = False
@@ -108,6 +112,11 @@ class GenerateRequest(BaseModel):
             _check_stream_options(data)
             _check_cache_salt(data)
         return data
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
+        check_sampling(self.__dict__, self.n)
+        return self
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -138,11 +147,20 @@ class ChatRequest(GenerateRequest):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     add_generation_prompt: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_tools(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            check_tool_choice(data)
+        return data
+
     @model_validator(mode="after")
-    def _check_chat(self) -> "ChatRequest":
+    def _check_chat(self) -> Self:
         if not self.messages:
             raise ApiError(400, _EMPTY_CHAT)
-        _check_logprobs(self.top_logprobs, "top_logprobs")
+        if self.top_logprobs and not self.logprobs:
+            raise bad_parameter("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
+        check_logprobs(self.top_logprobs, "top_logprobs")
         return self
 
     @property
@@ -159,26 +177,16 @@ class CompletionRequest(GenerateRequest):
     logprobs: int | None = None
 
     @model_validator(mode="after")
-    def _check_prompt(self) -> "CompletionRequest":
+    def _check_prompt(self) -> Self:
         if self.prompt is None or self.prompt == "" or self.prompt == []:
             raise bad_parameter("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-        _check_logprobs(self.logprobs, "logprobs")
+        check_logprobs(self.logprobs, "logprobs")
         return self
 
 
 def _check_stream_options(data: dict[str, Any]) -> None:
     if data.get("stream_options") and not data.get("stream"):
         raise bad_parameter("Stream options can only be defined when `stream=True`.", "stream_options")
-
-
-def _check_logprobs(count: int | None, param: str) -> None:
-    if count is None or count == -1:
-        return
-    if count < 0:
-        raise bad_parameter(f"`{param}` must be a positive value or -1.", param, count)
-    if count > _MAX_LOGPROBS:
-        message = f"Requested sample logprobs of {count}, which is greater than max allowed: {_MAX_LOGPROBS}"
-        raise bad_parameter(message, "logprobs", count)
 
 
 def _check_cache_salt(data: dict[str, Any]) -> None:

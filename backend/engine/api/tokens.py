@@ -1,6 +1,6 @@
 """`POST /tokenize` and `/detokenize`: a token is a byte, its id the byte's value."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import orjson
 from aiohttp import web
@@ -30,7 +30,7 @@ class TokenizeRequest(BaseModel):
     return_token_strs: bool | None = False
 
     @model_validator(mode="after")
-    def _check(self) -> "TokenizeRequest":
+    def _check(self) -> Self:
         if (self.prompt is None) == (self.messages is None):
             raise bad_parameter("Either prompt or messages must be provided.", "prompt")
         return self
