@@ -17,7 +17,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from gateway.bench.load import ClosedLoop, Lengths, Load, LoadTenant, OpenLoop, Tally
+from gateway.bench.load import ClosedLoop, Lengths, Load, LoadTenant, OpenLoop, Spaced, Tally
 from gateway.bench.measures import max_min_shares, percentile
 from gateway.bench.plot import Curve, Picture, PlotsMissing, draw, require_matplotlib
 from gateway.bench.probe import Gauges, Sample, probe_session
@@ -230,8 +230,8 @@ def fair_shares(show: Show) -> dict[str, float]:
     demands: dict[str, float] = {}
     for actor in show.options.cast:
         match actor.load.arrivals:
-            case OpenLoop(requests_per_second):
-                demands[actor.load.name] = requests_per_second * actor.load.mean_cost * seconds
+            case OpenLoop() | Spaced() as arrivals:
+                demands[actor.load.name] = arrivals.requests_per_second * actor.load.mean_cost * seconds
             case ClosedLoop(outstanding):
                 demands[actor.load.name] = capacity * min(1.0, outstanding / (SEQUENCES + SLACK))
     return max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)

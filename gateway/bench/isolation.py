@@ -1,8 +1,9 @@
 """What does a modest tenant feel of a flood beside it?
 
-A flooding tenant keeps 64 requests outstanding; a modest one sends a few short ones per second (Poisson).
-The same load runs under the policy that is tested, under `fcfs` and on the engine alone, in rounds that
-alternate. Wait: at the gateway, from its log. TTFT: at the client.
+A flooding tenant keeps 64 requests outstanding; a modest one sends about two short ones per second, at
+random but not together: it should wait for the flood, not for itself. The same load runs under the policy
+that is tested, under `fcfs` and on the engine alone, in rounds that alternate. Wait: at the gateway, from
+its log. TTFT: at the client.
 
 The wait is held against the interval between releases of room, also from the log. Each request is one
 sequence and all prompts of a full window fit the prefill cap together, so every end of a request at the
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.bench.load import ClosedLoop, Lengths, LoadTenant, OpenLoop
+from gateway.bench.load import ClosedLoop, Lengths, LoadTenant, Spaced
 from gateway.bench.measures import (
     intervals,
     median,
@@ -33,7 +34,7 @@ FLOOD = "flood"
 MODEST = "modest"
 TENANTS = (
     LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(32, 160)),
-    LoadTenant(MODEST, OpenLoop(2.0), Lengths(24, 40), Lengths(24, 40)),
+    LoadTenant(MODEST, Spaced(0.3, 0.6), Lengths(24, 40), Lengths(24, 40)),
 )
 ALLOWANCE_SECONDS = 0.020
 # The answers of one engine step reach the gateway within this time of each other.

@@ -1,7 +1,7 @@
 """Tenants that put load on an HTTP endpoint, and what each of them received.
 
 A closed-loop tenant keeps a fixed number of requests outstanding; an open-loop one sends at the moments of
-a seeded Poisson process, whatever became of the earlier ones. Outputs have a known length (`ignore_eos`),
+a seeded random process, whatever became of the earlier ones. Outputs have a known length (`ignore_eos`),
 drawn per request from the tenant's own seeded generator, so two runs of one seed send the same requests.
 Service is 1 x input + 2 x output tokens at the moment it reached the client.
 Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
@@ -9,8 +9,9 @@ Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self, assert_never
 from urllib.parse import urlsplit
@@ -61,11 +62,27 @@ class OpenLoop:
 
 
 @dataclass(frozen=True, slots=True)
+class Spaced:
+    """One request after another at uniformly random distances, so that two of them hardly ever wait together."""
+
+    shortest_seconds: float
+    longest_seconds: float
+
+    @property
+    def requests_per_second(self) -> float:
+        """The expected rate."""
+        return 2 / (self.shortest_seconds + self.longest_seconds)
+
+
+Arrivals = ClosedLoop | OpenLoop | Spaced
+
+
+@dataclass(frozen=True, slots=True)
 class LoadTenant:
     """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer."""
 
     name: str
-    arrivals: ClosedLoop | OpenLoop
+    arrivals: Arrivals
     prompt: Lengths
     output: Lengths
     weight: float = 1.0
@@ -124,8 +141,12 @@ class Load:
                 case ClosedLoop(outstanding):
                     for slot in range(outstanding):
                         self._spawn(self._slot(tenant, source), f"load {tenant.name} {slot}")
-                case OpenLoop(requests_per_second):
-                    self._spawn(self._arrivals(tenant, requests_per_second, source), f"load {tenant.name}")
+                case OpenLoop(rate):
+                    distances = partial(source.expovariate, rate)
+                    self._spawn(self._arrivals(tenant, distances, source), f"load {tenant.name}")
+                case Spaced(shortest, longest):
+                    distances = partial(source.uniform, shortest, longest)
+                    self._spawn(self._arrivals(tenant, distances, source), f"load {tenant.name}")
                 case _:
                     assert_never(tenant.arrivals)
         return self
@@ -177,12 +198,12 @@ class Load:
             if connection is not None:
                 connection.close()
 
-    async def _arrivals(self, tenant: LoadTenant, requests_per_second: float, source: random.Random) -> None:
-        """The Poisson process: arrival times do not depend on when the loop woke up."""
+    async def _arrivals(self, tenant: LoadTenant, distance: Callable[[], float], source: random.Random) -> None:
+        """Send one request after another: arrival times do not depend on when the loop woke up."""
         loop = asyncio.get_running_loop()
         at = loop.time() + tenant.starts_after_seconds
         while True:
-            at += source.expovariate(requests_per_second)
+            at += distance()
             await asyncio.sleep(max(0.0, at - loop.time()))
             assert len(self._tasks) < MAX_OPEN_REQUESTS, f"{tenant.name}: too many requests outstanding"
             self._spawn(self._single(tenant, source), f"load {tenant.name} request")

@@ -20,7 +20,7 @@ import aiohttp
 
 from gateway.bench.connection import RequestRecord
 from gateway.bench.journal import FinishedRequest, read_journal
-from gateway.bench.load import Endpoint, Load, LoadTenant, OpenLoop, Tally
+from gateway.bench.load import ClosedLoop, Endpoint, Load, LoadTenant, Tally
 from gateway.bench.probe import Probe, Sample, probe_session
 from gateway.bench.processes import Child, child
 from gateway.bench.progress import Progress
@@ -93,7 +93,7 @@ class Span:
 class Run:
     """What one run saw; `window` is loop time, `wall_window` the same on the wall clock.
 
-    The load went on until `observed_until`, so that open-loop requests of the window could end.
+    The load went on until `observed_until`, so that requests of the window that nobody follows up could end.
     """
 
     tallies: Mapping[str, Tally]
@@ -225,7 +225,7 @@ class Stage:
 
         Without it the slowest answers, still under way at the end, would be missing from every percentile.
         """
-        names = [tenant.name for tenant in part.tenants if isinstance(tenant.arrivals, OpenLoop)]
+        names = [tenant.name for tenant in part.tenants if not isinstance(tenant.arrivals, ClosedLoop)]
         records = [record for name in names for record in load.tallies[name].sent_between(start, end)]
         if records and part.grace_seconds:
             self._progress.step(f"{part.name}: waiting for the last answers")

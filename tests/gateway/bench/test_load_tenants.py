@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.bench.load import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, OpenLoop
+from gateway.bench.load import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, OpenLoop, Spaced
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,7 +75,8 @@ def test_a_closed_loop_keeps_exactly_its_number_outstanding() -> None:
     asyncio.run(body())
 
 
-def test_an_open_loop_does_not_wait_for_answers() -> None:
+@pytest.mark.parametrize("arrivals", [OpenLoop(1000.0), Spaced(0.0005, 0.0015)])
+def test_an_open_loop_does_not_wait_for_answers(arrivals: OpenLoop | Spaced) -> None:
     """Requests keep coming while none is answered."""
 
     async def body() -> None:
@@ -90,7 +91,8 @@ def test_an_open_loop_does_not_wait_for_answers() -> None:
             await asyncio.get_running_loop().create_future()
             raise AssertionError("nobody answers")
 
-        tenant = LoadTenant("a", OpenLoop(1000.0), Lengths(1, 1), Lengths(1, 1))
+        assert arrivals.requests_per_second == 1000
+        tenant = LoadTenant("a", arrivals, Lengths(1, 1), Lengths(1, 1))
         async with Server(handler) as url, Load(Endpoint(url, "m"), [tenant], seed=1):
             await enough.wait()
 
