@@ -37,12 +37,15 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._pauses: dict[str, asyncio.TimerHandle] = {}
+        self._refusal: Refused | None = None
         self._is_closed = False
 
     # -- one request's way
 
     async def admit(self, ticket: Ticket) -> None:
         """Wait until `ticket` is granted room; raises `Refused`. Cancelled: the caller still calls `settle`."""
+        self._check_open()
         granted = self._expect(ticket)
         now = self._loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
@@ -51,9 +54,14 @@ class Dispatcher:
 
     async def readmit(self, ticket: Ticket, *, failed_worker: str = "") -> None:
         """The worker sent the request back untouched: wait at the head of the queue for another grant."""
+        self._check_open()
         granted = self._expect(ticket)
         self._carry_out(self._admission.requeue(ticket, self._loop.time(), failed_worker=failed_worker))
         await self._granted(ticket, granted)
+
+    def _check_open(self) -> None:
+        if self._refusal is not None:
+            raise Refused(self._refusal.outcome, self._refusal.retry_after_seconds)
 
     def _expect(self, ticket: Ticket) -> asyncio.Future[None]:
         granted = self._waiting[ticket] = self._loop.create_future()
@@ -103,12 +111,13 @@ class Dispatcher:
                 pass
 
     def refuse_waiting(self, outcome: Outcome, retry_after_seconds: float) -> None:
-        """Refuse every queued request: the gateway's time is up."""
-        self._is_closed = True
-        for ticket, granted in list(self._waiting.items()):
-            if not granted.done():
-                granted.set_exception(Refused(outcome, retry_after_seconds))
-                self.settle(ticket, None)
+        """Refuse every queued request and whatever comes from now on: the gateway's time is up."""
+        self._refusal = Refused(outcome, retry_after_seconds)
+        waiting = [ticket for ticket, granted in self._waiting.items() if not granted.done()]
+        for ticket in waiting:  # all are told first: the room that one gives up must not start another
+            self._waiting[ticket].set_exception(Refused(outcome, retry_after_seconds))
+        for ticket in waiting:
+            self.settle(ticket, None)
 
     # -- requests that take no room
 
@@ -131,9 +140,13 @@ class Dispatcher:
     def pause(self, worker: str) -> None:
         """`worker` refused for lack of room: give it nothing for a moment."""
         self._fleet.pause(worker)
-        self._loop.call_later(PAUSE_SECONDS, self._resume, worker)
+        running = self._pauses.pop(worker, None)
+        if running is not None:
+            running.cancel()
+        self._pauses[worker] = self._loop.call_later(PAUSE_SECONDS, self._resume, worker)
 
     def _resume(self, worker: str) -> None:
+        del self._pauses[worker]
         self._fleet.resume(worker)
         self.dispatch({spec.pool for spec in self._fleet.specs() if spec.name == worker})
 
@@ -173,8 +186,11 @@ class Dispatcher:
         self._carry_out(self._admission.advance(self._loop.time()))
 
     def close(self) -> None:
-        """Disarm the timer."""
+        """Disarm the timers."""
         self._is_closed = True
+        for pause in self._pauses.values():
+            pause.cancel()
+        self._pauses.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -5,12 +5,15 @@ waits until it has caught up, for a bounded time. HTTP/1.0 clients get the bare 
 """
 
 import asyncio
+import socket
 from collections.abc import Sequence
 
 from aiohttp import web
 
 HIGH_WATER_BYTES = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
 _HTTP_11 = (1, 1)
+# Linux keeps up to 4 MB unsent for a client that does not read (tcp_wmem); what is on its way is not counted in this.
+_UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ClientStalled(Exception):
@@ -39,8 +42,8 @@ class Downstream:
         assert self._response is not None
         return self._response
 
-    async def open(self, status: int, headers: Sequence[tuple[str, str]], first: bytes, length: int | None) -> None:
-        """Send the head and the first bytes of the body in one write; `length` is the body's, where known."""
+    async def open(self, status: int, headers: Sequence[tuple[str, str]], length: int | None) -> None:
+        """Send the head; `length` is the body's, where known."""
         response = web.StreamResponse(status=status)
         for name, value in (*headers, *self._headers):
             response.headers.add(name, value)
@@ -52,28 +55,33 @@ class Downstream:
         else:
             response.force_close()
         self._response = response
-        await response.prepare(self._request)
+        try:
+            await response.prepare(self._request)
+        except ConnectionError:
+            return  # the client left: its handler is being cancelled
         self._transport = self._request.transport
         if self._transport is not None:
-            self._transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        if first:
-            await response.write(first)
+            _bound_buffers(self._transport)
 
     def write(self, data: bytes) -> bool:
         """Send `data`; False where the client is behind and `drain` must be awaited before more."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if not data or transport is None or transport.is_closing():
             return True  # the client left: its handler is being cancelled
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
         return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     async def drain(self, seconds: float) -> None:
-        """Wait until the client has caught up; raises `ClientStalled` after `seconds` without progress."""
-        while self._waiting_bytes() > HIGH_WATER_BYTES:
+        """Wait until the client has taken nearly all that waits for it.
+
+        Raises `ClientStalled` after `seconds` without progress.
+        """
+        protocol = self._request.protocol
+        while self._waiting_bytes() and protocol.writing_paused:
             before = self._waiting_bytes()
             try:
                 async with asyncio.timeout(seconds):
-                    await self._request.protocol._drain_helper()
+                    await protocol._drain_helper()
             except TimeoutError:
                 if self._waiting_bytes() >= before:
                     self._abort()
@@ -81,15 +89,11 @@ class Downstream:
             except ConnectionError:
                 return  # the client left: its handler is being cancelled
 
-    def end_badly(self, last: bytes) -> None:
-        """Send `last` and no more; without chunks only a broken connection says that the body is not whole."""
-        assert self._response is not None
-        if last:
-            self.write(last)
-        if not self._is_chunked:
-            self._response.force_close()
-            if self._transport is not None:
-                self._transport.close()
+    def break_off(self) -> None:
+        """End the connection: only that tells the client of a body that it is not whole."""
+        self.response.force_close()
+        if self._transport is not None:
+            self._transport.close()
 
     def _waiting_bytes(self) -> int:
         if self._transport is None or self._transport.is_closing():
@@ -99,3 +103,11 @@ class Downstream:
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _bound_buffers(transport: asyncio.Transport) -> None:
+    """Let at most `HIGH_WATER_BYTES` wait here and as many unsent in the kernel."""
+    transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+    client = transport.get_extra_info("socket")
+    if _UNSENT_OPTION is not None and client is not None:
+        client.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, HIGH_WATER_BYTES)

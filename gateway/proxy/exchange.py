@@ -57,6 +57,7 @@ class _Verdict(Enum):
     ANSWER = "answer"
     NO_ROOM = "no_room"
     FAILED = "failed"
+    CUT = "cut"
 
 
 class Exchange:
@@ -75,6 +76,8 @@ class Exchange:
         self._downstream = Downstream(request, identifying_headers(record.request_id))
         self._failures = 0
         self._last_failure = Outcome.WORKER_FAILED
+        self._is_cut = False
+        self._is_flushing = False
 
     def describe(self, reading: Reading, pool: Pool, cache_salt: str) -> None:
         """What is asked, of which pool, under which salt of the prefix cache."""
@@ -96,7 +99,8 @@ class Exchange:
             self._leave()
 
     def cut(self) -> None:
-        """End a running answer: the gateway's grace time is over."""
+        """End the request wherever it is: the gateway's grace time is over."""
+        self._is_cut = True
         if self._relay is not None:
             self._relay.cut(End.CUT, "shutdown")
 
@@ -111,7 +115,11 @@ class Exchange:
                     return await self._relay_answer(relay)
                 case _Verdict.ANSWER:
                     return await self._pass_on(relay)
+                case _Verdict.CUT:
+                    dispatcher.settle(ticket, None)
+                    raise Refusal(Outcome.CUT_BY_SHUTDOWN)
                 case _Verdict.NO_ROOM:
+                    self._relay = None
                     dispatcher.pause(ticket.worker)
                     await dispatcher.readmit(ticket)
                 case _Verdict.FAILED:
@@ -120,6 +128,7 @@ class Exchange:
                         dispatcher.settle(ticket, None)
                         self._record.detail = relay.reason
                         raise Refusal(self._last_failure)
+                    self._relay = None
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
 
     async def _attempt(self) -> Relay:
@@ -145,13 +154,17 @@ class Exchange:
         relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record)
         timeouts = self._pool.timeouts
         self._record.sent_at = None
+        if self._is_cut:
+            relay.cut(End.CUT, "shutdown")
+            return relay
         try:
-            relay.connection = await link.port.send(request, relay, timeouts.connect_seconds, fresh=fresh)
+            connection = await link.port.send(request, relay, timeouts.connect_seconds, fresh=fresh)
         except WorkerUnreachable as error:
             relay.cut(End.LOST, str(error))
             self._services.health.report(self._ticket.worker, Signal.DOWN, str(error))
             return relay
         self._record.sent_at = asyncio.get_running_loop().time()
+        relay.attach(connection)
         seconds = timeouts.first_byte_seconds
         if not self._reading.stream:
             seconds += self._ticket.max_output_tokens / self._ticket.sequences / _SLOWEST_TOKENS_PER_SECOND
@@ -165,8 +178,9 @@ class Exchange:
     def _judge(self, relay: Relay) -> _Verdict:
         """What the first byte, or its absence, means; the worker's health hears of it."""
         health, worker = self._services.health, self._ticket.worker
+        if relay.end is End.CUT:
+            return _Verdict.CUT
         if relay.status == 503:
-            relay.cut(End.LOST, "no room at the engine")
             return _Verdict.NO_ROOM
         if relay.end not in (None, End.WHOLE) or relay.status >= 500:
             reason = relay.reason or f"status {relay.status}"
@@ -174,7 +188,6 @@ class Exchange:
             stalled = relay.end is End.STALLED
             self._last_failure = Outcome.FIRST_BYTE_TIMEOUT if stalled else Outcome.WORKER_FAILED
             health.report(worker, Signal.FAULT, reason)
-            relay.cut(End.LOST, reason)
             return _Verdict.FAILED
         health.report(worker, Signal.ANSWERED)
         return _Verdict.ANSWER if relay.status >= 400 else _Verdict.RELAY
@@ -183,17 +196,16 @@ class Exchange:
 
     async def _pass_on(self, relay: Relay) -> web.StreamResponse:
         """The engine refuses the request itself (4xx): its own words reach the client, nothing is charged."""
-        body = await relay.whole()
+        body = relay.take_held()
+        downstream = self._downstream
         self._services.dispatcher.settle(self._ticket, None)
-        await self._downstream.open(relay.status, forwarded_response_headers(relay.headers), body, len(body))
-        self._record.end(Outcome.REJECTED_BY_ENGINE, status=relay.status)
-        return self._downstream.response
+        await downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
+        downstream.write(body)
+        return await self._flushed(Outcome.REJECTED_BY_ENGINE)
 
     async def _relay_answer(self, relay: Relay) -> web.StreamResponse:
         downstream = self._downstream
-        await downstream.open(
-            relay.status, forwarded_response_headers(relay.headers), relay.take_held(), self._length(relay)
-        )
+        await downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
         relay.flow(downstream, self._pool.timeouts.stall_seconds)
         try:
             while await relay.blocked_or_ended():
@@ -203,32 +215,44 @@ class Exchange:
             relay.cut(End.CUT, "client stalled")
             self._record.end(Outcome.CLIENT_STALLED)
             return downstream.response
-        self._end_answer(relay)
-        return downstream.response
+        return await self._flushed(self._end_answer(relay), relay.reason)
 
-    def _end_answer(self, relay: Relay) -> None:
+    def _end_answer(self, relay: Relay) -> Outcome:
+        """Write the last bytes, and learn from a complete answer; how the request ends."""
         if relay.fingerprint is not None:
             self._services.links[self._ticket.worker].fingerprint = relay.fingerprint
         if relay.is_complete:
-            self._learn_prompt()
-            if relay.last_bytes:
-                self._downstream.write(relay.last_bytes)
-            self._record.end(Outcome.COMPLETED, status=relay.status)
-            return
+            self._learn_prompt(relay)
+            self._downstream.write(relay.last_bytes)
+            return Outcome.COMPLETED
         assert relay.end is not None
         outcome = _STREAM_ENDS[relay.end]
         last = relay.last_bytes
-        if self._reading.stream and not relay.has_engine_error:
-            family = self._reading.endpoint.family
-            last += error_event(family, outcome, message(outcome), self._record.request_id)
-        self._downstream.end_badly(last)
+        if relay.has_engine_error:
+            relay.reason = relay.reason or "the engine reported an error"
+        elif self._reading.stream:
+            last += error_event(self._reading.endpoint.family, outcome, message(outcome), self._record.request_id)
+        self._downstream.write(last)
         if relay.end in (End.LOST, End.STALLED, End.MALFORMED):
             self._services.health.report(self._ticket.worker, Signal.FAULT, relay.reason)
-        self._record.end(outcome, relay.reason or "the engine reported an error", relay.status)
+        return outcome
 
-    def _learn_prompt(self) -> None:
+    async def _flushed(self, outcome: Outcome, reason: str = "") -> web.StreamResponse:
+        """Wait until the client has taken everything; the request then ends with `outcome`."""
+        self._is_flushing = True
+        downstream = self._downstream
+        try:
+            await downstream.drain(self._services.write_stall_seconds)
+        except ClientStalled:
+            outcome, reason = Outcome.CLIENT_STALLED, "with the whole answer generated"
+        if outcome in _STREAM_ENDS.values() and not self._reading.stream:
+            downstream.break_off()
+        self._record.end(outcome, reason, downstream.response.status)
+        return downstream.response
+
+    def _learn_prompt(self, relay: Relay) -> None:
         reading = self._reading
-        if reading.prompt_tokens is None and reading.media_parts == 0:
+        if relay.has_usage and reading.prompt_tokens is None and reading.media_parts == 0:
             self._services.dispatcher.learn_prompt(self._pool.model, reading.prompt_bytes, self._record.prompt_tokens)
 
     def _length(self, relay: Relay) -> int | None:
@@ -243,15 +267,24 @@ class Exchange:
     # -- ends
 
     def _place_of_leaving(self) -> Outcome:
+        """Why the handler was cancelled: the client left, before, while or just after it was answered; or shutdown."""
+        if self._is_cut:
+            return Outcome.CUT_BY_SHUTDOWN
         if self._ticket.state in (TicketState.NEW, TicketState.QUEUED):
             return Outcome.CLIENT_GONE_QUEUED
-        return Outcome.CLIENT_GONE_STREAMING if self._downstream.is_open else Outcome.CLIENT_GONE_WAITING
+        relay = self._relay
+        if not self._downstream.is_open or relay is None:
+            return Outcome.CLIENT_GONE_WAITING
+        if relay.is_complete and not relay.is_blocked and not self._is_flushing:
+            return Outcome.COMPLETED  # it read the end marker and did not wait for the connection's last bytes
+        return Outcome.CLIENT_GONE_STREAMING
 
     def _leave(self) -> None:
         """Give back whatever is still held; synchronous, so that no cancellation can come between."""
         relay = self._relay
         if relay is not None and relay.end is None:
             relay.cut(End.CUT, "client gone")
-        if self._ticket.state is TicketState.GRANTED and relay is not None and self._record.sent_at is not None:
+        was_read = relay is not None and relay.status < 400 and self._record.sent_at is not None
+        if relay is not None and was_read and self._ticket.state is TicketState.GRANTED:
             relay.settle()  # the client left before the first byte: the prompt may have been read
         self._services.dispatcher.settle(self._ticket, None)

@@ -46,12 +46,14 @@ class Health:
     def start(self) -> None:
         """Probe on, once a second, until `stop`."""
         self._task = asyncio.create_task(self._watch(), name="worker probes")
+        self._task.add_done_callback(_report_failure)
 
     async def stop(self) -> None:
         """End the probes."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _watch(self) -> None:
         while True:
@@ -71,3 +73,9 @@ class Health:
             self.report(worker, Signal.PROBE_OK, f"probe: status {answer.status}")
         else:
             self.report(worker, Signal.PROBE_FAILED, f"probe: status {answer.status}")
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Without probes no worker comes back: that they ended is said at once."""
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        task.get_loop().call_exception_handler({"message": "the worker probes ended", "exception": failure})

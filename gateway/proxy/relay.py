@@ -48,37 +48,38 @@ class Relay:
         self._wake: asyncio.Future[None] | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._last_byte_at = 0.0
-        self._is_blocked = False
-        self.connection: WorkerConnection | None = None
+        self._connection: WorkerConnection | None = None
+        self.is_blocked = False
         self.status = 0
         self.headers: Headers = ()
         self.end: End | None = None
         self.reason = ""
         self.last_bytes = b""
 
+    def attach(self, connection: WorkerConnection) -> None:
+        """The connection on which the answer comes; one that came too late is closed."""
+        if self.end is None:
+            self._connection = connection
+        else:
+            connection.abandon()
+
     # -- what the exchange waits for
 
     @property
     def has_begun(self) -> bool:
-        """True once the answer has a first byte, or has ended."""
-        return self._has_bytes or self.end is not None
+        """True once the answer has a first byte, or has ended; an error counts when it is whole."""
+        return self.end is not None or (self._has_bytes and self.status < 400)
 
     async def begun(self) -> None:
         """Wait for the first byte of the body, or the end."""
         while not self.has_begun:
             await self._sleep()
 
-    async def whole(self) -> bytes:
-        """Wait for the end of an answer that is not relayed (an error's), and return its body."""
-        while self.end is None:
-            await self._sleep()
-        return b"".join(self._held)
-
     async def blocked_or_ended(self) -> bool:
         """Wait until the client is behind (True) or the answer has ended (False)."""
-        while self.end is None and not self._is_blocked:
+        while self.end is None and not self.is_blocked:
             await self._sleep()
-        return self._is_blocked and self.end is None
+        return self.is_blocked and self.end is None
 
     async def _sleep(self) -> None:
         self._wake = self._loop.create_future()
@@ -103,23 +104,23 @@ class Relay:
         self._downstream = downstream
         rest = self.take_held()
         if rest and not downstream.write(rest):
-            self._is_blocked = True
+            self.is_blocked = True
         if self.end is None:
-            if not self._is_blocked:
+            if not self.is_blocked:
                 self.unblock()
             self._stall_timer = self._loop.call_later(stall_seconds, self._check_stall, stall_seconds)
 
     def unblock(self) -> None:
         """The client has caught up: read on."""
-        self._is_blocked = False
+        self.is_blocked = False
         self._last_byte_at = self._loop.time()
-        if self.connection is not None:
-            self.connection.resume()
+        if self._connection is not None:
+            self._connection.resume()
 
     def _block(self) -> None:
-        self._is_blocked = True
-        if self.connection is not None:
-            self.connection.pause()
+        self.is_blocked = True
+        if self._connection is not None:
+            self._connection.pause()
         self._notify()
 
     def _metered(self, data: bytes) -> bytes:
@@ -180,8 +181,8 @@ class Relay:
         self._held_bytes += len(visible)
         if self.status >= 400 and self._held_bytes > MAX_ERROR_BYTES:
             self._finish(End.MALFORMED, "error answer too long")
-        elif self._held_bytes > MAX_HELD_BYTES and self.connection is not None:
-            self.connection.pause()
+        elif self.status < 400 and self._held_bytes > MAX_HELD_BYTES and self._connection is not None:
+            self._connection.pause()
         self._notify()
 
     # -- ends
@@ -192,8 +193,8 @@ class Relay:
 
     def _check_stall(self, stall_seconds: float) -> None:
         silent = self._loop.time() - self._last_byte_at
-        if self._is_blocked or silent < stall_seconds:
-            wait = stall_seconds if self._is_blocked else stall_seconds - silent
+        if self.is_blocked or silent < stall_seconds:
+            wait = stall_seconds if self.is_blocked else stall_seconds - silent
             self._stall_timer = self._loop.call_later(wait, self._check_stall, stall_seconds)
         else:
             self._finish(End.STALLED, f"no byte for {stall_seconds:g} s")
@@ -205,7 +206,7 @@ class Relay:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
-        connection, self.connection = self.connection, None
+        connection, self._connection = self._connection, None
         if connection is not None and end is not End.WHOLE:
             connection.abandon()
         if 0 < self.status < 400:
@@ -216,13 +217,18 @@ class Relay:
 
     @property
     def is_complete(self) -> bool:
-        """True where the engine's answer came to its own end and says so."""
-        return self.end is End.WHOLE and self._meter.is_complete and not self._meter.has_error
+        """True where the engine's answer came to its own end and says so, whatever its connection did then."""
+        return self._meter.is_complete and not self._meter.has_error
 
     @property
     def has_engine_error(self) -> bool:
         """True where the engine itself told the client of an error in the stream."""
         return self._meter.has_error
+
+    @property
+    def has_usage(self) -> bool:
+        """True where the engine told what the request took."""
+        return self._meter.has_usage
 
     @property
     def fingerprint(self) -> bytes | None:
@@ -240,6 +246,6 @@ class Relay:
 
     def _usage(self) -> Usage:
         meter = self._meter
-        if meter.has_usage and (self.end is End.WHOLE or not self._ticket.is_silent):
+        if meter.has_usage and (self.end is End.WHOLE or meter.is_complete or not self._ticket.is_silent):
             return Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
         return self._dispatcher.estimated_usage(self._ticket)

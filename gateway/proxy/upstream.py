@@ -155,7 +155,7 @@ class WorkerConnection(asyncio.Protocol):
         sink, self._sink = self._sink, None
         if sink is None:
             return
-        if self._has_head and not self._has_stated_length():
+        if exc is None and self._has_head and not self._has_stated_length():
             sink.on_end()
         else:
             reason = str(exc) if exc else "connection closed by the worker"
@@ -196,6 +196,7 @@ class WorkerConnection(asyncio.Protocol):
         self._headers, self._head_bytes = [], 0
         self._has_head = self._is_complete = False
         if keeps_alive and self.is_open:
+            self.resume()  # a slow client may have had it paused with the answer's last bytes
             self._home.keep(self)
         elif self._transport is not None:
             self._transport.close()
