@@ -1,0 +1,261 @@
+"""Every ending of a request, produced once by the whole gateway: status, body, event and settlement."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+from raw_client import Answer, Client, ask
+from virtual_time import expect_in_log, virtual_time
+from whole_gateway import (
+    CHAT,
+    COMPLETIONS,
+    ENGINE_CONFIG,
+    EngineWorker,
+    Plan,
+    Stage,
+    chat,
+    fault,
+    faults,
+    stage,
+)
+
+from backend.engine.config import EngineConfig
+from backend.engine.faults import FaultKind
+from gateway.config import Limits, Window
+from gateway.outcomes import Outcome
+from gateway.proxy.dispatcher import Dispatcher
+
+ONE_AT_A_TIME = Window(sequences=1, slack=0, prefill_tokens=2048)
+LIMITED_TO_ONE = Limits(requests_per_minute=1)
+QUEUE_OF_ONE = Limits(max_queued=1)
+REFUSE_TWICE = (
+    fault(FaultKind.REFUSE, nth=1, status=500),
+    fault(FaultKind.REFUSE, nth=2, status=500),
+)
+
+Act = Callable[[Stage], Awaitable[Answer | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """How an outcome is brought about; `is_charged` says whether the tenant pays for it."""
+
+    act: Act
+    engine: EngineConfig = ENGINE_CONFIG
+    plan: Plan = field(default_factory=Plan)
+    is_charged: bool = False
+
+
+def asks(body: object, path: str = CHAT) -> Act:
+    """One request, its answer read."""
+
+    async def act(scene: Stage) -> Answer:
+        return await scene.ask(body, path=path)
+
+    return act
+
+
+def sends(request: str) -> Act:
+    """Bytes on a connection of their own, the answer read."""
+
+    async def act(scene: Stage) -> Answer:
+        client = await Client.connect(scene.url)
+        credential = f"Authorization: {scene.credential('alice')['Authorization']}"
+        client.send_raw(request.format(credential=credential).replace("\n", "\r\n").encode())
+        answer = await client.read()
+        await client.close()
+        return answer
+
+    return act
+
+
+async def with_a_wrong_key(scene: Stage) -> Answer:
+    """A key that nobody has."""
+    return await ask(scene.url, CHAT, chat(), {"Authorization": "Bearer wrong"})
+
+
+async def one_too_many(scene: Stage) -> Answer:
+    """A request after the only one of this minute."""
+    await scene.ask(chat(1))
+    return await scene.ask(chat(1))
+
+
+async def behind_another(scene: Stage) -> Answer:
+    """A request while one runs and one waits."""
+    running = scene.asking(chat(1000))
+    while not scene.in_flight:
+        await scene.turn()
+    waiting = scene.asking(chat(1))
+    while not scene.queued:
+        await scene.turn()
+    answer = await scene.ask(chat(1))
+    running.cancel()
+    waiting.cancel()
+    await scene.turn(10)
+    return answer
+
+
+async def waits_too_long(scene: Stage) -> Answer:
+    """A request behind one that takes longer than the queue's time-out."""
+    running = scene.asking(chat(1000))
+    while not scene.in_flight:
+        await scene.turn()
+    answer = await scene.ask(chat(1))
+    running.cancel()
+    await scene.turn(10)
+    return answer
+
+
+async def without_a_worker(scene: Stage) -> Answer:
+    """A request when the only worker is known to be dead."""
+    scene.engines[0].kill()
+    await scene.until_worker_is("open")
+    return await scene.ask(chat())
+
+
+async def while_draining(scene: Stage) -> Answer:
+    """A request on an open connection after the gateway began to stop."""
+    client = await Client.connect(scene.url)
+    running = scene.asking(chat(10))
+    while not scene.in_flight:
+        await scene.turn()
+    stopping = scene.stopping()
+    await scene.turn()
+    client.send(CHAT, chat(), scene.credential("alice"))
+    answer = await client.read()
+    await client.close()
+    assert (await running).is_done
+    await stopping
+    return answer
+
+
+async def leaves_while_queued(scene: Stage) -> None:
+    """Break off while another request has the room."""
+    running = scene.asking(chat(50))
+    while not scene.in_flight:
+        await scene.turn()
+    client = await scene.open(chat(10))
+    while not scene.queued:
+        await scene.turn()
+    client.leave()
+    while scene.queued:
+        await scene.turn()
+    running.cancel()
+    await scene.turn(10)
+
+
+async def leaves_while_waiting(scene: Stage) -> None:
+    """Break off before the first byte."""
+    client = await scene.open(chat(100))
+    while not scene.in_flight:
+        await scene.turn()
+    client.leave()
+
+
+async def leaves_while_streaming(scene: Stage) -> None:
+    """Break off after some chunks."""
+    client = await scene.open(chat(1000))
+    await client.read_head()
+    for _ in range(10):
+        await client.read_piece()
+    client.leave()
+
+
+async def reads_nothing(scene: Stage) -> None:
+    """Ask for megabytes and never read."""
+    client = await scene.open(chat(1900, logprobs=True, top_logprobs=20), receive_bytes=4096)
+    await scene.until_finished(1)
+    client.leave()
+
+
+async def longer_than_the_grace(scene: Stage) -> Answer:
+    """Stream while the gateway stops and its grace ends."""
+    client = await scene.open(chat(1900))
+    await client.read_head()
+    stopping = scene.stopping()
+    answer = await client.read_rest()
+    await client.close()
+    await stopping
+    return answer
+
+
+async def hits_a_bug(scene: Stage) -> Answer:
+    """Our own mistake, wherever it is."""
+    expect_in_log("00000001 failed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(Dispatcher, "estimate_prompt")
+        return await scene.ask(chat())
+
+
+POST = f"POST {CHAT} HTTP/1.1\nHost: gateway\n{{credential}}\n"
+
+CASES = {
+    Outcome.COMPLETED: Case(asks(chat()), is_charged=True),
+    Outcome.REJECTED_BY_ENGINE: Case(asks(chat()), faults(fault(FaultKind.REFUSE, status=400))),
+    Outcome.BAD_REQUEST: Case(asks(b"{")),
+    Outcome.UNAUTHENTICATED: Case(with_a_wrong_key),
+    Outcome.FORBIDDEN: Case(asks({"model": "tiny", "prompt": "hi", "echo": True}, COMPLETIONS)),
+    Outcome.UNKNOWN_MODEL: Case(asks(chat(model="large"))),
+    Outcome.UNKNOWN_PATH: Case(asks(chat(), "/v1/images")),
+    Outcome.WRONG_METHOD: Case(sends(f"GET {CHAT} HTTP/1.1\nHost: gateway\n{{credential}}\n\n")),
+    Outcome.BODY_TIMEOUT: Case(sends(f"{POST}Content-Length: 10\n\n")),
+    Outcome.BODY_TOO_LARGE: Case(sends(f"{POST}Content-Length: 100000000\n\n")),
+    Outcome.UNSUPPORTED_MEDIA: Case(sends(f"{POST}Content-Type: text/plain\nContent-Length: 2\n\nhi")),
+    Outcome.RATE_LIMITED: Case(one_too_many, plan=Plan(tenant_fields={"limits": LIMITED_TO_ONE})),
+    Outcome.TENANT_QUEUE_FULL: Case(
+        behind_another, plan=Plan(window=ONE_AT_A_TIME, tenant_fields={"limits": QUEUE_OF_ONE})
+    ),
+    Outcome.PUSHED_OUT: Case(behind_another, plan=Plan(window=ONE_AT_A_TIME, max_queued=1)),
+    Outcome.QUEUE_TIMEOUT: Case(waits_too_long, plan=Plan(window=ONE_AT_A_TIME, queue_timeout_seconds=1)),
+    Outcome.NO_WORKER: Case(without_a_worker),
+    Outcome.DRAINING: Case(while_draining),
+    Outcome.CLIENT_GONE_QUEUED: Case(leaves_while_queued, plan=Plan(window=ONE_AT_A_TIME)),
+    Outcome.CLIENT_GONE_WAITING: Case(leaves_while_waiting, is_charged=True),
+    Outcome.CLIENT_GONE_STREAMING: Case(leaves_while_streaming, is_charged=True),
+    Outcome.CLIENT_STALLED: Case(reads_nothing, is_charged=True),
+    Outcome.WORKER_FAILED: Case(asks(chat()), faults(*REFUSE_TWICE)),
+    Outcome.FIRST_BYTE_TIMEOUT: Case(asks(chat()), faults(fault(FaultKind.STALL_FIRST_BYTE, every=1))),
+    Outcome.WORKER_LOST_STREAMING: Case(asks(chat()), faults(fault(FaultKind.CUT, after_tokens=5)), is_charged=True),
+    Outcome.WORKER_STALLED: Case(asks(chat()), faults(fault(FaultKind.STALL, after_tokens=5)), is_charged=True),
+    Outcome.CUT_BY_SHUTDOWN: Case(longer_than_the_grace, plan=Plan(drain_seconds=1), is_charged=True),
+    Outcome.INTERNAL: Case(hits_a_bug),
+}
+CUT_IN_MID_STREAM = {Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN}
+
+
+@pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.value)
+@virtual_time
+async def test_every_outcome_has_its_status_body_event_and_settlement(outcome: Outcome) -> None:
+    """Each outcome of the closed list ends one request with its own status, error code, event and charge."""
+    case = CASES[outcome]
+    async with stage(EngineWorker(case.engine), plan=case.plan) as scene:
+        answer = await case.act(scene)
+        await scene.settled()
+        found = [event for event in scene.finished if event.outcome is outcome]
+        assert len(found) == 1, scene.outcomes
+        event = found[0]
+        assert event.status == (200 if outcome in CUT_IN_MID_STREAM else outcome.ending.status)
+        assert (event.service > 0) is case.is_charged
+        assert event.service == pytest.approx(event.prompt_tokens + 2 * event.output_tokens)
+        if answer is not None:
+            check_answer(answer, outcome)
+
+
+def check_answer(answer: Answer, outcome: Outcome) -> None:
+    """What the client read says how its request ended."""
+    assert answer.is_whole
+    assert answer.headers["x-request-id"] == answer.headers["request-id"]
+    if outcome in CUT_IN_MID_STREAM:
+        assert answer.status == 200
+        assert not answer.is_done
+        error = answer.error
+    else:
+        assert answer.status == outcome.ending.status
+        error = None if outcome is Outcome.COMPLETED else answer.json["error"]
+    if outcome is Outcome.COMPLETED:
+        assert answer.is_done
+    elif outcome is not Outcome.REJECTED_BY_ENGINE:
+        assert error is not None
+        assert (error["type"], error["code"]) == (outcome.ending.openai_type, outcome.ending.openai_code)
+    is_retryable = outcome.ending.status == 429 or outcome in (Outcome.NO_WORKER, Outcome.DRAINING)
+    assert ("retry-after" in answer.headers) is is_retryable
