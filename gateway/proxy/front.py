@@ -100,10 +100,20 @@ class ClientConnection(web_protocol.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Parse; where a request has begun and its head is not complete, the rest is due soon."""
         super().data_received(data)
+        self._fail_broken_body()
         if self._waiter is None or self._waiter.done():
             self._cancel_headers_due()
         elif self._headers_due is None:
             self._expect_headers()
+
+    def _fail_broken_body(self) -> None:
+        """Tell the reader of a body that its framing broke: aiohttp only queues the error behind that request."""
+        request = self._current_request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        if isinstance(self._messages[-1][0], web_protocol._ErrInfo):
+            request.content.set_exception(web.RequestPayloadError("malformed"))
+            request.content.feed_eof()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline."""

@@ -181,8 +181,9 @@ class Listener:
     def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.StreamResponse:
         dialect = dialect_of(request.raw_path.partition("?")[0], request.headers)
         response = refusal_response(dialect, fault, record.request_id)
+        content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
-        if is_strange or not request.content.is_eof():
+        if is_strange or content.exception() is not None or not content.is_eof():
             response.force_close()  # what follows cannot be trusted, what is left of the body is not worth reading
         return response
 

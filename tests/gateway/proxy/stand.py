@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from virtual_time import run_in_virtual_time
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import Fault, FaultScript
@@ -38,7 +39,6 @@ from gateway.config import (
 )
 from gateway.events import Event, RequestFinished, WorkerChanged
 from gateway.telemetry.logs import Log
-from virtual_time import run_in_virtual_time
 
 from .wire_client import Answer, Wire
 

@@ -245,8 +245,7 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(stand: Stand) -> N
     for leave in ("fin", "rst"):
         waiting = await stand.connect()
         waiting.send(post(CHAT, chat(stream=True, max_tokens=500), key_of("bob")))
-        while stand.queued == 0:
-            await asyncio.sleep(0.01)
+        await stand.journal.until(lambda: stand.queued == 1)
         if leave == "rst":
             waiting.abort()
         else:
