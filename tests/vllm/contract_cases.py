@@ -81,7 +81,7 @@ GENERATING = (
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         ],
     ),
-    _chat("whole, after a tool", messages=_CALLED, tools=_TOOLS, tool_choice="none"),
+    _chat("whole, after a tool", messages=_CALLED),
     _chat("whole, named tool", **_NAMED, max_tokens=60, ignore_eos=False),
     _chat("whole, schema", **_SCHEMA, max_tokens=60, ignore_eos=False),
     _chat("whole, choice", structured_outputs={"choice": ["yes", "yes!"]}, max_tokens=60, ignore_eos=False),

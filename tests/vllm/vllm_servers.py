@@ -3,10 +3,11 @@
 Each server runs in a process group of its own, so that a Ctrl-C reaches pytest alone, which then ends them in order.
 """
 
+import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,11 +21,19 @@ class ServerFailed(Exception):
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path, ready_seconds: float) -> Iterator[str]:
+def running(
+    command: Sequence[str], log: Path, ready_seconds: float, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """The URL of the server that `command` starts, while the context is open; its log goes to `log`."""
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=os.environ | dict(variables or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
         )
     try:
         yield _ready_url(process, log, ready_seconds)

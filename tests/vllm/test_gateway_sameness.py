@@ -1,0 +1,132 @@
+"""What comes through the gateway is what vLLM sends: bytes, and what the official SDKs make of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ALICE, BOB, OUR_SERVER_SECONDS, VLLM_SECONDS, Gateway, Tenant, write_gateway_config
+from contract_cases import ANSWERING, GENERATING, MODEL, POOLING, REFUSED, Case
+from sdk_calls import ANTHROPIC_CALLS, OPENAI_CALLS, OPENAI_POOLING_CALLS, SdkCall, anthropic_client, openai_client
+from vllm_exchange import Answer, exchange
+from vllm_sameness import event_forms, folded, without_fresh
+from vllm_servers import python, running
+
+# Answers of the gateway about itself, and a field whose value the gateway replaces.
+OF_THE_GATEWAY = {"models", "version", "health"}
+REPLACED_FIELD = "chat wrong salt"
+
+
+def assert_same_answer(direct: Answer, through: Answer) -> None:
+    """Status, kind and body are equal but for ids and times."""
+    assert (through.status, through.headers["content-type"]) == (direct.status, direct.headers["content-type"])
+    if direct.headers["content-type"].startswith("text/event-stream"):
+        assert event_forms(through) == event_forms(direct)
+        assert folded(through) == folded(direct)
+        if len(through.events) == len(direct.events) and not _is_regrouped(direct, through):
+            assert without_fresh(through.body) == without_fresh(direct.body)
+    else:
+        assert without_fresh(through.body) == without_fresh(direct.body)
+
+
+def _is_regrouped(direct: Answer, through: Answer) -> bool:
+    """Whether vLLM put other tokens together into an event this time."""
+    return [len(event) for event in direct.events] != [len(event) for event in through.events]
+
+
+@pytest.mark.parametrize("case", GENERATING, ids=str)
+def test_generated_bytes_are_vllms(case: Case, vllm_url: str, gateway: Gateway) -> None:
+    """A generated answer has vLLM's bytes: content, chunks, keys, and usage only where it was asked for."""
+    direct = exchange(vllm_url, case.method, case.path, case.body)
+    through = gateway.ask(case.method, case.path, case.body)
+    assert direct.status == 200, direct
+    assert_same_answer(direct, through)
+
+
+@pytest.mark.parametrize("case", [case for case in ANSWERING if case.name not in OF_THE_GATEWAY], ids=str)
+def test_answers_about_tokens_are_vllms(case: Case, vllm_url: str, gateway: Gateway) -> None:
+    """What the engine knows about tokens passes unchanged."""
+    assert_same_answer(
+        exchange(vllm_url, case.method, case.path, case.body), gateway.ask(case.method, case.path, case.body)
+    )
+
+
+@pytest.mark.parametrize("case", [case for case in REFUSED if case.name != REPLACED_FIELD], ids=str)
+def test_what_vllm_refuses_is_refused(case: Case, vllm_url: str, gateway: Gateway) -> None:
+    """A request that vLLM refuses has the same status at the gateway, whoever of the two judged it."""
+    direct = exchange(vllm_url, case.method, case.path, case.body)
+    through = gateway.ask(case.method, case.path, case.body)
+    assert through.status == direct.status, (direct, through)
+    assert "error" in through.document
+
+
+@pytest.mark.parametrize("case", (*GENERATING, *REFUSED), ids=str)
+def test_every_answer_names_its_request(case: Case, gateway: Gateway) -> None:
+    """Both request id headers are there and equal, and the engine's answer carries the id."""
+    answer = gateway.ask(case.method, case.path, case.body)
+    request_id = answer.headers["x-request-id"]
+    assert request_id == answer.headers["request-id"]
+    if answer.status == 200:
+        assert request_id.encode() in answer.body
+
+
+@pytest.mark.parametrize("call", OPENAI_CALLS, ids=lambda call: call.__name__)
+def test_openai_sdk_reads_the_same(call: SdkCall, vllm_url: str, gateway: Gateway) -> None:
+    """The official OpenAI client gets the same objects from the gateway as from vLLM."""
+    with openai_client(vllm_url, "unused") as direct, openai_client(gateway.url, ALICE.key) as through:
+        assert call(through) == call(direct)
+
+
+@pytest.mark.parametrize("call", ANTHROPIC_CALLS, ids=lambda call: call.__name__)
+def test_anthropic_sdk_reads_the_same(call: SdkCall, vllm_url: str, gateway: Gateway) -> None:
+    """The official Anthropic client gets the same objects from the gateway as from vLLM."""
+    with anthropic_client(vllm_url, "unused") as direct, anthropic_client(gateway.url, ALICE.key) as through:
+        assert call(through) == call(direct)
+
+
+def test_models_are_the_pools(vllm_url: str, gateway: Gateway) -> None:
+    """The client sees the models that it may use, with the engine's context length."""
+    cards = gateway.ask("GET", "/v1/models").document["data"]
+    engine = exchange(vllm_url, "GET", "/v1/models").document["data"]
+    fields = ("id", "object", "max_model_len")
+    assert [[card[name] for name in fields] for card in cards] == [[card[name] for name in fields] for card in engine]
+
+
+def test_prefix_caches_are_apart(gateway: Gateway) -> None:
+    """A prompt that one tenant sent before is cached for that tenant, and new for another."""
+    body = {"model": MODEL, "prompt": "A story of two towns. " * 30, "max_tokens": 1}
+
+    def cached_tokens(tenant: Tenant) -> int:
+        usage = exchange(gateway.url, "POST", "/v1/completions", body, tenant.headers).document["usage"]
+        return usage["prompt_tokens_details"]["cached_tokens"]
+
+    assert cached_tokens(ALICE) == 0
+    assert cached_tokens(ALICE) > 0
+    assert cached_tokens(BOB) == 0
+
+
+@pytest.fixture(scope="module")
+def pooling_urls(logs: Path) -> Iterator[tuple[str, str]]:
+    """Real vLLM with byte-llama as an embedding model, and a gateway in front of it."""
+    command = python("backend", "vllm", "--model", MODEL, "--", "--runner", "pooling", "--convert", "embed")
+    config = logs / "pooling-gateway.yaml"
+    with running(command, logs / "pooling.log", VLLM_SECONDS) as engine_url:
+        write_gateway_config(config, engine_url)
+        serve = python("gateway", "serve", str(config), "--announce")
+        with running(serve, logs / "pooling-gateway.log", OUR_SERVER_SECONDS) as url:
+            yield engine_url, url
+
+
+@pytest.mark.parametrize("case", [case for case in POOLING if "unknown" not in case.name], ids=str)
+def test_pooled_bytes_are_vllms(case: Case, pooling_urls: tuple[str, str]) -> None:
+    """Embeddings, scores and rankings pass unchanged."""
+    direct = exchange(pooling_urls[0], case.method, case.path, case.body)
+    through = exchange(pooling_urls[1], case.method, case.path, case.body, ALICE.headers)
+    assert direct.status == 200, direct
+    assert_same_answer(direct, through)
+
+
+@pytest.mark.parametrize("call", OPENAI_POOLING_CALLS, ids=lambda call: call.__name__)
+def test_openai_sdk_reads_the_same_embeddings(call: SdkCall, pooling_urls: tuple[str, str]) -> None:
+    """The official OpenAI client gets the same vectors."""
+    with openai_client(pooling_urls[0], "unused") as direct, openai_client(pooling_urls[1], ALICE.key) as through:
+        assert call(through) == call(direct)

@@ -1,0 +1,83 @@
+"""When are two answers of one engine the same, although it answered twice?
+
+Ids, times and what a prefix cache held are blanked, for they differ each time. A stream is compared in two ways that do not depend on
+timing, since vLLM puts tokens that wait for a slow reader into one event: folded into one document for each choice
+(deltas joined), and as the set of its events with words and numbers blanked (which holds every key and byte of
+format).
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from vllm_exchange import Answer
+
+_FRESH = (
+    (re.compile(rb'"((?:item_|call_|response_)?id)":"[^"]*"'), rb'"\1":"-"'),
+    (re.compile(rb'"(created|created_at|completed_at)":\d+(?:\.\d+)?'), rb'"\1":0'),
+    # Direct clients and tenants do not share a prefix cache.
+    (re.compile(rb'"(cached_tokens|created_cache_tokens)":\d+'), rb'"\1":0'),
+)
+# What grows with the tokens in an event.
+_WORDS = re.compile(rb'"(content|text|delta|arguments|partial_json|thinking)":"(?:[^"\\]|\\.)*"')
+_LISTS = re.compile(rb'"(token_ids)":\[[^\]]*\]')
+_LOGPROBS = re.compile(rb'"logprobs":\{.*?\},"finish_reason"')
+_COUNTS = re.compile(rb'"(total_tokens|completion_tokens|output_tokens|sequence_number)":\d+')
+
+_JOINED_TEXT = frozenset({"content", "text", "delta", "arguments", "partial_json", "thinking", "reasoning"})
+
+
+def without_fresh(body: bytes) -> bytes:
+    """`body` with its ids, times and cache counts blanked."""
+    for pattern, blank in _FRESH:
+        body = pattern.sub(blank, body)
+    return body
+
+
+def event_forms(answer: Answer) -> set[bytes]:
+    """Every event of a stream with words, lists and counts blanked."""
+    forms = set()
+    for event in answer.events:
+        form = _WORDS.sub(rb'"\1":"-"', without_fresh(event))
+        form = _LOGPROBS.sub(rb'"logprobs":{},"finish_reason"', _LISTS.sub(rb'"\1":[]', form))
+        forms.add(_COUNTS.sub(rb'"\1":0', form))
+    return forms
+
+
+def folded(answer: Answer) -> Any:
+    """A stream as documents: for each kind of event and choice one, in which the deltas are joined."""
+    documents: dict[str, Any] = {}
+    for event in answer.events:
+        kind, data = _parts(without_fresh(event))
+        if data is None:
+            documents[event.decode()] = None
+            continue
+        data.pop("sequence_number", None)
+        indices = [choice["index"] for choice in data.get("choices", ())]
+        key = json.dumps([kind, indices, data.get("index"), data.get("output_index")])
+        documents[key] = _join(documents[key], data) if key in documents else data
+    return documents
+
+
+def _parts(event: bytes) -> tuple[str, Any]:
+    """The name of an event and its data, None where that is no JSON."""
+    fields = dict(line.split(b": ", 1) for line in event.split(b"\n"))
+    data = fields[b"data"]
+    return fields.get(b"event", b"").decode(), json.loads(data) if data.startswith(b"{") else None
+
+
+def _join(earlier: Any, later: Any, key: str = "") -> Any:
+    """One value out of the same value of two events."""
+    match earlier, later:
+        case dict(), dict():
+            names: Iterable[str] = dict.fromkeys((*earlier, *later))
+            return {name: _join(earlier.get(name), later.get(name), name) for name in names}
+        case list(), list() if key in {"choices", "tool_calls"} and len(earlier) == len(later):
+            return [_join(one, other) for one, other in zip(earlier, later, strict=True)]
+        case list(), list():
+            return earlier + later
+        case str(), str() if key in _JOINED_TEXT:
+            return earlier + later
+        case _:
+            return earlier if later is None else later
