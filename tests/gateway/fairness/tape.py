@@ -28,6 +28,7 @@ def play(data: bytes, policy: str = "vtc", *, has_liars: bool = False) -> Bench:
     bench = _bench(tape, policy)
     while tape.left:
         _OPERATIONS[tape.below(len(_OPERATIONS))](bench, tape, has_liars)
+        bench.check()
     bench.drain()
     bench.check_books()
     return bench
