@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from aiohttp import web
 from virtual_time import run_in_virtual_time
 
 from backend.engine.config import EngineConfig
@@ -37,7 +38,7 @@ from gateway.config import (
     Worker,
     digest,
 )
-from gateway.events import Event, RequestFinished, WorkerChanged
+from gateway.events import Event, RequestFinished, RequestQueued, WorkerChanged
 from gateway.telemetry.logs import Log
 
 from .wire_client import Answer, Wire
@@ -87,7 +88,7 @@ class Plan:
         return Config(
             listen=Listen(**({"port": 0, "drain_seconds": 0.2} | self.listen)),
             admin=Admin(digest=digest(ADMIN_KEY)),
-            scheduler=Scheduler(**self.scheduler),
+            scheduler=Scheduler.model_validate(self.scheduler),
             pools=(pool,),
             tenants=tuple(self.tenants),
             anonymous=Anonymous(tenant=self.anonymous),
@@ -112,6 +113,11 @@ class Journal:
         return [event for event in self.events if isinstance(event, RequestFinished)]
 
     @property
+    def queued(self) -> list[RequestQueued]:
+        """Every request that was about to wait."""
+        return [event for event in self.events if isinstance(event, RequestQueued)]
+
+    @property
     def workers(self) -> list[WorkerChanged]:
         """Every change of a worker."""
         return [event for event in self.events if isinstance(event, WorkerChanged)]
@@ -123,6 +129,15 @@ class Journal:
             await self._news.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as the worker received it; header names in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Stand:
     """The running gateway as a test sees it."""
@@ -132,6 +147,7 @@ class Stand:
     journal: Journal
     witness: Witness
     engine_url: str
+    sent: list[Sent]
     _log: Log
     _lines: io.StringIO
 
@@ -213,18 +229,32 @@ async def standing(plan: Plan) -> AsyncIterator[Stand]:
     """A `Stand` built as `plan` says."""
     config = EngineConfig.of_profile(plan.profile, MODEL, **plan.engine)
     engine = make_app(replace(config, faults=FaultScript(tuple(plan.faults))))
+    sent: list[Sent] = []
+    engine.middlewares.append(_recorder(sent))
     lines, journal = io.StringIO(), Journal()
     async with serve_engine(engine, bind("127.0.0.1", 0)) as engine_url:
         log = Log(lines, LogFormat.JSON, LogLevel.INFO)
         gateway = Gateway(Loaded(plan.config(engine_url), Path("config.yaml"), ()), log, [journal])
         try:
             url = await gateway.start()
-            yield Stand(gateway, url, journal, engine[ENGINE].witness, engine_url, log, lines)
+            yield Stand(gateway, url, journal, engine[ENGINE].witness, engine_url, sent, log, lines)
         finally:
             await gateway.stop()
             log.close()
         assert all(pool.queued == 0 and pool.in_flight == 0 for pool in gateway.pools())
         assert all(worker.sequences_in_flight == 0 for worker in gateway.workers())
+
+
+def _recorder(sent: list[Sent]) -> Any:
+    @web.middleware
+    async def record(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.method == "POST":
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            sent.append(Sent(request.path, headers, orjson.loads(await request.read())))
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    return record
 
 
 def with_gateway(**plan: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
