@@ -173,7 +173,7 @@ class Gateway:
 
     def pools(self, tenants: Collection[str] | None = None) -> Sequence[PoolSnapshot]:
         """Every pool, now, with the accounts of `tenants` (None: of all)."""
-        return self._admission.snapshot(self._loop.time())
+        return self._admission.snapshot(self._loop.time(), tenants)
 
     def workers(self) -> Sequence[WorkerSnapshot]:
         """Every worker, now."""

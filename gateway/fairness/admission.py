@@ -8,7 +8,7 @@ out. Rules that hold throughout:
 Left to others: what room there is (`Capacity`), sockets, and the wall clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import Usage, to_cost
@@ -60,7 +60,7 @@ class Admission:
         self.room.review_everywhere(name)
 
     def configure_queue(self, max_queued: int) -> None:
-        """Change how many requests may wait in all."""
+        """Change how many requests may wait in each pool."""
         self._rules = Rules(self._rules.make_policy, self._rules.make_predictor, max_queued)
 
     # -- arrivals
@@ -79,8 +79,8 @@ class Admission:
         self._tenants.allowance(ticket.tenant).take(ticket.taken_tokens, now)
         self.room.enter(ticket, tenant)
         decisions = self.dispatch(ticket.pool, now)
-        if self.room.queued > self._rules.max_queued:
-            decisions += self._push_out(now)
+        if account.queue.queued > self._rules.max_queued:
+            decisions += self._push_out(account, now)
         return decisions
 
     def count_request(self, tenant: str, now: float) -> float | None:
@@ -106,10 +106,11 @@ class Admission:
             wait = account.queue.group.policy.refusal_seconds(tenant, now)
         return None if wait is None else Refuse(ticket, Outcome.RATE_LIMITED, wait)
 
-    def _push_out(self, now: float) -> list[Decision]:
-        """Refuse the newest request of the longest weighted queue of the fullest pool: not the newcomer's by rule."""
-        ticket, tenant = self.room.newest_of_longest()
-        retry_after = self._pools[ticket.pool].retry_after_seconds(tenant, now)
+    def _push_out(self, account: PoolAccount, now: float) -> list[Decision]:
+        """Refuse the newest request of the pool's longest weighted queue: not the newcomer's by rule."""
+        tenant = account.queue.longest_tenant()
+        ticket = tenant.newest()
+        retry_after = account.retry_after_seconds(tenant, now)
         return [Refuse(ticket, Outcome.PUSHED_OUT, retry_after), *self.withdraw(ticket, now)]
 
     # -- departures
@@ -273,9 +274,9 @@ class Admission:
 
     # -- views
 
-    def snapshot(self, now: float) -> tuple[PoolSnapshot, ...]:
-        """Every pool with its tenants; O(tenants)."""
-        return tuple(account.snapshot(now) for account in self._pools.values())
+    def snapshot(self, now: float, tenants: Collection[str] | None = None) -> tuple[PoolSnapshot, ...]:
+        """Every pool, with the accounts of `tenants` (None: of all); the totals are over all either way."""
+        return tuple(account.snapshot(now, tenants) for account in self._pools.values())
 
     def flying(self, now: float) -> Iterable[TicketSnapshot]:
         """Every request that is with a worker."""

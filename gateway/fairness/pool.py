@@ -5,7 +5,7 @@ Left to `admission`: room, limits, deadlines and the order of decisions.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.fairness.bound import Tab
@@ -32,11 +32,11 @@ class PoolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for every pool: who goes next, what is reserved, how many requests may wait in all."""
+    """What holds for every pool: who goes next, what is reserved, how many requests may wait in each."""
 
     make_policy: Callable[[], Policy]
     make_predictor: Callable[[], Predictor]
-    max_queued: int = 10_000
+    max_queued: int = 10_000  # requests per pool
 
 
 class PoolAccount:
@@ -160,11 +160,12 @@ class PoolAccount:
 
     # -- views
 
-    def snapshot(self, now: float) -> PoolSnapshot:
-        """This pool and each of its tenants at `now`; O(tenants)."""
+    def snapshot(self, now: float, tenants: Collection[str] | None = None) -> PoolSnapshot:
+        """This pool at `now`, with the accounts of `tenants` (None: of all); O(waiting tenants) besides those."""
         queue = self.queue
+        shown = queue.tenants.values() if tenants is None else _known(queue, tenants)
         waiting = queue.group.policy.waiting
-        recent = [flow.recent.value(now) for flow in queue.tenants.values() if flow in waiting]
+        recent = [flow.recent.value(now) for flow in waiting if isinstance(flow, TenantQueue)]
         return PoolSnapshot(
             pool=self.spec.name,
             queued=queue.queued,
@@ -173,7 +174,7 @@ class PoolAccount:
             spread_bound=to_cost(queue.group.bound.units),
             jain_index=jain_index(recent),
             drain_rate_per_second=self.drain.per_second(now),
-            tenants=tuple(self._tenant_snapshot(flow, now) for flow in queue.tenants.values()),
+            tenants=tuple(self._tenant_snapshot(flow, now) for flow in shown),
         )
 
     def _tenant_snapshot(self, flow: TenantQueue, now: float) -> TenantSnapshot:
@@ -191,6 +192,10 @@ class PoolAccount:
 
 
 _MOST_COMPETITORS = 64  # beyond this many the share is estimated from a sample: Retry-After is advice, not a promise
+
+
+def _known(queue: PoolQueue, names: Collection[str]) -> list[TenantQueue]:
+    return [queue.tenants[name] for name in names if name in queue.tenants]
 
 
 def _some(queue: PoolQueue, tenant: TenantQueue) -> list[TenantQueue]:

@@ -52,12 +52,6 @@ class WaitingRoom:
         self.queued -= 1
         self.review(account, tenant)
 
-    def newest_of_longest(self) -> tuple[Ticket, TenantQueue]:
-        """The newest request of the longest weighted queue of the fullest pool, and its tenant; someone must wait."""
-        account = max(self._pools.values(), key=lambda pool: pool.queue.queued)
-        tenant = account.queue.longest_tenant()
-        return tenant.newest(), tenant
-
     def is_eligible(self, tenant: TenantQueue) -> bool:
         """True where `tenant` has a request queued and its in-flight limit lets the next one run."""
         if not tenant.queued:
