@@ -5,14 +5,17 @@ to standard error; standard output gets the greeting, or with `announce` exactly
 """
 
 import asyncio
+import errno
 import gc
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import uvloop
 from rich.console import Console
 from rich.text import Text
@@ -64,6 +67,7 @@ class _Process:
         self._options = options
         self._keys = keys
         self._end: asyncio.Event
+        self._serves = False
 
     async def run(self) -> int:
         self._end = asyncio.Event()
@@ -75,18 +79,18 @@ class _Process:
             log.close()
 
     async def _serve(self, log: Log) -> int:
-        loop = asyncio.get_running_loop()
         gateway = Gateway(self._loaded, log)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        self._listen_to_signals(gateway)
         try:
-            url = await gateway.start()
+            url = await self._started(gateway)
         except (EmbeddedFailed, OSError, RuntimeError) as error:
-            log.logger.error("the gateway could not start", reason=str(error))  # noqa: TRY400 - told in words
+            log.logger.error("the gateway could not start", reason=self._reason(error))  # noqa: TRY400 - told in words
             await gateway.stop()
             return 1
-        loop.add_signal_handler(signal.SIGHUP, gateway.reload)
-        watch = asyncio.create_task(self._watch(gateway), name="configuration watch")
+        if url is None:
+            await gateway.stop()
+            return 0
+        watch = asyncio.create_task(self._watch(gateway, log), name="configuration watch")
         gc.freeze()  # what lives as long as the process need not be looked at again
         self._greet(url)
         await self._end.wait()
@@ -94,15 +98,58 @@ class _Process:
         await watch
         return 0
 
+    def _listen_to_signals(self, gateway: Gateway) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, gateway)
+
+    async def _started(self, gateway: Gateway) -> str | None:
+        """The URL once the gateway serves; None where the process was told to end first."""
+        starting = asyncio.create_task(gateway.start(), name="start")
+        ending = asyncio.create_task(self._end.wait(), name="end")
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+            return None
+        self._serves = True
+        return starting.result()
+
+    def _reason(self, error: Exception) -> str:
+        listen = self._loaded.config.listen
+        match error:
+            case OSError(errno=errno.EADDRINUSE):
+                remedy = "end the program that listens there, or choose another with listen.port or --port"
+                return f"port {listen.port} of {listen.host} is in use; {remedy}"
+            case OSError(errno=errno.EACCES):
+                return (
+                    f"port {listen.port} may not be used by this user; choose one above 1023 with listen.port or --port"
+                )
+            case _:
+                return str(error)
+
+    def _reload(self, gateway: Gateway) -> None:
+        if self._serves:  # before that the configuration has only just been read
+            gateway.reload()
+
     def _stop(self) -> None:
         if self._end.is_set():
             os._exit(_INTERRUPTED)  # asked twice: now, whatever runs
         self._end.set()
 
-    async def _watch(self, gateway: Gateway) -> None:
+    async def _watch(self, gateway: Gateway, log: Log) -> None:
         """Reload on a change of the configuration or a key file; folders are watched, for editors replace files."""
+        try:
+            async for _ in self._changes():
+                gateway.reload()
+        except (OSError, RuntimeError) as error:
+            log.logger.error("the configuration is no longer watched; reload with SIGHUP", reason=str(error))  # noqa: TRY400
+
+    def _changes(self) -> AsyncIterator[object]:
         files = {file.resolve() for file in (self._loaded.path, *self._loaded.key_files)}
-        changes = awatch(
+        return awatch(
             *{file.parent for file in files},
             watch_filter=lambda _, path: Path(path).resolve() in files,
             debounce=_WATCH_DEBOUNCE_MS,
@@ -110,8 +157,6 @@ class _Process:
             stop_event=self._end,
             recursive=False,
         )
-        async for _ in changes:
-            gateway.reload()
 
     def _greet(self, url: str) -> None:
         if self._options.announce:
@@ -121,13 +166,25 @@ class _Process:
         console.print(Text(f"vtc-gateway serves at {url}", style="bold green"))
         for key in self._keys:
             console.print(f"  tenant [bold]{key.tenant}[/]: key {key.key}")
-        model = self._loaded.config.pools[0].model
-        shown = self._keys[0].key if self._keys else "$KEY"
         console.print("Try:")
-        console.print(
-            f"  curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {shown}' "
-            "-H 'Content-Type: application/json' "
-            f'-d \'{{"model": "{model}", "stream": true, "max_tokens": 32, '
-            '"messages": [{"role": "user", "content": "Hello"}]}\'',
-            markup=False,
+        console.print(f"  {self._example(url)}", markup=False)
+
+    def _example(self, url: str) -> str:
+        """A command that works as it stands where a key is known, and with `KEY` set where none is."""
+        key = next(iter(self._keys), None)
+        config = self._loaded.config
+        tenant = None if key is None else config.tenant(key.tenant)
+        usable = [pool.model for pool in config.pools if tenant is None or tenant.may_use(pool)]
+        body = orjson.dumps(
+            {
+                "model": usable[0] if usable else config.pools[0].model,
+                "stream": True,
+                "max_tokens": 32,
+                "messages": [{"role": "user", "content": "Hello"}],
+            }
+        )
+        credential = f"Authorization: Bearer {'$KEY' if key is None else key.key}"
+        return (
+            f'curl -N {url}/v1/chat/completions -H "{credential}" '
+            f"-H 'Content-Type: application/json' -d {shlex.quote(body.decode())}"
         )

@@ -51,6 +51,9 @@ class EmbeddedWorkers:
             raise EmbeddedFailed(f"worker {worker.name} was not ready within {START_SECONDS:g} s") from None
         except EmbeddedFailed as failure:
             raise EmbeddedFailed(f"worker {worker.name} {failure}; its last words are above") from None
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         reader = asyncio.create_task(_discard(process), name=f"output of worker {worker.name}")
         self._children.append(_Child(process, reader))
         return url

@@ -1,0 +1,240 @@
+"""`vtc-gateway serve` from start to end, as a process: what it prints, what signals do, what survives it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from served import STUCK_SECONDS, Served, has_ended, serving, watching, write_config
+
+from gateway import serve as serve_module
+from gateway.config import ConfigError, load
+from gateway.proxy.embedded import EmbeddedWorkers
+from gateway.serve import ServeOptions, serve
+
+
+def _body(tokens: int, *, stream: bool = False) -> bytes:
+    messages = [{"role": "user", "content": "Hello"}]
+    limits = {"max_tokens": tokens, "min_tokens": tokens}
+    return json.dumps({"model": "tiny", "messages": messages, "stream": stream, **limits}).encode()
+
+
+def _key(folder: Path) -> str:
+    return (folder / "alice.key").read_text().strip()
+
+
+def _streaming(child: Served, key: str, tokens: int) -> socket.socket:
+    """A connection on which an answer of `tokens` has begun."""
+    host, _, port = child.url.removeprefix("http://").rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=STUCK_SECONDS)
+    body = _body(tokens, stream=True)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    assert connection.recv(1024).startswith(b"HTTP/1.1 200")
+    return connection
+
+
+def _rest(connection: socket.socket) -> bytes:
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    return received
+
+
+def test_the_greeting_shows_keys_and_a_command_that_works(tmp_path: Path) -> None:
+    """The printed curl, run by a shell as it stands, brings a streamed answer."""
+    with serving(write_config(tmp_path), ["--create-keys"]) as child:
+        lines = [child.say()]
+        while not lines[-1].strip().startswith("curl "):
+            lines.append(child.say())
+            assert child.process.poll() is None
+        assert lines[0].startswith("vtc-gateway serves at http://127.0.0.1:")
+        assert f"  tenant alice: key {_key(tmp_path)}" in lines
+        command = lines[-1].strip()
+        shown = subprocess.run(["bash", "-c", command], capture_output=True, timeout=STUCK_SECONDS, check=True)
+        assert shown.stdout.rstrip().endswith(b"data: [DONE]")
+        child.signal(signal.SIGINT)
+        assert child.ended()[0] == 0
+
+
+def test_the_command_without_known_keys_takes_one_from_the_environment(tmp_path: Path) -> None:
+    """Keys that were made elsewhere are not printed; the shell puts `$KEY` in."""
+    path = write_config(tmp_path)
+    with serving(path) as child:
+        child.signal(signal.SIGTERM)
+        assert child.ended()[0] == 0
+    with serving(path, []) as child:
+        lines = [child.say()]
+        while not lines[-1].strip().startswith("curl "):
+            lines.append(child.say())
+        assert _key(tmp_path) not in "".join(lines)
+        environment = os.environ | {"KEY": _key(tmp_path)}
+        shown = subprocess.run(
+            ["bash", "-c", lines[-1].strip()], capture_output=True, timeout=STUCK_SECONDS, check=True, env=environment
+        )
+        assert shown.stdout.rstrip().endswith(b"data: [DONE]")
+
+
+def test_announce_prints_one_line_and_sigterm_ends_it_with_0(tmp_path: Path) -> None:
+    """`ready URL` and nothing else on standard output; log lines are JSON on standard error; the worker ends too."""
+    with serving(write_config(tmp_path)) as child:
+        assert child.request("/health")[0] == 200
+        assert child.request("/v1/chat/completions", _key(tmp_path), _body(3))[0] == 200
+        (worker,) = child.children()
+        with watching(worker) as descriptor:
+            child.signal(signal.SIGTERM)
+            status, out, err = child.ended()
+            assert (status, out) == (0, "")
+            assert has_ended(descriptor)
+    events = [json.loads(line)["event"] for line in err.splitlines()]
+    assert "request" in events
+
+
+def test_sigterm_lets_a_running_answer_finish(tmp_path: Path) -> None:
+    """A stream that began before the signal comes to its own end; then the exit status is 0."""
+    with serving(write_config(tmp_path, profile="cpu-tiny")) as child:
+        connection = _streaming(child, _key(tmp_path), 200)
+        child.signal(signal.SIGTERM)
+        assert b"data: [DONE]" in _rest(connection)
+        connection.close()
+        assert child.ended()[0] == 0
+
+
+def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
+    """The first waits for a long answer, the second does not; no worker is left behind."""
+    with serving(write_config(tmp_path, profile="cpu-tiny")) as child:
+        connection = _streaming(child, _key(tmp_path), 1900)
+        (worker,) = child.children()
+        with watching(worker) as descriptor:
+            child.signal(signal.SIGINT)
+            while child.request("/ready")[0] != 503:
+                assert child.process.poll() is None
+            child.signal(signal.SIGINT)
+            assert child.ended()[0] == 130
+            assert has_ended(descriptor)
+        assert b"[DONE]" not in _rest(connection)
+        connection.close()
+
+
+def test_workers_end_with_a_gateway_that_is_killed(tmp_path: Path) -> None:
+    """`kill -9` leaves no orphan."""
+    with serving(write_config(tmp_path)) as child:
+        (worker,) = child.children()
+        with watching(worker) as descriptor:
+            child.signal(signal.SIGKILL)
+            assert child.ended()[0] == -signal.SIGKILL
+            assert has_ended(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write as editors do: another file takes the name."""
+    other = path.with_suffix(".new")
+    other.write_text(text)
+    other.replace(path)
+
+
+def _last_reload_succeeded(child: Served) -> bool:
+    metrics = child.request("/metrics")[1].decode()
+    name = "vtc_gateway_config_last_reload_successful "
+    return float(next(line for line in metrics.splitlines() if line.startswith(name)).removeprefix(name)) == 1
+
+
+def test_a_changed_file_is_taken_over_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    """Replaced by an editor, broken, mended, and by SIGHUP: the log and the metric tell, the last good one serves."""
+    path = write_config(tmp_path)
+    with serving(path) as child:
+        key, good = _key(tmp_path), path.read_text()
+        assert _last_reload_succeeded(child)
+        _replace(path, good.replace("model: tiny", "model: tiny\n    aliases: [small]"))
+        child.log_until("configuration applied")
+        assert child.request("/v1/models/small", key)[0] == 200
+
+        _replace(path, good.replace("tenants:", "tenantz:"))
+        assert "tenantz" in child.log_until("configuration rejected")
+        assert not _last_reload_succeeded(child)
+        assert child.request("/v1/models/small", key)[0] == 200
+
+        _replace(path, good.replace("file: alice.key", "file: alice.key, disabled: true"))
+        child.log_until("configuration applied")
+        assert _last_reload_succeeded(child)
+        assert child.request("/v1/models", key)[0] == 401
+
+        child.signal(signal.SIGHUP)
+        child.log_until("configuration applied")
+        child.signal(signal.SIGTERM)
+        assert child.ended()[0] == 0
+
+
+def test_a_port_in_use_is_told_in_words(tmp_path: Path) -> None:
+    """Exit status 1, the port and what to do; no worker is left behind."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serving(write_config(tmp_path), ["--create-keys", "--port", str(port)]) as child:
+            status, out, err = child.ended()
+    assert (status, out) == (1, "")
+    reason = json.loads(err.splitlines()[-1])["reason"]
+    assert f"port {port} of 127.0.0.1 is in use" in reason and "--port" in reason
+
+
+def test_a_broken_configuration_is_told_fault_by_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 1, each fault with its line."""
+    path = tmp_path / "config.yaml"
+    path.write_text("listn: {port: 1}\npools: []\n")
+    with pytest.raises(ConfigError):
+        load(path)
+    assert serve(ServeOptions(path)) == 1
+    assert f"{path}:1: listn" in capsys.readouterr().err
+
+
+def test_a_worker_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit status 1 where the embedded engine ends at once."""
+    path = write_config(tmp_path)
+    monkeypatch.setattr("gateway.proxy.embedded.sys.executable", "/bin/false")
+    assert serve(ServeOptions(path, create_keys=True)) == 1
+
+
+def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops the gateway while a worker is slow to come up does not wait for it; SIGHUP meanwhile is harmless."""
+    path = write_config(tmp_path)
+    cancelled = []
+
+    async def never(*_: object) -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        return ""
+
+    monkeypatch.setattr(EmbeddedWorkers, "start", never)
+    assert serve(ServeOptions(path, create_keys=True)) == 0
+    assert cancelled
+
+
+def test_a_watch_that_breaks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gateway serves on without it and says how to reload."""
+    path = write_config(tmp_path)
+
+    async def started(*_: object) -> str:
+        return "http://127.0.0.1:1"
+
+    class Broken:
+        def __aiter__(self) -> "Broken":
+            return self
+
+        async def __anext__(self) -> object:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise OSError("inotify watch limit reached")
+
+    monkeypatch.setattr(serve_module.Gateway, "start", started)
+    monkeypatch.setattr(serve_module, "awatch", lambda *_, **__: Broken())
+    assert serve(ServeOptions(path, create_keys=True, announce=True)) == 0
+    assert "inotify watch limit reached" in capsys.readouterr().err
