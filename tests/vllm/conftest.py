@@ -23,8 +23,7 @@ OUR_SERVER_SECONDS = 60
 SEQUENCES = 4
 SLACK = 1
 
-# Random weights like blanks: where a schema allows them between the parts of JSON, the answer never ends. The schemas
-# of tools are enforced in the same way when the parser's own grammar for a call is off.
+# Random weights like blanks: where a schema allows them between the parts of JSON, the answer never ends.
 TERSE_JSON = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
 
 ADMIN_KEY = "vtc-" + "d" * 43
@@ -49,7 +48,7 @@ def vllm_url(logs: Path) -> Iterator[str]:
     """Real vLLM with the byte-llama model and few slots."""
     arguments = ("--max-num-seqs", str(SEQUENCES), "--enable-auto-tool-choice", "--tool-call-parser", "hermes")
     command = python("backend", "vllm", "--model", MODEL, "--", *arguments, *TERSE_JSON)
-    with running(command, logs / "vllm.log", VLLM_SECONDS, {"VLLM_ENFORCE_STRICT_TOOL_CALLING": "0"}) as url:
+    with running(command, logs / "vllm.log", VLLM_SECONDS) as url:
         yield url
 
 

@@ -22,8 +22,13 @@ _COLOURS = {
     "required": ["colour"],
     "additionalProperties": False,
 }
-_TOOLS = [{"type": "function", "function": {"name": "paint", "description": "Paint it.", "parameters": _COLOURS}}]
-_NAMED = {"tools": _TOOLS, "tool_choice": {"type": "function", "function": {"name": "paint"}}}
+_PAINT = {"name": "paint", "description": "Paint it.", "parameters": _COLOURS, "strict": True}
+_TOOLS = [{"type": "function", "function": _PAINT}]
+# A call is a grammar of vLLM's in which blanks may stand between the parts of JSON; random weights would write them
+# for ever.
+_NO_BLANKS = {"logit_bias": {"9": -100, "10": -100, "13": -100, "32": -100}}
+_CALL = {"tools": _TOOLS, "max_tokens": 120, "ignore_eos": False, **_NO_BLANKS}
+_NAMED = {"tool_choice": {"type": "function", "function": {"name": "paint"}}, **_CALL}
 _SCHEMA = {"response_format": {"type": "json_schema", "json_schema": {"name": "colour", "schema": _COLOURS}}}
 _CALLED = [
     *_HELLO,
@@ -82,7 +87,8 @@ GENERATING = (
         ],
     ),
     _chat("whole, after a tool", messages=_CALLED),
-    _chat("whole, named tool", **_NAMED, max_tokens=60, ignore_eos=False),
+    _chat("whole, named tool", **_NAMED),
+    _chat("whole, tools that may not be called", tools=_TOOLS, tool_choice="none"),
     _chat("whole, schema", **_SCHEMA, max_tokens=60, ignore_eos=False),
     _chat("whole, choice", structured_outputs={"choice": ["yes", "yes!"]}, max_tokens=60, ignore_eos=False),
     _chat("stream", stream=True),
@@ -91,7 +97,7 @@ GENERATING = (
     _chat("stream, two choices", **_TWO, **_RUNNING_USAGE),
     _chat("stream, logprobs", stream=True, logprobs=True, top_logprobs=2),
     _chat("stream, token ids", stream=True, return_token_ids=True),
-    _chat("stream, named tool", **_NAMED, **_USAGE, max_tokens=60, ignore_eos=False),
+    _chat("stream, named tool", **_NAMED, **_USAGE),
     _chat("stream, schema", **_SCHEMA, stream=True, max_tokens=60, ignore_eos=False),
     _completion("whole"),
     _completion("whole, two prompts", prompt=["one", "two"]),

@@ -21,10 +21,20 @@ COLOURS: Any = {
     "required": ["colour"],
     "additionalProperties": False,
 }
-FUNCTION: Any = {"type": "function", "function": {"name": "paint", "description": "Paint it.", "parameters": COLOURS}}
-NAMED: Any = {"type": "function", "function": {"name": "paint"}}
+ONE_COLOUR: Any = COLOURS | {"properties": {"colour": {"type": "string", "enum": ["green"]}}}
+PAINT: Any = {"name": "paint", "description": "Paint it.", "strict": True}
+FUNCTION: Any = {"type": "function", "function": {**PAINT, "parameters": COLOURS}}
+# Random weights would write blanks between the parts of JSON for ever.
+NO_BLANKS: Any = {"9": -100, "10": -100, "13": -100, "32": -100}
 SHORT: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 8, "temperature": 0, "seed": 7}
 LONG_ENOUGH = 60
+CALL_TOKENS = 120
+CALL: Any = {
+    "tools": [FUNCTION],
+    "tool_choice": {"type": "function", "function": {"name": "paint"}},
+    "max_tokens": CALL_TOKENS,
+    "logit_bias": NO_BLANKS,
+}
 # New each time; and what the prefix cache held, which direct clients and tenants do not share.
 FRESH = {"id", "created", "created_at", "completed_at", "call_id", "item_id", "_request_id", "sequence_number"}
 CACHED = {"cached_tokens", "created_cache_tokens", "cache_write_tokens", "cached_tokens_per_turn"}
@@ -92,7 +102,7 @@ def _joined(chunks: list[Any]) -> Any:
 
 def chat_tool(client: OpenAI) -> Any:
     """A tool that the model has to call."""
-    asked = SHORT | {"tools": [FUNCTION], "tool_choice": NAMED, "max_tokens": LONG_ENOUGH}
+    asked = SHORT | CALL
     answer = client.chat.completions.create(**asked)
     assert answer.choices[0].message.tool_calls
     return plain(answer)
@@ -100,7 +110,7 @@ def chat_tool(client: OpenAI) -> Any:
 
 def chat_tool_stream(client: OpenAI) -> Any:
     """The same, streamed."""
-    asked = SHORT | {"tools": [FUNCTION], "tool_choice": NAMED, "max_tokens": LONG_ENOUGH}
+    asked = SHORT | CALL
     with client.chat.completions.stream(**asked) as stream:
         for _ in stream:
             pass
@@ -145,9 +155,12 @@ def responses_stream(client: OpenAI) -> Any:
 
 def responses_tool_stream(client: OpenAI) -> Any:
     """A tool that the model has to call, in the responses API."""
-    tool: Any = {"type": "function", "name": "paint", "parameters": COLOURS}
-    asked = {"model": MODEL, "input": "Paint.", "max_output_tokens": LONG_ENOUGH, "temperature": 0}
-    with client.responses.create(**asked, tools=[tool], tool_choice="required", stream=True) as stream:
+    tool: Any = {"type": "function", **PAINT, "parameters": COLOURS}
+    asked: Any = {"model": MODEL, "input": "Paint.", "max_output_tokens": CALL_TOKENS, "temperature": 0}
+    extra = {"logit_bias": NO_BLANKS}
+    with client.responses.create(
+        **asked, tools=[tool], tool_choice="required", extra_body=extra, stream=True
+    ) as stream:
         events = list(stream)
     arguments = "".join(event.delta for event in events if event.type == "response.function_call_arguments.delta")
     assert arguments
@@ -167,20 +180,19 @@ def message_stream(client: Anthropic) -> Any:
 
 
 def message_tool(client: Anthropic) -> Any:
-    """A tool that the model has to call."""
-    answer = client.messages.create(**MESSAGE | PAINT)
+    """A tool that the model has to call; the Anthropic API cannot forbid blanks, but drawn at random they end."""
+    answer = client.messages.create(**MESSAGE | MESSAGE_CALL)
     assert answer.stop_reason == "tool_use"
-    return plain(answer)
+    return plain(answer.content)
 
 
 def message_tool_stream(client: Anthropic) -> Any:
     """The same, streamed."""
-    with client.messages.stream(**MESSAGE | PAINT) as stream:
-        for _ in stream:
-            pass
+    with client.messages.stream(**MESSAGE | MESSAGE_CALL) as stream:
+        kinds = list(dict.fromkeys(event.type for event in stream))
         final = stream.get_final_message()
     assert final.stop_reason == "tool_use"
-    return plain(final)
+    return [kinds, plain(final.content)]
 
 
 def message_structured(client: Anthropic) -> Any:
@@ -202,10 +214,11 @@ def embedding(client: OpenAI) -> Any:
 
 
 MESSAGE: Any = {"model": MODEL, "messages": HELLO, "max_tokens": 8, "extra_body": {"temperature": 0}}
-PAINT: Any = {
-    "tools": [{"name": "paint", "description": "Paint it.", "input_schema": COLOURS}],
+MESSAGE_CALL: Any = {
+    "tools": [{**PAINT, "input_schema": ONE_COLOUR}],
     "tool_choice": {"type": "tool", "name": "paint"},
-    "max_tokens": LONG_ENOUGH,
+    "max_tokens": 1000,
+    "extra_body": {"temperature": 1},
 }
 
 OPENAI_CALLS: tuple[SdkCall, ...] = (

@@ -1,37 +1,13 @@
 """The embedded engine answers as real vLLM does: status, headers, fields and their order, events, usage, metrics."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from conftest import VLLM_SECONDS
-from contract_cases import ANSWERING, GENERATING, MODEL, POOLING, REFUSED, Case
+from contract_cases import ANSWERING, GENERATING, REFUSED, Case
 from prometheus_client.parser import text_string_to_metric_families
 from vllm_exchange import Answer, exchange
-from vllm_servers import python, running
-from vllm_shapes import answer_shape
-
-# Clock and size, which follow the words.
-OWN_HEADERS = {"date", "content-length"}
-
-
-def comparable_headers(answer: Answer) -> dict[str, str]:
-    """Every header with its value, but for clock and size."""
-    return {name: value for name, value in answer.headers.items() if name not in OWN_HEADERS}
-
-
-def usages(answer: Answer) -> list[Any]:
-    """Every `usage` object of a body that reports the length of a whole answer."""
-    if not answer.headers["content-type"].startswith("text/event-stream"):
-        return [answer.document.get("usage")]
-    return [event.partition(b'"usage":')[2].partition(b"}")[0] for event in answer.events[-2:]]
-
-
-def assert_same_form(embedded: Answer, vllm: Answer) -> None:
-    """Status, headers and shape are equal."""
-    assert (embedded.status, comparable_headers(embedded)) == (vllm.status, comparable_headers(vllm))
-    assert answer_shape(embedded) == answer_shape(vllm), (embedded.body, vllm.body)
+from vllm_form import OF_THE_PROMPT, assert_same_form, token_counts
 
 
 def both(case: Case, embedded_url: str, vllm_url: str) -> tuple[Answer, Answer]:
@@ -44,12 +20,14 @@ def both(case: Case, embedded_url: str, vllm_url: str) -> tuple[Answer, Answer]:
 
 @pytest.mark.parametrize("case", GENERATING, ids=str)
 def test_embedded_engine_generates_in_vllm_format(case: Case, embedded_url: str, vllm_url: str) -> None:
-    """Generated answers have the same form, and of a fixed length the same usage, byte for byte."""
+    """Generated answers have the same form, the same length of the prompt, and of a fixed length the same usage."""
     embedded, vllm = both(case, embedded_url, vllm_url)
     assert vllm.status == 200, vllm
     assert_same_form(embedded, vllm)
-    if case.body.get("ignore_eos"):
-        assert usages(embedded) == usages(vllm)
+    counts, expected = token_counts(embedded), token_counts(vllm)
+    if not case.body.get("ignore_eos"):
+        counts, expected = ({kind: of[kind] for kind in OF_THE_PROMPT & set(of)} for of in (counts, expected))
+    assert counts == expected
 
 
 @pytest.mark.parametrize("case", ANSWERING, ids=str)
@@ -82,22 +60,6 @@ def test_embedded_engine_counts_the_same_tokens(case: Case, embedded_url: str, v
     assert embedded.document == vllm.document
 
 
-@pytest.fixture(scope="module")
-def pooling_url(logs: Path) -> Iterator[str]:
-    """Real vLLM with byte-llama as an embedding model."""
-    command = python("backend", "vllm", "--model", MODEL, "--", "--runner", "pooling", "--convert", "embed")
-    with running(command, logs / "pooling.log", VLLM_SECONDS) as url:
-        yield url
-
-
-@pytest.mark.parametrize("case", POOLING, ids=str)
-def test_embedded_engine_pools_in_vllm_format(case: Case, embedded_url: str, pooling_url: str) -> None:
-    """Embeddings, scores and rankings have the same form and usage."""
-    embedded, vllm = both(case, embedded_url, pooling_url)
-    assert_same_form(embedded, vllm)
-    assert embedded.document.get("usage") == vllm.document.get("usage")
-
-
 # Its labels are the engine's whole configuration, of which the embedded engine has a few.
 CONFIGURATION_METRIC = "vllm:cache_config_info"
 
@@ -126,6 +88,6 @@ def test_filtered_metrics_are_vllms(embedded_url: str, vllm_url: str) -> None:
     """Both filter `/metrics/` (with the slash) by sample name."""
     path = "/metrics/?name[]=vllm:num_requests_waiting&name[]=vllm:num_requests_running"
     pages = [exchange(url, "GET", path).body.decode() for url in (embedded_url, vllm_url)]
-    names = [[line for line in page.splitlines() if not line.startswith("#")] for page in pages]
-    assert len(names[0]) == 2
-    assert names[0] == names[1]
+    samples = [{line for line in page.splitlines() if not line.startswith("#")} for page in pages]
+    assert len(samples[0]) == 2
+    assert samples[0] == samples[1]

@@ -1,36 +1,14 @@
 """What comes through the gateway is what vLLM sends: bytes, and what the official SDKs make of them."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from conftest import ALICE, BOB, OUR_SERVER_SECONDS, VLLM_SECONDS, Gateway, Tenant, write_gateway_config
-from contract_cases import ANSWERING, GENERATING, MODEL, POOLING, REFUSED, Case
-from sdk_calls import ANTHROPIC_CALLS, OPENAI_CALLS, OPENAI_POOLING_CALLS, SdkCall, anthropic_client, openai_client
-from vllm_exchange import Answer, exchange
-from vllm_sameness import event_forms, folded, without_fresh
-from vllm_servers import python, running
+from conftest import ALICE, BOB, Gateway, Tenant
+from contract_cases import ANSWERING, GENERATING, MODEL, REFUSED, Case
+from sdk_calls import ANTHROPIC_CALLS, OPENAI_CALLS, SdkCall, anthropic_client, openai_client
+from vllm_exchange import exchange
 
 # Answers of the gateway about itself, and a field whose value the gateway replaces.
 OF_THE_GATEWAY = {"models", "version", "health"}
 REPLACED_FIELD = "chat wrong salt"
-
-
-def assert_same_answer(direct: Answer, through: Answer) -> None:
-    """Status, kind and body are equal but for ids and times."""
-    assert (through.status, through.headers["content-type"]) == (direct.status, direct.headers["content-type"])
-    if direct.headers["content-type"].startswith("text/event-stream"):
-        assert event_forms(through) == event_forms(direct)
-        assert folded(through) == folded(direct)
-        if len(through.events) == len(direct.events) and not _is_regrouped(direct, through):
-            assert without_fresh(through.body) == without_fresh(direct.body)
-    else:
-        assert without_fresh(through.body) == without_fresh(direct.body)
-
-
-def _is_regrouped(direct: Answer, through: Answer) -> bool:
-    """Whether vLLM put other tokens together into an event this time."""
-    return [len(event) for event in direct.events] != [len(event) for event in through.events]
 
 
 @pytest.mark.parametrize("case", GENERATING, ids=str)
@@ -102,31 +80,3 @@ def test_prefix_caches_are_apart(gateway: Gateway) -> None:
     assert cached_tokens(ALICE) == 0
     assert cached_tokens(ALICE) > 0
     assert cached_tokens(BOB) == 0
-
-
-@pytest.fixture(scope="module")
-def pooling_urls(logs: Path) -> Iterator[tuple[str, str]]:
-    """Real vLLM with byte-llama as an embedding model, and a gateway in front of it."""
-    command = python("backend", "vllm", "--model", MODEL, "--", "--runner", "pooling", "--convert", "embed")
-    config = logs / "pooling-gateway.yaml"
-    with running(command, logs / "pooling.log", VLLM_SECONDS) as engine_url:
-        write_gateway_config(config, engine_url)
-        serve = python("gateway", "serve", str(config), "--announce")
-        with running(serve, logs / "pooling-gateway.log", OUR_SERVER_SECONDS) as url:
-            yield engine_url, url
-
-
-@pytest.mark.parametrize("case", [case for case in POOLING if "unknown" not in case.name], ids=str)
-def test_pooled_bytes_are_vllms(case: Case, pooling_urls: tuple[str, str]) -> None:
-    """Embeddings, scores and rankings pass unchanged."""
-    direct = exchange(pooling_urls[0], case.method, case.path, case.body)
-    through = exchange(pooling_urls[1], case.method, case.path, case.body, ALICE.headers)
-    assert direct.status == 200, direct
-    assert_same_answer(direct, through)
-
-
-@pytest.mark.parametrize("call", OPENAI_POOLING_CALLS, ids=lambda call: call.__name__)
-def test_openai_sdk_reads_the_same_embeddings(call: SdkCall, pooling_urls: tuple[str, str]) -> None:
-    """The official OpenAI client gets the same vectors."""
-    with openai_client(pooling_urls[0], "unused") as direct, openai_client(pooling_urls[1], ALICE.key) as through:
-        assert call(through) == call(direct)

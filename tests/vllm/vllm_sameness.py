@@ -1,9 +1,9 @@
 """When are two answers of one engine the same, although it answered twice?
 
-Ids, times and what a prefix cache held are blanked, for they differ each time. A stream is compared in two ways that do not depend on
-timing, since vLLM puts tokens that wait for a slow reader into one event: folded into one document for each choice
-(deltas joined), and as the set of its events with words and numbers blanked (which holds every key and byte of
-format).
+Ids, times and what a prefix cache held are blanked, for they differ each time. A stream is compared in two ways that
+do not depend on timing, since vLLM puts tokens that wait for a slow reader into one event: folded into one document
+for each choice (deltas joined), and as the set of its events with words and numbers blanked (which holds every key
+and byte of format).
 """
 
 import json
@@ -81,3 +81,20 @@ def _join(earlier: Any, later: Any, key: str = "") -> Any:
             return earlier + later
         case _:
             return earlier if later is None else later
+
+
+def assert_same_answer(direct: Answer, through: Answer) -> None:
+    """Status, kind and body are equal but for ids and times."""
+    assert (through.status, through.headers["content-type"]) == (direct.status, direct.headers["content-type"])
+    if direct.headers["content-type"].startswith("text/event-stream"):
+        assert event_forms(through) == event_forms(direct)
+        assert folded(through) == folded(direct)
+        if len(through.events) == len(direct.events) and not _is_regrouped(direct, through):
+            assert without_fresh(through.body) == without_fresh(direct.body)
+    else:
+        assert without_fresh(through.body) == without_fresh(direct.body)
+
+
+def _is_regrouped(direct: Answer, through: Answer) -> bool:
+    """Whether vLLM put other tokens together into an event this time."""
+    return [len(event) for event in direct.events] != [len(event) for event in through.events]

@@ -39,7 +39,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
 
 def chat_prompt(asked: ChatRequest) -> bytes:
     """The rendered prompt."""
-    tools = [tool.model_dump() for tool in asked.tools or []] if asked.tool_choice != "none" else []
+    tools = [tool.model_dump() for tool in asked.tools or []]
     return render_chat(asked.messages, tools, generate=asked.add_generation_prompt)
 
 
@@ -132,9 +132,11 @@ class Chat:
         return chunk
 
     def _shown(self, delta: Delta, told: int) -> dict[str, Any] | None:
-        """What the client sees of a delta; None where tokens of a tool call show nothing and need no chunk."""
+        """What the client sees of a delta; None where its tokens show no text (half a character) and need no chunk."""
+        needs_chunk = delta.finish_reason is not None or self.asked.logprobs or self.asked.return_token_ids
+        silence: dict[str, Any] | None = {} if needs_chunk else None
         if self.call is None:
-            return {"content": delta.text}
+            return {"content": delta.text} if delta.text else silence
         opens, arguments = self.call.shown(told, told + len(delta.token_ids))
         function: dict[str, Any] = {"name": self.call.name} if opens else {}
         if arguments:
@@ -142,8 +144,7 @@ class Chat:
         if function:
             identity = {"id": self._call_id(delta.index), "type": "function"} if opens else {}
             return {"content": None, "tool_calls": [{**identity, "index": 0, "function": function}]}
-        needs_chunk = delta.finish_reason is not None or self.asked.logprobs or self.asked.return_token_ids
-        return {} if needs_chunk else None
+        return silence
 
     def _call_id(self, index: int) -> str:
         return f"chatcmpl-tool-{self.exchange.base_id}-{index}"

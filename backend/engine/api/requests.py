@@ -6,7 +6,14 @@ and its kin) are checked and have no effect on text.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from backend.engine.api.bounds import check_logprobs, check_sampling, check_tool_choice
 from backend.engine.api.errors import ApiError, bad_parameter
@@ -53,6 +60,15 @@ class FunctionSpec(BaseModel):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    defer_loading: bool | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_rendered(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As vLLM shows it to the chat template: the last two only where they were given."""
+        rendered: dict[str, Any] = handler(self)
+        optional = {"strict", "defer_loading"}
+        return {name: value for name, value in rendered.items() if name not in optional or value is not None}
 
 
 class ToolSpec(BaseModel):
