@@ -198,7 +198,7 @@ def test_a_worker_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever stops the gateway while a worker is slow to come up does not wait for it; SIGHUP meanwhile is harmless."""
+    """Whoever stops the gateway while a worker is slow to start does not wait for it; SIGHUP meanwhile is harmless."""
     path = write_config(tmp_path)
     cancelled = []
 
