@@ -1,7 +1,7 @@
 """The commands of `vtc-gateway`: each is parsed here and carried out by its own module, imported when it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,8 @@ bench = typer.Typer(help="Measure fairness and isolation against an engine.", no
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 
-Engine = Annotated[str, typer.Option(help="Engine behind the gateway: vllm or embedded.")]
+Engine = Annotated[Literal["embedded", "vllm"], typer.Option(help="Engine behind the gateway: vllm or embedded.")]
+Policy = Annotated[Literal["vtc", "fcfs", "lcf", "rpm", "drr"], typer.Option(help="The policy held to the targets.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")]
 Check = Annotated[bool, typer.Option("--check", help="Exit with 1 and name each target that was missed.")]
 
@@ -83,7 +84,9 @@ def create(
 
 @app.command()
 def demo(
-    policy: Annotated[str, typer.Option(help="Who goes next: vtc, or fcfs to see what happens without.")] = "vtc",
+    policy: Annotated[
+        Literal["vtc", "fcfs"], typer.Option(help="Who goes next: vtc, or fcfs to see what happens without.")
+    ] = "vtc",
     seconds: Annotated[float, typer.Option(help="How long it runs.", min=5)] = 30.0,
     plot: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("demo.png"),
     engine: Engine = "embedded",
@@ -98,7 +101,7 @@ def demo(
 @bench.command()
 def fairness(
     engine: Engine = "embedded",
-    policy: Annotated[str, typer.Option(help="The policy held to the targets.")] = "vtc",
+    policy: Policy = "vtc",
     seconds: Annotated[float, typer.Option(help="Measured window of each scenario.", min=1)] = 60.0,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds with and without the gateway.", min=1)] = 5,
     json: JsonFile = None,
@@ -117,7 +120,7 @@ def fairness(
 @bench.command()
 def isolation(
     engine: Engine = "embedded",
-    policy: Annotated[str, typer.Option(help="The policy held to the targets.")] = "vtc",
+    policy: Policy = "vtc",
     seconds: Annotated[float, typer.Option(help="Measured window of each way.", min=1)] = 60.0,
     rounds: Annotated[int, typer.Option(help="Parts that the window is cut into, interleaved.", min=1)] = 3,
     json: JsonFile = None,
