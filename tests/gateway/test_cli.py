@@ -17,6 +17,8 @@ PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = dict(commands())
 OPTIONS = {name: {option for param in command.params for option in param.opts} for name, command in COMMANDS.items()}
+# With or without a prompt and a folder; not the greeting that `serve` prints.
+MENTION = re.compile(r"(?:\$ )?(?:\S*/)?(vtc-(?:gateway|backend)\b(?! serves at )[^#|&]*)")
 POOL = "pools: [{model: tiny, workers: [{url: 'http://gpu1:8000'}]}]\n"
 
 
@@ -38,7 +40,7 @@ def _mentions(page: Path) -> list[str]:
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     spans = re.findall(r"`([^`\n]+)`", text)
     lines = [*"\n".join(blocks).replace("\\\n", " ").splitlines(), *spans]
-    found = [re.match(r"(?:\$ )?(?:\S*/)?(vtc-(?:gateway|backend)\b(?! serves at )[^#|&]*)", line.strip()) for line in lines]
+    found = [MENTION.match(line.strip()) for line in lines]
     return [match[1] for match in found if match]
 
 
