@@ -9,9 +9,7 @@ import typer
 from backend.engine.cli import embedded
 from backend.vllm.cli import model, vllm
 
-app = typer.Typer(
-    name="vtc-backend", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(name="vtc-backend", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("embedded")(embedded)
 app.command("vllm")(vllm)
 app.command("model")(model)
