@@ -13,9 +13,9 @@ import uvloop
 from backend.engine.config import EngineConfig
 from backend.engine.core import Capacity, Policy
 from backend.engine.faults import FaultScript, load_faults
-from backend.engine.lifetime import die_with_parent, until_told_to_stop
 from backend.engine.profile import load_profile
 from backend.engine.server import bind, make_app, serve
+from backend.lifetime import die_with_parent, until_told_to_stop
 
 
 def embedded(  # noqa: PLR0913 -- one parameter for each option

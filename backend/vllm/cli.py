@@ -2,15 +2,19 @@
 
 import asyncio
 import os
+import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from backend.lifetime import die_with_parent
 from backend.vllm.launch import MODEL_CACHE, Launch, LaunchError, find_python, has_gpu, reserve_port, run, say
 from backend.vllm.models import BYTE_LLAMA, SMOLLM2, ModelError, model_folder, write_byte_llama, write_smollm2
-from backend.vllm.process import die_with_parent
+
+_TOLD_TO_STOP = 128 + signal.SIGTERM
 
 PythonOption = Annotated[
     Path | None,
@@ -37,7 +41,8 @@ def vllm(
     extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
 ) -> None:
     """Run real vLLM; prints `ready URL` on standard output when it can serve."""
-    die_with_parent(os.getppid())
+    die_with_parent()
+    _clean_up_when_told_to_stop()
     try:
         interpreter = find_python(python, os.environ)
         folder = model_folder(model, MODEL_CACHE, interpreter, say)
@@ -56,6 +61,7 @@ def model(
     python: PythonOption = None,
 ) -> None:
     """Write a model folder that vLLM can serve."""
+    _clean_up_when_told_to_stop()
     try:
         match name:
             case BuiltInModel.BYTE_LLAMA:
@@ -66,3 +72,8 @@ def model(
         say(str(fault))
         raise typer.Exit(1) from None
     say(f"{name} is in {folder}")
+
+
+def _clean_up_when_told_to_stop() -> None:
+    """SIGTERM ends a download or a conversion as Ctrl-C does: no child and no half folder is left."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(_TOLD_TO_STOP))

@@ -9,7 +9,6 @@ key protects only some of its paths; arguments of the caller come last and so wi
 import asyncio
 import importlib.util
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
+from backend.lifetime import until_told_to_stop
 from backend.vllm.models import BYTE_LLAMA, SMOLLM2
 from backend.vllm.process import ProcessTree
 
@@ -91,7 +91,8 @@ def find_python(named: Path | None, environment: Mapping[str, str]) -> Path:
         return _existing(Path(variable), PYTHON_VARIABLE)
     if VENV_PYTHON.exists():
         return VENV_PYTHON.absolute()
-    if importlib.util.find_spec("vllm") is not None:
+    package = importlib.util.find_spec("vllm")
+    if package is not None and package.origin is not None:  # not any folder of that name on the path
         return Path(sys.executable)
     raise LaunchError(
         f"no interpreter with vLLM: run scripts/install-vllm, or name one with --python or {PYTHON_VARIABLE}"
@@ -123,12 +124,9 @@ def reserve_port(host: str, port: int) -> socket.socket:
 
 async def run(launch: Launch, start_seconds: float) -> None:
     """Serve until SIGTERM or SIGINT; raises `LaunchError` when vLLM does not come up or ends by itself."""
-    signalled = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     log = StartLog()
     tree = await ProcessTree.start(launch.command(), launch.environment(os.environ), log.take)
-    stopped = asyncio.create_task(signalled.wait(), name="wait for a signal")
+    stopped = asyncio.create_task(until_told_to_stop(), name="wait for a signal")
     ended = asyncio.create_task(tree.wait(), name="wait for vLLM to end")
     ready = asyncio.create_task(_until_ready(launch, log, start_seconds), name="wait until vLLM is ready")
     try:

@@ -6,25 +6,16 @@ because they are the only explanation of a failed start.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from backend.lifetime import die_with_parent
+
 KEPT_LINES = 40
 LINE_LIMIT_BYTES = 1 << 20
 GRACE_SECONDS = 8.0
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent(parent: int, signal_number: int = signal.SIGTERM) -> None:
-    """Ask the kernel to send this process `signal_number` when its parent dies; `parent` is who that was just now."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the request: nobody would tell us
-        os.kill(os.getpid(), signal_number)
 
 
 class ProcessTree:

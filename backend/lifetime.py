@@ -7,14 +7,19 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+# Loaded here: between fork and exec there is no time to look for libraries.
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies (Linux; elsewhere nothing happens)."""
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to end this process with SIGTERM when its parent dies (Linux; elsewhere nothing happens).
+
+    `parent` is the parent's id where the caller knows it from before a fork; default: whoever that is now.
+    """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    parent = os.getppid() if parent is None else parent
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         # The parent died before the request was in place.
         raise SystemExit(1)
