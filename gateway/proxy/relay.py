@@ -108,7 +108,7 @@ class Relay:
         if self.end is None:
             if not self.is_blocked:
                 self.unblock()
-            self._stall_timer = self._loop.call_later(stall_seconds, self._check_stall, stall_seconds)
+            self._expect_byte(self._loop.time() + stall_seconds, stall_seconds)
 
     def unblock(self) -> None:
         """The client has caught up: read on."""
@@ -191,11 +191,14 @@ class Relay:
         """End the attempt from this side: the engine hears of it by the closed connection."""
         self._finish(end, reason)
 
-    def _check_stall(self, stall_seconds: float) -> None:
-        silent = self._loop.time() - self._last_byte_at
-        if self.is_blocked or silent < stall_seconds:
-            wait = stall_seconds if self.is_blocked else stall_seconds - silent
-            self._stall_timer = self._loop.call_later(wait, self._check_stall, stall_seconds)
+    def _expect_byte(self, due: float, stall_seconds: float) -> None:
+        self._stall_timer = self._loop.call_at(due, self._check_stall, due, stall_seconds)
+
+    def _check_stall(self, due: float, stall_seconds: float) -> None:
+        """Silent since this timer was set: lost. One timer per `stall_seconds`, not per byte."""
+        last = self._loop.time() if self.is_blocked else self._last_byte_at
+        if last + stall_seconds > due:
+            self._expect_byte(last + stall_seconds, stall_seconds)
         else:
             self._finish(End.STALLED, f"no byte for {stall_seconds:g} s")
 

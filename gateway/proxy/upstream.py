@@ -85,6 +85,7 @@ class WorkerConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._has_head = False
         self._is_complete = False
+        self._keeps_alive = False
         self._has_answer = False
         self._is_reused = False
         self.idle_since = 0.0
@@ -184,6 +185,7 @@ class WorkerConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The true end of the answer."""
         self._is_complete = self._has_head
+        self._keeps_alive = self._parser.should_keep_alive()  # the parser forgets it with the next byte it reads
 
     # -- ends
 
@@ -192,10 +194,9 @@ class WorkerConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         sink, self._sink = self._sink, None
-        keeps_alive = self._parser.should_keep_alive()
         self._headers, self._head_bytes = [], 0
         self._has_head = self._is_complete = False
-        if keeps_alive and self.is_open:
+        if self._keeps_alive and self.is_open:
             self.resume()  # a slow client may have had it paused with the answer's last bytes
             self._home.keep(self)
         elif self._transport is not None:
