@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 QUIET_ROUNDS = 3
+MAX_POLLS_WITHOUT_A_JUMP = 100_000
 _DELIVERY_SECONDS = 30.0  # of real time, for a datagram over loopback on a machine that is busy elsewhere
 _SETTLING_SECONDS = 1.0  # of virtual time, for closed connections to be forgotten at the end of a story
 
@@ -58,10 +59,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now = 0.0
         self.jumps = 0
+        self._polls = 0
         self._barrier = _Barrier()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready now, in the order of descriptors; nothing after a jump of `timeout`."""
+        self._polls += 1
+        if self._polls > MAX_POLLS_WITHOUT_A_JUMP:
+            raise Deadlock("the clock stands still: something is repeated without end")
         for _ in range(QUIET_ROUNDS):
             self._barrier.pass_through()
             events = super().select(0)
@@ -69,6 +74,8 @@ class _JumpingSelector(selectors.DefaultSelector):
                 return sorted(events, key=lambda event: event[0].fd)
         if timeout is None:
             raise Deadlock("nothing is scheduled and nothing is in flight")
+        if self.now + timeout > self.now:
+            self._polls = 0
         self.now += timeout
         self.jumps += 1
         return []
@@ -88,11 +95,25 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self.selector)
         self.faults: list[str] = []
         self.expected_in_log: list[str] = []
+        self._turns_left = 0
+        self._at_turn: Callable[[], None] | None = None
         self.set_exception_handler(self._note_fault)
 
     def time(self) -> float:
         """Virtual seconds."""
         return self.selector.now
+
+    def after_turns(self, turns: int, callback: Callable[[], None]) -> None:
+        """Call `callback` between two turns of the loop, `turns` from now; it replaces an earlier one."""
+        self._turns_left, self._at_turn = turns, callback
+
+    def _run_once(self) -> None:
+        if self._at_turn is not None:
+            if self._turns_left == 0:
+                callback, self._at_turn = self._at_turn, None
+                callback()
+            self._turns_left -= 1
+        super()._run_once()  # type: ignore[misc]
 
     def _note_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.faults.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -124,11 +145,16 @@ class _ErrorLog(logging.Handler):
         self.lines.append(f"{record.name}: {text}")
 
 
-def expect_in_log(text: str) -> None:
-    """The running story makes a library log a warning or an error with `text` in it; without it the story fails."""
+def virtual_loop() -> VirtualLoop:
+    """The loop of the running story."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
-    loop.expected_in_log.append(text)
+    return loop
+
+
+def expect_in_log(text: str) -> None:
+    """The running story makes a library log a warning or an error with `text` in it; without it the story fails."""
+    virtual_loop().expected_in_log.append(text)
 
 
 def run_in_virtual_time(story: Coroutine[Any, Any, _T]) -> _T:

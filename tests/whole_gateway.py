@@ -7,6 +7,7 @@ each scene: that nothing is queued or in flight anywhere, that the accounts add 
 import asyncio
 import io
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -58,6 +59,9 @@ _TURNS_TO_ACCEPT = 4
 _TURN_SECONDS = 0.001
 _MAX_TURNS = 1_000_000
 
+_engine_log = logging.getLogger("engine")
+_engine_log.disabled = True  # what an engine says of a client that broke off is not the gateway's
+
 Respond = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -88,7 +92,12 @@ class EngineWorker:
         config = self._config if faults is None else replace(self._config, faults=faults)
         app = make_app(config, self.kill)
         runner = web.AppRunner(
-            app, handler_cancellation=True, keepalive_timeout=KEEP_ALIVE_SECONDS, access_log=None, shutdown_timeout=0.5
+            app,
+            handler_cancellation=True,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            access_log=None,
+            shutdown_timeout=0.5,
+            logger=_engine_log,
         )
         await runner.setup()
         self._listener = bind("127.0.0.1", self._port)
@@ -164,8 +173,8 @@ class ScriptedWorker:
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 self.requests.append((head, json.loads(await reader.readexactly(length))))
                 await self._respond(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            return  # cancelled by `stop`: asyncio's streams would report a cancellation as a failure
         finally:
             self._tasks.discard(task)
             self._writers.discard(writer)
@@ -306,6 +315,13 @@ class Stage:
             assert self._turns < _MAX_TURNS, "waited in vain"
             await asyncio.sleep(_TURN_SECONDS)
 
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Return in the first turn in which `holds()` is true, without time passing by itself."""
+        while not holds():
+            self._turns += 1
+            assert self._turns < _MAX_TURNS, "waited in vain"
+            await asyncio.sleep(0)
+
     async def until_worker_is(self, state: str, worker: int = 0) -> None:
         """Return when a worker is in `state`."""
         while self.gateway.workers()[worker].state != state:
@@ -315,6 +331,17 @@ class Stage:
         """Return when so many requests have ended."""
         while len(self.finished) < requests:
             await self.turn()
+
+    def cancel_handlers(self) -> int:
+        """Cancel whatever handles a request now, as aiohttp does when its client leaves; how many there were."""
+        runner = self.gateway._runner
+        assert runner is not None
+        assert runner.server is not None
+        busy = [each for each in runner.server.connections if each._request_in_progress]
+        for connection in busy:
+            assert connection._task_handler is not None
+            connection._task_handler.cancel()
+        return len(busy)
 
     def stopping(self) -> "asyncio.Task[None]":
         """The gateway's stop, begun."""

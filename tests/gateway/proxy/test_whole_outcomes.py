@@ -83,11 +83,9 @@ async def one_too_many(scene: Stage) -> Answer:
 async def behind_another(scene: Stage) -> Answer:
     """A request while one runs and one waits."""
     running = scene.asking(chat(1000))
-    while not scene.in_flight:
-        await scene.turn()
+    await scene.until(lambda: scene.in_flight)
     waiting = scene.asking(chat(1))
-    while not scene.queued:
-        await scene.turn()
+    await scene.until(lambda: scene.queued)
     answer = await scene.ask(chat(1))
     running.cancel()
     waiting.cancel()
@@ -98,8 +96,7 @@ async def behind_another(scene: Stage) -> Answer:
 async def waits_too_long(scene: Stage) -> Answer:
     """A request behind one that takes longer than the queue's time-out."""
     running = scene.asking(chat(1000))
-    while not scene.in_flight:
-        await scene.turn()
+    await scene.until(lambda: scene.in_flight)
     answer = await scene.ask(chat(1))
     running.cancel()
     await scene.turn(10)
@@ -117,8 +114,7 @@ async def while_draining(scene: Stage) -> Answer:
     """A request on an open connection after the gateway began to stop."""
     client = await Client.connect(scene.url)
     running = scene.asking(chat(10))
-    while not scene.in_flight:
-        await scene.turn()
+    await scene.until(lambda: scene.in_flight)
     stopping = scene.stopping()
     await scene.turn()
     client.send(CHAT, chat(), scene.credential("alice"))
@@ -132,14 +128,11 @@ async def while_draining(scene: Stage) -> Answer:
 async def leaves_while_queued(scene: Stage) -> None:
     """Break off while another request has the room."""
     running = scene.asking(chat(50))
-    while not scene.in_flight:
-        await scene.turn()
+    await scene.until(lambda: scene.in_flight)
     client = await scene.open(chat(10))
-    while not scene.queued:
-        await scene.turn()
+    await scene.until(lambda: scene.queued)
     client.leave()
-    while scene.queued:
-        await scene.turn()
+    await scene.until(lambda: not scene.queued)
     running.cancel()
     await scene.turn(10)
 
@@ -147,8 +140,7 @@ async def leaves_while_queued(scene: Stage) -> None:
 async def leaves_while_waiting(scene: Stage) -> None:
     """Break off before the first byte."""
     client = await scene.open(chat(100))
-    while not scene.in_flight:
-        await scene.turn()
+    await scene.until(lambda: scene.in_flight)
     client.leave()
 
 
