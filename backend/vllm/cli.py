@@ -37,7 +37,7 @@ def vllm(
     host: Annotated[str, typer.Option(help="Address to listen on; keep it private.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0,
     python: PythonOption = None,
-    start_seconds: Annotated[float, typer.Option(help="Give up when vLLM is not ready by then.")] = 300.0,
+    start_seconds: Annotated[float, typer.Option(help="Give up when vLLM is not ready by then.")] = 600.0,
     extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
 ) -> None:
     """Run real vLLM; prints `ready URL` on standard output when it can serve."""

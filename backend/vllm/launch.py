@@ -135,6 +135,7 @@ async def run(launch: Launch, start_seconds: float) -> None:
             print(f"ready {launch.url}", flush=True)  # noqa: T201 -- the contract of every server command
             log.is_open = True
             await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+            log.is_open = False
         if not stopped.done():
             reason = f"ended with status {ended.result()}" if ended.done() else f"no answer in {start_seconds:.0f} s"
             raise LaunchError("\n".join(("vLLM's last lines:", *tree.last_lines, f"vLLM: {reason}")))
@@ -145,7 +146,7 @@ async def run(launch: Launch, start_seconds: float) -> None:
 
 
 class StartLog:
-    """vLLM's log: only its latest line while it starts (the whole is long), every line once it serves."""
+    """vLLM's log: every line while it serves, only the latest while it starts, none at its end (both are long)."""
 
     def __init__(self) -> None:
         self.is_open = False
