@@ -26,7 +26,7 @@ async def test_a_body_that_does_not_come_is_given_up(stand: Stand) -> None:
     """408 after the deadline, and the connection is closed."""
     wire = await stand.connect()
     began = _now()
-    wire.send(f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
+    wire.send(f"{HEAD}Content-Length: 100\r\n\r\n".encode())
     answer = await wire.answer()
     assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
     assert _now() - began == pytest.approx(10.0, abs=0.1)

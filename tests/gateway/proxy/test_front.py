@@ -58,6 +58,7 @@ MALFORMED = {
 async def test_what_can_be_read_in_two_ways_is_refused_and_closed(stand: Stand, case: str) -> None:
     """400 in JSON with a request id, then the end of the connection; the worker never hears of it."""
     wire = await stand.connect()
+    began = asyncio.get_running_loop().time()
     wire.send(MALFORMED[case].encode("latin-1"))
     answer = await wire.answer()
     assert answer.status == 400
@@ -65,6 +66,7 @@ async def test_what_can_be_read_in_two_ways_is_refused_and_closed(stand: Stand, 
     assert answer.header("x-request-id") == answer.header("request-id") != ""
     assert answer.header("server") == "vtc-gateway"
     assert await wire.ended() == b""
+    assert asyncio.get_running_loop().time() - began < 5, "closed by the idle time only"
     await wire.close()
     assert stand.witness.started == 0
 
