@@ -122,6 +122,13 @@ class Client:
             self.answer.is_whole = False
         return self.answer
 
+    async def read_slowly(self, pause_seconds: float) -> None:
+        """Read the rest of the body with a pause after each piece."""
+        while True:
+            if not await self.read_piece():
+                return
+            await asyncio.sleep(pause_seconds)
+
     async def read_piece(self) -> bytes:
         """One chunk, or one read, of the body; b"" at its end."""
         answer = self.answer

@@ -393,6 +393,10 @@ class Stage:
         """What the scheduler has charged `tenant` in cost units."""
         return sum(each.service for pool in self.gateway.pools() for each in pool.tenants if each.tenant == tenant)
 
+    def counters(self) -> dict[str, float]:
+        """Every tenant's virtual counter."""
+        return {each.tenant: each.counter for pool in self.gateway.pools() for each in pool.tenants}
+
     def engine_count(self, request_id: str) -> list[RequestCount]:
         """What the engines counted for a request, one entry for each time it reached one."""
         return [
