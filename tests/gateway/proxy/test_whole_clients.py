@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from raw_client import Client
 from virtual_time import virtual_time
-from whole_gateway import CHAT, EngineWorker, Plan, Stage, chat, stage
+from whole_gateway import CHAT, EngineWorker, Plan, ScriptedWorker, Stage, chat, stage
 
 from backend.engine.config import EngineConfig
 from gateway.config import Window
@@ -108,13 +108,24 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
 
 @virtual_time
 async def test_a_connection_paused_for_a_slow_client_serves_the_next_request() -> None:
-    """The worker's connection goes back for reuse in reading order, however its last client read."""
-    async with stage() as scene:
-        client = await scene.open(chat(1500, logprobs=True, top_logprobs=20), receive_bytes=4096)
+    """The worker's connection is read again when it is kept, even where the last bytes of an answer had it paused."""
+    large = b'{"choices":[],"text":"%b"}' % (b"x" * 200_000)
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(large), large[:1]))
+        await asyncio.sleep(0.1)
+        writer.write(large[1:])
+
+    worker = ScriptedWorker(respond)
+    async with stage(worker) as scene:
+        client = await scene.open(chat(5, stream=False), receive_bytes=4096)
         await client.read_head()
-        await client.read_slowly(0.02)
-        for _ in range(3):
-            assert (await scene.ask(chat(5))).is_done
+        await asyncio.sleep(1)
+        assert max(write_buffers(scene)) > HIGH_WATER_BYTES, "the client is not slow enough to matter"
+        assert (await client.read_rest()).body == large
+        assert (await scene.ask(chat(5, stream=False))).body == large
+        assert worker.connections == 1
+        assert scene.last.attempts == 1
         await client.close()
 
 
