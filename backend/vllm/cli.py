@@ -48,7 +48,7 @@ def vllm(
         folder = model_folder(model, MODEL_CACHE, interpreter, say)
         with reserve_port(host, port) as reservation:
             bound_port = reservation.getsockname()[1]
-            launch = Launch(interpreter, model, folder, host, bound_port, tuple(extra or ()), has_gpu())
+            launch = Launch(interpreter, model, folder, host, bound_port, tuple(extra or ()), has_gpu(interpreter))
             asyncio.run(run(launch, start_seconds))
     except (LaunchError, ModelError) as fault:
         say(str(fault))

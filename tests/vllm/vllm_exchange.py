@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-EXCHANGE_SECONDS = 60
+EXCHANGE_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
