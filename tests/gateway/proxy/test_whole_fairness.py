@@ -10,7 +10,7 @@ from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage
 
 WARM_UP_SECONDS = 2.0
-MEASURED_SECONDS = 12.0
+MEASURED_SECONDS = 10.0
 FLOOD, STREAM = 64, 16
 EQUAL_WITHIN = 0.05
 
@@ -85,13 +85,13 @@ async def waits_of_a_modest_tenant(policy: str) -> list[float]:
     async with stage(plan=replace(Plan(), policy=policy)) as scene:
         crowd = [asyncio.create_task(keep_asking(scene, "alice", chat(20))) for _ in range(FLOOD)]
         await asyncio.sleep(WARM_UP_SECONDS)
-        for _ in range(20):
+        for _ in range(6):
             assert (await scene.ask(chat(5), "bob")).is_done
             await asyncio.sleep(0.3)
         await dismiss(crowd)
         waits = [grant.queue_wait_seconds for grant in scene.dispatched if grant.tenant == "bob"]
         releases = [event for event in scene.dispatched if event.tenant == "alice"]
-        assert len(releases) > 100
+        assert len(releases) > 50
         await scene.settled()
     return waits
 
