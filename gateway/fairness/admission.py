@@ -167,8 +167,11 @@ class Admission:
     # -- progress
 
     def started(self, ticket: Ticket, now: float) -> list[Decision]:
-        """The first token came: the prompt is read and its room is free."""
-        if ticket.started_at is None:
+        """The first token came: the prompt is read and its room is free.
+
+        The first byte of an answer that is not streamed comes with its last and teaches nothing of the prefill.
+        """
+        if ticket.started_at is None and not ticket.is_silent:
             ticket.started_at = now
             self._pools[ticket.pool].rates.observe_prefill(ticket.prompt_tokens, now - ticket.granted_at)
         return self._give_prefill(ticket, now)

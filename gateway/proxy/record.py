@@ -62,7 +62,7 @@ class Record:
             output_tokens=self.output_tokens,
             service=self.service,
             queue_wait_seconds=self._queue_wait(now),
-            ttft_seconds=None if self.started_at is None else self.started_at - self.arrived_at,
+            ttft_seconds=self.started_at - self.arrived_at if self.streamed and self.started_at is not None else None,
             inter_token_seconds=self._inter_token(),
             longest_gap_seconds=self.longest_gap_seconds if self.streamed and self.longest_gap_seconds else None,
             gateway_seconds=self._gateway(),

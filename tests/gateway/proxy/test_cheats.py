@@ -74,7 +74,7 @@ async def test_disconnecting_before_the_last_chunk(stand: Stand) -> None:
 async def test_disconnecting_before_an_answer_that_is_not_streamed(stand: Stand) -> None:
     """Two seconds of decoding are charged by estimate although no byte of them was ever seen."""
     for _ in range(3):  # the gateway learns this engine's pace
-        await stand.generate(stream=True, **_exactly(100))
+        await stand.generate(**_exactly(100))
     before, seen = stand.service("alice"), stand.witness.output_tokens
     wire = await stand.connect()
     wire.send(post(CHAT, chat(**_exactly(1000)), key_of("alice")))
