@@ -27,7 +27,6 @@ from gateway.config import (
     Worker,
     difference,
     in_force,
-    load,
 )
 from gateway.config.expression import parse
 from gateway.events import ConfigReloaded, Observer
@@ -126,12 +125,10 @@ class Gateway:
         self._links.close()
         await self._embedded.stop()
 
-    def reload(self) -> None:
-        """Read the configuration again: apply what changed, or keep the last good one and say why."""
-        try:
-            loaded = load(self._path)
-        except ConfigError as error:
-            faults = tuple(str(fault) for fault in error.faults)
+    def reload(self, loaded: Loaded | ConfigError) -> None:
+        """Take over what changed in a configuration read again, or keep the last good one and say why."""
+        if isinstance(loaded, ConfigError):
+            faults = tuple(str(fault) for fault in loaded.faults)
             self._observer.observe(ConfigReloaded(str(self._path), faults, (), ()))
             return
         found = difference(self.config, loaded.config)

@@ -1,4 +1,4 @@
-"""The process of a gateway: its event loop, its signals, the watch on its configuration, what it prints.
+"""The process of a gateway: its event loop, its signals, what it prints.
 
 SIGTERM and SIGINT drain and end it (a second one ends it at once), SIGHUP and a change of the file reload. Log lines go
 to standard error; standard output gets the greeting, or with `announce` exactly one line, `ready URL`.
@@ -11,7 +11,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +19,13 @@ import orjson
 import uvloop
 from rich.console import Console
 from rich.text import Text
-from watchfiles import awatch
 
 from gateway.app import Gateway
 from gateway.config import ConfigError, FileKey, Loaded, ensure_key_files, load
 from gateway.proxy.embedded import EmbeddedFailed
+from gateway.reload import Reloader
 from gateway.telemetry.logs import Log
 
-_WATCH_DEBOUNCE_MS = 200
-_WATCH_STEP_MS = 50
 _INTERRUPTED = 130
 
 
@@ -80,7 +78,8 @@ class _Process:
 
     async def _serve(self, log: Log) -> int:
         gateway = Gateway(self._loaded, log)
-        self._listen_to_signals(gateway)
+        reloader = Reloader(gateway, self._loaded, log.logger)
+        self._listen_to_signals(reloader)
         try:
             url = await self._started(gateway)
         except (EmbeddedFailed, OSError, RuntimeError) as error:
@@ -90,7 +89,7 @@ class _Process:
         if url is None:
             await gateway.stop()
             return 0
-        watch = asyncio.create_task(self._watch(gateway, log), name="configuration watch")
+        watch = asyncio.create_task(reloader.watch(self._end), name="configuration watch")
         gc.freeze()  # what lives as long as the process need not be looked at again
         self._greet(url)
         await self._end.wait()
@@ -98,11 +97,11 @@ class _Process:
         await watch
         return 0
 
-    def _listen_to_signals(self, gateway: Gateway) -> None:
+    def _listen_to_signals(self, reloader: Reloader) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, gateway)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, reloader)
 
     async def _started(self, gateway: Gateway) -> str | None:
         """The URL once the gateway serves; None where the process was told to end first."""
@@ -130,33 +129,14 @@ class _Process:
             case _:
                 return str(error)
 
-    def _reload(self, gateway: Gateway) -> None:
+    def _reload(self, reloader: Reloader) -> None:
         if self._serves:  # before that the configuration has only just been read
-            gateway.reload()
+            reloader.ask()
 
     def _stop(self) -> None:
         if self._end.is_set():
             os._exit(_INTERRUPTED)  # asked twice: now, whatever runs
         self._end.set()
-
-    async def _watch(self, gateway: Gateway, log: Log) -> None:
-        """Reload on a change of the configuration or a key file; folders are watched, for editors replace files."""
-        try:
-            async for _ in self._changes():
-                gateway.reload()
-        except (OSError, RuntimeError) as error:
-            log.logger.error("the configuration is no longer watched; reload with SIGHUP", reason=str(error))  # noqa: TRY400
-
-    def _changes(self) -> AsyncIterator[object]:
-        files = {file.resolve() for file in (self._loaded.path, *self._loaded.key_files)}
-        return awatch(
-            *{file.parent for file in files},
-            watch_filter=lambda _, path: Path(path).resolve() in files,
-            debounce=_WATCH_DEBOUNCE_MS,
-            step=_WATCH_STEP_MS,
-            stop_event=self._end,
-            recursive=False,
-        )
 
     def _greet(self, url: str) -> None:
         if self._options.announce:

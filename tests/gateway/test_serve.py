@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from served import STUCK_SECONDS, Served, has_ended, serving, watching, write_config
 
+from gateway import reload as reload_module
 from gateway import serve as serve_module
 from gateway.config import ConfigError, load
 from gateway.proxy.embedded import EmbeddedWorkers
@@ -235,6 +236,6 @@ def test_a_watch_that_breaks_is_told(
             raise OSError("inotify watch limit reached")
 
     monkeypatch.setattr(serve_module.Gateway, "start", started)
-    monkeypatch.setattr(serve_module, "awatch", lambda *_, **__: Broken())
+    monkeypatch.setattr(reload_module, "awatch", lambda *_, **__: Broken())
     assert serve(ServeOptions(path, create_keys=True, announce=True)) == 0
     assert "inotify watch limit reached" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from whole_gateway import EngineWorker, Plan, Stage, chat, key_of, stage
 from gateway.config import Window, digest
 from gateway.events import ConfigReloaded
 from gateway.outcomes import Outcome
+from gateway.reload import read
 
 ONE_SLOT = Window(sequences=1, slack=0, prefill_tokens=2048)
 RELOADS = 100
@@ -107,7 +108,7 @@ async def test_reloads_under_load_lose_reorder_and_recharge_nothing(tmp_path: Pa
             is_valid = random.random() < 0.7
             text = document(urls, weight=random.choice((1, 2, 5)))
             path.write_text(text if is_valid else text.replace("weight", random.choice(("wait", "{")), 1))
-            scene.gateway.reload()
+            scene.gateway.reload(read(path))
             assert scene.counters() == before
             scene.check()
         await asyncio.gather(*crowd)
@@ -128,7 +129,7 @@ async def test_a_revoked_key_is_refused_from_the_reload_on(tmp_path: Path) -> No
         running = scene.asking(chat(100), "bob")
         await scene.until(lambda: scene.in_flight)
         path.write_text(document([scene.engines[0].url], bob_disabled=True))
-        scene.gateway.reload()
+        scene.gateway.reload(read(path))
         assert (await scene.ask(chat(1), "bob")).status == 401
         assert (await scene.ask(chat(1), "alice")).status == 200
         assert (await running).is_done
@@ -145,7 +146,7 @@ async def test_a_worker_joins_and_leaves_while_requests_run(tmp_path: Path) -> N
         crowd = [asyncio.create_task(client_of(scene, "alice", 20)) for _ in range(12)]
         await asyncio.sleep(0.2)
         path.write_text(document([first.url, newcomer.url]))
-        scene.gateway.reload()
+        scene.gateway.reload(read(path))
         await asyncio.sleep(3)
         assert newcomer.engine.witness.started > 0
         running = scene.asking(chat(300), "bob")
@@ -153,7 +154,7 @@ async def test_a_worker_joins_and_leaves_while_requests_run(tmp_path: Path) -> N
         leaving = next(each.worker for each in scene.dispatched if each.tenant == "bob")
         stays, goes = (newcomer, first) if leaving.endswith("w0") else (first, newcomer)
         path.write_text(document([stays.url]).replace("name: w0", "name: w1" if stays is newcomer else "name: w0"))
-        scene.gateway.reload()
+        scene.gateway.reload(read(path))
         await asyncio.sleep(0.5)
         started = goes.engine.witness.started
         assert (await running).is_done

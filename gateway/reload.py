@@ -1,0 +1,83 @@
+"""Reads the configuration again: when a file of it changes, and when told; one at a time, and off the event loop.
+
+A large configuration takes seconds to read, which no stream must notice: a thread reads, the loop only takes over the
+difference. Folders are watched, not files, because editors and Kubernetes replace files; the key files of the last good
+configuration count as part of it.
+"""
+
+import asyncio
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+from watchfiles import awatch
+
+from gateway.app import Gateway
+from gateway.config import ConfigError, Loaded, load
+
+_DEBOUNCE_MS = 200
+_STEP_MS = 50
+
+
+def read(path: Path) -> Loaded | ConfigError:
+    """What a gateway is to run with, or what is wrong with it."""
+    try:
+        return load(path)
+    except ConfigError as error:
+        return error
+
+
+class Reloader:
+    """Keeps one gateway's configuration up to date."""
+
+    def __init__(self, gateway: Gateway, loaded: Loaded, logger: FilteringBoundLogger) -> None:
+        """Start from `loaded`, with which `gateway` runs."""
+        self._gateway = gateway
+        self._path = loaded.path
+        self._files = _files(loaded)
+        self._logger = logger
+        self._lock = asyncio.Lock()
+        self._asked: set[asyncio.Task[None]] = set()
+
+    def ask(self) -> None:
+        """Reload soon, as SIGHUP asks."""
+        task = asyncio.create_task(self.reload(), name="reload")
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def reload(self) -> None:
+        """Read, and let the gateway take over what it found."""
+        async with self._lock:
+            found = await asyncio.to_thread(read, self._path)
+            self._gateway.reload(found)
+            if isinstance(found, Loaded):
+                self._files = _files(found)
+
+    async def watch(self, end: asyncio.Event) -> None:
+        """Reload on every change, until `end`."""
+        try:
+            while not end.is_set():
+                await self._watch_files(end)
+        except (OSError, RuntimeError) as error:
+            self._logger.error(  # noqa: TRY400 - told in words
+                "the configuration is no longer watched; reload with SIGHUP", reason=str(error)
+            )
+
+    async def _watch_files(self, end: asyncio.Event) -> None:
+        """Watch the present files; return when others have taken their place."""
+        files = self._files
+        changes = awatch(
+            *{file.parent for file in files},
+            watch_filter=lambda _, path: Path(path).resolve() in files,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=end,
+            recursive=False,
+        )
+        async for _ in changes:
+            await self.reload()
+            if self._files != files:
+                return
+
+
+def _files(loaded: Loaded) -> frozenset[Path]:
+    return frozenset(file.resolve() for file in (loaded.path, *loaded.key_files))
