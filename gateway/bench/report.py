@@ -20,7 +20,7 @@ from gateway.bench.processes import ChildFailed
 from gateway.bench.progress import error_console
 from gateway.bench.verdicts import Verdict, missed
 
-PLAIN_WIDTH = 130
+PLAIN_WIDTH = 160
 
 EXIT_PASSED = 0
 EXIT_MISSED = 1
@@ -52,7 +52,7 @@ class Report:
         """One row per target."""
         setting = ", ".join(f"{name} {value}" for name, value in self.setting.items())
         table = Table(title=f"{self.title}: {setting}", title_justify="left")
-        table.add_column("target")
+        table.add_column("target", min_width=40)
         table.add_column("wanted", justify="right", no_wrap=True)
         table.add_column("measured", justify="right", no_wrap=True)
         table.add_column("verdict", no_wrap=True)

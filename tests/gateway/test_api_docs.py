@@ -8,7 +8,9 @@ from gateway.wire.fields import FIELDS, RIGHTS, Treatment
 from gateway.wire.surface import ENDPOINTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
-TREATED = sorted({name for rules in FIELDS.values() for name, rule in rules.items() if rule.treatment != Treatment.PASS})
+TREATED = sorted(
+    {name for rules in FIELDS.values() for name, rule in rules.items() if rule.treatment != Treatment.PASS}
+)
 
 
 @pytest.mark.parametrize("path", sorted(ENDPOINTS))
