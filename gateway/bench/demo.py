@@ -25,13 +25,14 @@ from gateway.bench.processes import ChildFailed
 from gateway.bench.progress import Progress, error_console
 from gateway.bench.report import EXIT_NOT_RUN, EXIT_PASSED, output_console
 from gateway.bench.screen import TenantRow, View, line, render, seconds_text
-from gateway.bench.settings import SEQUENCES, SLACK
+from gateway.bench.settings import SLACK
 from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Stage, stage
 
 REFRESH_SECONDS = 0.25
 PLAIN_LINE_SECONDS = 2.0
 RECENT_SECONDS = 5.0
 RATE_WIDTH_SECONDS = 2.0
+SEQUENCES = 16
 
 FLOOD = "flood"
 CHAT = Lengths(24, 64)
@@ -111,7 +112,7 @@ async def _perform(options: DemoOptions, console: Console) -> Show:
     progress = Progress(error_console())
     tenants = [actor.load for actor in options.cast]
     async with (
-        stage(EngineChoice(options.engine, options.profile), progress) as running,
+        stage(EngineChoice(options.engine, options.profile, SEQUENCES), progress) as running,
         running.gateway(options.policy, tenants) as gateway,
     ):
         progress.clear()

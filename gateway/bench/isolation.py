@@ -30,10 +30,12 @@ from gateway.bench.report import Delivery, Report, conduct
 from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
 from gateway.bench.verdicts import Comparison, Target, Verdict
 
+SEQUENCES = 8
+
 FLOOD = "flood"
 MODEST = "modest"
 TENANTS = (
-    LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(16, 80)),
+    LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(8, 56)),
     LoadTenant(MODEST, Spaced(0.3, 0.6), Lengths(24, 40), Lengths(24, 40)),
 )
 ALLOWANCE_SECONDS = 0.020
@@ -91,7 +93,7 @@ def run(options: IsolationOptions) -> int:
 
 async def measure(options: IsolationOptions) -> Report:
     """Run the load in all three ways and judge it."""
-    choice = EngineChoice(options.engine, options.profile)
+    choice = EngineChoice(options.engine, options.profile, SEQUENCES)
     async with (
         stage(choice, Progress(error_console())) as running,
         running.gateway(options.policy, TENANTS) as tested,

@@ -13,7 +13,6 @@ from pathlib import Path
 import yaml
 
 POOL = "bench"
-SEQUENCES = 16
 SLACK = 1
 QUEUE_TIMEOUT_SECONDS = 600
 
@@ -25,12 +24,13 @@ def draw_key() -> str:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """One gateway to start. `engine_model` is the model's name at the engine, `weights` by tenant."""
+    """One gateway to start. `engine_model` is the model's name at the engine, which runs `sequences` at once."""
 
     policy: str
     engine_url: str
     engine_model: str
     weights: Mapping[str, float]
+    sequences: int = 16
     max_model_len: int = 2048
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     admin_key: str = field(repr=False, default_factory=draw_key)
@@ -50,7 +50,7 @@ class GatewaySettings:
                     "model": POOL,
                     "engine_model": self.engine_model,
                     "max_model_len": self.max_model_len,
-                    "window": {"sequences": SEQUENCES, "slack": SLACK},
+                    "window": {"sequences": self.sequences, "slack": SLACK},
                     "workers": [{"url": self.engine_url, "name": "engine"}],
                 }
             ],

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import assert_never
 
 import aiohttp
+import orjson
 
 from gateway.bench.connection import RequestRecord
 from gateway.bench.journal import FinishedRequest, read_journal
@@ -24,12 +25,24 @@ from gateway.bench.load import ClosedLoop, Endpoint, Load, LoadTenant, Tally
 from gateway.bench.probe import Probe, Sample, probe_session
 from gateway.bench.processes import Child, child
 from gateway.bench.progress import Progress
-from gateway.bench.settings import POOL, SEQUENCES, GatewaySettings, draw_keys
+from gateway.bench.settings import POOL, GatewaySettings, draw_keys
 
 ENGINE_READY_SECONDS = 240.0
 GATEWAY_READY_SECONDS = 30.0
 IDLE_SECONDS = 30.0
 SECONDS_BETWEEN_CHECKS = 0.25
+
+# With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
+# gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
+# accelerator shows. This one (8 M parameters) keeps the engine's step the bottleneck.
+VLLM_MODEL = {
+    "hidden_size": 384,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 6,
+    "head_dim": 64,
+    "intermediate_size": 1024,
+}
 
 
 class EngineKind(Enum):
@@ -41,18 +54,20 @@ class EngineKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """The engine to start; `profile` is the embedded engine's speed."""
+    """The engine to start: `profile` is the embedded engine's speed, `sequences` what it runs at once."""
 
     kind: EngineKind
     profile: str = "cpu-tiny"
+    sequences: int = 16
 
     @property
     def arguments(self) -> list[str]:
         """The command line after the interpreter."""
-        limit = ["--max-num-seqs", str(SEQUENCES)]
+        limit = ["--max-num-seqs", str(self.sequences)]
         match self.kind:
             case EngineKind.VLLM:
-                return ["-m", "backend", "vllm", "--model", "byte-llama", "--port", "0", "--", *limit]
+                model = ["--hf-overrides", orjson.dumps(VLLM_MODEL).decode()]
+                return ["-m", "backend", "vllm", "--model", "byte-llama", "--port", "0", "--", *limit, *model]
             case EngineKind.EMBEDDED:
                 return [
                     *("-m", "backend", "embedded", "--profile", self.profile),
@@ -147,12 +162,19 @@ class Gateway:
 class Stage:
     """A running engine and what is needed to run loads on it, with a gateway before it or without."""
 
-    def __init__(self, engine: Child, engine_model: str, folder: Path, progress: Progress) -> None:
+    def __init__(self, choice: EngineChoice, engine: Child, folder: Path, progress: Progress) -> None:
         self.engine = engine
-        self._engine_model = engine_model
+        self._choice = choice
+        self._engine_model = ""
         self._folder = folder
         self._progress = progress
         self._gateways = 0
+
+    async def learn_model(self) -> None:
+        """Ask the engine for the name under which it serves its model."""
+        async with probe_session() as session, session.get(f"{self.engine.url}/v1/models") as answer:
+            answer.raise_for_status()
+            self._engine_model = str((await answer.json())["data"][0]["id"])
 
     @asynccontextmanager
     async def gateway(self, policy: str, tenants: Sequence[LoadTenant]) -> AsyncIterator[Gateway]:
@@ -165,6 +187,7 @@ class Stage:
             engine_url=self.engine.url,
             engine_model=self._engine_model,
             weights={tenant.name: tenant.weight for tenant in tenants},
+            sequences=self._choice.sequences,
             keys=draw_keys([tenant.name for tenant in tenants]),
         )
         path = self._folder / f"{name}.yaml"
@@ -252,13 +275,8 @@ async def stage(choice: EngineChoice, progress: Progress) -> AsyncIterator[Stage
         progress.step(f"starting the engine ({choice.kind.value})")
         try:
             async with child("engine", choice.arguments, folder, ENGINE_READY_SECONDS) as engine:
-                yield Stage(engine, await _served_model(engine.url), folder, progress)
+                running = Stage(choice, engine, folder, progress)
+                await running.learn_model()
+                yield running
         finally:
             progress.clear()
-
-
-async def _served_model(engine_url: str) -> str:
-    """The name under which the engine serves its model."""
-    async with probe_session() as session, session.get(f"{engine_url}/v1/models") as answer:
-        answer.raise_for_status()
-        return str((await answer.json())["data"][0]["id"])
