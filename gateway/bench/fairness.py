@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.bench.load import ClosedLoop, Lengths, LoadTenant
-from gateway.bench.measures import median, ratio_of_service, share_within
+from gateway.bench.measures import mean, median, ratio_of_service, share_within
 from gateway.bench.progress import Progress, error_console
 from gateway.bench.report import Delivery, Report, conduct
 from gateway.bench.settings import SLACK
@@ -259,6 +259,7 @@ def _run_document(run: Run) -> dict[str, object]:
         "spread_max": max((sample.gateway.spread for sample in run.samples), default=None),
         "spread_bound": max((sample.gateway.spread_bound for sample in run.samples), default=None),
         "engine_waiting_max": max((sample.engine.waiting for sample in run.samples), default=None),
+        "engine_running_mean": mean([sample.engine.running for sample in run.samples]),
         "backlogged": 1 - share_within(run.shortest_queues, 0),
         "samples": len(run.samples),
     }

@@ -28,6 +28,11 @@ def median(values: Sequence[float]) -> float:
     return percentile(values, 50)
 
 
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean; NaN when empty."""
+    return sum(values) / len(values) if values else math.nan
+
+
 def ratio_of_service(services: Mapping[str, float], weights: Mapping[str, float]) -> float:
     """Largest over smallest service per weight: 1 is perfectly fair, infinite where somebody got nothing."""
     shares = [service / weights[tenant] for tenant, service in services.items()]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.bench.measures import (
     intervals,
     max_min_shares,
+    mean,
     median,
     percentile,
     ratio_of_service,
@@ -41,7 +42,13 @@ def test_an_empty_sample_has_no_percentile() -> None:
     """Nothing measured is not a number, so no verdict can accept it."""
     assert math.isnan(percentile([], 95))
     assert math.isnan(median([]))
+    assert math.isnan(mean([]))
     assert math.isnan(share_within([], 1))
+
+
+def test_mean_is_the_sum_over_the_count() -> None:
+    """Of 1, 2 and 6 it is 3."""
+    assert mean([1, 2, 6]) == 3
 
 
 def test_ratio_is_taken_per_weight() -> None:
