@@ -5,6 +5,7 @@ no regular expression may look for usage here: the events that carry it, named b
 decoded.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from gateway.wire.sse import EventSplitter, event_data
 from gateway.wire.usage import Usage, messages_usage, responses_usage
 
 
-class EventMeter:
+class EventMeter(ABC):
     """What the meters of event streams share: whole events pass unchanged, each is shown to `_read`."""
 
     __slots__ = (
@@ -56,8 +57,9 @@ class EventMeter:
         """Nothing: an unfinished event is not shown where the body broke off."""
         return b""
 
+    @abstractmethod
     def _read(self, event: bytes, name: bytes) -> None:
-        raise NotImplementedError
+        """Take in one event, called `name` by its `event:` line."""
 
     def _settle(self, usage: Usage | None) -> None:
         if usage is None:
