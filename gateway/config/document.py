@@ -1,16 +1,19 @@
 """YAML text to plain values, with the line of every path.
 
-Rules: YAML 1.2 scalars (so `no` is text and `1e3` a number), one document, text keys, no key twice, no tags.
-Anchors and aliases work. `${VAR}` and `${VAR:-default}` are replaced in scalars; the result is text that the
-schema types by its key, and nothing (null) where it is empty; `$${` is a literal `${`. Size, depth and number
-of nodes are bounded, so that no text can make reading it expensive.
+Rules: lines are those that an editor and `grep -n` show (only LF ends one; YAML knows more line breaks); YAML 1.2
+scalars (so `no` is text and `1e3` a number), one document, text keys, no key twice, no tags. Anchors and aliases
+work. `${VAR}` and `${VAR:-default}` are replaced in scalars; the result is text that the schema types by its key, and
+nothing (null) where it is empty; `$${` is a literal `${`. Size, depth and number of nodes are bounded, so that no text
+can make reading it expensive.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from yaml.reader import ReaderError
 
 from gateway.config.faults import FaultLog, Path, Step
 
@@ -37,33 +40,51 @@ class _PlainLoader(yaml.SafeLoader):
 _PlainLoader.yaml_implicit_resolvers = {}
 
 
+class _Lines:
+    """Numbers the lines of a text from 1; a place is an index of one of its characters."""
+
+    def __init__(self, text: str) -> None:
+        self._ends = [end.start() for end in re.finditer("\n", text)]
+
+    def number(self, index: int) -> int:
+        return bisect_left(self._ends, index) + 1
+
+    def of(self, node: yaml.Node) -> int:
+        return self.number(node.start_mark.index)
+
+
 def read_document(text: str, environ: Mapping[str, str], faults: FaultLog) -> Value:
     """The value of `text`; what is wrong with it is noted in `faults`, whose `lines` are set."""
+    lines = _Lines(text)
     try:
         node = yaml.compose(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = lines.number(mark.index) if mark else 1
         faults.add((), f"is not valid YAML: {error.problem}", _syntax_remedy(text, line), line=line)
+        return None
+    except ReaderError as error:
+        reason = f"holds the character {error.character:#06x}, which cannot be printed"
+        faults.add(
+            (), reason, "remove it, or write it as an escape in double quotes", line=lines.number(error.position)
+        )
         return None
     except RecursionError:
         faults.add((), f"is nested deeper than {MAX_DEPTH} levels", "flatten it")
         return None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        faults.add((), f"is not valid YAML: {reason}", "remove characters that cannot be printed")
+        faults.add((), f"is not valid YAML: {error}", "write its escapes anew")
         return None
     if node is None:
         return {}
-    reader = _Reader(environ, faults)
+    reader = _Reader(lines, environ, faults)
     value = reader.read(node, ())
     faults.lines = reader.lines
     return value
 
 
 def _syntax_remedy(text: str, line: int) -> str:
-    culprit = (text.splitlines() or [""])[line - 1 : line]
-    if culprit and "${" in culprit[0]:
+    if "${" in text.split("\n")[line - 1]:
         return "inside {...} and [...] put a value with `${VAR}` in quotes"
     return "mend the syntax"
 
@@ -71,14 +92,15 @@ def _syntax_remedy(text: str, line: int) -> str:
 class _Reader:
     """Walks the nodes once, noting lines and faults."""
 
-    def __init__(self, environ: Mapping[str, str], faults: FaultLog) -> None:
+    def __init__(self, lines: _Lines, environ: Mapping[str, str], faults: FaultLog) -> None:
         self.lines: dict[Path, int] = {}
+        self._lines = lines
         self._environ = environ
         self._faults = faults
         self._nodes = 0
 
     def read(self, node: yaml.Node, path: Path) -> Value:
-        line = node.start_mark.line + 1
+        line = self._lines.of(node)
         self.lines.setdefault(path, line)
         self._nodes += 1
         if len(path) > MAX_DEPTH:
@@ -108,9 +130,9 @@ class _Reader:
                 continue
             place: Path = (*path, key)
             if key in result:
-                self._repeated(place, key_node.start_mark.line + 1)
+                self._repeated(place, self._lines.of(key_node))
                 continue
-            self.lines[place] = key_node.start_mark.line + 1
+            self.lines[place] = self._lines.of(key_node)
             result[key] = self.read(value_node, place)
         return result
 
@@ -119,7 +141,7 @@ class _Reader:
         self._faults.add(place, message, "keep one of the two", line=line)
 
     def _key(self, node: yaml.Node, path: Path) -> str | None:
-        line = node.start_mark.line + 1
+        line = self._lines.of(node)
         if not isinstance(node, yaml.ScalarNode) or not _is_text(node.value):
             self._faults.add(path, "has a key that is not text", "use plain words as keys", line=line)
             return None

@@ -2,7 +2,7 @@
 
 Faults are collected, never raised one by one. A fault that follows from values (and so has no line of its
 own) is hidden by an earlier one at the same place, above or below it: what follows from a mistake is not a
-second mistake.
+second mistake. What a file holds is told in characters that can be printed, and in one line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -67,7 +67,13 @@ class FaultLog:
     def faults(self) -> tuple[Fault, ...]:
         """The faults in the order of their lines."""
         placed = [
-            Fault(self.file, self._line(path) if line is None else line, dotted(path), message, remedy)
+            Fault(
+                printable(self.file),
+                self._line(path) if line is None else line,
+                dotted(path),
+                printable(message),
+                printable(remedy),
+            )
             for path, (line, message, remedy) in self._found.items()
         ]
         return tuple(sorted(placed, key=lambda fault: fault.line))
@@ -95,6 +101,13 @@ def nearest(word: str, known: list[str]) -> str | None:
     return close[0] if close else None
 
 
+def printable(text: str) -> str:
+    """`text` with escapes for what a terminal or a log would obey instead of showing it."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def _shown(key: str) -> str:
-    shown = key if key.isprintable() else ascii(key)[1:-1]
+    shown = printable(key)
     return shown if len(shown) <= 60 else shown[:57] + "..."

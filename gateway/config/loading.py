@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.config.checks import check
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.draft import Draft, draft
-from gateway.config.faults import ConfigError, Fault, FaultLog
+from gateway.config.faults import ConfigError, FaultLog
 from gateway.config.keys import KeyFormat, UnusableKeyFile, read_key_file, write_key_file
 from gateway.config.model import Config
 from gateway.config.resolve import Resolver
@@ -66,21 +66,22 @@ def ensure_key_files(path: Path | str, environ: Mapping[str, str] | None = None)
     sources = [
         (tenant.name, path.parent / key.file) for tenant in readable.file.tenants for key in tenant.keys if key.file
     ]
-    return [FileKey(tenant, file, _ensured(file, path)) for tenant, file in sources]
+    return [FileKey(tenant, file, _ensured(file, faults)) for tenant, file in sources]
 
 
-def _ensured(file: Path, config: Path) -> str:
+def _ensured(file: Path, faults: FaultLog) -> str:
     try:
         if file.exists():
             return read_key_file(file)
         key = KeyFormat.create()
         write_key_file(file, key)
     except OSError as error:
-        message = f"the key file {file} cannot be written: {error.strerror}"
-        raise ConfigError((Fault(str(config), 1, "", message, "make its folder writable"),)) from None
+        faults.add((), f"the key file {file} cannot be written: {error.strerror}", "make its folder writable")
     except UnusableKeyFile as unusable:
-        raise ConfigError((Fault(str(config), 1, "", str(unusable), unusable.remedy),)) from None
-    return key
+        faults.add((), str(unusable), unusable.remedy)
+    else:
+        return key
+    raise ConfigError(faults.faults())
 
 
 def _read(path: Path, environ: Mapping[str, str], faults: FaultLog) -> Draft | None:

@@ -94,6 +94,33 @@ def test_every_path_has_its_line() -> None:
     }
 
 
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029", "\r"])
+def test_lines_are_those_that_editors_show(mark: str) -> None:
+    """What YAML takes for a line break besides LF moves no line number: of values, of faults, of the syntax."""
+    _, faults = _read(f"a: 'x{mark}{mark}y'\nb: 2\n")
+    assert faults.lines[("b",)] == 2
+    _, faults = _read(f"a: 'x{mark}{mark}y'\nb: {{$" + "{X}: 1\n")
+    [fault] = faults.faults()
+    assert (fault.line, fault.remedy) == (2, "inside {...} and [...] put a value with `${VAR}` in quotes")
+
+
+def test_a_character_that_cannot_be_printed_is_found_in_its_line() -> None:
+    """The fault names the character by its number and the line that holds it, and repeats it nowhere."""
+    _, faults = _read("a: 1\nb: 2\nc: \x07\n")
+    [fault] = faults.faults()
+    assert (fault.line, fault.message) == (3, "holds the character 0x0007, which cannot be printed")
+    assert str(fault).isprintable()
+
+
+@pytest.mark.parametrize("value", ["\x1b[2J", "a\nb", "\u2028", "\ud800"])
+def test_what_a_file_holds_cannot_command_a_terminal(value: str) -> None:
+    """Message, remedy, path and file name of a fault are one line of characters that can be printed."""
+    faults = FaultLog(value)
+    faults.add((value,), f"names {value}", f"mend {value}")
+    [fault] = faults.faults()
+    assert all(text.isprintable() for text in (fault.file, fault.path, fault.message, fault.remedy))
+
+
 def test_aliases_are_values() -> None:
     """An alias stands for its anchor's value."""
     read, faults = _read("a: &x {k: [1]}\nb: *x")
