@@ -1,0 +1,116 @@
+"""Service and demand over time, and how far apart tenants were: the published evaluation's measures.
+
+- A request's cost is spread evenly from its first token to its last; what a tenant gets at t is its cost per second
+  in a window of 60 s centred on t. What it asks for is the cost of the requests that arrive in that window.
+- The difference at t is the sum over the tenants of min(best service - own service, |own demand - own service|):
+  nobody counts as short by more than it asked for.
+- A refused request asks for nothing, as in the published tables: the difference alone flatters a policy that refuses.
+  `demanded` can be told to count them.
+Times are seconds of the run, costs are those of the cost function given.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from evaluation.metrics.curve import Curve, Span
+from evaluation.metrics.statistics import mean, variance
+from evaluation.requests import Ending, Request, Served
+from gateway.fairness.cost import CostFunction, Linear
+
+WINDOW_SECONDS = 60.0
+# The 19 ticks at which the published tables take the difference.
+TABLE_TICKS = tuple(float(tick) for tick in range(30, 571, 30))
+LINEAR = Linear()
+
+
+def cost_received(served: Served, cost: CostFunction = LINEAR) -> float:
+    """The cost of what the engine did for a request: nothing before its first token."""
+    if served.first_token_at is None:
+        return 0.0
+    return cost(served.request.prompt_tokens, 0, served.output_tokens)
+
+
+def tokens_wanted(request: Request) -> int:
+    """The output that the client would take: up to its own limit, or until it leaves."""
+    limits = (request.output_tokens, request.max_output_tokens, request.leaves_after_tokens)
+    return min(limit for limit in limits if limit is not None)
+
+
+def cost_wanted(request: Request, cost: CostFunction = LINEAR) -> float:
+    """The cost of what the client asks for."""
+    return cost(request.prompt_tokens, 0, tokens_wanted(request))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What every tenant got and asked for, over one run."""
+
+    received: dict[str, Curve]
+    demanded: dict[str, Curve]
+
+    @property
+    def tenants(self) -> list[str]:
+        """Every tenant that sent a request, in order of name."""
+        return sorted(self.demanded)
+
+    def rates(self, at: float, window_seconds: float = WINDOW_SECONDS) -> dict[str, float]:
+        """What each tenant got around `at`, cost per second."""
+        return {tenant: self.received[tenant].rate(at, window_seconds) for tenant in self.tenants}
+
+    def demands(self, at: float, window_seconds: float = WINDOW_SECONDS) -> dict[str, float]:
+        """What each tenant asked for around `at`, cost per second."""
+        return {tenant: self.demanded[tenant].rate(at, window_seconds) for tenant in self.tenants}
+
+    def difference(self, at: float, window_seconds: float = WINDOW_SECONDS) -> float:
+        """How short the tenants were of the best served one around `at`, summed, cost per second."""
+        rates = self.rates(at, window_seconds)
+        demands = self.demands(at, window_seconds)
+        best = max(rates.values(), default=0.0)
+        return sum(min(best - rate, abs(demands[tenant] - rate)) for tenant, rate in rates.items())
+
+    def gap(self, at: float) -> float:
+        """Largest minus smallest service of any tenant from the start to `at`."""
+        totals = [self.received[tenant].until(at) for tenant in self.tenants]
+        return max(totals, default=0.0) - min(totals, default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The difference over several ticks: largest, mean and variance (of the whole population)."""
+
+    maximum: float
+    average: float
+    variance: float
+
+
+def measure_service(records: Iterable[Served], cost: CostFunction = LINEAR, *, count_refused: bool = False) -> Service:
+    """The curves of a run. With `count_refused` a refused request counts as demand that was not met."""
+    received: defaultdict[str, list[Span]] = defaultdict(list)
+    demanded: defaultdict[str, list[Span]] = defaultdict(list)
+    for served in records:
+        request = served.request
+        arrived = request.arrival_seconds
+        if served.first_token_at is not None and served.last_token_at is not None:
+            span = Span(served.first_token_at, served.last_token_at, cost_received(served, cost))
+            received[request.tenant].append(span)
+        asks = count_refused or served.ending is not Ending.REFUSED
+        demanded[request.tenant] += [Span(arrived, arrived, cost_wanted(request, cost))] if asks else []
+    return Service(
+        {tenant: Curve(received[tenant]) for tenant in demanded},
+        {tenant: Curve(spans) for tenant, spans in demanded.items()},
+    )
+
+
+def measure_difference(service: Service, ticks: Sequence[float] = TABLE_TICKS) -> Difference:
+    """The three figures of the published tables, over `ticks`."""
+    values = [service.difference(tick) for tick in ticks]
+    return Difference(max(values), mean(values), variance(values))
+
+
+def throughput(records: Iterable[Served], end_seconds: float) -> float:
+    """Input and output tokens of the completed requests, per second of the run."""
+    tokens = sum(
+        served.request.prompt_tokens + served.output_tokens for served in records if served.ending is Ending.COMPLETED
+    )
+    return tokens / end_seconds

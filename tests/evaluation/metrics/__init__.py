@@ -1,0 +1,1 @@
+"""Tests of the metrics, with the published definition written a second way."""
