@@ -146,7 +146,7 @@ class Admission:
                 self.room.review(account, tenant)
                 continue
             ticket = tenant.oldest()
-            worker = self._capacity.take(ticket.pool, ticket.sequences, ticket.prompt_tokens, ticket.avoid)
+            worker = self._capacity.take(ticket)
             if worker is None:
                 break
             self._grant(ticket, account, tenant, worker, now)
@@ -180,7 +180,7 @@ class Admission:
         if not ticket.holds_prefill:
             return []
         ticket.holds_prefill = False
-        self._capacity.prefilled(ticket.worker, ticket.prompt_tokens)
+        self._capacity.prefilled(ticket)
         return self.dispatch(ticket.pool, now)
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
@@ -236,8 +236,8 @@ class Admission:
         """Give back all the room that the ticket holds."""
         if ticket.holds_prefill:
             ticket.holds_prefill = False
-            self._capacity.prefilled(ticket.worker, ticket.prompt_tokens)
-        self._capacity.give(ticket.worker, ticket.sequences)
+            self._capacity.prefilled(ticket)
+        self._capacity.give(ticket)
         self.flights.end(ticket)
         self._tenants.allowance(ticket.tenant).in_flight -= ticket.sequences
 

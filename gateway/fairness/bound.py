@@ -41,10 +41,11 @@ class SpreadBound:
 class Tab:
     """What one request in flight owes one flow: charged as it goes, settled exactly once.
 
-    `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back.
+    `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back;
+    `spent` is the charge for the flow's accounts, which no weight divides.
     """
 
-    __slots__ = ("bound", "ceiling", "certain", "flow", "policy", "units", "weight")
+    __slots__ = ("bound", "ceiling", "certain", "flow", "policy", "spent", "units", "weight")
 
     def __init__(self, flow: Flow, policy: Policy, bound: SpreadBound) -> None:
         """Open an empty tab; the weight is that of this moment, a later change of it concerns later requests."""
@@ -53,6 +54,7 @@ class Tab:
         self.bound = bound
         self.weight = flow.weight
         self.units = 0
+        self.spent = 0
         self.certain = 0
         self.ceiling = 0
 
@@ -66,6 +68,7 @@ class Tab:
     def charge_to(self, cost: float) -> None:
         """Bring the charge to `cost` in all."""
         flow = self.flow
+        self._spend(cost)
         moved = to_units(cost, self.weight) - self.units
         self.units += moved
         flow.charge(moved)
@@ -88,11 +91,16 @@ class Tab:
         final = to_units(cost, self.weight)
         flow.refundable -= self.units - self.certain
         flow.settle(self.units, final, self.ceiling)
-        flow.spent += to_units(cost, 1.0)
+        self._spend(cost)
         flow.exposure += max(0, final - self.ceiling)  # a tail that came with the last bytes, beyond what was asked
         self.bound.widen(max(0, self.certain - final))
         self.bound.note(flow)
         self.policy.charged(flow, final - self.units)
+
+    def _spend(self, cost: float) -> None:
+        spent = to_units(cost, 1.0)
+        self.flow.spent += spent - self.spent
+        self.spent = spent
 
     def _raise_ceiling(self) -> None:
         """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""

@@ -41,7 +41,7 @@ class Flow:
         self.ceilings = 0
         self.refundable = 0
         self.exposure = 0
-        self.spent = 0  # settled, the weight taken out: a change of weight restates nothing
+        self.spent = 0  # charged, never divided by a weight: a change of weight restates nothing
         self.queued = 0
         self.head_order = 0
 
@@ -86,4 +86,4 @@ class Flow:
     @property
     def service(self) -> float:
         """Cost units charged so far, lifts excluded, weight taken out; reservations in flight count as charged."""
-        return (self.spent + self.outstanding * self.weight) / UNITS_PER_COST
+        return self.spent / UNITS_PER_COST

@@ -5,6 +5,7 @@ when its last request has ended. `pause` holds back one that refused for lack of
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.snapshot import WorkerSnapshot
@@ -19,6 +20,16 @@ class WorkerSpec:
     pool: str
     url: str
     window: WindowSize
+
+
+class Asking(Protocol):
+    """What is read of a request: its size, where it may run, and the worker it was given."""
+
+    pool: str
+    sequences: int
+    prompt_tokens: int
+    avoid: str
+    worker: str
 
 
 class _Worker:
@@ -83,25 +94,25 @@ class Fleet:
 
     # -- the scheduler's port
 
-    def take(self, pool: str, sequences: int, prompt_tokens: int, avoid: str) -> str | None:
+    def take(self, request: Asking, /) -> str | None:
         """Reserve room at the least loaded worker that serves, None where the request fits none now."""
-        serving = [worker for worker in self._pools.get(pool, ()) if worker.serves]
-        others = [worker for worker in serving if worker.spec.name != avoid] or serving
-        fitting = [worker for worker in others if worker.has_room(sequences, prompt_tokens)]
+        serving = [worker for worker in self._pools.get(request.pool, ()) if worker.serves]
+        others = [worker for worker in serving if worker.spec.name != request.avoid] or serving
+        fitting = [worker for worker in others if worker.has_room(request.sequences, request.prompt_tokens)]
         if not fitting:
             return None
         chosen = min(fitting, key=lambda worker: worker.window.load)
-        chosen.window.take(sequences, prompt_tokens)
+        chosen.window.take(request.sequences, request.prompt_tokens)
         return chosen.spec.name
 
-    def prefilled(self, worker: str, prompt_tokens: int) -> None:
+    def prefilled(self, request: Asking, /) -> None:
         """Give back a prompt's prefill room."""
-        self._workers[worker].window.prefilled(prompt_tokens)
+        self._workers[request.worker].window.prefilled(request.prompt_tokens)
 
-    def give(self, worker: str, sequences: int) -> None:
+    def give(self, request: Asking, /) -> None:
         """Give back an ended request's sequences."""
-        state = self._workers[worker]
-        state.window.give(sequences)
+        state = self._workers[request.worker]
+        state.window.give(request.sequences)
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:

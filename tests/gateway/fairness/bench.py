@@ -250,7 +250,7 @@ class Bench:
         if tenant is None or not self.admission.room.is_eligible(tenant):
             return
         head = tenant.oldest()
-        worker = self.fleet.take(pool, head.sequences, head.prompt_tokens, head.avoid)
+        worker = self.fleet.take(head)
         assert worker is None, f"{head.request_id} waits although it fits {worker}"
 
     def check_books(self) -> None:

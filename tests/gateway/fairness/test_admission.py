@@ -209,6 +209,18 @@ def test_a_change_of_weight_restates_nothing() -> None:
     assert job.ticket.state is TicketState.SETTLED
 
 
+def test_a_change_of_weight_leaves_the_service_of_what_runs() -> None:
+    """A request that runs while its tenant's weight changes counts in the tenant's account at what it was charged."""
+    bench = Bench()
+    bench.submit("t", prompt=10, length=5)
+    bench.step(2)
+    before = bench.flow("t").service
+    bench.tenant("t", 4.0)
+    assert bench.flow("t").service == before == 10 + 2 * 2
+    bench.step(3)
+    assert bench.flow("t").service == 10 + 2 * 5
+
+
 def test_the_reservation_covers_what_was_predicted() -> None:
     """Tokens within the reservation move no counter; the first one beyond it does; the end settles exactly."""
     bench = Bench("vtc", "quantile")

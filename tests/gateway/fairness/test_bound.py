@@ -112,6 +112,10 @@ def test_a_tab_keeps_the_weight_it_was_opened_with() -> None:
     tab = make_tab(weight=2.0)
     tab.open(30.0, 30.0)
     tab.flow.weight = 1.0
+    assert tab.flow.service == 30.0
+    tab.charge_to(36.0)
+    assert tab.flow.counter == 18 * UNITS_PER_COST
+    assert tab.flow.service == 36.0
     tab.settle(30.0)
     assert tab.flow.settled == 15 * UNITS_PER_COST
     assert tab.flow.service == 30.0

@@ -1,5 +1,7 @@
 """Windows, circuits and the placement of requests, by tables."""
 
+from dataclasses import dataclass, replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,6 +92,17 @@ def test_room_is_given_back_once() -> None:
             give()
 
 
+@dataclass
+class Request:
+    """A request as the fleet sees it."""
+
+    pool: str = "p"
+    sequences: int = 1
+    prompt_tokens: int = 1
+    avoid: str = ""
+    worker: str = ""
+
+
 def make_fleet(*names: str, size: WindowSize | None = None) -> Fleet:
     fleet = Fleet()
     for name in names:
@@ -102,15 +115,15 @@ def test_the_least_loaded_worker_is_chosen() -> None:
     """Requests spread over the workers by load relative to their windows, until none has room."""
     fleet = make_fleet("a", "b")
     fleet.configure(WorkerSpec("b", "p", "http://b", WindowSize(4, 0, 1000)))
-    assert [fleet.take("p", 1, 1, "") for _ in range(7)] == ["a", "b", "b", "a", "b", "b", None]
+    assert [fleet.take(Request()) for _ in range(7)] == ["a", "b", "b", "a", "b", "b", None]
 
 
 def test_a_failed_worker_is_avoided_while_another_serves() -> None:
     """The avoided worker is used only where it is the only one; full others are waited for."""
     fleet = make_fleet("a", "b")
-    assert [fleet.take("p", 1, 1, "a") for _ in range(3)] == ["b", "b", None]
+    assert [fleet.take(Request(avoid="a")) for _ in range(3)] == ["b", "b", None]
     fleet.signal("b", Signal.DOWN)
-    assert fleet.take("p", 1, 1, "a") == "a"
+    assert fleet.take(Request(avoid="a")) == "a"
 
 
 def test_a_half_open_worker_gets_one_request() -> None:
@@ -118,11 +131,11 @@ def test_a_half_open_worker_gets_one_request() -> None:
     fleet = make_fleet("a")
     fleet.signal("a", Signal.DOWN)
     assert not fleet.serves("p")
-    assert fleet.take("p", 1, 1, "") is None
+    assert fleet.take(Request()) is None
     fleet.signal("a", Signal.PROBE_OK)
-    assert [fleet.take("p", 1, 1, "") for _ in range(2)] == ["a", None]
+    assert [fleet.take(Request()) for _ in range(2)] == ["a", None]
     assert fleet.signal("a", Signal.ANSWERED) == "closed"
-    assert fleet.take("p", 1, 1, "") == "a"
+    assert fleet.take(Request()) == "a"
 
 
 def test_a_paused_worker_serves_but_takes_nothing() -> None:
@@ -130,21 +143,21 @@ def test_a_paused_worker_serves_but_takes_nothing() -> None:
     fleet = make_fleet("a")
     fleet.pause("a")
     assert fleet.serves("p")
-    assert fleet.take("p", 1, 1, "") is None
+    assert fleet.take(Request()) is None
     fleet.resume("a")
-    assert fleet.take("p", 1, 1, "") == "a"
+    assert fleet.take(Request()) == "a"
 
 
 def test_a_draining_worker_ends_what_it_has_and_is_forgotten() -> None:
     """Nothing new goes there; the last request takes it away; signals for it then do nothing."""
     fleet = make_fleet("a", "b")
-    assert fleet.take("p", 1, 1, "b") == "a"
+    assert fleet.take(Request(avoid="b")) == "a"
     fleet.drain("a")
-    assert fleet.take("p", 1, 1, "") == "b"
+    assert fleet.take(Request()) == "b"
     assert [spec.name for spec in fleet.specs()] == ["b"]
     assert {worker.worker: worker.state for worker in fleet.snapshot()} == {"a": "draining", "b": "closed"}
-    fleet.prefilled("a", 1)
-    fleet.give("a", 1)
+    fleet.prefilled(Request(worker="a"))
+    fleet.give(Request(worker="a"))
     assert [worker.worker for worker in fleet.snapshot()] == ["b"]
     assert fleet.signal("a", Signal.DOWN) is None
 
@@ -152,22 +165,22 @@ def test_a_draining_worker_ends_what_it_has_and_is_forgotten() -> None:
 def test_a_worker_taken_back_while_draining_keeps_its_room() -> None:
     """A reload that removes and restores a worker loses nothing of what is in flight."""
     fleet = make_fleet("a")
-    fleet.take("p", 2, 1, "")
+    fleet.take(Request(sequences=2))
     fleet.drain("a")
     fleet.configure(WorkerSpec("a", "p", "http://a", WindowSize(3, 0, 100)))
-    assert fleet.take("p", 2, 1, "") is None
-    assert fleet.take("p", 1, 1, "") == "a"
+    assert fleet.take(Request(sequences=2)) is None
+    assert fleet.take(Request()) == "a"
 
 
 def test_a_worker_can_move_to_another_pool() -> None:
     """It serves the new pool at once, and drains there."""
     fleet = make_fleet("a", "b")
     fleet.configure(WorkerSpec("a", "q", "http://a", WindowSize(2, 0, 100)))
-    assert fleet.take("q", 1, 1, "") == "a"
-    assert [fleet.take("p", 1, 1, "") for _ in range(3)] == ["b", "b", None]
+    assert fleet.take(Request(pool="q")) == "a"
+    assert [fleet.take(Request()) for _ in range(3)] == ["b", "b", None]
     fleet.drain("a")
-    fleet.prefilled("a", 1)
-    fleet.give("a", 1)
+    fleet.prefilled(Request(worker="a"))
+    fleet.give(Request(worker="a"))
     assert not fleet.serves("q")
 
 
@@ -175,20 +188,21 @@ def test_a_worker_can_move_to_another_pool() -> None:
 def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int, int]]) -> None:
     """Whatever was taken and given back in any order, no room is lost and no window overrun."""
     fleet = make_fleet("a", "b")
-    running: list[tuple[str, int, int]] = []
+    running: list[Request] = []
     for kind, sequences, tokens in steps:
         if kind < 3:
-            worker = fleet.take("p", sequences, tokens, "")
+            request = Request(sequences=sequences, prompt_tokens=tokens)
+            worker = fleet.take(request)
             if worker is not None:
-                running.append((worker, sequences, tokens))
+                running.append(replace(request, worker=worker))
         elif running:
-            ended, its_sequences, its_tokens = running.pop(sequences % len(running))
-            fleet.prefilled(ended, its_tokens)
-            fleet.give(ended, its_sequences)
+            ended = running.pop(sequences % len(running))
+            fleet.prefilled(ended)
+            fleet.give(ended)
         for view in fleet.snapshot():
-            alone = [entry for entry in running if entry[0] == view.worker]
+            alone = [request for request in running if request.worker == view.worker]
             assert view.sequences_in_flight <= view.window_sequences or len(alone) == 1
-    for worker, sequences, tokens in running:
-        fleet.prefilled(worker, tokens)
-        fleet.give(worker, sequences)
+    for request in running:
+        fleet.prefilled(request)
+        fleet.give(request)
     assert fleet.is_idle
