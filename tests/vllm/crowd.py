@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from conftest import ADMIN_KEY, Gateway, Tenant
 
-from gateway.bench.probe import Probe, probe_session
+from evaluation.bench.probe import Probe, probe_session
 
 HOPELESS_SECONDS = 300
 LOOK_SECONDS = 0.05

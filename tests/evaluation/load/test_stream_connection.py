@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.bench.connection import RequestRecord, StreamConnection
+from evaluation.load.connection import RequestRecord, StreamConnection
 
 
 def _usage(prompt: int, output: int) -> bytes:

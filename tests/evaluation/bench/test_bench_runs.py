@@ -6,9 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from gateway.bench import demo, fairness, isolation
-from gateway.bench.report import EXIT_MISSED, EXIT_PASSED
-from gateway.bench.stage import EngineKind
+from evaluation.bench import demo, fairness, isolation
+from evaluation.bench.stage import EngineKind
+from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
 
 
 def _measured(path: Path) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bench.processes import ChildFailed, child
+from evaluation.load.processes import ChildFailed, child
 
 SERVES = """
 import signal, sys, threading
@@ -49,7 +49,7 @@ def test_a_child_is_ready_with_its_url_and_gone_afterwards(tmp_path: Path) -> No
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience is bounded."""
-    monkeypatch.setattr("gateway.bench.processes.END_SECONDS", 0.01)
+    monkeypatch.setattr("evaluation.load.processes.END_SECONDS", 0.01)
 
     async def body() -> int:
         async with child("stubborn", ["-c", STUBBORN], tmp_path, 30) as running:

@@ -19,13 +19,13 @@ from typing import assert_never
 import aiohttp
 import orjson
 
-from gateway.bench.connection import RequestRecord
-from gateway.bench.journal import FinishedRequest, read_journal
-from gateway.bench.load import ClosedLoop, Endpoint, Load, LoadTenant, Tally
-from gateway.bench.probe import Probe, Sample, probe_session
-from gateway.bench.processes import Child, child
-from gateway.bench.progress import Progress
-from gateway.bench.settings import POOL, GatewaySettings, draw_keys
+from evaluation.bench.journal import FinishedRequest, read_journal
+from evaluation.bench.probe import Probe, Sample, probe_session
+from evaluation.bench.settings import POOL, GatewaySettings, draw_keys
+from evaluation.console.progress import Progress
+from evaluation.load.connection import RequestRecord
+from evaluation.load.processes import Child, child
+from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant, Tally
 
 ENGINE_READY_SECONDS = 240.0
 GATEWAY_READY_SECONDS = 30.0
@@ -34,14 +34,15 @@ SECONDS_BETWEEN_CHECKS = 0.25
 
 # With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
 # gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
-# accelerator shows. This one (8 M parameters) keeps the engine's step the bottleneck.
+# accelerator shows. This one (24 M parameters) makes a step take tens of milliseconds, as on an accelerator: the way from
+# an answer's end to the next request's place in the batch is then about a step, which one slack sequence covers.
 VLLM_MODEL = {
-    "hidden_size": 384,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 6,
+    "hidden_size": 576,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 9,
     "head_dim": 64,
-    "intermediate_size": 1024,
+    "intermediate_size": 1536,
 }
 
 

@@ -7,8 +7,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from gateway.bench.processes import ChildFailed
-from gateway.bench.report import (
+from evaluation.console.report import (
     EXIT_MISSED,
     EXIT_NOT_RUN,
     EXIT_PASSED,
@@ -17,7 +16,8 @@ from gateway.bench.report import (
     conduct,
     deliver,
 )
-from gateway.bench.verdicts import Comparison, Target
+from evaluation.console.verdicts import Comparison, Target
+from evaluation.load.processes import ChildFailed
 
 RATIO = Target("service of the larger over the smaller", Comparison.AT_MOST, 1.05, " x")
 

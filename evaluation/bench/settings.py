@@ -13,9 +13,7 @@ from pathlib import Path
 import yaml
 
 POOL = "bench"
-# Two, for a bench runs short answers against an engine that shares its cores with its clients: the way from an answer's
-# end to the next request's place in the batch is then long enough for two sequences to end (docs/results.md).
-SLACK = 2
+SLACK = 1
 QUEUE_TIMEOUT_SECONDS = 600
 
 

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.bench.load import ClosedLoop, Lengths, LoadTenant, Spaced
-from gateway.bench.measures import (
+from evaluation.bench.measures import (
     intervals,
     median,
     percentile,
@@ -25,10 +24,11 @@ from gateway.bench.measures import (
     releases_seen,
     share_within,
 )
-from gateway.bench.progress import Progress, error_console
-from gateway.bench.report import Delivery, Report, conduct
-from gateway.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
-from gateway.bench.verdicts import Comparison, Target, Verdict
+from evaluation.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
+from evaluation.console.progress import Progress, error_console
+from evaluation.console.report import Delivery, Report, conduct
+from evaluation.console.verdicts import Comparison, Target, Verdict
+from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant, Spaced
 
 SEQUENCES = 8
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from gateway.bench import fairness, isolation
-from gateway.bench.connection import RequestRecord
-from gateway.bench.journal import FinishedRequest
-from gateway.bench.load import Tally
-from gateway.bench.probe import GatewayState, Gauges, Sample, TenantState
-from gateway.bench.stage import Run, Span
-from gateway.bench.verdicts import Verdict
+from evaluation.bench import fairness, isolation
+from evaluation.bench.journal import FinishedRequest
+from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
+from evaluation.bench.stage import Run, Span
+from evaluation.console.verdicts import Verdict
+from evaluation.load.connection import RequestRecord
+from evaluation.load.tenants import Tally
 
 WINDOW = Span(100.0, 110.0)
 WALL = Span(1000.0, 1010.0)

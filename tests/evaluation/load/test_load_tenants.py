@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.bench.load import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, OpenLoop, Spaced
+from evaluation.load.tenants import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, OpenLoop, Spaced
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

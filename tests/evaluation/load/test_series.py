@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.bench.series import ServiceSeries
+from evaluation.load.series import ServiceSeries
 
 
 def _series(*points: tuple[float, float]) -> ServiceSeries:

@@ -5,9 +5,9 @@ import math
 import orjson
 import pytest
 
-from gateway.bench.journal import FinishedRequest, parse_journal
-from gateway.bench.probe import GatewayState, Gauges
-from gateway.bench.settings import GatewaySettings, draw_keys
+from evaluation.bench.journal import FinishedRequest, parse_journal
+from evaluation.bench.probe import GatewayState, Gauges
+from evaluation.bench.settings import GatewaySettings, draw_keys
 
 LINE = {
     "event": "request",

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gateway.bench.connection import RequestRecord, StreamConnection, connect
-from gateway.bench.series import ServiceSeries
+from evaluation.load.connection import RequestRecord, StreamConnection, connect
+from evaluation.load.series import ServiceSeries
 
 INPUT_WEIGHT = 1
 OUTPUT_WEIGHT = 2

@@ -16,9 +16,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from gateway.bench.processes import ChildFailed
-from gateway.bench.progress import error_console
-from gateway.bench.verdicts import Verdict, missed
+from evaluation.console.progress import error_console
+from evaluation.console.verdicts import Verdict, missed
+from evaluation.load.processes import ChildFailed
 
 PLAIN_WIDTH = 160
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bench.measures import (
+from evaluation.bench.measures import (
     intervals,
     max_min_shares,
     mean,

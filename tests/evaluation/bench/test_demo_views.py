@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from gateway.bench import demo, plot
-from gateway.bench.connection import RequestRecord
-from gateway.bench.load import Tally
-from gateway.bench.probe import GatewayState, Gauges, Sample, TenantState
-from gateway.bench.screen import line, render, seconds_text
+from evaluation.bench import demo, plot
+from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
+from evaluation.bench.screen import line, render, seconds_text
+from evaluation.bench.settings import SLACK
+from evaluation.load.connection import RequestRecord
+from evaluation.load.tenants import Tally
 
 OPTIONS = demo.DemoOptions(policy="vtc", seconds=10.0)
 RATES = {"flood": 800, "alice": 200, "bob": 500}
@@ -62,10 +63,10 @@ def test_the_view_works_before_anything_was_seen() -> None:
 
 
 def test_fair_shares_follow_demand_and_divide_the_rest(show: demo.Show) -> None:
-    """Of 1500/s alice wants 2 x (44 + 2 x 44) = 264/s and bob 4/17 = 353/s; the flood gets what is left."""
+    """Of 1500/s alice wants 2 x (44 + 2 x 44) = 264/s and bob 4 places of the window; the flood gets what is left."""
     shares = {name: share / 8 for name, share in demo.fair_shares(show).items()}
     assert shares["alice"] == pytest.approx(264)
-    assert shares["bob"] == pytest.approx(1500 * 4 / 17, rel=0.02)
+    assert shares["bob"] == pytest.approx(1500 * 4 / (demo.SEQUENCES + SLACK), rel=0.02)
     assert sum(shares.values()) == pytest.approx(1500, rel=0.02)
 
 

@@ -1,0 +1,1 @@
+"""Plays a trace against a live endpoint, open loop: every request leaves at its own time."""

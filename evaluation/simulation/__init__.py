@@ -1,0 +1,1 @@
+"""Discrete events in virtual time: the production scheduler on models of engines."""
