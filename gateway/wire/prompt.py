@@ -8,12 +8,13 @@ rights. Exact token counts are the engine's; here only prompts that already are 
 from collections.abc import Sequence
 from typing import Final
 
-import orjson
-
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
+from gateway.wire.json_body import write_json
 
 MAX_PROMPTS: Final = 2048  # OpenAI's documented bound on the inputs of one request
+# Items and members of a conversation (a message with one text has three); each takes up to 0.6 us to look at.
+MAX_ITEMS: Final = 2**15
 _INT64_MAX: Final = 2**63 - 1
 
 _URL_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url", "source"})
@@ -28,7 +29,7 @@ _SKIPPED_KEYS = frozenset(
 class Prompt:
     """Running measure of one request's prompts; `rights_needed` maps a right to the field that needs it."""
 
-    __slots__ = ("media_parts", "prompts", "rights_needed", "text_bytes", "token_ids")
+    __slots__ = ("_items", "media_parts", "prompts", "rights_needed", "text_bytes", "token_ids")
 
     def __init__(self) -> None:
         self.prompts = 1
@@ -36,6 +37,7 @@ class Prompt:
         self.token_ids: int | None = None
         self.media_parts = 0
         self.rights_needed: dict[str, str] = {}
+        self._items = 0
 
     def add_text(self, text: str) -> None:
         """Count the UTF-8 bytes of `text`."""
@@ -44,7 +46,7 @@ class Prompt:
     def add_json(self, value: object) -> None:
         """Count `value` as the JSON text that a template writes into the prompt (tools, arguments)."""
         if value:
-            self.text_bytes += len(orjson.dumps(value))
+            self.text_bytes += len(write_json(value))
 
     def add_inputs(self, value: object, param: str) -> None:
         """Measure text, a list of texts, token ids or a list of lists of token ids."""
@@ -81,9 +83,17 @@ class Prompt:
                 case str() as text:
                     self.add_text(text)
                 case list() as items:
+                    self._count_items(len(items), param)
                     pending.extend(items)
                 case dict() as part:
+                    self._count_items(len(part), param)
                     self._add_part(part, param, pending)
+
+    def _count_items(self, items: int, param: str) -> None:
+        self._items += items
+        if self._items > MAX_ITEMS:
+            message = f"'{param}' holds more than {MAX_ITEMS} messages, parts and members of them."
+            raise RequestFault(Outcome.BAD_REQUEST, message, param)
 
     def _add_part(self, part: dict[str, object], param: str, pending: list[object]) -> None:
         is_tool_use = False

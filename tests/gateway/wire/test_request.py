@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.outcomes import Outcome
 from gateway.wire.fields import RIGHTS
+from gateway.wire.prompt import MAX_ITEMS
 from gateway.wire.request import Reading, RequestFault, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
 
@@ -106,6 +107,43 @@ def test_bodies_of_too_many_values_are_refused_unread(value: object) -> None:
     fault = refused("/v1/chat/completions", {"messages": value})
     assert fault.outcome is Outcome.BAD_REQUEST
     assert "values" in fault.message
+
+
+_SEVERAL_PARTS = [{"type": "text", "text": "x"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        ("/v1/chat/completions", "messages", [{"role": "user", "content": "x"}] * (MAX_ITEMS // 3 + 1)),
+        ("/v1/chat/completions", "messages", [{"role": "user", "content": _SEVERAL_PARTS}] * (MAX_ITEMS // 12 + 1)),
+        ("/v1/chat/completions", "messages", [{str(member): 0 for member in range(MAX_ITEMS)}]),
+        ("/v1/messages", "messages", [[]] * (MAX_ITEMS + 1)),
+        ("/v1/responses", "input", [{"type": "message", "content": "x"}] * (MAX_ITEMS // 3 + 1)),
+        ("/tokenize", "messages", ["x"] * (MAX_ITEMS + 1)),
+    ],
+    ids=repr_of,
+)
+def test_conversations_of_too_many_items_are_refused(path: str, field: str, value: object) -> None:
+    """Each item is looked at while every stream waits; text within one item is free of that."""
+    fault = refused(path, {field: value})
+    assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, field)
+    assert str(MAX_ITEMS) in fault.message
+
+
+def test_a_long_conversation_is_read() -> None:
+    """Thousands of messages are a conversation."""
+    messages = [{"role": "user", "content": "x"}] * (MAX_ITEMS // 3 - 1)
+    assert read("/v1/chat/completions", {"messages": messages}).prompt_bytes == len(messages)
+
+
+@pytest.mark.parametrize("field", ["tools", "documents", "anything"])
+def test_what_is_nested_too_deeply_to_be_written_again_is_refused(field: str) -> None:
+    """Wherever it stands it is the client's fault, not ours."""
+    deep = b'{"model":"m","messages":[{"role":"user","content":"x"}],"%b":%b}'
+    with pytest.raises(RequestFault) as fault:
+        read_request(ENDPOINTS["/v1/chat/completions"], deep % (field.encode(), b"[" * 300 + b"1" + b"]" * 300), NOBODY)
+    assert fault.value.message == "The body is nested too deeply."
 
 
 @pytest.mark.parametrize("text", [",[{" * 2**18, '",[' * 2**18, '\\",' * 2**18, "\\" * 2**18 + "," * 2**18])
@@ -559,6 +597,17 @@ def test_a_request_can_be_sent_twice() -> None:
     reading = read("/v1/chat/completions", {"stream": True, "n": 2})
     assert reading.upstream_body("m", "s") == reading.upstream_body("m", "s")
     assert orjson.loads(reading.upstream_body("other", "s"))["model"] == "other"
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_a_body_is_written_once_however_often_it_is_sent(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits holds the text of its body: to send it costs the few members that the gateway sets."""
+    reading = read(path, {"anything": ["x"] * 1000})
+    written: list[dict[str, object]] = []
+    monkeypatch.setattr("orjson.dumps", lambda value: written.append(value) or b"{}")
+    assert reading.upstream_body("m", "s").endswith(reading.rest)
+    assert written
+    assert set().union(*written) <= {"model", "cache_salt", "stream_options"}
 
 
 values = st.recursive(
