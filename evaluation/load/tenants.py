@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Self, assert_never
-from urllib.parse import urlsplit
-
-import orjson
 
 from evaluation.load.connection import RequestRecord, StreamConnection, connect
 from evaluation.load.series import ServiceSeries
+from evaluation.load.wire import Address
 
 INPUT_WEIGHT = 1
 OUTPUT_WEIGHT = 2
@@ -125,9 +123,7 @@ class Load:
     """Runs the tenants against an endpoint while its context is open; leaving it aborts what is in flight."""
 
     def __init__(self, endpoint: Endpoint, tenants: Sequence[LoadTenant], seed: int) -> None:
-        parts = urlsplit(endpoint.url)
-        assert parts.hostname is not None and parts.port is not None, endpoint.url
-        self._host, self._port = parts.hostname, parts.port
+        self._address = Address.parse(endpoint.url)
         self._endpoint = endpoint
         self._tenants = tenants
         self._seed = seed
@@ -223,7 +219,7 @@ class Load:
         request = self._render(tenant, source)
         try:
             if connection is None or not connection.is_open:
-                connection = await connect(self._host, self._port, tally.take)
+                connection = await connect(self._address.host, self._address.port, tally.take)
         except OSError as fault:
             record.ended_at, record.error = record.sent_at, f"cannot connect: {fault}"
             return None
@@ -240,22 +236,12 @@ class Load:
 
     def _render(self, tenant: LoadTenant, source: random.Random) -> bytes:
         prompt = "".join(source.choices(_LETTERS, k=tenant.prompt.draw(source)))
-        body = orjson.dumps(
-            {
-                "model": self._endpoint.model,
-                "prompt": prompt,
-                "max_tokens": tenant.output.draw(source),
-                "ignore_eos": True,
-                "stream": True,
-                "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-            }
-        )
-        key = self._endpoint.keys.get(tenant.name)
-        head = [
-            "POST /v1/completions HTTP/1.1",
-            f"Host: {self._host}:{self._port}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            *([f"Authorization: Bearer {key}"] if key else []),
-        ]
-        return "\r\n".join([*head, "", ""]).encode() + body
+        body = {
+            "model": self._endpoint.model,
+            "prompt": prompt,
+            "max_tokens": tenant.output.draw(source),
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        }
+        return self._address.post("/v1/completions", body, self._endpoint.keys.get(tenant.name))
