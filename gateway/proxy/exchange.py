@@ -25,7 +25,7 @@ from gateway.proxy.relay import End, Relay
 from gateway.proxy.upstream import WorkerUnreachable
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
-from gateway.wire.meter import meter_for
+from gateway.wire.meters import meter_for
 from gateway.wire.request import Reading
 from gateway.workers import Signal
 

@@ -14,7 +14,8 @@ from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.record import Record
 from gateway.proxy.upstream import Headers, WorkerConnection
-from gateway.wire.meter import MalformedStream, Meter
+from gateway.wire.meter import Meter
+from gateway.wire.sse import MalformedStream
 
 MAX_HELD_BYTES = 256 * 1024  # of an answer whose client's side is not open yet
 MAX_ERROR_BYTES = 1024 * 1024  # of an engine's error answer

@@ -11,6 +11,7 @@ from typing import Final
 
 import orjson
 
+from gateway.wire.meter import Meter
 from gateway.wire.usage import Usage, openai_usage
 
 MAX_METERED_BODY_BYTES: Final = 64 * 2**20
@@ -19,32 +20,13 @@ _TAIL_BYTES: Final = 4096
 _LAST_USAGE = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*\Z')
 
 
-class BodyMeter:
+class BodyMeter(Meter):
     """Meter of one JSON body; `read_usage` makes sense of its `usage` member, None where it has none."""
 
-    __slots__ = (
-        "_kept",
-        "_kept_bytes",
-        "_read_usage",
-        "cached_tokens",
-        "fingerprint",
-        "has_error",
-        "has_usage",
-        "is_complete",
-        "output_tokens",
-        "prompt_tokens",
-        "started",
-    )
+    __slots__ = ("_kept", "_kept_bytes", "_read_usage")
 
     def __init__(self, read_usage: Callable[[object], Usage | None] | None) -> None:
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.output_tokens = 0
-        self.has_usage = False
-        self.is_complete = False
-        self.has_error = False
-        self.started = False
-        self.fingerprint: bytes | None = None
+        super().__init__()
         self._read_usage = read_usage
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -59,13 +41,8 @@ class BodyMeter:
     def end(self) -> bytes:
         """Read the usage, at the true end of the body; no bytes are left to pass."""
         self.is_complete = True
-        usage = self._usage()
+        self._take(self._usage())
         self._kept = []
-        if usage is not None:
-            self.has_usage = True
-            self.prompt_tokens = usage.prompt_tokens
-            self.cached_tokens = usage.cached_tokens
-            self.output_tokens = usage.output_tokens
         return b""
 
     def cut(self) -> bytes:
@@ -93,6 +70,9 @@ class BodyMeter:
             return None
         # `/v1/responses` has "error": null in every good answer.
         self.has_error = body.get("error") is not None
+        fingerprint = body.get("system_fingerprint")
+        if isinstance(fingerprint, str):
+            self.fingerprint = b',"system_fingerprint":' + orjson.dumps(fingerprint)
         return self._read_usage(body.get("usage"))
 
 

@@ -5,39 +5,23 @@ no regular expression may look for usage here: the events that carry it, named b
 decoded.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import orjson
 
+from gateway.wire.meter import Meter
 from gateway.wire.sse import EventSplitter, event_data
 from gateway.wire.usage import Usage, messages_usage, responses_usage
 
 
-class EventMeter(ABC):
+class EventMeter(Meter):
     """What the meters of event streams share: whole events pass unchanged, each is shown to `_read`."""
 
-    __slots__ = (
-        "_splitter",
-        "cached_tokens",
-        "fingerprint",
-        "has_error",
-        "has_usage",
-        "is_complete",
-        "output_tokens",
-        "prompt_tokens",
-        "started",
-    )
+    __slots__ = ("_splitter",)
 
     def __init__(self) -> None:
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.output_tokens = 0
-        self.has_usage = False
-        self.is_complete = False
-        self.has_error = False
-        self.started = False
-        self.fingerprint: bytes | None = None
+        super().__init__()
         self._splitter = EventSplitter()
 
     def feed(self, data: bytes) -> bytes:
@@ -61,14 +45,6 @@ class EventMeter(ABC):
     def _read(self, event: bytes, name: bytes) -> None:
         """Take in one event, called `name` by its `event:` line."""
 
-    def _settle(self, usage: Usage | None) -> None:
-        if usage is None:
-            return
-        self.has_usage = True
-        self.prompt_tokens = usage.prompt_tokens
-        self.cached_tokens = usage.cached_tokens
-        self.output_tokens = usage.output_tokens
-
 
 class ResponsesMeter(EventMeter):
     """Meter of a stream of `/v1/responses`: usage and end are in the event that finishes the response."""
@@ -78,10 +54,10 @@ class ResponsesMeter(EventMeter):
     def _read(self, event: bytes, name: bytes) -> None:
         match name:
             case b"response.completed" | b"response.incomplete":
-                self._settle(responses_usage(_member(event, "response").get("usage")))
+                self._take(responses_usage(_member(event, "response").get("usage")))
                 self.is_complete = self.started = True
             case b"response.failed":
-                self._settle(responses_usage(_member(event, "response").get("usage")))
+                self._take(responses_usage(_member(event, "response").get("usage")))
                 self.has_error = True
             case b"error":
                 self.has_error = True
@@ -100,9 +76,9 @@ class MessagesMeter(EventMeter):
         match name:
             case b"message_start":
                 self.started = True
-                self._settle(messages_usage(_member(event, "message").get("usage")))
+                self._take(messages_usage(_member(event, "message").get("usage")))
             case b"message_delta":
-                self._settle(messages_usage(_member(event, "usage")))
+                self._take(messages_usage(_member(event, "usage")))
             case b"message_stop":
                 self.is_complete = True
             case b"error":

@@ -4,8 +4,8 @@ The gateway forces `include_usage` and `continuous_usage_stats` upstream: each c
 choice, and one chunk without choices the totals. Rules: only whole events are read and passed on; a chunk in vLLM's
 form is read by regular expressions, without decoding; inside JSON text a quote is always escaped, so the bytes
 `,"usage":{` are never content; an event without exactly one such member is decoded. vLLM writes `system_fingerprint`
-on a choice's last chunk only where no usage chunk follows: it is put back there, and until the fingerprint is known a
-last chunk waits for the next event.
+on a choice's last chunk only where no usage chunk follows: it is put back there. Until a worker's fingerprint is known,
+which is on its first answer, each choice's last chunk waits for the totals, which name it.
 """
 
 import re
@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from gateway.wire.meter import Meter
 from gateway.wire.request import Reading
 from gateway.wire.sse import EventSplitter, event_data
 from gateway.wire.usage import Usage, openai_usage
@@ -29,8 +30,8 @@ _FINISHED: Final = b'"finish_reason":"'
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 
 
-class StreamMeter:
-    """Meter of one stream; `fingerprint` is the member to put back, b"" for none, None until it is known."""
+class StreamMeter(Meter):
+    """Meter of one stream; `fingerprint` is the member to put back, where it is known."""
 
     __slots__ = (
         "_by_choice",
@@ -41,24 +42,10 @@ class StreamMeter:
         "_prompts_seen",
         "_restores",
         "_splitter",
-        "cached_tokens",
-        "fingerprint",
-        "has_error",
-        "has_usage",
-        "is_complete",
-        "output_tokens",
-        "prompt_tokens",
-        "started",
     )
 
     def __init__(self, reading: Reading, fingerprint: bytes | None = None) -> None:
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.output_tokens = 0
-        self.has_usage = False
-        self.is_complete = False
-        self.has_error = False
-        self.started = False
+        super().__init__()
         self.fingerprint = fingerprint
         self._cuts = not reading.wants_continuous_usage
         self._keeps_totals = reading.wants_usage
@@ -66,7 +53,7 @@ class StreamMeter:
         self._by_choice: dict[int, int] | None = {} if reading.sequences > 1 else None
         self._per_prompt = reading.choices
         self._prompts_seen: dict[int, int] = {}
-        self._held: tuple[bytes, bytes] | None = None
+        self._held: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
         self._splitter = EventSplitter()
 
     def feed(self, data: bytes) -> bytes:
@@ -97,17 +84,12 @@ class StreamMeter:
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]
-        if self._restores and _FINISHED in event:
-            return self._restore(kept)
-        return self._release(b"".join(kept))
-
-    def _restore(self, kept: tuple[bytes, bytes]) -> bytes:
-        """Put the fingerprint where usage was; hold the chunk while the fingerprint is not known."""
+        if not self._restores or _FINISHED not in event:
+            return b"".join(kept)
         if self.fingerprint is not None:
             return self.fingerprint.join(kept)
-        released = self._release(b"")
-        self._held = kept
-        return released
+        self._held.append(kept)
+        return b""
 
     def _read_other(self, event: bytes) -> bytes:
         """Read an event that is not a choice with running usage: a comment, the totals, an error, the end."""
@@ -154,8 +136,7 @@ class StreamMeter:
             return self._release(event)
         if chunk.get("choices"):
             return self._read_odd_chunk(event, chunk, usage)
-        self.has_usage = True
-        self._settle(usage)
+        self._take(usage)
         fingerprint = _FINGERPRINT.search(event)
         self.fingerprint = fingerprint[0] if fingerprint else b""
         return self._release(event if self._keeps_totals else b"")
@@ -171,15 +152,10 @@ class StreamMeter:
         del chunk["usage"]
         return self._release(b"data: %b\n\n" % orjson.dumps(chunk))
 
-    def _settle(self, usage: Usage) -> None:
-        self.prompt_tokens = usage.prompt_tokens
-        self.cached_tokens = usage.cached_tokens
-        self.output_tokens = usage.output_tokens
-
     def _release(self, event: bytes) -> bytes:
         """What was held, with the fingerprint if it is known by now, and then `event`."""
-        if self._held is None:
+        if not self._held:
             return event
-        held = (self.fingerprint or b"").join(self._held)
-        self._held = None
-        return held + event
+        fingerprint = self.fingerprint or b""
+        held, self._held = self._held, []
+        return b"".join([*(fingerprint.join(kept) for kept in held), event])

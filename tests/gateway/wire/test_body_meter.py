@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from gateway.wire import body_meter
-from gateway.wire.meter import meter_for
+from gateway.wire.meters import meter_for
 
 from .transcripts import numbers, pieces, reading, recorded, shown
 
@@ -79,6 +79,18 @@ def test_usage_inside_the_answer_is_not_the_usage_of_the_answer() -> None:
     inner = b'{"usage":{"input_tokens":0,"output_tokens":0}}'
     shown(meter, [b'{"usage":{"input_tokens":4,"output_tokens":2},"content":[{"input":%b}]}' % inner])
     assert numbers(meter)[:3] == (4, 0, 2)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_whole_answer_teaches_the_fingerprint(path: str) -> None:
+    """What a worker writes in a whole answer is what its streams lack; an answer without it teaches nothing."""
+    meter = meter_for(reading(path))
+    shown(meter, [recorded("chat.json")])
+    assert meter.fingerprint == b',"system_fingerprint":"vllm-0.32.0-28a3aadf"'
+    for nothing in (b"{}", b'{"system_fingerprint":null}', b'{"choices":[{"system_fingerprint":"x"}]}'):
+        meter = meter_for(reading(path))
+        shown(meter, [nothing])
+        assert meter.fingerprint is None
 
 
 def test_an_error_in_a_good_status_is_noted() -> None:

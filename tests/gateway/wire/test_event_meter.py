@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.wire.meter import Meter, meter_for
+from gateway.wire.meter import Meter
+from gateway.wire.meters import meter_for
 
 from .transcripts import numbers, pieces, reading, recorded, shown
 

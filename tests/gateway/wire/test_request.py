@@ -603,11 +603,15 @@ def test_a_request_can_be_sent_twice() -> None:
 def test_a_body_is_written_once_however_often_it_is_sent(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that waits holds the text of its body: to send it costs the few members that the gateway sets."""
     reading = read(path, {"anything": ["x"] * 1000})
-    written: list[dict[str, object]] = []
-    monkeypatch.setattr("orjson.dumps", lambda value: written.append(value) or b"{}")
+    written: set[str] = set()
+
+    def dumps(members: dict[str, object]) -> bytes:
+        written.update(members)
+        return b"{}"
+
+    monkeypatch.setattr("orjson.dumps", dumps)
     assert reading.upstream_body("m", "s").endswith(reading.rest)
-    assert written
-    assert set().union(*written) <= {"model", "cache_salt", "stream_options"}
+    assert "model" in written <= {"model", "cache_salt", "stream_options"}
 
 
 values = st.recursive(

@@ -7,12 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.wire.meter import MalformedStream, Meter, meter_for
+from gateway.wire.meter import Meter
+from gateway.wire.meters import meter_for
+from gateway.wire.sse import MalformedStream
 from gateway.wire.request import Reading
 
 from .transcripts import PATIENT, at_cuts, numbers, pieces, reading, recorded, shown
 
 FINGERPRINT = b',"system_fingerprint":"vllm-0.32.0-28a3aadf"'
+DONE = b"data: [DONE]\n\n"
+TOTALS = (
+    b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"tiny","choices":[]'
+    b',"usage":{"prompt_tokens":5,"total_tokens":7,"completion_tokens":2}%b}\n\n'
+) % FINGERPRINT
 CHAT, COMPLETION = "/v1/chat/completions", "/v1/completions"
 
 # Recorded with one seed three times: with the options that the gateway forces, with none, with `include_usage`.
@@ -65,15 +72,36 @@ def test_a_single_choice_gets_its_fingerprint_back_unaided(name: str) -> None:
     assert meter.fingerprint == FINGERPRINT
 
 
-def test_without_a_known_fingerprint_only_the_last_choice_gets_it() -> None:
-    """No chunk waits longer than for the next event: of several choices the last one gets the fingerprint back."""
-    seen = shown(meter_of("chat_n2"), [recorded("chat_n2.forced.sse")])
-    expected = recorded("chat_n2.none.sse")
-    assert seen == expected.replace(FINGERPRINT, b"", 1)
+@pytest.mark.parametrize("name", ["chat_n2", "completion_prompts"])
+def test_without_a_known_fingerprint_each_choice_gets_its_own_back(name: str) -> None:
+    """On a worker's first answer the last chunk of each choice waits for the totals; within a choice nothing moves."""
+    meter = meter_of(name)
+    seen = shown(meter, pieces(recorded(f"{name}.forced.sse"), 11))
+    assert by_choice(seen) == by_choice(recorded(f"{name}.none.sse"))
+    assert meter.fingerprint == FINGERPRINT
 
 
-def test_the_last_chunk_is_held_for_one_event_only() -> None:
-    """A finished chunk followed by a comment, by another chunk, or by nothing still reaches the client."""
+def by_choice(stream: bytes) -> dict[int | None, list[bytes]]:
+    """The events of each choice in their order; the end marker under None."""
+    events: dict[int | None, list[bytes]] = {}
+    for event in stream.split(b"\n\n")[:-1]:
+        choice = None if event == b"data: [DONE]" else orjson.loads(event[6:])["choices"][0]["index"]
+        events.setdefault(choice, []).append(event)
+    return events
+
+
+def test_other_choices_go_on_while_a_last_chunk_waits() -> None:
+    """Only the chunk that lacks its fingerprint is held, not the stream; then it comes before what told it."""
+    first, second, totals, done = (chunk("a", 1, finish_reason="stop"), chunk("b", 1, index=1), TOTALS, DONE)
+    meter = meter_of("chat_n2")
+    assert meter.feed(first) == b""
+    assert meter.feed(second) == without_usage(second)
+    assert FINGERPRINT in meter.feed(totals)
+    assert meter.feed(done) == done
+
+
+def test_a_held_chunk_reaches_the_client_however_the_stream_ends() -> None:
+    """A finished chunk followed by an error or by nothing comes without its fingerprint, but it comes."""
     events = recorded("chat.forced.sse").split(b"\n\n")
     last = events[-4] + b"\n\n"
     plain = recorded("chat.none.sse").split(b"\n\n")[-3].replace(FINGERPRINT, b"") + b"\n\n"
