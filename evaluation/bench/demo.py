@@ -17,16 +17,17 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from evaluation.bench.measures import max_min_shares, percentile
-from evaluation.bench.plot import Curve, Picture, PlotsMissing, draw, require_matplotlib
+from evaluation.bench.plot import Curve, Picture, draw
 from evaluation.bench.probe import Gauges, Sample, probe_session
 from evaluation.bench.screen import TenantRow, View, line, render, seconds_text
 from evaluation.bench.settings import SLACK
 from evaluation.bench.stage import EngineChoice, EngineKind, Gateway, Stage, stage
+from evaluation.console.plots import PlotsMissing, require_matplotlib
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_NOT_RUN, EXIT_PASSED, output_console
 from evaluation.load.processes import ChildFailed
 from evaluation.load.tenants import ClosedLoop, Lengths, Load, LoadTenant, OpenLoop, Spaced, Tally
+from evaluation.metrics import max_min_shares, percentile
 
 REFRESH_SECONDS = 0.25
 PLAIN_LINE_SECONDS = 2.0

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.bench.measures import mean, median, ratio_of_service, share_within
+from evaluation.bench.measures import ratio_of_service, share_within
 from evaluation.bench.settings import SLACK
 from evaluation.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Delivery, Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant
+from evaluation.metrics import mean, median
 
 # Half of the few requests of the smallest tenant: it stays backlogged even where all of its running requests
 # end in one step.

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from evaluation.bench.measures import (
     intervals,
-    median,
-    percentile,
     release_moments,
     releases_seen,
     share_within,
@@ -29,6 +27,7 @@ from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Delivery, Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant, Spaced
+from evaluation.metrics import median, percentile
 
 SEQUENCES = 8
 

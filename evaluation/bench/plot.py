@@ -5,9 +5,10 @@ Needs matplotlib (the extra `plots`), imported only here and only when a picture
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from evaluation.console.plots import require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +20,6 @@ INK = "#222222"
 FAINT = "#8a8a8a"
 GRID = "#e6e6e6"
 FLOOD_SHADE = "#f4f1ec"
-
-
-class PlotsMissing(Exception):
-    """matplotlib is not installed; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +43,6 @@ class Picture:
     curves: Sequence[Curve]
     spread: Points
     bound: Points
-
-
-def require_matplotlib() -> None:
-    """Raise `PlotsMissing` where pictures cannot be drawn."""
-    if find_spec("matplotlib") is None:
-        raise PlotsMissing("drawing the plot needs matplotlib, the extra `plots`: pip install 'vtc-gateway[plots]'")
 
 
 def draw(picture: Picture, path: Path) -> None:

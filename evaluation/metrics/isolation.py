@@ -27,7 +27,7 @@ class Isolation:
 
     modest: tuple[str, ...]
     mean_ttft_seconds: float
-    p95_ttft_seconds: float
+    p99_ttft_seconds: float
     served_share: float
 
 
@@ -76,4 +76,4 @@ def _fared(records: Sequence[Served], modest: tuple[str, ...], cost: CostFunctio
     waits = ttfts(theirs)
     wanted = sum(cost_wanted(served.request, cost) for served in theirs)
     got = sum(cost_received(served, cost) for served in theirs)
-    return Isolation(modest, mean(waits), percentile(waits, 95), mean([got / wanted] if wanted else []))
+    return Isolation(modest, mean(waits), percentile(waits, 99), mean([got / wanted] if wanted else []))

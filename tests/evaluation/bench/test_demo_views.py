@@ -10,6 +10,7 @@ from evaluation.bench import demo, plot
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.screen import line, render, seconds_text
 from evaluation.bench.settings import SLACK
+from evaluation.console import plots
 from evaluation.load.connection import RequestRecord
 from evaluation.load.tenants import Tally
 
@@ -92,7 +93,7 @@ def test_without_matplotlib_the_demo_names_the_extra_before_it_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody watches for 30 s to learn that the picture cannot be drawn."""
-    monkeypatch.setattr(plot, "find_spec", lambda _: None)
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
     assert demo.run(OPTIONS) == 2
     assert "vtc-gateway[plots]" in capsys.readouterr().err
 

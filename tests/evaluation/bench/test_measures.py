@@ -3,15 +3,9 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from evaluation.bench.measures import (
     intervals,
-    max_min_shares,
-    mean,
-    median,
-    percentile,
     ratio_of_service,
     release_moments,
     releases_seen,
@@ -19,36 +13,9 @@ from evaluation.bench.measures import (
 )
 
 
-@pytest.mark.parametrize(
-    ("values", "percent", "expected"),
-    [
-        ([7.0], 95, 7.0),
-        ([1.0, 2.0, 3.0, 4.0, 5.0], 50, 3.0),
-        ([5.0, 1.0, 4.0, 2.0, 3.0], 100, 5.0),
-        ([1.0, 2.0], 50, 1.5),
-        ([0.0, 10.0, 20.0], 95, 19.0),
-        ([float(i) for i in range(101)], 95, 95.0),
-        ([3.0, 1.0], 0, 1.0),
-    ],
-)
-def test_percentile_interpolates_between_the_nearest_ranks(
-    values: list[float], percent: float, expected: float
-) -> None:
-    """The percentile of a small sample equals the one worked out by hand, in any order of the values."""
-    assert percentile(values, percent) == pytest.approx(expected)
-
-
-def test_an_empty_sample_has_no_percentile() -> None:
+def test_an_empty_sample_has_no_share() -> None:
     """Nothing measured is not a number, so no verdict can accept it."""
-    assert math.isnan(percentile([], 95))
-    assert math.isnan(median([]))
-    assert math.isnan(mean([]))
     assert math.isnan(share_within([], 1))
-
-
-def test_mean_is_the_sum_over_the_count() -> None:
-    """Of 1, 2 and 6 it is 3."""
-    assert mean([1, 2, 6]) == 3
 
 
 def test_ratio_is_taken_per_weight() -> None:
@@ -88,28 +55,3 @@ def test_intervals_are_between_consecutive_moments() -> None:
 def test_releases_seen_counts_the_one_that_granted(arrived: float, granted: float, expected: int) -> None:
     """Of releases at 1, 2 and 3 a wait sees those within it, both ends included."""
     assert releases_seen([1.0, 2.0, 3.0], arrived, granted) == expected
-
-
-@pytest.mark.parametrize(
-    ("demands", "weights", "expected"),
-    [
-        ({"a": 10, "b": 90}, {"a": 1, "b": 1}, {"a": 10, "b": 50}),
-        ({"a": 100, "b": 100}, {"a": 1, "b": 3}, {"a": 15, "b": 45}),
-        ({"a": 5, "b": 20, "c": 100}, {"a": 1, "b": 1, "c": 1}, {"a": 5, "b": 20, "c": 35}),
-        ({"a": 5, "b": 5}, {"a": 1, "b": 1}, {"a": 5, "b": 5}),
-    ],
-)
-def test_max_min_by_hand(demands: dict[str, float], weights: dict[str, float], expected: dict[str, float]) -> None:
-    """Sixty units divided as water finds its level."""
-    assert max_min_shares(demands, weights, 60) == pytest.approx(expected)
-
-
-@given(
-    st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1000), min_size=1),
-    st.floats(0, 3000),
-)
-def test_max_min_wastes_nothing_and_gives_nobody_too_much(demands: dict[str, float], capacity: float) -> None:
-    """All of the capacity or all of the demand is given, and no share exceeds its demand."""
-    shares = max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)
-    assert sum(shares.values()) == pytest.approx(min(capacity, sum(demands.values())), abs=1e-6)
-    assert all(shares[tenant] <= demands[tenant] for tenant in demands)
