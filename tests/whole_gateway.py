@@ -214,12 +214,13 @@ class Plan:
     drain_seconds: float = 5.0
     write_stall_seconds: float = 10.0
     max_model_len: int = 2048
+    keys_per_tenant: int = 1
     tenant_fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def key_of(tenant: str) -> str:
-    """The key of a tenant on stage."""
-    return f"key-of-{tenant}"
+def key_of(tenant: str, number: int = 0) -> str:
+    """One of the keys of a tenant on stage, its first."""
+    return f"key-of-{tenant}" if number == 0 else f"key-{number + 1}-of-{tenant}"
 
 
 def configuration(plan: Plan, urls: Sequence[str]) -> Config:
@@ -228,7 +229,7 @@ def configuration(plan: Plan, urls: Sequence[str]) -> Config:
         Tenant(
             name=name,
             weight=weight,
-            keys=(ResolvedKey(id="main", digest=digest(key_of(name))),),
+            keys=tuple(_key(name, number) for number in range(plan.keys_per_tenant)),
             **{"allow": frozenset({Right.IGNORE_EOS}), **plan.tenant_fields},
         )
         for name, weight in plan.tenants.items()
@@ -253,6 +254,10 @@ def configuration(plan: Plan, urls: Sequence[str]) -> Config:
         pools=(pool,),
         tenants=tenants,
     )
+
+
+def _key(tenant: str, number: int) -> ResolvedKey:
+    return ResolvedKey(id=f"key{number + 1}", digest=digest(key_of(tenant, number)))
 
 
 class _Recorder:

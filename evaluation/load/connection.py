@@ -1,8 +1,9 @@
 """One keep-alive HTTP/1.1 connection that carries one streamed completion at a time, and the record of each.
 
 Decides nothing: it stamps what arrives. Tokens are read from the cumulative `usage` of the last whole event
-in each received fragment, never counted as events. Inside JSON text a quote is always escaped, so the byte
-sequences searched for cannot be part of generated text. No task wakes per fragment: the caller is woken
+in each received fragment, never counted as events, unless the caller asks to guess where a server tells no
+usage: then each event is a token until usage corrects it. Inside JSON text a quote is always escaped, so the
+byte sequences searched for cannot be part of generated text. No task wakes per fragment: the caller is woken
 once, at the end of the response or when the connection breaks.
 """
 
@@ -17,25 +18,38 @@ import httptools
 # A fragment whose event never ends would grow without bound; a completion chunk is below a kilobyte.
 MAX_UNFINISHED_EVENT_BYTES = 1 << 20
 
-_PROMPT = re.compile(rb'"prompt_tokens":(\d+)')
-_OUTPUT = re.compile(rb'"completion_tokens":(\d+)')
+MAX_ERROR_CHARACTERS = 4096
+
+_PROMPT = re.compile(rb'"prompt_tokens": ?(\d+)')
+_OUTPUT = re.compile(rb'"completion_tokens": ?(\d+)')
 _LAST_OUTPUT = b'"completion_tokens":'
-_ERROR = re.compile(rb'data: ?\{"error"')
+_ERROR = re.compile(rb'data: ?\{ ?"error"')
+_EVENT = re.compile(rb"^data: ?\{", re.MULTILINE)
+_DONE = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What the client saw of one request; times are loop time, None until it happened."""
+    """What the client saw of one request; times are loop time, None until it happened.
+
+    `leaves_after_tokens`: the client closes the connection once it has so many. `prompt_guess` counts as the prompt's
+    tokens until usage tells them. `usages` counts the fragments that told usage.
+    """
 
     tenant: str
     sent_at: float
+    leaves_after_tokens: int | None = None
+    prompt_guess: int = 0
     first_byte_at: float | None = None
     first_token_at: float | None = None
     ended_at: float | None = None
     status: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    usages: int = 0
     is_complete: bool = False
+    has_left: bool = False
+    retry_after: str | None = None
     error: str = ""
 
     @property
@@ -61,9 +75,10 @@ OnTokens = Callable[[float, int, int], None]
 class StreamConnection(asyncio.Protocol):
     """The client's end of one connection. Not reusable once `is_open` is False."""
 
-    def __init__(self, on_tokens: OnTokens) -> None:
+    def __init__(self, on_tokens: OnTokens, *, guesses: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_tokens = on_tokens
+        self._guesses = guesses
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._record: RequestRecord | None = None
@@ -123,6 +138,10 @@ class StreamConnection(asyncio.Protocol):
         if self._record is not None:
             self._record.first_byte_at = self._loop.time()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._record is not None and name.lower() == b"retry-after":
+            self._record.retry_after = value.decode("latin-1")
+
     def on_headers_complete(self) -> None:
         self._keep_alive = bool(self._parser.should_keep_alive())
         if self._record is not None:
@@ -136,33 +155,42 @@ class StreamConnection(asyncio.Protocol):
         self._finish("")
 
     def _read(self, record: RequestRecord, data: bytes) -> None:
-        end = data.rfind(b"\n\n") + 2
-        if end < 2 and record.status < 400:
-            assert len(data) < MAX_UNFINISHED_EVENT_BYTES, "an event of this size is no completion chunk"
-            self._unfinished = data
+        if record.is_refused:
+            record.error = (record.error + data.decode("utf-8", "replace"))[:MAX_ERROR_CHARACTERS]
             return
-        self._unfinished = data[end:]
-        self._read_usage(record, data[:end])
-        if _ERROR.search(data):
-            record.error = data[:500].decode("utf-8", "replace")
-        elif record.status >= 400:
-            record.error = (record.error + data.decode("utf-8", "replace"))[:500]
-        elif b"data: [DONE]" in data:
+        end = _end_of_events(data)
+        events, self._unfinished = data[:end], data[end:]
+        if len(self._unfinished) > MAX_UNFINISHED_EVENT_BYTES:
+            self._finish("an event without end")
+            self.close()
+        if _ERROR.search(events):
+            record.error = events[:MAX_ERROR_CHARACTERS].decode("utf-8", "replace")
+            return
+        self._read_usage(record, events)
+        if _DONE.search(events):
             record.is_complete = True
 
     def _read_usage(self, record: RequestRecord, events: bytes) -> None:
         found = _OUTPUT.match(events, max(0, events.rfind(_LAST_OUTPUT)))
-        if found is None:
-            return
+        if found is not None:
+            prompt = 0 if record.usages else _prompt_tokens(events) - record.prompt_tokens
+            record.usages += 1
+            self._take(record, prompt, int(found[1]) - record.output_tokens)
+        elif self._guesses and (count := len(_EVENT.findall(events))):
+            prompt = 0 if record.output_tokens else record.prompt_guess
+            self._take(record, prompt, count)
+
+    def _take(self, record: RequestRecord, prompt_tokens: int, output_tokens: int) -> None:
         now = self._loop.time()
-        prompt_tokens = 0
-        if record.prompt_tokens == 0 and (prompt := _PROMPT.search(events)):
-            prompt_tokens = record.prompt_tokens = int(prompt[1])
-        output_tokens = int(found[1]) - record.output_tokens
+        record.prompt_tokens += prompt_tokens
         record.output_tokens += output_tokens
         if output_tokens > 0 and record.first_token_at is None:
             record.first_token_at = now
         self._on_tokens(now, prompt_tokens, output_tokens)
+        if record.leaves_after_tokens is not None and record.output_tokens >= record.leaves_after_tokens:
+            record.has_left = True
+            self._finish("")
+            self.close()
 
     def _finish(self, error: str) -> None:
         if self._record is None or self._done is None or self._done.done():
@@ -170,13 +198,23 @@ class StreamConnection(asyncio.Protocol):
         self._record.ended_at = self._loop.time()
         if error and not self._record.error:
             self._record.error = error
-        elif not self._record.is_complete and not self._record.error:
+        elif not (self._record.is_complete or self._record.has_left or self._record.error):
             self._record.error = f"ended without [DONE] (status {self._record.status})"
         self._done.set_result(None)
 
 
-async def connect(host: str, port: int, on_tokens: OnTokens) -> StreamConnection:
+async def connect(host: str, port: int, on_tokens: OnTokens, *, guesses: bool = False) -> StreamConnection:
     """Open a connection; raises OSError where nobody listens."""
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: StreamConnection(on_tokens), host, port)
+    _, connection = await loop.create_connection(lambda: StreamConnection(on_tokens, guesses=guesses), host, port)
     return connection
+
+
+def _end_of_events(data: bytes) -> int:
+    """Where the last whole event ends, 0 where none does."""
+    return max((at + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := data.rfind(mark)) >= 0), default=0)
+
+
+def _prompt_tokens(events: bytes) -> int:
+    found = _PROMPT.search(events)
+    return int(found[1]) if found else 0

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from types import TracebackType
 from typing import Self, assert_never
@@ -24,6 +25,7 @@ OUTPUT_WEIGHT = 2
 MAX_OPEN_REQUESTS = 2000
 # A refused or broken request is not repeated at once: a closed loop would spin.
 PAUSE_AFTER_FAILURE_SECONDS = 0.25
+SECONDS_BETWEEN_LOOKS = 0.02
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
 
@@ -85,6 +87,7 @@ class LoadTenant:
     output: Lengths
     weight: float = 1.0
     starts_after_seconds: float = 0.0
+    leaves_after_tokens: int | None = None
 
     @property
     def mean_cost(self) -> float:
@@ -92,13 +95,32 @@ class LoadTenant:
         return INPUT_WEIGHT * self.prompt.mean + OUTPUT_WEIGHT * self.output.mean
 
 
+class Surface(Enum):
+    """Which API the load speaks; the value is its path."""
+
+    COMPLETIONS = "/v1/completions"
+    CHAT = "/v1/chat/completions"
+
+
+KNOWN_LENGTH = {"ignore_eos": True}
+RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the load goes: base URL, the model's name there and each tenant's key (none: no credential)."""
+    """Where the load goes, and how it speaks there.
+
+    `url` is the base without `/v1`; `keys` each tenant's credential (none: no credential); `fields` go into every
+    request; `guesses`: events count as tokens where no usage tells, prompts then as their bytes by `bytes_per_token`.
+    """
 
     url: str
     model: str
     keys: Mapping[str, str] = field(default_factory=dict)
+    surface: Surface = Surface.COMPLETIONS
+    fields: Mapping[str, object] = field(default_factory=lambda: KNOWN_LENGTH | RUNNING_USAGE)
+    guesses: bool = False
+    bytes_per_token: float = 1.0
 
 
 class Tally:
@@ -165,11 +187,17 @@ class Load:
 
     async def settled(self, records: Sequence[RequestRecord], grace_seconds: float) -> None:
         """Wait until all `records` have ended, for `grace_seconds` at most, the load going on."""
-        deadline = asyncio.get_running_loop().time() + grace_seconds
-        while asyncio.get_running_loop().time() < deadline:
-            if all(record.ended_at is not None for record in records):
-                return
-            await asyncio.sleep(0.05)
+        await self.until(lambda: all(record.ended_at is not None for record in records), grace_seconds)
+
+    async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Let the load go on until `holds()`, for `seconds` at most; whether it did."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while loop.time() < deadline:
+            if holds():
+                return True
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        return holds()
 
     def _spawn(self, coroutine: "asyncio._CoroutineLike[None]", name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -214,12 +242,14 @@ class Load:
     ) -> StreamConnection | None:
         """Send one request; gives the connection back where it can be used again."""
         tally = self.tallies[tenant.name]
-        record = RequestRecord(tenant.name, asyncio.get_running_loop().time())
+        prompt = "".join(source.choices(_LETTERS, k=tenant.prompt.draw(source)))
+        record = RequestRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
+        record.prompt_guess = round(len(prompt) / self._endpoint.bytes_per_token)
         tally.records.append(record)
-        request = self._render(tenant, source)
+        request = self._render(tenant, prompt, tenant.output.draw(source))
         try:
             if connection is None or not connection.is_open:
-                connection = await connect(self._address.host, self._address.port, tally.take)
+                connection = await self._connect(tally)
         except OSError as fault:
             record.ended_at, record.error = record.sent_at, f"cannot connect: {fault}"
             return None
@@ -234,14 +264,17 @@ class Load:
             return None
         return connection
 
-    def _render(self, tenant: LoadTenant, source: random.Random) -> bytes:
-        prompt = "".join(source.choices(_LETTERS, k=tenant.prompt.draw(source)))
-        body = {
-            "model": self._endpoint.model,
-            "prompt": prompt,
-            "max_tokens": tenant.output.draw(source),
-            "ignore_eos": True,
-            "stream": True,
-            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-        }
-        return self._address.post("/v1/completions", body, self._endpoint.keys.get(tenant.name))
+    async def _connect(self, tally: Tally) -> StreamConnection:
+        return await connect(self._address.host, self._address.port, tally.take, guesses=self._endpoint.guesses)
+
+    def _render(self, tenant: LoadTenant, prompt: str, output_tokens: int) -> bytes:
+        match self._endpoint.surface:
+            case Surface.COMPLETIONS:
+                asked: dict[str, object] = {"prompt": prompt}
+            case Surface.CHAT:
+                asked = {"messages": [{"role": "user", "content": prompt}]}
+            case _:
+                assert_never(self._endpoint.surface)
+        fields = {"model": self._endpoint.model, **asked, "max_tokens": output_tokens, "stream": True}
+        key = self._endpoint.keys.get(tenant.name)
+        return self._address.post(self._endpoint.surface.value, {**fields, **self._endpoint.fields}, key)

@@ -25,13 +25,17 @@ class Address:
             raise ValueError(f"{url} is no http:// URL: put a proxy that speaks HTTP in front of another")
         return cls(parts.hostname, parts.port or _HTTP_PORT, parts.path.rstrip("/").removesuffix("/v1"))
 
+    @property
+    def netloc(self) -> str:
+        """Host and port as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def post(self, path: str, body: object, key: str | None) -> bytes:
         """A POST of `body` as JSON with `key` as its bearer."""
         content = orjson.dumps(body)
-        host = f"[{self.host}]" if ":" in self.host else self.host
         head = [
             f"POST {self.prefix}{path} HTTP/1.1",
-            f"Host: {host}:{self.port}",
+            f"Host: {self.netloc}",
             "Content-Type: application/json",
             f"Content-Length: {len(content)}",
             *([f"Authorization: Bearer {key}"] if key else []),
