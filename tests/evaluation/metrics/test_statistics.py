@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evaluation.metrics import jain_index, max_min_shares, mean, median, percentile, variance
 
-AMOUNTS = st.lists(st.floats(0, 1e6), min_size=1, max_size=20)
+AMOUNTS = st.lists(st.just(0.0) | st.floats(1e-6, 1e6), min_size=1, max_size=20)
 
 
 @pytest.mark.parametrize(
