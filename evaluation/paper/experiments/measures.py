@@ -1,0 +1,105 @@
+"""The measurements that experiments are made of: each takes labels and gives a function of the runs."""
+
+from collections.abc import Callable
+
+from evaluation.metrics import mean
+from evaluation.paper.experiment import Measure, Readings
+from evaluation.paper.reading import Reading, Values
+
+
+def of(label: str, measure: Callable[[Reading], float]) -> Measure:
+    """`measure` of one run."""
+    return lambda readings: measure(readings[label])
+
+
+def largest_gap(label: str) -> Measure:
+    """Largest accumulated gap between tenants, at the ticks of the published figures."""
+    return of(label, lambda reading: reading.largest_gap)
+
+
+def gap_at(label: str, second: float) -> Measure:
+    """The accumulated gap at one tick."""
+    return of(label, lambda reading: dict(reading.series.gap())[second])
+
+
+def gap_between(label: str, start: float, end: float) -> Measure:
+    """The largest accumulated gap within an interval."""
+    return of(label, lambda reading: max(gap for _, gap in reading.series.gap(start, end)))
+
+
+def ttft(label: str, tenant: str) -> Measure:
+    """Mean TTFT of one tenant, seconds."""
+    return of(label, lambda reading: reading.tenant(tenant).mean_ttft_seconds)
+
+
+def rate_between(label: str, tenant: str, start: float, end: float) -> Measure:
+    """Mean service of one tenant within an interval, cost per second, windows that reach beyond it left out."""
+
+    def measure(reading: Reading) -> float:
+        return _mean_between(reading.series.ticks, reading.series.rates[tenant], start + 30, end - 30)
+
+    return of(label, measure)
+
+
+def service_of(label: str, *tenants: str) -> Measure:
+    """Accumulated service of these tenants together at the end of the tenth minute."""
+
+    def measure(reading: Reading) -> float:
+        at = reading.series.ticks.index(600.0)
+        return sum(reading.series.totals[tenant][at] for tenant in tenants)
+
+    return of(label, measure)
+
+
+def apart(label: str, *tenants: str) -> Measure:
+    """The largest over the smallest accumulated service of these tenants at the end of the tenth minute."""
+
+    def measure(readings: Readings) -> float:
+        services = [service_of(label, tenant)(readings) for tenant in tenants]
+        return max(services) / min(services)
+
+    return measure
+
+
+def small_clients_ttft(label: str, clients: int = 20) -> Measure:
+    """Mean of the mean TTFTs of the clients with the fewest requests."""
+
+    def measure(reading: Reading) -> float:
+        ordered = sorted(reading.summary.tenants, key=lambda tenant: (tenant.requests, tenant.tenant))
+        return mean([tenant.mean_ttft_seconds for tenant in ordered[:clients]])
+
+    return of(label, measure)
+
+
+def average_difference(label: str) -> Measure:
+    """Average service difference over the table's ticks."""
+    return of(label, lambda reading: reading.summary.difference.average)
+
+
+def tokens_per_second(label: str) -> Measure:
+    """Throughput of the whole run."""
+    return of(label, lambda reading: reading.summary.tokens_per_second)
+
+
+def spread_over_bound(label: str) -> Measure:
+    """Largest observed spread of the counters over the bound that the scheduler computed for itself."""
+
+    def measure(reading: Reading) -> float:
+        bound = reading.bound
+        assert bound.spread is not None and bound.bound
+        return bound.spread / bound.bound
+
+    return of(label, measure)
+
+
+def worst(*measures: Measure) -> Measure:
+    """The largest of several measurements."""
+
+    def measure(readings: Readings) -> float:
+        return max(each(readings) for each in measures)
+
+    return measure
+
+
+def _mean_between(ticks: Values, values: Values, start: float, end: float) -> float:
+    return mean([value for at, value in zip(ticks, values, strict=True) if start <= at <= end])

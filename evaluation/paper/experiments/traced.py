@@ -1,0 +1,151 @@
+"""Figures 11 to 14, Tables 2 and 3: the real trace of 27 clients, or the generated one where it is not given."""
+
+from collections.abc import Mapping, Sequence
+
+from evaluation.console.verdicts import Comparison
+from evaluation.paper.experiment import TRACE, Claim, Comparability, Experiment, Printed, Trial, ratio
+from evaluation.paper.experiments.measures import average_difference, small_clients_ttft, tokens_per_second
+from evaluation.paper.figures.builders import bars, picture
+from evaluation.paper.figures.clients import client_waits, demand_of_clients, requests_of_clients
+from evaluation.paper.published import SMALL_CLIENTS_TTFT, TABLE_2, TABLE_3
+
+LIMITS = (5, 10, 15, 20, 30)
+HELD = ("FCFS", "LCF", "VTC", "RPM 5", "RPM 20", "RPM 30")
+
+LINEAR: Mapping[str, Trial] = {
+    "FCFS": Trial(TRACE, "fcfs"),
+    "LCF": Trial(TRACE, "lcf"),
+    "VTC": Trial(TRACE),
+    "VTC predict": Trial(TRACE, predictor="moving_average"),
+    "VTC oracle": Trial(TRACE, predictor="oracle"),
+    **{f"RPM {limit}": Trial(TRACE, f"rpm:{limit}") for limit in LIMITS},
+}
+PROFILED: Mapping[str, Trial] = {
+    **{label: LINEAR[label] for label in ("FCFS", "LCF", "RPM 5", "RPM 20", "RPM 30")},
+    "VTC": Trial(TRACE, profiled=True),
+    "VTC oracle": Trial(TRACE, predictor="oracle", profiled=True),
+}
+
+TRACED: Sequence[Experiment] = (
+    Experiment(
+        key="fig11",
+        title="Figure 11: the real trace",
+        setting="1,500 requests of 27 clients in ten minutes; three clients send half of them.",
+        trials={"VTC": LINEAR["VTC"]},
+        picture=picture(
+            "Who asks for how much",
+            "A few clients ask for most; the largest comes and goes.",
+            requests_of_clients("VTC"),
+            demand_of_clients("VTC"),
+        ),
+    ),
+    Experiment(
+        key="fig12",
+        title="Figure 12: waiting under FCFS and under VTC",
+        setting="The trace; two medium and the two largest of the 27 clients are named, the others grey.",
+        trials={label: LINEAR[label] for label in ("FCFS", "VTC")},
+        picture=picture(
+            "Time to first token of every client",
+            "Under FCFS every client waits about a minute; under VTC only the largest ones wait.",
+            client_waits("FCFS"),
+            client_waits("VTC"),
+        ),
+        printed=[
+            Printed(f"mean TTFT of the 20 smallest clients, {label}", value, " s", small_clients_ttft(label))
+            for label, value in SMALL_CLIENTS_TTFT.items()
+        ],
+        claims=[
+            Claim(
+                "the 20 smallest clients wait {} times longer under FCFS than under VTC",
+                Comparison.AT_LEAST,
+                5,
+                ratio(small_clients_ttft("FCFS"), small_clients_ttft("VTC")),
+            )
+        ],
+        needs_trace=True,
+    ),
+    Experiment(
+        key="fig13",
+        title="Figure 13: waiting under a limit of requests per minute",
+        setting="The trace under RPM(n): an arrival beyond n a minute is refused for good, the rest is FCFS.",
+        trials={f"RPM {limit}": LINEAR[f"RPM {limit}"] for limit in LIMITS[:4]},
+        picture=picture(
+            "A low limit buys short waits by refusing; a high one is FCFS again",
+            "With 5 a minute hardly anybody waits, with 20 the waits are those of FCFS.",
+            *[client_waits(f"RPM {limit}") for limit in LIMITS[:4]],
+        ),
+        claims=[
+            Claim(
+                "a limit of 20 lets the 20 smallest clients wait {} times as long as a limit of 5",
+                Comparison.ABOVE,
+                1,
+                ratio(small_clients_ttft("RPM 20"), small_clients_ttft("RPM 5")),
+            )
+        ],
+    ),
+    Experiment(
+        key="fig14",
+        title="Figure 14: what a limit costs in throughput",
+        setting="The trace under RPM(5) to RPM(30) and under VTC, which refuses nobody.",
+        trials={label: LINEAR[label] for label in (*(f"RPM {limit}" for limit in LIMITS), "VTC")},
+        picture=picture(
+            "Throughput and refusals by limit",
+            "Throughput rises with the limit; VTC has all of it and refuses nobody.",
+            bars(
+                "Throughput",
+                "tokens per second",
+                lambda reading: reading.summary.tokens_per_second,
+                published={label: row.tokens_per_second for label, row in TABLE_2.items()},
+            ),
+            bars("Refused for good", "% of the requests", lambda reading: 100 * reading.summary.refused_share),
+        ),
+        claims=[
+            Claim(
+                "VTC's throughput is {} times that of RPM(5)",
+                Comparison.AT_LEAST,
+                1.5,
+                ratio(tokens_per_second("VTC"), tokens_per_second("RPM 5")),
+            )
+        ],
+    ),
+    Experiment(
+        key="table2",
+        title="Table 2: the real trace, every policy",
+        setting="The trace; difference in tokens (input + 2 x output) per second, over 19 ticks of the ten minutes.",
+        trials=LINEAR,
+        picture=picture(
+            "Service difference and throughput, every policy",
+            "VTC has the least difference of the policies that refuse nobody, at the same throughput.",
+            bars(
+                "Average difference",
+                "cost per second",
+                lambda reading: reading.summary.difference.average,
+                published={label: row.average_difference for label, row in TABLE_2.items()},
+            ),
+            bars(
+                "Throughput",
+                "tokens per second",
+                lambda reading: reading.summary.tokens_per_second,
+                published={label: row.tokens_per_second for label, row in TABLE_2.items()},
+            ),
+        ),
+        table=Comparability(TABLE_2, within=0.15, throughput_within=0.03, held=HELD, ordered=True),
+        claims=[
+            Claim(
+                "FCFS's average difference is {} times VTC's",
+                Comparison.AT_LEAST,
+                1.3,
+                ratio(average_difference("FCFS"), average_difference("VTC")),
+            )
+        ],
+        needs_trace=True,
+    ),
+    Experiment(
+        key="table3",
+        title="Table 3: the real trace, service as profiled cost",
+        setting="The same runs with service as the profiled cost, which VTC then charges too.",
+        trials=PROFILED,
+        table=Comparability(TABLE_3, profiled=True),
+        needs_trace=True,
+    ),
+)

@@ -1,0 +1,99 @@
+"""A picture as data: panels of lines or bars, with what the paper printed beside them. `drawing` puts it on paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Points = Sequence[tuple[float, float]]
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart; yellow is left out (too faint on white).
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+ORANGE = "#E69F00"
+GREY = "#8a8a8a"
+INK = "#222222"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+
+# One colour for one policy in every picture.
+POLICY_COLOURS = {
+    "VTC": BLUE,
+    "VTC predict": SKY,
+    "VTC ±50 %": SKY,
+    "VTC oracle": GREEN,
+    "FCFS": VERMILION,
+    "LCF": PURPLE,
+    "DRR": GREY,
+    "RPM 5": ORANGE,
+    "RPM 10": ORANGE,
+    "RPM 15": ORANGE,
+    "RPM 20": ORANGE,
+    "RPM 30": ORANGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line with its name written at its end; `faint` ones are background."""
+
+    name: str
+    colour: str
+    points: Points
+    dashed: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A published number, drawn as a dotted horizontal line."""
+
+    text: str
+    value: float
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinePanel:
+    """Lines over time (or over `x_label`)."""
+
+    title: str
+    y_label: str
+    curves: Sequence[Curve]
+    marks: Sequence[Mark] = ()
+    x_label: str = "seconds since the start"
+    log: bool = False
+    top: float | None = None
+    shade: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One value, and what the paper printed for it (None: nothing)."""
+
+    name: str
+    value: float
+    colour: str
+    published: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BarPanel:
+    """Horizontal bars, one below the other, each with its number; a diamond is the published value."""
+
+    title: str
+    x_label: str
+    bars: Sequence[Bar]
+    log: bool = False
+
+
+Panel = LinePanel | BarPanel
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Panels side by side. `alt` says in words what is seen, for whoever cannot see it."""
+
+    title: str
+    panels: Sequence[Panel]
+    alt: str

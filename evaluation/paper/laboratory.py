@@ -1,0 +1,113 @@
+"""Runs the trials: each distinct one once, several processes side by side, always with the same result.
+
+A process draws its workload itself, so that only the trial goes in and the reading comes out. Nothing depends on
+which process ran what or in which order.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from evaluation import workloads
+from evaluation.metrics import TABLE_TICKS, Measure, measure_difference, measure_service, summarise
+from evaluation.paper.experiment import TRACE, Experiment, Trial
+from evaluation.paper.figures.drawing import draw
+from evaluation.paper.figures.picture import Picture
+from evaluation.paper.reading import Bound, Reading, grid, record_series
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import RoundsSize, Settings
+from evaluation.workloads import Workload
+from evaluation.workloads.traces import read_trace
+from gateway.fairness import Linear, Profiled
+from gateway.workers import WindowSize
+
+GENERATED_TRACE = "arena_like"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the real trace lies (None: the generated one stands in for it), and the seed of all that is drawn."""
+
+    trace: Path | None
+    seed: int
+
+
+@lru_cache(maxsize=4)
+def load_workload(name: str, source: Source) -> Workload:
+    """The workload of a trial; `ConfigError` where the trace cannot be read."""
+    if name == TRACE and source.trace is not None:
+        return read_trace(source.trace).workload
+    return workloads.load(GENERATED_TRACE if name == TRACE else name, source.seed)
+
+
+def run_trial(trial: Trial, source: Source) -> Reading:
+    """One run, measured."""
+    workload = load_workload(trial.workload, source)
+    result = simulate(workload.requests, settings_of(trial, workload.tenants))
+    weights = {tenant: workload.tenants.get(tenant, 1.0) for tenant in {s.request.tenant for s in result.served}}
+    return Reading(
+        summary=summarise(result.served, result.ended_at, Measure(weights)),
+        profiled=measure_difference(measure_service(result.served, Profiled()), TABLE_TICKS),
+        series=record_series(result.served, grid(workload.seconds)),
+        bound=Bound(result.spread.largest, result.spread.bound),
+    )
+
+
+def settings_of(trial: Trial, weights: Mapping[str, float]) -> Settings:
+    """What the simulator is asked for."""
+    window = WindowSize() if trial.window_requests is None else WindowSize(sequences=trial.window_requests)
+    return Settings(
+        policy=trial.policy,
+        predictor=trial.predictor,
+        cost=Profiled() if trial.profiled else Linear(),
+        weights=weights,
+        engine=trial.engine,
+        rounds=RoundsSize(pool_tokens=trial.pool_tokens),
+        window=window,
+        keys_share=trial.keys_share,
+    )
+
+
+def distinct_trials(experiments: Iterable[Experiment]) -> list[Trial]:
+    """Every trial that some experiment needs, once, those of the trace first: they take longest."""
+    trials = dict.fromkeys(trial for experiment in experiments for trial in experiment.trials.values())
+    return sorted(trials, key=lambda trial: trial.workload != TRACE)
+
+
+class Laboratory:
+    """A pool of processes that runs trials and draws pictures; `advance` is called after each."""
+
+    def __init__(self, source: Source, processes: int, advance: Callable[[], None]) -> None:
+        """The processes start with the first task."""
+        self._source = source
+        self._advance = advance
+        # Fresh interpreters: the parent has a thread that draws the progress.
+        self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+
+    def run(self, trials: Iterable[Trial]) -> dict[Trial, Reading]:
+        """The readings of all trials, in the order given."""
+        futures = {trial: self._pool.submit(run_trial, trial, self._source) for trial in trials}
+        self._await(futures.values())
+        return {trial: future.result() for trial, future in futures.items()}
+
+    def draw(self, pictures: Mapping[Path, Picture]) -> None:
+        """Every picture into its file."""
+        futures = [self._pool.submit(draw, picture, path) for path, picture in pictures.items()]
+        self._await(futures)
+
+    def __enter__(self) -> Self:
+        """The laboratory itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes; what has not begun is dropped."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _await(self, futures: Iterable[Future[Any]]) -> None:
+        for future in as_completed(futures):
+            future.result()
+            self._advance()

@@ -1,0 +1,94 @@
+"""What is kept of one run: its summary, its curves on a fixed grid, and what the scheduler said of its own bound.
+
+Small enough to pass between processes and to be written out whole; the requests themselves are not kept.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evaluation.metrics import (
+    TABLE_TICKS,
+    Difference,
+    RunSummary,
+    TenantSummary,
+    by_tenant,
+    measure_service,
+    response_at,
+)
+from evaluation.requests import Served
+
+GRID_SECONDS = 10
+Values = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Every tenant's values at `ticks`: cost per second got and asked for, cost so far, mean TTFT (NaN: none)."""
+
+    ticks: Values
+    rates: Mapping[str, Values]
+    demands: Mapping[str, Values]
+    totals: Mapping[str, Values]
+    responses: Mapping[str, Values]
+
+    def gap(self, from_second: float = 0.0, to_second: float = math.inf) -> list[tuple[float, float]]:
+        """Largest minus smallest accumulated service of any tenant, at each tick of the interval."""
+        columns = zip(self.ticks, *self.totals.values(), strict=True)
+        gaps = ((at, max(totals) - min(totals)) for at, *totals in columns)
+        return [(at, gap) for at, gap in gaps if from_second <= at <= to_second]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The production scheduler's word on itself, in cost units: largest observed spread and computed bound.
+
+    None where the policy has none (`fcfs`).
+    """
+
+    spread: float | None
+    bound: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One run, measured. `profiled` is the difference where service is the profiled cost instead of tokens."""
+
+    summary: RunSummary
+    profiled: Difference
+    series: Series
+    bound: Bound
+
+    def tenant(self, name: str) -> TenantSummary:
+        """The summary of one tenant."""
+        return next(tenant for tenant in self.summary.tenants if tenant.tenant == name)
+
+    @property
+    def largest_gap(self) -> float:
+        """The largest accumulated gap at the ticks of the published figures."""
+        return max(gap for at, gap in self.series.gap() if at in TABLE_TICKS)
+
+
+def record_series(records: Sequence[Served], ticks: Values) -> Series:
+    """The curves of a run at `ticks`."""
+    service = measure_service(records)
+    groups = by_tenant(records)
+    rates = [service.rates(at) for at in ticks]
+    demands = [service.demands(at) for at in ticks]
+    return Series(
+        ticks=ticks,
+        rates={name: _rounded([each[name] for each in rates]) for name in service.tenants},
+        demands={name: _rounded([each[name] for each in demands]) for name in service.tenants},
+        totals={name: _rounded([service.received[name].until(at) for at in ticks]) for name in service.tenants},
+        responses={name: _rounded([response_at(groups[name], at) for at in ticks]) for name in service.tenants},
+    )
+
+
+def grid(seconds: float) -> Values:
+    """Ticks every 10 s, over ten minutes at least: the published tables look at the same ten minutes of every run."""
+    return tuple(float(at) for at in range(GRID_SECONDS, int(max(seconds, 600)) + 1, GRID_SECONDS))
+
+
+def _rounded(values: Sequence[float]) -> Values:
+    """Three decimals: what is drawn and written out needs no more."""
+    return tuple(round(value, 3) for value in values)

@@ -1,0 +1,114 @@
+"""The tables of a section: printed numbers beside ours, published rows above ours, and all measures of every run.
+
+No difference stands without the throughput, the refusals and the isolation that were had with it.
+"""
+
+import math
+from collections.abc import Sequence
+
+from evaluation.console.verdicts import Verdict, number
+from evaluation.paper.document import RowKind, Sheet, SheetRow
+from evaluation.paper.experiment import Comparability, Experiment, Readings
+from evaluation.paper.judgement import COLUMNS, our_row
+from evaluation.paper.published import Row
+from evaluation.paper.reading import Reading
+
+DIFFERENCE_COLUMNS = ("max difference", "average", "variance", "tokens/s")
+BESIDE_COLUMNS = ("refused", "modest tenants' TTFT", "they got", "Jain", "p99 TTFT")
+
+
+def sheets_of(experiment: Experiment, readings: Readings) -> list[Sheet]:
+    """Every table of one experiment."""
+    sheets = []
+    if experiment.printed:
+        sheets.append(_printed_sheet(experiment, readings))
+    if experiment.table is not None:
+        sheets.append(_published_sheet(experiment.table, readings))
+    else:
+        sheets.append(_runs_sheet(readings))
+    return sheets
+
+
+def targets_sheet(verdicts: Sequence[Verdict]) -> Sheet:
+    """Every target with its measurement, those missed first."""
+    rows = [
+        SheetRow(
+            (
+                verdict.target.name,
+                verdict.target.text,
+                verdict.text,
+                "met" if verdict.passed else "missed",
+                verdict.note,
+            ),
+            RowKind.PLAIN if verdict.passed else RowKind.MISSED,
+        )
+        for verdict in sorted(verdicts, key=lambda verdict: verdict.passed)
+    ]
+    return Sheet("Targets", ("target", "wanted", "measured", "verdict", "note"), rows)
+
+
+def deviation(ours: float, published: float) -> str:
+    """How far ours is from the published value: +3 %, or a factor where it is far."""
+    if math.isnan(ours) or published == 0:
+        return "-"
+    ratio = ours / published
+    return f"{ratio:.3g} x" if ratio > 3 or ratio < 1 / 3 else f"{100 * (ratio - 1):+.0f} %"
+
+
+def _printed_sheet(experiment: Experiment, readings: Readings) -> Sheet:
+    rows = []
+    for printed in experiment.printed:
+        ours = printed.measure(readings)
+        far = printed.tolerance is not None and not abs(printed.deviation(readings)) <= printed.tolerance
+        cells = (
+            printed.name,
+            f"{number(printed.published)}{printed.unit}",
+            f"{number(ours)}{printed.unit}",
+            deviation(ours, printed.published),
+        )
+        rows.append(SheetRow(cells, RowKind.MISSED if far else RowKind.PLAIN))
+    return Sheet("Printed in the paper", ("number", "published", "ours", "deviation"), rows)
+
+
+def _published_sheet(table: Comparability, readings: Readings) -> Sheet:
+    rows = []
+    nothing = [""] * len(BESIDE_COLUMNS)
+    for label, published in table.published.items():
+        ours = our_row(readings[label], profiled=table.profiled)
+        rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.PUBLISHED))
+        rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(readings[label]))))
+        far = [deviation(getattr(ours, column), getattr(published, column)) for column in COLUMNS]
+        rows.append(SheetRow(("deviation", *far, *nothing), RowKind.DEVIATION))
+    for label in readings:
+        if label not in table.published:
+            ours = our_row(readings[label], profiled=table.profiled)
+            rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(readings[label]))))
+    unit = "ms of the profiled engine per second" if table.profiled else "input + 2 x output tokens per second"
+    return Sheet(f"Difference in {unit}", ("policy", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
+
+
+def _runs_sheet(readings: Readings) -> Sheet:
+    rows = [
+        SheetRow((label, *_row_cells(our_row(reading, profiled=False)), *_beside(reading)))
+        for label, reading in readings.items()
+    ]
+    return Sheet("All measures of every run", ("run", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
+
+
+def _row_cells(row: Row) -> list[str]:
+    return [number(getattr(row, column)) for column in COLUMNS]
+
+
+def _beside(reading: Reading) -> list[str]:
+    summary = reading.summary
+    return [
+        f"{100 * summary.refused_share:.0f} %",
+        _or_dash(summary.isolation.mean_ttft_seconds, "{:.3g} s"),
+        _or_dash(100 * summary.isolation.served_share, "{:.0f} %"),
+        _or_dash(summary.jain_index, "{:.3f}"),
+        _or_dash(summary.p99_ttft_seconds, "{:.3g} s"),
+    ]
+
+
+def _or_dash(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else form.format(value)
