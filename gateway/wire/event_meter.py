@@ -12,7 +12,7 @@ import orjson
 
 from gateway.wire.meter import Meter
 from gateway.wire.sse import EventSplitter, event_data
-from gateway.wire.usage import Usage, messages_usage, responses_usage
+from gateway.wire.usage import messages_usage, responses_usage
 
 
 class EventMeter(Meter):

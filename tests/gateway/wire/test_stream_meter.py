@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.wire.meter import Meter
 from gateway.wire.meters import meter_for
-from gateway.wire.sse import MalformedStream
 from gateway.wire.request import Reading
+from gateway.wire.sse import MalformedStream
 
 from .transcripts import PATIENT, at_cuts, numbers, pieces, reading, recorded, shown
 
