@@ -1,0 +1,218 @@
+"""`vtc-gateway replay`: a trace or a workload against a live endpoint, a table for each tenant, every request as JSON.
+
+Exit status 0; 1 where the trace, the keys or the endpoint cannot be used or no request was served, told on stderr.
+"""
+
+import asyncio
+import math
+import resource
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import orjson
+from rich.table import Table
+
+from evaluation.console.progress import Progress, error_console
+from evaluation.console.report import output_console
+from evaluation.load.wire import Address
+from evaluation.replay.keys import Keyring, KeysError
+from evaluation.replay.player import Cue, Played, Player, Target
+from evaluation.replay.prompts import Prompts
+from evaluation.replay.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
+from evaluation.workloads import ConfigError, Found, Reading, Workload, find
+
+PATIENCE_SECONDS = 30.0
+_USAGE: Mapping[str, object] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+_WHOLE: Mapping[str, object] = {"ignore_eos": True}
+
+
+class Unusable(Exception):
+    """The endpoint cannot be played to; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What is played (`source`, read as `reading` says), where to, and how."""
+
+    source: str
+    reading: Reading
+    url: str
+    keys: str = ""
+    model: str = ""
+    speed: float = 1.0
+    bytes_per_token: float = 1.0
+    ignore_eos: bool = True
+    grace_seconds: float = 60.0
+    json_file: Path | None = None
+
+
+def run(options: ReplayOptions) -> int:
+    """Carry the command out; the exit status."""
+    try:
+        found = find(options.source, options.reading)
+        address, keyring = Address.parse(options.url), _keyring(options.keys)
+        keyring.check(found.workload.tenants)
+        _open_many_files()
+        # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
+        result = asyncio.run(_play(options, found, address, keyring))
+        return _deliver(options, found, result)
+    except (ConfigError, KeysError, ValueError, Unusable, OSError) as fault:
+        error_console().print(str(fault), markup=False, highlight=False, soft_wrap=True)
+        return 1
+
+
+def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[Cue]:
+    """The play of a workload."""
+    seed = options.reading.seed or 0
+    prompts = Prompts(seed, options.bytes_per_token, workload.prefix_block_tokens)
+    return [
+        Cue(request, request.arrival_seconds / options.speed, key, partial(prompts.prompt, number, request))
+        for number, (request, key) in enumerate(zip(workload.requests, keyring.assign(workload.requests), strict=True))
+    ]
+
+
+async def _play(options: ReplayOptions, found: Found, address: Address, keyring: Keyring) -> Result:
+    play = cues(found.workload, options, keyring)
+    model = options.model or await _first_model(address, play[0].key if play else None)
+    target = Target(address, model, {**_USAGE, **(_WHOLE if options.ignore_eos else {})})
+    progress = Progress(error_console())
+    seconds = found.workload.seconds / options.speed
+    progress.step(f"playing {len(play)} requests of {found.workload.name} to {model}", seconds)
+    player = Player(target, play, progress.advance)
+    try:
+        start = await player.play(options.grace_seconds)
+    finally:
+        progress.clear()
+    return Result(start, asyncio.get_running_loop().time(), player.played)
+
+
+async def _first_model(address: Address, key: str | None) -> str:
+    """The first model that the endpoint lists."""
+    url = f"http://{address.netloc}{address.prefix}/v1/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as session,
+            session.get(url, headers=headers) as answer,
+        ):
+            document = await answer.json(content_type=None)
+            return str(document["data"][0]["id"])
+    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+        raise Unusable(f"GET {url}: {type(fault).__name__}: {fault}") from fault
+    except (ValueError, KeyError, IndexError, TypeError) as fault:
+        raise Unusable(f"GET {url} ({answer.status}) names no model: give --model") from fault
+
+
+def _keyring(keys: str) -> Keyring:
+    return Keyring.parse(Path(keys).read_text("utf-8") if keys and "=" not in keys else keys)
+
+
+def _open_many_files() -> None:
+    """Every open request is a descriptor: allow as many as the system does."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _deliver(options: ReplayOptions, found: Found, result: Result) -> int:
+    tenants = result.tenants()
+    output_console().print(table(tenants))
+    lag = result.lag_seconds
+    errors = error_console()
+    notes = [
+        *found.notes,
+        f"the player was late by {_ms(lag[50])} (median), {_ms(lag[99])} (p99), {_ms(lag[100])} at most",
+    ]
+    for text in notes:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+    for text in result.warnings():
+        errors.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+    if options.json_file is not None:
+        document = orjson.dumps(report(options, found, result), option=orjson.OPT_APPEND_NEWLINE)
+        options.json_file.write_bytes(document)
+    if any(each.record.output_tokens for each in result.played):
+        return 0
+    errors.print("no request was served: " + _first_fault(result.played), markup=False, highlight=False, soft_wrap=True)
+    return 1
+
+
+def table(tenants: Iterable[TenantResult]) -> Table:
+    """One row for each tenant; p50, p95 and p99 of each wait."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    grid.add_column("tenant", no_wrap=True)
+    waits = [f"{what} p{percent}" for what in ("TTFT", "per token") for percent in PERCENTS]
+    for heading in ("sent", *(end.value for end in Ended), "service/s", *waits):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for each in tenants:
+        grid.add_row(
+            each.tenant,
+            str(each.sent),
+            *(str(each.endings[end]) for end in Ended),
+            f"{each.service_per_second:,.0f}",
+            *(_ms(each.ttft_seconds[percent]) for percent in PERCENTS),
+            *(_ms(each.per_token_seconds[percent]) for percent in PERCENTS),
+        )
+    return grid
+
+
+def report(options: ReplayOptions, found: Found, result: Result) -> dict[str, object]:
+    """Everything as JSON data; numbers that are not finite become null."""
+    return {
+        "replay": found.workload.name,
+        "url": options.url,
+        "speed": options.speed,
+        "seconds": result.seconds,
+        "notes": found.notes,
+        "warnings": result.warnings(),
+        "lag_seconds": _by_percent(result.lag_seconds),
+        "tenants": [_tenant_document(each) for each in result.tenants()],
+        "requests": [_request_document(each, result) for each in result.played],
+    }
+
+
+def _tenant_document(each: TenantResult) -> dict[str, object]:
+    return {
+        "tenant": each.tenant,
+        "sent": each.sent,
+        **{end.name.lower(): count for end, count in each.endings.items()},
+        "service_per_second": each.service_per_second,
+        "ttft_seconds": _by_percent(each.ttft_seconds),
+        "per_token_seconds": _by_percent(each.per_token_seconds),
+        "whole_seconds": _by_percent(each.whole_seconds),
+    }
+
+
+def _request_document(each: Played, result: Result) -> dict[str, object]:
+    """One request; moments in seconds from the start of the replay."""
+    record = each.record
+    return {
+        "tenant": each.request.tenant,
+        "intended_at": each.intended_at - result.start,
+        "lag_seconds": each.lag_seconds,
+        "ended": ended(each).name.lower(),
+        "status": record.status,
+        "error": record.error,
+        "wanted_prompt_tokens": each.request.prompt_tokens,
+        "wanted_output_tokens": each.request.output_tokens,
+        "prompt_tokens": record.prompt_tokens,
+        "output_tokens": record.output_tokens,
+        "ttft_seconds": ttft_seconds(each, result.end),
+        "ended_at": None if record.ended_at is None else record.ended_at - result.start,
+    }
+
+
+def _by_percent(values: Mapping[int, float]) -> dict[str, float]:
+    return {f"p{percent}": value for percent, value in values.items()}
+
+
+def _first_fault(played: Iterable[Played]) -> str:
+    faults = (each.record.error for each in played if each.record.error)
+    return next(faults, "the workload is empty")[:300]
+
+
+def _ms(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
+    return f"{seconds * 1000:,.1f} ms" if seconds < 1 else f"{seconds:,.2f} s"

@@ -1,0 +1,149 @@
+"""Plays requests open loop: each leaves at its own time, whatever became of earlier ones.
+
+Rules: the time at which a request ought to leave (`intended_at`) is set by the workload alone, and everything is
+counted from it, so that a server that stalls is charged for the requests that had to wait (no coordinated omission).
+What the player itself is late is part of that and told apart as its `lag`. Every request has a connection of its own,
+as independent clients have. A client that leaves closes its connection.
+Bounds: `MAX_OPEN` requests; one that would be more is not sent and told so. When the last one has been sent, those in
+flight have `grace_seconds`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evaluation.load.connection import RequestRecord, StreamConnection, connect
+from evaluation.load.wire import Address
+from evaluation.requests import Request
+
+# Descriptors of one process; `ulimit -n` is 1024 to 524288 where servers run.
+MAX_OPEN = 10_000
+NOT_SENT = f"not sent: {MAX_OPEN} requests are open"
+CUT_OFF = "cut off by the end of the replay"
+_TICK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the requests go, and the fields of their bodies besides prompt and length."""
+
+    address: Address
+    model: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One request of the play: when it ought to leave, counted from the start, with which key and prompt."""
+
+    request: Request
+    after_seconds: float
+    key: str | None
+    prompt: Callable[[], str]
+
+
+@dataclass(slots=True)
+class Played:
+    """What became of one cue; times are loop time. `has_left` where the client left as the workload said."""
+
+    request: Request
+    intended_at: float
+    record: RequestRecord
+    has_left: bool = False
+
+    @property
+    def lag_seconds(self) -> float:
+        """How late the player itself was."""
+        return self.record.sent_at - self.intended_at
+
+
+class Player:
+    """One play of `cues`, which are in the order of their times."""
+
+    def __init__(self, target: Target, cues: Sequence[Cue], on_progress: Callable[[float], None]) -> None:
+        self._target = target
+        self._cues = cues
+        self._on_progress = on_progress
+        self._open: set[asyncio.Task[None]] = set()
+        self._faults: list[BaseException] = []
+        self.played: list[Played] = []
+
+    async def play(self, grace_seconds: float) -> float:
+        """Send everything and wait for the answers; the time at which it started."""
+        start = asyncio.get_running_loop().time()
+        try:
+            for cue in self._cues:
+                await self._wait_until(start + cue.after_seconds)
+                self._send(cue, start + cue.after_seconds)
+            if self._open:
+                await asyncio.wait(self._open, timeout=grace_seconds)
+        finally:
+            await self._cut_off()
+        if self._faults:
+            raise self._faults[0]
+        return start
+
+    async def _wait_until(self, moment: float) -> None:
+        """Sleep until `moment`, telling progress on the way."""
+        loop = asyncio.get_running_loop()
+        while (left := moment - loop.time()) > 0:
+            before = loop.time()
+            await asyncio.sleep(min(left, _TICK_SECONDS))
+            self._on_progress(loop.time() - before)
+
+    def _send(self, cue: Cue, intended_at: float) -> None:
+        loop = asyncio.get_running_loop()
+        played = Played(cue.request, intended_at, RequestRecord(cue.request.tenant, loop.time()))
+        self.played.append(played)
+        if len(self._open) >= MAX_OPEN:
+            played.record.error, played.record.ended_at = NOT_SENT, played.record.sent_at
+            return
+        task = loop.create_task(self._exchange(cue, played), name=f"replay {len(self.played)}")
+        self._open.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._faults.append(fault)
+
+    async def _exchange(self, cue: Cue, played: Played) -> None:
+        record = played.record
+        connection: StreamConnection | None = None
+
+        def on_tokens(_at: float, _prompt_tokens: int, _output_tokens: int) -> None:
+            leaves_after = cue.request.leaves_after_tokens
+            if leaves_after is not None and record.output_tokens >= leaves_after and connection is not None:
+                played.has_left = True
+                connection.close()
+
+        try:
+            address = self._target.address
+            connection = await connect(address.host, address.port, on_tokens)
+            await connection.exchange(self._render(cue), record)
+        except OSError as fault:
+            record.ended_at, record.error = asyncio.get_running_loop().time(), f"cannot connect: {fault}"
+        except asyncio.CancelledError:
+            record.error = record.error or CUT_OFF
+            raise
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _render(self, cue: Cue) -> bytes:
+        body = {
+            "model": self._target.model,
+            "prompt": cue.prompt(),
+            "max_tokens": cue.request.output_tokens,
+            "stream": True,
+            **self._target.fields,
+        }
+        return self._target.address.post("/v1/completions", body, cue.key)
+
+    async def _cut_off(self) -> None:
+        tasks = list(self._open)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Transports close in the loop's next iteration; without it the sockets outlive the play.
+        await asyncio.sleep(0)
