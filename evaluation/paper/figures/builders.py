@@ -129,7 +129,7 @@ def bars(
 
 
 def _diamond(published: object) -> str:
-    return " (diamond: published)" if published else ""
+    return " (published: diamond)" if published else ""
 
 
 def _colour(label: str, at: int) -> str:

@@ -5,6 +5,7 @@ Needs matplotlib (the extra `plots`), imported only when a picture is drawn.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -12,13 +13,16 @@ from evaluation.paper.figures.picture import INK, BarPanel, Curve, LinePanel, Pa
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 FAINT = "#8a8a8a"
 GRID = "#e6e6e6"
 SHADE = "#f4f1ec"
-PANEL_WIDTH = 5.4
-HEIGHT = 3.7
+# Inches of one panel by the number of columns: about 1,200 pixels in all, so that a page shows them unscaled.
+PANEL_WIDTH = {1: 7.0, 2: 5.5, 3: 3.9}
+PANEL_HEIGHT = 3.3
+TITLE_INCHES = 0.35
+MOST_COLUMNS = 3
+HEADROOM = 1.08
 DPI = 110
 
 
@@ -26,24 +30,37 @@ def draw(picture: Picture, path: Path) -> None:
     """Write the picture to `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    columns = len(picture.panels)
-    figure = Figure(figsize=(PANEL_WIDTH * columns, HEIGHT), dpi=DPI, facecolor="white")
+    count = len(picture.panels)
+    columns = count if count <= MOST_COLUMNS else 2
+    rows = -(-count // columns)
+    size = (PANEL_WIDTH[columns] * columns, PANEL_HEIGHT * rows + TITLE_INCHES)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04, hspace=0.04)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
-    for axes, panel in zip(figure.subplots(1, columns, squeeze=False)[0], picture.panels, strict=True):
+    figure.suptitle(picture.title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
+    panels = _on_one_scale(picture.panels)
+    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         _draw_panel(axes, panel)
-    _arrange(figure, picture)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _arrange(figure: "Figure", picture: Picture) -> None:
-    columns = len(picture.panels)
-    figure.text(0.09 / columns, 0.945, picture.title, fontsize=13, fontweight="bold", color=INK)
-    has_names = any(isinstance(panel, BarPanel) for panel in picture.panels)
-    left = 0.27 if has_names else 0.13
-    figure.subplots_adjust(
-        left=left / columns, right=1 - 0.17 / columns, top=0.8, bottom=0.15, wspace=0.55 if has_names else 0.42
-    )
+def _on_one_scale(panels: Sequence[Panel]) -> list[Panel]:
+    """Line panels in one unit get one scale: what looks larger is larger."""
+    tops: dict[str, float] = {}
+    for panel in panels:
+        if isinstance(panel, LinePanel) and panel.top is None:
+            tops[panel.y_label] = max(tops.get(panel.y_label, 0.0), _highest(panel) * HEADROOM)
+    return [
+        replace(panel, top=tops[panel.y_label]) if isinstance(panel, LinePanel) and panel.top is None else panel
+        for panel in panels
+    ]
+
+
+def _highest(panel: LinePanel) -> float:
+    values = [y for curve in panel.curves for _, y in curve.points if not math.isnan(y)]
+    return max([*values, *(mark.value for mark in panel.marks)], default=1.0)
 
 
 def _draw_panel(axes: "Axes", panel: Panel) -> None:
@@ -81,7 +98,8 @@ def _draw_lines(axes: "Axes", panel: LinePanel) -> None:
             xytext=(0, 3),
             textcoords="offset points",
             color=mark.colour,
-            fontsize=8.5,
+            fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
         )
     _name_ends(axes, panel.curves)
 
@@ -100,11 +118,7 @@ def _scale(axes: "Axes", panel: LinePanel) -> None:
         axes.set_yscale("log")
         axes.minorticks_off()
     else:
-        axes.set_ylim(0, panel.top)
-        low, high = axes.get_ylim()
-        highest = max((mark.value for mark in panel.marks), default=0.0)
-        if panel.top is None:
-            axes.set_ylim(low, max(high, highest * 1.12))
+        axes.set_ylim(0, panel.top or 1.0)
     axes.yaxis.set_major_formatter(_short)
     starts = [x for curve in panel.curves for x, _ in curve.points]
     axes.set_xlim(min(starts), max(starts))
@@ -128,8 +142,9 @@ def _draw_bars(axes: "Axes", panel: BarPanel) -> None:
     axes.margins(x=0.02)
     for row, bar in enumerate(panel.bars):
         right = max(values[row], bar.published or 0.0)
+        text = _short(bar.value, 0) + (f"  ({_short(bar.published, 0)})" if bar.published is not None else "")
         axes.annotate(
-            _short(bar.value, 0), xy=(right, row), xytext=(8, 0), textcoords="offset points", fontsize=9, va="center"
+            text, xy=(right, row), xytext=(8, 0), textcoords="offset points", fontsize=8.5, va="center", color=INK
         )
 
 
