@@ -3,6 +3,7 @@
 Exit status 0; 1 where the workload is wrong, each fault on stderr with its line and remedy.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 from evaluation.requests import Request
 from evaluation.workloads.catalogue import names
 from evaluation.workloads.sources import Found, Reading, find
-from evaluation.workloads.traces import write_csv, write_jsonl
+from evaluation.workloads.traces import TenantMapping, TraceFormat, write_csv, write_jsonl
 from evaluation.workloads.workload import Workload
 from gateway.config.faults import ConfigError
 
@@ -30,6 +31,16 @@ class WorkloadsOptions:
     reading: Reading
     csv_file: Path | None = None
     jsonl_file: Path | None = None
+
+
+def reading(seed: int | None, seconds: float | None, trace_format: str, tenants: int, skew: float) -> Reading:
+    """How to read a source, from the command line's values: `auto` is no format."""
+    return Reading(
+        seed=seed,
+        seconds=math.inf if seconds is None else seconds,
+        trace_format=None if trace_format == "auto" else TraceFormat(trace_format),
+        mapping=TenantMapping(tenants, skew, TenantMapping().seed if seed is None else seed),
+    )
 
 
 def run(options: WorkloadsOptions) -> int:

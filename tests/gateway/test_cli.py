@@ -62,7 +62,8 @@ def _blocks(page: Path) -> list[str]:
     return re.findall(r"^```ya?ml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# Workloads have tenants too; the example there is held to their own schema by its own test.
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "workloads.md"], ids=lambda page: page.name)
 def test_pages_show_configuration_keys_that_exist(page: Path) -> None:
     """The top-level keys of every YAML example are the configuration's."""
     for block in _blocks(page):
