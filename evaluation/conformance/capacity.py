@@ -1,0 +1,125 @@
+"""How much load backlogs an endpoint, and how large the scenarios are to be, from a short ramp. PURE.
+
+The ramp keeps 1 request per tenant outstanding, then 2, 4, ... until the endpoint lets requests wait or refuses some.
+By Little's law (L = lambda W, for the waiting and for the running) the share of a request's time that it waits is the
+share of the outstanding requests that wait: what runs at once follows without knowing the engine. Waiting is what a
+request's first token takes longer than on the unloaded endpoint.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+# A third waits: there is a queue, and it is no accident of how requests happened to meet.
+QUEUED_SHARE = 0.35
+REFUSED_SHARE = 0.05
+MAX_OUTSTANDING = 256
+
+# Doubling the load must add this much throughput, or the endpoint is at its end.
+KNEE = 0.9
+
+SHORTEST_ANSWER_TOKENS = 8
+LONGEST_ANSWER_TOKENS = 256
+# A window sees so many answers of the usual length one after another; a flood's queue is about half of that.
+ANSWERS_PER_WINDOW = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One step of the ramp: means over its completed requests."""
+
+    outstanding: int
+    completed: int
+    refused: int
+    ttft_seconds: float
+    duration_seconds: float
+    tokens_per_second: float
+
+    @property
+    def refused_share(self) -> float:
+        """The part of the answers that were refusals."""
+        answers = self.completed + self.refused
+        return self.refused / answers if answers else 0.0
+
+
+class Limit(Enum):
+    """What the endpoint does with more than it can run; the value says so in words."""
+
+    QUEUES = "lets requests wait"
+    REFUSES = "refuses requests"
+    UNSEEN = f"neither refused nor queued {MAX_OUTSTANDING} requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the ramp found: how many requests run at once, what comes beyond, and the time for a token of one answer."""
+
+    outstanding: int
+    limit: Limit
+    token_seconds: float
+    ttft_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The sizes of every scenario. `outstanding` backlogs the endpoint; an answer of `answer_tokens` is usual."""
+
+    outstanding: int
+    answer_tokens: int
+    answer_seconds: float
+    window_seconds: float
+
+    @property
+    def warmup_seconds(self) -> float:
+        """Longer than a request waits behind a flood."""
+        return self.window_seconds / 2
+
+
+def waiting_share(levels: Sequence[Level]) -> float:
+    """The share of its time that a request of the last level waits."""
+    first, last = levels[0], levels[-1]
+    if not last.duration_seconds > 0:
+        return 0.0
+    return min(1.0, max(0.0, last.ttft_seconds - first.ttft_seconds) / last.duration_seconds)
+
+
+def is_enough(levels: Sequence[Level]) -> bool:
+    """True where the ramp need not go on."""
+    last = levels[-1]
+    return (
+        waiting_share(levels) >= QUEUED_SHARE
+        or last.refused_share > REFUSED_SHARE
+        or last.outstanding >= MAX_OUTSTANDING
+    )
+
+
+def capacity_of(levels: Sequence[Level], answer_tokens: int) -> Capacity:
+    """What a finished ramp of answers of `answer_tokens` says."""
+    first, last = levels[0], levels[-1]
+    share = waiting_share(levels)
+    if last.refused_share > REFUSED_SHARE:
+        limit, running = Limit.REFUSES, _last_without_refusals(levels)
+    elif share >= QUEUED_SHARE:
+        limit, running = Limit.QUEUES, math.ceil(last.outstanding * (1 - share))
+    else:
+        limit, running = Limit.UNSEEN, _knee(levels)
+    served_seconds = last.duration_seconds * (1 - share)
+    return Capacity(max(running, first.outstanding), limit, served_seconds / answer_tokens, first.ttft_seconds)
+
+
+def scale_of(capacity: Capacity, seconds: float) -> Scale:
+    """Sizes for windows of `seconds`; longer windows where even the shortest answers would be too few in them."""
+    fitting = seconds / ANSWERS_PER_WINDOW / capacity.token_seconds if capacity.token_seconds else math.inf
+    tokens = int(min(max(fitting, SHORTEST_ANSWER_TOKENS), LONGEST_ANSWER_TOKENS))
+    answer_seconds = tokens * capacity.token_seconds + capacity.ttft_seconds
+    return Scale(capacity.outstanding, tokens, answer_seconds, max(seconds, ANSWERS_PER_WINDOW * answer_seconds))
+
+
+def _last_without_refusals(levels: Sequence[Level]) -> int:
+    return max((level.outstanding for level in levels if level.refused_share <= REFUSED_SHARE), default=0)
+
+
+def _knee(levels: Sequence[Level]) -> int:
+    most = max(level.tokens_per_second for level in levels)
+    return next(level.outstanding for level in levels if level.tokens_per_second >= KNEE * most)

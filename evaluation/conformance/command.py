@@ -1,0 +1,92 @@
+"""`vtc-gateway conformance`: the suite against one endpoint, told as a table and in files.
+
+Exit status: 0; with `check` 1 where a scenario failed; 2 where the keys, the weights or the address make no suite.
+The wall clock is read here alone, to stamp the files.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+import uvloop
+
+from evaluation.conformance.catalogue import NAMES, SCENARIOS, Scenario
+from evaluation.conformance.junit import junit
+from evaluation.conformance.page import write_page
+from evaluation.conformance.report import document, table
+from evaluation.conformance.suite import Findings, Subject, run_suite
+from evaluation.conformance.tenants import TenantsError, read_cast
+from evaluation.console.progress import Progress, error_console
+from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED, output_console
+
+
+@dataclass(frozen=True, slots=True)
+class ConformanceOptions:
+    """What to judge, for how long, and where to tell it. `keys` is a list, or a file of them."""
+
+    url: str
+    keys: str
+    model: str = ""
+    weights: str = ""
+    seconds: float = 8.0
+    scenarios: Sequence[str] = ()
+    json_file: Path | None = None
+    junit_file: Path | None = None
+    page: Path | None = None
+    check: bool = False
+
+
+def run(options: ConformanceOptions) -> int:
+    """Run the suite and return the exit status."""
+    errors = error_console()
+    try:
+        subject = Subject(_address(options.url), read_cast(_text(options.keys), options.weights), options.model)
+        scenarios = _chosen(options.scenarios)
+    except (TenantsError, OSError) as fault:
+        errors.print(f"conformance: {fault}", markup=False, highlight=False, soft_wrap=True)
+        return EXIT_NOT_RUN
+    progress = Progress(errors)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            findings = runner.run(run_suite(subject, scenarios, options.seconds, progress))
+    finally:
+        progress.clear()
+    deliver(findings, options, datetime.now(UTC).isoformat(timespec="seconds"))
+    return EXIT_MISSED if options.check and findings.failures else EXIT_PASSED
+
+
+def deliver(findings: Findings, options: ConformanceOptions, stamp: str) -> None:
+    """Print the table and write the files that were asked for."""
+    output_console().print(table(findings))
+    if options.json_file is not None:
+        told = {**document(findings), "time": stamp}
+        options.json_file.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    if options.junit_file is not None:
+        options.junit_file.write_bytes(junit(findings, stamp))
+    if options.page is not None:
+        write_page(findings, stamp, options.page)
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise TenantsError(f"{url!r} is no address: write http://HOST:PORT")
+    return url.rstrip("/")
+
+
+def _text(keys: str) -> str:
+    """The entries themselves: a file's where one of that name exists."""
+    file = Path(keys)
+    # A list of keys may be longer than a file's name can be.
+    is_file = "," not in keys and "=" not in keys and file.is_file()
+    return file.read_text("utf-8") if is_file else keys
+
+
+def _chosen(names: Sequence[str]) -> Sequence[Scenario]:
+    if unknown := [name for name in names if name not in NAMES]:
+        raise TenantsError(f"no scenario {unknown[0]!r}: choose from {', '.join(NAMES)}")
+    return [scenario for scenario in SCENARIOS if not names or scenario.name in names]

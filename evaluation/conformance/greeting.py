@@ -1,0 +1,143 @@
+"""Learns how an endpoint speaks: its model, the surface that answers, the fields it takes, how it tells tokens.
+
+Requests are tried from the richest form to the plainest, as streams, through the very client that measures later.
+Nothing is assumed: a server that refuses `ignore_eos`, ignores `continuous_usage_stats` or reports no usage is measured
+all the same, by what it does tell, and the reason says so. What cannot be spoken to at all is `Unserved`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import aiohttp
+
+from evaluation.conformance.tenants import Cast
+from evaluation.load.connection import RequestRecord
+from evaluation.load.tenants import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, Surface
+
+PATIENCE_SECONDS = 30.0
+PROMPT_BYTES = 256
+ANSWER_TOKENS = 8
+# Random letters under the tokenizers of today's models; used where no usage tells.
+USUAL_BYTES_PER_TOKEN = 2.0
+
+_RUNNING: Mapping[str, object] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+_FINAL: Mapping[str, object] = {"stream_options": {"include_usage": True}}
+_WHOLE: Mapping[str, object] = {"ignore_eos": True}
+_PLAIN: Mapping[str, object] = {}
+FORMS = ({**_WHOLE, **_RUNNING}, {**_WHOLE, **_FINAL}, _RUNNING, _FINAL, _WHOLE, _PLAIN)
+
+
+class Unserved(Exception):
+    """The endpoint serves nobody; the message says what it did instead."""
+
+
+class Reporting(Enum):
+    """How a stream tells its tokens; the value says so in words."""
+
+    RUNNING = "usage in every event"
+    FINAL = "usage at the end; until then events are counted"
+    NONE = "no usage: events are counted as tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What was learnt: `endpoint` carries it for every later request."""
+
+    endpoint: Endpoint
+    reporting: Reporting
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What was learnt, for people."""
+        fields = ", ".join(self.endpoint.fields) or "no optional field"
+        return {
+            "model": self.endpoint.model,
+            "surface": f"{self.endpoint.surface.value} with {fields}",
+            "tokens": self.reporting.value,
+        }
+
+
+def credentials(cast: Cast) -> dict[str, str]:
+    """Every key by the name of the load that uses it."""
+    return {credential(tenant.name, n): key for tenant in cast.tenants for n, key in enumerate(tenant.keys)}
+
+
+def credential(tenant: str, number: int) -> str:
+    """The load's name of the tenant's key `number`, from 0."""
+    return tenant if number == 0 else f"{tenant} key {number + 1}"
+
+
+async def greet(url: str, model: str, cast: Cast) -> Greeting:
+    """Find a form in which every key is served; raises Unserved."""
+    base = url.rstrip("/").removesuffix("/v1")
+    keys = credentials(cast)
+    first = next(iter(keys))
+    named = model or await _first_model(base, keys[first])
+    plain = Endpoint(base, named, keys, guesses=True, bytes_per_token=USUAL_BYTES_PER_TOKEN)
+    endpoint, record = await _first_form(plain, first)
+    for name in list(keys)[1:]:
+        other = await _ask(endpoint, name)
+        if not other.is_complete:
+            raise Unserved(f"the key of {name} is not served: {_said(other)}")
+    if record.usages:
+        endpoint = replace(endpoint, bytes_per_token=max(1.0, PROMPT_BYTES / max(1, record.prompt_tokens)))
+    return Greeting(endpoint, _reporting(record))
+
+
+async def _first_model(base: str, key: str) -> str:
+    """The first model that the endpoint lists."""
+    headers = {"Authorization": f"Bearer {key}"}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as session,
+            session.get(f"{base}/v1/models", headers=headers) as answer,
+        ):
+            document = await answer.json(content_type=None)
+            return str(document["data"][0]["id"])
+    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+        raise Unserved(f"GET /v1/models: {type(fault).__name__}: {fault}") from fault
+    except (ValueError, KeyError, IndexError, TypeError) as fault:
+        raise Unserved(f"GET /v1/models ({answer.status}) names no model: give --model") from fault
+
+
+async def _first_form(plain: Endpoint, name: str) -> tuple[Endpoint, RequestRecord]:
+    said = ""
+    for endpoint in _forms(plain):
+        record = await _ask(endpoint, name)
+        if record.is_complete and record.output_tokens > 0:
+            return endpoint, record
+        said = f"{endpoint.surface.value}: {_said(record)}"
+        if record.status in (0, 401, 403) or record.status == 429 or record.status >= 500:
+            break
+    raise Unserved(said)
+
+
+def _forms(plain: Endpoint) -> Iterator[Endpoint]:
+    for surface in Surface:
+        for fields in FORMS:
+            yield replace(plain, surface=surface, fields=fields)
+
+
+async def _ask(endpoint: Endpoint, name: str) -> RequestRecord:
+    """One small request, awaited for `PATIENCE_SECONDS` at most."""
+    lengths = Lengths(PROMPT_BYTES, PROMPT_BYTES)
+    tenant = LoadTenant(name, ClosedLoop(1), lengths, Lengths(ANSWER_TOKENS, ANSWER_TOKENS))
+    async with Load(endpoint, [tenant], seed=0) as load:
+        records = load.tallies[name].records
+        await load.until(lambda: bool(records) and records[0].ended_at is not None, PATIENCE_SECONDS)
+    return records[0]
+
+
+def _said(record: RequestRecord) -> str:
+    if record.ended_at is None:
+        return f"no answer to the end within {PATIENCE_SECONDS:.0f} s"
+    status = f"status {record.status}: " if record.status else ""
+    return f"{status}{record.error[:200] or 'a stream without a token'}"
+
+
+def _reporting(record: RequestRecord) -> Reporting:
+    if not record.usages:
+        return Reporting.NONE
+    # The usage that is asked for in the end may come in the last event or in one of its own.
+    return Reporting.RUNNING if record.usages > 1 else Reporting.FINAL

@@ -1,0 +1,223 @@
+"""The rules: what was observed in, a judgement out. PURE.
+
+Margins are coarse on purpose. Shares are measured over seconds, from outside, on machines that do other things too: a
+share may be off by a factor of two. Where unfairness itself is only a factor r (weights 1:r, a tenant with r keys,
+1/r of the capacity), the margin is its square root: as far from right as from wrong.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+
+from evaluation.conformance.judgement import Judgement, Outcome, failed, judged
+from evaluation.conformance.observation import Observed, Refusal
+from evaluation.console.verdicts import Comparison, Target, number
+from evaluation.metrics import max_min_shares, median, percentile
+
+FACTOR = 2.0
+REFUSING_STATUSES = (429, 503)
+# Beyond it there is no service whose shares could be judged.
+MOST_BROKEN = 0.5
+
+SHARE = Target("service per weight, larger over smaller", Comparison.AT_MOST, FACTOR, " x")
+DUE = Target("least part of its max-min share that a tenant got", Comparison.AT_LEAST, 1 / FACTOR)
+WAIT = Target("added wait for the first token, in answers of the flood", Comparison.AT_MOST, FACTOR)
+PAST = Target("service per weight, newcomer over the one that used idle capacity", Comparison.AT_MOST, FACTOR, " x")
+LEAVER = Target("service per weight, the one that leaves over the one that stays", Comparison.AT_MOST, FACTOR, " x")
+WITHIN = Target("refused of the requests within capacity", Comparison.AT_MOST, 0.0)
+
+
+def by_weight(weights: Mapping[str, float]) -> Target:
+    """The margin that tells the given weights from equal shares."""
+    span = max(weights.values()) / min(weights.values())
+    return Target("service per weight, larger over smaller", Comparison.AT_MOST, min(FACTOR, math.sqrt(span)), " x")
+
+
+def by_keys(keys: int) -> Target:
+    """The margin that tells one share from a share for each of `keys`."""
+    name = "service per weight, the one with many keys over the other"
+    return Target(name, Comparison.AT_MOST, min(FACTOR, math.sqrt(keys)), " x")
+
+
+def alone_of(tenants: int) -> Target:
+    """The margin that tells the whole capacity from the fixed part of one of `tenants`."""
+    name = "output tokens per second, one tenant alone over all together"
+    return Target(name, Comparison.AT_LEAST, max(1 / FACTOR, 1 / math.sqrt(tenants)))
+
+
+def judge_shares(margin: Target, observed: Observed, weights: Mapping[str, float]) -> Judgement:
+    """Everybody backlogged: everybody gets the same per weight."""
+    if silent := _silence(margin, observed):
+        return silent
+    shares = _per_weight(observed, weights)
+    ratio = _ratio(max(shares.values()), min(shares.values()))
+    return judged(margin, ratio, f"{_rates(observed)}; {_times(ratio)}{_troubles(observed)}", _figures(observed))
+
+
+def judge_gain(margin: Target, observed: Observed, weights: Mapping[str, float], suspect: str, other: str) -> Judgement:
+    """`suspect` must not get more than `other` by what it does; less is its own affair."""
+    if silent := _silence(margin, observed):
+        return silent
+    shares = _per_weight(observed, weights)
+    ratio = _ratio(shares[suspect], shares[other])
+    reason = f"{_rates(observed)}; {suspect} got {_factor(ratio)} as much per weight as {other}"
+    return judged(margin, ratio, reason + _troubles(observed), _figures(observed))
+
+
+def judge_due(observed: Observed, asked: Mapping[str, float], weights: Mapping[str, float]) -> Judgement:
+    """Unequal demand: `asked` is the service that each asked for (infinite: any amount)."""
+    if silent := _silence(DUE, observed):
+        return silent
+    shares = max_min_shares(asked, weights, observed.total)
+    parts = {name: observed.services[name] / share for name, share in shares.items() if share > 0}
+    if not parts:
+        return failed("nobody asked for anything", DUE)
+    worst = min(parts, key=lambda name: parts[name])
+    reason = f"{_rates(observed)}; {worst} got {parts[worst]:.0%} of what is due to it{_troubles(observed)}"
+    figures = {**_figures(observed), "due": shares}
+    return judged(DUE, parts[worst], reason, figures)
+
+
+def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str) -> Judgement:
+    """A modest tenant beside a flood waits no longer for its first token than two answers of the flood take.
+
+    One runs, for no running answer is broken off; one may stand in the engine's own queue, so that the engine never
+    idles. Many slots free one sooner. Medians, so that one stall of a machine does not decide.
+    """
+    own, crowd = beside.tenants[modest], beside.tenants[flood]
+    if silent := _silence(WAIT, alone, beside):
+        return silent
+    if not crowd.run_seconds or not own.ttft_seconds:
+        return failed(f"there was nothing to compare with{_troubles(beside)}", WAIT)
+    before, after = median(alone.tenants[modest].ttft_seconds), median(own.ttft_seconds)
+    answer = median(crowd.run_seconds)
+    figures = {
+        "ttft_alone_seconds": before,
+        "ttft_beside_seconds": after,
+        "ttft_beside_p95_seconds": percentile(own.ttft_seconds, 95),
+        "flood_answer_seconds": answer,
+    }
+    reason = (
+        f"first token after {_milliseconds(before)} alone and {_milliseconds(after)} beside the flood "
+        f"({_factor(_ratio(after, before))}), whose answers run {_milliseconds(answer)}"
+    )
+    refused = len(own.refusals) + len(own.faults)
+    if refused:
+        told = f"{refused} of {own.sent} modest requests were refused or broke; {reason}"
+        return Judgement(Outcome.FAILED, told, None, WAIT, figures)
+    return judged(WAIT, _ratio(max(0.0, after - before), answer), reason + _troubles(beside), figures)
+
+
+def judge_conservation(alone: Observed, together: Observed) -> Judgement:
+    """One tenant alone gets about what all get together: nothing is kept free for those who are not there."""
+    margin = alone_of(len(together.tenants))
+    if silent := _silence(margin, together, alone):
+        return silent
+    rate, whole = alone.output_tokens_per_second, together.output_tokens_per_second
+    reason = f"{number(rate)} output tokens per second alone, {number(whole)} together"
+    figures = {"alone_tokens_per_second": rate, "together_tokens_per_second": whole}
+    return judged(margin, _ratio(rate, whole), reason + _troubles(alone), figures)
+
+
+def judge_refusals(within: Observed, seen: Sequence[Refusal]) -> Judgement:
+    """Within capacity nobody is refused; whoever is refused, at any time (`seen`), is told so properly."""
+    if silent := _silence(WITHIN, within):
+        return silent
+    wrong = sorted({fault for refusal in seen for fault in refusal_faults(refusal)})
+    share = len(within.refusals) / within.sent if within.sent else math.nan
+    reason = f"{len(within.refusals)} of {within.sent} requests within capacity were refused"
+    told = f"{len(seen)} refusals in the whole suite" if seen else "nobody was refused in the whole suite"
+    figures = {"refused_within": len(within.refusals), "sent_within": within.sent, "refused": len(seen), "wrong": wrong}
+    if wrong:
+        return Judgement(Outcome.FAILED, f"{reason}; {told}: {'; '.join(wrong)}", share, WITHIN, figures)
+    return judged(WITHIN, share, f"{reason}; {told}{', each well-formed' if seen else ''}", figures)
+
+
+def refusal_faults(refusal: Refusal) -> list[str]:
+    """What a client misses in a refusal: a status that says so, when to come again, an error it can read."""
+    faults = []
+    if refusal.status not in REFUSING_STATUSES:
+        faults.append(f"status {refusal.status} instead of 429 or 503")
+    if not _is_delay(refusal.retry_after):
+        faults.append("no Retry-After")
+    if not _is_error(refusal.body):
+        faults.append("no JSON body with error.message")
+    return faults
+
+
+def _is_delay(retry_after: str | None) -> bool:
+    """True for seconds or a date, the two forms of RFC 9110, section 10.2.3."""
+    if retry_after is None:
+        return False
+    if retry_after.isascii() and retry_after.isdigit():
+        return True
+    try:
+        parsedate_to_datetime(retry_after)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_error(body: str) -> bool:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return False
+    error = document.get("error") if isinstance(document, dict) else None
+    return isinstance(error, dict) and isinstance(error.get("message"), str) and bool(error["message"])
+
+
+def _per_weight(observed: Observed, weights: Mapping[str, float]) -> dict[str, float]:
+    return {name: service / weights[name] for name, service in observed.services.items()}
+
+
+def _silence(margin: Target, *stretches: Observed) -> Judgement | None:
+    """The verdict on an endpoint from which nothing came, or nothing whole."""
+    for observed in stretches:
+        if observed.total <= 0:
+            return failed(f"no token arrived in {observed.seconds:.1f} s{_troubles(observed)}", margin)
+        if len(observed.faults) > MOST_BROKEN * observed.sent:
+            return failed(f"most answers broke{_troubles(observed)}", margin)
+    return None
+
+
+def _ratio(upper: float, lower: float) -> float:
+    return upper / lower if lower > 0 else math.inf
+
+
+def _rates(observed: Observed) -> str:
+    return ", ".join(f"{name} {number(observed.rate(name))}/s" for name in observed.tenants)
+
+
+def _times(ratio: float) -> str:
+    return "somebody got nothing" if math.isinf(ratio) else f"a factor of {ratio:.2f} per weight"
+
+
+def _factor(ratio: float) -> str:
+    return "infinitely" if math.isinf(ratio) else f"{ratio:.2f} times"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms"
+
+
+def _troubles(observed: Observed) -> str:
+    """What else went wrong, as the end of a sentence."""
+    refused, faults = len(observed.refusals), observed.faults
+    said = []
+    if refused:
+        said.append(f"{refused} of {observed.sent} requests refused with status {observed.refusals[0].status}")
+    if faults:
+        said.append(f"{len(faults)} of {observed.sent} broken (first: {faults[0][:120]})")
+    return f"; {', '.join(said)}" if said else ""
+
+
+def _figures(observed: Observed) -> dict[str, object]:
+    return {
+        "seconds": observed.seconds,
+        "service": observed.services,
+        "requests": {name: received.sent for name, received in observed.tenants.items()},
+        "refused": len(observed.refusals),
+        "broken": len(observed.faults),
+    }

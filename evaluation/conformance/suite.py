@@ -1,0 +1,92 @@
+"""The suite from greeting to last verdict.
+
+An endpoint that cannot be spoken to, or that stops answering while its capacity is sought, fails every scenario with
+that reason: a verdict, not an error of the suite.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from evaluation.conformance.arena import Arena
+from evaluation.conformance.capacity import Capacity, Scale, scale_of
+from evaluation.conformance.catalogue import Scenario
+from evaluation.conformance.greeting import Unserved, greet
+from evaluation.conformance.judgement import Judgement, Outcome, failed
+from evaluation.conformance.ramp import find_capacity
+from evaluation.conformance.tenants import Cast
+from evaluation.console.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged: an address, its tenants, and the model to ask for ("" for the first that it lists)."""
+
+    url: str
+    cast: Cast
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One scenario with its verdict and how long it took."""
+
+    scenario: Scenario
+    judgement: Judgement
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The whole suite; `setting` says in words what the endpoint is like."""
+
+    url: str
+    setting: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many scenarios came out so."""
+        return sum(finding.judgement.outcome is outcome for finding in self.findings)
+
+    @property
+    def failures(self) -> list[Finding]:
+        """The scenarios that failed, in order."""
+        return [finding for finding in self.findings if finding.judgement.outcome is Outcome.FAILED]
+
+
+async def run_suite(subject: Subject, scenarios: Sequence[Scenario], seconds: float, progress: Progress) -> Findings:
+    """Judge `subject` in windows of `seconds`, longer ones where it is very slow."""
+    findings = Findings(subject.url)
+    weights = subject.cast.weights.items()
+    findings.setting["tenants"] = ", ".join(f"{name} (weight {weight:g})" for name, weight in weights)
+    try:
+        progress.step("learning how the endpoint speaks")
+        greeting = await greet(subject.url, subject.model, subject.cast)
+        findings.setting.update(greeting.words)
+        capacity = await find_capacity(greeting.endpoint, subject.cast, seconds, progress)
+    except Unserved as fault:
+        findings.setting["endpoint"] = "does not serve"
+        reason = f"the endpoint does not serve: {fault}"
+        findings.findings.extend(Finding(scenario, failed(reason)) for scenario in scenarios)
+        return findings
+    scale = scale_of(capacity, seconds)
+    findings.setting.update(_words(capacity, scale))
+    arena = Arena(greeting.endpoint, subject.cast, scale, progress)
+    for scenario in scenarios:
+        findings.findings.append(await _play(scenario, arena))
+    return findings
+
+
+async def _play(scenario: Scenario, arena: Arena) -> Finding:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    judgement = await scenario.play(arena)
+    return Finding(scenario, judgement, loop.time() - start)
+
+
+def _words(capacity: Capacity, scale: Scale) -> dict[str, str]:
+    return {
+        "capacity": f"{capacity.outstanding} requests at once; beyond, it {capacity.limit.value}",
+        "answers": f"{scale.answer_tokens} tokens, about {scale.answer_seconds:.2f} s each",
+        "window": f"{scale.window_seconds:.1f} s after a warm-up of {scale.warmup_seconds:.1f} s",
+    }

@@ -1,0 +1,59 @@
+"""The suite against our gateway with its engine, in virtual time: what passes, and the controls that must not."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import pytest
+from rich.console import Console
+from virtual_time import run_in_virtual_time
+from whole_gateway import Plan, key_of, stage
+
+from evaluation.conformance.catalogue import NAMES, SCENARIOS
+from evaluation.conformance.judgement import Outcome
+from evaluation.conformance.suite import Findings, Subject, run_suite
+from evaluation.conformance.tenants import read_cast
+from evaluation.console.progress import Progress
+
+SECONDS = 1.5
+WEIGHTED = {"alice": 1.0, "bob": 3.0, "carol": 1.0}
+EQUAL = {"alice": 1.0, "bob": 1.0}
+
+
+def findings_on(
+    policy: str, names: Sequence[str], tenants: Mapping[str, float] = WEIGHTED, *, engine_alone: bool = False
+) -> Findings:
+    """The suite on the gateway under `policy`, or on its engine without it; alice has two keys."""
+
+    async def story() -> Findings:
+        async with stage(plan=Plan(tenants=tenants, policy=policy, keys_per_tenant=2)) as scene:
+            keys = ",".join(f"{name}={key_of(name)}" for name in tenants)
+            weights = ",".join(f"{name}={weight}" for name, weight in tenants.items())
+            cast = read_cast(f"{keys},alice={key_of('alice', 1)}", weights)
+            url = scene.workers[0].url if engine_alone else scene.url
+            scenarios = [scenario for scenario in SCENARIOS if scenario.name in names]
+            return await run_suite(Subject(url, cast), scenarios, SECONDS, Progress(Console(file=io.StringIO())))
+
+    return run_in_virtual_time(story())
+
+
+def outcomes(findings: Findings) -> dict[str, Outcome]:
+    """Outcome by scenario."""
+    return {finding.scenario.name: finding.judgement.outcome for finding in findings.findings}
+
+
+def test_our_gateway_passes_every_scenario() -> None:
+    """Three tenants, weights 1 : 3 : 1, one with two keys: nothing is left out and nothing fails."""
+    assert outcomes(findings_on("vtc", NAMES)) == dict.fromkeys(NAMES, Outcome.PASSED)
+
+
+@pytest.mark.parametrize(("policy", "engine_alone"), [("fcfs", False), ("vtc", True)], ids=["fcfs", "the engine alone"])
+def test_first_come_first_served_fails(policy: str, engine_alone: bool) -> None:
+    """With the gateway and without it: shares of every kind, and isolation."""
+    failing = ("share", "unequal", "weights", "isolation", "keys")
+    assert outcomes(findings_on(policy, failing, engine_alone=engine_alone)) == dict.fromkeys(failing, Outcome.FAILED)
+
+
+def test_stored_credit_fails() -> None:
+    """Without the lift, both that get credit for a pause and that pay for past use are seen; other shares are right."""
+    found = outcomes(findings_on("lcf", ("share", "on-off", "past-use"), EQUAL))
+    assert found == {"share": Outcome.PASSED, "on-off": Outcome.FAILED, "past-use": Outcome.FAILED}
