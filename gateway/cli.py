@@ -31,14 +31,6 @@ Seed = Annotated[int | None, typer.Option(help="Draw anew with this seed; defaul
 Until = Annotated[float | None, typer.Option("--seconds", help="Only the first so many seconds of it.", min=0.001)]
 Tenants = Annotated[int, typer.Option(help="Tenants for a trace that has none.", min=1, max=10_000)]
 Skew = Annotated[float, typer.Option(help="How unequal those are: exponent of Zipf's law, 0 for equal.", min=0, max=10)]
-Format = Annotated[
-    Literal["auto", "csv", "jsonl", "vtc-artifact", "azure", "mooncake", "burstgpt", "gateway-log"],
-    typer.Option("--format", help="Format of a trace; auto tells by its first line."),
-]
-Seed = Annotated[int | None, typer.Option(help="Draw anew with this seed; default: the workload's own, 1.", min=0)]
-Until = Annotated[float | None, typer.Option("--seconds", help="Only the first so many seconds of it.", min=0.001)]
-Tenants = Annotated[int, typer.Option(help="Tenants for a trace that has none.", min=1, max=10_000)]
-Skew = Annotated[float, typer.Option(help="How unequal those are: exponent of Zipf's law, 0 for equal.", min=0, max=10)]
 
 
 def _version(wanted: bool) -> None:
@@ -197,72 +189,6 @@ def conformance(  # noqa: PLR0913 -- one parameter for each option
         junit_file=junit,
         page=page,
         check=check,
-    )
-    raise typer.Exit(run(options))
-
-
-@app.command()
-def workloads(  # noqa: PLR0913 - one parameter for each option
-    source: Annotated[str | None, typer.Argument(help="A workload's name, its YAML file or a trace.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write its requests as a trace to this CSV file.")] = None,
-    jsonl: Annotated[
-        Path | None, typer.Option(help="Write its requests as a trace to this file of JSON lines.")
-    ] = None,
-    seed: Seed = None,
-    seconds: Until = None,
-    trace_format: Format = "auto",
-    tenants: Tenants = 10,
-    skew: Skew = 1.0,
-) -> None:
-    """List the workloads; with one, say what it holds and write it as a trace."""
-    from evaluation.workloads.command import WorkloadsOptions, reading, run
-
-    how = reading(seed, seconds, trace_format, tenants, skew)
-    raise typer.Exit(run(WorkloadsOptions(source, how, csv, jsonl)))
-
-
-@app.command()
-def replay(  # noqa: PLR0913 - one parameter for each option
-    source: Annotated[str, typer.Argument(help="A trace, a workload's name or its YAML file.")],
-    url: Annotated[str, typer.Option(help="Base URL of the endpoint, with or without `/v1`.")],
-    keys: Annotated[
-        str, typer.Option(help="TENANT=KEY,... (`*` for the others), or a file with one on each line.")
-    ] = "",
-    model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the endpoint lists.")] = "",
-    speed: Annotated[float, typer.Option(help="How many times faster than recorded.", min=0.001, max=1000)] = 1.0,
-    seconds: Until = None,
-    seed: Seed = None,
-    trace_format: Format = "auto",
-    tenants: Tenants = 10,
-    skew: Skew = 1.0,
-    bytes_per_token: Annotated[
-        float, typer.Option(help="Bytes that the model's tokenizer takes for a token of the prompt.", min=0.1, max=100)
-    ] = 1.0,
-    ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos/--no-ignore-eos", help="Ask for answers of exactly the recorded length.")
-    ] = True,
-    grace_seconds: Annotated[
-        float, typer.Option(help="What answers get after the last request was sent.", min=0)
-    ] = 60.0,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write every request and every figure to this file.")
-    ] = None,
-) -> None:
-    """Play a trace or a workload against a live endpoint: every request at its own time."""
-    from evaluation.replay.command import ReplayOptions, run
-    from evaluation.workloads.command import reading
-
-    options = ReplayOptions(
-        source=source,
-        reading=reading(seed, seconds, trace_format, tenants, skew),
-        url=url,
-        keys=keys,
-        model=model,
-        speed=speed,
-        bytes_per_token=bytes_per_token,
-        ignore_eos=ignore_eos,
-        grace_seconds=grace_seconds,
-        json_file=json,
     )
     raise typer.Exit(run(options))
 
