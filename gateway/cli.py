@@ -228,7 +228,7 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     tenants: Tenants = 10,
     skew: Skew = 1.0,
     bytes_per_token: Annotated[
-        float, typer.Option(help="Bytes that the model's tokenizer takes for a token of the prompt.", min=0.1, max=100)
+        float, typer.Option("--token-bytes", help="Bytes of a prompt that make a token.", min=0.1, max=100)
     ] = 1.0,
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos/--no-ignore-eos", help="Ask for answers of exactly the recorded length.")

@@ -128,7 +128,7 @@ class Result:
         ratio = mean([each.record.prompt_tokens / each.request.prompt_tokens for each in counted])
         if math.isnan(ratio) or abs(ratio - 1) <= LENGTH_TOLERANCE:
             return None
-        return f"prompts came to {ratio:.2f} tokens for each that was wanted: divide --bytes-per-token by {ratio:.2f}"
+        return f"prompts came to {ratio:.2f} tokens for each that was wanted: divide --token-bytes by {ratio:.2f}"
 
 
 def ttft_seconds(played: Played, end: float) -> float | None:
