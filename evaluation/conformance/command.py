@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import orjson
 import uvloop
@@ -22,6 +21,7 @@ from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import TenantsError, read_cast
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED, output_console
+from evaluation.load.wire import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def run(options: ConformanceOptions) -> int:
     try:
         subject = Subject(_address(options.url), read_cast(_text(options.keys), options.weights), options.model)
         scenarios = _chosen(options.scenarios)
-    except (TenantsError, OSError) as fault:
+    except (ValueError, OSError) as fault:
         errors.print(f"conformance: {fault}", markup=False, highlight=False, soft_wrap=True)
         return EXIT_NOT_RUN
     progress = Progress(errors)
@@ -72,9 +72,7 @@ def deliver(findings: Findings, options: ConformanceOptions, stamp: str) -> None
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise TenantsError(f"{url!r} is no address: write http://HOST:PORT")
+    Address.parse(url)  # raises ValueError with a remedy
     return url.rstrip("/")
 
 

@@ -1,0 +1,184 @@
+"""The verdicts as a table, JSON, JUnit XML and pages: whole, escaped, and readable by what reads such files."""
+
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+from rich.console import Console
+
+from evaluation.conformance.catalogue import NAMES, SCENARIOS
+from evaluation.conformance.command import ConformanceOptions, deliver, run
+from evaluation.conformance.judgement import Judgement, failed, judged, not_applicable
+from evaluation.conformance.junit import junit
+from evaluation.conformance.page import html, markdown, write_page
+from evaluation.conformance.report import document, table
+from evaluation.conformance.rules import SHARE, WITHIN
+from evaluation.conformance.suite import Finding, Findings
+from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
+
+STAMP = "2026-01-02T03:04:05+00:00"
+HOSTILE = 'it said <b>"no"</b> & [red]\x00\r\nthen nothing'
+JUDGEMENTS: tuple[Judgement, ...] = (
+    judged(SHARE, 1.25, "a 5/s, b 4/s"),
+    judged(SHARE, math.inf, "a 5/s, b nothing"),
+    failed(HOSTILE, SHARE),
+    not_applicable("no weights"),
+    judged(WITHIN, 0.0, "nobody was refused"),
+)
+
+
+def findings() -> Findings:
+    """One of each kind."""
+    told = Findings("http://gateway:8000", {"model": "tiny", "endpoint": HOSTILE})
+    told.findings.extend(
+        Finding(scenario, judgement, 1.5) for scenario, judgement in zip(SCENARIOS, JUDGEMENTS, strict=False)
+    )
+    return told
+
+
+def test_the_table_has_a_row_for_each_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """Verdict, number, margin and reason, and what an endpoint said is no markup."""
+    Console(width=200).print(table(findings()))
+    out = capsys.readouterr().out
+    assert out.count("passed") == 3  # two rows and the summary
+    assert "1.25 x" in out
+    assert "<= 2 x" in out
+    assert "infinite x" in out
+    assert "[red]" in out
+    assert "2 passed, 2 failed, 1 not applicable" in out
+
+
+def test_the_document_is_json() -> None:
+    """Numbers that are not finite are null; nothing is lost by a parser."""
+    told = json.loads(orjson.dumps(document(findings())))
+    assert told["passed"] is False
+    assert told["counts"] == {"passed": 2, "failed": 2, "not applicable": 1}
+    assert [row["number"] for row in told["scenarios"]] == [1.25, None, None, None, 0.0]
+    assert [row["outcome"] for row in told["scenarios"]] == ["passed", "failed", "failed", "not applicable", "passed"]
+    assert told["scenarios"][0]["margin"] == 2.0
+    assert told["scenarios"][2]["reason"] == HOSTILE
+
+
+def test_junit_counts_what_it_holds() -> None:
+    """The attributes that CI systems add up equal the cases, and every case has its scenario's name."""
+    root = ElementTree.fromstring(junit(findings(), STAMP))  # noqa: S314 -- made here
+    (suite,) = root.findall("testsuite")
+    cases = suite.findall("testcase")
+    for element in (root, suite):
+        assert int(element.attrib["tests"]) == len(cases) == 5
+        assert int(element.attrib["failures"]) == len(suite.findall("testcase/failure")) == 2
+        assert int(element.attrib["skipped"]) == len(suite.findall("testcase/skipped")) == 1
+        assert float(element.attrib["time"]) == sum(float(case.attrib["time"]) for case in cases)
+    assert suite.attrib["timestamp"] == STAMP
+    assert [case.attrib["name"] for case in cases] == [scenario.title for scenario in SCENARIOS[:5]]
+    said = suite.findall("testcase/failure")[1].attrib["message"]
+    assert '<b>"no"</b> & [red]?' in said
+
+
+class _Outline(HTMLParser):
+    """Headings, links to them, and whatever would load something from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchors: list[str | None] = []
+        self.links: list[str | None] = []
+        self.outside: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what the tag names."""
+        given = dict(attrs)
+        if tag == "h2":
+            self.anchors.append(given.get("id"))
+        if tag == "a":
+            self.links.append(given.get("href"))
+        if tag in ("script", "link", "img", "iframe") or "src" in given:
+            self.outside.append(tag)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Tags close in order."""
+        assert self.open.pop() == tag
+
+
+def test_the_html_page_stands_by_itself() -> None:
+    """Well-formed, each row leads to its explanation, nothing is loaded, and what an endpoint said stays text."""
+    page = html(findings(), STAMP)
+    outline = _Outline()
+    outline.feed(page)
+    outline.close()
+    assert outline.anchors == list(NAMES[:5])
+    assert outline.links == [f"#{name}" for name in outline.anchors]
+    assert not outline.outside
+    assert not outline.open
+    assert "<b>" not in page.partition("<body>")[2]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_pages_explain_every_scenario(scenario: object) -> None:
+    """Claim, method and the margin's reason are in both forms."""
+    told = Findings("http://gateway:8000")
+    told.findings.extend(Finding(each, not_applicable("-")) for each in SCENARIOS if each is scenario)
+    text = markdown(told, STAMP)
+    (finding,) = told.findings
+    for part in (finding.scenario.claim, finding.scenario.method, finding.scenario.margin_reason):
+        assert part in text
+
+
+def test_the_files_name_decides_its_form(tmp_path: Path) -> None:
+    """HTML or Markdown."""
+    write_page(findings(), STAMP, tmp_path / "page.HTML")
+    write_page(findings(), STAMP, tmp_path / "page.md")
+    assert (tmp_path / "page.HTML").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "page.md").read_text().startswith("# Fairness of")
+
+
+def test_every_file_that_was_asked_for_is_written(tmp_path: Path) -> None:
+    """JSON with the time of the run, JUnit, page."""
+    options = ConformanceOptions(
+        "http://gateway:8000",
+        "a=1,b=2",
+        json_file=tmp_path / "out.json",
+        junit_file=tmp_path / "out.xml",
+        page=tmp_path / "out.md",
+    )
+    deliver(findings(), options, STAMP)
+    assert json.loads((tmp_path / "out.json").read_bytes())["time"] == STAMP
+    assert (tmp_path / "out.xml").read_bytes() == junit(findings(), STAMP)
+    assert (tmp_path / "out.md").exists()
+
+
+def test_an_endpoint_that_is_not_there_fails_the_check_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a verdict: exit status 1 with `--check`, 0 without; the table says why."""
+    nowhere = "http://127.0.0.1:9"
+    assert run(ConformanceOptions(nowhere, "a=1,b=2", model="tiny", check=True)) == EXIT_MISSED
+    assert run(ConformanceOptions(nowhere, "a=1,b=2")) == EXIT_PASSED
+    assert "the endpoint does not serve" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ConformanceOptions("gateway:8000", "a=1,b=2"), "no http:// URL"),
+        (ConformanceOptions("https://gateway:8000", "a=1,b=2"), "no http:// URL"),
+        (ConformanceOptions("http://gateway:8000", "a=1"), "1 tenants"),
+        (ConformanceOptions("http://gateway:8000", "a=1,b=2", scenarios=("fair",)), "no scenario 'fair'"),
+    ],
+)
+def test_what_makes_no_suite_is_2(options: ConformanceOptions, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told in words on stderr."""
+    assert run(options) == EXIT_NOT_RUN
+    assert said in capsys.readouterr().err
+
+
+def test_keys_come_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that exists; anything else is a list."""
+    file = tmp_path / "keys"
+    file.write_text("only=one\n")
+    assert run(ConformanceOptions("http://127.0.0.1:9", str(file))) == EXIT_NOT_RUN
+    assert "1 tenants" in capsys.readouterr().err
