@@ -230,6 +230,11 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     bytes_per_token: Annotated[
         float, typer.Option("--token-bytes", help="Bytes of a prompt that make a token.", min=0.1, max=100)
     ] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat", help="Chat completions instead of completions.")] = False,
+    usage: Annotated[
+        Literal["running", "final", "none"],
+        typer.Option(help="How token counts are asked for: running (vLLM), final (OpenAI), none (events are counted)."),
+    ] = "running",
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos/--no-ignore-eos", help="Ask for answers of exactly the recorded length.")
     ] = True,
@@ -241,7 +246,7 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     ] = None,
 ) -> None:
     """Play a trace or a workload against a live endpoint: every request at its own time."""
-    from evaluation.replay.command import ReplayOptions, run
+    from evaluation.replay.command import ReplayOptions, UsageWanted, run
     from evaluation.workloads.command import reading
 
     options = ReplayOptions(
@@ -252,6 +257,8 @@ def replay(  # noqa: PLR0913 - one parameter for each option
         model=model,
         speed=speed,
         bytes_per_token=bytes_per_token,
+        chat=chat,
+        usage=UsageWanted(usage),
         ignore_eos=ignore_eos,
         grace_seconds=grace_seconds,
         json_file=json,

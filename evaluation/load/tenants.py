@@ -122,6 +122,17 @@ class Endpoint:
     guesses: bool = False
     bytes_per_token: float = 1.0
 
+    def body(self, prompt: str, output_tokens: int) -> dict[str, object]:
+        """A streamed request for at most `output_tokens`."""
+        match self.surface:
+            case Surface.COMPLETIONS:
+                asked: dict[str, object] = {"prompt": prompt}
+            case Surface.CHAT:
+                asked = {"messages": [{"role": "user", "content": prompt}]}
+            case _:
+                assert_never(self.surface)
+        return {"model": self.model, **asked, "max_tokens": output_tokens, "stream": True, **self.fields}
+
 
 class Tally:
     """What one tenant sent and received in one run."""
@@ -248,16 +259,14 @@ class Load:
         tally.records.append(record)
         request = self._render(tenant, prompt, tenant.output.draw(source))
         try:
-            if connection is None or not connection.is_open:
+            if connection is None or not connection.is_open or not await connection.exchange(request, record):
                 connection = await self._connect(tally)
+                await connection.exchange(request, record)
         except OSError as fault:
             record.ended_at, record.error = record.sent_at, f"cannot connect: {fault}"
             return None
-        try:
-            await connection.exchange(request, record)
         except asyncio.CancelledError:
             record.error = record.error or "cut by the end of the run"
-            connection.close()
             raise
         if record.error:
             connection.close()
@@ -268,13 +277,5 @@ class Load:
         return await connect(self._address.host, self._address.port, tally.take, guesses=self._endpoint.guesses)
 
     def _render(self, tenant: LoadTenant, prompt: str, output_tokens: int) -> bytes:
-        match self._endpoint.surface:
-            case Surface.COMPLETIONS:
-                asked: dict[str, object] = {"prompt": prompt}
-            case Surface.CHAT:
-                asked = {"messages": [{"role": "user", "content": prompt}]}
-            case _:
-                assert_never(self._endpoint.surface)
-        fields = {"model": self._endpoint.model, **asked, "max_tokens": output_tokens, "stream": True}
-        key = self._endpoint.keys.get(tenant.name)
-        return self._address.post(self._endpoint.surface.value, {**fields, **self._endpoint.fields}, key)
+        body = self._endpoint.body(prompt, output_tokens)
+        return self._address.post(self._endpoint.surface.value, body, self._endpoint.keys.get(tenant.name))

@@ -8,8 +8,10 @@ import math
 import resource
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 import aiohttp
 import orjson
@@ -17,16 +19,36 @@ from rich.table import Table
 
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import output_console
+from evaluation.load.tenants import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
 from evaluation.load.wire import Address
 from evaluation.replay.keys import Keyring, KeysError
-from evaluation.replay.player import Cue, Played, Player, Target
+from evaluation.replay.player import Cue, Played, Player
 from evaluation.replay.prompts import Prompts
 from evaluation.replay.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
 from evaluation.workloads import ConfigError, Found, Reading, Workload, find
 
 PATIENCE_SECONDS = 30.0
-_USAGE: Mapping[str, object] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-_WHOLE: Mapping[str, object] = {"ignore_eos": True}
+
+
+class UsageWanted(Enum):
+    """How token counts are asked for; the value is the name on the command line."""
+
+    RUNNING = "running"
+    FINAL = "final"
+    NONE = "none"
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """The fields of a request that ask for them."""
+        match self:
+            case UsageWanted.RUNNING:
+                return RUNNING_USAGE
+            case UsageWanted.FINAL:
+                return {"stream_options": {"include_usage": True}}
+            case UsageWanted.NONE:
+                return {}
+            case _:
+                assert_never(self)
 
 
 class Unusable(Exception):
@@ -44,9 +66,21 @@ class ReplayOptions:
     model: str = ""
     speed: float = 1.0
     bytes_per_token: float = 1.0
+    chat: bool = False
     ignore_eos: bool = True
+    usage: UsageWanted = UsageWanted.RUNNING
     grace_seconds: float = 60.0
     json_file: Path | None = None
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Where the requests go, and what each of them holds."""
+        return Endpoint(
+            url=self.url,
+            model=model,
+            surface=Surface.CHAT if self.chat else Surface.COMPLETIONS,
+            fields={**self.usage.fields, **(KNOWN_LENGTH if self.ignore_eos else {})},
+            guesses=True,
+        )
 
 
 def run(options: ReplayOptions) -> int:
@@ -77,11 +111,10 @@ def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[C
 async def _play(options: ReplayOptions, found: Found, address: Address, keyring: Keyring) -> Result:
     play = cues(found.workload, options, keyring)
     model = options.model or await _first_model(address, play[0].key if play else None)
-    target = Target(address, model, {**_USAGE, **(_WHOLE if options.ignore_eos else {})})
     progress = Progress(error_console())
     seconds = found.workload.seconds / options.speed
     progress.step(f"playing {len(play)} requests of {found.workload.name} to {model}", seconds)
-    player = Player(target, play, progress.advance)
+    player = Player(options.endpoint(model), play, progress.advance)
     try:
         start = await player.play(options.grace_seconds)
     finally:

@@ -9,10 +9,11 @@ flight have `grace_seconds`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from evaluation.load.connection import RequestRecord, StreamConnection, connect
+from evaluation.load.tenants import Endpoint
 from evaluation.load.wire import Address
 from evaluation.requests import Request
 
@@ -21,15 +22,6 @@ MAX_OPEN = 10_000
 NOT_SENT = f"not sent: {MAX_OPEN} requests are open"
 CUT_OFF = "cut off by the end of the replay"
 _TICK_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the requests go, and the fields of their bodies besides prompt and length."""
-
-    address: Address
-    model: str
-    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +36,11 @@ class Cue:
 
 @dataclass(slots=True)
 class Played:
-    """What became of one cue; times are loop time. `has_left` where the client left as the workload said."""
+    """What became of one cue; times are loop time."""
 
     request: Request
     intended_at: float
     record: RequestRecord
-    has_left: bool = False
 
     @property
     def lag_seconds(self) -> float:
@@ -60,8 +51,9 @@ class Played:
 class Player:
     """One play of `cues`, which are in the order of their times."""
 
-    def __init__(self, target: Target, cues: Sequence[Cue], on_progress: Callable[[float], None]) -> None:
-        self._target = target
+    def __init__(self, endpoint: Endpoint, cues: Sequence[Cue], on_progress: Callable[[float], None]) -> None:
+        self._endpoint = endpoint
+        self._address = Address.parse(endpoint.url)
         self._cues = cues
         self._on_progress = on_progress
         self._open: set[asyncio.Task[None]] = set()
@@ -93,12 +85,13 @@ class Player:
 
     def _send(self, cue: Cue, intended_at: float) -> None:
         loop = asyncio.get_running_loop()
-        played = Played(cue.request, intended_at, RequestRecord(cue.request.tenant, loop.time()))
-        self.played.append(played)
+        record = RequestRecord(cue.request.tenant, loop.time(), cue.request.leaves_after_tokens)
+        record.prompt_guess = cue.request.prompt_tokens
+        self.played.append(Played(cue.request, intended_at, record))
         if len(self._open) >= MAX_OPEN:
-            played.record.error, played.record.ended_at = NOT_SENT, played.record.sent_at
+            record.error, record.ended_at = NOT_SENT, record.sent_at
             return
-        task = loop.create_task(self._exchange(cue, played), name=f"replay {len(self.played)}")
+        task = loop.create_task(self._exchange(cue, record), name=f"replay {len(self.played)}")
         self._open.add(task)
         task.add_done_callback(self._ended)
 
@@ -107,19 +100,10 @@ class Player:
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._faults.append(fault)
 
-    async def _exchange(self, cue: Cue, played: Played) -> None:
-        record = played.record
+    async def _exchange(self, cue: Cue, record: RequestRecord) -> None:
         connection: StreamConnection | None = None
-
-        def on_tokens(_at: float, _prompt_tokens: int, _output_tokens: int) -> None:
-            leaves_after = cue.request.leaves_after_tokens
-            if leaves_after is not None and record.output_tokens >= leaves_after and connection is not None:
-                played.has_left = True
-                connection.close()
-
         try:
-            address = self._target.address
-            connection = await connect(address.host, address.port, on_tokens)
+            connection = await self._connect()
             await connection.exchange(self._render(cue), record)
         except OSError as fault:
             record.ended_at, record.error = asyncio.get_running_loop().time(), f"cannot connect: {fault}"
@@ -130,15 +114,13 @@ class Player:
             if connection is not None:
                 connection.close()
 
+    async def _connect(self) -> StreamConnection:
+        guesses = self._endpoint.guesses
+        return await connect(self._address.host, self._address.port, _already_noted, guesses=guesses)
+
     def _render(self, cue: Cue) -> bytes:
-        body = {
-            "model": self._target.model,
-            "prompt": cue.prompt(),
-            "max_tokens": cue.request.output_tokens,
-            "stream": True,
-            **self._target.fields,
-        }
-        return self._target.address.post("/v1/completions", body, cue.key)
+        body = self._endpoint.body(cue.prompt(), cue.request.output_tokens)
+        return self._address.post(self._endpoint.surface.value, body, cue.key)
 
     async def _cut_off(self) -> None:
         tasks = list(self._open)
@@ -147,3 +129,7 @@ class Player:
         await asyncio.gather(*tasks, return_exceptions=True)
         # Transports close in the loop's next iteration; without it the sockets outlive the play.
         await asyncio.sleep(0)
+
+
+def _already_noted(at: float, prompt_tokens: int, output_tokens: int) -> None:
+    """Tokens as they come: the record has noted them."""

@@ -33,7 +33,7 @@ class Ended(Enum):
 def ended(played: Played) -> Ended:
     """How `played` ended."""
     record = played.record
-    if played.has_left:
+    if record.has_left:
         return Ended.LEFT
     if record.is_refused:
         return Ended.REFUSED
@@ -88,7 +88,7 @@ class Result:
 
     def warnings(self) -> list[str]:
         """What makes the numbers doubtful."""
-        return [text for check in (self._late, self._cut_off, self._lengths) if (text := check())]
+        return [text for check in (self._late, self._cut_off, self._lengths, self._untold) if (text := check())]
 
     def _tenant(self, name: str, played: Sequence[Played]) -> TenantResult:
         ends = [ended(each) for each in played]
@@ -124,11 +124,15 @@ class Result:
         return f"{count} requests were cut off; their waits are lower bounds: raise --grace-seconds"
 
     def _lengths(self) -> str | None:
-        counted = [each for each in self.played if each.record.prompt_tokens]
+        counted = [each for each in self.played if each.record.usages and each.record.prompt_tokens]
         ratio = mean([each.record.prompt_tokens / each.request.prompt_tokens for each in counted])
         if math.isnan(ratio) or abs(ratio - 1) <= LENGTH_TOLERANCE:
             return None
         return f"prompts came to {ratio:.2f} tokens for each that was wanted: divide --token-bytes by {ratio:.2f}"
+
+    def _untold(self) -> str | None:
+        untold = sum(each.record.output_tokens > 0 and not each.record.usages for each in self.played)
+        return f"{untold} answers came without usage: their events were counted as tokens" if untold else None
 
 
 def ttft_seconds(played: Played, end: float) -> float | None:
