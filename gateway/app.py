@@ -194,7 +194,7 @@ def _rules(config: Config) -> Rules:
     make = POLICIES[policy.name.value]
     return Rules(
         make_policy=lambda: make(policy.parameter),
-        make_predictor=PREDICTORS[config.scheduler.predictor.value],
+        make_predictor=PREDICTORS[config.scheduler.predictor.value](None),
         max_queued=config.scheduler.max_queued,
     )
 

@@ -59,14 +59,15 @@ class PoolAccount:
         """Charge the prompt and the predicted output at dispatch, to the tenant and to its key."""
         sequences = max(1, ticket.sequences)
         per_sequence = ticket.max_output_tokens // sequences
-        ticket.reserved_tokens = min(ticket.max_output_tokens, tenant.predictor.predict(per_sequence) * sequences)
+        ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * sequences
         key = tenant.key(ticket.key)
         ticket.tabs = (
             Tab(tenant, self.queue.group.policy, self.queue.group.bound),
             Tab(key, tenant.group.policy, tenant.group.bound),
         )
         charge = self.cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.reserved_tokens))
-        ceiling = self.cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.max_output_tokens))
+        most = max(ticket.max_output_tokens, ticket.reserved_tokens)
+        ceiling = self.cost(ticket, Usage(ticket.prompt_tokens, 0, most))
         for tab in ticket.tabs:
             tab.open(charge, ceiling)
         tenant.in_flight += 1

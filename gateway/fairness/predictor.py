@@ -1,13 +1,14 @@
 """How many tokens the next answer of a tenant will have: the size of the reservation taken at dispatch.
 
-One `Predictor` per tenant and pool. Predictions are tokens per sequence and are capped by the request's own maximum
-by the caller. A bad prediction delays only its own tenant: what was not used is refunded at the end.
-Sources: the paper's section on length prediction (moving average, factor 1/5); the quantile is ours.
+One `Predictor` per tenant and pool. Predictions are tokens per sequence, within the request's own maximum (but for
+`noisy_oracle`, an experiment). A bad prediction delays only its own tenant: what was not used is refunded at the end.
+Sources: the paper's section on length prediction (moving average, factor 1/5; noisy oracle); the quantile is ours.
 """
 
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import count
 from types import MappingProxyType
 from typing import Protocol
 
@@ -97,6 +98,53 @@ class Quantile:
         insort(self._sorted, output_tokens)
 
 
-PREDICTORS: Mapping[str, Callable[[], Predictor]] = MappingProxyType(
-    {"none": NoPrediction, "moving_average": MovingAverage, "quantile": Quantile, "oracle": Oracle}
+class NoisyOracle:
+    """The request's maximum with an error, uniform within +-`error` of it: the paper's imperfect prediction.
+
+    Where every answer runs to its maximum the error falls on both sides of the truth, so the reservation may pass the
+    maximum; the end refunds that like all else. For experiments. The noise is a linear congruential sequence (Knuth's
+    MMIX constants), the same in every run.
+    """
+
+    __slots__ = ("_error", "_state")
+
+    _MULTIPLIER, _INCREMENT, _MODULUS = 6364136223846793005, 1442695040888963407, 2**64
+
+    def __init__(self, error: float, seed: int) -> None:
+        """Err by up to `error` (0 to 1); `seed` sets the sequence apart from that of other tenants."""
+        self._error = error
+        self._state = seed
+        for _ in range(3):  # neighbouring seeds begin alike
+            self._next_uniform()
+
+    def predict(self, max_output_tokens: int) -> int:
+        """The maximum times 1 +- the error, rounded."""
+        return round(max_output_tokens * (1.0 + self._error * (2.0 * self._next_uniform() - 1.0)))
+
+    def observe(self, output_tokens: int) -> None:
+        """Nothing to learn."""
+
+    def _next_uniform(self) -> float:
+        self._state = (self._state * self._MULTIPLIER + self._INCREMENT) % self._MODULUS
+        return self._state / self._MODULUS
+
+
+DEFAULT_ERROR_PERCENT = 50.0
+
+
+def _noisy_oracles(error_percent: float | None) -> Callable[[], Predictor]:
+    seeds = count(1)
+    error = (DEFAULT_ERROR_PERCENT if error_percent is None else error_percent) / 100
+    return lambda: NoisyOracle(error, next(seeds))
+
+
+PREDICTORS: Mapping[str, Callable[[float | None], Callable[[], Predictor]]] = MappingProxyType(
+    {
+        "none": lambda _: NoPrediction,
+        "moving_average": lambda _: MovingAverage,
+        "noisy_oracle": _noisy_oracles,
+        "quantile": lambda _: Quantile,
+        "oracle": lambda _: Oracle,
+    }
 )
+"""By name, from the optional parameter (`noisy_oracle`: the error in percent), what makes one predictor per tenant."""

@@ -19,17 +19,17 @@ def test_a_profile_loads_and_names_its_source(name: str) -> None:
 
 
 # Prompt tokens, output tokens, batch, decode seconds a request: rounded from the table of the artifact of the paper.
-PUBLISHED = [(8, 128, 73, 0.0775), (64, 256, 31, 0.3003), (256, 64, 31, 0.0819), (512, 256, 13, 0.7604)]
+PUBLISHED = [(8, 196, 49, 0.1482), (64, 256, 31, 0.3003), (256, 64, 31, 0.0819), (512, 256, 13, 0.7604)]
 
 
 @pytest.mark.parametrize(("prompt", "output", "batch", "decode_seconds"), PUBLISHED)
 def test_the_a10g_profile_meets_the_published_measurements(
     prompt: int, output: int, batch: int, decode_seconds: float
 ) -> None:
-    """All decode steps of a batch take what was measured, within the fit's 11 %."""
+    """All decode steps of a batch take what was measured, within the fit's 1.3 % (and the rounding)."""
     cost = load_profile("a10g-llama2-7b").cost
     steps = (cost.seconds(Batch(0, batch, batch * (prompt + position))) for position in range(output))
-    assert sum(steps) == pytest.approx(decode_seconds * batch, rel=0.11)
+    assert sum(steps) == pytest.approx(decode_seconds * batch, rel=0.015)
 
 
 def test_a_full_step_of_the_tiny_profile_takes_ten_milliseconds() -> None:

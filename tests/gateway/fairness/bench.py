@@ -72,7 +72,7 @@ class Bench:
         self.now = 0.0
         self.checks = True
         self.fleet = Fleet()
-        rules = Rules(lambda: POLICIES[policy](parameter), PREDICTORS[predictor], max_queued)
+        rules = Rules(lambda: POLICIES[policy](parameter), PREDICTORS[predictor](None), max_queued)
         self.admission = Admission(rules, self.fleet)
         self.cost = cost or Linear()
         self.is_vtc = policy == "vtc"

@@ -87,7 +87,7 @@ def test_units_are_monotone_in_the_cost(small: float, large: float, weight: floa
 )
 def test_predictions(name: str, seen: list[int], most: int, expected: int) -> None:
     """What each predictor reserves after the answers it has seen, within the request's maximum."""
-    predictor = PREDICTORS[name]()
+    predictor = PREDICTORS[name](None)()
     for tokens in seen:
         predictor.observe(tokens)
     assert predictor.predict(most) == expected
@@ -96,7 +96,7 @@ def test_predictions(name: str, seen: list[int], most: int, expected: int) -> No
 @given(st.lists(st.integers(0, 5_000), max_size=80))
 def test_the_quantile_is_the_lower_median_of_the_last_32(seen: list[int]) -> None:
     """The sorted window is the window, sorted."""
-    predictor = PREDICTORS["quantile"]()
+    predictor = PREDICTORS["quantile"](None)()
     for tokens in seen:
         predictor.observe(tokens)
     window = sorted(seen[-32:])

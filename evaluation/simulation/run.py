@@ -1,0 +1,75 @@
+"""One run: arrivals, the engines' events and the scheduler's deadlines in the order of their time, until all has ended.
+
+Everything is a function of the requests and the settings: no clock, no randomness, the same bytes every time.
+"""
+
+from collections.abc import Callable, Sequence
+
+from evaluation.requests import Request, Served
+from evaluation.simulation.batching import Batching
+from evaluation.simulation.front import POOL, Front
+from evaluation.simulation.result import Result
+from evaluation.simulation.rounds import NEVER, Rounds
+from evaluation.simulation.settings import EngineModel, Settings
+
+
+class RequestTooLarge(ValueError):
+    """A request that the engine can never hold."""
+
+
+def simulate(
+    requests: Sequence[Request], settings: Settings, advance: Callable[[float], None] = lambda now: None
+) -> Result:
+    """Play `requests`; `advance` is told the virtual time at every arrival. Raises `RequestTooLarge`, ValueError."""
+    _check_sizes(requests, settings)
+    return _Run(requests, settings).play(advance)
+
+
+class _Run:
+    def __init__(self, requests: Sequence[Request], settings: Settings) -> None:
+        self._settings = settings
+        self._served = [Served(request) for request in requests]
+        order = sorted(range(len(requests)), key=lambda number: requests[number].arrival_seconds)
+        self._to_come = [(requests[number].arrival_seconds, number) for number in reversed(order)]
+        self._engines = Rounds(settings) if settings.engine is EngineModel.PAPER else Batching(settings)
+        self._front = Front(settings, self._engines)
+        self._engines.attach(self._front)
+
+    def play(self, advance: Callable[[float], None]) -> Result:
+        """Until nothing is to come, or the time is up."""
+        now, end = 0.0, NEVER if self._settings.until_seconds is None else self._settings.until_seconds
+        while (at := self._next()) < end:
+            now = at
+            if self._to_come and self._to_come[-1][0] == now:
+                self._arrive(now)
+                advance(now)
+            elif self._engines.due == now:
+                self._engines.proceed(now)
+            else:
+                self._front.advance(now)
+        now = now if end == NEVER else end
+        tallies = self._engines.finish(now)
+        charged = {name: flow.service for name, flow in self._front.admission.pools[POOL].queue.tenants.items()}
+        return Result(self._served, now, self._front.spread, tallies, self._front.timeline, charged)
+
+    def _next(self) -> float:
+        arrival = self._to_come[-1][0] if self._to_come else NEVER
+        deadline = self._front.admission.next_deadline()
+        return min(arrival, self._engines.due, NEVER if deadline is None else deadline)
+
+    def _arrive(self, now: float) -> None:
+        """All that arrives now is submitted before any engine looks at the queue."""
+        while self._to_come and self._to_come[-1][0] == now:
+            _, number = self._to_come.pop()
+            self._front.submit(self._served[number], number, now)
+        self._engines.arrived(now)
+
+
+def _check_sizes(requests: Sequence[Request], settings: Settings) -> None:
+    for request in requests:
+        if settings.engine is EngineModel.PAPER:
+            fits = settings.rounds.holds(request.prompt_tokens, request.output_tokens)
+        else:
+            fits = request.prompt_tokens + request.output_tokens <= settings.batching.max_model_len
+        if not fits or min(request.prompt_tokens, request.output_tokens) < 1:
+            raise RequestTooLarge(f"the engine cannot serve {request}")
