@@ -85,16 +85,21 @@ class StreamConnection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._unfinished = b""
         self._keep_alive = True
+        self._is_reused = False
+        self._is_stale = False
 
     @property
     def is_open(self) -> bool:
         """True while another request may be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, record: RequestRecord) -> None:
+    async def exchange(self, request: bytes, record: RequestRecord) -> bool:
         """Send `request` and return when its response ended or broke; `record` then says how.
 
-        A cancelled exchange closes the connection, which is how a client aborts a completion.
+        False: the server had given up this connection, used before, and closed it without a byte of an answer (vLLM
+        does after 5 s of silence, which a client that was held up can miss); nothing is noted in `record`, the request
+        belongs on a new connection. A cancelled exchange closes the connection, which is how a client aborts a
+        completion.
         """
         assert self._transport is not None and self._done is None, "one request at a time"
         self._record, self._done = record, self._loop.create_future()
@@ -108,8 +113,10 @@ class StreamConnection(asyncio.Protocol):
             raise
         finally:
             self._record = self._done = None
+            self._is_reused = True
         if not self._keep_alive:
             self.close()
+        return not self._is_stale
 
     def close(self) -> None:
         """Close at once; what was still to come is dropped."""
@@ -130,6 +137,10 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._is_reused and self._record is not None and self._record.first_byte_at is None:
+            self._is_stale = True
+            self._wake()
+            return
         self._finish(f"connection lost: {exc}" if exc else "connection closed before the end")
 
     # httptools callbacks
@@ -200,7 +211,11 @@ class StreamConnection(asyncio.Protocol):
             self._record.error = error
         elif not (self._record.is_complete or self._record.has_left or self._record.error):
             self._record.error = f"ended without [DONE] (status {self._record.status})"
-        self._done.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
 
 
 async def connect(host: str, port: int, on_tokens: OnTokens, *, guesses: bool = False) -> StreamConnection:

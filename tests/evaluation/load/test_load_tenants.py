@@ -130,6 +130,32 @@ def test_a_request_carries_what_its_tenant_says() -> None:
     asyncio.run(body())
 
 
+def test_a_server_that_gives_up_kept_connections_fails_no_request() -> None:
+    """Each connection is closed when its second request comes, as vLLM closes one that was idle for 5 s."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        answer = _answer(5, 7)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        await reader.read(65536)
+        writer.close()
+
+    async def body() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        tenant = LoadTenant("a", ClosedLoop(2), Lengths(5, 5), Lengths(7, 7))
+        async with server, Load(Endpoint(f"http://{host}:{port}", "m"), [tenant], seed=1) as load:
+            records = load.tallies["a"].records
+            while sum(record.is_complete for record in records) < 20:
+                await asyncio.sleep(0)
+                load.raise_failure()
+            assert not [record.error for record in records if record.error]
+            assert load.tallies["a"].tokens.total == 7 * sum(record.is_complete for record in records)
+
+    asyncio.run(body())
+
+
 def test_nobody_listening_is_a_failure_of_the_request_not_of_the_load() -> None:
     """A refused connection is recorded, and the load goes on."""
 

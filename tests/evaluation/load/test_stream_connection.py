@@ -183,3 +183,39 @@ def test_a_kept_connection_carries_the_next_request() -> None:
         assert (record.prompt_tokens, record.output_tokens) == (12, 10)
 
     _run(body())
+
+
+def test_a_kept_connection_that_the_server_gave_up_is_not_an_answer() -> None:
+    """Closed without a byte: the record is untouched and the request may be sent again; on a new one it is a fault."""
+
+    async def body() -> None:
+        exchange = Exchange()
+        await exchange.play(lambda connection: connection.data_received(_chunked(EVENTS)))
+        record = RequestRecord("a", sent_at=1.0)
+        again = asyncio.ensure_future(exchange.connection.exchange(b"request", record))
+        await asyncio.sleep(0)
+        exchange.connection.connection_lost(None)
+        assert not await again
+        assert record == RequestRecord("a", sent_at=1.0)
+        fresh = Exchange()
+        assert (await fresh.play(lambda connection: connection.connection_lost(None))).has_failed
+
+    _run(body())
+
+
+@pytest.mark.parametrize("answered", [b"HTTP/1.1 200 OK\r\n", HEAD])
+def test_a_kept_connection_that_breaks_after_the_first_byte_is_a_fault(answered: bytes) -> None:
+    """Half an answer is never asked for twice."""
+
+    async def body() -> None:
+        exchange = Exchange()
+        await exchange.play(lambda connection: connection.data_received(_chunked(EVENTS)))
+        exchange.record = RequestRecord("a", sent_at=1.0)
+
+        def feed(connection: StreamConnection) -> None:
+            connection.data_received(answered)
+            connection.connection_lost(None)
+
+        assert (await exchange.play(feed)).has_failed
+
+    _run(body())
