@@ -87,12 +87,9 @@ def run(options: ReplayOptions) -> int:
     """Carry the command out; the exit status."""
     try:
         found = find(options.source, options.reading)
-        address, keyring = Address.parse(options.url), _keyring(options.keys)
-        keyring.check(found.workload.tenants)
         _open_many_files()
         # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
-        result = asyncio.run(_play(options, found, address, keyring))
-        return _deliver(options, found, result)
+        return deliver(options, found, asyncio.run(play(options, found.workload)))
     except (ConfigError, KeysError, ValueError, Unusable, OSError) as fault:
         error_console().print(str(fault), markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -108,13 +105,15 @@ def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[C
     ]
 
 
-async def _play(options: ReplayOptions, found: Found, address: Address, keyring: Keyring) -> Result:
-    play = cues(found.workload, options, keyring)
-    model = options.model or await _first_model(address, play[0].key if play else None)
+async def play(options: ReplayOptions, workload: Workload) -> Result:
+    """Play `workload`; raises `KeysError`, `ValueError` or `Unusable` where that cannot begin."""
+    address, keyring = Address.parse(options.url), _keyring(options.keys)
+    keyring.check(workload.tenants)
+    plan = cues(workload, options, keyring)
+    model = options.model or await _first_model(address, plan[0].key if plan else None)
     progress = Progress(error_console())
-    seconds = found.workload.seconds / options.speed
-    progress.step(f"playing {len(play)} requests of {found.workload.name} to {model}", seconds)
-    player = Player(options.endpoint(model), play, progress.advance)
+    progress.step(f"playing {len(plan)} requests of {workload.name} to {model}", workload.seconds / options.speed)
+    player = Player(options.endpoint(model), plan, progress.advance)
     try:
         start = await player.play(options.grace_seconds)
     finally:
@@ -149,7 +148,8 @@ def _open_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _deliver(options: ReplayOptions, found: Found, result: Result) -> int:
+def deliver(options: ReplayOptions, found: Found, result: Result) -> int:
+    """Print the table and what is to be said about it, write the file; the exit status."""
     tenants = result.tenants()
     output_console().print(table(tenants))
     lag = result.lag_seconds

@@ -11,7 +11,7 @@ from evaluation.requests import Request
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz "
 # Every text is a stretch of one long random text: making a prompt must not delay the next request.
-_POOL_CHARACTERS = 1 << 20
+_POOL_CHARACTERS = 1 << 16
 
 
 class Prompts:
