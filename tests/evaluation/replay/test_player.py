@@ -1,4 +1,4 @@
-"""The player against a scripted server on real sockets, in virtual time: when requests leave, what waits are counted."""
+"""The player against a scripted server on real sockets, in virtual time: when requests leave, which waits count."""
 
 import asyncio
 import json
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 from virtual_time import virtual_loop, virtual_time
-from whole_gateway import Respond, ScriptedWorker
+from whole_gateway import Respond
+from workers_on_stage import ScriptedWorker
 
 from evaluation.load.tenants import Endpoint
 from evaluation.replay import player as player_module
