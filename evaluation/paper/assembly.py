@@ -1,7 +1,7 @@
 """Puts the report together: every section from its experiment and runs, every sentence from numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -61,7 +61,7 @@ def assemble(findings: Sequence[Findings], facts: Sequence[str]) -> Document:
             "production, then what the paper leaves out. Published numbers stand beside ours.",
         ),
         statements=_overview(findings, verdicts),
-        sections=[_section(each, remarks.get(each.experiment.key, ())) for each in findings],
+        sections=_in_parts([_section(each, remarks.get(each.experiment.key, ())) for each in findings], findings),
         targets=targets_sheet(verdicts),
         facts=facts,
     )
@@ -74,29 +74,34 @@ def load_remarks() -> dict[str, list[str]]:
     return {key: list(texts) for key, texts in (remarks or {}).items()}
 
 
+def _in_parts(sections: Sequence[Section], findings: Sequence[Findings]) -> list[Section]:
+    """Name the part that begins with a section: what the paper has, then what it leaves out."""
+    parts = ["What the paper leaves out" if each.experiment.is_beyond else "The paper" for each in findings]
+    begins = [part if part != before else "" for part, before in zip(parts, ["", *parts], strict=False)]
+    return [replace(section, part=part) for section, part in zip(sections, begins, strict=True)]
+
+
 def _overview(findings: Sequence[Findings], verdicts: Sequence[Verdict]) -> list[Statement]:
+    """How many targets are met, the first conclusion of every experiment, and where to look for what is missed."""
     failed = missed(verdicts)
     count = f"{len(verdicts) - len(failed)} of {len(verdicts)} targets are met."
     statements = [Statement(count, Mark.FAILS if failed else Mark.HOLDS)]
-    for each in findings:
-        wrong = missed(each.verdicts)
-        if wrong:
-            names = "; ".join(
-                f"{_without_key(verdict)}: {verdict.text} (wanted {verdict.target.text})" for verdict in wrong
-            )
-            statements.append(Statement(f"{each.experiment.title}: {names}.", Mark.FAILS))
     statements += [_claim(claim, each) for each in findings for claim in each.experiment.claims[:1]]
+    wrong = [(_short_title(each), len(missed(each.verdicts)), len(each.verdicts)) for each in findings]
+    names = ", ".join(f"{title} ({misses} of {total})" for title, misses, total in wrong if misses)
+    if names:
+        text = f"Missed: {names}. The last table says by how much, the sections say why."
+        statements.append(Statement(text, Mark.FAILS))
     return statements
 
 
-def _without_key(verdict: Verdict) -> str:
-    return verdict.target.name.partition(": ")[2]
+def _short_title(findings: Findings) -> str:
+    return findings.experiment.title.partition(":")[0]
 
 
 def _claim(claim: Claim, findings: Findings) -> Statement:
     holds = claim.judge(findings.experiment.key, findings.readings).passed
-    title = findings.experiment.title.partition(":")[0]
-    return Statement(f"{title}: {claim.text(findings.readings)}.", Mark.HOLDS if holds else Mark.FAILS)
+    return Statement(f"{_short_title(findings)}: {claim.text(findings.readings)}.", Mark.HOLDS if holds else Mark.FAILS)
 
 
 def _section(findings: Findings, remarks: Sequence[str]) -> Section:

@@ -49,7 +49,8 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One experiment. `picture` is the file of its picture, relative to the report; `remarks` say why ours differs."""
+    """One experiment. `picture` is the file of its picture, relative to the report; `remarks` say why ours differs;
+    `part` is the heading of the part of the report that begins with it."""
 
     key: str
     title: str
@@ -58,6 +59,7 @@ class Section:
     sheets: Sequence[Sheet]
     picture: str | None = None
     alt: str = ""
+    part: str = ""
     remarks: Sequence[str] = ()
 
 

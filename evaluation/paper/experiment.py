@@ -6,13 +6,13 @@ that fills both.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evaluation.console.verdicts import Comparison, Target, Verdict, number
 from evaluation.paper.figures.picture import Picture
 from evaluation.paper.published import Table
 from evaluation.paper.reading import Reading
-from evaluation.simulation.settings import EngineModel
+from evaluation.simulation import EngineModel
 
 TRACE = "trace"  # stands for the file given, or for the generated `arena_like`
 
@@ -91,7 +91,10 @@ class Comparability:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One figure or table. `needs_trace`: its numbers can be held against the published ones on the real trace only."""
+    """One figure or table. `needs_trace`: its numbers can be held against the published ones on the real trace only.
+
+    `is_beyond`: the paper has nothing of the kind.
+    """
 
     key: str
     title: str
@@ -102,8 +105,7 @@ class Experiment:
     claims: Sequence[Claim] = ()
     table: Comparability | None = None
     needs_trace: bool = False
-    beyond: bool = False
-    notes: Sequence[str] = field(default=())
+    is_beyond: bool = False
 
 
 def ratio(over: Measure, under: Measure) -> Measure:

@@ -10,7 +10,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--ink); background: #fff;
   max-width: 76rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; }
-h2 { font-size: 1.3rem; margin: 0 0 .25rem; }
+h2 { font-size: 1.6rem; margin: 2.5rem 0 .75rem; }
+h3 { font-size: 1.25rem; margin: 0 0 .25rem; }
 section { border-top: 1px solid var(--line); padding: 1.75rem 0 .5rem; }
 p { max-width: 52rem; margin: .5rem 0; }
 .setting, .facts { color: var(--faint); }
@@ -56,12 +57,14 @@ def _page(document: Document) -> Iterator[str]:
     yield '<a href="#targets">Targets</a></nav><main>'
     for section in document.sections:
         yield from _section(section)
-    yield f'<section id="targets"><h2>Targets</h2>{_sheet(document.targets, "targets")}</section>'
+    yield f'<section id="targets">{_sheet(document.targets, "targets")}</section>'
     yield "</main></body></html>"
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f'<section id="{section.key}"><h2>{escape(section.title)}</h2>'
+    if section.part:
+        yield f'<h2 class="part">{escape(section.part)}</h2>'
+    yield f'<section id="{section.key}"><h3>{escape(section.title)}</h3>'
     yield f'<p class="setting">{escape(section.setting)}</p>'
     yield _statements(section.statements)
     if section.picture is not None:

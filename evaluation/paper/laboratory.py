@@ -18,8 +18,7 @@ from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.figures.drawing import draw
 from evaluation.paper.figures.picture import Picture
 from evaluation.paper.reading import Bound, Reading, grid, record_series
-from evaluation.simulation.run import simulate
-from evaluation.simulation.settings import RoundsSize, Settings
+from evaluation.simulation import RoundsSize, Settings, simulate
 from evaluation.workloads import Workload
 from evaluation.workloads.traces import read_trace
 from gateway.fairness import Linear, Profiled
@@ -53,7 +52,7 @@ def run_trial(trial: Trial, source: Source) -> Reading:
         summary=summarise(result.served, result.ended_at, Measure(weights)),
         profiled=measure_difference(measure_service(result.served, Profiled()), TABLE_TICKS),
         series=record_series(result.served, grid(workload.seconds)),
-        bound=Bound(result.spread.largest, result.spread.bound),
+        bound=Bound(result.spread.largest, result.spread.bound, result.spread.violations),
     )
 
 

@@ -24,7 +24,9 @@ def _page(document: Document) -> Iterator[str]:
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f"## {section.title}\n"
+    if section.part:
+        yield f"## {section.part}\n"
+    yield f"### {section.title}\n"
     yield f"{section.setting}\n"
     yield from _statements(section.statements)
     if section.picture is not None:

@@ -41,13 +41,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The production scheduler's word on itself, in cost units: largest observed spread and computed bound.
+    """The production scheduler's word on itself: largest observed spread of the counters, computed bound, cost units.
 
-    None where the policy has none (`fcfs`).
+    `violations` counts the dispatches at which the spread was over the bound of that moment. Only `vtc` promises one.
     """
 
-    spread: float | None
-    bound: float | None
+    spread: float
+    bound: float
+    violations: int
 
 
 @dataclass(frozen=True, slots=True)

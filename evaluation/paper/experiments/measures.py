@@ -83,13 +83,12 @@ def tokens_per_second(label: str) -> Measure:
 
 def spread_over_bound(label: str) -> Measure:
     """Largest observed spread of the counters over the bound that the scheduler computed for itself."""
+    return of(label, lambda reading: reading.bound.spread / reading.bound.bound)
 
-    def measure(reading: Reading) -> float:
-        bound = reading.bound
-        assert bound.spread is not None and bound.bound
-        return bound.spread / bound.bound
 
-    return of(label, measure)
+def violations(*labels: str) -> Measure:
+    """Dispatches at which the spread was over the bound of that moment, in all of these runs."""
+    return lambda readings: sum(readings[label].bound.violations for label in labels)
 
 
 def worst(*measures: Measure) -> Measure:

@@ -7,6 +7,7 @@ policies where they have a colour of their own.
 from collections.abc import Callable, Mapping, Sequence
 
 from evaluation.paper.figures.picture import (
+    BLUE,
     CYCLE,
     GREY,
     POLICY_COLOURS,
@@ -114,16 +115,15 @@ def bars(
     *,
     published: Mapping[str, float] | None = None,
     labels: Sequence[str] = (),
-    log: bool = False,
 ) -> PanelBuilder:
     """One number of each run, with the published one as a diamond."""
 
     def build(readings: Readings) -> Panel:
         values = [
-            Bar(label, measure(readings[label]), _colour(label, at), (published or {}).get(label))
-            for at, label in enumerate(labels or readings)
+            Bar(label, measure(readings[label]), POLICY_COLOURS.get(label, BLUE), (published or {}).get(label))
+            for label in labels or readings
         ]
-        return BarPanel(f"{title}{_diamond(published)}", x_label, values, log)
+        return BarPanel(f"{title}{_diamond(published)}", x_label, values)
 
     return build
 

@@ -39,7 +39,9 @@ def requests_of_clients(label: str) -> PanelBuilder:
             "Requests in ten minutes",
             "requests",
             [
-                Bar(each.tenant, each.requests, CYCLE[named.index(each.tenant)] if each.tenant in named else GREY)
+                Bar(each.tenant, each.requests, CYCLE[named.index(each.tenant)])
+                if each.tenant in named
+                else Bar("", each.requests, GREY)
                 for each in ordered
             ],
         )
@@ -70,8 +72,8 @@ def bounds() -> PanelBuilder:
     def build(readings: Readings) -> Panel:
         rows = []
         for label, reading in readings.items():
-            rows.append(Bar(f"{label}: bound", reading.bound.bound or 0.0, GREY))
-            rows.append(Bar("observed spread", reading.bound.spread or 0.0, BLUE))
+            rows.append(Bar(f"{label}: bound", reading.bound.bound, GREY))
+            rows.append(Bar("observed spread", reading.bound.spread, BLUE))
         return BarPanel("Spread of the counters", "cost (input + 2 x output)", rows)
 
     return build

@@ -114,11 +114,7 @@ def _look(curve: Curve) -> dict[str, Any]:
 
 
 def _scale(axes: "Axes", panel: LinePanel) -> None:
-    if panel.log:
-        axes.set_yscale("log")
-        axes.minorticks_off()
-    else:
-        axes.set_ylim(0, panel.top or 1.0)
+    axes.set_ylim(0, panel.top)
     axes.yaxis.set_major_formatter(_short)
     starts = [x for curve in panel.curves for x, _ in curve.points]
     axes.set_xlim(min(starts), max(starts))
@@ -133,14 +129,13 @@ def _draw_bars(axes: "Axes", panel: BarPanel) -> None:
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.xaxis.set_major_formatter(_short)
     published = [(bar.published, row) for row, bar in enumerate(panel.bars) if bar.published is not None]
-    if panel.log:
-        axes.set_xscale("log")
-        axes.minorticks_off()
     if published:
         values_published, places = zip(*published, strict=True)
         axes.scatter(values_published, places, marker="D", s=34, color="white", edgecolors=INK, zorder=3)
     axes.margins(x=0.02)
     for row, bar in enumerate(panel.bars):
+        if not bar.name:
+            continue
         right = max(values[row], bar.published or 0.0)
         text = _short(bar.value, 0) + (f"  ({_short(bar.published, 0)})" if bar.published is not None else "")
         axes.annotate(

@@ -62,14 +62,13 @@ class LinePanel:
     curves: Sequence[Curve]
     marks: Sequence[Mark] = ()
     x_label: str = "seconds since the start"
-    log: bool = False
     top: float | None = None
     shade: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One value, and what the paper printed for it (None: nothing)."""
+    """One value, and what the paper printed for it (None: nothing). Without a name it is background."""
 
     name: str
     value: float
@@ -84,7 +83,6 @@ class BarPanel:
     title: str
     x_label: str
     bars: Sequence[Bar]
-    log: bool = False
 
 
 Panel = LinePanel | BarPanel

@@ -1,0 +1,82 @@
+"""The command: it runs what is asked for, gives the same bytes for the same seed, and names what was missed."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from evaluation.console.verdicts import Comparison
+from evaluation.paper import command
+from evaluation.paper.command import PaperOptions, run
+from evaluation.paper.experiment import Claim, Experiment, Trial
+from evaluation.paper.experiments.measures import largest_gap, ratio
+from evaluation.paper.figures.builders import gaps, picture
+
+WORKLOAD = """
+name: tiny
+description: Two tenants over their share for a minute.
+seconds: 60
+tenant_defaults: {prompt: 256, output: 256}
+tenants:
+  - {name: tenant-1, arrivals: {kind: poisson, per_minute: 90}}
+  - {name: tenant-2, arrivals: {kind: poisson, per_minute: 180}}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """One experiment of two short runs, with one target that is met and one that cannot be."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(WORKLOAD)
+    apart = ratio(largest_gap("FCFS"), largest_gap("VTC"))
+    experiment = Experiment(
+        "tiny",
+        "A tiny experiment",
+        "Two tenants.",
+        {"VTC": Trial(str(file)), "FCFS": Trial(str(file), "fcfs")},
+        picture=picture("Gap", "Two lines that part.", gaps()),
+        claims=[
+            Claim("FCFS's gap is {} times VTC's", Comparison.ABOVE, 1, apart),
+            Claim("FCFS's gap is {} times VTC's, less than nothing", Comparison.AT_MOST, 0, apart),
+        ],
+    )
+    monkeypatch.setattr(command, "EXPERIMENTS", [experiment])
+    return experiment
+
+
+def test_the_same_seed_gives_the_same_numbers(tiny: Experiment, tmp_path: Path) -> None:
+    """Byte for byte, over several processes; another seed draws other arrivals."""
+    written = []
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        out = tmp_path / name
+        assert run(PaperOptions(out=out, seed=seed)) == 0
+        written.append((out / "numbers.json").read_bytes().replace(str(tmp_path).encode(), b""))
+        assert {each.name for each in out.iterdir()} == {"index.html", "report.md", "numbers.json", "figures"}
+        assert (out / "figures" / "tiny.png").exists()
+    assert written[0] == written[1]
+    assert orjson.loads(written[0])["trials"] != orjson.loads(written[2])["trials"]
+
+
+def test_check_names_the_missed_target(tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 1, the target and its number on stderr; the one that was met is not named."""
+    assert run(PaperOptions(out=tmp_path / "report", check=True)) == 1
+    captured = capsys.readouterr()
+    missed = [line for line in captured.err.splitlines() if line.startswith("missed")]
+    assert len(missed) == 1 and "less than nothing" in missed[0]
+    assert "1 of 2 targets met" in captured.out
+
+
+def test_an_experiment_that_does_not_exist_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2, and the names that there are."""
+    assert run(PaperOptions(out=tmp_path / "report", only=("fig99",))) == 2
+    error = capsys.readouterr().err
+    assert "fig99" in error and "table2" in error
+
+
+def test_a_trace_that_cannot_be_read_is_told_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2 with the file's name; no report is begun."""
+    assert run(PaperOptions(trace=tmp_path / "none.csv", out=tmp_path / "report")) == 2
+    assert "none.csv" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,129 @@
+"""The report from fabricated runs: valid, whole, and with nothing that it would have to fetch."""
+
+from html import unescape
+from html.parser import HTMLParser
+
+import orjson
+import pytest
+
+from evaluation.console.verdicts import number
+from evaluation.paper.assembly import assemble
+from evaluation.paper.document import Document
+from evaluation.paper.experiments import EXPERIMENTS
+from evaluation.paper.html import render_html
+from evaluation.paper.judgement import COLUMNS
+from evaluation.paper.markdown import render_markdown
+from evaluation.paper.numbers import encode_numbers
+
+from .fabricated import findings_of
+
+VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Holds every tag against its end tag, and keeps what refers elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Open it, unless it has no end."""
+        if tag not in VOID:
+            self.open.append(tag)
+        known = dict(attrs)
+        self.references += [value for name, value in attrs if name in ("src", "href") and value]
+        self.ids += [known["id"] or ""] if "id" in known else []
+        self.images += [known] if tag == "img" else []
+
+    def handle_endtag(self, tag: str) -> None:
+        """It must be the one that was opened last."""
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def document() -> Document:
+    """The whole report."""
+    return assemble(findings_of(EXPERIMENTS), ["70 runs."])
+
+
+@pytest.fixture(scope="module")
+def page(document: Document) -> Reader:
+    """The page, parsed."""
+    reader = Reader()
+    reader.feed(render_html(document))
+    return reader
+
+
+def test_every_tag_is_closed_and_every_id_unique(page: Reader) -> None:
+    """What was opened was closed in order."""
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_the_page_needs_no_network(document: Document, page: Reader) -> None:
+    """It refers to its own sections and to files beside it, has no script and no imported style."""
+    sections = {f"#{name}" for name in page.ids}
+    pictures = {section.picture for section in document.sections if section.picture}
+    assert set(page.references) == sections | pictures
+    text = render_html(document)
+    assert not any(word in text for word in ("http:", "https:", "@import", "url(", "<script"))
+
+
+def test_every_picture_says_what_is_seen(page: Reader) -> None:
+    """For whoever cannot see it."""
+    assert page.images and all(len(image["alt"] or "") > 20 for image in page.images)
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown], ids=["html", "markdown"])
+def test_published_numbers_are_shown(document: Document, render: object) -> None:
+    """Every row of every table and every printed number of the paper, in both forms of the report."""
+    assert callable(render)
+    text = unescape(render(document))
+    for experiment in EXPERIMENTS:
+        assert experiment.title in text
+        for printed in experiment.printed:
+            assert f"{number(printed.published)}{printed.unit}" in text
+        for row in experiment.table.published.values() if experiment.table else ():
+            assert all(number(getattr(row, column)) in text for column in COLUMNS)
+
+
+def test_no_difference_stands_alone(document: Document) -> None:
+    """Every table with a difference has throughput, refusals and isolation beside it."""
+    sheets = [sheet for section in document.sections for sheet in section.sheets if "max difference" in sheet.columns]
+    assert len(sheets) == len(EXPERIMENTS)
+    for sheet in sheets:
+        assert {"tokens/s", "refused", "modest tenants' TTFT"} <= set(sheet.columns)
+        assert all(len(row.cells) == len(sheet.columns) for row in sheet.rows)
+
+
+def test_missed_targets_are_told_first(document: Document) -> None:
+    """The fabricated numbers miss most targets: the overview says how many, and the list begins with them."""
+    met, _, total = document.statements[0].text.split()[:3]
+    marks = [row.cells[3] for row in document.targets.rows]
+    assert (int(met), int(total)) == (marks.count("met"), len(marks))
+    assert marks == sorted(marks, reverse=True, key=lambda mark: mark == "missed")
+    assert "missed" in marks
+
+
+def test_a_generated_trace_is_said_to_be_one() -> None:
+    """Where the published numbers are of another trace the section says so."""
+    without = assemble(findings_of(EXPERIMENTS, real_trace=False), [])
+    said = [section.key for section in without.sections if any("generated" in each for each in section.remarks)]
+    assert said == [experiment.key for experiment in EXPERIMENTS if experiment.needs_trace]
+
+
+def test_the_numbers_hold_every_run_and_verdict() -> None:
+    """As JSON, the same bytes for the same runs."""
+    findings = findings_of(EXPERIMENTS)
+    encoded = encode_numbers(findings, seed=3)
+    assert encoded == encode_numbers(findings_of(EXPERIMENTS), seed=3)
+    numbers = orjson.loads(encoded)
+    assert numbers["seed"] == 3
+    for each in findings:
+        entry = numbers["experiments"][each.experiment.key]
+        assert len(entry["verdicts"]) == len(each.verdicts)
+        assert all(name in numbers["trials"] for name in entry["runs"].values())
