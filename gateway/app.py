@@ -190,11 +190,11 @@ class Gateway:
 
 
 def _rules(config: Config) -> Rules:
-    policy = config.scheduler.policy
+    policy, predictor = config.scheduler.policy, config.scheduler.predictor
     make = POLICIES[policy.name.value]
     return Rules(
         make_policy=lambda: make(policy.parameter),
-        make_predictor=PREDICTORS[config.scheduler.predictor.value](None),
+        make_predictor=PREDICTORS[predictor.name.value](predictor.error_percent),
         max_queued=config.scheduler.max_queued,
     )
 

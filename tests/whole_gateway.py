@@ -1,43 +1,38 @@
 """The whole gateway on a stage: built as in production, real sockets, engines in the same loop, every event recorded.
 
-Engines are the embedded one with scripted faults, or a script that speaks raw HTTP. What a stage can be asked for after
-each scene: that nothing is queued or in flight anywhere, that the accounts add up, and that every request ended once.
+What a stage can be asked for after each scene: that nothing is queued or in flight anywhere, that the accounts add up,
+and that every request ended once. A test opens a `stage`, or is made one by `with_gateway`.
 """
 
 import asyncio
+import inspect
 import io
-import json
-import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from aiohttp import web
-from raw_client import Answer, Client, ask
+from raw_client import Answer, Client, ask, request_bytes
+from virtual_time import run_in_virtual_time
+from workers_on_stage import INSTANT, MODEL, AnyWorker, EngineWorker, Sent
 
 from backend.engine.config import EngineConfig
-from backend.engine.faults import Fault, FaultKind, FaultScript
-from backend.engine.loop import Engine
-from backend.engine.server import ENGINE, KEEP_ALIVE_SECONDS, bind, make_app
-from backend.engine.witness import RequestCount
+from backend.engine.witness import RequestCount, Witness
 from gateway.app import Gateway
 from gateway.config import (
+    Admin,
+    Anonymous,
     Config,
     Listen,
     Loaded,
     LogFormat,
     LogLevel,
-    PolicySpec,
     Pool,
-    PredictorName,
     ResolvedKey,
-    Right,
     Scheduler,
     Tenant,
     Timeouts,
@@ -45,239 +40,89 @@ from gateway.config import (
     Worker,
     digest,
 )
-from gateway.events import Event, RequestDispatched, RequestFinished, WorkerChanged
+from gateway.events import Event, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
 from gateway.fairness import check_invariants
 from gateway.outcomes import Outcome
 from gateway.telemetry.logs import Log
 
-MODEL = "tiny"
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
-ENGINE_CONFIG = EngineConfig.of_profile("cpu-tiny", MODEL, max_num_seqs=4)
+ADMIN_KEY = "vtc-admin"
+STUCK_SECONDS = 3600.0  # of virtual time, after which a test counts as stuck
 _SECONDS_TO_SETTLE = 2.0
-_TURNS_TO_ACCEPT = 4
 _TURN_SECONDS = 0.001
 _MAX_TURNS = 1_000_000
 
-_engine_log = logging.getLogger("engine")
-_engine_log.disabled = True  # what an engine says of a client that broke off is not the gateway's
 
-Respond = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class EngineWorker:
-    """An embedded engine that can be killed and started again at the same address."""
-
-    def __init__(self, config: EngineConfig = ENGINE_CONFIG) -> None:
-        """An engine that is not running yet."""
-        self._config = config
-        self._port = 0
-        self._runner: Any = None
-        self._listener: socket.socket | None = None
-        self._past: list[Any] = []
-        self.lives: list[Engine] = []
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def engine(self) -> Engine:
-        """The engine of the present life."""
-        return self.lives[-1]
-
-    async def start(self, faults: FaultScript | None = None) -> None:
-        """Begin a life, with other faults where given."""
-        config = self._config if faults is None else replace(self._config, faults=faults)
-        app = make_app(config, self.kill)
-        runner = web.AppRunner(
-            app,
-            handler_cancellation=True,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            access_log=None,
-            shutdown_timeout=0.5,
-            logger=_engine_log,
-        )
-        await runner.setup()
-        self._listener = bind("127.0.0.1", self._port)
-        self._port = self._listener.getsockname()[1]
-        assert runner.server is not None
-        await asyncio.get_running_loop().create_server(runner.server, sock=self._listener)
-        self._runner = runner
-        self.lives.append(app[ENGINE])
-
-    def kill(self) -> None:
-        """Die at once: every connection is reset, the port refuses."""
-        if self._listener is None:
-            return
-        # Not by the server's own `close`: a connection that is being accepted then would be leaked by asyncio.
-        asyncio.get_running_loop().remove_reader(self._listener)
-        self._listener.close()
-        self._listener = None
-        self._past.append(self._runner)
-        self._reset(self._runner.server, _TURNS_TO_ACCEPT)
-
-    def _reset(self, server: web.Server, turns: int) -> None:
-        """Reset every connection, those too that were being accepted."""
-        for connection in list(server.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
-        if turns:
-            asyncio.get_running_loop().call_soon(self._reset, server, turns - 1)
-
-    async def stop(self) -> None:
-        """End for good."""
-        self.kill()
-        for runner in self._past:
-            await runner.cleanup()
-        self._past.clear()
-
-    def count(self, request_id: str) -> list[RequestCount]:
-        """What each life counted for the gateway's request."""
-        return [count for engine in self.lives for name, count in engine.witness.requests.items() if request_id in name]
+def key_of(tenant: str, number: int = 1) -> str:
+    """The key that `tenant` presents."""
+    return f"vtc-key-{number}-of-{tenant}"
 
 
-class ScriptedWorker:
-    """A worker that answers probes and hands every other request to `respond`, one after another."""
-
-    def __init__(self, respond: Respond) -> None:
-        """A worker whose `respond` gets the connection, the request read, and leaves it open or closed."""
-        self._respond = respond
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.url = ""
-        self.requests: list[tuple[bytes, Any]] = []
-        self.connections = 0
-
-    async def start(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._writers.add(writer)
-        is_new = True
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET"):
-                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-                    return
-                self.connections += is_new
-                is_new = False
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                self.requests.append((head, json.loads(await reader.readexactly(length))))
-                await self._respond(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            return  # cancelled by `stop`: asyncio's streams would report a cancellation as a failure
-        finally:
-            self._tasks.discard(task)
-            self._writers.discard(writer)
-            writer.close()
-
-    def hang_up(self) -> None:
-        """Close every connection in order, as an engine does with idle ones."""
-        for writer in self._writers:
-            writer.close()
-
-    async def stop(self) -> None:
-        """Close everything."""
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-
-AnyWorker = EngineWorker | ScriptedWorker
+def tenant(name: str, keys: int = 1, **terms: Any) -> Tenant:
+    """A tenant with as many keys; `terms` are fields of `Tenant`."""
+    resolved = tuple(ResolvedKey(id=f"key{n}", digest=digest(key_of(name, n))) for n in range(1, keys + 1))
+    return Tenant(name=name, keys=resolved, **terms)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What differs from the ordinary configuration."""
+    """What the configuration says; `listen`, `scheduler` and `pool` hold what differs from the ordinary one."""
 
-    tenants: Mapping[str, float] = field(default_factory=lambda: {"alice": 1.0, "bob": 1.0})
-    policy: str = "vtc"
-    predictor: PredictorName = PredictorName.QUANTILE
-    queue_timeout_seconds: float = 60.0
-    max_queued: int = 10_000
+    tenants: Sequence[Tenant] = (tenant("alice"), tenant("bob"))
+    listen: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    pool: Mapping[str, Any] = field(default_factory=dict)
     window: Window = field(default_factory=lambda: Window(sequences=4, slack=1, prefill_tokens=2048))
-    timeouts: Timeouts = field(
-        default_factory=lambda: Timeouts(connect_seconds=2, first_byte_seconds=20, stall_seconds=5)
-    )
-    drain_seconds: float = 5.0
-    write_stall_seconds: float = 10.0
-    max_model_len: int = 2048
-    keys_per_tenant: int = 1
-    tenant_fields: Mapping[str, Any] = field(default_factory=dict)
+    anonymous: str | None = None
 
-
-def key_of(tenant: str, number: int = 0) -> str:
-    """One of the keys of a tenant on stage, its first."""
-    return f"key-of-{tenant}" if number == 0 else f"key-{number + 1}-of-{tenant}"
-
-
-def configuration(plan: Plan, urls: Sequence[str]) -> Config:
-    """The configuration of a plan in front of workers `w0`, `w1`, ... at `urls`."""
-    tenants = tuple(
-        Tenant(
-            name=name,
-            weight=weight,
-            keys=tuple(_key(name, number) for number in range(plan.keys_per_tenant)),
-            **{"allow": frozenset({Right.IGNORE_EOS}), **plan.tenant_fields},
+    def config(self, urls: Sequence[str]) -> Config:
+        """The configuration in front of workers `w0`, `w1`, ... at `urls`."""
+        workers = tuple(Worker(name=f"w{index}", url=url, window=self.window) for index, url in enumerate(urls))
+        pool = {
+            "model": MODEL,
+            "engine_model": MODEL,
+            "aliases": ("org/alias",),
+            "max_model_len": 2048,
+            "window": self.window,
+            "timeouts": Timeouts(connect_seconds=2, first_byte_seconds=20, stall_seconds=5),
+            "workers": workers,
+        }
+        return Config(
+            listen=Listen(**({"port": 0, "drain_seconds": 5, "write_stall_seconds": 10} | dict(self.listen))),
+            admin=Admin(digest=digest(ADMIN_KEY)),
+            scheduler=Scheduler.model_validate(dict(self.scheduler)),
+            pools=(Pool(**(pool | dict(self.pool))),),
+            tenants=tuple(self.tenants),
+            anonymous=Anonymous(tenant=self.anonymous),
         )
-        for name, weight in plan.tenants.items()
-    )
-    workers = tuple(Worker(name=f"w{index}", url=url, window=plan.window) for index, url in enumerate(urls))
-    pool = Pool(
-        model=MODEL,
-        engine_model=MODEL,
-        max_model_len=plan.max_model_len,
-        window=plan.window,
-        timeouts=plan.timeouts,
-        workers=workers,
-    )
-    return Config(
-        listen=Listen(port=0, drain_seconds=plan.drain_seconds, write_stall_seconds=plan.write_stall_seconds),
-        scheduler=Scheduler(
-            policy=PolicySpec.parse(plan.policy),
-            predictor=plan.predictor,
-            queue_timeout_seconds=plan.queue_timeout_seconds,
-            max_queued=plan.max_queued,
-        ),
-        pools=(pool,),
-        tenants=tenants,
-    )
-
-
-def _key(tenant: str, number: int) -> ResolvedKey:
-    return ResolvedKey(id=f"key{number + 1}", digest=digest(key_of(tenant, number)))
 
 
 class _Recorder:
+    """Keeps every event and log line, and wakes whoever waits for an event."""
+
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.news = asyncio.Event()
+        self.lines = io.StringIO()
+        self.log = Log(self.lines, LogFormat.JSON, LogLevel.INFO)
 
     def observe(self, event: Event) -> None:
         """Keep `event`."""
         self.events.append(event)
+        self.news.set()
 
 
 class Stage:
     """A running gateway with its workers."""
 
-    def __init__(self, gateway: Gateway, url: str, events: list[Event], workers: Sequence[AnyWorker]) -> None:
+    def __init__(self, gateway: Gateway, url: str, recorder: _Recorder, workers: Sequence[AnyWorker]) -> None:
         """The stage of `gateway`, which listens at `url`."""
         self.gateway = gateway
         self.url = url
-        self.events = events
+        self.events = recorder.events
         self.workers = workers
+        self._recorder = recorder
         self._is_stopped = False
         self._turns = 0
 
@@ -303,9 +148,30 @@ class Stage:
         client.send(path, body, self.credential(tenant))
         return client
 
-    async def get(self, path: str) -> Answer:
+    async def connect(self) -> Client:
+        """A connection on which nothing was sent yet."""
+        return await Client.connect(self.url)
+
+    async def exchange(self, request: bytes) -> Answer:
+        """The answer to the bytes of `request` on a connection of its own."""
+        client = await self.connect()
+        try:
+            client.send_raw(request)
+            return await client.read()
+        finally:
+            await client.close()
+
+    async def post(self, path: str, body: object, key: str | None = None, headers: Sequence[str] = ()) -> Answer:
+        """The answer to a POST of `body` (bytes as they are, anything else as JSON), of alice where no key is given."""
+        return await self.exchange(post(path, body, key_of("alice") if key is None else key, headers))
+
+    async def generate(self, tenant: str = "alice", **fields: Any) -> Answer:
+        """The answer to a chat of `tenant` of which only `fields` are said."""
+        return await self.post(CHAT, question(**fields), key_of(tenant))
+
+    async def get(self, path: str, key: str | None = None) -> Answer:
         """GET a page."""
-        return await ask(self.url, path)
+        return await ask(self.url, path, headers={"Authorization": f"Bearer {key}"} if key else {})
 
     def credential(self, tenant: str) -> dict[str, str]:
         """The header that says who asks."""
@@ -327,6 +193,12 @@ class Stage:
             assert self._turns < _MAX_TURNS, "waited in vain"
             await asyncio.sleep(0)
 
+    async def when(self, holds: Callable[[], object]) -> None:
+        """Return after the first event after which `holds()` is true; time passes meanwhile."""
+        while not holds():
+            self._recorder.news.clear()
+            await self._recorder.news.wait()
+
     async def until_worker_is(self, state: str, worker: int = 0) -> None:
         """Return when a worker is in `state`."""
         while self.gateway.workers()[worker].state != state:
@@ -336,6 +208,11 @@ class Stage:
         """Return when so many requests have ended."""
         while len(self.finished) < requests:
             await self.turn()
+
+    def end_log(self) -> str:
+        """Everything that was logged; nothing is logged afterwards."""
+        self._recorder.log.close()
+        return self._recorder.lines.getvalue()
 
     def cancel_handlers(self) -> int:
         """Cancel whatever handles a request now, as aiohttp does when its client leaves; how many there were."""
@@ -360,9 +237,24 @@ class Stage:
         return [worker for worker in self.workers if isinstance(worker, EngineWorker)]
 
     @property
+    def witness(self) -> Witness:
+        """What the first engine counts itself."""
+        return self.engines[0].engine.witness
+
+    @property
+    def sent(self) -> list[Sent]:
+        """Every request as it reached the first engine."""
+        return self.engines[0].sent
+
+    @property
     def finished(self) -> list[RequestFinished]:
         """Every request that has ended, in order."""
         return [event for event in self.events if isinstance(event, RequestFinished)]
+
+    @property
+    def submitted(self) -> list[RequestQueued]:
+        """Every request that was about to wait, in order."""
+        return [event for event in self.events if isinstance(event, RequestQueued)]
 
     @property
     def dispatched(self) -> list[RequestDispatched]:
@@ -397,6 +289,10 @@ class Stage:
     def service(self, tenant: str) -> float:
         """What the scheduler has charged `tenant` in cost units."""
         return sum(each.service for pool in self.gateway.pools() for each in pool.tenants if each.tenant == tenant)
+
+    def counter(self, tenant: str) -> float:
+        """The tenant's virtual counter."""
+        return self.counters()[tenant]
 
     def counters(self) -> dict[str, float]:
         """Every tenant's virtual counter."""
@@ -445,18 +341,46 @@ async def stage(
         for worker in workers:
             await worker.start()
             stack.push_async_callback(worker.stop)
-        recorder, lines = _Recorder(), io.StringIO()
-        log = Log(lines, LogFormat.JSON, LogLevel.INFO)
-        stack.callback(log.close)
-        config = configuration(plan, [worker.url for worker in workers])
+        recorder = _Recorder()
+        stack.callback(recorder.log.close)
         with numbered_requests():
-            gateway = Gateway(Loaded(config, path, ()), log, (recorder,))
-            scene = Stage(gateway, await gateway.start(), recorder.events, workers)
+            gateway = Gateway(
+                Loaded(plan.config([worker.url for worker in workers]), path, ()), recorder.log, (recorder,)
+            )
+            scene = Stage(gateway, await gateway.start(), recorder, workers)
             try:
                 yield scene
             finally:
                 await scene.stop()
         scene.check_idle()
+
+
+def with_gateway(
+    *, engine: EngineConfig = INSTANT, is_real_time: bool = False, **plan: Any
+) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """Run a coroutine function whose first parameter is a `Stage` as a test; `plan` are fields of `Plan`.
+
+    `is_real_time` is for what cannot run in virtual time, or must be allowed to log errors.
+    """
+
+    def decorate(steps: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        async def story(**arguments: Any) -> None:
+            async with asyncio.timeout(STUCK_SECONDS), stage(EngineWorker(engine), plan=Plan(**plan)) as scene:
+                await steps(scene, **arguments)
+
+        def test(**arguments: Any) -> None:
+            run = asyncio.run if is_real_time else run_in_virtual_time
+            run(story(**arguments))
+
+        signature = inspect.signature(steps)
+        test.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=list(signature.parameters.values())[1:], return_annotation=None
+        )
+        test.__name__, test.__doc__, test.__module__ = steps.__name__, steps.__doc__, steps.__module__
+        test.__dict__.update(steps.__dict__)
+        return test
+
+    return decorate
 
 
 @contextmanager
@@ -468,25 +392,21 @@ def numbered_requests() -> Iterator[None]:
         yield
 
 
+def question(prompt: str = "Hello", model: str = MODEL, **fields: Any) -> dict[str, Any]:
+    """The body of a chat request that says nothing of its answer but `fields`."""
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
+
+
 def chat(tokens: int = 10, *, stream: bool = True, prompt: str = "hi", **fields: Any) -> dict[str, Any]:
-    """A chat of exactly `tokens` output tokens."""
-    return {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": tokens,
-        "ignore_eos": True,
-        "stream": stream,
-        **fields,
-    }
+    """A chat of exactly `tokens` output tokens, streamed unless said."""
+    return question(prompt, stream=stream, **exactly(tokens), **fields)
 
 
-def faults(*script: Fault, seed: int = 0) -> EngineConfig:
-    """The ordinary engine under a script."""
-    return replace(ENGINE_CONFIG, faults=FaultScript(tuple(script), seed))
+def exactly(tokens: int) -> dict[str, int]:
+    """What a request says that wants just so many tokens."""
+    return {"max_tokens": tokens, "min_tokens": tokens}
 
 
-def fault(kind: FaultKind, **fields: Any) -> Fault:
-    """A fault that strikes the first request unless it says otherwise."""
-    if not fields.keys() & {"nth", "every", "probability"}:
-        fields["nth"] = 1
-    return Fault(kind=kind, **fields)
+def post(path: str, body: object, key: str, headers: Sequence[str] = ()) -> bytes:
+    """A whole POST with `key` as bytes; `headers` are lines."""
+    return request_bytes(path, body, [f"Authorization: Bearer {key}", *headers])

@@ -1,8 +1,8 @@
 """Engines that batch as vLLM does, behind the gateway's own window: lengths unknown, prompts in chunks, preemption.
 
 The window (`gateway.workers.Fleet`) decides what is with an engine; the engine's own queue is as short as the slack.
-Each step runs through the embedded engine's scheduler (`backend.engine.core`). Usage is charged before what a step frees
-is dispatched again, so every decision sees the counters as they are.
+Each step runs through the embedded engine's scheduler (`backend.engine.core`). Usage is charged before what a step
+frees is dispatched again, so every decision sees the counters as they are.
 """
 
 from backend.engine.core import Scheduler, Sequence, Step

@@ -10,6 +10,7 @@ from gateway.config.choices import (
     PolicyName,
     PolicySpec,
     PredictorName,
+    PredictorSpec,
     Right,
     ShareBy,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "PolicySpec",
     "Pool",
     "PredictorName",
+    "PredictorSpec",
     "ProfiledCost",
     "ResolvedKey",
     "Right",

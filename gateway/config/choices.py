@@ -27,6 +27,7 @@ class PredictorName(StrEnum):
 
     NONE = "none"
     MOVING_AVERAGE = "moving_average"
+    NOISY_ORACLE = "noisy_oracle"
     QUANTILE = "quantile"
     ORACLE = "oracle"
 
@@ -72,6 +73,7 @@ class LogLevel(StrEnum):
 
 
 _DEFAULT_PARAMETERS = {PolicyName.RPM: 20, PolicyName.DRR: 512}
+_DEFAULT_ERROR_PERCENT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +92,52 @@ class PolicySpec:
         if isinstance(text, PolicySpec):
             return text
         name, colon, number = str(text).partition(":")
-        if name not in PolicyName.__members__.values():
-            raise PydanticCustomError(
-                "enum", "no such policy", {"expected": ", ".join(f"'{each.value}'" for each in PolicyName)}
-            )
-        policy = PolicyName(name)
+        policy = PolicyName(_known("policy", name, PolicyName))
+        default = _DEFAULT_PARAMETERS.get(policy)
         if not colon:
-            return cls(policy, _DEFAULT_PARAMETERS.get(policy))
-        if policy not in _DEFAULT_PARAMETERS:
+            return cls(policy, default)
+        if default is None:
             raise _refusal(f"policy {name} takes no parameter", f"write `{name}`")
-        if not (number.isascii() and number.isdecimal() and 0 < int(number[:9]) <= MAX_POLICY_PARAMETER):
-            raise _refusal(
-                f"the parameter of {name} must be a whole number from 1 to {MAX_POLICY_PARAMETER}",
-                f"write for example `{name}:{_DEFAULT_PARAMETERS[policy]}`",
-            )
-        return cls(policy, int(number))
+        return cls(policy, _whole(name, number, MAX_POLICY_PARAMETER, f"{name}:{default}"))
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorSpec:
+    """A predictor and its parameter: the largest error in percent for `noisy_oracle`, or None."""
+
+    name: PredictorName
+    error_percent: int | None = None
+
+    def __str__(self) -> str:
+        return self.name.value if self.error_percent is None else f"{self.name.value}:{self.error_percent}%"
+
+    @classmethod
+    def parse(cls, text: object) -> "PredictorSpec":
+        """Read `quantile`, `noisy_oracle` or `noisy_oracle:50%`; a wrong form is refused with its remedy."""
+        if isinstance(text, PredictorSpec):
+            return text
+        name, colon, number = str(text).partition(":")
+        predictor = PredictorName(_known("predictor", name, PredictorName))
+        is_noisy = predictor is PredictorName.NOISY_ORACLE
+        if not colon:
+            return cls(predictor, _DEFAULT_ERROR_PERCENT if is_noisy else None)
+        if not is_noisy:
+            raise _refusal(f"predictor {name} takes no parameter", f"write `{name}`")
+        return cls(predictor, _whole(name, number.removesuffix("%"), 100, f"{name}:{_DEFAULT_ERROR_PERCENT}%"))
+
+
+def _known(what: str, name: str, names: type[StrEnum]) -> str:
+    if name not in names.__members__.values():
+        expected = ", ".join(f"'{each.value}'" for each in names)
+        raise PydanticCustomError("enum", f"no such {what}", {"expected": expected})
+    return name
+
+
+def _whole(name: str, number: str, largest: int, example: str) -> int:
+    if not (number.isascii() and number.isdecimal() and 0 < int(number[:9]) <= largest):
+        message = f"the parameter of {name} must be a whole number from 1 to {largest}"
+        raise _refusal(message, f"write for example `{example}`")
+    return int(number)
 
 
 def _refusal(message: str, remedy: str) -> PydanticCustomError:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, SecretStr
 
-from gateway.config.choices import PolicySpec
+from gateway.config.choices import PolicySpec, PredictorSpec
 from gateway.config.model import Config, Pool, Tenant, Worker
 from gateway.config.schema import PoolEntry, TenantEntry, WorkerEntry
 from gateway.config.section import Section
@@ -184,7 +184,7 @@ def _shown(value: object) -> str:
             return str(value.value)
         case float():
             return f"{value:g}"
-        case PolicySpec() | str() | int():
+        case PolicySpec() | PredictorSpec() | str() | int():
             return str(value)
         case tuple() | frozenset():
             return f"[{', '.join(sorted(map(_shown, value)))}]"

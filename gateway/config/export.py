@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from gateway.config.choices import PolicySpec
+from gateway.config.choices import PolicySpec, PredictorSpec
 from gateway.config.schema import ConfigFile
 
 _Schema = dict[str, Any]
@@ -20,10 +20,10 @@ _KEPT_OUTSIDE = ("default", "description", "x-unit", "x-reload")
 
 
 class SchemaGenerator(GenerateJsonSchema):
-    """Writes a policy's default as the file does, and no titles: they would repeat the keys."""
+    """Writes the default of a policy or a predictor as the file does, and no titles: they would repeat the keys."""
 
     def encode_default(self, dft: Any) -> Any:
-        return str(dft) if isinstance(dft, PolicySpec) else super().encode_default(dft)
+        return str(dft) if isinstance(dft, PolicySpec | PredictorSpec) else super().encode_default(dft)
 
     def get_title_from_name(self, name: str) -> str:
         return ""

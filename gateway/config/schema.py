@@ -10,7 +10,16 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, WithJsonSchema
 
 from gateway.config.address import WorkerUrl, short_name
-from gateway.config.choices import LogFormat, LogLevel, PolicyName, PolicySpec, PredictorName, Right, ShareBy
+from gateway.config.choices import (
+    LogFormat,
+    LogLevel,
+    PolicyName,
+    PolicySpec,
+    PredictorName,
+    PredictorSpec,
+    Right,
+    ShareBy,
+)
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.section import Count, Quantity, Section, live, refuse_truth, restart, setting
 
@@ -45,6 +54,14 @@ Policy = Annotated[
     BeforeValidator(PolicySpec.parse),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(PolicyName)})$|^(rpm|drr):[0-9]+$"}, mode="validation"),
+]
+Predictor = Annotated[
+    PredictorSpec,
+    BeforeValidator(PredictorSpec.parse),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^({'|'.join(PredictorName)})$|^noisy_oracle:[0-9]+%?$"}, mode="validation"
+    ),
 ]
 
 
@@ -131,9 +148,10 @@ class Scheduler(Section):
         "`vtc` (fair), or a baseline: `fcfs`, `lcf`, `rpm:N` (N requests per minute and tenant, default 20), "
         "`drr:N` (quantum of N cost units, default 512).",
     )
-    predictor: PredictorName = restart(
-        PredictorName.QUANTILE,
-        "Guess of a request's output length, reserved at dispatch and settled at its end.",
+    predictor: Predictor = restart(
+        PredictorSpec(PredictorName.QUANTILE),
+        "Guess of a request's output length, reserved at dispatch and settled at its end: `none`, `moving_average`, "
+        "`quantile`; for experiments `oracle` (the stated maximum) and `noisy_oracle:N%` (with an error, default 50).",
     )
     max_queued: Count = live(10000, "Most waiting requests per pool.", unit="requests", ge=1, le=1_000_000)
     queue_timeout_seconds: Quantity = live(

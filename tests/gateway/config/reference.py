@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.config.choices import PolicySpec
+from gateway.config.choices import PolicySpec, PredictorSpec
 from gateway.config.export import SchemaGenerator
 from gateway.config.schema import ConfigFile
 
@@ -109,7 +109,7 @@ def _default(leaf: Schema) -> str:
             return f"`{str(default).lower()}`"
         case int() | float():
             return f"`{default:g}`" if default < 1e5 else f"`{default}`"
-        case PolicySpec():
+        case PolicySpec() | PredictorSpec():
             return f"`{default}`"
         case list() if not default:
             return "`[]`"

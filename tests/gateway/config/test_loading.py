@@ -14,6 +14,7 @@ from gateway.config import (
     PolicyName,
     PolicySpec,
     PredictorName,
+    PredictorSpec,
     ProfiledCost,
     ResolvedKey,
     Right,
@@ -212,8 +213,32 @@ def test_policies(tmp_path: Path, written: str, policy: PolicySpec) -> None:
         tmp_path, f"scheduler: {{policy: '{written}', predictor: none}}\n" + POOL + TENANT
     ).config.scheduler
     assert scheduler.policy == policy
-    assert scheduler.predictor is PredictorName.NONE
+    assert scheduler.predictor == PredictorSpec(PredictorName.NONE)
     assert PolicySpec.parse(str(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    ("written", "predictor"),
+    [
+        ("quantile", PredictorSpec(PredictorName.QUANTILE)),
+        ("noisy_oracle", PredictorSpec(PredictorName.NOISY_ORACLE, 50)),
+        ("noisy_oracle:20%", PredictorSpec(PredictorName.NOISY_ORACLE, 20)),
+        ("noisy_oracle:100", PredictorSpec(PredictorName.NOISY_ORACLE, 100)),
+    ],
+)
+def test_predictors(tmp_path: Path, written: str, predictor: PredictorSpec) -> None:
+    """A predictor is a name; the noisy one has its error in percent, or the default."""
+    scheduler = _load(tmp_path, f"scheduler: {{predictor: '{written}'}}\n" + POOL + TENANT).config.scheduler
+    assert scheduler.predictor == predictor
+    assert PredictorSpec.parse(str(predictor)) == predictor
+
+
+@pytest.mark.parametrize("written", ["noisy_oracle:", "noisy_oracle:0%", "noisy_oracle:101%", "quantile:5", "median"])
+def test_wrong_predictors(tmp_path: Path, written: str) -> None:
+    """An error where none belongs, or a wrong one, is a fault of the predictor."""
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, f"scheduler: {{predictor: '{written}'}}\n" + POOL + TENANT)
+    assert [fault.path for fault in caught.value.faults] == ["scheduler.predictor"]
 
 
 @pytest.mark.parametrize("written", ["rpm:", "rpm:0", "rpm:x", "rpm:1.5", "drr:99999999999", "vtc:1", "fcfs:", "rpm:²"])

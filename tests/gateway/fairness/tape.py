@@ -8,7 +8,7 @@ from .bench import Bench, Job
 
 WEIGHTS = (0.5, 1.0, 1.0, 3.0)
 COSTS: tuple[CostFunction, ...] = (Linear(), Linear(1.0, 2.0, 0.1), Profiled(), KvTime())
-PREDICTORS = ("none", "quantile", "oracle", "moving_average")
+PREDICTORS = ("none", "quantile", "oracle", "moving_average", "noisy_oracle")
 
 
 class Tape:
@@ -38,7 +38,7 @@ def _bench(tape: Tape, policy: str) -> Bench:
     window = WindowSize(1 + tape.below(4), tape.below(2), (4, 30, 1000)[tape.below(3)])
     bench = Bench(
         policy,
-        PREDICTORS[tape.below(4)],
+        PREDICTORS[tape.below(5)],
         parameter=(None, 3)[tape.below(2)],
         cost=COSTS[tape.below(4)],
         pools=1 + tape.below(2),

@@ -93,6 +93,19 @@ def test_predictions(name: str, seen: list[int], most: int, expected: int) -> No
     assert predictor.predict(most) == expected
 
 
+def test_the_noisy_oracle_errs_evenly_and_repeats_itself() -> None:
+    """Within the error, on both sides alike, all over the range; tenants differ; the next run is the same."""
+    first, second = ([make() for _ in range(2)] for make in (PREDICTORS["noisy_oracle"](20.0) for _ in range(2)))
+    drawn = [[predictor.predict(1_000) for _ in range(4_000)] for predictor in (*first, *second)]
+    assert drawn[:2] == drawn[2:]
+    assert sum(a == b for a, b in zip(*drawn[:2], strict=True)) < 100
+    for lengths in drawn[:2]:
+        assert 800 <= min(lengths) < 805
+        assert 1_195 < max(lengths) <= 1_200
+        assert sum(lengths) / len(lengths) == pytest.approx(1_000, abs=10)
+        assert sum(length < 900 for length in lengths) / len(lengths) == pytest.approx(0.25, abs=0.03)
+
+
 @given(st.lists(st.integers(0, 5_000), max_size=80))
 def test_the_quantile_is_the_lower_median_of_the_last_32(seen: list[int]) -> None:
     """The sorted window is the window, sorted."""
