@@ -6,8 +6,8 @@ Our own, as CSV and as JSON lines, and those of public traces:
   responses with `req_time` in seconds, `adapter_dir` (the client), `prompt_len` and `output_len`;
 - Azure LLM inference 2023 and 2024 (Azure/AzurePublicDataset): CSV with TIMESTAMP, ContextTokens, GeneratedTokens;
 - Mooncake (kvcache-ai/Mooncake): JSON lines, `timestamp` in milliseconds and `hash_ids`, one for each 512 tokens;
-- BurstGPT (HPMLL/BurstGPT): CSV with times in seconds, in newer releases with a session; failed requests have no
-  response tokens;
+- BurstGPT (HPMLL/BurstGPT): CSV with times in seconds, in release 2.0 with the session of a conversation; failed
+  requests have no response tokens;
 - the request lines of this gateway's JSON log, stamped at the end of each request.
 
 A function here returns None for a row that is no request with an answer: such rows are counted and left out.
@@ -81,14 +81,19 @@ def _artifact(fields: Fields) -> Row:
     )
 
 
+def _has_both(fields: Fields, prompt: str, output: str) -> bool:
+    """False for a request that came to nothing: it has no prompt or no answer."""
+    return all(fields.tokens(name, at_least=0) > 0 for name in (prompt, output))
+
+
 def _azure(fields: Fields) -> Row | None:
-    if fields.tokens("GeneratedTokens", at_least=0) == 0:
+    if not _has_both(fields, "ContextTokens", "GeneratedTokens"):
         return None
     return Row(fields.moment("TIMESTAMP"), fields.tokens("ContextTokens"), fields.tokens("GeneratedTokens"))
 
 
 def _mooncake(fields: Fields) -> Row | None:
-    if fields.tokens("output_length", at_least=0) == 0:
+    if not _has_both(fields, "input_length", "output_length"):
         return None
     return Row(
         at=fields.seconds("timestamp") / _MILLISECONDS,
@@ -104,7 +109,7 @@ def _whole_blocks(ids: tuple[int, ...], tokens: int) -> tuple[int, ...]:
 
 
 def _burstgpt(fields: Fields) -> Row | None:
-    if fields.tokens("Response tokens", at_least=0) == 0:
+    if not _has_both(fields, "Request tokens", "Response tokens"):
         return None
     return Row(
         at=fields.seconds("Timestamp"),
@@ -117,7 +122,7 @@ def _burstgpt(fields: Fields) -> Row | None:
 def _gateway_log(fields: Fields) -> Row | None:
     if fields.values.get("event") != "request" or not fields.has("tenant"):
         return None
-    if not fields.values.get("prompt_tokens") or not fields.values.get("output_tokens"):
+    if not _has_both(fields, "prompt_tokens", "output_tokens"):
         return None
     return Row(
         at=fields.moment("timestamp") - fields.seconds("duration_seconds"),
