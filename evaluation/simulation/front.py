@@ -17,6 +17,7 @@ from gateway.fairness.cost import to_cost
 from gateway.fairness.queues import TenantQueue
 
 POOL = "pool"
+BY_ARRIVAL = ("fcfs", "rpm")  # policies whose order no charge changes
 
 
 class Engines(Capacity, Protocol):
@@ -128,6 +129,8 @@ class Front:
             self.spread.note(Dispatch(now, to_cost(units), to_cost(bound)))
 
     def _all_heads(self) -> list[tuple[int, int]]:
+        if self._queue.group.policy.name in BY_ARRIVAL:
+            return self._next_head()
         heads = []
         for tenant in self._queue.group.policy.waiting:
             assert isinstance(tenant, TenantQueue)
@@ -136,6 +139,13 @@ class Front:
                     request = self._jobs[key.oldest()].request
                     heads.append((request.prompt_tokens, request.output_tokens))
         return heads
+
+    def _next_head(self) -> list[tuple[int, int]]:
+        tenant = self._queue.next_tenant()
+        if tenant is None:
+            return []
+        request = self._jobs[tenant.oldest()].request
+        return [(request.prompt_tokens, request.output_tokens)]
 
     def _begins_to_wait(self, ticket: Ticket) -> bool:
         tenant = self._queue.tenants.get(ticket.tenant)

@@ -65,25 +65,21 @@ class Tab:
         self.flow.expose()
         self.charge_to(charge)
 
-    def charge_to(self, cost: float) -> None:
-        """Bring the charge to `cost` in all."""
-        flow = self.flow
-        self._spend(cost)
-        moved = to_units(cost, self.weight) - self.units
-        self.units += moved
+    def charge_to(self, cost: float, certain: float = 0.0) -> None:
+        """Bring the charge to `cost` in all; `certain` of it was really used: no refund will go below that."""
+        flow, weight = self.flow, self.weight
+        units = to_units(cost, weight)
+        moved = units - self.units
+        self.units = units
+        self._spend(units if weight == 1.0 else to_units(cost, 1.0))
         flow.charge(moved)
         flow.refundable += moved
-        if self.units > self.ceiling:
+        if certain > 0.0:
+            self._make_certain(units if certain == cost else min(units, to_units(certain, weight)))
+        if units > self.ceiling:
             self._raise_ceiling()
         self.bound.note(flow)
         self.policy.charged(flow, moved)
-
-    def make_certain(self, cost: float) -> None:
-        """`cost` was really used: no refund will go below it."""
-        certain = min(self.units, to_units(cost, self.weight))
-        if certain > self.certain:
-            self.flow.refundable -= certain - self.certain
-            self.certain = certain
 
     def settle(self, cost: float) -> None:
         """Close the tab at exactly `cost`."""
@@ -91,16 +87,20 @@ class Tab:
         final = to_units(cost, self.weight)
         flow.refundable -= self.units - self.certain
         flow.settle(self.units, final, self.ceiling)
-        self._spend(cost)
+        self._spend(to_units(cost, 1.0))
         flow.exposure += max(0, final - self.ceiling)  # a tail that came with the last bytes, beyond what was asked
         self.bound.widen(max(0, self.certain - final))
         self.bound.note(flow)
         self.policy.charged(flow, final - self.units)
 
-    def _spend(self, cost: float) -> None:
-        spent = to_units(cost, 1.0)
+    def _spend(self, spent: int) -> None:
         self.flow.spent += spent - self.spent
         self.spent = spent
+
+    def _make_certain(self, certain: int) -> None:
+        if certain > self.certain:
+            self.flow.refundable -= certain - self.certain
+            self.certain = certain
 
     def _raise_ceiling(self) -> None:
         """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""

@@ -78,17 +78,19 @@ class PoolAccount:
         if usage.output_tokens <= ticket.reserved_tokens and ticket.usage is not None:
             ticket.usage = usage
             return
-        self._charge_to(ticket, usage)
+        cost = self._running_cost(ticket, usage)
         certain = self._certain_cost(ticket, usage)
         for tab in ticket.tabs:
-            tab.make_certain(certain)
+            tab.charge_to(cost, certain)
         ticket.usage = usage
 
     def accrue(self, ticket: Ticket, output_tokens: int) -> None:
         """Charge a running estimate of `output_tokens` to a ticket that reports nothing."""
         if output_tokens > ticket.accrued_tokens:
             ticket.accrued_tokens = output_tokens
-            self._charge_to(ticket, Usage(ticket.prompt_tokens, 0, output_tokens))
+            cost = self._running_cost(ticket, Usage(ticket.prompt_tokens, 0, output_tokens))
+            for tab in ticket.tabs:
+                tab.charge_to(cost)
 
     def settle(self, ticket: Ticket, tenant: TenantQueue, usage: Usage | None) -> None:
         """Close the tabs at exactly `usage`; None refunds the whole charge."""
@@ -99,13 +101,11 @@ class PoolAccount:
         tenant.in_flight -= 1
         self.in_flight -= 1
 
-    def _charge_to(self, ticket: Ticket, usage: Usage) -> None:
+    def _running_cost(self, ticket: Ticket, usage: Usage) -> float:
+        """What a running request is charged in all at `usage`: its reservation is paid already."""
         output = max(usage.output_tokens, ticket.reserved_tokens)
         cached = min(usage.cached_tokens, usage.prompt_tokens)
-        uncached = usage.prompt_tokens - cached
-        cost = spread_cost(self.spec.cost, uncached, cached, output, max(1, ticket.sequences))
-        for tab in ticket.tabs:
-            tab.charge_to(cost)
+        return spread_cost(self.spec.cost, usage.prompt_tokens - cached, cached, output, max(1, ticket.sequences))
 
     def _certain_cost(self, ticket: Ticket, usage: Usage) -> float:
         """What the engine has confirmed: at the end at most a discount for cached tokens comes off `usage`."""

@@ -40,7 +40,7 @@ def spread_of_a_chain_of_refunds(make_flow: type[Flow], links: int) -> tuple[int
         for flow in (leader, high):
             tab = Tab(flow, policy, bound)
             tab.open(5.0, 5.0)
-            tab.make_certain(5.0)
+            tab.charge_to(5.0, certain=5.0)
             tab.settle(5.0)
     before = leader
     for flow, tab in zip(chain, tabs, strict=True):
@@ -80,7 +80,7 @@ def test_what_was_confirmed_is_not_refundable() -> None:
     """Usage that the engine has reported leaves R."""
     tab = make_tab()
     tab.open(30.0, 100.0)
-    tab.make_certain(20.0)
+    tab.charge_to(30.0, certain=20.0)
     assert tab.flow.refundable == 10 * UNITS_PER_COST
     tab.settle(20.0)
     assert tab.flow.refundable == tab.flow.outstanding == tab.flow.ceilings == 0
@@ -101,7 +101,7 @@ def test_tokens_taken_back_by_the_engine_widen_the_bound() -> None:
     """A settlement below what was confirmed is exact, and R grows by the difference."""
     tab = make_tab()
     tab.open(30.0, 30.0)
-    tab.make_certain(30.0)
+    tab.charge_to(30.0, certain=30.0)
     tab.settle(10.0)
     assert tab.flow.settled == 10 * UNITS_PER_COST
     assert tab.bound.refundable == (30 + 20) * UNITS_PER_COST
