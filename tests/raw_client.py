@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,10 @@ class Answer:
     is_whole: bool = False
     times: list[float] = field(default_factory=list)
 
+    def header(self, name: str) -> str | None:
+        """The value of header `name`, None where it is absent."""
+        return self.headers.get(name)
+
     @property
     def json(self) -> Any:
         """The body as JSON."""
@@ -33,10 +37,14 @@ class Answer:
         return self.body.split(b"\n\n")[:-1]
 
     @property
+    def data(self) -> list[bytes]:
+        """The data of each event of a stream."""
+        return [event.partition(b"data: ")[2] for event in self.events]
+
+    @property
     def documents(self) -> list[Any]:
         """The JSON of a stream's `data:` events, the end marker left out."""
-        data = [event.partition(b"data: ")[2] for event in self.events]
-        return [json.loads(text) for text in data if text != b"[DONE]"]
+        return [json.loads(text) for text in self.data if text != b"[DONE]"]
 
     @property
     def is_done(self) -> bool:
@@ -82,12 +90,8 @@ class Client:
         self, path: str, body: object = None, headers: Mapping[str, str] | None = None, *, version: str = "1.1"
     ) -> None:
         """Send a request: POST of `body` as JSON, or GET without one."""
-        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/{version}", "Host: gateway"]
-        if body is not None:
-            lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        self.send_raw("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
+        lines = [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self.send_raw(request_bytes(path, body, lines, version=version))
 
     def send_raw(self, request: bytes) -> None:
         """Send `request` as it is."""
@@ -96,6 +100,7 @@ class Client:
 
     async def read_head(self) -> Answer:
         """Wait for status and headers."""
+        self.answer = Answer()
         head = await self._reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]
         self.answer.status = int(first.split(" ")[1])
@@ -105,11 +110,14 @@ class Client:
             self.answer.headers[name.lower()] = value
         return self.answer
 
-    async def read(self) -> Answer:
-        """Wait for the whole answer, or for the connection to break."""
+    async def read(self, *, has_body: bool = True) -> Answer:
+        """Wait for the whole answer, or for the connection to break; an interim answer is one by itself."""
         try:
             await self.read_head()
         except (asyncio.IncompleteReadError, ConnectionError):
+            return self.answer
+        if not has_body or self.answer.status < 200:
+            self.answer.is_whole = True
             return self.answer
         return await self.read_rest()
 
@@ -166,6 +174,15 @@ class Client:
             await self._writer.wait_closed()
         except ConnectionError:
             return
+
+
+def request_bytes(path: str, body: object = None, headers: Sequence[str] = (), *, version: str = "1.1") -> bytes:
+    """A whole request: POST of `body` (bytes as they are, anything else as JSON), or GET where it is None."""
+    content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/{version}", "Host: gateway"]
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+    return "\r\n".join([*lines, *headers]).encode() + b"\r\n\r\n" + content
 
 
 async def ask(

@@ -79,7 +79,7 @@ class Plan:
     def config(self, urls: Sequence[str]) -> Config:
         """The configuration in front of workers `w0`, `w1`, ... at `urls`."""
         workers = tuple(Worker(name=f"w{index}", url=url, window=self.window) for index, url in enumerate(urls))
-        pool = {
+        pool: dict[str, Any] = {
             "model": MODEL,
             "engine_model": MODEL,
             "aliases": ("org/alias",),
@@ -402,7 +402,7 @@ def chat(tokens: int = 10, *, stream: bool = True, prompt: str = "hi", **fields:
     return question(prompt, stream=stream, **exactly(tokens), **fields)
 
 
-def exactly(tokens: int) -> dict[str, int]:
+def exactly(tokens: int) -> dict[str, Any]:
     """What a request says that wants just so many tokens."""
     return {"max_tokens": tokens, "min_tokens": tokens}
 

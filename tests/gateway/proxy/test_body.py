@@ -4,12 +4,11 @@ import asyncio
 import gzip
 
 import pytest
+from whole_gateway import Stage, key_of, post, question, with_gateway
 
 from gateway.outcomes import Outcome
 from gateway.proxy.body import MIN_BYTES_PER_SECOND
 from gateway.wire.surface import ENDPOINTS
-
-from .stand import Stand, chat, key_of, post, with_gateway
 
 CHAT = "/v1/chat/completions"
 MIB = 2**20
@@ -22,108 +21,108 @@ def _now() -> float:
 
 
 @with_gateway(listen={"body_timeout_seconds": 10.0})
-async def test_a_body_that_does_not_come_is_given_up(stand: Stand) -> None:
+async def test_a_body_that_does_not_come_is_given_up(scene: Stage) -> None:
     """408 after the deadline, and the connection is closed."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     began = _now()
-    wire.send(f"{HEAD}Content-Length: 100\r\n\r\n".encode())
-    answer = await wire.answer()
+    wire.send_raw(f"{HEAD}Content-Length: 100\r\n\r\n".encode())
+    answer = await wire.read()
     assert (answer.status, answer.json["error"]["code"]) == (408, "request_timeout")
     assert _now() - began == pytest.approx(10.0, abs=0.1)
-    assert await wire.ended() == b""
+    assert await wire.is_closed()
     assert _now() - began < 13
     await wire.close()
 
 
 @with_gateway(listen={"body_timeout_seconds": 10.0})
-async def test_a_sender_below_the_least_rate_is_given_up(stand: Stand) -> None:
+async def test_a_sender_below_the_least_rate_is_given_up(scene: Stage) -> None:
     """Half of 16 KiB/s buys half a second for each second: after 20 s the body is refused."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     began = _now()
-    wire.send(f"{HEAD}Content-Length: {8 * MIB}\r\n\r\n".encode())
-    answering = asyncio.create_task(wire.answer())
+    wire.send_raw(f"{HEAD}Content-Length: {MIB}\r\n\r\n".encode())
+    answering = asyncio.create_task(wire.read())
     while not answering.done():
-        wire.send(b" " * (MIN_BYTES_PER_SECOND // 20))
+        wire.send_raw(b" " * (MIN_BYTES_PER_SECOND // 20))
         await asyncio.wait([answering], timeout=0.1)
     assert answering.result().status == 408
     assert _now() - began == pytest.approx(20.0, abs=0.5)
-    wire.abort()
+    wire.leave()
 
 
 @with_gateway(listen={"body_timeout_seconds": 10.0})
-async def test_a_steady_sender_above_the_least_rate_is_read_to_the_end(stand: Stand) -> None:
+async def test_a_steady_sender_above_the_least_rate_is_read_to_the_end(scene: Stage) -> None:
     """A large body over a slow line takes longer than the deadline and is served."""
-    body = post(CHAT, chat("x" * 2000, max_tokens=2), key_of("alice"))
+    body = post(CHAT, question("x" * 2000, max_tokens=2), key_of("alice"))
     head, _, content = body.partition(b"\r\n\r\n")
     padding = b" " * (MIN_BYTES_PER_SECOND * 40)
     total = len(content) + len(padding)
-    wire = await stand.connect()
+    wire = await scene.connect()
     began = _now()
-    wire.send(head.replace(b"Content-Length: %d" % len(content), b"Content-Length: %d" % total) + b"\r\n\r\n")
+    wire.send_raw(head.replace(b"Content-Length: %d" % len(content), b"Content-Length: %d" % total) + b"\r\n\r\n")
     for at in range(0, len(padding), MIN_BYTES_PER_SECOND):
-        wire.send(padding[at : at + MIN_BYTES_PER_SECOND])
+        wire.send_raw(padding[at : at + MIN_BYTES_PER_SECOND])
         await asyncio.sleep(0.9)
-    wire.send(content)
-    assert (await wire.answer()).status == 200
+    wire.send_raw(content)
+    assert (await wire.read()).status == 200
     assert _now() - began > 20
     await wire.close()
 
 
 @with_gateway()
-async def test_a_client_that_leaves_in_mid_body_leaves_nothing(stand: Stand) -> None:
+async def test_a_client_that_leaves_in_mid_body_leaves_nothing(scene: Stage) -> None:
     """One event, nothing queued, nothing sent."""
-    wire = await stand.connect()
-    wire.send(f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
+    wire = await scene.connect()
+    wire.send_raw(f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
     await asyncio.sleep(0.1)
-    wire.abort()
-    await stand.journal.until(lambda: bool(stand.journal.finished))
-    assert [event.outcome for event in stand.journal.finished] == [Outcome.CLIENT_GONE_QUEUED]
-    assert stand.witness.started == 0
+    wire.leave()
+    await scene.when(lambda: bool(scene.finished))
+    assert [event.outcome for event in scene.finished] == [Outcome.CLIENT_GONE_QUEUED]
+    assert scene.witness.started == 0
 
 
 @with_gateway(listen={"max_body_mib": 1})
-async def test_a_body_declared_too_large_is_refused_unread(stand: Stand) -> None:
+async def test_a_body_declared_too_large_is_refused_unread(scene: Stage) -> None:
     """413 on the headers alone, in words that say the limit."""
-    answer = await stand.ask(f"{HEAD}Content-Length: {MIB + 1}\r\n\r\n".encode())
+    answer = await scene.exchange(f"{HEAD}Content-Length: {MIB + 1}\r\n\r\n".encode())
     assert answer.status == 413
     assert str(MIB) in answer.json["error"]["message"]
     assert answer.header("connection") == "close"
 
 
 @with_gateway(listen={"max_body_mib": 1})
-async def test_a_body_streamed_too_large_is_refused_on_the_way(stand: Stand) -> None:
+async def test_a_body_streamed_too_large_is_refused_on_the_way(scene: Stage) -> None:
     """Chunks without a stated length are counted: 413 as soon as they pass the limit."""
-    wire = await stand.connect()
-    wire.send(CHUNKED)
+    wire = await scene.connect()
+    wire.send_raw(CHUNKED)
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
-    answering = asyncio.create_task(wire.answer())
+    answering = asyncio.create_task(wire.read())
     sent = 0
     while not answering.done():
-        wire.send(chunk)
+        wire.send_raw(chunk)
         sent += 0x8000
         await asyncio.wait([answering], timeout=0.01)
     assert answering.result().status == 413
     assert sent < 2 * MIB
-    wire.abort()
+    wire.leave()
 
 
 @with_gateway(listen={"max_body_mib": 1})
-async def test_a_body_of_just_the_limit_is_read(stand: Stand) -> None:
+async def test_a_body_of_just_the_limit_is_read(scene: Stage) -> None:
     """The limit itself is allowed, one byte more is not, however it is framed."""
-    request = chat(max_tokens=2)
+    request = question(max_tokens=2)
     for extra, status in ((0, 200), (1, 413)):
         body = post(CHAT, request, "").partition(b"\r\n\r\n")[2]
         padded = body + b" " * (MIB + extra - len(body))
-        assert (await stand.post(CHAT, padded)).status == status
-        assert (await stand.ask(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(padded), padded))).status == status
+        assert (await scene.post(CHAT, padded)).status == status
+        assert (await scene.exchange(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(padded), padded))).status == status
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity", "nonsense"])
 @with_gateway()
-async def test_an_encoded_body_is_refused(stand: Stand, encoding: str) -> None:
+async def test_an_encoded_body_is_refused(scene: Stage, encoding: str) -> None:
     """415, whether what it holds is a right gzip, a wrong one or none."""
     for body in (gzip.compress(b"{}"), b"no gzip at all", b"{}"):
-        answer = await stand.post(CHAT, body, headers=[f"Content-Encoding: {encoding}"])
+        answer = await scene.post(CHAT, body, headers=[f"Content-Encoding: {encoding}"])
         assert (answer.status, answer.json["error"]["code"]) == (415, "unsupported_media_type")
 
 
@@ -140,17 +139,17 @@ async def test_an_encoded_body_is_refused(stand: Stand, encoding: str) -> None:
     ],
 )
 @with_gateway()
-async def test_only_json_is_read(stand: Stand, media: str, status: int) -> None:
+async def test_only_json_is_read(scene: Stage, media: str, status: int) -> None:
     """Another content type is 415 and says what to send."""
-    raw = post(CHAT, chat(max_tokens=2), key_of("alice")).replace(b"application/json", media.encode("latin-1"), 1)
-    answer = await stand.ask(raw)
+    raw = post(CHAT, question(max_tokens=2), key_of("alice")).replace(b"application/json", media.encode("latin-1"), 1)
+    answer = await scene.exchange(raw)
     assert answer.status == status
     if status == 415:
         assert "Content-Type: application/json" in answer.json["error"]["message"]
 
 
 @with_gateway()
-async def test_a_client_is_invited_only_after_its_key_and_its_length(stand: Stand) -> None:
+async def test_a_client_is_invited_only_after_its_key_and_its_length(scene: Stage) -> None:
     """`Expect: 100-continue` is answered with the refusal where there is one, with 100 where there is none."""
     expect = "Expect: 100-continue\r\n"
     for head, status in (
@@ -160,28 +159,28 @@ async def test_a_client_is_invited_only_after_its_key_and_its_length(stand: Stan
         (f"{HEAD}Content-Type: text/plain\r\nContent-Length: 10\r\n{expect}\r\n", 415),
         (f"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n{expect}\r\n", 404),
     ):
-        answer = await stand.ask(head.encode())
+        answer = await scene.exchange(head.encode())
         assert answer.status == status
-    request = post(CHAT, chat(max_tokens=2), key_of("alice"), ["Expect: 100-Continue"])
+    request = post(CHAT, question(max_tokens=2), key_of("alice"), ["Expect: 100-Continue"])
     head, _, content = request.partition(b"\r\n\r\n")
-    wire = await stand.connect()
-    wire.send(head + b"\r\n\r\n")
-    assert (await wire.answer()).status == 100
-    wire.send(content)
-    assert (await wire.answer()).status == 200
+    wire = await scene.connect()
+    wire.send_raw(head + b"\r\n\r\n")
+    assert (await wire.read()).status == 100
+    wire.send_raw(content)
+    assert (await wire.read()).status == 200
     await wire.close()
 
 
 @with_gateway()
-async def test_http_1_0_is_never_invited(stand: Stand) -> None:
+async def test_http_1_0_is_never_invited(scene: Stage) -> None:
     """HTTP/1.0 knows no interim answer."""
-    request = post(CHAT, chat(max_tokens=2), key_of("alice"), ["Expect: 100-continue"]).replace(b"/1.1", b"/1.0", 1)
+    request = post(CHAT, question(max_tokens=2), key_of("alice"), ["Expect: 100-continue"]).replace(b"/1.1", b"/1.0", 1)
     head, _, content = request.partition(b"\r\n\r\n")
-    wire = await stand.connect()
-    wire.send(head + b"\r\n\r\n")
+    wire = await scene.connect()
+    wire.send_raw(head + b"\r\n\r\n")
     await asyncio.sleep(0.1)
-    wire.send(content)
-    assert (await wire.answer()).status == 200
+    wire.send_raw(content)
+    assert (await wire.read()).status == 200
     await wire.close()
 
 
@@ -190,16 +189,16 @@ BROKEN_CHUNKS = [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n", b"-2\r\n{}\r\n
 
 @pytest.mark.parametrize("chunks", BROKEN_CHUNKS)
 @with_gateway()
-async def test_broken_chunks_are_a_bad_request(stand: Stand, chunks: bytes) -> None:
+async def test_broken_chunks_are_a_bad_request(scene: Stage, chunks: bytes) -> None:
     """400 and the end of the connection, in one piece with the headers or after them."""
-    together = await stand.ask(CHUNKED + chunks)
+    together = await scene.exchange(CHUNKED + chunks)
     assert together.status == 400
-    wire = await stand.connect()
-    wire.send(CHUNKED)
+    wire = await scene.connect()
+    wire.send_raw(CHUNKED)
     await asyncio.sleep(0.1)
-    wire.send(chunks)
-    assert (await wire.answer()).status == 400
-    assert await wire.ended() == b""
+    wire.send_raw(chunks)
+    assert (await wire.read()).status == 400
+    assert await wire.is_closed()
     await wire.close()
 
 
@@ -242,12 +241,12 @@ PERHAPS_RIGHT = {"a number beyond 64 bits", "the model as a list", "n as text", 
 
 @pytest.mark.parametrize("path", sorted(ENDPOINTS))
 @with_gateway()
-async def test_no_body_makes_the_gateway_fail(stand: Stand, path: str) -> None:
+async def test_no_body_makes_the_gateway_fail(scene: Stage, path: str) -> None:
     """Each hostile body is answered with 4xx and a message, on one and the same connection."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     for name, body in HOSTILE.items():
-        wire.send(post(path, body, key_of("alice")))
-        answer = await wire.answer()
+        wire.send_raw(post(path, body, key_of("alice")))
+        answer = await wire.read()
         assert answer.status in (400, 404) or (answer.status == 200 and name in PERHAPS_RIGHT), (
             f"{name}: {answer.status}"
         )
@@ -255,11 +254,11 @@ async def test_no_body_makes_the_gateway_fail(stand: Stand, path: str) -> None:
     await wire.close()
 
 
-@with_gateway(profile="instant")
-async def test_sixteen_mebibytes_are_read_and_refused_by_what_they_hold(stand: Stand) -> None:
+@with_gateway(listen={"max_body_mib": 16})
+async def test_sixteen_mebibytes_are_read_and_refused_by_what_they_hold(scene: Stage) -> None:
     """The largest body: 4xx with a message, whatever it is made of."""
     size = 16 * MIB - 200
     for content in (b"x" * size, b"[" * size, b'{"a":' * (size // 5), b'{"messages":"' + b"x" * (size - 20) + b'"}'):
-        answer = await stand.post(CHAT, content)
+        answer = await scene.post(CHAT, content)
         assert 400 <= answer.status < 500
         assert answer.json["error"]["message"]

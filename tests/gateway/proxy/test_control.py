@@ -1,77 +1,76 @@
 """The gateway's own pages and the shape of paths: exact, read-only, identified, and open to whom they should be."""
 
 import pytest
+from whole_gateway import ADMIN_KEY, Stage, key_of, question, tenant, with_gateway
 
 from gateway.config import Metrics
 from gateway.outcomes import Outcome
-
-from .stand import ADMIN_KEY, Stand, chat, key_of, tenant, with_gateway
 
 PAGES = ("/health", "/ready", "/metrics")
 
 
 @pytest.mark.parametrize("path", PAGES)
 @with_gateway()
-async def test_pages_need_no_key_and_tell_no_event(stand: Stand, path: str) -> None:
+async def test_pages_need_no_key_and_tell_no_event(scene: Stage, path: str) -> None:
     """GET and HEAD answer alike, with the headers that every answer has; probes fill neither log nor metrics."""
-    answer = await stand.get(path)
+    answer = await scene.get(path)
     assert answer.status == 200
     assert answer.header("server") == "vtc-gateway"
     assert answer.header("x-request-id") == answer.header("request-id") != ""
-    assert (await stand.get(f"{path}?verbose=1")).status == 200
-    wire = await stand.connect()
-    wire.send(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    head = await wire.answer(has_body=False)
+    assert (await scene.get(f"{path}?verbose=1")).status == 200
+    wire = await scene.connect()
+    wire.send_raw(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    head = await wire.read(has_body=False)
     assert head.status == 200 and int(head.header("content-length") or "0") > 0
-    wire.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (await wire.answer()).json == {"status": "ok"}
+    wire.send_raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await wire.read()).json == {"status": "ok"}
     await wire.close()
-    assert stand.journal.finished == []
+    assert scene.finished == []
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/v1/models", "/v1/models/tiny", "/debug/state"])
 @with_gateway()
-async def test_pages_are_read_only(stand: Stand, path: str) -> None:
+async def test_pages_are_read_only(scene: Stage, path: str) -> None:
     """Another method is 405 and says which ones there are."""
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        answer = await stand.ask(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = await scene.exchange(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert (answer.status, answer.header("allow")) == (405, "GET, HEAD")
 
 
 @with_gateway()
-async def test_the_state_is_for_the_admin_only(stand: Stand) -> None:
+async def test_the_state_is_for_the_admin_only(scene: Stage) -> None:
     """Nobody, a tenant and a guess are refused in the same words, and the refusals are told."""
-    answers = [await stand.get("/debug/state", key) for key in (None, key_of("alice"), "vtc-guess")]
+    answers = [await scene.get("/debug/state", key) for key in (None, key_of("alice"), "vtc-guess")]
     assert [answer.status for answer in answers] == [401] * 3
     assert len({answer.body for answer in answers}) == 1
-    assert [event.outcome for event in stand.journal.finished] == [Outcome.UNAUTHENTICATED] * 3
-    await stand.generate(max_tokens=2)
-    state = await stand.get("/debug/state", ADMIN_KEY)
+    assert [event.outcome for event in scene.finished] == [Outcome.UNAUTHENTICATED] * 3
+    await scene.generate(max_tokens=2)
+    state = await scene.get("/debug/state", ADMIN_KEY)
     assert state.status == 200 and state.json
     assert key_of("alice").encode() not in state.body and ADMIN_KEY.encode() not in state.body
 
 
 @with_gateway()
-async def test_metrics_can_be_turned_off(stand: Stand) -> None:
+async def test_metrics_can_be_turned_off(scene: Stage) -> None:
     """Then they are 404 and the message says why."""
-    stand.gateway.config = stand.gateway.config.model_copy(update={"metrics": Metrics(enabled=False)})
-    answer = await stand.get("/metrics")
+    scene.gateway.config = scene.gateway.config.model_copy(update={"metrics": Metrics(enabled=False)})
+    answer = await scene.get("/metrics")
     assert answer.status == 404 and "metrics.enabled" in answer.json["error"]["message"]
 
 
 @with_gateway(tenants=(tenant("alice"), tenant("bob", models=("other",))))
-async def test_models_are_those_of_the_key(stand: Stand) -> None:
+async def test_models_are_those_of_the_key(scene: Stage) -> None:
     """Names and aliases, also percent-encoded; of others only that they are not there."""
-    listed = (await stand.get("/v1/models", key_of("alice"))).json["data"]
+    listed = (await scene.get("/v1/models", key_of("alice"))).json["data"]
     assert [card["id"] for card in listed] == ["tiny", "org/alias"]
-    assert (await stand.get("/v1/models", key_of("bob"))).json["data"] == []
+    assert (await scene.get("/v1/models", key_of("bob"))).json["data"] == []
     for path in ("/v1/models/org/alias", "/v1/models/org%2Falias", "/v1/models/org%2falias?x=1"):
-        card = await stand.get(path, key_of("alice"))
+        card = await scene.get(path, key_of("alice"))
         assert (card.status, card.json["id"], card.json["root"]) == (200, "org/alias", "tiny")
     for path in ("/v1/models/none", "/v1/models/%ff", "/v1/models/%00", "/v1/models//tiny"):
-        assert (await stand.get(path, key_of("alice"))).status == 404
-    assert (await stand.get("/v1/models/tiny", key_of("bob"))).status == 404
-    assert (await stand.get("/v1/models")).status == 401
+        assert (await scene.get(path, key_of("alice"))).status == 404
+    assert (await scene.get("/v1/models/tiny", key_of("bob"))).status == 404
+    assert (await scene.get("/v1/models")).status == 401
 
 
 @pytest.mark.parametrize(
@@ -98,28 +97,28 @@ async def test_models_are_those_of_the_key(stand: Stand) -> None:
     ],
 )
 @with_gateway()
-async def test_only_exact_paths_are_served(stand: Stand, path: str) -> None:
+async def test_only_exact_paths_are_served(scene: Stage, path: str) -> None:
     """No spelling of a path, and no other path of the engine, comes through."""
-    answer = await stand.post(path, chat(max_tokens=2))
+    answer = await scene.post(path, question(max_tokens=2))
     assert answer.status == 404
     assert answer.json["error"]["code"] == "unknown_url"
     assert path not in answer.json["error"]["message"] or path == "/"
-    assert stand.sent == []
+    assert scene.sent == []
 
 
 @with_gateway()
-async def test_a_query_does_not_change_the_path(stand: Stand) -> None:
+async def test_a_query_does_not_change_the_path(scene: Stage) -> None:
     """SDKs add queries (Anthropic's beta, Azure's version); they are not sent on."""
-    answer = await stand.post("/v1/chat/completions?api-version=1&beta=true", chat(max_tokens=2))
+    answer = await scene.post("/v1/chat/completions?api-version=1&beta=true", question(max_tokens=2))
     assert answer.status == 200
-    assert stand.sent[-1].path == "/v1/chat/completions"
+    assert scene.sent[-1].path == "/v1/chat/completions"
 
 
 @with_gateway(anonymous="bob")
-async def test_a_request_without_a_key_runs_as_the_anonymous_tenant(stand: Stand) -> None:
+async def test_a_request_without_a_key_runs_as_the_anonymous_tenant(scene: Stage) -> None:
     """Where that is allowed; a wrong key is still refused, it does not become anonymous."""
     body = b'{"model":"tiny","prompt":"x","max_tokens":2}'
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    assert (await stand.ask(head + body)).status == 200
-    assert (stand.journal.finished[-1].tenant, stand.journal.finished[-1].key_id) == ("bob", "anonymous")
-    assert (await stand.post("/v1/completions", body, "vtc-wrong")).status == 401
+    assert (await scene.exchange(head + body)).status == 200
+    assert (scene.finished[-1].tenant, scene.finished[-1].key_id) == ("bob", "anonymous")
+    assert (await scene.post("/v1/completions", body, "vtc-wrong")).status == 401

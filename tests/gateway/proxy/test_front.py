@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 from aiohttp import http_parser
+from whole_gateway import Stage, key_of, post, question, with_gateway
+from workers_on_stage import CPU_TINY
 
+from gateway.config import Window
 from gateway.outcomes import Outcome
 from gateway.proxy import front
 from gateway.proxy.front import Front, FrontLimits, require_c_parser
-
-from .stand import Stand, chat, key_of, post, with_gateway
 
 CHAT = "/v1/chat/completions"
 KEY = f"Authorization: Bearer {key_of('alice')}\r\n"
@@ -55,24 +56,24 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 @with_gateway()
-async def test_what_can_be_read_in_two_ways_is_refused_and_closed(stand: Stand, case: str) -> None:
+async def test_what_can_be_read_in_two_ways_is_refused_and_closed(scene: Stage, case: str) -> None:
     """400 in JSON with a request id, then the end of the connection; the worker never hears of it."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     began = asyncio.get_running_loop().time()
-    wire.send(MALFORMED[case].encode("latin-1"))
-    answer = await wire.answer()
+    wire.send_raw(MALFORMED[case].encode("latin-1"))
+    answer = await wire.read()
     assert answer.status == 400
     assert answer.json["error"]["type"] == "invalid_request_error"
     assert answer.header("x-request-id") == answer.header("request-id") != ""
     assert answer.header("server") == "vtc-gateway"
-    assert await wire.ended() == b""
+    assert await wire.is_closed()
     assert asyncio.get_running_loop().time() - began < 5, "closed by the idle time only"
     await wire.close()
-    assert stand.witness.started == 0
+    assert scene.witness.started == 0
 
 
 @with_gateway()
-async def test_neither_answer_nor_log_repeats_what_could_not_be_parsed(stand: Stand) -> None:
+async def test_neither_answer_nor_log_repeats_what_could_not_be_parsed(scene: Stage) -> None:
     """A marker in every part of a broken request is found nowhere afterwards."""
     mark = "sEcReTmArK"
     broken = [
@@ -89,184 +90,186 @@ async def test_neither_answer_nor_log_repeats_what_could_not_be_parsed(stand: St
         f"POST {CHAT} HTTP/1.1\r\nHost: x\r\n{KEY}Transfer-Encoding: chunked\r\n\r\n{mark}\r\n",
     ]
     for raw in broken:
-        answer = await stand.ask(raw.encode())
+        answer = await scene.exchange(raw.encode())
         assert 400 <= answer.status < 500, raw
         assert mark.encode() not in answer.body + repr(answer.headers).encode(), raw
-    assert mark not in stand.end_log()
-    assert mark not in repr(stand.journal.events)
+    assert mark not in scene.end_log()
+    assert mark not in repr(scene.events)
 
 
 @with_gateway(listen={"header_timeout_seconds": 20.0})
-async def test_headers_are_due_within_their_deadline(stand: Stand) -> None:
+async def test_headers_are_due_within_their_deadline(scene: Stage) -> None:
     """A byte now and then buys no time: 20 s after the connection began it is closed without an answer."""
     began = asyncio.get_running_loop().time()
-    wire = await stand.connect()
+    wire = await scene.connect()
     for byte in b"GET /health HT":
-        wire.send(bytes([byte]))
+        wire.send_raw(bytes([byte]))
         await asyncio.sleep(1.3)
-    assert await wire.ended() == b""
+    assert await wire.is_closed()
     assert asyncio.get_running_loop().time() - began == pytest.approx(20.0, abs=0.1)
     await wire.close()
 
 
 @with_gateway(listen={"header_timeout_seconds": 20.0, "keepalive_timeout_seconds": 75.0})
-async def test_the_next_headers_on_a_kept_connection_are_due_too(stand: Stand) -> None:
+async def test_the_next_headers_on_a_kept_connection_are_due_too(scene: Stage) -> None:
     """The deadline starts with the first byte of a request, not with the idle time before it."""
-    wire = await stand.connect()
-    wire.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (await wire.answer()).status == 200
+    wire = await scene.connect()
+    wire.send_raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await wire.read()).status == 200
     await asyncio.sleep(40)
-    wire.send(b"GET /health")
+    wire.send_raw(b"GET /health")
     began = asyncio.get_running_loop().time()
-    assert await wire.ended() == b""
+    assert await wire.is_closed()
     assert asyncio.get_running_loop().time() - began == pytest.approx(20.0, abs=0.1)
     await wire.close()
 
 
 @with_gateway(listen={"keepalive_timeout_seconds": 75.0})
-async def test_an_idle_connection_is_kept_for_a_bounded_time(stand: Stand) -> None:
+async def test_an_idle_connection_is_kept_for_a_bounded_time(scene: Stage) -> None:
     """Silence after an answer ends when the keep-alive time is over, not before."""
-    wire = await stand.connect()
-    wire.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    await wire.answer()
+    wire = await scene.connect()
+    wire.send_raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    await wire.read()
     began = asyncio.get_running_loop().time()
-    assert await wire.ended() == b""
+    assert await wire.is_closed()
     assert asyncio.get_running_loop().time() - began == pytest.approx(75.0, abs=0.1)
     await wire.close()
 
 
 @with_gateway(listen={"header_timeout_seconds": 20.0})
-async def test_a_connection_that_says_nothing_is_closed(stand: Stand) -> None:
+async def test_a_connection_that_says_nothing_is_closed(scene: Stage) -> None:
     """Silence from the start ends with the header deadline."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     began = asyncio.get_running_loop().time()
-    assert await wire.ended() == b""
+    assert await wire.is_closed()
     assert asyncio.get_running_loop().time() - began == pytest.approx(20.0, abs=0.1)
     await wire.close()
 
 
 @with_gateway(listen={"max_connections": 3})
-async def test_connections_are_bounded_and_come_free_again(stand: Stand) -> None:
+async def test_connections_are_bounded_and_come_free_again(scene: Stage) -> None:
     """One more than the bound is told so with 503 and `Retry-After`; when one leaves, the next is served."""
-    held = [await stand.connect() for _ in range(3)]
+    held = [await scene.connect() for _ in range(3)]
     for wire in held:
-        wire.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await wire.answer()).status == 200
-    refused = await stand.connect()
-    answer = await refused.answer()
+        wire.send_raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await wire.read()).status == 200
+    refused = await scene.connect()
+    answer = await refused.read()
     assert answer.status == 503
     assert answer.header("retry-after") == "1"
     assert answer.header("x-request-id") == answer.header("request-id")
     assert answer.header("server") == "vtc-gateway"
     assert "too many connections" in answer.json["error"]["message"]
-    assert await refused.ended() == b""
+    assert await refused.is_closed()
     await refused.close()
     await held.pop().close()
     await asyncio.sleep(0.1)
-    assert (await stand.get("/health")).status == 200
+    assert (await scene.get("/health")).status == 200
     for wire in held:
         await wire.close()
 
 
 @with_gateway()
-async def test_pipelined_requests_are_answered_in_order(stand: Stand) -> None:
+async def test_pipelined_requests_are_answered_in_order(scene: Stage) -> None:
     """Requests sent in one piece get their answers one after the other."""
-    wire = await stand.connect()
-    first = post(CHAT, chat(max_tokens=3), key_of("alice"))
-    second = post(CHAT, chat(model="unknown"), key_of("alice"))
-    wire.send(first + second + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert [(await wire.answer()).status for _ in range(3)] == [200, 404, 200]
+    wire = await scene.connect()
+    first = post(CHAT, question(max_tokens=3), key_of("alice"))
+    second = post(CHAT, question(model="unknown"), key_of("alice"))
+    wire.send_raw(first + second + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [(await wire.read()).status for _ in range(3)] == [200, 404, 200]
     await wire.close()
 
 
 @with_gateway()
-async def test_a_refusal_of_a_read_request_keeps_the_connection(stand: Stand) -> None:
+async def test_a_refusal_of_a_read_request_keeps_the_connection(scene: Stage) -> None:
     """Wrong key, wrong model, wrong field: the next request on the same connection is served."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     for request, status in (
-        (post(CHAT, chat(), "wrong"), 401),
-        (post(CHAT, chat(model="none"), key_of("alice")), 404),
-        (post(CHAT, chat(n=0), key_of("alice")), 400),
+        (post(CHAT, question(), "wrong"), 401),
+        (post(CHAT, question(model="none"), key_of("alice")), 404),
+        (post(CHAT, question(n=0), key_of("alice")), 400),
         (post(CHAT, b"{", key_of("alice")), 400),
         (post("/nowhere", {}, key_of("alice")), 404),
         (b"DELETE /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        (post(CHAT, chat(max_tokens=2), key_of("alice")), 200),
+        (post(CHAT, question(max_tokens=2), key_of("alice")), 200),
     ):
-        wire.send(request)
-        assert (await wire.answer()).status == status
+        wire.send_raw(request)
+        assert (await wire.read()).status == status
     await wire.close()
 
 
 @with_gateway()
-async def test_bytes_behind_a_refused_body_are_not_read_as_a_request(stand: Stand) -> None:
+async def test_bytes_behind_a_refused_body_are_not_read_as_a_request(scene: Stage) -> None:
     """A request hidden in the body of one whose framing was refused is never answered."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     hidden = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key_of("alice").encode() + b"\r\n\r\n"
-    wire.send(b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity, chunked\r\n\r\n" + hidden)
-    assert (await wire.answer()).status == 400
-    assert await wire.ended() == b""
+    wire.send_raw(b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity, chunked\r\n\r\n" + hidden)
+    assert (await wire.read()).status == 400
+    assert await wire.is_closed()
     await wire.close()
 
 
 @with_gateway()
-async def test_http_1_0_is_answered_and_closed(stand: Stand) -> None:
+async def test_http_1_0_is_answered_and_closed(scene: Stage) -> None:
     """Without keep-alive, with and without a stream; the stream has no chunk frames, its end is the connection's."""
-    plain = await stand.connect()
-    plain.send(b"GET /health HTTP/1.0\r\n\r\n")
-    assert (await plain.answer()).status == 200
-    assert await plain.ended() == b""
+    plain = await scene.connect()
+    plain.send_raw(b"GET /health HTTP/1.0\r\n\r\n")
+    assert (await plain.read()).status == 200
+    assert await plain.is_closed()
     await plain.close()
-    streamed = await stand.connect()
-    streamed.send(post(CHAT, chat(stream=True, max_tokens=3), key_of("alice")).replace(b"HTTP/1.1", b"HTTP/1.0", 1))
-    answer = await streamed.answer()
+    streamed = await scene.connect()
+    streamed.send_raw(
+        post(CHAT, question(stream=True, max_tokens=3), key_of("alice")).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    )
+    answer = await streamed.read()
     assert answer.status == 200
-    assert answer.events[-1] == b"[DONE]"
+    assert answer.data[-1] == b"[DONE]"
     assert "transfer-encoding" not in answer.headers
     await streamed.close()
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 @with_gateway()
-async def test_an_upgrade_that_is_not_offered_is_ignored(stand: Stand, protocol: str) -> None:
+async def test_an_upgrade_that_is_not_offered_is_ignored(scene: Stage, protocol: str) -> None:
     """The request is answered in HTTP/1.1, as RFC 9110 says, and the connection goes on."""
-    wire = await stand.connect()
+    wire = await scene.connect()
     upgrade = f"Connection: Upgrade\r\nUpgrade: {protocol}\r\n"
-    wire.send(f"GET /health HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n".encode())
-    assert (await wire.answer()).status == 200
-    wire.send(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (await wire.answer()).status == 200
+    wire.send_raw(f"GET /health HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n".encode())
+    assert (await wire.read()).status == 200
+    wire.send_raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await wire.read()).status == 200
     await wire.close()
 
 
-@with_gateway(window={"sequences": 1, "slack": 0}, profile="cpu-tiny")
-async def test_a_client_that_leaves_while_it_waits_is_noticed(stand: Stand) -> None:
+@with_gateway(window=Window(sequences=1, slack=0), engine=CPU_TINY)
+async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> None:
     """Gone from the queue, never dispatched, never charged; by FIN and by RST."""
-    running = await stand.connect()
-    running.send(post(CHAT, chat(stream=True, max_tokens=500), key_of("alice")))
-    await running.head()
+    running = await scene.connect()
+    running.send_raw(post(CHAT, question(stream=True, max_tokens=500), key_of("alice")))
+    await running.read_head()
     for leave in ("fin", "rst"):
-        waiting = await stand.connect()
-        waiting.send(post(CHAT, chat(stream=True, max_tokens=500), key_of("bob")))
-        await stand.journal.until(lambda: stand.queued == 1)
+        waiting = await scene.connect()
+        waiting.send_raw(post(CHAT, question(stream=True, max_tokens=500), key_of("bob")))
+        await scene.when(lambda: scene.queued == 1)
         if leave == "rst":
-            waiting.abort()
+            waiting.leave()
         else:
             await waiting.close()
         left_at = asyncio.get_running_loop().time()
-        await stand.journal.until(lambda: bool(stand.journal.finished))
+        await scene.when(lambda: bool(scene.finished))
         assert asyncio.get_running_loop().time() - left_at < 0.2
-        assert stand.journal.finished.pop().outcome is Outcome.CLIENT_GONE_QUEUED
-        stand.journal.events.clear()
-        assert stand.queued == 0
-    assert stand.service("bob") == 0
-    assert stand.witness.started == 1
+        assert scene.finished.pop().outcome is Outcome.CLIENT_GONE_QUEUED
+        scene.events.clear()
+        assert scene.queued == 0
+    assert scene.service("bob") == 0
+    assert scene.witness.started == 1
     await running.close()
 
 
 @with_gateway(is_real_time=True)
-async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(stand: Stand) -> None:
+async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(scene: Stage) -> None:
     """500 with the request's id; the log has the same id and the place, and no word of the request."""
-    listener = stand.gateway._listener
+    listener = scene.gateway._listener
 
     def fail(*_: object) -> None:
         raise LookupError("the secret words")
@@ -274,13 +277,13 @@ async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id
     listener.directory.rights = fail  # type: ignore[method-assign]
     ids = []
     for path, kind in ((CHAT, "server_error"), ("/v1/messages", "api_error")):
-        answer = await stand.post(path, chat())
+        answer = await scene.post(path, question())
         assert answer.status == 500
         assert answer.json["error"]["type"] == kind
         ids.append(answer.header("x-request-id"))
-        assert stand.journal.finished[-1].request_id == ids[-1]
-        assert stand.journal.finished[-1].outcome is Outcome.INTERNAL
-    log = stand.end_log()
+        assert scene.finished[-1].request_id == ids[-1]
+        assert scene.finished[-1].outcome is Outcome.INTERNAL
+    log = scene.end_log()
     for request_id in ids:
         assert [line for line in log.splitlines() if f"{request_id} failed" in line and "LookupError" in line]
     assert "secret words" not in log

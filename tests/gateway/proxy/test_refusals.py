@@ -5,17 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from raw_client import Answer
+from whole_gateway import Stage, key_of, post, question, tenant, with_gateway
+from workers_on_stage import CPU_TINY, fault, faults
 
-from backend.engine.faults import Fault, FaultKind
+from backend.engine.faults import FaultKind
 from gateway.config import Limits, Timeouts, Window, Worker
 from gateway.outcomes import Outcome
 
-from .stand import Stand, chat, key_of, post, tenant, with_gateway
-from .wire_client import Answer
-
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 both_dialects = pytest.mark.parametrize("dialect", PATHS)
-SLOW = {"profile": "cpu-tiny", "window": {"sequences": 1, "slack": 0}}
+SLOW: dict[str, Any] = {"engine": CPU_TINY, "window": Window(sequences=1, slack=0)}
 
 
 def _check(answer: Answer, dialect: str, outcome: Outcome) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def _check(answer: Answer, dialect: str, outcome: Outcome) -> dict[str, Any]:
     return error
 
 
-async def _ask(stand: Stand, dialect: str, key: str | None = None, **fields: Any) -> Answer:
-    body = chat(**({"max_tokens": 5} | fields))
-    return await stand.post(PATHS[dialect], body, key_of("alice") if key is None else key)
+async def _ask(scene: Stage, dialect: str, key: str | None = None, **fields: Any) -> Answer:
+    body = question(**({"max_tokens": 5} | fields))
+    return await scene.post(PATHS[dialect], body, key_of("alice") if key is None else key)
 
 
 @pytest.mark.parametrize(
@@ -64,61 +64,61 @@ async def _ask(stand: Stand, dialect: str, key: str | None = None, **fields: Any
 )
 @both_dialects
 @with_gateway()
-async def test_a_key_that_is_none_of_ours_is_401(stand: Stand, dialect: str, header: str) -> None:
+async def test_a_key_that_is_none_of_ours_is_401(scene: Stage, dialect: str, header: str) -> None:
     """Missing, unknown, of another scheme, too long, or bytes that are no text: the client is told what to send."""
-    raw = post(PATHS[dialect], chat(max_tokens=2), "KEY").replace(
+    raw = post(PATHS[dialect], question(max_tokens=2), "KEY").replace(
         b"Authorization: Bearer KEY", header.encode("latin-1")
     )
-    answer = await stand.ask(raw)
+    answer = await scene.exchange(raw)
     _check(answer, dialect, Outcome.UNAUTHENTICATED)
     assert answer.header("www-authenticate") == "Bearer"
 
 
 @with_gateway(tenants=(tenant("alice"), tenant("off").model_copy(update={"keys": ()})))
-async def test_unknown_and_disabled_keys_are_answered_alike(stand: Stand) -> None:
+async def test_unknown_and_disabled_keys_are_answered_alike(scene: Stage) -> None:
     """Nothing tells a key that was turned off from one that never was."""
-    config = stand.gateway.config
+    config = scene.gateway.config
     disabled = tenant("off").keys[0].model_copy(update={"disabled": True})
     tenants = (config.tenants[0], config.tenants[1].model_copy(update={"keys": (disabled,)}))
-    listener = stand.gateway._listener
+    listener = scene.gateway._listener
     listener.directory = type(listener.directory)(config.model_copy(update={"tenants": tenants}))
-    answers = [await stand.post(PATHS["openai"], chat(), key) for key in (key_of("off"), "vtc-never")]
+    answers = [await scene.post(PATHS["openai"], question(), key) for key in (key_of("off"), "vtc-never")]
     assert answers[0].status == 401
     assert answers[0].body == answers[1].body
 
 
 @both_dialects
 @with_gateway()
-async def test_a_field_without_the_right_is_403(stand: Stand, dialect: str) -> None:
+async def test_a_field_without_the_right_is_403(scene: Stage, dialect: str) -> None:
     """The field and the right are named."""
-    error = _check(await _ask(stand, dialect, ignore_eos=True), dialect, Outcome.FORBIDDEN)
+    error = _check(await _ask(scene, dialect, ignore_eos=True), dialect, Outcome.FORBIDDEN)
     assert "ignore_eos" in error["message"]
 
 
 @both_dialects
 @with_gateway(tenants=(tenant("alice"), tenant("bob", models=("other",))))
-async def test_a_model_that_is_not_there_and_one_not_allowed_are_404(stand: Stand, dialect: str) -> None:
+async def test_a_model_that_is_not_there_and_one_not_allowed_are_404(scene: Stage, dialect: str) -> None:
     """The message lists what the key may use, and nothing else."""
-    error = _check(await _ask(stand, dialect, model="gpt-9"), dialect, Outcome.UNKNOWN_MODEL)
+    error = _check(await _ask(scene, dialect, model="gpt-9"), dialect, Outcome.UNKNOWN_MODEL)
     assert "tiny" in error["message"]
-    error = _check(await _ask(stand, dialect, key=key_of("bob")), dialect, Outcome.UNKNOWN_MODEL)
+    error = _check(await _ask(scene, dialect, key=key_of("bob")), dialect, Outcome.UNKNOWN_MODEL)
     assert "Models of this key: none" in error["message"]
 
 
 @both_dialects
 @with_gateway()
-async def test_a_wrong_field_is_400_and_named(stand: Stand, dialect: str) -> None:
+async def test_a_wrong_field_is_400_and_named(scene: Stage, dialect: str) -> None:
     """The message says which field and what is wrong with it."""
-    error = _check(await _ask(stand, dialect, max_tokens=-1), dialect, Outcome.BAD_REQUEST)
+    error = _check(await _ask(scene, dialect, max_tokens=-1), dialect, Outcome.BAD_REQUEST)
     assert "'max_tokens'" in error["message"]
 
 
 @both_dialects
 @with_gateway()
-async def test_a_wrong_method_is_405_with_the_right_one(stand: Stand, dialect: str) -> None:
+async def test_a_wrong_method_is_405_with_the_right_one(scene: Stage, dialect: str) -> None:
     """`Allow` and the message say how the path is called."""
     for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"):
-        answer = await stand.ask(f"{method} {PATHS[dialect]} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = await scene.exchange(f"{method} {PATHS[dialect]} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         error = _check(answer, dialect, Outcome.WRONG_METHOD)
         assert answer.header("allow") == "POST" and "POST" in error["message"]
 
@@ -133,103 +133,103 @@ async def test_a_wrong_method_is_405_with_the_right_one(stand: Stand, dialect: s
 )
 @with_gateway()
 async def test_an_unknown_path_answers_in_the_dialect_of_the_headers(
-    stand: Stand, path: str, version: str, dialect: str
+    scene: Stage, path: str, version: str, dialect: str
 ) -> None:
     """Where the path does not tell the API, Anthropic's version header does."""
-    answer = await stand.post(path, {}, headers=[version])
+    answer = await scene.post(path, {}, headers=[version])
     _check(answer, dialect, Outcome.UNKNOWN_PATH)
 
 
 @both_dialects
 @with_gateway(listen={"max_body_mib": 1})
-async def test_the_body_itself_is_refused_in_the_dialect(stand: Stand, dialect: str) -> None:
+async def test_the_body_itself_is_refused_in_the_dialect(scene: Stage, dialect: str) -> None:
     """413, 415 and 408."""
     head = f"POST {PATHS[dialect]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
-    large = await stand.ask(f"{head}Content-Length: 9999999\r\n\r\n".encode())
+    large = await scene.exchange(f"{head}Content-Length: 9999999\r\n\r\n".encode())
     _check(large, dialect, Outcome.BODY_TOO_LARGE)
-    other = await stand.ask(f"{head}Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+    other = await scene.exchange(f"{head}Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{{}}".encode())
     _check(other, dialect, Outcome.UNSUPPORTED_MEDIA)
-    slow = await stand.ask(f"{head}Content-Length: 2\r\n\r\n".encode())
+    slow = await scene.exchange(f"{head}Content-Length: 2\r\n\r\n".encode())
     _check(slow, dialect, Outcome.BODY_TIMEOUT)
 
 
 @both_dialects
 @with_gateway(tenants=(tenant("alice", limits=Limits(requests_per_minute=2)),))
-async def test_a_rate_limit_is_429_until_its_bucket_refills(stand: Stand, dialect: str) -> None:
+async def test_a_rate_limit_is_429_until_its_bucket_refills(scene: Stage, dialect: str) -> None:
     """Two a minute: the third is told to come in 30 s, and then it is served."""
     for _ in range(2):
-        assert (await _ask(stand, dialect)).status == 200
-    answer = await _ask(stand, dialect)
+        assert (await _ask(scene, dialect)).status == 200
+    answer = await _ask(scene, dialect)
     error = _check(answer, dialect, Outcome.RATE_LIMITED)
     assert answer.header("retry-after") == "30" and "Retry after 30 s" in error["message"]
     await asyncio.sleep(30)
-    assert (await _ask(stand, dialect)).status == 200
+    assert (await _ask(scene, dialect)).status == 200
 
 
 @both_dialects
 @with_gateway(tenants=(tenant("alice", limits=Limits(tokens_per_minute=60)),))
-async def test_a_token_limit_is_429_by_what_the_engine_counted(stand: Stand, dialect: str) -> None:
+async def test_a_token_limit_is_429_by_what_the_engine_counted(scene: Stage, dialect: str) -> None:
     """A prompt and an answer that used the allowance up are paid back by waiting."""
-    assert (await _ask(stand, dialect, max_tokens=50)).status == 200
-    answer = await _ask(stand, dialect, max_tokens=50)
+    assert (await _ask(scene, dialect, max_tokens=50)).status == 200
+    answer = await _ask(scene, dialect, max_tokens=50)
     _check(answer, dialect, Outcome.RATE_LIMITED)
     await asyncio.sleep(int(answer.header("retry-after") or "0"))
-    assert (await _ask(stand, dialect, max_tokens=1)).status == 200
+    assert (await _ask(scene, dialect, max_tokens=1)).status == 200
 
 
-async def _while_busy(stand: Stand, steps: Callable[[], Awaitable[None]]) -> None:
+async def _while_busy(scene: Stage, steps: Callable[[], Awaitable[None]]) -> None:
     """Run `steps` while one long answer fills the only place at the worker."""
-    wire = await stand.connect()
-    wire.send(post(PATHS["openai"], chat(stream=True, max_tokens=1900, min_tokens=1900), key_of("alice")))
-    await wire.head()
+    wire = await scene.connect()
+    wire.send_raw(post(PATHS["openai"], question(stream=True, max_tokens=1900, min_tokens=1900), key_of("alice")))
+    await wire.read_head()
     try:
         await steps()
     finally:
-        wire.abort()
+        wire.leave()
 
 
 @both_dialects
 @with_gateway(**SLOW, scheduler={"queue_timeout_seconds": 2.0})
-async def test_contention_that_outlasts_the_queue_is_429(stand: Stand, dialect: str) -> None:
+async def test_contention_that_outlasts_the_queue_is_429(scene: Stage, dialect: str) -> None:
     """After the queue's time-out, not before, with a time at which another attempt is worth its while."""
 
     async def steps() -> None:
         began = asyncio.get_running_loop().time()
-        _check(await _ask(stand, dialect), dialect, Outcome.QUEUE_TIMEOUT)
+        _check(await _ask(scene, dialect), dialect, Outcome.QUEUE_TIMEOUT)
         assert asyncio.get_running_loop().time() - began == pytest.approx(2.0, abs=0.1)
 
-    await _while_busy(stand, steps)
+    await _while_busy(scene, steps)
 
 
 @both_dialects
 @with_gateway(**SLOW, tenants=(tenant("alice", limits=Limits(max_queued=1)),))
-async def test_a_tenant_with_a_full_queue_is_429(stand: Stand, dialect: str) -> None:
+async def test_a_tenant_with_a_full_queue_is_429(scene: Stage, dialect: str) -> None:
     """One more than the tenant may have waiting is refused at once."""
 
     async def steps() -> None:
-        waiting = await stand.connect()
-        waiting.send(post(PATHS[dialect], chat(max_tokens=5), key_of("alice")))
-        await stand.journal.until(lambda: stand.queued == 1)
-        _check(await _ask(stand, dialect), dialect, Outcome.TENANT_QUEUE_FULL)
-        waiting.abort()
+        waiting = await scene.connect()
+        waiting.send_raw(post(PATHS[dialect], question(max_tokens=5), key_of("alice")))
+        await scene.when(lambda: scene.queued == 1)
+        _check(await _ask(scene, dialect), dialect, Outcome.TENANT_QUEUE_FULL)
+        waiting.leave()
 
-    await _while_busy(stand, steps)
+    await _while_busy(scene, steps)
 
 
 @both_dialects
 @with_gateway(**SLOW, scheduler={"max_queued": 1})
-async def test_the_longest_queue_gives_way_with_429(stand: Stand, dialect: str) -> None:
+async def test_the_longest_queue_gives_way_with_429(scene: Stage, dialect: str) -> None:
     """The second waiting request of a tenant is pushed out of a full queue; another tenant's first is not."""
 
     async def steps() -> None:
-        first, second = await stand.connect(), await stand.connect()
-        first.send(post(PATHS[dialect], chat(max_tokens=5), key_of("alice")))
-        await stand.journal.until(lambda: stand.queued == 1)
-        _check(await _ask(stand, dialect), dialect, Outcome.PUSHED_OUT)
-        first.abort()
-        second.abort()
+        first, second = await scene.connect(), await scene.connect()
+        first.send_raw(post(PATHS[dialect], question(max_tokens=5), key_of("alice")))
+        await scene.when(lambda: scene.queued == 1)
+        _check(await _ask(scene, dialect), dialect, Outcome.PUSHED_OUT)
+        first.leave()
+        second.leave()
 
-    await _while_busy(stand, steps)
+    await _while_busy(scene, steps)
 
 
 DEAD = Worker(name="w0", url="http://127.0.0.1:1", window=Window())
@@ -237,53 +237,53 @@ DEAD = Worker(name="w0", url="http://127.0.0.1:1", window=Window())
 
 @both_dialects
 @with_gateway(pool={"workers": (DEAD,)})
-async def test_no_worker_is_503(stand: Stand, dialect: str) -> None:
+async def test_no_worker_is_503(scene: Stage, dialect: str) -> None:
     """Refused at once, with a time to come again; `/ready` says so too."""
-    _check(await _ask(stand, dialect), dialect, Outcome.NO_WORKER)
-    answer = await stand.post("/tokenize", {"model": "tiny", "prompt": "x"})
+    _check(await _ask(scene, dialect), dialect, Outcome.NO_WORKER)
+    answer = await scene.post("/tokenize", {"model": "tiny", "prompt": "x"})
     _check(answer, "openai", Outcome.NO_WORKER)
-    ready = await stand.get("/ready")
+    ready = await scene.get("/ready")
     assert (ready.status, ready.json) == (503, {"status": "no worker", "pools": ["tiny"]})
 
 
 @both_dialects
-@with_gateway(faults=[Fault(kind=FaultKind.REFUSE, every=1, status=500)])
-async def test_a_worker_that_fails_twice_is_502(stand: Stand, dialect: str) -> None:
+@with_gateway(engine=faults(fault(FaultKind.REFUSE, every=1, status=500)))
+async def test_a_worker_that_fails_twice_is_502(scene: Stage, dialect: str) -> None:
     """The engine's own 500 is not passed on: the words are the gateway's, in the client's dialect."""
-    _check(await _ask(stand, dialect), dialect, Outcome.WORKER_FAILED)
+    _check(await _ask(scene, dialect), dialect, Outcome.WORKER_FAILED)
 
 
 @both_dialects
 @with_gateway(
-    faults=[Fault(kind=FaultKind.STALL_FIRST_BYTE, every=1)], pool={"timeouts": Timeouts(first_byte_seconds=5)}
+    engine=faults(fault(FaultKind.STALL_FIRST_BYTE, every=1)), pool={"timeouts": Timeouts(first_byte_seconds=5)}
 )
-async def test_a_worker_that_does_not_begin_is_504(stand: Stand, dialect: str) -> None:
+async def test_a_worker_that_does_not_begin_is_504(scene: Stage, dialect: str) -> None:
     """Each attempt has the time for a first byte; then the client is told."""
-    _check(await _ask(stand, dialect, stream=True), dialect, Outcome.FIRST_BYTE_TIMEOUT)
+    _check(await _ask(scene, dialect, stream=True), dialect, Outcome.FIRST_BYTE_TIMEOUT)
 
 
 @both_dialects
 @with_gateway(**SLOW, listen={"drain_seconds": 1.0})
-async def test_a_draining_gateway_refuses_with_503_and_closes(stand: Stand, dialect: str) -> None:
+async def test_a_draining_gateway_refuses_with_503_and_closes(scene: Stage, dialect: str) -> None:
     """New requests on open connections are told to go elsewhere; `/ready` is 503 at once."""
-    idle, probing = await stand.connect(), await stand.connect()
+    idle, probing = await scene.connect(), await scene.connect()
     for wire in (idle, probing):
-        wire.send(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await wire.answer()).status == 200
+        wire.send_raw(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await wire.read()).status == 200
 
     async def steps() -> None:
-        stopping = asyncio.create_task(stand.gateway.stop())
+        stopping = asyncio.create_task(scene.gateway.stop())
         await asyncio.sleep(0.05)
-        probing.send(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
-        ready = await probing.answer()
+        probing.send_raw(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        ready = await probing.read()
         assert (ready.status, ready.json) == (503, {"status": "draining"})
-        idle.send(post(PATHS[dialect], chat(max_tokens=5), key_of("bob")))
-        answer = await idle.answer()
+        idle.send_raw(post(PATHS[dialect], question(max_tokens=5), key_of("bob")))
+        answer = await idle.read()
         _check(answer, dialect, Outcome.DRAINING)
         assert answer.header("retry-after") == "5" and answer.header("connection") == "close"
         await stopping
 
-    await _while_busy(stand, steps)
+    await _while_busy(scene, steps)
     await idle.close()
     await probing.close()
 
@@ -297,15 +297,15 @@ async def test_a_draining_gateway_refuses_with_503_and_closes(stand: Stand, dial
         ("/v1/messages", b'event: error\ndata: {"type":"error","error":{"type":"api_error"'),
     ],
 )
-@with_gateway(faults=[Fault(kind=FaultKind.CUT, every=1, after_tokens=3)])
-async def test_a_stream_that_breaks_ends_in_one_well_formed_event(stand: Stand, path: str, event: bytes) -> None:
+@with_gateway(engine=faults(fault(FaultKind.CUT, every=1, after_tokens=3)))
+async def test_a_stream_that_breaks_ends_in_one_well_formed_event(scene: Stage, path: str, event: bytes) -> None:
     """An error event of the API, once, last, and no end that a client could take for a finished answer."""
-    body = chat("Hello", stream=True, max_tokens=50) | {"prompt": "Hello"}
+    body = question("Hello", stream=True, max_tokens=50) | {"prompt": "Hello"}
     if path == "/v1/responses":
         body = {"model": "tiny", "input": "Hello", "stream": True, "max_output_tokens": 50}
     elif path == "/v1/completions":
         del body["messages"]
-    answer = await stand.post(path, body)
+    answer = await scene.post(path, body)
     assert answer.status == 200
     assert answer.body.count(event) == 1
     assert answer.body.rstrip().rpartition(b"\n\n")[2].startswith(event)

@@ -9,11 +9,11 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 from pydantic import BaseModel
+from whole_gateway import Stage, key_of, tenant, with_gateway
+from workers_on_stage import CPU_TINY, fault, faults
 
-from backend.engine.faults import Fault, FaultKind
+from backend.engine.faults import FaultKind
 from gateway.config import Limits, Window, Worker
-
-from .stand import Stand, key_of, tenant, with_gateway
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 COLOUR: Any = {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}
@@ -27,21 +27,21 @@ class Colour(BaseModel):
     colour: str
 
 
-def _openai(stand: Stand, key: str | None = None, retries: int = 0) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=f"{stand.url}/v1", api_key=key or key_of("alice"), max_retries=retries)
+def _openai(scene: Stage, key: str | None = None, retries: int = 0) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{scene.url}/v1", api_key=key or key_of("alice"), max_retries=retries)
 
 
-def _anthropic(stand: Stand, key: str | None = None, retries: int = 0) -> AsyncAnthropic:
-    return AsyncAnthropic(base_url=stand.url, api_key=key or key_of("alice"), max_retries=retries)
+def _anthropic(scene: Stage, key: str | None = None, retries: int = 0) -> AsyncAnthropic:
+    return AsyncAnthropic(base_url=scene.url, api_key=key or key_of("alice"), max_retries=retries)
 
 
 # -- answers
 
 
 @with_gateway()
-async def test_openai_chat(stand: Stand) -> None:
+async def test_openai_chat(scene: Stage) -> None:
     """Whole and streamed: the same text, with usage where it was asked for, and the request id."""
-    async with _openai(stand) as client:
+    async with _openai(scene) as client:
         whole = await client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=12)
         assert whole.choices[0].message.content and whole.usage and whole.usage.completion_tokens > 0
         assert whole._request_id and whole.id == f"chatcmpl-{whole._request_id}"
@@ -55,10 +55,10 @@ async def test_openai_chat(stand: Stand) -> None:
 
 
 @with_gateway()
-async def test_openai_tools_and_structured_outputs(stand: Stand) -> None:
+async def test_openai_tools_and_structured_outputs(scene: Stage) -> None:
     """A forced tool is called with arguments of its schema, whole and streamed; an answer is parsed into a class."""
     choice: Any = {"type": "function", "function": {"name": "paint"}}
-    async with _openai(stand) as client:
+    async with _openai(scene) as client:
         called = await client.chat.completions.create(
             model="tiny", messages=HELLO, tools=[PAINT], tool_choice=choice, max_tokens=200
         )
@@ -78,9 +78,9 @@ async def test_openai_tools_and_structured_outputs(stand: Stand) -> None:
 
 
 @with_gateway()
-async def test_openai_completions_responses_embeddings_models(stand: Stand) -> None:
+async def test_openai_completions_responses_embeddings_models(scene: Stage) -> None:
     """The other resources of the SDK."""
-    async with _openai(stand) as client:
+    async with _openai(scene) as client:
         text = await client.completions.create(model="tiny", prompt=["one", "two"], max_tokens=4)
         assert len(text.choices) == 2
         pieces = [piece async for piece in await client.completions.create(model="tiny", prompt="x", stream=True)]
@@ -98,10 +98,10 @@ async def test_openai_completions_responses_embeddings_models(stand: Stand) -> N
 
 
 @with_gateway()
-async def test_anthropic_messages(stand: Stand) -> None:
+async def test_anthropic_messages(scene: Stage) -> None:
     """Whole, streamed, with a tool, and counted."""
     tool: Any = {"name": "paint", "description": "Paint it.", "input_schema": COLOUR}
-    async with _anthropic(stand) as client:
+    async with _anthropic(scene) as client:
         whole = await client.messages.create(model="tiny", messages=HELLO, max_tokens=12)
         assert whole.content[0].type == "text" and whole.usage.output_tokens > 0
         assert whole._request_id
@@ -120,17 +120,17 @@ async def test_anthropic_messages(stand: Stand) -> None:
 
 
 @with_gateway()
-async def test_raw_tokenize_rerank_and_score(stand: Stand) -> None:
+async def test_raw_tokenize_rerank_and_score(scene: Stage) -> None:
     """The paths that no SDK has answer as the engine does."""
-    tokens = (await stand.post("/tokenize", {"model": "tiny", "prompt": "Grüße"})).json
+    tokens = (await scene.post("/tokenize", {"model": "tiny", "prompt": "Grüße"})).json
     assert tokens["count"] == len(tokens["tokens"]) == 7
-    text = (await stand.post("/detokenize", {"model": "tiny", "tokens": tokens["tokens"]})).json
+    text = (await scene.post("/detokenize", {"model": "tiny", "tokens": tokens["tokens"]})).json
     assert text["prompt"] == "Grüße"
-    ranked = (await stand.post("/v1/rerank", {"model": "tiny", "query": "x", "documents": ["a", "b", "c"]})).json
+    ranked = (await scene.post("/v1/rerank", {"model": "tiny", "query": "x", "documents": ["a", "b", "c"]})).json
     assert sorted(result["index"] for result in ranked["results"]) == [0, 1, 2]
-    scored = (await stand.post("/v1/score", {"model": "tiny", "text_1": "x", "text_2": ["a", "b"]})).json
+    scored = (await scene.post("/v1/score", {"model": "tiny", "text_1": "x", "text_2": ["a", "b"]})).json
     assert len(scored["data"]) == 2
-    assert stand.service("alice") > 0
+    assert scene.service("alice") > 0
 
 
 # -- errors
@@ -139,12 +139,12 @@ SDKS = pytest.mark.parametrize("sdk", ["openai", "anthropic"])
 ERRORS: dict[str, Any] = {"openai": openai, "anthropic": anthropic}
 
 
-async def _call(stand: Stand, sdk: str, key: str | None = None, retries: int = 0, **fields: Any) -> Any:
+async def _call(scene: Stage, sdk: str, key: str | None = None, retries: int = 0, **fields: Any) -> Any:
     wanted = {"model": "tiny", "messages": HELLO, "max_tokens": 5} | fields
     if sdk == "openai":
-        async with _openai(stand, key, retries) as client:
+        async with _openai(scene, key, retries) as client:
             return await _read(await client.chat.completions.create(**wanted))
-    async with _anthropic(stand, key, retries) as client:
+    async with _anthropic(scene, key, retries) as client:
         return await _read(await client.messages.create(**wanted))
 
 
@@ -155,7 +155,7 @@ async def _read(answer: Any) -> Any:
 
 @SDKS
 @with_gateway()
-async def test_errors_become_the_sdks_own(stand: Stand, sdk: str) -> None:
+async def test_errors_become_the_sdks_own(scene: Stage, sdk: str) -> None:
     """Each status its class, with the message and the request id."""
     cases = [
         ("AuthenticationError", "The API key is not valid", {"key": "vtc-unknown"}),
@@ -165,60 +165,60 @@ async def test_errors_become_the_sdks_own(stand: Stand, sdk: str) -> None:
     ]
     for name, words, arguments in cases:
         with pytest.raises(getattr(ERRORS[sdk], name), match=words) as caught:
-            await _call(stand, sdk, **arguments)
+            await _call(scene, sdk, **arguments)
         assert caught.value.request_id
-        assert caught.value.request_id == stand.journal.finished[-1].request_id
+        assert caught.value.request_id == scene.finished[-1].request_id
 
 
 @SDKS
-@with_gateway(faults=[Fault(kind=FaultKind.REFUSE, every=1, status=500)])
-async def test_a_failing_worker_is_an_internal_server_error(stand: Stand, sdk: str) -> None:
+@with_gateway(engine=faults(fault(FaultKind.REFUSE, every=1, status=500)))
+async def test_a_failing_worker_is_an_internal_server_error(scene: Stage, sdk: str) -> None:
     """502 is the SDK's InternalServerError."""
     with pytest.raises(ERRORS[sdk].InternalServerError) as caught:
-        await _call(stand, sdk)
+        await _call(scene, sdk)
     assert caught.value.status_code == 502
 
 
 @SDKS
 @with_gateway(pool={"workers": (DEAD,)})
-async def test_no_worker_is_retried_and_then_told(stand: Stand, sdk: str) -> None:
+async def test_no_worker_is_retried_and_then_told(scene: Stage, sdk: str) -> None:
     """503 is retried when `Retry-After` says, as often as the client allows, then raised."""
     began = asyncio.get_running_loop().time()
     with pytest.raises(ERRORS[sdk].APIStatusError) as caught:
-        await _call(stand, sdk, retries=2)
+        await _call(scene, sdk, retries=2)
     assert caught.value.status_code == 503
-    assert len(stand.journal.finished) == 3
+    assert len(scene.finished) == 3
     assert asyncio.get_running_loop().time() - began == pytest.approx(4.0, abs=0.5)
 
 
 @SDKS
 @with_gateway(tenants=(tenant("alice", limits=Limits(requests_per_minute=2)),))
-async def test_a_rate_limit_is_waited_out(stand: Stand, sdk: str) -> None:
+async def test_a_rate_limit_is_waited_out(scene: Stage, sdk: str) -> None:
     """The third request in a minute is retried after exactly the time the gateway names, and served."""
     for _ in range(2):
-        await _call(stand, sdk)
+        await _call(scene, sdk)
     with pytest.raises(ERRORS[sdk].RateLimitError) as caught:
-        await _call(stand, sdk)
+        await _call(scene, sdk)
     assert caught.value.response.headers["retry-after"] == "30"
     began = asyncio.get_running_loop().time()
-    await _call(stand, sdk, retries=1)
+    await _call(scene, sdk, retries=1)
     assert asyncio.get_running_loop().time() - began == pytest.approx(30.0, abs=0.5)
-    assert [event.status for event in stand.journal.finished] == [200, 200, 429, 429, 200]
+    assert [event.status for event in scene.finished] == [200, 200, 429, 429, 200]
 
 
 @SDKS
-@with_gateway(faults=[Fault(kind=FaultKind.CUT, every=1, after_tokens=3)])
-async def test_a_broken_stream_raises(stand: Stand, sdk: str) -> None:
+@with_gateway(engine=faults(fault(FaultKind.CUT, every=1, after_tokens=3)))
+async def test_a_broken_stream_raises(scene: Stage, sdk: str) -> None:
     """The application does not take half an answer for a whole one, and nothing is sent again behind its back."""
     with pytest.raises(ERRORS[sdk].APIError, match="not complete"):
-        await _call(stand, sdk, retries=2, stream=True, max_tokens=50)
-    assert len(stand.journal.finished) == 1
+        await _call(scene, sdk, retries=2, stream=True, max_tokens=50)
+    assert len(scene.finished) == 1
 
 
-@with_gateway(profile="cpu-tiny")
-async def test_closing_a_stream_ends_the_answer_at_the_engine(stand: Stand) -> None:
+@with_gateway(engine=CPU_TINY)
+async def test_closing_a_stream_ends_the_answer_at_the_engine(scene: Stage) -> None:
     """An application that breaks out of the loop stops paying."""
-    async with _openai(stand) as client:
+    async with _openai(scene) as client:
         stream = await client.chat.completions.create(
             model="tiny", messages=HELLO, stream=True, max_tokens=1900, extra_body={"min_tokens": 1900}
         )
@@ -226,8 +226,8 @@ async def test_closing_a_stream_ends_the_answer_at_the_engine(stand: Stand) -> N
             if chunk.choices[0].delta.content:
                 break
         await stream.close()
-    await stand.journal.until(lambda: bool(stand.journal.finished))
+    await scene.when(lambda: bool(scene.finished))
     await asyncio.sleep(0.5)
-    assert stand.witness.aborted == 1
-    assert stand.witness.output_tokens < 100
-    assert stand.in_flight == 0
+    assert scene.witness.aborted == 1
+    assert scene.witness.output_tokens < 100
+    assert scene.in_flight == 0

@@ -11,18 +11,8 @@ from typing import Any
 import pytest
 from raw_client import Answer
 from virtual_time import virtual_loop, virtual_time
-from whole_gateway import (
-    ENGINE_CONFIG,
-    AnyWorker,
-    EngineWorker,
-    Plan,
-    ScriptedWorker,
-    Stage,
-    chat,
-    fault,
-    faults,
-    stage,
-)
+from whole_gateway import Plan, Stage, chat, stage
+from workers_on_stage import ENGINE_CONFIG, AnyWorker, EngineWorker, ScriptedWorker, fault, faults
 
 from backend.engine.faults import FaultKind
 from gateway.config import Window
@@ -145,7 +135,7 @@ async def cancelled_after_alone(scene: Stage, turns: int, body: dict[str, Any]) 
 async def test_shutdown_at_any_turn_ends_every_request_once() -> None:
     """Stop without grace at any turn of three requests' lives (running, retried, queued): each ends once."""
     for turns in range(0, 120, 3):
-        plan = Plan(window=Window(sequences=1, slack=0, prefill_tokens=2048), drain_seconds=0)
+        plan = Plan(window=Window(sequences=1, slack=0, prefill_tokens=2048), listen={"drain_seconds": 0})
         async with stage(EngineWorker(EVERY_OTHER_FAILS), EngineWorker(ENGINE_CONFIG), plan=plan) as scene:
             asking = [scene.asking(chat(4), tenant) for tenant in ("alice", "bob", "alice")]
             begun = asyncio.Event()

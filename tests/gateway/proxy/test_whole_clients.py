@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from raw_client import Client
 from virtual_time import virtual_time
-from whole_gateway import CHAT, EngineWorker, Plan, ScriptedWorker, Stage, chat, stage
+from whole_gateway import CHAT, Plan, Stage, chat, stage
+from workers_on_stage import EngineWorker, ScriptedWorker
 
 from backend.engine.config import EngineConfig
 from gateway.config import Window
@@ -72,7 +73,7 @@ async def test_a_client_that_leaves_its_answer_gives_all_back_at_once(stream: bo
 @virtual_time
 async def test_a_client_that_reads_nothing_is_bounded_alone_and_cut() -> None:
     """Its worker is not read on, its buffer is bounded, others go on as before, and it pays when it is cut."""
-    plan = Plan(max_model_len=8192)
+    plan = Plan(pool={"max_model_len": 8192})
     async with stage(EngineWorker(LONG), plan=plan) as scene:
         client = await scene.open(chat(6000, logprobs=True, top_logprobs=20), receive_bytes=4096)
         await asyncio.sleep(1)
@@ -87,7 +88,7 @@ async def test_a_client_that_reads_nothing_is_bounded_alone_and_cut() -> None:
         assert cut.outcome is Outcome.CLIENT_STALLED
         assert cut.output_tokens > 0
         assert cut.service == cut.prompt_tokens + 2 * cut.output_tokens
-        assert cut.duration_seconds > plan.write_stall_seconds
+        assert cut.duration_seconds > scene.gateway.config.listen.write_stall_seconds
         client.leave()
 
 

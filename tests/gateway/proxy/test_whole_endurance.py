@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from raw_client import Answer
 from virtual_time import run_in_virtual_time, virtual_time
-from whole_gateway import COMPLETIONS, ENGINE_CONFIG, EngineWorker, Plan, Stage, chat, fault, stage
+from whole_gateway import COMPLETIONS, Plan, Stage, chat, exactly, stage, tenant
+from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind, FaultScript
@@ -21,7 +22,11 @@ from gateway.config import Limits, Timeouts, Window
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
 
-TENANTS = {"alice": 1.0, "bob": 3.0, "carol": 0.5, "dave": 1.0}
+LIMITS = Limits(max_queued=30, max_in_flight=6)
+TENANTS = tuple(
+    tenant(name, weight=weight, limits=LIMITS)
+    for name, weight in (("alice", 1.0), ("bob", 3.0), ("carol", 0.5), ("dave", 1.0))
+)
 HONEST = (
     fault(FaultKind.REFUSE, probability=0.03, status=503),
     fault(FaultKind.REFUSE, probability=0.02, status=500),
@@ -37,10 +42,9 @@ LYING = (fault(FaultKind.WRONG_USAGE, probability=0.05), fault(FaultKind.NO_USAG
 PATIENT = Timeouts(connect_seconds=1, first_byte_seconds=2, stall_seconds=2)
 PLAN = Plan(
     tenants=TENANTS,
-    timeouts=PATIENT,
+    pool={"timeouts": PATIENT},
     window=Window(sequences=4, slack=1, prefill_tokens=512),
-    queue_timeout_seconds=6,
-    tenant_fields={"limits": Limits(max_queued=30, max_in_flight=6)},
+    scheduler={"queue_timeout_seconds": 6},
 )
 TOKENS_AFTER_ABORT = 2  # per sequence: the step that runs while the connection closes, and the one before it is seen
 
@@ -54,22 +58,22 @@ def engines(*script: Any) -> tuple[EngineConfig, EngineConfig]:
 async def one_client(scene: Stage, random: Random) -> None:
     """One request of some tenant; three in ten leave before they have everything."""
     await asyncio.sleep(random.uniform(0, 40))
-    tenant = random.choice(list(TENANTS))
+    payer = random.choice(TENANTS).name
     tokens = random.randint(1, 40)
     body: dict[str, Any]
     if random.random() < 0.7:
         path, body = "/v1/chat/completions", chat(tokens, stream=random.random() < 0.6, n=random.choice((1, 1, 2)))
     else:
         prompt = [random.randint(1, 200) for _ in range(random.randint(1, 60))]
-        path, body = COMPLETIONS, {"model": "tiny", "prompt": prompt, "max_tokens": tokens, "ignore_eos": True}
+        path, body = COMPLETIONS, {"model": "tiny", "prompt": prompt, **exactly(tokens)}
         body["stream"] = random.random() < 0.5
     if random.random() < 0.3:
-        client = await scene.open(body, tenant, path)
+        client = await scene.open(body, payer, path)
         await asyncio.sleep(random.choice((0.0, 0.001, random.uniform(0, 0.3), random.uniform(0, 3))))
         client.leave()
         await client.close()
     else:
-        answer = await scene.ask(body, tenant, path)
+        answer = await scene.ask(body, payer, path)
         check_answer(answer, streamed=bool(body["stream"]))
 
 
@@ -160,7 +164,7 @@ def test_the_story_repeats_bit_by_bit() -> None:
 @virtual_time
 async def test_the_books_balance_under_every_policy(policy: str) -> None:
     """Who goes next changes nothing about what is settled and given back."""
-    global_plan = replace(PLAN, policy=policy)
+    global_plan = replace(PLAN, scheduler={**PLAN.scheduler, "policy": policy})
     async with stage(*(EngineWorker(config) for config in engines(*HONEST)), plan=global_plan) as scene:
         random = Random(5)
         await asyncio.gather(*(one_client(scene, random) for _ in range(100)))

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from virtual_time import virtual_time
-from whole_gateway import Plan, Stage, chat, stage
+from whole_gateway import Plan, Stage, chat, stage, tenant
 
 WARM_UP_SECONDS = 2.0
 MEASURED_SECONDS = 10.0
@@ -50,21 +49,23 @@ async def dismiss(crowd: list["asyncio.Task[None]"]) -> None:
 @virtual_time
 async def test_a_tenant_with_more_requests_gets_no_more(policy: str) -> None:
     """64 requests always outstanding against 16: the same service within 5 %."""
-    got = await services(Plan(policy=policy), {"alice": FLOOD, "bob": STREAM}, {})
+    got = await services(Plan(scheduler={"policy": policy}), {"alice": FLOOD, "bob": STREAM}, {})
     assert got["alice"] == pytest.approx(got["bob"], rel=EQUAL_WITHIN)
 
 
 @virtual_time
 async def test_first_come_first_served_is_judged_unfair() -> None:
     """The same load under fcfs: more than twice as much for the tenant with more requests."""
-    got = await services(Plan(policy="fcfs"), {"alice": FLOOD, "bob": STREAM}, {})
+    got = await services(Plan(scheduler={"policy": "fcfs"}), {"alice": FLOOD, "bob": STREAM}, {})
     assert got["alice"] > 2 * got["bob"]
 
 
 @virtual_time
 async def test_service_follows_the_weights() -> None:
     """Weights 1 and 3 at equal demand: service 1 to 3 within 7 %."""
-    got = await services(Plan(tenants={"alice": 1.0, "bob": 3.0}), {"alice": STREAM, "bob": STREAM}, {})
+    got = await services(
+        Plan(tenants=(tenant("alice"), tenant("bob", weight=3.0))), {"alice": STREAM, "bob": STREAM}, {}
+    )
     assert got["bob"] / got["alice"] == pytest.approx(3, rel=0.07)
 
 
@@ -82,7 +83,7 @@ async def test_the_shape_of_requests_gains_nothing(bob: dict[str, Any]) -> None:
 
 async def waits_of_a_modest_tenant(policy: str) -> list[float]:
     """Queue waits of a tenant that asks now and then, beside a flood."""
-    async with stage(plan=replace(Plan(), policy=policy)) as scene:
+    async with stage(plan=Plan(scheduler={"policy": policy})) as scene:
         crowd = [asyncio.create_task(keep_asking(scene, "alice", chat(20))) for _ in range(FLOOD)]
         await asyncio.sleep(WARM_UP_SECONDS)
         for _ in range(6):

@@ -6,7 +6,8 @@ from random import Random
 
 from raw_client import Client
 from virtual_time import virtual_time
-from whole_gateway import EngineWorker, Plan, Stage, chat, key_of, stage
+from whole_gateway import Plan, Stage, chat, key_of, stage, tenant
+from workers_on_stage import EngineWorker
 
 from gateway.config import Window, digest
 from gateway.events import ConfigReloaded
@@ -20,7 +21,7 @@ RELOADS = 100
 @virtual_time
 async def test_running_streams_finish_inside_the_grace_and_the_gateway_is_unready_at_once() -> None:
     """Told to stop: not ready in the same moment, what runs and what waits is still served, then all ends."""
-    async with stage(plan=Plan(window=ONE_SLOT, drain_seconds=10)) as scene:
+    async with stage(plan=Plan(window=ONE_SLOT, listen={"drain_seconds": 10})) as scene:
         probe = await Client.connect(scene.url)
         asking = [scene.asking(chat(50), tenant) for tenant in ("alice", "bob", "bob")]
         await scene.until(lambda: scene.queued == 2)
@@ -37,7 +38,7 @@ async def test_running_streams_finish_inside_the_grace_and_the_gateway_is_unread
 @virtual_time
 async def test_after_the_grace_streams_end_in_an_error_event_and_the_queue_in_503() -> None:
     """The grace is over: one error event for what streams, 503 with Retry-After for what waits, nothing hangs."""
-    async with stage(plan=Plan(window=ONE_SLOT, drain_seconds=2)) as scene:
+    async with stage(plan=Plan(window=ONE_SLOT, listen={"drain_seconds": 2})) as scene:
         streaming = scene.asking(chat(1900))
         await asyncio.sleep(0.1)
         queued = [scene.asking(chat(5), tenant) for tenant in ("bob", "alice")]
@@ -56,7 +57,7 @@ async def test_after_the_grace_streams_end_in_an_error_event_and_the_queue_in_50
 @virtual_time
 async def test_after_the_grace_an_answer_without_a_byte_is_refused_not_sent_again() -> None:
     """A whole answer that is still being made when the grace ends is 503, and no worker is asked again."""
-    async with stage(EngineWorker(), EngineWorker(), plan=Plan(drain_seconds=1)) as scene:
+    async with stage(EngineWorker(), EngineWorker(), plan=Plan(listen={"drain_seconds": 1})) as scene:
         asking = scene.asking(chat(1900, stream=False))
         await scene.until(lambda: scene.in_flight)
         await scene.stop()
@@ -71,8 +72,8 @@ def document(urls: list[str], *, weight: float = 1.0, bob_disabled: bool = False
     """A configuration file as `configuration` of the plan of these tests."""
     workers = "".join(f"      - {{url: '{url}', name: w{index}}}\n" for index, url in enumerate(urls))
     tenants = "".join(
-        f"  - name: {name}\n    weight: {weight if name == 'carol' else 1}\n    allow: [ignore_eos]\n"
-        f"    keys: [{{id: main, sha256: {digest(key_of(name)).hex()}, disabled: {is_disabled}}}]\n"
+        f"  - name: {name}\n    weight: {weight if name == 'carol' else 1}\n    \n"
+        f"    keys: [{{id: key1, sha256: {digest(key_of(name)).hex()}, disabled: {is_disabled}}}]\n"
         for name, is_disabled in (("alice", "false"), ("bob", str(bob_disabled).lower()), ("carol", "false"))
     )
     return (
@@ -83,7 +84,7 @@ def document(urls: list[str], *, weight: float = 1.0, bob_disabled: bool = False
     )
 
 
-PLAN = Plan(tenants={"alice": 1.0, "bob": 1.0, "carol": 1.0})
+PLAN = Plan(tenants=(tenant("alice"), tenant("bob"), tenant("carol")))
 
 
 async def client_of(scene: Stage, tenant: str, requests: int) -> None:
@@ -116,7 +117,7 @@ async def test_reloads_under_load_lose_reorder_and_recharge_nothing(tmp_path: Pa
         assert len(reloads) == RELOADS
         assert 20 <= sum(not event.succeeded for event in reloads) <= 40
         assert set(scene.outcomes) == {Outcome.COMPLETED}
-        for name in PLAN.tenants:
+        for name in ("alice", "bob", "carol"):
             order = [event.request_id for event in scene.dispatched if event.tenant == name]
             assert order == sorted(order)
 

@@ -6,18 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from raw_client import Answer, Client, ask
 from virtual_time import expect_in_log, virtual_time
-from whole_gateway import (
-    CHAT,
-    COMPLETIONS,
-    ENGINE_CONFIG,
-    EngineWorker,
-    Plan,
-    Stage,
-    chat,
-    fault,
-    faults,
-    stage,
-)
+from whole_gateway import CHAT, COMPLETIONS, Plan, Stage, chat, stage, tenant
+from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault, faults
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
@@ -193,12 +183,14 @@ CASES = {
     Outcome.BODY_TIMEOUT: Case(sends(f"{POST}Content-Length: 10\n\n")),
     Outcome.BODY_TOO_LARGE: Case(sends(f"{POST}Content-Length: 100000000\n\n")),
     Outcome.UNSUPPORTED_MEDIA: Case(sends(f"{POST}Content-Type: text/plain\nContent-Length: 2\n\nhi")),
-    Outcome.RATE_LIMITED: Case(one_too_many, plan=Plan(tenant_fields={"limits": LIMITED_TO_ONE})),
+    Outcome.RATE_LIMITED: Case(one_too_many, plan=Plan(tenants=(tenant("alice", limits=LIMITED_TO_ONE),))),
     Outcome.TENANT_QUEUE_FULL: Case(
-        behind_another, plan=Plan(window=ONE_AT_A_TIME, tenant_fields={"limits": QUEUE_OF_ONE})
+        behind_another, plan=Plan(window=ONE_AT_A_TIME, tenants=(tenant("alice", limits=QUEUE_OF_ONE),))
     ),
-    Outcome.PUSHED_OUT: Case(behind_another, plan=Plan(window=ONE_AT_A_TIME, max_queued=1)),
-    Outcome.QUEUE_TIMEOUT: Case(waits_too_long, plan=Plan(window=ONE_AT_A_TIME, queue_timeout_seconds=1)),
+    Outcome.PUSHED_OUT: Case(behind_another, plan=Plan(window=ONE_AT_A_TIME, scheduler={"max_queued": 1})),
+    Outcome.QUEUE_TIMEOUT: Case(
+        waits_too_long, plan=Plan(window=ONE_AT_A_TIME, scheduler={"queue_timeout_seconds": 1})
+    ),
     Outcome.NO_WORKER: Case(without_a_worker),
     Outcome.DRAINING: Case(while_draining),
     Outcome.CLIENT_GONE_QUEUED: Case(leaves_while_queued, plan=Plan(window=ONE_AT_A_TIME)),
@@ -209,7 +201,7 @@ CASES = {
     Outcome.FIRST_BYTE_TIMEOUT: Case(asks(chat()), faults(fault(FaultKind.STALL_FIRST_BYTE, every=1))),
     Outcome.WORKER_LOST_STREAMING: Case(asks(chat()), faults(fault(FaultKind.CUT, after_tokens=5)), is_charged=True),
     Outcome.WORKER_STALLED: Case(asks(chat()), faults(fault(FaultKind.STALL, after_tokens=5)), is_charged=True),
-    Outcome.CUT_BY_SHUTDOWN: Case(longer_than_the_grace, plan=Plan(drain_seconds=1), is_charged=True),
+    Outcome.CUT_BY_SHUTDOWN: Case(longer_than_the_grace, plan=Plan(listen={"drain_seconds": 1}), is_charged=True),
     Outcome.INTERNAL: Case(hits_a_bug),
 }
 CUT_IN_MID_STREAM = {Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN}

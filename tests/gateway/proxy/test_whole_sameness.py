@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from raw_client import ask
 from virtual_time import virtual_time
-from whole_gateway import CHAT, COMPLETIONS, EngineWorker, chat, stage
+from whole_gateway import CHAT, COMPLETIONS, chat, exactly, stage
+from workers_on_stage import EngineWorker
 
 IDS = re.compile(rb"[0-9a-f]{32}")
 STAMPS = re.compile(rb'"(created|created_at)":[0-9.]+')
 TOOL = {"type": "function", "function": {"name": "boat", "parameters": {"type": "object", "properties": {"a": {}}}}}
 USAGE = {"stream_options": {"include_usage": True}}
 RUNNING = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-PROMPT = {"model": "tiny", "prompt": [1, 2, 3], "max_tokens": 8, "ignore_eos": True}
+PROMPT = {"model": "tiny", "prompt": [1, 2, 3], **exactly(8)}
 MESSAGES = {"model": "tiny", "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
 
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from virtual_time import virtual_time
-from whole_gateway import ENGINE_CONFIG, EngineWorker, Plan, ScriptedWorker, Stage, chat, fault, faults, stage
+from whole_gateway import Plan, Stage, chat, stage
+from workers_on_stage import ENGINE_CONFIG, EngineWorker, ScriptedWorker, fault, faults
 
 from backend.engine.faults import FaultKind
 from backend.engine.witness import Witness
@@ -99,7 +100,7 @@ async def test_a_refused_connection_opens_the_circuit_and_the_queue_is_served_by
 @virtual_time
 async def test_without_any_worker_new_requests_are_refused_and_queued_ones_wait() -> None:
     """All workers down: 503 at once for a new request; the queued one is served when a worker comes back in time."""
-    async with stage(plan=Plan(window=ONE_SLOT, queue_timeout_seconds=20)) as scene:
+    async with stage(plan=Plan(window=ONE_SLOT, scheduler={"queue_timeout_seconds": 20})) as scene:
         asking = [scene.asking(chat(100)) for _ in range(3)]
         await scene.until(lambda: scene.queued == 2)
         scene.engines[0].kill()
@@ -117,7 +118,7 @@ async def test_without_any_worker_new_requests_are_refused_and_queued_ones_wait(
 @virtual_time
 async def test_without_any_worker_the_queue_waits_until_its_deadline() -> None:
     """No worker comes back: each queued request ends as no_worker at its deadline, uncharged."""
-    async with stage(plan=Plan(window=ONE_SLOT, queue_timeout_seconds=8)) as scene:
+    async with stage(plan=Plan(window=ONE_SLOT, scheduler={"queue_timeout_seconds": 8})) as scene:
         asking = [scene.asking(chat(1000)) for _ in range(3)]
         await scene.until(lambda: scene.queued == 2)
         scene.engines[0].kill()
@@ -150,7 +151,7 @@ async def test_an_engine_without_room_gets_a_pause_and_the_request_keeps_its_pla
 async def test_a_silent_worker_is_given_up_at_the_first_byte_limit() -> None:
     """No first byte within the limit, twice: 504 after both limits, and nothing charged."""
     silent = faults(fault(FaultKind.STALL_FIRST_BYTE, every=1))
-    plan = Plan(timeouts=Timeouts(connect_seconds=2, first_byte_seconds=3, stall_seconds=5))
+    plan = Plan(pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=3, stall_seconds=5)})
     async with stage(EngineWorker(silent), EngineWorker(silent), plan=plan) as scene:
         answer = await scene.ask(chat(5))
         assert answer.status == 504
