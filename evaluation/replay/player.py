@@ -102,9 +102,12 @@ class Player:
 
     async def _exchange(self, cue: Cue, record: RequestRecord) -> None:
         connection: StreamConnection | None = None
+        request = self._render(cue)
+        # Only now does it leave: until here the player alone was to blame.
+        record.sent_at = asyncio.get_running_loop().time()
         try:
             connection = await self._connect()
-            await connection.exchange(self._render(cue), record)
+            await connection.exchange(request, record)
         except OSError as fault:
             record.ended_at, record.error = asyncio.get_running_loop().time(), f"cannot connect: {fault}"
         except asyncio.CancelledError:

@@ -88,7 +88,7 @@ async def test_a_server_that_stalls_delays_no_request() -> None:
 
 @virtual_time
 async def test_waits_count_from_the_intended_moment_and_the_lag_is_told() -> None:
-    """The player is busy for 3 s from t = 1: that request leaves at 4, so does the one due at 2, and their waits say so."""
+    """The player is busy for 3 s from t = 1: what was due at 1 and at 2 leaves at 4, and the waits say so."""
 
     def busy() -> str:
         virtual_loop().selector.now += 3.0

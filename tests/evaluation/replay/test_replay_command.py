@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 from virtual_time import run_in_virtual_time
-from whole_gateway import Plan, key_of, stage
+from whole_gateway import Plan, key_of, stage, tenant
 
 from evaluation.replay.command import ReplayOptions, UsageWanted, deliver, play, run
 from evaluation.replay.result import Ended, Result
 from evaluation.requests import Request
 from evaluation.workloads import Found, Reading, Workload
 from evaluation.workloads.traces import write_csv
+from gateway.config import Right
 
 TENANTS = {"alice": 1.0, "bob": 1.0}
-KEYS = ",".join(f"{tenant}={key_of(tenant)}" for tenant in TENANTS)
+KEYS = ",".join(f"{name}={key_of(name)}" for name in TENANTS)
 # cpu-tiny with four sequences makes some 560 tokens of answers a second: both ask for more than half of it.
 PER_SECOND = {"alice": 30, "bob": 10}
 SECONDS = 10
@@ -22,12 +23,15 @@ SECONDS = 10
 
 def _workload() -> Workload:
     requests = [
-        Request(number / rate, tenant, 16, 32)
-        for tenant, rate in PER_SECOND.items()
-        for number in range(rate * SECONDS)
+        Request(number / rate, name, 16, 32) for name, rate in PER_SECOND.items() for number in range(rate * SECONDS)
     ]
     requests.sort(key=lambda request: request.arrival_seconds)
     return Workload("both", "Two over their share.", SECONDS, TENANTS, tuple(requests))
+
+
+def _plan(policy: str = "vtc") -> Plan:
+    tenants = tuple(tenant(name, allow=frozenset({Right.IGNORE_EOS})) for name in TENANTS)
+    return Plan(tenants=tenants, scheduler={"policy": policy, "queue_timeout_seconds": 600})
 
 
 def _options(url: str, **fields: object) -> ReplayOptions:
@@ -36,7 +40,7 @@ def _options(url: str, **fields: object) -> ReplayOptions:
 
 def _replayed(policy: str) -> Result:
     async def story() -> Result:
-        async with stage(plan=Plan(tenants=TENANTS, policy=policy, queue_timeout_seconds=600)) as scene:
+        async with stage(plan=_plan(policy)) as scene:
             return await play(_options(scene.url, grace_seconds=0.0), _workload())
 
     return run_in_virtual_time(story())
@@ -54,7 +58,7 @@ def _result(**fields: object) -> Result:
     """Three seconds of one small workload through a gateway."""
 
     async def story() -> Result:
-        async with stage(plan=Plan(tenants=TENANTS)) as scene:
+        async with stage(plan=_plan()) as scene:
             return await play(_options(scene.url, **fields), _workload().until(0.5))
 
     return run_in_virtual_time(story())
