@@ -214,6 +214,46 @@ def workloads(  # noqa: PLR0913 - one parameter for each option
 
 
 @app.command()
+def simulate(  # noqa: PLR0913 - one parameter for each option
+    workload: Annotated[str, typer.Argument(help="A workload's name, its YAML file or a trace.")],
+    policy: Annotated[str, typer.Option(help="Who goes next: vtc, fcfs, lcf, rpm:N or drr:N.")] = "vtc",
+    predictor: Annotated[
+        str, typer.Option(help="Reserved at dispatch: none, moving_average, quantile, oracle or noisy_oracle:N%.")
+    ] = "none",
+    engine: Annotated[
+        Literal["paper", "vllm"], typer.Option(help="Engine: the paper's rounds, or vLLM behind the gateway's window.")
+    ] = "paper",
+    workers: Annotated[int, typer.Option(help="Engines side by side.", min=1, max=64)] = 1,
+    pool_tokens: Annotated[
+        int, typer.Option(help="KV tokens that the paper's engine holds.", min=100, max=10_000_000)
+    ] = 10_000,
+    profiled: Annotated[bool, typer.Option("--profiled", help="Charge the profiled cost instead of tokens.")] = False,
+    seed: Seed = None,
+    seconds: Until = None,
+    trace_format: Format = "auto",
+    tenants: Tenants = 10,
+    skew: Skew = 1.0,
+    json: JsonFile = None,
+) -> None:
+    """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
+    from evaluation.simulation import EngineModel, RoundsSize, Settings
+    from evaluation.simulation.command import SimulateOptions, run
+    from evaluation.workloads.command import reading
+    from gateway.fairness import Linear, Profiled
+
+    settings = Settings(
+        policy=policy,
+        predictor=predictor,
+        cost=Profiled() if profiled else Linear(),
+        engine=EngineModel(engine),
+        workers=workers,
+        rounds=RoundsSize(pool_tokens=pool_tokens),
+    )
+    how = reading(seed, seconds, trace_format, tenants, skew)
+    raise typer.Exit(run(SimulateOptions(workload, how, settings, json)))
+
+
+@app.command()
 def replay(  # noqa: PLR0913 - one parameter for each option
     source: Annotated[str, typer.Argument(help="A trace, a workload's name or its YAML file.")],
     url: Annotated[str, typer.Option(help="Base URL of the endpoint, with or without `/v1`.")],
