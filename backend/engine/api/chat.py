@@ -1,21 +1,21 @@
 """`POST /v1/chat/completions`.
 
-Stream: for each choice a chunk with the role, then its deltas, then, where asked, one chunk with the usage. Usage is
-cumulative for each choice, as vLLM counts it. Keys stand in the order of vLLM's response models.
+Stream: for each choice a chunk with the role, then its deltas. What it shares with text completions is in
+`text_answer`.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
 
-from backend.engine.api.answers import Call, called, structured_answer
+from backend.engine.api.answers import called, structured_answer
 from backend.engine.api.entry import DESK
-from backend.engine.api.exchange import DONE, FINGERPRINT, Event, Exchange, sse
+from backend.engine.api.exchange import Event, Exchange, sse
 from backend.engine.api.logprobs import chat_logprobs
 from backend.engine.api.requests import ChatRequest, NamedTool
 from backend.engine.api.template import render_chat
+from backend.engine.api.text_answer import TextAnswer
 from backend.engine.work import Delta, Generation, Work
 
 
@@ -30,7 +30,7 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
         param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
         desk.check_work(work, param)
         async with desk.generation(work, exchange) as generation:
-            chat = Chat(asked, exchange, generation, desk.engine.config.model, called(asked))
+            chat = Chat(asked, exchange, generation, desk.engine.config.model)
             if asked.stream:
                 return await exchange.stream(chat.events())
             document = await chat.document()
@@ -64,59 +64,42 @@ def chat_work(asked: ChatRequest, exchange: Exchange, request_id: str | None = N
     )
 
 
-@dataclass(slots=True)
-class Chat:
-    """One chat being answered."""
+class Chat(TextAnswer[ChatRequest]):
+    """One chat being answered; `call` is the tool that it calls, where it does."""
 
-    asked: ChatRequest
-    exchange: Exchange
-    generation: Generation
-    model: str
-    call: Call | None
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
 
-    @property
-    def _prompt_tokens(self) -> int:
-        return self.generation.work.prompt_tokens
+    def __init__(self, asked: ChatRequest, exchange: Exchange, generation: Generation, model: str) -> None:
+        super().__init__(asked, exchange, generation, model)
+        self.call = called(asked)
+        self._has_begun = False
 
-    async def events(self) -> AsyncIterator[Event]:
-        """The stream."""
-        counts = [0] * self.generation.work.n
-        is_first = True
-        async for delta in self.generation.deltas():
-            if is_first:
-                is_first = False
-                for index in range(len(counts)):
-                    yield Event(sse(self._role_chunk(index)))
-            told = counts[delta.index]
-            counts[delta.index] += len(delta.token_ids)
-            shown = self._shown(delta, told)
-            if shown is not None:
-                yield Event(sse(self._delta_chunk(delta, counts[delta.index], shown)), len(delta.token_ids))
-        if self.asked.includes_usage and not self.exchange.hides_usage:
-            yield Event(sse(self._usage_chunk(sum(counts))))
-        yield Event(DONE)
-
-    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self.generation.work.request_id,
-            "object": "chat.completion.chunk",
-            "created": self.exchange.created,
-            "model": self.model,
-            "choices": choices,
-        }
+    def _told(self, delta: Delta) -> Iterator[Event]:
+        if not self._has_begun:
+            self._has_begun = True
+            for index in range(len(self.counts)):
+                yield Event(sse(self._role_chunk(index)))
+        told = self.counts[delta.index]
+        self.counts[delta.index] += len(delta.token_ids)
+        shown = self._shown(delta, told)
+        if shown is not None:
+            yield Event(sse(self._delta_chunk(delta, shown)), len(delta.token_ids))
 
     def _running_usage(self, tokens: int) -> dict[str, Any]:
-        if not self.asked.continues_usage or self.exchange.hides_usage:
+        if not self._shows_running_usage:
             return {}
-        return {"usage": {**self.exchange.usage(self._prompt_tokens, tokens), "completion_tokens_details": None}}
+        return {"usage": {**self._usage(tokens), "completion_tokens_details": None}}
 
     def _role_chunk(self, index: int) -> dict[str, Any]:
         delta = {"role": "assistant", "content": ""}
         chunk = self._chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
-        prompt_ids = list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None
-        return {**chunk, **self._running_usage(0), "prompt_token_ids": prompt_ids, "prompt_text": None}
+        return {**chunk, **self._running_usage(0), "prompt_token_ids": self._prompt_ids(), "prompt_text": None}
 
-    def _delta_chunk(self, delta: Delta, tokens: int, shown: dict[str, Any]) -> dict[str, Any]:
+    def _prompt_ids(self) -> list[int] | None:
+        return list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None
+
+    def _delta_chunk(self, delta: Delta, shown: dict[str, Any]) -> dict[str, Any]:
         choice: dict[str, Any] = {
             "index": delta.index,
             "delta": shown,
@@ -126,10 +109,7 @@ class Chat:
         if delta.finish_reason is not None:
             choice["stop_reason"] = delta.stop_reason
         choice["token_ids"] = list(delta.token_ids) if self.asked.return_token_ids else None
-        chunk = {**self._chunk([choice]), **self._running_usage(tokens)}
-        if delta.finish_reason is not None and not self.asked.includes_usage:
-            chunk["system_fingerprint"] = FINGERPRINT
-        return chunk
+        return {**self._chunk([choice]), **self._running_usage(self.counts[delta.index]), **self._fingerprint(delta)}
 
     def _shown(self, delta: Delta, told: int) -> dict[str, Any] | None:
         """What the client sees of a delta; None where its tokens show no text (half a character) and need no chunk."""
@@ -156,33 +136,14 @@ class Chat:
     def _logprobs(self, token_ids: tuple[int, ...]) -> dict[str, Any] | None:
         return chat_logprobs(token_ids, self.asked.top_logprobs or 0) if self.asked.logprobs else None
 
-    def _usage_chunk(self, tokens: int) -> dict[str, Any]:
-        usage = self.exchange.usage(self._prompt_tokens, tokens)
-        usage["prompt_tokens_details"] = self.generation.prompt_details()
-        return {**self._chunk([]), "usage": usage, "system_fingerprint": FINGERPRINT}
+    def _details(self) -> dict[str, Any]:
+        return self.generation.prompt_details()
 
-    async def document(self) -> dict[str, Any]:
-        """The whole answer."""
-        deltas = sorted([delta async for delta in self.generation.deltas()], key=lambda delta: delta.index)
-        tokens = sum(len(delta.token_ids) for delta in deltas)
-        usage = self.exchange.usage(self._prompt_tokens, tokens)
-        details = {**self.generation.prompt_details(), "multimodal_tokens": None}
-        return {
-            "id": self.generation.work.request_id,
-            "object": "chat.completion",
-            "created": self.exchange.created,
-            "model": self.model,
-            "choices": [self._choice(delta) for delta in deltas],
-            "service_tier": None,
-            "system_fingerprint": FINGERPRINT,
-            "usage": {**usage, "prompt_tokens_details": details, "completion_tokens_details": None},
-            "prompt_logprobs": None,
-            "prompt_token_ids": list(self.generation.work.prompts[0]) if self.asked.return_token_ids else None,
-            "prompt_text": None,
-            "kv_transfer_params": None,
-            "ec_transfer_params": None,
-            "metrics": None,
-        }
+    def _whole_details(self) -> dict[str, Any]:
+        return {"created_cache_tokens": self.generation.created_cache_tokens}
+
+    def _prompt_members(self) -> dict[str, Any]:
+        return {"prompt_logprobs": None, "prompt_token_ids": self._prompt_ids(), "prompt_text": None}
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         return {

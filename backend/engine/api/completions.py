@@ -1,11 +1,9 @@
 """`POST /v1/completions`: text for text, several prompts at once, each with its choices.
 
-Usage in a stream is cumulative for each pair of prompt and choice; the last event has the totals. Keys stand in the
-order of vLLM's response models.
+A choice is a pair of prompt and choice. What it shares with chats is in `text_answer`.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import web
@@ -13,9 +11,10 @@ from aiohttp import web
 from backend.engine.api.answers import structured_answer
 from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
-from backend.engine.api.exchange import DONE, FINGERPRINT, Event, Exchange, sse
+from backend.engine.api.exchange import Event, Exchange, sse
 from backend.engine.api.logprobs import completion_logprobs
 from backend.engine.api.requests import CompletionRequest
+from backend.engine.api.text_answer import TextAnswer
 from backend.engine.work import END_TOKEN, Delta, Generation, Work
 
 
@@ -71,48 +70,32 @@ def _from_ids(token_ids: list[int]) -> bytes:
     return bytes(min(token_id, 255) for token_id in token_ids)
 
 
-@dataclass(slots=True)
-class Completion:
+class Completion(TextAnswer[CompletionRequest]):
     """One completion request being answered."""
 
-    asked: CompletionRequest
-    exchange: Exchange
-    generation: Generation
-    model: str
-    _counts: list[int] = field(default_factory=list)
-    _offsets: list[int] = field(default_factory=list)
+    kind = chunk_kind = "text_completion"
 
-    def __post_init__(self) -> None:
-        self._counts = [0] * len(self.generation.choices)
-        self._offsets = [0] * len(self.generation.choices)
+    def __init__(self, asked: CompletionRequest, exchange: Exchange, generation: Generation, model: str) -> None:
+        super().__init__(asked, exchange, generation, model)
+        self._offsets = [0] * len(self.counts)
 
     def _prompt(self, index: int) -> bytes:
         return self.generation.work.prompts[index // self.generation.work.n]
 
-    async def events(self) -> AsyncIterator[Event]:
-        """The stream."""
-        async for delta in self.generation.deltas():
-            yield Event(sse(self._delta_chunk(delta)), len(delta.token_ids))
-        if self.asked.includes_usage and not self.exchange.hides_usage:
-            usage = self.exchange.usage(self.generation.work.prompt_tokens, sum(self._counts))
-            usage["prompt_tokens_details"] = {"cached_tokens": self.generation.cached_tokens}
-            yield Event(sse({**self._chunk([]), "usage": usage, "system_fingerprint": FINGERPRINT}))
-        yield Event(DONE)
+    def _told(self, delta: Delta) -> Iterator[Event]:
+        yield Event(sse(self._delta_chunk(delta)), len(delta.token_ids))
 
-    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "id": self.generation.work.request_id,
-            "object": "text_completion",
-            "created": self.exchange.created,
-            "model": self.model,
-            "choices": choices,
-        }
+    def _details(self) -> dict[str, Any]:
+        return {"cached_tokens": self.generation.cached_tokens}
+
+    def _whole_details(self) -> dict[str, Any]:
+        return {"created_cache_tokens": None}
 
     def _delta_chunk(self, delta: Delta) -> dict[str, Any]:
         index = delta.index
-        is_first = self._counts[index] == 0
+        is_first = self.counts[index] == 0
         prompt = self._prompt(index)
-        self._counts[index] += len(delta.token_ids)
+        self.counts[index] += len(delta.token_ids)
         asks_ids = self.asked.return_token_ids
         choice = {
             "index": index,
@@ -124,11 +107,9 @@ class Completion:
             "token_ids": list(delta.token_ids) if asks_ids else None,
         }
         chunk = self._chunk([choice])
-        if self.asked.continues_usage and not self.exchange.hides_usage:
-            chunk["usage"] = self.exchange.usage(len(prompt), self._counts[index])
-        if delta.finish_reason is not None and not self.asked.includes_usage:
-            chunk["system_fingerprint"] = FINGERPRINT
-        return chunk
+        if self._shows_running_usage:
+            chunk["usage"] = self.exchange.usage(len(prompt), self.counts[index])
+        return {**chunk, **self._fingerprint(delta)}
 
     def _echoed(self, delta: Delta, prompt: bytes) -> str:
         if not self.asked.echo:
@@ -148,27 +129,6 @@ class Completion:
             logprobs["token_logprobs"][0] = logprobs["top_logprobs"][0] = None
         self._offsets[delta.index] += sum(len(token) for token in logprobs["tokens"])
         return logprobs
-
-    async def document(self) -> dict[str, Any]:
-        """The whole answer."""
-        deltas = sorted([delta async for delta in self.generation.deltas()], key=lambda delta: delta.index)
-        tokens = sum(len(delta.token_ids) for delta in deltas)
-        usage = self.exchange.usage(self.generation.work.prompt_tokens, tokens)
-        cached_tokens = self.generation.cached_tokens
-        details = {"cached_tokens": cached_tokens, "created_cache_tokens": None, "multimodal_tokens": None}
-        return {
-            "id": self.generation.work.request_id,
-            "object": "text_completion",
-            "created": self.exchange.created,
-            "model": self.model,
-            "choices": [self._choice(delta) for delta in deltas],
-            "service_tier": None,
-            "system_fingerprint": FINGERPRINT,
-            "usage": {**usage, "prompt_tokens_details": details, "completion_tokens_details": None},
-            "kv_transfer_params": None,
-            "ec_transfer_params": None,
-            "metrics": None,
-        }
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         prompt = self._prompt(delta.index)
