@@ -9,6 +9,7 @@ from evaluation.metrics.curve import Curve, Span
 from evaluation.metrics.isolation import Isolation, Loaded, loaded_time, measure_isolation, measure_jain
 from evaluation.metrics.response import TenantSummary, by_tenant, refused_share, response_at, summarise_tenant, ttfts
 from evaluation.metrics.service import (
+    FIGURE_TICKS,
     TABLE_TICKS,
     WINDOW_SECONDS,
     Difference,
@@ -24,6 +25,7 @@ from evaluation.metrics.statistics import jain_index, max_min_shares, mean, medi
 from evaluation.metrics.summary import Measure, RunSummary, summarise
 
 __all__ = [
+    "FIGURE_TICKS",
     "TABLE_TICKS",
     "WINDOW_SECONDS",
     "Curve",

@@ -34,6 +34,7 @@ class Trial:
     profiled: bool = False  # charged by the profiled cost instead of tokens
     pool_tokens: int = POOL_TOKENS
     window_requests: int | None = None
+    slower_percent: int = 0  # every step takes so much longer than fitted
     keys_share: bool = True
 
 

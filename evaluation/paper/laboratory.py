@@ -7,18 +7,20 @@ which process ran what or in which order.
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+from backend.engine.core import StepCost
 from evaluation import workloads
-from evaluation.metrics import TABLE_TICKS, Measure, measure_difference, measure_service, summarise
+from evaluation.metrics import Measure, measure_difference, measure_service, summarise
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.figures.drawing import draw
 from evaluation.paper.figures.picture import Picture
 from evaluation.paper.reading import Bound, Reading, grid, record_series
 from evaluation.simulation import RoundsSize, Settings, simulate
+from evaluation.simulation.settings import STEP_COST
 from evaluation.workloads import Workload
 from evaluation.workloads.traces import read_trace
 from gateway.fairness import Linear, Profiled
@@ -50,7 +52,8 @@ def run_trial(trial: Trial, source: Source) -> Reading:
     weights = {tenant: workload.tenants.get(tenant, 1.0) for tenant in {s.request.tenant for s in result.served}}
     return Reading(
         summary=summarise(result.served, result.ended_at, Measure(weights)),
-        profiled=measure_difference(measure_service(result.served, Profiled()), TABLE_TICKS),
+        profiled=measure_difference(measure_service(result.served, Profiled())),
+        profiled_as_published=measure_difference(measure_service(result.served, Profiled(), demand_cost=Linear())),
         series=record_series(result.served, grid(workload.seconds)),
         bound=Bound(result.spread.largest, result.spread.bound, result.spread.violations),
     )
@@ -65,10 +68,16 @@ def settings_of(trial: Trial, weights: Mapping[str, float]) -> Settings:
         cost=Profiled() if trial.profiled else Linear(),
         weights=weights,
         engine=trial.engine,
+        step_cost=_slower(STEP_COST, trial.slower_percent),
         rounds=RoundsSize(pool_tokens=trial.pool_tokens),
         window=window,
         keys_share=trial.keys_share,
     )
+
+
+def _slower(cost: StepCost, percent: int) -> StepCost:
+    factor = 1 + percent / 100
+    return StepCost(*(seconds * factor for seconds in astuple(cost)))
 
 
 def distinct_trials(experiments: Iterable[Experiment]) -> list[Trial]:

@@ -29,14 +29,13 @@ def trial_name(trial: Trial) -> str:
     words += ["profiled"] if trial.profiled else []
     words += [f"pool {trial.pool_tokens}"] if trial.pool_tokens != POOL_TOKENS else []
     words += [f"window {trial.window_requests}"] if trial.window_requests is not None else []
+    words += [f"slower by {trial.slower_percent} %"] if trial.slower_percent else []
     words += [] if trial.keys_share else ["one level"]
     return " ".join(words)
 
 
 def _reading(trial: Trial, reading: Reading) -> dict[str, Any]:
-    return {"trial": trial, "summary": reading.summary, "profiled": reading.profiled, "bound": reading.bound} | {
-        "series": reading.series
-    }
+    return {"trial": trial, "reading": reading}
 
 
 def _experiment(findings: Findings) -> dict[str, Any]:

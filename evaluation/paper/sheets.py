@@ -24,6 +24,8 @@ def sheets_of(experiment: Experiment, readings: Readings) -> list[Sheet]:
         sheets.append(_printed_sheet(experiment, readings))
     if experiment.table is not None:
         sheets.append(_published_sheet(experiment.table, readings))
+        if experiment.table.profiled or any(reading.summary.refused_share for reading in readings.values()):
+            sheets.append(_otherwise_sheet(experiment.table, readings))
     else:
         sheets.append(_runs_sheet(readings))
     return sheets
@@ -73,18 +75,31 @@ def _printed_sheet(experiment: Experiment, readings: Readings) -> Sheet:
 def _published_sheet(table: Comparability, readings: Readings) -> Sheet:
     rows = []
     nothing = [""] * len(BESIDE_COLUMNS)
-    for label, published in table.published.items():
-        ours = our_row(readings[label], profiled=table.profiled)
-        rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.PUBLISHED))
-        rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(readings[label]))))
-        far = [deviation(getattr(ours, column), getattr(published, column)) for column in COLUMNS]
-        rows.append(SheetRow(("deviation", *far, *nothing), RowKind.DEVIATION))
-    for label in readings:
-        if label not in table.published:
-            ours = our_row(readings[label], profiled=table.profiled)
-            rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(readings[label]))))
+    for label, reading in readings.items():
+        ours = our_row(reading, profiled=table.profiled)
+        published = table.published.get(label)
+        if published is not None:
+            rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.PUBLISHED))
+        rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(reading))))
+        if published is not None:
+            far = [deviation(getattr(ours, column), getattr(published, column)) for column in COLUMNS]
+            rows.append(SheetRow(("deviation", *far, *nothing), RowKind.DEVIATION))
     unit = "ms of the profiled engine per second" if table.profiled else "input + 2 x output tokens per second"
     return Sheet(f"Difference in {unit}", ("policy", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
+
+
+def _otherwise_sheet(table: Comparability, readings: Readings) -> Sheet:
+    """The same runs, measured as they should be: refusals are demand not met, demand is in the unit of service."""
+    rows = []
+    for label, reading in readings.items():
+        other = reading.profiled if table.profiled else reading.summary.difference_with_refused
+        ours = our_row(reading, profiled=table.profiled)
+        refused = f"{100 * reading.summary.refused_share:.0f} %"
+        cells = (number(ours.average_difference), number(other.average), number(other.maximum), refused)
+        rows.append(SheetRow((label, *cells, number(ours.tokens_per_second))))
+    title = "demand in the unit of service" if table.profiled else "refused requests counted as demand"
+    columns = ("policy", "average as published", "average", "maximum", "refused", "tokens/s")
+    return Sheet(f"Measured otherwise: {title}", columns, rows)
 
 
 def _runs_sheet(readings: Readings) -> Sheet:

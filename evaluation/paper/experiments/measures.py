@@ -71,6 +71,11 @@ def small_clients_ttft(label: str, clients: int = 20) -> Measure:
     return of(label, measure)
 
 
+def largest_difference(label: str) -> Measure:
+    """Largest service difference over the table's ticks."""
+    return of(label, lambda reading: reading.summary.difference.maximum)
+
+
 def average_difference(label: str) -> Measure:
     """Average service difference over the table's ticks."""
     return of(label, lambda reading: reading.summary.difference.average)

@@ -51,7 +51,7 @@ def fabricate(trial: Trial) -> Reading:
         tenants=tuple(_tenant(random, name) for name in tenants),
     )
     bound = Bound(random.uniform(1, 900), random.uniform(1000, 2000), 0)
-    return Reading(summary, difference, _series(random, tenants, grid(seconds)), bound)
+    return Reading(summary, difference, difference, _series(random, tenants, grid(seconds)), bound)
 
 
 def findings_of(experiments: Sequence[Experiment], *, real_trace: bool = True) -> list[Findings]:

@@ -8,8 +8,8 @@ import pytest
 from evaluation.console.verdicts import Comparison
 from evaluation.paper import command
 from evaluation.paper.command import PaperOptions, run
-from evaluation.paper.experiment import Claim, Experiment, Trial
-from evaluation.paper.experiments.measures import largest_gap, ratio
+from evaluation.paper.experiment import Claim, Experiment, Trial, ratio
+from evaluation.paper.experiments.measures import largest_gap
 from evaluation.paper.figures.builders import gaps, picture
 
 WORKLOAD = """
