@@ -1,0 +1,5 @@
+# LiteLLM proxy; each key may run half of what the engine runs at once. https://github.com/BerriAI/litellm
+export PYTHONPATH=$PEERS NO_DOCS=True LITELLM_LOG=ERROR LITELLM_LOCAL_MODEL_COST_MAP=True
+LITELLM_MASTER_KEY=sk-$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export LITELLM_MASTER_KEY
+exec .venv-peers/litellm/bin/litellm --config "$PEERS/litellm.yaml" --host 127.0.0.1 --port "$PORT" --telemetry False

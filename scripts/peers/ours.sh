@@ -1,0 +1,2 @@
+# The gateway of this repository.
+exec .venv/bin/vtc-gateway serve "$PEERS/ours.yaml" --announce
