@@ -2,7 +2,9 @@
 
 Only worker faults count (no connection, 5xx, time-outs, failed probes), never a 4xx: a tenant's bad request must not
 make a worker look unhealthy. A refused connection opens the circuit at once; other faults open it when they come in a
-row. A probe that succeeds lets one request through; its first byte closes the circuit.
+row. A probe that succeeds lets one request through; its first byte closes the circuit. A worker that breaks again soon
+after it came back must answer twice as many probes in a row as the last time before it is tried: one that comes and
+goes costs fewer and fewer requests.
 """
 
 from enum import Enum
@@ -29,6 +31,8 @@ class Signal(Enum):
 
 
 FAULTS_IN_A_ROW = 3
+MAX_PROBES_BEFORE_TRIAL = 32  # probes come once a second: a worker that is well again waits half a minute at most
+PROBES_TO_FORGIVE = 60  # good ones in a row while it serves, after which a worker is trusted like a new one
 
 _S, _G = CircuitState, Signal
 TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
@@ -58,26 +62,38 @@ _PATIENT = {(_S.CLOSED, _G.FAULT), (_S.CLOSED, _G.PROBE_FAILED)}
 
 
 class Circuit:
-    """The state of one worker, and its failed requests and failed probes in a row."""
+    """The state of one worker, its failed requests and its probes in a row, and how far it is trusted."""
 
-    __slots__ = ("_failed_probes", "_faults", "state")
+    __slots__ = ("_failed_probes", "_faults", "_good_probes", "_probes_before_trial", "state")
 
     def __init__(self) -> None:
         """A worker that was not seen yet."""
         self.state = CircuitState.STARTING
         self._faults = 0
         self._failed_probes = 0
+        self._good_probes = 0
+        self._probes_before_trial = 0  # 0: it has not broken, or long ago
 
     def feed(self, signal: Signal) -> bool:
         """Take in `signal`; True where the state changed."""
         self._count(signal)
-        is_patient = (self.state, signal) in _PATIENT
-        if is_patient and max(self._faults, self._failed_probes) < FAULTS_IN_A_ROW:
+        if not self._is_enough(signal):
             return False
         before, self.state = self.state, TABLE[self.state, signal]
-        if self.state is not before:
-            self._faults = self._failed_probes = 0
-        return self.state is not before
+        if self.state is before:
+            return False
+        self._faults = self._failed_probes = self._good_probes = 0
+        if self.state is CircuitState.OPEN:
+            self._probes_before_trial = min(max(1, 2 * self._probes_before_trial), MAX_PROBES_BEFORE_TRIAL)
+        return True
+
+    def _is_enough(self, signal: Signal) -> bool:
+        """False for a signal that must come more often in a row before the table holds."""
+        if (self.state, signal) in _PATIENT:
+            return max(self._faults, self._failed_probes) >= FAULTS_IN_A_ROW
+        if (self.state, signal) == (CircuitState.OPEN, Signal.PROBE_OK):
+            return self._good_probes >= self._probes_before_trial
+        return True
 
     def _count(self, signal: Signal) -> None:
         """A good probe does not excuse failing requests: an engine's /health stays green while its requests fail."""
@@ -86,8 +102,12 @@ class Circuit:
                 self._faults += 1
             case Signal.PROBE_FAILED:
                 self._failed_probes += 1
+                self._good_probes = 0
             case Signal.PROBE_OK:
                 self._failed_probes = 0
+                self._good_probes += 1
+                if self.state is CircuitState.CLOSED and self._good_probes >= PROBES_TO_FORGIVE:
+                    self._probes_before_trial = 0
             case Signal.ANSWERED:
                 self._faults = self._failed_probes = 0
             case _:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.workers import Circuit, CircuitState, Fleet, Signal, Window, WindowSize, WorkerSpec
-from gateway.workers.circuit import FAULTS_IN_A_ROW, TABLE
+from gateway.workers.circuit import FAULTS_IN_A_ROW, MAX_PROBES_BEFORE_TRIAL, PROBES_TO_FORGIVE, TABLE
 
 
 @pytest.mark.parametrize("signal", Signal)
@@ -49,6 +49,40 @@ def test_circuit_stories(signals: list[Signal], state: CircuitState) -> None:
     for signal in signals:
         circuit.feed(signal)
     assert circuit.state is state
+
+
+def probes_before_trial(circuit: Circuit) -> int:
+    """How many good probes in a row an open circuit waits for."""
+    assert circuit.state is S.OPEN
+    probes = 1
+    while not circuit.feed(G.PROBE_OK):
+        probes += 1
+    return probes
+
+
+def test_a_worker_that_comes_and_goes_is_tried_ever_more_rarely() -> None:
+    """Each time it breaks after it came back it must answer twice as many probes, in a row, up to a bound."""
+    circuit = Circuit()
+    circuit.feed(G.PROBE_OK)
+    waited = []
+    for _ in range(8):
+        circuit.feed(G.DOWN)
+        circuit.feed(G.PROBE_OK)
+        circuit.feed(G.PROBE_FAILED)
+        waited.append(probes_before_trial(circuit))
+        circuit.feed(G.ANSWERED)
+    assert waited == sorted(waited)
+    assert waited[-1] == MAX_PROBES_BEFORE_TRIAL
+    assert waited[2:5] == [8, 16, 32]
+
+
+def test_a_worker_that_has_served_for_long_is_trusted_like_a_new_one() -> None:
+    """Good probes while it serves are forgiveness; one fewer is none."""
+    for probes, waited in ((PROBES_TO_FORGIVE, 1), (PROBES_TO_FORGIVE - 1, 2)):
+        circuit = Circuit()
+        for signal in (G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED, *[G.PROBE_OK] * probes, G.DOWN):
+            circuit.feed(signal)
+        assert probes_before_trial(circuit) == waited
 
 
 @pytest.mark.parametrize(
