@@ -1,5 +1,6 @@
 """The commands of `vtc-gateway`: each is parsed here and carried out by its own module, imported when it runs."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys = typer.Typer(help="Make keys for tenants.", no_args_is_help=True)
-bench = typer.Typer(help="Measure fairness and isolation against an engine.", no_args_is_help=True)
+bench = typer.Typer(help="Measure fairness, isolation, cost and delay.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 
@@ -31,6 +32,14 @@ Seed = Annotated[int | None, typer.Option(help="Draw anew with this seed; defaul
 Until = Annotated[float | None, typer.Option("--seconds", help="Only the first so many seconds of it.", min=0.001)]
 Tenants = Annotated[int, typer.Option(help="Tenants for a trace that has none.", min=1, max=10_000)]
 Skew = Annotated[float, typer.Option(help="How unequal those are: exponent of Zipf's law, 0 for equal.", min=0, max=10)]
+
+
+def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
+    """The comma-separated `names`, each of which must be one of `known`."""
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    if unknown := [name for name in chosen if name not in known]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(known)}", param_hint=option)
+    return chosen
 
 
 def _version(wanted: bool) -> None:
@@ -158,6 +167,39 @@ def isolation(
 
     options = IsolationOptions(
         engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
+def datapath(  # noqa: PLR0913 - one parameter for each option
+    only: Annotated[
+        str, typer.Option(help="Parts, as in streaming,whole (also arrivals, crowd, idle, capacity); default: all.")
+    ] = "",
+    peers: Annotated[
+        str, typer.Option(help="Proxies to compare with, as in nginx,envoy; default: all that are installed.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds.", min=1)] = 5,
+    seconds: Annotated[
+        float | None, typer.Option(help="Measured window of each turn; default: the load's own, 2 or 3.", min=0.2)
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG file.")] = None,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Cost and delay of a streamed chunk and of a whole answer, beside other proxies."""
+    from evaluation.bench.datapath.command import DatapathOptions, run
+    from evaluation.bench.datapath.contenders import CONTENDERS
+    from evaluation.bench.datapath.loads import Part
+
+    options = DatapathOptions(
+        parts=tuple(Part(name) for name in _chosen("--only", only, [part.value for part in Part])),
+        peers=_chosen("--peers", peers, CONTENDERS),
+        rounds=rounds,
+        seconds=seconds,
+        json_file=json,
+        plot=plot,
+        check=check,
     )
     raise typer.Exit(run(options))
 

@@ -24,7 +24,10 @@ def draw_key() -> str:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """One gateway to start. `engine_model` is the model's name at the engine, which runs `sequences` at once."""
+    """One gateway to start. `engine_model` is the model's name at the engine, which runs `sequences` at once.
+
+    `port` 0 takes a free one; `prefill_tokens` None leaves the gateway's own.
+    """
 
     policy: str
     engine_url: str
@@ -32,6 +35,8 @@ class GatewaySettings:
     weights: Mapping[str, float]
     sequences: int = 16
     max_model_len: int = 2048
+    port: int = 0
+    prefill_tokens: int | None = None
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     admin_key: str = field(repr=False, default_factory=draw_key)
 
@@ -42,7 +47,7 @@ class GatewaySettings:
     def document(self) -> dict[str, object]:
         """The configuration as plain data."""
         return {
-            "listen": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0},
+            "listen": {"host": "127.0.0.1", "port": self.port, "drain_seconds": 0},
             "admin": {"key": {"sha256": _digest(self.admin_key)}},
             "scheduler": {"policy": self.policy, "queue_timeout_seconds": QUEUE_TIMEOUT_SECONDS},
             "pools": [
@@ -50,13 +55,17 @@ class GatewaySettings:
                     "model": POOL,
                     "engine_model": self.engine_model,
                     "max_model_len": self.max_model_len,
-                    "window": {"sequences": self.sequences, "slack": SLACK},
+                    "window": self._window(),
                     "workers": [{"url": self.engine_url, "name": "engine"}],
                 }
             ],
             "tenants": [self._tenant(name) for name in self.weights],
             "logs": {"format": "json", "level": "info"},
         }
+
+    def _window(self) -> dict[str, int]:
+        window = {"sequences": self.sequences, "slack": SLACK}
+        return window if self.prefill_tokens is None else {**window, "prefill_tokens": self.prefill_tokens}
 
     def _tenant(self, name: str) -> dict[str, object]:
         return {

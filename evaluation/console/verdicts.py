@@ -16,6 +16,7 @@ class Comparison(Enum):
     AT_MOST = "<="
     AT_LEAST = ">="
     ABOVE = ">"
+    BELOW = "<"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Verdict:
                 return self.measured >= self.target.limit
             case Comparison.ABOVE:
                 return self.measured > self.target.limit
+            case Comparison.BELOW:
+                return self.measured < self.target.limit
             case _:
                 assert_never(self.target.comparison)
 

@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -65,6 +65,15 @@ class Child:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         raise self.failure(f"was not ready within {timeout_seconds:.0f} s")
 
+    async def printed(self, timeout_seconds: float) -> bytes:
+        """Wait until the child has ended by itself, well; everything that it printed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._process.wait()
+        if self._process.returncode != 0:
+            raise self.failure(f"did not end well within {timeout_seconds:.0f} s")
+        return self._output.read_bytes()
+
     async def end(self) -> None:
         """SIGTERM, then SIGKILL to its group after `END_SECONDS` at most; returns when all of it is gone."""
         self._signal(signal.SIGTERM)
@@ -85,22 +94,38 @@ class Child:
 
 
 @asynccontextmanager
-async def child(name: str, arguments: Sequence[str], folder: Path, ready_seconds: float) -> AsyncIterator[Child]:
+async def child(
+    name: str, arguments: Sequence[str], folder: Path, ready_seconds: float, *, core: int | None = None
+) -> AsyncIterator[Child]:
     """Run `python ARGUMENTS` with this interpreter while the context is open, from `ready` on."""
+    async with program(name, [sys.executable, *arguments], folder, core=core) as running:
+        await running.ready(ready_seconds)
+        yield running
+
+
+@asynccontextmanager
+async def program(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    core: int | None = None,
+) -> AsyncIterator[Child]:
+    """Run `command` while the context is open, with `environment` besides ours, on processor `core` alone if given."""
     output, log = folder / f"{name}.out", folder / f"{name}.log"
     with output.open("wb") as stdout, log.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *arguments,
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            preexec_fn=_dies_with_parent(),
+            preexec_fn=_before_program(core),
+            env=None if environment is None else {**os.environ, **environment},
         )
     running = Child(name, process, output, log)
     try:
-        await running.ready(ready_seconds)
         yield running
     finally:
         await asyncio.shield(running.end())
@@ -114,13 +139,15 @@ def _announced(output: str) -> str | None:
     return None
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
-    """What a child runs before its program so that the kernel ends it with its parent (Linux only)."""
+def _before_program(core: int | None) -> Callable[[], None] | None:
+    """What a child runs before its program: the kernel ends it with its parent and keeps it on `core` (Linux only)."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
 
     def ask_kernel() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if core is not None:
+            os.sched_setaffinity(0, {core})
 
     return ask_kernel

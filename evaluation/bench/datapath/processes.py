@@ -1,0 +1,62 @@
+"""What the kernel charged a group of processes: processor time and resident memory, from `/proc` (Linux).
+
+Processor time is the scheduler's own, in nanoseconds, of every thread (`schedstat`); a kernel that keeps none gives
+the ticks of `stat`, of 10 ms. What the kernel does for a process on the network is in both, as far as it is done in
+the process's name: sending, and on loopback the receiving end's work of what is sent.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_NANOSECONDS = 1e9
+# Fields of /proc/PID/stat after the command's name (proc(5)): group, then time in user and in kernel mode.
+_GROUP, _USER, _SYSTEM = 2, 11, 12
+
+
+def group_members(group: int, proc: Path = Path("/proc")) -> list[int]:
+    """The processes of process group `group`."""
+    processes = [entry for entry in proc.iterdir() if entry.name.isdigit()]
+    return sorted(int(process.name) for process in processes if _group(process) == group)
+
+
+def processor_seconds(pids: Sequence[int], proc: Path = Path("/proc")) -> float:
+    """Processor time that the processes have used so far; one that has ended counts as nothing."""
+    return sum(_seconds(proc / str(pid)) for pid in pids)
+
+
+def resident_bytes(pids: Sequence[int], proc: Path = Path("/proc")) -> int:
+    """Memory of the processes that is in RAM, shared pages counted once for each."""
+    return sum(_resident(proc / str(pid)) for pid in pids)
+
+
+def _seconds(process: Path) -> float:
+    try:
+        threads = (process / "task").iterdir()
+        nanoseconds = [int((thread / "schedstat").read_text().split()[0]) for thread in threads]
+    except OSError:
+        fields = _stat(process)
+        return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_SECOND if fields else 0.0
+    return sum(nanoseconds) / _NANOSECONDS
+
+
+def _resident(process: Path) -> int:
+    try:
+        return int((process / "statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def _group(process: Path) -> int | None:
+    fields = _stat(process)
+    return int(fields[_GROUP]) if fields else None
+
+
+def _stat(process: Path) -> list[str]:
+    """The fields of `stat` after the command's name, which may hold spaces and brackets; none where it has ended."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
