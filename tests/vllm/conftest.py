@@ -100,7 +100,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def write_gateway_config(path: Path, engine_url: str) -> None:
+def write_gateway_config(path: Path, engine_url: str, policy: str = "vtc") -> None:
     """A gateway's configuration: one pool, the engine behind `engine_url`, Alice and Bob."""
     tenants = [
         {"name": tenant.name, "keys": [{"id": "main", "sha256": _digest(tenant.key)}], "allow": RIGHTS}
@@ -115,6 +115,7 @@ def write_gateway_config(path: Path, engine_url: str) -> None:
     document = {
         "listen": {"host": "127.0.0.1", "port": 0},
         "admin": {"key": {"sha256": _digest(ADMIN_KEY)}},
+        "scheduler": {"policy": policy},
         "pools": [pool],
         "tenants": tenants,
     }

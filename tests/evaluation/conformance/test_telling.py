@@ -12,6 +12,7 @@ from rich.console import Console
 
 from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.command import ConformanceOptions, deliver, run
+from evaluation.conformance.comparison import main
 from evaluation.conformance.judgement import Judgement, failed, judged, not_applicable
 from evaluation.conformance.junit import junit
 from evaluation.conformance.page import html, markdown, write_page
@@ -182,3 +183,19 @@ def test_keys_come_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture
     file.write_text("only=one\n")
     assert run(ConformanceOptions("http://127.0.0.1:9", str(file))) == EXIT_NOT_RUN
     assert "1 tenants" in capsys.readouterr().err
+
+
+def test_suites_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One column per file, one row per scenario, and the throughput that the shares were had at."""
+    figures = {"together_tokens_per_second": 812.4}
+    told = findings()
+    told.findings.append(Finding(SCENARIOS[NAMES.index("conservation")], judged(SHARE, 1.0, "-", figures)))
+    for name in ("ours", "theirs"):
+        (tmp_path / f"{name}.json").write_bytes(orjson.dumps(document(told)))
+    main([str(tmp_path / "ours.json"), str(tmp_path / "theirs.json")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| scenario | ours | theirs |"
+    assert lines[2] == f"| {SCENARIOS[0].title} | passed 1.25 | passed 1.25 |"
+    assert lines[3] == f"| {SCENARIOS[1].title} | **failed** | **failed** |"
+    assert lines[-1] == "| output tokens per second, all together | 812 | 812 |"
+    assert len(lines) == 2 + len(SCENARIOS) + 1
