@@ -9,13 +9,12 @@ machine's speed meets both. Random output lengths keep requests from ending in c
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from evaluation.bench.measures import ratio_of_service, share_within
 from evaluation.bench.settings import SLACK
-from evaluation.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
+from evaluation.bench.stage import EngineChoice, Gateway, Part, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Delivery, Report, conduct
+from evaluation.console.report import Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant
 from evaluation.metrics import mean, median
@@ -51,18 +50,11 @@ FAULTS = Target("requests refused or broken", Comparison.AT_MOST, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class FairnessOptions:
+class FairnessOptions(RunOptions):
     """What to run: `seconds` of measured window per scenario, and as much again over all `rounds` for each of
     the engine alone and the gateway."""
 
-    engine: EngineKind = EngineKind.VLLM
-    profile: str = "cpu-tiny"
-    policy: str = "vtc"
-    seconds: float = 60.0
     rounds: int = 8
-    seed: int = 1
-    json_file: Path | None = None
-    check: bool = False
 
     @property
     def warmup_seconds(self) -> float:
@@ -122,7 +114,7 @@ class Findings:
 
 def run(options: FairnessOptions) -> int:
     """Run the bench and return its exit status."""
-    return conduct(measure(options), Delivery(options.json_file, options.check))
+    return conduct(measure(options), options.delivery)
 
 
 async def measure(options: FairnessOptions) -> Report:
@@ -175,12 +167,7 @@ def _part(name: str, tenants: Sequence[LoadTenant], options: FairnessOptions) ->
 def _report(findings: Findings, options: FairnessOptions) -> Report:
     return Report(
         title="fairness",
-        setting={
-            "engine": options.engine.value,
-            "policy": options.policy,
-            "seconds": options.seconds,
-            "rounds": options.rounds,
-        },
+        setting=options.setting,
         verdicts=verdicts(findings),
         measurements=_measurements(findings),
         warnings=sorted(set(findings.faults)),

@@ -14,7 +14,6 @@ almost zero would say nothing about how long one waits for the next.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from evaluation.bench.measures import (
     intervals,
@@ -22,9 +21,9 @@ from evaluation.bench.measures import (
     releases_seen,
     share_within,
 )
-from evaluation.bench.stage import EngineChoice, EngineKind, Gateway, Part, Run, Stage, stage
+from evaluation.bench.stage import EngineChoice, Gateway, Part, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Delivery, Report, conduct
+from evaluation.console.report import Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant, Spaced
 from evaluation.metrics import median, percentile
@@ -49,17 +48,10 @@ BACKLOGGED = Target("samples with the flood backlogged at the gateway", Comparis
 
 
 @dataclass(frozen=True, slots=True)
-class IsolationOptions:
+class IsolationOptions(RunOptions):
     """What to run: `seconds` of measured window in `rounds` parts for each of the three ways."""
 
-    engine: EngineKind = EngineKind.VLLM
-    profile: str = "cpu-tiny"
-    policy: str = "vtc"
-    seconds: float = 60.0
     rounds: int = 3
-    seed: int = 1
-    json_file: Path | None = None
-    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,7 @@ class Waiting:
 
 def run(options: IsolationOptions) -> int:
     """Run the bench and return its exit status."""
-    return conduct(measure(options), Delivery(options.json_file, options.check))
+    return conduct(measure(options), options.delivery)
 
 
 async def measure(options: IsolationOptions) -> Report:
@@ -101,12 +93,7 @@ async def measure(options: IsolationOptions) -> Report:
         findings = await _rounds(running, tested, fcfs, options)
     return Report(
         title="isolation",
-        setting={
-            "engine": options.engine.value,
-            "policy": options.policy,
-            "seconds": options.seconds,
-            "rounds": options.rounds,
-        },
+        setting=options.setting,
         verdicts=verdicts(findings),
         measurements=_measurements(findings),
         warnings=sorted({fault for run in [*findings.tested, *findings.fcfs] for fault in run.faults}),

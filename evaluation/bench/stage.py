@@ -23,6 +23,7 @@ from evaluation.bench.journal import FinishedRequest, read_journal
 from evaluation.bench.probe import Probe, Sample, probe_session
 from evaluation.bench.settings import POOL, GatewaySettings, draw_keys
 from evaluation.console.progress import Progress
+from evaluation.console.report import Delivery
 from evaluation.load.connection import RequestRecord
 from evaluation.load.processes import Child, child
 from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant, Tally
@@ -34,8 +35,8 @@ SECONDS_BETWEEN_CHECKS = 0.25
 
 # With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
 # gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
-# accelerator shows. This one (24 M parameters) makes a step take tens of milliseconds, as on an accelerator: the way from
-# an answer's end to the next request's place in the batch is then about a step, which one slack sequence covers.
+# accelerator shows. This one (24 M parameters) makes a step take tens of milliseconds, as on an accelerator: the way
+# from an answer's end to the next request's place in the batch is then about a step, which one slack sequence covers.
 VLLM_MODEL = {
     "hidden_size": 576,
     "num_hidden_layers": 6,
@@ -77,6 +78,35 @@ class EngineChoice:
                 ]
             case _:
                 assert_never(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a bench is told: the engine, the policy that is tested, `seconds` of measured window in `rounds` parts."""
+
+    engine: EngineKind = EngineKind.VLLM
+    profile: str = "cpu-tiny"
+    policy: str = "vtc"
+    seconds: float = 60.0
+    rounds: int = 1
+    seed: int = 1
+    json_file: Path | None = None
+    check: bool = False
+
+    @property
+    def setting(self) -> dict[str, object]:
+        """Under which conditions a report was found."""
+        return {
+            "engine": self.engine.value,
+            "policy": self.policy,
+            "seconds": self.seconds,
+            "rounds": self.rounds,
+        }
+
+    @property
+    def delivery(self) -> Delivery:
+        """Where the report goes."""
+        return Delivery(self.json_file, self.check)
 
 
 @dataclass(frozen=True, slots=True)
