@@ -21,6 +21,7 @@ from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import TenantsError, read_cast
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED, output_console
+from evaluation.load.descriptors import allow_many_connections
 from evaluation.load.wire import Address
 
 
@@ -50,6 +51,7 @@ def run(options: ConformanceOptions) -> int:
         errors.print(f"conformance: {fault}", markup=False, highlight=False, soft_wrap=True)
         return EXIT_NOT_RUN
     progress = Progress(errors)
+    allow_many_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             findings = runner.run(run_suite(subject, scenarios, options.seconds, progress))

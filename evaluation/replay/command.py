@@ -5,7 +5,6 @@ Exit status 0; 1 where the trace, the keys or the endpoint cannot be used or no 
 
 import asyncio
 import math
-import resource
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import output_console
+from evaluation.load.descriptors import allow_many_connections
 from evaluation.load.tenants import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
 from evaluation.load.wire import Address
 from evaluation.replay.keys import Keyring, KeysError
@@ -87,7 +87,7 @@ def run(options: ReplayOptions) -> int:
     """Carry the command out; the exit status."""
     try:
         found = find(options.source, options.reading)
-        _open_many_files()
+        allow_many_connections()
         # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
         return deliver(options, found, asyncio.run(play(options, found.workload)))
     except (ConfigError, KeysError, ValueError, Unusable, OSError) as fault:
@@ -140,12 +140,6 @@ async def _first_model(address: Address, key: str | None) -> str:
 
 def _keyring(keys: str) -> Keyring:
     return Keyring.parse(Path(keys).read_text("utf-8") if keys and "=" not in keys else keys)
-
-
-def _open_many_files() -> None:
-    """Every open request is a descriptor: allow as many as the system does."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def deliver(options: ReplayOptions, found: Found, result: Result) -> int:
