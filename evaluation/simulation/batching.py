@@ -69,6 +69,7 @@ class Batching:
 
     def __init__(self, settings: Settings) -> None:
         """Idle engines with open windows."""
+        self._is_eager = settings.is_eager
         self._fleet = Fleet()
         self._engines = {f"w{number}": BatchingEngine(settings) for number in range(settings.workers)}
         for name in self._engines:
@@ -118,7 +119,7 @@ class Batching:
     def _book(self, engine: BatchingEngine, jobs: list[Job], now: float) -> None:
         starting = [job for job in jobs if len(engine.token_times[job]) == 1]
         ending = [job for job in jobs if len(engine.token_times[job]) == job.tokens]
-        if starting or ending:
+        if starting or ending or self._is_eager:
             self._front.charge(now)
         for job in starting:
             self._front.started(job, now)

@@ -114,8 +114,8 @@ class RoundsEngine:
         self.tally.prompt_tokens += self._round_tokens
         self.due = now + self._cost.seconds(Batch(self._round_tokens, 0, 0))
 
-    def decode(self, now: float, front: Front) -> None:
-        """Go on to the step after which a job ends or a round may admit."""
+    def decode(self, now: float, front: Front, *, is_eager: bool) -> None:
+        """Go on to the step after which a job ends or a round may admit; `is_eager`: one step."""
         self.due = NEVER
         if not self.running:
             return
@@ -127,7 +127,7 @@ class RoundsEngine:
             now += fixed + step * growth
             ends.append(now)
             step += 1
-            if step == last or (step >= self._next_round and self.might_admit(front)):
+            if is_eager or step == last or (step >= self._next_round and self.might_admit(front)):
                 break
         self.due = now
 
@@ -162,6 +162,7 @@ class Rounds:
         """Idle engines."""
         names = (f"w{number}" for number in range(settings.workers))
         self._engines = [RoundsEngine(name, settings.rounds, settings.step_cost) for name in names]
+        self._is_eager = settings.is_eager
         self._open: RoundsEngine | None = None
         self._front: Front
 
@@ -215,6 +216,8 @@ class Rounds:
             if engine.due == now:
                 if engine.admitted:
                     engine.start(now, self._front)
+                if self._is_eager:
+                    self._front.charge(now)
                 engine.end_finished(self._front)
                 self._go_on(engine, now)
 
@@ -234,4 +237,4 @@ class Rounds:
         if engine.admitted:
             engine.prefill(now)
         else:
-            engine.decode(now, self._front)
+            engine.decode(now, self._front, is_eager=self._is_eager)

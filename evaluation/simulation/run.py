@@ -47,6 +47,7 @@ class _Run:
                 self._engines.proceed(now)
             else:
                 self._front.advance(now)
+                self._engines.arrived(now)
         now = now if end == NEVER else end
         tallies = self._engines.finish(now)
         charged = {name: flow.service for name, flow in self._front.admission.pools[POOL].queue.tenants.items()}

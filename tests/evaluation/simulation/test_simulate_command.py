@@ -1,0 +1,79 @@
+"""`vtc-gateway simulate`: what it prints, what it writes, and how it says no."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli import app
+
+WORKLOAD = """
+name: small
+description: Two tenants, one over its share.
+source: a test
+seconds: 30
+tenant_defaults: {prompt: 200, output: 100}
+tenants:
+  - {name: modest, arrivals: {kind: poisson, per_minute: 20}}
+  - {name: flood, weight: 2, arrivals: {kind: poisson, per_minute: 400}}
+"""
+
+
+@pytest.fixture
+def workload(tmp_path: Path) -> Path:
+    """A workload's file."""
+    path = tmp_path / "small.yaml"
+    path.write_text(WORKLOAD)
+    return path
+
+
+def simulate(*arguments: object) -> tuple[int, str]:
+    """Status and output of the command."""
+    done = CliRunner().invoke(app, ["simulate", *map(str, arguments)], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("engine", ["paper", "vllm"])
+def test_the_same_command_writes_the_same_bytes(workload: Path, tmp_path: Path, engine: str) -> None:
+    """Twice the same file; another seed, another file."""
+    files = [tmp_path / f"{name}.json" for name in ("first", "second", "other")]
+    for file, seed in zip(files, (5, 5, 6), strict=True):
+        assert simulate(workload, "--engine", engine, "--seed", seed, "--json", file)[0] == 0
+    first, second, other = (file.read_bytes() for file in files)
+    assert first == second != other
+
+
+def test_the_figures_say_who_got_what(workload: Path, tmp_path: Path) -> None:
+    """Every tenant has its row; spread and bound are told; the file holds each request."""
+    file = tmp_path / "figures.json"
+    status, output = simulate(workload, "--predictor", "quantile", "--json", file)
+    assert status == 0
+    assert all(word in output for word in ("modest", "flood", "service/s", "TTFT p95", "tokens/s", "bound"))
+    figures = json.loads(file.read_bytes())
+    assert {request["tenant"] for request in figures["requests"]} == {"modest", "flood"}
+    assert figures["charged"] == {name: sums[-1] for name, sums in figures["service"]["cumulative"].items()}
+    assert 0 < figures["largest_spread"] <= figures["bound"]
+
+
+def test_refusals_are_counted(workload: Path) -> None:
+    """`rpm:10` refuses most of the flood."""
+    output = simulate(workload, "--policy", "rpm:10")[1]
+    row = next(line.split() for line in output.splitlines() if line.startswith("flood"))
+    assert int(row[1]) - int(row[2]) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("nowhere.yaml",), "nowhere.yaml"),
+        (("overload", "--policy", "fifo"), "choose one of vtc, fcfs"),
+        (("overload", "--predictor", "noisy_oracle:much"), "must be a number"),
+        (("overload", "--pool-tokens", "500"), "cannot serve"),
+    ],
+)
+def test_what_cannot_be_played_is_2(arguments: tuple[str, ...], complaint: str) -> None:
+    """It is told in words on stderr."""
+    status, output = simulate(*arguments)
+    assert status == 2
+    assert complaint in output and "Traceback" not in output
