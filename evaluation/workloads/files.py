@@ -98,7 +98,9 @@ def _with_defaults(value: dict[str, Value], defaults: dict[str, Value]) -> dict[
     tenants = value.get("tenants")
     if not isinstance(tenants, list):
         return value
-    return {**value, "tenants": [{**defaults, **each} if isinstance(each, dict) else each for each in tenants]}
+    # A tenant whose keys are all commented out is null in YAML.
+    filled = [{**defaults, **(each or {})} if each is None or isinstance(each, dict) else each for each in tenants]
+    return {**value, "tenants": filled}
 
 
 def _telling(error: ValidationError) -> list[ErrorDetails]:
@@ -121,7 +123,7 @@ def _origin(path: Path, value: dict[str, Value], defaults: dict[str, Value]) -> 
     """Where `path` of the merged values stands in the file."""
     match path:
         case ("tenants", int() as index, str() as key, *_):
-            is_own = key in value["tenants"][index] or key not in defaults
+            is_own = key not in defaults or key in (value["tenants"][index] or {})
             return path if is_own else ("tenant_defaults", *path[2:])
     return path
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.workloads import load, names
@@ -61,6 +61,7 @@ LENGTHS = (
 )
 
 
+@settings(deadline=None)
 @given(ARRIVALS, SEEDS)
 def test_moments_ascend_within_the_time(arrivals: Arrivals, seed: int) -> None:
     """Whatever the kind: ascending, not before the start, before the end, and the same for the same seed."""
@@ -70,6 +71,7 @@ def test_moments_ascend_within_the_time(arrivals: Arrivals, seed: int) -> None:
     assert moments == arrivals.moments(SECONDS, Random(seed))
 
 
+@settings(deadline=None)
 @given(RATES, SEEDS)
 def test_even_spacing_is_even(per_minute: float, seed: int) -> None:
     """Every distance is the same, and the number of requests is the rate times the time, give or take one."""
@@ -78,6 +80,7 @@ def test_even_spacing_is_even(per_minute: float, seed: int) -> None:
     assert all(later - earlier == pytest.approx(60 / per_minute) for earlier, later in pairwise(moments))
 
 
+@settings(deadline=None)
 @given(st.floats(60, 600), SEEDS)
 def test_poisson_has_its_rate(per_minute: float, seed: int) -> None:
     """Within six standard deviations: one draw in a billion would miss it."""
@@ -86,6 +89,7 @@ def test_poisson_has_its_rate(per_minute: float, seed: int) -> None:
     assert abs(count - expected) <= 6 * expected**0.5
 
 
+@settings(deadline=None)
 @given(RATES, RATES, SEEDS)
 def test_a_ramp_has_its_area(start: float, end: float, seed: int) -> None:
     """At every moment as many requests have come as the area under the rate, give or take one."""
@@ -95,6 +99,7 @@ def test_a_ramp_has_its_area(start: float, end: float, seed: int) -> None:
         assert count <= area + 1e-6 and area < count + 1 + 1e-6
 
 
+@settings(deadline=None)
 @given(st.sampled_from([EvenlySpaced, Poisson]), RATES, st.floats(1, 50), st.floats(1, 50), SEEDS)
 def test_off_and_on_takes_away_and_moves_nothing(
     kind: type[EvenlySpaced] | type[Poisson], per_minute: float, on: float, off: float, seed: int
@@ -107,6 +112,7 @@ def test_off_and_on_takes_away_and_moves_nothing(
     assert switched.moments(SECONDS, Random(seed)) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(1, 100), RATES), min_size=1, max_size=4), SEEDS)
 def test_phases_follow_one_another(parts: list[tuple[float, float]], seed: int) -> None:
     """Each phase has its own rate in its own time, and after the last nothing comes."""
@@ -126,6 +132,7 @@ def test_phases_follow_one_another(parts: list[tuple[float, float]], seed: int) 
     assert all(moment <= total for moment in moments)
 
 
+@settings(deadline=None)
 @given(LENGTHS, SEEDS)
 def test_lengths_are_whole_and_within_their_ends(lengths: Lengths, seed: int) -> None:
     """At least one token, at most the longest, the same for the same seed."""
@@ -159,6 +166,7 @@ def _file(*tenants: TenantFile) -> WorkloadFile:
     return WorkloadFile(name="drawn", description="Drawn.", seconds=SECONDS, tenants=tenants)
 
 
+@settings(deadline=None)
 @given(ARRIVALS, ARRIVALS, LENGTHS, SEEDS)
 def test_a_tenant_does_not_depend_on_the_others(one: Arrivals, other: Arrivals, lengths: Lengths, seed: int) -> None:
     """Without the others its requests are the very same."""
@@ -168,6 +176,7 @@ def test_a_tenant_does_not_depend_on_the_others(one: Arrivals, other: Arrivals, 
     assert len(together.of("mine")) + len(together.of("other")) == len(together.requests)
 
 
+@settings(deadline=None)
 @given(ARRIVALS, LENGTHS, LENGTHS, SEEDS)
 def test_lengths_do_not_move_arrivals(arrivals: Arrivals, one: Lengths, other: Lengths, seed: int) -> None:
     """Another distribution of lengths leaves every moment where it was."""
@@ -178,6 +187,7 @@ def test_lengths_do_not_move_arrivals(arrivals: Arrivals, one: Lengths, other: L
     assert moments[0] == moments[1]
 
 
+@settings(deadline=None)
 @given(ARRIVALS, LENGTHS, SEEDS)
 def test_clients_leave_only_within_their_answer(arrivals: Arrivals, lengths: Lengths, seed: int) -> None:
     """A client that leaves has taken something and not all."""
