@@ -1,8 +1,8 @@
 """A real Prometheus that scrapes a real gateway with two engines under traffic, as deploy/prometheus says.
 
-Beside its own targets Prometheus scrapes a page of this test, which counts the scrapes: a test waits for the next scrape
-and never for a time. The gateway is given more tenants than labels, a worker that fails once and clients with wrong keys,
-so that every family of metrics has something to say.
+Beside its own targets Prometheus scrapes a page of this test, which counts the scrapes: a test waits for the next
+scrape and never for a time. The gateway is given more tenants than labels, a worker that fails once and a client with a
+wrong key, so that every family of metrics has something to say.
 """
 
 import json
@@ -197,9 +197,7 @@ def prometheus_configuration(folder: Path, targets: dict[str, list[str]]) -> Pat
     assert {job["job_name"] for job in configuration["scrape_configs"]} == targets.keys() - {"scrapes"}
     for job in configuration["scrape_configs"]:
         job["static_configs"] = [{"targets": targets[job["job_name"]]}]
-    configuration["scrape_configs"].append(
-        {"job_name": "scrapes", "static_configs": [{"targets": targets["scrapes"]}]}
-    )
+    configuration["scrape_configs"].append({"job_name": "scrapes", "static_configs": [{"targets": targets["scrapes"]}]})
     configuration["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(configuration))

@@ -1,0 +1,168 @@
+"""The configurations of deploy/ are right, and agree with the engines that stand beside them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.config import Config, KeyFormat, load
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+KUBERNETES = DEPLOY / "kubernetes"
+
+
+def environment() -> dict[str, str]:
+    """What the examples take from outside."""
+    keys = {name: KeyFormat.create() for name in ("SEARCH_KEY", "BATCH_KEY", "VTC_ADMIN_KEY")}
+    return {"MODEL_NAME": "llama", "VLLM_API_KEY": "secret", **keys}
+
+
+CONFIGURATIONS = {
+    "compose": DEPLOY / "compose" / "gateway" / "config.yaml",
+    "systemd": DEPLOY / "systemd" / "config.yaml",
+    "kubernetes": KUBERNETES / "base" / "config.yaml",
+    "example": KUBERNETES / "overlays" / "example" / "config.yaml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How the engines of an example are started: vLLM's options, and the addresses that they get."""
+
+    options: Mapping[str, str]
+    urls: tuple[str, ...]
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """`--name=value` and `--name value` as a table; a flag has the value ""."""
+    joined = re.sub(r" (?!--)", "=", " ".join(words))
+    return {name: value for name, _, value in (word.partition("=") for word in joined.split())}
+
+
+def compose_engine() -> Engine:
+    workers = {name: service for name, service in COMPOSE["services"].items() if name.startswith("worker-")}
+    (command,) = {tuple(service["command"]) for service in workers.values()}
+    return Engine(options(list(command)), tuple(f"http://{name}:8000" for name in workers))
+
+
+def systemd_engine() -> Engine:
+    unit = (DEPLOY / "systemd" / "vllm@.service").read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^ExecStart=\S+ -m \S+ (.*)$", unit, re.MULTILINE)
+    lines = (DEPLOY / "systemd" / "vllm.env").read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    for name, value in values.items():
+        command = command.replace(f"${{{name}}}", value).replace(f"${name}", value)
+    ports = sorted(re.findall(r"\d+", file.name)[0] for file in (DEPLOY / "systemd").glob("vllm-*.env"))
+    return Engine(options(command.split()), tuple(f"http://127.0.0.1:{port}" for port in ports))
+
+
+def stateful_set(path: Path) -> Engine:
+    (found,) = [each for each in yaml.safe_load_all(path.read_text()) if each["kind"] == "StatefulSet"]
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    urls = tuple(f"http://vtc-worker-{number}.vtc-workers:8000" for number in range(found["spec"]["replicas"]))
+    return Engine(options(container["args"]), urls)
+
+
+ENGINES = {
+    "compose": compose_engine,
+    "systemd": systemd_engine,
+    "kubernetes": lambda: stateful_set(KUBERNETES / "base" / "workers.yaml"),
+    "example": lambda: stateful_set(KUBERNETES / "overlays" / "example" / "workers.yaml"),
+}
+
+
+@pytest.fixture(params=CONFIGURATIONS)
+def example(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def loaded(name: str) -> Config:
+    return load(CONFIGURATIONS[name], environment()).config
+
+
+def test_the_gateway_would_start_with_it(example: str) -> None:
+    """No fault, no file that is missing, and a gateway that others can reach from a container."""
+    config = load(CONFIGURATIONS[example], {**environment(), "VTC_HOST": "0.0.0.0"}).config
+    assert config.listen.host == "0.0.0.0"
+    assert config.listen.port == 8000
+    assert config.anonymous.tenant is None
+    assert config.admin.digest is not None
+
+
+def test_its_window_is_the_engines(example: str) -> None:
+    """Context, sequences and prefill tokens are what vLLM is started with; every engine is a worker."""
+    (pool,) = loaded(example).pools
+    engine = ENGINES[example]()
+    assert pool.max_model_len == int(engine.options["--max-model-len"])
+    assert engine.options["--enable-prompt-tokens-details"] == ""
+    for worker in pool.workers:
+        assert worker.window.sequences == int(engine.options["--max-num-seqs"])
+        assert worker.window.prefill_tokens == int(engine.options["--max-num-batched-tokens"])
+        assert worker.api_key is not None and worker.api_key.get_secret_value() == "secret"
+    assert tuple(worker.url for worker in pool.workers) == engine.urls
+
+
+@pytest.mark.parametrize("name", ["kubernetes", "example"])
+def test_its_model_is_the_engines(name: str) -> None:
+    """Clients' name for the model is what the workers answer to."""
+    (pool,) = loaded(name).pools
+    assert pool.model == ENGINES[name]().options["--served-model-name"]
+
+
+@pytest.mark.parametrize("name", ["systemd", "kubernetes", "example"])
+def test_no_key_of_an_example_opens_anything(name: str) -> None:
+    """The digests of files that people copy are no digests of keys: all but their last digit is zero."""
+    for tenant in loaded(name).tenants:
+        for key in tenant.keys:
+            assert int.from_bytes(key.digest) < 16
+
+
+def test_compose_names_every_variable_that_it_needs() -> None:
+    """.env.example has each variable of the compose file, and compose gives the gateway each of its configuration."""
+    text = (DEPLOY / "compose" / "compose.yaml").read_text()
+    needed = set(re.findall(r"\$\{(\w+)", text))
+    offered = set(re.findall(r"^(\w+)=", (DEPLOY / "compose" / ".env.example").read_text(), re.MULTILINE))
+    assert needed == offered
+    config = CONFIGURATIONS["compose"].read_text()
+    used = set(re.findall(r"\$\{(\w+)\}", config)) | set(re.findall(r"env: (\w+)", config))
+    assert used <= COMPOSE["services"]["gateway"]["environment"].keys()
+
+
+def test_the_scrapes_reach_the_services_of_compose() -> None:
+    """Prometheus is told of the gateway and of each worker by the names that compose gives them."""
+    jobs: dict[str, Any] = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    }
+    assert jobs["vtc-gateway"] == ["gateway:8000"]
+    assert [f"http://{target}" for target in jobs["vtc-workers"]] == list(compose_engine().urls)
+
+
+def test_compose_stops_after_the_drain() -> None:
+    """The engine of containers waits for the drain and ten seconds more."""
+    grace = int(COMPOSE["services"]["gateway"]["stop_grace_period"].removesuffix("s"))
+    assert grace == loaded("compose").listen.drain_seconds + 10
+
+
+def test_nobody_passes_by_the_gateway_of_compose() -> None:
+    """Workers publish no port, and share a network with the gateway and with Prometheus alone."""
+    networks = {name: set(service["networks"]) for name, service in COMPOSE["services"].items()}
+    assert {name for name, joined in networks.items() if "workers" in joined} == {
+        "gateway",
+        "prometheus",
+        "worker-0",
+        "worker-1",
+    }
+    assert not any("ports" in COMPOSE["services"][name] for name in ("worker-0", "worker-1"))
+    gpus = [
+        device["device_ids"]
+        for name in ("worker-0", "worker-1")
+        for device in COMPOSE["services"][name]["deploy"]["resources"]["reservations"]["devices"]
+    ]
+    assert gpus == [["0"], ["1"]]
