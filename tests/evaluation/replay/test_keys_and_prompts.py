@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.replay.keys import Keyring, KeysError
@@ -49,7 +49,7 @@ def test_keys_of_a_workload_stand_for_keys_of_the_tenant_in_turn() -> None:
     assert Keyring.parse("").assign([_request("b")]) == [None]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 3000), st.floats(0.5, 8), st.lists(st.integers(0, 9), max_size=12).map(tuple), st.integers(0, 99))
 def test_a_prompt_has_its_bytes(tokens: int, bytes_per_token: float, prefix_ids: tuple[int, ...], number: int) -> None:
     """As many as its tokens times their bytes, at least one, whatever it shares; the same again for the same seed."""

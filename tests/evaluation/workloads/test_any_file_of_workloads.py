@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from evaluation.workloads import ConfigError, file_of, names
@@ -55,7 +55,7 @@ def _damaged(draw: st.DrawFn) -> str:
     return json.dumps(document["whole"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_damaged() | VALUES.map(json.dumps) | st.text(max_size=60))
 @example("tenants: [{name: a, prompt: {kind: [1]}}]")
 @example("tenants: {a: 1}\ntenant_defaults: {prompt: {}}")
@@ -87,7 +87,7 @@ LINES = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(LINES, max_size=5).map("\n".join).map(str.encode) | st.binary(max_size=60),
     st.sampled_from([None, *TraceFormat]),

@@ -4,7 +4,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.workloads import load, names
@@ -23,7 +23,7 @@ from evaluation.workloads.generate import generate
 from evaluation.workloads.lengths import Choices, Fixed, Lengths, Lognormal, Quantiles, Uniform
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
 
-SECONDS = 300.0
+SECONDS = 120.0
 SEEDS = st.integers(0, 2**32)
 RATES = st.floats(1, 600)
 TOKENS = st.integers(1, 5000)
@@ -33,7 +33,7 @@ STEADY = (
     st.builds(EvenlySpaced, kind=st.just("evenly_spaced"), per_minute=RATES, on_off=ON_OFF)
     | st.builds(Poisson, kind=st.just("poisson"), per_minute=RATES, on_off=ON_OFF)
     | st.builds(Ramp, kind=st.just("ramp"), from_per_minute=RATES, to_per_minute=RATES, on_off=ON_OFF)
-    | st.builds(Scattered, kind=st.just("scattered"), requests=st.integers(1, 200), from_second=st.floats(0, 250))
+    | st.builds(Scattered, kind=st.just("scattered"), requests=st.integers(1, 200), from_second=st.floats(0, 100))
     | st.just(Silent(kind="silent"))
 )
 PHASES = st.builds(
@@ -61,7 +61,7 @@ LENGTHS = (
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARRIVALS, SEEDS)
 def test_moments_ascend_within_the_time(arrivals: Arrivals, seed: int) -> None:
     """Whatever the kind: ascending, not before the start, before the end, and the same for the same seed."""
@@ -71,7 +71,7 @@ def test_moments_ascend_within_the_time(arrivals: Arrivals, seed: int) -> None:
     assert moments == arrivals.moments(SECONDS, Random(seed))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(RATES, SEEDS)
 def test_even_spacing_is_even(per_minute: float, seed: int) -> None:
     """Every distance is the same, and the number of requests is the rate times the time, give or take one."""
@@ -80,7 +80,7 @@ def test_even_spacing_is_even(per_minute: float, seed: int) -> None:
     assert all(later - earlier == pytest.approx(60 / per_minute) for earlier, later in pairwise(moments))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.floats(60, 600), SEEDS)
 def test_poisson_has_its_rate(per_minute: float, seed: int) -> None:
     """Within six standard deviations: one draw in a billion would miss it."""
@@ -89,7 +89,7 @@ def test_poisson_has_its_rate(per_minute: float, seed: int) -> None:
     assert abs(count - expected) <= 6 * expected**0.5
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(RATES, RATES, SEEDS)
 def test_a_ramp_has_its_area(start: float, end: float, seed: int) -> None:
     """At every moment as many requests have come as the area under the rate, give or take one."""
@@ -99,7 +99,7 @@ def test_a_ramp_has_its_area(start: float, end: float, seed: int) -> None:
         assert count <= area + 1e-6 and area < count + 1 + 1e-6
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([EvenlySpaced, Poisson]), RATES, st.floats(1, 50), st.floats(1, 50), SEEDS)
 def test_off_and_on_takes_away_and_moves_nothing(
     kind: type[EvenlySpaced] | type[Poisson], per_minute: float, on: float, off: float, seed: int
@@ -112,7 +112,7 @@ def test_off_and_on_takes_away_and_moves_nothing(
     assert switched.moments(SECONDS, Random(seed)) == expected
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(1, 100), RATES), min_size=1, max_size=4), SEEDS)
 def test_phases_follow_one_another(parts: list[tuple[float, float]], seed: int) -> None:
     """Each phase has its own rate in its own time, and after the last nothing comes."""
@@ -132,7 +132,7 @@ def test_phases_follow_one_another(parts: list[tuple[float, float]], seed: int) 
     assert all(moment <= total for moment in moments)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(LENGTHS, SEEDS)
 def test_lengths_are_whole_and_within_their_ends(lengths: Lengths, seed: int) -> None:
     """At least one token, at most the longest, the same for the same seed."""
@@ -166,7 +166,7 @@ def _file(*tenants: TenantFile) -> WorkloadFile:
     return WorkloadFile(name="drawn", description="Drawn.", seconds=SECONDS, tenants=tenants)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARRIVALS, ARRIVALS, LENGTHS, SEEDS)
 def test_a_tenant_does_not_depend_on_the_others(one: Arrivals, other: Arrivals, lengths: Lengths, seed: int) -> None:
     """Without the others its requests are the very same."""
@@ -176,7 +176,7 @@ def test_a_tenant_does_not_depend_on_the_others(one: Arrivals, other: Arrivals, 
     assert len(together.of("mine")) + len(together.of("other")) == len(together.requests)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARRIVALS, LENGTHS, LENGTHS, SEEDS)
 def test_lengths_do_not_move_arrivals(arrivals: Arrivals, one: Lengths, other: Lengths, seed: int) -> None:
     """Another distribution of lengths leaves every moment where it was."""
@@ -187,7 +187,7 @@ def test_lengths_do_not_move_arrivals(arrivals: Arrivals, one: Lengths, other: L
     assert moments[0] == moments[1]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARRIVALS, LENGTHS, SEEDS)
 def test_clients_leave_only_within_their_answer(arrivals: Arrivals, lengths: Lengths, seed: int) -> None:
     """A client that leaves has taken something and not all."""

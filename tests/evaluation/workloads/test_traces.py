@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluation.requests import Request
@@ -47,7 +47,7 @@ def _requests(draw: st.DrawFn) -> tuple[Request, ...]:
     return tuple(made)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_requests())
 def test_writing_and_reading_gives_the_same(
     tmp_path_factory: pytest.TempPathFactory, requests: tuple[Request, ...]
@@ -302,7 +302,7 @@ def test_tenants_are_as_unequal_as_asked(skew: float, first_share: float) -> Non
     assert list(TenantMapping(count=4).names) == sorted(counts)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 30), st.floats(0, 3), st.integers(0, 2**32))
 def test_the_mapping_is_its_seed(count: int, skew: float, seed: int) -> None:
     """Same seed, same tenants; more rows do not move the earlier ones."""
