@@ -100,12 +100,12 @@ class Arena:
         finally:
             self._keep_refusals(load)
 
-    async def observe(self, what: str, tenants: Sequence[LoadTenant]) -> Observed:
-        """From rest: a warm-up, then a window."""
+    async def observe(self, what: str, tenants: Sequence[LoadTenant], part: float = 1.0) -> Observed:
+        """From rest: a warm-up, then a window; `part` of both where there are several."""
         await self.rest()
         async with self.playing(tenants) as load:
-            await self.pass_time(f"{what}: warm-up", self.scale.warmup_seconds)
-            return self.look(load, await self.pass_time(what, self.scale.window_seconds))
+            await self.pass_time(f"{what}: warm-up", part * self.scale.warmup_seconds)
+            return self.look(load, await self.pass_time(what, part * self.scale.window_seconds))
 
     async def rest(self) -> None:
         """Let the endpoint notice that the last act's clients have gone."""

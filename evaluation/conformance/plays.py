@@ -100,11 +100,12 @@ async def lengths(arena: Arena) -> Judgement:
 
 
 async def conservation(arena: Arena) -> Judgement:
-    """The same load from one tenant alone, then from all together."""
-    first, *_ = arena.cast.tenants
-    alone = await arena.observe("work conservation: one alone", [arena.crowd(first)])
-    together = await arena.observe("work conservation: together", [arena.crowd(each) for each in arena.cast.tenants])
-    return rules.judge_conservation(alone, together)
+    """The same load from one tenant alone and from all together, in an order in which a drift of speed meets both."""
+    loads = {"one alone": [arena.crowd(arena.cast.tenants[0])], "together": list(map(arena.crowd, arena.cast.tenants))}
+    seen: dict[str, list[Observed]] = {name: [] for name in loads}
+    for name in ("one alone", "together", "together", "one alone"):
+        seen[name].append(await arena.observe(f"work conservation: {name}", loads[name], part=0.5))
+    return rules.judge_conservation(seen["one alone"], seen["together"])
 
 
 async def disconnect(arena: Arena) -> Judgement:

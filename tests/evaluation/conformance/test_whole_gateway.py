@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 from rich.console import Console
 from virtual_time import run_in_virtual_time
-from whole_gateway import Plan, key_of, stage
+from whole_gateway import Plan, key_of, stage, tenant
 
 from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.judgement import Outcome
 from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import read_cast
 from evaluation.console.progress import Progress
+from gateway.config import Right
 
 SECONDS = 1.5
 WEIGHTED = {"alice": 1.0, "bob": 3.0, "carol": 1.0}
@@ -25,13 +26,15 @@ def findings_on(
     """The suite on the gateway under `policy`, or on its engine without it; alice has two keys."""
 
     async def story() -> Findings:
-        async with stage(plan=Plan(tenants=tenants, policy=policy, keys_per_tenant=2)) as scene:
+        terms = {name: {"weight": weight, "allow": frozenset({Right.IGNORE_EOS})} for name, weight in tenants.items()}
+        cast = [tenant(name, keys=2, **each) for name, each in terms.items()]
+        async with stage(plan=Plan(cast, scheduler={"policy": policy})) as scene:
             keys = ",".join(f"{name}={key_of(name)}" for name in tenants)
             weights = ",".join(f"{name}={weight}" for name, weight in tenants.items())
-            cast = read_cast(f"{keys},alice={key_of('alice', 1)}", weights)
+            subject = read_cast(f"{keys},alice={key_of('alice', 2)}", weights)
             url = scene.workers[0].url if engine_alone else scene.url
             scenarios = [scenario for scenario in SCENARIOS if scenario.name in names]
-            return await run_suite(Subject(url, cast), scenarios, SECONDS, Progress(Console(file=io.StringIO())))
+            return await run_suite(Subject(url, subject), scenarios, SECONDS, Progress(Console(file=io.StringIO())))
 
     return run_in_virtual_time(story())
 
