@@ -5,7 +5,7 @@ are found wherever they are nested, because an engine that fetches a URL for a t
 rights. Exact token counts are the engine's; here only prompts that already are token ids are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.outcomes import Outcome
@@ -27,9 +27,12 @@ _SKIPPED_KEYS = frozenset(
 
 
 class Prompt:
-    """Running measure of one request's prompts; `rights_needed` maps a right to the field that needs it."""
+    """Running measure of one request's prompts; `rights_needed` maps a right to the field that needs it.
 
-    __slots__ = ("_items", "media_parts", "prompts", "rights_needed", "text_bytes", "token_ids")
+    `members` holds the JSON of the fields that were measured as such, so that it need not be written again.
+    """
+
+    __slots__ = ("_items", "media_parts", "members", "prompts", "rights_needed", "text_bytes", "token_ids")
 
     def __init__(self) -> None:
         self.prompts = 1
@@ -37,6 +40,7 @@ class Prompt:
         self.token_ids: int | None = None
         self.media_parts = 0
         self.rights_needed: dict[str, str] = {}
+        self.members: dict[str, bytes] = {}
         self._items = 0
 
     def add_text(self, text: str) -> None:
@@ -47,6 +51,12 @@ class Prompt:
         """Count `value` as the JSON text that a template writes into the prompt (tools, arguments)."""
         if value:
             self.text_bytes += len(write_json(value))
+
+    def add_member(self, fields: Mapping[str, object], name: str) -> None:
+        """Count the field `name` as JSON text, where it is there."""
+        if fields.get(name):
+            text = self.members[name] = write_json(fields[name])
+            self.text_bytes += len(text)
 
     def add_inputs(self, value: object, param: str) -> None:
         """Measure text, a list of texts, token ids or a list of lists of token ids."""

@@ -89,8 +89,9 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     reading.max_output_tokens = limit_output(family, fields, rights)
     reading.choices = limit_choices(family, fields, rights)
     reading.min_output_tokens = limit_rest(family, fields, rights, reading.max_output_tokens)
-    _take_prompt(reading, _measure(family, fields), rights)
-    reading.rest = _rest(reading, fields)
+    prompt = _measure(family, fields)
+    _take_prompt(reading, prompt, rights)
+    reading.rest = _rest(reading, fields, prompt.members)
     return reading
 
 
@@ -103,14 +104,18 @@ def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
     reading.media_parts = prompt.media_parts
 
 
-def _rest(reading: Reading, fields: dict[str, object]) -> bytes:
-    """The members that pass, those of `upstream_body` left out."""
-    fields.pop("model", None)
+def _rest(reading: Reading, fields: dict[str, object], written: Mapping[str, bytes]) -> bytes:
+    """The members that pass, those of `upstream_body` left out; of those in `written` there is the JSON already."""
+    ours = {"model"}
     if reading.endpoint.kind is not Kind.UTILITY:
-        fields.pop("cache_salt", None)
+        ours.add("cache_salt")
     if reading.stream_options is not None:
-        fields.pop("stream_options", None)
-    return b"," + write_json(fields)[1:] if fields else b"}"
+        ours.add("stream_options")
+    left = {name: value for name, value in fields.items() if name not in ours and name not in written}
+    members = [b'"%b":%b' % (name.encode(), text) for name, text in written.items()]
+    if left:
+        members.append(write_json(left)[1:-1])
+    return b"".join([*(b"," + member for member in members), b"}"])
 
 
 def _apply_treatments(family: Family, fields: dict[str, object], rights: Rights) -> None:
@@ -193,15 +198,15 @@ def _measure(family: Family, fields: Mapping[str, object]) -> Prompt:
         case Family.CHAT | Family.MESSAGES | Family.COUNT_TOKENS:
             _require_conversation(fields, "messages", prompt)
             prompt.add_conversation(fields.get("system"), "system")
-            prompt.add_json(fields.get("tools"))
-            prompt.add_json(fields.get("documents"))
+            prompt.add_member(fields, "tools")
+            prompt.add_member(fields, "documents")
         case Family.COMPLETION:
             _measure_completion(fields, prompt)
         case Family.RESPONSES:
             prompt.add_conversation(fields.get("input"), "input")
             prompt.add_conversation(fields.get("previous_input_messages"), "previous_input_messages")
             _add_optional_text(fields, "instructions", prompt)
-            prompt.add_json(fields.get("tools"))
+            prompt.add_member(fields, "tools")
         case Family.EMBEDDING:
             _measure_embedding(fields, prompt)
         case Family.RERANK:
