@@ -36,6 +36,7 @@ class Trial:
     window_requests: int | None = None
     slower_percent: int = 0  # every step takes so much longer than fitted
     keys_share: bool = True
+    until_seconds: float | None = None  # None: until every request has ended
 
 
 @dataclass(frozen=True, slots=True)

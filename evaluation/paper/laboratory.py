@@ -72,6 +72,7 @@ def settings_of(trial: Trial, weights: Mapping[str, float]) -> Settings:
         rounds=RoundsSize(pool_tokens=trial.pool_tokens),
         window=window,
         keys_share=trial.keys_share,
+        until_seconds=trial.until_seconds,
     )
 
 

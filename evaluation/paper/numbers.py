@@ -30,6 +30,7 @@ def trial_name(trial: Trial) -> str:
     words += [f"pool {trial.pool_tokens}"] if trial.pool_tokens != POOL_TOKENS else []
     words += [f"window {trial.window_requests}"] if trial.window_requests is not None else []
     words += [f"slower by {trial.slower_percent} %"] if trial.slower_percent else []
+    words += [f"until {trial.until_seconds:g} s"] if trial.until_seconds is not None else []
     words += [] if trial.keys_share else ["one level"]
     return " ".join(words)
 

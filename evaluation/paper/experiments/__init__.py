@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from evaluation.paper.experiment import Experiment
 from evaluation.paper.experiments.beyond import BEYOND
 from evaluation.paper.experiments.predicted import PREDICTED
+from evaluation.paper.experiments.sensitivity import SENSITIVITY
 from evaluation.paper.experiments.synthetic import SYNTHETIC
 from evaluation.paper.experiments.traced import TRACED
 
-EXPERIMENTS: Sequence[Experiment] = (*SYNTHETIC, *TRACED, *PREDICTED, *BEYOND)
+EXPERIMENTS: Sequence[Experiment] = (*SYNTHETIC, *TRACED, *PREDICTED, *BEYOND, *SENSITIVITY)
 
 __all__ = ["EXPERIMENTS"]

@@ -1,7 +1,20 @@
 """Pictures of many clients, of windows and of tenants with several keys."""
 
+from collections.abc import Callable, Iterable, Mapping
+
 from evaluation.paper.figures.builders import SERVICE_UNIT, PanelBuilder, Readings, responses
-from evaluation.paper.figures.picture import BLUE, CYCLE, GREY, INK, Bar, BarPanel, Curve, LinePanel, Panel
+from evaluation.paper.figures.picture import (
+    BLUE,
+    CYCLE,
+    GREY,
+    INK,
+    POLICY_COLOURS,
+    Bar,
+    BarPanel,
+    Curve,
+    LinePanel,
+    Panel,
+)
 from evaluation.paper.reading import Reading
 
 
@@ -75,6 +88,22 @@ def bounds() -> PanelBuilder:
             rows.append(Bar(f"{label}: bound", reading.bound.bound, GREY))
             rows.append(Bar("observed spread", reading.bound.spread, BLUE))
         return BarPanel("Spread of the counters", "cost (input + 2 x output)", rows)
+
+    return build
+
+
+def over_percents(title: str, runs: Mapping[str, Iterable[int]], measure: Callable[[Reading], float]) -> PanelBuilder:
+    """One number of each policy over the percent by which the engine is slower."""
+
+    def build(readings: Readings) -> Panel:
+        by_label: dict[str, list[float]] = {}
+        for label, reading in readings.items():
+            by_label.setdefault(label.partition(",")[0], []).append(measure(reading))
+        curves = [
+            Curve(label, POLICY_COLOURS[label], list(zip(percents, by_label[label], strict=True)))
+            for label, percents in runs.items()
+        ]
+        return LinePanel(title, SERVICE_UNIT, curves, x_label="steps longer than fitted, %")
 
     return build
 
