@@ -5,6 +5,7 @@ first moments after a change measures from the change. Refusals are kept, the fi
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -54,8 +55,9 @@ class Arena:
         return self.load(tenant, ClosedLoop(FLOOD * self.scale.outstanding))
 
     def backlog(self, tenant: Tenant) -> LoadTenant:
-        """As much as the endpoint runs at once: backlogged wherever it has to share."""
-        return self.load(tenant, ClosedLoop(self.scale.outstanding))
+        """As much as the endpoint runs at once, or twice the tenant's share of that: backlogged where it must share."""
+        share = tenant.weight / sum(self.cast.weights.values())
+        return self.load(tenant, ClosedLoop(math.ceil(self.scale.outstanding * max(1.0, 2 * share))))
 
     def crowd(self, tenant: Tenant, key: int = 0) -> LoadTenant:
         """Twice what the endpoint runs at once: backlogged even alone."""

@@ -33,7 +33,7 @@ class RequestRecord:
     """What the client saw of one request; times are loop time, None until it happened.
 
     `leaves_after_tokens`: the client closes the connection once it has so many. `prompt_guess` counts as the prompt's
-    tokens until usage tells them. `usages` counts the fragments that told usage.
+    tokens until usage tells them. `usages` counts the events that told usage.
     """
 
     tenant: str
@@ -185,7 +185,7 @@ class StreamConnection(asyncio.Protocol):
         found = _OUTPUT.match(events, max(0, events.rfind(_LAST_OUTPUT)))
         if found is not None:
             prompt = 0 if record.usages else _prompt_tokens(events) - record.prompt_tokens
-            record.usages += 1
+            record.usages += events.count(_LAST_OUTPUT)
             self._take(record, prompt, int(found[1]) - record.output_tokens)
         elif self._guesses and (count := len(_EVENT.findall(events))):
             prompt = 0 if record.output_tokens else record.prompt_guess
