@@ -18,7 +18,7 @@ from evaluation.console.progress import Progress
 from evaluation.load.tenants import Arrivals, ClosedLoop, Endpoint, Lengths, Load, LoadTenant
 
 MAX_REFUSALS = 1000
-MAX_OUTSTANDING = 1024  # of one tenant; sockets and memory of the client
+MAX_OUTSTANDING = 768  # of one tenant: those of four stay below the load client's own bound
 SECONDS_BETWEEN_STEPS = 0.25
 
 # Times what backlogs the endpoint: the flood alone keeps a queue of several answers.

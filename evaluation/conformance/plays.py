@@ -132,4 +132,4 @@ async def many_keys(arena: Arena) -> Judgement:
 async def refusals(arena: Arena) -> Judgement:
     """No more than the endpoint runs at once; and every refusal that the suite has met."""
     within = await arena.observe("refusals", [arena.within(tenant) for tenant in arena.cast.tenants])
-    return rules.judge_refusals(within, arena.refusals)
+    return rules.judge_refusals(within, arena.refusals, arena.refused)

@@ -120,15 +120,18 @@ def judge_conservation(alone: Sequence[Observed], together: Sequence[Observed]) 
     return judged(margin, _ratio(rate, whole), reason + _troubles(alone[0]), figures)
 
 
-def judge_refusals(within: Observed, seen: Sequence[Refusal]) -> Judgement:
-    """Within capacity nobody is refused; whoever is refused, at any time (`seen`), is told so properly."""
+def judge_refusals(within: Observed, seen: Sequence[Refusal], refused: int) -> Judgement:
+    """Within capacity nobody is refused; whoever is, at any time, is told so properly.
+
+    `refused` were in the whole suite, of which `seen` were kept.
+    """
     if silent := _silence(WITHIN, within):
         return silent
     wrong = sorted({fault for refusal in seen for fault in refusal_faults(refusal)})
     share = len(within.refusals) / within.sent if within.sent else math.nan
     reason = f"{len(within.refusals)} of {within.sent} requests within capacity were refused"
-    told = f"{len(seen)} refusals in the whole suite" if seen else "nobody was refused in the whole suite"
-    figures = {"refused_within": len(within.refusals), "sent_within": within.sent, "refused": len(seen), "wrong": wrong}
+    told = f"{refused} refusals in the whole suite" if refused else "nobody was refused in the whole suite"
+    figures = {"refused_within": len(within.refusals), "sent_within": within.sent, "refused": refused, "wrong": wrong}
     if wrong:
         return Judgement(Outcome.FAILED, f"{reason}; {told}: {'; '.join(wrong)}", share, WITHIN, figures)
     return judged(WITHIN, share, f"{reason}; {told}{', each well-formed' if seen else ''}", figures)

@@ -17,6 +17,7 @@ from evaluation.conformance.tenants import read_cast
 KEYS = "alice=a,bob=b"
 SLOTS = 4
 TOKEN_SECONDS = 0.02
+MODELS = {"data": [{"id": "tiny"}]}
 ERROR = {"error": {"message": "come again", "type": "rate_limit_error"}}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -187,20 +188,27 @@ def cuts_after(answers: int) -> Handler:
     return handle
 
 
+async def knows_alice_alone(request: web.Request) -> web.StreamResponse:
+    """Any other key is unknown."""
+    if request.headers["Authorization"] != "Bearer a":
+        return web.json_response({"error": {"message": "unknown key"}}, status=401)
+    return await engine(in_order)(request)
+
+
 async def not_streamed(_request: web.Request) -> web.StreamResponse:
     """A whole answer where a stream was asked for."""
     return web.json_response({"choices": [{"index": 0, "text": "x"}], "usage": _usage(1, 1)})
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Subject]:
+async def serving(handler: Handler, models: object = MODELS) -> AsyncIterator[Subject]:
     """A running server as the suite's subject."""
 
-    async def models(_request: web.Request) -> web.StreamResponse:
-        return web.json_response({"data": [{"id": "tiny"}]})
+    async def listed(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(models)
 
     application = web.Application()
-    application.router.add_get("/v1/models", models)
+    application.router.add_get("/v1/models", listed)
     for path in Dialect().surfaces:
         application.router.add_post(path, handler)
     runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0)

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from servers import (
     halves,
     hangs,
     in_order,
+    knows_alice_alone,
     least_served,
     not_streamed,
     refuses,
@@ -94,11 +96,12 @@ def test_every_dialect_is_measured(dialect: Dialect, told: str) -> None:
     [
         (refuses, "status 429"),
         (hangs, "no answer to the end within 30 s"),
+        (knows_alice_alone, "the key of bob is not served: status 401"),
         (not_streamed, "ended without [DONE]"),
         (cuts_after(0), "connection closed before the end"),
         (cuts_after(4), "no answer to 2 requests at once within 30 s"),
     ],
-    ids=["refuses", "hangs", "does not stream", "cuts", "cuts later"],
+    ids=["refuses", "hangs", "knows one key", "does not stream", "cuts", "cuts later"],
 )
 def test_a_server_that_does_not_serve_fails_every_scenario(handler: Handler, said: str) -> None:
     """With what it did instead as the reason."""
@@ -123,3 +126,15 @@ def test_a_server_that_breaks_in_the_middle_fails_from_there() -> None:
         "refusals": Outcome.FAILED,
     }
     assert "most answers broke" in findings.findings[-1].judgement.reason
+
+
+def test_a_server_without_a_list_of_models_asks_for_one() -> None:
+    """The verdicts say which option is missing; with it the suite runs."""
+
+    async def story(model: str) -> Findings:
+        async with serving(engine(least_served), models={"object": "list"}) as subject:
+            return await _suite(replace(subject, model=model), ["share"])
+
+    unnamed = run_in_virtual_time(story(""))
+    assert "give --model" in unnamed.findings[0].judgement.reason
+    assert outcomes(run_in_virtual_time(story("tiny"))) == {"share": Outcome.PASSED}

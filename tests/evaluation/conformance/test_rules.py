@@ -181,7 +181,7 @@ def test_a_refusal_tells_its_client_what_to_do(refusal: Refusal, faults: list[st
 def test_refusals(within: tuple[Refusal, ...], seen: tuple[Refusal, ...], expected: tuple[Outcome, float]) -> None:
     """None within capacity; elsewhere proper ones."""
     stretch = Observed(10.0, {"a": Received(service=100, sent=10, refusals=within)})
-    assert verdict(rules.judge_refusals(stretch, seen)) == expected
+    assert verdict(rules.judge_refusals(stretch, seen, len(seen))) == expected
 
 
 def test_what_went_wrong_is_in_the_reason() -> None:
