@@ -6,6 +6,7 @@ command prints exactly one line on standard output when it can serve, `ready URL
 
 import typer
 
+from backend.calibrate import calibrate
 from backend.engine.cli import embedded
 from backend.vllm.cli import model, vllm
 
@@ -13,6 +14,7 @@ app = typer.Typer(name="vtc-backend", no_args_is_help=True, add_completion=False
 app.command("embedded")(embedded)
 app.command("vllm")(vllm)
 app.command("model")(model)
+app.command("calibrate")(calibrate)
 
 
 @app.callback()
