@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.console.verdicts import Comparison, Target, Verdict, number
+from evaluation.paper.document import Sheet
 from evaluation.paper.figures.picture import Picture
 from evaluation.paper.published import Table
 from evaluation.paper.reading import Reading
@@ -106,6 +107,7 @@ class Experiment:
     printed: Sequence[Printed] = ()
     claims: Sequence[Claim] = ()
     table: Comparability | None = None
+    sheet: Callable[[Readings], Sheet] | None = None
     needs_trace: bool = False
     is_beyond: bool = False
 

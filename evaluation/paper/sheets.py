@@ -22,6 +22,8 @@ def sheets_of(experiment: Experiment, readings: Readings) -> list[Sheet]:
     sheets = []
     if experiment.printed:
         sheets.append(_printed_sheet(experiment, readings))
+    if experiment.sheet is not None:
+        sheets.append(experiment.sheet(readings))
     if experiment.table is not None:
         sheets.append(_published_sheet(experiment.table, readings))
         if experiment.table.profiled or any(reading.summary.refused_share for reading in readings.values()):

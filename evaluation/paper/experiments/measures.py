@@ -42,17 +42,17 @@ def rate_between(label: str, tenant: str, start: float, end: float) -> Measure:
 
 
 def service_of(label: str, *tenants: str) -> Measure:
-    """Accumulated service of these tenants together at the end of the tenth minute."""
+    """Accumulated service of these tenants together at the end of the fifth minute, when all still ask for more."""
 
     def measure(reading: Reading) -> float:
-        at = reading.series.ticks.index(600.0)
+        at = reading.series.ticks.index(300.0)
         return sum(reading.series.totals[tenant][at] for tenant in tenants)
 
     return of(label, measure)
 
 
 def apart(label: str, *tenants: str) -> Measure:
-    """The largest over the smallest accumulated service of these tenants at the end of the tenth minute."""
+    """The largest over the smallest accumulated service of these tenants at the end of the fifth minute."""
 
     def measure(readings: Readings) -> float:
         services = [service_of(label, tenant)(readings) for tenant in tenants]

@@ -23,6 +23,7 @@ PANEL_HEIGHT = 3.3
 TITLE_INCHES = 0.35
 MOST_COLUMNS = 3
 HEADROOM = 1.08
+MANY_BARS = 15
 DPI = 110
 
 
@@ -124,7 +125,7 @@ def _draw_bars(axes: "Axes", panel: BarPanel) -> None:
     rows = range(len(panel.bars))
     values = [0.0 if math.isnan(bar.value) else bar.value for bar in panel.bars]
     axes.barh(rows, values, color=[bar.colour for bar in panel.bars], height=0.62)
-    axes.set_yticks(rows, [bar.name for bar in panel.bars], fontsize=9.5)
+    axes.set_yticks(rows, [bar.name for bar in panel.bars], fontsize=9.5 if len(rows) < MANY_BARS else 7)
     axes.invert_yaxis()
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.xaxis.set_major_formatter(_short)

@@ -21,6 +21,8 @@ POLICY_COLOURS = {
     "VTC": BLUE,
     "VTC predict": SKY,
     "VTC ±50 %": SKY,
+    "VTC quantile": SKY,
+    "VTC stated maximum": GREEN,
     "VTC oracle": GREEN,
     "FCFS": VERMILION,
     "LCF": PURPLE,
