@@ -178,10 +178,11 @@ class Scheduler:
 
     def _grow(self, sequence: Sequence, tokens: int) -> bool:
         needed = self.pool.blocks_for(sequence.computed_tokens + tokens) - len(sequence.blocks)
+        if needed <= 0:
+            return True
         if needed > self.pool.free_blocks:
             return False
-        if needed > 0:
-            sequence.blocks += self.pool.take(needed)
+        sequence.blocks += self.pool.take(needed)
         return True
 
     def _preempt(self, step: Step) -> int:
@@ -199,6 +200,8 @@ class Scheduler:
         return step.tokens.pop(victim, 0)
 
     def _admit_waiting(self, step: Step, now: float) -> None:
+        if not len(self.waiting):
+            return
         budget = self.capacity.max_num_batched_tokens - sum(step.tokens.values())
         while budget > 0 and len(self.running) < self.capacity.max_num_seqs:
             sequence = self.waiting.head()
