@@ -6,12 +6,12 @@ that reason: a verdict, not an error of the suite.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evaluation.conformance.arena import Arena
 from evaluation.conformance.capacity import Capacity, Scale, scale_of
 from evaluation.conformance.catalogue import Scenario
-from evaluation.conformance.greeting import Unserved, greet
+from evaluation.conformance.greeting import Reporting, Unserved, greet
 from evaluation.conformance.judgement import Judgement, Outcome, failed
 from evaluation.conformance.ramp import find_capacity
 from evaluation.conformance.tenants import Cast
@@ -73,7 +73,8 @@ async def run_suite(subject: Subject, scenarios: Sequence[Scenario], seconds: fl
     findings.setting.update(_words(capacity, scale))
     arena = Arena(greeting.endpoint, subject.cast, scale, progress)
     for scenario in scenarios:
-        findings.findings.append(await _play(scenario, arena))
+        finding = await _play(scenario, arena)
+        findings.findings.append(_told(finding, greeting.reporting))
     return findings
 
 
@@ -82,6 +83,14 @@ async def _play(scenario: Scenario, arena: Arena) -> Finding:
     start = loop.time()
     judgement = await scenario.play(arena)
     return Finding(scenario, judgement, loop.time() - start)
+
+
+def _told(finding: Finding, reporting: Reporting) -> Finding:
+    """The finding; a number of tokens that nobody told but the events says so."""
+    judgement = finding.judgement
+    if reporting is not Reporting.NONE or judgement.number is None:
+        return finding
+    return replace(finding, judgement=replace(judgement, reason=f"{judgement.reason} ({reporting.value})"))
 
 
 def _words(capacity: Capacity, scale: Scale) -> dict[str, str]:

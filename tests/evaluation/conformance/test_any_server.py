@@ -88,6 +88,7 @@ def test_every_dialect_is_measured(dialect: Dialect, told: str) -> None:
     fair = judged(engine(least_served, dialect), "share")
     assert told in fair.setting["tokens"]
     assert outcomes(fair) == {"share": Outcome.PASSED}
+    assert ("events are counted as tokens" in fair.findings[0].judgement.reason) == (not dialect.final_usage)
     assert outcomes(judged(engine(in_order, dialect), "share")) == {"share": Outcome.FAILED}
 
 
