@@ -20,6 +20,9 @@ COLOUR: Any = {"type": "object", "properties": {"colour": {"type": "string"}}, "
 PAINT: Any = {"type": "function", "function": {"name": "paint", "description": "Paint it.", "parameters": COLOUR}}
 DEAD = Worker(name="w0", url="http://127.0.0.1:1", window=Window())
 
+# Each client asks for it in a thread before its first request, and virtual time does not wait for threads.
+PLATFORM: Any = "Linux"
+
 
 class Colour(BaseModel):
     """A structured answer."""
@@ -28,11 +31,15 @@ class Colour(BaseModel):
 
 
 def _openai(scene: Stage, key: str | None = None, retries: int = 0) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=f"{scene.url}/v1", api_key=key or key_of("alice"), max_retries=retries)
+    client = AsyncOpenAI(base_url=f"{scene.url}/v1", api_key=key or key_of("alice"), max_retries=retries)
+    client._platform = PLATFORM
+    return client
 
 
 def _anthropic(scene: Stage, key: str | None = None, retries: int = 0) -> AsyncAnthropic:
-    return AsyncAnthropic(base_url=scene.url, api_key=key or key_of("alice"), max_retries=retries)
+    client = AsyncAnthropic(base_url=scene.url, api_key=key or key_of("alice"), max_retries=retries)
+    client._platform = PLATFORM
+    return client
 
 
 # -- answers
