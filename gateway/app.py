@@ -1,13 +1,15 @@
 """The composition root: every object of a gateway is built once, here, and started and stopped in one order.
 
-Start: embedded workers, scheduler and fleet, first probes, listener. Stop: not ready, running requests get their grace,
-the rest is cut with an error of its own, then listener, probes, connections and workers. A reload replaces what may
-change while requests run (tenants, keys, limits, windows, workers by URL) and touches no counter.
+Start: scheduler and fleet, the supervisor of launched workers, first probes, listener; launched workers come to serve
+when their models are loaded. Stop: not ready, running requests get their grace, the rest is cut with an error of its
+own, then listener, probes, connections and workers. A reload replaces what may change while requests run (tenants,
+keys, limits, windows, workers) and touches no counter.
 """
 
 import asyncio
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from itertools import chain
 
 from aiohttp import web
@@ -29,7 +31,7 @@ from gateway.config import (
     in_force,
 )
 from gateway.config.expression import parse
-from gateway.events import ConfigReloaded, Observer
+from gateway.events import ConfigReloaded, Event, Observer
 from gateway.fairness import (
     POLICIES,
     PREDICTORS,
@@ -48,17 +50,17 @@ from gateway.outcomes import Outcome
 from gateway.proxy.control import Control, Pages
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.embedded import EmbeddedWorkers
 from gateway.proxy.exchange import Services
 from gateway.proxy.front import Front, FrontLimits
 from gateway.proxy.health import Health
+from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import Identity, state_dump
-from gateway.workers import Fleet, WindowSize, WorkerSnapshot, WorkerSpec
+from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec
 
 _MIB = 1024 * 1024
 
@@ -75,10 +77,9 @@ class Gateway:
         self._started_at = self._loop.time()
         self._fleet = Fleet()
         self._links = Links()
-        self._embedded = EmbeddedWorkers()
-        self._embedded_urls: dict[str, str] = {}
+        self._launched = LaunchedWorkers(Site(self._fleet, self._enlist, self._tell))
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
-        self._observer = Observers((self._metrics, LogObserver(log.logger), *observers))
+        self._observer = Observers((self._metrics, LogObserver(log.logger), *observers, self._launched))
         self._admission = Admission(_rules(config), self._fleet)
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer)
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
@@ -91,11 +92,7 @@ class Gateway:
     # -- life
 
     async def start(self) -> str:
-        """Start workers and listener; the URL that clients use."""
-        for pool in self.config.pools:
-            for worker in pool.workers:
-                if worker.is_embedded:
-                    self._embedded_urls[worker_name(pool, worker)] = await self._embedded.start(pool, worker)
+        """Start listener and workers; the URL that clients use, once launched workers serve or have failed once."""
         self._configure(self.config)
         await self._health.probe_all()
         self._health.start()
@@ -108,6 +105,7 @@ class Gateway:
         await self._runner.setup()
         site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
         await site.start()
+        await self._launched.started()
         return _url(self._runner.addresses[0])
 
     async def stop(self) -> None:
@@ -123,7 +121,7 @@ class Gateway:
         await self._health.stop()
         self._dispatcher.close()
         self._links.close()
-        await self._embedded.stop()
+        await self._launched.stop()
 
     def reload(self, loaded: Loaded | ConfigError) -> None:
         """Take over what changed in a configuration read again, or keep the last good one and say why."""
@@ -149,7 +147,8 @@ class Gateway:
                 PoolSpec(pool.model, cost_function(pool.cost), config.scheduler.queue_timeout_seconds)
             )
             for worker in pool.workers:
-                self._configure_worker(pool, worker)
+                if worker.url is not None:
+                    self._configure_worker(pool, worker, worker.url)
         for tenant in config.tenants:
             if known.get(tenant.name) != tenant:
                 self._admission.configure_tenant(tenant.name, tenant.weight, _limits(tenant))
@@ -157,14 +156,23 @@ class Gateway:
         for spec in self._fleet.specs():
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
+        self._launched.configure(config.pools)
 
-    def _configure_worker(self, pool: Pool, worker: Worker) -> None:
+    def _configure_worker(self, pool: Pool, worker: Worker, url: str) -> None:
         name = worker_name(pool, worker)
-        url = worker.url or self._embedded_urls[name]
         window = worker.window
         size = WindowSize(window.sequences, window.slack, window.prefill_tokens)
         self._links.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, size))
+
+    def _enlist(self, pool: Pool, worker: Worker) -> None:
+        """A launched worker says that it serves, at the URL that `worker` now has."""
+        assert worker.url is not None
+        self._configure_worker(pool, worker, worker.url)
+        self._health.report(worker_name(pool, worker), Signal.PROBE_OK, "its process serves")
+
+    def _tell(self, event: Event) -> None:
+        self._observer.observe(event)
 
     # -- views (telemetry's StateSource)
 
@@ -174,7 +182,7 @@ class Gateway:
 
     def workers(self) -> Sequence[WorkerSnapshot]:
         """Every worker, now."""
-        return self._fleet.snapshot()
+        return self._launched.amended(self._fleet.snapshot())
 
     def _render_metrics(self) -> tuple[bytes, str] | None:
         return self._metrics.render() if self.config.metrics.enabled else None
@@ -183,7 +191,8 @@ class Gateway:
         now = self._loop.time()
         requests = list(chain(self._dispatcher.queued(), self._admission.flying(now)))
         identity = Identity(__version__, self._wall_started_at, now - self._started_at, self._listener.is_draining)
-        return state_dump(self, requests, self.config, identity)
+        launched = [asdict(status) for status in self._launched.statuses()]
+        return state_dump(self, requests, self.config, identity) | {"launched": launched}
 
     def _unready(self) -> list[str]:
         return [pool.model for pool in self.config.pools if not self._fleet.serves(pool.model)]

@@ -76,6 +76,14 @@ class WorkerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerWrote:
+    """A worker that the gateway started wrote a line of its own log."""
+
+    worker: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReloaded:
     """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force."""
 
@@ -90,7 +98,7 @@ class ConfigReloaded:
         return not self.faults
 
 
-Event = RequestQueued | RequestDispatched | RequestFinished | WorkerChanged | ConfigReloaded
+Event = RequestQueued | RequestDispatched | RequestFinished | WorkerChanged | WorkerWrote | ConfigReloaded
 
 
 class Observer(Protocol):

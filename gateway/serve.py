@@ -22,7 +22,7 @@ from rich.text import Text
 
 from gateway.app import Gateway
 from gateway.config import ConfigError, FileKey, Loaded, ensure_key_files, load
-from gateway.proxy.embedded import EmbeddedFailed
+from gateway.proxy.supervisor import LaunchFailed
 from gateway.reload import Reloader
 from gateway.telemetry.logs import Log
 
@@ -82,7 +82,7 @@ class _Process:
         self._listen_to_signals(reloader)
         try:
             url = await self._started(gateway)
-        except (EmbeddedFailed, OSError, RuntimeError) as error:
+        except (LaunchFailed, OSError, RuntimeError) as error:
             log.logger.error("the gateway could not start", reason=self._reason(error))  # noqa: TRY400 - told in words
             await gateway.stop()
             return 1

@@ -51,6 +51,7 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
             max_num_queued_reqs=max_num_queued_reqs,
             seed=seed,
             faults=load_faults(faults) if faults else FaultScript(),
+            api_key=os.environ.get("VLLM_API_KEY", ""),
         )
         die_with_parent()
         uvloop.run(_run(config, host, port, uds))

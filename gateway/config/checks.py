@@ -9,6 +9,7 @@ from gateway.config.cost import ExpressionCost, LinearCost, ProfiledCost
 from gateway.config.draft import Draft
 from gateway.config.expression import parse
 from gateway.config.faults import FaultLog, Path, nearest
+from gateway.config.launch import Launch, refused_arguments
 from gateway.config.model import ANY_MODEL
 from gateway.config.schema import PoolEntry, Window, WorkerEntry
 
@@ -101,17 +102,30 @@ def _cost(path: Path, pool: PoolEntry) -> Iterator[Finding]:
 
 
 def _worker(path: Path, worker: WorkerEntry, pool: PoolEntry) -> Iterator[Finding]:
-    if (worker.url is None) == (worker.embedded is None):
-        both = "has both `url` and `embedded`" if worker.url else "has neither `url` nor `embedded`"
+    if (worker.url is None) == (worker.launch is None):
+        both = "has both `url` and `launch`" if worker.url else "has neither `url` nor `launch`"
         yield path, both, "give exactly one of the two"
     if worker.window is not None:
         yield from _window(
             (*path, "window"), pool.window.model_copy(update=worker.window.model_dump(exclude_none=True))
         )
-    if worker.embedded and worker.api_key:
-        yield (*path, "api_key"), "is given to an embedded worker, which asks for none", "remove it"
-    if worker.embedded and worker.name and worker.embedded.count > 1:
-        yield (*path, "name"), f"names {worker.embedded.count} workers at once", "remove it or use `count: 1`"
+    if worker.launch is not None:
+        yield from _launch(path, worker, worker.launch)
+
+
+def _launch(path: Path, worker: WorkerEntry, launch: Launch) -> Iterator[Finding]:
+    if worker.api_key:
+        yield (*path, "api_key"), "is given to a launched worker, which gets a key of its own", "remove it"
+    if worker.name and launch.count > 1:
+        yield (*path, "name"), f"names {launch.count} workers at once", "remove it or use `count: 1`"
+    if launch.gpus > 1 and not launch.gpus.is_integer():
+        yield (
+            (*path, "launch", "gpus"),
+            f"is {launch.gpus:g}, neither a share of one GPU nor a whole number of them",
+            f"use {int(launch.gpus)}",
+        )
+    for index, flag, reason in refused_arguments(launch.arguments):
+        yield (*path, "launch", "arguments", index), f"`{flag}` is not for you to set: {reason}", "remove it"
 
 
 def _worker_urls(draft: Draft) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """What a changed configuration changes, in words, and which part of it the running gateway can take.
 
 Pools and tenants are matched by name, workers and keys within them by name and id. Whether a key is live is written
-at the key itself (`x-reload` in the schema). Here only: pools come and go at a start, and so do embedded workers.
+at the key itself (`x-reload` in the schema). Here only: pools come and go at a start.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, SecretStr
 
 from gateway.config.choices import PolicySpec, PredictorSpec
-from gateway.config.model import Config, Pool, Tenant, Worker
+from gateway.config.model import Config, Pool, Tenant
 from gateway.config.schema import PoolEntry, TenantEntry, WorkerEntry
 from gateway.config.section import Section
 
@@ -47,19 +47,9 @@ def in_force(old: Config, new: Config) -> Config:
     """`new` as far as a gateway that runs with `old` can take it; the rest stays as it was."""
     scheduler = _live_part(old.scheduler, new.scheduler)
     renewed = {pool.model: pool for pool in new.pools}
-    pools = tuple(_pool_in_force(pool, renewed.get(pool.model, pool)) for pool in old.pools)
+    pools = tuple(renewed.get(pool.model, pool).model_copy(update={"cost": pool.cost}) for pool in old.pools)
     kept = {name: getattr(old, name) for name in _RESTART_ONLY}
     return new.model_copy(update={**kept, "scheduler": scheduler, "pools": pools})
-
-
-def _pool_in_force(old: Pool, new: Pool) -> Pool:
-    embedded = tuple(worker for worker in old.workers if worker.is_embedded)
-    windows = {worker.name: worker.window for worker in new.workers if worker.is_embedded}
-    renewed = tuple(
-        worker.model_copy(update={"window": windows.get(worker.name, worker.window)}) for worker in embedded
-    )
-    by_url = tuple(worker for worker in new.workers if not worker.is_embedded)
-    return new.model_copy(update={"cost": old.cost, "workers": (*renewed, *by_url)})
 
 
 def _live_part(old: _Model, new: _Model) -> _Model:
@@ -96,22 +86,10 @@ def _pool(old: Pool, new: Pool) -> Iterator[_Change]:
     owner = f"pool {old.model}"
     yield from _fields(owner, old, new, PoolEntry, leave_out=("workers",))
     before, after = {worker.name: worker for worker in old.workers}, {worker.name: worker for worker in new.workers}
-    for is_embedded in (False, True):
-        yield from _came_and_went(
-            f"{owner}: worker",
-            {name: worker for name, worker in before.items() if worker.is_embedded is is_embedded},
-            {name: worker for name, worker in after.items() if worker.is_embedded is is_embedded},
-            is_live=not is_embedded,
-        )
+    yield from _came_and_went(f"{owner}: worker", before, after)
     for name in before:
-        if name in after and before[name].is_embedded is after[name].is_embedded:
-            yield from _worker(f"{owner}: worker {name}", before[name], after[name])
-
-
-def _worker(owner: str, old: Worker, new: Worker) -> Iterator[_Change]:
-    if old.profile != new.profile:
-        yield _Change(f"{owner}: profile: {_shown(old.profile)} -> {_shown(new.profile)}", is_live=False)
-    yield from _fields(owner, old, new, WorkerEntry, leave_out=("profile",))
+        if name in after:
+            yield from _fields(f"{owner}: worker {name}", before[name], after[name], WorkerEntry)
 
 
 def _tenants(old: Config, new: Config) -> Iterator[_Change]:

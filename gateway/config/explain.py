@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from gateway.config.faults import Path, nearest
 from gateway.config.schema import ConfigFile
 
-_SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key"}
+_SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key", "environment"}
 _KINDS = {
     "int": "a whole number",
     "float": "a number",

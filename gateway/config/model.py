@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from gateway.config.choices import Right, ShareBy
 from gateway.config.cost import CostSpec, LinearCost
+from gateway.config.launch import Launch
 from gateway.config.schema import (
     Limits,
     Listen,
@@ -35,18 +36,18 @@ class ResolvedKey(Resolved):
 
 
 class Worker(Resolved):
-    """One engine endpoint: by `url`, or (then `url` is None) embedded with the speed of `profile`."""
+    """One engine endpoint: by `url`, or (then `url` is None) started by the gateway as `launch` says, `count` aside."""
 
     name: str
     url: str | None = None
-    profile: str | None = None
+    launch: Launch | None = None
     api_key: SecretStr | None = None
     window: Window = Window()
 
     @property
-    def is_embedded(self) -> bool:
+    def is_launched(self) -> bool:
         """True where the gateway starts this worker itself."""
-        return self.profile is not None
+        return self.launch is not None
 
 
 class Pool(Resolved):

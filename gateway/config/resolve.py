@@ -70,8 +70,10 @@ class Resolver:
 
     def _workers(self, entry: WorkerEntry, names: tuple[str, ...], window: Window, path: Path) -> list[model.Worker]:
         window = _overridden(window, entry.window)
-        if entry.embedded is not None:
-            return [model.Worker(name=name, profile=entry.embedded.profile, window=window) for name in names]
+        if entry.launch is not None:
+            # A worker is the same whether it has two siblings or three.
+            launch = entry.launch.model_copy(update={"count": 1})
+            return [model.Worker(name=name, launch=launch, window=window) for name in names]
         key = self._worker_key(entry.api_key, (*path, "api_key")) if entry.api_key else None
         return [model.Worker(name=name, url=entry.url, api_key=key, window=window) for name in names]
 

@@ -21,6 +21,7 @@ from gateway.config.choices import (
     ShareBy,
 )
 from gateway.config.cost import CostSpec, LinearCost
+from gateway.config.launch import Launch
 from gateway.config.section import Count, Quantity, Section, live, refuse_truth, restart, setting
 
 NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
@@ -187,28 +188,17 @@ class Timeouts(Section):
     )
 
 
-class Embedded(Section):
-    """Workers that the gateway starts itself: an engine model without a GPU."""
-
-    profile: str = restart(
-        ...,
-        "Speed of the engine: `cpu-tiny`, `instant`, `a10g-llama2-7b`, `h100-llama3-8b`.",
-        pattern=r"^[A-Za-z0-9._-]{1,64}$",
-    )
-    count: Count = restart(1, "Number of workers.", unit="workers", ge=1, le=64)
-
-
 class WorkerEntry(Section):
-    """One engine endpoint by URL, or some embedded ones."""
+    """One engine endpoint by URL, or some that the gateway starts."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["embedded"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["launch"]}]})
 
     url: WorkerUrl | None = live(None, "Address of the worker: `http://host:port` or `unix:///path.sock`.")
-    embedded: Embedded | None = setting(None, "Instead of `url`: workers that the gateway starts itself.")
+    launch: Launch | None = setting(None, "Instead of `url`: workers that the gateway starts itself.")
     name: str | None = live(
         None,
         "Name in logs and metrics: 1 to 128 letters, digits and `_ . : -`; default `host:port`, or `w0`, "
-        "`w1`, ... for embedded ones and sockets.",
+        "`w1`, ... for launched ones and sockets.",
         pattern=r"^[A-Za-z0-9_.:\[\]-]{1,128}$",
     )
     api_key: WorkerKey | None = setting(None, "Key that the worker asks for (vLLM `--api-key`).")
@@ -241,7 +231,7 @@ class PoolEntry(Section):
         names: list[tuple[str, ...]] = []
         for entry in self.workers:
             first = sum(map(len, names))
-            count = entry.embedded.count if entry.embedded else 1
+            count = entry.launch.count if entry.launch else 1
             if entry.name is not None:
                 names.append((entry.name,) * count)
             elif entry.url is not None and (short := short_name(entry.url)):

@@ -136,7 +136,7 @@ class Exchange:
         record, ticket = self._record, self._ticket
         link = self._services.links[ticket.worker]
         record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
-        body = self._reading.upstream_body(self._pool.engine_model, self._cache_salt)
+        body = self._reading.upstream_body(link.pool.engine_model, self._cache_salt)
         head = request_head(
             link.upstream,
             self._reading.endpoint.path,

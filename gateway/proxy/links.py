@@ -39,6 +39,8 @@ class Links:
         port = WorkerPort(url)
         if link is not None and link.port.address == port.address:
             port = link.port
+        elif link is not None:
+            link.port.close()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
         fingerprint = None if link is None else link.fingerprint
         self._links[name] = Link(port, Upstream(port.address.authority, secret), pool, fingerprint)

@@ -1,9 +1,9 @@
 """Who listens to the gateway's events: the fan-out, and the observer that writes log lines.
 
-One line per request that ended, per change of a worker, per reload of the configuration. Lines hold names
-from the configuration, numbers and our own words; the few fields that a stranger words (an unknown model,
-an unknown path) are cut short, and requests without a tenant share a `LineBudget`, so that no stranger can
-fill a disk.
+One line per request that ended, per change of a worker, per line that a launched worker writes, per reload of the
+configuration. Lines hold names from the configuration, numbers, our own words and the engine's; the few fields that a
+stranger words (an unknown model, an unknown path) are cut short, and requests without a tenant share a `LineBudget`,
+so that no stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.events import ConfigReloaded, Event, Observer, RequestFinished, WorkerChanged
+from gateway.events import ConfigReloaded, Event, Observer, RequestFinished, WorkerChanged, WorkerWrote
 from gateway.outcomes import Outcome
 from gateway.telemetry.budget import LineBudget
 
@@ -52,6 +52,8 @@ class LogObserver:
                 self._logger.warning(
                     "worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason
                 )
+            case WorkerWrote():
+                self._logger.info("worker output", worker=event.worker, line=event.line)
             case ConfigReloaded():
                 self._write_reload(event)
             case _:

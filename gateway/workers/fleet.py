@@ -63,6 +63,11 @@ class Fleet:
         """No workers yet; `configure` adds them."""
         self._workers: dict[str, _Worker] = {}
         self._pools: dict[str, list[_Worker]] = {}
+        self._expecting: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        """True until a worker that drains is idle."""
+        return name in self._workers
 
     # -- configuration
 
@@ -83,6 +88,13 @@ class Fleet:
         worker = self._workers[name]
         worker.is_draining = True
         self._forget_if_done(worker)
+
+    def expect(self, pool: str, *, is_expected: bool) -> None:
+        """Let requests of `pool` wait although no worker serves: one is about to; or no longer."""
+        if is_expected:
+            self._expecting.add(pool)
+        else:
+            self._expecting.discard(pool)
 
     def specs(self) -> tuple[WorkerSpec, ...]:
         """Every worker that is not draining."""
@@ -116,8 +128,8 @@ class Fleet:
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:
-        """True where a worker of `pool` can be expected to answer."""
-        return any(worker.serves for worker in self._pools.get(pool, ()))
+        """True where a worker of `pool` can be expected to answer, now or soon."""
+        return pool in self._expecting or any(worker.serves for worker in self._pools.get(pool, ()))
 
     def least_loaded(self, pool: str) -> str | None:
         """The serving worker of `pool` with the least in flight, for requests that take no room."""

@@ -19,7 +19,7 @@ CONFIG = """\
 listen: {{port: {port}, drain_seconds: 60}}
 pools:
   - model: tiny
-    workers: [{{embedded: {{profile: {profile}}}}}]
+    workers: [{{launch: {{engine: embedded, profile: {profile}}}}}]
 tenants:
   - name: alice
     keys: [{{id: main, file: alice.key}}]
@@ -75,10 +75,16 @@ class Served:
             with error:
                 return error.code, error.read()
 
-    def children(self) -> list[int]:
-        """Process ids of the workers that the child has started."""
-        task = Path(f"/proc/{self.process.pid}/task")
-        return [int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()]
+    def descendants(self) -> list[int]:
+        """Process ids of all that the child has started: its supervisor and the workers."""
+        return descendants(self.process.pid)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children of a process, then theirs."""
+    task = Path(f"/proc/{pid}/task")
+    children = [int(child) for thread in task.iterdir() for child in (thread / "children").read_text().split()]
+    return children + [each for child in children for each in descendants(child)]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from served import STUCK_SECONDS, Served, has_ended, serving, watching, write_co
 from gateway import reload as reload_module
 from gateway import serve as serve_module
 from gateway.config import ConfigError, load
-from gateway.proxy.embedded import EmbeddedWorkers
+from gateway.proxy.launched import LaunchedWorkers
 from gateway.serve import ServeOptions, serve
 
 
@@ -85,7 +85,7 @@ def test_announce_prints_one_line_and_sigterm_ends_it_with_0(tmp_path: Path) -> 
     with serving(write_config(tmp_path)) as child:
         assert child.request("/health")[0] == 200
         assert child.request("/v1/chat/completions", _key(tmp_path), _body(3))[0] == 200
-        (worker,) = child.children()
+        _, worker = child.descendants()
         with watching(worker) as descriptor:
             child.signal(signal.SIGTERM)
             status, out, err = child.ended()
@@ -109,7 +109,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
     """The first waits for a long answer, the second does not; no worker is left behind."""
     with serving(write_config(tmp_path, profile="cpu-tiny")) as child:
         connection = _streaming(child, _key(tmp_path), 1900)
-        (worker,) = child.children()
+        _, worker = child.descendants()
         with watching(worker) as descriptor:
             child.signal(signal.SIGINT)
             while child.request("/ready")[0] != 503:
@@ -124,7 +124,7 @@ def test_a_second_interrupt_ends_it_at_once(tmp_path: Path) -> None:
 def test_workers_end_with_a_gateway_that_is_killed(tmp_path: Path) -> None:
     """`kill -9` leaves no orphan."""
     with serving(write_config(tmp_path)) as child:
-        (worker,) = child.children()
+        _, worker = child.descendants()
         with watching(worker) as descriptor:
             child.signal(signal.SIGKILL)
             assert child.ended()[0] == -signal.SIGKILL
@@ -194,7 +194,7 @@ def test_a_broken_configuration_is_told_fault_by_fault(tmp_path: Path, capsys: p
 def test_a_worker_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit status 1 where the embedded engine ends at once."""
     path = write_config(tmp_path)
-    monkeypatch.setattr("gateway.proxy.embedded.sys.executable", "/bin/false")
+    monkeypatch.setattr("gateway.proxy.supervisor.sys.executable", "/bin/false")
     assert serve(ServeOptions(path, create_keys=True)) == 1
 
 
@@ -203,7 +203,7 @@ def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatc
     path = write_config(tmp_path)
     cancelled = []
 
-    async def never(*_: object) -> str:
+    async def never(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
         try:
@@ -211,9 +211,8 @@ def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatc
         except asyncio.CancelledError:
             cancelled.append(True)
             raise
-        return ""
 
-    monkeypatch.setattr(EmbeddedWorkers, "start", never)
+    monkeypatch.setattr(LaunchedWorkers, "started", never)
     assert serve(ServeOptions(path, create_keys=True)) == 0
     assert cancelled
 

@@ -40,7 +40,7 @@ _VALUES = st.recursive(
 
 
 def _pool() -> st.SearchStrategy[dict[str, Any]]:
-    worker = st.fixed_dictionaries({}, optional=dict.fromkeys(("url", "embedded", "name", "api_key"), _VALUES))
+    worker = st.fixed_dictionaries({}, optional=dict.fromkeys(("url", "launch", "name", "api_key"), _VALUES))
     return st.fixed_dictionaries(
         {"model": _SCALARS, "workers": st.lists(worker, max_size=3)},
         optional=dict.fromkeys(("cost", "window", "aliases", "timeouts"), _VALUES),
@@ -83,7 +83,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(value=_VALUES | _FILES)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(value={"pools": [{"model": "a", "cost": {"function": ["x"]}}], "tenants": 3})
-@example(value={"pools": [{"model": {}, "cost": 5, "workers": [{"embedded": {"count": 10**30}}]}]})
+@example(value={"pools": [{"model": {}, "cost": 5, "workers": [{"launch": {"count": 10**30}}]}]})
 @example(value={"tenants": [{"name": "a", "keys": [{"file": "\0"}, {"file": "x" * 5000}, {"env": "\0"}]}]})
 @example(value={"pools": {"model": "a"}, "tenants": {"name": "a"}})
 @example(value={"listen": {"\x85": None}, "\u2028": "\u2029", "pools": [], "tenants": []})

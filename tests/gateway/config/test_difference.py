@@ -8,6 +8,8 @@ from gateway.config import (
     Anonymous,
     Config,
     Difference,
+    Launch,
+    LaunchEngine,
     Limits,
     LinearCost,
     Listen,
@@ -28,8 +30,8 @@ from gateway.config import (
 )
 
 URL = Worker(name="gpu1:8000", url="http://gpu1:8000", api_key=SecretStr("first"))
-EMBEDDED = Worker(name="w1", profile="cpu-tiny")
-POOL = Pool(model="tiny", engine_model="tiny", workers=(URL, EMBEDDED))
+LAUNCHED = Worker(name="w1", launch=Launch(engine=LaunchEngine.EMBEDDED, environment=(SecretStr("A=b"),)))
+POOL = Pool(model="tiny", engine_model="tiny", workers=(URL, LAUNCHED))
 KEY = ResolvedKey(id="key1", digest=b"1" * 32)
 ALICE = Tenant(name="alice", keys=(KEY,))
 OLD = Config(pools=(POOL,), tenants=(ALICE,))
@@ -44,7 +46,13 @@ def _pool(**changes: object) -> Config:
 
 
 def _worker(**changes: object) -> Config:
-    return _pool(workers=(URL.model_copy(update=changes), EMBEDDED))
+    return _pool(workers=(URL.model_copy(update=changes), LAUNCHED))
+
+
+def _launch(**changes: object) -> Config:
+    assert LAUNCHED.launch is not None
+    changed = LAUNCHED.model_copy(update={"launch": LAUNCHED.launch.model_copy(update=changes)})
+    return _pool(workers=(URL, changed))
 
 
 def _alice(**changes: object) -> Config:
@@ -69,10 +77,17 @@ LIVE = [
     (_pool(aliases=("small",)), "pool tiny: aliases: [] -> [small]"),
     (_pool(window=Window(sequences=32)), "pool tiny: window.sequences: 16 -> 32"),
     (_pool(timeouts=Timeouts(connect_seconds=3)), "pool tiny: timeouts.connect_seconds: 2 -> 3"),
-    (_pool(workers=(EMBEDDED,)), "pool tiny: worker gpu1:8000 removed"),
-    (_pool(workers=(URL, EMBEDDED, Worker(name="n", url="http://n:1"))), "pool tiny: worker n added"),
+    (_pool(workers=(LAUNCHED,)), "pool tiny: worker gpu1:8000 removed"),
+    (_pool(workers=(URL, LAUNCHED, Worker(name="n", url="http://n:1"))), "pool tiny: worker n added"),
     (_worker(url="http://gpu2:8000"), "pool tiny: worker gpu1:8000: url: http://gpu1:8000 -> http://gpu2:8000"),
     (_worker(api_key=SecretStr("second")), "pool tiny: worker gpu1:8000: api_key: (secret) -> (secret)"),
+    (_pool(workers=(URL,)), "pool tiny: worker w1 removed"),
+    (_launch(profile="instant"), "pool tiny: worker w1: launch.profile: cpu-tiny -> instant"),
+    (_launch(gpus=0.5), "pool tiny: worker w1: launch.gpus: 1 -> 0.5"),
+    (
+        _launch(environment=(SecretStr("A=c"),)),
+        "pool tiny: worker w1: launch.environment: [(secret)] -> [(secret)]",
+    ),
     (_worker(window=Window(slack=2)), "pool tiny: worker gpu1:8000: window.slack: 1 -> 2"),
 ]
 
@@ -84,11 +99,6 @@ RESTART = [
     (_with(pools=(POOL, Pool(model="m", engine_model="m"))), "pool m added"),
     (_with(pools=()), "pool tiny removed"),
     (_pool(cost=LinearCost(output_weight=4)), "pool tiny: cost.output_weight: 2 -> 4"),
-    (_pool(workers=(URL,)), "pool tiny: worker w1 removed"),
-    (
-        _pool(workers=(URL, Worker(name="w1", profile="instant"))),
-        "pool tiny: worker w1: profile: cpu-tiny -> instant",
-    ),
 ]
 
 
@@ -123,8 +133,12 @@ def test_both_kinds_at_once() -> None:
     assert difference(running, new) == Difference((), found.needs_restart)
 
 
-def test_an_embedded_worker_becomes_one_by_url() -> None:
-    """A worker that changes its kind goes and comes: the embedded one stays until the next start."""
+def test_a_launched_worker_becomes_one_by_url() -> None:
+    """A worker that changes its kind under its name is said in both of its keys."""
     new = _pool(workers=(URL, Worker(name="w1", url="http://h:1")))
     found = difference(OLD, new)
-    assert found == Difference(("pool tiny: worker w1 added",), ("pool tiny: worker w1 removed",))
+    assert found.needs_restart == ()
+    url, launch = found.changes
+    assert url == "pool tiny: worker w1: url: none -> http://h:1"
+    assert launch.startswith("pool tiny: worker w1: launch: (engine embedded") and launch.endswith("-> none")
+    assert "A=b" not in launch

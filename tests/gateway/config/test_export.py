@@ -45,7 +45,11 @@ def test_the_sample_satisfies_the_schema() -> None:
         {"metrics": {"enabled": "${M:-true}"}},
         {"pools": [{"model": "m", "cost": {"output_weight": 3}, "workers": WORKERS}]},
         {"pools": [{"model": "m", "cost": {"function": "kv_time"}, "workers": WORKERS}]},
-        {"pools": [{"model": "m", "workers": [{"embedded": {"profile": "cpu-tiny", "count": 2}}]}]},
+        {
+            "pools": [
+                {"model": "m", "workers": [{"launch": {"engine": "embedded", "count": 2, "environment": ["A=b"]}}]}
+            ]
+        },
     ],
 )
 def test_what_an_editor_accepts(part: dict[str, object]) -> None:
@@ -66,7 +70,7 @@ def test_what_an_editor_accepts(part: dict[str, object]) -> None:
         {"pools": []},
         {"pools": [{"model": "m"}]},
         {"pools": [{"model": "m", "workers": [{}]}]},
-        {"pools": [{"model": "m", "workers": [{"url": "http://h:1", "embedded": {"profile": "x"}}]}]},
+        {"pools": [{"model": "m", "workers": [{"url": "http://h:1", "launch": {"profile": "x"}}]}]},
         {"pools": [{"model": "m", "cost": {"function": "liner"}, "workers": WORKERS}]},
         {"tenants": [{"name": "_x"}]},
         {"tenants": [{"name": "a", "limits": {"max_inflight": 1}}]},

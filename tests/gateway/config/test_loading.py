@@ -9,6 +9,8 @@ from gateway.config import (
     ConfigError,
     ExpressionCost,
     KeyFormat,
+    Launch,
+    LaunchEngine,
     LinearCost,
     Loaded,
     PolicyName,
@@ -38,13 +40,13 @@ def _load(folder: Path, text: str, **environ: str) -> Loaded:
 
 
 def test_the_sample_works_after_its_keys_are_created(tmp_path: Path) -> None:
-    """The shipped file loads once its key files exist, with two embedded workers and three tenants."""
+    """The shipped file loads once its key files exist, with two launched workers and three tenants."""
     file = tmp_path / "config.yaml"
     shutil.copy(SAMPLE, file)
     created = ensure_key_files(file, {})
     config = load(file, {}).config
     assert [key.tenant for key in created] == [tenant.name for tenant in config.tenants]
-    assert [worker.profile for worker in config.pools[0].workers] == ["cpu-tiny", "cpu-tiny"]
+    assert [worker.launch for worker in config.pools[0].workers] == [Launch(engine=LaunchEngine.EMBEDDED)] * 2
     assert [worker.name for worker in config.pools[0].workers] == ["w0", "w1"]
     for made, tenant in zip(created, config.tenants, strict=True):
         assert made.file.parent == tmp_path / ".keys"
@@ -159,7 +161,7 @@ pools:
     workers:
       - {url: "http://gpu1:8000", api_key: {value: "${SECRET:-from-value}"}, window: {sequences: 4}}
       - {url: "unix:///run/vllm.sock", api_key: {file: w.key}}
-      - {embedded: {profile: cpu-tiny, count: 2}}
+      - {launch: {engine: embedded, count: 2, environment: ["TOKEN=from-launch"]}}
       - {url: "http://gpu2:8000", name: big, api_key: {env: TOKEN}}
 tenants: [{name: a}]
 """,
@@ -167,7 +169,7 @@ tenants: [{name: a}]
     ).config.pools[0]
     assert pool.engine_model == "org/tiny"
     assert [worker.name for worker in pool.workers] == ["gpu1:8000", "w1", "w2", "w3", "big"]
-    assert [worker.is_embedded for worker in pool.workers] == [False, False, True, True, False]
+    assert [worker.is_launched for worker in pool.workers] == [False, False, True, True, False]
     assert pool.workers[0].window == Window(sequences=4, prefill_tokens=512)
     assert pool.workers[1].window == pool.window == Window(sequences=8, prefill_tokens=512)
     keys = [worker.api_key.get_secret_value() if worker.api_key else None for worker in pool.workers]

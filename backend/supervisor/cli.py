@@ -1,0 +1,91 @@
+"""The command `supervise`: workers from a file, told to a person, or by orders on standard input, told in JSON."""
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from backend.lifetime import die_with_parent, until_told_to_stop
+from backend.supervisor.gpus import find_gpus
+from backend.supervisor.machine import KEY_VARIABLE, Machine, this_machine
+from backend.supervisor.plan import Plan, PlanError, read_plan
+from backend.supervisor.session import greeting, listener, obey, standard_input, write_line
+from backend.supervisor.supervisor import Supervisor
+from backend.supervisor.worker import Listener, Status
+
+
+def supervise(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="YAML list of workers; without it orders are read from standard input.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Start workers, watch them, start them again; prints each worker's state and URL."""
+    die_with_parent()
+    # A key of the caller's own, so that it can reach the workers; else one that nobody could guess.
+    api_key = os.environ.get(KEY_VARIABLE) or f"vtc-{secrets.token_urlsafe(32)}"
+    machine = this_machine(find_gpus(os.environ), api_key)
+    try:
+        if file is None:
+            asyncio.run(_serve_orders(machine))
+        else:
+            asyncio.run(_run_file(machine, _read_file(file)))
+    except (PlanError, OSError, yaml.YAMLError) as fault:
+        typer.echo(f"supervise: {fault}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _read_file(file: Path) -> tuple[Plan, ...]:
+    value = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(value, list) or not value:
+        raise PlanError(f"{file}: is not a list of workers; write `- {{name: w0, model: byte-llama}}`")
+    plans = tuple(read_plan(item) for item in value)
+    if len({plan.name for plan in plans}) < len(plans):
+        raise PlanError(f"{file}: gives a name twice; give each worker its own")
+    return plans
+
+
+async def _serve_orders(machine: Machine) -> None:
+    write_line(greeting(machine))
+    supervisor = Supervisor(machine, listener(write_line))
+    orders = asyncio.create_task(obey(supervisor, await standard_input()), name="orders")
+    await _until_done_or_told(orders, supervisor)
+    if orders.done():
+        orders.result()
+
+
+async def _run_file(machine: Machine, plans: Sequence[Plan]) -> None:
+    typer.echo(f"key {machine.api_key}")
+    supervisor = Supervisor(machine, Listener(_tell, _repeat))
+    for plan in plans:
+        supervisor.start(plan)
+    await _until_done_or_told(None, supervisor)
+
+
+async def _until_done_or_told(orders: "asyncio.Task[None] | None", supervisor: Supervisor) -> None:
+    """Wait for the end of the orders or for a signal; then end every worker."""
+    told = asyncio.create_task(until_told_to_stop(), name="wait for a signal")
+    try:
+        await asyncio.wait({told, orders} if orders else {told}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        told.cancel()
+        if orders is not None:
+            orders.cancel()
+        await supervisor.close()
+
+
+def _tell(status: Status) -> None:
+    typer.echo(" ".join(filter(None, (status.worker, status.state, status.url))))
+    print(f"[{status.worker}] {status.state}: {status.reason}; {status.engine}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _repeat(worker: str, line: str) -> None:
+    print(f"[{worker}] {line}", file=sys.stderr, flush=True)  # noqa: T201 -- standard error is the log

@@ -1,0 +1,157 @@
+"""From a plan to a command on this machine: which engine runs it, on which GPUs, with which arguments.
+
+`auto` is vLLM on the GPUs where there are any, vLLM on the processor where its build for that is installed, else the
+embedded engine; what was chosen is always said. Engines get our arguments last, so that none of a plan's can undo them:
+loopback and a port of our own, the sizes that the gateway's window rests on, and a bound on the engine's queue behind
+it. The engines' key travels in the environment, which other users cannot read.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.supervisor.gpus import Allotment, Gpu, NoGpuLeft
+from backend.supervisor.plan import EngineChoice, Plan
+from backend.vllm.launch import LaunchError, find_python, is_cpu_build
+
+KEY_VARIABLE = "VLLM_API_KEY"
+
+# One request that is larger than the window is sent alone: 2,048 inputs (OpenAI's bound) of 4 answers each (the
+# gateway's own). The engine's queue limit must let it in.
+LARGEST_REQUEST_SEQUENCES = 4 * 2048
+# vLLM's own default for a GPU that it has to itself.
+GPU_MEMORY = 0.9
+
+# `vtc-backend vllm` gives vLLM 8 s before it uses force.
+_VLLM_GRACE_SECONDS = 12.0
+_EMBEDDED_GRACE_SECONDS = 3.0
+
+
+class CannotStart(Exception):
+    """A plan that this machine cannot carry out; the message says why and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to start a worker: `engine` in words, `grace_seconds` to end by itself, `shared_gpu` where it shares one."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    engine: str
+    grace_seconds: float
+    shared_gpu: int | None = None
+
+
+class Machine:
+    """What workers share: the GPUs, the interpreter with vLLM, the key, and turns at loading."""
+
+    def __init__(self, gpus: Sequence[Gpu], environment: Mapping[str, str], api_key: str) -> None:
+        """A machine on which nothing runs yet; `environment` is what engines inherit."""
+        self.gpus = tuple(gpus)
+        self.api_key = api_key
+        self._environment = dict(environment)
+        self._allotment = Allotment(gpus)
+        self._turns: dict[int, asyncio.Lock] = {}
+
+    def recipe(self, plan: Plan) -> Recipe:
+        """The command for `plan`, its GPUs taken; raises `CannotStart`."""
+        python, reason = self._vllm(plan.engine)
+        if python is None:
+            return self._embedded(plan, reason)
+        if is_cpu_build(python) or not self.gpus:
+            return self._on_cpu(plan, python)
+        try:
+            indices = self._allotment.take(plan.name, plan.gpus)
+        except NoGpuLeft as fault:
+            raise CannotStart(str(fault)) from None
+        return self._on_gpus(plan, python, indices)
+
+    def give_back(self, worker: str) -> None:
+        """`worker` needs its GPUs no more."""
+        self._allotment.give_back(worker)
+
+    def turn(self, recipe: Recipe) -> asyncio.Lock:
+        """To be held while loading: vLLM measures the memory of its GPU, which a neighbour's loading would falsify."""
+        if recipe.shared_gpu is None:
+            return asyncio.Lock()
+        return self._turns.setdefault(recipe.shared_gpu, asyncio.Lock())
+
+    def _vllm(self, engine: EngineChoice) -> tuple[Path | None, str]:
+        """The interpreter for vLLM, or None and why the embedded engine runs instead."""
+        if engine is EngineChoice.EMBEDDED:
+            return None, "as configured"
+        try:
+            python = find_python(None, self._environment)
+        except LaunchError as fault:
+            if engine is EngineChoice.VLLM or self.gpus:
+                raise CannotStart(str(fault)) from None
+            return None, "no GPU and no vLLM found: an engine model that invents its answers"
+        if engine is EngineChoice.AUTO and not self.gpus and not is_cpu_build(python):
+            return None, f"no GPU found and the vLLM of {python} needs one: an engine model that invents its answers"
+        return python, ""
+
+    # -- commands
+
+    def _embedded(self, plan: Plan, reason: str) -> Recipe:
+        command = (
+            *(sys.executable, "-m", "backend", "embedded", "--profile", plan.profile, "--model", plan.client_name),
+            *("--max-num-seqs", str(plan.sequences), "--max-model-len", str(plan.max_model_len)),
+            *("--max-num-queued-reqs", str(_queue_limit(plan))),
+        )
+        environment = self._inherited(plan)
+        return Recipe(command, environment, f"embedded engine ({reason})", _EMBEDDED_GRACE_SECONDS)
+
+    def _on_cpu(self, plan: Plan, python: Path) -> Recipe:
+        reason = "no GPU found" if not self.gpus else "its build for processors is installed"
+        return self._recipe(plan, python, f"vLLM on the processor ({reason})")
+
+    def _on_gpus(self, plan: Plan, python: Path, indices: tuple[int, ...]) -> Recipe:
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, indices)), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        named = ", ".join(f"{index} ({gpu.name})" for gpu in self.gpus if (index := gpu.index) in indices)
+        if plan.gpus < 1:
+            share = ("--gpu-memory-utilization", f"{GPU_MEMORY * plan.gpus:.4f}")
+            return self._recipe(plan, python, f"vLLM on {plan.gpus:g} of GPU {named}", share, visible, indices[0])
+        parallel = ("--tensor-parallel-size", str(len(indices))) if len(indices) > 1 else ()
+        return self._recipe(plan, python, f"vLLM on GPU {named}", parallel, visible)
+
+    def _recipe(
+        self,
+        plan: Plan,
+        python: Path,
+        engine: str,
+        devices: tuple[str, ...] = (),
+        visible: Mapping[str, str] | None = None,
+        shared_gpu: int | None = None,
+    ) -> Recipe:
+        command = (
+            *(sys.executable, "-m", "backend", "vllm", "--model", plan.model, "--python", str(python)),
+            *("--start-seconds", f"{plan.start_seconds:g}", "--", *devices, *plan.arguments, *vllm_arguments(plan)),
+        )
+        environment = self._inherited(plan) | dict(visible or {})
+        return Recipe(command, environment, engine, _VLLM_GRACE_SECONDS, shared_gpu)
+
+    def _inherited(self, plan: Plan) -> dict[str, str]:
+        return {**self._environment, **plan.environment, KEY_VARIABLE: self.api_key, "PYTHONUNBUFFERED": "1"}
+
+
+def vllm_arguments(plan: Plan) -> tuple[str, ...]:
+    """What a plan means to vLLM; the address and reports on cached tokens are `vtc-backend vllm`'s."""
+    return (
+        *("--served-model-name", plan.client_name, "--max-model-len", str(plan.max_model_len)),
+        *("--max-num-seqs", str(plan.sequences), "--max-num-queued-reqs", str(_queue_limit(plan))),
+        *("--max-num-batched-tokens", str(max(plan.prefill_tokens, plan.window_sequences))),
+        *("--scheduling-policy", "fcfs", "--stream-interval", "1", "--enable-prompt-tokens-details"),
+    )
+
+
+def _queue_limit(plan: Plan) -> int:
+    """Sequences in the engine beyond which it refuses: never reached while the gateway keeps to its window."""
+    return 2 * plan.window_sequences + LARGEST_REQUEST_SEQUENCES
+
+
+def this_machine(gpus: Sequence[Gpu], api_key: str) -> Machine:
+    """The machine that this process runs on."""
+    return Machine(gpus, os.environ, api_key)

@@ -1,0 +1,76 @@
+"""What one worker is to be: read from JSON, checked, immutable.
+
+Keys are those of `vtc-backend supervise`'s file and of the gateway's messages (docs/operations.md names them).
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+
+class EngineChoice(Enum):
+    """Which engine runs a worker."""
+
+    AUTO = "auto"
+    VLLM = "vllm"
+    EMBEDDED = "embedded"
+
+
+_Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One worker: `name` is unique, `model` is what vLLM loads, `served_name` what its clients call it.
+
+    `gpus` below 1 is a share of one GPU's memory, a whole number runs tensor parallel over so many; a machine without a
+    GPU ignores it. `max_failed_starts` None: it is tried for ever.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=512)]
+    model: str = "byte-llama"
+    served_name: str = ""
+    engine: EngineChoice = EngineChoice.AUTO
+    profile: str = "cpu-tiny"
+    max_model_len: _Positive = 2048
+    sequences: _Positive = 16
+    slack: Annotated[int, Field(ge=0)] = 1
+    prefill_tokens: _Positive = 2048
+    gpus: Annotated[float, Field(gt=0, le=64)] = 1.0
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    start_seconds: Annotated[float, Field(gt=0)] = 600.0
+    max_failed_starts: _Positive | None = None
+
+    @property
+    def client_name(self) -> str:
+        """The model's name in requests."""
+        return self.served_name or self.model
+
+    @property
+    def window_sequences(self) -> int:
+        """Sequences that the gateway sends at once."""
+        return self.sequences + self.slack
+
+
+class PlanError(Exception):
+    """A text that is no plan; the message says what is wrong."""
+
+
+_PLAN = TypeAdapter(Plan)
+
+
+def read_plan(value: object) -> Plan:
+    """The plan that `value` (JSON's types) describes; raises `PlanError`."""
+    try:
+        plan = _PLAN.validate_python(value)
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc'])) or 'worker'}: {fault['msg']}" for fault in error.errors())
+        raise PlanError("; ".join(faults)) from None
+    if plan.gpus > 1 and not plan.gpus.is_integer():
+        raise PlanError(f"gpus: {plan.gpus:g} is neither a share of one GPU nor a whole number of them")
+    return plan

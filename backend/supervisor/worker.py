@@ -1,0 +1,263 @@
+"""One worker's life, carried out: its process, its timers, its probes.
+
+What follows from what is `life`'s; here signals come from the real world and effects go there. The process is any
+server command of ours: it prints `ready URL` when it serves and ends its own children when it is told to end. The
+kernel ends it when this program dies. `/health` is asked once a second; an answer below 500 in time is a good one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import assert_never
+
+import aiohttp
+
+from backend.supervisor.crashes import Crashes
+from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, Signal, State
+from backend.supervisor.machine import CannotStart, Machine, Recipe
+from backend.supervisor.plan import Plan
+from backend.vllm.process import ProcessTree
+
+KEPT_LINES = 40
+MAX_LINE_CHARS = 500
+_READY = "ready "
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often a worker is asked, and how patient everybody is."""
+
+    probe_seconds: float = 1.0
+    probe_limit_seconds: float = 2.0
+    failures_in_a_row: int = 3
+    unhealthy_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is to be known of a worker; `url` is empty where it does not serve, `reason` says why it is in its state."""
+
+    worker: str
+    state: str
+    url: str
+    engine: str
+    reason: str
+    restarts: int
+    is_crash_loop: bool
+    last_lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears of a worker: of every change, and of every line that it writes."""
+
+    told: Callable[[Status], None]
+    wrote: Callable[[str, str], None]
+
+
+class SupervisedWorker:
+    """One worker from its first start to its last end."""
+
+    def __init__(self, plan: Plan, machine: Machine, listener: Listener, pace: Pace, random: Random) -> None:
+        """A worker that does not run yet."""
+        self.plan = plan
+        self.state = State.STOPPED
+        self._machine = machine
+        self._listener = listener
+        self._pace = pace
+        self._loop = asyncio.get_running_loop()
+        self._crashes = Crashes(random)
+        self._url = self._engine = self._reason = ""
+        self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._life: asyncio.Task[None] | None = None
+        self._probes: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_loaded = asyncio.Event()
+        self._is_ending = False
+        self._told: Status | None = None
+
+    # -- what its owner does
+
+    def start(self, plan: Plan) -> None:
+        """Run by `plan`, or go on; takes effect where it does not run."""
+        if self.state not in HAS_PROCESS:
+            if plan != self.plan or self.state is State.FAILED:
+                self._crashes.forget()
+            self.plan = plan
+        self.feed(Signal.START, "asked to start")
+
+    def stop(self) -> None:
+        """End, and stay so."""
+        self.feed(Signal.STOP, "asked to stop")
+
+    async def ended(self) -> None:
+        """Wait until no process is left."""
+        if self._life is not None:
+            await asyncio.wait({self._life})
+
+    # -- the table
+
+    def feed(self, signal: Signal, reason: str) -> None:
+        """Take in what happened."""
+        before = self.state
+        self.state, effects = TABLE[before, signal]
+        if self.state is not before:
+            self._enter(reason)
+        for effect in effects:
+            self._carry_out(effect, reason)
+        if self.state is not before and Effect.LAUNCH not in effects:  # a launch tells when its engine is chosen
+            self._tell()
+
+    def _carry_out(self, effect: Effect, reason: str) -> None:
+        match effect:
+            case Effect.LAUNCH:
+                self._is_ending = False
+                self._life = asyncio.create_task(self._live(), name=f"life of worker {self.plan.name}")
+            case Effect.END:
+                assert self._life is not None
+                self._reason = reason
+                if not self._is_ending:  # a second cancellation would break off the orderly end
+                    self._is_ending = True
+                    self._life.cancel()
+            case Effect.WAIT:
+                self._wait_or_give_up()
+            case _:
+                assert_never(effect)
+
+    def _enter(self, reason: str) -> None:
+        self._reason = reason
+        self._disarm()
+        if self.state is State.READY:
+            self._crashes.served(self._loop.time())
+        if self.state is not State.LOADING:
+            self._is_loaded.set()
+        if self.state is State.UNHEALTHY:
+            self._arm(self._pace.unhealthy_seconds, f"no good answer for {self._pace.unhealthy_seconds:g} s more")
+        self._probe_while_it_serves()
+
+    def _wait_or_give_up(self) -> None:
+        self._crashes.died(self._loop.time())
+        limit = self.plan.max_failed_starts
+        if limit is not None and self._crashes.failed_starts_in_a_row >= limit:
+            self.feed(Signal.GAVE_UP, f"{self._reason}; given up after {limit} failed starts")
+            return
+        delay = self._crashes.delay_seconds()
+        loop = ", in a crash loop" if self._crashes.is_loop(self._loop.time()) else ""
+        self._reason = f"{self._reason}{loop}; the next start in {delay:.1f} s"
+        self._arm(delay, "trying again")
+
+    def _arm(self, seconds: float, reason: str) -> None:
+        self._disarm()
+        self._timer = self._loop.call_later(seconds, self.feed, Signal.OVERDUE, reason)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- its process
+
+    async def _live(self) -> None:
+        """One life: from the command to the end of the last process of its tree."""
+        self._is_loaded.clear()
+        self._url, reason = "", "ended before it was started"
+        try:
+            recipe = self._machine.recipe(self.plan)
+            self._engine = recipe.engine
+            self._tell()
+            reason = await self._run(recipe)
+        except CannotStart as fault:
+            self._machine.give_back(self.plan.name)
+            self.feed(Signal.GAVE_UP, str(fault))
+            return
+        except OSError as error:
+            reason = f"cannot be started: {error.strerror}"
+        except asyncio.CancelledError:
+            reason = self._reason  # of whoever ended it
+        self._machine.give_back(self.plan.name)
+        self._url = ""
+        self.feed(Signal.ENDED, reason)
+
+    async def _run(self, recipe: Recipe) -> str:
+        """Start the process and stay with it; how it ended."""
+        turn = self._machine.turn(recipe)
+        await turn.acquire()
+        try:
+            tree = await ProcessTree.start(recipe.command, recipe.environment, self._take)
+        except BaseException:
+            turn.release()
+            raise
+        loaded = asyncio.create_task(self._is_loaded.wait(), name="loaded")
+        loaded.add_done_callback(lambda _: turn.release())
+        try:
+            if self.state is State.LOADING:
+                seconds = self.plan.start_seconds
+                self._arm(seconds, f"not ready within {seconds:g} s")
+            status = await tree.wait()
+            return f"ended with status {status}"
+        finally:
+            loaded.cancel()
+            await tree.end(recipe.grace_seconds)
+
+    def _take(self, line: str) -> None:
+        line = line[:MAX_LINE_CHARS]
+        if line.startswith(_READY) and self.state is State.LOADING:
+            self._url = line.removeprefix(_READY).strip()
+            self.feed(Signal.ANNOUNCED, "serves")
+            return
+        self._last_lines.append(line)
+        self._listener.wrote(self.plan.name, line)
+
+    # -- its health
+
+    def _probe_while_it_serves(self) -> None:
+        serves = self.state in (State.READY, State.UNHEALTHY)
+        if serves and self._probes is None:
+            self._probes = asyncio.create_task(self._probe_on(), name=f"probes of worker {self.plan.name}")
+        elif not serves and self._probes is not None:
+            self._probes.cancel()
+            self._probes = None
+
+    async def _probe_on(self) -> None:
+        failures = 0
+        limit = aiohttp.ClientTimeout(total=self._pace.probe_limit_seconds)
+        async with aiohttp.ClientSession(timeout=limit) as session:
+            while True:
+                await asyncio.sleep(self._pace.probe_seconds)
+                fault = await _fault(session, self._url)
+                failures = 0 if fault is None else failures + 1
+                if fault is None:
+                    self.feed(Signal.PROBE_OK, "answers again")
+                elif failures >= self._pace.failures_in_a_row:
+                    self.feed(Signal.PROBE_FAILED, f"{failures} probes in a row failed: {fault}")
+
+    # -- what is told
+
+    @property
+    def status(self) -> Status:
+        """The present state."""
+        url = self._url if self.state is State.READY else ""
+        is_loop = self._crashes.is_loop(self._loop.time())
+        lines = tuple(self._last_lines)
+        return Status(
+            self.plan.name, self.state.value, url, self._engine, self._reason, self._crashes.total, is_loop, lines
+        )
+
+    def _tell(self) -> None:
+        status = self.status
+        if status != self._told:
+            self._told = status
+            self._listener.told(status)
+
+
+async def _fault(session: aiohttp.ClientSession, url: str) -> str | None:
+    """What is wrong with the answer of `/health`, None where nothing is."""
+    try:
+        async with session.get(f"{url}/health") as answer:
+            return None if answer.status < 500 else f"status {answer.status}"
+    except TimeoutError:
+        return "no answer"
+    except aiohttp.ClientError as error:
+        return str(error) or type(error).__name__

@@ -1,0 +1,289 @@
+"""The workers that the gateway has started for itself: which serve, and how they change to a new configuration.
+
+A launched worker is in the fleet exactly while the supervisor calls it ready, at the address that it has then. A
+changed plan is carried out worker by worker: it gets nothing new, its running requests finish, its process is
+replaced, and only when that is ready the next one's turn comes; a plan that does not come up stops there, so that the
+others go on serving. New workers start at once, removed ones end when their requests have. While a pool's only worker
+is replaced its requests wait. Processes are the supervisor's, which worker a request gets is the fleet's.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import SecretStr
+
+from gateway.config import Pool, Worker
+from gateway.events import Event, RequestFinished, WorkerChanged, WorkerWrote
+from gateway.proxy.links import worker_name
+from gateway.proxy.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
+from gateway.workers import Fleet, WorkerSnapshot
+
+READY = "ready"
+_STOPPED = LaunchStatus("", "stopped")
+_UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # states from which it may still become ready by itself
+_BROKEN = frozenset({"back_off", "failed"})
+_TOLD_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event."""
+
+    fleet: Fleet
+    enlist: Callable[[Pool, Worker], None]
+    tell: Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    pool: Pool
+    worker: Worker
+    plan: Plan
+
+
+class LaunchedWorkers:
+    """Every worker of the configuration that has `launch`."""
+
+    def __init__(self, site: Site) -> None:
+        """None yet."""
+        self._site = site
+        self._supervisor = Supervisor(Hearer(self._told, self._wrote, self._lost))
+        self._wanted: dict[str, _Wanted] = {}
+        self._running: dict[str, _Wanted] = {}  # as last ordered
+        self._replaced = ""  # the worker that is being emptied for its replacement
+        self._failure: str | None = None
+        self._statuses: dict[str, LaunchStatus] = {}
+        self._news = asyncio.Event()
+        self._rollout: asyncio.Task[None] | None = None
+        self._drains: set[asyncio.Task[None]] = set()
+
+    # -- what the composition root does
+
+    def configure(self, pools: Iterable[Pool]) -> None:
+        """Bring the workers to what `pools` say, beginning now."""
+        before, self._wanted = self._wanted, {each: wanted for pool in pools for each, wanted in _wanted(pool)}
+        for name in before.keys() - self._wanted.keys():
+            self._retire(name, before[name])
+        for name, wanted in self._wanted.items():
+            if name not in self._running:
+                self._order(name)
+            elif self._running[name].plan == wanted.plan:
+                self._running[name] = wanted
+                self._serve_if_ready(name)
+        if self._rollout is None and self._outdated() is not None:
+            self._rollout = asyncio.create_task(self._roll(), name="rolling restart")
+            self._rollout.add_done_callback(self._rolled)
+        self._news.set()
+
+    async def started(self) -> None:
+        """Wait until each worker serves or has failed once; raises `LaunchFailed` where a pool has none that serves."""
+        await self._until(lambda: self._failure is not None or self._have_all_begun())
+        if self._failure is not None:
+            raise LaunchFailed(self._failure)
+        serving = {wanted.pool.model for name, wanted in self._wanted.items() if self._status(name).state == READY}
+        failed = [name for name, wanted in self._wanted.items() if wanted.pool.model not in serving]
+        if failed:
+            raise LaunchFailed("; ".join(_words(self._status(name)) for name in failed))
+
+    def _have_all_begun(self) -> bool:
+        return all(self._status(name).state not in _UNDER_WAY for name in self._wanted)
+
+    async def stop(self) -> None:
+        """End every worker."""
+        tasks = {*self._drains, *([self._rollout] if self._rollout is not None else [])}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._supervisor.close()
+
+    def observe(self, event: Event) -> None:
+        """A request that ended may be the last that a worker had."""
+        if isinstance(event, RequestFinished):
+            self._news.set()
+
+    # -- views
+
+    def amended(self, fleet: Sequence[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:
+        """`fleet` with the launched workers that do not serve: in their own states."""
+        known = {snapshot.worker for snapshot in fleet}
+        seen = [self._amended(snapshot) for snapshot in fleet]
+        absent = [_absent(wanted, self._status(name)) for name, wanted in self._wanted.items() if name not in known]
+        return (*seen, *absent)
+
+    def statuses(self) -> tuple[LaunchStatus, ...]:
+        """What the supervisor says of each."""
+        return tuple(self._status(name) for name in self._wanted)
+
+    def _amended(self, snapshot: WorkerSnapshot) -> WorkerSnapshot:
+        state = self._status(snapshot.worker).state
+        is_ours = snapshot.worker in self._wanted
+        return replace(snapshot, state=state) if is_ours and state != READY else snapshot
+
+    def _status(self, name: str) -> LaunchStatus:
+        return self._statuses.get(name) or replace(_STOPPED, worker=name)
+
+    # -- what the supervisor says
+
+    def _told(self, status: LaunchStatus) -> None:
+        name, before = status.worker, self._status(status.worker)
+        self._statuses[name] = status
+        wanted = self._wanted.get(name)
+        if wanted is not None:
+            self._serve_if_ready(name)
+            if status.state in _BROKEN:  # whether it comes back is open: its requests are refused rather than kept
+                self._site.fleet.expect(wanted.pool.model, is_expected=False)
+            if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
+                self._site.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
+        elif status.state == "stopped":
+            del self._statuses[name]
+        self._news.set()
+
+    def _wrote(self, worker: str, line: str) -> None:
+        self._site.tell(WorkerWrote(worker, line))
+
+    def _lost(self, reason: str) -> None:
+        """The supervisor is gone, and every worker with it; it will be back."""
+        self._failure = reason
+        for name in list(self._statuses):
+            self._told(replace(self._status(name), state="stopped", url="", reason=reason))
+        self._news.set()
+
+    def _serve_if_ready(self, name: str) -> None:
+        """Let a worker serve on the terms of its running process, or give it nothing new."""
+        running, status = self._running[name], self._status(name)
+        if status.state == READY and name != self._replaced:
+            key = SecretStr(self._supervisor.api_key)
+            self._site.enlist(running.pool, running.worker.model_copy(update={"url": status.url, "api_key": key}))
+        else:
+            self._rest(name)
+
+    def _rest(self, name: str) -> None:
+        if name in self._site.fleet:
+            self._site.fleet.drain(name)
+
+    # -- change
+
+    def _order(self, name: str) -> None:
+        wanted = self._running[name] = self._wanted[name]
+        self._supervisor.start(name, wanted.plan)
+
+    def _outdated(self) -> str | None:
+        """A worker that runs by another plan than it should."""
+        wanted = self._wanted.items()
+        return next((name for name, each in wanted if self._running[name].plan != each.plan), None)
+
+    async def _roll(self) -> None:
+        while (name := self._outdated()) is not None:
+            await self._replace(name, self._wanted[name].pool.model)
+
+    async def _replace(self, name: str, pool: str) -> None:
+        fleet = self._site.fleet
+        fleet.expect(pool, is_expected=True)
+        try:
+            await self._empty(name)
+            if name not in self._wanted:
+                return
+            self._order(name)
+            ordered = self._running[name]
+            # Until it serves, or the configuration wants something else.
+            await self._until(lambda: self._status(name).state == READY or self._is_past(name, ordered))
+        finally:
+            fleet.expect(pool, is_expected=False)
+
+    async def _empty(self, name: str) -> None:
+        """End a worker's process when its requests have ended."""
+        self._replaced = name
+        try:
+            self._rest(name)
+            await self._idle(name, self._running[name])
+            self._supervisor.stop(name)
+            await self._until(lambda: self._status(name).state == "stopped")
+        finally:
+            self._replaced = ""
+
+    def _is_past(self, name: str, ordered: _Wanted) -> bool:
+        return name not in self._wanted or self._wanted[name].plan != ordered.plan
+
+    def _retire(self, name: str, wanted: _Wanted) -> None:
+        """End a worker that is no longer wanted when its requests have ended."""
+        task = asyncio.create_task(self._end(name, wanted), name=f"end of worker {name}")
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    async def _end(self, name: str, wanted: _Wanted) -> None:
+        await self._idle(name, wanted)
+        if name not in self._wanted:
+            del self._running[name]
+            self._supervisor.stop(name)
+
+    async def _idle(self, name: str, wanted: _Wanted) -> None:
+        """Wait until no request is at the worker, as long as its drain may take."""
+        assert wanted.worker.launch is not None
+        try:
+            async with asyncio.timeout(wanted.worker.launch.drain_seconds):
+                await self._until(lambda: name not in self._site.fleet)
+        except TimeoutError:
+            return
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._news.clear()
+            await self._news.wait()
+
+    def _rolled(self, task: asyncio.Task[None]) -> None:
+        self._rollout = None
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            task.get_loop().call_exception_handler({"message": "the rolling restart broke off", "exception": failure})
+
+
+def _wanted(pool: Pool) -> Iterable[tuple[str, _Wanted]]:
+    for worker in pool.workers:
+        if worker.is_launched:
+            yield worker_name(pool, worker), _Wanted(pool, worker, plan_of(pool, worker))
+
+
+def plan_of(pool: Pool, worker: Worker) -> Plan:
+    """What the supervisor is told of `worker`: names and sizes of the pool, and what `launch` says."""
+    launch, window = worker.launch, worker.window
+    assert launch is not None
+    variables = (variable.get_secret_value().partition("=") for variable in launch.environment)
+    return {
+        "name": worker_name(pool, worker),
+        "model": launch.model or pool.engine_model,
+        "served_name": pool.engine_model,
+        "engine": launch.engine.value,
+        "profile": launch.profile,
+        "max_model_len": pool.max_model_len,
+        "sequences": window.sequences,
+        "slack": window.slack,
+        "prefill_tokens": window.prefill_tokens,
+        "gpus": launch.gpus,
+        "arguments": list(launch.arguments),
+        "environment": {name: value for name, _, value in variables},
+        "start_seconds": launch.start_seconds,
+        "max_failed_starts": launch.max_failed_starts,
+    }
+
+
+def _words(status: LaunchStatus) -> str:
+    """A status in a line: what it is about, and for one that does not work its last words."""
+    parts = [status.reason, status.engine]
+    if status.state in _BROKEN:
+        parts = [f"worker {status.worker}", *parts, *status.last_lines[-_TOLD_LINES:]]
+    return "; ".join(filter(None, parts))
+
+
+def _absent(wanted: _Wanted, status: LaunchStatus) -> WorkerSnapshot:
+    window = wanted.worker.window
+    return WorkerSnapshot(
+        pool=wanted.pool.model,
+        worker=worker_name(wanted.pool, wanted.worker),
+        url=status.url,
+        state=status.state,
+        sequences_in_flight=0,
+        window_sequences=window.sequences + window.slack,
+        prefill_tokens_in_flight=0,
+        window_prefill_tokens=window.prefill_tokens,
+    )
