@@ -204,6 +204,21 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
     raise typer.Exit(run(options))
 
 
+@bench.command()
+def scheduler(
+    most: Annotated[int, typer.Option(help="Leave out sizes with more tenants or requests than this.", min=1_000)] = (
+        1_000_000
+    ),
+    rounds: Annotated[int, typer.Option(help="Times that each size is tried; the fastest counts.", min=1)] = 3,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Cost of a decision and memory, by waiting tenants, known tenants and queued requests."""
+    from evaluation.bench.scheduler.command import SchedulerOptions, run
+
+    raise typer.Exit(run(SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check)))
+
+
 @app.command()
 def conformance(  # noqa: PLR0913 -- one parameter for each option
     url: Annotated[str, typer.Option(help="The gateway: http://HOST:PORT, with or without /v1.")],

@@ -17,8 +17,8 @@ import httptools
 import uvloop
 
 from evaluation.bench.datapath.load import Observation, Order, Shape
-from evaluation.bench.datapath.processes import processor_seconds, resident_bytes
 from evaluation.bench.datapath.timing import gaps, lateness
+from evaluation.bench.processes import processor_seconds, resident_bytes
 from evaluation.load.wire import Address
 from evaluation.metrics import percentile
 

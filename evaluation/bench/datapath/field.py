@@ -18,7 +18,7 @@ import aiohttp
 from evaluation.bench.datapath.contenders import DIRECT, Contender, Site
 from evaluation.bench.datapath.load import Observation, Order
 from evaluation.bench.datapath.loads import Load
-from evaluation.bench.datapath.processes import group_members
+from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.console.progress import Progress
 from evaluation.load.processes import Child, child, program
