@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run run-vllm test test-vllm check format bench demo schema clean
+.PHONY: run run-vllm test test-vllm check format bench bench-datapath bench-scheduler demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -30,10 +30,17 @@ check: $(VENV)/.dev ## Format, lint, types, import layers
 format: $(VENV)/.dev
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
-bench: $(VENV)/.run ## Fairness and isolation on real vLLM, held to their targets
+bench: bench-scheduler bench-datapath $(VENV)/.run ## Every bench, held to its targets: cost, delay, fairness and isolation
 	@scripts/install-vllm
 	@$(BIN)/vtc-gateway bench fairness --engine vllm --check
 	@$(BIN)/vtc-gateway bench isolation --engine vllm --check
+
+bench-datapath: $(VENV)/.run ## What a streamed chunk and a request cost, beside other proxies
+	@scripts/install-bench --all
+	@$(BIN)/vtc-gateway bench datapath --check
+
+bench-scheduler: $(VENV)/.run ## What a decision costs by tenants and queued requests
+	@$(BIN)/vtc-gateway bench scheduler --check
 
 schema: $(VENV)/.run
 	@$(BIN)/python -m gateway.config > docs/config.schema.json
