@@ -5,7 +5,6 @@ first moments after a change measures from the change. Refusals are kept, the fi
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -18,11 +17,10 @@ from evaluation.console.progress import Progress
 from evaluation.load.tenants import Arrivals, ClosedLoop, Endpoint, Lengths, Load, LoadTenant
 
 MAX_REFUSALS = 1000
-MAX_OUTSTANDING = 768  # of one tenant: those of four stay below the load client's own bound
 SECONDS_BETWEEN_STEPS = 0.25
 
-# Times what backlogs the endpoint: the flood alone keeps a queue of several answers.
-FLOOD = 6
+# Times what the endpoint runs at once: a flood alone keeps a queue of several answers.
+FLOOD = 8
 CROWD = 2
 
 SHORT_PROMPT_TOKENS = 32
@@ -54,13 +52,8 @@ class Arena:
         """Far more than the endpoint can run."""
         return self.load(tenant, ClosedLoop(FLOOD * self.scale.outstanding))
 
-    def backlog(self, tenant: Tenant) -> LoadTenant:
-        """As much as the endpoint runs at once, or twice the tenant's share of that: backlogged where it must share."""
-        share = tenant.weight / sum(self.cast.weights.values())
-        return self.load(tenant, ClosedLoop(math.ceil(self.scale.outstanding * max(1.0, 2 * share))))
-
     def crowd(self, tenant: Tenant, key: int = 0) -> LoadTenant:
-        """Twice what the endpoint runs at once: backlogged even alone."""
+        """Twice what the endpoint runs at once: backlogged even alone and with every weight."""
         return self.load(tenant, ClosedLoop(CROWD * self.scale.outstanding), key)
 
     def leaver(self, tenant: Tenant, after_tokens: int) -> LoadTenant:
@@ -69,12 +62,10 @@ class Arena:
 
     def within(self, tenant: Tenant) -> LoadTenant:
         """An equal part of what the endpoint runs at once."""
-        return self.load(tenant, ClosedLoop(self.scale.outstanding // len(self.cast.tenants)))
+        return self.load(tenant, ClosedLoop(max(1, self.scale.outstanding // len(self.cast.tenants))))
 
     def load(self, tenant: Tenant, arrivals: Arrivals, key: int = 0) -> LoadTenant:
         """Any arrivals, with short prompts and the usual answers."""
-        if isinstance(arrivals, ClosedLoop):
-            arrivals = ClosedLoop(max(1, min(arrivals.outstanding, MAX_OUTSTANDING)))
         name = credential(tenant.name, key)
         return LoadTenant(name, arrivals, self.prompt(SHORT_PROMPT_TOKENS), self._usual_answer)
 

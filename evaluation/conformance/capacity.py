@@ -21,8 +21,8 @@ KNEE = 0.9
 
 SHORTEST_ANSWER_TOKENS = 8
 LONGEST_ANSWER_TOKENS = 256
-# A window sees so many answers of the usual length one after another; a flood's queue is about half of that.
-ANSWERS_PER_WINDOW = 16
+# A window sees so many answers of the usual length one after another, a warm-up half as many: a flood's whole queue.
+ANSWERS_PER_WINDOW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Level:
     refused: int
     ttft_seconds: float
     duration_seconds: float
+    token_seconds: float
     tokens_per_second: float
 
     @property
@@ -53,12 +54,15 @@ class Limit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the ramp found: how many requests run at once, what comes beyond, and the time for a token of one answer."""
+    """What the ramp found: how many requests run at once, and what comes beyond.
+
+    A request that does not wait takes `start_seconds` and `token_seconds` for each token.
+    """
 
     outstanding: int
     limit: Limit
+    start_seconds: float
     token_seconds: float
-    ttft_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,21 @@ def capacity_of(levels: Sequence[Level], answer_tokens: int) -> Capacity:
     else:
         limit, running = Limit.UNSEEN, _knee(levels)
     served_seconds = last.duration_seconds * (1 - share)
-    return Capacity(max(running, first.outstanding), limit, served_seconds / answer_tokens, first.ttft_seconds)
+    # Where answers come in one piece nothing tells the tokens' part from the rest.
+    token_seconds = min(last.token_seconds or math.inf, served_seconds / answer_tokens)
+    start_seconds = served_seconds - answer_tokens * token_seconds
+    return Capacity(max(running, first.outstanding), limit, start_seconds, token_seconds)
 
 
 def scale_of(capacity: Capacity, seconds: float) -> Scale:
-    """Sizes for windows of `seconds`; longer windows where even the shortest answers would be too few in them."""
-    fitting = seconds / ANSWERS_PER_WINDOW / capacity.token_seconds if capacity.token_seconds else math.inf
+    """Sizes for windows of `seconds`; longer windows where the answers would be too few in them.
+
+    An answer runs at least as long as it takes to start: else the requests' way to the engine would be measured.
+    """
+    running_seconds = max(seconds / ANSWERS_PER_WINDOW - capacity.start_seconds, capacity.start_seconds)
+    fitting = running_seconds / capacity.token_seconds if capacity.token_seconds else math.inf
     tokens = int(min(max(fitting, SHORTEST_ANSWER_TOKENS), LONGEST_ANSWER_TOKENS))
-    answer_seconds = tokens * capacity.token_seconds + capacity.ttft_seconds
+    answer_seconds = tokens * capacity.token_seconds + capacity.start_seconds
     return Scale(capacity.outstanding, tokens, answer_seconds, max(seconds, ANSWERS_PER_WINDOW * answer_seconds))
 
 

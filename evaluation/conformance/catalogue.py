@@ -34,9 +34,9 @@ SCENARIOS = (
         "share",
         "Equal shares",
         "Two backlogged tenants get the same service, however many requests each keeps outstanding.",
-        "One tenant keeps six times as many requests outstanding as the endpoint runs at once, the others as many as "
-        "it runs. Number: service per weight, the largest over the smallest.",
-        f"{COARSE} First come, first served gives a factor of six.",
+        "One tenant keeps eight times as many requests outstanding as the endpoint runs at once, the others twice as "
+        "many. Number: service per weight, the largest over the smallest.",
+        f"{COARSE} First come, first served gives a factor of four.",
         plays.share,
     ),
     Scenario(
@@ -79,11 +79,11 @@ SCENARIOS = (
         "isolation",
         "Isolation under a flood",
         "A tenant of one small request at a time hardly notices another's flood, and is never refused.",
-        "Its time to first token alone, then beside a tenant with six times as many requests outstanding as the "
+        "Its time to first token alone, then beside a tenant with eight times as many requests outstanding as the "
         "endpoint runs at once. Number: the median wait that the flood adds, in answers of the flood (first token to "
         "end).",
         "Two answers, even on an engine with a single slot: one runs and is not broken off, one may stand in the "
-        "engine's own queue so that it never idles. Many slots free one sooner; in order of arrival it is six.",
+        "engine's own queue so that it never idles. Many slots free one sooner; in order of arrival it is eight.",
         plays.isolation,
     ),
     Scenario(

@@ -19,7 +19,7 @@ SHORT_ANSWER_PARTS = 4  # a short answer is this part of a usual one
 async def share(arena: Arena) -> Judgement:
     """One tenant floods, the others are merely backlogged."""
     first, *rest = arena.cast.tenants
-    observed = await arena.observe("equal shares", [arena.flood(first), *map(arena.backlog, rest)])
+    observed = await arena.observe("equal shares", [arena.flood(first), *map(arena.crowd, rest)])
     return rules.judge_shares(rules.SHARE, observed, arena.cast.weights)
 
 
@@ -29,9 +29,14 @@ async def unequal(arena: Arena) -> Judgement:
     weights = arena.cast.weights
     part = PART_OF_SHARE * modest.weight / sum(weights.values())
     asking = arena.load(modest, OpenLoop(part * arena.scale.outstanding / arena.scale.answer_seconds))
-    flood, *backlogs = rest
-    tenants = [asking, arena.flood(flood), *map(arena.backlog, backlogs)]
-    observed = await arena.observe("unequal demand", tenants)
+    flood, *others = rest
+    await arena.rest()
+    async with (
+        arena.playing([arena.flood(flood), *map(arena.crowd, others)]) as greedy,
+        arena.playing([asking]) as own,
+    ):
+        await arena.pass_time("unequal demand: warm-up", arena.scale.warmup_seconds)
+        observed = arena.look(greedy, await arena.pass_time("unequal demand", arena.scale.window_seconds), own)
     asked = {tenant.name: math.inf for tenant in rest} | {modest.name: observed.tenants[modest.name].asked}
     return rules.judge_due(observed, asked, weights)
 

@@ -64,8 +64,14 @@ def _measured(ended: Sequence[RequestRecord], outstanding: int, elapsed: float) 
         refused=sum(record.is_refused for record in ended),
         ttft_seconds=mean([record.ttft_seconds or 0.0 for record in used]) if used else 0.0,
         duration_seconds=mean([_duration(record) for record in used]) if used else 0.0,
+        token_seconds=mean([_token_seconds(record) for record in used]) if used else 0.0,
         tokens_per_second=sum(record.output_tokens for record in ended) / elapsed,
     )
+
+
+def _token_seconds(record: RequestRecord) -> float:
+    run = _duration(record) - (record.ttft_seconds or 0.0)
+    return run / max(1, record.output_tokens - 1)
 
 
 def _duration(record: RequestRecord) -> float:

@@ -21,7 +21,7 @@ from evaluation.conformance.capacity import (
 
 def level(outstanding: int, ttft: float, duration: float, rate: float = 100.0, refused: int = 0) -> Level:
     """A level with 100 completed requests."""
-    return Level(outstanding, 100, refused, ttft, duration, rate)
+    return Level(outstanding, 100, refused, ttft, duration, 0.0, rate)
 
 
 @given(slots=st.integers(1, 128), service=st.floats(0.01, 10), first=st.floats(0.001, 1))
@@ -65,10 +65,10 @@ def test_without_queue_and_refusals_the_knee_of_the_throughput_counts() -> None:
     assert (found.outstanding, found.limit) == (64, Limit.UNSEEN)
 
 
-@given(token=st.floats(1e-5, 5), ttft=st.floats(0, 5), seconds=st.floats(0.5, 60))
-def test_every_window_holds_enough_answers(token: float, ttft: float, seconds: float) -> None:
+@given(token=st.floats(1e-5, 5), start=st.floats(0, 5), seconds=st.floats(0.5, 60))
+def test_every_window_holds_enough_answers(token: float, start: float, seconds: float) -> None:
     """Windows are as long as asked for, or as long as it takes for the shares to mean something."""
-    scale = scale_of(Capacity(4, Limit.QUEUES, token, ttft), seconds)
+    scale = scale_of(Capacity(4, Limit.QUEUES, start, token), seconds)
     assert SHORTEST_ANSWER_TOKENS <= scale.answer_tokens <= LONGEST_ANSWER_TOKENS
     assert scale.window_seconds >= seconds
     assert scale.window_seconds >= ANSWERS_PER_WINDOW * scale.answer_seconds * (1 - 1e-9)
@@ -76,6 +76,19 @@ def test_every_window_holds_enough_answers(token: float, ttft: float, seconds: f
 
 
 def test_sizes_by_hand() -> None:
-    """8 s, 10 ms a token: sixteen answers of 50 tokens."""
-    scale = scale_of(Capacity(4, Limit.QUEUES, 0.01, 0.0), 8.0)
-    assert (scale.answer_tokens, scale.answer_seconds, scale.window_seconds) == (50, 0.5, 8.0)
+    """8 s, 10 ms a token: twenty answers of 40 tokens."""
+    scale = scale_of(Capacity(4, Limit.QUEUES, 0.0, 0.01), 8.0)
+    assert (scale.answer_tokens, scale.answer_seconds, scale.window_seconds) == (40, 0.4, 8.0)
+
+
+def test_answers_outweigh_their_start() -> None:
+    """0.5 s to start and 10 ms a token: 50 tokens run as long as they take to start, twenty times in a window."""
+    scale = scale_of(Capacity(4, Limit.QUEUES, 0.5, 0.01), 8.0)
+    assert (scale.answer_tokens, scale.answer_seconds, scale.window_seconds) == (50, 1.0, 20.0)
+
+
+def test_the_tokens_part_of_an_answer_is_told_from_its_start() -> None:
+    """Half of a request waits, the rest starts and runs: 0.4 s of which 15 steps of 10 ms run."""
+    loaded = Level(8, 100, 0, 0.45, 0.8, 0.01, 100.0)
+    found = capacity_of([level(1, 0.05, 0.4), loaded], 16)
+    assert (found.token_seconds, found.start_seconds) == (pytest.approx(0.01), pytest.approx(0.24))
