@@ -2,7 +2,8 @@
 
 A large configuration takes seconds to read, which no stream must notice: a thread reads, the loop only takes over the
 difference. Folders are watched, not files, because editors and Kubernetes replace files; the key files of the last good
-configuration count as part of it.
+configuration count as part of it. Kubernetes replaces the folder too, behind a link: where the link leads is looked up
+once a second, for a change that came while no folder was watched.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from gateway.config import ConfigError, Loaded, load
 
 _DEBOUNCE_MS = 200
 _STEP_MS = 50
+_LOOK_MS = 1000
 
 
 def read(path: Path) -> Loaded | ConfigError:
@@ -33,6 +35,7 @@ class Reloader:
         """Start from `loaded`, with which `gateway` runs."""
         self._gateway = gateway
         self._path = loaded.path
+        self._read_from = loaded.path.resolve()
         self._files = _files(loaded)
         self._logger = logger
         self._lock = asyncio.Lock()
@@ -47,6 +50,7 @@ class Reloader:
     async def reload(self) -> None:
         """Read, and let the gateway take over what it found."""
         async with self._lock:
+            self._read_from = self._path.resolve()
             found = await asyncio.to_thread(read, self._path)
             self._gateway.reload(found)
             if isinstance(found, Loaded):
@@ -56,7 +60,12 @@ class Reloader:
         """Reload on every change, until `end`."""
         try:
             while not end.is_set():
-                await self._watch_files(end)
+                try:
+                    await self._watch_files(end)
+                except FileNotFoundError:
+                    if not self._has_moved():
+                        raise
+                    await self.reload()
         except (OSError, RuntimeError) as error:
             self._logger.error(  # noqa: TRY400 - told in words
                 "the configuration is no longer watched; reload with SIGHUP", reason=str(error)
@@ -72,11 +81,18 @@ class Reloader:
             step=_STEP_MS,
             stop_event=end,
             recursive=False,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
         )
-        async for _ in changes:
-            await self.reload()
+        async for found in changes:
+            if found or self._has_moved():
+                await self.reload()
             if self._files != files:
                 return
+
+    def _has_moved(self) -> bool:
+        """Whether the configuration's path leads to another file than the one that was read last."""
+        return self._path.resolve() != self._read_from
 
 
 def _files(loaded: Loaded) -> frozenset[Path]:

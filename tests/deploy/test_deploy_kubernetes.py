@@ -1,6 +1,11 @@
 """The Kubernetes manifests: valid by Kubernetes' own schemas, complete, and consistent with each other."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,3 +145,58 @@ def test_every_secret_is_named_and_none_is_written() -> None:
     assert {name for name, _ in references} == {"vtc-gateway"}
     readme = (KUBERNETES.parent / "README.md").read_text()
     assert all(f"--from-literal={key}=" in readme for _, key in references)
+
+
+class Served:
+    """`vtc-gateway serve` in front of nothing, with its log at hand."""
+
+    def __init__(self, config: Path) -> None:
+        command = [sys.executable, "-m", "gateway", "serve", "--announce", str(config)]
+        environment = os.environ | {"PYTHONPATH": str(KUBERNETES.parents[1]), "VTC_PORT": "0"}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("ready ")
+
+    def logged(self, event: str) -> dict[str, Any]:
+        """The next line of the log with this event."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            found: dict[str, Any] = json.loads(line)
+            if found["event"] == event:
+                return found
+        raise AssertionError(f"{event} was not logged")
+
+    def end(self) -> None:
+        """Stop it."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def write_volume(volume: Path, stamp: str, text: str) -> None:
+    """What the kubelet does with a mounted ConfigMap: a new folder, one rename of a link, the old folder away."""
+    before = (volume / "..data").resolve()
+    (volume / stamp).mkdir()
+    (volume / stamp / "config.yaml").write_text(text)
+    (volume / "..data_tmp").symlink_to(stamp)
+    (volume / "..data_tmp").rename(volume / "..data")
+    if before.name == "..data":
+        (volume / "config.yaml").symlink_to("..data/config.yaml")
+    else:
+        shutil.rmtree(before)
+
+
+def test_a_changed_config_map_is_in_force_without_a_restart(tmp_path: Path) -> None:
+    """The gateway notices the kubelet's replacement of the volume, again and again, and a wrong one too."""
+    text = "listen: {port: 0}\npools: [{model: m, workers: [{url: 'http://127.0.0.1:9'}]}]\ntenants: [{name: a}]\n"
+    write_volume(tmp_path, "..1", text)
+    served = Served(tmp_path / "config.yaml")
+    try:
+        for stamp, name in (("..2", "b"), ("..3", "c")):
+            write_volume(tmp_path, stamp, text.replace("name: a", f"name: {name}"))
+            assert any(name in change for change in served.logged("configuration applied")["changes"])
+        write_volume(tmp_path, "..4", text.replace("tenants", "tenant"))
+        assert served.logged("configuration rejected")["faults"]
+    finally:
+        served.end()
