@@ -10,7 +10,7 @@ Left to others: who is charged and when (`admission`).
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 UNITS_PER_COST = 1_000_000
 
@@ -25,7 +25,15 @@ class Usage:
 
 
 class CostFunction(Protocol):
-    """h(uncached_input, cached_input, output) >= 0 in cost units, monotone in each argument (tokens)."""
+    """h(uncached_input, cached_input, output) >= 0 in cost units, monotone in each argument (tokens).
+
+    `discounts_cache` False: h depends on the sum of both inputs alone, whoever read them.
+    """
+
+    @property
+    def discounts_cache(self) -> bool:
+        """True where a cached token may cost less or more than another."""
+        ...
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence with these token counts."""
@@ -39,6 +47,11 @@ class Linear:
     input_weight: float = 1.0
     output_weight: float = 2.0
     cached_input_weight: float | None = None
+
+    @property
+    def discounts_cache(self) -> bool:
+        """True where cached input has a weight of its own."""
+        return self.cached_input_weight is not None
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence; cached input weighs as much as uncached unless told otherwise."""
@@ -56,6 +69,8 @@ class Profiled:
     d: float = 0.003247
     e: float = 1.146
 
+    discounts_cache: ClassVar[bool] = False
+
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence in milliseconds of the profiled engine; the constant needs an input or an output."""
         x, y = uncached_input + cached_input, output
@@ -68,6 +83,8 @@ class Profiled:
 class KvTime:
     """KV memory held times the time it is held, in token-steps: `y * x + y^2 / 2`, plus x for the prefill step."""
 
+    discounts_cache: ClassVar[bool] = False
+
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Token-steps of one sequence: its prompt is held one step for the prefill, then y more, growing."""
         x, y = uncached_input + cached_input, output
@@ -78,6 +95,8 @@ class Expression:
     """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before."""
 
     __slots__ = ("_evaluate", "text")
+
+    discounts_cache: ClassVar[bool] = True
 
     def __init__(self, text: str, tree: ast.Expression) -> None:
         """Compile `tree`, which the configuration has held against its whitelist of syntax."""

@@ -58,7 +58,8 @@ class Flow:
         """Add `units` (negative: a refund) of a request in flight."""
         self.counter += units
         self.outstanding += units
-        self._keep_above_floor()
+        if units < 0:
+            self._keep_above_floor()
 
     def settle(self, charged: int, final: int, ceiling: int) -> None:
         """Close a request that was charged `charged` of at most `ceiling` at `final` units."""

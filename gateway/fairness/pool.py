@@ -79,7 +79,7 @@ class PoolAccount:
             ticket.usage = usage
             return
         cost = self._running_cost(ticket, usage)
-        certain = self._certain_cost(ticket, usage)
+        certain = self._certain_cost(ticket, usage, cost)
         for tab in ticket.tabs:
             tab.charge_to(cost, certain)
         ticket.usage = usage
@@ -107,11 +107,15 @@ class PoolAccount:
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         return spread_cost(self.spec.cost, usage.prompt_tokens - cached, cached, output, max(1, ticket.sequences))
 
-    def _certain_cost(self, ticket: Ticket, usage: Usage) -> float:
-        """What the engine has confirmed: at the end at most a discount for cached tokens comes off `usage`."""
+    def _certain_cost(self, ticket: Ticket, usage: Usage, charged: float) -> float:
+        """What the engine has confirmed of what is `charged`: at most a discount for cached tokens comes off it."""
         prompt, output, sequences = usage.prompt_tokens, usage.output_tokens, max(1, ticket.sequences)
-        uncached = spread_cost(self.spec.cost, prompt, 0, output, sequences)
-        return min(uncached, spread_cost(self.spec.cost, 0, prompt, output, sequences))
+        function, uncached = self.spec.cost, charged
+        if usage.cached_tokens or output < ticket.reserved_tokens:
+            uncached = spread_cost(function, prompt, 0, output, sequences)
+        if not function.discounts_cache:
+            return uncached
+        return min(uncached, spread_cost(function, 0, prompt, output, sequences))
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """Cost of `usage` by the pool's function, spread over the ticket's sequences."""
