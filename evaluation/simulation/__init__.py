@@ -3,7 +3,8 @@
 Nothing of the gateway is imitated: `front` drives `gateway.fairness.Admission` as the proxy does, and where a window
 decides it is `gateway.workers.Fleet`. Two models of an engine stand behind it: `rounds`, the paper's, with the fit
 check of `forecast`; and `batching`, which steps the embedded engine's vLLM scheduler. `settings` says what a run is,
-`run` plays it, `job` is one request on its way; `result`, `spread` and `timeline` are what is left of it.
+`run` plays it, `job` is one request on its way; `result`, `spread` and `timeline` are what is left of it. `command` is
+the command line's, and alone reads and writes files.
 """
 
 from evaluation.simulation.result import EngineTally, Result

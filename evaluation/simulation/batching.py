@@ -57,6 +57,11 @@ class BatchingEngine:
                 self._forget(sequence, job)
         return jobs
 
+    def stop(self) -> None:
+        """The run is over: forget what is still here."""
+        for sequence, job in list(self.jobs.items()):
+            self._forget(sequence, job)
+
     def _forget(self, sequence: Sequence, job: Job) -> None:
         self.scheduler.abort(sequence)  # a client that left; one that stays is finished already
         job.served.preemptions = sequence.preemptions
@@ -112,6 +117,7 @@ class Batching:
     def finish(self, now: float) -> list[EngineTally]:
         """The run is over: stop what runs, sum up."""
         for engine in self._engines.values():
+            engine.stop()
             for job, times in engine.token_times.items():
                 self._front.stop(job, times)
         return [engine.tally for engine in self._engines.values()]

@@ -90,7 +90,8 @@ def _record(served: Served) -> Mapping[str, object]:
 
 def _play(workload: Workload, settings: Settings) -> Result:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(workload.name, total=_UPDATES)
         shown = 0
 

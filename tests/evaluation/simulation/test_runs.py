@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from evaluation.metrics import by_tenant, measure_difference, measure_service, throughput
-from evaluation.requests import Ending, Request
+from evaluation.requests import Ending, Request, Served
 from evaluation.simulation import EngineModel, Result, Settings, simulate
 from gateway.fairness import KvTime, Linear, Profiled
 from gateway.workers import WindowSize
@@ -19,10 +19,12 @@ Run = tuple[list[Request], Settings]
 
 def story(result: Result) -> list[tuple[object, ...]]:
     """Everything that became of the requests."""
-    return [
-        (s.ending, s.dispatched_at, s.first_token_at, s.last_token_at, s.output_tokens, s.preemptions)
-        for s in result.served
-    ]
+    return [story_of(served) for served in result.served]
+
+
+def story_of(s: Served) -> tuple[object, ...]:
+    """What became of one request."""
+    return (s.ending, s.dispatched_at, s.first_token_at, s.last_token_at, s.output_tokens, s.preemptions)
 
 
 @given(runs())
@@ -212,3 +214,20 @@ def test_unknown_rules_are_told(written: dict[str, str], complaint: str) -> None
     """A wrong name lists the right ones."""
     with pytest.raises(ValueError, match=complaint):
         play(OVERLOAD[:1], **written)
+
+
+@pytest.mark.parametrize("engine", EngineModel)
+def test_a_run_that_is_cut_short_agrees_with_the_whole_one(engine: EngineModel) -> None:
+    """Up to the cut both are the same; what was under way is unfinished with the tokens that it had by then."""
+    requests = trace_like(60.0)
+    whole = play(requests, engine=engine)
+    cut = play(requests, engine=engine, until_seconds=45.0)
+    for served, reference in zip(cut.served, whole.served, strict=True):
+        if reference.last_token_at is not None and reference.last_token_at < 45.0:
+            assert story_of(served) == story_of(reference)
+        else:
+            assert served.ending is Ending.UNFINISHED and served.output_tokens < reference.output_tokens
+    length = len(cut.timeline.cumulative()["tenant-00"])
+    for tenant, sums in cut.timeline.cumulative().items():
+        assert sums[: length - 1] == whole.timeline.cumulative()[tenant][: length - 1]
+    assert sum(s.output_tokens for s in cut.served) == sum(tally.output_tokens for tally in cut.engines)
