@@ -17,6 +17,7 @@ def environment() -> dict[str, str]:
 
 
 CONFIGURATIONS = {
+    "image": DEPLOY / "docker" / "vllm" / "config.yaml",
     "compose": DEPLOY / "compose" / "gateway" / "config.yaml",
     "systemd": DEPLOY / "systemd" / "config.yaml",
     "kubernetes": KUBERNETES / "base" / "config.yaml",
@@ -24,16 +25,16 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.fixture(params=CONFIGURATIONS)
-def example(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+def test_no_configuration_is_forgotten() -> None:
+    """Every config.yaml under deploy/ is among those that are read here."""
+    assert set(DEPLOY.rglob("config.yaml")) == set(CONFIGURATIONS.values())
 
 
 def loaded(name: str) -> Config:
     return load(CONFIGURATIONS[name], environment()).config
 
 
+@pytest.mark.parametrize("example", CONFIGURATIONS)
 def test_the_gateway_would_start_with_it(example: str) -> None:
     """No fault, no file that is missing, and a gateway that others can reach from a container."""
     config = load(CONFIGURATIONS[example], {**environment(), "VTC_HOST": "0.0.0.0"}).config
@@ -43,6 +44,7 @@ def test_the_gateway_would_start_with_it(example: str) -> None:
     assert config.admin.digest is not None
 
 
+@pytest.mark.parametrize("example", ENGINES)
 def test_its_window_is_the_engines(example: str) -> None:
     """Context, sequences and prefill tokens are what vLLM is started with; every engine is a worker."""
     (pool,) = loaded(example).pools
@@ -63,7 +65,7 @@ def test_its_model_is_the_engines(name: str) -> None:
     assert pool.model == ENGINES[name]().options["--served-model-name"]
 
 
-@pytest.mark.parametrize("name", ["systemd", "kubernetes", "example"])
+@pytest.mark.parametrize("name", ["image", "systemd", "kubernetes", "example"])
 def test_no_key_of_an_example_opens_anything(name: str) -> None:
     """The digests of files that people copy are no digests of keys: all but their last digit is zero."""
     for tenant in loaded(name).tenants:
