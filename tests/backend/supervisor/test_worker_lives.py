@@ -1,0 +1,194 @@
+"""Real processes under the supervisor: killed, frozen, ill, failing at start, never ready, stubborn."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from stand_in import Watch, plan
+
+from backend.supervisor import crashes
+
+
+@asynccontextmanager
+async def watching() -> AsyncIterator[Watch]:
+    """A supervisor that leaves no process behind."""
+    watch = Watch()
+    try:
+        yield watch
+    finally:
+        await watch.supervisor.close()
+        assert not [pid for pid in watch.pids if _runs(pid)]
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)  # probes that were cancelled a moment ago
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back-off as designed, only faster."""
+    monkeypatch.setattr(crashes, "FIRST_SECONDS", 0.01)
+
+
+def test_a_killed_worker_is_back() -> None:
+    """`kill -9` again and again: each time it is told why, and the worker is back at an address of its own."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("serve"))
+            for life in range(3):
+                ready = await watch.until_state("ready")
+                assert ready.url.startswith("http://127.0.0.1:")
+                assert ready.restarts == life
+                os.kill(watch.pids[-1], signal.SIGKILL)
+                dead = await watch.until_state("back_off")
+                assert dead.reason.startswith("ended with status -9")
+                assert dead.url == ""
+                assert dead.last_lines[-1] == f"pid {watch.pids[-1]}"
+            await watch.until_state("ready")
+
+    asyncio.run(story())
+
+
+def test_a_frozen_worker_is_replaced() -> None:
+    """SIGSTOP: probes fail, it is unhealthy, and it is ended by force and started again."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("serve"))
+            await watch.until_state("ready")
+            os.kill(watch.pids[0], signal.SIGSTOP)
+            assert "no answer" in (await watch.until_state("unhealthy")).reason
+            assert (await watch.until_state("ready")).restarts == 1
+            assert len(set(watch.pids)) == 2
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_answers_again_is_left_alone() -> None:
+    """Unhealthy and then well before its time is over: the same process serves on."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("serve"))
+            await watch.until_state("ready")
+            while watch.told[-1].state != "unhealthy":
+                os.kill(watch.pids[-1], signal.SIGSTOP)
+                await watch.until_state("unhealthy")
+                os.kill(watch.pids[-1], signal.SIGCONT)
+            again = await watch.until_state("ready")
+            # On a slow machine its time may have been over all the same.
+            assert again.reason in ("answers again", "serves")
+
+    asyncio.run(story())
+
+
+def test_an_ill_worker_is_replaced() -> None:
+    """A server that answers 500 to its probes is as good as none."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("ill"))
+            assert "status 500" in (await watch.until_state("unhealthy")).reason
+            assert (await watch.until_state("back_off")).restarts == 1
+
+    asyncio.run(story())
+
+
+def test_a_crash_loop_is_flagged_and_goes_on() -> None:
+    """A worker that fails at start is tried again and again; after the fifth time it is called a loop."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("fail"))
+            await watch.until(lambda: watch.told and watch.told[-1].is_crash_loop)
+            loop = watch.told[-1]
+            assert loop.restarts == 5
+            assert loop.reason.startswith("ended with status 3, in a crash loop; the next start in ")
+            assert loop.last_lines[-1] == "the model is too large"
+            assert (await watch.until_state("back_off")).restarts == 6
+            assert "ready" not in watch.states
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_is_never_ready_is_started_anew() -> None:
+    """After its time to load it is ended and tried again."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("never-ready", start_seconds=0.3))
+            assert (await watch.until_state("back_off")).reason.startswith("not ready within 0.3 s")
+            assert (await watch.until_state("loading")).restarts == 1
+
+    asyncio.run(story())
+
+
+def test_it_is_given_up_where_that_is_wanted_until_somebody_asks_again() -> None:
+    """Two failed starts of two: failed, with the reason; another plan is tried at once."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("fail", max_failed_starts=2))
+            failed = await watch.until_state("failed")
+            assert failed.reason == "ended with status 3; given up after 2 failed starts"
+            watch.supervisor.start(plan("serve"))
+            assert not (await watch.until_state("ready")).is_crash_loop
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_started_at_all_fails_at_once() -> None:
+    """No process, no retry: the reason is told."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("impossible"))
+            assert (await watch.until_state("failed")).reason == "no room for it"
+            assert watch.pids == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["serve", "stubborn", "never-ready", "fail", "tree"])
+def test_stop_ends_every_kind(how: str) -> None:
+    """Serving, deaf to SIGTERM, loading, in back-off, with children: stopped, and nothing runs on."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan(how))
+            expected = {"never-ready": "loading", "fail": "back_off"}.get(how, "ready")
+            await watch.until_state(expected)
+            await watch.until(lambda: watch.pids)
+            watch.supervisor.stop("w")
+            await watch.until(lambda: watch.told[-1].state == "stopped")
+            await asyncio.sleep(0)  # it is forgotten in the next turn
+            assert watch.supervisor.statuses() == ()
+
+    asyncio.run(story())
+
+
+def test_a_plan_that_follows_a_stop_starts_when_the_old_process_is_gone() -> None:
+    """Stop and start at once: never two processes, then the new one."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("stubborn"))
+            await watch.until_state("ready")
+            watch.supervisor.stop("w")
+            watch.supervisor.start(plan("serve"))
+            await watch.until_state("ready")
+            assert watch.states == ["loading", "ready", "draining", "stopped", "loading", "ready"]
+            assert not _runs(watch.pids[0])
+
+    asyncio.run(story())

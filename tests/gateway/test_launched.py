@@ -1,0 +1,177 @@
+"""Workers that the gateway starts: killed under load, replaced one by one on reload, and gone with everything else."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from served import Served, has_ended, serving
+
+CLIENTS = 8  # each asks again as soon as it is answered
+ADMIN_KEY = "vtc-" + "d" * 43
+CONFIG = """\
+listen: {{port: 0, drain_seconds: 60}}
+admin: {{key: {{file: admin.key}}}}
+pools:
+  - model: tiny
+    window: {{sequences: 2, slack: 1}}
+    workers: [{{launch: {{engine: embedded, count: {count}, profile: {profile}, max_failed_starts: {limit}}}}}]
+tenants:
+  - name: alice
+    keys: [{{id: main, file: alice.key}}]
+"""
+
+
+def _write(folder: Path, count: int = 2, profile: str = "cpu-tiny", limit: str = "null") -> Path:
+    path = folder / "config.yaml"
+    draft = path.with_suffix(".new")
+    draft.write_text(CONFIG.format(count=count, profile=profile, limit=limit))
+    key = folder / "admin.key"
+    if not key.exists():
+        key.write_text(ADMIN_KEY)
+        key.chmod(0o600)
+    draft.replace(path)
+    return path
+
+
+def _state(child: Served) -> Any:
+    status, body = child.request("/debug/state", ADMIN_KEY)
+    assert status == 200
+    return json.loads(body)
+
+
+def _until_ready(child: Served, restarts: int, worker: str = "tiny/w0") -> None:
+    """Ask for the state until a worker is ready in a life after `restarts` deaths."""
+    while True:
+        (found,) = (each for each in _state(child)["launched"] if each["worker"] == worker)
+        if found["state"] == "ready" and found["restarts"] >= restarts:
+            return
+
+
+@contextmanager
+def _crowd(child: Served, folder: Path) -> Iterator[list["Future[list[int]]"]]:
+    """Clients that ask on and on while the context lasts; each one's statuses."""
+    key, enough = (folder / "alice.key").read_text().strip(), Event()
+    body = {"model": "tiny", "prompt": "hello", "max_tokens": 20, "min_tokens": 20}
+
+    def ask_on() -> list[int]:
+        statuses = []
+        while not enough.is_set():
+            statuses.append(child.request("/v1/completions", key, json.dumps(body).encode())[0])
+        return statuses
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        asked = [pool.submit(ask_on) for _ in range(CLIENTS)]
+        try:
+            yield asked
+        finally:
+            enough.set()
+
+
+def _statuses(asked: list["Future[list[int]]"]) -> set[int]:
+    return {status for each in asked for status in each.result()}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_changed_launch_replaces_worker_after_worker_without_a_failed_request(count: int, tmp_path: Path) -> None:
+    """Another profile while clients ask on and on: every process is another one, every answer is 200."""
+    with serving(_write(tmp_path, count)) as child:
+        supervisor, *before = child.descendants()
+        with _crowd(child, tmp_path) as asked:
+            _write(tmp_path, count, profile="instant")
+            for worker in range(count):
+                child.log_until(f'"worker":"tiny/w{worker}","state":"draining"')
+                assert count == 1 or _serves(child, f"tiny/w{1 - worker}")
+                child.log_until(f'"worker":"tiny/w{worker}","state":"ready"')
+        assert _statuses(asked) == {200}
+        assert child.descendants()[0] == supervisor
+        after = child.descendants()[1:]
+        assert len(after) == count
+        assert not set(after) & set(before)
+
+
+def _serves(child: Served, worker: str) -> bool:
+    return any(each["worker"] == worker and each["state"] == "closed" for each in _state(child)["workers"])
+
+
+def test_more_and_fewer_workers_leave_the_others_alone(tmp_path: Path) -> None:
+    """`count` up and down while clients ask: the first worker is the same process throughout."""
+    with serving(_write(tmp_path, 1)) as child:
+        _, first = child.descendants()
+        with _crowd(child, tmp_path) as asked:
+            _write(tmp_path, 2)
+            child.log_until('"worker":"tiny/w1","state":"ready"')
+            _write(tmp_path, 1)
+            child.log_until("configuration applied")
+            while len(child.descendants()) > 2:
+                assert _state(child)
+        assert _statuses(asked) == {200}
+        assert child.descendants()[1:] == [first]
+
+
+def test_a_plan_that_does_not_come_up_stops_the_rolling_restart(tmp_path: Path) -> None:
+    """The second worker serves on by the old plan, the log has the engine's words; the old plan mends the first."""
+    with serving(_write(tmp_path)) as child:
+        with _crowd(child, tmp_path) as asked:
+            _write(tmp_path, profile="nowhere", limit="1")
+            line = json.loads(child.log_until('"worker":"tiny/w0","state":"failed"'))
+            assert "no profile 'nowhere'" in line["reason"]
+            launched = {each["worker"]: each["state"] for each in _state(child)["launched"]}
+            assert launched == {"tiny/w0": "failed", "tiny/w1": "ready"}
+            metrics = child.request("/metrics")[1].decode()
+            assert 'vtc_gateway_worker_up{pool="tiny",worker="tiny/w0",state="failed"} 0' in metrics
+            assert child.request("/ready")[0] == 200
+            _write(tmp_path)
+            child.log_until('"worker":"tiny/w0","state":"ready"')
+        assert _statuses(asked) == {200}
+
+
+def test_a_killed_worker_loses_no_request_and_is_back(tmp_path: Path) -> None:
+    """`kill -9` of one of two under load: every request is answered, the worker comes back without help."""
+    with serving(_write(tmp_path)) as child:
+        _, victim, _ = child.descendants()
+        with _crowd(child, tmp_path) as asked:
+            os.kill(victim, signal.SIGKILL)
+            line = json.loads(child.log_until('"state":"back_off"'))
+            assert "ended with status -9" in line["reason"]
+            _until_ready(child, restarts=1, worker=line["worker"])
+        assert _statuses(asked) == {200}
+
+
+def test_a_killed_supervisor_is_replaced_with_its_workers(tmp_path: Path) -> None:
+    """`kill -9` of the supervisor: its workers end with it, others take their place, and the gateway serves again."""
+    with serving(_write(tmp_path)) as child:
+        before = child.descendants()
+        os.kill(before[0], signal.SIGKILL)
+        for worker in ("tiny/w0", "tiny/w1"):
+            assert "the supervisor ended" in child.log_until(f'"worker":"{worker}","state":"stopped"')
+        for _ in range(2):
+            child.log_until('"state":"ready"')
+        assert not set(child.descendants()) & set(before)
+        assert child.request("/ready")[0] == 200
+
+
+def test_nothing_outlives_a_killed_gateway(tmp_path: Path) -> None:
+    """`kill -9` of the gateway while a worker is frozen: the supervisor and every worker end."""
+    with serving(_write(tmp_path)) as child:
+        descriptors = [os.pidfd_open(pid) for pid in child.descendants()]
+        assert len(descriptors) == 3
+        signal.pidfd_send_signal(descriptors[-1], signal.SIGSTOP)
+        child.signal(signal.SIGKILL)
+        assert [has_ended(descriptor) for descriptor in descriptors] == [True] * 3
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def test_a_worker_that_cannot_start_ends_the_start_with_its_last_words(tmp_path: Path) -> None:
+    """Exit status 1; the reason holds what the engine said."""
+    with serving(_write(tmp_path, profile="nowhere")) as child:
+        status, out, err = child.ended()
+    assert (status, out) == (1, "")
+    assert "no profile 'nowhere'" in json.loads(err.splitlines()[-1])["reason"]
