@@ -38,6 +38,11 @@ class EventSplitter:
             return [data]
         return split_events(self._take(data))
 
+    @property
+    def is_empty(self) -> bool:
+        """True where no bytes of an unfinished event are held."""
+        return not self._pending
+
     def tail(self) -> bytes:
         """The bytes after the last whole event."""
         return bytes(self._pending)

@@ -336,3 +336,44 @@ def test_impossible_counts_are_not_taken() -> None:
         meter = meter_of("chat")
         meter.feed(b'data: {"choices":[{"index":0}],"usage":{"prompt_tokens":%b}}\n\n' % count)
         assert not meter.has_usage
+
+
+def course_chunk(text: str, tokens: int, more: bytes = b"") -> bytes:
+    """A chunk of one choice that goes on, of a stream whose prompt has 5 tokens."""
+    return (
+        b'data: {"id":"100%%d","model":"tiny","choices":[{"index":0,"delta":{"content":%b},"logprobs":null,'
+        b'"finish_reason":null,"token_ids":null}]%b,"usage":{"prompt_tokens":5,"total_tokens":%d,"completion_tokens":%d}}\n\n'
+    ) % (orjson.dumps(text), more, 5 + tokens, tokens)
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=8), st.integers(0, 3)), min_size=3, max_size=12),
+    st.booleans(),
+    st.booleans(),
+)
+@settings(PATIENT, max_examples=150)
+def test_an_event_by_itself_is_read_as_among_others(
+    steps: list[tuple[str, int]], all_usage: bool, carriage: bool
+) -> None:
+    """What is foretold of a stream's next event gives the bytes and numbers that reading it gives."""
+    events, tokens = [], 0
+    for text, grown in steps:
+        tokens += grown
+        events.append(course_chunk(text, tokens))
+    events.append(course_chunk('","usage":{"prompt_tokens":5', tokens + 1))
+    events.append(
+        course_chunk("twice", tokens + 2, b',"usage":{"prompt_tokens":5,"total_tokens":6,"completion_tokens":1}')
+    )
+    events.append(course_chunk("after", tokens + 3).replace(b"\n\n", b"\r\n\r\n" if carriage else b"\n\n"))
+    whole = reading(CHAT, stream=True, stream_options=BOTH if all_usage else None)
+    alone, together = meter_for(whole, b""), meter_for(whole, b"")
+    assert shown(alone, events) == shown(together, [b"".join(events)])
+    assert numbers(alone) == numbers(together)
+
+
+def test_a_foretold_event_behind_half_an_event_belongs_to_that_one() -> None:
+    """The bytes of a next event that continue an unfinished one are shown with what came before them."""
+    stream = [course_chunk("a", 1), course_chunk("b", 2), b": half an event ", course_chunk("c", 3)]
+    alone, together = (meter_for(reading(CHAT, stream=True), b"") for _ in range(2))
+    assert shown(alone, stream) == shown(together, [b"".join(stream)])
+    assert numbers(alone) == numbers(together)
