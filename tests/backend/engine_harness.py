@@ -1,9 +1,15 @@
-"""Runs a scenario against the embedded engine over a real socket, and checks that nothing is left behind."""
+"""Runs a scenario against the embedded engine over a real socket.
+
+Checks that nothing is left behind and that nothing was logged as an error: what clients and faults do is no error of
+the server's.
+"""
 
 import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +58,7 @@ class Site:
 
     engine: Engine
     http: aiohttp.ClientSession
+    url: str
 
     async def post(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Answer:
         """POST a JSON body."""
@@ -94,7 +101,7 @@ def against(config: EngineConfig) -> Callable[[Scenario], Callable[[], None]]:
         async def play() -> None:
             app = make_app(config)
             async with serve(app, bind("127.0.0.1", 0)) as url, aiohttp.ClientSession(url) as http:
-                site = Site(app[ENGINE], http)
+                site = Site(app[ENGINE], http, url)
                 # A guard against hanging for ever, no measure of speed.
                 async with asyncio.timeout(120):
                     await scenario(site)
@@ -103,12 +110,36 @@ def against(config: EngineConfig) -> Callable[[Scenario], Callable[[], None]]:
 
         @functools.wraps(scenario)
         def test() -> None:
-            asyncio.run(play())
+            with _no_errors_logged():
+                asyncio.run(play())
 
         del test.__wrapped__  # pytest would take the scenario's parameter for a fixture
         return test
 
     return decorate
+
+
+class _Kept(logging.Handler):
+    """Keeps the records of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def _no_errors_logged() -> Iterator[None]:
+    """Fail where anything is logged as an error while the context lasts."""
+    kept = _Kept()
+    logging.getLogger().addHandler(kept)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(kept)
+    assert [record.getMessage() for record in kept.records] == []
 
 
 def check_idle(engine: Engine) -> None:

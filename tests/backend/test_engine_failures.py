@@ -6,6 +6,7 @@ from dataclasses import replace
 import aiohttp
 import pytest
 from engine_harness import INSTANT, RUNNING_USAGE, USAGE, Site, against, faulty
+from raw_client import Client
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind, Misfortune, parse_faults
@@ -28,6 +29,21 @@ async def test_a_client_that_leaves_mid_stream_frees_its_blocks(site: Site) -> N
     assert 0 < site.engine.witness.output_tokens < 3 * 8000
     success = (await site.get("/metrics/?name[]=vllm:request_success_total")).text
     assert all(line.endswith(" 0.0") for line in success.splitlines() if not line.startswith("#"))
+
+
+@against(INSTANT)
+async def test_clients_that_reset_their_connections_mid_stream_end_quietly(site: Site) -> None:
+    """A reset between two events of one step meets the second write: an abort, and no error in the log."""
+    clients = [await Client.connect(site.url) for _ in range(4)]
+    for client in clients:
+        client.send("/v1/completions", {**ENDLESS, "n": 8, "stream": True})
+        await client.read_head()
+        await client.read_piece()
+        client.leave()
+    await site.emptied()
+    for client in clients:
+        await client.close()
+    assert site.engine.witness.aborted == len(clients)
 
 
 @against(INSTANT)

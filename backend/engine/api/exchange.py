@@ -1,12 +1,13 @@
 """One request on the wire: id, stamp, usage, the answer as JSON or as a stream, and the fault that strikes it.
 
 Streams are written one event a chunk, as uvicorn writes what vLLM yields. Faults happen here, on the way out, so that
-the dialects stay honest; only FREEZE and EXIT reach further. A client that leaves cancels the handler, and the
-handler's `finally` aborts the generation.
+the dialects stay honest; only FREEZE and EXIT reach further. A client that leaves cancels the handler or breaks its
+next write, whichever comes first; either way the handler's `finally` aborts the generation.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,9 +111,17 @@ class Exchange:
     async def stream(
         self, events: AsyncIterator[Event], error_events: ErrorEvents = openai_error_events
     ) -> web.StreamResponse:
-        """A stream of events, to its end or to the fault's."""
+        """A stream of events, to its end, to the fault's or to the client's."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-        await response.prepare(self.request)
+        # The connection's end may meet a write before it cancels the handler.
+        with suppress(ConnectionResetError):
+            await response.prepare(self.request)
+            await self._write(response, events, error_events)
+        return response
+
+    async def _write(
+        self, response: web.StreamResponse, events: AsyncIterator[Event], error_events: ErrorEvents
+    ) -> None:
         tokens = 0
         try:
             async for event in events:
@@ -120,11 +129,11 @@ class Exchange:
                 match await self._strike(tokens):
                     case FaultKind.CUT:
                         self._hang_up()
-                        return response
+                        return
                     case FaultKind.CUT_EVENT:
                         await response.write(event.data[: len(event.data) // 2])
                         self._hang_up()
-                        return response
+                        return
                     case FaultKind.ERROR_EVENT:
                         await response.write(error_events(_engine_dead()))
                         break
@@ -133,7 +142,6 @@ class Exchange:
         except EngineDeadError:
             await response.write(error_events(_engine_dead()))
         await response.write_eof()
-        return response
 
     async def _strike(self, tokens: int) -> FaultKind | None:
         """Let a fault that waits for `tokens` happen; returns the kinds that the caller carries out."""
