@@ -125,6 +125,7 @@ class ScriptedWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.url = ""
+        self.answers_probes = True
         self.requests: list[tuple[bytes, Any]] = []
         self.connections = 0
 
@@ -142,6 +143,9 @@ class ScriptedWorker:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET") and not self.answers_probes:
+                    await reader.read()
+                    return
                 if head.startswith(b"GET"):
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                     return

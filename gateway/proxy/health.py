@@ -1,6 +1,7 @@
 """Watches the workers: probes each, takes in what requests met, and tells everybody of a change.
 
 A probe is `GET /health`, the engine's word that its server lives; that its requests succeed is only seen by requests.
+An engine under load may send its streams on and leave a probe without an answer: such silence says nothing against it.
 A worker that comes back gives room, so a change to serving dispatches. What a signal changes is the circuit's table.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.events import Observer, WorkerChanged
 from gateway.proxy.links import Links
-from gateway.proxy.upstream import WorkerUnreachable, fetch
+from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
 from gateway.workers import Fleet, Signal
 
 PROBE_SECONDS = 1.0
@@ -64,10 +65,12 @@ class Health:
         link = self._links[worker]
         head = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n"
         request = head % link.upstream.host.encode("ascii")
+        reads = link.port.reads
         try:
             answer = await fetch(link.port, request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES)
         except WorkerUnreachable as error:
-            self.report(worker, Signal.PROBE_FAILED, f"probe: {error}")
+            if not isinstance(error, WorkerSilent) or link.port.reads == reads:
+                self.report(worker, Signal.PROBE_FAILED, f"probe: {error}")
             return
         if answer.status < 500:
             self.report(worker, Signal.PROBE_OK, f"probe: status {answer.status}")

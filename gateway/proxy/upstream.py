@@ -43,7 +43,11 @@ class Sink(Protocol):
 
 
 class WorkerUnreachable(Exception):
-    """No connection to the worker could be made; the text says why."""
+    """The worker could not be asked, or did not answer; the text says why."""
+
+
+class WorkerSilent(WorkerUnreachable):
+    """The worker did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class WorkerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse `data` and hand on what it brought: head, body, end, in that order."""
         self._has_answer = True
+        self._home.reads += 1
         if not self._has_head:
             self._head_bytes += len(data)
         try:
@@ -217,6 +222,7 @@ class WorkerPort:
     def __init__(self, url: str) -> None:
         """Nothing is connected until the first request."""
         self.address = Address.parse(url)
+        self.reads = 0  # buffers received from the worker so far, on all connections
         self._idle: deque[WorkerConnection] = deque()
         self._open: set[WorkerConnection] = set()
 
@@ -322,7 +328,7 @@ class _Collector:
 
 
 async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int) -> Answer:
-    """One whole answer over a new connection, within `seconds`; raises `WorkerUnreachable` otherwise."""
+    """One whole answer over a new connection; raises `WorkerSilent` after `seconds`, else `WorkerUnreachable`."""
     collector = _Collector(max_bytes)
     connection: WorkerConnection | None = None
     try:
@@ -330,7 +336,7 @@ async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: 
             connection = await port.send(request, collector, seconds, fresh=True)
             return await collector.done
     except TimeoutError:
-        raise WorkerUnreachable(f"no answer within {seconds:g} s") from None
+        raise WorkerSilent(f"no answer within {seconds:g} s") from None
     finally:
         if connection is not None and (collector.done.cancelled() or not collector.done.done() or _failed(collector)):
             connection.abandon()

@@ -172,6 +172,34 @@ async def test_a_stream_that_falls_silent_ends_at_the_stall_limit() -> None:
         assert scene.last.output_tokens == len(answer.documents) - 2
 
 
+def streaming(tokens: int) -> ScriptedWorker:
+    """A worker that sends so many events, one a second, and then nothing."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        for _ in range(tokens):
+            writer.write(TOKEN)
+            await asyncio.sleep(1)
+        await reader.read()
+
+    return ScriptedWorker(respond)
+
+
+@virtual_time
+@pytest.mark.parametrize(("tokens", "is_ejected"), [(30, False), (1, True)])
+async def test_a_probe_without_an_answer_counts_only_where_nothing_else_comes(tokens: int, is_ejected: bool) -> None:
+    """An engine too busy for `/health` that sends its streams on goes on serving; one that is silent does not."""
+    worker = streaming(tokens)
+    plan = Plan(pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=3, stall_seconds=60)})
+    async with stage(worker, plan=plan) as scene:
+        worker.answers_probes = False
+        client = await scene.open(chat(100))
+        await asyncio.sleep(25)
+        assert any(change.state == "open" for change in scene.changes) is is_ejected
+        await client.close()
+        await scene.settled()
+
+
 @virtual_time
 async def test_a_stream_cut_inside_an_event_shows_the_client_whole_events_only() -> None:
     """What the engine left unfinished is not passed on: every event that the client has is well-formed."""
