@@ -35,15 +35,15 @@ SECONDS_BETWEEN_CHECKS = 0.25
 
 # With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
 # gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
-# accelerator shows. This one (24 M parameters) makes a step take tens of milliseconds, as on an accelerator: the way
+# accelerator shows. This one (16 M parameters) makes a step take ten milliseconds and more, as on an accelerator: the way
 # from an answer's end to the next request's place in the batch is then about a step, which one slack sequence covers.
 VLLM_MODEL = {
-    "hidden_size": 576,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 9,
+    "hidden_size": 512,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
     "head_dim": 64,
-    "intermediate_size": 1536,
+    "intermediate_size": 1408,
 }
 
 
