@@ -58,8 +58,8 @@ class FairnessOptions(RunOptions):
 
     @property
     def warmup_seconds(self) -> float:
-        """Time for the first requests, all sent at once, to spread out."""
-        return min(8.0, self.seconds / 4)
+        """Time for the first requests, all sent at once, to spread out, and for the predictor to learn their lengths."""
+        return min(15.0, self.seconds / 4)
 
     @property
     def round_seconds(self) -> float:

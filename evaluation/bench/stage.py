@@ -35,8 +35,9 @@ SECONDS_BETWEEN_CHECKS = 0.25
 
 # With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
 # gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
-# accelerator shows. This one (16 M parameters) makes a step take ten milliseconds and more, as on an accelerator: the way
-# from an answer's end to the next request's place in the batch is then about a step, which one slack sequence covers.
+# accelerator shows. This one (16 M parameters) makes a step take ten milliseconds and more, as on an accelerator: the
+# way from an answer's end to the next request's place in the batch is then about a step, which one slack sequence
+# covers.
 VLLM_MODEL = {
     "hidden_size": 512,
     "num_hidden_layers": 5,
