@@ -314,9 +314,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
 def replay(  # noqa: PLR0913 - one parameter for each option
     source: Annotated[str, typer.Argument(help="A trace, a workload's name or its YAML file.")],
     url: Annotated[str, typer.Option(help="Base URL of the endpoint, with or without `/v1`.")],
-    keys: Annotated[
-        str, typer.Option(help="TENANT=KEY,... (`*` for the others), or a file with one on each line.")
-    ] = "",
+    keys: Annotated[str, typer.Option(help="NAME=KEY,... (`*` for the others), or a file with one on each line.")] = "",
     model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the endpoint lists.")] = "",
     speed: Annotated[float, typer.Option(help="How many times faster than recorded.", min=0.001, max=1000)] = 1.0,
     seconds: Until = None,

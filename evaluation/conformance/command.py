@@ -22,6 +22,7 @@ from evaluation.conformance.tenants import TenantsError, read_cast
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED, output_console
 from evaluation.load.descriptors import allow_many_connections
+from evaluation.load.keys import read_keys
 from evaluation.load.wire import Address
 
 
@@ -45,7 +46,7 @@ def run(options: ConformanceOptions) -> int:
     """Run the suite and return the exit status."""
     errors = error_console()
     try:
-        subject = Subject(_address(options.url), read_cast(_text(options.keys), options.weights), options.model)
+        subject = Subject(_address(options.url), read_cast(read_keys(options.keys), options.weights), options.model)
         scenarios = _chosen(options.scenarios)
     except (ValueError, OSError) as fault:
         errors.print(f"conformance: {fault}", markup=False, highlight=False, soft_wrap=True)
@@ -76,14 +77,6 @@ def deliver(findings: Findings, options: ConformanceOptions, stamp: str) -> None
 def _address(url: str) -> str:
     Address.parse(url)  # raises ValueError with a remedy
     return url.rstrip("/")
-
-
-def _text(keys: str) -> str:
-    """The entries themselves: a file's where one of that name exists."""
-    file = Path(keys)
-    # A list of keys may be longer than a file's name can be.
-    is_file = "," not in keys and "=" not in keys and file.is_file()
-    return file.read_text("utf-8") if is_file else keys
 
 
 def _chosen(names: Sequence[str]) -> Sequence[Scenario]:

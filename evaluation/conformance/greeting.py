@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import aiohttp
-
 from evaluation.conformance.tenants import Cast
 from evaluation.load.connection import RequestRecord
+from evaluation.load.models import NoModelError, first_model
 from evaluation.load.tenants import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, Surface
+from evaluation.load.wire import Address
 
 PATIENCE_SECONDS = 30.0
 PROMPT_BYTES = 256
@@ -73,8 +73,9 @@ async def greet(url: str, model: str, cast: Cast) -> Greeting:
     base = url.rstrip("/").removesuffix("/v1")
     keys = credentials(cast)
     first = next(iter(keys))
-    named = model or await _first_model(base, keys[first])
-    plain = Endpoint(base, named, keys, guesses=True, bytes_per_token=USUAL_BYTES_PER_TOKEN)
+    plain = Endpoint(
+        base, model or await _listed_model(base, keys[first]), keys, guesses=True, bytes_per_token=USUAL_BYTES_PER_TOKEN
+    )
     endpoint, record = await _first_form(plain, first)
     for name in list(keys)[1:]:
         other = await _ask(endpoint, name)
@@ -85,20 +86,11 @@ async def greet(url: str, model: str, cast: Cast) -> Greeting:
     return Greeting(endpoint, _reporting(record))
 
 
-async def _first_model(base: str, key: str) -> str:
-    """The first model that the endpoint lists."""
-    headers = {"Authorization": f"Bearer {key}"}
+async def _listed_model(base: str, key: str) -> str:
     try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as session,
-            session.get(f"{base}/v1/models", headers=headers) as answer,
-        ):
-            document = await answer.json(content_type=None)
-            return str(document["data"][0]["id"])
-    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
-        raise Unserved(f"GET /v1/models: {type(fault).__name__}: {fault}") from fault
-    except (ValueError, KeyError, IndexError, TypeError) as fault:
-        raise Unserved(f"GET /v1/models ({answer.status}) names no model: give --model") from fault
+        return await first_model(Address.parse(base), key)
+    except NoModelError as fault:
+        raise Unserved(str(fault)) from fault
 
 
 async def _first_form(plain: Endpoint, name: str) -> tuple[Endpoint, RequestRecord]:

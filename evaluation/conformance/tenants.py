@@ -1,11 +1,13 @@
 """Who takes part: two to four tenants with their keys and weights, as the operator writes them. PURE.
 
-One entry per key, `NAME=KEY` or `KEY` alone; entries of the same name are keys of one tenant. A file has one entry per
-line, a list is parted by commas. Weights are `NAME=WEIGHT`, or bare numbers in the tenants' order.
+Keys are `NAME=KEY`, or `KEY` alone for a tenant of its own. Weights are `NAME=WEIGHT`, or bare numbers in the tenants'
+order.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from evaluation.load.keys import entries, keys_by_tenant
 
 FEWEST_TENANTS = 2
 MOST_TENANTS = 4
@@ -44,38 +46,25 @@ class Cast:
 
 
 def read_cast(keys: str, weights: str) -> Cast:
-    """The tenants of `keys` (entries parted by commas or lines) with `weights` ("" for none); raises TenantsError."""
-    named = _keys_by_tenant(_entries(keys))
+    """The tenants of `keys` (entries parted by commas or lines) with `weights` ("" for none).
+
+    Raises KeysError or TenantsError.
+    """
+    named = keys_by_tenant(keys, unnamed="tenant")
     if not FEWEST_TENANTS <= len(named) <= MOST_TENANTS:
         raise TenantsError(
             f"{len(named)} tenants were given: name {FEWEST_TENANTS} to {MOST_TENANTS}, each with a key (NAME=KEY)"
         )
-    given = _weights(_entries(weights), list(named))
+    given = _weights(entries(weights), list(named))
     return Cast(
-        tuple(Tenant(name, tuple(keys), given.get(name, 1.0)) for name, keys in named.items()),
+        tuple(Tenant(name, keys_of_it, given.get(name, 1.0)) for name, keys_of_it in named.items()),
         has_weights=len(set(given.values())) > 1,
     )
 
 
-def _entries(text: str) -> list[str]:
-    lines = (line.partition("#")[0] for line in text.splitlines())
-    return [entry.strip() for line in lines for entry in line.split(",") if entry.strip()]
-
-
-def _keys_by_tenant(entries: Sequence[str]) -> dict[str, list[str]]:
-    named: dict[str, list[str]] = {}
-    for number, entry in enumerate(entries, 1):
-        name, parted, key = entry.partition("=")
-        name, key = (name.strip(), key.strip()) if parted else (f"tenant{number}", entry)
-        if not name or not key:
-            raise TenantsError(f"entry {number} of the keys is not NAME=KEY")
-        named.setdefault(name, []).append(key)
-    return named
-
-
-def _weights(entries: Sequence[str], names: Sequence[str]) -> Mapping[str, float]:
+def _weights(written: Sequence[str], names: Sequence[str]) -> Mapping[str, float]:
     given: dict[str, float] = {}
-    for position, entry in enumerate(entries):
+    for position, entry in enumerate(written):
         name, parted, text = entry.rpartition("=")
         if not parted:
             name = names[position] if position < len(names) else ""

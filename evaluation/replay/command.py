@@ -12,22 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-import aiohttp
 import orjson
 from rich.table import Table
 
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import output_console
 from evaluation.load.descriptors import allow_many_connections
+from evaluation.load.keys import KeysError, read_keys
+from evaluation.load.models import NoModelError, first_model
 from evaluation.load.tenants import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
 from evaluation.load.wire import Address
-from evaluation.replay.keys import Keyring, KeysError
+from evaluation.replay.keys import Keyring
 from evaluation.replay.player import Cue, Played, Player
 from evaluation.replay.prompts import Prompts
 from evaluation.replay.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
 from evaluation.workloads import ConfigError, Found, Reading, Workload, find
-
-PATIENCE_SECONDS = 30.0
 
 
 class UsageWanted(Enum):
@@ -49,10 +48,6 @@ class UsageWanted(Enum):
                 return {}
             case _:
                 assert_never(self)
-
-
-class Unusable(Exception):
-    """The endpoint cannot be played to; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +85,7 @@ def run(options: ReplayOptions) -> int:
         allow_many_connections()
         # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
         return deliver(options, found, asyncio.run(play(options, found.workload)))
-    except (ConfigError, KeysError, ValueError, Unusable, OSError) as fault:
+    except (ConfigError, KeysError, ValueError, NoModelError, OSError) as fault:
         error_console().print(str(fault), markup=False, highlight=False, soft_wrap=True)
         return 1
 
@@ -106,11 +101,11 @@ def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[C
 
 
 async def play(options: ReplayOptions, workload: Workload) -> Result:
-    """Play `workload`; raises `KeysError`, `ValueError` or `Unusable` where that cannot begin."""
-    address, keyring = Address.parse(options.url), _keyring(options.keys)
+    """Play `workload`; raises `KeysError`, `ValueError` or `NoModelError` where that cannot begin."""
+    address, keyring = Address.parse(options.url), Keyring.parse(read_keys(options.keys))
     keyring.check(workload.tenants)
     plan = cues(workload, options, keyring)
-    model = options.model or await _first_model(address, plan[0].key if plan else None)
+    model = options.model or await first_model(address, plan[0].key if plan else None)
     progress = Progress(error_console())
     progress.step(f"playing {len(plan)} requests of {workload.name} to {model}", workload.seconds / options.speed)
     player = Player(options.endpoint(model), plan, progress.advance)
@@ -119,27 +114,6 @@ async def play(options: ReplayOptions, workload: Workload) -> Result:
     finally:
         progress.clear()
     return Result(start, asyncio.get_running_loop().time(), player.played)
-
-
-async def _first_model(address: Address, key: str | None) -> str:
-    """The first model that the endpoint lists."""
-    url = f"http://{address.netloc}{address.prefix}/v1/models"
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as session,
-            session.get(url, headers=headers) as answer,
-        ):
-            document = await answer.json(content_type=None)
-            return str(document["data"][0]["id"])
-    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
-        raise Unusable(f"GET {url}: {type(fault).__name__}: {fault}") from fault
-    except (ValueError, KeyError, IndexError, TypeError) as fault:
-        raise Unusable(f"GET {url} ({answer.status}) names no model: give --model") from fault
-
-
-def _keyring(keys: str) -> Keyring:
-    return Keyring.parse(Path(keys).read_text("utf-8") if keys and "=" not in keys else keys)
 
 
 def deliver(options: ReplayOptions, found: Found, result: Result) -> int:

@@ -1,20 +1,16 @@
-"""Which keys each tenant sends with, as the operator writes them. PURE.
+"""Which request goes with which key.
 
-One entry per key, `TENANT=KEY`; entries of one tenant are its several keys. A file has one entry per line, `#` begins
-a comment; a list is parted by commas. `*=KEY` is for every tenant that has no entry. Without any entry nobody sends a
-credential.
+`*=KEY` is for every tenant that has no entry. Several keys of a tenant stand for those of the workload. Without any
+entry nobody sends a credential.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from evaluation.load.keys import KeysError, keys_by_tenant
 from evaluation.requests import Request
 
 EVERYBODY = "*"
-
-
-class KeysError(ValueError):
-    """The keys cannot be used; the message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +22,7 @@ class Keyring:
     @classmethod
     def parse(cls, text: str) -> "Keyring":
         """The keys of `text`, entries parted by commas or lines; raises `KeysError`."""
-        named: dict[str, tuple[str, ...]] = {}
-        for number, entry in enumerate(_entries(text), 1):
-            tenant, _, key = (part.strip() for part in entry.partition("="))
-            if not tenant or not key:
-                raise KeysError(f"entry {number} of the keys is not TENANT=KEY")
-            named[tenant] = (*named.get(tenant, ()), key)
-        return cls(named)
+        return cls(keys_by_tenant(text))
 
     def check(self, tenants: Iterable[str]) -> None:
         """Raise `KeysError` where there are keys and a tenant has none."""
@@ -50,8 +40,3 @@ class Keyring:
             number = place.setdefault(request.key, len(place))
             assigned.append(keys[number % len(keys)] if keys else None)
         return assigned
-
-
-def _entries(text: str) -> list[str]:
-    lines = (line.partition("#")[0] for line in text.splitlines())
-    return [entry.strip() for line in lines for entry in line.split(",") if entry.strip()]

@@ -6,26 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evaluation.replay.keys import Keyring, KeysError
+from evaluation.load.keys import KeysError
+from evaluation.replay.keys import Keyring
 from evaluation.replay.prompts import Prompts
 from evaluation.requests import Request
 
 
 def _request(tenant: str = "a", key: str = "", prompt_tokens: int = 8, prefix_ids: tuple[int, ...] = ()) -> Request:
     return Request(0.0, tenant, prompt_tokens, 4, key=key, prefix_ids=prefix_ids)
-
-
-@pytest.mark.parametrize("text", ["a=k1,b=k2, a=k=3", "# comment\na=k1\nb = k2  # another\n\na=k=3\n"])
-def test_a_list_and_a_file_say_the_same(text: str) -> None:
-    """Entries are parted by commas or lines; a key may hold an equals sign."""
-    assert Keyring.parse(text).keys == {"a": ("k1", "k=3"), "b": ("k2",)}
-
-
-@pytest.mark.parametrize("text", ["a", "a=", "=k", "a=k,b"])
-def test_what_is_no_entry_is_told(text: str) -> None:
-    """With its number."""
-    with pytest.raises(KeysError, match=r"entry \d of the keys is not TENANT=KEY"):
-        Keyring.parse(text)
 
 
 def test_keys_are_not_shown() -> None:
