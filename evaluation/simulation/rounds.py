@@ -173,8 +173,8 @@ class Rounds:
     # -- the scheduler's port
 
     def take(self, ticket: Ticket, /) -> str | None:
-        """Admit to the open round."""
-        if self._open is None or not self._open.admit(self._front.job(ticket)):
+        """Admit to the open round, but nobody whose charges are behind: that must not decide."""
+        if self._open is None or self._front.is_behind(ticket) or not self._open.admit(self._front.job(ticket)):
             return None
         return self._open.name
 
