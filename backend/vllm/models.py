@@ -205,7 +205,7 @@ def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None
     A name of the hub's form, `owner/model`, that is no folder is returned as it is.
     """
     if name in (BYTE_LLAMA, SMOLLM2):
-        with _alone(cache):
+        with alone(cache):
             return _built_in(name, cache, python, say)
     folder = Path(name)
     if _HUB_NAME.fullmatch(name) and not folder.exists():
@@ -216,7 +216,7 @@ def model_folder(name: str, cache: Path, python: Path, say: Callable[[str], None
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Wait until no other process is in here for `folder`: two workers that start together make a model once."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,11 +1,13 @@
 """The model folders that the workers write themselves."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from backend.vllm.models import ModelError, model_folder, write_byte_llama
+from backend.vllm.models import ModelError, alone, model_folder, write_byte_llama
 
 
 def silent(_text: str) -> None:
@@ -66,3 +68,33 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"could not download(.|\n)*no network"):
         model_folder("smollm2", cache, broken, silent)
     assert list(cache.iterdir()) == []
+
+
+def test_a_name_of_a_hub_is_left_to_vllm(tmp_path: Path) -> None:
+    """`owner/model` that is no folder is passed on; where there is such a folder it must hold a model."""
+    assert model_folder("meta-llama/Llama-3.1-8B", tmp_path, Path("python"), silent) == Path("meta-llama/Llama-3.1-8B")
+    with pytest.raises(ModelError, match="no model folder"):
+        model_folder("nothing-there", tmp_path, Path("python"), silent)
+
+
+def test_two_that_start_together_make_a_model_once(tmp_path: Path) -> None:
+    """The second waits until the first has made it, and finds it."""
+    made = tmp_path / "made"
+    python = tmp_path / "python"  # in the place of pip: notes each call, and fails
+    python.write_text(f"#!/bin/sh\necho x >> {made}\nexit 1\n")
+    python.chmod(0o755)
+    folder = tmp_path / "models" / "smollm2"
+    begun = threading.Event()
+
+    def second() -> Path:
+        begun.set()
+        return model_folder("smollm2", tmp_path / "models", python, silent)
+
+    with ThreadPoolExecutor(1) as pool:
+        with alone(tmp_path / "models"):
+            waiting = pool.submit(second)
+            begun.wait()
+            folder.mkdir()
+            (folder / "config.json").write_text("{}")
+        assert waiting.result() == folder
+    assert not made.exists()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import ConfigError, load
+from gateway.config.launch import REFUSED
 
 from .reference import HEADER, rows
 
@@ -29,6 +30,12 @@ def test_every_table_has_the_columns() -> None:
     starts = [index for index, line in enumerate(lines) if line.startswith("|---")]
     assert starts
     assert all(lines[index - 1] == HEADER and lines[index + 1].startswith("| `") for index in starts)
+
+
+def test_every_argument_that_is_not_for_the_operator_is_named() -> None:
+    """What `launch.arguments` may not hold, and what is set instead, stands on the page."""
+    text = PAGE.read_text()
+    assert [flag for flag in REFUSED if f"`{flag}" not in text] == []
 
 
 def test_the_fault_that_the_page_shows_is_one(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import CapturingLogger
 
-from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
+from gateway.events import (
+    ConfigReloaded,
+    Event,
+    RequestDispatched,
+    RequestFinished,
+    RequestQueued,
+    WorkerChanged,
+    WorkerWrote,
+)
 from gateway.outcomes import Outcome
 from gateway.telemetry.observers import LogObserver, Observers
 
@@ -147,6 +155,14 @@ def test_a_workers_change_says_why(observer: LogObserver, logger: CapturingLogge
     (call,) = logger.calls
     assert (call.method_name, call.args) == ("warning", ("worker",))
     assert call.kwargs == {"pool": "tiny", "worker": "w0", "state": "open", "reason": "connect refused"}
+
+
+def test_a_launched_workers_lines_are_passed_on(observer: LogObserver, logger: CapturingLogger) -> None:
+    """What an engine writes is in the log with its name."""
+    observer.observe(WorkerWrote("tiny/w0", "loading weights 50 %"))
+    (call,) = logger.calls
+    assert (call.method_name, call.args) == ("info", ("worker output",))
+    assert call.kwargs == {"worker": "tiny/w0", "line": "loading weights 50 %"}
 
 
 def test_reloads_are_told_with_their_differences_or_faults(observer: LogObserver, logger: CapturingLogger) -> None:

@@ -240,3 +240,19 @@ def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int
         fleet.prefilled(request)
         fleet.give(request)
     assert fleet.is_idle
+
+
+def test_requests_of_a_pool_may_wait_for_a_worker_that_is_about_to_serve() -> None:
+    """A pool whose only worker is being replaced serves as long as it is expected to; nothing is placed meanwhile."""
+    fleet = Fleet()
+    spec = WorkerSpec("p/w0", "p", "http://h:1", WindowSize())
+    fleet.configure(spec)
+    fleet.signal(spec.name, Signal.PROBE_OK)
+    fleet.expect("p", is_expected=True)
+    fleet.drain(spec.name)
+    assert spec.name not in fleet
+    assert fleet.serves("p")
+    assert not fleet.serves("q")
+    assert fleet.least_loaded("p") is None
+    fleet.expect("p", is_expected=False)
+    assert not fleet.serves("p")
