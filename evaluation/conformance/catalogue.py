@@ -80,8 +80,7 @@ SCENARIOS = (
         "Isolation under a flood",
         "A tenant of one small request at a time hardly notices another's flood, and is never refused.",
         "Its time to first token alone, then beside a tenant with eight times as many requests outstanding as the "
-        "endpoint runs at once. Number: the median wait that the flood adds, in answers of the flood (first token to "
-        "end).",
+        "endpoint runs at once. Number: the median wait that the flood adds, in answers of the flood.",
         "Two answers, even on an engine with a single slot: one runs and is not broken off, one may stand in the "
         "engine's own queue so that it never idles. Many slots free one sooner; in order of arrival it is eight.",
         plays.isolation,

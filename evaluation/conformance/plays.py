@@ -61,7 +61,7 @@ async def isolation(arena: Arena) -> Judgement:
         await arena.pass_time("isolation: warm-up", arena.scale.warmup_seconds)
         async with arena.playing(modestly) as load:
             beside = arena.look(load, await arena.pass_time("isolation", arena.scale.window_seconds), crowd)
-    return rules.judge_wait(modest.name, alone, beside, flood.name)
+    return rules.judge_wait(modest.name, alone, beside, flood.name, arena.scale.answer_seconds)
 
 
 async def on_off(arena: Arena) -> Judgement:

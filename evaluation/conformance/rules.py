@@ -79,11 +79,12 @@ def judge_due(observed: Observed, asked: Mapping[str, float], weights: Mapping[s
     return judged(DUE, parts[worst], reason, figures)
 
 
-def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str) -> Judgement:
+def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str, answer_seconds: float) -> Judgement:
     """A modest tenant beside a flood waits no longer for its first token than two answers of the flood take.
 
     One runs, for no running answer is broken off; one may stand in the engine's own queue, so that the engine never
-    idles. Many slots free one sooner. Medians, so that one stall of a machine does not decide.
+    idles. Many slots free one sooner. Medians, so that one stall of a machine does not decide. An answer takes at least
+    `answer_seconds`: one that comes in one piece does not show how long it ran.
     """
     own, crowd = beside.tenants[modest], beside.tenants[flood]
     if silent := _silence(WAIT, alone, beside):
@@ -91,7 +92,7 @@ def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str) -> Ju
     if not crowd.run_seconds or not own.ttft_seconds:
         return failed(f"there was nothing to compare with{_troubles(beside)}", WAIT)
     before, after = median(alone.tenants[modest].ttft_seconds), median(own.ttft_seconds)
-    answer = median(crowd.run_seconds)
+    answer = max(median(crowd.run_seconds), answer_seconds)
     figures = {
         "ttft_alone_seconds": before,
         "ttft_beside_seconds": after,
@@ -100,7 +101,7 @@ def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str) -> Ju
     }
     reason = (
         f"first token after {_milliseconds(before)} alone and {_milliseconds(after)} beside the flood "
-        f"({_factor(_ratio(after, before))}), whose answers run {_milliseconds(answer)}"
+        f"({_factor(_ratio(after, before))}), whose answers take {_milliseconds(answer)}"
     )
     refused = len(own.refusals) + len(own.faults)
     if refused:

@@ -94,12 +94,12 @@ def test_many_keys_fail_where_each_key_has_a_share() -> None:
     assert rules.judge_gain(rules.by_keys(2), one, EQUAL, "a", "b").outcome is Outcome.PASSED
 
 
-def _waits(alone: float, beside: float, answer: float, refused: int = 0) -> Judgement:
+def _waits(alone: float, beside: float, answer: float, refused: int = 0, least: float = 0.01) -> Judgement:
     refusals = (PROPER,) * refused
     own = Received(service=10, sent=3, ttft_seconds=(beside, beside, 99.0)[: 3 - refused], refusals=refusals)
     crowd = Received(service=100, sent=9, run_seconds=(answer, answer, answer))
     quiet = Observed(5.0, {"m": Received(service=10, sent=3, ttft_seconds=(alone, alone, 99.0))})
-    return rules.judge_wait("m", quiet, Observed(10.0, {"m": own, "f": crowd}), "f")
+    return rules.judge_wait("m", quiet, Observed(10.0, {"m": own, "f": crowd}), "f", least)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,17 @@ def test_a_refused_modest_tenant_is_not_isolated() -> None:
     assert "1 of 3 modest requests" in judgement.reason
 
 
+def test_answers_in_one_piece_take_what_the_ramp_says() -> None:
+    """A flood whose answers show no run is measured by the time that an answer takes without waiting."""
+    assert verdict(_waits(0.1, 0.6, 0.0, least=0.5)) == (Outcome.PASSED, 1.0)
+    assert verdict(_waits(0.1, 1.6, 0.0, least=0.5)) == (Outcome.FAILED, 3.0)
+
+
 def test_isolation_needs_a_flood() -> None:
     """Where no answer of the flood came, nothing was compared."""
     quiet = Observed(5.0, {"m": Received(service=10, sent=3, ttft_seconds=(0.1,))})
     beside = Observed(5.0, {"m": Received(service=10, sent=3, ttft_seconds=(0.1,)), "f": Received(sent=9)})
-    assert verdict(rules.judge_wait("m", quiet, beside, "f")) == (Outcome.FAILED, None)
+    assert verdict(rules.judge_wait("m", quiet, beside, "f", 0.5)) == (Outcome.FAILED, None)
 
 
 @pytest.mark.parametrize(
