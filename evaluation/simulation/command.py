@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from evaluation.metrics import by_tenant, summarise_tenant, throughput
+from evaluation.metrics import by_tenant, loaded_time, summarise_tenant, throughput
 from evaluation.requests import Served
 from evaluation.simulation.result import Result
 from evaluation.simulation.run import simulate
@@ -54,6 +54,7 @@ def run(options: SimulateOptions) -> int:
 
 def encode(workload: Workload, settings: Settings, result: Result) -> bytes:
     """Every figure as JSON: the same bytes for the same run."""
+    loaded = loaded_time(result.served, until=workload.seconds)
     document = {
         "workload": workload.name,
         "policy": settings.policy,
@@ -65,6 +66,11 @@ def encode(workload: Workload, settings: Settings, result: Result) -> bytes:
         "largest_spread": result.spread.largest,
         "bound": result.spread.bound,
         "dispatches": [[dispatch.at, dispatch.spread, dispatch.bound] for dispatch in result.spread.dispatches],
+        "loaded": {
+            "seconds": workload.seconds,
+            "service": loaded.received,
+            "fair_shares": loaded.shares(workload.tenants),
+        },
         "engines": [asdict(tally) for tally in result.engines],
         "charged": result.charged,
         "service": {"grid_seconds": GRID_SECONDS, "cumulative": dict(result.timeline.cumulative())},
@@ -106,7 +112,7 @@ def _play(workload: Workload, settings: Settings) -> Result:
 
 
 def _show(console: Console, workload: Workload, result: Result) -> None:
-    console.print(_table(result))
+    console.print(_table(workload, result))
     steps = sum(tally.steps for tally in result.engines)
     batch = sum(tally.sequence_steps for tally in result.engines) / steps if steps else 0.0
     spread = result.spread
@@ -119,10 +125,14 @@ def _show(console: Console, workload: Workload, result: Result) -> None:
     )
 
 
-def _table(result: Result) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+def _table(workload: Workload, result: Result) -> Table:
+    """One row for each tenant: service while the workload lasts, for afterwards whoever asked for more gets it."""
+    loaded = loaded_time(result.served, until=workload.seconds)
+    shares = loaded.shares(workload.tenants)
+    title = f"Service within the workload's {workload.seconds:.0f} s, and the max-min fair share of it; waits of all"
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=title, title_justify="left")
     table.add_column("tenant", no_wrap=True)
-    for heading in ("requests", "refused", "service/s", "TTFT p50", "TTFT p95"):
+    for heading in ("requests", "refused", "service/s", "fair/s", "TTFT p50", "TTFT p95"):
         table.add_column(heading, justify="right", no_wrap=True)
     for tenant, records in by_tenant(result.served).items():
         summary = summarise_tenant(tenant, records)
@@ -130,7 +140,8 @@ def _table(result: Result) -> Table:
             tenant,
             str(summary.requests),
             str(summary.refused),
-            f"{summary.cost_received / result.ended_at:.0f}",
+            f"{loaded.received[tenant] / workload.seconds:.0f}",
+            f"{shares[tenant] / workload.seconds:.0f}",
             f"{summary.median_ttft_seconds:.2f} s",
             f"{summary.p95_ttft_seconds:.2f} s",
         )

@@ -1,7 +1,7 @@
 """The gateway's side of a run: the production scheduler, and the requests behind its tickets.
 
-Rule: what has been generated is charged before it can matter: to the tenant that goes next before it is granted room, to
-all before a flow that begins to wait is lifted and where the spread is noted, and at every end; not once per token.
+Rule: what has been generated is charged before it can matter: to the tenant that goes next before it is granted room,
+to all before a flow that begins to wait is lifted and where the spread is noted, and at every end; not once per token.
 The decisions are those of a scheduler that is told of each token.
 """
 
