@@ -17,9 +17,9 @@ from evaluation.paper.reading import Reading
 from evaluation.paper.sheets import sheets_of, targets_sheet
 
 PICTURES_FOLDER = "figures"
-GENERATED_REMARK = (
-    "The trace of this run is generated (arena_like, with the published statistics): the published numbers "
-    "are of the real one and are not judged. Give the real trace with --trace."
+OTHER_TRACE = (
+    "The trace of this run is not the published one (without --trace it is generated, with the published statistics): "
+    "the published numbers are shown and not judged."
 )
 
 
@@ -108,7 +108,7 @@ def _section(findings: Findings, remarks: Sequence[str]) -> Section:
     experiment, readings = findings.experiment, findings.readings
     shown = list(remarks) if missed(findings.verdicts) else []
     if experiment.needs_trace and not findings.real_trace:
-        shown.append(GENERATED_REMARK)
+        shown.append(OTHER_TRACE)
     picture = findings.picture
     return Section(
         key=experiment.key,

@@ -19,11 +19,12 @@ from evaluation.paper.assembly import PICTURES_FOLDER, Findings, assemble, find
 from evaluation.paper.experiment import TRACE, Experiment
 from evaluation.paper.experiments import EXPERIMENTS
 from evaluation.paper.html import render_html
-from evaluation.paper.laboratory import Laboratory, Source, distinct_trials, load_workload
+from evaluation.paper.laboratory import Laboratory, Source, distinct_trials, is_published, load_workload
 from evaluation.paper.markdown import render_markdown
 from evaluation.paper.numbers import encode_numbers
 from evaluation.paper.progress import Bar
 from evaluation.paper.yardstick import loop_seconds
+from evaluation.simulation import RequestTooLarge
 from evaluation.workloads import ConfigError
 
 PROCESSES = 2
@@ -31,6 +32,9 @@ PROCESSES = 2
 
 class UnknownExperiment(Exception):
     """A name that no experiment has; the message lists those that there are."""
+
+
+NOT_RUN = (PlotsMissing, UnknownExperiment, ConfigError, RequestTooLarge, BrokenProcessPool, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ class PaperOptions:
     check: bool = False
     seed: int = 1
 
+    @property
+    def source(self) -> Source:
+        """What the runs draw from."""
+        return Source(self.trace, self.seed)
+
 
 def run(options: PaperOptions) -> int:
     """Run what is asked for and return the exit status."""
@@ -52,13 +61,12 @@ def run(options: PaperOptions) -> int:
     try:
         require_matplotlib()
         experiments = choose(options.only)
-        source = Source(options.trace, options.seed)
-        load_workload(TRACE, source)  # a trace that cannot be read is told at once
-        findings = _perform(experiments, source, options.out, Bar(console))
-    except (PlotsMissing, UnknownExperiment, ConfigError, BrokenProcessPool, OSError) as fault:
+        load_workload(TRACE, options.source)  # a trace that cannot be read is told at once
+        findings = _perform(experiments, options, Bar(console))
+    except NOT_RUN as fault:
         console.print(f"the evaluation could not be run: {fault}", markup=False, highlight=False, soft_wrap=True)
         return EXIT_NOT_RUN
-    facts = _facts(findings, source, time.monotonic() - started, loop_seconds())
+    facts = _facts(findings, options.source, time.monotonic() - started, loop_seconds())
     write_report(findings, options.out, facts, options.seed)
     return _tell(findings, options, console)
 
@@ -80,13 +88,15 @@ def write_report(findings: Sequence[Findings], out: Path, facts: Sequence[str], 
     (out / "numbers.json").write_bytes(encode_numbers(findings, seed))
 
 
-def _perform(experiments: Sequence[Experiment], source: Source, out: Path, bar: Bar) -> list[Findings]:
+def _perform(experiments: Sequence[Experiment], options: PaperOptions, bar: Bar) -> list[Findings]:
+    source, out = options.source, options.out
+    real_trace = is_published(load_workload(TRACE, source))
     trials = distinct_trials(experiments)
     pictures = sum(experiment.picture is not None for experiment in experiments)
     (out / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
     with bar.over(len(trials) + pictures) as advance, Laboratory(source, PROCESSES, advance) as laboratory:
         readings = laboratory.run(trials)
-        findings = [find(each, readings, real_trace=source.trace is not None) for each in experiments]
+        findings = [find(each, readings, real_trace=real_trace) for each in experiments]
         laboratory.draw(
             {out / each.picture_file: each.picture for each in findings if each.picture_file and each.picture}
         )

@@ -79,8 +79,9 @@ class Claim:
 class Comparability:
     """A published table, row by row (label of the run to published row), and how near ours must come.
 
-    `within` is the largest deviation of maximum and average; `factor` the largest ratio either way, for tables
-    that are held in order and size only. `profiled` tables measure the profiled cost.
+    Of the rows `held`, `within` is the largest deviation of maximum and average, `factor` the largest ratio either way.
+    `throughput_within` and `ordered` (the order of the rows by each column) concern all rows. `profiled` tables measure
+    the profiled cost.
     """
 
     published: Table
@@ -96,7 +97,7 @@ class Comparability:
 class Experiment:
     """One figure or table. `needs_trace`: its numbers can be held against the published ones on the real trace only.
 
-    `is_beyond`: the paper has nothing of the kind.
+    `is_beyond`: the paper has nothing of the kind. `sheet` makes a table of its own beside those of every experiment.
     """
 
     key: str

@@ -27,6 +27,7 @@ from gateway.fairness import Linear, Profiled
 from gateway.workers import WindowSize
 
 GENERATED_TRACE = "arena_like"
+PUBLISHED_TRACE = (1500, 27)  # requests, clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ def load_workload(name: str, source: Source) -> Workload:
     if name == TRACE and source.trace is not None:
         return read_trace(source.trace).workload
     return workloads.load(GENERATED_TRACE if name == TRACE else name, source.seed)
+
+
+def is_published(workload: Workload) -> bool:
+    """True for the trace of the published runs, as far as its size tells."""
+    return (len(workload.requests), len(workload.tenants)) == PUBLISHED_TRACE and workload.name != GENERATED_TRACE
 
 
 def run_trial(trial: Trial, source: Source) -> Reading:

@@ -7,7 +7,7 @@ from evaluation.paper import published
 from evaluation.paper.assembly import load_remarks
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.experiments import EXPERIMENTS
-from evaluation.paper.laboratory import distinct_trials, settings_of
+from evaluation.paper.laboratory import Source, distinct_trials, is_published, load_workload, settings_of
 from evaluation.paper.numbers import trial_name
 
 BY_KEY = {experiment.key: experiment for experiment in EXPERIMENTS}
@@ -67,3 +67,8 @@ def test_every_printed_number_stands_beside_one_of_ours() -> None:
 def test_remarks_belong_to_experiments() -> None:
     """A remark under a key that does not exist would never be read."""
     assert set(load_remarks()) <= set(BY_KEY)
+
+
+def test_the_generated_trace_does_not_pass_for_the_published_one() -> None:
+    """It has the same number of requests and clients; its numbers are not held against those of the real one."""
+    assert not is_published(load_workload(TRACE, Source(None, 1)))

@@ -1,0 +1,1 @@
+"""Pictures as data (`picture`), made from readings (`builders`, `clients`), put on paper by `drawing`."""
