@@ -33,7 +33,7 @@ class Isolation:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Service and demand of every tenant while requests arrive, from the start to the last arrival."""
+    """Service and demand of every tenant while requests arrive, from the start to the last arrival or later."""
 
     received: dict[str, float]
     demanded: dict[str, float]
@@ -43,12 +43,13 @@ class Loaded:
         return max_min_shares(self.demanded, weights, sum(self.received.values()))
 
 
-def loaded_time(records: Sequence[Served], cost: CostFunction = LINEAR) -> Loaded:
-    """What was asked for and delivered until the last arrival."""
-    last = max(served.request.arrival_seconds for served in records)
+def loaded_time(records: Sequence[Served], cost: CostFunction = LINEAR, until: float | None = None) -> Loaded:
+    """What was asked for, and what of it was delivered until this second: by default that of the last arrival."""
+    if until is None:
+        until = max(served.request.arrival_seconds for served in records)
     service: Service = measure_service(records, cost, count_refused=True)
     return Loaded(
-        {tenant: service.received[tenant].until(last) for tenant in service.tenants},
+        {tenant: service.received[tenant].until(until) for tenant in service.tenants},
         {tenant: service.demanded[tenant].total for tenant in service.tenants},
     )
 

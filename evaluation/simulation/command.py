@@ -129,7 +129,7 @@ def _table(workload: Workload, result: Result) -> Table:
     """One row for each tenant: service while the workload lasts, for afterwards whoever asked for more gets it."""
     loaded = loaded_time(result.served, until=workload.seconds)
     shares = loaded.shares(workload.tenants)
-    title = f"Service within the workload's {workload.seconds:.0f} s, and the max-min fair share of it; waits of all"
+    title = f"Service and fair share within the workload's {workload.seconds:.0f} s"
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title=title, title_justify="left")
     table.add_column("tenant", no_wrap=True)
     for heading in ("requests", "refused", "service/s", "fair/s", "TTFT p50", "TTFT p95"):

@@ -56,6 +56,20 @@ def test_the_figures_say_who_got_what(workload: Path, tmp_path: Path) -> None:
     assert 0 < figures["largest_spread"] <= figures["bound"]
 
 
+def test_service_is_told_while_the_workload_lasts(workload: Path, tmp_path: Path) -> None:
+    """Beside its fair share: a flood that is served to its end would else show what it asked for."""
+    file = tmp_path / "figures.json"
+    output = simulate(workload, "--json", file)[1]
+    assert "within the workload's 30 s" in output
+    figures = json.loads(file.read_bytes())
+    loaded = figures["loaded"]
+    for name, received in loaded["service"].items():
+        row = next(line.split() for line in output.splitlines() if line.startswith(name))
+        assert row[3:5] == [f"{received / 30:.0f}", f"{loaded['fair_shares'][name] / 30:.0f}"]
+    assert loaded["service"]["flood"] == pytest.approx(loaded["fair_shares"]["flood"], abs=figures["bound"])
+    assert loaded["service"]["flood"] < 0.8 * figures["charged"]["flood"]
+
+
 def test_refusals_are_counted(workload: Path) -> None:
     """`rpm:10` refuses most of the flood."""
     output = simulate(workload, "--policy", "rpm:10")[1]
