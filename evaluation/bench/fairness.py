@@ -58,7 +58,7 @@ class FairnessOptions(RunOptions):
 
     @property
     def warmup_seconds(self) -> float:
-        """Time for the first requests, all sent at once, to spread out, and for the predictor to learn their lengths."""
+        """Time for the first requests, all sent at once, to spread out, and for the predictor to learn lengths."""
         return min(15.0, self.seconds / 4)
 
     @property
