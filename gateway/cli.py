@@ -206,7 +206,7 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
 
 @bench.command()
 def scheduler(
-    most: Annotated[int, typer.Option(help="Leave out sizes with more tenants or requests than this.", min=1_000)] = (
+    most: Annotated[int, typer.Option(help="Leave out sizes with more tenants or requests than this.", min=10_000)] = (
         1_000_000
     ),
     rounds: Annotated[int, typer.Option(help="Times that each size is tried; the fastest counts.", min=1)] = 3,

@@ -34,9 +34,10 @@ def whole_answer(tokens: int) -> bytes:
         + b'{"index":0,"message":{"role":"assistant","content":"%b","refusal":null,"annotations":null,"audio":null,'
         b'"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":"length","stop_reason":null,'
         b'"token_ids":null,"routed_experts":null}],"service_tier":null%b,"usage":{"prompt_tokens":%d,"total_tokens":%d,'
-        b'"completion_tokens":%d,%b,"completion_tokens_details":null},'
+        b'"completion_tokens":%d,%b,"multimodal_tokens":null},"completion_tokens_details":null},'
         b'"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,'
-        b'"ec_transfer_params":null,"metrics":null}' % (text, _FINGERPRINT, PROMPT_TOKENS, total, tokens, _CACHED)
+        b'"ec_transfer_params":null,"metrics":null}'
+        % (text, _FINGERPRINT, PROMPT_TOKENS, total, tokens, _CACHED.removesuffix(b"}"))
     )
 
 

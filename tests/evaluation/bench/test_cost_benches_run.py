@@ -1,0 +1,51 @@
+"""Tiny runs of the benches of cost with real processes: everything works together; speed is not judged."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from evaluation.bench.datapath import command as datapath
+from evaluation.bench.datapath.loads import Part
+from evaluation.bench.scheduler import command as scheduler
+from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
+
+
+def test_the_datapath_bench_measures_gateway_and_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every load gives costs and times, nothing breaks, and the picture is drawn."""
+    found, picture = tmp_path / "datapath.json", tmp_path / "datapath.png"
+    options = datapath.DatapathOptions(
+        parts=(Part.STREAMING, Part.WHOLE, Part.ARRIVALS),
+        peers=("aiohttp",),
+        rounds=1,
+        seconds=0.3,
+        json_file=found,
+        plot=picture,
+    )
+    assert datapath.run(options) == EXIT_PASSED
+    rounds = orjson.loads(found.read_bytes())["measurements"]["rounds"]
+    assert set(rounds) == {"64 streams", "600 streams", "whole answers", "200 new streams/s"}
+    for load in rounds.values():
+        assert set(load) == {"direct", "gateway", "aiohttp"}
+        assert all(seen["done"] > 0 for seen, *_ in load.values())
+    assert all(rounds["64 streams"][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp"))
+    assert rounds["64 streams"]["gateway"][0]["processor_seconds"] > 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "whole answers" in capsys.readouterr().out
+
+
+def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:
+    """Each series gives a time for every decision; the verdicts name the sizes that were run."""
+    found = tmp_path / "scheduler.json"
+    options = scheduler.SchedulerOptions(most=10_000, rounds=1, json_file=found, check=True)
+    assert scheduler.run(options) in (EXIT_PASSED, EXIT_MISSED)
+    document = orjson.loads(found.read_bytes())
+    assert {series: len(trials) for series, trials in document["measurements"].items()} == {
+        "waiting": 2,
+        "known": 2,
+        "queued": 1,
+    }
+    for trials in document["measurements"].values():
+        for trial in trials:
+            assert min(trial["arrival_seconds"], trial["dispatch_seconds"], trial["settlement_seconds"]) > 0
+    assert any("10,000 queued requests" in verdict["target"] for verdict in document["verdicts"])

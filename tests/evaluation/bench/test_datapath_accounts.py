@@ -1,0 +1,146 @@
+"""The accounts of the data path's bench: processor time, memory, lateness, events, ratios, by hand-computed cases."""
+
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluation.bench.datapath.client import StreamClient
+from evaluation.bench.datapath.findings import Findings
+from evaluation.bench.datapath.frames import STREAM_HEAD, Frames
+from evaluation.bench.datapath.load import Observation, Order, Shape
+from evaluation.bench.datapath.loads import CROWD, FEW, MANY, WHOLE
+from evaluation.bench.datapath.targets import cost, memory, verdicts
+from evaluation.bench.datapath.timing import gaps, lateness
+from evaluation.bench.processes import group_members, processor_seconds, resident_bytes
+
+SEEN = Observation(
+    done=1000,
+    window_seconds=2.0,
+    faults=0,
+    processor_seconds=0.016,
+    engine_seconds=0.01,
+    client_seconds=0.01,
+    resident_before=50_000_000,
+    resident_during=150_000_000,
+)
+
+
+def write_process(proc: Path, pid: int, group: int, nanoseconds: list[int], pages: int) -> None:
+    """A process as `/proc` shows it: threads that ran so long, 3.5 s in the ticks of `stat`."""
+    process = proc / str(pid)
+    for number, spent in enumerate(nanoseconds):
+        (process / "task" / str(pid + number)).mkdir(parents=True)
+        (process / "task" / str(pid + number) / "schedstat").write_text(f"{spent} 7 7\n")
+    ticks = os.sysconf("SC_CLK_TCK")
+    (process / "task").mkdir(parents=True, exist_ok=True)
+    user, system = 3 * ticks, ticks // 2
+    (process / "stat").write_text(f"{pid} (a (b) c) S 1 {group} 1 0 -1 0 0 0 0 0 {user} {system} 0 0\n")
+    (process / "statm").write_text(f"9999 {pages} 5 1 0 9 0\n")
+
+
+def test_processor_time_is_that_of_every_thread_of_the_group(tmp_path: Path) -> None:
+    """Two processes of a group with three threads in all; a stranger and one that ended do not count."""
+    write_process(tmp_path, 10, 10, [1_500_000_000, 500_000_000], pages=100)
+    write_process(tmp_path, 20, 10, [250_000_000], pages=50)
+    write_process(tmp_path, 30, 30, [9_000_000_000], pages=900)
+    members = group_members(10, tmp_path)
+    assert members == [10, 20]
+    assert processor_seconds([*members, 77], tmp_path) == pytest.approx(2.25)
+    assert resident_bytes([*members, 77], tmp_path) == 150 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_without_the_schedulers_account_the_ticks_count(tmp_path: Path) -> None:
+    """A kernel without `schedstat`: user and system time of `stat`."""
+    write_process(tmp_path, 10, 10, [1], pages=1)
+    (tmp_path / "10" / "task" / "10" / "schedstat").unlink()
+    assert processor_seconds([10], tmp_path) == pytest.approx(3.5)
+
+
+def test_this_process_has_used_time_and_memory() -> None:
+    """The real `/proc`."""
+    assert processor_seconds([os.getpid()]) > 0
+    assert resident_bytes([os.getpid()]) > 1_000_000
+    assert os.getpid() in group_members(os.getpgrp())
+
+
+def test_lateness_is_against_the_streams_own_pace() -> None:
+    """A token that is held up is late; what comes after it on time is not early, a constant delay is not late."""
+    arrivals = [5.0, 5.1, 5.27, 5.3, 5.42]
+    assert gaps(arrivals) == pytest.approx([0.1, 0.17, 0.03, 0.12])
+    assert lateness(arrivals, 0.1) == pytest.approx([0.0, 0.0, 0.07, 0.0, 0.02])
+    assert lateness([], 0.1) == []
+    assert max(lateness([1.3, 1.4, 1.5], 0.1)) == pytest.approx(0.0)
+
+
+def test_events_are_counted_however_they_are_cut() -> None:
+    """At every size of reads a stream has its role, its tokens and its end, and the client knows that it ended."""
+    frames = Frames(running=False, totals=False)
+    body = STREAM_HEAD + frames.role + b"".join(frames.tokens(3)[:2]) + frames.end(3)
+    for size in range(1, len(body) + 1, 7):
+        ends: list[int] = []
+        client = StreamClient(lambda ends=ends: ends.append(1))  # type: ignore[misc]
+        client.transport = ClosedTransport()  # type: ignore[assignment]
+        for start in range(0, len(body), size):
+            client.data_received(body[start : start + size])
+        assert len(client.arrivals) == 5, size
+        assert ends, size
+
+
+class ClosedTransport:
+    """Takes the client's farewell."""
+
+    def abort(self) -> None:
+        """Nothing is connected."""
+
+
+def test_an_order_and_an_observation_survive_the_way() -> None:
+    """As argument and as line; what was not measured stays unmeasured."""
+    order = Order(Shape.STREAMS, 80, "m", ["k"], 3, 2.0, 10, [1, 2], [3])
+    assert Order.decode(order.encode()) == order
+    back = Observation.decode(SEEN.encode())
+    assert math.isnan(back.gap_p99)
+    assert replace(back, **dict.fromkeys(Observation.__slots__[8:], 0.0)) == replace(
+        SEEN, **dict.fromkeys(Observation.__slots__[8:], 0.0)
+    )
+
+
+def test_cost_and_memory_are_per_chunk_and_connection() -> None:
+    """16 ms for 1,000 chunks are 16 us; 100 MB for 5,000 streams are 20 kB."""
+    assert cost(SEEN) == pytest.approx(16.0)
+    assert SEEN.per_second == 500
+    assert memory(CROWD)(SEEN) == pytest.approx(20.0)
+    assert math.isnan(cost(replace(SEEN, done=0)))
+
+
+def rounds(findings: Findings, name: str, costs: list[float], load: object = FEW) -> None:
+    """Rounds in which a chunk cost so many microseconds."""
+    for each in costs:
+        findings.add(load, name, replace(SEEN, processor_seconds=each / 1e6 * SEEN.done))  # type: ignore[arg-type]
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """A round in which the machine was slow for both does not count against either."""
+    findings = Findings()
+    rounds(findings, "gateway", [12.0, 60.0, 15.0])
+    rounds(findings, "nginx", [10.0, 50.0, 10.0])
+    assert findings.ratio(FEW, "gateway", "nginx", cost) == pytest.approx(1.2)
+    assert findings.added(FEW, "gateway", "nginx", cost) == pytest.approx(5.0)
+
+
+def test_targets_are_judged_where_their_peer_was_measured() -> None:
+    """nginx may cost a quarter less; Envoy must cost more; a proxy that is not there is no verdict."""
+    findings = Findings()
+    for load in (FEW, MANY):
+        rounds(findings, "gateway", [15.0], load)
+        rounds(findings, "nginx", [12.5], load)
+        rounds(findings, "envoy", [15.0], load)
+    rounds(findings, "gateway", [90.0], WHOLE)
+    rounds(findings, "smg", [80.0], WHOLE)
+    judged = {verdict.target.name: verdict.passed for verdict in verdicts(findings)}
+    assert judged["CPU per chunk, 64 streams: gateway over nginx"]
+    assert not judged["CPU per chunk, 600 streams: gateway over envoy"]
+    assert not judged["CPU per request, not streamed: gateway over smg"]
+    assert not any("vllm-router" in name for name in judged)

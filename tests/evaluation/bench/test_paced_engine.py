@@ -1,0 +1,92 @@
+"""The paced engine sends vLLM's bytes, at the pace that the prompt asks for."""
+
+import asyncio
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+from virtual_time import run_in_virtual_time
+
+from evaluation.bench.datapath.engine import Calendar, EngineConnection
+from evaluation.bench.datapath.frames import PROMPT_TOKENS, STREAM_HEAD, Frames, whole_answer
+
+CORPUS = Path(__file__).parents[2] / "gateway" / "wire" / "corpus"
+TOKENS = 6
+FORMS = {"forced": (True, True), "none": (False, False), "usage": (False, True)}
+
+# What differs between two answers of one form: names, the model's words, and who wrote them.
+_OWN = re.compile(rb'"id":"[^"]*"|"model":"[^"]*"|"content":"(?:[^"\\]|\\.)+"')
+_CHUNK = re.compile(rb"([0-9a-f]+)\r\n(.*?)\r\n(?=[0-9a-f]+\r\n)", re.DOTALL)
+
+
+def told(text: bytes) -> bytes:
+    """`text` without what is its own."""
+    return _OWN.sub(b"", text)
+
+
+def unchunked(body: bytes) -> bytes:
+    """The content of a chunked body, each length checked."""
+    chunks = _CHUNK.findall(body)
+    assert all(int(length, 16) == len(content) for length, content in chunks)
+    assert body.endswith(b"\r\n0\r\n\r\n")
+    return b"".join(content for _, content in chunks)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stream_is_what_vllm_sends(form: str) -> None:
+    """Byte for byte a recorded stream, but for names and words."""
+    frames = Frames(*FORMS[form])
+    body = frames.role + b"".join(frames.tokens(TOKENS)[: TOKENS - 1]) + frames.end(TOKENS)
+    assert PROMPT_TOKENS == 20
+    assert told(unchunked(body)) == told((CORPUS / f"chat.{form}.sse").read_bytes())
+
+
+def test_a_whole_answer_is_what_vllm_sends() -> None:
+    """The body is the recorded one but for names and words, and its length is stated."""
+    head, _, body = whole_answer(TOKENS).partition(b"\r\n\r\n")
+    assert told(body) == told((CORPUS / "chat.json").read_bytes())
+    assert b"content-length: %d\r\n" % len(body) in head
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes what is written, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[tuple[float, bytes]] = []
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.written.append((asyncio.get_running_loop().time(), data))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def ask(connection: EngineConnection, body: bytes) -> Wire:
+    """Send a chat request on `connection`."""
+    wire = Wire()
+    connection.connection_made(wire)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
+    connection.data_received(head + body)
+    return wire
+
+
+def test_tokens_come_at_the_pace_that_the_prompt_names() -> None:
+    """The first event at once, then one token every 40 ms for `pace 25`, the end with the last."""
+
+    async def scene() -> list[tuple[float, bytes]]:
+        loop = asyncio.get_running_loop()
+        forms = {(a, b): Frames(a, b) for a in (False, True) for b in (False, True)}
+        body = b'{"stream": true, "max_tokens": 5, "messages": [{"content": "pace 25 please"}]}'
+        wire = ask(EngineConnection(Calendar(loop), forms), body)
+        await asyncio.sleep(1.0)
+        return [(at - wire.written[0][0], data) for at, data in wire.written]
+
+    (first, head), *tokens = run_in_virtual_time(scene())
+    assert first == 0.0
+    assert head.startswith(STREAM_HEAD)
+    assert len(tokens) == 5
+    steps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(tokens)]
+    assert steps == pytest.approx([0.040] * 4, abs=0.0011)
+    assert tokens[-1][1].endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
