@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from raw_client import Answer, Client, ask, request_bytes
@@ -388,7 +387,7 @@ def numbered_requests() -> Iterator[None]:
     """Give requests numbers instead of random ids while the context lasts, so that a run repeats bit by bit."""
     numbers = count(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.proxy.listener.uuid4", lambda: UUID(int=next(numbers)))
+        patch.setattr("gateway.proxy.listener.token_hex", lambda _: f"{next(numbers):032x}")
         yield
 
 

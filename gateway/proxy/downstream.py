@@ -1,23 +1,47 @@
-"""The client's side of an answer: its head through aiohttp, its body straight to the transport.
+"""The client's side of an answer, written straight to the transport.
 
-Each piece becomes one HTTP chunk and one write; no task wakes up for it. `write` tells when the client is slow, `drain`
-waits until it has caught up, for a bounded time. HTTP/1.0 clients get the bare bytes and the end of the connection.
+The head waits for the first bytes of the body and leaves with them in one write; each further piece becomes one HTTP
+chunk and one write, for which no task wakes up. aiohttp is handed back an answer of which only the end of the body is
+left to write. `write` tells when the client is slow, `drain` waits until it has caught up, for a bounded time. HTTP/1.0
+clients get the bare bytes and the end of the connection.
 """
 
 import asyncio
 import socket
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
 
 HIGH_WATER_BYTES = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
+HAS_BEGUN = web.RequestKey("has_begun", bool)
+"""True on a request of whose answer something was written: nothing else can be answered to it."""
+
 _HTTP_11 = (1, 1)
+_WITHOUT_BODY = frozenset({204, 304})
 # Linux keeps up to 4 MB unsent for a client that does not read (tcp_wmem); what is on its way is not counted in this.
 _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ClientStalled(Exception):
     """The client took no byte of its answer for too long."""
+
+
+class _Answer(web.StreamResponse):
+    """What aiohttp sees of an answer that was written past it: it says whether the connection is kept."""
+
+    def __init__(self, downstream: "Downstream", status: int, *, keeps_alive: bool) -> None:
+        super().__init__(status=status)
+        self._downstream = downstream
+        self._keep_alive = keeps_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """The head needs nobody's help."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """The answer is complete."""
+        self._downstream.finish()
 
 
 class Downstream:
@@ -29,47 +53,61 @@ class Downstream:
         self._headers = headers
         self._response: web.StreamResponse | None = None
         self._transport: asyncio.Transport | None = None
+        self._head = b""
         self._is_chunked = False
 
     @property
     def is_open(self) -> bool:
-        """True once the head was sent."""
+        """True once the answer has a head, sent or about to be."""
         return self._response is not None
 
     @property
     def response(self) -> web.StreamResponse:
-        """The response to return to aiohttp, which writes the last chunk."""
+        """The response to return to aiohttp."""
         assert self._response is not None
         return self._response
 
-    async def open(self, status: int, headers: Sequence[tuple[str, str]], length: int | None) -> None:
-        """Send the head; `length` is the body's, where known."""
-        response = web.StreamResponse(status=status)
-        for name, value in (*headers, *self._headers):
-            response.headers.add(name, value)
-        if length is not None:
-            response.content_length = length
-        elif self._request.version >= _HTTP_11:
-            response.enable_chunked_encoding()
-            self._is_chunked = True
-        else:
-            response.force_close()
-        self._response = response
-        try:
-            await response.prepare(self._request)
-        except ConnectionError:
-            return  # the client left: its handler is being cancelled
-        self._transport = self._request.transport
-        if self._transport is not None:
-            _bound_buffers(self._transport)
+    def open(self, status: int, headers: Sequence[tuple[str, str]], length: int | None) -> None:
+        """Make the head, which leaves with the first `write`; `length` is the body's, where known."""
+        request = self._request
+        is_new = request.version >= _HTTP_11
+        self._is_chunked = is_new and length is None and status not in _WITHOUT_BODY
+        keeps_alive = request.keep_alive and (is_new or length is not None)
+        lines = [
+            f"HTTP/1.{int(is_new)} {status} {_phrase(status)}",
+            *(f"{name}: {value}" for name, value in (*headers, *self._headers)),
+            f"Date: {rfc822_formatted_time()}",
+        ]
+        if self._is_chunked:
+            lines.append("Transfer-Encoding: chunked")
+        elif length is not None:
+            lines.append(f"Content-Length: {length}")
+        if keeps_alive is not is_new:
+            lines.append("Connection: keep-alive" if keeps_alive else "Connection: close")
+        self._head = "\r\n".join((*lines, "", "")).encode("latin-1")
+        self._response = _Answer(self, status, keeps_alive=keeps_alive)
+        self._transport = request.transport
 
     def write(self, data: bytes) -> bool:
         """Send `data`; False where the client is behind and `drain` must be awaited before more."""
         transport = self._transport
-        if not data or transport is None or transport.is_closing():
+        if transport is None or transport.is_closing():
             return True  # the client left: its handler is being cancelled
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        if data and self._is_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+            self._request[HAS_BEGUN] = True
+        if not data:
+            return True
+        transport.write(data)
         return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
+
+    def finish(self) -> None:
+        """Mark the end of the body."""
+        self.write(b"")
+        if self._is_chunked and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"0\r\n\r\n")
 
     async def drain(self, seconds: float) -> None:
         """Wait until the client has taken nearly all that waits for it.
@@ -105,9 +143,14 @@ class Downstream:
             self._transport.abort()
 
 
-def _bound_buffers(transport: asyncio.Transport) -> None:
-    """Let at most `HIGH_WATER_BYTES` wait here and as many unsent in the kernel."""
+def bound_buffers(transport: asyncio.Transport) -> None:
+    """Let at most `HIGH_WATER_BYTES` wait for a client here, and as many unsent in the kernel."""
     transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
     client = transport.get_extra_info("socket")
     if _UNSENT_OPTION is not None and client is not None:
         client.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, HIGH_WATER_BYTES)
+
+
+def _phrase(status: int) -> str:
+    """The reason phrase of `status`; an unknown one has none."""
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""

@@ -78,6 +78,7 @@ class Exchange:
         self._last_failure = Outcome.WORKER_FAILED
         self._is_cut = False
         self._is_flushing = False
+        self._loop = asyncio.get_running_loop()
 
     def describe(self, reading: Reading, pool: Pool, cache_salt: str) -> None:
         """What is asked, of which pool, under which salt of the prefix cache."""
@@ -86,7 +87,7 @@ class Exchange:
     async def run(self) -> web.StreamResponse:
         """Carry the request through; raises `Refusal` where it ends before a byte of an answer."""
         dispatcher, ticket = self._services.dispatcher, self._ticket
-        self._record.submitted_at = asyncio.get_running_loop().time()
+        self._record.submitted_at = self._loop.time()
         try:
             await dispatcher.admit(ticket)
             return await self._attempts()
@@ -163,16 +164,16 @@ class Exchange:
             relay.cut(End.LOST, str(error))
             self._services.health.report(self._ticket.worker, Signal.DOWN, str(error))
             return relay
-        self._record.sent_at = asyncio.get_running_loop().time()
+        self._record.sent_at = self._loop.time()
         relay.attach(connection)
         seconds = timeouts.first_byte_seconds
         if not self._reading.stream:
             seconds += self._ticket.max_output_tokens / self._ticket.sequences / _SLOWEST_TOKENS_PER_SECOND
+        too_late = self._loop.call_later(seconds, relay.cut, End.STALLED, "no first byte in time")
         try:
-            async with asyncio.timeout(seconds):
-                await relay.begun()
-        except TimeoutError:
-            relay.cut(End.STALLED, f"no first byte within {seconds:g} s")
+            await relay.begun()
+        finally:
+            too_late.cancel()
         return relay
 
     def _judge(self, relay: Relay) -> _Verdict:
@@ -199,13 +200,13 @@ class Exchange:
         body = relay.take_held()
         downstream = self._downstream
         self._services.dispatcher.settle(self._ticket, None)
-        await downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
+        downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
         downstream.write(body)
         return await self._flushed(Outcome.REJECTED_BY_ENGINE)
 
     async def _relay_answer(self, relay: Relay) -> web.StreamResponse:
         downstream = self._downstream
-        await downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
+        downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
         relay.flow(downstream, self._pool.timeouts.stall_seconds)
         try:
             while await relay.blocked_or_ended():

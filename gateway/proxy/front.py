@@ -10,12 +10,13 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import cast
-from uuid import uuid4
 
 from aiohttp import http_parser, web, web_protocol
 
 from gateway.outcomes import Outcome
+from gateway.proxy.downstream import HAS_BEGUN, bound_buffers
 from gateway.proxy.refusal import dialect_of, identifying_headers, refusal_response
 from gateway.proxy.refusal import message as message_for
 from gateway.wire.errors import RequestFault, error_body
@@ -90,6 +91,7 @@ class ClientConnection(web_protocol.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection over the bound; otherwise its first headers are due soon."""
         super().connection_made(transport)
+        bound_buffers(cast(asyncio.Transport, transport))
         self._front.open_connections += 1
         if self._front.open_connections > self._front.limits.max_connections:
             cast(asyncio.Transport, transport).write(_too_many())
@@ -129,13 +131,13 @@ class ClientConnection(web_protocol.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse with 400, and our own failure with 500; close either way."""
-        request_id = request.get(REQUEST_ID) or uuid4().hex
+        request_id = request.get(REQUEST_ID) or token_hex(16)
         if status < 500:
             fault = _malformed("it could not be parsed")
         else:
             _logger.error("request %s failed", request_id, exc_info=exc)
             fault = RequestFault(Outcome.INTERNAL, message_for(Outcome.INTERNAL))
-        if request.writer.output_size > 0:
+        if request.get(HAS_BEGUN):
             raise ConnectionError("the answer has begun: only a broken connection can say that it is not whole")
         dialect = dialect_of(request.raw_path.partition("?")[0], request.headers)
         response = refusal_response(dialect, fault, request_id)
@@ -166,7 +168,7 @@ def _too_many() -> bytes:
         f"Content-Length: {len(body)}",
         "Retry-After: 1",
         "Connection: close",
-        *(f"{name}: {value}" for name, value in identifying_headers(uuid4().hex)),
+        *(f"{name}: {value}" for name, value in identifying_headers(token_hex(16))),
     ]
     return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
 

@@ -132,8 +132,6 @@ class LaunchedWorkers:
         wanted = self._wanted.get(name)
         if wanted is not None:
             self._serve_if_ready(name)
-            if status.state in _BROKEN:  # whether it comes back is open: its requests are refused rather than kept
-                self._site.fleet.expect(wanted.pool.model, is_expected=False)
             if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
                 self._site.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
         elif status.state == "stopped":
@@ -187,10 +185,11 @@ class LaunchedWorkers:
                 return
             self._order(name)
             ordered = self._running[name]
-            # Until it serves, or the configuration wants something else.
-            await self._until(lambda: self._status(name).state == READY or self._is_past(name, ordered))
+            await self._until(lambda: self._has_come(name, ordered) or self._status(name).state in _BROKEN)
         finally:
             fleet.expect(pool, is_expected=False)
+        # One that broke is tried again; its pool's requests are refused rather than kept meanwhile.
+        await self._until(lambda: self._has_come(name, ordered))
 
     async def _empty(self, name: str) -> None:
         """End a worker's process when its requests have ended."""
@@ -203,8 +202,10 @@ class LaunchedWorkers:
         finally:
             self._replaced = ""
 
-    def _is_past(self, name: str, ordered: _Wanted) -> bool:
-        return name not in self._wanted or self._wanted[name].plan != ordered.plan
+    def _has_come(self, name: str, ordered: _Wanted) -> bool:
+        """True where a replacement serves, or is no longer what the configuration wants."""
+        wanted = self._wanted.get(name)
+        return wanted is None or wanted.plan != ordered.plan or self._status(name).state == READY
 
     def _retire(self, name: str, wanted: _Wanted) -> None:
         """End a worker that is no longer wanted when its requests have ended."""
@@ -215,7 +216,7 @@ class LaunchedWorkers:
     async def _end(self, name: str, wanted: _Wanted) -> None:
         await self._idle(name, wanted)
         if name not in self._wanted:
-            del self._running[name]
+            self._running.pop(name, None)
             self._supervisor.stop(name)
 
     async def _idle(self, name: str, wanted: _Wanted) -> None:

@@ -8,8 +8,8 @@ event and an answer in the dialect of the API that was called. Scheduled request
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from types import MappingProxyType
-from uuid import uuid4
 
 from aiohttp import web
 
@@ -92,7 +92,7 @@ class Listener:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         path = request.raw_path.partition("?")[0]
-        record = Record(uuid4().hex, self._label(path), self._loop.time())
+        record = Record(token_hex(16), self._label(path), self._loop.time())
         request[REQUEST_ID] = record.request_id
         try:
             check_protocol(request)

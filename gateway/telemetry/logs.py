@@ -27,8 +27,6 @@ from gateway.telemetry.writer import LineWriter
 _CREDENTIAL = re.compile(
     r"\b(?:vtc|sk)-[A-Za-z0-9_-]{16,}|(?<=bearer )[^\s\"'\\,]+|(?<=x-api-key: )[^\s\"'\\,]+", re.IGNORECASE
 )
-# What the expression above cannot match without, in lower case: looking for these costs 1 us a line, it costs 40.
-_MARKS = ("vtc-", "sk-", "bearer ", "x-api-key: ")
 _REDACTED = "[redacted]"
 _MAX_FRAMES = 12
 _LIBRARY_LINES_PER_SECOND = 10.0
@@ -55,9 +53,10 @@ def _json_line(_logger: object, _method: str, fields: MutableMapping[str, Any]) 
 
 def _redact_line(_logger: object, _method: str, line: Any) -> str:
     folded = line.lower()
-    if not any(mark in folded for mark in _MARKS):
-        return cast(str, line)
-    return _CREDENTIAL.sub(_REDACTED, line)
+    # What the expression cannot match without: looking for these costs 1 us a line, it costs 40.
+    if "vtc-" in folded or "sk-" in folded or "bearer " in folded or "x-api-key: " in folded:
+        return _CREDENTIAL.sub(_REDACTED, line)
+    return cast(str, line)
 
 
 class _LibraryHandler(logging.Handler):
@@ -105,7 +104,7 @@ class Log:
             ],
             wrapper_class=structlog.make_filtering_bound_logger(threshold),
             context_class=dict,
-        )
+        ).bind()  # once: the proxy that `wrap_logger` gives binds anew for every line
         self._handler = _LibraryHandler(self.logger)
         root = logging.getLogger()
         root.addHandler(self._handler)

@@ -7,7 +7,9 @@ so that no stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from time import monotonic
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -21,6 +23,7 @@ _MAX_TEXT = 200
 _DIGITS = 6
 
 _FIELDS = tuple(name for name in RequestFinished.__slots__ if name != "outcome")
+_values: Callable[[RequestFinished], tuple[Any, ...]] = attrgetter(*_FIELDS)
 
 
 class Observers:
@@ -89,13 +92,13 @@ class LogObserver:
 def request_fields(event: RequestFinished) -> dict[str, object]:
     """The fields of a request's line; those that are not known or empty are left out."""
     fields: dict[str, object] = {"outcome": event.outcome.value}
-    for name in _FIELDS:
-        value = getattr(event, name)
-        if value is None or value == "":
-            continue
-        if isinstance(value, float):
-            value = round(value, _DIGITS)
-        elif isinstance(value, str):
-            value = value[:_MAX_TEXT]
-        fields[name] = value
+    for name, value in zip(_FIELDS, _values(event), strict=True):
+        kind = type(value)
+        if kind is float:
+            fields[name] = round(value, _DIGITS)
+        elif kind is str:
+            if value:
+                fields[name] = value[:_MAX_TEXT]
+        elif value is not None:
+            fields[name] = value
     return fields

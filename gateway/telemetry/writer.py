@@ -2,16 +2,19 @@
 
 A log's reader can stop reading (a full disk, a hung collector behind a pipe); the loop must not wait for
 it. A thread writes, at most `max_lines` wait for it, and what finds no place is dropped and counted; the
-count is written as a line of its own once the stream moves again.
+count is written as a line of its own once the stream moves again. The thread lets lines gather for a moment:
+woken for each it would take the processor from the loop as often as a request ends.
 """
 
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
+from time import sleep
 from typing import TextIO
 
 MAX_LINES = 10_000
 _CLOSE_SECONDS = 2.0
+_GATHER_SECONDS = 0.02
 
 
 class LineWriter:
@@ -45,13 +48,21 @@ class LineWriter:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            try:
-                self._stream.write(line + "\n")
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):
-                # The stream is gone or closed: a log that cannot be written must not end the gateway.
-                continue
+            sleep(_GATHER_SECONDS)
+            lines = [line]
+            while not self._lines.empty() and (line := self._lines.get()) is not None:
+                lines.append(line)
+            self._write("\n".join(lines) + "\n")
+            if line is None:
+                return
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The stream is gone or closed: a log that cannot be written must not end the gateway.
+            return
 
     # structlog calls its logger by the name of the level.
     debug = info = warning = error = critical = write
