@@ -5,14 +5,24 @@ Nothing is assumed: a server that refuses `ignore_eos`, ignores `continuous_usag
 all the same, by what it does tell, and the reason says so. What cannot be spoken to at all is `Unserved`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from evaluation.conformance.tenants import Cast
 from evaluation.load.connection import RequestRecord
 from evaluation.load.models import NoModelError, first_model
-from evaluation.load.tenants import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, Surface
+from evaluation.load.tenants import (
+    FINAL_USAGE,
+    KNOWN_LENGTH,
+    RUNNING_USAGE,
+    ClosedLoop,
+    Endpoint,
+    Lengths,
+    Load,
+    LoadTenant,
+    Surface,
+)
 from evaluation.load.wire import Address
 
 PATIENCE_SECONDS = 30.0
@@ -21,11 +31,14 @@ ANSWER_TOKENS = 8
 # Random letters under the tokenizers of today's models; used where no usage tells.
 USUAL_BYTES_PER_TOKEN = 2.0
 
-_RUNNING: Mapping[str, object] = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-_FINAL: Mapping[str, object] = {"stream_options": {"include_usage": True}}
-_WHOLE: Mapping[str, object] = {"ignore_eos": True}
-_PLAIN: Mapping[str, object] = {}
-FORMS = ({**_WHOLE, **_RUNNING}, {**_WHOLE, **_FINAL}, _RUNNING, _FINAL, _WHOLE, _PLAIN)
+FORMS: Sequence[Mapping[str, object]] = (
+    {**KNOWN_LENGTH, **RUNNING_USAGE},
+    {**KNOWN_LENGTH, **FINAL_USAGE},
+    RUNNING_USAGE,
+    FINAL_USAGE,
+    KNOWN_LENGTH,
+    {},
+)
 
 
 class Unserved(Exception):

@@ -9,7 +9,7 @@ once, at the end of the response or when the connection breaks.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -223,6 +223,16 @@ async def connect(host: str, port: int, on_tokens: OnTokens, *, guesses: bool = 
     loop = asyncio.get_running_loop()
     _, connection = await loop.create_connection(lambda: StreamConnection(on_tokens, guesses=guesses), host, port)
     return connection
+
+
+async def cut_off(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel exchanges and wait until their connections are closed."""
+    cancelled = list(tasks)
+    for task in cancelled:
+        task.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
+    # Transports close in the loop's next iteration; without it the sockets outlive the exchanges.
+    await asyncio.sleep(0)
 
 
 def _end_of_events(data: bytes) -> int:

@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self, assert_never
 
-from evaluation.load.connection import RequestRecord, StreamConnection, connect
+from evaluation.load.connection import RequestRecord, StreamConnection, connect, cut_off
 from evaluation.load.series import ServiceSeries
 from evaluation.load.wire import Address
 
@@ -103,6 +103,7 @@ class Surface(Enum):
 
 
 KNOWN_LENGTH = {"ignore_eos": True}
+FINAL_USAGE = {"stream_options": {"include_usage": True}}
 RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 
@@ -183,12 +184,7 @@ class Load:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Transports close in the loop's next iteration; without it the sockets outlive the context.
-        await asyncio.sleep(0)
+        await cut_off(self._tasks)
 
     def raise_failure(self) -> None:
         """Raise what ended one of the load's own tasks, if anything did."""

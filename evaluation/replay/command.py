@@ -20,7 +20,7 @@ from evaluation.console.report import output_console
 from evaluation.load.descriptors import allow_many_connections
 from evaluation.load.keys import KeysError, read_keys
 from evaluation.load.models import NoModelError, first_model
-from evaluation.load.tenants import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
+from evaluation.load.tenants import FINAL_USAGE, KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
 from evaluation.load.wire import Address
 from evaluation.replay.keys import Keyring
 from evaluation.replay.player import Cue, Played, Player
@@ -43,7 +43,7 @@ class UsageWanted(Enum):
             case UsageWanted.RUNNING:
                 return RUNNING_USAGE
             case UsageWanted.FINAL:
-                return {"stream_options": {"include_usage": True}}
+                return FINAL_USAGE
             case UsageWanted.NONE:
                 return {}
             case _:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evaluation.load.connection import RequestRecord, StreamConnection, connect
+from evaluation.load.connection import RequestRecord, StreamConnection, connect, cut_off
 from evaluation.load.tenants import Endpoint
 from evaluation.load.wire import Address
 from evaluation.requests import Request
@@ -70,7 +70,7 @@ class Player:
             if self._open:
                 await asyncio.wait(self._open, timeout=grace_seconds)
         finally:
-            await self._cut_off()
+            await cut_off(self._open)
         if self._faults:
             raise self._faults[0]
         return start
@@ -124,14 +124,6 @@ class Player:
     def _render(self, cue: Cue) -> bytes:
         body = self._endpoint.body(cue.prompt(), cue.request.output_tokens)
         return self._address.post(self._endpoint.surface.value, body, cue.key)
-
-    async def _cut_off(self) -> None:
-        tasks = list(self._open)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Transports close in the loop's next iteration; without it the sockets outlive the play.
-        await asyncio.sleep(0)
 
 
 def _already_noted(at: float, prompt_tokens: int, output_tokens: int) -> None:
