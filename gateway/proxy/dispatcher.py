@@ -37,6 +37,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._pauses: dict[str, asyncio.TimerHandle] = {}
         self._refusal: Refused | None = None
         self._is_closed = False
@@ -176,9 +177,10 @@ class Dispatcher:
         if deadline is None or self._is_closed:
             return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._due <= deadline:
                 return
             self._timer.cancel()
+        self._due = deadline  # uvloop's handle of a time that is past does not know it
         self._timer = self._loop.call_at(deadline, self._advance)
 
     def _advance(self) -> None:
