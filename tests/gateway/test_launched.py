@@ -40,6 +40,12 @@ def _write(folder: Path, count: int = 2, profile: str = "cpu-tiny", limit: str =
     return path
 
 
+def _change(child: Served, folder: Path, count: int = 2, profile: str = "cpu-tiny", limit: str = "null") -> None:
+    """Another configuration takes the place of the present one."""
+    _write(folder, count, profile, limit)
+    child.signal(signal.SIGHUP)  # its file may have changed before it was watched
+
+
 def _state(child: Served) -> Any:
     status, body = child.request("/debug/state", ADMIN_KEY)
     assert status == 200
@@ -84,7 +90,7 @@ def test_a_changed_launch_replaces_worker_after_worker_without_a_failed_request(
     with serving(_write(tmp_path, count)) as child:
         supervisor, *before = child.descendants()
         with _crowd(child, tmp_path) as asked:
-            _write(tmp_path, count, profile="instant")
+            _change(child, tmp_path, count, profile="instant")
             for worker in range(count):
                 child.log_until(f'"worker":"tiny/w{worker}","state":"draining"')
                 assert count == 1 or _serves(child, f"tiny/w{1 - worker}")
@@ -105,9 +111,9 @@ def test_more_and_fewer_workers_leave_the_others_alone(tmp_path: Path) -> None:
     with serving(_write(tmp_path, 1)) as child:
         _, first = child.descendants()
         with _crowd(child, tmp_path) as asked:
-            _write(tmp_path, 2)
+            _change(child, tmp_path, 2)
             child.log_until('"worker":"tiny/w1","state":"ready"')
-            _write(tmp_path, 1)
+            _change(child, tmp_path, 1)
             child.log_until("configuration applied")
             while len(child.descendants()) > 2:
                 assert _state(child)
@@ -119,7 +125,7 @@ def test_a_plan_that_does_not_come_up_stops_the_rolling_restart(tmp_path: Path) 
     """The second worker serves on by the old plan, the log has the engine's words; the old plan mends the first."""
     with serving(_write(tmp_path)) as child:
         with _crowd(child, tmp_path) as asked:
-            _write(tmp_path, profile="nowhere", limit="1")
+            _change(child, tmp_path, profile="nowhere", limit="1")
             line = json.loads(child.log_until('"worker":"tiny/w0","state":"failed"'))
             assert "no profile 'nowhere'" in line["reason"]
             launched = {each["worker"]: each["state"] for each in _state(child)["launched"]}
@@ -127,7 +133,7 @@ def test_a_plan_that_does_not_come_up_stops_the_rolling_restart(tmp_path: Path) 
             metrics = child.request("/metrics")[1].decode()
             assert 'vtc_gateway_worker_up{pool="tiny",worker="tiny/w0",state="failed"} 0' in metrics
             assert child.request("/ready")[0] == 200
-            _write(tmp_path)
+            _change(child, tmp_path)
             child.log_until('"worker":"tiny/w0","state":"ready"')
         assert _statuses(asked) == {200}
 
