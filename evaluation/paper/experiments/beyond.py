@@ -46,7 +46,7 @@ BEYOND: Sequence[Experiment] = (
         trials={label: LINEAR[label] for label in ("FCFS", "LCF", "VTC", "VTC oracle", "RPM 20")},
         picture=picture(
             "The last percent, and how even the shares are",
-            "The p99 of all requests rises under VTC, since the largest clients wait; the modest ones hardly do.",
+            "Bars by policy: p99 TTFT of modest clients and of all, Jain's index of service over max-min share.",
             bars("p99 TTFT of the modest clients' requests", "seconds", lambda r: r.summary.isolation.p99_ttft_seconds),
             bars("p99 TTFT of all requests", "seconds", lambda r: r.summary.p99_ttft_seconds),
             bars("Jain's index of service over max-min share", "1 is even", lambda r: r.summary.jain_index),
@@ -71,7 +71,7 @@ BEYOND: Sequence[Experiment] = (
         trials=UNKNOWN,
         picture=picture(
             "An engine that does not know how long an answer will be",
-            "The gap under VTC stays bounded whatever is predicted; under FCFS it grows.",
+            "Gap between two tenants over time, largest gap and throughput, by policy and predictor.",
             gaps(labels=["VTC", "VTC quantile", "VTC stated maximum", "FCFS"]),
             bars("Largest gap", "cost (input + 2 x output)", lambda r: r.largest_gap),
             bars("Throughput", "tokens per second", lambda r: r.summary.tokens_per_second),
@@ -114,8 +114,8 @@ BEYOND: Sequence[Experiment] = (
             "FCFS": on_vllm("disconnects", "fcfs"),
         },
         picture=picture(
-            "To leave early gains nothing and costs nothing",
-            "Both tenants get the same service although one leaves most answers unfinished.",
+            "Service where clients leave in the middle of an answer",
+            "What each of two tenants gets over time, under VTC, VTC with predictions, and FCFS.",
             rates("VTC"),
             rates("VTC oracle"),
             rates("FCFS"),
@@ -144,12 +144,12 @@ BEYOND: Sequence[Experiment] = (
     ),
     Experiment(
         key="window",
-        title="The window is the bound",
+        title="The window: bound and throughput",
         setting="The workload of Figure 3 on an engine like vLLM, with 8 to 128 requests in flight at once.",
         trials=WINDOWED,
         picture=picture(
-            "What is in flight bounds the unfairness, and feeds the engine",
-            "Bound and observed spread grow with the window; so does the throughput, until the engine is full.",
+            "Bound, observed spread and throughput by size of the window",
+            "Bars for five windows: computed bound, observed spread of the counters, throughput.",
             bounds(),
             bars("Throughput", "tokens per second", lambda r: r.summary.tokens_per_second),
         ),
@@ -187,8 +187,8 @@ BEYOND: Sequence[Experiment] = (
             "one level": Trial("split_keys", keys_share=False),
         },
         picture=picture(
-            "Splitting into many keys gains nothing where keys share what their tenant gets",
-            "With two levels both tenants get the same; with one level the tenant with eight keys takes most.",
+            "Two tenants that ask for the same, one of them with eight keys",
+            "Accumulated service of both tenants over time, with two levels and with one.",
             shares("two levels"),
             shares("one level"),
         ),
@@ -219,7 +219,7 @@ BEYOND: Sequence[Experiment] = (
         },
         picture=picture(
             "A modest tenant beside a flood",
-            "Under VTC the modest tenant waits for one release of room; under FCFS behind the whole flood.",
+            "Bars by policy: mean and p99 TTFT of the modest tenant, throughput of the engine.",
             bars(
                 "The modest tenant's mean TTFT",
                 "seconds",

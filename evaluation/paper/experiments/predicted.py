@@ -48,8 +48,8 @@ PREDICTED: Sequence[Experiment] = (
         ),
         trials={**LENGTHS, **POOLS},
         picture=picture(
-            "The gap grows with what can be in flight, not with time",
-            "The gap grows with the size of the pool, and stays flat over time.",
+            "Longer requests, a larger pool",
+            "Gap between two tenants over time, for requests of three lengths and for pools of two sizes.",
             gaps("Pool of 35,000 tokens", labels=list(LENGTHS), from_second=WARM_UP_SECONDS),
             gaps(
                 "Requests of 512 in, 512 out",
@@ -86,7 +86,7 @@ PREDICTED: Sequence[Experiment] = (
         trials={"VTC": Trial("weighted"), "FCFS": Trial("weighted", "fcfs")},
         picture=picture(
             "Equal demand, weights of 1, 2, 3 and 4",
-            "Under VTC service follows the weights; under FCFS everybody gets the same.",
+            "What each of four tenants gets over ten minutes, under VTC and under FCFS.",
             rates("VTC", top=700),
             rates("FCFS", top=700),
         ),
@@ -118,7 +118,7 @@ PREDICTED: Sequence[Experiment] = (
         trials=OVERLOAD,
         picture=picture(
             "What a prediction is worth",
-            "The better the prediction, the smaller the gap.",
+            "Gap between two tenants over time and largest difference, by quality of the prediction.",
             gaps("Accumulated gap between the tenants"),
             bars(
                 "Largest difference",

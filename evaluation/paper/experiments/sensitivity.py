@@ -90,8 +90,8 @@ SENSITIVITY: Sequence[Experiment] = (
         setting="The workload of Figure 3; predictions drawn within ±n % of the true length.",
         trials=NOISY,
         picture=picture(
-            "A bad prediction costs part of the gain, never the bound",
-            "The gap grows with the noise and stays below that of no prediction.",
+            "Predictions with an error",
+            "Gap between two tenants over time, largest and average difference, by the error of the prediction.",
             gaps(),
             bars("Largest difference", "cost per second", lambda r: r.summary.difference.maximum),
             bars("Average difference", "cost per second", lambda r: r.summary.difference.average),
@@ -129,7 +129,7 @@ SENSITIVITY: Sequence[Experiment] = (
         },
         picture=picture(
             "Two numbers of the paper, by speed of the engine",
-            "Steps a few percent longer make the waits of Figure 4 longer by a fifth; the gap of Figure 6 jumps.",
+            "Bars for four speeds: a wait of Figure 4 and the largest gap of Figure 6, with the published values.",
             bars(
                 "Figure 4: mean TTFT of tenant 1 under FCFS",
                 "seconds",
@@ -176,7 +176,7 @@ SENSITIVITY: Sequence[Experiment] = (
         },
         picture=picture(
             "Difference on the real trace, by speed of the engine",
-            "The lines of the three kinds of VTC cross; FCFS and LCF stay above them.",
+            "Average and largest difference of five policies over the speed of the engine.",
             over_percents("Average difference", CHANCE, lambda r: r.summary.difference.average),
             over_percents("Largest difference", CHANCE, lambda r: r.summary.difference.maximum),
         ),

@@ -57,7 +57,7 @@ def _times_smaller(least: float) -> Claim:
 def _gap_picture(key: str, title: str, *, bound: float | None = TWO_U) -> Builder:
     return picture(
         title,
-        "The gap under VTC stays small; under FCFS it grows as long as the tenants compete.",
+        "Gap between the tenants over ten minutes by policy, then what each tenant gets under VTC and under FCFS.",
         gaps(marks=LARGEST_GAP[key], bound=bound),
         rates("VTC"),
         rates("FCFS"),
@@ -67,7 +67,7 @@ def _gap_picture(key: str, title: str, *, bound: float | None = TWO_U) -> Builde
 def _wait_picture(key: str, title: str) -> Builder:
     return picture(
         title,
-        "Under VTC the tenant below its share waits little and the one above it long; under FCFS all wait alike.",
+        "Mean time to first token of each tenant by policy, then over time under VTC and under FCFS.",
         waits(MEAN_TTFT[key]),
         responses("VTC"),
         responses("FCFS"),
@@ -183,7 +183,7 @@ SYNTHETIC: Sequence[Experiment] = (
         trials=trials("dist_shift", "lcf"),
         picture=picture(
             "Three phases of five minutes (the second is shaded)",
-            "In the second phase VTC serves both tenants alike; LCF pays the first tenant back what it did not use.",
+            "What each of two tenants gets over fifteen minutes, one panel each for VTC, LCF and FCFS.",
             rates("VTC", shade=(300, 600)),
             rates("LCF", shade=(300, 600)),
             rates("FCFS", shade=(300, 600)),

@@ -41,7 +41,7 @@ TRACED: Sequence[Experiment] = (
         trials={"VTC": LINEAR["VTC"]},
         picture=picture(
             "Who asks for how much",
-            "A few clients ask for most; the largest comes and goes.",
+            "Bars: requests of every client. Lines: cost per second that each client asks for over ten minutes.",
             requests_of_clients("VTC"),
             demand_of_clients("VTC"),
         ),
@@ -53,7 +53,7 @@ TRACED: Sequence[Experiment] = (
         trials={label: LINEAR[label] for label in ("FCFS", "VTC")},
         picture=picture(
             "Time to first token of every client",
-            "Under FCFS every client waits about a minute; under VTC only the largest ones wait.",
+            "Mean time to first token of every client over ten minutes, one panel for FCFS and one for VTC.",
             client_waits("FCFS"),
             client_waits("VTC"),
         ),
@@ -77,8 +77,8 @@ TRACED: Sequence[Experiment] = (
         setting="The trace under RPM(n): an arrival beyond n a minute is refused for good, the rest is FCFS.",
         trials={f"RPM {limit}": LINEAR[f"RPM {limit}"] for limit in LIMITS[:4]},
         picture=picture(
-            "A low limit buys short waits by refusing; a high one is FCFS again",
-            "With 5 a minute hardly anybody waits, with 20 the waits are those of FCFS.",
+            "Time to first token under a limit of requests per minute",
+            "Mean time to first token of every client over ten minutes, one panel for each limit.",
             *[client_waits(f"RPM {limit}") for limit in LIMITS[:4]],
         ),
         claims=[
@@ -97,7 +97,7 @@ TRACED: Sequence[Experiment] = (
         trials={label: LINEAR[label] for label in (*(f"RPM {limit}" for limit in LIMITS), "VTC")},
         picture=picture(
             "Throughput and refusals by limit",
-            "Throughput rises with the limit; VTC has all of it and refuses nobody.",
+            "Bars: throughput and share of refused requests for five limits and for VTC.",
             bars(
                 "Throughput",
                 "tokens per second",
@@ -122,7 +122,7 @@ TRACED: Sequence[Experiment] = (
         trials=LINEAR,
         picture=picture(
             "Service difference and throughput, every policy",
-            "VTC has the least difference of the policies that refuse nobody, at the same throughput.",
+            "Bars: average difference and throughput of every policy, with the published values as diamonds.",
             bars(
                 "Average difference",
                 "cost per second",
@@ -145,12 +145,12 @@ TRACED: Sequence[Experiment] = (
                 ratio(average_difference("FCFS"), average_difference("VTC")),
             ),
             Claim(
-                "RPM(5) looks fairest; with what it refuses counted as demand its average is {} times VTC's",
-                Comparison.ABOVE,
-                1,
+                "with what RPM(5) refuses counted as demand, its average difference is {} times as large",
+                Comparison.AT_LEAST,
+                1.5,
                 ratio(
                     of("RPM 5", lambda reading: reading.summary.difference_with_refused.average),
-                    of("VTC", lambda reading: reading.summary.difference_with_refused.average),
+                    average_difference("RPM 5"),
                 ),
             ),
         ],
