@@ -99,7 +99,7 @@ SCENARIOS = (
         "Work conservation",
         "A tenant that is alone may use the whole endpoint.",
         "The same backlog from one tenant alone, from all, from all, from one alone. Number: output tokens per second "
-        "alone over together.",
+        "alone over together, the better stretch of each.",
         "The square root of one tenant's fixed part, one over the number of tenants, and at least one half.",
         plays.conservation,
     ),

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from evaluation.conformance.judgement import Judgement, Outcome, failed, judged
 from evaluation.conformance.observation import Observed, Refusal
 from evaluation.console.verdicts import Comparison, Target, number
-from evaluation.metrics import max_min_shares, mean, median, percentile
+from evaluation.metrics import max_min_shares, median, percentile
 
 FACTOR = 2.0
 REFUSING_STATUSES = (429, 503)
@@ -111,11 +111,14 @@ def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str, answe
 
 
 def judge_conservation(alone: Sequence[Observed], together: Sequence[Observed]) -> Judgement:
-    """One tenant alone gets about what all get together: nothing is kept free for those who are not there."""
+    """One tenant alone gets about what all get together: nothing is kept free for those who are not there.
+
+    The best stretch of each counts: other work on the machine only ever slows one down.
+    """
     margin = alone_of(len(together[0].tenants))
     if silent := _silence(margin, *together, *alone):
         return silent
-    rate, whole = (mean([part.output_tokens_per_second for part in parts]) for parts in (alone, together))
+    rate, whole = (max(part.output_tokens_per_second for part in parts) for parts in (alone, together))
     reason = f"{number(rate)} output tokens per second alone, {number(whole)} together"
     figures = {"alone_tokens_per_second": rate, "together_tokens_per_second": whole}
     return judged(margin, _ratio(rate, whole), reason + _troubles(alone[0]), figures)

@@ -148,7 +148,8 @@ def test_work_conservation(tenants: int, alone: float, outcome: Outcome) -> None
     single = Observed(10.0, {"t0": Received(service=1, output_tokens=alone)})
     each = Received(service=1, output_tokens=100.0 / tenants)
     together = Observed(10.0, {f"t{n}": each for n in range(tenants)})
-    judgement = rules.judge_conservation([single, single], [together, together])
+    slowed = Observed(10.0, {f"t{n}": Received(service=1, output_tokens=1.0) for n in range(tenants)})
+    judgement = rules.judge_conservation([single, slowed], [slowed, together])
     assert judgement.outcome is outcome
     assert judgement.number == pytest.approx(alone / 100)
 
