@@ -7,6 +7,7 @@ once a second, for a change that came while no folder was watched.
 """
 
 import asyncio
+import os
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -37,6 +38,7 @@ class Reloader:
         self._path = loaded.path
         self._read_from = loaded.path.resolve()
         self._files = _files(loaded)
+        self._stamps = _stamps(self._files)
         self._logger = logger
         self._lock = asyncio.Lock()
         self._asked: set[asyncio.Task[None]] = set()
@@ -57,8 +59,10 @@ class Reloader:
                 self._files = _files(found)
 
     async def watch(self, end: asyncio.Event) -> None:
-        """Reload on every change, until `end`."""
+        """Reload on every change, until `end`; one during the start, which may load models for minutes, counts too."""
         try:
+            if _stamps(self._files) != self._stamps:
+                await self.reload()
             while not end.is_set():
                 try:
                     await self._watch_files(end)
@@ -93,6 +97,18 @@ class Reloader:
     def _has_moved(self) -> bool:
         """Whether the configuration's path leads to another file than the one that was read last."""
         return self._path.resolve() != self._read_from
+
+
+def _stamps(files: frozenset[Path]) -> dict[Path, tuple[int, int] | None]:
+    """What tells a file from the one that stood there before."""
+    return {file: (stat.st_mtime_ns, stat.st_ino) if (stat := _stat(file)) else None for file in files}
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
 
 
 def _files(loaded: Loaded) -> frozenset[Path]:

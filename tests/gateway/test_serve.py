@@ -170,6 +170,17 @@ def test_a_changed_file_is_taken_over_and_a_broken_one_is_not(tmp_path: Path) ->
         assert child.ended()[0] == 0
 
 
+def test_a_change_during_the_start_is_not_lost(tmp_path: Path) -> None:
+    """The file that changed while a worker was loading is read when the gateway serves."""
+    path = write_config(tmp_path)
+    with serving(path, ["--create-keys"]) as child:
+        child.log_until('"state":"loading"')
+        _replace(path, path.read_text().replace("model: tiny", "model: tiny\n    aliases: [small]"))
+        assert "aliases" in child.log_until("configuration applied")
+        child.signal(signal.SIGTERM)
+        assert child.ended()[0] == 0
+
+
 def test_a_port_in_use_is_told_in_words(tmp_path: Path) -> None:
     """Exit status 1, the port and what to do; no worker is left behind."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
