@@ -66,6 +66,15 @@ def test_check_names_the_missed_target(tiny: Experiment, tmp_path: Path, capsys:
     assert "1 of 2 targets met" in captured.out
 
 
+def test_json_prints_the_numbers_and_nothing_else(
+    tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output is the file, for programs that read it."""
+    out = tmp_path / "report"
+    assert run(PaperOptions(out=out, json=True)) == 0
+    assert capsys.readouterr().out.encode() == (out / "numbers.json").read_bytes()
+
+
 def test_an_experiment_that_does_not_exist_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, and the names that there are."""
     assert run(PaperOptions(out=tmp_path / "report", only=("fig99",))) == 2
