@@ -57,7 +57,8 @@ class ScriptedMachine(Machine):
         (how,) = plan.arguments
         if how == "impossible":
             raise CannotStart("no room for it")
-        return Recipe((sys.executable, "-S", "-c", SCRIPT, how), os.environ, "stand-in", GRACE_SECONDS)
+        shared_gpu = 0 if plan.gpus < 1 else None
+        return Recipe((sys.executable, "-S", "-c", SCRIPT, how), os.environ, "stand-in", GRACE_SECONDS, shared_gpu)
 
 
 class Watch:

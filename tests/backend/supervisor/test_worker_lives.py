@@ -192,3 +192,19 @@ def test_a_plan_that_follows_a_stop_starts_when_the_old_process_is_gone() -> Non
             assert not _runs(watch.pids[0])
 
     asyncio.run(story())
+
+
+def test_workers_that_share_a_gpu_load_one_after_another() -> None:
+    """The second has no process until the first has loaded or failed; afterwards both run."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("never-ready", "a", gpus=0.5, start_seconds=1.0))
+            await watch.until(lambda: watch.pids)
+            watch.supervisor.start(plan("serve", "b", gpus=0.5))
+            await watch.until_state("ready", "b")
+            told = [(status.worker, status.state) for status in watch.told]
+            assert told.index(("a", "back_off")) < told.index(("b", "ready"))
+            await watch.until(lambda: len(watch.pids) == 3)  # a again, beside b
+
+    asyncio.run(story())
