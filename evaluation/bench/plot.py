@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.console.plots import require_matplotlib
+from evaluation.console.plots import FAINT, GRID, INK, lay_bare, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 Points = Sequence[tuple[float, float]]
 
-INK = "#222222"
-FAINT = "#8a8a8a"
-GRID = "#e6e6e6"
 FLOOD_SHADE = "#f4f1ec"
 
 
@@ -68,11 +65,7 @@ def _prepare(axes: "Axes", picture: Picture) -> None:
     axes.set_xlim(0, picture.seconds)
     axes.axvspan(picture.flood_at, picture.seconds, color=FLOOD_SHADE, zorder=0)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
+    lay_bare(axes)
 
 
 def _draw_service(axes: "Axes", picture: Picture) -> None:

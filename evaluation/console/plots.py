@@ -1,6 +1,17 @@
-"""Whether pictures can be drawn: matplotlib is the extra `plots`, which a gateway in production does without."""
+"""Whether pictures can be drawn, and what all of them look like.
+
+matplotlib is the extra `plots`, which a gateway in production does without.
+"""
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#222222"
+FAINT = "#8a8a8a"
+GRID = "#e6e6e6"
 
 
 class PlotsMissing(Exception):
@@ -11,3 +22,12 @@ def require_matplotlib() -> None:
     """Raise `PlotsMissing` where pictures cannot be drawn."""
     if find_spec("matplotlib") is None:
         raise PlotsMissing("drawing the plot needs matplotlib, the extra `plots`: pip install 'vtc-gateway[plots]'")
+
+
+def lay_bare(axes: "Axes") -> None:
+    """Leave of the frame the base line alone, with labels but no ticks, all of it behind the data."""
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(FAINT)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from evaluation.console.plots import INK
 from evaluation.paper.figures.builders import SERVICE_UNIT, PanelBuilder, Readings, responses
 from evaluation.paper.figures.picture import (
     BLUE,
     CYCLE,
     GREY,
-    INK,
     POLICY_COLOURS,
     Bar,
     BarPanel,

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from evaluation.paper.figures.picture import INK, BarPanel, Curve, LinePanel, Panel, Picture
+from evaluation.console.plots import GRID, INK, lay_bare
+from evaluation.paper.figures.picture import BarPanel, Curve, LinePanel, Panel, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FAINT = "#8a8a8a"
-GRID = "#e6e6e6"
 SHADE = "#f4f1ec"
 # Inches of one panel by the number of columns: about 1,200 pixels in all, so that a page shows them unscaled.
 PANEL_WIDTH = {1: 7.0, 2: 5.5, 3: 3.9}
@@ -67,11 +66,7 @@ def _highest(panel: LinePanel) -> float:
 def _draw_panel(axes: "Axes", panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK, pad=8)
     axes.set_xlabel(panel.x_label, color=INK, fontsize=9.5)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
-    axes.set_axisbelow(True)
+    lay_bare(axes)
     match panel:
         case LinePanel():
             _draw_lines(axes, panel)

@@ -13,7 +13,6 @@ PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 ORANGE = "#E69F00"
 GREY = "#8a8a8a"
-INK = "#222222"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 
 # One colour for one policy in every picture.
