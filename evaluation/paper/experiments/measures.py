@@ -62,11 +62,13 @@ def apart(label: str, *tenants: str) -> Measure:
 
 
 def small_clients_ttft(label: str, clients: int = 20) -> Measure:
-    """Mean of the mean TTFTs of the clients with the fewest requests."""
+    """Mean TTFT over all requests of the clients that have the fewest."""
 
     def measure(reading: Reading) -> float:
         ordered = sorted(reading.summary.tenants, key=lambda tenant: (tenant.requests, tenant.tenant))
-        return mean([tenant.mean_ttft_seconds for tenant in ordered[:clients]])
+        small = [tenant for tenant in ordered[:clients] if tenant.completed]
+        waits = sum(tenant.mean_ttft_seconds * tenant.completed for tenant in small)
+        return waits / sum(tenant.completed for tenant in small)
 
     return of(label, measure)
 
