@@ -7,6 +7,7 @@ started again and gets its orders again. What to order is `launched`'s.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=_MAX_LINE_BYTES,
+                env=_environment(),
                 start_new_session=True,  # Ctrl-C is for the gateway, which ends its workers when it has drained
             )
             self._process = process
@@ -122,6 +124,11 @@ class Supervisor:
                     self._hearer.told(_STATUS.validate_python(status))
                 case {"output": {"worker": str(worker), "line": str(text)}}:
                     self._hearer.wrote(worker, text)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without a key that may be there for other workers: these get one of their own."""
+    return {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -181,3 +181,15 @@ def test_a_worker_that_cannot_start_ends_the_start_with_its_last_words(tmp_path:
         status, out, err = child.ended()
     assert (status, out) == (1, "")
     assert "no profile 'nowhere'" in json.loads(err.splitlines()[-1])["reason"]
+
+
+def test_launched_workers_have_a_key_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker asks for a key, which is not the one that the gateway's environment may hold for other workers."""
+    monkeypatch.setenv("VLLM_API_KEY", "of-another-worker")
+    with serving(_write(tmp_path, 1)) as child:
+        key = (tmp_path / "alice.key").read_text().strip()
+        body = json.dumps({"model": "tiny", "prompt": "hello", "max_tokens": 1}).encode()
+        assert child.request("/v1/completions", key, body)[0] == 200
+        worker = Served(child.process)
+        worker.url = _state(child)["launched"][0]["url"]
+        assert [worker.request("/v1/models", given)[0] for given in (None, "of-another-worker")] == [401, 401]
