@@ -39,6 +39,7 @@ class Served:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
         self.url = ""
+        self.log: list[str] = []  # as far as it was read
 
     def say(self) -> str:
         """The next line of standard output, "" at its end."""
@@ -49,12 +50,12 @@ class Served:
         """The first line of standard error from here on that holds `words`."""
         stderr: IO[str] | None = self.process.stderr
         assert stderr is not None
-        seen = []
+        before = len(self.log)
         for line in stderr:
+            self.log.append(line)
             if words in line:
                 return line
-            seen.append(line)
-        raise AssertionError(f"{words!r} was not logged: {''.join(seen)}")
+        raise AssertionError(f"{words!r} was not logged: {''.join(self.log[before:])}")
 
     def signal(self, number: signal.Signals) -> None:
         """Send the child a signal."""
@@ -63,6 +64,7 @@ class Served:
     def ended(self) -> tuple[int, str, str]:
         """Wait for the end: exit status, the rest of standard output and of standard error."""
         out, err = self.process.communicate(timeout=STUCK_SECONDS)
+        self.log += err.splitlines()
         return self.process.returncode, out, err
 
     def request(self, path: str, key: str | None = None, body: bytes | None = None) -> tuple[int, bytes]:

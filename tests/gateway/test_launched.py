@@ -84,6 +84,14 @@ def _statuses(asked: list["Future[list[int]]"]) -> set[int]:
     return {status for each in asked for status in each.result()}
 
 
+def _ends_well(child: Served) -> bool:
+    """Stop the gateway: status 0, and no error in all of its log."""
+    child.signal(signal.SIGTERM)
+    status, _, _ = child.ended()
+    assert [line for line in child.log if '"level":"error"' in line] == []
+    return status == 0
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_changed_launch_replaces_worker_after_worker_without_a_failed_request(count: int, tmp_path: Path) -> None:
     """Another profile while clients ask on and on: every process is another one, every answer is 200."""
@@ -100,6 +108,7 @@ def test_a_changed_launch_replaces_worker_after_worker_without_a_failed_request(
         after = child.descendants()[1:]
         assert len(after) == count
         assert not set(after) & set(before)
+        assert _ends_well(child)
 
 
 def _serves(child: Served, worker: str) -> bool:
@@ -148,6 +157,7 @@ def test_a_killed_worker_loses_no_request_and_is_back(tmp_path: Path) -> None:
             assert "ended with status -9" in line["reason"]
             _until_ready(child, restarts=1, worker=line["worker"])
         assert _statuses(asked) == {200}
+        assert _ends_well(child)
 
 
 def test_a_killed_supervisor_is_replaced_with_its_workers(tmp_path: Path) -> None:
