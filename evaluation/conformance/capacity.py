@@ -19,6 +19,7 @@ MAX_OUTSTANDING = 256
 # Doubling the load must add this much throughput, or the endpoint is at its end.
 KNEE = 0.9
 
+SHORTEST_REQUEST_SECONDS = 0.001  # where every request was refused nothing was timed
 SHORTEST_ANSWER_TOKENS = 8
 LONGEST_ANSWER_TOKENS = 256
 # A window sees so many answers of the usual length one after another, a warm-up half as many: a flood's whole queue.
@@ -108,7 +109,8 @@ def capacity_of(levels: Sequence[Level], answer_tokens: int) -> Capacity:
         limit, running = Limit.QUEUES, math.ceil(last.outstanding * (1 - share))
     else:
         limit, running = Limit.UNSEEN, _knee(levels)
-    served_seconds = last.duration_seconds * (1 - share)
+    # Under load no request takes less than without.
+    served_seconds = max(last.duration_seconds * (1 - share), first.duration_seconds, SHORTEST_REQUEST_SECONDS)
     # Where answers come in one piece nothing tells the tokens' part from the rest.
     token_seconds = min(last.token_seconds or math.inf, served_seconds / answer_tokens)
     start_seconds = served_seconds - answer_tokens * token_seconds

@@ -1,5 +1,7 @@
 """The ramp's arithmetic: Little's law, the knee, refusals, and sizes for engines of any speed."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +75,31 @@ def test_every_window_holds_enough_answers(token: float, start: float, seconds: 
     assert scale.window_seconds >= seconds
     assert scale.window_seconds >= ANSWERS_PER_WINDOW * scale.answer_seconds * (1 - 1e-9)
     assert scale.warmup_seconds == scale.window_seconds / 2
+
+
+LEVELS = st.lists(
+    st.builds(
+        Level,
+        outstanding=st.integers(1, 256),
+        completed=st.integers(0, 100),
+        refused=st.integers(0, 100),
+        ttft_seconds=st.floats(0, 10),
+        duration_seconds=st.floats(0, 10),
+        token_seconds=st.floats(0, 1),
+        tokens_per_second=st.floats(0, 1e6),
+    ),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(levels=LEVELS, seconds=st.floats(0.5, 60))
+def test_every_ramp_gives_sizes(levels: list[Level], seconds: float) -> None:
+    """Whatever was timed, or nothing: sizes are above zero and finite."""
+    scale = scale_of(capacity_of(levels, 16), seconds)
+    assert scale.outstanding >= 1
+    assert 0 < scale.answer_seconds < math.inf
+    assert seconds <= scale.window_seconds < math.inf
 
 
 def test_sizes_by_hand() -> None:
