@@ -22,9 +22,9 @@ class Refusal:
 class Received:
     """One tenant in one stretch of time.
 
-    `service` and `output_tokens` arrived in it, whenever they were asked for; the rest is about the requests sent in
-    it. A request without a token counts in `ttft_seconds` as long as it was watched. `run_seconds` and `costs` are of
-    the completed ones: from the first token to the end, and the service of the whole request.
+    `service` and `output_tokens` arrived in it, whenever they were asked for. `run_seconds` and `costs` are of the
+    requests that it saw completed: from the first token to the end, and the service of the whole request. The rest is
+    about the requests sent in it; one without a token counts in `ttft_seconds` as long as it was watched.
     """
 
     service: float = 0.0
@@ -88,6 +88,7 @@ def received(tally: Tally, start: float, end: float) -> Received:
     """What the tenant of `tally` saw from `start` to `end`, which is now."""
     records = tally.sent_between(start, end)
     broken = [record for record in records if record.has_failed and not record.is_refused]
+    completed = [record for record in tally.records if record.is_complete and start <= (record.ended_at or end) < end]
     return Received(
         service=tally.service.between(start, end),
         output_tokens=tally.tokens.between(start, end),
@@ -95,8 +96,8 @@ def received(tally: Tally, start: float, end: float) -> Received:
         refusals=tuple(_refusal(record) for record in records if record.is_refused),
         faults=tuple(record.error for record in broken),
         ttft_seconds=tuple(_wait(record, end) for record in records if not record.has_failed),
-        run_seconds=tuple(_runs(records)),
-        costs=tuple(_cost(record) for record in records if record.is_complete),
+        run_seconds=tuple(_run(record) for record in completed),
+        costs=tuple(_cost(record) for record in completed),
     )
 
 
@@ -126,9 +127,7 @@ def _wait(record: RequestRecord, end: float) -> float:
     return end - record.sent_at if record.ttft_seconds is None else record.ttft_seconds
 
 
-def _runs(records: Sequence[RequestRecord]) -> list[float]:
-    return [
-        record.ended_at - record.first_token_at
-        for record in records
-        if record.is_complete and record.ended_at is not None and record.first_token_at is not None
-    ]
+def _run(record: RequestRecord) -> float:
+    if record.ended_at is None or record.first_token_at is None:
+        return 0.0
+    return record.ended_at - record.first_token_at
