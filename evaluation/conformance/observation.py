@@ -93,7 +93,7 @@ def received(tally: Tally, start: float, end: float) -> Received:
         service=tally.service.between(start, end),
         output_tokens=tally.tokens.between(start, end),
         sent=len(records),
-        refusals=tuple(_refusal(record) for record in records if record.is_refused),
+        refusals=tuple(_refusal(record) for record in records if record.is_refused and record.ended_at is not None),
         faults=tuple(record.error for record in broken),
         ttft_seconds=tuple(_wait(record, end) for record in records if not record.has_failed),
         run_seconds=tuple(_run(record) for record in completed),
