@@ -21,15 +21,14 @@ class TicketState(Enum):
     LEFT = "left"
 
 
-MOVES = frozenset(
-    {
-        (TicketState.NEW, TicketState.QUEUED),
-        (TicketState.NEW, TicketState.LEFT),
-        (TicketState.QUEUED, TicketState.GRANTED),
-        (TicketState.QUEUED, TicketState.LEFT),
-        (TicketState.GRANTED, TicketState.QUEUED),
-        (TicketState.GRANTED, TicketState.SETTLED),
-    }
+# A tuple: to look into a set of them would call the enumeration's own hash, which takes longer than to compare all.
+MOVES = (
+    (TicketState.NEW, TicketState.QUEUED),
+    (TicketState.QUEUED, TicketState.GRANTED),
+    (TicketState.GRANTED, TicketState.SETTLED),
+    (TicketState.GRANTED, TicketState.QUEUED),
+    (TicketState.QUEUED, TicketState.LEFT),
+    (TicketState.NEW, TicketState.LEFT),
 )
 
 

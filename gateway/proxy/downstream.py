@@ -1,9 +1,10 @@
 """The client's side of an answer, written straight to the transport.
 
-The head waits for the first bytes of the body and leaves with them in one write; each further piece becomes one HTTP
-chunk and one write, for which no task wakes up. aiohttp is handed back an answer of which only the end of the body is
-left to write. `write` tells when the client is slow, `drain` waits until it has caught up, for a bounded time. HTTP/1.0
-clients get the bare bytes and the end of the connection.
+Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What is written in one
+turn of the event loop leaves at its end, all clients' writes back to back: each wakes whoever reads it, which costs
+least where that one is still awake. aiohttp is handed back an answer of which nothing is left to write. `write` tells
+when the client is slow, `drain` waits until it has caught up, for a bounded time. HTTP/1.0 clients get the bare bytes
+and the end of the connection.
 """
 
 import asyncio
@@ -44,17 +45,40 @@ class _Answer(web.StreamResponse):
         self._downstream.finish()
 
 
+class Outbox:
+    """The answers that have something to send at the end of this turn of the loop."""
+
+    def __init__(self) -> None:
+        """Nothing is to be sent."""
+        self._answers: list[Downstream] = []
+
+    def put(self, answer: "Downstream") -> None:
+        """Let `answer` send at the end of the turn."""
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._answers.append(answer)
+
+    def _send(self) -> None:
+        answers, self._answers = self._answers, []
+        for answer in answers:
+            answer.flush()
+
+
 class Downstream:
     """One answer on its way to one client."""
 
-    def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox) -> None:
         """An answer to `request` that carries `headers`, the gateway's own."""
         self._request = request
         self._headers = headers
+        self._outbox = outbox
         self._response: web.StreamResponse | None = None
         self._transport: asyncio.Transport | None = None
-        self._head = b""
+        self._pieces: list[bytes] = []
+        self._bytes = 0
         self._is_chunked = False
+        self._has_begun = False
+        self._is_finished = False
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +92,7 @@ class Downstream:
         return self._response
 
     def open(self, status: int, headers: Sequence[tuple[str, str]], length: int | None) -> None:
-        """Make the head, which leaves with the first `write`; `length` is the body's, where known."""
+        """Make the head, which leaves with the first piece; `length` is the body's, where known."""
         request = self._request
         is_new = request.version >= _HTTP_11
         self._is_chunked = is_new and length is None and status not in _WITHOUT_BODY
@@ -84,7 +108,7 @@ class Downstream:
             lines.append(f"Content-Length: {length}")
         if keeps_alive is not is_new:
             lines.append("Connection: keep-alive" if keeps_alive else "Connection: close")
-        self._head = "\r\n".join((*lines, "", "")).encode("latin-1")
+        self._pieces = ["\r\n".join((*lines, "", "")).encode("latin-1")]
         self._response = _Answer(self, status, keeps_alive=keeps_alive)
         self._transport = request.transport
 
@@ -95,25 +119,39 @@ class Downstream:
             return True  # the client left: its handler is being cancelled
         if data and self._is_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if self._head:
-            data, self._head = self._head + data, b""
-            self._request[HAS_BEGUN] = True
-        if not data:
-            return True
-        transport.write(data)
-        return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
+        if not self._has_begun:
+            self._has_begun = self._request[HAS_BEGUN] = True
+            self._outbox.put(self)
+        elif not self._pieces:
+            self._outbox.put(self)
+        self._pieces.append(data)
+        self._bytes += len(data)
+        if self._bytes > HIGH_WATER_BYTES:
+            self.flush()
+        return transport.get_write_buffer_size() + self._bytes <= HIGH_WATER_BYTES
+
+    def flush(self) -> None:
+        """Hand what was written to the transport."""
+        pieces, self._pieces, self._bytes = self._pieces, [], 0
+        if pieces and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def finish(self) -> None:
         """Mark the end of the body."""
+        if self._is_finished:
+            return
+        self._is_finished = True
         self.write(b"")
-        if self._is_chunked and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"0\r\n\r\n")
+        if self._is_chunked:
+            self._pieces.append(b"0\r\n\r\n")
+        self.flush()
 
     async def drain(self, seconds: float) -> None:
         """Wait until the client has taken nearly all that waits for it.
 
         Raises `ClientStalled` after `seconds` without progress.
         """
+        self.flush()
         protocol = self._request.protocol
         while self._waiting_bytes() and protocol.writing_paused:
             before = self._waiting_bytes()
@@ -129,6 +167,8 @@ class Downstream:
 
     def break_off(self) -> None:
         """End the connection: only that tells the client of a body that it is not whole."""
+        self.flush()
+        self._is_finished = True
         self.response.force_close()
         if self._transport is not None:
             self._transport.close()

@@ -7,7 +7,7 @@ is tried again.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from gateway.config import Pool
 from gateway.fairness import Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.dispatcher import Dispatcher, Refused
-from gateway.proxy.downstream import ClientStalled, Downstream
+from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.record import Record
@@ -50,6 +50,7 @@ class Services:
     links: Links
     health: Health
     write_stall_seconds: float
+    outbox: Outbox = field(default_factory=Outbox)
 
 
 class _Verdict(Enum):
@@ -73,7 +74,7 @@ class Exchange:
         self._pool: Pool
         self._cache_salt = ""
         self._relay: Relay | None = None
-        self._downstream = Downstream(request, identifying_headers(record.request_id))
+        self._downstream = Downstream(request, identifying_headers(record.request_id), services.outbox)
         self._failures = 0
         self._last_failure = Outcome.WORKER_FAILED
         self._is_cut = False
@@ -242,11 +243,14 @@ class Exchange:
         """Wait until the client has taken everything; the request then ends with `outcome`."""
         self._is_flushing = True
         downstream = self._downstream
+        is_broken = outcome in _STREAM_ENDS.values() and not self._reading.stream
+        if not is_broken:
+            downstream.finish()
         try:
             await downstream.drain(self._services.write_stall_seconds)
         except ClientStalled:
             outcome, reason = Outcome.CLIENT_STALLED, "with the whole answer generated"
-        if outcome in _STREAM_ENDS.values() and not self._reading.stream:
+        if is_broken:
             downstream.break_off()
         self._record.end(outcome, reason, downstream.response.status)
         return downstream.response

@@ -38,6 +38,7 @@ class Relay:
     def __init__(self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record) -> None:
         """A relay that settles `ticket` and notes times and tokens in `record`."""
         self._ticket = ticket
+        self._is_charged = not ticket.is_silent
         self._meter = meter
         self._dispatcher = dispatcher
         self._record = record
@@ -149,7 +150,7 @@ class Relay:
         return visible
 
     def _charge(self) -> None:
-        if not self._ticket.is_silent and self.end is None:
+        if self._is_charged and self.end is None:
             meter = self._meter
             self._dispatcher.charge(self._ticket, Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens))
 

@@ -21,34 +21,29 @@ class MalformedStream(Exception):
 
 
 class EventSplitter:
-    """Collects bytes and gives out whole events; holds less than one event, of at most `max_event_bytes`."""
+    """Collects bytes and gives out whole events; `pending` is less than one event, of at most `max_event_bytes`."""
 
-    __slots__ = ("_has_returns", "_max_event_bytes", "_pending")
+    __slots__ = ("_has_returns", "_max_event_bytes", "pending")
 
     def __init__(self, max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        self._pending = bytearray()
+        self.pending = bytearray()
         self._has_returns = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Every whole event there is now, with its terminator; raises `MalformedStream` past the bound."""
         # The usual read is one event of one line; finding a single byte is the cheapest search there is.
         is_one_line = data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and b"\r" not in data
-        if is_one_line and not self._pending:
+        if is_one_line and not self.pending:
             return [data]
         return split_events(self._take(data))
 
-    @property
-    def is_empty(self) -> bool:
-        """True where no bytes of an unfinished event are held."""
-        return not self._pending
-
     def tail(self) -> bytes:
         """The bytes after the last whole event."""
-        return bytes(self._pending)
+        return bytes(self.pending)
 
     def _take(self, data: bytes) -> bytes:
-        pending = self._pending
+        pending = self.pending
         searched = max(len(pending) - _BOUNDARY_OVERLAP, 0)
         pending += data
         self._has_returns = self._has_returns or b"\r" in data
@@ -63,10 +58,10 @@ class EventSplitter:
         """Where the last whole event ends; no boundary ends at or before `searched`."""
         end = 0
         if self._has_returns:
-            for boundary in _BOUNDARY.finditer(self._pending, searched):
+            for boundary in _BOUNDARY.finditer(self.pending, searched):
                 end = boundary.end()
-        elif (at := self._pending.rfind(b"\n\n", searched)) >= 0:
-            line_feeds = at + 2 - len(self._pending[: at + 2].rstrip(b"\n"))
+        elif (at := self.pending.rfind(b"\n\n", searched)) >= 0:
+            line_feeds = at + 2 - len(self.pending[: at + 2].rstrip(b"\n"))
             end = at + 2 - line_feeds % 2
         return end
 

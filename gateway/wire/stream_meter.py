@@ -51,7 +51,7 @@ class _Course:
     def of(cls, event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> "_Course | None":
         """The course that `event` shows; None where its form lets nothing be foretold."""
         at = event.rfind(_UNFINISHED, 0, usage.start())
-        if at < 0 or event[usage.end() :] != _CLOSE:
+        if at < 0 or event[usage.end() :] != _CLOSE or b"\r" in event or event.find(b"\n") != len(event) - 2:
             return None
         kept, rest = event[at : usage.start()], event[usage.end(2) :]
         counts = b',"usage":{"prompt_tokens":%b,"total_tokens":%%d,"completion_tokens":%%d' % usage[1]
@@ -93,7 +93,7 @@ class StreamMeter(Meter):
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the bytes that the client may see now."""
-        if self._course is not None:
+        if self._course is not None and not self._splitter.pending:
             shown = self._follow(self._course, data)
             if shown:
                 return shown
@@ -113,28 +113,29 @@ class StreamMeter(Meter):
         return self._release(b"")
 
     def _follow(self, course: _Course, data: bytes) -> bytes:
-        """Read `data` where it is exactly the next event of `course`; b"" where it is anything else.
+        """Read `data`, the bytes after a whole event, where it is exactly the next event of `course`; else b"".
 
-        Six searches for fixed bytes: each is a hundredth of what decoding the event would take.
+        Searches for fixed bytes alone: all of them take a third of what the regular expressions take.
         """
         tokens = self.output_tokens + 1
         tail = course.tail % (self.prompt_tokens + tokens, tokens)
-        at = len(data) - len(tail) + course.kept_bytes
+        text = data[: len(data) - len(tail) + course.kept_bytes]
         is_next = (
             data.endswith(tail)
-            and data.startswith(course.head)
-            and data.find(_KEY) == at
-            and data.find(b"\n") == len(data) - 2
-            and b"\r" not in data
-            and self._splitter.is_empty
+            and text.startswith(course.head)
+            and b"\n" not in text
+            and b"\r" not in text
+            and _KEY not in text
         )
         if not is_next:
             return b""
         self.output_tokens = tokens
-        return data[:at] + _CLOSE if self._cuts else data
+        return text + _CLOSE if self._cuts else data
 
     def _read(self, event: bytes) -> bytes:
         """Read one event; what of it, and of what was held, the client may see."""
+        if self._course is not None and (shown := self._follow(self._course, event)):
+            return shown
         choice = _CHOICE.search(event)
         at = event.find(_KEY)
         usage = _USAGE.match(event, at) if at > 0 else None
