@@ -3,6 +3,7 @@
 Needs matplotlib (the extra `plots`), imported only when a picture is asked for.
 """
 
+import math
 from pathlib import Path
 
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY
@@ -20,7 +21,7 @@ def draw(findings: Findings, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    loads = [load for load in (FEW, MANY, WHOLE) if findings.names(load)]
+    loads = [load for load in (FEW, MANY, WHOLE) if _bars(findings, load)]
     if not loads:
         return
     figure = Figure(figsize=(4.2 * len(loads), 3.8), dpi=150, facecolor="white", layout="constrained")
@@ -43,5 +44,6 @@ def draw(findings: Findings, path: Path) -> None:
 
 
 def _bars(findings: Findings, load: Load) -> dict[str, float]:
-    names = [name for name in findings.names(load) if name != DIRECT]
-    return {name: findings.median(load, name, cost) for name in names}
+    """The cost of every proxy that brought anything at all."""
+    costs = {name: findings.median(load, name, cost) for name in findings.names(load) if name != DIRECT}
+    return {name: value for name, value in costs.items() if math.isfinite(value)}
