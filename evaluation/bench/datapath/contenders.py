@@ -204,6 +204,8 @@ def _litellm(program: str, site: Site) -> Launch:
     path = site.write("litellm.yaml", yaml.safe_dump(models))
     address = ["--host", "127.0.0.1", "--port", str(site.port)]
     quiet = {"NO_DOCS": "True", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    # It listens on loopback and authenticates nobody, like the other yardsticks, and wants to be told that it may.
+    quiet["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"
     return Launch([program, "--config", path, *address, "--telemetry", "False"], quiet)
 
 
