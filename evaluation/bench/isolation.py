@@ -1,6 +1,6 @@
 """What does a modest tenant feel of a flood beside it?
 
-A flooding tenant keeps 64 requests outstanding; a modest one sends about two short ones per second, at
+A flooding tenant keeps 64 requests outstanding; a modest one sends about one short one per second, at
 random but not together: it should wait for the flood, not for itself. The same load runs under the policy
 that is tested, under `fcfs` and on the engine alone, in rounds that alternate. Wait: at the gateway, from
 its log. TTFT: at the client.
@@ -34,7 +34,7 @@ FLOOD = "flood"
 MODEST = "modest"
 TENANTS = (
     LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(8, 56)),
-    LoadTenant(MODEST, Spaced(0.3, 0.6), Lengths(24, 40), Lengths(24, 40)),
+    LoadTenant(MODEST, Spaced(0.7, 1.3), Lengths(24, 40), Lengths(24, 40)),
 )
 ALLOWANCE_SECONDS = 0.020
 # The ends of one engine step reach the gateway within this time of each other; a step takes about twice as long.
