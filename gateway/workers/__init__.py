@@ -7,13 +7,18 @@ It answers the scheduler's `Capacity` port. Probing, connecting and timers are t
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet, WorkerSpec
-from gateway.workers.snapshot import WorkerSnapshot
+from gateway.workers.sample import EngineFacts, EngineSample
+from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize
 
 __all__ = [
     "Circuit",
     "CircuitState",
+    "EngineFacts",
+    "EngineSample",
     "Fleet",
+    "Limit",
+    "Phase",
     "Signal",
     "Window",
     "WindowSize",

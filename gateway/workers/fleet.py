@@ -4,10 +4,12 @@ Answers the scheduler's `Capacity` port. A worker leaves in two steps: `drain` g
 when its last request has ended. `pause` holds back one that refused for lack of room until the caller resumes it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
+from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import WorkerSnapshot
 from gateway.workers.window import Window, WindowSize
 
@@ -33,7 +35,7 @@ class Asking(Protocol):
 
 
 class _Worker:
-    __slots__ = ("circuit", "is_draining", "is_paused", "spec", "window")
+    __slots__ = ("blind_reason", "circuit", "facts", "is_draining", "is_paused", "sample", "spec", "window")
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.spec = spec
@@ -41,6 +43,9 @@ class _Worker:
         self.circuit = Circuit()
         self.is_draining = False
         self.is_paused = False
+        self.sample: EngineSample | None = None
+        self.facts: EngineFacts | None = None
+        self.blind_reason = ""
 
     @property
     def serves(self) -> bool:
@@ -50,6 +55,11 @@ class _Worker:
         if self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle):
             return False
         return self.window.has_room(sequences, prompt_tokens)
+
+    def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
+        if self.is_paused or self.circuit.state is CircuitState.HALF_OPEN:
+            return False
+        return self.window.has_express_room(sequences, prompt_tokens)
 
     @property
     def state(self) -> str:
@@ -108,9 +118,24 @@ class Fleet:
 
     def take(self, request: Asking, /) -> str | None:
         """Reserve room at the least loaded worker that serves, None where the request fits none now."""
+        return self._place(request, _Worker.has_room)
+
+    def take_express(self, request: Asking, /) -> str | None:
+        """As `take`, in the express lanes."""
+        return self._place(request, _Worker.has_express_room)
+
+    def has_express(self, pool: str) -> bool:
+        """True where a worker of `pool` has an express lane."""
+        return any(worker.window.has_express for worker in self._pools.get(pool, ()))
+
+    def affinity(self, request: Asking, /) -> int:
+        """Prompt tokens cached where the request would run now."""
+        return 0
+
+    def _place(self, request: Asking, has_room: Callable[["_Worker", int, int], bool]) -> str | None:
         serving = [worker for worker in self._pools.get(request.pool, ()) if worker.serves]
         others = [worker for worker in serving if worker.spec.name != request.avoid] or serving
-        fitting = [worker for worker in others if worker.has_room(request.sequences, request.prompt_tokens)]
+        fitting = [worker for worker in others if has_room(worker, request.sequences, request.prompt_tokens)]
         if not fitting:
             return None
         chosen = min(fitting, key=lambda worker: worker.window.load)
@@ -155,6 +180,29 @@ class Fleet:
         if name in self._workers:
             self._workers[name].is_paused = False
 
+    # -- what the engines say
+
+    def observe(self, name: str, sample: EngineSample, now: float) -> bool:
+        """Take in a reading of a worker's metrics; True where room may have appeared: dispatch its pool.
+
+        It ends what `blind` began.
+        """
+        worker = self._workers.get(name)
+        if worker is None or now < sample.asked_at:
+            return False
+        worker.sample, worker.blind_reason = sample, ""
+        return False
+
+    def learn(self, name: str, facts: EngineFacts) -> None:
+        """Take in what a worker's engine says once, at its start."""
+        if name in self._workers:
+            self._workers[name].facts = facts
+
+    def blind(self, name: str, reason: str) -> None:
+        """A worker's metrics are absent, stale or wrong: use a safe window until the next good reading."""
+        if name in self._workers:
+            self._workers[name].blind_reason = reason
+
     # -- views
 
     @property
@@ -183,4 +231,6 @@ def _snapshot(worker: _Worker) -> WorkerSnapshot:
         window_sequences=window.max_sequences,
         prefill_tokens_in_flight=window.prefill_tokens_in_flight,
         window_prefill_tokens=window.max_prefill_tokens,
+        kv_capacity_tokens=0 if worker.facts is None else worker.facts.kv_tokens,
+        degraded=worker.blind_reason,
     )

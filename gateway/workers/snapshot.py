@@ -1,11 +1,32 @@
 """A frozen view of one worker, for metrics and the state dump."""
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Limit(Enum):
+    """What held back the next request when the worker was last asked for room."""
+
+    NOTHING = "nothing"
+    SEQUENCES = "sequences"
+    PREFILL = "prefill"
+    MEMORY = "memory"
+
+
+class Phase(Enum):
+    """Whether the window is still looking for the engine's size."""
+
+    GROWING = "growing"
+    SETTLED = "settled"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """Health of one worker and what is in flight there next to its window."""
+    """Health of one worker and what is in flight there next to its window.
+
+    `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, of `kv_capacity_tokens` (0:
+    the engine did not say); `degraded` is why the window is the fallback instead of tuned, empty where it is tuned.
+    """
 
     pool: str
     worker: str
@@ -15,3 +36,8 @@ class WorkerSnapshot:
     window_sequences: int
     prefill_tokens_in_flight: int
     window_prefill_tokens: int
+    kv_demand_tokens: int = 0
+    kv_capacity_tokens: int = 0
+    limited_by: Limit = Limit.NOTHING
+    phase: Phase = Phase.SETTLED
+    degraded: str = ""

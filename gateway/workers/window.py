@@ -4,18 +4,27 @@ Sequences: the engine's batch (`max_num_seqs`) plus a slack of one or two, so th
 trip but the engine's own first-come queue stays as short as the slack. Prompt tokens dispatched without a first token:
 about one step's budget, so that a light tenant's prompt does not wait behind several long ones.
 The window is the fairness bound's M: nothing that has left the gateway can be reordered any more.
+The express lane is room for a few sequences beyond it, for those who have nothing in flight: the engine runs that many
+more. Nobody is counted in the lane: it is free again as soon as so many requests, whosever, have ended.
 """
 
 from dataclasses import dataclass
 
+UNTUNED_SEQUENCES = 16
+UNTUNED_PREFILL_TOKENS = 2048
+
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:
-    """Size of a window: `sequences` the engine runs at once, `slack` more, `prefill_tokens` not yet prefilled."""
+    """Size of a window: `sequences` the engine runs at once, `slack` more, `prefill_tokens` not yet prefilled.
+
+    `express` sequences beyond that are for the express lane.
+    """
 
     sequences: int = 16
     slack: int = 1
     prefill_tokens: int = 2048
+    express: int = 0
 
 
 class Window:
@@ -37,12 +46,17 @@ class Window:
     @property
     def max_sequences(self) -> int:
         """Sequences that may be in flight at once."""
-        return self._size.sequences + self._size.slack
+        return (self._size.sequences or UNTUNED_SEQUENCES) + self._size.slack
 
     @property
     def max_prefill_tokens(self) -> int:
         """Prompt tokens that may be in flight without a first token."""
-        return self._size.prefill_tokens
+        return self._size.prefill_tokens or UNTUNED_PREFILL_TOKENS
+
+    @property
+    def has_express(self) -> bool:
+        """True where the engine runs more than the window."""
+        return self._size.express > 0
 
     @property
     def load(self) -> float:
@@ -59,6 +73,12 @@ class Window:
         fits_batch = self.is_idle or self.sequences_in_flight + sequences <= self.max_sequences
         tokens = self.prefill_tokens_in_flight + prompt_tokens
         return fits_batch and (self.prefills_in_flight == 0 or tokens <= self.max_prefill_tokens)
+
+    def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
+        """True where the request fits the express lane; its prompt waits for the prefill cap's tokens at most."""
+        lane = self.max_sequences + self._size.express
+        tokens = self.prefill_tokens_in_flight + prompt_tokens
+        return self.sequences_in_flight + sequences <= lane and tokens <= 2 * self.max_prefill_tokens
 
     def take(self, sequences: int, prompt_tokens: int) -> None:
         """Take room for a request that is being sent."""
