@@ -28,6 +28,7 @@ def _findings(draft: Draft) -> Iterator[Finding]:
     yield from _model_names(draft)
     for index, pool in enumerate(draft.file.pools):
         yield from _pool(("pools", index), pool, draft)
+    yield from _fallbacks(draft)
     yield from _worker_urls(draft)
     yield from _tenants(draft)
     yield from _anonymous(draft)
@@ -54,6 +55,7 @@ def _model_names(draft: Draft) -> Iterator[Finding]:
     for index, pool in enumerate(draft.file.pools):
         named.append((("pools", index, "model"), pool.model))
         named += [(("pools", index, "aliases", place), alias) for place, alias in enumerate(pool.aliases)]
+        named += [(("pools", index, "adapters", place, "name"), each.name) for place, each in enumerate(pool.adapters)]
     yield from _repeated(named, "the model or alias", "each name may lead to one pool only")
     for path, name in named:
         if name == ANY_MODEL:
@@ -65,6 +67,7 @@ def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
         yield (*path, "workers"), "is missing or empty", "add at least one worker: `- url: http://host:port`"
     yield from _window((*path, "window"), pool.window)
     yield from _cost((*path, "cost"), pool)
+    yield from _adapters(path, pool)
     for index, worker in enumerate(pool.workers):
         yield from _worker((*path, "workers", index), worker, pool)
     named: list[tuple[Path, str]] = [
@@ -99,6 +102,42 @@ def _cost(path: Path, pool: PoolEntry) -> Iterator[Finding]:
                     f"cannot be a cost: {error}",
                     "see `cost` in docs/configuration.md",
                 )
+
+
+def _adapters(path: Path, pool: PoolEntry) -> Iterator[Finding]:
+    is_launched = any(worker.launch is not None and worker.launch.engine != "embedded" for worker in pool.workers)
+    for index, adapter in enumerate(pool.adapters):
+        if is_launched and adapter.path is None:
+            yield (
+                (*path, "adapters", index),
+                "has no `path`, and the gateway launches workers that must load it",
+                "add the folder of the adapter as `path`",
+            )
+        if "=" in adapter.name:
+            yield (*path, "adapters", index, "name"), "has `=` in it, which vLLM's option cannot carry", "rename it"
+
+
+def _fallbacks(draft: Draft) -> Iterator[Finding]:
+    pools = {pool.model: pool for pool in draft.file.pools}
+    for index, pool in enumerate(draft.file.pools):
+        path: Path = ("pools", index, "fallback")
+        if pool.fallback is None:
+            continue
+        if pool.fallback not in pools:
+            if draft.is_whole(("pools",)):
+                yield path, f"`{pool.fallback}` is not a pool's model", _instead(pool.fallback, list(pools))
+        elif _comes_back(pool, pools):
+            yield path, f"leads back to `{pool.model}`", "let the last pool of the chain have no `fallback`"
+
+
+def _comes_back(start: PoolEntry, pools: dict[str, PoolEntry]) -> bool:
+    """True where the chain of fallbacks that begins at `start` meets it again."""
+    seen: set[str] = set()
+    pool: PoolEntry | None = start
+    while pool is not None and pool.model not in seen:
+        seen.add(pool.model)
+        pool = None if pool.fallback is None else pools.get(pool.fallback)
+    return pool is start
 
 
 def _worker(path: Path, worker: WorkerEntry, pool: PoolEntry) -> Iterator[Finding]:
@@ -150,7 +189,11 @@ def _tenants(draft: Draft) -> Iterator[Finding]:
         yield from _repeated(ids, "the key id", "give each key of a tenant its own `id`")
     if not draft.is_whole(("pools",)):
         return
-    known = [name for pool in draft.file.pools for name in (pool.model, *pool.aliases)]
+    known = [
+        name
+        for pool in draft.file.pools
+        for name in (pool.model, *pool.aliases, *(adapter.name for adapter in pool.adapters))
+    ]
     lists: list[tuple[Path, tuple[str, ...]]] = [(("tenant_defaults", "models"), draft.file.tenant_defaults.models)]
     lists += [(("tenants", index, "models"), tenant.models) for index, tenant in enumerate(tenants)]
     for path, models in lists:
@@ -158,7 +201,7 @@ def _tenants(draft: Draft) -> Iterator[Finding]:
             if model != ANY_MODEL and model not in known:
                 yield (
                     (*path, place),
-                    f"`{model}` is neither a pool's model nor an alias",
+                    f"`{model}` is neither a pool's model nor an alias or adapter",
                     _instead(model, known),
                 )
 

@@ -9,6 +9,7 @@ from gateway.config.choices import Right, ShareBy
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
 from gateway.config.schema import (
+    Adapter,
     Limits,
     Listen,
     Logs,
@@ -51,12 +52,18 @@ class Worker(Resolved):
 
 
 class Pool(Resolved):
-    """The workers that serve one model; `engine_model` is its name at the workers."""
+    """The workers that serve one model; `engine_model` is its name at the workers.
+
+    `fallback` is the `model` of the pool that stands in for this one.
+    """
 
     model: str
     engine_model: str
     aliases: tuple[str, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+    fallback: str | None = None
     max_model_len: int = 2048
+    locality_quantum: float = 0.0
     cost: CostSpec = LinearCost()
     window: Window = Window()
     timeouts: Timeouts = Timeouts()
@@ -65,7 +72,21 @@ class Pool(Resolved):
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that a client may use."""
-        return (self.model, *self.aliases)
+        return (self.model, *self.aliases, *self.adapter_names)
+
+    @property
+    def adapter_names(self) -> tuple[str, ...]:
+        """The models that are adapters."""
+        return tuple(adapter.name for adapter in self.adapters)
+
+    def model_at_workers(self, name: str) -> str:
+        """What the workers call the model that a client calls `name`: an adapter by its own name."""
+        return name if name in self.adapter_names else self.engine_model
+
+    @property
+    def knows_prefixes(self) -> bool:
+        """True where it matters which worker has a prompt cached: there is a choice of workers or of tenants."""
+        return len(self.workers) > 1 or self.locality_quantum > 0
 
 
 class Tenant(Resolved):
@@ -80,9 +101,13 @@ class Tenant(Resolved):
     allow: frozenset[Right] = frozenset()
     strict: bool = False
 
-    def may_use(self, pool: Pool) -> bool:
-        """True where `models` lists the pool by its name or an alias, or lists `*`."""
-        return ANY_MODEL in self.models or not set(self.models).isdisjoint(pool.names)
+    def may_use(self, pool: Pool, name: str = "") -> bool:
+        """True where `models` lists the model that clients call `name` (default: the pool's own), or lists `*`.
+
+        A pool's model and its aliases are one model, each adapter is another.
+        """
+        wanted = (name,) if name in pool.adapter_names else (pool.model, *pool.aliases)
+        return ANY_MODEL in self.models or not set(self.models).isdisjoint(wanted)
 
 
 class Anonymous(Resolved):

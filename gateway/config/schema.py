@@ -49,6 +49,7 @@ def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
 Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(refuse_truth)]
 Sequences = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(refuse_truth)]
 Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
+Units = Annotated[float, Field(ge=0, le=1_000_000_000), BeforeValidator(refuse_truth)]
 PrefillTokens = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(refuse_truth)]
 Policy = Annotated[
     PolicySpec,
@@ -205,6 +206,17 @@ class WorkerEntry(Section):
     window: WindowOverride | None = setting(None, "Overrides keys of the pool's `window`.")
 
 
+class Adapter(Section):
+    """One LoRA adapter of a pool's model: a model of its own for clients."""
+
+    name: str = live(..., "Name of the adapter for clients and at the workers.", pattern=MODEL_PATTERN)
+    path: str | None = live(
+        None,
+        "Folder of the adapter, or its name on a hub, for launched vLLM workers; workers with a `url` know theirs.",
+        min_length=1,
+    )
+
+
 class PoolEntry(Section):
     """The workers that serve one model."""
 
@@ -217,8 +229,20 @@ class PoolEntry(Section):
     aliases: tuple[Annotated[str, Field(pattern=MODEL_PATTERN)], ...] = live(
         (), "Further names for clients.", max_length=64
     )
+    adapters: tuple[Adapter, ...] = setting((), "LoRA adapters of the model that the workers have.", max_length=256)
+    fallback: str | None = live(
+        None,
+        "Model of another pool that gets the requests while no worker of this one serves or is expected.",
+        pattern=MODEL_PATTERN,
+    )
     max_model_len: Count = live(
         2048, "Context length of the engine (vLLM `--max-model-len`).", unit="tokens", ge=1, le=100_000_000
+    )
+    locality_quantum: Units = live(
+        0,
+        "How far a tenant may be ahead of the least served one and still go first because a worker has its prompt "
+        "cached; 0 is exact VTC.",
+        unit="cost units",
     )
     cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; all of it waits for the next start.")
     window: Window = setting(Window(), "What may be in flight at each worker.")

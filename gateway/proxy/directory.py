@@ -67,7 +67,7 @@ class Directory:
     def pool(self, tenant: Tenant, model: str) -> Pool:
         """The pool that serves `model` to `tenant`; raises `RequestFault` (404, as for a model that does not exist)."""
         pool = self._pools.get(model)
-        if pool is None or not tenant.may_use(pool):
+        if pool is None or not tenant.may_use(pool, model):
             known = ", ".join(sorted(self.models(tenant))[:20]) or "none"
             raise RequestFault(
                 Outcome.UNKNOWN_MODEL,
@@ -77,8 +77,8 @@ class Directory:
         return pool
 
     def models(self, tenant: Tenant) -> dict[str, Pool]:
-        """Every model name and alias that `tenant` may use."""
-        return {name: pool for name, pool in self._pools.items() if tenant.may_use(pool)}
+        """Every name that `tenant` may use: models, aliases and adapters."""
+        return {name: pool for name, pool in self._pools.items() if tenant.may_use(pool, name)}
 
     def rights(self, tenant: Tenant) -> Rights:
         """What the tenant's requests may ask for."""
