@@ -1,0 +1,127 @@
+"""The few figures that the gateway reads of an engine's Prometheus metrics, found without reading the rest.
+
+The names are vLLM's. Gauges and counters are summed over the label `engine` (one for each data-parallel rank), the
+cache's use is averaged. Whatever the text holds, reading it raises nothing: a line that is not understood is passed
+over, a figure that is nowhere is None, and the number of lines is bounded. Whether the figures can be true is for
+others to judge.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+MAX_LINES = 50_000  # vLLM's whole page has 1,200 for each data-parallel rank
+MAX_KV_TOKENS = 10**12
+_MAX_DIGITS = 64
+
+_RUNNING = b"vllm:num_requests_running"
+_WAITING = b"vllm:num_requests_waiting"
+_BY_REASON = b"vllm:num_requests_waiting_by_reason"
+_KV_USAGE = b"vllm:kv_cache_usage_perc"
+_PREEMPTIONS = b"vllm:num_preemptions_total"
+_STEPS = b"vllm:iteration_tokens_total_count"
+_STEP_TOKENS = b"vllm:iteration_tokens_total_sum"
+_OUTPUT_TOKENS = b"vllm:generation_tokens_total"
+_CACHE = b"vllm:cache_config_info"
+
+_FIGURES = frozenset(
+    {_RUNNING, _WAITING, _BY_REASON, _KV_USAGE, _PREEMPTIONS, _STEPS, _STEP_TOKENS, _OUTPUT_TOKENS},
+)
+FIGURE_NAMES = tuple(sorted(name.decode() for name in _FIGURES))
+CACHE_NAME = _CACHE.decode()
+
+_DEFERRED = b'reason="deferred"'
+_LABEL = re.compile(rb'(block_size|kv_cache_size_tokens|kv_cache_max_concurrency|num_gpu_blocks)="([^"]{1,32})"')
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """One page's figures; None where the engine does not export one. `waiting` leaves out what is deferred."""
+
+    running: float | None
+    waiting: float | None
+    kv_usage: float | None
+    preemptions: float | None
+    steps: float | None
+    step_tokens: float | None
+    output_tokens: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFigures:
+    """The size of the KV cache over all ranks, of a block, and how many requests of full length it holds."""
+
+    kv_tokens: int
+    block_tokens: int
+    max_full_length_sequences: float | None
+
+
+def read_figures(page: bytes) -> EngineFigures:
+    """The figures on a page of metrics."""
+    found = _samples(page, _FIGURES)
+    waiting = _sum(found, _WAITING)
+    if waiting is not None:
+        deferred = sum(value for labels, value in found.get(_BY_REASON, ()) if _DEFERRED in labels)
+        waiting = max(0.0, waiting - deferred)
+    usages = found.get(_KV_USAGE, ())
+    return EngineFigures(
+        running=_sum(found, _RUNNING),
+        waiting=waiting,
+        kv_usage=sum(value for _, value in usages) / len(usages) if usages else None,
+        preemptions=_sum(found, _PREEMPTIONS),
+        steps=_sum(found, _STEPS),
+        step_tokens=_sum(found, _STEP_TOKENS),
+        output_tokens=_sum(found, _OUTPUT_TOKENS),
+    )
+
+
+def read_cache(page: bytes) -> CacheFigures | None:
+    """What the page says of the KV cache; None where it does not."""
+    ranks = [dict(_LABEL.findall(labels)) for labels, _ in _samples(page, {_CACHE}).get(_CACHE, ())]
+    block = max((int(_number(rank.get(b"block_size")) or 0) for rank in ranks), default=0)
+    tokens = sum(_number(rank.get(b"kv_cache_size_tokens")) or _tokens_of_blocks(rank, block) for rank in ranks)
+    sequences = sum(_number(rank.get(b"kv_cache_max_concurrency")) or 0.0 for rank in ranks)
+    if not 0 < tokens <= MAX_KV_TOKENS or not 0 < block <= tokens:
+        return None
+    return CacheFigures(int(tokens), block, sequences or None)
+
+
+def _tokens_of_blocks(rank: Mapping[bytes, bytes], block_tokens: int) -> float:
+    return (_number(rank.get(b"num_gpu_blocks")) or 0.0) * block_tokens
+
+
+_Samples = Mapping[bytes, Sequence[tuple[bytes, float]]]
+
+
+def _sum(found: _Samples, name: bytes) -> float | None:
+    if name not in found:
+        return None
+    total = sum(value for _, value in found[name])
+    return total if isfinite(total) else None
+
+
+def _samples(page: bytes, names: Collection[bytes]) -> _Samples:
+    """Labels and value of each line with one of `names`, by name."""
+    found: dict[bytes, list[tuple[bytes, float]]] = {}
+    for line in page.split(b"\n", MAX_LINES)[:MAX_LINES]:
+        head, _, rest = line.rpartition(b"}")  # a value and a timestamp have no brace
+        if head:
+            name, _, labels = head.partition(b"{")
+        else:
+            name, _, rest = line.partition(b" ")
+            labels = b""
+        if name in names and (value := _number(rest.lstrip().partition(b" ")[0])) is not None:
+            found.setdefault(name, []).append((labels, value))
+    return found
+
+
+def _number(text: bytes | None) -> float | None:
+    """A finite number that is not negative."""
+    if text is None or len(text) > _MAX_DIGITS:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if isfinite(value) and value >= 0 else None
