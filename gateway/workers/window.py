@@ -18,12 +18,12 @@ UNTUNED_PREFILL_TOKENS = 2048
 class WindowSize:
     """Size of a window: `sequences` the engine runs at once, `slack` more, `prefill_tokens` not yet prefilled.
 
-    `express` sequences beyond that are for the express lane.
+    `express` sequences beyond that are for the express lane. None leaves a size to be found out.
     """
 
-    sequences: int = 16
+    sequences: int | None = 16
     slack: int = 1
-    prefill_tokens: int = 2048
+    prefill_tokens: int | None = 2048
     express: int = 0
 
 
