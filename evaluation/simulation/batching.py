@@ -81,7 +81,8 @@ class Batching:
             self._fleet.configure(WorkerSpec(name, POOL, "", settings.window))
             self._fleet.signal(name, Signal.PROBE_OK)
         self.take, self.prefilled, self.give = self._fleet.take, self._fleet.prefilled, self._fleet.give
-        self.serves = self._fleet.serves
+        self.take_express, self.has_express = self._fleet.take_express, self._fleet.has_express
+        self.serves, self.affinity = self._fleet.serves, self._fleet.affinity
         self._front: Front
 
     def attach(self, front: Front) -> None:

@@ -188,6 +188,17 @@ class Rounds:
         """Always."""
         return True
 
+    def has_express(self, pool: str) -> bool:
+        """Never: what the pool of tokens holds is all there is."""
+        return False
+
+    def take_express(self, ticket: Ticket) -> None:
+        """There is no lane."""
+
+    def affinity(self, ticket: Ticket) -> int:
+        """Nothing is cached."""
+        return 0
+
     # -- the run's port
 
     def send(self, job: Job, worker: str, now: float) -> None:

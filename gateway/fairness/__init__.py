@@ -7,6 +7,7 @@ Theory. Each tenant i of a pool has a counter c_i of the service it received, di
   that left the queue last; else c_u = max(c_u, min of c_i over the waiting). Idle credit is never spent against others.
 - Dispatch, at the moment room appears: the waiting tenant with the least counter, ties by arrival; its oldest request.
   One that does not fit stops the dispatch: nobody is bypassed. It is charged h(input, 0) and the predicted output.
+  Two departures from the least counter, each bounded and accounted: a locality quantum and an express lane (`turns`).
 - Each token beyond the prediction charges its marginal cost; at the end what was not used is refunded, so that a
   request comes to exactly h(input, output) / weight. A refund never goes below the level of a lift that came since.
 Counters of waiting tenants then never lie further apart than the largest exposure plus the largest refundable amount
@@ -14,8 +15,8 @@ of what one tenant has in flight (`bound`), however long they wait: the window i
 bound. A tenant's keys share what it gets by the same rule, one level down.
 
 Modules: `cost` what a request costs; `flow` the counter; `policies` who goes next; `predictor` and `estimate` what is
-guessed before the engine has counted; `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `flights`
-who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the decisions; `invariants`
+guessed before the engine has counted; `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `turns`
+whose turn it is; `flights` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the decisions; `invariants`
 what must hold after each of them. The same objects run in the gateway, in simulations and in the property tests.
 """
 

@@ -2,7 +2,7 @@
 
 Single-threaded and synchronous; every call returns the decisions that follow from it, in order, for the caller to carry
 out. Rules that hold throughout:
-- the next request is chosen at the moment room appears, never before; one that does not fit is not bypassed;
+- the next request is chosen at the moment room appears, never before (`turns`);
 - a ticket is granted at most once at a time and settled exactly once; room and charges move in the same call;
 - nobody polls: `next_deadline` names the time at which `advance` must be called.
 Left to others: what room there is (`Capacity`), sockets, and the wall clock.
@@ -20,6 +20,7 @@ from gateway.fairness.queues import TenantQueue
 from gateway.fairness.snapshot import PoolSnapshot, TicketSnapshot
 from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
+from gateway.fairness.turns import Turn, Turns
 from gateway.fairness.waiting_room import WaitingRoom
 from gateway.outcomes import Outcome
 
@@ -37,6 +38,7 @@ class Admission:
         self._pools: dict[str, PoolAccount] = {}
         self._tenants = TenantRegister()
         self.room = WaitingRoom(self._pools, self._tenants)
+        self._turns = Turns(capacity, self.room)
         self.flights = Flights()
 
     # -- configuration
@@ -141,25 +143,19 @@ class Admission:
 
     def _dispatch_pool(self, account: PoolAccount, now: float) -> list[Decision]:
         decisions: list[Decision] = []
-        while (tenant := account.queue.next_tenant()) is not None:
-            if not self.room.is_eligible(tenant):  # charges have brought another of its keys to the head
-                self.room.review(account, tenant)
-                continue
-            ticket = tenant.oldest()
-            worker = self._capacity.take(ticket)
-            if worker is None:
-                break
-            self._grant(ticket, account, tenant, worker, now)
-            decisions.append(Grant(ticket, worker))
+        while (turn := self._turns.take(account)) is not None:
+            self._grant(turn, account, now)
+            decisions.append(Grant(turn.ticket, turn.worker))
         return decisions
 
-    def _grant(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, worker: str, now: float) -> None:
+    def _grant(self, turn: Turn, account: PoolAccount, now: float) -> None:
+        ticket = turn.ticket
         ticket.move(TicketState.GRANTED)
-        ticket.worker, ticket.granted_at, ticket.holds_prefill = worker, now, True
+        ticket.worker, ticket.granted_at, ticket.holds_prefill = turn.worker, now, True
         ticket.attempts += 1
         self.flights.begin(ticket, now)
         self._tenants.allowance(ticket.tenant).in_flight += ticket.sequences
-        account.open_tabs(ticket, tenant)
+        account.open_tabs(ticket, turn.tenant, turn.leads)
         account.drain.add(1.0, now)
         self.room.leave(ticket)
         self.room.review_elsewhere(ticket)

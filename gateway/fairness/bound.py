@@ -2,8 +2,9 @@
 
 With V the running maximum of the least waiting counter, a waiting flow is never above V + E and never below V - R: E is
 the most that requests in flight of one flow at its last dispatch (or lift) could still add, that dispatch's own charge
-included, R the most that refunds could take back from what one flow had in flight. The bound is the largest E plus the
-largest R seen. Every term is held in counter units (divided by the weight). The derivation stands in docs/fairness.md.
+and its lead over the least waiting counter included, R the most that refunds could take back from what one flow had in
+flight. The bound is the largest E plus the largest R seen. Every term is held in counter units (divided by the weight).
+The derivation stands in docs/fairness.md.
 """
 
 from gateway.fairness.cost import to_units
@@ -58,11 +59,11 @@ class Tab:
         self.certain = 0
         self.ceiling = 0
 
-    def open(self, charge: float, ceiling: float) -> None:
-        """Charge `charge` cost at dispatch, of at most `ceiling` in the end."""
+    def open(self, charge: float, ceiling: float, lead: int) -> None:
+        """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `lead` units before the flow's turn."""
         self.ceiling = to_units(ceiling, self.weight)
         self.flow.ceilings += self.ceiling
-        self.flow.expose()
+        self.flow.expose(lead)
         self.charge_to(charge)
 
     def charge_to(self, cost: float, certain: float = 0.0) -> None:

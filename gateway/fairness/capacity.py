@@ -19,6 +19,18 @@ class Capacity(Protocol):
         """
         ...
 
+    def take_express(self, ticket: Ticket, /) -> str | None:
+        """As `take`, in the room that is kept beyond the window for tenants with nothing in flight."""
+        ...
+
+    def has_express(self, pool: str) -> bool:
+        """True where some worker of the pool keeps such room, taken or not."""
+        ...
+
+    def affinity(self, ticket: Ticket, /) -> int:
+        """Prompt tokens that the worker which `take` would choose now has cached; 0 where the request fits none."""
+        ...
+
     def prefilled(self, ticket: Ticket, /) -> None:
         """The prompt was read: give its tokens back at `ticket.worker`."""
         ...

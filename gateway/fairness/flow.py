@@ -69,9 +69,9 @@ class Flow:
         self.counter += final - charged
         self._keep_above_floor()
 
-    def expose(self) -> None:
-        """The flow is at the level of the least waiting one: from there it can rise by what is open."""
-        self.exposure = self.ceilings - self.outstanding
+    def expose(self, lead: int = 0) -> None:
+        """The flow is `lead` units above the least waiting one: over that it can rise by what is open besides."""
+        self.exposure = lead + self.ceilings - self.outstanding
 
     def _keep_above_floor(self) -> None:
         if self.counter < self.floor:

@@ -72,6 +72,15 @@ class LazyHeap(Generic[Item]):
             heapreplace(entries, (current, self._serial, item))
         return None
 
+    def least(self, count: int) -> list[Item]:
+        """Up to `count` items with the least keys, in their order; O(count log n)."""
+        taken: list[tuple[Key, int, Item]] = []
+        while len(taken) < count and self.first() is not None:
+            taken.append(heappop(self._entries))
+        for entry in taken:
+            heappush(self._entries, entry)
+        return [item for _, _, item in taken]
+
     def _compact(self) -> None:
         self._entries = [entry for entry in self._entries if self._live.get(entry[2]) == entry[1]]
         heapify(self._entries)

@@ -46,6 +46,14 @@ class Policy:
         """The flow whose oldest request goes next, None where nobody waits."""
         return self.waiting.first()
 
+    def lead(self, flow: Flow) -> int | None:
+        """Units by which the waiting `flow` is ahead of the one in turn; None where counters do not rule."""
+        return None
+
+    def within(self, units: int, most: int) -> list[Flow]:
+        """Up to `most` waiting flows that are at most `units` ahead of the one in turn, in the order of their turns."""
+        return []
+
     def charged(self, flow: Flow, units: int) -> None:
         """`flow.counter` moved by `units`; a refund (negative) lowers its key."""
         if units < 0:
@@ -71,6 +79,16 @@ class LeastCounterFirst(Policy):
     def key(self, flow: Flow) -> Key:
         """Counter, then arrival."""
         return (flow.counter, flow.head_order)
+
+    def lead(self, flow: Flow) -> int:
+        """Counter of `flow` above the least one."""
+        first = self.waiting.first()
+        return 0 if first is None else flow.counter - first.counter
+
+    def within(self, units: int, most: int) -> list[Flow]:
+        """Flows whose counters are at most `units` above the least one."""
+        least = self.waiting.least(most)
+        return [flow for flow in least if flow.counter - least[0].counter <= units]
 
 
 class VirtualTokenCounter(LeastCounterFirst):

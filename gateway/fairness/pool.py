@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.fairness.bound import Tab
-from gateway.fairness.cost import CostFunction, Usage, request_cost, spread_cost, to_cost
+from gateway.fairness.cost import CostFunction, Usage, request_cost, spread_cost, to_cost, to_units
 from gateway.fairness.estimate import DecayingSum, EngineRates, PromptEstimator
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
@@ -28,6 +28,7 @@ class PoolSpec:
     name: str
     cost: CostFunction
     queue_timeout_seconds: float = 60.0
+    locality_quantum: float = 0.0  # cost units by which a request may go before its turn for the prefix cache's sake
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,36 @@ class PoolAccount:
 
     # -- charges
 
-    def open_tabs(self, ticket: Ticket, tenant: TenantQueue) -> None:
-        """Charge the prompt and the predicted output at dispatch, to the tenant and to its key."""
+    @property
+    def locality_units(self) -> int:
+        """The locality quantum in counter units."""
+        return to_units(self.spec.locality_quantum, 1.0)
+
+    def predict(self, ticket: Ticket, tenant: TenantQueue) -> None:
+        """Reserve the output that the tenant's answers so far let expect."""
         sequences = max(1, ticket.sequences)
         per_sequence = ticket.max_output_tokens // sequences
         ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * sequences
+
+    def dispatch_charge(self, ticket: Ticket) -> float:
+        """What `ticket` is charged when it is dispatched: its prompt and its reservation."""
+        return self.cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.reserved_tokens))
+
+    def open_tabs(self, ticket: Ticket, tenant: TenantQueue, leads: tuple[int, int]) -> None:
+        """Charge the prompt and the reserved output at dispatch, to the tenant and to its key.
+
+        `leads` are the units by which the two are ahead of their turn.
+        """
         key = tenant.key(ticket.key)
         ticket.tabs = (
             Tab(tenant, self.queue.group.policy, self.queue.group.bound),
             Tab(key, tenant.group.policy, tenant.group.bound),
         )
-        charge = self.cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.reserved_tokens))
+        charge = self.dispatch_charge(ticket)
         most = max(ticket.max_output_tokens, ticket.reserved_tokens)
         ceiling = self.cost(ticket, Usage(ticket.prompt_tokens, 0, most))
-        for tab in ticket.tabs:
-            tab.open(charge, ceiling)
+        for tab, lead in zip(ticket.tabs, leads, strict=True):
+            tab.open(charge, ceiling, lead)
         tenant.in_flight += 1
         self.in_flight += 1
 
@@ -100,6 +116,8 @@ class PoolAccount:
         ticket.tabs = ()
         tenant.in_flight -= 1
         self.in_flight -= 1
+        if tenant.in_flight == 0:
+            self.queue.review_light(tenant)
 
     def _running_cost(self, ticket: Ticket, usage: Usage) -> float:
         """What a running request is charged in all at `usage`: its reservation is paid already."""

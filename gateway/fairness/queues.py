@@ -186,7 +186,7 @@ class TenantQueue(Flow):
 class PoolQueue:
     """All that waits for one pool."""
 
-    __slots__ = ("_make_policy", "_make_predictor", "group", "queued", "tenants")
+    __slots__ = ("_make_policy", "_make_predictor", "group", "light", "queued", "tenants")
 
     def __init__(self, make_policy: Callable[[], Policy], make_predictor: Callable[[], Predictor]) -> None:
         """An empty pool whose two levels both run the rule of `make_policy`."""
@@ -194,6 +194,7 @@ class PoolQueue:
         self._make_predictor = make_predictor
         self.group = FlowGroup(make_policy())
         self.tenants: dict[str, TenantQueue] = {}
+        self.light: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.head_order))
         self.queued = 0
 
     def tenant(self, name: str, weight: float) -> TenantQueue:
@@ -227,6 +228,13 @@ class PoolQueue:
         tenant = self.group.policy.first()
         assert tenant is None or isinstance(tenant, TenantQueue)
         return tenant
+
+    def review_light(self, tenant: TenantQueue) -> None:
+        """Keep in `light` who waits with nothing in flight: for those the express lane is."""
+        if tenant.in_flight or tenant not in self.group.policy.waiting:
+            self.light.discard(tenant)
+        elif tenant not in self.light:
+            self.light.add(tenant)
 
     def longest_tenant(self) -> TenantQueue:
         """The tenant with the longest weighted queue; something must be queued."""

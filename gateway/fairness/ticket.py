@@ -37,7 +37,9 @@ class Ticket:
 
     `sequences` is what it occupies in a batch (choices x prompts), `prompt_tokens` the whole prompt's size (an estimate
     until the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent`
-    says that no usage arrives while it runs (not streamed), so its progress is estimated.
+    says that no usage arrives while it runs (not streamed), so its progress is estimated. `prefix` are the chained
+    hashes of its prompt's blocks, by which workers that have read the same beginning are found; empty where nobody
+    looks for it.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Ticket:
         "max_output_tokens",
         "order",
         "pool",
+        "prefix",
         "prompt_tokens",
         "request_id",
         "reserved_tokens",
@@ -75,6 +78,7 @@ class Ticket:
         self.pool = pool
         self.sequences = 1
         self.prompt_tokens = 1
+        self.prefix: tuple[int, ...] = ()
         self.max_output_tokens = 0
         self.is_silent = False
         self.state = TicketState.NEW

@@ -56,9 +56,13 @@ class WaitingRoom:
         """True where `tenant` has a request queued and its in-flight limit lets the next one run."""
         if not tenant.queued:
             return False
-        if not self._tenants.is_capped(tenant.name):
+        return not self._tenants.is_capped(tenant.name) or self.may_run(tenant.oldest())
+
+    def may_run(self, ticket: Ticket) -> bool:
+        """True where the in-flight limit of its tenant lets `ticket` run."""
+        if not self._tenants.is_capped(ticket.tenant):
             return True
-        return self._tenants.allowance(tenant.name).has_flight_place(tenant.oldest().sequences)
+        return self._tenants.allowance(ticket.tenant).has_flight_place(ticket.sequences)
 
     def review(self, account: PoolAccount, tenant: TenantQueue) -> None:
         """Make the policy's view of `tenant` true."""
@@ -68,6 +72,7 @@ class WaitingRoom:
             policy.arrive(tenant)
         elif not is_eligible and tenant in policy.waiting:
             policy.leave(tenant)
+        account.queue.review_light(tenant)
 
     def review_everywhere(self, name: str) -> None:
         """Make every pool's view of tenant `name` true; O(pools)."""

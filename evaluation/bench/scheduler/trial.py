@@ -72,6 +72,17 @@ class Room:
         self.free -= 1
         return WORKER
 
+    def has_express(self, pool: str) -> bool:
+        """There is no room beyond the window."""
+        return False
+
+    def take_express(self, ticket: Ticket) -> None:
+        """There is none."""
+
+    def affinity(self, ticket: Ticket) -> int:
+        """Nothing is cached."""
+        return 0
+
     def prefilled(self, ticket: Ticket) -> None:
         """Prompts take no room."""
 

@@ -20,6 +20,20 @@ STEP_SECONDS = 0.05
 FOUR_SEQUENCES = WindowSize(4, 0, 10_000)
 
 
+class CachingFleet(Fleet):
+    """Workers of which each has cached as much of a prompt as the first hash of its prefix says."""
+
+    def affinity(self, ticket: Ticket, /) -> int:
+        """That much where the ticket fits a worker now, else nothing."""
+        worker = self.take(ticket)
+        if worker is None:
+            return 0
+        ticket.worker = worker
+        self.prefilled(ticket)
+        self.give(ticket)
+        return ticket.prefix[0] if ticket.prefix else 0
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One request as the engine knows it: true prompt, true length over all sequences, steps of prefill to go."""
@@ -67,17 +81,18 @@ class Bench:
         window: WindowSize = FOUR_SEQUENCES,
         max_queued: int = 100_000,
         queue_timeout_seconds: float = 1e9,
+        locality_quantum: float = 0.0,
     ) -> None:
         """A pool `p0`, `p1`, ... each of `workers` workers with `window`."""
         self.now = 0.0
         self.checks = True
-        self.fleet = Fleet()
+        self.fleet = CachingFleet()
         rules = Rules(lambda: POLICIES[policy](parameter), PREDICTORS[predictor](None), max_queued)
         self.admission = Admission(rules, self.fleet)
         self.cost = cost or Linear()
         self.is_vtc = policy == "vtc"
         for index in range(pools):
-            self.admission.configure_pool(PoolSpec(f"p{index}", self.cost, queue_timeout_seconds))
+            self.admission.configure_pool(PoolSpec(f"p{index}", self.cost, queue_timeout_seconds, locality_quantum))
             for number in range(workers):
                 self.fleet.configure(WorkerSpec(f"p{index}w{number}", f"p{index}", "http://engine", window))
                 self.fleet.signal(f"p{index}w{number}", Signal.PROBE_OK)
@@ -110,6 +125,7 @@ class Bench:
         silent: bool = False,
         cached: int = 0,
         prefill_steps: int = 1,
+        affinity: int = 0,
     ) -> Job:
         """Send a request of `prompt` tokens (estimated as `estimate`) that would run for `length` tokens in all."""
         self.books.submitted += 1
@@ -119,6 +135,7 @@ class Bench:
             max_output_tokens=length if most is None else most,
             is_silent=silent,
         )
+        ticket.prefix = (affinity,)
         job = Job(ticket, prompt, length, cached, prefill_steps, prefill_steps)
         self.books.offered[tenant] += request_cost(self.cost, Usage(prompt, cached, length), sequences)
         self.waiting[ticket] = job

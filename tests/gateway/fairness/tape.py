@@ -35,7 +35,8 @@ def play(data: bytes, policy: str = "vtc", *, has_liars: bool = False) -> Bench:
 
 
 def _bench(tape: Tape, policy: str) -> Bench:
-    window = WindowSize(1 + tape.below(4), tape.below(2), (4, 30, 1000)[tape.below(3)])
+    express = (0, 0, 1, 3)[tape.below(4)]
+    window = WindowSize(1 + tape.below(4), tape.below(2), (4, 30, 1000)[tape.below(3)], express)
     bench = Bench(
         policy,
         PREDICTORS[tape.below(5)],
@@ -46,6 +47,7 @@ def _bench(tape: Tape, policy: str) -> Bench:
         window=window,
         max_queued=(3, 8, 1000)[tape.below(3)],
         queue_timeout_seconds=(0.5, 1e6)[tape.below(2)],
+        locality_quantum=(0.0, 0.0, 5.0, 100.0)[tape.below(4)],
     )
     for name in "abc":
         bench.tenant(name, WEIGHTS[tape.below(4)], max_in_flight=(None, None, 1, 3)[tape.below(4)])
@@ -68,6 +70,7 @@ def _submit(bench: Bench, tape: Tape, has_liars: bool) -> None:
         silent=shape >> 6 & 1 == 1,
         cached=prompt // 2 if shape >> 7 else 0,
         prefill_steps=1 + (who >> 4 & 3),
+        affinity=who >> 6,
     )
 
 

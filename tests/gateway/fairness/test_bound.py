@@ -34,12 +34,12 @@ def spread_of_a_chain_of_refunds(make_flow: type[Flow], links: int) -> tuple[int
     tabs = []
     for flow in chain:
         tabs.append(Tab(flow, policy, bound))
-        tabs[-1].open(10.0, 10.0)
+        tabs[-1].open(10.0, 10.0, 0)
         policy.leave(flow)
     for _ in range(20):
         for flow in (leader, high):
             tab = Tab(flow, policy, bound)
-            tab.open(5.0, 5.0)
+            tab.open(5.0, 5.0, 0)
             tab.charge_to(5.0, certain=5.0)
             tab.settle(5.0)
     before = leader
@@ -71,7 +71,7 @@ def make_tab(weight: float = 1.0) -> Tab:
 def test_a_tab_is_exposed_to_its_ceiling_and_refundable_in_its_charge() -> None:
     """At dispatch E is the most that the request can come to, R what was charged for it."""
     tab = make_tab()
-    tab.open(30.0, 100.0)
+    tab.open(30.0, 100.0, 0)
     assert tab.bound.exposure == 100 * UNITS_PER_COST
     assert tab.bound.refundable == tab.flow.counter == 30 * UNITS_PER_COST
 
@@ -79,7 +79,7 @@ def test_a_tab_is_exposed_to_its_ceiling_and_refundable_in_its_charge() -> None:
 def test_what_was_confirmed_is_not_refundable() -> None:
     """Usage that the engine has reported leaves R."""
     tab = make_tab()
-    tab.open(30.0, 100.0)
+    tab.open(30.0, 100.0, 0)
     tab.charge_to(30.0, certain=20.0)
     assert tab.flow.refundable == 10 * UNITS_PER_COST
     tab.settle(20.0)
@@ -90,7 +90,7 @@ def test_what_was_confirmed_is_not_refundable() -> None:
 def test_a_longer_prompt_than_estimated_raises_the_exposure() -> None:
     """A charge beyond the ceiling is exposure that the last dispatch did not know of."""
     tab = make_tab()
-    tab.open(30.0, 40.0)
+    tab.open(30.0, 40.0, 0)
     tab.charge_to(70.0)
     assert tab.bound.exposure == 70 * UNITS_PER_COST
     tab.settle(90.0)
@@ -100,7 +100,7 @@ def test_a_longer_prompt_than_estimated_raises_the_exposure() -> None:
 def test_tokens_taken_back_by_the_engine_widen_the_bound() -> None:
     """A settlement below what was confirmed is exact, and R grows by the difference."""
     tab = make_tab()
-    tab.open(30.0, 30.0)
+    tab.open(30.0, 30.0, 0)
     tab.charge_to(30.0, certain=30.0)
     tab.settle(10.0)
     assert tab.flow.settled == 10 * UNITS_PER_COST
@@ -110,7 +110,7 @@ def test_tokens_taken_back_by_the_engine_widen_the_bound() -> None:
 def test_a_tab_keeps_the_weight_it_was_opened_with() -> None:
     """A change of weight concerns later requests: nothing is charged again."""
     tab = make_tab(weight=2.0)
-    tab.open(30.0, 30.0)
+    tab.open(30.0, 30.0, 0)
     tab.flow.weight = 1.0
     assert tab.flow.service == 30.0
     tab.charge_to(36.0)
@@ -126,7 +126,7 @@ def test_a_million_charges_leave_no_drift() -> None:
     policy, bound, flow = VirtualTokenCounter(), SpreadBound(), Flow("f", 3.0)
     for _ in range(100):
         tab = Tab(flow, policy, bound)
-        tab.open(0.1, 2_000.0)
+        tab.open(0.1, 2_000.0, 0)
         for tokens in range(1, 10_001):
             tab.charge_to(0.1 + 0.1 * tokens)
         tab.settle(1_000.1)
@@ -138,7 +138,7 @@ def test_a_million_charges_leave_no_drift() -> None:
 def test_charges_of_any_weight_sum_to_the_settlement(weight: float) -> None:
     """The rounding is of the cumulative cost, once: no weight is too large or too small for it."""
     tab = make_tab(weight)
-    tab.open(1.0, 1_000.0)
+    tab.open(1.0, 1_000.0, 0)
     for tokens in range(1, 500):
         tab.charge_to(1.0 + tokens * 0.37)
     tab.settle(777.7)

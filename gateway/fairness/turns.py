@@ -1,0 +1,113 @@
+"""Whose turn it is in a pool: the least counter, or one of two departures from it, each with its lead accounted.
+
+- Locality (DLPM, Cao et al., arXiv 2501.14312): among those at most the pool's quantum Q above the least counter the
+  request goes of whose prompt the worker that has room holds most. Q = 0 is the least counter.
+- Express lane: where the window is full, a tenant with nothing in flight may take the room beyond it, if it is ahead of
+  the least counter by no more than what its request is charged at dispatch. So one that keeps coming back is held to
+  its share like everybody, and splitting requests gains nothing: a tenant with one in flight waits its turn.
+Nothing else goes before its turn. The lead is added to the flow's exposure, which makes the computed bound hold.
+Policies without counters (`fcfs`, `rpm`, `drr`) know neither. Left to others: room (`Capacity`), charges (`pool`).
+"""
+
+from dataclasses import dataclass
+
+from gateway.fairness.capacity import Capacity
+from gateway.fairness.cost import to_units
+from gateway.fairness.pool import PoolAccount
+from gateway.fairness.queues import KeyQueue, TenantQueue
+from gateway.fairness.ticket import Ticket
+from gateway.fairness.waiting_room import WaitingRoom
+
+MAX_CANDIDATES = 32  # flows of each level that are compared for locality: what a decision costs stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The request that goes next at `worker`, and how far its tenant and its key are ahead of their turn, in units."""
+
+    ticket: Ticket
+    tenant: TenantQueue
+    worker: str
+    leads: tuple[int, int] = (0, 0)
+
+
+class Turns:
+    """Chooses, and takes the room for what it chose."""
+
+    __slots__ = ("_capacity", "_room")
+
+    def __init__(self, capacity: Capacity, room: WaitingRoom) -> None:
+        """Choose among those who wait in `room`."""
+        self._capacity = capacity
+        self._room = room
+
+    def take(self, account: PoolAccount) -> Turn | None:
+        """The next request that may run now, its room taken; None where none may."""
+        tenant = self._first(account)
+        if tenant is None:
+            return None
+        turn = self._take_nearest(account, tenant) if account.spec.locality_quantum else self._take(account, tenant)
+        if turn is None and self._capacity.has_express(account.spec.name):
+            return self._take_express(account)
+        return turn
+
+    def _first(self, account: PoolAccount) -> TenantQueue | None:
+        """The tenant with the least counter whose next request its in-flight limit lets run."""
+        while (tenant := account.queue.next_tenant()) is not None and not self._room.is_eligible(tenant):
+            self._room.review(account, tenant)  # charges have brought another of its keys to the head
+        return tenant
+
+    def _take(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
+        ticket = tenant.oldest()
+        account.predict(ticket, tenant)
+        worker = self._capacity.take(ticket)
+        return None if worker is None else Turn(ticket, tenant, worker)
+
+    # -- locality
+
+    def _take_nearest(self, account: PoolAccount, first: TenantQueue) -> Turn | None:
+        ticket, tenant = self._nearest(account, first)
+        account.predict(ticket, tenant)
+        worker = self._capacity.take(ticket)
+        return None if worker is None else Turn(ticket, tenant, worker, _leads(account, tenant, ticket))
+
+    def _nearest(self, account: PoolAccount, first: TenantQueue) -> tuple[Ticket, TenantQueue]:
+        """The request within the quantum of which most is cached where it would run; of equals the one in turn."""
+        nearest, tenant = first.oldest(), first
+        most = self._capacity.affinity(nearest)
+        for candidate, flow in self._candidates(account):
+            cached = self._capacity.affinity(candidate)
+            if cached > most:
+                nearest, tenant, most = candidate, flow, cached
+        return nearest, tenant
+
+    def _candidates(self, account: PoolAccount) -> list[tuple[Ticket, TenantQueue]]:
+        units = account.locality_units
+        found: list[tuple[Ticket, TenantQueue]] = []
+        for tenant in account.queue.group.policy.within(units, MAX_CANDIDATES):
+            assert isinstance(tenant, TenantQueue)
+            for key in tenant.group.policy.within(units, MAX_CANDIDATES):
+                assert isinstance(key, KeyQueue)
+                ticket = key.oldest()
+                if self._room.may_run(ticket):
+                    found.append((ticket, tenant))
+        return found
+
+    # -- express lane
+
+    def _take_express(self, account: PoolAccount) -> Turn | None:
+        tenant = account.queue.light.first()
+        if tenant is None or not self._room.is_eligible(tenant):
+            return None
+        lead = account.queue.group.policy.lead(tenant)
+        ticket = tenant.oldest()
+        account.predict(ticket, tenant)
+        if lead is None or lead > to_units(account.dispatch_charge(ticket), tenant.weight):
+            return None
+        worker = self._capacity.take_express(ticket)
+        return None if worker is None else Turn(ticket, tenant, worker, (lead, 0))
+
+
+def _leads(account: PoolAccount, tenant: TenantQueue, ticket: Ticket) -> tuple[int, int]:
+    tenants, keys = account.queue.group.policy, tenant.group.policy
+    return (tenants.lead(tenant) or 0, keys.lead(tenant.key(ticket.key)) or 0)
