@@ -56,11 +56,13 @@ from gateway.proxy.health import Health
 from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.proxy.trials import Trials
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import Identity, state_dump
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec
+from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
 _MIB = 1024 * 1024
 
@@ -83,7 +85,10 @@ class Gateway:
         self._admission = Admission(_rules(config), self._fleet)
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer)
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
-        services = Services(self._dispatcher, self._links, self._health, config.listen.write_stall_seconds)
+        self._trials = Trials(self._links, self._health, self._launched.is_being_ended)
+        services = Services(
+            self._dispatcher, self._links, self._health, self._trials, config.listen.write_stall_seconds
+        )
         limits = ListenerLimits(config.listen.max_body_mib * _MIB, config.listen.body_timeout_seconds)
         control = Control(Pages(self._render_metrics, self._state, self._unready, int(self._wall_started_at)))
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
@@ -116,6 +121,7 @@ class Gateway:
         self._dispatcher.refuse_waiting(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
         for exchange in self._listener.exchanges:
             exchange.cut()
+        await self._trials.close()
         if self._runner is not None:
             await self._runner.cleanup()
         await self._health.stop()
@@ -143,9 +149,7 @@ class Gateway:
         known = {} if before is None else {tenant.name: tenant for tenant in before.tenants}
         self._admission.configure_queue(config.scheduler.max_queued)
         for pool in config.pools:
-            self._admission.configure_pool(
-                PoolSpec(pool.model, cost_function(pool.cost), config.scheduler.queue_timeout_seconds)
-            )
+            self._admission.configure_pool(_pool_spec(pool, config))
             for worker in pool.workers:
                 if worker.url is not None:
                     self._configure_worker(pool, worker, worker.url)
@@ -161,7 +165,9 @@ class Gateway:
     def _configure_worker(self, pool: Pool, worker: Worker, url: str) -> None:
         name = worker_name(pool, worker)
         window = worker.window
-        size = WindowSize(window.sequences, window.slack, window.prefill_tokens)
+        sequences = window.fixed_sequences or UNTUNED_SEQUENCES
+        prefill_tokens = window.fixed_prefill_tokens or UNTUNED_PREFILL_TOKENS
+        size = WindowSize(sequences, window.slack, prefill_tokens, window.express)
         self._links.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, size))
 
@@ -206,6 +212,11 @@ def _rules(config: Config) -> Rules:
         make_predictor=PREDICTORS[predictor.name.value](predictor.error_percent),
         max_queued=config.scheduler.max_queued,
     )
+
+
+def _pool_spec(pool: Pool, config: Config) -> PoolSpec:
+    timeout_seconds = config.scheduler.queue_timeout_seconds
+    return PoolSpec(pool.model, cost_function(pool.cost), timeout_seconds, pool.locality_quantum)
 
 
 def cost_function(spec: CostSpec) -> CostFunction:

@@ -16,8 +16,9 @@ bound. A tenant's keys share what it gets by the same rule, one level down.
 
 Modules: `cost` what a request costs; `flow` the counter; `policies` who goes next; `predictor` and `estimate` what is
 guessed before the engine has counted; `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `turns`
-whose turn it is; `flights` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the decisions; `invariants`
-what must hold after each of them. The same objects run in the gateway, in simulations and in the property tests.
+whose turn it is; `flights` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the
+decisions; `invariants` what must hold after each of them. The same objects run in the gateway, in simulations and in
+the property tests.
 """
 
 from gateway.fairness.admission import Admission
