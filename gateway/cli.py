@@ -110,7 +110,7 @@ def demo(
 ) -> None:
     """Let a flood and two modest tenants loose, and watch who gets how much."""
     from evaluation.bench.demo import DemoOptions, run
-    from evaluation.bench.stage import EngineKind
+    from evaluation.bench.engines import EngineKind
 
     raise typer.Exit(run(DemoOptions(policy=policy, seconds=seconds, plot=plot, engine=EngineKind(engine))))
 
@@ -143,8 +143,8 @@ def fairness(
     check: Check = False,
 ) -> None:
     """Equal shares, weights, short against long answers, and what it costs in throughput."""
+    from evaluation.bench.engines import EngineKind
     from evaluation.bench.fairness import FairnessOptions, run
-    from evaluation.bench.stage import EngineKind
 
     options = FairnessOptions(
         engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check
@@ -162,8 +162,8 @@ def isolation(
     check: Check = False,
 ) -> None:
     """A modest tenant beside a flood: how long it waits, and its time to first token."""
+    from evaluation.bench.engines import EngineKind
     from evaluation.bench.isolation import IsolationOptions, run
-    from evaluation.bench.stage import EngineKind
 
     options = IsolationOptions(
         engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check

@@ -17,11 +17,12 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from evaluation.bench.engines import EngineChoice, EngineKind
 from evaluation.bench.plot import Curve, Picture, draw
-from evaluation.bench.probe import Gauges, Sample, probe_session
+from evaluation.bench.probe import Sample, probe_session
 from evaluation.bench.screen import TenantRow, View, line, render, seconds_text
-from evaluation.bench.settings import SLACK
-from evaluation.bench.stage import EngineChoice, EngineKind, Gateway, Stage, stage
+from evaluation.bench.settings import SLACK, WindowSettings
+from evaluation.bench.stage import Gateway, Stage, stage
 from evaluation.console.plots import PlotsMissing, require_matplotlib
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_NOT_RUN, EXIT_PASSED, output_console
@@ -113,8 +114,8 @@ async def _perform(options: DemoOptions, console: Console) -> Show:
     progress = Progress(error_console())
     tenants = [actor.load for actor in options.cast]
     async with (
-        stage(EngineChoice(options.engine, options.profile, SEQUENCES), progress) as running,
-        running.gateway(options.policy, tenants) as gateway,
+        stage(progress, EngineChoice(options.engine, options.profile, SEQUENCES)) as running,
+        running.gateway(options.policy, tenants, WindowSettings(SEQUENCES)) as gateway,
     ):
         progress.clear()
         return await _play(options, running, gateway, console)
@@ -154,7 +155,6 @@ async def _display(show: Show, console: Console, load: Load, gateway: Gateway) -
 def view_at(show: Show, now: float) -> View:
     """The demo at loop time `now`."""
     sample = show.samples[-1] if show.samples else None
-    engine = sample.engine if sample else Gauges(waiting=0, running=0)
     return View(
         policy=show.options.policy,
         elapsed_seconds=now - show.start,
@@ -162,8 +162,8 @@ def view_at(show: Show, now: float) -> View:
         rows=[_row(actor, show, sample, now) for actor in show.options.cast],
         spread=sample.gateway.spread if sample else 0.0,
         spread_bound=sample.gateway.spread_bound if sample else 0.0,
-        engine_running=engine.running,
-        engine_waiting=engine.waiting,
+        engine_running=sample.running if sample else 0,
+        engine_waiting=sample.waiting if sample else 0,
     )
 
 

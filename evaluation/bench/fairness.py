@@ -10,9 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.bench.engines import EngineChoice
 from evaluation.bench.measures import ratio_of_service, share_within
-from evaluation.bench.settings import SLACK
-from evaluation.bench.stage import EngineChoice, Gateway, Part, Run, RunOptions, Stage, stage
+from evaluation.bench.settings import SLACK, WindowSettings
+from evaluation.bench.stage import Engine, Gateway, Part, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
@@ -120,8 +121,8 @@ def run(options: FairnessOptions) -> int:
 async def measure(options: FairnessOptions) -> Report:
     """Run every scenario and judge it."""
     choice = EngineChoice(options.engine, options.profile, SEQUENCES)
-    async with stage(choice, Progress(error_console())) as running:
-        async with running.gateway(options.policy, MANY_AND_FEW) as gateway:
+    async with stage(Progress(error_console()), choice) as running:
+        async with running.gateway(options.policy, MANY_AND_FEW, WindowSettings(SEQUENCES)) as gateway:
             equal = await running.run(_part("many and few", MANY_AND_FEW, options), gateway)
             rounds = await _rounds(running, gateway, options)
         findings = Findings(
@@ -137,7 +138,7 @@ async def measure(options: FairnessOptions) -> Report:
 async def _scenario(
     running: Stage, name: str, tenants: Sequence[LoadTenant], policy: str, options: FairnessOptions
 ) -> Run:
-    async with running.gateway(policy, tenants) as gateway:
+    async with running.gateway(policy, tenants, WindowSettings(SEQUENCES)) as gateway:
         return await running.run(_part(name, tenants, options), gateway)
 
 
@@ -146,10 +147,10 @@ async def _rounds(running: Stage, gateway: Gateway, options: FairnessOptions) ->
     through: list[Run] = []
     alone: list[Run] = []
     for number in range(options.rounds):
-        pair = [(gateway, through), (None, alone)]
+        pair: list[tuple[Gateway | Engine, list[Run]]] = [(gateway, through), (running.engine, alone)]
         for target, runs in pair if number % 2 == 0 else reversed(pair):
             part = Part(
-                name=f"round {number + 1} of {options.rounds}: {'gateway' if target else 'engine alone'}",
+                name=f"round {number + 1} of {options.rounds}: {'gateway' if target is gateway else 'engine alone'}",
                 tenants=MANY_AND_FEW,
                 seed=options.seed + number,
                 warmup_seconds=min(3.0, options.warmup_seconds),
@@ -208,7 +209,7 @@ def _spread(runs: Sequence[Run]) -> Verdict:
 def engine_queue(runs: Sequence[Run]) -> Verdict:
     """How often the engine held more waiting requests than the slack while the gateway held some too."""
     samples = [sample for run in runs for sample in run.samples if sample.gateway.queued > 0]
-    waiting = [sample.engine.waiting for sample in samples]
+    waiting = [sample.waiting for sample in samples]
     note = f"largest {max(waiting, default=0)}, {len(waiting)} samples"
     return ENGINE_QUEUE.judge(share_within(waiting, SLACK), note)
 
@@ -246,8 +247,8 @@ def _run_document(run: Run) -> dict[str, object]:
         "output_tokens_per_second": run.tokens_per_second,
         "spread_max": max((sample.gateway.spread for sample in run.samples), default=None),
         "spread_bound": max((sample.gateway.spread_bound for sample in run.samples), default=None),
-        "engine_waiting_max": max((sample.engine.waiting for sample in run.samples), default=None),
-        "engine_running_mean": mean([sample.engine.running for sample in run.samples]),
+        "engine_waiting_max": max((sample.waiting for sample in run.samples), default=None),
+        "engine_running_mean": mean([sample.running for sample in run.samples]),
         "backlogged": 1 - share_within(run.shortest_queues, 0),
         "samples": len(run.samples),
     }

@@ -15,13 +15,15 @@ almost zero would say nothing about how long one waits for the next.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.bench.engines import EngineChoice
 from evaluation.bench.measures import (
     intervals,
     release_moments,
     releases_seen,
     share_within,
 )
-from evaluation.bench.stage import EngineChoice, Gateway, Part, Run, RunOptions, Stage, stage
+from evaluation.bench.settings import WindowSettings
+from evaluation.bench.stage import Engine, Gateway, Part, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
@@ -86,9 +88,9 @@ async def measure(options: IsolationOptions) -> Report:
     """Run the load in all three ways and judge it."""
     choice = EngineChoice(options.engine, options.profile, SEQUENCES)
     async with (
-        stage(choice, Progress(error_console())) as running,
-        running.gateway(options.policy, TENANTS) as tested,
-        running.gateway("fcfs", TENANTS) as fcfs,
+        stage(Progress(error_console()), choice) as running,
+        running.gateway(options.policy, TENANTS, WindowSettings(SEQUENCES)) as tested,
+        running.gateway("fcfs", TENANTS, WindowSettings(SEQUENCES)) as fcfs,
     ):
         findings = await _rounds(running, tested, fcfs, options)
     return Report(
@@ -102,9 +104,9 @@ async def measure(options: IsolationOptions) -> Report:
 
 async def _rounds(running: Stage, tested: Gateway, fcfs: Gateway, options: IsolationOptions) -> Findings:
     findings: dict[str, list[Run]] = {"tested": [], "fcfs": [], "direct": []}
-    ways = {"tested": tested, "fcfs": fcfs, "direct": None}
+    ways: dict[str, Gateway | Engine] = {"tested": tested, "fcfs": fcfs, "direct": running.engine}
     for number in range(options.rounds):
-        for way, gateway in ways.items():
+        for way, target in ways.items():
             part = Part(
                 name=f"round {number + 1} of {options.rounds}: {options.policy if way == 'tested' else way}",
                 tenants=TENANTS,
@@ -113,7 +115,7 @@ async def _rounds(running: Stage, tested: Gateway, fcfs: Gateway, options: Isola
                 seconds=options.seconds / options.rounds,
                 grace_seconds=GRACE_SECONDS,
             )
-            findings[way].append(await running.run(part, gateway))
+            findings[way].append(await running.run(part, target))
     return Findings(**findings)
 
 

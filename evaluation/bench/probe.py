@@ -1,14 +1,14 @@
 """What the gateway and the engine say about themselves while a load runs, sampled at a fixed rate.
 
-The gateway is asked for `/debug/state`, the engine for its gauge of waiting requests alone (a filtered
-metrics page: the whole one costs the engine milliseconds of its event loop). A sample that could not be
-taken is counted, never invented.
+The gateway is asked for `/debug/state`, each engine for the few figures that are looked at (a filtered metrics
+page: the whole one costs the engine milliseconds of its event loop). A sample that could not be taken is counted,
+never invented.
 """
 
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,7 +20,12 @@ ANSWER_SECONDS = 5.0
 
 _WAITING = "vllm:num_requests_waiting"
 _RUNNING = "vllm:num_requests_running"
-_GAUGE = re.compile(r"^(vllm:num_requests_(?:waiting|running))(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_PREEMPTIONS = "vllm:num_preemptions_total"
+_KV_USAGE = "vllm:kv_cache_usage_perc"
+_NAMES = (_WAITING, _RUNNING, _PREEMPTIONS, _KV_USAGE)
+_FIGURE = re.compile(rf"^({'|'.join(_NAMES)})(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
+# With the slash, vLLM's page obeys `name[]`; without it another handler ignores the filter.
+_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in _NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,26 @@ class TenantState:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerState:
+    """One worker's window, and whether the gateway runs it blind, without metrics that it could believe."""
+
+    worker: str
+    window: int
+    in_flight: int
+    is_degraded: bool
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> Self:
+        """The worker of one row of the dump."""
+        return cls(
+            worker=row["worker"],
+            window=int(row["window_sequences"]),
+            in_flight=int(row["sequences_in_flight"]),
+            is_degraded=bool(row.get("degraded")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayState:
     """The bench's pool at one moment."""
 
@@ -43,6 +68,7 @@ class GatewayState:
     spread: float
     spread_bound: float
     tenants: Mapping[str, TenantState]
+    workers: Sequence[WorkerState] = ()
 
     @property
     def spread_of_bound(self) -> float:
@@ -74,49 +100,68 @@ class GatewayState:
                 )
                 for row in pool["tenants"]["busiest_first"]
             },
+            workers=tuple(WorkerState.parse(row) for row in document["workers"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """The engine's own count of its requests."""
+    """One engine's own account: its requests, its preemptions since it started, the part of its KV cache in use."""
 
     waiting: int
     running: int
+    preemptions: int = 0
+    kv_usage: float = 0.0
 
     @classmethod
     def parse(cls, page: str) -> Self:
-        """Both gauges of a metrics page, summed over its engines; an absent gauge counts as 0."""
-        sums = {_WAITING: 0.0, _RUNNING: 0.0}
-        for name, value in _GAUGE.findall(page):
+        """The figures of a metrics page, summed over its ranks; an absent one counts as 0."""
+        sums = dict.fromkeys(_NAMES, 0.0)
+        for name, value in _FIGURE.findall(page):
             sums[name] += float(value)
-        return cls(waiting=int(sums[_WAITING]), running=int(sums[_RUNNING]))
+        return cls(int(sums[_WAITING]), int(sums[_RUNNING]), int(sums[_PREEMPTIONS]), sums[_KV_USAGE])
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Both programs at one moment of loop time."""
+    """The gateway and every engine at one moment of loop time."""
 
     at: float
     gateway: GatewayState
-    engine: Gauges
+    engines: Sequence[Gauges]
+
+    @property
+    def running(self) -> int:
+        """What all engines run together."""
+        return sum(engine.running for engine in self.engines)
+
+    @property
+    def waiting(self) -> int:
+        """What waits at the engine where most do."""
+        return max(engine.waiting for engine in self.engines)
+
+    @property
+    def preemptions(self) -> int:
+        """What all engines have preempted since they started."""
+        return sum(engine.preemptions for engine in self.engines)
 
 
 class Probe:
-    """Asks the engine and, where there is one, the gateway."""
+    """Asks the engines and, where there is one, the gateway."""
 
-    def __init__(self, session: aiohttp.ClientSession, engine_url: str, gateway_url: str, admin_key: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, engine_urls: Sequence[str], gateway_url: str, admin_key: str
+    ) -> None:
         self._session = session
-        self._engine_url = engine_url
+        self._engine_urls = engine_urls
         self._gateway_url = gateway_url
         self._headers = {"Authorization": f"Bearer {admin_key}"}
         self.samples: list[Sample] = []
         self.failures = 0
 
-    async def gauges(self) -> Gauges:
-        """The engine's gauges now; raises aiohttp.ClientError or TimeoutError."""
-        # With the slash, vLLM's page obeys `name[]`; without it another handler ignores the filter.
-        return Gauges.parse(await self._text(f"{self._engine_url}/metrics/?name[]={_WAITING}&name[]={_RUNNING}", {}))
+    async def gauges(self) -> list[Gauges]:
+        """Every engine's figures now; raises aiohttp.ClientError or TimeoutError."""
+        return await asyncio.gather(*(self._engine(url) for url in self._engine_urls))
 
     async def gateway(self) -> GatewayState:
         """The gateway's state now; raises aiohttp.ClientError or TimeoutError."""
@@ -125,11 +170,10 @@ class Probe:
             return GatewayState.parse(await answer.json())
 
     async def idle(self, timeout_seconds: float) -> None:
-        """Wait until the engine runs and holds nothing, `timeout_seconds` at most."""
+        """Wait until no engine runs or holds anything, `timeout_seconds` at most."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while asyncio.get_running_loop().time() < deadline:
-            gauges = await self.gauges()
-            if gauges.waiting == 0 and gauges.running == 0:
+            if all(engine.waiting == 0 and engine.running == 0 for engine in await self.gauges()):
                 return
             await asyncio.sleep(0.2)
 
@@ -150,18 +194,18 @@ class Probe:
         due = loop.time()
         while True:
             try:
-                gateway, engine = await asyncio.gather(self.gateway(), self.gauges())
+                gateway, engines = await asyncio.gather(self.gateway(), self.gauges())
             except (aiohttp.ClientError, TimeoutError):
                 self.failures += 1
             else:
-                self.samples.append(Sample(loop.time(), gateway, engine))
+                self.samples.append(Sample(loop.time(), gateway, engines))
             due = max(due + 1 / SAMPLES_PER_SECOND, loop.time())
             await asyncio.sleep(due - loop.time())
 
-    async def _text(self, url: str, headers: Mapping[str, str]) -> str:
-        async with self._session.get(url, headers=headers) as answer:
+    async def _engine(self, url: str) -> Gauges:
+        async with self._session.get(url + _PAGE) as answer:
             answer.raise_for_status()
-            return await answer.text()
+            return Gauges.parse(await answer.text())
 
 
 def probe_session() -> aiohttp.ClientSession:

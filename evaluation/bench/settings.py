@@ -1,4 +1,4 @@
-"""The gateway's configuration for a bench: one pool, one worker, the load's tenants with keys made here.
+"""The gateway's configuration for a bench: one pool, its workers, the load's tenants with keys made here.
 
 Queue limits and time-outs are wide: a bench measures who goes next, so nobody may be refused or time out.
 Keys are drawn once per bench and live only in its temporary folder and its memory.
@@ -23,20 +23,39 @@ def draw_key() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class GatewaySettings:
-    """One gateway to start. `engine_model` is the model's name at the engine, which runs `sequences` at once.
+class WindowSettings:
+    """What may be in flight at one engine; `sequences` and `prefill_tokens` None: the gateway finds out by itself."""
 
-    `port` 0 takes a free one; `prefill_tokens` None leaves the gateway's own.
+    sequences: int | None = 16
+    slack: int = SLACK
+    prefill_tokens: int | None = None
+    express: int = 0
+
+    def document(self) -> dict[str, int | str]:
+        """The section `window` of a pool."""
+        return {
+            "sequences": "auto" if self.sequences is None else self.sequences,
+            "slack": self.slack,
+            **({} if self.prefill_tokens is None else {"prefill_tokens": self.prefill_tokens}),
+            **({"express": self.express} if self.express else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """One gateway to start. `engine_model` is the model's name at each of the engines; `port` 0 takes a free one.
+
+    `locality_quantum` is the cost by which a request may go before another for the sake of a cached prefix.
     """
 
     policy: str
-    engine_url: str
+    engine_urls: Sequence[str]
     engine_model: str
     weights: Mapping[str, float]
-    sequences: int = 16
+    window: WindowSettings = WindowSettings()
+    locality_quantum: int = 0
     max_model_len: int = 2048
     port: int = 0
-    prefill_tokens: int | None = None
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     admin_key: str = field(repr=False, default_factory=draw_key)
 
@@ -55,17 +74,16 @@ class GatewaySettings:
                     "model": POOL,
                     "engine_model": self.engine_model,
                     "max_model_len": self.max_model_len,
-                    "window": self._window(),
-                    "workers": [{"url": self.engine_url, "name": "engine"}],
+                    "window": self.window.document(),
+                    "workers": [
+                        {"url": url, "name": f"engine-{number}"} for number, url in enumerate(self.engine_urls, 1)
+                    ],
+                    **({"locality_quantum": self.locality_quantum} if self.locality_quantum else {}),
                 }
             ],
             "tenants": [self._tenant(name) for name in self.weights],
             "logs": {"format": "json", "level": "info"},
         }
-
-    def _window(self) -> dict[str, int]:
-        window = {"sequences": self.sequences, "slack": SLACK}
-        return window if self.prefill_tokens is None else {**window, "prefill_tokens": self.prefill_tokens}
 
     def _tenant(self, name: str) -> dict[str, object]:
         return {

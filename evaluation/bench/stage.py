@@ -1,6 +1,6 @@
-"""The stage of a bench: an engine for the whole of it, gateways and loads for its parts.
+"""The stage of a bench: engines for the whole of it, gateways and loads for its parts.
 
-Every part starts from rest: a load is cut at its end and the next waits until the engine holds nothing.
+Every part starts from rest: a load is cut at its end and the next waits until no engine holds anything.
 A run is warm-up, then a window that is measured; what the window saw is returned as a `Run`. Children and
 files live in a temporary folder that goes with the stage. The wall clock is read here alone, to find the
 window in the gateway's log.
@@ -11,74 +11,35 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import assert_never
 
 import aiohttp
-import orjson
 
+from evaluation.bench.engines import EngineChoice, EngineKind
 from evaluation.bench.journal import FinishedRequest, read_journal
 from evaluation.bench.probe import Probe, Sample, probe_session
-from evaluation.bench.settings import POOL, GatewaySettings, draw_keys
+from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings, draw_keys
 from evaluation.console.progress import Progress
 from evaluation.console.report import Delivery
 from evaluation.load.connection import RequestRecord
 from evaluation.load.processes import Child, child
-from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant, Tally
+from evaluation.load.series import Span
+from evaluation.load.tenants import (
+    KNOWN_LENGTH,
+    RUNNING_USAGE,
+    ClosedLoop,
+    Endpoint,
+    Load,
+    LoadTenant,
+    Surface,
+    Tally,
+)
 
 ENGINE_READY_SECONDS = 240.0
 GATEWAY_READY_SECONDS = 30.0
 IDLE_SECONDS = 30.0
 SECONDS_BETWEEN_CHECKS = 0.25
-
-# With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
-# gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
-# accelerator shows. This one (16 M parameters) makes a step take ten milliseconds and more, as on an accelerator: the
-# way from an answer's end to the next request's place in the batch is then about a step, which one slack sequence
-# covers.
-VLLM_MODEL = {
-    "hidden_size": 512,
-    "num_hidden_layers": 5,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 8,
-    "head_dim": 64,
-    "intermediate_size": 1408,
-}
-
-
-class EngineKind(Enum):
-    """Which engine a bench runs."""
-
-    VLLM = "vllm"
-    EMBEDDED = "embedded"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """The engine to start: `profile` is the embedded engine's speed, `sequences` what it runs at once."""
-
-    kind: EngineKind
-    profile: str = "cpu-tiny"
-    sequences: int = 16
-
-    @property
-    def arguments(self) -> list[str]:
-        """The command line after the interpreter."""
-        limit = ["--max-num-seqs", str(self.sequences)]
-        match self.kind:
-            case EngineKind.VLLM:
-                model = ["--hf-overrides", orjson.dumps(VLLM_MODEL).decode()]
-                return ["-m", "backend", "vllm", "--model", "byte-llama", "--port", "0", "--", *limit, *model]
-            case EngineKind.EMBEDDED:
-                return [
-                    *("-m", "backend", "embedded", "--profile", self.profile),
-                    *("--model", "tiny", "--port", "0"),
-                    *limit,
-                ]
-            case _:
-                assert_never(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +82,8 @@ class Part:
     seconds: float
     grace_seconds: float = 0.0
     is_sampled: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of time on one clock."""
-
-    start: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return self.end - self.start
+    surface: Surface = Surface.COMPLETIONS
+    fields: Mapping[str, object] = field(default_factory=lambda: KNOWN_LENGTH | RUNNING_USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,35 +141,60 @@ class Gateway:
         return Endpoint(self.process.url, POOL, self.settings.keys)
 
 
-class Stage:
-    """A running engine and what is needed to run loads on it, with a gateway before it or without."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine, and the name under which it serves its model."""
 
-    def __init__(self, choice: EngineChoice, engine: Child, folder: Path, progress: Progress) -> None:
-        self.engine = engine
-        self._choice = choice
-        self._engine_model = ""
+    process: Child
+    model: str
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.process.url
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where its clients send."""
+        return Endpoint(self.url, self.model)
+
+
+class Stage:
+    """Running engines and what is needed to run loads on them, with a gateway before them or without."""
+
+    def __init__(self, engines: Sequence[Engine], folder: Path, progress: Progress) -> None:
+        self.engines = engines
         self._folder = folder
         self._progress = progress
         self._gateways = 0
 
-    async def learn_model(self) -> None:
-        """Ask the engine for the name under which it serves its model."""
-        async with probe_session() as session, session.get(f"{self.engine.url}/v1/models") as answer:
-            answer.raise_for_status()
-            self._engine_model = str((await answer.json())["data"][0]["id"])
+    @property
+    def engine(self) -> Engine:
+        """The engine where there is one only."""
+        (engine,) = self.engines
+        return engine
 
     @asynccontextmanager
-    async def gateway(self, policy: str, tenants: Sequence[LoadTenant]) -> AsyncIterator[Gateway]:
-        """Run a gateway for `tenants` under `policy` while the context is open."""
+    async def gateway(
+        self,
+        policy: str,
+        tenants: Sequence[LoadTenant],
+        window: WindowSettings,
+        *,
+        locality_quantum: int = 0,
+        urls: Sequence[str] = (),
+    ) -> AsyncIterator[Gateway]:
+        """Run a gateway for `tenants` while the context is open, in front of `urls` or, without, of every engine."""
         self._gateways += 1
         name = f"gateway-{self._gateways}-{policy.replace(':', '-')}"
         self._progress.step(f"starting the gateway ({policy})")
         settings = GatewaySettings(
             policy=policy,
-            engine_url=self.engine.url,
-            engine_model=self._engine_model,
+            engine_urls=urls or [engine.url for engine in self.engines],
+            engine_model=self.engines[0].model,
             weights={tenant.name: tenant.weight for tenant in tenants},
-            sequences=self._choice.sequences,
+            window=window,
+            locality_quantum=locality_quantum,
             keys=draw_keys([tenant.name for tenant in tenants]),
         )
         path = self._folder / f"{name}.yaml"
@@ -229,18 +204,19 @@ class Stage:
             await self._until_ready(process)
             yield Gateway(process, settings)
 
-    async def run(self, part: Part, gateway: Gateway | None) -> Run:
-        """Put the load of `part` on `gateway`, or on the engine itself where None, and measure its window."""
-        endpoint = Endpoint(self.engine.url, self._engine_model) if gateway is None else gateway.endpoint
+    async def run(self, part: Part, target: Gateway | Engine) -> Run:
+        """Put the load of `part` on `target` and measure its window."""
+        gateway = target if isinstance(target, Gateway) else None
+        endpoint = replace(target.endpoint, surface=part.surface, fields=part.fields)
         async with probe_session() as session:
-            probe = self.probe(session, gateway)
+            probe = self.probe(session, target)
             async with Load(endpoint, part.tenants, part.seed) as load:
-                await self._watch(f"{part.name}: warm-up", part.warmup_seconds, load, gateway)
+                await self._watch(f"{part.name}: warm-up", part.warmup_seconds, load, target)
                 start, wall_start = asyncio.get_running_loop().time(), time.time()
                 async with AsyncExitStack() as stack:
                     if gateway is not None and part.is_sampled:
                         await stack.enter_async_context(probe.sampling())
-                    await self._watch(part.name, part.seconds, load, gateway)
+                    await self._watch(part.name, part.seconds, load, target)
                 end, wall_end = asyncio.get_running_loop().time(), time.time()
                 await self._stragglers(part, load, start, end)
                 observed_until = asyncio.get_running_loop().time()
@@ -255,13 +231,14 @@ class Stage:
             finished=[] if gateway is None else read_journal(gateway.process.log),
         )
 
-    def probe(self, session: aiohttp.ClientSession, gateway: Gateway | None) -> Probe:
-        """What asks the engine and `gateway` about themselves."""
-        if gateway is None:
-            return Probe(session, self.engine.url, "", "")
-        return Probe(session, self.engine.url, gateway.process.url, gateway.settings.admin_key)
+    def probe(self, session: aiohttp.ClientSession, target: Gateway | Engine) -> Probe:
+        """What asks about `target`: a gateway with every engine, or an engine alone."""
+        if isinstance(target, Engine):
+            return Probe(session, [target.url], "", "")
+        urls = [engine.url for engine in self.engines]
+        return Probe(session, urls, target.process.url, target.settings.admin_key)
 
-    async def _watch(self, what: str, seconds: float, load: Load, gateway: Gateway | None) -> None:
+    async def _watch(self, what: str, seconds: float, load: Load, target: Gateway | Engine) -> None:
         """Let `seconds` pass while the load runs; raises as soon as a child or the load has failed."""
         self._progress.step(what, seconds)
         loop = asyncio.get_running_loop()
@@ -270,10 +247,10 @@ class Stage:
             await asyncio.sleep(min(SECONDS_BETWEEN_CHECKS, end - now))
             self._progress.advance(loop.time() - last)
             last = loop.time()
-            self.engine.raise_if_ended()
+            for engine in self.engines:
+                engine.process.raise_if_ended()
             load.raise_failure()
-            if gateway is not None:
-                gateway.process.raise_if_ended()
+            target.process.raise_if_ended()
 
     async def _stragglers(self, part: Part, load: Load, start: float, end: float) -> None:
         """Give open-loop requests of the window time to end while the load goes on.
@@ -300,15 +277,26 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(choice: EngineChoice, progress: Progress) -> AsyncIterator[Stage]:
-    """Start the engine in a temporary folder; ends everything it started, in order, whatever happens."""
+async def stage(progress: Progress, *choices: EngineChoice) -> AsyncIterator[Stage]:
+    """Start engines in a temporary folder; ends everything it started, in order, whatever happens."""
     with tempfile.TemporaryDirectory(prefix="vtc-bench-") as name:
         folder = Path(name)
-        progress.step(f"starting the engine ({choice.kind.value})")
+        progress.step(f"starting {', '.join(f'an engine ({choice.kind.value})' for choice in choices)}")
         try:
-            async with child("engine", choice.arguments, folder, ENGINE_READY_SECONDS) as engine:
-                running = Stage(choice, engine, folder, progress)
-                await running.learn_model()
-                yield running
+            async with AsyncExitStack() as stack:
+                engines = [
+                    await stack.enter_async_context(_engine(choice, f"engine-{number}", folder))
+                    for number, choice in enumerate(choices, 1)
+                ]
+                yield Stage(engines, folder, progress)
         finally:
             progress.clear()
+
+
+@asynccontextmanager
+async def _engine(choice: EngineChoice, name: str, folder: Path) -> AsyncIterator[Engine]:
+    async with child(name, choice.arguments, folder, ENGINE_READY_SECONDS) as process:
+        async with probe_session() as session, session.get(f"{process.url}/v1/models") as answer:
+            answer.raise_for_status()
+            model = str((await answer.json())["data"][0]["id"])
+        yield Engine(process, model)

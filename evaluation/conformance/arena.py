@@ -7,13 +7,14 @@ first moments after a change measures from the change. Refusals are kept, the fi
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from evaluation.conformance.capacity import Scale
 from evaluation.conformance.greeting import credential
 from evaluation.conformance.observation import Observed, Received, Refusal, received, together
 from evaluation.conformance.tenants import Cast, Tenant
 from evaluation.console.progress import Progress
+from evaluation.load.series import Span
 from evaluation.load.tenants import Arrivals, ClosedLoop, Endpoint, Lengths, Load, LoadTenant
 
 MAX_REFUSALS = 1000
@@ -24,14 +25,6 @@ FLOOD = 8
 CROWD = 2
 
 SHORT_PROMPT_TOKENS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of loop time."""
-
-    start: float
-    end: float
 
 
 class Arena:

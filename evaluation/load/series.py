@@ -6,6 +6,20 @@ Bound: two floats per received buffer, for runs of minutes.
 
 from array import array
 from bisect import bisect_right
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time on one clock."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end - self.start
 
 
 class ServiceSeries:

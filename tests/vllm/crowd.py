@@ -79,7 +79,7 @@ class Crowd:
 
     async def is_empty(self) -> bool:
         """Whether neither gateway nor engine holds anything."""
-        state, engine = await self.state(), await self.probe.gauges()
+        state, (engine,) = await self.state(), await self.probe.gauges()
         (pool,), (worker,) = state["pools"], state["workers"]
         held = (
             pool["queued"],
@@ -102,7 +102,7 @@ class Crowd:
 async def crowd(gateway: Gateway, vllm_url: str) -> AsyncIterator[Crowd]:
     """A crowd that finds both servers empty and must leave them so."""
     async with probe_session() as looking, aiohttp.ClientSession() as asking:
-        clients = Crowd(gateway, asking, Probe(looking, vllm_url, gateway.url, ADMIN_KEY))
+        clients = Crowd(gateway, asking, Probe(looking, [vllm_url], gateway.url, ADMIN_KEY))
         await clients.until(clients.is_empty)
         try:
             yield clients

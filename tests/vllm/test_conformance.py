@@ -13,7 +13,7 @@ from contract_cases import MODEL
 from rich.console import Console
 from vllm_servers import python, running
 
-from evaluation.bench.stage import VLLM_MODEL
+from evaluation.bench.engines import VLLM_MODEL
 from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.judgement import Outcome
 from evaluation.conformance.suite import Findings, Subject, run_suite

@@ -32,7 +32,7 @@ async def fill(clients: Crowd) -> None:
     streams = [clients.send(ALICE, PATH, STREAM) for _ in range(WINDOW)]
 
     async def is_full() -> bool:
-        pool, engine = await clients.probe.gateway(), await clients.probe.gauges()
+        pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
         return pool.in_flight == WINDOW and (engine.running, engine.waiting) == (SEQUENCES, SLACK)
 
     await clients.until(is_full)
@@ -57,7 +57,7 @@ def test_leaving_the_queue(gateway: Gateway, vllm_url: str) -> None:
             await clients.until(is_queued)
             await bob.leave()
             await clients.until(is_gone)
-            pool, engine = await clients.probe.gateway(), await clients.probe.gauges()
+            pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
             assert pool.in_flight == WINDOW
             assert engine.running + engine.waiting == WINDOW
             after = pool.tenants[BOB.name]
@@ -75,7 +75,7 @@ def test_leaving_before_the_first_byte(gateway: Gateway, vllm_url: str) -> None:
             bob = clients.send(BOB, PATH, WHOLE)
 
             async def is_running() -> bool:
-                return (await clients.probe.gauges()).running == 1
+                return (await clients.probe.gauges())[0].running == 1
 
             await clients.until(is_running)
             assert not bob.first_byte.is_set()
@@ -95,10 +95,10 @@ def test_leaving_the_engines_queue(gateway: Gateway, vllm_url: str) -> None:
             bob = clients.send(BOB, PATH, STREAM)
 
             async def is_waiting() -> bool:
-                return (await clients.probe.gauges()).waiting == 1
+                return (await clients.probe.gauges())[0].waiting == 1
 
             async def is_gone() -> bool:
-                pool, engine = await clients.probe.gateway(), await clients.probe.gauges()
+                pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
                 return (pool.in_flight, engine.running, engine.waiting) == (SEQUENCES, SEQUENCES, 0)
 
             await clients.until(is_waiting)

@@ -29,7 +29,7 @@ def test_the_engines_queue_stays_within_the_slack(gateway: Gateway, vllm_url: st
             ]
 
             async def are_enough() -> bool:
-                pool, engine = await asyncio.gather(clients.probe.gateway(), clients.probe.gauges())
+                pool, (engine,) = await asyncio.gather(clients.probe.gateway(), clients.probe.gauges())
                 if pool.queued:
                     samples.append((engine.running, engine.waiting))
                 return len(samples) >= SAMPLES

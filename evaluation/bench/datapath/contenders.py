@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import yaml
 
-from evaluation.bench.settings import POOL, GatewaySettings
+from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings
 
 DIRECT = "direct"
 GATEWAY = "gateway"
@@ -80,14 +80,13 @@ class Contender:
 def _gateway(program: str, site: Site) -> Launch:
     settings = GatewaySettings(
         policy="vtc",
-        engine_url=site.engine,
+        engine_urls=[site.engine],
         engine_model=POOL,
         weights=dict.fromkeys(site.keys, 1.0),
-        sequences=_SEQUENCES,
+        window=WindowSettings(_SEQUENCES, prefill_tokens=_PREFILL_TOKENS),
         max_model_len=32_768,
         keys=site.keys,
         port=site.port,
-        prefill_tokens=_PREFILL_TOKENS,
     )
     path = site.folder / "gateway.yaml"
     settings.write(path)

@@ -8,9 +8,10 @@ import pytest
 from evaluation.bench import fairness, isolation
 from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
-from evaluation.bench.stage import Run, Span
+from evaluation.bench.stage import Run
 from evaluation.console.verdicts import Verdict
 from evaluation.load.connection import RequestRecord
+from evaluation.load.series import Span
 from evaluation.load.tenants import Tally
 
 WINDOW = Span(100.0, 110.0)
@@ -28,7 +29,7 @@ def _tally(service: float, tokens: int = 0, records: Sequence[RequestRecord] = (
 def _sample(queued: Mapping[str, int], spread: float = 1.0, waiting: int = 0) -> Sample:
     tenants = {name: TenantState(name, 0.0, 0.0, count, 1) for name, count in queued.items()}
     state = GatewayState(sum(queued.values()), 2, spread, 10.0, tenants)
-    return Sample(105.0, state, Gauges(waiting, 16))
+    return Sample(105.0, state, [Gauges(waiting, 16)])
 
 
 def _run(tallies: Mapping[str, Tally], samples: Sequence[Sample] = (), finished: Sequence[FinishedRequest] = ()) -> Run:

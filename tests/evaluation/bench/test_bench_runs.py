@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from evaluation.bench import demo, fairness, isolation
-from evaluation.bench.stage import EngineKind
+from evaluation.bench.engines import EngineKind
 from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
 
 

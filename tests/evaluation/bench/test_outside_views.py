@@ -56,14 +56,16 @@ def test_gauges_are_summed_over_engines() -> None:
 
 def _state(spread: float, bound: float) -> GatewayState:
     tenant = {"tenant": "a", "counter": 1.5, "service": 3.0, "queued": 4, "in_flight": 5, "weight": 1}
+    worker = {"worker": "engine-1", "window_sequences": 8, "sequences_in_flight": 5}
     pool = {"pool": "bench", "queued": 4, "in_flight": 5, "spread": spread, "spread_bound": bound}
-    return GatewayState.parse({"pools": [{**pool, "tenants": {"busiest_first": [tenant]}}], "workers": []})
+    return GatewayState.parse({"pools": [{**pool, "tenants": {"busiest_first": [tenant]}}], "workers": [worker]})
 
 
 def test_state_is_read_by_name() -> None:
     """The numbers of the dump arrive under their names."""
     state = _state(10.0, 40.0)
     assert (state.queued, state.in_flight, state.spread_of_bound) == (4, 5, 0.25)
+    assert [(worker.window, worker.in_flight) for worker in state.workers] == [(8, 5)]
     assert (state.tenants["a"].counter, state.tenants["a"].queued) == (1.5, 4)
 
 
@@ -76,7 +78,7 @@ def test_a_spread_that_nothing_bounds_is_beyond_every_bound() -> None:
 def test_the_configuration_holds_digests_and_no_key() -> None:
     """Keys stay in memory; weights, policy and the right to a known output length are written."""
     keys = draw_keys(["a", "b"])
-    settings = GatewaySettings("drr:64", "http://127.0.0.1:1", "tiny", {"a": 1, "b": 3}, keys=keys)
+    settings = GatewaySettings("drr:64", ["http://127.0.0.1:1"], "tiny", {"a": 1, "b": 3}, keys=keys)
     text = orjson.dumps(settings.document()).decode()
     assert all(key not in text and key not in repr(settings) for key in [*keys.values(), settings.admin_key])
     assert '"policy":"drr:64"' in text and '"weight":3' in text and '"ignore_eos"' in text
