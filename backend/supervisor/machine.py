@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.supervisor.gpus import Allotment, Gpu, NoGpuLeft
-from backend.supervisor.plan import EngineChoice, Plan
+from backend.supervisor.plan import MAX_LEARNED_SEQUENCES, EngineChoice, Plan
 from backend.vllm.launch import LaunchError, find_python, is_cpu_build
 
 KEY_VARIABLE = "VLLM_API_KEY"
@@ -98,8 +98,8 @@ class Machine:
     def _embedded(self, plan: Plan, reason: str) -> Recipe:
         command = (
             *(sys.executable, "-m", "backend", "embedded", "--profile", plan.profile, "--model", plan.client_name),
-            *("--max-num-seqs", str(plan.sequences), "--max-model-len", str(plan.max_model_len)),
-            *("--max-num-queued-reqs", str(_queue_limit(plan))),
+            *("--max-model-len", str(plan.max_model_len), "--max-num-queued-reqs", str(_queue_limit(plan))),
+            *_sizes(plan),
         )
         environment = self._inherited(plan)
         return Recipe(command, environment, f"embedded engine ({reason})", _EMBEDDED_GRACE_SECONDS)
@@ -141,15 +141,25 @@ def vllm_arguments(plan: Plan) -> tuple[str, ...]:
     """What a plan means to vLLM; the address and reports on cached tokens are `vtc-backend vllm`'s."""
     return (
         *("--served-model-name", plan.client_name, "--max-model-len", str(plan.max_model_len)),
-        *("--max-num-seqs", str(plan.sequences), "--max-num-queued-reqs", str(_queue_limit(plan))),
-        *("--max-num-batched-tokens", str(max(plan.prefill_tokens, plan.window_sequences))),
+        *("--max-num-queued-reqs", str(_queue_limit(plan)), *_sizes(plan)),
         *("--scheduling-policy", "fcfs", "--stream-interval", "1", "--enable-prompt-tokens-details"),
     )
 
 
+def _sizes(plan: Plan) -> tuple[str, ...]:
+    """The engine's batch and step where the plan says them; a step has a token for each sequence of the batch."""
+    batch, tokens = plan.engine_sequences, plan.prefill_tokens
+    arguments: tuple[str, ...] = ()
+    if batch is not None:
+        arguments += ("--max-num-seqs", str(batch))
+    if tokens is not None:
+        arguments += ("--max-num-batched-tokens", str(max(tokens, batch or MAX_LEARNED_SEQUENCES)))
+    return arguments
+
+
 def _queue_limit(plan: Plan) -> int:
     """Sequences in the engine beyond which it refuses: never reached while the gateway keeps to its window."""
-    return 2 * plan.window_sequences + LARGEST_REQUEST_SEQUENCES
+    return 2 * plan.most_sequences + LARGEST_REQUEST_SEQUENCES
 
 
 def this_machine(gpus: Sequence[Gpu], api_key: str) -> Machine:

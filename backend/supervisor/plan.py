@@ -18,6 +18,8 @@ class EngineChoice(Enum):
     EMBEDDED = "embedded"
 
 
+# More than any engine runs at once by default (vLLM: 256, on the largest GPUs 1,024).
+MAX_LEARNED_SEQUENCES = 1024
 _Positive = Annotated[int, Field(ge=1)]
 
 
@@ -25,6 +27,7 @@ _Positive = Annotated[int, Field(ge=1)]
 class Plan:
     """One worker: `name` is unique, `model` is what vLLM loads, `served_name` what its clients call it.
 
+    `sequences` and `prefill_tokens` None: the engine takes its own default, which the gateway learns.
     `gpus` below 1 is a share of one GPU's memory, a whole number runs tensor parallel over so many; a machine without a
     GPU ignores it. `max_failed_starts` None: it is tried for ever.
     """
@@ -37,9 +40,10 @@ class Plan:
     engine: EngineChoice = EngineChoice.AUTO
     profile: str = "cpu-tiny"
     max_model_len: _Positive = 2048
-    sequences: _Positive = 16
+    sequences: _Positive | None = None
     slack: Annotated[int, Field(ge=0)] = 1
-    prefill_tokens: _Positive = 2048
+    express: Annotated[int, Field(ge=0)] = 0
+    prefill_tokens: _Positive | None = None
     gpus: Annotated[float, Field(gt=0, le=64)] = 1.0
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
@@ -52,9 +56,16 @@ class Plan:
         return self.served_name or self.model
 
     @property
-    def window_sequences(self) -> int:
-        """Sequences that the gateway sends at once."""
-        return self.sequences + self.slack
+    def engine_sequences(self) -> int | None:
+        """Sequences that the engine runs at once: with an express lane all that the gateway may send."""
+        if self.sequences is None or self.express == 0:
+            return self.sequences
+        return self.sequences + self.slack + self.express
+
+    @property
+    def most_sequences(self) -> int:
+        """Sequences that the gateway may send at once, or the most that it learns to."""
+        return (self.sequences or MAX_LEARNED_SEQUENCES) + self.slack + self.express
 
 
 class PlanError(Exception):

@@ -18,6 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from backend.lifetime import until_told_to_stop
+from backend.vllm.engine_order import EngineOrder, order_arguments, order_environment
 from backend.vllm.models import BYTE_LLAMA, SMOLLM2
 from backend.vllm.process import ProcessTree
 
@@ -44,6 +45,7 @@ class Launch:
     port: int
     extra: tuple[str, ...]
     has_gpu: bool
+    engine_order: EngineOrder = EngineOrder.FCFS
 
     @property
     def url(self) -> str:
@@ -58,17 +60,17 @@ class Launch:
         name = Path(self.model).resolve().name if self.model not in (BYTE_LLAMA, SMOLLM2) else self.model
         address = ("--host", self.host, "--port", str(self.port))
         model = ("--model", str(self.folder), "--served-model-name", name, "--max-model-len", "2048")
-        # The window of the gateway is max_num_seqs plus its slack, its prefill cap one step's token budget.
-        capacity = ("--max-num-seqs", "16", "--max-num-batched-tokens", "2048")
         # Cached prompt tokens may be charged less; the gateway writes the access log.
         reporting = ("--enable-prompt-tokens-details", "--disable-uvicorn-access-log")
-        return server + address + model + capacity + reporting + self._speed() + self.extra
+        return server + address + model + reporting + self._speed() + order_arguments(self.engine_order) + self.extra
 
     def _speed(self) -> tuple[str, ...]:
+        # A processor does not run vLLM's default of 256 sequences at a pace that anybody would wait for.
+        batch = () if self.has_gpu else ("--max-num-seqs", "16", "--max-num-batched-tokens", "2048")
         dummy = ("--load-format", "dummy") if self.model == BYTE_LLAMA else ()
         # Compiling takes minutes on a CPU and gains a tiny model nothing.
         eager = () if self.has_gpu and self.model != BYTE_LLAMA else ("--enforce-eager",)
-        return dummy + eager
+        return batch + dummy + eager
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The child's environment: no traffic to the outside and, on a CPU, one thread."""
@@ -80,7 +82,8 @@ class Launch:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
         }
-        return offline | ({} if self.has_gpu else one_thread) | dict(inherited) | {"PYTHONUNBUFFERED": "1"}
+        ours = {"PYTHONUNBUFFERED": "1", **order_environment(self.engine_order, inherited)}
+        return offline | ({} if self.has_gpu else one_thread) | dict(inherited) | ours
 
 
 def find_python(named: Path | None, environment: Mapping[str, str]) -> Path:

@@ -79,11 +79,12 @@ def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
 
 
 def _window(path: Path, window: Window) -> Iterator[Finding]:
-    if window.slack >= window.sequences:
+    sequences = window.fixed_sequences
+    if sequences is not None and window.slack >= sequences:
         yield (
             (*path, "slack"),
-            f"is {window.slack}, but must be less than `sequences` ({window.sequences})",
-            f"use `slack: {min(1, window.sequences - 1)}`",
+            f"is {window.slack}, but must be less than `sequences` ({sequences})",
+            f"use `slack: {min(1, sequences - 1)}`",
         )
 
 

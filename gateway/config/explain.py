@@ -70,6 +70,8 @@ def _place(loc: tuple[int | str, ...]) -> tuple[Path, FieldInfo | None, list[typ
             path = (*path, step)
         elif len(models) > 1:
             models = [model for model in models if _tag(model) == step]
+        elif field is not None and not list(_models(field.annotation)):
+            break  # the tag of a number that may also be a word
         else:
             path = (*path, step)
             field = models[0].model_fields.get(step) if models else None

@@ -5,9 +5,18 @@ tables. Rules that join several keys are in `checks`; what the rest of the gatew
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    Tag,
+    WithJsonSchema,
+)
 
 from gateway.config.address import WorkerUrl, short_name
 from gateway.config.choices import (
@@ -47,10 +56,18 @@ def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
 
 # Bounds stand before the validator: behind it the JSON schema would not show them.
 Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(refuse_truth)]
-Sequences = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(refuse_truth)]
 Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
+Express = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Units = Annotated[float, Field(ge=0, le=1_000_000_000), BeforeValidator(refuse_truth)]
-PrefillTokens = Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(refuse_truth)]
+AUTO: Final = "auto"
+_Auto = Annotated[Literal["auto"], Tag("auto")]
+_EITHER = Discriminator(lambda value: "auto" if value == AUTO else "number")
+Sequences = Annotated[
+    Annotated[int, Field(ge=1, le=100_000), BeforeValidator(refuse_truth), Tag("number")] | _Auto, _EITHER
+]
+PrefillTokens = Annotated[
+    Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(refuse_truth), Tag("number")] | _Auto, _EITHER
+]
 Policy = Annotated[
     PolicySpec,
     BeforeValidator(PolicySpec.parse),
@@ -164,9 +181,30 @@ class Scheduler(Section):
 class Window(Section):
     """What may be in flight at one worker: the bound on unfairness, and what keeps the worker busy."""
 
-    sequences: Sequences = live(16, "Sequences the worker runs at once (vLLM `--max-num-seqs`).", unit="sequences")
+    sequences: Sequences = live(
+        AUTO,
+        "Sequences the worker runs at once (vLLM `--max-num-seqs`); `auto`: learned from the worker and followed.",
+        unit="sequences",
+    )
     slack: Slack = live(1, "Sequences sent beyond `sequences`, so that the worker never idles.", unit="sequences")
-    prefill_tokens: PrefillTokens = live(2048, "Prompt tokens sent and not yet prefilled.", unit="tokens")
+    prefill_tokens: PrefillTokens = live(
+        AUTO, "Prompt tokens sent and not yet prefilled; `auto`: as the worker's steps show.", unit="tokens"
+    )
+    express: Express = live(
+        0,
+        "Sequences beyond the window for tenants with nothing in flight; the worker must run so many more.",
+        unit="sequences",
+    )
+
+    @property
+    def fixed_sequences(self) -> int | None:
+        """The configured number, None where it is learned."""
+        return None if self.sequences == AUTO else self.sequences
+
+    @property
+    def fixed_prefill_tokens(self) -> int | None:
+        """The configured number, None where it is learned."""
+        return None if self.prefill_tokens == AUTO else self.prefill_tokens
 
 
 class WindowOverride(Section):
@@ -175,6 +213,7 @@ class WindowOverride(Section):
     sequences: Sequences | None = live(None, "As in the pool's `window`.", unit="sequences")
     slack: Slack | None = live(None, "As in the pool's `window`.", unit="sequences")
     prefill_tokens: PrefillTokens | None = live(None, "As in the pool's `window`.", unit="tokens")
+    express: Express | None = live(None, "As in the pool's `window`.", unit="sequences")
 
 
 class Timeouts(Section):

@@ -18,11 +18,13 @@ from gateway.events import Event, RequestFinished, WorkerChanged, WorkerWrote
 from gateway.proxy.links import worker_name
 from gateway.proxy.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
 from gateway.workers import Fleet, WorkerSnapshot
+from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
 READY = "ready"
 _STOPPED = LaunchStatus("", "stopped")
 _UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # states from which it may still become ready by itself
 _BROKEN = frozenset({"back_off", "failed"})
+_ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
 _TOLD_LINES = 5
 
 
@@ -102,6 +104,10 @@ class LaunchedWorkers:
         """A request that ended may be the last that a worker had."""
         if isinstance(event, RequestFinished):
             self._news.set()
+
+    def is_being_ended(self, name: str) -> bool:
+        """True for a worker whose process is ended on purpose: what runs there does not die of a request."""
+        return name in self._statuses and self._statuses[name].state in _ENDED
 
     # -- views
 
@@ -257,9 +263,10 @@ def plan_of(pool: Pool, worker: Worker) -> Plan:
         "engine": launch.engine.value,
         "profile": launch.profile,
         "max_model_len": pool.max_model_len,
-        "sequences": window.sequences,
+        "sequences": window.fixed_sequences,
         "slack": window.slack,
-        "prefill_tokens": window.prefill_tokens,
+        "express": window.express,
+        "prefill_tokens": window.fixed_prefill_tokens,
         "gpus": launch.gpus,
         "arguments": list(launch.arguments),
         "environment": {name: value for name, _, value in variables},
@@ -284,7 +291,7 @@ def _absent(wanted: _Wanted, status: LaunchStatus) -> WorkerSnapshot:
         url=status.url,
         state=status.state,
         sequences_in_flight=0,
-        window_sequences=window.sequences + window.slack,
+        window_sequences=(window.fixed_sequences or UNTUNED_SEQUENCES) + window.slack,
         prefill_tokens_in_flight=0,
-        window_prefill_tokens=window.prefill_tokens,
+        window_prefill_tokens=window.fixed_prefill_tokens or UNTUNED_PREFILL_TOKENS,
     )

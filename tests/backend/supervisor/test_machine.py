@@ -1,5 +1,6 @@
 """What is started for a plan: which engine, with which arguments, in which environment."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_vllm_gets_the_sizes_that_the_window_rests_on_after_its_own_arguments(vl
     assert recipe.environment["VLLM_API_KEY"] == "the-key"
     assert "the-key" not in " ".join(command)
     assert recipe.engine == "vLLM on GPU 0 (H100)"
+
+
+def test_what_a_plan_leaves_open_is_the_engines_to_choose(vllm: Path) -> None:
+    """No size is passed where it is to be learned; the queue limit holds for the largest that may be learned."""
+    command = _machine(GPU, python=vllm).recipe(Plan("a")).command
+    assert "--max-num-seqs" not in command
+    assert "--max-num-batched-tokens" not in command
+    assert _value(command, "--max-num-queued-reqs") == str(2 * 1025 + 8192)
+
+
+def test_an_express_lane_is_room_in_the_engine(vllm: Path) -> None:
+    """Whatever the window lets through at once the engine runs at once, and a step has a token for each of them."""
+    plan = Plan("a", sequences=8, slack=1, express=3, prefill_tokens=10)
+    for engine in (EngineChoice.VLLM, EngineChoice.EMBEDDED):
+        command = _machine(GPU, python=vllm).recipe(replace(plan, engine=engine)).command
+        assert _value(command, "--max-num-seqs") == "12"
+        assert _value(command, "--max-num-batched-tokens") == "12"
+        assert _value(command, "--max-num-queued-reqs") == str(2 * 12 + 8192)
 
 
 def test_a_share_of_a_gpu_is_memory_and_several_run_tensor_parallel(vllm: Path) -> None:

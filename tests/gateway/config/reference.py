@@ -56,9 +56,13 @@ def _name(schema: Schema) -> str:
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
     """The schema with references and the null of an optional key folded in."""
     flat = dict(schema)
-    for option in schema.get("anyOf", [schema] if "$ref" in schema else []):
+    for option in schema.get("anyOf", schema.get("oneOf", [schema] if "$ref" in schema else [])):
         if option.get("type") == "null":
             flat["nullable"] = True
+        elif "oneOf" in option:
+            flat = {**_resolved(option, definitions), **flat}
+        elif "const" in option:
+            flat["word"] = option["const"]
         else:
             target = definitions[_name(option)] if "$ref" in option else option
             flat = {**target, **flat}
@@ -83,7 +87,7 @@ def _type(leaf: Schema) -> str:
         items = leaf["items"]
         return f"list of {_type(items)}" if "enum" in items else "list of texts"
     words = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text"}
-    kind = words[leaf["type"]] + _bounds(leaf)
+    kind = words[leaf["type"]] + _bounds(leaf) + (f", or `{leaf['word']}`" if "word" in leaf else "")
     return f"{kind}, or null" if leaf.get("nullable") else kind
 
 

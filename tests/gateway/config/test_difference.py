@@ -75,7 +75,7 @@ LIVE = [
     (_with(anonymous=Anonymous(tenant="alice")), "anonymous.tenant: none -> alice"),
     (_with(scheduler=Scheduler(max_queued=5)), "scheduler.max_queued: 10000 -> 5"),
     (_pool(aliases=("small",)), "pool tiny: aliases: [] -> [small]"),
-    (_pool(window=Window(sequences=32)), "pool tiny: window.sequences: 16 -> 32"),
+    (_pool(window=Window(sequences=32)), "pool tiny: window.sequences: auto -> 32"),
     (_pool(timeouts=Timeouts(connect_seconds=3)), "pool tiny: timeouts.connect_seconds: 2 -> 3"),
     (_pool(workers=(LAUNCHED,)), "pool tiny: worker gpu1:8000 removed"),
     (_pool(workers=(URL, LAUNCHED, Worker(name="n", url="http://n:1"))), "pool tiny: worker n added"),
