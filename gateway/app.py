@@ -62,7 +62,6 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import Identity, state_dump
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec
-from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
 _MIB = 1024 * 1024
 
@@ -165,9 +164,7 @@ class Gateway:
     def _configure_worker(self, pool: Pool, worker: Worker, url: str) -> None:
         name = worker_name(pool, worker)
         window = worker.window
-        sequences = window.fixed_sequences or UNTUNED_SEQUENCES
-        prefill_tokens = window.fixed_prefill_tokens or UNTUNED_PREFILL_TOKENS
-        size = WindowSize(sequences, window.slack, prefill_tokens, window.express)
+        size = WindowSize(window.fixed_sequences, window.slack, window.fixed_prefill_tokens, window.express)
         self._links.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, size))
 
