@@ -1,16 +1,19 @@
-"""The workers of all pools, and the choice among them: the least loaded that serves and has room.
+"""The workers of all pools; which of its pool's a request goes to is `placement`'s to choose.
 
 Answers the scheduler's `Capacity` port. A worker leaves in two steps: `drain` gives it nothing new, and it is forgotten
 when its last request has ended. `pause` holds back one that refused for lack of room until the caller resumes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
+from gateway.workers.placement import Placement
 from gateway.workers.sample import EngineFacts, EngineSample
-from gateway.workers.snapshot import WorkerSnapshot
+from gateway.workers.snapshot import Limit, WorkerSnapshot
+from gateway.workers.tuning import Tuning
+from gateway.workers.tuning_memory import Flight
 from gateway.workers.window import Window, WindowSize
 
 
@@ -24,42 +27,62 @@ class WorkerSpec:
     window: WindowSize
 
 
-class Asking(Protocol):
-    """What is read of a request: its size, where it may run, and the worker it was given."""
+class Asking(Flight, Protocol):
+    """What is read of a request: its size, how its prompt begins, where it may run, the worker it was given."""
 
     pool: str
-    sequences: int
-    prompt_tokens: int
+    tenant: str
+    prefix: tuple[int, ...]
     avoid: str
     worker: str
 
 
 class _Worker:
-    __slots__ = ("blind_reason", "circuit", "facts", "is_draining", "is_paused", "sample", "spec", "window")
+    __slots__ = ("circuit", "is_draining", "is_paused", "spec", "tuning", "window")
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.spec = spec
         self.window = Window(spec.window)
+        self.tuning = Tuning(spec.window)
         self.circuit = Circuit()
         self.is_draining = False
         self.is_paused = False
-        self.sample: EngineSample | None = None
-        self.facts: EngineFacts | None = None
-        self.blind_reason = ""
+        self.apply_limits()
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def load(self) -> float:
+        return self.window.load
 
     @property
     def serves(self) -> bool:
         return not self.is_draining and self.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN)
 
-    def has_room(self, sequences: int, prompt_tokens: int) -> bool:
-        if self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle):
-            return False
-        return self.window.has_room(sequences, prompt_tokens)
+    def has_room(self, request: "Asking") -> bool:
+        return not self._is_shut and self.limit_on(request) is Limit.NOTHING
 
-    def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
+    def has_express_room(self, request: "Asking") -> bool:
         if self.is_paused or self.circuit.state is CircuitState.HALF_OPEN:
             return False
-        return self.window.has_express_room(sequences, prompt_tokens)
+        fits_window = self.window.has_express_room(request.sequences, request.prompt_tokens)
+        return fits_window and self.tuning.memory.has_room(request)
+
+    def limit_on(self, request: "Asking") -> Limit:
+        if not self.window.fits_sequences(request.sequences):
+            return Limit.SEQUENCES
+        if not self.tuning.memory.has_room(request):
+            return Limit.MEMORY
+        return Limit.NOTHING if self.window.fits_prefill(request.prompt_tokens) else Limit.PREFILL
+
+    @property
+    def _is_shut(self) -> bool:
+        return self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle)
+
+    def apply_limits(self) -> None:
+        self.window.limit(self.tuning.max_sequences, self.tuning.max_prefill_tokens)
 
     @property
     def state(self) -> str:
@@ -72,7 +95,7 @@ class Fleet:
     def __init__(self) -> None:
         """No workers yet; `configure` adds them."""
         self._workers: dict[str, _Worker] = {}
-        self._pools: dict[str, list[_Worker]] = {}
+        self._pools: dict[str, Placement[_Worker]] = {}
         self._expecting: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -84,14 +107,32 @@ class Fleet:
     def configure(self, spec: WorkerSpec) -> None:
         """Add a worker, or change its window or pool, or take back one that was draining."""
         worker = self._workers.get(spec.name)
+        before = None if worker is None else worker.spec
         if worker is None:
             worker = self._workers[spec.name] = _Worker(spec)
-        else:
-            self._pools[worker.spec.pool].remove(worker)
-        self._pools.setdefault(spec.pool, []).append(worker)
+        elif worker.spec.pool != spec.pool:
+            self._pools[worker.spec.pool].leave(worker)
         worker.spec = spec
-        worker.window.resize(spec.window)
+        if before is None or before.pool != spec.pool:
+            self._placement(spec.pool).join(worker)
+        elif before.url != spec.url:
+            self._pools[spec.pool].restarted(spec.name)
+        if before is not None and (before.url, before.window) != (spec.url, spec.window):
+            worker.window.resize(spec.window)
+            worker.tuning.resize(spec.window)
+            worker.apply_limits()
         worker.is_draining = False
+
+    def set_locality(self, pool: str, quantum: float) -> None:
+        """What a tenant may be ahead for the sake of a cached prompt, in cost units; placement follows it too."""
+        self._placement(pool).set_quantum(quantum)
+
+    def _placement(self, pool: str) -> Placement[_Worker]:
+        return self._pools.setdefault(pool, Placement())
+
+    def _workers_of(self, pool: str) -> Sequence[_Worker]:
+        placement = self._pools.get(pool)
+        return () if placement is None else placement.seats
 
     def drain(self, name: str) -> None:
         """Send nothing new to a worker; it is forgotten once idle."""
@@ -126,21 +167,30 @@ class Fleet:
 
     def has_express(self, pool: str) -> bool:
         """True where a worker of `pool` has an express lane."""
-        return any(worker.window.has_express for worker in self._pools.get(pool, ()))
+        return any(worker.window.has_express for worker in self._workers_of(pool))
 
     def affinity(self, request: Asking, /) -> int:
         """Prompt tokens cached where the request would run now."""
-        return 0
+        placement = self._pools.get(request.pool)
+        return 0 if placement is None else placement.affinity(request, _fits(request, _Worker.has_room))
 
-    def _place(self, request: Asking, has_room: Callable[["_Worker", int, int], bool]) -> str | None:
-        serving = [worker for worker in self._pools.get(request.pool, ()) if worker.serves]
-        others = [worker for worker in serving if worker.spec.name != request.avoid] or serving
-        fitting = [worker for worker in others if has_room(worker, request.sequences, request.prompt_tokens)]
-        if not fitting:
+    def _place(self, request: Asking, has_room: "_HasRoom") -> str | None:
+        placement = self._pools.get(request.pool)
+        chosen = None if placement is None else placement.choose(request, _fits(request, has_room))
+        if placement is None:
             return None
-        chosen = min(fitting, key=lambda worker: worker.window.load)
+        if chosen is None:
+            _note_held(request, placement.seats)
+            return None
         chosen.window.take(request.sequences, request.prompt_tokens)
-        return chosen.spec.name
+        chosen.tuning.memory.take(request)
+        chosen.tuning.held = Limit.NOTHING
+        placement.sent(request, chosen.name)
+        return chosen.name
+
+    def counted(self, request: Asking, prompt_tokens: int, cached_tokens: int) -> None:
+        """The engine has counted a running request's prompt, and how much of it was in its cache."""
+        self._pools[request.pool].counted(request, prompt_tokens, cached_tokens)
 
     def prefilled(self, request: Asking, /) -> None:
         """Give back a prompt's prefill room."""
@@ -148,17 +198,19 @@ class Fleet:
 
     def give(self, request: Asking, /) -> None:
         """Give back an ended request's sequences."""
+        self._pools[request.pool].ended(request)
         state = self._workers[request.worker]
         state.window.give(request.sequences)
+        state.tuning.memory.give(request)
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:
         """True where a worker of `pool` can be expected to answer, now or soon."""
-        return pool in self._expecting or any(worker.serves for worker in self._pools.get(pool, ()))
+        return pool in self._expecting or any(worker.serves for worker in self._workers_of(pool))
 
     def least_loaded(self, pool: str) -> str | None:
         """The serving worker of `pool` with the least in flight, for requests that take no room."""
-        serving = [worker for worker in self._pools.get(pool, ()) if worker.serves]
+        serving = [worker for worker in self._workers_of(pool) if worker.serves]
         return min(serving, key=lambda worker: worker.window.load).spec.name if serving else None
 
     # -- health
@@ -168,6 +220,11 @@ class Fleet:
         worker = self._workers.get(name)
         if worker is None or not worker.circuit.feed(signal):
             return None
+        if signal is Signal.DOWN:
+            worker.tuning.restart()
+            worker.apply_limits()
+        if worker.circuit.state is CircuitState.OPEN:
+            self._pools[worker.spec.pool].restarted(name)  # or will be: what it had cached is not to be counted on
         return worker.circuit.state.value
 
     def pause(self, name: str) -> None:
@@ -190,18 +247,23 @@ class Fleet:
         worker = self._workers.get(name)
         if worker is None or now < sample.asked_at:
             return False
-        worker.sample, worker.blind_reason = sample, ""
-        return False
+        window = worker.window
+        has_grown = worker.tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
+        worker.apply_limits()
+        return has_grown
 
     def learn(self, name: str, facts: EngineFacts) -> None:
         """Take in what a worker's engine says once, at its start."""
         if name in self._workers:
-            self._workers[name].facts = facts
+            worker = self._workers[name]
+            worker.tuning.learn(facts)
+            self._pools[worker.spec.pool].bound(name, facts.kv_tokens)
 
     def blind(self, name: str, reason: str) -> None:
         """A worker's metrics are absent, stale or wrong: use a safe window until the next good reading."""
         if name in self._workers:
-            self._workers[name].blind_reason = reason
+            self._workers[name].tuning.blind(reason)
+            self._workers[name].apply_limits()
 
     # -- views
 
@@ -217,11 +279,25 @@ class Fleet:
     def _forget_if_done(self, worker: _Worker) -> None:
         if worker.is_draining and worker.window.is_idle:
             del self._workers[worker.spec.name]
-            self._pools[worker.spec.pool].remove(worker)
+            self._pools[worker.spec.pool].leave(worker)
+
+
+_HasRoom = Callable[[_Worker, Asking], bool]
+
+
+def _fits(request: Asking, has_room: _HasRoom) -> Callable[[_Worker], bool]:
+    return lambda worker: has_room(worker, request)
+
+
+def _note_held(request: Asking, workers: Sequence[_Worker]) -> None:
+    """What kept `request` from each worker: only a limit that held work back may grow."""
+    for worker in workers:
+        if worker.serves:
+            worker.tuning.held = worker.limit_on(request)
 
 
 def _snapshot(worker: _Worker) -> WorkerSnapshot:
-    window = worker.window
+    window, tuning = worker.window, worker.tuning
     return WorkerSnapshot(
         pool=worker.spec.pool,
         worker=worker.spec.name,
@@ -231,6 +307,9 @@ def _snapshot(worker: _Worker) -> WorkerSnapshot:
         window_sequences=window.max_sequences,
         prefill_tokens_in_flight=window.prefill_tokens_in_flight,
         window_prefill_tokens=window.max_prefill_tokens,
-        kv_capacity_tokens=0 if worker.facts is None else worker.facts.kv_tokens,
-        degraded=worker.blind_reason,
+        kv_demand_tokens=tuning.memory.demand_tokens,
+        kv_capacity_tokens=tuning.memory.capacity_tokens,
+        limited_by=tuning.held,
+        phase=tuning.phase,
+        degraded=tuning.degraded,
     )

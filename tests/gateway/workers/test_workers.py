@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.fairness import Usage
 from gateway.workers import Circuit, CircuitState, Fleet, Signal, Window, WindowSize, WorkerSpec
 from gateway.workers.circuit import FAULTS_IN_A_ROW, MAX_PROBES_BEFORE_TRIAL, PROBES_TO_FORGIVE, TABLE
 
@@ -126,13 +127,19 @@ def test_room_is_given_back_once() -> None:
             give()
 
 
-@dataclass
+@dataclass(eq=False)
 class Request:
     """A request as the fleet sees it."""
 
     pool: str = "p"
+    tenant: str = "t"
     sequences: int = 1
     prompt_tokens: int = 1
+    max_output_tokens: int = 100
+    reserved_tokens: int = 0
+    accrued_tokens: int = 0
+    usage: Usage | None = None
+    prefix: tuple[int, ...] = ()
     avoid: str = ""
     worker: str = ""
 
