@@ -37,6 +37,7 @@ class Outcome(Enum):
     BODY_TIMEOUT = "body_timeout"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA = "unsupported_media"
+    QUARANTINED = "quarantined"
 
     RATE_LIMITED = "rate_limited"
     TENANT_QUEUE_FULL = "tenant_queue_full"
@@ -80,6 +81,7 @@ _ENDINGS = {
     Outcome.BODY_TIMEOUT: Ending(408, _INVALID, "request_timeout", _INVALID),
     Outcome.BODY_TOO_LARGE: Ending(413, _INVALID, "request_too_large", "request_too_large"),
     Outcome.UNSUPPORTED_MEDIA: Ending(415, _INVALID, "unsupported_media_type", _INVALID),
+    Outcome.QUARANTINED: Ending(422, _INVALID, "request_quarantined", _INVALID),
     Outcome.RATE_LIMITED: Ending(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
     Outcome.TENANT_QUEUE_FULL: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
     Outcome.PUSHED_OUT: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),

@@ -18,6 +18,8 @@ from backend.engine.profile import load_profile
 from backend.engine.server import bind, make_app, serve
 from backend.lifetime import die_with_parent, until_told_to_stop
 
+FAULTS_VARIABLE = "VTC_EMBEDDED_FAULTS"
+
 
 def embedded(  # noqa: PLR0913 -- one parameter for each option
     profile: Annotated[str, typer.Option(help="Speed and sizes: a file of backend/engine/profiles.")] = "cpu-tiny",
@@ -32,7 +34,7 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
     max_model_len: Annotated[int | None, typer.Option(help="Context length in tokens.")] = None,
     max_num_queued_reqs: Annotated[int | None, typer.Option(help="Sequences in the engine before 503.")] = None,
     scheduling_policy: Annotated[Policy, typer.Option(help="Order of the waiting queue.")] = Policy.FCFS,
-    faults: Annotated[Path | None, typer.Option(help="JSON file of scripted faults.")] = None,
+    faults: Annotated[Path | None, typer.Option(help="JSON file of scripted faults.", envvar=FAULTS_VARIABLE)] = None,
     seed: Annotated[int, typer.Option(help="Seed of texts and lengths.")] = 0,
 ) -> None:
     """Run the embedded engine: vLLM's API and scheduling without a GPU."""

@@ -1,8 +1,9 @@
 """Scripted failures: what goes wrong with which request.
 
-A fault is matched by the number of the generating request (`nth`, from 1; `every`) or by a seeded `probability`, and
-by path where one is given; the first that matches applies. Matching knows nothing of tenants. `exchange` and `loop`
-carry the faults out. `after_tokens` counts generated tokens of one stream; `seconds` null lasts for ever.
+A fault is matched by the number of the generating request (`nth`, from 1; `every`), by a seeded `probability` or by a
+text that its body `contains`, and by path where one is given; the first that matches applies. Matching knows nothing of
+tenants. `exchange` and `loop` carry the faults out. `after_tokens` counts generated tokens of one stream; `seconds` null
+lasts for ever.
 """
 
 from enum import Enum
@@ -38,6 +39,7 @@ class Fault:
     nth: Annotated[int, Field(ge=1)] | None = None
     every: Annotated[int, Field(ge=1)] | None = None
     probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    contains: Annotated[str, Field(min_length=1)] | None = None
     path: str | None = None
     after_tokens: Annotated[int, Field(ge=0)] = 0
     seconds: Annotated[float, Field(ge=0)] | None = None
@@ -45,13 +47,15 @@ class Fault:
     usage_factor: Annotated[float, Field(ge=0)] = 2.0
 
     def __post_init__(self) -> None:
-        if sum(given is not None for given in (self.nth, self.every, self.probability)) != 1:
-            raise ValueError("a fault is matched by exactly one of nth, every, probability")
+        if sum(given is not None for given in (self.nth, self.every, self.probability, self.contains)) != 1:
+            raise ValueError("a fault is matched by exactly one of nth, every, probability, contains")
 
-    def matches(self, number: int, path: str, random: Random) -> bool:
+    def matches(self, number: int, path: str, body: bytes, random: Random) -> bool:
         """True if request `number` on `path` is struck."""
         if self.path is not None and self.path != path:
             return False
+        if self.contains is not None:
+            return self.contains.encode() in body
         if self.nth is not None:
             return number == self.nth
         if self.every is not None:
@@ -75,11 +79,11 @@ class Misfortune:
         self._random = Random(script.seed)
         self._requests = 0
 
-    def strike(self, path: str) -> Fault | None:
+    def strike(self, path: str, body: bytes = b"") -> Fault | None:
         """The fault of the next request, if any; each call is one request."""
         self._requests += 1
         for fault in self._script.faults:
-            if fault.matches(self._requests, path, self._random):
+            if fault.matches(self._requests, path, body, self._random):
                 return fault
         return None
 

@@ -1,14 +1,15 @@
 """One request's life, from a read body to its one end.
 
-It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once; an engine
-that has no room sends the request back to the head of its queue. Whatever happens, a cancellation at any await
-included, the ticket is settled exactly once and the record ends with exactly one outcome. After the first byte nothing
-is tried again.
+It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once, and once
+more where it died of another request; an engine that has no room sends the request back to the head of its queue. What
+two workers died of is not sent again (`trials`). Whatever happens, a cancellation at any await included, the ticket is
+settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again.
 """
 
 import asyncio
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NoReturn
 
 from aiohttp import web
 
@@ -22,14 +23,17 @@ from gateway.proxy.links import Link, Links
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, identifying_headers, message
 from gateway.proxy.relay import End, Relay
+from gateway.proxy.trials import Trials
 from gateway.proxy.upstream import WorkerUnreachable
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Reading
-from gateway.workers import Signal
+from gateway.workers import Case, Fate, Signal, Turn
+from gateway.workers.quarantine import KEPT_SECONDS
 
 MAX_FAILED_ATTEMPTS = 2
+MAX_BROKEN_ATTEMPTS = 4  # those included at which the worker died of another request
 _SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that is not streamed counts as silent
 
 _STREAM_ENDS = {
@@ -49,6 +53,7 @@ class Services:
     dispatcher: Dispatcher
     links: Links
     health: Health
+    trials: Trials
     write_stall_seconds: float
     outbox: Outbox = field(default_factory=Outbox)
 
@@ -75,7 +80,9 @@ class Exchange:
         self._cache_salt = ""
         self._relay: Relay | None = None
         self._downstream = Downstream(request, identifying_headers(record.request_id), services.outbox)
-        self._failures = 0
+        self._case: Case
+        self._failures = self._breaks = 0
+        self._was_sent = False
         self._last_failure = Outcome.WORKER_FAILED
         self._is_cut = False
         self._is_flushing = False
@@ -84,12 +91,15 @@ class Exchange:
     def describe(self, reading: Reading, pool: Pool, cache_salt: str) -> None:
         """What is asked, of which pool, under which salt of the prefix cache."""
         self._reading, self._pool, self._cache_salt = reading, pool, cache_salt
+        self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.rest)
 
     async def run(self) -> web.StreamResponse:
         """Carry the request through; raises `Refusal` where it ends before a byte of an answer."""
         dispatcher, ticket = self._services.dispatcher, self._ticket
         self._record.submitted_at = self._loop.time()
         try:
+            if self._services.trials.is_convicted(self._case):
+                raise Refusal(Outcome.QUARANTINED, KEPT_SECONDS)
             await dispatcher.admit(ticket)
             return await self._attempts()
         except Refused as refused:
@@ -109,35 +119,64 @@ class Exchange:
     # -- attempts
 
     async def _attempts(self) -> web.StreamResponse:
-        dispatcher, ticket = self._services.dispatcher, self._ticket
+        dispatcher, trials, ticket = self._services.dispatcher, self._services.trials, self._ticket
         while True:
+            match await trials.send(self._case, ticket.worker):
+                case Turn.REFUSE:
+                    self._give_up(Outcome.QUARANTINED, KEPT_SECONDS)
+                case Turn.WAIT:  # the worker died before the request was sent
+                    await dispatcher.readmit(ticket, failed_worker=ticket.worker)
+                    continue
+                case Turn.SEND:
+                    pass
             relay = await self._attempt()
             match self._judge(relay):
                 case _Verdict.RELAY:
+                    trials.survived(self._case)
                     return await self._relay_answer(relay)
                 case _Verdict.ANSWER:
                     return await self._pass_on(relay)
                 case _Verdict.CUT:
-                    dispatcher.settle(ticket, None)
-                    raise Refusal(Outcome.CUT_BY_SHUTDOWN)
+                    self._give_up(Outcome.CUT_BY_SHUTDOWN)
                 case _Verdict.NO_ROOM:
                     self._relay = None
+                    trials.leave(self._case)
                     dispatcher.pause(ticket.worker)
                     await dispatcher.readmit(ticket)
                 case _Verdict.FAILED:
-                    self._failures += 1
-                    if self._failures == MAX_FAILED_ATTEMPTS:
-                        dispatcher.settle(ticket, None)
-                        self._record.detail = relay.reason
-                        raise Refusal(self._last_failure)
                     self._relay = None
+                    await self._count_failure(relay)
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
+
+    async def _count_failure(self, relay: Relay) -> None:
+        """An attempt failed before the client had a byte; raises `Refusal` where it was the last."""
+        fate = await self._fate(relay)
+        self._breaks += 1
+        self._failures += fate is not Fate.EXCUSED
+        if fate is Fate.CONVICTED:
+            self._give_up(Outcome.QUARANTINED, KEPT_SECONDS, f"the second worker that died of it: {relay.reason}")
+        if self._failures == MAX_FAILED_ATTEMPTS or self._breaks == MAX_BROKEN_ATTEMPTS:
+            self._give_up(self._last_failure, detail=relay.reason)
+
+    async def _fate(self, relay: Relay) -> Fate | None:
+        """What the death of the worker means for the request, None where it has not died or never had the request."""
+        may_be_dead = relay.end in (End.LOST, End.STALE) or relay.status >= 500
+        if self._was_sent and may_be_dead:
+            return await self._services.trials.judge(self._case)
+        self._services.trials.leave(self._case)
+        return None
+
+    def _give_up(self, outcome: Outcome, retry_after_seconds: float | None = None, detail: str = "") -> NoReturn:
+        self._services.dispatcher.settle(self._ticket, None)
+        self._record.detail = detail
+        raise Refusal(outcome, retry_after_seconds)
 
     async def _attempt(self) -> Relay:
         """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""
         record, ticket = self._record, self._ticket
         link = self._services.links[ticket.worker]
         record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
+        self._was_sent = False
         body = self._reading.upstream_body(link.pool.engine_model, self._cache_salt)
         head = request_head(
             link.upstream,
@@ -165,6 +204,7 @@ class Exchange:
             relay.cut(End.LOST, str(error))
             self._services.health.report(self._ticket.worker, Signal.DOWN, str(error))
             return relay
+        self._was_sent = True
         self._record.sent_at = self._loop.time()
         relay.attach(connection)
         seconds = timeouts.first_byte_seconds
@@ -200,6 +240,7 @@ class Exchange:
         """The engine refuses the request itself (4xx): its own words reach the client, nothing is charged."""
         body = relay.take_held()
         downstream = self._downstream
+        self._services.trials.answered(self._case)
         self._services.dispatcher.settle(self._ticket, None)
         downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
         downstream.write(body)
@@ -224,6 +265,7 @@ class Exchange:
         if relay.fingerprint is not None:
             self._services.links[self._ticket.worker].fingerprint = relay.fingerprint
         if relay.is_complete:
+            self._services.trials.answered(self._case)
             self._learn_prompt(relay)
             self._downstream.write(relay.last_bytes)
             return Outcome.COMPLETED
@@ -235,6 +277,8 @@ class Exchange:
         elif self._reading.stream:
             last += error_event(self._reading.endpoint.family, outcome, message(outcome), self._record.request_id)
         self._downstream.write(last)
+        if relay.end is End.LOST or relay.has_engine_error:
+            self._services.trials.report(self._case)
         if relay.end in (End.LOST, End.STALLED, End.MALFORMED):
             self._services.health.report(self._ticket.worker, Signal.FAULT, relay.reason)
         return outcome
@@ -287,6 +331,7 @@ class Exchange:
     def _leave(self) -> None:
         """Give back whatever is still held; synchronous, so that no cancellation can come between."""
         relay = self._relay
+        self._services.trials.leave(self._case)
         if relay is not None and relay.end is None:
             relay.cut(End.CUT, "client gone")
         was_read = relay is not None and relay.status < 400 and self._record.sent_at is not None

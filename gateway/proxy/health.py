@@ -63,11 +63,11 @@ class Health:
 
     async def _probe(self, worker: str) -> None:
         link = self._links[worker]
-        head = b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n"
-        request = head % link.upstream.host.encode("ascii")
         reads = link.port.reads
         try:
-            answer = await fetch(link.port, request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES)
+            answer = await fetch(
+                link.port, link.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
+            )
         except WorkerUnreachable as error:
             if not isinstance(error, WorkerSilent) or link.port.reads == reads:
                 self.report(worker, Signal.PROBE_FAILED, f"probe: {error}")

@@ -16,6 +16,11 @@ class Link:
     pool: Pool
     fingerprint: bytes | None = None
 
+    @property
+    def health_request(self) -> bytes:
+        """What asks the worker whether it lives."""
+        return b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % self.upstream.host.encode("ascii")
+
 
 def worker_name(pool: Pool, worker: Worker) -> str:
     """The name of a worker that is unique over all pools: a metric's label, a log line's field."""

@@ -1,25 +1,31 @@
 """Where a request runs and how much fits: pure.
 
 `window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker
-may be used, as a table; `fleet` keeps the workers of all pools and places a request on the one with the most room.
+may be used, as a table; `fleet` keeps the workers of all pools and places a request on the one with the most room;
+`quarantine` finds the request that kills whatever worker it meets.
 It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
 """
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet, WorkerSpec
+from gateway.workers.quarantine import Case, Fate, Quarantine, Turn
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize
 
 __all__ = [
+    "Case",
     "Circuit",
     "CircuitState",
     "EngineFacts",
     "EngineSample",
+    "Fate",
     "Fleet",
     "Limit",
     "Phase",
+    "Quarantine",
     "Signal",
+    "Turn",
     "Window",
     "WindowSize",
     "WorkerSnapshot",

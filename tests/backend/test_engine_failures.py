@@ -170,6 +170,13 @@ def test_a_fault_can_be_bound_to_a_path() -> None:
     assert struck.kind is FaultKind.CUT
 
 
+def test_a_fault_can_be_bound_to_what_a_request_says() -> None:
+    """Whoever sends the text is struck, each time; nobody else is."""
+    misfortune = Misfortune(parse_faults(b'{"faults": [{"kind": "exit", "contains": "poison"}]}'))
+    bodies = [b'{"prompt": "tea"}', b'{"prompt": "poison"}', b'{"prompt": "more poison"}']
+    assert [misfortune.strike("/x", body) is not None for body in bodies] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [

@@ -94,7 +94,8 @@ class Desk:
         """An exchange, counted as load while it lasts, under the next fault of the script."""
         self.in_flight += 1
         try:
-            yield Exchange(request, self.engine, self.misfortune.strike(request.path), self.fresh_id())
+            fault = self.misfortune.strike(request.path, await request.read())
+            yield Exchange(request, self.engine, fault, self.fresh_id())
         finally:
             self.in_flight -= 1
 

@@ -1,0 +1,224 @@
+"""Which request kills the workers that it meets: found by the second death, refused from then on.
+
+A worker that dies takes down all that it was running, and any of it may be the cause. Every body that was there is
+*suspect* from then on, and only one suspect at a time stands *trial* at a worker: the next death there accuses that
+one. Bodies are told apart by tenant; what is known of one is forgotten after ten minutes.
+
+    standing     is sent                             answered    worker died    worker died, accused
+    clean        at once                             clean       suspect        convicted
+    suspect      when no other is on trial there     cleared     suspect        convicted
+    cleared      at once                             cleared     cleared        cleared
+    convicted    never: it is refused                convicted   convicted      convicted
+
+Accused is who stands trial where the worker died; if nobody does, the only suspect that is still running there; else
+nobody. A trial is over with the first byte or after two seconds, so that innocents wait little for one another; for a
+body that was there at two deaths it lasts to the end of its answer. What follows:
+- one that is sent again and again, or to a pool of one worker that comes back: two deaths, then it is refused;
+- several poisons: each costs two workers, for everybody who was at a death is suspect, whoever was convicted of it;
+- one that kills after its first byte: the same, as its client sends it again;
+- copies of one poison that run at once: the workers they are at, and one more;
+- slow ones, several unanswered at once: one death more, after which their trials last to the end.
+An innocent may be convicted where it stands trial in the moment in which something else kills the worker; a body that
+has been answered since it became suspect cannot. What counts as a death is the caller's.
+"""
+
+from collections import OrderedDict
+from enum import Enum
+from hashlib import blake2b
+
+KEPT_SECONDS = 600.0
+MAX_BODIES = 8192  # known at once; the one that was at a death longest ago is forgotten first
+TRIAL_SECONDS = 2.0
+_STRIKES_FOR_WHOLE_TRIAL = 2
+
+
+class Standing(Enum):
+    """What is known of a body."""
+
+    CLEAN = "clean"
+    SUSPECT = "suspect"
+    CLEARED = "cleared"
+    CONVICTED = "convicted"
+
+
+class Evidence(Enum):
+    """What was seen of a body."""
+
+    ANSWERED = "answered"
+    DEATH = "death"
+    ACCUSED = "accused"
+
+
+_S, _E = Standing, Evidence
+TABLE: dict[tuple[Standing, Evidence], Standing] = {
+    (_S.CLEAN, _E.ANSWERED): _S.CLEAN,
+    (_S.CLEAN, _E.DEATH): _S.SUSPECT,
+    (_S.CLEAN, _E.ACCUSED): _S.CONVICTED,  # it was forgotten during its trial
+    (_S.SUSPECT, _E.ANSWERED): _S.CLEARED,
+    (_S.SUSPECT, _E.DEATH): _S.SUSPECT,
+    (_S.SUSPECT, _E.ACCUSED): _S.CONVICTED,
+    (_S.CLEARED, _E.ANSWERED): _S.CLEARED,
+    (_S.CLEARED, _E.DEATH): _S.CLEARED,
+    (_S.CLEARED, _E.ACCUSED): _S.CLEARED,  # a copy of it was answered during its trial
+    (_S.CONVICTED, _E.ANSWERED): _S.CONVICTED,  # a copy that was sent before
+    (_S.CONVICTED, _E.DEATH): _S.CONVICTED,
+    (_S.CONVICTED, _E.ACCUSED): _S.CONVICTED,
+}
+
+
+class Turn(Enum):
+    """What is to be done with a request that has room at a worker."""
+
+    SEND = "send"
+    WAIT = "wait"  # another suspect stands trial there
+    REFUSE = "refuse"
+
+
+class Fate(Enum):
+    """What a worker's death means for a request that was there."""
+
+    STRUCK = "struck"  # it may have been the cause
+    EXCUSED = "excused"  # another one was convicted of it
+    CONVICTED = "convicted"
+
+
+class Case:
+    """One request: its body, and the worker, in which of its lives, that it was sent to last."""
+
+    __slots__ = ("_key", "_parts", "life", "worker")
+
+    def __init__(self, tenant: str, path: str, model: str, body: bytes) -> None:
+        """A request that was not sent yet."""
+        self._parts = (tenant.encode(), path.encode(), model.encode(), body)
+        self._key: bytes | None = None
+        self.worker = ""
+        self.life = 0
+
+    @property
+    def key(self) -> bytes:
+        """A digest of the body and its tenant; taken when first asked for, which for most requests is never."""
+        if self._key is None:
+            self._key = blake2b(b"\0".join(self._parts), digest_size=16).digest()
+        return self._key
+
+
+class _File:
+    """What is known of one body."""
+
+    __slots__ = ("last_death", "standing", "strikes", "until")
+
+    def __init__(self) -> None:
+        self.standing = Standing.CLEAN
+        self.strikes = 0
+        self.last_death = ("", 0)
+        self.until = 0.0
+
+
+class Quarantine:
+    """Every body that was at a worker's death of late, and who stands trial where."""
+
+    def __init__(self) -> None:
+        """Nothing is known."""
+        self._files: OrderedDict[bytes, _File] = OrderedDict()  # in the order in which they end
+        self._lives: dict[str, int] = {}
+        self._convicts: dict[str, tuple[int, Case | None]] = {}  # of each worker's last death
+        self._on_trial: dict[str, Case] = {}
+        self._suspects: dict[str, set[Case]] = {}  # that run at a worker
+
+    def standing(self, case: Case, now: float) -> Standing:
+        """What is known of the body of `case`; costs nothing while nothing is known of any."""
+        self._forget(now)
+        file = self._files.get(case.key) if self._files else None
+        return Standing.CLEAN if file is None else file.standing
+
+    def life(self, worker: str) -> int:
+        """How many deaths of `worker` were told."""
+        return self._lives.get(worker, 0)
+
+    # -- trials
+
+    def send(self, case: Case, worker: str, now: float) -> Turn:
+        """Whether `case`, which has room at `worker`, may be sent there now; it counts as there if so."""
+        standing = self.standing(case, now)
+        if standing is Standing.CONVICTED:
+            return Turn.REFUSE
+        if standing is Standing.SUSPECT:
+            if worker in self._on_trial:
+                return Turn.WAIT
+            self._on_trial[worker] = case
+            self._suspects.setdefault(worker, set()).add(case)
+        case.worker, case.life = worker, self.life(worker)
+        return Turn.SEND
+
+    def is_on_trial(self, case: Case) -> bool:
+        """True while no other suspect may be sent where `case` is."""
+        return self._on_trial.get(case.worker) is case
+
+    def has_trial(self, worker: str) -> bool:
+        """True while a suspect stands trial at `worker`."""
+        return worker in self._on_trial
+
+    def survived(self, case: Case) -> None:
+        """The worker of `case` lives with it: the next one's trial may begin, unless this one's lasts to its end."""
+        if not self.is_on_trial(case):
+            return
+        file = self._files.get(case.key)
+        if file is None or file.strikes < _STRIKES_FOR_WHOLE_TRIAL:
+            del self._on_trial[case.worker]
+
+    def leave(self, case: Case) -> None:
+        """`case` is no longer at its worker."""
+        if self.is_on_trial(case):
+            del self._on_trial[case.worker]
+        suspects = self._suspects.get(case.worker)
+        if suspects is not None:
+            suspects.discard(case)
+            if not suspects:
+                del self._suspects[case.worker]
+
+    # -- evidence
+
+    def answered(self, case: Case, now: float) -> None:
+        """A worker answered the whole of `case`."""
+        if self.standing(case, now) is not Standing.CLEAN:
+            self._note(case, Evidence.ANSWERED, now)
+
+    def died(self, case: Case, now: float) -> Fate:
+        """The worker died to which `case` was sent, and was there; every case that was there is told so once."""
+        self._forget(now)
+        worker = case.worker
+        if case.life == self.life(worker):
+            self._convicts[worker] = case.life, self._accused(worker)
+            self._lives[worker] = case.life + 1
+            self._on_trial.pop(worker, None)
+            self._suspects.pop(worker, None)
+        life, convict = self._convicts[worker]
+        is_explained = convict is not None and life == case.life
+        is_accused = is_explained and convict is not None and convict.key == case.key
+        standing = self._note(case, Evidence.ACCUSED if is_accused else Evidence.DEATH, now)
+        if standing is Standing.CONVICTED:
+            return Fate.CONVICTED
+        return Fate.EXCUSED if is_explained and not is_accused else Fate.STRUCK
+
+    def _accused(self, worker: str) -> Case | None:
+        """Who is to blame for a death of `worker`, where that can be said."""
+        suspects = self._suspects.get(worker, set())
+        alone = next(iter(suspects)) if len(suspects) == 1 else None
+        return self._on_trial.get(worker, alone)
+
+    def _note(self, case: Case, evidence: Evidence, now: float) -> Standing:
+        file = self._files.setdefault(case.key, _File())
+        file.standing = TABLE[file.standing, evidence]
+        file.until = now + KEPT_SECONDS
+        self._files.move_to_end(case.key)
+        death = (case.worker, case.life)
+        if evidence is not Evidence.ANSWERED and file.last_death != death:
+            file.last_death = death
+            file.strikes += 1
+        if len(self._files) > MAX_BODIES:
+            self._files.popitem(last=False)
+        return file.standing
+
+    def _forget(self, now: float) -> None:
+        while self._files and next(iter(self._files.values())).until <= now:
+            self._files.popitem(last=False)
