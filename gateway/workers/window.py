@@ -30,11 +30,18 @@ class WindowSize:
 class Window:
     """Room at one worker; what is taken is given back exactly once."""
 
-    __slots__ = ("_size", "prefill_tokens_in_flight", "prefills_in_flight", "sequences_in_flight")
+    __slots__ = (
+        "_size",
+        "max_prefill_tokens",
+        "max_sequences",
+        "prefill_tokens_in_flight",
+        "prefills_in_flight",
+        "sequences_in_flight",
+    )
 
     def __init__(self, size: WindowSize) -> None:
         """An empty window of `size`."""
-        self._size = size
+        self.resize(size)
         self.sequences_in_flight = 0
         self.prefill_tokens_in_flight = 0
         self.prefills_in_flight = 0
@@ -42,16 +49,13 @@ class Window:
     def resize(self, size: WindowSize) -> None:
         """Take over a new size; what is in flight stays, room appears or shrinks at once."""
         self._size = size
+        self.max_sequences = (size.sequences or UNTUNED_SEQUENCES) + size.slack
+        self.max_prefill_tokens = size.prefill_tokens or UNTUNED_PREFILL_TOKENS
 
-    @property
-    def max_sequences(self) -> int:
-        """Sequences that may be in flight at once."""
-        return (self._size.sequences or UNTUNED_SEQUENCES) + self._size.slack
-
-    @property
-    def max_prefill_tokens(self) -> int:
-        """Prompt tokens that may be in flight without a first token."""
-        return self._size.prefill_tokens or UNTUNED_PREFILL_TOKENS
+    def limit(self, max_sequences: int, max_prefill_tokens: int) -> None:
+        """Take over limits that were found out."""
+        self.max_sequences = max_sequences
+        self.max_prefill_tokens = max_prefill_tokens
 
     @property
     def has_express(self) -> bool:
@@ -70,9 +74,16 @@ class Window:
 
     def has_room(self, sequences: int, prompt_tokens: int) -> bool:
         """True where the request fits both dimensions; one larger than a dimension fits when that is empty."""
-        fits_batch = self.is_idle or self.sequences_in_flight + sequences <= self.max_sequences
+        return self.fits_sequences(sequences) and self.fits_prefill(prompt_tokens)
+
+    def fits_sequences(self, sequences: int) -> bool:
+        """True where there is room for so many sequences more, or nothing is in flight."""
+        return self.sequences_in_flight == 0 or self.sequences_in_flight + sequences <= self.max_sequences
+
+    def fits_prefill(self, prompt_tokens: int) -> bool:
+        """True where there is room for so many unread tokens more, or all prompts are read."""
         tokens = self.prefill_tokens_in_flight + prompt_tokens
-        return fits_batch and (self.prefills_in_flight == 0 or tokens <= self.max_prefill_tokens)
+        return self.prefills_in_flight == 0 or tokens <= self.max_prefill_tokens
 
     def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
         """True where the request fits the express lane; its prompt waits for the prefill cap's tokens at most."""

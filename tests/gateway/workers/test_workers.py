@@ -1,6 +1,6 @@
 """Windows, circuits and the placement of requests, by tables."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -192,13 +192,14 @@ def test_a_paused_worker_serves_but_takes_nothing() -> None:
 def test_a_draining_worker_ends_what_it_has_and_is_forgotten() -> None:
     """Nothing new goes there; the last request takes it away; signals for it then do nothing."""
     fleet = make_fleet("a", "b")
-    assert fleet.take(Request(avoid="b")) == "a"
+    request = Request(avoid="b", worker="a")
+    assert fleet.take(request) == "a"
     fleet.drain("a")
     assert fleet.take(Request()) == "b"
     assert [spec.name for spec in fleet.specs()] == ["b"]
     assert {worker.worker: worker.state for worker in fleet.snapshot()} == {"a": "draining", "b": "closed"}
-    fleet.prefilled(Request(worker="a"))
-    fleet.give(Request(worker="a"))
+    fleet.prefilled(request)
+    fleet.give(request)
     assert [worker.worker for worker in fleet.snapshot()] == ["b"]
     assert fleet.signal("a", Signal.DOWN) is None
 
@@ -217,11 +218,12 @@ def test_a_worker_can_move_to_another_pool() -> None:
     """It serves the new pool at once, and drains there."""
     fleet = make_fleet("a", "b")
     fleet.configure(WorkerSpec("a", "q", "http://a", WindowSize(2, 0, 100)))
-    assert fleet.take(Request(pool="q")) == "a"
+    request = Request(pool="q", worker="a")
+    assert fleet.take(request) == "a"
     assert [fleet.take(Request()) for _ in range(3)] == ["b", "b", None]
     fleet.drain("a")
-    fleet.prefilled(Request(worker="a"))
-    fleet.give(Request(worker="a"))
+    fleet.prefilled(request)
+    fleet.give(request)
     assert not fleet.serves("q")
 
 
@@ -235,7 +237,8 @@ def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int
             request = Request(sequences=sequences, prompt_tokens=tokens)
             worker = fleet.take(request)
             if worker is not None:
-                running.append(replace(request, worker=worker))
+                request.worker = worker
+                running.append(request)
         elif running:
             ended = running.pop(sequences % len(running))
             fleet.prefilled(ended)

@@ -1,0 +1,222 @@
+"""The law that sizes one worker's window from readings of its engine's metrics, in three dimensions.
+
+Why something waits at the engine beyond the slack decides which of them answers (`CAUSES`). Rules that hold throughout:
+- our own counts first: what is in flight, unread and promised is counted by us; readings only move the limits;
+- a limit grows only on evidence that the engine took all of it, while work was held back by that limit alone;
+- no action on a reading asked for before the last action, nor while a reading contradicts our own counts (`Trust`);
+- without readings that can be believed the window is a fixed one and marked degraded.
+The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`; docs/window.md has it all.
+"""
+
+from collections import deque
+
+from gateway.workers.sample import EngineFacts, EngineSample
+from gateway.workers.snapshot import Limit, Phase
+from gateway.workers.tuning_memory import Flight, Memory
+from gateway.workers.tuning_prefill import PrefillLaw
+from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SequenceLaw
+from gateway.workers.tuning_trust import Own, Trust
+from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
+
+# (the cache is full, the engine runs as many as it ever did): what more than the slack waits for
+CAUSES: dict[tuple[bool, bool], Limit] = {
+    (True, True): Limit.MEMORY,
+    (True, False): Limit.MEMORY,
+    (False, True): Limit.SEQUENCES,
+    (False, False): Limit.PREFILL,
+}
+_PATIENCE = 8  # readings for which a lasting lack of memory counts once
+_TRUSTED = 10  # plausible readings in a row after which a window may serve as the fallback
+_FOREIGN_READINGS = 3  # other clients are as many as the least of so many readings shows
+
+
+class Tuning:
+    """The limits of one worker's window."""
+
+    __slots__ = (
+        "_acted_at",
+        "_foreign",
+        "_generated",
+        "_good_readings",
+        "_memory_strikes",
+        "_preemptions",
+        "_size",
+        "_steps",
+        "_trusted_limit",
+        "degraded",
+        "held",
+        "memory",
+        "prefill",
+        "sequences",
+        "trust",
+    )
+
+    def __init__(self, size: WindowSize) -> None:
+        """Limits as `size` says, or where it leaves them open, of an engine that is not known."""
+        self.memory = Memory()
+        self.degraded = ""
+        self.held = Limit.NOTHING  # what held back the last request that asked for room
+        self._generated: dict[Flight, int] = {}
+        self.resize(size)
+
+    def resize(self, size: WindowSize) -> None:
+        """Take over a new size and forget what was learned under the old one."""
+        self._size = size
+        self._begin()
+
+    def _begin(self) -> None:
+        self.sequences = SequenceLaw(self._size.sequences, self._size.slack)
+        self.prefill = PrefillLaw(self._size.prefill_tokens)
+        self.trust = Trust()
+        self._acted_at = float("-inf")
+        self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
+        self._good_readings = self._memory_strikes = 0
+        self._preemptions: float | None = None
+        self._steps: float | None = None
+        self._trusted_limit: int | None = None
+
+    # -- the limits
+
+    @property
+    def max_sequences(self) -> int:
+        """Sequences that may be in flight, without the express lane."""
+        if self.degraded:
+            return self._fallback
+        learned = 0 if self._size.sequences is not None else self._size.express
+        settled = self._size.slack if learned and self.sequences.phase is Phase.SETTLED else 0
+        return max(FEWEST_SEQUENCES, self.sequences.limit - learned - settled - self._foreign_sequences)
+
+    @property
+    def _fallback(self) -> int:
+        if self._size.sequences is not None:
+            return self._size.sequences + self._size.slack
+        return self._trusted_limit or UNTUNED_SEQUENCES + self._size.slack
+
+    @property
+    def max_prefill_tokens(self) -> int:
+        """Prompt tokens that may be in flight without a first token."""
+        return (self._size.prefill_tokens or UNTUNED_PREFILL_TOKENS) if self.degraded else self.prefill.limit
+
+    @property
+    def phase(self) -> Phase:
+        """Growing while it looks for the engine's size and has the work to find it."""
+        is_growing = self.sequences.phase is Phase.GROWING and self.held is Limit.SEQUENCES and not self.degraded
+        return Phase.GROWING if is_growing else Phase.SETTLED
+
+    # -- what is told
+
+    def learn(self, facts: EngineFacts) -> None:
+        """Take in what the engine says once."""
+        self.memory.learn(facts)
+
+    def blind(self, reason: str) -> None:
+        """Use the fallback until the next reading that can be believed."""
+        self.degraded = reason
+        self._good_readings = 0
+
+    def restart(self) -> None:
+        """The engine has started anew: what it can take is to be found out again, from a small window on."""
+        self.memory.forget()
+        self._begin()
+
+    def observe(self, sample: EngineSample, in_flight: int, unread_tokens: int, now: float) -> bool:
+        """Take in a reading; True where room may have appeared."""
+        own = self._count(in_flight, unread_tokens)
+        if self._has_restarted(sample):
+            self.restart()
+        may_act = self.trust.judge(sample, own)
+        if self.trust.is_lost:
+            self.blind(self.trust.reason)
+            return False
+        was_degraded, self.degraded = bool(self.degraded), ""
+        if may_act:
+            self._good_readings += 1
+            if self._good_readings >= _TRUSTED and self.sequences.phase is Phase.SETTLED:
+                self._trusted_limit = self.max_sequences
+            if self._act(sample, own, now):
+                return True
+        return was_degraded
+
+    # -- the law
+
+    def _act(self, sample: EngineSample, own: Own, now: float) -> bool:
+        running, waiting = int(sample.running), int(sample.waiting)
+        self._foreign.append(running + waiting - own.in_flight)
+        usage = sample.kv_usage or 0.0
+        self.memory.note(usage)
+        is_preempting = self._has_preempted(sample)
+        if waiting == 0 and 8 * own.unread_tokens < self.memory.demand_tokens:
+            self.memory.weigh(usage)
+        if sample.asked_at <= self._acted_at:
+            return False
+        before = self._limits
+        excess = waiting - self._size.slack - max(0, own.in_flight - self.max_sequences)
+        self._answer(excess, running, usage, own, is_preempting=is_preempting)
+        if excess <= 0 and waiting == 0 and not is_preempting:
+            self._grow(running, own)
+        if self._limits != before:
+            self._acted_at = now
+        return any(after > old for after, old in zip(self._limits, before, strict=True))
+
+    @property
+    def _limits(self) -> tuple[float, float, float]:
+        return self.max_sequences, self.max_prefill_tokens, -self.memory.reserve
+
+    def _answer(self, excess: int, running: int, usage: float, own: Own, *, is_preempting: bool) -> None:
+        cause = self._cause(running, usage, own) if excess > 0 else Limit.NOTHING
+        self._mind_memory(is_short=is_preempting or cause is Limit.MEMORY, is_preempting=is_preempting)
+        if cause is Limit.SEQUENCES:
+            self.sequences.overflowed(running, excess)
+        elif cause is Limit.PREFILL:
+            self.prefill.overflowed()
+
+    def _cause(self, running: int, usage: float, own: Own) -> Limit:
+        is_full = not self.memory.fits(usage, own.unread_tokens)
+        runs_most = running >= self.sequences.seen - self.sequences.seen // 8
+        return CAUSES[is_full, runs_most or self.prefill.is_least]
+
+    def _mind_memory(self, *, is_short: bool, is_preempting: bool) -> None:
+        """A lack of memory counts when it begins, with each preemption, and again where it lasts."""
+        if is_short and (is_preempting or self._memory_strikes % _PATIENCE == 0):
+            self.memory.ran_out()
+        self._memory_strikes = self._memory_strikes + 1 if is_short else 0
+
+    def _grow(self, running: int, own: Own) -> None:
+        by_sequences = self.held is Limit.SEQUENCES
+        self.sequences.fitted(running, own.in_flight + self._foreign_sequences, is_held=by_sequences)
+        self.prefill.fitted(is_held=self.held is Limit.PREFILL and own.in_flight < self.max_sequences)
+        if self.held is Limit.MEMORY:
+            self.memory.was_idle()
+
+    # -- own counts
+
+    @property
+    def _foreign_sequences(self) -> int:
+        """Sequences at the engine that are not ours, beyond what the lag of a reading explains."""
+        if len(self._foreign) < _FOREIGN_READINGS:
+            return 0
+        least = min(self._foreign)
+        return least if least > max(2, self.sequences.limit // 16) else 0
+
+    def _count(self, in_flight: int, unread_tokens: int) -> Own:
+        before, now_generated = self._generated, {}
+        progressing = prompt = 0
+        for flight in self.memory.flights:
+            generated = 0 if flight.usage is None else flight.usage.output_tokens
+            now_generated[flight] = generated
+            if flight not in before:
+                prompt += flight.sequences if generated else 0
+            if generated > before.get(flight, 0):
+                progressing += flight.sequences
+        self._generated = now_generated
+        return Own(in_flight, progressing, prompt, unread_tokens, self.memory.generated_tokens)
+
+    def _has_preempted(self, sample: EngineSample) -> bool:
+        before, self._preemptions = self._preemptions, sample.preemptions
+        return before is not None and sample.preemptions is not None and sample.preemptions > before
+
+    def _has_restarted(self, sample: EngineSample) -> bool:
+        """A total that shrinks is one that began again."""
+        total = sample.steps if sample.steps is not None else sample.output_tokens
+        before, self._steps = self._steps, total
+        return before is not None and total is not None and total < before

@@ -1,0 +1,114 @@
+"""Whether a reading of an engine's metrics can be true, by what we see of our own requests.
+
+    what cannot be                                              because
+    a figure that is no count, a cache fuller than full          it is no such figure
+    fewer running than half of ours that got tokens              who gets tokens runs
+    less there than we have there, by more than a step's lag     what we sent and has not ended is there
+    nothing done while our streams went on                       the figures stand still
+    more running than those who share its output                 foreign requests generate too
+    a long queue that new requests of ours do not meet           the queue is first come, first served
+
+The first is certain. The others may be a moment's (a reading is up to a step old), so they are counted: each doubtful
+reading suspends the tuning, three of them distrust the engine, and every plausible one takes half a doubt away.
+"""
+
+import math
+from dataclasses import dataclass
+
+from gateway.workers.sample import EngineSample
+
+DISTRUST = 3.0
+_FORGIVEN = 0.5
+_LAG_SEQUENCES = 2  # that come and go within a step
+_IDLE_TOKENS = 64  # our streams got so many while the engine says it did nothing
+_SHORT_QUEUE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Our own count at the time of a reading, in sequences but for the tokens.
+
+    `progressing` got tokens since the reading before; `prompt` ones were sent and started since then; `generated`
+    counts every token ever received from there.
+    """
+
+    in_flight: int = 0
+    progressing: int = 0
+    prompt: int = 0
+    unread_tokens: int = 0
+    generated: int = 0
+
+
+class Trust:
+    """How far one engine's figures are believed."""
+
+    __slots__ = ("_before", "_generated", "_moved_at_tokens", "doubt", "reason")
+
+    def __init__(self) -> None:
+        """Believe."""
+        self.doubt = 0.0
+        self.reason = ""
+        self._before: EngineSample | None = None
+        self._generated = 0
+        self._moved_at_tokens = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """True where the figures must not be used."""
+        return bool(self.reason)
+
+    def judge(self, sample: EngineSample, own: Own) -> bool:
+        """Take in a reading; True where it may be acted on."""
+        fault = _impossible(sample)
+        if fault:
+            self.doubt, self.reason = 2 * DISTRUST, fault
+            return False
+        doubtful = self._doubtful(sample, own)
+        self.doubt = max(0.0, self.doubt - _FORGIVEN) if not doubtful else min(2 * DISTRUST, self.doubt + 1.0)
+        if self.doubt >= DISTRUST:
+            self.reason = doubtful or self.reason
+        elif not self.doubt:
+            self.reason = ""
+        self._before, self._generated = sample, own.generated
+        return not self.doubt
+
+    def _doubtful(self, sample: EngineSample, own: Own) -> str:
+        running, waiting = int(sample.running), int(sample.waiting)
+        if 2 * running < own.progressing - _LAG_SEQUENCES:
+            return f"says that it runs {running} while {own.progressing} of ours get tokens"
+        if running + waiting < own.in_flight - max(_LAG_SEQUENCES, own.in_flight // 4):
+            return f"says that it has {running + waiting} while {own.in_flight} of ours are there"
+        if self._stands_still(sample, own):
+            return "its figures stand still while our streams go on"
+        if self._claims_others(sample, own):
+            return f"says that it runs {running}, but nobody besides our {own.in_flight} gets tokens"
+        if waiting > _SHORT_QUEUE + 4 * own.prompt and own.prompt > 0 and waiting > own.in_flight:
+            return f"says that {waiting} wait, but ours do not meet them"
+        return ""
+
+    def _stands_still(self, sample: EngineSample, own: Own) -> bool:
+        before = self._before
+        totals = (sample.steps, sample.step_tokens, sample.output_tokens)
+        if before is None or totals == (None, None, None):
+            return False
+        if totals != (before.steps, before.step_tokens, before.output_tokens):
+            self._moved_at_tokens = own.generated
+        return own.generated - self._moved_at_tokens > _IDLE_TOKENS
+
+    def _claims_others(self, sample: EngineSample, own: Own) -> bool:
+        before = self._before
+        if before is None or sample.output_tokens is None or before.output_tokens is None:
+            return False
+        ours, all_tokens = own.generated - self._generated, sample.output_tokens - before.output_tokens
+        claimed = sample.running > 2 * own.in_flight + _SHORT_QUEUE
+        return claimed and ours > _IDLE_TOKENS and all_tokens < 1.5 * ours
+
+
+def _impossible(sample: EngineSample) -> str:
+    figures = {"running": sample.running, "waiting": sample.waiting, "KV cache usage": sample.kv_usage}
+    for name, value in figures.items():
+        if value is not None and not (math.isfinite(value) and value >= 0.0):
+            return f"{name} cannot be {value}"
+    if sample.kv_usage is not None and sample.kv_usage > 1.01:
+        return f"KV cache usage cannot be {sample.kv_usage}"
+    return ""
