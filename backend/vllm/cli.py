@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from backend.lifetime import die_with_parent
+from backend.vllm.engine_order import EngineOrder, OrderError, check_order
 from backend.vllm.launch import MODEL_CACHE, Launch, LaunchError, find_python, has_gpu, reserve_port, run, say
 from backend.vllm.models import BYTE_LLAMA, SMOLLM2, ModelError, model_folder, write_byte_llama, write_smollm2
 
@@ -32,11 +33,14 @@ class BuiltInModel(StrEnum):
     SMOLLM2 = SMOLLM2
 
 
-def vllm(
+def vllm(  # noqa: PLR0913 - each is an option
     model: Annotated[str, typer.Option(help="byte-llama, smollm2 or a model folder.")] = BYTE_LLAMA,
     host: Annotated[str, typer.Option(help="Address to listen on; keep it private.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port.")] = 0,
     python: PythonOption = None,
+    engine_order: Annotated[
+        EngineOrder, typer.Option(help="Order of vLLM's own queue; vtc: by `vtc_tenant` in a request's vllm_xargs.")
+    ] = EngineOrder.FCFS,
     start_seconds: Annotated[float, typer.Option(help="Give up when vLLM is not ready by then.")] = 600.0,
     extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
 ) -> None:
@@ -45,12 +49,14 @@ def vllm(
     _clean_up_when_told_to_stop()
     try:
         interpreter = find_python(python, os.environ)
+        check_order(engine_order, interpreter)
         folder = model_folder(model, MODEL_CACHE, interpreter, say)
         with reserve_port(host, port) as reservation:
             bound_port = reservation.getsockname()[1]
-            launch = Launch(interpreter, model, folder, host, bound_port, tuple(extra or ()), has_gpu(interpreter))
+            own, is_gpu = tuple(extra or ()), has_gpu(interpreter)
+            launch = Launch(interpreter, model, folder, host, bound_port, own, is_gpu, engine_order)
             asyncio.run(run(launch, start_seconds))
-    except (LaunchError, ModelError) as fault:
+    except (LaunchError, ModelError, OrderError) as fault:
         say(str(fault))
         raise typer.Exit(1) from None
 

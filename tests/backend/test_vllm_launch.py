@@ -14,14 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from backend.vllm.engine_order import SCHEDULER
 from backend.vllm.launch import Launch, LaunchError, find_python, reserve_port
 
 HOPELESS_SECONDS = 60
+ROOT = Path(__file__).parents[2]
 
 STAND_IN = """\
     #!{python}
     # Takes vLLM's arguments; writes down what it was given, has a child as vLLM has, answers /health.
     import http.server, json, os, signal, subprocess, sys
+
+    if "vtc_engine_order" in sys.argv:
+        sys.exit("this vLLM was not tested" if os.path.exists("untested") else 0)
 
     child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     given = {{"argv": sys.argv, "env": dict(os.environ), "pids": [os.getpid(), child.pid]}}
@@ -132,6 +137,44 @@ def test_vllm_gets_its_model_its_limits_and_a_quiet_environment(stand_in: StandI
     }
     assert argv[-2:] == ["--max-num-seqs", "4"]
     assert (env["HF_HUB_OFFLINE"], env["VLLM_NO_USAGE_STATS"]) == ("1", "1")
+
+
+def test_a_fair_order_inside_the_engine_is_found_on_a_path_of_its_own(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM is told the scheduler's name and finds it in a folder with nothing else, before the operator's own path."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:/elsewhere")
+    with stand_in.launched("--engine-order", "vtc") as process:
+        ready_url(process)
+        argv, env = stand_in.given["argv"], stand_in.given["env"]
+    assert isinstance(argv, list)
+    assert isinstance(env, dict)
+    assert argv[argv.index("--scheduler-cls") + 1] == SCHEDULER
+    folder, *rest = env["PYTHONPATH"].split(":")
+    assert rest == [str(ROOT), "/elsewhere"]
+    found = [path.name for path in Path(folder).iterdir() if path.name not in ("__init__.py", "__pycache__")]
+    assert found == [SCHEDULER.partition(".")[0]]
+
+
+def test_the_engines_own_order_needs_nothing(stand_in: StandIn) -> None:
+    """By default vLLM's scheduler and its module path are its own."""
+    with stand_in.launched() as process:
+        ready_url(process)
+        argv, env = stand_in.given["argv"], stand_in.given["env"]
+    assert isinstance(argv, list)
+    assert isinstance(env, dict)
+    assert "--scheduler-cls" not in argv
+    assert env.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
+
+
+def test_a_vllm_that_was_not_tested_is_not_started(stand_in: StandIn) -> None:
+    """The fair order rests on vLLM's private interface: another release is refused before a model is loaded."""
+    (stand_in.folder / "untested").touch()
+    with stand_in.launched("--engine-order", "vtc") as process:
+        _, err = process.communicate(timeout=HOPELESS_SECONDS)
+    assert process.returncode == 1
+    assert "this vLLM was not tested" in err
+    assert not (stand_in.folder / "report.json").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
