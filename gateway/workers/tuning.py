@@ -84,7 +84,8 @@ class Tuning:
             return self._fallback
         learned = 0 if self._size.sequences is not None else self._size.express
         settled = self._size.slack if learned and self.sequences.phase is Phase.SETTLED else 0
-        return max(FEWEST_SEQUENCES, self.sequences.limit - learned - settled - self._foreign_sequences)
+        fewest = min(FEWEST_SEQUENCES, self.sequences.most)
+        return max(fewest, self.sequences.limit - learned - settled - self._foreign_sequences)
 
     @property
     def _fallback(self) -> int:
