@@ -76,6 +76,37 @@ class WorkerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStalled:
+    """A worker stands still with requests in it (`is_stalled`), or makes progress again, or has none left."""
+
+    pool: str
+    worker: str
+    is_stalled: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDegraded:
+    """A worker's window is a fixed one, for the `reason` that its metrics cannot be used, or (empty) is tuned again."""
+
+    pool: str
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokensUnmetered:
+    """A worker has generated notably more or fewer tokens than the gateway has metered there, or (`share` 0) no more.
+
+    `share` is of the engine's tokens, negative where the gateway metered more than the engine says.
+    """
+
+    pool: str
+    worker: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerWrote:
     """A worker that the gateway started wrote a line of its own log."""
 
@@ -98,7 +129,17 @@ class ConfigReloaded:
         return not self.faults
 
 
-Event = RequestQueued | RequestDispatched | RequestFinished | WorkerChanged | WorkerWrote | ConfigReloaded
+Event = (
+    RequestQueued
+    | RequestDispatched
+    | RequestFinished
+    | WorkerChanged
+    | WorkerStalled
+    | WindowDegraded
+    | TokensUnmetered
+    | WorkerWrote
+    | ConfigReloaded
+)
 
 
 class Observer(Protocol):

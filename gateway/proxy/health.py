@@ -66,7 +66,7 @@ class Health:
         reads = link.port.reads
         try:
             answer = await fetch(
-                link.port, link.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
+                link.aside, link.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
             )
         except WorkerUnreachable as error:
             if not isinstance(error, WorkerSilent) or link.port.reads == reads:

@@ -9,9 +9,13 @@ from gateway.wire.headers import Upstream
 
 @dataclass(slots=True)
 class Link:
-    """One worker as the exchange sees it; `fingerprint` is what it writes as `system_fingerprint`, None until seen."""
+    """One worker as the exchange sees it; `fingerprint` is what it writes as `system_fingerprint`, None until seen.
+
+    Requests that run the model go by `port`, so that its bytes are the engine's progress; everything else by `aside`.
+    """
 
     port: WorkerPort
+    aside: WorkerPort
     upstream: Upstream
     pool: Pool
     fingerprint: bytes | None = None
@@ -19,7 +23,17 @@ class Link:
     @property
     def health_request(self) -> bytes:
         """What asks the worker whether it lives."""
-        return b"GET /health HTTP/1.1\r\nhost: %b\r\nconnection: close\r\n\r\n" % self.upstream.host.encode("ascii")
+        return self.page_request("/health")
+
+    def page_request(self, path: str) -> bytes:
+        """What asks the worker for one of its own pages."""
+        head = f"GET {path} HTTP/1.1\r\nhost: {self.upstream.host}\r\nconnection: close\r\n\r\n"
+        return head.encode("ascii")
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.port.close()
+        self.aside.close()
 
 
 def worker_name(pool: Pool, worker: Worker) -> str:
@@ -41,16 +55,16 @@ class Links:
     def configure(self, name: str, url: str, pool: Pool, worker: Worker) -> None:
         """Add a link, or give it the pool's present terms; connections stay unless the URL changed."""
         link = self._links.get(name)
-        port = WorkerPort(url)
+        port, aside = WorkerPort(url), WorkerPort(url)
         if link is not None and link.port.address == port.address:
-            port = link.port
+            port, aside = link.port, link.aside
         elif link is not None:
-            link.port.close()
+            link.close()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
         fingerprint = None if link is None else link.fingerprint
-        self._links[name] = Link(port, Upstream(port.address.authority, secret), pool, fingerprint)
+        self._links[name] = Link(port, aside, Upstream(port.address.authority, secret), pool, fingerprint)
 
     def close(self) -> None:
         """Close every connection."""
         for link in self._links.values():
-            link.port.close()
+            link.close()

@@ -61,7 +61,7 @@ class UtilityDesk:
         head = request_head(link.upstream, reading.endpoint.path, record.request_id, len(body), request.raw_headers)
         try:
             answer = await fetch(
-                link.port, head + body, seconds=pool.timeouts.first_byte_seconds, max_bytes=MAX_ANSWER_BYTES
+                link.aside, head + body, seconds=pool.timeouts.first_byte_seconds, max_bytes=MAX_ANSWER_BYTES
             )
         except WorkerUnreachable as error:
             record.detail = str(error)

@@ -13,7 +13,17 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.events import ConfigReloaded, Event, Observer, RequestFinished, WorkerChanged, WorkerWrote
+from gateway.events import (
+    ConfigReloaded,
+    Event,
+    Observer,
+    RequestFinished,
+    TokensUnmetered,
+    WindowDegraded,
+    WorkerChanged,
+    WorkerStalled,
+    WorkerWrote,
+)
 from gateway.outcomes import Outcome
 from gateway.telemetry.budget import LineBudget
 
@@ -55,6 +65,15 @@ class LogObserver:
                 self._logger.warning(
                     "worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason
                 )
+            case WorkerStalled():
+                words = "worker stalled" if event.is_stalled else "worker no longer stalled"
+                self._logger.warning(words, pool=event.pool, worker=event.worker, reason=event.reason)
+            case WindowDegraded():
+                words = "worker window degraded" if event.reason else "worker window tuned again"
+                self._logger.warning(words, pool=event.pool, worker=event.worker, reason=event.reason)
+            case TokensUnmetered():
+                words = "tokens unmetered" if event.share else "tokens metered again"
+                self._logger.warning(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
             case WorkerWrote():
                 self._logger.info("worker output", worker=event.worker, line=event.line)
             case ConfigReloaded():

@@ -1,8 +1,8 @@
 """Whether a worker may be used: one table from (state, signal) to the next state.
 
 Only worker faults count (no connection, 5xx, time-outs, failed probes), never a 4xx: a tenant's bad request must not
-make a worker look unhealthy. A refused connection opens the circuit at once; other faults open it when they come in a
-row. A probe that succeeds lets one request through; its first byte closes the circuit. A worker that breaks again soon
+make a worker look unhealthy. A refused connection and an engine that stands still with requests in it open the circuit
+at once; other faults open it when they come in a row. A probe that succeeds lets one request through; its first byte closes the circuit. A worker that breaks again soon
 after it came back must answer twice as many probes in a row as the last time before it is tried: one that comes and
 goes costs fewer and fewer requests.
 """
@@ -26,6 +26,7 @@ class Signal(Enum):
     ANSWERED = "answered"  # a request got its first byte, or any answer below 500
     FAULT = "fault"  # a 5xx or a time-out before the first byte, a stream that broke or went silent
     DOWN = "down"  # no connection
+    STALLED = "stalled"  # it has requests and makes no progress with any, whatever its server says
     PROBE_OK = "probe_ok"
     PROBE_FAILED = "probe_failed"
 
@@ -39,21 +40,25 @@ TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
     (_S.STARTING, _G.ANSWERED): _S.CLOSED,
     (_S.STARTING, _G.FAULT): _S.STARTING,
     (_S.STARTING, _G.DOWN): _S.STARTING,
+    (_S.STARTING, _G.STALLED): _S.STARTING,
     (_S.STARTING, _G.PROBE_OK): _S.CLOSED,
     (_S.STARTING, _G.PROBE_FAILED): _S.STARTING,
     (_S.CLOSED, _G.ANSWERED): _S.CLOSED,
     (_S.CLOSED, _G.FAULT): _S.OPEN,  # once FAULTS_IN_A_ROW have come
     (_S.CLOSED, _G.DOWN): _S.OPEN,
+    (_S.CLOSED, _G.STALLED): _S.OPEN,
     (_S.CLOSED, _G.PROBE_OK): _S.CLOSED,
     (_S.CLOSED, _G.PROBE_FAILED): _S.OPEN,  # once FAULTS_IN_A_ROW have come
     (_S.OPEN, _G.ANSWERED): _S.OPEN,  # an old request still running says nothing of new ones
     (_S.OPEN, _G.FAULT): _S.OPEN,
     (_S.OPEN, _G.DOWN): _S.OPEN,
+    (_S.OPEN, _G.STALLED): _S.OPEN,
     (_S.OPEN, _G.PROBE_OK): _S.HALF_OPEN,
     (_S.OPEN, _G.PROBE_FAILED): _S.OPEN,
     (_S.HALF_OPEN, _G.ANSWERED): _S.CLOSED,
     (_S.HALF_OPEN, _G.FAULT): _S.OPEN,
     (_S.HALF_OPEN, _G.DOWN): _S.OPEN,
+    (_S.HALF_OPEN, _G.STALLED): _S.OPEN,
     (_S.HALF_OPEN, _G.PROBE_OK): _S.HALF_OPEN,
     (_S.HALF_OPEN, _G.PROBE_FAILED): _S.OPEN,
 }
@@ -98,7 +103,7 @@ class Circuit:
     def _count(self, signal: Signal) -> None:
         """A good probe does not excuse failing requests: an engine's /health stays green while its requests fail."""
         match signal:
-            case Signal.FAULT | Signal.DOWN:
+            case Signal.FAULT | Signal.DOWN | Signal.STALLED:
                 self._faults += 1
             case Signal.PROBE_FAILED:
                 self._failed_probes += 1
