@@ -272,6 +272,11 @@ class Fleet:
         """True where nothing is in flight anywhere, in either dimension."""
         return all(worker.window.is_idle and not worker.window.prefills_in_flight for worker in self._workers.values())
 
+    def look(self, name: str) -> WorkerSnapshot | None:
+        """One worker, None where it is unknown."""
+        worker = self._workers.get(name)
+        return None if worker is None else _snapshot(worker)
+
     def snapshot(self) -> tuple[WorkerSnapshot, ...]:
         """Every worker."""
         return tuple(_snapshot(worker) for worker in self._workers.values())
@@ -312,4 +317,5 @@ def _snapshot(worker: _Worker) -> WorkerSnapshot:
         limited_by=tuning.held,
         phase=tuning.phase,
         degraded=tuning.degraded,
+        generated_tokens=tuning.memory.generated_tokens,
     )
