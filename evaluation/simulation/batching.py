@@ -5,9 +5,14 @@ Each step runs through the embedded engine's scheduler (`backend.engine.core`). 
 frees is dispatched again, so every decision sees the counters as they are.
 """
 
-from backend.engine.core import Scheduler, Sequence, Step
+from collections.abc import Sequence
+
+from backend.engine.core import Scheduler, Step
+from backend.engine.core import Sequence as Generation
 from evaluation.simulation.front import POOL, Front
+from evaluation.simulation.gauges import Gauges, Reading
 from evaluation.simulation.job import Job
+from evaluation.simulation.polling import Poller
 from evaluation.simulation.result import EngineTally
 from evaluation.simulation.rounds import NEVER
 from evaluation.simulation.settings import Settings
@@ -17,19 +22,21 @@ from gateway.workers import Fleet, Signal, WorkerSpec
 class BatchingEngine:
     """One worker: `due` is when its step ends."""
 
-    def __init__(self, settings: Settings) -> None:
-        """An idle engine."""
+    def __init__(self, settings: Settings, slowness: float) -> None:
+        """An idle engine whose steps take `slowness` times what the settings say."""
         self.due = NEVER
         self.tally = EngineTally()
+        self.gauges = Gauges()
         self.scheduler = Scheduler(settings.batching, settings.step_cost)
-        self.jobs: dict[Sequence, Job] = {}
+        self._slowness = slowness
+        self.jobs: dict[Generation, Job] = {}
         self.token_times: dict[Job, list[float]] = {}
         self._step: Step | None = None
 
     def accept(self, job: Job, now: float) -> None:
         """A request comes in."""
         request = job.request
-        sequence = Sequence(job.ticket.request_id, request.prompt_tokens, request.output_tokens, now)
+        sequence = Generation(job.ticket.request_id, request.prompt_tokens, request.output_tokens, now)
         self.jobs[sequence] = job
         self.token_times[job] = []
         self.scheduler.submit(sequence)
@@ -39,12 +46,14 @@ class BatchingEngine:
         """Begin a step if none is open and there is something to compute."""
         if self._step is None:
             self._step = self.scheduler.begin(now)
-            self.due = NEVER if self._step is None else now + self._step.seconds
+            self.gauges.began(self.scheduler)
+            self.due = NEVER if self._step is None else now + self._slowness * self._step.seconds
 
     def complete(self, now: float) -> list[Job]:
         """End the open step; returns the jobs that got a token."""
         assert self._step is not None
         self.tally.steps += 1
+        self.tally.busy_seconds += self._slowness * self._step.seconds
         self.tally.sequence_steps += self._step.batch.decode_sequences
         generated = self.scheduler.complete(self._step, now)
         self._step = None
@@ -55,6 +64,7 @@ class BatchingEngine:
         for sequence, job in zip(generated, jobs, strict=True):
             if len(self.token_times[job]) == job.tokens:
                 self._forget(sequence, job)
+        self.gauges.ended(self.scheduler, generated)
         return jobs
 
     def stop(self) -> None:
@@ -62,7 +72,7 @@ class BatchingEngine:
         for sequence, job in list(self.jobs.items()):
             self._forget(sequence, job)
 
-    def _forget(self, sequence: Sequence, job: Job) -> None:
+    def _forget(self, sequence: Generation, job: Job) -> None:
         self.scheduler.abort(sequence)  # a client that left; one that stays is finished already
         job.served.preemptions = sequence.preemptions
         self.tally.preemptions += sequence.preemptions
@@ -76,13 +86,15 @@ class Batching:
         """Idle engines with open windows."""
         self._is_eager = settings.is_eager
         self._fleet = Fleet()
-        self._engines = {f"w{number}": BatchingEngine(settings) for number in range(settings.workers)}
+        slowness = settings.slowness or (1.0,) * settings.workers
+        self._engines = {f"w{number}": BatchingEngine(settings, each) for number, each in enumerate(slowness)}
         for name in self._engines:
             self._fleet.configure(WorkerSpec(name, POOL, "", settings.window))
             self._fleet.signal(name, Signal.PROBE_OK)
         self.take, self.prefilled, self.give = self._fleet.take, self._fleet.prefilled, self._fleet.give
         self.take_express, self.has_express = self._fleet.take_express, self._fleet.has_express
         self.serves, self.affinity = self._fleet.serves, self._fleet.affinity
+        self._poller = None if settings.polling is None else Poller(settings.polling, self._fleet, self._engines)
         self._front: Front
 
     def attach(self, front: Front) -> None:
@@ -100,8 +112,14 @@ class Batching:
 
     @property
     def due(self) -> float:
-        """When the next step ends."""
-        return min(engine.due for engine in self._engines.values())
+        """When the next step ends, or the engines that work are to be read."""
+        due = min(engine.due for engine in self._engines.values())
+        return due if self._poller is None or due == NEVER else min(due, self._poller.due)
+
+    @property
+    def readings(self) -> Sequence[Reading]:
+        """What was read of the engines."""
+        return () if self._poller is None else self._poller.readings
 
     def arrived(self, now: float) -> None:
         """What was granted may begin."""
@@ -113,6 +131,10 @@ class Batching:
         for engine in self._engines.values():
             if engine.due == now:
                 self._book(engine, engine.complete(now), now)
+        if self._poller is not None and self._poller.due <= now:
+            self._front.charge(now)
+            if self._poller.read(now):
+                self._front.room_appeared(now)
         self.arrived(now)
 
     def finish(self, now: float) -> list[EngineTally]:

@@ -113,6 +113,10 @@ class Front:
                 self._charge(job, tokens)
         self._carry_out(decisions, now)
 
+    def room_appeared(self, now: float) -> None:
+        """A window has grown; all charges are paid."""
+        self._carry_out(self.admission.dispatch(POOL, now), now)
+
     def is_behind(self, ticket: Ticket) -> bool:
         """True where the ticket's tenant is not charged up to this dispatch, and that matters to who goes next."""
         if self._is_by_arrival or ticket.tenant in self._abreast:

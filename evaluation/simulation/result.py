@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.requests import Served
+from evaluation.simulation.gauges import Reading
 from evaluation.simulation.spread import Spread
 from evaluation.simulation.timeline import Timeline
 
@@ -17,6 +18,7 @@ class EngineTally:
     prompt_tokens: int = 0
     output_tokens: int = 0
     preemptions: int = 0
+    busy_seconds: float = 0.0
 
     @property
     def mean_batch(self) -> float:
@@ -35,3 +37,4 @@ class Result:
     timeline: Timeline
     charged: dict[str, float]
     """Cost units that the scheduler charged each of its tenants, all settled."""
+    readings: Sequence[Reading] = ()

@@ -208,6 +208,9 @@ class Rounds:
         """Every running job and the tokens it has by `now`."""
         return [entry for engine in self._engines for entry in engine.progress(now)]
 
+    readings = ()
+    """Nothing is read of these engines."""
+
     @property
     def due(self) -> float:
         """When something happens next."""

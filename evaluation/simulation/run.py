@@ -51,7 +51,8 @@ class _Run:
         now = now if end == NEVER else end
         tallies = self._engines.finish(now)
         charged = {name: flow.service for name, flow in self._front.admission.pools[POOL].queue.tenants.items()}
-        return Result(self._served, now, self._front.spread, tallies, self._front.timeline, charged)
+        readings = self._engines.readings
+        return Result(self._served, now, self._front.spread, tallies, self._front.timeline, charged, readings)
 
     def _next(self) -> float:
         arrival = self._to_come[-1][0] if self._to_come else NEVER

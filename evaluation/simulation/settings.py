@@ -6,6 +6,7 @@ from enum import Enum
 
 from backend.engine.core import Capacity, StepCost
 from backend.engine.profile import load_profile
+from evaluation.simulation.gauges import Polling
 from gateway.fairness import POLICIES, PREDICTORS, CostFunction, Linear, Rules
 from gateway.workers import WindowSize
 
@@ -55,7 +56,9 @@ class Settings:
 
     `keys_share` False takes every key for a tenant of its own, as a gateway does that cannot tell whose they are.
     `is_eager` charges after every token instead of before the decisions that read the counters: the decisions are the
-    same, which the tests hold against it. `until_seconds` None runs until everything has ended.
+    same, which the tests hold against it. `slowness` names every worker of the vLLM kind by what its steps take in
+    terms of `step_cost`, instead of `workers` equal ones; `polling` lets their windows be tuned. `until_seconds` None
+    runs until everything has ended.
     """
 
     policy: str = "vtc"
@@ -64,6 +67,8 @@ class Settings:
     weights: Mapping[str, float] = field(default_factory=dict)
     engine: EngineModel = EngineModel.PAPER
     workers: int = 1
+    slowness: tuple[float, ...] = ()
+    polling: Polling | None = None
     step_cost: StepCost = STEP_COST
     rounds: RoundsSize = RoundsSize()
     batching: Capacity = PROFILE.capacity
