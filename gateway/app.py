@@ -149,6 +149,7 @@ class Gateway:
         self._admission.configure_queue(config.scheduler.max_queued)
         for pool in config.pools:
             self._admission.configure_pool(_pool_spec(pool, config))
+            self._fleet.set_locality(pool.model, pool.locality_quantum)
             for worker in pool.workers:
                 if worker.url is not None:
                     self._configure_worker(pool, worker, worker.url)

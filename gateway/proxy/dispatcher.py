@@ -107,6 +107,8 @@ class Dispatcher:
             case TicketState.QUEUED:
                 self._carry_out(self._admission.withdraw(ticket, now))
             case TicketState.GRANTED:
+                if usage is not None and completed:
+                    self._fleet.counted(ticket, usage.prompt_tokens, usage.cached_tokens)
                 self._carry_out(self._admission.release(ticket, usage, now, completed=completed))
             case TicketState.NEW | TicketState.LEFT | TicketState.SETTLED:
                 pass

@@ -30,6 +30,7 @@ from gateway.wire.errors import RequestFault
 from gateway.wire.headers import credential
 from gateway.wire.request import Reading, read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
+from gateway.workers import prefix_chain
 
 DRAIN_RETRY_SECONDS = 5.0
 _UNKNOWN = "unknown"
@@ -158,9 +159,12 @@ class Listener:
     async def _exchange(
         self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
     ) -> web.StreamResponse:
+        salt = self.directory.cache_salt(identity.tenant)
         ticket = make_ticket(self._services.dispatcher, reading, pool, identity, record.request_id)
+        if pool.knows_prefixes and reading.endpoint.kind is Kind.GENERATE:
+            ticket.prefix = prefix_chain(reading.prompt, salt, pool.model_at_workers(reading.model))
         exchange = Exchange(self._services, request, ticket, record)
-        exchange.describe(reading, pool, self.directory.cache_salt(identity.tenant))
+        exchange.describe(reading, pool, salt)
         self._exchanges.add(exchange)
         try:
             return await exchange.run()

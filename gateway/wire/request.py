@@ -32,6 +32,13 @@ _RESPONSES_REFUSALS = {
     "background": f"'background' is not supported: {_STATELESS}.",
     "previous_response_id": f"'previous_response_id' is not supported: {_STATELESS}.",
 }
+# What the engine's prompt is made of, in about the order in which templates render it: the end of a conversation last.
+_PROMPT_MEMBERS: Mapping[Family, tuple[str, ...]] = {
+    Family.CHAT: ("tools", "documents", "messages"),
+    Family.MESSAGES: ("system", "tools", "documents", "messages"),
+    Family.COMPLETION: ("prompt",),
+    Family.RESPONSES: ("instructions", "tools", "previous_input_messages", "input"),
+}
 _SCORE_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
 
@@ -42,7 +49,8 @@ class Reading:
     `prompt_bytes` and `prompt_tokens` cover all prompts; `max_output_tokens` and `min_output_tokens` are per
     sequence; `max_output_tokens` is None where only the engine's context bounds the output. `rest` is the JSON for
     the worker after the members of `upstream_body`, with their comma and the closing brace: a request that waits
-    holds its text, not its objects, and is written once however often it is sent.
+    holds its text, not its objects, and is written once however often it is sent. It begins with what the prompt is
+    made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one.
     """
 
     endpoint: Endpoint
@@ -60,6 +68,12 @@ class Reading:
     end_user: str | None = None
     stream_options: Mapping[str, object] | None = None
     rest: bytes = b"}"
+    prompt_size: int = 0
+
+    @property
+    def prompt(self) -> memoryview:
+        """The JSON that the engine's prompt is made of."""
+        return memoryview(self.rest)[: self.prompt_size]
 
     @property
     def sequences(self) -> int:
@@ -91,7 +105,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     reading.min_output_tokens = limit_rest(family, fields, rights, reading.max_output_tokens)
     prompt = _measure(family, fields)
     _take_prompt(reading, prompt, rights)
-    reading.rest = _rest(reading, fields, prompt.members)
+    _write_rest(reading, fields, prompt.members)
     return reading
 
 
@@ -104,18 +118,20 @@ def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
     reading.media_parts = prompt.media_parts
 
 
-def _rest(reading: Reading, fields: dict[str, object], written: Mapping[str, bytes]) -> bytes:
+def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
     """The members that pass, those of `upstream_body` left out; of those in `written` there is the JSON already."""
     ours = {"model"}
     if reading.endpoint.kind is not Kind.UTILITY:
         ours.add("cache_salt")
     if reading.stream_options is not None:
         ours.add("stream_options")
-    left = {name: value for name, value in fields.items() if name not in ours and name not in written}
-    members = [b'"%b":%b' % (name.encode(), text) for name, text in written.items()]
+    first = [name for name in _PROMPT_MEMBERS.get(reading.endpoint.family, ()) if name in fields]
+    members = [b',"%b":%b' % (name.encode(), written.get(name) or write_json(fields[name])) for name in first]
+    reading.prompt_size = sum(map(len, members))
+    left = {name: value for name, value in fields.items() if name not in ours and name not in first}
     if left:
-        members.append(write_json(left)[1:-1])
-    return b"".join([*(b"," + member for member in members), b"}"])
+        members.append(b"," + write_json(left)[1:-1])
+    reading.rest = b"".join([*members, b"}"])
 
 
 def _apply_treatments(family: Family, fields: dict[str, object], rights: Rights) -> None:

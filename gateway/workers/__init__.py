@@ -1,13 +1,15 @@
 """Where a request runs and how much fits: pure.
 
 `window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker
-may be used, as a table; `fleet` keeps the workers of all pools and places a request on the one with the most room;
-`quarantine` finds the request that kills whatever worker it meets.
+may be used, as a table; `placement` chooses among a pool's workers, by load and by what `prefixes` says of their
+caches, within a tenant's `deficits`; `fleet` keeps the workers of all pools; `quarantine` finds the request that kills
+whatever worker it meets.
 It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
 """
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet, WorkerSpec
+from gateway.workers.prefixes import prefix_chain
 from gateway.workers.quarantine import Case, Fate, Quarantine, Turn
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
@@ -30,4 +32,5 @@ __all__ = [
     "WindowSize",
     "WorkerSnapshot",
     "WorkerSpec",
+    "prefix_chain",
 ]
