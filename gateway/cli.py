@@ -172,6 +172,35 @@ def isolation(
 
 
 @bench.command()
+def window(  # noqa: PLR0913 - one parameter for each option
+    engine: Engine = "embedded",
+    policy: Policy = "vtc",
+    only: Annotated[str, typer.Option(help="Parts, as in memory,speeds (also blind, unknown); default: all.")] = "",
+    seconds: Annotated[float, typer.Option(help="Measured window of each way.", min=1)] = 24.0,
+    rounds: Annotated[int, typer.Option(help="Parts that the window is cut into, interleaved.", min=1)] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw the memory part into this PNG file.")] = None,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """What an engine can take, found out by the gateway: memory, speeds, bad metrics, a size nobody told."""
+    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.window.command import run
+    from evaluation.bench.window.part import Subject, WindowOptions
+
+    options = WindowOptions(
+        engine=EngineKind(engine),
+        policy=policy,
+        subjects=tuple(Subject(name) for name in _chosen("--only", only, [part.value for part in Subject])),
+        seconds=seconds,
+        rounds=rounds,
+        plot=plot,
+        json_file=json,
+        check=check,
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
         str, typer.Option(help="Parts, as in streaming,whole (also arrivals, crowd, idle, capacity); default: all.")

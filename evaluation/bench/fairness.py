@@ -6,12 +6,12 @@ shows nothing. Throughput is compared with the engine alone in rounds that alter
 machine's speed meets both. Random output lengths keep requests from ending in convoys.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.bench import judgement
 from evaluation.bench.engines import EngineChoice
-from evaluation.bench.measures import ratio_of_service, share_within
+from evaluation.bench.measures import share_within
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Engine, Gateway, Part, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress, error_console
@@ -178,46 +178,16 @@ def _report(findings: Findings, options: FairnessOptions) -> Report:
 def verdicts(findings: Findings) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
     return [
-        _fairness(EQUAL, findings.equal, MANY_AND_FEW),
-        _fairness(UNEQUAL, findings.control, MANY_AND_FEW),
-        _fairness(BY_WEIGHT, findings.weighted, WEIGHTED),
-        _fairness(BY_LENGTH, findings.lengths, SHORT_AND_LONG),
+        judgement.service(EQUAL, [findings.equal], MANY_AND_FEW),
+        judgement.service(UNEQUAL, [findings.control], MANY_AND_FEW),
+        judgement.service(BY_WEIGHT, [findings.weighted], WEIGHTED),
+        judgement.service(BY_LENGTH, [findings.lengths], SHORT_AND_LONG),
         THROUGHPUT.judge(findings.rounds.ratio, _rounds_note(findings.rounds)),
-        _spread(findings.tested),
-        engine_queue([*findings.tested, findings.control]),
-        backlogged(findings.tested),
+        judgement.spread(SPREAD, findings.tested),
+        judgement.engine_queue(ENGINE_QUEUE, [*findings.tested, findings.control], SLACK),
+        judgement.backlogged(BACKLOGGED, findings.tested),
         FAULTS.judge(len(findings.faults)),
     ]
-
-
-def _fairness(target: Target, run: Run, tenants: Sequence[LoadTenant]) -> Verdict:
-    weights = {tenant.name: tenant.weight for tenant in tenants}
-    rates = {name: service / run.window.seconds for name, service in run.services.items()}
-    note = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
-    return target.judge(ratio_of_service(run.services, weights), note)
-
-
-def _spread(runs: Sequence[Run]) -> Verdict:
-    states = [sample.gateway for run in runs for sample in run.samples]
-    worst = max(states, key=lambda state: state.spread_of_bound, default=None)
-    if worst is None:
-        return SPREAD.judge(math.nan)
-    note = f"spread {worst.spread:,.0f}, bound {worst.spread_bound:,.0f}, {len(states)} samples"
-    return SPREAD.judge(worst.spread_of_bound, note)
-
-
-def engine_queue(runs: Sequence[Run]) -> Verdict:
-    """How often the engine held more waiting requests than the slack while the gateway held some too."""
-    samples = [sample for run in runs for sample in run.samples if sample.gateway.queued > 0]
-    waiting = [sample.waiting for sample in samples]
-    note = f"largest {max(waiting, default=0)}, {len(waiting)} samples"
-    return ENGINE_QUEUE.judge(share_within(waiting, SLACK), note)
-
-
-def backlogged(runs: Sequence[Run]) -> Verdict:
-    """How often every tenant had requests waiting: without that nothing was shown."""
-    shortest = [queued for run in runs for queued in run.shortest_queues]
-    return BACKLOGGED.judge(1 - share_within(shortest, 0), f"{len(shortest)} samples")
 
 
 def _rounds_note(rounds: Rounds) -> str:

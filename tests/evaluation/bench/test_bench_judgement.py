@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from evaluation.bench import fairness, isolation
+from evaluation.bench import fairness, isolation, judgement
 from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
@@ -81,14 +81,14 @@ def test_fairness_misses_what_a_costly_gateway_misses() -> None:
 def test_samples_while_nothing_waits_say_nothing_about_the_engine_queue() -> None:
     """Only while the gateway holds requests must the engine's queue be short."""
     samples = [_sample({"many": 0, "few": 0}, waiting=9), _sample({"many": 1, "few": 1}, waiting=1)]
-    assert fairness.engine_queue([_many_and_few(1, 1, samples)]).measured == 1.0
-    assert math.isnan(fairness.engine_queue([_many_and_few(1, 1, samples[:1])]).measured)
+    assert judgement.engine_queue(fairness.ENGINE_QUEUE, [_many_and_few(1, 1, samples)], 1).measured == 1.0
+    assert math.isnan(judgement.engine_queue(fairness.ENGINE_QUEUE, [_many_and_few(1, 1, samples[:1])], 1).measured)
 
 
 def test_a_tenant_that_ran_dry_was_not_backlogged() -> None:
     """One sample of two with an empty queue is half."""
     samples = [_sample({"many": 40, "few": 0}), _sample({"many": 40, "few": 1}), _sample({"many": 40})]
-    assert fairness.backlogged([_many_and_few(1, 1, samples)]).measured == pytest.approx(1 / 3)
+    assert judgement.backlogged(fairness.BACKLOGGED, [_many_and_few(1, 1, samples)]).measured == pytest.approx(1 / 3)
 
 
 def _finished(tenant: str, at: float, duration: float = 1.0, wait: float | None = 0.0) -> FinishedRequest:

@@ -1,0 +1,131 @@
+"""A KV cache too small for what the engine may run at once: how many sequences are right is nobody's constant.
+
+A tenant with short prompts and long answers beside one with long prompts and short answers; nobody knows an answer's
+length before its end. Fixed windows are swept and `auto` is held against the best of them, found afterwards. The
+largest is the control: with it the engine's own queue fills with what it preempts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from evaluation.bench import judgement
+from evaluation.bench.engines import EngineChoice, KvCache
+from evaluation.bench.measures import share_within
+from evaluation.bench.settings import SLACK, WindowSettings
+from evaluation.bench.stage import Run, Stage, stage
+from evaluation.bench.window.part import Outcome, Turn, WindowOptions, faults_of, in_turns, is_vllm, rate
+from evaluation.console.progress import Progress
+from evaluation.console.verdicts import Comparison, Target, Verdict
+from evaluation.load.tenants import RUNNING_USAGE, ClosedLoop, Lengths, LoadTenant
+from evaluation.metrics import mean
+
+SEQUENCES = 16
+FIXED = (4, 6, 8, 10, 12, 16)
+PREFILL_TOKENS = 2048
+AUTO = "auto"
+
+TENANTS = (
+    LoadTenant("chats", ClosedLoop(48), Lengths(16, 64), Lengths(320, 320)),
+    LoadTenant("documents", ClosedLoop(32), Lengths(200, 400), Lengths(96, 96)),
+)
+# The random model ends an answer with probability 1/259 after each token, and as often with each of these letters.
+UNKNOWN_LENGTH = RUNNING_USAGE | {"stop": ["q", "z"]}
+
+THROUGHPUT = Target("memory: output tokens per second, of the best fixed window", Comparison.AT_LEAST, 0.97)
+WAITING = Target(f"memory: samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
+CONTROL = Target(f"memory: the same with a window of {max(FIXED)}, the control", Comparison.BELOW, 0.99)
+EQUAL = Target("memory: service of the larger tenant over the smaller", Comparison.AT_MOST, 1.05, " x")
+SPREAD = Target("memory: largest observed spread, of the computed bound", Comparison.AT_MOST, 1.0)
+BACKLOGGED = Target("memory: samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The turns of every window by its size, those of `auto`, and one long run under `auto`."""
+
+    fixed: Mapping[int, Sequence[Run]]
+    auto: Sequence[Run]
+    long: Run
+
+    @property
+    def best(self) -> int:
+        """The fixed window with the highest throughput."""
+        return max(self.fixed, key=lambda size: rate(self.fixed[size]))
+
+    @property
+    def ways(self) -> dict[str, Sequence[Run]]:
+        """Every way by its name."""
+        return {**{str(size): runs for size, runs in self.fixed.items()}, AUTO: self.auto}
+
+
+async def measure(options: WindowOptions, progress: Progress) -> Findings:
+    """Run every window, and `auto` once more for long enough to judge fairness."""
+    async with stage(progress, _engine(options)) as running:
+        ways = {
+            str(size): _turn(running, options, WindowSettings(size, prefill_tokens=PREFILL_TOKENS)) for size in FIXED
+        }
+        ways[AUTO] = _turn(running, options, WindowSettings(None))
+        runs = await in_turns(ways, options.rounds)
+        long = await _turn(running, replace(options, rounds=1, seconds=2 * options.seconds), WindowSettings(None))(0)
+    return Findings({size: runs[str(size)] for size in FIXED}, runs[AUTO], long)
+
+
+def _engine(options: WindowOptions) -> EngineChoice:
+    """vLLM insists on room for one sequence of its full length, 2,048 tokens, and keeps a block for itself."""
+    return EngineChoice(options.engine, options.profile, SEQUENCES, kv=KvCache(blocks=72, block_tokens=32))
+
+
+def _turn(running: Stage, options: WindowOptions, window: WindowSettings) -> Turn:
+    name = "window auto" if window.sequences is None else f"window {window.sequences}"
+
+    async def turn(number: int) -> Run:
+        part = replace(
+            options.part(name, number, TENANTS), fields=UNKNOWN_LENGTH if is_vllm(options) else RUNNING_USAGE
+        )
+        async with running.gateway(options.policy, TENANTS, window) as gateway:
+            return await running.run(part, gateway)
+
+    return turn
+
+
+def outcome(findings: Findings) -> Outcome:
+    """The part's verdicts and figures."""
+    return Outcome(verdicts(findings), measurements(findings), faults_of({**findings.ways, "long": [findings.long]}))
+
+
+def verdicts(findings: Findings) -> list[Verdict]:
+    """What the runs are worth, one verdict per target."""
+    auto, best = rate(findings.auto), rate(findings.fixed[findings.best])
+    judged = [*findings.auto, findings.long]
+    return [
+        THROUGHPUT.judge(auto / best, f"{auto:,.0f}/s against {best:,.0f}/s with a window of {findings.best}"),
+        judgement.engine_queue(WAITING, judged, SLACK),
+        judgement.engine_queue(CONTROL, findings.fixed[max(findings.fixed)], SLACK),
+        judgement.service(EQUAL, [findings.long], TENANTS),
+        judgement.spread(SPREAD, judged),
+        judgement.backlogged(BACKLOGGED, judged),
+    ]
+
+
+def preemptions(runs: Sequence[Run]) -> int:
+    """Preemptions between the first and the last sample of each window."""
+    return sum(run.samples[-1].preemptions - run.samples[0].preemptions for run in runs if run.samples)
+
+
+def measurements(findings: Findings) -> dict[str, object]:
+    """The figures of every way."""
+    return {name: figures(runs) for name, runs in [*findings.ways.items(), ("auto, long", [findings.long])]}
+
+
+def figures(runs: Sequence[Run]) -> dict[str, object]:
+    """What one way did."""
+    samples = [sample for run in runs for sample in run.samples]
+    return {
+        "output_tokens_per_second": [run.tokens_per_second for run in runs],
+        "service": [run.services for run in runs],
+        "running_mean": mean([sample.running for sample in samples]),
+        "window_mean": mean([worker.window for sample in samples for worker in sample.gateway.workers]),
+        "waiting_within_slack": share_within([sample.waiting for sample in samples], SLACK),
+        "waiting_max": max((sample.waiting for sample in samples), default=None),
+        "preemptions": preemptions(runs),
+    }
