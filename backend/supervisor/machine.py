@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backend.supervisor.gpus import Allotment, Gpu, NoGpuLeft
 from backend.supervisor.plan import MAX_LEARNED_SEQUENCES, EngineChoice, Plan
+from backend.vllm.engine_order import EngineOrder
 from backend.vllm.launch import LaunchError, find_python, is_cpu_build
 
 KEY_VARIABLE = "VLLM_API_KEY"
@@ -96,6 +97,8 @@ class Machine:
     # -- commands
 
     def _embedded(self, plan: Plan, reason: str) -> Recipe:
+        if plan.engine_order is not EngineOrder.FCFS:
+            raise CannotStart(f"the embedded engine ({reason}) has no engine_order {plan.engine_order.value}; use fcfs")
         command = (
             *(sys.executable, "-m", "backend", "embedded", "--profile", plan.profile, "--model", plan.client_name),
             *("--max-model-len", str(plan.max_model_len), "--max-num-queued-reqs", str(_queue_limit(plan))),
@@ -128,7 +131,8 @@ class Machine:
     ) -> Recipe:
         command = (
             *(sys.executable, "-m", "backend", "vllm", "--model", plan.model, "--python", str(python)),
-            *("--start-seconds", f"{plan.start_seconds:g}", "--", *devices, *plan.arguments, *vllm_arguments(plan)),
+            *("--start-seconds", f"{plan.start_seconds:g}", "--engine-order", plan.engine_order.value),
+            *("--", *devices, *plan.arguments, *vllm_arguments(plan)),
         )
         environment = self._inherited(plan) | dict(visible or {})
         return Recipe(command, environment, engine, _VLLM_GRACE_SECONDS, shared_gpu)

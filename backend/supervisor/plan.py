@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from backend.vllm.engine_order import EngineOrder
+
 
 class EngineChoice(Enum):
     """Which engine runs a worker."""
@@ -45,6 +47,7 @@ class Plan:
     express: Annotated[int, Field(ge=0)] = 0
     prefill_tokens: _Positive | None = None
     gpus: Annotated[float, Field(gt=0, le=64)] = 1.0
+    engine_order: EngineOrder = EngineOrder.FCFS
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     start_seconds: Annotated[float, Field(gt=0)] = 600.0

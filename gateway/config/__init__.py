@@ -5,6 +5,7 @@ is what editors and the documentation rely on.
 """
 
 from gateway.config.choices import (
+    EngineOrder,
     LogFormat,
     LogLevel,
     PolicyName,
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigError",
     "CostSpec",
     "Difference",
+    "EngineOrder",
     "ExpressionCost",
     "Fault",
     "FileKey",

@@ -32,6 +32,13 @@ class PredictorName(StrEnum):
     ORACLE = "oracle"
 
 
+class EngineOrder(StrEnum):
+    """Who goes next among the requests that wait inside an engine."""
+
+    FCFS = "fcfs"
+    VTC = "vtc"
+
+
 class ShareBy(StrEnum):
     """What a tenant's share is divided among."""
 

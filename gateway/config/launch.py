@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from gateway.config.choices import EngineOrder
 from gateway.config.section import Count, Quantity, Section, live
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
@@ -39,6 +40,7 @@ REFUSED = {
     "--max-num-queued-reqs": "the supervisor sets it to twice the window, as a second line of defence",
     "--max-num-queued-tokens": "the window bounds what is queued in the engine",
     "--tensor-parallel-size": "write `launch.gpus`",
+    "--scheduler-cls": "write `launch.engine_order`",
     "--scheduling-policy": "the engine would freeze a priority at arrival, which is measured unfair",
     "--stream-interval": "running usage would come late, and with it every charge",
     "--disable-log-stats": "the engine would have no metrics",
@@ -96,6 +98,9 @@ class Launch(Section):
         unit="GPUs",
         gt=0,
         le=64,
+    )
+    engine_order: EngineOrder | None = live(
+        None, "Order of vLLM's own queue: `fcfs` or `vtc` (docs/engine-order.md); default: the pool's `engine_order`."
     )
     arguments: tuple[str, ...] = live((), "Further arguments for vLLM.", max_length=200)
     environment: tuple[Variable, ...] = live((), "Environment of the workers, as `NAME=value`.", max_length=200)

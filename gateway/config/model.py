@@ -5,7 +5,7 @@ Built by `resolve` from a valid file; every value here is final, so nobody else 
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from gateway.config.choices import Right, ShareBy
+from gateway.config.choices import EngineOrder, Right, ShareBy
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
 from gateway.config.schema import (
@@ -44,6 +44,7 @@ class Worker(Resolved):
     launch: Launch | None = None
     api_key: SecretStr | None = None
     window: Window = Window()
+    engine_order: EngineOrder = EngineOrder.FCFS
 
     @property
     def is_launched(self) -> bool:

@@ -56,7 +56,7 @@ class Resolver:
     def _pool(self, pool: PoolEntry, path: Path) -> model.Pool:
         workers: list[model.Worker] = []
         for index, (entry, names) in enumerate(zip(pool.workers, pool.worker_names, strict=True)):
-            workers += self._workers(entry, names, pool.window, (*path, "workers", index))
+            workers += self._workers(entry, names, pool, (*path, "workers", index))
         return model.Pool(
             model=pool.model,
             engine_model=pool.engine_model or pool.model,
@@ -71,14 +71,17 @@ class Resolver:
             workers=tuple(workers),
         )
 
-    def _workers(self, entry: WorkerEntry, names: tuple[str, ...], window: Window, path: Path) -> list[model.Worker]:
-        window = _overridden(window, entry.window)
+    def _workers(self, entry: WorkerEntry, names: tuple[str, ...], pool: PoolEntry, path: Path) -> list[model.Worker]:
+        window, order = _overridden(pool.window, entry.window), pool.engine_order
         if entry.launch is not None:
+            order = entry.launch.engine_order or order
             # A worker is the same whether it has two siblings or three.
             launch = entry.launch.model_copy(update={"count": 1})
-            return [model.Worker(name=name, launch=launch, window=window) for name in names]
+            return [model.Worker(name=name, launch=launch, window=window, engine_order=order) for name in names]
         key = self._worker_key(entry.api_key, (*path, "api_key")) if entry.api_key else None
-        return [model.Worker(name=name, url=entry.url, api_key=key, window=window) for name in names]
+        return [
+            model.Worker(name=name, url=entry.url, api_key=key, window=window, engine_order=order) for name in names
+        ]
 
     def _tenant(self, entry: TenantEntry, path: Path) -> model.Tenant:
         keys = [self._key(key, index, entry.name, path) for index, key in enumerate(entry.keys)]

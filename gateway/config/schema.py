@@ -20,6 +20,7 @@ from pydantic import (
 
 from gateway.config.address import WorkerUrl, short_name
 from gateway.config.choices import (
+    EngineOrder,
     LogFormat,
     LogLevel,
     PolicyName,
@@ -282,6 +283,11 @@ class PoolEntry(Section):
         "How far a tenant may be ahead of the least served one and still go first because a worker has its prompt "
         "cached; 0 is exact VTC.",
         unit="cost units",
+    )
+    engine_order: EngineOrder = live(
+        EngineOrder.FCFS,
+        "Order of the workers' own queues: `vtc` sends them each request's tenant and weight, and makes launched ones "
+        "order by it; those with a `url` must have been started so.",
     )
     cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; all of it waits for the next start.")
     window: Window = setting(Window(), "What may be in flight at each worker.")

@@ -268,6 +268,7 @@ def plan_of(pool: Pool, worker: Worker) -> Plan:
         "express": window.express,
         "prefill_tokens": window.fixed_prefill_tokens,
         "gpus": launch.gpus,
+        "engine_order": worker.engine_order.value,
         "arguments": list(launch.arguments),
         "environment": {name: value for name, _, value in variables},
         "start_seconds": launch.start_seconds,
