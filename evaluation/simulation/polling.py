@@ -29,8 +29,7 @@ class Poller:
         self._engines = engines
         self.due = 0.0
         self.readings: list[Reading] = []
-        for name, engine in engines.items():
-            fleet.learn(name, _facts(engine.scheduler.capacity))
+        self._known: set[str] = set()
 
     def read(self, now: float) -> bool:
         """Read all engines; True where room may have appeared."""
@@ -46,12 +45,19 @@ class Poller:
         if said is None:
             self._fleet.blind(name, _NO_ANSWER)
         else:
+            self._learn(name, engine.scheduler.capacity)
             has_grown = self._fleet.observe(name, said, now)
         view = next(view for view in self._fleet.snapshot() if view.worker == name)
         gauges = engine.gauges
         usage = engine.scheduler.pool.usage
         self.readings.append(Reading(now, view, gauges.running, gauges.waiting, usage, gauges.preemptions))
         return has_grown
+
+    def _learn(self, name: str, capacity: Capacity) -> None:
+        """The facts stand on the same page: they are known once it was read."""
+        if name not in self._known:
+            self._known.add(name)
+            self._fleet.learn(name, _facts(capacity))
 
 
 def _facts(capacity: Capacity) -> EngineFacts:

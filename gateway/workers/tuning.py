@@ -25,7 +25,6 @@ CAUSES: dict[tuple[bool, bool], Limit] = {
     (False, True): Limit.SEQUENCES,
     (False, False): Limit.PREFILL,
 }
-_PATIENCE = 8  # readings for which a lasting lack of memory counts once
 _TRUSTED = 10  # plausible readings in a row after which a window may serve as the fallback
 _FOREIGN_READINGS = 3  # other clients are as many as the least of so many readings shows
 
@@ -38,8 +37,6 @@ class Tuning:
         "_foreign",
         "_generated",
         "_good_readings",
-        "_memory_strikes",
-        "_preemptions",
         "_size",
         "_steps",
         "_trusted_limit",
@@ -70,8 +67,7 @@ class Tuning:
         self.trust = Trust()
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
-        self._good_readings = self._memory_strikes = 0
-        self._preemptions: float | None = None
+        self._good_readings = 0
         self._steps: float | None = None
         self._trusted_limit: int | None = None
 
@@ -144,16 +140,15 @@ class Tuning:
         running, waiting = int(sample.running), int(sample.waiting)
         self._foreign.append(running + waiting - own.in_flight)
         usage = sample.kv_usage or 0.0
-        self.memory.note(usage)
-        is_preempting = self._has_preempted(sample)
         if waiting == 0 and 8 * own.unread_tokens < self.memory.demand_tokens:
             self.memory.weigh(usage)
         if sample.asked_at <= self._acted_at:
             return False
         before = self._limits
         excess = waiting - self._size.slack - max(0, own.in_flight - self.max_sequences)
-        self._answer(excess, running, usage, own, is_preempting=is_preempting)
-        if excess <= 0 and waiting == 0 and not is_preempting:
+        if excess > 0:
+            self._shrink(running, excess, usage)
+        elif waiting == 0:
             self._grow(running, own)
         if self._limits != before:
             self._acted_at = now
@@ -163,31 +158,27 @@ class Tuning:
     def _limits(self) -> tuple[float, float, float]:
         return self.max_sequences, self.max_prefill_tokens, -self.memory.reserve
 
-    def _answer(self, excess: int, running: int, usage: float, own: Own, *, is_preempting: bool) -> None:
-        cause = self._cause(running, usage, own) if excess > 0 else Limit.NOTHING
-        self._mind_memory(is_short=is_preempting or cause is Limit.MEMORY, is_preempting=is_preempting)
-        if cause is Limit.SEQUENCES:
-            self.sequences.overflowed(running, excess)
-        elif cause is Limit.PREFILL:
-            self.prefill.overflowed()
+    def _shrink(self, running: int, excess: int, usage: float) -> None:
+        match self._cause(running, usage):
+            case Limit.MEMORY:
+                self.memory.ran_out()
+            case Limit.SEQUENCES:
+                self.sequences.overflowed(running, excess)
+            case Limit.PREFILL:
+                self.prefill.overflowed()
+            case Limit.NOTHING:
+                raise AssertionError("what waits has a cause")
 
-    def _cause(self, running: int, usage: float, own: Own) -> Limit:
-        is_full = not self.memory.fits(usage, own.unread_tokens)
+    def _cause(self, running: int, usage: float) -> Limit:
         runs_most = running >= self.sequences.seen - self.sequences.seen // 8
-        return CAUSES[is_full, runs_most or self.prefill.is_least]
-
-    def _mind_memory(self, *, is_short: bool, is_preempting: bool) -> None:
-        """A lack of memory counts when it begins, with each preemption, and again where it lasts."""
-        if is_short and (is_preempting or self._memory_strikes % _PATIENCE == 0):
-            self.memory.ran_out()
-        self._memory_strikes = self._memory_strikes + 1 if is_short else 0
+        return CAUSES[self.memory.is_full(usage), runs_most or self.prefill.is_least]
 
     def _grow(self, running: int, own: Own) -> None:
         by_sequences = self.held is Limit.SEQUENCES
         self.sequences.fitted(running, own.in_flight + self._foreign_sequences, is_held=by_sequences)
         self.prefill.fitted(is_held=self.held is Limit.PREFILL and own.in_flight < self.max_sequences)
         if self.held is Limit.MEMORY:
-            self.memory.was_idle()
+            self.memory.held_all()
 
     # -- own counts
 
@@ -211,10 +202,6 @@ class Tuning:
                 progressing += flight.sequences
         self._generated = now_generated
         return Own(in_flight, progressing, prompt, unread_tokens, self.memory.generated_tokens)
-
-    def _has_preempted(self, sample: EngineSample) -> bool:
-        before, self._preemptions = self._preemptions, sample.preemptions
-        return before is not None and sample.preemptions is not None and sample.preemptions > before
 
     def _has_restarted(self, sample: EngineSample) -> bool:
         """A total that shrinks is one that began again."""

@@ -1,20 +1,21 @@
 """The window in memory: what the requests in flight need of a worker's KV cache, and how much of that may be promised.
 
-Demand is our own count: of each request the tokens it has, rounded up to blocks, and a part f of those it is expected
-to generate yet. What a token takes of the cache is the engine's word, corrected by its gauge: prompts that begin alike
-share their blocks. A preempted request counts in full, so nothing more is sent until it is back.
-f is tuned: up at once when memory ran out (preemptions, a queue beyond the slack), down slowly while only memory holds
-work back, nothing waits and the cache has stayed below `FULL_USAGE`; in between it rests.
+Demand is our own count: of each request the tokens it has, in whole blocks, and room to grow by a part f of the output
+expected of it. However long it is already, as much may be to come: lengths are close to memoryless, and counting down
+what is left of an expectation promises too much of it. What a token takes of the cache is the engine's word, corrected
+by its gauge: prompts that begin alike share blocks. A preempted request counts in full, so nothing more is sent until
+it is back. f is tuned: up when more than the slack waits for memory, down a hundredth of that with each reading at
+which memory alone held work back and nothing waited. So at most about one reading in a hundred finds a queue.
 """
 
 from typing import Protocol
 
 from gateway.workers.sample import EngineFacts
 
-FULL_USAGE = 0.95  # a cache that was fuller lately has nothing left to promise
+FULL_USAGE = 0.95  # with the largest request's part: beyond it one more may not be admitted
 _COUNTED_FROM = 0.5  # of the cache promised at the last count; below that the exact demand cannot matter
-_MOST_RESERVE, _FIRST_RESERVE, _RISE, _FALL = 1.5, 0.3, 0.15, 0.01
-_PEAK_FALL = 0.01  # of the cache and reading: how fast a peak of its usage is forgotten
+_FIRST_RESERVE, _LEAST_RESERVE, _MOST_RESERVE = 0.25, 0.05, 1.0  # of the expected output: f
+_RISE, _FALL = 0.05, 0.0004  # of f and reading
 _SHARE_GAIN = 0.2  # of a reading that can be compared with our own count
 _SHARE_RANGE = (0.02, 1.5)  # times the engine's word: sharing makes it less, other clients and rounding make it more
 _OUTPUT_GAIN = 0.1
@@ -49,7 +50,6 @@ class Memory:
         "_finished_tokens",
         "_flights",
         "_mean_output_tokens",
-        "_peak_usage",
         "_said_share",
         "_share",
         "reserve",
@@ -61,7 +61,6 @@ class Memory:
         self._said_share = 0.0
         self._share = 0.0  # of the cache that one token takes; 0: not known, so memory holds nothing back
         self.reserve = _FIRST_RESERVE  # f
-        self._peak_usage = 0.0
         self._mean_output_tokens = 0.0
         self._finished_tokens = 0
         self._counted_tokens = 0.0  # demand when it was last counted, and what was taken and given since
@@ -123,9 +122,10 @@ class Memory:
         self._counted_tokens = sum(demands.values())
         return self._counted_tokens
 
-    def fits(self, usage: float, unread_tokens: int) -> bool:
-        """True where the cache, that full, would still hold prompts of `unread_tokens`."""
-        return usage + unread_tokens * self._share < FULL_USAGE
+    def is_full(self, usage: float) -> bool:
+        """True where a cache in use like that may not hold one more request of the largest size in flight."""
+        largest = max((self._present(flight, _generated(flight)) for flight in self._flights), default=0)
+        return usage + largest * self._share > FULL_USAGE
 
     # -- the law
 
@@ -146,30 +146,23 @@ class Memory:
             seen = min(max(seen, least * self._said_share), most * self._said_share)
         self._share = seen if not self._share else self._share + _SHARE_GAIN * (seen - self._share)
 
-    def note(self, usage: float) -> None:
-        """Remember how full the cache was."""
-        self._peak_usage = max(usage, self._peak_usage - _PEAK_FALL)
-
     def ran_out(self) -> None:
         """Memory did not hold what was promised: promise less."""
         self.reserve = min(_MOST_RESERVE, self.reserve + _RISE)
 
-    def was_idle(self) -> bool:
-        """Memory alone held work back; True where more can be promised from now on."""
-        if self._peak_usage >= FULL_USAGE or self.reserve <= 0.0:
-            return False
-        self.reserve = max(0.0, self.reserve - _FALL)
-        return True
+    def held_all(self) -> None:
+        """Memory alone held work back and held all it had promised: promise a little more."""
+        self.reserve = max(_LEAST_RESERVE, self.reserve - _FALL)
 
     def forget(self) -> None:
         """The engine started anew: its cache may be another."""
-        self._share, self._peak_usage = self._said_share, 0.0
+        self._share = self._said_share
 
     def _demand(self, flight: Flight) -> float:
         generated = _generated(flight)
         expected = flight.reserved_tokens or self._mean_output_tokens * flight.sequences
-        rest = min(max(0.0, expected - generated), max(0, flight.max_output_tokens - generated))
-        return self._present(flight, generated) + self.reserve * rest
+        growth = min(self.reserve * expected, max(0, flight.max_output_tokens - generated))
+        return self._present(flight, generated) + growth
 
     def _present(self, flight: Flight, generated: int) -> int:
         """Tokens in whole blocks; every further sequence of a request ends in a block of its own."""
