@@ -66,18 +66,21 @@ def tenant(name: str, keys: int = 1, **terms: Any) -> Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the configuration says; `listen`, `scheduler` and `pool` hold what differs from the ordinary one."""
+    """What the configuration says; `listen`, `scheduler`, `pool` and `worker` hold what differs from the ordinary."""
 
     tenants: Sequence[Tenant] = (tenant("alice"), tenant("bob"))
     listen: Mapping[str, Any] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     pool: Mapping[str, Any] = field(default_factory=dict)
+    worker: Mapping[str, Any] = field(default_factory=dict)
     window: Window = field(default_factory=lambda: Window(sequences=4, slack=1, prefill_tokens=2048))
     anonymous: str | None = None
 
     def config(self, urls: Sequence[str]) -> Config:
         """The configuration in front of workers `w0`, `w1`, ... at `urls`."""
-        workers = tuple(Worker(name=f"w{index}", url=url, window=self.window) for index, url in enumerate(urls))
+        workers = tuple(
+            Worker(name=f"w{index}", url=url, window=self.window, **self.worker) for index, url in enumerate(urls)
+        )
         pool: dict[str, Any] = {
             "model": MODEL,
             "engine_model": MODEL,

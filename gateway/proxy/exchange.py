@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from gateway.config import Pool
+from gateway.config import EngineOrder, Pool
 from gateway.fairness import Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.dispatcher import Dispatcher, Refused
@@ -25,6 +25,7 @@ from gateway.proxy.refusal import Refusal, identifying_headers, message
 from gateway.proxy.relay import End, Relay
 from gateway.proxy.trials import Trials
 from gateway.proxy.upstream import WorkerUnreachable
+from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
@@ -77,7 +78,8 @@ class Exchange:
         self._record = record
         self._reading: Reading
         self._pool: Pool
-        self._cache_salt = ""
+        self._payer: EngineTenant
+        self._adapter = ""
         self._relay: Relay | None = None
         self._downstream = Downstream(request, identifying_headers(record.request_id), services.outbox)
         self._case: Case
@@ -88,9 +90,10 @@ class Exchange:
         self._is_flushing = False
         self._loop = asyncio.get_running_loop()
 
-    def describe(self, reading: Reading, pool: Pool, cache_salt: str) -> None:
-        """What is asked, of which pool, under which salt of the prefix cache."""
-        self._reading, self._pool, self._cache_salt = reading, pool, cache_salt
+    def describe(self, reading: Reading, pool: Pool, payer: EngineTenant) -> None:
+        """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too."""
+        self._reading, self._pool, self._payer = reading, pool, payer
+        self._adapter = reading.model if reading.model in pool.adapter_names else ""
         self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.rest)
 
     async def run(self) -> web.StreamResponse:
@@ -177,7 +180,8 @@ class Exchange:
         link = self._services.links[ticket.worker]
         record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
         self._was_sent = False
-        body = self._reading.upstream_body(link.pool.engine_model, self._cache_salt)
+        payer = self._payer if link.engine_order is EngineOrder.VTC else None
+        body = self._reading.upstream_body(self._adapter or link.pool.engine_model, self._payer.name, payer)
         head = request_head(
             link.upstream,
             self._reading.endpoint.path,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.config import Pool, Worker
+from gateway.config import EngineOrder, Pool, Worker
 from gateway.proxy.upstream import WorkerPort
 from gateway.wire.headers import Upstream
 
@@ -18,6 +18,7 @@ class Link:
     aside: WorkerPort
     upstream: Upstream
     pool: Pool
+    engine_order: EngineOrder
     fingerprint: bytes | None = None
 
     @property
@@ -62,7 +63,8 @@ class Links:
             link.close()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
         fingerprint = None if link is None else link.fingerprint
-        self._links[name] = Link(port, aside, Upstream(port.address.authority, secret), pool, fingerprint)
+        upstream = Upstream(port.address.authority, secret)
+        self._links[name] = Link(port, aside, upstream, pool, worker.engine_order, fingerprint)
 
     def close(self) -> None:
         """Close every connection."""

@@ -26,6 +26,7 @@ from gateway.proxy.front import REQUEST_ID, check_protocol
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, WrongMethod, dialect_of, identifying_headers, refusal_response
 from gateway.proxy.utility import UtilityDesk
+from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import credential
 from gateway.wire.request import Reading, read_request
@@ -164,7 +165,7 @@ class Listener:
         if pool.knows_prefixes and reading.endpoint.kind is Kind.GENERATE:
             ticket.prefix = prefix_chain(reading.prompt, salt, pool.model_at_workers(reading.model))
         exchange = Exchange(self._services, request, ticket, record)
-        exchange.describe(reading, pool, salt)
+        exchange.describe(reading, pool, EngineTenant(salt, identity.tenant.weight))
         self._exchanges.add(exchange)
         try:
             return await exchange.run()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from gateway.outcomes import Outcome
+from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_arguments, with_tenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.fields import FIELDS, Treatment
 from gateway.wire.json_body import read_object, write_json
@@ -67,6 +68,7 @@ class Reading:
     min_output_tokens: int = 0
     end_user: str | None = None
     stream_options: Mapping[str, object] | None = None
+    engine_arguments: Mapping[str, object] | None = None
     rest: bytes = b"}"
     prompt_size: int = 0
 
@@ -80,13 +82,21 @@ class Reading:
         """How many sequences the engine runs for this request."""
         return self.choices * self.prompts
 
-    def upstream_body(self, model: str, cache_salt: str) -> bytes:
-        """The JSON for a worker that serves `model`; `cache_salt` keeps tenants' prefix caches apart."""
+    def upstream_body(self, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
+        """The JSON for a worker that serves `model`; `cache_salt` keeps tenants' prefix caches apart.
+
+        `tenant` is for a worker that orders its own queue by it; endpoints that generate nothing have no place for it.
+        """
         ours: dict[str, object] = {"model": model}
         if self.endpoint.kind is not Kind.UTILITY:
             ours["cache_salt"] = cache_salt
         if self.stream_options is not None:
             ours["stream_options"] = self.stream_options
+        arguments = self.engine_arguments
+        if tenant is not None and self.endpoint.family in _STREAMING:
+            arguments = with_tenant(arguments, tenant)
+        if arguments is not None:
+            ours[ARGUMENTS] = arguments
         return orjson.dumps(ours)[:-1] + self.rest
 
 
@@ -98,6 +108,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     _apply_treatments(family, fields, rights)
     if family in _STREAMING:
         _read_stream(reading, fields)
+        reading.engine_arguments = take_arguments(fields)
     if family is Family.RESPONSES:
         _read_statelessness(fields)
     reading.max_output_tokens = limit_output(family, fields, rights)

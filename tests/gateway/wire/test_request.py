@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.outcomes import Outcome
+from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.fields import RIGHTS
 from gateway.wire.prompt import MAX_ITEMS
 from gateway.wire.request import Reading, RequestFault, Rights, read_request
@@ -489,6 +490,34 @@ def test_fields_that_need_a_right(path: str, field: str, value: object, right: s
     assert (fault.outcome, fault.param) == (Outcome.FORBIDDEN, field)
     assert f"'{right}'" in fault.message
     assert sent(read(path, {field: value}, Rights(allow=frozenset({right}))))[field] == value
+
+
+PAYER = EngineTenant("opaque", 2.5)
+TOLD = {"vtc_tenant": "opaque", "vtc_weight": 2.5}
+
+
+@pytest.mark.parametrize("path", GENERATE)
+def test_an_engine_that_orders_its_queue_is_told_who_pays(path: str) -> None:
+    """Beside what the client may send, and whatever it wrote in the gateway's place; once, in one body."""
+    forged: dict[str, object] = {"vllm_xargs": {"a": 1, "vtc_tenant": "other", "vtc_weight": 1e6}}
+    reading = read(path, forged, Rights(allow=frozenset({"vllm_xargs"})))
+    body = reading.upstream_body("served", "salt", PAYER)
+    assert orjson.loads(body)["vllm_xargs"] == {"a": 1, **TOLD}
+    assert body.count(b"vllm_xargs") == 1
+    assert orjson.loads(read(path, {}).upstream_body("served", "salt", PAYER))["vllm_xargs"] == TOLD
+    assert sent(reading)["vllm_xargs"] == {"a": 1}
+
+
+def test_an_endpoint_without_a_place_for_the_tenant_is_left_alone() -> None:
+    """vLLM's pooling requests carry no arguments of that kind."""
+    reading = read("/v1/embeddings", {})
+    assert reading.upstream_body("served", "salt", PAYER) == reading.upstream_body("served", "salt")
+
+
+def test_engine_arguments_are_an_object() -> None:
+    """Anything else could not be added to."""
+    fault = refused("/v1/completions", {"vllm_xargs": [1]}, Rights(allow=frozenset({"vllm_xargs"})))
+    assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, "vllm_xargs")
 
 
 def test_a_template_inside_the_template_arguments_needs_the_right() -> None:
