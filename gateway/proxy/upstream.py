@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -75,6 +76,14 @@ class Address:
         return f"{host}:{self.port}"
 
 
+class Awaited(IntEnum):
+    """What a worker owes; the greater, the sooner it is due."""
+
+    NOTHING = 0
+    FIRST_BYTE = 1  # prompts take their time
+    MORE = 2  # of an answer that has begun
+
+
 class WorkerConnection(asyncio.Protocol):
     """One connection to a worker, at most one request on it at a time."""
 
@@ -91,7 +100,9 @@ class WorkerConnection(asyncio.Protocol):
         self._is_complete = False
         self._keeps_alive = False
         self._has_answer = False
+        self._has_body = False
         self._is_reused = False
+        self._is_paused = False
         self.idle_since = 0.0
 
     # -- the owner's side
@@ -100,16 +111,19 @@ class WorkerConnection(asyncio.Protocol):
         """Send `request` (head and body) and give its answer to `sink`."""
         assert self._transport is not None
         assert self._sink is None
-        self._sink, self._is_reused, self._has_answer = sink, is_reused, False
+        self._sink, self._is_reused = sink, is_reused
+        self._has_answer = self._has_body = self._is_paused = False
         self._transport.write(request)
 
     def pause(self) -> None:
         """Stop reading: the client is slower than the worker."""
+        self._is_paused = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
+        self._is_paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -118,6 +132,13 @@ class WorkerConnection(asyncio.Protocol):
         self._sink = None
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def awaited(self) -> "Awaited":
+        """What should come next, while its reader is not behind."""
+        if self._sink is None or self._is_paused:
+            return Awaited.NOTHING
+        return Awaited.MORE if self._has_body else Awaited.FIRST_BYTE
 
     @property
     def is_open(self) -> bool:
@@ -149,6 +170,7 @@ class WorkerConnection(asyncio.Protocol):
             self.abandon()  # bytes that belong to no request: the connection cannot be trusted
             return
         if self._pieces:
+            self._has_body = True
             pieces, self._pieces = self._pieces, []
             sink.on_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if self._is_complete and self._sink is not None:
@@ -269,6 +291,11 @@ class WorkerPort:
             if connection.is_open:
                 return connection
         return None
+
+    @property
+    def awaited(self) -> Awaited:
+        """The most urgent that is awaited on any connection."""
+        return max((connection.awaited for connection in self._open), default=Awaited.NOTHING)
 
     def keep(self, connection: WorkerConnection) -> None:
         """Take back a connection whose answer ended."""

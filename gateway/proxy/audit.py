@@ -1,0 +1,83 @@
+"""Whether a worker generates what the gateway meters there: tokens that it generates for others pass the fair shares.
+
+The engine's own count of generated tokens is compared with what requests were settled at, and with what those in flight
+have so far, minute by minute. A minute's difference may be a few requests whose clients left; two in a row of more than
+5 % are told once. Either traffic bypasses the gateway, or an answer's tokens are read wrongly.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gateway.events import Event, RequestFinished, TokensUnmetered
+from gateway.fairness import TicketSnapshot
+from gateway.workers import EngineSample
+
+PERIOD_SECONDS = 60.0
+MIN_TOKENS = 2000  # of a period, below which chance decides
+TOLERATED_SHARE = 0.05
+_PERIODS_TO_TELL = 2
+
+
+@dataclass(slots=True)
+class _Account:
+    began_at: float
+    engine_tokens: float
+    metered_tokens: int
+    share: float = 0.0
+    broken_periods: int = 0
+    is_told: bool = False
+
+
+class Audit:
+    """The tokens of every worker, by its own count and by ours; an observer of the requests that end."""
+
+    def __init__(self, tell: Callable[[Event], None], flying: Callable[[], Iterable[TicketSnapshot]]) -> None:
+        """Nothing counted yet; `flying` are the requests in flight."""
+        self._tell = tell
+        self._flying = flying
+        self._loop = asyncio.get_running_loop()
+        self._settled: Counter[str] = Counter()
+        self._accounts: dict[str, _Account] = {}
+
+    def observe(self, event: Event) -> None:
+        """Count what a request was settled at."""
+        if isinstance(event, RequestFinished) and event.worker:
+            self._settled[event.worker] += event.output_tokens
+
+    def forget(self, worker: str) -> None:
+        """A worker left."""
+        self._settled.pop(worker, None)
+        self._accounts.pop(worker, None)
+
+    def share(self, worker: str) -> float | None:
+        """The part of the engine's tokens that is not metered, as of the last whole period; None before that."""
+        account = self._accounts.get(worker)
+        return None if account is None else account.share
+
+    def take(self, pool: str, worker: str, sample: EngineSample) -> None:
+        """Take in a reading of `worker`."""
+        now, engine_tokens = self._loop.time(), sample.output_tokens
+        account = self._accounts.get(worker)
+        if engine_tokens is None:
+            return
+        if account is None or engine_tokens < account.engine_tokens:
+            self._accounts[worker] = _Account(now, engine_tokens, self._metered(worker))
+        elif now - account.began_at >= PERIOD_SECONDS and engine_tokens - account.engine_tokens >= MIN_TOKENS:
+            self._close(pool, worker, account, engine_tokens, now)
+
+    def _metered(self, worker: str) -> int:
+        return self._settled[worker] + sum(each.output_tokens for each in self._flying() if each.worker == worker)
+
+    def _close(self, pool: str, worker: str, account: _Account, engine_tokens: float, now: float) -> None:
+        """End a period and begin the next."""
+        metered = self._metered(worker)
+        generated = engine_tokens - account.engine_tokens
+        account.share = 1 - (metered - account.metered_tokens) / generated
+        account.began_at, account.engine_tokens, account.metered_tokens = now, engine_tokens, metered
+        account.broken_periods = account.broken_periods + 1 if abs(account.share) > TOLERATED_SHARE else 0
+        is_broken = account.broken_periods >= _PERIODS_TO_TELL
+        if is_broken is not account.is_told:
+            account.is_told = is_broken
+            self._tell(TokensUnmetered(pool, worker, account.share if is_broken else 0.0))

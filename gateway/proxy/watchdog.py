@@ -1,0 +1,123 @@
+"""Notices a worker that stands still with requests in it, whatever its server answers to `/health`.
+
+Progress is a byte of an answer, or a step of the engine where its metrics are visible: a long prompt on a slow engine
+makes steps and no bytes. What is owed but comes from a client that reads slowly does not count, nor does a first byte
+while steps cannot be seen (`first_byte_seconds` is for that). The patience follows the longest silences that the worker
+shows while all is well. One that exceeds it is reported at once, and again each time its silence lasts as long again,
+until it moves; its streams end by their own limit. What the report changes is the circuit's table.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from gateway.events import Observer, WorkerStalled
+from gateway.proxy.health import Health
+from gateway.proxy.links import Link, Links
+from gateway.proxy.sight import Sight
+from gateway.proxy.upstream import Awaited
+from gateway.workers import EngineSample, Fleet, Signal, WorkerSnapshot
+
+TICK_SECONDS = 0.5
+MIN_PATIENCE_SECONDS = 5.0
+GAPS_OF_PATIENCE = 8.0  # times the longest usual silence
+_FADING = 0.999  # of the longest silence, each tick with progress: halved in six minutes
+_READING_SHARE = 0.5  # of the pool's stall limit, the least patience while prompts are being read
+
+
+@dataclass(slots=True)
+class Pulse:
+    """One worker's progress; times are counted in ticks that really came, so that our own stalls are not its."""
+
+    reads: int = 0
+    steps: float | None = None
+    silent_seconds: float = 0.0
+    longest_gap_seconds: float = 0.0
+    is_stalled: bool = False
+
+    def beat(self, reads: int, sample: EngineSample | None, *, is_owed: bool, seconds: float) -> bool:
+        """Take in what a tick shows; True where the worker moved."""
+        steps = self.steps if sample is None else sample.steps
+        has_moved = (reads, steps) != (self.reads, self.steps)
+        self.reads, self.steps = reads, steps
+        if has_moved:
+            self.longest_gap_seconds = max(self.longest_gap_seconds * _FADING, self.silent_seconds)
+        self.silent_seconds = 0.0 if has_moved or not is_owed else self.silent_seconds + seconds
+        return has_moved
+
+    def patience_seconds(self, stall_seconds: float, *, is_reading: bool) -> float:
+        """How long its silence may last."""
+        least = max(MIN_PATIENCE_SECONDS, _READING_SHARE * stall_seconds if is_reading else 0.0)
+        return min(stall_seconds, max(least, GAPS_OF_PATIENCE * self.longest_gap_seconds))
+
+
+class Watchdog:
+    """Watches the progress of every worker that has requests."""
+
+    def __init__(self, fleet: Fleet, links: Links, sight: Sight, health: Health, observer: Observer) -> None:
+        """Watch nothing yet."""
+        self._fleet = fleet
+        self._links = links
+        self._sight = sight
+        self._health = health
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._pulses: dict[str, Pulse] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Watch on until `stop`."""
+        self._task = asyncio.create_task(self._watch(), name="progress of the workers")
+        self._task.add_done_callback(_report_failure)
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def is_stalled(self, worker: str) -> bool:
+        """True for a worker that stood still when it had requests last, and has not moved since."""
+        return worker in self._pulses and self._pulses[worker].is_stalled
+
+    async def _watch(self) -> None:
+        last = self._loop.time()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            last, seconds = self._loop.time(), min(self._loop.time() - last, 2 * TICK_SECONDS)
+            for name in self._pulses.keys() - {spec.name for spec in self._fleet.specs()}:
+                del self._pulses[name]
+            for spec in self._fleet.specs():
+                view = self._fleet.look(spec.name)
+                if view is not None:
+                    self._look(view, self._links[spec.name], seconds)
+
+    def _look(self, view: WorkerSnapshot, link: Link, seconds: float) -> None:
+        worker, sample = view.worker, self._sight.sample(view.worker)
+        pulse = self._pulses.setdefault(worker, Pulse())
+        owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
+        is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_BYTE and sample is not None)
+        has_moved = pulse.beat(link.port.reads, sample, is_owed=is_owed, seconds=seconds)
+        stall_seconds = link.pool.timeouts.stall_seconds
+        if has_moved and pulse.is_stalled:
+            self._tell(view, pulse, is_stalled=False, reason="it moves again")
+        elif pulse.silent_seconds >= pulse.patience_seconds(
+            stall_seconds, is_reading=view.prefill_tokens_in_flight > 0
+        ):
+            reason = f"stalled: {view.sequences_in_flight} sequences and no progress for {pulse.silent_seconds:.0f} s"
+            pulse.silent_seconds = 0.0
+            self._health.report(worker, Signal.STALLED, reason)
+            if not pulse.is_stalled:
+                self._tell(view, pulse, is_stalled=True, reason=reason)
+
+    def _tell(self, view: WorkerSnapshot, pulse: Pulse, *, is_stalled: bool, reason: str) -> None:
+        pulse.is_stalled = is_stalled
+        self._observer.observe(WorkerStalled(view.pool, view.worker, is_stalled, reason))
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    """Without it a worker that hangs is found by each of its requests alone: that it ended is said at once."""
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        task.get_loop().call_exception_handler(
+            {"message": "nobody watches the workers' progress", "exception": failure}
+        )
