@@ -198,6 +198,6 @@ def faults(*script: Fault, seed: int = 0) -> EngineConfig:
 
 def fault(kind: FaultKind, **fields: Any) -> Fault:
     """A fault that strikes the first request unless it says otherwise."""
-    if not fields.keys() & {"nth", "every", "probability"}:
+    if not fields.keys() & {"nth", "every", "probability", "contains"}:
         fields["nth"] = 1
     return Fault(kind=kind, **fields)

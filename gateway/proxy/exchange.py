@@ -31,7 +31,6 @@ from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Reading
 from gateway.workers import Case, Fate, Signal, Turn
-from gateway.workers.quarantine import KEPT_SECONDS
 
 MAX_FAILED_ATTEMPTS = 2
 MAX_BROKEN_ATTEMPTS = 4  # those included at which the worker died of another request
@@ -102,7 +101,7 @@ class Exchange:
         self._record.submitted_at = self._loop.time()
         try:
             if self._services.trials.is_convicted(self._case):
-                raise Refusal(Outcome.QUARANTINED, KEPT_SECONDS)
+                raise Refusal(Outcome.QUARANTINED)
             await dispatcher.admit(ticket)
             return await self._attempts()
         except Refused as refused:
@@ -126,7 +125,7 @@ class Exchange:
         while True:
             match await trials.send(self._case, ticket.worker):
                 case Turn.REFUSE:
-                    self._give_up(Outcome.QUARANTINED, KEPT_SECONDS)
+                    self._give_up(Outcome.QUARANTINED)
                 case Turn.WAIT:  # the worker died before the request was sent
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
                     continue
@@ -157,9 +156,9 @@ class Exchange:
         self._breaks += 1
         self._failures += fate is not Fate.EXCUSED
         if fate is Fate.CONVICTED:
-            self._give_up(Outcome.QUARANTINED, KEPT_SECONDS, f"the second worker that died of it: {relay.reason}")
+            self._give_up(Outcome.QUARANTINED, f"the second worker that died of it: {relay.reason}")
         if self._failures == MAX_FAILED_ATTEMPTS or self._breaks == MAX_BROKEN_ATTEMPTS:
-            self._give_up(self._last_failure, detail=relay.reason)
+            self._give_up(self._last_failure, relay.reason)
 
     async def _fate(self, relay: Relay) -> Fate | None:
         """What the death of the worker means for the request, None where it has not died or never had the request."""
@@ -169,10 +168,10 @@ class Exchange:
         self._services.trials.leave(self._case)
         return None
 
-    def _give_up(self, outcome: Outcome, retry_after_seconds: float | None = None, detail: str = "") -> NoReturn:
+    def _give_up(self, outcome: Outcome, detail: str = "") -> NoReturn:
         self._services.dispatcher.settle(self._ticket, None)
         self._record.detail = detail
-        raise Refusal(outcome, retry_after_seconds)
+        raise Refusal(outcome)
 
     async def _attempt(self) -> Relay:
         """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""

@@ -16,8 +16,8 @@ SERVER = "vtc-gateway"
 _ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other knows
 
 _MESSAGES = {
-    Outcome.QUARANTINED: "The workers that ran this request died, so it is not sent again for {seconds} s. "
-    "Change the request: another prompt, other parameters, a smaller image.",
+    Outcome.QUARANTINED: "Two workers died while they ran this request, so it is not sent again for some minutes. "
+    "Change it: another prompt, other parameters.",
     Outcome.RATE_LIMITED: "This key's tenant has reached its rate limit. Retry after {seconds} s.",
     Outcome.TENANT_QUEUE_FULL: "This key's tenant has too many requests waiting. Retry after {seconds} s, "
     "or send fewer at once.",

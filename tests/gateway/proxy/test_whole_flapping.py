@@ -58,6 +58,7 @@ async def test_a_flapping_worker_costs_few_attempts_and_no_answer_begins_twice()
         assert len(flapping.lives) > SECONDS * FLAPS_PER_SECOND * 0.9
         by_worker = Counter(event.worker for event in scene.dispatched)
         assert by_worker["tiny/w1"] > 0, "the flapping worker was never tried again"
+        assert Outcome.QUARANTINED not in scene.outcomes, "a body that everybody sends was taken for a poison"
         for event in accepted:
             if event.outcome is Outcome.COMPLETED:
                 whole = [count for count in scene.engine_count(event.request_id) if count.output_tokens == TOKENS]

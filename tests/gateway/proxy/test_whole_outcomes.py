@@ -150,6 +150,14 @@ async def reads_nothing(scene: Stage) -> None:
     client.leave()
 
 
+async def kills_its_worker_twice(scene: Stage) -> Answer:
+    """Ask for what the worker dies of, and have it come back once."""
+    asking = scene.asking(chat())
+    await scene.until_worker_is("open")
+    await scene.engines[0].start()
+    return await asking
+
+
 async def longer_than_the_grace(scene: Stage) -> Answer:
     """Stream while the gateway stops and its grace ends."""
     client = await scene.open(chat(1900))
@@ -171,6 +179,7 @@ async def hits_a_bug(scene: Stage) -> Answer:
 
 POST = f"POST {CHAT} HTTP/1.1\nHost: gateway\n{{credential}}\n"
 
+
 CASES = {
     Outcome.COMPLETED: Case(asks(chat()), is_charged=True),
     Outcome.REJECTED_BY_ENGINE: Case(asks(chat()), faults(fault(FaultKind.REFUSE, status=400))),
@@ -183,6 +192,7 @@ CASES = {
     Outcome.BODY_TIMEOUT: Case(sends(f"{POST}Content-Length: 10\n\n")),
     Outcome.BODY_TOO_LARGE: Case(sends(f"{POST}Content-Length: 100000000\n\n")),
     Outcome.UNSUPPORTED_MEDIA: Case(sends(f"{POST}Content-Type: text/plain\nContent-Length: 2\n\nhi")),
+    Outcome.QUARANTINED: Case(kills_its_worker_twice, faults(fault(FaultKind.EXIT, every=1))),
     Outcome.RATE_LIMITED: Case(one_too_many, plan=Plan(tenants=(tenant("alice", limits=LIMITED_TO_ONE),))),
     Outcome.TENANT_QUEUE_FULL: Case(
         behind_another, plan=Plan(window=ONE_AT_A_TIME, tenants=(tenant("alice", limits=QUEUE_OF_ONE),))

@@ -1,0 +1,211 @@
+"""A request that kills whatever worker it meets: two die, it is refused, and nobody else is told of an error."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from raw_client import Answer
+from virtual_time import virtual_time
+from whole_gateway import Plan, Stage, chat, stage, tenant
+from workers_on_stage import EngineWorker, fault, faults
+
+from backend.engine.faults import FaultKind
+from gateway.config import Timeouts, Window
+
+POISON = "the prompt of death"
+TENANTS = Plan(tenants=(tenant("alice"), tenant("bob"), tenant("mallory")))
+
+
+def mortal(after_tokens: int = 0) -> EngineWorker:
+    """A worker that dies of the poison."""
+    return EngineWorker(faults(fault(FaultKind.EXIT, contains=POISON, after_tokens=after_tokens)))
+
+
+def poison(**fields: Any) -> dict[str, Any]:
+    """What kills it; `fields` make it another body."""
+    return chat(20, prompt=POISON, **fields)
+
+
+def is_alive(worker: EngineWorker) -> bool:
+    """True where it was not killed."""
+    return worker._listener is not None
+
+
+async def ask_on(scene: Stage, who: str, answers: list[Answer], enough: asyncio.Event) -> None:
+    """A client that asks for one whole answer after another."""
+    while not enough.is_set():
+        answers.append(await scene.ask(chat(20, stream=False, prompt=f"tea for {who} {len(answers)}"), who))
+
+
+async def reborn(worker: EngineWorker, seconds: float = 1.0) -> None:
+    """Start `worker` again, each time some time after it died."""
+    while True:
+        await asyncio.sleep(seconds)
+        if not is_alive(worker):
+            await worker.start()
+
+
+def is_refused_by_name(answer: Answer) -> bool:
+    """True for the answer that a quarantined body gets."""
+    return answer.status == 422 and answer.json["error"]["code"] == "request_quarantined"
+
+
+@virtual_time
+@pytest.mark.parametrize("stream", [False, True])
+async def test_two_of_three_workers_die_and_the_others_clients_see_no_error(stream: bool) -> None:
+    """The first sending is refused with its second worker, every later one at once; all others are answered."""
+    workers = [mortal() for _ in range(3)]
+    async with stage(*workers, plan=TENANTS) as scene:
+        answers: list[Answer] = []
+        enough = asyncio.Event()
+        crowd = [asyncio.create_task(ask_on(scene, who, answers, enough)) for who in ("alice", "bob") * 6]
+        await scene.when(lambda: len(scene.finished) > 20)
+        first = await scene.ask(poison(stream=stream), "mallory")
+        assert is_refused_by_name(first)
+        assert scene.last.attempts == 2
+        for _ in range(5):
+            assert is_refused_by_name(await scene.ask(poison(stream=stream), "mallory"))
+            assert scene.last.attempts == 0
+        before = len(answers)
+        await scene.when(lambda: len(answers) > before + 20)
+        enough.set()
+        await asyncio.gather(*crowd)
+        assert [is_alive(worker) for worker in workers].count(False) == 2
+        assert {answer.status for answer in answers} == {200}
+
+
+@virtual_time
+async def test_a_pool_of_one_worker_that_comes_back_dies_twice() -> None:
+    """Whoever was in flight beside it waits for the worker and is answered; the third sending meets nobody."""
+    worker = mortal()
+    async with stage(worker, plan=TENANTS) as scene:
+        rebirth = asyncio.create_task(reborn(worker))
+        asking = [scene.asking(chat(50, stream=False, prompt=f"tea {n}"), "alice") for n in range(10)]
+        await scene.until(lambda: scene.queued)
+        sent = [await scene.ask(poison(stream=False), "mallory") for _ in range(3)]
+        assert all(map(is_refused_by_name, sent))
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 10
+        assert len(worker.lives) == 3
+        rebirth.cancel()
+
+
+@virtual_time
+async def test_one_that_kills_after_its_first_byte_is_refused_at_its_third_sending() -> None:
+    """Two streams end in an error event, the third request is not sent."""
+    workers = [mortal(after_tokens=5) for _ in range(3)]
+    async with stage(*workers, plan=TENANTS) as scene:
+        for _ in range(2):
+            broken = await scene.ask(poison(), "mallory")
+            assert broken.error is not None
+            assert broken.error["code"] == "worker_lost"
+            await scene.settled()
+        assert is_refused_by_name(await scene.ask(poison(), "mallory"))
+        assert [is_alive(worker) for worker in workers].count(False) == 2
+
+
+@virtual_time
+async def test_the_refusal_speaks_both_dialects_and_is_the_tenants_own() -> None:
+    """Anthropic's form on its path; the same body of another tenant is another body."""
+    workers = [mortal() for _ in range(4)]
+    body = {"model": "tiny", "max_tokens": 20, "messages": [{"role": "user", "content": POISON}]}
+    async with stage(*workers, plan=TENANTS) as scene:
+        for _ in range(2):
+            answer = await scene.ask(body, "mallory", "/v1/messages")
+            assert answer.status == 422
+            assert answer.json["type"] == "error"
+            assert answer.json["error"]["type"] == "invalid_request_error"
+            assert "died" in answer.json["error"]["message"]
+        assert (await scene.ask(body, "bob", "/v1/messages")).status == 422
+        assert scene.last.attempts == 2
+
+
+@virtual_time
+async def test_two_poisons_at_once_cost_four_workers_and_nobody_an_answer() -> None:
+    """Each is convicted by its own second death, whichever worker it is at."""
+    workers = [mortal() for _ in range(5)]
+    async with stage(*workers, plan=TENANTS) as scene:
+        tea = [scene.asking(chat(30, stream=False, prompt=f"tea {n}"), "alice") for n in range(8)]
+        ills = [scene.asking(poison(stream=False, temperature=t), "mallory") for t in (0.1, 0.2)]
+        assert all(is_refused_by_name(answer) for answer in await asyncio.gather(*ills))
+        assert {answer.status for answer in await asyncio.gather(*tea)} == {200}
+        assert [is_alive(worker) for worker in workers].count(False) <= 4
+
+
+@virtual_time
+async def test_innocents_that_were_beside_two_deaths_are_answered() -> None:
+    """A window full of them on each worker, none of which has a byte yet, and the poison among them."""
+    plan = Plan(tenants=TENANTS.tenants, window=Window(sequences=16, slack=1, prefill_tokens=2048))
+    silent = faults(fault(FaultKind.EXIT, contains=POISON), fault(FaultKind.STALL_FIRST_BYTE, every=1, seconds=1.0))
+    workers = [EngineWorker(silent) for _ in range(3)]
+    async with stage(*workers, plan=plan) as scene:
+        asking = [scene.asking(chat(5, stream=False, prompt=f"tea {n}"), "alice") for n in range(40)]
+        await scene.until(lambda: sum(len(worker.sent) for worker in workers) == 40)
+        assert is_refused_by_name(await scene.ask(poison(), "mallory"))
+        answers = await asyncio.gather(*asking)
+        assert {answer.status for answer in answers} == {200}
+        assert all(answer.is_whole for answer in answers)
+        assert [is_alive(worker) for worker in workers].count(False) == 2
+        assert max(event.attempts for event in scene.finished if event.tenant == "alice") <= 3
+
+
+@virtual_time
+async def test_only_a_death_counts() -> None:
+    """A 5xx, a connection that breaks, a time-out, a 4xx and a client that leaves: the same body runs on and on."""
+    script = (
+        fault(FaultKind.REFUSE, nth=1, status=500),
+        fault(FaultKind.REFUSE, nth=2, status=500),
+        fault(FaultKind.CUT, nth=3),
+        fault(FaultKind.REFUSE, nth=4, status=400),
+        fault(FaultKind.STALL_FIRST_BYTE, nth=5),
+        fault(FaultKind.STALL_FIRST_BYTE, nth=6),
+        fault(FaultKind.STALL_FIRST_BYTE, nth=7),
+    )
+    plan = Plan(pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=3, stall_seconds=5)})
+    async with stage(EngineWorker(faults(*script)), plan=plan) as scene:
+        body = chat(20, prompt=POISON)
+        assert (await scene.ask(body)).status == 502
+        assert (await scene.ask(body)).status == 400  # the broken connection was its first attempt
+        assert (await scene.ask(body)).status == 504
+        client = await scene.open(body)
+        await scene.until(lambda: scene.in_flight)
+        await client.close()
+        await scene.settled()
+        assert (await scene.ask(body)).is_done
+        assert scene.gateway._trials._quarantine._files == {}
+
+
+@virtual_time
+async def test_a_common_body_survives_a_worker_that_comes_and_goes() -> None:
+    """Everybody asks the same; it was answered, so that it is no poison, however often a worker dies with it."""
+    steady, flapping = EngineWorker(), EngineWorker()
+    async with stage(steady, flapping) as scene:
+        for _ in range(6):
+            asking = [scene.asking(chat(30, stream=False)) for _ in range(8)]
+            await scene.when(lambda: any(grant.worker == "tiny/w1" for grant in scene.dispatched[-8:]))
+            await scene.turn(10)
+            flapping.kill()
+            assert {answer.status for answer in await asyncio.gather(*asking)} == {200}
+            await flapping.start()
+            await asyncio.sleep(40)  # until it is tried again
+
+
+@virtual_time
+async def test_whoever_waits_for_its_trial_leaves_with_its_client_and_with_the_gateway() -> None:
+    """Suspects behind another's trial: one place goes with its client; at the gateway's end the rest hear 503."""
+    stalls = faults(fault(FaultKind.STALL_FIRST_BYTE, every=1))
+    workers = [EngineWorker(stalls), EngineWorker(stalls)]
+    plan = Plan(window=Window(sequences=8, slack=0, prefill_tokens=2048), listen={"drain_seconds": 0.5})
+    async with stage(*workers, plan=plan) as scene:
+        asking = [scene.asking(chat(300, stream=False, prompt=f"tea {n}")) for n in range(6)]
+        await scene.until(lambda: len(workers[0].sent) == 3)
+        workers[0].kill()
+        await scene.when(lambda: len(scene.dispatched) == 9)
+        retried = scene.dispatched[-1].request_id
+        await scene.turn(100)
+        assert len(workers[1].sent) == 4  # its own three and one suspect
+        asking[int(retried, 16) - 1].cancel()
+        await scene.until_finished(1)
+        assert scene.in_flight == 5
+        await scene.stop()
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        assert {end.status for end in ends if isinstance(end, Answer)} == {503}
