@@ -70,7 +70,7 @@ class Admission:
     def submit(self, ticket: Ticket, now: float) -> list[Decision]:
         """Queue a new request, or refuse it; returns what follows, its own grant perhaps among it."""
         account = self._pools[ticket.pool]
-        tenant = account.queue.tenant(ticket.tenant, self._tenants.weight(ticket.tenant))
+        tenant = account.queue.tenant(ticket.tenant, self._tenants)
         refusal = self._refusal(ticket, account, tenant, now)
         if refusal is not None:
             ticket.move(TicketState.LEFT)
@@ -78,7 +78,7 @@ class Admission:
         ticket.submitted_at = now
         ticket.deadline = now + account.spec.queue_timeout_seconds
         ticket.taken_tokens = ticket.prompt_tokens
-        self._tenants.allowance(ticket.tenant).take(ticket.taken_tokens, now)
+        tenant.allowance.take(ticket.taken_tokens, now)
         self.room.enter(ticket, tenant)
         decisions = self.dispatch(ticket.pool, now)
         if account.queue.queued > self._rules.max_queued:
@@ -100,10 +100,9 @@ class Admission:
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
         if not self._capacity.serves(ticket.pool):
             return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
-        allowance = self._tenants.allowance(ticket.tenant)
-        wait = allowance.refusal_seconds(ticket.prompt_tokens, now)
+        wait = tenant.allowance.refusal_seconds(ticket.prompt_tokens, now)
         if wait is None:
-            if not allowance.has_queue_place():
+            if not tenant.allowance.has_queue_place():
                 return Refuse(ticket, Outcome.TENANT_QUEUE_FULL, account.retry_after_seconds(tenant, now))
             wait = account.queue.group.policy.refusal_seconds(tenant, now)
         return None if wait is None else Refuse(ticket, Outcome.RATE_LIMITED, wait)
@@ -137,7 +136,7 @@ class Admission:
             pool = pools.pop()
             grants = self._dispatch_pool(self._pools[pool], now)
             decisions += grants
-            if any(self._tenants.is_capped(grant.ticket.tenant) for grant in grants):
+            if any(self._tenants.allowance(grant.ticket.tenant).is_capped for grant in grants):
                 pools = [name for name in self._pools if name != pool]
         return decisions
 
@@ -154,11 +153,11 @@ class Admission:
         ticket.worker, ticket.granted_at, ticket.holds_prefill = turn.worker, now, True
         ticket.attempts += 1
         self.flights.begin(ticket, now)
-        self._tenants.allowance(ticket.tenant).in_flight += ticket.sequences
+        turn.tenant.allowance.in_flight += ticket.sequences
         account.open_tabs(ticket, turn.tenant, turn.leads)
         account.drain.add(1.0, now)
         self.room.leave(ticket)
-        self.room.review_elsewhere(ticket)
+        self.room.review_elsewhere(turn.tenant)
 
     # -- progress
 
@@ -199,15 +198,16 @@ class Admission:
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
-        self._land(ticket)
+        self._land(ticket, tenant)
         account.settle(ticket, tenant, None)
         ticket.usage, ticket.accrued_tokens, ticket.started_at = None, 0, None
+        ticket.is_predicted = False
         if failed_worker:
             ticket.avoid = failed_worker
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
         self.room.enter_again(ticket, tenant)
-        self.room.review_elsewhere(ticket)
-        return self._dispatch_all(ticket, now)
+        self.room.review_elsewhere(tenant)
+        return self._dispatch_all(ticket, tenant, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
         """The request ended: settle it at `usage` (None: refund it whole), give back its room, dispatch the next.
@@ -217,29 +217,29 @@ class Admission:
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         ticket.move(TicketState.SETTLED)
-        self._land(ticket)
+        self._land(ticket, tenant)
         before = tenant.settled
         account.settle(ticket, tenant, usage)
         tenant.recent.add(to_cost(tenant.settled - before), now)
         if usage is not None and completed:
             account.learn(ticket, usage, now)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
-        self._tenants.allowance(ticket.tenant).correct(used - ticket.taken_tokens, now)
-        self.room.review_elsewhere(ticket)
-        return self._dispatch_all(ticket, now)
+        tenant.allowance.correct(used - ticket.taken_tokens, now)
+        self.room.review_elsewhere(tenant)
+        return self._dispatch_all(ticket, tenant, now)
 
-    def _land(self, ticket: Ticket) -> None:
+    def _land(self, ticket: Ticket, tenant: TenantQueue) -> None:
         """Give back all the room that the ticket holds."""
         if ticket.holds_prefill:
             ticket.holds_prefill = False
             self._capacity.prefilled(ticket)
         self._capacity.give(ticket)
         self.flights.end(ticket)
-        self._tenants.allowance(ticket.tenant).in_flight -= ticket.sequences
+        tenant.allowance.in_flight -= ticket.sequences
 
-    def _dispatch_all(self, ticket: Ticket, now: float) -> list[Decision]:
+    def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:
         """Room came free in the ticket's pool; a tenant's own limit may have come free in every pool."""
-        return self._dispatch(list(self._pools) if self._tenants.is_capped(ticket.tenant) else [ticket.pool], now)
+        return self._dispatch(list(self._pools) if tenant.allowance.is_capped else [ticket.pool], now)
 
     # -- time
 

@@ -49,7 +49,7 @@ class Tab:
     __slots__ = ("bound", "ceiling", "certain", "flow", "policy", "spent", "units", "weight")
 
     def __init__(self, flow: Flow, policy: Policy, bound: SpreadBound) -> None:
-        """Open an empty tab; the weight is that of this moment, a later change of it concerns later requests."""
+        """An empty tab; the weight is that of this moment, a later change of it concerns later requests."""
         self.flow = flow
         self.policy = policy
         self.bound = bound
@@ -61,10 +61,14 @@ class Tab:
 
     def open(self, charge: float, ceiling: float, lead: int) -> None:
         """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `lead` units before the flow's turn."""
-        self.ceiling = to_units(ceiling, self.weight)
-        self.flow.ceilings += self.ceiling
-        self.flow.expose(lead)
-        self.charge_to(charge)
+        flow, weight = self.flow, self.weight
+        units = self.units = to_units(charge, weight)
+        self.spent = units if weight == 1.0 else to_units(charge, 1.0)
+        self.ceiling = max(units, to_units(ceiling, weight))
+        flow.spent += self.spent
+        flow.open(units, self.ceiling, lead)
+        self.bound.note(flow)
+        self.policy.charged(flow, units)
 
     def charge_to(self, cost: float, certain: float = 0.0) -> None:
         """Bring the charge to `cost` in all; `certain` of it was really used: no refund will go below that."""

@@ -54,6 +54,14 @@ class Flow:
         self.floor = max(self.floor, level)
         self._keep_above_floor()
 
+    def open(self, units: int, ceiling: int, lead: int) -> None:
+        """Charge a new request `units` of at most `ceiling`; the flow is `lead` units above the least waiting one."""
+        self.ceilings += ceiling
+        self.exposure = lead + self.ceilings - self.outstanding
+        self.counter += units
+        self.outstanding += units
+        self.refundable += units
+
     def charge(self, units: int) -> None:
         """Add `units` (negative: a refund) of a request in flight."""
         self.counter += units
@@ -69,15 +77,11 @@ class Flow:
         self.counter += final - charged
         self._keep_above_floor()
 
-    def expose(self, lead: int = 0) -> None:
-        """The flow is `lead` units above the least waiting one: over that it can rise by what is open besides."""
-        self.exposure = lead + self.ceilings - self.outstanding
-
     def _keep_above_floor(self) -> None:
         if self.counter < self.floor:
             self.lifted += self.floor - self.counter
             self.counter = self.floor
-            self.expose()
+            self.exposure = self.ceilings - self.outstanding  # at a level of others: it can rise by what is open
 
     @property
     def virtual_time(self) -> float:

@@ -52,7 +52,7 @@ class Bucket:
 class Allowance:
     """What one tenant has used of its limits."""
 
-    __slots__ = ("_requests", "_tokens", "in_flight", "limits", "queued")
+    __slots__ = ("_requests", "_tokens", "in_flight", "is_capped", "limits", "queued")
 
     def __init__(self, limits: TenantLimits) -> None:
         """Start unused."""
@@ -65,6 +65,7 @@ class Allowance:
     def change(self, limits: TenantLimits) -> None:
         """Take over new limits; a bucket whose allowance did not change keeps its level."""
         self.limits = limits
+        self.is_capped = limits.max_in_flight is not None  # which couples the tenant's queues in different pools
         self._requests = _bucket(self._requests, limits.requests_per_minute)
         self._tokens = _bucket(self._tokens, limits.tokens_per_minute)
 

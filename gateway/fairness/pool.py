@@ -62,14 +62,20 @@ class PoolAccount:
         return to_units(self.spec.locality_quantum, 1.0)
 
     def predict(self, ticket: Ticket, tenant: TenantQueue) -> None:
-        """Reserve the output that the tenant's answers so far let expect."""
+        """Reserve the output that the tenant's answers let expect when the turn of `ticket` first comes."""
+        if ticket.is_predicted:
+            return
+        ticket.is_predicted = True
         sequences = max(1, ticket.sequences)
         per_sequence = ticket.max_output_tokens // sequences
         ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * sequences
 
     def dispatch_charge(self, ticket: Ticket) -> float:
         """What `ticket` is charged when it is dispatched: its prompt and its reservation."""
-        return self.cost(ticket, Usage(ticket.prompt_tokens, 0, ticket.reserved_tokens))
+        return self._cost_of(ticket, ticket.reserved_tokens)
+
+    def _cost_of(self, ticket: Ticket, output_tokens: int) -> float:
+        return spread_cost(self.spec.cost, ticket.prompt_tokens, 0, output_tokens, max(1, ticket.sequences))
 
     def open_tabs(self, ticket: Ticket, tenant: TenantQueue, leads: tuple[int, int]) -> None:
         """Charge the prompt and the reserved output at dispatch, to the tenant and to its key.
@@ -82,8 +88,7 @@ class PoolAccount:
             Tab(key, tenant.group.policy, tenant.group.bound),
         )
         charge = self.dispatch_charge(ticket)
-        most = max(ticket.max_output_tokens, ticket.reserved_tokens)
-        ceiling = self.cost(ticket, Usage(ticket.prompt_tokens, 0, most))
+        ceiling = self._cost_of(ticket, max(ticket.max_output_tokens, ticket.reserved_tokens))
         for tab, lead in zip(ticket.tabs, leads, strict=True):
             tab.open(charge, ceiling, lead)
         tenant.in_flight += 1
@@ -163,7 +168,7 @@ class PoolAccount:
         """Take from a completed answer what the next predictions need."""
         sequences = max(1, ticket.sequences)
         per_sequence = usage.output_tokens / sequences
-        self.queue.tenant(ticket.tenant, 1.0).predictor.observe(math.ceil(per_sequence))
+        self.queue.tenants[ticket.tenant].predictor.observe(math.ceil(per_sequence))
         began = ticket.started_at
         if began is None:
             began = ticket.granted_at + self.rates.prefill_seconds(usage.prompt_tokens)

@@ -14,6 +14,7 @@ from gateway.fairness.flow import Flow
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
+from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
 
 MAX_IDLE_KEYS_PER_TENANT = 10_000  # idle keys are forgotten when this many, and as many as are busy, are known
@@ -96,11 +97,12 @@ class FlowGroup:
 class TenantQueue(Flow):
     """One tenant in one pool: its keys, and what its answers have taught."""
 
-    __slots__ = ("_forget_at", "_keys", "group", "in_flight", "predictor", "recent")
+    __slots__ = ("_forget_at", "_keys", "allowance", "group", "in_flight", "predictor", "recent")
 
-    def __init__(self, name: str, weight: float, policy: Policy, predictor: Predictor) -> None:
-        """A tenant without requests."""
-        super().__init__(name, weight)
+    def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
+        """A tenant without requests, on the terms that `register` has for it."""
+        super().__init__(name, register.weight(name))
+        self.allowance = register.allowance(name)
         self._keys: dict[str, KeyQueue] = {}
         self._forget_at = MAX_IDLE_KEYS_PER_TENANT
         self.group = FlowGroup(policy)
@@ -197,11 +199,11 @@ class PoolQueue:
         self.light: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.head_order))
         self.queued = 0
 
-    def tenant(self, name: str, weight: float) -> TenantQueue:
+    def tenant(self, name: str, register: TenantRegister) -> TenantQueue:
         """The flow of tenant `name`, made on first use."""
         queue = self.tenants.get(name)
         if queue is None:
-            queue = self.tenants[name] = TenantQueue(name, weight, self._make_policy(), self._make_predictor())
+            queue = self.tenants[name] = TenantQueue(name, register, self._make_policy(), self._make_predictor())
         return queue
 
     def reweigh(self, name: str, weight: float) -> None:

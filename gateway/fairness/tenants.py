@@ -34,10 +34,6 @@ class TenantRegister:
             allowance = self._allowances[name] = Allowance(TenantLimits())
         return allowance
 
-    def is_capped(self, name: str) -> bool:
-        """True where tenant `name` has an in-flight limit, which couples its queues in different pools."""
-        return self.allowance(name).limits.max_in_flight is not None
-
     def allowances(self) -> Iterator[tuple[str, Allowance]]:
         """Every allowance with the name of its tenant."""
         return iter(self._allowances.items())

@@ -49,6 +49,7 @@ class Ticket:
         "deadline",
         "granted_at",
         "holds_prefill",
+        "is_predicted",
         "is_silent",
         "key",
         "max_output_tokens",
@@ -92,6 +93,7 @@ class Ticket:
         self.worker = ""
         self.avoid = ""
         self.holds_prefill = False
+        self.is_predicted = False  # `reserved_tokens` is what its answer is expected to need
         self.reserved_tokens = 0
         self.accrued_tokens = 0
         self.taken_tokens = 0

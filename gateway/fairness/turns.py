@@ -9,7 +9,7 @@ Nothing else goes before its turn. The lead is added to the flow's exposure, whi
 Policies without counters (`fcfs`, `rpm`, `drr`) know neither. Left to others: room (`Capacity`), charges (`pool`).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import to_units
@@ -21,8 +21,7 @@ from gateway.fairness.waiting_room import WaitingRoom
 MAX_CANDIDATES = 32  # flows of each level that are compared for locality: what a decision costs stays bounded
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """The request that goes next at `worker`, and how far its tenant and its key are ahead of their turn, in units."""
 
     ticket: Ticket
@@ -89,7 +88,7 @@ class Turns:
             for key in tenant.group.policy.within(units, MAX_CANDIDATES):
                 assert isinstance(key, KeyQueue)
                 ticket = key.oldest()
-                if self._room.may_run(ticket):
+                if tenant.allowance.has_flight_place(ticket.sequences):
                     found.append((ticket, tenant))
         return found
 

@@ -48,7 +48,7 @@ class WaitingRoom:
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         account.queue.shrank(tenant, ticket)
-        self._tenants.allowance(ticket.tenant).queued -= 1
+        tenant.allowance.queued -= 1
         self.queued -= 1
         self.review(account, tenant)
 
@@ -56,13 +56,8 @@ class WaitingRoom:
         """True where `tenant` has a request queued and its in-flight limit lets the next one run."""
         if not tenant.queued:
             return False
-        return not self._tenants.is_capped(tenant.name) or self.may_run(tenant.oldest())
-
-    def may_run(self, ticket: Ticket) -> bool:
-        """True where the in-flight limit of its tenant lets `ticket` run."""
-        if not self._tenants.is_capped(ticket.tenant):
-            return True
-        return self._tenants.allowance(ticket.tenant).has_flight_place(ticket.sequences)
+        allowance = tenant.allowance
+        return not allowance.is_capped or allowance.has_flight_place(tenant.oldest().sequences)
 
     def review(self, account: PoolAccount, tenant: TenantQueue) -> None:
         """Make the policy's view of `tenant` true."""
@@ -81,13 +76,13 @@ class WaitingRoom:
             if tenant is not None:
                 self.review(account, tenant)
 
-    def review_elsewhere(self, ticket: Ticket) -> None:
+    def review_elsewhere(self, tenant: TenantQueue) -> None:
         """A tenant with an in-flight limit may have reached it, or come below it, in its other pools too."""
-        if self._tenants.is_capped(ticket.tenant):
-            self.review_everywhere(ticket.tenant)
+        if tenant.allowance.is_capped:
+            self.review_everywhere(tenant.name)
 
     def _entered(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
-        self._tenants.allowance(ticket.tenant).queued += 1
+        tenant.allowance.queued += 1
         self.queued += 1
         self.deadlines.watch(ticket, self.queued)
         self.review(account, tenant)
