@@ -38,6 +38,7 @@ class RequestFinished:
 
     `tenant`, `pool`, `worker` are empty where the request ended before they were known. `gateway_seconds` is the
     time from the full request body to the bytes handed to the worker less the queue wait: the gateway's own share.
+    `asked_pool` is empty unless the request was for another pool, whose fallback `pool` is.
     `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
     """
 
@@ -63,6 +64,7 @@ class RequestFinished:
     gateway_seconds: float | None
     duration_seconds: float
     detail: str = ""
+    asked_pool: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 
+from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Directory, Identity
 from gateway.wire.errors import RequestFault
@@ -62,10 +63,7 @@ class Control:
 
     def models(self, directory: Directory, identity: Identity, path: str) -> web.Response:
         """The models and aliases that a tenant may use, or the one that `path` names."""
-        cards = {
-            name: self._card(name, pool.model, pool.max_model_len)
-            for name, pool in directory.models(identity.tenant).items()
-        }
+        cards = {name: self._card(name, pool) for name, pool in directory.models(identity.tenant).items()}
         if path == MODELS:
             return _json({"object": "list", "data": list(cards.values())})
         card = cards.get(unquote(path.removeprefix(f"{MODELS}/")))
@@ -73,15 +71,16 @@ class Control:
             raise RequestFault(Outcome.UNKNOWN_MODEL, _NO_MODEL, "model")
         return _json(card)
 
-    def _card(self, name: str, root: str, max_model_len: int) -> dict[str, object]:
+    def _card(self, name: str, pool: Pool) -> dict[str, object]:
+        """An adapter is a model of its own whose parent is the pool's; an alias is the pool's under another name."""
         return {
             "id": name,
             "object": "model",
             "created": self._pages.started_at,
             "owned_by": "vtc-gateway",
-            "root": root,
-            "parent": None if name == root else root,
-            "max_model_len": max_model_len,
+            "root": name if name in pool.adapter_names else pool.model,
+            "parent": None if name == pool.model else pool.model,
+            "max_model_len": pool.max_model_len,
         }
 
 

@@ -6,6 +6,7 @@ A key is found by its digest and compared in constant time; unknown and disabled
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.config import Config, Pool, ResolvedKey, ShareBy, Tenant
@@ -79,6 +80,18 @@ class Directory:
     def models(self, tenant: Tenant) -> dict[str, Pool]:
         """Every name that `tenant` may use: models, aliases and adapters."""
         return {name: pool for name, pool in self._pools.items() if tenant.may_use(pool, name)}
+
+    def stand_in(self, tenant: Tenant, pool: Pool, serves: Callable[[str], bool]) -> Pool:
+        """`pool`, or where it does not serve the first of its chain of fallbacks that does and that `tenant` may use.
+
+        Where none does it is `pool` itself. The configuration has no ring of fallbacks.
+        """
+        other: Pool | None = pool
+        while other is not None:
+            if serves(other.model) and (other is pool or tenant.may_use(other)):
+                return other
+            other = None if other.fallback is None else self._pools.get(other.fallback)  # none: it comes with a restart
+        return pool
 
     def rights(self, tenant: Tenant) -> Rights:
         """What the tenant's requests may ask for."""

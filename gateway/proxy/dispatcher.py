@@ -128,6 +128,10 @@ class Dispatcher:
         """Count such a request against the tenant's rates; seconds to wait where it is over them."""
         return self._admission.count_request(tenant, self._loop.time())
 
+    def serves(self, pool: str) -> bool:
+        """True where a worker of `pool` can be expected to answer."""
+        return self._fleet.serves(pool)
+
     def any_worker(self, pool: str) -> str | None:
         """A worker of `pool` that serves, None where there is none."""
         return self._fleet.least_loaded(pool)

@@ -142,8 +142,10 @@ class Listener:
         record.body_read_at = self._loop.time()
         directory = self.directory
         reading = read_request(endpoint, body, directory.rights(identity.tenant))
-        pool = directory.pool(identity.tenant, self._model(reading, identity))
-        record.pool, record.model, record.streamed = pool.model, reading.model or pool.model, reading.stream
+        asked = directory.pool(identity.tenant, self._model(reading, identity))
+        pool = directory.stand_in(identity.tenant, asked, self._services.dispatcher.serves)
+        record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
+        record.asked_pool = "" if pool is asked else asked.model
         if endpoint.kind is Kind.UTILITY:
             return await self._utility.answer(request, reading, pool, identity, record)
         return await self._exchange(request, reading, pool, identity, record)

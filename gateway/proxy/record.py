@@ -16,6 +16,7 @@ class Record:
     tenant: str = ""
     key_id: str = ""
     pool: str = ""
+    asked_pool: str = ""
     model: str = ""
     worker: str = ""
     outcome: Outcome | None = None
@@ -68,6 +69,7 @@ class Record:
             gateway_seconds=self._gateway(),
             duration_seconds=now - self.arrived_at,
             detail=self.detail,
+            asked_pool=self.asked_pool,
         )
 
     def _queue_wait(self, now: float) -> float | None:

@@ -57,7 +57,7 @@ class UtilityDesk:
             raise Refusal(Outcome.NO_WORKER, _RETRY_SECONDS)
         record.worker = worker
         link = self._services.links[worker]
-        body = reading.upstream_body(link.pool.engine_model, "")
+        body = reading.upstream_body(link.pool.model_at_workers(reading.model), "")
         head = request_head(link.upstream, reading.endpoint.path, record.request_id, len(body), request.raw_headers)
         try:
             answer = await fetch(

@@ -91,6 +91,11 @@ class EventFamilies:
             "worker_dispatches_total", "Requests handed to a worker, further attempts included.", _WORKER
         )
         self.retries = _counter("retries_total", "Further attempts after a worker failed before its first byte.", _POOL)
+        self.fallbacks = _counter(
+            "fallbacks_total",
+            "Requests taken to another pool because no worker of the one they asked for served.",
+            ("pool", "fallback"),
+        )
         self.worker_changes = _counter(
             "worker_state_changes_total",
             "Changes of a worker's health, by the state it changed to.",

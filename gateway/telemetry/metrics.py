@@ -89,6 +89,8 @@ class Metrics:
             families.service.add(share, event.service)
         if event.attempts > 1:
             families.retries.add((pool,), event.attempts - 1)
+        if event.asked_pool:
+            families.fallbacks.add((event.asked_pool, pool))
         self._observe_times(event, pool, share)
 
     def _observe_times(self, event: RequestFinished, pool: str, share: tuple[str, str]) -> None:
