@@ -151,8 +151,13 @@ def vllm_arguments(plan: Plan) -> tuple[str, ...]:
 
 
 def _sizes(plan: Plan) -> tuple[str, ...]:
-    """The engine's batch and step where the plan says them; a step has a token for each sequence of the batch."""
+    """The engine's batch and step where the plan says them; a step has a token for each sequence of the batch.
+
+    Where the engine orders its queue the gateway sends it far more prompts than a step takes: the step is its own.
+    """
     batch, tokens = plan.engine_sequences, plan.prefill_tokens
+    if plan.engine_order is not EngineOrder.FCFS:
+        tokens = None
     arguments: tuple[str, ...] = ()
     if batch is not None:
         arguments += ("--max-num-seqs", str(batch))

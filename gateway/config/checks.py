@@ -5,6 +5,7 @@ Works on a draft, so that these faults are reported beside those of the schema.
 
 from collections.abc import Iterable, Iterator
 
+from gateway.config.choices import EngineOrder
 from gateway.config.cost import ExpressionCost, LinearCost, ProfiledCost
 from gateway.config.draft import Draft
 from gateway.config.expression import parse
@@ -65,7 +66,7 @@ def _model_names(draft: Draft) -> Iterator[Finding]:
 def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
     if not pool.workers and draft.is_whole((*path, "workers")):
         yield (*path, "workers"), "is missing or empty", "add at least one worker: `- url: http://host:port`"
-    yield from _window((*path, "window"), pool.window)
+    yield from _window((*path, "window"), pool.window, pool.engine_order)
     yield from _cost((*path, "cost"), pool)
     yield from _adapters(path, pool)
     for index, worker in enumerate(pool.workers):
@@ -78,7 +79,11 @@ def _pool(path: Path, pool: PoolEntry, draft: Draft) -> Iterator[Finding]:
     yield from _repeated(named, "the worker name", "give each worker of a pool its own name")
 
 
-def _window(path: Path, window: Window) -> Iterator[Finding]:
+def _window(path: Path, window: Window, order: EngineOrder) -> Iterator[Finding]:
+    if order is EngineOrder.VTC:
+        if window.express:
+            yield (*path, "express"), "is for engines that do not order their own queue", "remove it"
+        return  # all that waits in the engine is ordered there: the window may be as wide as it likes
     sequences = window.fixed_sequences
     if sequences is not None and window.slack >= sequences:
         yield (
@@ -146,9 +151,9 @@ def _worker(path: Path, worker: WorkerEntry, pool: PoolEntry) -> Iterator[Findin
         both = "has both `url` and `launch`" if worker.url else "has neither `url` nor `launch`"
         yield path, both, "give exactly one of the two"
     if worker.window is not None:
-        yield from _window(
-            (*path, "window"), pool.window.model_copy(update=worker.window.model_dump(exclude_none=True))
-        )
+        window = pool.window.model_copy(update=worker.window.model_dump(exclude_none=True))
+        order = (worker.launch.engine_order if worker.launch is not None else None) or pool.engine_order
+        yield from _window((*path, "window"), window, order)
     if worker.launch is not None:
         yield from _launch(path, worker, worker.launch)
 

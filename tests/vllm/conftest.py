@@ -5,7 +5,7 @@ module starts for itself.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,10 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def write_gateway_config(path: Path, engine_url: str, policy: str = "vtc") -> None:
-    """A gateway's configuration: one pool, the engine behind `engine_url`, Alice and Bob."""
+def write_gateway_config(
+    path: Path, engine_url: str, policy: str = "vtc", pool_keys: Mapping[str, object] | None = None
+) -> None:
+    """A gateway's configuration: one pool, the engine behind `engine_url`, Alice and Bob; `pool_keys` come last."""
     tenants = [
         {"name": tenant.name, "keys": [{"id": "main", "sha256": _digest(tenant.key)}], "allow": RIGHTS}
         for tenant in (ALICE, BOB)
@@ -111,6 +113,7 @@ def write_gateway_config(path: Path, engine_url: str, policy: str = "vtc") -> No
         "max_model_len": 2048,
         "window": {"sequences": SEQUENCES, "slack": SLACK},
         "workers": [{"url": engine_url, "name": "engine"}],
+        **(pool_keys or {}),
     }
     document = {
         "listen": {"host": "127.0.0.1", "port": 0},

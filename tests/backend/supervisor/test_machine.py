@@ -8,6 +8,7 @@ import pytest
 from backend.supervisor.gpus import Gpu
 from backend.supervisor.machine import CannotStart, Machine
 from backend.supervisor.plan import EngineChoice, Plan, PlanError, read_plan
+from backend.vllm.engine_order import EngineOrder
 
 GPU = Gpu(0, "H100", 81920)
 VLLM = Plan("m/w0", model="llama", served_name="m", arguments=("--dtype", "half"), sequences=8, prefill_tokens=512)
@@ -78,6 +79,24 @@ def test_an_express_lane_is_room_in_the_engine(vllm: Path) -> None:
         assert _value(command, "--max-num-seqs") == "12"
         assert _value(command, "--max-num-batched-tokens") == "12"
         assert _value(command, "--max-num-queued-reqs") == str(2 * 12 + 8192)
+
+
+def test_an_engine_that_orders_its_queue_has_a_step_of_its_own(vllm: Path) -> None:
+    """It is sent far more prompts than a step may take; its batch is the window's all the same."""
+    plan = Plan("a", sequences=8, slack=200, prefill_tokens=1_000_000, engine_order=EngineOrder.VTC)
+    command = _machine(GPU, python=vllm).recipe(plan).command
+    assert _value(command, "--engine-order") == "vtc"
+    assert command.index("--engine-order") < command.index("--")
+    assert _value(command, "--max-num-seqs") == "8"
+    assert "--max-num-batched-tokens" not in command
+    assert _value(_machine(GPU, python=vllm).recipe(Plan("a")).command, "--engine-order") == "fcfs"
+
+
+def test_the_embedded_engine_does_not_pretend_to_order_its_queue(vllm: Path) -> None:
+    """It has only its own order: a plan that wants another does not start, and says why."""
+    plan = Plan("a", engine=EngineChoice.EMBEDDED, engine_order=EngineOrder.VTC)
+    with pytest.raises(CannotStart, match="no engine_order vtc"):
+        _machine().recipe(plan)
 
 
 def test_a_share_of_a_gpu_is_memory_and_several_run_tensor_parallel(vllm: Path) -> None:
