@@ -47,6 +47,7 @@ from gateway.fairness import (
     TenantLimits,
 )
 from gateway.outcomes import Outcome
+from gateway.proxy.audit import Audit
 from gateway.proxy.control import Control, Pages
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
@@ -56,7 +57,10 @@ from gateway.proxy.health import Health
 from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.proxy.sight import Sight
 from gateway.proxy.trials import Trials
+from gateway.proxy.watchdog import Watchdog
+from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
@@ -80,10 +84,16 @@ class Gateway:
         self._links = Links()
         self._launched = LaunchedWorkers(Site(self._fleet, self._enlist, self._tell))
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
-        self._observer = Observers((self._metrics, LogObserver(log.logger), *observers, self._launched))
         self._admission = Admission(_rules(config), self._fleet)
+        self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))
+        self._hits = CacheHits()
+        self._observer = Observers(
+            (self._metrics, LogObserver(log.logger), self._hits, *observers, self._launched, self._audit)
+        )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer)
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
+        self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher.dispatch, self._audit)
+        self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
         self._trials = Trials(self._links, self._health, self._launched.is_being_ended)
         services = Services(
             self._dispatcher, self._links, self._health, self._trials, config.listen.write_stall_seconds
@@ -100,6 +110,7 @@ class Gateway:
         self._configure(self.config)
         await self._health.probe_all()
         self._health.start()
+        self._watchdog.start()
         listen = self.config.listen
         front = Front(
             self._listener.handle,
@@ -123,6 +134,8 @@ class Gateway:
         await self._trials.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._sight.stop()
+        await self._watchdog.stop()
         await self._health.stop()
         self._dispatcher.close()
         self._links.close()
@@ -168,6 +181,7 @@ class Gateway:
         size = WindowSize(window.fixed_sequences, window.slack, window.fixed_prefill_tokens, window.express)
         self._links.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, size))
+        self._sight.watch(name)
 
     def _enlist(self, pool: Pool, worker: Worker) -> None:
         """A launched worker says that it serves, at the URL that `worker` now has."""
@@ -186,7 +200,7 @@ class Gateway:
 
     def workers(self) -> Sequence[WorkerSnapshot]:
         """Every worker, now."""
-        return self._launched.amended(self._fleet.snapshot())
+        return self._launched.amended(self._sight.amended(self._fleet.snapshot()))
 
     def _render_metrics(self) -> tuple[bytes, str] | None:
         return self._metrics.render() if self.config.metrics.enabled else None
@@ -196,7 +210,10 @@ class Gateway:
         requests = list(chain(self._dispatcher.queued(), self._admission.flying(now)))
         identity = Identity(__version__, self._wall_started_at, now - self._started_at, self._listener.is_draining)
         launched = [asdict(status) for status in self._launched.statuses()]
-        return state_dump(self, requests, self.config, identity) | {"launched": launched}
+        return state_dump(self, requests, self.config, identity) | {
+            "launched": launched,
+            "prefix_cache": self._hits.dump(),
+        }
 
     def _unready(self) -> list[str]:
         return [pool.model for pool in self.config.pools if not self._fleet.serves(pool.model)]

@@ -159,6 +159,31 @@ class StateFamilies:
         self.worker_window_prefill = _gauge(
             "worker_window_prefill_tokens", "Prompt tokens not yet prefilled that a worker may hold.", _WORKER
         )
+        self.worker_kv_demand = _gauge(
+            "worker_kv_demand_tokens", "KV cache that the requests at a worker are expected to take.", _WORKER
+        )
+        self.worker_kv_capacity = _gauge(
+            "worker_kv_capacity_tokens", "KV cache of a worker, as its engine states it.", _WORKER
+        )
+        self.worker_limit = _gauge(
+            "worker_limit",
+            "1 for what held back the next request when the worker was last asked for room.",
+            ("pool", "worker", "limit"),
+        )
+        self.worker_degraded = _gauge(
+            "worker_degraded", "1 where a worker's metrics cannot be used and its window is a fixed one.", _WORKER
+        )
+        self.worker_engine_running = _gauge(
+            "worker_engine_running", "Sequences that a worker's engine says it runs, as last read.", _WORKER
+        )
+        self.worker_engine_waiting = _gauge(
+            "worker_engine_waiting", "Sequences that wait inside a worker's engine, as last read.", _WORKER
+        )
+        self.worker_unmetered = _gauge(
+            "worker_unmetered_ratio",
+            "Part of the tokens that a worker generated which the gateway has not metered.",
+            _WORKER,
+        )
         self.reload_successful = _gauge(
             "config_last_reload_successful",
             "1 where the last changed configuration was applied, 0 where rejected.",

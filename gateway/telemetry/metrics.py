@@ -154,6 +154,22 @@ class Metrics:
         state.worker_window_sequences.show(labels, worker.window_sequences)
         state.worker_prefill.show(labels, worker.prefill_tokens_in_flight)
         state.worker_window_prefill.show(labels, worker.window_prefill_tokens)
+        state.worker_kv_demand.show(labels, worker.kv_demand_tokens)
+        state.worker_limit.show((*labels, worker.limited_by.value), 1)
+        state.worker_degraded.show(labels, int(bool(worker.degraded)))
+        if worker.kv_capacity_tokens:
+            state.worker_kv_capacity.show(labels, worker.kv_capacity_tokens)
+        self._show_engine(labels, worker)
+
+    def _show_engine(self, labels: tuple[str, str], worker: WorkerView) -> None:
+        """What the engine says itself, where it was read lately: no figure is better than an old one."""
+        state = self._state
+        if worker.engine_running is not None:
+            state.worker_engine_running.show(labels, worker.engine_running)
+        if worker.engine_waiting is not None:
+            state.worker_engine_waiting.show(labels, worker.engine_waiting)
+        if worker.unmetered_share is not None:
+            state.worker_unmetered.show(labels, worker.unmetered_share)
 
     def _show_gateway(self) -> None:
         state = self._state

@@ -6,6 +6,7 @@ in seconds.
 """
 
 from collections.abc import Collection, Sequence
+from enum import Enum
 from typing import Protocol
 
 
@@ -52,7 +53,7 @@ class PoolView(Protocol):
 
 
 class WorkerView(Protocol):
-    """One worker's state, what it holds and what it may hold."""
+    """One worker's state, what it holds and what it may hold; its engine's own words are None where it has none."""
 
     @property
     def pool(self) -> str: ...
@@ -70,6 +71,22 @@ class WorkerView(Protocol):
     def prefill_tokens_in_flight(self) -> int: ...
     @property
     def window_prefill_tokens(self) -> int: ...
+    @property
+    def kv_demand_tokens(self) -> int: ...
+    @property
+    def kv_capacity_tokens(self) -> int: ...
+    @property
+    def limited_by(self) -> Enum: ...
+    @property
+    def phase(self) -> Enum: ...
+    @property
+    def degraded(self) -> str: ...
+    @property
+    def engine_running(self) -> float | None: ...
+    @property
+    def engine_waiting(self) -> float | None: ...
+    @property
+    def unmetered_share(self) -> float | None: ...
 
 
 class RequestView(Protocol):

@@ -128,6 +128,14 @@ def _worker(worker: WorkerView) -> dict[str, object]:
         "window_sequences": worker.window_sequences,
         "prefill_tokens_in_flight": worker.prefill_tokens_in_flight,
         "window_prefill_tokens": worker.window_prefill_tokens,
+        "kv_demand_tokens": worker.kv_demand_tokens,
+        "kv_capacity_tokens": worker.kv_capacity_tokens,
+        "limited_by": worker.limited_by.value,
+        "phase": worker.phase.value,
+        "degraded": worker.degraded,
+        "engine_running": worker.engine_running,
+        "engine_waiting": worker.engine_waiting,
+        "unmetered_share": worker.unmetered_share,
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
+from gateway.workers import Limit, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,14 @@ class Worker:
     window_sequences: int = 17
     prefill_tokens_in_flight: int = 0
     window_prefill_tokens: int = 2048
+    kv_demand_tokens: int = 300
+    kv_capacity_tokens: int = 4096
+    limited_by: Limit = Limit.NOTHING
+    phase: Phase = Phase.SETTLED
+    degraded: str = ""
+    engine_running: float | None = 3.0
+    engine_waiting: float | None = 1.0
+    unmetered_share: float | None = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
 from gateway.workers.circuit import CircuitState, Signal
 from gateway.workers.fleet import Fleet, WorkerSpec
+from gateway.workers.snapshot import Limit
 from gateway.workers.window import WindowSize
 
 Finished = Callable[..., RequestFinished]
@@ -138,12 +139,30 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
     assert scrape("worker_window_sequences", pool="tiny", worker="w0") == 17
     assert scrape("worker_prefill_tokens", pool="tiny", worker="w0") == 120
     assert scrape("worker_window_prefill_tokens", pool="tiny", worker="w0") == 2048
+    assert scrape("worker_kv_demand_tokens", pool="tiny", worker="w0") == 300
+    assert scrape("worker_kv_capacity_tokens", pool="tiny", worker="w0") == 4096
+    assert scrape("worker_limit", pool="tiny", worker="w0", limit="nothing") == 1
+    assert scrape("worker_degraded", pool="tiny", worker="w0") == 0
+    assert scrape("worker_engine_running", pool="tiny", worker="w0") == 3
+    assert scrape("worker_engine_waiting", pool="tiny", worker="w0") == 1
+    assert scrape("worker_unmetered_ratio", pool="tiny", worker="w0") == 0.25
 
     state.pool_views = [pool(tenants=(tenant("alice"),))]
     state.worker_views = [worker()]
     scrape = Scrape(metrics)
     assert scrape("queue_depth", **share) == 0
     assert scrape.labels("worker_up", "worker") == {"w0"}
+
+
+def test_what_an_engine_does_not_say_has_no_series(state, worker, metrics: Metrics) -> None:
+    """No figure where none was read lately, and a reason where the metrics cannot be used at all."""
+    unseen = {"engine_running": None, "engine_waiting": None, "unmetered_share": None, "kv_capacity_tokens": 0}
+    state.worker_views = [worker(degraded="no answer", limited_by=Limit.MEMORY, **unseen)]
+    scrape = Scrape(metrics)
+    assert scrape("worker_degraded", pool="tiny", worker="w0") == 1
+    assert scrape.labels("worker_limit", "limit") == {"memory"}
+    for name in ("engine_running", "engine_waiting", "unmetered_ratio", "kv_capacity_tokens"):
+        assert scrape.labels(f"worker_{name}", "worker") == set()
 
 
 def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finished) -> None:

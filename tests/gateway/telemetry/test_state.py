@@ -70,6 +70,14 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
             "window_sequences": 17,
             "prefill_tokens_in_flight": 0,
             "window_prefill_tokens": 2048,
+            "kv_demand_tokens": 300,
+            "kv_capacity_tokens": 4096,
+            "limited_by": "nothing",
+            "phase": "settled",
+            "degraded": "",
+            "engine_running": 3.0,
+            "engine_waiting": 1.0,
+            "unmetered_share": 0.25,
         }
     ]
     assert dump["requests"] == {
