@@ -13,6 +13,7 @@ class EngineConfig:
 
     `epoch_seconds` is the wall-clock time at loop time zero: stamps are `epoch_seconds + loop.time()`, so that a run in
     virtual time repeats bit by bit. `max_num_queued_reqs` is vLLM's: running plus waiting sequences, None for no limit.
+    `adapters` are further names that it answers to, as vLLM does to its LoRA adapters.
     `api_key` guards the paths that vLLM's guards; empty: it asks for none.
     """
 
@@ -23,7 +24,12 @@ class EngineConfig:
     seed: int = 0
     epoch_seconds: float = 0.0
     faults: FaultScript = field(default_factory=FaultScript)
+    adapters: tuple[str, ...] = ()
     api_key: str = field(default="", repr=False)
+
+    def adapter(self, model: str | None) -> str:
+        """The adapter that a request for `model` runs with, "" for none."""
+        return model if model is not None and model in self.adapters else ""
 
     @classmethod
     def of_profile(cls, name: str, model: str = "tiny", **sizes: int) -> "EngineConfig":

@@ -90,7 +90,7 @@ class Engine:
             output_limit=limit if natural is None else min(limit, natural),
             arrived_at=now,
             priority=work.priority,
-            block_hashes=_block_hashes(prompt, work.cache_salt, self.config.capacity.block_size),
+            block_hashes=_block_hashes(prompt, f"{work.cache_salt}\0{work.adapter}", self.config.capacity.block_size),
         )
         return Choice(index, sequence, passage, natural)
 
@@ -190,7 +190,7 @@ class Engine:
 
 
 def _block_hashes(prompt: bytes, salt: str, block_size: int) -> tuple[int, ...]:
-    """One hash for each full block of the prompt, covering the salt and all that stands before."""
+    """One hash for each full block of the prompt, covering salt, adapter and all that stands before."""
     digest = blake2b(salt.encode(), digest_size=8)
     hashes = []
     for start in range(0, len(prompt) - block_size + 1, block_size):

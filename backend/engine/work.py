@@ -40,6 +40,7 @@ class Work:
     stream_interval: int = 1
     priority: int = 0
     cache_salt: str = ""
+    adapter: str = ""
     seed: int | None = None
     script: bytes | None = None
     is_pooling: bool = False

@@ -43,6 +43,8 @@ REFUSED = {
     "--scheduler-cls": "write `launch.engine_order`",
     "--scheduling-policy": "the engine would freeze a priority at arrival, which is measured unfair",
     "--stream-interval": "running usage would come late, and with it every charge",
+    "--enable-lora": "write the pool's `adapters`",
+    "--lora-modules": "write the pool's `adapters`",
     "--disable-log-stats": "the engine would have no metrics",
     "--enable-log-requests": _PROMPTS,
     "--enable-log-outputs": _PROMPTS,

@@ -24,13 +24,13 @@ async def chat_completions(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     async with desk.exchange(request) as exchange:
         asked = await desk.read(request, ChatRequest)
-        desk.check_model(asked.model)
+        model = desk.check_model(asked.model)
         desk.check_room(asked.n or 1)
         work = chat_work(asked, exchange)
         param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
         desk.check_work(work, param)
         async with desk.generation(work, exchange) as generation:
-            chat = Chat(asked, exchange, generation, desk.engine.config.model)
+            chat = Chat(asked, exchange, generation, model)
             if asked.stream:
                 return await exchange.stream(chat.events())
             document = await chat.document()
@@ -59,6 +59,7 @@ def chat_work(asked: ChatRequest, exchange: Exchange, request_id: str | None = N
         stream_interval=asked.stream_interval or 1,
         priority=exchange.priority(asked.priority),
         cache_salt=asked.cache_salt or "",
+        adapter=exchange.engine.config.adapter(asked.model),
         seed=asked.seed,
         script=structured_answer(asked) if call is None else call.script,
     )

@@ -23,12 +23,12 @@ async def completions(request: web.Request) -> web.StreamResponse:
     desk = request.app[DESK]
     async with desk.exchange(request) as exchange:
         asked = await desk.read(request, CompletionRequest)
-        desk.check_model(asked.model)
+        model = desk.check_model(asked.model)
         desk.check_room(asked.n or 1)
         work = completion_work(asked, exchange)
         desk.check_work(work)
         async with desk.generation(work, exchange) as generation:
-            completion = Completion(asked, exchange, generation, desk.engine.config.model)
+            completion = Completion(asked, exchange, generation, model)
             if asked.stream:
                 return await exchange.stream(completion.events())
             document = await completion.document()
@@ -50,6 +50,7 @@ def completion_work(asked: CompletionRequest, exchange: Exchange) -> Work:
         stream_interval=asked.stream_interval or 1,
         priority=exchange.priority(asked.priority),
         cache_salt=asked.cache_salt or "",
+        adapter=exchange.engine.config.adapter(asked.model),
         seed=asked.seed,
         script=structured_answer(asked),
     )

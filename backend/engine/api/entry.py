@@ -51,10 +51,12 @@ class Desk:
         except ValidationError as error:
             raise invalid_request(error) from error
 
-    def check_model(self, asked: str | None) -> None:
-        """Refuse a model that is not served; none at all means ours."""
-        if asked and asked != self.engine.config.model:
-            raise unknown_model(asked, self.engine.config.model)
+    def check_model(self, asked: str | None) -> str:
+        """The model or adapter that is served, none asked for meaning the model; raises ApiError for others."""
+        config = self.engine.config
+        if asked and asked not in (config.model, *config.adapters):
+            raise unknown_model(asked, ", ".join((config.model, *config.adapters)))
+        return asked or config.model
 
     def check_room(self, sequences: int) -> None:
         """Refuse at once what `--max-num-queued-reqs` does not let in; vLLM looks before it renders."""

@@ -90,12 +90,12 @@ async def messages(request: web.Request) -> web.StreamResponse:
         asked = await desk.read(request, MessagesRequest)
         chat = as_chat(asked)
         try:
-            desk.check_model(asked.model)
+            model = desk.check_model(asked.model)
             desk.check_room(1)
             work = chat_work(chat, exchange)
             desk.check_work(work)
             async with desk.generation(work, exchange) as generation:
-                reply = Reply(exchange, generation, desk.engine.config.model, called(chat))
+                reply = Reply(exchange, generation, model, called(chat))
                 if asked.stream:
                     return await exchange.stream(reply.events(), _error_event)
                 document = await reply.document()

@@ -265,7 +265,7 @@ class Reply:
             "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
             "instructions": asked.instructions,
             "metadata": asked.metadata,
-            "model": self.exchange.engine.config.model,
+            "model": asked.model or self.exchange.engine.config.model,
             "object": "response",
             "output": output,
             "parallel_tool_calls": asked.parallel_tool_calls is not False,

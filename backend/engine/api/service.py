@@ -33,7 +33,7 @@ async def load(request: web.Request) -> web.Response:
 
 
 async def models(request: web.Request) -> web.Response:
-    """The one model that is served."""
+    """The model that is served, and its adapters."""
     desk = request.app[DESK]
     created = int(desk.engine.config.epoch_seconds)
     permission = {
@@ -60,7 +60,9 @@ async def models(request: web.Request) -> web.Response:
         "max_model_len": desk.engine.config.capacity.max_model_len,
         "permission": [permission],
     }
-    return _json({"object": "list", "data": [card]})
+    model = desk.engine.config.model
+    adapters = [card | {"id": name, "root": name, "parent": model} for name in desk.engine.config.adapters]
+    return _json({"object": "list", "data": [card, *adapters]})
 
 
 async def metrics(request: web.Request) -> web.Response:
