@@ -28,6 +28,7 @@ _TURNS_TO_ACCEPT = 4
 _engine_log = logging.getLogger("engine")
 _engine_log.disabled = True  # what an engine says of a client that broke off is not the gateway's
 
+Meddle = Callable[[web.Request, web.StreamResponse], Awaitable[web.StreamResponse]]
 Respond = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -52,6 +53,8 @@ class EngineWorker:
         self._past: list[Any] = []
         self.lives: list[Engine] = []
         self.sent: list[Sent] = []
+        self.pages: list[str] = []
+        self.meddle: Meddle | None = None
 
     @property
     def url(self) -> str:
@@ -68,6 +71,7 @@ class EngineWorker:
         config = self._config if faults is None else replace(self._config, faults=faults)
         app = make_app(config, self.kill)
         app.middlewares.append(_keeping(self.sent))
+        app.middlewares.append(_meddling(self))
         runner = web.AppRunner(
             app,
             handler_cancellation=True,
@@ -186,6 +190,20 @@ def _keeping(sent: list[Sent]) -> Any:
         return response
 
     return keep
+
+
+def _meddling(worker: EngineWorker) -> Any:
+    """Notes each page that is asked for; what is answered for metrics is `worker.meddle`'s, where there is one."""
+
+    @web.middleware
+    async def meddle(request: web.Request, handler: Any) -> web.StreamResponse:
+        response: web.StreamResponse = await handler(request)
+        if request.method != "GET" or not request.path.startswith("/metrics"):
+            return response
+        worker.pages.append(request.path_qs)
+        return response if worker.meddle is None else await worker.meddle(request, response)
+
+    return meddle
 
 
 AnyWorker = EngineWorker | ScriptedWorker
