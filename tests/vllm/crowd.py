@@ -31,6 +31,15 @@ class Client:
         async with asyncio.timeout(HOPELESS_SECONDS):
             await self.first_byte.wait()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the whole answer is here."""
+        return self._task.done()
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call back as soon as the whole answer is here, or the client has left."""
+        self._task.add_done_callback(lambda _: callback())
+
     async def leave(self) -> None:
         """Close the connection, whatever has arrived."""
         self._task.cancel()
@@ -101,7 +110,8 @@ class Crowd:
 @asynccontextmanager
 async def crowd(gateway: Gateway, vllm_url: str) -> AsyncIterator[Crowd]:
     """A crowd that finds both servers empty and must leave them so."""
-    async with probe_session() as looking, aiohttp.ClientSession() as asking:
+    unbounded = aiohttp.TCPConnector(limit=0)
+    async with probe_session() as looking, aiohttp.ClientSession(connector=unbounded) as asking:
         clients = Crowd(gateway, asking, Probe(looking, [vllm_url], gateway.url, ADMIN_KEY))
         await clients.until(clients.is_empty)
         try:
