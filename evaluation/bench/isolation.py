@@ -1,21 +1,19 @@
 """What does a modest tenant feel of a flood beside it?
 
-A flooding tenant keeps 64 requests outstanding; a modest one sends about one short one per second, at
-random but not together: it should wait for the flood, not for itself. The same load runs under the policy
-that is tested, under `fcfs` and on the engine alone, in rounds that alternate. Wait: at the gateway, from
-its log. TTFT: at the client.
+The same load runs under the policy that is tested, under `fcfs` and on the engine alone, in rounds that alternate;
+then with an express lane, which is judged in `express`. Wait: at the gateway, from its log. TTFT: at the client.
 
 The wait is held against the interval between releases of room, also from the log. Each request is one
 sequence and all prompts of a full window fit the prefill cap together, so every end of a request at the
-worker is a release that the modest request fits. Ends of one engine step are one release. The flood's
-output lengths are random: of equal lengths whole windows would end together, and the many intervals of
-almost zero would say nothing about how long one waits for the next.
+worker is a release that the modest request fits. Ends of one engine step are one release.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluation.bench import express
 from evaluation.bench.engines import EngineChoice
+from evaluation.bench.flood import FLOOD, MODEST, SEQUENCES, TENANTS, part, ttfts, unanswered
 from evaluation.bench.measures import (
     intervals,
     release_moments,
@@ -23,25 +21,17 @@ from evaluation.bench.measures import (
     share_within,
 )
 from evaluation.bench.settings import WindowSettings
-from evaluation.bench.stage import Engine, Gateway, Part, Run, RunOptions, Stage, stage
+from evaluation.bench.stage import Engine, Gateway, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
-from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant, Spaced
 from evaluation.metrics import median, percentile
 
-SEQUENCES = 8
+WINDOW = WindowSettings(SEQUENCES, prefill_tokens=2048)
 
-FLOOD = "flood"
-MODEST = "modest"
-TENANTS = (
-    LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(8, 56)),
-    LoadTenant(MODEST, Spaced(0.7, 1.3), Lengths(24, 40), Lengths(24, 40)),
-)
 ALLOWANCE_SECONDS = 0.020
 # The ends of one engine step reach the gateway within this time of each other; a step takes about twice as long.
 SAME_STEP_SECONDS = 0.004
-GRACE_SECONDS = 30.0
 
 REFUSED = Target("modest requests refused, broken or unanswered", Comparison.AT_MOST, 0)
 AGAINST_ENGINE = Target("modest TTFT p95: engine alone over gateway", Comparison.AT_LEAST, 5.0, " x")
@@ -86,19 +76,22 @@ def run(options: IsolationOptions) -> int:
 
 async def measure(options: IsolationOptions) -> Report:
     """Run the load in all three ways and judge it."""
+    progress = Progress(error_console())
     choice = EngineChoice(options.engine, options.profile, SEQUENCES)
     async with (
-        stage(Progress(error_console()), choice) as running,
-        running.gateway(options.policy, TENANTS, WindowSettings(SEQUENCES)) as tested,
-        running.gateway("fcfs", TENANTS, WindowSettings(SEQUENCES)) as fcfs,
+        stage(progress, choice) as running,
+        running.gateway(options.policy, TENANTS, WINDOW) as tested,
+        running.gateway("fcfs", TENANTS, WINDOW) as fcfs,
     ):
         findings = await _rounds(running, tested, fcfs, options)
+    lane = await express.measure(options, progress)
+    faults = {fault for run in [*findings.tested, *findings.fcfs, *lane.without, *lane.lane] for fault in run.faults}
     return Report(
         title="isolation",
         setting=options.setting,
-        verdicts=verdicts(findings),
-        measurements=_measurements(findings),
-        warnings=sorted({fault for run in [*findings.tested, *findings.fcfs] for fault in run.faults}),
+        verdicts=[*verdicts(findings), *express.verdicts(lane)],
+        measurements={**_measurements(findings), "express_lane": express.measurements(lane)},
+        warnings=sorted(faults),
     )
 
 
@@ -107,15 +100,8 @@ async def _rounds(running: Stage, tested: Gateway, fcfs: Gateway, options: Isola
     ways: dict[str, Gateway | Engine] = {"tested": tested, "fcfs": fcfs, "direct": running.engine}
     for number in range(options.rounds):
         for way, target in ways.items():
-            part = Part(
-                name=f"round {number + 1} of {options.rounds}: {options.policy if way == 'tested' else way}",
-                tenants=TENANTS,
-                seed=options.seed + number,
-                warmup_seconds=min(8.0, options.seconds / options.rounds / 2),
-                seconds=options.seconds / options.rounds,
-                grace_seconds=GRACE_SECONDS,
-            )
-            findings[way].append(await running.run(part, target))
+            name = options.policy if way == "tested" else way
+            findings[way].append(await running.run(part(options, number, name), target))
     return Findings(**findings)
 
 
@@ -125,7 +111,7 @@ def verdicts(findings: Findings) -> list[Verdict]:
     own = percentile(ttfts(findings.tested), 95)
     return [
         _wait(waiting),
-        REFUSED.judge(_unanswered(findings.tested), f"{len(ttfts(findings.tested))} sent"),
+        REFUSED.judge(unanswered(findings.tested), f"{len(ttfts(findings.tested))} sent"),
         _ratio(AGAINST_ENGINE, ttfts(findings.direct), own),
         _ratio(AGAINST_FCFS, ttfts(findings.fcfs), own),
         _backlogged(findings.tested),
@@ -149,25 +135,9 @@ def _ratio(target: Target, others: Sequence[float], own: float) -> Verdict:
     return target.judge(other / own, f"{other * 1000:,.0f} ms over {own * 1000:,.0f} ms")
 
 
-def _unanswered(runs: Sequence[Run]) -> int:
-    return sum(not record.is_complete for run in runs for record in run.sent(MODEST))
-
-
 def _backlogged(runs: Sequence[Run]) -> Verdict:
     queued = [sample.gateway.queued_of(FLOOD) for run in runs for sample in run.samples]
     return BACKLOGGED.judge(1 - share_within(queued, 0), f"{len(queued)} samples")
-
-
-def ttfts(runs: Sequence[Run]) -> list[float]:
-    """TTFT of every modest request of the windows; one without a token counts as long as it was watched.
-
-    That is less than it would have been, and so never in favour of a comparison with something slower.
-    """
-    return [
-        run.observed_until - record.sent_at if record.ttft_seconds is None else record.ttft_seconds
-        for run in runs
-        for record in run.sent(MODEST)
-    ]
 
 
 def waiting_of(runs: Sequence[Run]) -> Waiting:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from evaluation.bench import fairness, isolation, judgement
+from evaluation.bench import fairness, flood, isolation, judgement
 from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
@@ -127,7 +127,7 @@ def test_a_request_without_a_token_counts_as_long_as_it_was_watched() -> None:
     unanswered = RequestRecord("modest", sent_at=109.0)
     late = RequestRecord("modest", sent_at=110.0, first_token_at=111.0)
     run = _run({"modest": _tally(0, records=[answered, unanswered, late])})
-    assert isolation.ttfts([run]) == [0.25, 21.0]
+    assert flood.ttfts([run]) == [0.25, 21.0]
 
 
 def _isolated(own: float, others: float, wait: float) -> isolation.Findings:
