@@ -643,6 +643,37 @@ def test_a_body_is_written_once_however_often_it_is_sent(path: str, monkeypatch:
     assert "model" in written <= {"model", "cache_salt", "stream_options"}
 
 
+TURNS = [
+    {"role": "user", "content": "Tell me of ships."},
+    {"role": "assistant", "content": "They swim."},
+    {"role": "user", "content": "Why?"},
+]
+TOOLS = [{"type": "function", "function": {"name": "sail"}}]
+CONVERSATIONS = {
+    "/v1/chat/completions": ("messages", {"tools": TOOLS}),
+    "/v1/messages": ("messages", {"system": "Be kind.", "tools": TOOLS}),
+    "/v1/responses": ("input", {"instructions": "Be kind.", "tools": TOOLS}),
+}
+
+
+@pytest.mark.parametrize("path", CONVERSATIONS)
+def test_the_next_turn_of_a_conversation_begins_like_the_last(path: str) -> None:
+    """Whatever else is asked for and in whichever order: the prompt's JSON is the former one's, continued."""
+    name, frame = CONVERSATIONS[path]
+    former = read(path, {**frame, name: TURNS[:1], "max_tokens": 5, "temperature": 0.5}).prompt.tobytes()
+    later = read(path, {"temperature": 1, name: TURNS, "stream": True, **frame}).prompt.tobytes()
+    assert later.startswith(former.removesuffix(b"]"))
+    assert later != former
+    other = read(path, {**frame, "tools": [], name: TURNS}).prompt.tobytes()
+    assert not other.startswith(former[:40])
+
+
+def test_what_is_no_prompt_is_not_part_of_it() -> None:
+    """The prompt's JSON is what the engine reads; requests that generate nothing have none."""
+    assert read("/v1/completions", {"prompt": "abc", "suffix": "d"}).prompt.tobytes() == b',"prompt":"abc"'
+    assert read("/tokenize", {}).prompt.tobytes() == b""
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
