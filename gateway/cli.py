@@ -201,6 +201,32 @@ def window(  # noqa: PLR0913 - one parameter for each option
 
 
 @bench.command()
+def locality(  # noqa: PLR0913 - one parameter for each option
+    engine: Engine = "embedded",
+    workers: Annotated[int, typer.Option(help="Engines behind the gateway.", min=2, max=4)] = 2,
+    quantum: Annotated[int, typer.Option(help="Cost by which a cached prompt may go first.", min=1)] = 4000,
+    seconds: Annotated[float, typer.Option(help="Measured window of each way.", min=1)] = 60.0,
+    rounds: Annotated[int, typer.Option(help="Parts that the window is cut into, interleaved.", min=1)] = 3,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Conversations that begin alike: what the locality quantum gives, and what it costs in fairness."""
+    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.locality import LocalityOptions, run
+
+    options = LocalityOptions(
+        engine=EngineKind(engine),
+        workers=workers,
+        quantum=quantum,
+        seconds=seconds,
+        rounds=rounds,
+        json_file=json,
+        check=check,
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
         str, typer.Option(help="Parts, as in streaming,whole (also arrivals, crowd, idle, capacity); default: all.")

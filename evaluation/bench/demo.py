@@ -27,7 +27,8 @@ from evaluation.console.plots import PlotsMissing, require_matplotlib
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_NOT_RUN, EXIT_PASSED, output_console
 from evaluation.load.processes import ChildFailed
-from evaluation.load.tenants import ClosedLoop, Lengths, Load, LoadTenant, OpenLoop, Spaced, Tally
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Spaced, Tally
 from evaluation.metrics import max_min_shares, percentile
 
 REFRESH_SECONDS = 0.25

@@ -17,7 +17,8 @@ from evaluation.bench.stage import Engine, Gateway, Part, Run, RunOptions, Stage
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Report, conduct
 from evaluation.console.verdicts import Comparison, Target, Verdict
-from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.metrics import mean, median
 
 # Half of the few requests of the smallest tenant: it stays backlogged even where all of its running requests

@@ -9,7 +9,8 @@ the next.
 from collections.abc import Sequence
 
 from evaluation.bench.stage import Part, Run, RunOptions
-from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant, Spaced
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced
 
 SEQUENCES = 8
 

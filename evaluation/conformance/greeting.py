@@ -12,13 +12,13 @@ from enum import Enum
 from evaluation.conformance.tenants import Cast
 from evaluation.load.connection import RequestRecord
 from evaluation.load.models import NoModelError, first_model
+from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import (
     FINAL_USAGE,
     KNOWN_LENGTH,
     RUNNING_USAGE,
     ClosedLoop,
     Endpoint,
-    Lengths,
     Load,
     LoadTenant,
     Surface,

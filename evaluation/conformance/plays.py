@@ -7,7 +7,8 @@ from evaluation.conformance import rules
 from evaluation.conformance.arena import Arena
 from evaluation.conformance.judgement import Judgement, not_applicable
 from evaluation.conformance.observation import Observed
-from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant, OpenLoop
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, LoadTenant, OpenLoop
 
 # A tenant of unequal demand asks for half of its share: unmistakably less than it could have.
 PART_OF_SHARE = 0.5

@@ -11,7 +11,8 @@ from evaluation.conformance.greeting import PATIENCE_SECONDS, Unserved
 from evaluation.conformance.tenants import Cast
 from evaluation.console.progress import Progress
 from evaluation.load.connection import RequestRecord
-from evaluation.load.tenants import ClosedLoop, Endpoint, Lengths, Load, LoadTenant
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant
 from evaluation.metrics import mean
 
 PROMPT_TOKENS = 32

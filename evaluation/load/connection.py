@@ -22,6 +22,7 @@ MAX_ERROR_CHARACTERS = 4096
 
 _PROMPT = re.compile(rb'"prompt_tokens": ?(\d+)')
 _OUTPUT = re.compile(rb'"completion_tokens": ?(\d+)')
+_CACHED = re.compile(rb'"cached_tokens": ?(\d+)')
 _LAST_OUTPUT = b'"completion_tokens":'
 _ERROR = re.compile(rb'data: ?\{ ?"error"')
 _EVENT = re.compile(rb"^data: ?\{", re.MULTILINE)
@@ -33,7 +34,8 @@ class RequestRecord:
     """What the client saw of one request; times are loop time, None until it happened.
 
     `leaves_after_tokens`: the client closes the connection once it has so many. `prompt_guess` counts as the prompt's
-    tokens until usage tells them. `usages` counts the events that told usage.
+    tokens until usage tells them. `usages` counts the events that told usage. `cached_tokens` is the part of the prompt
+    that the engine found in its cache, where it tells that (at the end).
     """
 
     tenant: str
@@ -47,6 +49,7 @@ class RequestRecord:
     prompt_tokens: int = 0
     output_tokens: int = 0
     usages: int = 0
+    cached_tokens: int = 0
     is_complete: bool = False
     has_left: bool = False
     retry_after: str | None = None
@@ -182,6 +185,8 @@ class StreamConnection(asyncio.Protocol):
             record.is_complete = True
 
     def _read_usage(self, record: RequestRecord, events: bytes) -> None:
+        if (cached := _CACHED.search(events)) is not None:
+            record.cached_tokens = int(cached[1])
         found = _OUTPUT.match(events, max(0, events.rfind(_LAST_OUTPUT)))
         if found is not None:
             prompt = 0 if record.usages else _prompt_tokens(events) - record.prompt_tokens

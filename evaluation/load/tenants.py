@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, assert_never
 
 from evaluation.load.connection import RequestRecord, StreamConnection, connect, cut_off
+from evaluation.load.prompts import Chats, Lengths, Prompt, characters
 from evaluation.load.series import ServiceSeries
 from evaluation.load.wire import Address
 
@@ -26,25 +27,6 @@ MAX_OPEN_REQUESTS = 2000
 # A refused or broken request is not repeated at once: a closed loop would spin.
 PAUSE_AFTER_FAILURE_SECONDS = 0.25
 SECONDS_BETWEEN_LOOKS = 0.02
-
-_LETTERS = "abcdefghijklmnopqrstuvwxyz "
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Lengths in tokens, uniform over both ends included."""
-
-    shortest: int
-    longest: int
-
-    @property
-    def mean(self) -> float:
-        """The expected length."""
-        return (self.shortest + self.longest) / 2
-
-    def draw(self, source: random.Random) -> int:
-        """One length."""
-        return source.randint(self.shortest, self.longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +61,12 @@ Arrivals = ClosedLoop | OpenLoop | Spaced
 
 @dataclass(frozen=True, slots=True)
 class LoadTenant:
-    """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer."""
+    """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer; each place of a closed loop
+    leads a conversation of its own where prompts are conversations."""
 
     name: str
     arrivals: Arrivals
-    prompt: Lengths
+    prompt: Lengths | Chats
     output: Lengths
     weight: float = 1.0
     starts_after_seconds: float = 0.0
@@ -123,13 +106,14 @@ class Endpoint:
     guesses: bool = False
     bytes_per_token: float = 1.0
 
-    def body(self, prompt: str, output_tokens: int) -> dict[str, object]:
+    def body(self, prompt: Prompt, output_tokens: int) -> dict[str, object]:
         """A streamed request for at most `output_tokens`."""
         match self.surface:
             case Surface.COMPLETIONS:
+                assert isinstance(prompt, str), "a conversation needs the chat surface"
                 asked: dict[str, object] = {"prompt": prompt}
             case Surface.CHAT:
-                asked = {"messages": [{"role": "user", "content": prompt}]}
+                asked = {"messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt}
             case _:
                 assert_never(self.surface)
         return {"model": self.model, **asked, "max_tokens": output_tokens, "stream": True, **self.fields}
@@ -220,9 +204,10 @@ class Load:
         """One place of a closed loop: the next request leaves when the last one ended."""
         await asyncio.sleep(tenant.starts_after_seconds)
         connection: StreamConnection | None = None
+        prompts = tenant.prompt.prompts(source)
         try:
             while True:
-                connection = await self._request(tenant, source, connection)
+                connection = await self._request(tenant, next(prompts), source, connection)
                 if connection is None:
                     await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
@@ -233,25 +218,25 @@ class Load:
         """Send one request after another: arrival times do not depend on when the loop woke up."""
         loop = asyncio.get_running_loop()
         at = loop.time() + tenant.starts_after_seconds
+        prompts = tenant.prompt.prompts(source)
         while True:
             at += distance()
             await asyncio.sleep(max(0.0, at - loop.time()))
             assert len(self._tasks) < MAX_OPEN_REQUESTS, f"{tenant.name}: too many requests outstanding"
-            self._spawn(self._single(tenant, source), f"load {tenant.name} request")
+            self._spawn(self._single(tenant, next(prompts), source), f"load {tenant.name} request")
 
-    async def _single(self, tenant: LoadTenant, source: random.Random) -> None:
-        connection = await self._request(tenant, source, None)
+    async def _single(self, tenant: LoadTenant, prompt: Prompt, source: random.Random) -> None:
+        connection = await self._request(tenant, prompt, source, None)
         if connection is not None:
             connection.close()
 
     async def _request(
-        self, tenant: LoadTenant, source: random.Random, connection: StreamConnection | None
+        self, tenant: LoadTenant, prompt: Prompt, source: random.Random, connection: StreamConnection | None
     ) -> StreamConnection | None:
         """Send one request; gives the connection back where it can be used again."""
         tally = self.tallies[tenant.name]
-        prompt = "".join(source.choices(_LETTERS, k=tenant.prompt.draw(source)))
         record = RequestRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
-        record.prompt_guess = round(len(prompt) / self._endpoint.bytes_per_token)
+        record.prompt_guess = round(characters(prompt) / self._endpoint.bytes_per_token)
         tally.records.append(record)
         request = self._render(tenant, prompt, tenant.output.draw(source))
         try:
@@ -272,6 +257,6 @@ class Load:
     async def _connect(self, tally: Tally) -> StreamConnection:
         return await connect(self._address.host, self._address.port, tally.take, guesses=self._endpoint.guesses)
 
-    def _render(self, tenant: LoadTenant, prompt: str, output_tokens: int) -> bytes:
+    def _render(self, tenant: LoadTenant, prompt: Prompt, output_tokens: int) -> bytes:
         body = self._endpoint.body(prompt, output_tokens)
         return self._address.post(self._endpoint.surface.value, body, self._endpoint.keys.get(tenant.name))

@@ -16,7 +16,8 @@ from evaluation.bench.stage import Run, Stage, stage
 from evaluation.bench.window.part import Outcome, Turn, WindowOptions, faults_of, in_turns, is_vllm, rate
 from evaluation.console.progress import Progress
 from evaluation.console.verdicts import Comparison, Target, Verdict
-from evaluation.load.tenants import RUNNING_USAGE, ClosedLoop, Lengths, LoadTenant
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import RUNNING_USAGE, ClosedLoop, LoadTenant
 from evaluation.metrics import mean
 
 SEQUENCES = 16

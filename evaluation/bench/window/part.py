@@ -9,7 +9,8 @@ from evaluation.bench.engines import EngineKind
 from evaluation.bench.settings import WindowSettings
 from evaluation.bench.stage import Part, Run, RunOptions, Stage
 from evaluation.console.verdicts import Verdict
-from evaluation.load.tenants import ClosedLoop, Lengths, LoadTenant
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.metrics import median
 
 WARMUP_SECONDS = 8.0

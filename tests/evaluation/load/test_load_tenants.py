@@ -8,7 +8,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from evaluation.load.tenants import ClosedLoop, Endpoint, Lengths, Load, LoadTenant, OpenLoop, Spaced
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant, OpenLoop, Spaced
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
