@@ -29,8 +29,8 @@ MAX_PAGE_BYTES = 1 << 20  # vLLM's whole page is 64 KiB for each data-parallel r
 
 _SPREAD = 0.2  # of the period, so that workers are not all read at once
 _SERVING = frozenset({"closed", "half_open", "draining"})
-_WHOLE_PAGE = "/metrics"
-_FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NAMES, CACHE_NAME))
+WHOLE_PAGE = "/metrics"
+FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NAMES, CACHE_NAME))
 
 
 class NoReading(Exception):
@@ -167,11 +167,11 @@ class Sight:
     async def _page(self, eye: _Eye, link: Link) -> tuple[bytes, EngineFigures]:
         """A page that says how many run and wait; raises `NoReading`."""
         if eye.is_filtered:
-            page = await _fetched(link, _FILTERED_PAGE)
+            page = await _fetched(link, FILTERED_PAGE)
             figures = read_figures(page)
             if figures.running is not None and figures.waiting is not None:
                 return page, figures
-        page = await _fetched(link, _WHOLE_PAGE)
+        page = await _fetched(link, WHOLE_PAGE)
         figures = read_figures(page)
         if figures.running is None or figures.waiting is None:
             raise NoReading("its metrics do not say how many requests run and wait")

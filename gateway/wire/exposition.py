@@ -32,7 +32,9 @@ FIGURE_NAMES = tuple(sorted(name.decode() for name in _FIGURES))
 CACHE_NAME = _CACHE.decode()
 
 _DEFERRED = b'reason="deferred"'
-_LABEL = re.compile(rb'(block_size|kv_cache_size_tokens|kv_cache_max_concurrency|num_gpu_blocks)="([^"]{1,32})"')
+_LABEL = re.compile(
+    rb'(?<![a-z_])(block_size|kv_cache_size_tokens|kv_cache_max_concurrency|num_gpu_blocks)="([^"]{1,32})"'
+)
 
 
 @dataclass(frozen=True, slots=True)
