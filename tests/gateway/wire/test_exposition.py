@@ -25,7 +25,7 @@ vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 1.5e+06
 vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 17.0
 vllm:iteration_tokens_total_count{engine="0",model_name="m"} 2000.0
 vllm:generation_tokens_total{engine="0",model_name="m"} 123456.0
-vllm:cache_config_info{block_size="16",kv_cache_max_concurrency="0.8",kv_cache_size_tokens="1600",mamba_block_size="9"} 1
+vllm:cache_config_info{block_size="16",kv_cache_max_concurrency="0.8",kv_cache_size_tokens="1600",x_block_size="9"} 1
 vllm:cache_config_info{block_size="16",engine="1",kv_cache_size_tokens="None",num_gpu_blocks="50"} 1.0
 """
 NOTHING = EngineFigures(None, None, None, None, None, None, None)
