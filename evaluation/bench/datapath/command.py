@@ -49,6 +49,7 @@ async def measure(options: DatapathOptions) -> Report:
     with TemporaryDirectory(prefix="vtc-bench-") as folder:
         async with field(Path(folder), Progress(error_console())) as running:
             findings = await _Bench(running, contenders, options).run(parts)
+            failures = running.failures
     for table in tables(findings):
         output_console().print(table)
     if options.plot is not None:
@@ -58,7 +59,10 @@ async def measure(options: DatapathOptions) -> Report:
         setting={"rounds": options.rounds, "proxies": " ".join(contender.name for contender in contenders)},
         verdicts=verdicts(findings),
         measurements=findings.document(),
-        warnings=[f"{name} is not installed (scripts/install-bench --all): not compared" for name in missing],
+        warnings=[
+            *(f"{name} is not installed (scripts/install-bench --all): not compared" for name in missing),
+            *(f"{name} does not serve here: not compared. {reason}" for name, reason in failures.items()),
+        ],
     )
 
 
@@ -84,16 +88,17 @@ class _Bench:
         return self._findings
 
     async def _turns(self, load: Load, proxies: Mapping[str, Running]) -> None:
-        able = {contender.name for contender in self._able(load)}
-        for name, proxy in proxies.items():
-            if name == DIRECT or name in able:
-                self._findings.add(load, name, await self._measure(load, proxy))
+        self._findings.add(load, DIRECT, await self._measure(load, self._field.direct))
+        for contender in self._able(load):
+            if contender.name in proxies:
+                self._findings.add(load, contender.name, await self._measure(load, proxies[contender.name]))
 
     async def _fresh_turns(self, load: Load) -> None:
         self._findings.add(load, DIRECT, await self._measure(load, self._field.direct))
         for contender in self._able(load):
-            async with self._field.proxy(contender) as proxy:
-                self._findings.add(load, contender.name, await self._measure(load, proxy))
+            async with self._field.proxies([contender]) as proxies:
+                for name, proxy in proxies.items():
+                    self._findings.add(load, name, await self._measure(load, proxy))
 
     async def _measure(self, load: Load, proxy: Running) -> Observation:
         return await self._field.measure(load, proxy, self._options.seconds or load.seconds)
@@ -104,8 +109,9 @@ class _Bench:
     async def _capacities(self) -> None:
         self._findings.most_streams[DIRECT] = await self._capacity(self._field.direct)
         for contender in self._able(MANY):
-            async with self._field.proxy(contender) as proxy:
-                self._findings.most_streams[contender.name] = await self._capacity(proxy)
+            async with self._field.proxies([contender]) as proxies:
+                for name, proxy in proxies.items():
+                    self._findings.most_streams[name] = await self._capacity(proxy)
 
     async def _capacity(self, proxy: Running) -> int:
         """The largest number of streams, in steps of a quarter, of which every token came on time."""

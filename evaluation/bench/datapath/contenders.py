@@ -1,8 +1,9 @@
 """The proxies that are compared: how each is found, configured and started for a bench.
 
 Each runs as one process on one core, keeps connections to the engine, passes pieces on as they come and limits nothing.
-The gateway has everything on; nginx, HAProxy, Envoy and the plain proxy neither authenticate nor meter nor log; the
-routers for engines do what they do by default. Where the others come from: `scripts/install-bench`.
+The gateway has everything on; nginx, HAProxy, Envoy and the plain proxy neither authenticate nor meter nor log, the
+floor does not even read; the routers for engines do what they do by default. Where they come from:
+`scripts/install-bench`.
 """
 
 import shutil
@@ -18,6 +19,7 @@ from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings
 
 DIRECT = "direct"
 GATEWAY = "gateway"
+FLOOR = "floor"
 
 _PEERS = Path(__file__).resolve().parents[3] / ".venv-peers"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
@@ -212,11 +214,16 @@ def _plain(program: str, site: Site) -> Launch:
     return Launch([program, "-m", "evaluation.bench.datapath.plain_proxy", str(site.port), site.engine])
 
 
+def _floor(program: str, site: Site) -> Launch:
+    return Launch([program, "-m", "evaluation.bench.datapath.floor", str(site.port), site.engine])
+
+
 CONTENDERS: Mapping[str, Contender] = MappingProxyType(
     {
         contender.name: contender
         for contender in (
             Contender(GATEWAY, sys.executable, _gateway),
+            Contender(FLOOR, sys.executable, _floor),
             Contender("nginx", "nginx", _nginx),
             Contender("haproxy", "haproxy", _haproxy),
             Contender("envoy", "envoy/bin/envoy", _envoy),

@@ -1,7 +1,8 @@
 """The field: the engine and the proxies as running processes, each on its core, and one measurement of one of them.
 
 Proxies share a core, of which one at a time has work; engine and load client share another, or have one each where the
-machine has three. A proxy serves once it has answered a request and streamed one.
+machine has three. A proxy serves once it has answered a request and streamed one; a peer that does not is told of and
+left out, without the gateway there is no bench.
 """
 
 import asyncio
@@ -15,13 +16,13 @@ from pathlib import Path
 
 import aiohttp
 
-from evaluation.bench.datapath.contenders import DIRECT, Contender, Site
+from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, Site
 from evaluation.bench.datapath.load import Observation, Order
 from evaluation.bench.datapath.loads import Load
 from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.console.progress import Progress
-from evaluation.load.processes import Child, child, program
+from evaluation.load.processes import Child, ChildFailed, child, program
 
 TENANTS = tuple(f"tenant-{number}" for number in range(16))
 READY_SECONDS = 90.0
@@ -67,6 +68,7 @@ class Field:
         self._progress = progress
         self._keys = draw_keys(TENANTS)
         self._started = 0
+        self.failures: dict[str, str] = {}
 
     @property
     def direct(self) -> Running:
@@ -92,10 +94,19 @@ class Field:
 
     @asynccontextmanager
     async def proxies(self, contenders: Sequence[Contender]) -> AsyncIterator[Mapping[str, Running]]:
-        """Run all `contenders` while the context is open, and the engine beside them."""
+        """Run those of `contenders` that serve while the context is open; why others do not is in `failures`."""
         async with AsyncExitStack() as stack:
-            running = [await stack.enter_async_context(self.proxy(contender)) for contender in contenders]
-            yield {DIRECT: self.direct, **{proxy.name: proxy for proxy in running}}
+            running: dict[str, Running] = {}
+            for contender in contenders:
+                if contender.name in self.failures:
+                    continue
+                try:
+                    running[contender.name] = await stack.enter_async_context(self.proxy(contender))
+                except (ChildFailed, OSError) as error:
+                    if contender.name == GATEWAY:
+                        raise
+                    self.failures[contender.name] = str(error)
+            yield running
 
     async def measure(self, load: Load, proxy: Running, seconds: float) -> Observation:
         """Put `load` on `proxy` and measure it for `seconds`."""

@@ -1,5 +1,6 @@
 """Tiny runs of the benches of cost with real processes: everything works together; speed is not judged."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import orjson
 import pytest
 
 from evaluation.bench.datapath import command as datapath
+from evaluation.bench.datapath import contenders
+from evaluation.bench.datapath.contenders import Contender, Launch
 from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE, Part
 from evaluation.bench.scheduler import command as scheduler
 from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
@@ -22,12 +25,14 @@ LIGHT = {
 def test_the_datapath_bench_measures_gateway_and_peer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every load gives costs and times, nothing breaks, and the picture is drawn."""
+    """Every load gives costs and times, a peer that does not start is left out, and the picture is drawn."""
+    broken = Contender("broken", sys.executable, lambda program, _: Launch([program, "-c", "raise SystemExit(3)"]))
+    monkeypatch.setattr(contenders, "CONTENDERS", {**contenders.CONTENDERS, "broken": broken})
     monkeypatch.setattr(datapath, "LOADS", LIGHT)
     found, picture = tmp_path / "datapath.json", tmp_path / "datapath.png"
     options = datapath.DatapathOptions(
         parts=tuple(LIGHT),
-        peers=("aiohttp",),
+        peers=("aiohttp", "broken", "floor"),
         rounds=1,
         seconds=1.5,
         json_file=found,
@@ -37,12 +42,14 @@ def test_the_datapath_bench_measures_gateway_and_peer(
     rounds = orjson.loads(found.read_bytes())["measurements"]["rounds"]
     assert set(rounds) == {FEW.name, WHOLE.name, ARRIVALS.name}
     for load in rounds.values():
-        assert set(load) == {"direct", "gateway", "aiohttp"}
+        assert set(load) == {"direct", "gateway", "aiohttp", "floor"}
         assert all(seen["done"] > 0 for seen, *_ in load.values())
-    assert all(rounds[FEW.name][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp"))
+    assert all(rounds[FEW.name][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp", "floor"))
     assert rounds[FEW.name]["gateway"][0]["processor_seconds"] > 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "whole answers" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "whole answers" in told.out
+    assert "broken does not serve here" in told.out + told.err
 
 
 def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:
