@@ -19,6 +19,7 @@ from gateway.config import (
     Config,
     ConfigError,
     CostSpec,
+    EngineOrder,
     ExpressionCost,
     KvTimeCost,
     LinearCost,
@@ -65,7 +66,7 @@ from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import Identity, state_dump
-from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec
+from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec, open_window
 
 _MIB = 1024 * 1024
 
@@ -177,10 +178,8 @@ class Gateway:
 
     def _configure_worker(self, pool: Pool, worker: Worker, url: str) -> None:
         name = worker_name(pool, worker)
-        window = worker.window
-        size = WindowSize(window.fixed_sequences, window.slack, window.fixed_prefill_tokens, window.express)
         self._links.configure(name, url, pool, worker)
-        self._fleet.configure(WorkerSpec(name, pool.model, url, size))
+        self._fleet.configure(WorkerSpec(name, pool.model, url, _window_size(worker)))
         self._sight.watch(name)
 
     def _enlist(self, pool: Pool, worker: Worker) -> None:
@@ -245,6 +244,14 @@ def cost_function(spec: CostSpec) -> CostFunction:
             return KvTime()
         case ExpressionCost():
             return Expression(spec.expression, parse(spec.expression))
+
+
+def _window_size(worker: Worker) -> WindowSize:
+    window = worker.window
+    sequences, prefill_tokens = window.fixed_sequences, window.fixed_prefill_tokens
+    if worker.engine_order is EngineOrder.VTC:
+        return open_window(sequences, window.slack, prefill_tokens)
+    return WindowSize(sequences, window.slack, prefill_tokens, window.express)
 
 
 def _limits(tenant: Tenant) -> TenantLimits:

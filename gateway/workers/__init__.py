@@ -13,7 +13,7 @@ from gateway.workers.prefixes import prefix_chain
 from gateway.workers.quarantine import Case, Fate, Quarantine, Turn
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
-from gateway.workers.window import Window, WindowSize
+from gateway.workers.window import Window, WindowSize, open_window
 
 __all__ = [
     "Case",
@@ -32,5 +32,6 @@ __all__ = [
     "WindowSize",
     "WorkerSnapshot",
     "WorkerSpec",
+    "open_window",
     "prefix_chain",
 ]

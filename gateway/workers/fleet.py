@@ -68,12 +68,12 @@ class _Worker:
         if self.is_paused or self.circuit.state is CircuitState.HALF_OPEN:
             return False
         fits_window = self.window.has_express_room(request.sequences, request.prompt_tokens)
-        return fits_window and self.tuning.memory.has_room(request)
+        return fits_window and self.tuning.fits_memory(request)
 
     def limit_on(self, request: "Asking") -> Limit:
         if not self.window.fits_sequences(request.sequences):
             return Limit.SEQUENCES
-        if not self.tuning.memory.has_room(request):
+        if not self.tuning.fits_memory(request):
             return Limit.MEMORY
         return Limit.NOTHING if self.window.fits_prefill(request.prompt_tokens) else Limit.PREFILL
 

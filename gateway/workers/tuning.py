@@ -94,6 +94,10 @@ class Tuning:
         """Prompt tokens that may be in flight without a first token."""
         return (self._size.prefill_tokens or UNTUNED_PREFILL_TOKENS) if self.degraded else self.prefill.limit
 
+    def fits_memory(self, flight: Flight) -> bool:
+        """True where the engine's KV cache holds one more such request, as far as that is the gateway's care."""
+        return self._size.is_open or self.memory.has_room(flight)
+
     @property
     def phase(self) -> Phase:
         """Growing while it looks for the engine's size and has the work to find it."""
@@ -142,7 +146,7 @@ class Tuning:
         usage = sample.kv_usage or 0.0
         if waiting == 0 and 8 * own.unread_tokens < self.memory.demand_tokens:
             self.memory.weigh(usage)
-        if sample.asked_at <= self._acted_at:
+        if sample.asked_at <= self._acted_at or self._size.is_open:
             return False
         before = self._limits
         excess = waiting - self._size.slack - max(0, own.in_flight - self.max_sequences)

@@ -12,19 +12,27 @@ from dataclasses import dataclass
 
 UNTUNED_SEQUENCES = 16
 UNTUNED_PREFILL_TOKENS = 2048
+OPEN_SEQUENCES, OPEN_PREFILL_TOKENS = 1024, 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:
     """Size of a window: `sequences` the engine runs at once, `slack` more, `prefill_tokens` not yet prefilled.
 
-    `express` sequences beyond that are for the express lane. None leaves a size to be found out.
+    `express` sequences beyond that are for the express lane. None leaves a size to be found out. Nothing is found out
+    where it `is_open`: the engine orders what waits in it, so neither its queue nor its memory holds anything back.
     """
 
     sequences: int | None = 16
     slack: int = 1
     prefill_tokens: int | None = 2048
     express: int = 0
+    is_open: bool = False
+
+
+def open_window(sequences: int | None, slack: int, prefill_tokens: int | None) -> WindowSize:
+    """The window before an engine that orders its own queue; what is None is not limited."""
+    return WindowSize(sequences or OPEN_SEQUENCES, slack, prefill_tokens or OPEN_PREFILL_TOKENS, is_open=True)
 
 
 class Window:
