@@ -32,6 +32,7 @@ class Asking(Flight, Protocol):
 
     pool: str
     tenant: str
+    reserved_tokens: int
     prefix: tuple[int, ...]
     avoid: str
     worker: str

@@ -18,7 +18,8 @@ from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SequenceLaw
 from gateway.workers.tuning_trust import Own, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
-# (the cache is full, the engine runs as many as it ever did): what more than the slack waits for
+# (the cache is full, the engine runs as many as it ever did and prefill was not the last to grow): what more than the
+# slack waits for
 CAUSES: dict[tuple[bool, bool], Limit] = {
     (True, True): Limit.MEMORY,
     (True, False): Limit.MEMORY,
@@ -37,6 +38,7 @@ class Tuning:
         "_foreign",
         "_generated",
         "_good_readings",
+        "_last_grown",
         "_size",
         "_steps",
         "_trusted_limit",
@@ -68,6 +70,7 @@ class Tuning:
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
         self._good_readings = 0
+        self._last_grown = Limit.NOTHING
         self._steps: float | None = None
         self._trusted_limit: int | None = None
 
@@ -169,20 +172,23 @@ class Tuning:
             case Limit.SEQUENCES:
                 self.sequences.overflowed(running, excess)
             case Limit.PREFILL:
-                self.prefill.overflowed()
+                if self.prefill.overflowed():
+                    self._last_grown = Limit.NOTHING
             case Limit.NOTHING:
                 raise AssertionError("what waits has a cause")
 
     def _cause(self, running: int, usage: float) -> Limit:
-        runs_most = running >= self.sequences.seen - self.sequences.seen // 8
+        runs_most = running >= self.sequences.seen - self.sequences.seen // 8 and self._last_grown is not Limit.PREFILL
         return CAUSES[self.memory.is_full(usage), runs_most or self.prefill.is_least]
 
     def _grow(self, running: int, own: Own) -> None:
         by_sequences = self.held is Limit.SEQUENCES
-        self.sequences.fitted(running, own.in_flight + self._foreign_sequences, is_held=by_sequences)
-        self.prefill.fitted(is_held=self.held is Limit.PREFILL and own.in_flight < self.max_sequences)
-        if self.held is Limit.MEMORY:
-            self.memory.held_all()
+        if self.sequences.fitted(running, own.in_flight + self._foreign_sequences, is_held=by_sequences):
+            self._last_grown = Limit.SEQUENCES
+        has_empty_slots = 8 * own.in_flight < 7 * self.max_sequences
+        if self.prefill.fitted(is_held=self.held is Limit.PREFILL and has_empty_slots):
+            self._last_grown = Limit.PREFILL
+        self.memory.held_out(is_held=self.held is Limit.MEMORY)
 
     # -- own counts
 

@@ -1,11 +1,12 @@
 """The window in memory: what the requests in flight need of a worker's KV cache, and how much of that may be promised.
 
-Demand is our own count: of each request the tokens it has, in whole blocks, and room to grow by a part f of the output
-expected of it. However long it is already, as much may be to come: lengths are close to memoryless, and counting down
-what is left of an expectation promises too much of it. What a token takes of the cache is the engine's word, corrected
-by its gauge: prompts that begin alike share blocks. A preempted request counts in full, so nothing more is sent until
-it is back. f is tuned: up when more than the slack waits for memory, down a hundredth of that with each reading at
-which memory alone held work back and nothing waited. So at most about one reading in a hundred finds a queue.
+Demand is our own count: of each request the tokens it has, in whole blocks, and room to grow by a part f of the mean
+answer. However long it is already, as much may be to come: lengths are close to memoryless, and counting down what is
+left of an expectation promises too much of it; a tenant's own mean moves too fast to be of use. What a token takes of
+the cache is the engine's word, corrected by its gauge: prompts that begin alike share blocks. A preempted request
+counts in full, so nothing more is sent until it is back.
+f is tuned: up when more than the slack waits for memory, down by a 113th of that with each reading at which memory
+alone held work back and nothing waited. So about one reading in a hundred finds a queue in the long run.
 """
 
 from typing import Protocol
@@ -14,11 +15,13 @@ from gateway.workers.sample import EngineFacts
 
 FULL_USAGE = 0.95  # with the largest request's part: beyond it one more may not be admitted
 _COUNTED_FROM = 0.5  # of the cache promised at the last count; below that the exact demand cannot matter
-_FIRST_RESERVE, _LEAST_RESERVE, _MOST_RESERVE = 0.25, 0.05, 1.0  # of the expected output: f
-_RISE, _FALL = 0.05, 0.0004  # of f and reading
+_FIRST_RESERVE, _LEAST_RESERVE, _MOST_RESERVE = 0.35, 0.05, 1.0  # of the expected output: f
+_RISE, _FALL = 1.12, 0.999  # factors; 113 falls undo a rise
+_PATIENCE = 2  # readings of one lack of memory for which f rises once
+_FIRST_OUTPUT_TOKENS = 256.0  # expected of an answer while none has ended
 _SHARE_GAIN = 0.2  # of a reading that can be compared with our own count
 _SHARE_RANGE = (0.02, 1.5)  # times the engine's word: sharing makes it less, other clients and rounding make it more
-_OUTPUT_GAIN = 0.1
+_OUTPUT_GAIN = 0.02  # of an answer to the mean length, once fifty have ended
 
 
 class Counted(Protocol):
@@ -34,7 +37,6 @@ class Flight(Protocol):
     sequences: int
     prompt_tokens: int
     max_output_tokens: int
-    reserved_tokens: int
     accrued_tokens: int
 
     @property
@@ -47,11 +49,13 @@ class Memory:
     __slots__ = (
         "_block_tokens",
         "_counted_tokens",
+        "_ended",
         "_finished_tokens",
         "_flights",
         "_mean_output_tokens",
         "_said_share",
         "_share",
+        "_short_readings",
         "reserve",
     )
 
@@ -61,8 +65,10 @@ class Memory:
         self._said_share = 0.0
         self._share = 0.0  # of the cache that one token takes; 0: not known, so memory holds nothing back
         self.reserve = _FIRST_RESERVE  # f
-        self._mean_output_tokens = 0.0
+        self._mean_output_tokens = _FIRST_OUTPUT_TOKENS
+        self._short_readings = 0
         self._finished_tokens = 0
+        self._ended = 0  # answers
         self._counted_tokens = 0.0  # demand when it was last counted, and what was taken and given since
         self._flights: dict[Flight, float] = {}
 
@@ -81,7 +87,8 @@ class Memory:
             tokens = flight.usage.output_tokens
             self._finished_tokens += tokens
             per_sequence = tokens / max(1, flight.sequences)
-            gain = _OUTPUT_GAIN if self._mean_output_tokens else 1.0
+            self._ended += 1
+            gain = max(_OUTPUT_GAIN, 1 / (1 + self._ended))
             self._mean_output_tokens += gain * (per_sequence - self._mean_output_tokens)
 
     def has_room(self, flight: Flight) -> bool:
@@ -147,12 +154,16 @@ class Memory:
         self._share = seen if not self._share else self._share + _SHARE_GAIN * (seen - self._share)
 
     def ran_out(self) -> None:
-        """Memory did not hold what was promised: promise less."""
-        self.reserve = min(_MOST_RESERVE, self.reserve + _RISE)
+        """Memory did not hold what was promised: promise less, once for each lack and again where it lasts."""
+        if self._short_readings % _PATIENCE == 0:
+            self.reserve = min(_MOST_RESERVE, self.reserve * _RISE)
+        self._short_readings += 1
 
-    def held_all(self) -> None:
-        """Memory alone held work back and held all it had promised: promise a little more."""
-        self.reserve = max(_LEAST_RESERVE, self.reserve - _FALL)
+    def held_out(self, *, is_held: bool) -> None:
+        """Nothing waits; where memory alone held work back it may promise a little more."""
+        self._short_readings = 0
+        if is_held:
+            self.reserve = max(_LEAST_RESERVE, self.reserve * _FALL)
 
     def forget(self) -> None:
         """The engine started anew: its cache may be another."""
@@ -160,8 +171,9 @@ class Memory:
 
     def _demand(self, flight: Flight) -> float:
         generated = _generated(flight)
-        expected = flight.reserved_tokens or self._mean_output_tokens * flight.sequences
-        growth = min(self.reserve * expected, max(0, flight.max_output_tokens - generated))
+        growth = min(
+            self.reserve * self._mean_output_tokens * flight.sequences, max(0, flight.max_output_tokens - generated)
+        )
         return self._present(flight, generated) + growth
 
     def _present(self, flight: Flight, generated: int) -> int:
