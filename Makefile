@@ -33,7 +33,8 @@ format: $(VENV)/.dev
 bench: $(VENV)/.run ## Every bench, held to its targets; one that misses a target does not keep the others from running
 	@scripts/install-bench --all
 	@scripts/install-vllm
-	@status=0; for bench in scheduler datapath 'fairness --engine vllm' 'isolation --engine vllm'; do \
+	@status=0; for bench in scheduler datapath 'fairness --engine vllm' 'isolation --engine vllm' \
+	  'window --engine vllm' 'locality --engine vllm' 'locality --workers 4'; do \
 	  $(BIN)/vtc-gateway bench $$bench --check || status=$$?; done; exit $$status
 
 bench-datapath: $(VENV)/.run ## What a streamed chunk and a request cost, beside other proxies

@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys = typer.Typer(help="Make keys for tenants.", no_args_is_help=True)
-bench = typer.Typer(help="Measure fairness, isolation, cost and delay.", no_args_is_help=True)
+bench = typer.Typer(help="Measure fairness, isolation, windows, locality, cost and delay.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 
@@ -161,7 +161,7 @@ def isolation(
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """A modest tenant beside a flood: how long it waits, and its time to first token."""
+    """A modest tenant beside a flood: how long it waits, and its time to first token, with an express lane too."""
     from evaluation.bench.engines import EngineKind
     from evaluation.bench.isolation import IsolationOptions, run
 

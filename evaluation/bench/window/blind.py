@@ -62,10 +62,12 @@ def _turn(
     name = f"metrics {NEVER if from_start else kind.value}"
 
     async def turn(number: int) -> Run:
-        part = replace(options.part(name, number), warmup_seconds=HONEST_SECONDS + NOTICED_SECONDS)
+        honest = min(HONEST_SECONDS, options.round_seconds)
+        noticed = min(NOTICED_SECONDS, 2 * options.round_seconds)
+        part = replace(options.part(name, number), warmup_seconds=honest + noticed)
         proxy.distort(kind if from_start else Distortion.HONEST)
         async with running.gateway(options.policy, TENANTS, WindowSettings(None), urls=[url]) as gateway:
-            change = asyncio.get_running_loop().call_later(HONEST_SECONDS, proxy.distort, kind)
+            change = asyncio.get_running_loop().call_later(honest, proxy.distort, kind)
             try:
                 return await running.run(part, gateway)
             finally:

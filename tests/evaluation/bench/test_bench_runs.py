@@ -6,8 +6,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evaluation.bench import demo, fairness, isolation
+from evaluation.bench import demo, fairness, isolation, locality
 from evaluation.bench.engines import EngineKind
+from evaluation.bench.window import command, memory
+from evaluation.bench.window.part import Subject, WindowOptions
 from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
 
 
@@ -39,6 +41,30 @@ def test_isolation_measures_every_target(tmp_path: Path) -> None:
     assert isolation.run(options) == EXIT_PASSED
     measured = _measured(path)
     assert measured[isolation.REFUSED.name] == 0
+
+
+@pytest.mark.parametrize("subject", list(Subject))
+def test_the_window_bench_measures_every_target(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part gives a number for each of its targets, and nobody is refused or broken."""
+    monkeypatch.setattr(memory, "FIXED", (4, 16))
+    path, plot = tmp_path / "window.json", tmp_path / "window.png"
+    options = WindowOptions(
+        engine=EngineKind.EMBEDDED, seconds=0.5, rounds=1, subjects=[subject], json_file=path, plot=plot
+    )
+    assert command.run(options) == EXIT_PASSED
+    assert _measured(path)[command.FAULTS.name] == 0
+    assert plot.exists() is (subject is Subject.MEMORY)
+
+
+def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both ways give a number, and what each tenant found cached is shown."""
+    path = tmp_path / "locality.json"
+    options = locality.LocalityOptions(engine=EngineKind.EMBEDDED, seconds=2.0, rounds=1, json_file=path)
+    assert locality.run(options) == EXIT_PASSED
+    assert _measured(path)[locality.FAULTS.name] == 0
+    assert "tenant-8" in capsys.readouterr().out
 
 
 def test_the_demo_ends_with_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
