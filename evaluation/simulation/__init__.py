@@ -7,9 +7,10 @@ check of `forecast`; and `batching`, which steps the embedded engine's vLLM sche
 the command line's, and alone reads and writes files.
 """
 
+from evaluation.simulation.gauges import GaugeFault, Polling, Reading
 from evaluation.simulation.result import EngineTally, Result
 from evaluation.simulation.run import RequestTooLarge, simulate
-from evaluation.simulation.settings import EngineModel, RoundsSize, Settings
+from evaluation.simulation.settings import EngineModel, Outage, RoundsSize, Settings
 from evaluation.simulation.spread import Dispatch, Spread
 from evaluation.simulation.timeline import GRID_SECONDS, Timeline
 
@@ -18,6 +19,10 @@ __all__ = [
     "Dispatch",
     "EngineModel",
     "EngineTally",
+    "GaugeFault",
+    "Outage",
+    "Polling",
+    "Reading",
     "RequestTooLarge",
     "Result",
     "RoundsSize",

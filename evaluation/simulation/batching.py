@@ -28,6 +28,7 @@ class BatchingEngine:
         self.tally = EngineTally()
         self.gauges = Gauges()
         self.scheduler = Scheduler(settings.batching, settings.step_cost)
+        self._settings = settings
         self._slowness = slowness
         self.jobs: dict[Generation, Job] = {}
         self.token_times: dict[Job, list[float]] = {}
@@ -72,6 +73,14 @@ class BatchingEngine:
         for sequence, job in list(self.jobs.items()):
             self._forget(sequence, job)
 
+    def crash(self) -> dict[Job, list[float]]:
+        """Everything is gone; returns what was here and the times of its tokens."""
+        self.stop()
+        lost, self.token_times = self.token_times, {}
+        self.scheduler = Scheduler(self._settings.batching, self._settings.step_cost)
+        self.gauges, self._step, self.due = Gauges(), None, NEVER
+        return lost
+
     def _forget(self, sequence: Generation, job: Job) -> None:
         self.scheduler.abort(sequence)  # a client that left; one that stays is finished already
         job.served.preemptions = sequence.preemptions
@@ -94,6 +103,8 @@ class Batching:
         self.take, self.prefilled, self.give = self._fleet.take, self._fleet.prefilled, self._fleet.give
         self.take_express, self.has_express = self._fleet.take_express, self._fleet.has_express
         self.serves, self.affinity = self._fleet.serves, self._fleet.affinity
+        self._outage = settings.outage
+        self._turning_points = [] if self._outage is None else [self._outage.at + self._outage.seconds, self._outage.at]
         self._poller = None if settings.polling is None else Poller(settings.polling, self._fleet, self._engines)
         self._front: Front
 
@@ -114,7 +125,8 @@ class Batching:
     def due(self) -> float:
         """When the next step ends, or the engines that work are to be read."""
         due = min(engine.due for engine in self._engines.values())
-        return due if self._poller is None or due == NEVER else min(due, self._poller.due)
+        due = due if self._poller is None or due == NEVER else min(due, self._poller.due)
+        return min(due, self._turning_points[-1]) if self._turning_points else due
 
     @property
     def readings(self) -> Sequence[Reading]:
@@ -131,6 +143,8 @@ class Batching:
         for engine in self._engines.values():
             if engine.due == now:
                 self._book(engine, engine.complete(now), now)
+        if self._turning_points and self._turning_points[-1] == now:
+            self._turn(now)
         if self._poller is not None and self._poller.due <= now:
             self._front.charge(now)
             if self._poller.read(now):
@@ -144,6 +158,20 @@ class Batching:
             for job, times in engine.token_times.items():
                 self._front.stop(job, times)
         return [engine.tally for engine in self._engines.values()]
+
+    def _turn(self, now: float) -> None:
+        """The first worker dies, or is there again and has answered its trial."""
+        self._turning_points.pop()
+        name, engine = next(iter(self._engines.items()))
+        if self._turning_points:
+            self._front.charge(now)
+            self._fleet.signal(name, Signal.DOWN)
+            for job, token_times in engine.crash().items():
+                self._front.lose(job, name, token_times, now)
+        else:
+            self._fleet.signal(name, Signal.PROBE_OK)
+            self._fleet.signal(name, Signal.ANSWERED)
+            self._front.room_appeared(now)
 
     def _book(self, engine: BatchingEngine, jobs: list[Job], now: float) -> None:
         starting = [job for job in jobs if len(engine.token_times[job]) == 1]

@@ -81,6 +81,15 @@ class Front:
         usage = job.usage(len(token_times))
         self._carry_out(self.admission.release(job.ticket, usage, now, completed=job.stays), now)
 
+    def lose(self, job: Job, worker: str, token_times: Sequence[float], now: float) -> None:
+        """Its worker died: it ends with what it has, or waits again where it has nothing yet."""
+        if not token_times:
+            self._carry_out(self.admission.requeue(job.ticket, now, failed_worker=worker), now)
+            return
+        self.stop(job, token_times)
+        del self._jobs[job.ticket]
+        self._carry_out(self.admission.release(job.ticket, job.usage(len(token_times)), now), now)
+
     def stop(self, job: Job, token_times: Sequence[float]) -> None:
         """The run is over before the request is."""
         job.end(len(token_times), token_times[-1] if token_times else None)

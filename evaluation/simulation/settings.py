@@ -51,6 +51,14 @@ class RoundsSize:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """The first worker dies and starts anew: what it had begun is lost, the rest goes back to the queue."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One run. `policy` and `predictor` are written as in the configuration: `vtc`, `rpm:20`, `noisy_oracle:50%`.
 
@@ -69,6 +77,7 @@ class Settings:
     workers: int = 1
     slowness: tuple[float, ...] = ()
     polling: Polling | None = None
+    outage: Outage | None = None
     step_cost: StepCost = STEP_COST
     rounds: RoundsSize = RoundsSize()
     batching: Capacity = PROFILE.capacity
