@@ -21,9 +21,11 @@ from evaluation.load.tenants import RUNNING_USAGE, ClosedLoop, LoadTenant
 from evaluation.metrics import mean
 
 SEQUENCES = 16
-FIXED = (4, 6, 8, 10, 12, 16)
+FIXED = (6, 8, 10, 12, 16)
 PREFILL_TOKENS = 2048
 AUTO = "auto"
+# What to hold back for answers to grow is learned from what had to wait for memory: that needs some of it to happen.
+LEARNING_SECONDS = 8.0
 
 TENANTS = (
     LoadTenant("chats", ClosedLoop(48), Lengths(16, 64), Lengths(320, 320)),
@@ -77,12 +79,14 @@ def _engine(options: WindowOptions) -> EngineChoice:
 
 
 def _turn(running: Stage, options: WindowOptions, window: WindowSettings) -> Turn:
-    name = "window auto" if window.sequences is None else f"window {window.sequences}"
+    is_auto = window.sequences is None
+    name = "window auto" if is_auto else f"window {window.sequences}"
+    fields = UNKNOWN_LENGTH if is_vllm(options) else RUNNING_USAGE
 
     async def turn(number: int) -> Run:
-        part = replace(
-            options.part(name, number, TENANTS), fields=UNKNOWN_LENGTH if is_vllm(options) else RUNNING_USAGE
-        )
+        part = options.part(name, number, TENANTS)
+        learning = min(LEARNING_SECONDS, part.warmup_seconds) if is_auto else 0.0
+        part = replace(part, fields=fields, warmup_seconds=part.warmup_seconds + learning)
         async with running.gateway(options.policy, TENANTS, window) as gateway:
             return await running.run(part, gateway)
 

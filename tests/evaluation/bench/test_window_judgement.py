@@ -31,7 +31,7 @@ PAIR = ("chats", "documents")
 
 
 def _memory(auto: int, waiting: int = 1, control: int = 7, larger: float = 1.0) -> memory.Findings:
-    fixed = {size: [_way(100 * size, _busy(), tenants=PAIR)] for size in (4, 6, 8)}
+    fixed = {size: [_way(100 * size, _busy(), tenants=PAIR)] for size in (6, 8)}
     fixed |= {10: [_way(780, _busy(), tenants=PAIR)], max(memory.FIXED): [_way(500, _busy(control), tenants=PAIR)]}
     tuned = _way(auto, _busy(waiting, 2), _busy(waiting, 5), tenants=PAIR, larger=larger)
     return memory.Findings(fixed, [tuned], tuned)
