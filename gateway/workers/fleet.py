@@ -270,8 +270,10 @@ class Fleet:
 
     @property
     def is_idle(self) -> bool:
-        """True where nothing is in flight anywhere, in either dimension."""
-        return all(worker.window.is_idle and not worker.window.prefills_in_flight for worker in self._workers.values())
+        """True where nothing is in flight anywhere, in either dimension, and nothing is kept of what was."""
+        windows = [worker.window for worker in self._workers.values()]
+        are_idle = all(window.is_idle and not window.prefills_in_flight for window in windows)
+        return are_idle and all(placement.is_idle for placement in self._pools.values())
 
     def look(self, name: str) -> WorkerSnapshot | None:
         """One worker, None where it is unknown."""
