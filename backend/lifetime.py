@@ -15,7 +15,7 @@ def die_with_parent(parent: int | None = None, number: signal.Signals = signal.S
     """Ask the kernel to signal this process when its parent dies (Linux; elsewhere nothing happens).
 
     `parent` is the parent's id where the caller knows it from before a fork; default: whoever that is now. A process
-    that has no children to end takes SIGKILL, which reaches it stopped too.
+    whose children end with it, or that has none, takes SIGKILL, which reaches it stopped too.
     """
     if not sys.platform.startswith("linux"):
         return

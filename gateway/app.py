@@ -83,7 +83,9 @@ class Gateway:
         self._started_at = self._loop.time()
         self._fleet = Fleet()
         self._links = Links()
-        self._launched = LaunchedWorkers(Site(self._fleet, self._enlist, self._tell))
+        self._launched = LaunchedWorkers(
+            Site(self._fleet, lambda worker: self._links.visits[worker] > 0, self._enlist, self._tell)
+        )
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         self._admission = Admission(_rules(config), self._fleet)
         self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))

@@ -2,8 +2,8 @@
 
 A fault is matched by the number of the generating request (`nth`, from 1; `every`), by a seeded `probability` or by a
 text that its body `contains`, and by path where one is given; the first that matches applies. Matching knows nothing of
-tenants. `exchange` and `loop` carry the faults out. `after_tokens` counts generated tokens of one stream; `seconds` null
-lasts for ever.
+tenants. `exchange` and `loop` carry the faults out. `after_tokens` counts generated tokens of one stream; `seconds`
+null lasts for ever.
 """
 
 from enum import Enum

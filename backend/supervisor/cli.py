@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def supervise(
     ] = None,
 ) -> None:
     """Start workers, watch them, start them again; prints each worker's state and URL."""
-    die_with_parent()
+    die_with_parent(number=signal.SIGKILL)  # reaches it stopped too; its workers' own parent's death ends them
     # A key of the caller's own, so that it can reach the workers; else one that nobody could guess.
     api_key = os.environ.get(KEY_VARIABLE) or f"vtc-{secrets.token_urlsafe(32)}"
     machine = this_machine(find_gpus(os.environ), api_key)

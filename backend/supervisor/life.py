@@ -2,7 +2,8 @@
 
 Rules: at most one process at a time, so LAUNCH only leaves a state in which none runs; a process is ended by END and is
 gone when ENDED comes, never sooner; whoever asks to stop gets STOPPED in the end, whatever happens in between. A worker
-that stops answering is ended and started again like one that died. How long each state may last is the caller's.
+that stops answering is ended and started again like one that died, and so is one that answers its probes and nothing
+else. How long each state may last is the caller's.
 """
 
 from enum import Enum
@@ -29,6 +30,7 @@ class Signal(Enum):
     ENDED = "ended"  # its process is gone
     PROBE_OK = "probe_ok"
     PROBE_FAILED = "probe_failed"  # several in a row
+    CONDEMNED = "condemned"  # whoever sends it requests says that it no longer works on them
     OVERDUE = "overdue"  # the state has lasted too long
     GAVE_UP = "gave_up"  # it cannot be started, or was tried often enough
 
@@ -60,6 +62,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.STOPPED, _G.ENDED): _stay(_S.STOPPED),
     (_S.STOPPED, _G.PROBE_OK): _stay(_S.STOPPED),
     (_S.STOPPED, _G.PROBE_FAILED): _stay(_S.STOPPED),
+    (_S.STOPPED, _G.CONDEMNED): _stay(_S.STOPPED),
     (_S.STOPPED, _G.OVERDUE): _stay(_S.STOPPED),
     (_S.STOPPED, _G.GAVE_UP): _stay(_S.STOPPED),
     (_S.LOADING, _G.START): _stay(_S.LOADING),
@@ -68,6 +71,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.LOADING, _G.ENDED): _RETRY,
     (_S.LOADING, _G.PROBE_OK): _stay(_S.LOADING),  # only its own word says that it is ready
     (_S.LOADING, _G.PROBE_FAILED): _stay(_S.LOADING),
+    (_S.LOADING, _G.CONDEMNED): _stay(_S.LOADING),  # it serves nobody yet
     (_S.LOADING, _G.OVERDUE): _stay(_S.LOADING, Effect.END),
     (_S.LOADING, _G.GAVE_UP): _stay(_S.FAILED),  # there was no process yet
     (_S.READY, _G.START): _stay(_S.READY),
@@ -76,6 +80,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.READY, _G.ENDED): _RETRY,
     (_S.READY, _G.PROBE_OK): _stay(_S.READY),
     (_S.READY, _G.PROBE_FAILED): _stay(_S.UNHEALTHY),
+    (_S.READY, _G.CONDEMNED): _stay(_S.UNHEALTHY, Effect.END),
     (_S.READY, _G.OVERDUE): _stay(_S.READY),
     (_S.READY, _G.GAVE_UP): _stay(_S.READY),
     (_S.UNHEALTHY, _G.START): _stay(_S.UNHEALTHY),
@@ -84,6 +89,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.UNHEALTHY, _G.ENDED): _RETRY,
     (_S.UNHEALTHY, _G.PROBE_OK): _stay(_S.READY),
     (_S.UNHEALTHY, _G.PROBE_FAILED): _stay(_S.UNHEALTHY),
+    (_S.UNHEALTHY, _G.CONDEMNED): _stay(_S.UNHEALTHY, Effect.END),
     (_S.UNHEALTHY, _G.OVERDUE): _stay(_S.UNHEALTHY, Effect.END),
     (_S.UNHEALTHY, _G.GAVE_UP): _stay(_S.UNHEALTHY),
     (_S.DRAINING, _G.START): _stay(_S.DRAINING),  # the caller starts it again when it has stopped
@@ -92,6 +98,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.DRAINING, _G.ENDED): _stay(_S.STOPPED),
     (_S.DRAINING, _G.PROBE_OK): _stay(_S.DRAINING),
     (_S.DRAINING, _G.PROBE_FAILED): _stay(_S.DRAINING),
+    (_S.DRAINING, _G.CONDEMNED): _stay(_S.DRAINING),
     (_S.DRAINING, _G.OVERDUE): _stay(_S.DRAINING),
     (_S.DRAINING, _G.GAVE_UP): _stay(_S.STOPPED),
     (_S.BACK_OFF, _G.START): _LAUNCH,  # somebody wants it now
@@ -100,6 +107,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.BACK_OFF, _G.ENDED): _stay(_S.BACK_OFF),
     (_S.BACK_OFF, _G.PROBE_OK): _stay(_S.BACK_OFF),
     (_S.BACK_OFF, _G.PROBE_FAILED): _stay(_S.BACK_OFF),
+    (_S.BACK_OFF, _G.CONDEMNED): _stay(_S.BACK_OFF),
     (_S.BACK_OFF, _G.OVERDUE): _LAUNCH,
     (_S.BACK_OFF, _G.GAVE_UP): _stay(_S.FAILED),
     (_S.FAILED, _G.START): _LAUNCH,
@@ -108,6 +116,7 @@ TABLE: dict[tuple[State, Signal], Next] = {
     (_S.FAILED, _G.ENDED): _stay(_S.FAILED),
     (_S.FAILED, _G.PROBE_OK): _stay(_S.FAILED),
     (_S.FAILED, _G.PROBE_FAILED): _stay(_S.FAILED),
+    (_S.FAILED, _G.CONDEMNED): _stay(_S.FAILED),
     (_S.FAILED, _G.OVERDUE): _stay(_S.FAILED),
     (_S.FAILED, _G.GAVE_UP): _stay(_S.FAILED),
 }

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.supervisor.gpus import Allotment, Gpu, NoGpuLeft
+from backend.supervisor.gpus import Allotment, Gpu, TooFewGpus
 from backend.supervisor.plan import MAX_LEARNED_SEQUENCES, EngineChoice, Plan
 from backend.vllm.engine_order import EngineOrder
 from backend.vllm.launch import LaunchError, find_python, is_cpu_build
@@ -43,7 +43,7 @@ class Recipe:
     environment: Mapping[str, str]
     engine: str
     grace_seconds: float
-    shared_gpu: int | None = None
+    shared_gpu: str | None = None
 
 
 class Machine:
@@ -55,20 +55,20 @@ class Machine:
         self.api_key = api_key
         self._environment = dict(environment)
         self._allotment = Allotment(gpus)
-        self._turns: dict[int, asyncio.Lock] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
 
     def recipe(self, plan: Plan) -> Recipe:
-        """The command for `plan`, its GPUs taken; raises `CannotStart`."""
+        """The command for `plan`, its GPUs taken; raises `CannotStart`, or `NoGpuLeft` while others have them."""
         python, reason = self._vllm(plan.engine)
         if python is None:
             return self._embedded(plan, reason)
         if is_cpu_build(python) or not self.gpus:
             return self._on_cpu(plan, python)
         try:
-            indices = self._allotment.take(plan.name, plan.gpus)
-        except NoGpuLeft as fault:
+            gpus = self._allotment.take(plan.name, plan.gpus)
+        except TooFewGpus as fault:
             raise CannotStart(str(fault)) from None
-        return self._on_gpus(plan, python, indices)
+        return self._on_gpus(plan, python, gpus)
 
     def give_back(self, worker: str) -> None:
         """`worker` needs its GPUs no more."""
@@ -102,6 +102,7 @@ class Machine:
         command = (
             *(sys.executable, "-m", "backend", "embedded", "--profile", plan.profile, "--model", plan.client_name),
             *("--max-model-len", str(plan.max_model_len), "--max-num-queued-reqs", str(_queue_limit(plan))),
+            *(argument for name in plan.adapters for argument in ("--adapter", name)),
             *_sizes(plan),
         )
         environment = self._inherited(plan)
@@ -111,13 +112,13 @@ class Machine:
         reason = "no GPU found" if not self.gpus else "its build for processors is installed"
         return self._recipe(plan, python, f"vLLM on the processor ({reason})")
 
-    def _on_gpus(self, plan: Plan, python: Path, indices: tuple[int, ...]) -> Recipe:
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, indices)), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-        named = ", ".join(f"{index} ({gpu.name})" for gpu in self.gpus if (index := gpu.index) in indices)
+    def _on_gpus(self, plan: Plan, python: Path, gpus: Sequence[Gpu]) -> Recipe:
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.selector for gpu in gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        named = ", ".join(gpu.label for gpu in gpus)
         if plan.gpus < 1:
             share = ("--gpu-memory-utilization", f"{GPU_MEMORY * plan.gpus:.4f}")
-            return self._recipe(plan, python, f"vLLM on {plan.gpus:g} of GPU {named}", share, visible, indices[0])
-        parallel = ("--tensor-parallel-size", str(len(indices))) if len(indices) > 1 else ()
+            return self._recipe(plan, python, f"vLLM on {plan.gpus:g} of GPU {named}", share, visible, gpus[0].selector)
+        parallel = ("--tensor-parallel-size", str(len(gpus))) if len(gpus) > 1 else ()
         return self._recipe(plan, python, f"vLLM on GPU {named}", parallel, visible)
 
     def _recipe(
@@ -127,7 +128,7 @@ class Machine:
         engine: str,
         devices: tuple[str, ...] = (),
         visible: Mapping[str, str] | None = None,
-        shared_gpu: int | None = None,
+        shared_gpu: str | None = None,
     ) -> Recipe:
         command = (
             *(sys.executable, "-m", "backend", "vllm", "--model", plan.model, "--python", str(python)),
@@ -147,7 +148,15 @@ def vllm_arguments(plan: Plan) -> tuple[str, ...]:
         *("--served-model-name", plan.client_name, "--max-model-len", str(plan.max_model_len)),
         *("--max-num-queued-reqs", str(_queue_limit(plan)), *_sizes(plan)),
         *("--scheduling-policy", "fcfs", "--stream-interval", "1", "--enable-prompt-tokens-details"),
+        *_adapters(plan),
     )
+
+
+def _adapters(plan: Plan) -> tuple[str, ...]:
+    """How many of them run at once is vLLM's `--max-loras`, among the plan's own arguments."""
+    if not plan.adapters:
+        return ()
+    return ("--enable-lora", "--lora-modules", *(f"{name}={path}" for name, path in plan.adapters.items()))
 
 
 def _sizes(plan: Plan) -> tuple[str, ...]:
@@ -155,7 +164,7 @@ def _sizes(plan: Plan) -> tuple[str, ...]:
 
     Where the engine orders its queue the gateway sends it far more prompts than a step takes: the step is its own.
     """
-    batch, tokens = plan.engine_sequences, plan.prefill_tokens
+    batch, tokens = plan.sequences, plan.prefill_tokens
     if plan.engine_order is not EngineOrder.FCFS:
         tokens = None
     arguments: tuple[str, ...] = ()
@@ -168,7 +177,7 @@ def _sizes(plan: Plan) -> tuple[str, ...]:
 
 def _queue_limit(plan: Plan) -> int:
     """Sequences in the engine beyond which it refuses: never reached while the gateway keeps to its window."""
-    return 2 * plan.most_sequences + LARGEST_REQUEST_SEQUENCES
+    return 2 * (plan.sequences or MAX_LEARNED_SEQUENCES) + LARGEST_REQUEST_SEQUENCES
 
 
 def this_machine(gpus: Sequence[Gpu], api_key: str) -> Machine:

@@ -3,7 +3,7 @@
 Keys are those of `vtc-backend supervise`'s file and of the gateway's messages (docs/operations.md names them).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Annotated, ClassVar
 
@@ -29,9 +29,10 @@ _Positive = Annotated[int, Field(ge=1)]
 class Plan:
     """One worker: `name` is unique, `model` is what vLLM loads, `served_name` what its clients call it.
 
-    `sequences` and `prefill_tokens` None: the engine takes its own default, which the gateway learns.
+    `sequences` (that run at once) and `prefill_tokens` (of a step) None: the engine takes its own default, which the
+    gateway learns.
     `gpus` below 1 is a share of one GPU's memory, a whole number runs tensor parallel over so many; a machine without a
-    GPU ignores it. `max_failed_starts` None: it is tried for ever.
+    GPU ignores it. `adapters` are LoRA adapters, name to folder. `max_failed_starts` None: it is tried for ever.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -43,11 +44,10 @@ class Plan:
     profile: str = "cpu-tiny"
     max_model_len: _Positive = 2048
     sequences: _Positive | None = None
-    slack: Annotated[int, Field(ge=0)] = 1
-    express: Annotated[int, Field(ge=0)] = 0
     prefill_tokens: _Positive | None = None
     gpus: Annotated[float, Field(gt=0, le=64)] = 1.0
     engine_order: EngineOrder = EngineOrder.FCFS
+    adapters: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     start_seconds: Annotated[float, Field(gt=0)] = 600.0
@@ -58,17 +58,9 @@ class Plan:
         """The model's name in requests."""
         return self.served_name or self.model
 
-    @property
-    def engine_sequences(self) -> int | None:
-        """Sequences that the engine runs at once: with an express lane all that the gateway may send."""
-        if self.sequences is None or self.express == 0:
-            return self.sequences
-        return self.sequences + self.slack + self.express
-
-    @property
-    def most_sequences(self) -> int:
-        """Sequences that the gateway may send at once, or the most that it learns to."""
-        return (self.sequences or MAX_LEARNED_SEQUENCES) + self.slack + self.express
+    def as_patient_as(self, other: "Plan") -> "Plan":
+        """This plan with what of `other` its process does not see: how long and how often its starts are waited for."""
+        return replace(self, start_seconds=other.start_seconds, max_failed_starts=other.max_failed_starts)
 
 
 class PlanError(Exception):

@@ -1,8 +1,9 @@
 """What the supervisor and the program that started it say to each other: one JSON object a line.
 
-In: `{"start": PLAN}`, `{"stop": NAME}`. Out: first `{"supervisor": {...}}` with the key that engines ask for and the
-GPUs found, then `{"worker": STATUS}` for every change and `{"output": {"worker": NAME, "line": TEXT}}` for every line
-that a worker writes. The end of the input is the end of every worker, and so is a line that cannot be read.
+In: `{"start": PLAN}`, `{"stop": NAME}`, `{"restart": NAME, "reason": TEXT}`. Out: first `{"supervisor": {...}}` with
+the key that engines ask for and the GPUs found, then `{"worker": STATUS}` for every change and
+`{"output": {"worker": NAME, "line": TEXT}}` for the lines that a worker writes. The end of the input is the end of
+every worker, and so is a line that cannot be read.
 """
 
 import asyncio
@@ -56,8 +57,10 @@ async def obey(supervisor: Supervisor, orders: asyncio.StreamReader) -> None:
                 supervisor.start(read_plan(plan))
             case {"stop": str(name)}:
                 supervisor.stop(name)
+            case {"restart": str(name), "reason": str(reason)}:
+                supervisor.restart(name, reason)
             case order:
-                raise PlanError(f"an order is neither start nor stop: {str(order)[:200]}")
+                raise PlanError(f"an order is neither start, stop nor restart: {str(order)[:200]}")
 
 
 def _read(line: bytes) -> object:

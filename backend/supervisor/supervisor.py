@@ -47,6 +47,11 @@ class Supervisor:
         if name in self._workers:
             self._workers[name].stop()
 
+    def restart(self, name: str, reason: str) -> None:
+        """End a worker that serves, by force where it does not go, and start it anew."""
+        if name in self._workers:
+            self._workers[name].restart(reason)
+
     async def close(self) -> None:
         """End every worker and wait until nothing of any runs."""
         self._wanted_again.clear()

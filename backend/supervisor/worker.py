@@ -15,9 +15,11 @@ from typing import assert_never
 import aiohttp
 
 from backend.supervisor.crashes import Crashes
+from backend.supervisor.gpus import NoGpuLeft
 from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, Signal, State
 from backend.supervisor.machine import CannotStart, Machine, Recipe
 from backend.supervisor.plan import Plan
+from backend.supervisor.voice import Voice
 from backend.vllm.process import ProcessTree
 
 KEPT_LINES = 40
@@ -51,7 +53,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who hears of a worker: of every change, and of every line that it writes."""
+    """Who hears of a worker: of every change, and of the lines that it writes as far as they are not too many."""
 
     told: Callable[[Status], None]
     wrote: Callable[[str, str], None]
@@ -71,6 +73,7 @@ class SupervisedWorker:
         self._crashes = Crashes(random)
         self._url = self._engine = self._reason = ""
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._voice = Voice()
         self._life: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -81,8 +84,10 @@ class SupervisedWorker:
     # -- what its owner does
 
     def start(self, plan: Plan) -> None:
-        """Run by `plan`, or go on; takes effect where it does not run."""
-        if self.state not in HAS_PROCESS:
+        """Run by `plan`, or go on; a running process keeps its own, but for how patient its supervisor is."""
+        if self.state in HAS_PROCESS:
+            self.plan = self.plan.as_patient_as(plan)
+        else:
             if plan != self.plan or self.state is State.FAILED:
                 self._crashes.forget()
             self.plan = plan
@@ -91,6 +96,10 @@ class SupervisedWorker:
     def stop(self) -> None:
         """End, and stay so."""
         self.feed(Signal.STOP, "asked to stop")
+
+    def restart(self, reason: str) -> None:
+        """End a process that serves, and start it anew; one that does not serve is started anew anyway."""
+        self.feed(Signal.CONDEMNED, reason)
 
     async def ended(self) -> None:
         """Wait until no process is left."""
@@ -117,10 +126,11 @@ class SupervisedWorker:
                 self._life = asyncio.create_task(self._live(), name=f"life of worker {self.plan.name}")
             case Effect.END:
                 assert self._life is not None
-                self._reason = reason
                 if not self._is_ending:  # a second cancellation would break off the orderly end
+                    self._reason = reason
                     self._is_ending = True
                     self._life.cancel()
+                    self._probe_while_it_serves()
             case Effect.WAIT:
                 self._wait_or_give_up()
             case _:
@@ -172,6 +182,8 @@ class SupervisedWorker:
             self._machine.give_back(self.plan.name)
             self.feed(Signal.GAVE_UP, str(fault))
             return
+        except NoGpuLeft as fault:
+            reason = str(fault)  # a worker that is ending, or another's plan, may make room
         except OSError as error:
             reason = f"cannot be started: {error.strerror}"
         except asyncio.CancelledError:
@@ -208,12 +220,13 @@ class SupervisedWorker:
             self.feed(Signal.ANNOUNCED, "serves")
             return
         self._last_lines.append(line)
-        self._listener.wrote(self.plan.name, line)
+        for told in self._voice.told(line, self._loop.time()):
+            self._listener.wrote(self.plan.name, told)
 
     # -- its health
 
     def _probe_while_it_serves(self) -> None:
-        serves = self.state in (State.READY, State.UNHEALTHY)
+        serves = self.state in (State.READY, State.UNHEALTHY) and not self._is_ending
         if serves and self._probes is None:
             self._probes = asyncio.create_task(self._probe_on(), name=f"probes of worker {self.plan.name}")
         elif not serves and self._probes is not None:

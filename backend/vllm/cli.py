@@ -45,7 +45,7 @@ def vllm(  # noqa: PLR0913 - each is an option
     extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
 ) -> None:
     """Run real vLLM; prints `ready URL` on standard output when it can serve."""
-    die_with_parent()
+    die_with_parent(number=signal.SIGKILL)  # reaches it stopped too; vLLM gets SIGTERM then, its guard sees to the rest
     _clean_up_when_told_to_stop()
     try:
         interpreter = find_python(python, os.environ)

@@ -134,6 +134,7 @@ async def run(launch: Launch, start_seconds: float) -> None:
     """Serve until SIGTERM or SIGINT; raises `LaunchError` when vLLM does not come up or ends by itself."""
     log = StartLog()
     tree = await ProcessTree.start(launch.command(), launch.environment(os.environ), log.take)
+    await tree.guard()
     stopped = asyncio.create_task(until_told_to_stop(), name="wait for a signal")
     ended = asyncio.create_task(tree.wait(), name="wait for vLLM to end")
     ready = asyncio.create_task(_until_ready(launch, log, start_seconds), name="wait until vLLM is ready")

@@ -1,11 +1,13 @@
 """A child process that is a whole tree: vLLM starts an engine core and workers of its own.
 
 The tree runs in its own process group and ends as one: SIGTERM to the group, SIGKILL to what is left after the grace
-time. The kernel ends the child when this program dies, however it dies. The last lines of its output are kept,
-because they are the only explanation of a failed start.
+time. The kernel sends the child SIGTERM when this program dies, however it dies; a tree with children of its own, or
+one that is stopped, needs more: a guard, a shell in another session, that kills what is left of the group then. The
+last lines of its output are kept, because they are the only explanation of a failed start.
 """
 
 import asyncio
+import math
 import os
 import signal
 from collections import deque
@@ -16,6 +18,15 @@ from backend.lifetime import die_with_parent
 KEPT_LINES = 40
 LINE_LIMIT_BYTES = 1 << 20
 GRACE_SECONDS = 8.0
+_GONE_SECONDS = 1.0  # a killed process holds its memory, and its GPU's, until the kernel has taken it apart
+_LOOK_SECONDS = 0.02
+
+# Reads until the other end of its input is gone, which is this program; then waits for the group's orderly end.
+_GUARD = """
+read -r _
+while kill -s 0 -- "-$1" && [ "$2" -gt "${waited:-0}" ]; do sleep 1; waited=$((${waited:-0} + 1)); done
+kill -s KILL -- "-$1"
+"""
 
 
 class ProcessTree:
@@ -23,6 +34,7 @@ class ProcessTree:
 
     def __init__(self, process: asyncio.subprocess.Process, on_line: Callable[[str], None]) -> None:
         self._process = process
+        self._guard: asyncio.subprocess.Process | None = None
         self._on_line = on_line
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._reading = asyncio.create_task(self._read(), name="read the child's output")
@@ -44,6 +56,16 @@ class ProcessTree:
             preexec_fn=lambda: die_with_parent(parent),
         )
         return cls(process, on_line)
+
+    async def guard(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """See to it that nothing of the group outlives this program by more than `grace_seconds`, however it dies."""
+        self._guard = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", _GUARD, "guard", str(self._process.pid), str(math.ceil(grace_seconds))),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     @property
     def last_lines(self) -> tuple[str, ...]:
@@ -67,14 +89,29 @@ class ProcessTree:
         finally:
             self._signal(signal.SIGKILL)
         await self._process.wait()
+        await self._dissolved()
+        await self._dismiss_guard()
         self._reading.cancel()
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The group may be gone already, the leader included.
+    async def _dissolved(self) -> None:
+        """Wait until no process is left in the group; where nobody collects the dead, not for long."""
+        left_seconds = _GONE_SECONDS
+        while self._signal(0) and left_seconds > 0:
+            left_seconds -= _LOOK_SECONDS
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            await self._guard.wait()
+
+    def _signal(self, number: int) -> bool:
+        """Whether there was anybody in the group to get the signal; the leader may be gone already."""
         try:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
-            return
+            return False
+        return True
 
     async def _read(self) -> None:
         assert self._process.stdout is not None

@@ -3,8 +3,10 @@
 A launched worker is in the fleet exactly while the supervisor calls it ready, at the address that it has then. A
 changed plan is carried out worker by worker: it gets nothing new, its running requests finish, its process is
 replaced, and only when that is ready the next one's turn comes; a plan that does not come up stops there, so that the
-others go on serving. New workers start at once, removed ones end when their requests have. While a pool's only worker
-is replaced its requests wait. Processes are the supervisor's, which worker a request gets is the fleet's.
+others go on serving; a change that no process sees replaces none. New workers start at once, removed ones end when
+their requests have. While a pool's only worker is replaced, or comes back after its death, its requests wait. One that
+stands still for longer than any stream may is started anew, whatever its server says. Processes are the supervisor's,
+which worker a request gets is the fleet's.
 """
 
 import asyncio
@@ -13,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from gateway.config import Pool, Worker
-from gateway.events import Event, RequestFinished, WorkerChanged, WorkerWrote
+from gateway.config import Pool, Window, Worker
+from gateway.events import Event, RequestFinished, WorkerChanged, WorkerStalled, WorkerWrote
 from gateway.proxy.links import worker_name
 from gateway.proxy.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
 from gateway.workers import Fleet, WorkerSnapshot
@@ -25,14 +27,20 @@ _STOPPED = LaunchStatus("", "stopped")
 _UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # states from which it may still become ready by itself
 _BROKEN = frozenset({"back_off", "failed"})
 _ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
+_COMING_BACK = frozenset({"unhealthy", "back_off", "loading"})
+_PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # the supervisor's, unseen by the worker's process
 _TOLD_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event."""
+    """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event.
+
+    `is_visited` says whether requests that take no room are at a worker.
+    """
 
     fleet: Fleet
+    is_visited: Callable[[str], bool]
     enlist: Callable[[Pool, Worker], None]
     tell: Callable[[Event], None]
 
@@ -42,6 +50,14 @@ class _Wanted:
     pool: Pool
     worker: Worker
     plan: Plan
+
+    def runs_as(self, other: "_Wanted") -> bool:
+        """True where a process of the one is a process of the other."""
+        return self._process == other._process
+
+    @property
+    def _process(self) -> Plan:
+        return {name: value for name, value in self.plan.items() if name not in _PATIENCE}
 
 
 class LaunchedWorkers:
@@ -54,6 +70,8 @@ class LaunchedWorkers:
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, _Wanted] = {}  # as last ordered
         self._replaced = ""  # the worker that is being emptied for its replacement
+        self._renewed_pool = ""  # in which a worker is being replaced
+        self._stalls: dict[str, asyncio.TimerHandle] = {}  # of workers that stand still
         self._failure: str | None = None
         self._statuses: dict[str, LaunchStatus] = {}
         self._news = asyncio.Event()
@@ -70,12 +88,15 @@ class LaunchedWorkers:
         for name, wanted in self._wanted.items():
             if name not in self._running:
                 self._order(name)
-            elif self._running[name].plan == wanted.plan:
+            elif self._running[name].runs_as(wanted):
+                if self._running[name].plan != wanted.plan:
+                    self._supervisor.start(name, wanted.plan)
                 self._running[name] = wanted
                 self._serve_if_ready(name)
         if self._rollout is None and self._outdated() is not None:
             self._rollout = asyncio.create_task(self._roll(), name="rolling restart")
             self._rollout.add_done_callback(self._rolled)
+        self._let_wait()
         self._news.set()
 
     async def started(self) -> None:
@@ -93,6 +114,9 @@ class LaunchedWorkers:
 
     async def stop(self) -> None:
         """End every worker."""
+        for stall in self._stalls.values():
+            stall.cancel()
+        self._stalls.clear()
         tasks = {*self._drains, *([self._rollout] if self._rollout is not None else [])}
         for task in tasks:
             task.cancel()
@@ -101,9 +125,28 @@ class LaunchedWorkers:
         await self._supervisor.close()
 
     def observe(self, event: Event) -> None:
-        """A request that ended may be the last that a worker had."""
-        if isinstance(event, RequestFinished):
-            self._news.set()
+        """A request that ended may be the last that a worker had; one that stands still may have to be started anew."""
+        match event:
+            case RequestFinished():
+                self._news.set()
+            case WorkerStalled(_, worker, is_stalled, reason) if worker in self._wanted:
+                stall = self._stalls.pop(worker, None)
+                if stall is not None:
+                    stall.cancel()
+                if is_stalled:
+                    # By then its streams have ended by their own limit.
+                    seconds = self._wanted[worker].pool.timeouts.stall_seconds
+                    loop = asyncio.get_running_loop()
+                    self._stalls[worker] = loop.call_later(seconds, self._renew, worker, reason)
+            case _:
+                pass
+
+    def _renew(self, name: str, reason: str) -> None:
+        """A worker has not moved all this time: end its process, by force where it does not go, and start it anew."""
+        self._stalls.pop(name, None)
+        view = self._site.fleet.look(name)
+        if view is not None and view.state != "closed":  # it may have answered since, and have nothing to do
+            self._supervisor.restart(name, reason)
 
     def is_being_ended(self, name: str) -> bool:
         """True for a worker whose process is ended on purpose: what runs there does not die of a request."""
@@ -138,6 +181,7 @@ class LaunchedWorkers:
         wanted = self._wanted.get(name)
         if wanted is not None:
             self._serve_if_ready(name)
+            self._let_wait()
             if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
                 self._site.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
         elif status.state == "stopped":
@@ -167,6 +211,19 @@ class LaunchedWorkers:
         if name in self._site.fleet:
             self._site.fleet.drain(name)
 
+    def _let_wait(self) -> None:
+        """Let requests wait for a worker that will be back by itself, where no other pool stands in for theirs."""
+        pools = {wanted.pool.model: wanted.pool for wanted in self._wanted.values()}
+        expected = {wanted.pool.model for name, wanted in self._wanted.items() if self._comes_back(name)}
+        for model, pool in pools.items():
+            is_expected = model == self._renewed_pool or (model in expected and pool.fallback is None)
+            self._site.fleet.expect(model, is_expected=is_expected)
+
+    def _comes_back(self, name: str) -> bool:
+        """True for a worker that died of late and is on its way: not one that dies again and again."""
+        status = self._status(name)
+        return status.state in _COMING_BACK and status.restarts > 0 and not status.is_crash_loop
+
     # -- change
 
     def _order(self, name: str) -> None:
@@ -176,15 +233,15 @@ class LaunchedWorkers:
     def _outdated(self) -> str | None:
         """A worker that runs by another plan than it should."""
         wanted = self._wanted.items()
-        return next((name for name, each in wanted if self._running[name].plan != each.plan), None)
+        return next((name for name, each in wanted if not self._running[name].runs_as(each)), None)
 
     async def _roll(self) -> None:
         while (name := self._outdated()) is not None:
             await self._replace(name, self._wanted[name].pool.model)
 
     async def _replace(self, name: str, pool: str) -> None:
-        fleet = self._site.fleet
-        fleet.expect(pool, is_expected=True)
+        self._renewed_pool = pool
+        self._let_wait()
         try:
             await self._empty(name)
             if name not in self._wanted:
@@ -193,7 +250,8 @@ class LaunchedWorkers:
             ordered = self._running[name]
             await self._until(lambda: self._has_come(name, ordered) or self._status(name).state in _BROKEN)
         finally:
-            fleet.expect(pool, is_expected=False)
+            self._renewed_pool = ""
+            self._let_wait()
         # One that broke is tried again; its pool's requests are refused rather than kept meanwhile.
         await self._until(lambda: self._has_come(name, ordered))
 
@@ -211,7 +269,7 @@ class LaunchedWorkers:
     def _has_come(self, name: str, ordered: _Wanted) -> bool:
         """True where a replacement serves, or is no longer what the configuration wants."""
         wanted = self._wanted.get(name)
-        return wanted is None or wanted.plan != ordered.plan or self._status(name).state == READY
+        return wanted is None or not wanted.runs_as(ordered) or self._status(name).state == READY
 
     def _retire(self, name: str, wanted: _Wanted) -> None:
         """End a worker that is no longer wanted when its requests have ended."""
@@ -230,7 +288,7 @@ class LaunchedWorkers:
         assert wanted.worker.launch is not None
         try:
             async with asyncio.timeout(wanted.worker.launch.drain_seconds):
-                await self._until(lambda: name not in self._site.fleet)
+                await self._until(lambda: name not in self._site.fleet and not self._site.is_visited(name))
         except TimeoutError:
             return
 
@@ -263,17 +321,23 @@ def plan_of(pool: Pool, worker: Worker) -> Plan:
         "engine": launch.engine.value,
         "profile": launch.profile,
         "max_model_len": pool.max_model_len,
-        "sequences": window.fixed_sequences,
-        "slack": window.slack,
-        "express": window.express,
+        "sequences": _engine_sequences(window),
         "prefill_tokens": window.fixed_prefill_tokens,
         "gpus": launch.gpus,
         "engine_order": worker.engine_order.value,
+        "adapters": {adapter.name: adapter.path or "" for adapter in pool.adapters},
         "arguments": list(launch.arguments),
         "environment": {name: value for name, _, value in variables},
         "start_seconds": launch.start_seconds,
         "max_failed_starts": launch.max_failed_starts,
     }
+
+
+def _engine_sequences(window: Window) -> int | None:
+    """What the engine is to run at once: with an express lane all that it may be sent; None where that is learned."""
+    if window.fixed_sequences is None or window.express == 0:
+        return window.fixed_sequences
+    return window.fixed_sequences + window.slack + window.express
 
 
 def _words(status: LaunchStatus) -> str:

@@ -1,5 +1,6 @@
 """The way to each worker by name: its port, its key, the model's name there, and what its answers have taught."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from gateway.config import EngineOrder, Pool, Worker
@@ -48,6 +49,7 @@ class Links:
     def __init__(self) -> None:
         """No workers yet."""
         self._links: dict[str, Link] = {}
+        self.visits: Counter[str] = Counter()  # requests at each worker that take no room
 
     def __getitem__(self, worker: str) -> Link:
         """The link to `worker`."""

@@ -1,9 +1,10 @@
 """The supervisor as a child process: the one that starts engine workers beside the gateway, and what is said to it.
 
-One JSON object a line: `{"start": PLAN}` and `{"stop": NAME}` go in; `{"supervisor": ...}` comes out first, with the
-key that its workers ask for, then `{"worker": STATUS}` at every change and `{"output": ...}` for every line that a
-worker writes. It ends every worker when its input ends, and the kernel ends it with the gateway. One that dies is
-started again and gets its orders again. What to order is `launched`'s.
+One JSON object a line: `{"start": PLAN}`, `{"stop": NAME}` and `{"restart": NAME, "reason": TEXT}` go in;
+`{"supervisor": ...}` comes out first, with the key that its workers ask for, then `{"worker": STATUS}` at every change
+and `{"output": ...}` for lines that a worker writes.
+It ends every worker when its input ends, and the kernel ends it with the gateway. One that dies is started again and
+gets its orders again. What to order is `launched`'s.
 """
 
 import asyncio
@@ -77,6 +78,10 @@ class Supervisor:
         """Have a worker ended."""
         self._plans.pop(name, None)
         self._say({"stop": name})
+
+    def restart(self, name: str, reason: str) -> None:
+        """Have a worker that serves started anew, by force where it does not end."""
+        self._say({"restart": name, "reason": reason})
 
     async def close(self) -> None:
         """End it and every worker, by force where they do not go."""

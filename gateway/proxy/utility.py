@@ -59,6 +59,8 @@ class UtilityDesk:
         link = self._services.links[worker]
         body = reading.upstream_body(link.pool.model_at_workers(reading.model), "")
         head = request_head(link.upstream, reading.endpoint.path, record.request_id, len(body), request.raw_headers)
+        visits = self._services.links.visits
+        visits[worker] += 1  # it is not taken away before they end
         try:
             answer = await fetch(
                 link.aside, head + body, seconds=pool.timeouts.first_byte_seconds, max_bytes=MAX_ANSWER_BYTES
@@ -66,6 +68,8 @@ class UtilityDesk:
         except WorkerUnreachable as error:
             record.detail = str(error)
             raise Refusal(Outcome.WORKER_FAILED) from None
+        finally:
+            visits[worker] -= 1
         if answer.status >= 500:
             record.detail = f"status {answer.status}"
             raise Refusal(Outcome.WORKER_FAILED)

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,18 +20,34 @@ listen: {{port: 0, drain_seconds: 60}}
 admin: {{key: {{file: admin.key}}}}
 pools:
   - model: tiny
-    window: {{sequences: 2, slack: 1}}
-    workers: [{{launch: {{engine: embedded, count: {count}, profile: {profile}, max_failed_starts: {limit}}}}}]
+    engine_model: {engine_model}
+    window: {{sequences: 2, slack: {slack}}}
+    timeouts: {{stall_seconds: 6}}
+    workers:
+      - launch:
+          {{engine: embedded, count: {count}, profile: {profile}, max_failed_starts: {limit}, start_seconds: {patience},
+            drain_seconds: {patience}, environment: [{environment}]}}
 tenants:
   - name: alice
     keys: [{{id: main, file: alice.key}}]
+  - name: mallory
+    keys: [{{id: main, file: mallory.key}}]
 """
+TERMS = {
+    "count": 2,
+    "profile": "cpu-tiny",
+    "limit": "null",
+    "engine_model": "tiny",
+    "slack": 1,
+    "patience": 600,
+    "environment": "",
+}
 
 
-def _write(folder: Path, count: int = 2, profile: str = "cpu-tiny", limit: str = "null") -> Path:
+def _write(folder: Path, **terms: object) -> Path:
     path = folder / "config.yaml"
     draft = path.with_suffix(".new")
-    draft.write_text(CONFIG.format(count=count, profile=profile, limit=limit))
+    draft.write_text(CONFIG.format(**TERMS | terms))
     key = folder / "admin.key"
     if not key.exists():
         key.write_text(ADMIN_KEY)
@@ -40,9 +56,9 @@ def _write(folder: Path, count: int = 2, profile: str = "cpu-tiny", limit: str =
     return path
 
 
-def _change(child: Served, folder: Path, count: int = 2, profile: str = "cpu-tiny", limit: str = "null") -> None:
+def _change(child: Served, folder: Path, **terms: object) -> None:
     """Another configuration takes the place of the present one."""
-    _write(folder, count, profile, limit)
+    _write(folder, **terms)
     child.signal(signal.SIGHUP)  # its file may have changed before it was watched
 
 
@@ -60,20 +76,28 @@ def _until_ready(child: Served, restarts: int, worker: str = "tiny/w0") -> None:
             return
 
 
-@contextmanager
-def _crowd(child: Served, folder: Path) -> Iterator[list["Future[list[int]]"]]:
-    """Clients that ask on and on while the context lasts; each one's statuses."""
-    key, enough = (folder / "alice.key").read_text().strip(), Event()
-    body = {"model": "tiny", "prompt": "hello", "max_tokens": 20, "min_tokens": 20}
+def _ask(child: Served, folder: Path, tenant: str, prompt: str, path: str = "/v1/completions") -> tuple[int, bytes]:
+    body: dict[str, object] = {"model": "tiny", "prompt": prompt}
+    if path == "/v1/completions":
+        body |= {"max_tokens": 20, "min_tokens": 20, "stream": tenant == "mallory"}
+    return child.request(path, (folder / f"{tenant}.key").read_text().strip(), json.dumps(body).encode())
 
-    def ask_on() -> list[int]:
+
+@contextmanager
+def _crowd(
+    child: Served, folder: Path, paths: Sequence[str] = ("/v1/completions",)
+) -> Iterator[list["Future[list[int]]"]]:
+    """Clients that ask on and on while the context lasts; each one's statuses."""
+    enough = Event()
+
+    def ask_on(path: str) -> list[int]:
         statuses = []
         while not enough.is_set():
-            statuses.append(child.request("/v1/completions", key, json.dumps(body).encode())[0])
+            statuses.append(_ask(child, folder, "alice", f"hello {len(statuses)}", path)[0])
         return statuses
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        asked = [pool.submit(ask_on) for _ in range(CLIENTS)]
+        asked = [pool.submit(ask_on, paths[number % len(paths)]) for number in range(CLIENTS)]
         try:
             yield asked
         finally:
@@ -95,10 +119,10 @@ def _ends_well(child: Served) -> bool:
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_changed_launch_replaces_worker_after_worker_without_a_failed_request(count: int, tmp_path: Path) -> None:
     """Another profile while clients ask on and on: every process is another one, every answer is 200."""
-    with serving(_write(tmp_path, count)) as child:
+    with serving(_write(tmp_path, count=count)) as child:
         supervisor, *before = child.descendants()
         with _crowd(child, tmp_path) as asked:
-            _change(child, tmp_path, count, profile="instant")
+            _change(child, tmp_path, count=count, profile="instant")
             for worker in range(count):
                 child.log_until(f'"worker":"tiny/w{worker}","state":"draining"')
                 assert count == 1 or _serves(child, f"tiny/w{1 - worker}")
@@ -115,14 +139,41 @@ def _serves(child: Served, worker: str) -> bool:
     return any(each["worker"] == worker and each["state"] == "closed" for each in _state(child)["workers"])
 
 
+def test_another_engine_model_is_a_rolling_change_too(tmp_path: Path) -> None:
+    """Each worker serves under the new name before the next is touched; requests that take no room are answered too."""
+    with serving(_write(tmp_path)) as child:
+        _, *before = child.descendants()
+        with _crowd(child, tmp_path, ("/v1/completions", "/tokenize")) as asked:
+            _change(child, tmp_path, engine_model="tinier")
+            for worker in ("tiny/w0", "tiny/w1"):
+                child.log_until(f'"worker":"{worker}","state":"draining"')
+                child.log_until(f'"worker":"{worker}","state":"ready"')
+        assert _statuses(asked) == {200}
+        assert not set(child.descendants()[1:]) & set(before)
+        assert _ends_well(child)
+
+
+@pytest.mark.parametrize("terms", [{"patience": 500}, {"limit": "7"}, {"slack": 0}], ids=str)
+def test_what_no_process_sees_replaces_none(terms: dict[str, object], tmp_path: Path) -> None:
+    """How long a start may take, how often it may fail, the slack of the window: the first process stays the same."""
+    with serving(_write(tmp_path)) as child:
+        _, *before = child.descendants()
+        _change(child, tmp_path, **terms)
+        child.log_until("configuration applied")
+        _change(child, tmp_path, **terms, count=1)
+        while len(child.descendants()) > 2:  # a rolling restart would have begun with the one that stays
+            assert _state(child)
+        assert child.descendants()[1:] == before[:1]
+
+
 def test_more_and_fewer_workers_leave_the_others_alone(tmp_path: Path) -> None:
     """`count` up and down while clients ask: the first worker is the same process throughout."""
-    with serving(_write(tmp_path, 1)) as child:
+    with serving(_write(tmp_path, count=1)) as child:
         _, first = child.descendants()
         with _crowd(child, tmp_path) as asked:
-            _change(child, tmp_path, 2)
+            _change(child, tmp_path, count=2)
             child.log_until('"worker":"tiny/w1","state":"ready"')
-            _change(child, tmp_path, 1)
+            _change(child, tmp_path, count=1)
             child.log_until("configuration applied")
             while len(child.descendants()) > 2:
                 assert _state(child)
@@ -160,6 +211,44 @@ def test_a_killed_worker_loses_no_request_and_is_back(tmp_path: Path) -> None:
         assert _ends_well(child)
 
 
+def _with_faults(folder: Path, *script: dict[str, object]) -> str:
+    """The environment of engines that suffer `script`, each in all of its lives."""
+    file = folder / "faults.json"
+    file.write_text(json.dumps({"faults": list(script)}))
+    return f"VTC_EMBEDDED_FAULTS={file}"
+
+
+def test_a_request_that_kills_its_workers_kills_two(tmp_path: Path) -> None:
+    """The others' requests are all answered, though both workers died; it is refused with 422, again and at once."""
+    environment = _with_faults(tmp_path, {"kind": "exit", "contains": "poison"})
+    with serving(_write(tmp_path, environment=environment)) as child:
+        with _crowd(child, tmp_path) as asked:
+            while not any(each["sequences_in_flight"] for each in _state(child)["workers"]):
+                pass
+            for _ in range(3):
+                status, body = _ask(child, tmp_path, "mallory", "poison")
+                assert status == 422
+                assert json.loads(body)["error"]["code"] == "request_quarantined"
+            for worker in ("tiny/w0", "tiny/w1"):
+                _until_ready(child, restarts=0, worker=worker)
+        assert _statuses(asked) == {200}
+        assert sum(each["restarts"] for each in _state(child)["launched"]) == 2
+
+
+def test_a_worker_that_stands_still_behind_a_healthy_server_is_started_anew(tmp_path: Path) -> None:
+    """Its engine freezes and its `/health` does not: found by its progress, replaced, with its last lines kept."""
+    environment = _with_faults(tmp_path, {"kind": "freeze", "contains": "freeze", "after_tokens": 1})
+    with serving(_write(tmp_path, count=1, environment=environment)) as child:
+        assert _ask(child, tmp_path, "alice", "hello")[0] == 200
+        with ThreadPoolExecutor(1) as pool:
+            frozen = pool.submit(_ask, child, tmp_path, "mallory", "freeze")
+            line = json.loads(child.log_until('"state":"unhealthy"'))
+            assert "stalled" in line["reason"]
+            _until_ready(child, restarts=1)
+            assert _ask(child, tmp_path, "alice", "hello")[0] == 200
+            frozen.result()
+
+
 def test_a_killed_supervisor_is_replaced_with_its_workers(tmp_path: Path) -> None:
     """`kill -9` of the supervisor: its workers end with it, others take their place, and the gateway serves again."""
     with serving(_write(tmp_path)) as child:
@@ -173,12 +262,13 @@ def test_a_killed_supervisor_is_replaced_with_its_workers(tmp_path: Path) -> Non
         assert child.request("/ready")[0] == 200
 
 
-def test_nothing_outlives_a_killed_gateway(tmp_path: Path) -> None:
-    """`kill -9` of the gateway while a worker is frozen: the supervisor and every worker end."""
+@pytest.mark.parametrize("frozen", [0, 2], ids=["supervisor", "worker"])
+def test_nothing_outlives_a_killed_gateway(frozen: int, tmp_path: Path) -> None:
+    """`kill -9` of the gateway while one of the others is frozen: the supervisor and every worker end."""
     with serving(_write(tmp_path)) as child:
         descriptors = [os.pidfd_open(pid) for pid in child.descendants()]
         assert len(descriptors) == 3
-        signal.pidfd_send_signal(descriptors[-1], signal.SIGSTOP)
+        signal.pidfd_send_signal(descriptors[frozen], signal.SIGSTOP)
         child.signal(signal.SIGKILL)
         assert [has_ended(descriptor) for descriptor in descriptors] == [True] * 3
         for descriptor in descriptors:
@@ -196,7 +286,7 @@ def test_a_worker_that_cannot_start_ends_the_start_with_its_last_words(tmp_path:
 def test_launched_workers_have_a_key_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker asks for a key, which is not the one that the gateway's environment may hold for other workers."""
     monkeypatch.setenv("VLLM_API_KEY", "of-another-worker")
-    with serving(_write(tmp_path, 1)) as child:
+    with serving(_write(tmp_path, count=1)) as child:
         key = (tmp_path / "alice.key").read_text().strip()
         body = json.dumps({"model": "tiny", "prompt": "hello", "max_tokens": 1}).encode()
         assert child.request("/v1/completions", key, body)[0] == 200

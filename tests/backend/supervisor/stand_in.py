@@ -25,6 +25,9 @@ if how == "fail":
     sys.exit(3)
 if how == "never-ready":
     signal.pause()
+if how == "talkative":
+    for number in range(5000):
+        print("line", number, flush=True)
 if how == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if how == "tree":
@@ -57,7 +60,7 @@ class ScriptedMachine(Machine):
         (how,) = plan.arguments
         if how == "impossible":
             raise CannotStart("no room for it")
-        shared_gpu = 0 if plan.gpus < 1 else None
+        shared_gpu = "0" if plan.gpus < 1 else None
         return Recipe((sys.executable, "-S", "-c", SCRIPT, how), os.environ, "stand-in", GRACE_SECONDS, shared_gpu)
 
 
@@ -67,6 +70,7 @@ class Watch:
     def __init__(self) -> None:
         self.told: list[Status] = []
         self.pids: list[int] = []
+        self.lines: list[str] = []
         self._news = asyncio.Event()
         listener = Listener(self._hear, self._wrote)
         self.supervisor = Supervisor(ScriptedMachine((), {}, "key"), listener, QUICK, Random(1))
@@ -76,6 +80,7 @@ class Watch:
         self._news.set()
 
     def _wrote(self, _: str, line: str) -> None:
+        self.lines.append(line)
         if line.startswith("pid "):
             self.pids.append(int(line.split()[1]))
         self._news.set()

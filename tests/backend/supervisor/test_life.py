@@ -20,6 +20,7 @@ MOVES = {
         Signal.STOP: State.DRAINING,
         Signal.ENDED: State.BACK_OFF,
         Signal.PROBE_FAILED: State.UNHEALTHY,
+        Signal.CONDEMNED: State.UNHEALTHY,
     },
     State.UNHEALTHY: {Signal.STOP: State.DRAINING, Signal.ENDED: State.BACK_OFF, Signal.PROBE_OK: State.READY},
     State.DRAINING: {Signal.ENDED: State.STOPPED, Signal.GAVE_UP: State.STOPPED},
@@ -46,6 +47,8 @@ def test_every_pair(state: State, signal: Signal) -> None:
         case (_, State.BACK_OFF) if state is not State.BACK_OFF:
             assert effects == (Effect.WAIT,)
         case (State.LOADING | State.UNHEALTHY, _) if signal is Signal.OVERDUE:
+            assert effects == (Effect.END,)
+        case (State.READY | State.UNHEALTHY, _) if signal is Signal.CONDEMNED:
             assert effects == (Effect.END,)
         case _:
             assert effects == ()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from backend.supervisor.gpus import Gpu
+from backend.supervisor.gpus import Gpu, NoGpuLeft
 from backend.supervisor.machine import CannotStart, Machine
 from backend.supervisor.plan import EngineChoice, Plan, PlanError, read_plan
 from backend.vllm.engine_order import EngineOrder
 
-GPU = Gpu(0, "H100", 81920)
+GPU = Gpu("0", "H100", 81920)
 VLLM = Plan("m/w0", model="llama", served_name="m", arguments=("--dtype", "half"), sequences=8, prefill_tokens=512)
 
 
@@ -49,7 +49,7 @@ def test_vllm_gets_the_sizes_that_the_window_rests_on_after_its_own_arguments(vl
         "--max-model-len": "2048",
         "--max-num-seqs": "8",
         "--max-num-batched-tokens": "512",
-        "--max-num-queued-reqs": str(2 * 9 + 8192),
+        "--max-num-queued-reqs": str(2 * 8 + 8192),
         "--scheduling-policy": "fcfs",
         "--stream-interval": "1",
     }
@@ -68,22 +68,21 @@ def test_what_a_plan_leaves_open_is_the_engines_to_choose(vllm: Path) -> None:
     command = _machine(GPU, python=vllm).recipe(Plan("a")).command
     assert "--max-num-seqs" not in command
     assert "--max-num-batched-tokens" not in command
-    assert _value(command, "--max-num-queued-reqs") == str(2 * 1025 + 8192)
+    assert _value(command, "--max-num-queued-reqs") == str(2 * 1024 + 8192)
 
 
-def test_an_express_lane_is_room_in_the_engine(vllm: Path) -> None:
-    """Whatever the window lets through at once the engine runs at once, and a step has a token for each of them."""
-    plan = Plan("a", sequences=8, slack=1, express=3, prefill_tokens=10)
+def test_a_step_has_a_token_for_each_sequence(vllm: Path) -> None:
+    """A step smaller than the batch would be refused by the engine."""
+    plan = Plan("a", sequences=12, prefill_tokens=10)
     for engine in (EngineChoice.VLLM, EngineChoice.EMBEDDED):
         command = _machine(GPU, python=vllm).recipe(replace(plan, engine=engine)).command
         assert _value(command, "--max-num-seqs") == "12"
         assert _value(command, "--max-num-batched-tokens") == "12"
-        assert _value(command, "--max-num-queued-reqs") == str(2 * 12 + 8192)
 
 
 def test_an_engine_that_orders_its_queue_has_a_step_of_its_own(vllm: Path) -> None:
     """It is sent far more prompts than a step may take; its batch is the window's all the same."""
-    plan = Plan("a", sequences=8, slack=200, prefill_tokens=1_000_000, engine_order=EngineOrder.VTC)
+    plan = Plan("a", sequences=8, prefill_tokens=1_000_000, engine_order=EngineOrder.VTC)
     command = _machine(GPU, python=vllm).recipe(plan).command
     assert _value(command, "--engine-order") == "vtc"
     assert command.index("--engine-order") < command.index("--")
@@ -101,17 +100,27 @@ def test_the_embedded_engine_does_not_pretend_to_order_its_queue(vllm: Path) -> 
 
 def test_a_share_of_a_gpu_is_memory_and_several_run_tensor_parallel(vllm: Path) -> None:
     """Half of one is 0.45 of its memory, before the plan's own arguments, which may say otherwise."""
-    machine = _machine(GPU, Gpu(1, "H100"), python=vllm)
+    machine = _machine(GPU, Gpu("1", "H100"), python=vllm)
     half = machine.recipe(Plan("a", gpus=0.5, arguments=("--gpu-memory-utilization", "0.3")))
-    assert half.shared_gpu == 0
+    assert half.shared_gpu == "0"
     assert half.command.index("0.4500") < half.command.index("0.3")
     machine.give_back("a")
     both = machine.recipe(Plan("b", gpus=2))
     assert _value(both.command, "--tensor-parallel-size") == "2"
     assert both.environment["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert both.shared_gpu is None
-    with pytest.raises(CannotStart, match="asks for 1 GPUs"):
+    with pytest.raises(NoGpuLeft, match="asks for 1 GPUs"):
         machine.recipe(Plan("c"))
+    with pytest.raises(CannotStart, match="asks for 4 GPUs, there are 2"):
+        machine.recipe(Plan("d", gpus=4))
+
+
+def test_a_gpu_that_cuda_alone_knows_is_passed_on_by_name(vllm: Path) -> None:
+    """Parts of a GPU and UUIDs that nobody could look up; each worker still sees its own alone."""
+    machine = _machine(Gpu("MIG-63a9", "MIG device"), Gpu("MIG-0b8e", "MIG device"), python=vllm)
+    recipes = [machine.recipe(Plan(name)) for name in "ab"]
+    assert [recipe.environment["CUDA_VISIBLE_DEVICES"] for recipe in recipes] == ["MIG-63a9", "MIG-0b8e"]
+    assert recipes[0].engine == "vLLM on GPU MIG-63a9 (MIG device)"
 
 
 def test_a_plans_environment_wins_over_the_inherited_but_not_over_ours(vllm: Path) -> None:

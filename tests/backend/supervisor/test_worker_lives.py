@@ -11,6 +11,7 @@ import pytest
 from stand_in import Watch, plan
 
 from backend.supervisor import crashes
+from backend.supervisor.voice import BURST_LINES
 
 
 @asynccontextmanager
@@ -101,6 +102,53 @@ def test_an_ill_worker_is_replaced() -> None:
             watch.supervisor.start(plan("ill"))
             assert "status 500" in (await watch.until_state("unhealthy")).reason
             assert (await watch.until_state("back_off")).restarts == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["serve", "stubborn"])
+def test_a_worker_that_its_users_give_up_is_replaced(how: str) -> None:
+    """It answers its probes and nothing else: ended, by force where it must be, with the reason and its last lines."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan(how))
+            await watch.until_state("ready")
+            watch.supervisor.restart("w", "no progress for 12 s")
+            dead = await watch.until_state("back_off")
+            assert dead.reason.startswith("no progress for 12 s; the next start in ")
+            assert dead.last_lines[-1] == f"pid {watch.pids[0]}"
+            await watch.until_state("ready")
+            assert watch.states == ["loading", "ready", "unhealthy", "back_off", "loading", "ready"]
+            assert not _runs(watch.pids[0])
+
+    asyncio.run(story())
+
+
+def test_a_changed_patience_reaches_a_running_worker_without_a_restart() -> None:
+    """Same process; when it dies, the new limits hold."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("serve"))
+            await watch.until_state("ready")
+            watch.supervisor.start(plan("never-ready", start_seconds=0.3, max_failed_starts=1))
+            assert watch.states == ["loading", "ready"]
+            worker = watch.supervisor._workers["w"]
+            assert worker.plan == plan("serve", start_seconds=0.3, max_failed_starts=1)
+
+    asyncio.run(story())
+
+
+def test_a_flood_of_lines_is_cut_and_the_last_ones_are_kept() -> None:
+    """Five thousand lines at once: some hundreds are told, how many were left out is told, its end is remembered."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.supervisor.start(plan("talkative"))
+            ready = await watch.until_state("ready")
+            assert ready.last_lines[-1] == "line 4999"
+            assert BURST_LINES <= len(watch.lines) < 5000
 
     asyncio.run(story())
 
