@@ -26,6 +26,7 @@ from gateway.config import (
     Loaded,
     Pool,
     ProfiledCost,
+    Scheduler,
     Tenant,
     Worker,
     difference,
@@ -202,6 +203,10 @@ class Gateway:
     def workers(self) -> Sequence[WorkerSnapshot]:
         """Every worker, now."""
         return self._launched.amended(self._sight.amended(self._fleet.snapshot()))
+
+    def queue_limits(self) -> Scheduler:
+        """What bounds the queue of every pool."""
+        return self.config.scheduler
 
     def _render_metrics(self) -> tuple[bytes, str] | None:
         return self._metrics.render() if self.config.metrics.enabled else None

@@ -126,6 +126,12 @@ class StateFamilies:
         self.oldest_wait = _gauge(
             "queue_oldest_wait_seconds", "How long the oldest waiting request has waited so far.", _SHARE
         )
+        self.queue_max = _gauge(
+            "queue_max_requests", "Most requests that may wait in the pool: scheduler.max_queued.", _POOL
+        )
+        self.queue_timeout = _gauge(
+            "queue_timeout_seconds", "How long a request may wait: scheduler.queue_timeout_seconds.", _POOL
+        )
         self.held = _gauge("tenant_held", "1 where a tenant waits for its own limits, not for the others.", _SHARE)
         self.in_flight = _gauge("in_flight", "Requests handed to workers that have not ended.", _SHARE)
         self.spread = _gauge(

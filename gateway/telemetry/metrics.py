@@ -129,6 +129,9 @@ class Metrics:
         state.spread_bound.show(labels, pool.spread_bound)
         state.jain_index.show(labels, pool.jain_index)
         state.drain_rate.show(labels, pool.drain_rate_per_second)
+        limits = self._source.queue_limits()
+        state.queue_max.show(labels, limits.max_queued)
+        state.queue_timeout.show(labels, limits.queue_timeout_seconds)
         shown = [tenant for tenant in pool.tenants if tenant.tenant in own]
         for tenant in shown:
             self._show_tenant((pool.pool, tenant.tenant), tenant)

@@ -110,6 +110,15 @@ class RequestView(Protocol):
     def output_tokens(self) -> int: ...
 
 
+class QueueLimits(Protocol):
+    """What may wait in each pool, and how long."""
+
+    @property
+    def max_queued(self) -> int: ...
+    @property
+    def queue_timeout_seconds(self) -> float: ...
+
+
 class StateSource(Protocol):
     """The running gateway as telemetry sees it."""
 
@@ -123,4 +132,8 @@ class StateSource(Protocol):
 
     def workers(self) -> Sequence[WorkerView]:
         """Every worker of every pool."""
+        ...
+
+    def queue_limits(self) -> QueueLimits:
+        """What the configuration in force says of every pool's queue."""
         ...

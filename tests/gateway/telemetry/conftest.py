@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from gateway.config import Scheduler
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
 from gateway.workers import Limit, Phase
@@ -80,6 +81,9 @@ class State:
 
     def workers(self) -> list[Worker]:
         return self.worker_views
+
+    def queue_limits(self) -> Scheduler:
+        return Scheduler(max_queued=500, queue_timeout_seconds=30)
 
 
 def _finished(**changes: object) -> RequestFinished:

@@ -133,6 +133,8 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
     assert scrape("spread_bound", pool="tiny") == 64.0
     assert scrape("jain_index", pool="tiny") == 0.97
     assert scrape("drain_rate_requests_per_second", pool="tiny") == 4.5
+    assert scrape("queue_max_requests", pool="tiny") == 500
+    assert scrape("queue_timeout_seconds", pool="tiny") == 30
     assert scrape("worker_up", pool="tiny", worker="w0", state="closed") == 1
     assert scrape("worker_up", pool="tiny", worker="w1", state="open") == 0
     assert scrape("worker_in_flight_sequences", pool="tiny", worker="w0") == 2
