@@ -49,7 +49,7 @@ def find_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> t
 
 
 def _visible(found: Sequence[Gpu], listed: str) -> Iterator[Gpu]:
-    """What CUDA would see of `found`: an unknown entry hides itself and all that follow, one named twice counts once."""
+    """What CUDA would see of `found`: an unknown entry hides what follows it, and one named twice counts once."""
     seen: set[str] = set()
     for entry in map(str.strip, listed.split(",")):
         gpu = _named(found, entry)
