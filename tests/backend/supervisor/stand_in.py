@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from random import Random
 
+from backend.supervisor.gpus import NoGpuLeft
 from backend.supervisor.machine import CannotStart, Machine, Recipe
 from backend.supervisor.plan import Plan
 from backend.supervisor.supervisor import Supervisor
@@ -53,13 +54,17 @@ def plan(how: str, name: str = "w", **fields: object) -> Plan:
 
 
 class ScriptedMachine(Machine):
-    """Starts the script, whatever the plan says besides."""
+    """Starts the script, whatever the plan says besides; while `is_taken` its GPUs are others'."""
+
+    is_taken = False
 
     def recipe(self, plan: Plan) -> Recipe:
         """The script's command."""
         (how,) = plan.arguments
         if how == "impossible":
             raise CannotStart("no room for it")
+        if self.is_taken:
+            raise NoGpuLeft("others have them")
         shared_gpu = "0" if plan.gpus < 1 else None
         return Recipe((sys.executable, "-S", "-c", SCRIPT, how), os.environ, "stand-in", GRACE_SECONDS, shared_gpu)
 
@@ -73,7 +78,8 @@ class Watch:
         self.lines: list[str] = []
         self._news = asyncio.Event()
         listener = Listener(self._hear, self._wrote)
-        self.supervisor = Supervisor(ScriptedMachine((), {}, "key"), listener, QUICK, Random(1))
+        self.machine = ScriptedMachine((), {}, "key")
+        self.supervisor = Supervisor(self.machine, listener, QUICK, Random(1))
 
     def _hear(self, status: Status) -> None:
         self.told.append(status)

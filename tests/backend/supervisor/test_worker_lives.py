@@ -208,6 +208,23 @@ def test_what_cannot_be_started_at_all_fails_at_once() -> None:
     asyncio.run(story())
 
 
+def test_a_worker_waits_for_gpus_that_others_hold() -> None:
+    """A new worker beside one that still drains: it says what it waits for, tries again, and serves in the end."""
+
+    async def story() -> None:
+        async with watching() as watch:
+            watch.machine.is_taken = True
+            watch.supervisor.start(plan("serve"))
+            waits = await watch.until_state("back_off")
+            assert waits.reason.startswith("others have them; the next start in")
+            await watch.until_state("back_off")
+            assert watch.pids == []
+            watch.machine.is_taken = False
+            await watch.until_state("ready")
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("how", ["serve", "stubborn", "never-ready", "fail", "tree"])
 def test_stop_ends_every_kind(how: str) -> None:
     """Serving, deaf to SIGTERM, loading, in back-off, with children: stopped, and nothing runs on."""
