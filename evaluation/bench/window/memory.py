@@ -13,7 +13,7 @@ from evaluation.bench.engines import EngineChoice, KvCache
 from evaluation.bench.measures import share_within
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Run, Stage, stage
-from evaluation.bench.window.part import Outcome, Turn, WindowOptions, faults_of, in_turns, is_vllm, rate
+from evaluation.bench.window.part import Outcome, Turn, WindowOptions, faults_of, in_turns, is_vllm, mean_running, rate
 from evaluation.console.progress import Progress
 from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.prompts import Lengths
@@ -101,9 +101,10 @@ def outcome(findings: Findings) -> Outcome:
 def verdicts(findings: Findings) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
     auto, best = rate(findings.auto), rate(findings.fixed[findings.best])
+    batch = f"{mean_running(findings.auto):.2f} against {mean_running(findings.fixed[findings.best]):.2f} running"
     judged = [*findings.auto, findings.long]
     return [
-        THROUGHPUT.judge(auto / best, f"{auto:,.0f}/s against {best:,.0f}/s with a window of {findings.best}"),
+        THROUGHPUT.judge(auto / best, f"{auto:,.0f}/s against {best:,.0f}/s with a window of {findings.best}, {batch}"),
         judgement.engine_queue(WAITING, judged, SLACK),
         judgement.engine_queue(CONTROL, findings.fixed[max(findings.fixed)], SLACK),
         judgement.service(EQUAL, [findings.long], TENANTS),
@@ -128,7 +129,7 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
     return {
         "output_tokens_per_second": [run.tokens_per_second for run in runs],
         "service": [run.services for run in runs],
-        "running_mean": mean([sample.running for sample in samples]),
+        "running_mean": mean_running(runs),
         "window_mean": mean([worker.window for sample in samples for worker in sample.gateway.workers]),
         "waiting_within_slack": share_within([sample.waiting for sample in samples], SLACK),
         "waiting_max": max((sample.waiting for sample in samples), default=None),

@@ -11,7 +11,7 @@ from evaluation.bench.stage import Part, Run, RunOptions, Stage
 from evaluation.console.verdicts import Verdict
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
-from evaluation.metrics import median
+from evaluation.metrics import mean, median
 
 WARMUP_SECONDS = 8.0
 
@@ -98,6 +98,11 @@ def through_gateway(
 def rate(runs: Sequence[Run]) -> float:
     """Output tokens per second: the median of the rounds."""
     return median([run.tokens_per_second for run in runs])
+
+
+def mean_running(runs: Sequence[Run]) -> float:
+    """What all engines ran at once on average: unlike a rate it does not depend on the machine's speed that day."""
+    return mean([sample.running for run in runs for sample in run.samples])
 
 
 def faults_of(runs: Mapping[str, Sequence[Run]]) -> list[str]:

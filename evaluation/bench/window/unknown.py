@@ -10,7 +10,15 @@ from evaluation.bench import judgement
 from evaluation.bench.engines import EngineChoice
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Run, stage
-from evaluation.bench.window.part import Outcome, WindowOptions, faults_of, in_turns, rate, through_gateway
+from evaluation.bench.window.part import (
+    Outcome,
+    WindowOptions,
+    faults_of,
+    in_turns,
+    mean_running,
+    rate,
+    through_gateway,
+)
 from evaluation.console.progress import Progress
 from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import percentile
@@ -63,7 +71,8 @@ def verdicts(findings: Findings) -> list[Verdict]:
 def _throughput(size: int, runs: Mapping[str, Sequence[Run]]) -> Verdict:
     target = Target(THROUGHPUT.format(size), Comparison.AT_LEAST, 0.97)
     auto, told = rate(runs[AUTO]), rate(runs[KNOWN])
-    return target.judge(auto / told, f"{auto:,.0f}/s against {told:,.0f}/s")
+    batch = f"{mean_running(runs[AUTO]):.2f} against {mean_running(runs[KNOWN]):.2f} running"
+    return target.judge(auto / told, f"{auto:,.0f}/s against {told:,.0f}/s, {batch}")
 
 
 def _settled(size: int, runs: Mapping[str, Sequence[Run]]) -> Verdict:
