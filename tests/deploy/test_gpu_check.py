@@ -14,11 +14,13 @@ STUCK_SECONDS = 120.0
 
 STUBS = {
     "bin/make": "exit 0\n",
-    "bin/nvidia-smi": 'echo "NVIDIA Rehearsal 80GB, 999.1, 81559 MiB"\n',
+    "bin/nvidia-smi": 'echo "$@" >asked-smi; echo "NVIDIA Rehearsal 80GB, 999.1, 81559 MiB"\n',
     # `vllm` is played by the embedded engine, everything else is the real command.
     ".venv/bin/vtc-backend": """\
 case $1 in
-  vllm) echo "$@" >vllm-arguments; exec {python} -m backend embedded --max-num-seqs 1 ;;
+  vllm)
+    echo "$CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER $@" >vllm-arguments
+    exec {python} -m backend embedded --max-num-seqs 1 ;;
   *) exec {python} -m backend "$@" ;;
 esac
 """,
@@ -41,13 +43,13 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(machine: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script there, with the least engine that can be measured."""
+def check(machine: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the script there, with the least engine that can be measured and `more` variables."""
     variables = {"MAX_NUM_SEQS": "1", "SECONDS_EACH": "2", "VTC_VLLM_PYTHON": "python3"}
     paths = {"PATH": f"{machine / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [str(machine / "scripts" / "gpu-check")],
-        env=os.environ | variables | paths,
+        env=os.environ | variables | paths | more,
         capture_output=True,
         text=True,
         check=False,
@@ -73,10 +75,21 @@ def test_it_measures_benches_and_writes_the_page(machine: Path) -> None:
     assert (machine / "vllm-arguments").read_text().split()[-2:] == ["--max-num-batched-tokens", "8192"]
     assert all("--engine vllm --seconds 2" in line for line in (machine / "bench-arguments").read_text().splitlines())
 
+    assert (machine / "vllm-arguments").read_text().startswith("0 PCI_BUS_ID vllm ")
 
-def test_without_a_gpu_it_says_so_and_changes_nothing(machine: Path) -> None:
-    """Exit status 1 before anything is installed."""
-    (machine / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+
+def test_of_several_gpus_the_one_that_is_named_is_measured(machine: Path) -> None:
+    """It runs on the GPU whose name it writes down, and on no other."""
+    done = check(machine, CUDA_VISIBLE_DEVICES="GPU-5d2f,1")
+    assert done.returncode == 0, done.stderr
+    assert (machine / "asked-smi").read_text().startswith("-i GPU-5d2f --query-gpu=name")
+    assert (machine / "vllm-arguments").read_text().startswith("GPU-5d2f PCI_BUS_ID vllm ")
+
+
+@pytest.mark.parametrize("answer", ["exit 9", "echo No devices were found; exit 6"])
+def test_without_a_gpu_it_says_so_and_changes_nothing(machine: Path, answer: str) -> None:
+    """Exit status 1 before anything is installed; what nvidia-smi says of it is not taken for a GPU's name."""
+    (machine / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\n{answer}\n")
     done = check(machine)
     assert (done.returncode, done.stderr) == (1, "gpu-check: no NVIDIA GPU here: nvidia-smi finds none\n")
     assert (machine / "docs" / "gpu.md").read_text() == (ROOT / "docs" / "gpu.md").read_text()
