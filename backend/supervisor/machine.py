@@ -147,7 +147,8 @@ def vllm_arguments(plan: Plan) -> tuple[str, ...]:
     return (
         *("--served-model-name", plan.client_name, "--max-model-len", str(plan.max_model_len)),
         *("--max-num-queued-reqs", str(_queue_limit(plan)), *_sizes(plan)),
-        *("--scheduling-policy", "fcfs", "--stream-interval", "1", "--enable-prompt-tokens-details"),
+        *("--scheduling-policy", "fcfs", "--stream-interval", "1"),
+        *("--enable-force-include-usage", "--enable-prompt-tokens-details"),
         *_adapters(plan),
     )
 

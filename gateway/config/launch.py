@@ -25,6 +25,7 @@ REFUSED = {
     "--host": _ADDRESS,
     "--port": _ADDRESS,
     "--uds": _ADDRESS,
+    "--grpc": _PRIVATE,
     "--grpc-port": _PRIVATE,
     "--root-path": _ADDRESS,
     "--ssl-keyfile": "the gateway speaks plain HTTP to its workers",
@@ -37,20 +38,27 @@ REFUSED = {
     "--max-num-seqs": "write `window.sequences`",
     "--max-num-active-seqs": "write `window.sequences`",
     "--max-num-batched-tokens": "write `window.prefill_tokens`",
+    "--max-num-scheduled-tokens": "write `window.prefill_tokens`",
     "--max-num-queued-reqs": "the supervisor sets it to twice the window, as a second line of defence",
     "--max-num-queued-tokens": "the window bounds what is queued in the engine",
     "--tensor-parallel-size": "write `launch.gpus`",
+    "--pipeline-parallel-size": "write `launch.gpus`, which runs tensor parallel",
+    "--device-ids": "write `launch.gpus`: the supervisor chooses them",
+    "--data-parallel-size": "write `launch.count`: every engine has a window of its own",
+    "--headless": "the worker would have no server",
+    "--tokens-only": "the worker would not serve the APIs that clients use",
     "--scheduler-cls": "write `launch.engine_order`",
     "--scheduling-policy": "the engine would freeze a priority at arrival, which is measured unfair",
     "--stream-interval": "running usage would come late, and with it every charge",
     "--enable-lora": "write the pool's `adapters`",
     "--lora-modules": "write the pool's `adapters`",
+    "--sse-keep-alive-interval": "a worker that stands still would seem to move",
     "--disable-log-stats": "the engine would have no metrics",
     "--enable-log-requests": _PROMPTS,
     "--enable-log-outputs": _PROMPTS,
 }
 # What the supervisor sets itself may be repeated.
-_HARMLESS = {"--scheduling-policy": "fcfs", "--stream-interval": "1"}
+_HARMLESS = {"--scheduling-policy": "fcfs", "--stream-interval": "1", "--sse-keep-alive-interval": "0"}
 
 
 class LaunchEngine(StrEnum):

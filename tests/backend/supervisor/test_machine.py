@@ -55,6 +55,7 @@ def test_vllm_gets_the_sizes_that_the_window_rests_on_after_its_own_arguments(vl
     }
     assert {flag: _value(command, flag) for flag in expected} == expected
     assert "--enable-prompt-tokens-details" in command
+    assert "--enable-force-include-usage" in command
     assert "--gpu-memory-utilization" not in command
     assert recipe.environment["CUDA_VISIBLE_DEVICES"] == "0"
     assert recipe.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
