@@ -161,6 +161,19 @@ def test_a_preempted_request_goes_first_and_pays_once() -> None:
     assert list(queue) == [light]
 
 
+def test_a_preempted_request_that_ends_meanwhile_leaves_nothing() -> None:
+    """A step that was under way may hold its last token: it is over first and taken out of the queue then."""
+    queue: FairQueue[Asked] = FairQueue(payer_of)
+    asked = Asked("a", 10)
+    queue.add(asked)
+    queue.pop()
+    queue.resume(asked)
+    queue.forget(asked)
+    queue.remove([asked])
+    assert (len(queue), queue.peek(), queue._claims) == (0, None, {})
+    assert queue._tenants["a"].known == 0
+
+
 def test_the_preempted_resume_in_the_order_that_they_ran_in() -> None:
     """The engine preempts its newest first, so that the last to be put back is the first to go on."""
     queue: FairQueue[Asked] = FairQueue(payer_of)

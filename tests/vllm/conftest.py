@@ -77,6 +77,7 @@ class Tenant:
 
 ALICE = Tenant("alice", "vtc-" + "a" * 43)
 BOB = Tenant("bob", "vtc-" + "b" * 43)
+CAROL = Tenant("carol", "vtc-" + "c" * 43)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,10 @@ def _digest(key: str) -> str:
 def write_gateway_config(
     path: Path, engine_url: str, policy: str = "vtc", pool_keys: Mapping[str, object] | None = None
 ) -> None:
-    """A gateway's configuration: one pool, the engine behind `engine_url`, Alice and Bob; `pool_keys` come last."""
+    """A gateway's configuration: one pool, the engine behind `engine_url`, three tenants; `pool_keys` come last."""
     tenants = [
         {"name": tenant.name, "keys": [{"id": "main", "sha256": _digest(tenant.key)}], "allow": RIGHTS}
-        for tenant in (ALICE, BOB)
+        for tenant in (ALICE, BOB, CAROL)
     ]
     pool = {
         "model": MODEL,

@@ -111,19 +111,19 @@ class FairQueue(Generic[Request]):
     def pop(self) -> Request | None:
         """Take out the request that goes next and charge its prompt; None where none waits."""
         request = self.peek()
-        if request is not None:
-            claim = self._leave(request)
-            if not claim.is_paid:
-                claim.tenant.counter += claim.prompt_units
-                claim.is_paid = True
+        if request is not None and not self._leave_preempted(request):
+            claim = self._claims[request]
+            self._leave(request, claim.tenant)
+            claim.tenant.counter += claim.prompt_units
+            claim.is_paid = True
         return request
 
     def remove(self, requests: Iterable[Request]) -> None:
         """Take out those of `requests` that wait here; they are charged nothing."""
         for request in requests:
             claim = self._claims.get(request)
-            if request in self._preempted or (claim is not None and request in claim.tenant.requests):
-                self._leave(request)
+            if not self._leave_preempted(request) and claim is not None and request in claim.tenant.requests:
+                self._leave(request, claim.tenant)
 
     # -- what is paid
 
@@ -134,7 +134,7 @@ class FairQueue(Generic[Request]):
             claim.tenant.counter += tokens * claim.token_units
 
     def forget(self, request: Request) -> None:
-        """A request is over."""
+        """A request is over; one that was preempted may have come to its end by what was under way."""
         claim = self._claims.pop(request, None)
         if claim is not None:
             claim.tenant.known -= 1
@@ -161,19 +161,21 @@ class FairQueue(Generic[Request]):
             self._waiting.add(tenant)
         self._file(tenant)
 
-    def _leave(self, request: Request) -> _Claim[Request]:
-        claim = self._claims.get(request) or self._open(request)
+    def _leave(self, request: Request, tenant: _Tenant[Request]) -> None:
         self._length -= 1
-        if request in self._preempted:
-            del self._preempted[request]
-            return claim
-        tenant = claim.tenant
         del tenant.requests[request]
         if not tenant.requests:
             tenant.filed = None
             self._waiting.discard(tenant)
             self._left_last = tenant
-        return claim
+
+    def _leave_preempted(self, request: Request) -> bool:
+        """Take out a request that was preempted; False where this one is not."""
+        if request not in self._preempted:
+            return False
+        del self._preempted[request]
+        self._length -= 1
+        return True
 
     def _lift(self, tenant: _Tenant[Request]) -> None:
         level = self._first() or self._left_last
