@@ -217,6 +217,8 @@ class Admission:
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         ticket.move(TicketState.SETTLED)
+        if usage is not None:
+            ticket.usage = usage  # what the capacity learns from of an answer that told nothing while it ran
         self._land(ticket, tenant)
         before = tenant.settled
         account.settle(ticket, tenant, usage)

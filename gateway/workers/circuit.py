@@ -2,9 +2,9 @@
 
 Only worker faults count (no connection, 5xx, time-outs, failed probes), never a 4xx: a tenant's bad request must not
 make a worker look unhealthy. A refused connection and an engine that stands still with requests in it open the circuit
-at once; other faults open it when they come in a row. A probe that succeeds lets one request through; its first byte closes the circuit. A worker that breaks again soon
-after it came back must answer twice as many probes in a row as the last time before it is tried: one that comes and
-goes costs fewer and fewer requests.
+at once; other faults open it when they come in a row. A probe that succeeds lets one request through; its first byte
+closes the circuit. A worker that breaks again soon after it came back must answer twice as many probes in a row as the
+last time before it is tried: one that comes and goes costs fewer and fewer requests.
 """
 
 from enum import Enum

@@ -9,13 +9,14 @@ The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tun
 """
 
 from collections import deque
+from dataclasses import dataclass
 
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase
 from gateway.workers.tuning_memory import Flight, Memory
 from gateway.workers.tuning_prefill import PrefillLaw
 from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SequenceLaw
-from gateway.workers.tuning_trust import Own, Trust
+from gateway.workers.tuning_trust import SHORT_QUEUE, Own, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
 # (the cache is full, the engine runs as many as it ever did and prefill was not the last to grow): what more than the
@@ -30,6 +31,14 @@ _TRUSTED = 10  # plausible readings in a row after which a window may serve as t
 _FOREIGN_READINGS = 3  # other clients are as many as the least of so many readings shows
 
 
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """A long queue at the engine: the reading that first told of it, and our requests that were there then."""
+
+    sample: EngineSample
+    flights: frozenset[Flight]
+
+
 class Tuning:
     """The limits of one worker's window."""
 
@@ -39,6 +48,7 @@ class Tuning:
         "_generated",
         "_good_readings",
         "_last_grown",
+        "_queue",
         "_size",
         "_steps",
         "_trusted_limit",
@@ -67,6 +77,7 @@ class Tuning:
         self.sequences = SequenceLaw(self._size.sequences, self._size.slack)
         self.prefill = PrefillLaw(self._size.prefill_tokens)
         self.trust = Trust()
+        self._queue: _Queue | None = None
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
         self._good_readings = 0
@@ -125,17 +136,20 @@ class Tuning:
 
     def observe(self, sample: EngineSample, in_flight: int, unread_tokens: int, now: float) -> bool:
         """Take in a reading; True where room may have appeared."""
-        own = self._count(in_flight, unread_tokens)
+        own = self._count(in_flight, unread_tokens, self._leapt(sample))
         if self._has_restarted(sample):
             self.restart()
         may_act = self.trust.judge(sample, own)
         if self.trust.is_lost:
+            if not self.degraded:
+                self.memory.forget()  # what its gauges taught of the cache may be as wrong
             self.blind(self.trust.reason)
             return False
         was_degraded, self.degraded = bool(self.degraded), ""
         if may_act:
             self._good_readings += 1
-            if self._good_readings >= _TRUSTED and self.sequences.phase is Phase.SETTLED:
+            is_plain = self._queue is None and self.sequences.phase is Phase.SETTLED
+            if self._good_readings >= _TRUSTED and is_plain:
                 self._trusted_limit = self.max_sequences
             if self._act(sample, own, now):
                 return True
@@ -157,6 +171,8 @@ class Tuning:
             self._shrink(running, excess, usage)
         elif waiting == 0:
             self._grow(running, own)
+        elif self.held is Limit.SEQUENCES is self._cause(running, usage):
+            self.sequences.brimmed(running)
         if self._limits != before:
             self._acted_at = now
         return any(after > old for after, old in zip(self._limits, before, strict=True))
@@ -200,18 +216,41 @@ class Tuning:
         least = min(self._foreign)
         return least if least > max(2, self.sequences.limit // 16) else 0
 
-    def _count(self, in_flight: int, unread_tokens: int) -> Own:
+    def _leapt(self, sample: EngineSample) -> int:
+        """Sequences answered whole before the queue that they were sent behind can have been served.
+
+        Each of those ahead gets a token first. Of answers that are not streamed nothing else is seen.
+        """
+        ended = tuple(self.memory.answered)
+        self.memory.answered.clear()
+        queue, self._queue = self._queue, self._queue_told(sample)
+        if queue is None or self._queue is None:
+            return 0
+        served = (sample.output_tokens or 0.0) - (queue.sample.output_tokens or 0.0)
+        if served >= queue.sample.waiting:
+            return 0
+        return sum(flight.sequences for flight in ended if flight not in queue.flights)
+
+    def _queue_told(self, sample: EngineSample) -> "_Queue | None":
+        """The queue that the engine has told of since it first did, None where there is none to speak of."""
+        if sample.waiting <= len(self.memory.flights) + SHORT_QUEUE:
+            return None
+        return self._queue or _Queue(sample, frozenset(self.memory.flights))
+
+    def _count(self, in_flight: int, unread_tokens: int, leapt: int) -> Own:
         before, now_generated = self._generated, {}
-        progressing = prompt = 0
+        lasting = progressing = prompt = 0
         for flight in self.memory.flights:
             generated = 0 if flight.usage is None else flight.usage.output_tokens
             now_generated[flight] = generated
-            if flight not in before:
-                prompt += flight.sequences if generated else 0
+            if flight in before:
+                lasting += flight.sequences
+            elif generated:
+                prompt += flight.sequences
             if generated > before.get(flight, 0):
                 progressing += flight.sequences
         self._generated = now_generated
-        return Own(in_flight, progressing, prompt, unread_tokens, self.memory.generated_tokens)
+        return Own(in_flight, lasting, progressing, prompt, unread_tokens, self.memory.generated_tokens, leapt)
 
     def _has_restarted(self, sample: EngineSample) -> bool:
         """A total that shrinks is one that began again."""

@@ -9,6 +9,7 @@ f is tuned: up when more than the slack waits for memory, down by a 113th of tha
 alone held work back and nothing waited. So about one reading in a hundred finds a queue in the long run.
 """
 
+from collections import deque
 from typing import Protocol
 
 from gateway.workers.sample import EngineFacts
@@ -22,6 +23,7 @@ _FIRST_OUTPUT_TOKENS = 256.0  # expected of an answer while none has ended
 _SHARE_GAIN = 0.2  # of a reading that can be compared with our own count
 _SHARE_RANGE = (0.02, 1.5)  # times the engine's word: sharing makes it less, other clients and rounding make it more
 _OUTPUT_GAIN = 0.02  # of an answer to the mean length, once fifty have ended
+_MOST_ANSWERED = 256  # requests kept until somebody looks at them
 
 
 class Counted(Protocol):
@@ -56,6 +58,7 @@ class Memory:
         "_said_share",
         "_share",
         "_short_readings",
+        "answered",
         "reserve",
     )
 
@@ -68,6 +71,7 @@ class Memory:
         self._mean_output_tokens = _FIRST_OUTPUT_TOKENS
         self._short_readings = 0
         self._finished_tokens = 0
+        self.answered: deque[Flight] = deque(maxlen=_MOST_ANSWERED)  # since they were last looked at
         self._ended = 0  # answers
         self._counted_tokens = 0.0  # demand when it was last counted, and what was taken and given since
         self._flights: dict[Flight, float] = {}
@@ -86,6 +90,7 @@ class Memory:
         if flight.usage is not None and flight.usage.output_tokens:
             tokens = flight.usage.output_tokens
             self._finished_tokens += tokens
+            self.answered.append(flight)
             per_sequence = tokens / max(1, flight.sequences)
             self._ended += 1
             gain = max(_OUTPUT_GAIN, 1 / (1 + self._ended))

@@ -10,7 +10,7 @@ FIRST_PREFILL_TOKENS = 2048  # vLLM's default step budget
 FEWEST_PREFILL_TOKENS = 512
 MOST_PREFILL_TOKENS = 8192  # the largest step budget that vLLM chooses by itself on common GPUs
 _STRIKES = 2.0
-_FORGIVEN = 0.05  # of a strike, by each reading at which nothing waits
+_FORGIVEN = 0.01  # of a strike, by each reading at which nothing waits: one queue in a hundred is borne
 _PATIENCE = 4
 
 

@@ -3,6 +3,7 @@
     state       evidence                                         becomes    window
     growing     all of a full window ran, work was held back     growing    + step
     growing     the engine had no slot for what it had           settled    what it ran + slack
+    growing     a part of the slack waited for a slot            settled    what it ran + slack, if that is less
     settled     it ran more than it was thought to run           growing    what it ran + slack
     settled     the engine had no slot for what it had           settled    what it ran + slack
 
@@ -43,9 +44,19 @@ class SequenceLaw:
         if self._strikes < _STRIKES and waiting <= 2 * self.slack + _CRUSH:
             return False
         before = self.limit
+        # A size that was settled is given up for what is seen now: the engine may have become a smaller one.
         self.seen = self._ran if self.phase is Phase.SETTLED else max(self.seen, self._ran)
-        self._settle(max(self.seen, self._ran))
+        self._settle(self.seen)
         return self.limit != before
+
+    def brimmed(self, running: int) -> None:
+        """A part of the slack waits for a slot, as it should: what is sought is found."""
+        self._strikes += 1
+        self.seen = max(self.seen, running)
+        if self.phase is Phase.GROWING and self._strikes >= _STRIKES:
+            limit = self.limit
+            self._settle(self.seen)
+            self.limit = min(self.limit, limit)
 
     def fitted(self, running: int, own: int, *, is_held: bool) -> bool:
         """Nothing waits beyond the slack; `is_held` says that work waits for sequences alone; True where it grew."""
@@ -63,10 +74,6 @@ class SequenceLaw:
         self._step *= 2
         self.limit = min(self.most, self.limit + min(step, max(1, self.limit // 4)))
         return True
-
-    def restart(self) -> None:
-        """The engine started anew."""
-        self.__init__(None if self.most > MOST_SEQUENCES else self.most - self.slack, self.slack)  # type: ignore[misc]
 
     def _settle(self, capacity: int) -> None:
         self.limit = min(self.most, max(FEWEST_SEQUENCES, capacity + self.slack))

@@ -8,8 +8,9 @@
     more running than those who share its output                 foreign requests generate too
     a long queue that new requests of ours do not meet           the queue is first come, first served
 
-The first is certain. The others may be a moment's (a reading is up to a step old), so they are counted: each doubtful
-reading suspends the tuning, three of them distrust the engine, and every plausible one takes half a doubt away.
+The first is certain, and so is the last where answers came whole before the queue they were sent behind. The others may
+be a moment's (a reading is up to a step old), so they are counted: each doubtful reading suspends the tuning, three of
+them distrust the engine, and every plausible one takes half a doubt away, a twentieth while it tells of a long queue.
 """
 
 import math
@@ -21,22 +22,25 @@ DISTRUST = 3.0
 _FORGIVEN = 0.5
 _LAG_SEQUENCES = 2  # that come and go within a step
 _IDLE_TOKENS = 64  # our streams got so many while the engine says it did nothing
-_SHORT_QUEUE = 8
+SHORT_QUEUE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
     """Our own count at the time of a reading, in sequences but for the tokens.
 
-    `progressing` got tokens since the reading before; `prompt` ones were sent and started since then; `generated`
-    counts every token ever received from there.
+    `lasting` ones were there at the reading before too; `progressing` got tokens since then; `prompt` ones were sent
+    and started since then; `generated` counts every token ever received from there; `leapt` ones were answered before
+    the queue that they were sent behind.
     """
 
     in_flight: int = 0
+    lasting: int = 0
     progressing: int = 0
     prompt: int = 0
     unread_tokens: int = 0
     generated: int = 0
+    leapt: int = 0
 
 
 class Trust:
@@ -64,7 +68,11 @@ class Trust:
             self.doubt, self.reason = 2 * DISTRUST, fault
             return False
         doubtful = self._doubtful(sample, own)
-        self.doubt = max(0.0, self.doubt - _FORGIVEN) if not doubtful else min(2 * DISTRUST, self.doubt + 1.0)
+        if doubtful:
+            self.doubt = min(2 * DISTRUST, self.doubt + (DISTRUST if own.leapt else 1.0))
+        else:
+            is_proof = sample.waiting <= own.in_flight + SHORT_QUEUE  # a queue's reading shows little until it ends
+            self.doubt = max(0.0, self.doubt - (_FORGIVEN if is_proof else _FORGIVEN / 10))
         if self.doubt >= DISTRUST:
             self.reason = doubtful or self.reason
         elif not self.doubt:
@@ -76,13 +84,13 @@ class Trust:
         running, waiting = int(sample.running), int(sample.waiting)
         if 2 * running < own.progressing - _LAG_SEQUENCES:
             return f"says that it runs {running} while {own.progressing} of ours get tokens"
-        if running + waiting < own.in_flight - max(_LAG_SEQUENCES, own.in_flight // 4):
-            return f"says that it has {running + waiting} while {own.in_flight} of ours are there"
+        if running + waiting < own.lasting - max(_LAG_SEQUENCES, own.lasting // 4):
+            return f"says that it has {running + waiting} while {own.lasting} of ours are there"
         if self._stands_still(sample, own):
             return "its figures stand still while our streams go on"
         if self._claims_others(sample, own):
             return f"says that it runs {running}, but nobody besides our {own.in_flight} gets tokens"
-        if waiting > _SHORT_QUEUE + 4 * own.prompt and own.prompt > 0 and waiting > own.in_flight:
+        if own.leapt or (waiting > SHORT_QUEUE + 4 * own.prompt and own.prompt > 0 and waiting > own.in_flight):
             return f"says that {waiting} wait, but ours do not meet them"
         return ""
 
@@ -100,7 +108,7 @@ class Trust:
         if before is None or sample.output_tokens is None or before.output_tokens is None:
             return False
         ours, all_tokens = own.generated - self._generated, sample.output_tokens - before.output_tokens
-        claimed = sample.running > 2 * own.in_flight + _SHORT_QUEUE
+        claimed = sample.running > 2 * own.in_flight + SHORT_QUEUE
         return claimed and ours > _IDLE_TOKENS and all_tokens < 1.5 * ours
 
 

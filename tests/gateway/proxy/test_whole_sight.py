@@ -79,6 +79,7 @@ TROUBLES: dict[str, Callable[[], Meddle]] = {
     "huge": lambda: _huge,
     "garbage": lambda: _garbage,
     "nothing runs": lambda: _saying(0, 0),
+    "everything waits": lambda: _saying(3, 5000),
     "no numbers": lambda: _saying(float("nan"), float("inf")),
     "frozen": _frozen,
 }
