@@ -74,7 +74,7 @@ class Tuning:
         self._begin()
 
     def _begin(self) -> None:
-        self.sequences = SequenceLaw(self._size.sequences, self._size.slack)
+        self.sequences = SequenceLaw(self._size.sequences, self._size.slack, self._learned_express)
         self.prefill = PrefillLaw(self._size.prefill_tokens)
         self.trust = Trust()
         self._queue: _Queue | None = None
@@ -92,10 +92,15 @@ class Tuning:
         """Sequences that may be in flight, without the express lane."""
         if self.degraded:
             return self._fallback
-        learned = 0 if self._size.sequences is not None else self._size.express
+        learned = self._learned_express
         settled = self._size.slack if learned and self.sequences.phase is Phase.SETTLED else 0
         fewest = min(FEWEST_SEQUENCES, self.sequences.most)
         return max(fewest, self.sequences.limit - learned - settled - self._foreign_sequences)
+
+    @property
+    def _learned_express(self) -> int:
+        """The express lane, where it is a part of the slots that are found out."""
+        return 0 if self._size.sequences is not None else self._size.express
 
     @property
     def _fallback(self) -> int:

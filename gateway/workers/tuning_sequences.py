@@ -24,11 +24,15 @@ _CRUSH = 4  # sequences waiting beyond twice the slack, which no moment explains
 class SequenceLaw:
     """How many sequences may be in flight at one worker."""
 
-    __slots__ = ("_ran", "_step", "_strikes", "limit", "most", "phase", "seen", "slack")
+    __slots__ = ("_express", "_ran", "_step", "_strikes", "limit", "most", "phase", "seen", "slack")
 
-    def __init__(self, sequences: int | None, slack: int) -> None:
-        """Settled where `sequences` says what the engine runs, else looking for it."""
+    def __init__(self, sequences: int | None, slack: int, express: int = 0) -> None:
+        """Settled where `sequences` says what the engine runs, else looking for it.
+
+        `express` of what is looked for are not part of the common window, which is full without them.
+        """
         self.slack = slack
+        self._express = express
         self.seen = 0  # the most that the engine has run at once
         self._strikes = 0
         self._ran = 0  # the most it ran while it had no slot
@@ -68,7 +72,7 @@ class SequenceLaw:
             if min(running, own) <= max(known, self.limit - self.slack):
                 return False
             self.phase = Phase.GROWING
-        elif min(running, own) < self.limit - self.limit // 8:
+        elif min(running, own) < self.limit - self._express - self.limit // 8:
             return False
         step = self._step or max(1, self.limit // 4)
         self._step *= 2

@@ -1,0 +1,194 @@
+"""The window that tunes itself before vLLM-like engines: they are busy, hardly have a queue, and may lie.
+
+Every run is in virtual time and the same each time; what is compared are ratios within one load.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from backend.engine.core import Capacity
+from backend.engine.profile import load_profile
+from evaluation.requests import Request
+from evaluation.simulation import EngineModel, GaugeFault, Outage, Polling, Reading, Result, Settings, simulate
+from gateway.workers import Phase, WindowSize
+
+PROFILE = load_profile("cpu-tiny")
+AUTO = WindowSize(None, 1, None)
+SLACK = 1
+WARM = 0.15  # of a run, which the window has to find its size
+READ = Polling(0.25)
+UNREAD = Polling(0.25, GaugeFault.DEAD)  # nobody reads the metrics: a fixed window
+
+_Lengths = tuple[int, int]
+LOADS: dict[str, dict[str, tuple[_Lengths, _Lengths | float]]] = {  # tenant: prompt, output (a number: mean of any)
+    "mixed": {"a": ((150, 250), (150, 250)), "b": ((20, 60), (20, 100))},
+    "unknown": {"a": ((20, 200), 150.0), "b": ((20, 60), 80.0)},
+    "long prompts": {"a": ((800, 1200), (50, 150)), "b": ((10, 30), (50, 150))},
+}
+
+
+@cache
+def backlog(name: str, requests: int = 3000) -> tuple[Request, ...]:
+    """All are there at once: two tenants that are never out of work; nobody states how long its answer is."""
+    random = Random(1)
+    return tuple(
+        Request(0.0, tenant, random.randint(*prompt), _length(random, output), max_output_tokens=1024)
+        for tenant, (prompt, output) in LOADS[name].items()
+        for _ in range(requests)
+    )
+
+
+def _length(random: Random, output: _Lengths | float) -> int:
+    if isinstance(output, tuple):
+        return random.randint(*output)
+    return min(1024, max(1, int(random.expovariate(1 / output))))
+
+
+def engine(sequences: int, blocks: int = 4096, block_size: int = 16) -> Capacity:
+    """An engine of `sequences` slots; the default cache never fills."""
+    return PROFILE.capacity.resized({"max_num_seqs": sequences, "num_blocks": blocks, "block_size": block_size})
+
+
+SMALL_CACHE = engine(64, 80, 64)  # 5,120 tokens: about 22 of the 64 slots can be used
+
+
+def run(
+    load: str,
+    capacity: Capacity,
+    window: WindowSize = AUTO,
+    *,
+    seconds: float = 80.0,
+    polling: Polling = READ,
+    slowness: tuple[float, ...] = (1.0,),
+    outage: Outage | None = None,
+) -> Result:
+    """One run under VTC with the default predictor."""
+    rules = Settings(
+        predictor="moving_average",
+        engine=EngineModel.VLLM,
+        step_cost=PROFILE.cost,
+        batching=capacity,
+        window=window,
+        polling=polling,
+        slowness=slowness,
+        outage=outage,
+        until_seconds=seconds,
+    )
+    return simulate(backlog(load), rules)
+
+
+def service(result: Result) -> float:
+    """What all tenants got after the start."""
+    start = int(WARM * result.ended_at)
+    return sum(sums[-1] - sums[start] for sums in result.timeline.cumulative().values())
+
+
+def settled(result: Result) -> list[Reading]:
+    """The readings after the start."""
+    return [reading for reading in result.readings if reading.at >= WARM * result.ended_at]
+
+
+def queue_share(readings: Iterable[Reading]) -> float:
+    """Part of the readings at which more than the slack waited at the engine."""
+    waits = [reading.waiting > SLACK for reading in readings]
+    return sum(waits) / len(waits)
+
+
+@cache
+def fixed(load: str, sequences: int) -> Result:
+    """A window of fixed size before the small cache."""
+    return run(load, SMALL_CACHE, WindowSize(sequences, SLACK, 2048), polling=UNREAD)
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("sequences", [None, 64], ids=["unknown slots", "known slots"])
+def test_memory_is_used_without_a_queue_at_the_engine(load: str, sequences: int | None) -> None:
+    """A cache too small for the slots: 97 % of the best fixed window's throughput, a queue in 1 % of the readings."""
+    tuned = run(load, SMALL_CACHE, WindowSize(sequences, SLACK, None))
+    best = max(service(fixed(load, size)) for size in (16, 20, 24))
+    assert service(tuned) >= 0.97 * best
+    assert queue_share(settled(tuned)) <= 0.01
+    assert tuned.spread.violations == 0
+
+
+def test_fixed_windows_fail_what_the_tuned_one_is_held_to() -> None:
+    """Controls: too large a window leaves a queue at the engine, too small a one leaves throughput."""
+    best = max(service(fixed("mixed", size)) for size in (16, 20, 24))
+    assert queue_share(settled(fixed("mixed", 64))) > 0.5
+    assert queue_share(settled(fixed("mixed", 24))) > 0.05
+    assert service(fixed("mixed", 12)) < 0.8 * best
+
+
+@pytest.mark.parametrize("slots", [4, 5, 16, 64, 256])
+@pytest.mark.parametrize("load", ["mixed", "long prompts"])
+def test_an_unknown_number_of_slots_is_found(load: str, slots: int) -> None:
+    """From 8 on it grows until the engine has no slot left, comes back to slots and slack, and stays there."""
+    result = run(load, engine(slots, 20_000), seconds=40.0)
+    sizes = [reading.window.window_sequences for reading in result.readings]
+    assert sizes[0] == 8
+    assert max(sizes) <= max(8, 1.25 * (slots + SLACK) + 1)
+    last = sizes[len(sizes) // 2 :]
+    assert 0.98 * slots <= min(last) <= max(last) <= slots + SLACK + 1
+    assert sum(before != after for before, after in pairwise(last)) <= 2
+    assert all(reading.window.phase is Phase.SETTLED for reading in result.readings[len(sizes) // 2 :])
+    assert queue_share(result.readings[len(sizes) // 2 :]) <= 0.01
+
+
+def test_the_found_window_serves_as_much_as_the_right_one() -> None:
+    """Of what the engine gives with its number of slots known, 99 % once it was found."""
+    found, known = (run("mixed", engine(16), size, seconds=40.0) for size in (AUTO, WindowSize(16, 1, 2048)))
+    assert service(found) >= 0.99 * service(known)
+
+
+def test_workers_of_different_speed_are_both_kept_busy() -> None:
+    """One three times slower: each computes at least 95 % of the time, at 95 % of the sum of what each gives alone."""
+    both = run("mixed", engine(16), slowness=(1.0, 3.0), seconds=60.0)
+    alone = [run("mixed", engine(16), slowness=(slow,), seconds=60.0) for slow in (1.0, 3.0)]
+    assert all(tally.busy_seconds >= 0.95 * 60.0 for tally in both.engines)
+    assert service(both) >= 0.95 * sum(map(service, alone))
+    assert both.spread.violations == 0
+
+
+@pytest.mark.parametrize("from_second", [0.0, 15.0], ids=["from the start", "later"])
+@pytest.mark.parametrize("fault", GaugeFault)
+@pytest.mark.parametrize("sequences", [None, 16], ids=["unknown slots", "known slots"])
+def test_metrics_that_fail_or_lie_cost_little(fault: GaugeFault, from_second: float, sequences: int | None) -> None:
+    """Dead, frozen, late, or false: traffic goes on at 90 % and more, and the window says that it is degraded."""
+    polling = Polling(0.5, fault, from_second)
+    result = run("mixed", engine(16), WindowSize(sequences, SLACK, None), polling=polling, seconds=40.0)
+    honest = run("mixed", engine(16), WindowSize(16, SLACK, 2048), seconds=40.0)
+    assert service(result) >= 0.9 * service(honest)
+    reasons = {reading.window.degraded for reading in result.readings if reading.at > from_second + 5.0}
+    assert any(reasons) == (fault not in (GaugeFault.NONE, GaugeFault.SLOW))
+
+
+def test_a_worker_that_starts_anew_is_found_out_anew() -> None:
+    """After a crash the window starts small, overshoots no more than the first time, and ends where it was."""
+    result = run("mixed", engine(64), outage=Outage(20.0, 3.0), seconds=60.0)
+    sizes = [(reading.at, reading.window.window_sequences) for reading in result.readings]
+    assert next(size for at, size in sizes if at >= 23.0) == 8
+    assert max(size for at, size in sizes if at >= 23.0) <= max(size for at, size in sizes if at < 20.0)
+    assert {size for at, size in sizes if at > 50.0} <= {64, 65, 66}
+    assert result.spread.violations == 0
+
+
+def test_room_taken_is_given_back_when_all_has_ended() -> None:
+    """Played to its end, across a crash and with lying metrics, nothing is in flight and nothing promised."""
+    rules = Settings(
+        engine=EngineModel.VLLM,
+        step_cost=PROFILE.cost,
+        batching=SMALL_CACHE,
+        window=AUTO,
+        polling=Polling(0.25, GaugeFault.ERRATIC, 6.0),
+        outage=Outage(3.0, 1.0),
+    )
+    requests = [*backlog("mixed", 200), Request(60.0, "a", 10, 5)]
+    result = simulate(requests, rules)
+    last = result.readings[-1]
+    assert last.at >= 60.0
+    assert last.window.sequences_in_flight <= 1
+    assert last.window.kv_demand_tokens <= SMALL_CACHE.block_size + 1024

@@ -1,0 +1,434 @@
+"""The law that sizes a worker's window: its three dimensions, the causes, trust, and what holds whatever comes."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.fairness import Usage
+from gateway.workers import EngineFacts, EngineSample, Limit, Phase, WindowSize
+from gateway.workers.tuning import CAUSES, Tuning
+from gateway.workers.tuning_memory import Memory
+from gateway.workers.tuning_prefill import FEWEST_PREFILL_TOKENS, FIRST_PREFILL_TOKENS, PrefillLaw
+from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, FIRST_SEQUENCES, MOST_SEQUENCES, SequenceLaw
+
+AUTO = WindowSize(None, 1, None)
+
+
+@dataclass(eq=False)
+class Flight:
+    """A request at a worker."""
+
+    sequences: int = 1
+    prompt_tokens: int = 10
+    max_output_tokens: int = 1000
+    accrued_tokens: int = 0
+    usage: Usage | None = None
+
+
+# -- sequences
+
+
+def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
+    """While nothing is known, each full window that leaves nothing waiting adds a quarter."""
+    law = SequenceLaw(None, 1)
+    sizes = [law.limit]
+    while len(sizes) < 8:
+        assert law.fitted(law.limit, law.limit, is_held=True)
+        sizes.append(law.limit)
+    assert sizes == [8, 10, 12, 15, 18, 22, 27, 33]
+
+
+@pytest.mark.parametrize(("running", "own", "is_held"), [(8, 8, False), (6, 8, True), (8, 6, True)])
+def test_a_window_does_not_grow_without_evidence(running: int, own: int, is_held: bool) -> None:
+    """Not without work held back, nor where the engine did not run all of it, nor by what others run."""
+    law = SequenceLaw(None, 1)
+    assert not law.fitted(running, own, is_held=is_held)
+    assert law.limit == FIRST_SEQUENCES
+
+
+def test_an_overflow_settles_at_what_the_engine_ran() -> None:
+    """Two readings with a queue: what ran at most, and the slack; a reading without one between them forgives."""
+    law = SequenceLaw(None, 1)
+    law.fitted(8, 8, is_held=True)
+    assert not law.overflowed(8, 2)
+    law.fitted(8, 8, is_held=False)
+    assert not law.overflowed(8, 2)
+    law.overflowed(9, 2)
+    assert (law.limit, law.phase) == (10, Phase.SETTLED)
+
+
+def test_a_right_size_is_never_probed_again() -> None:
+    """Settled, with the slack waiting or between two sequences, nothing moves however long work is held back."""
+    law = SequenceLaw(None, 1)
+    law.overflowed(7, 9)
+    for running in (7, 6, 7, 5) * 50:
+        assert not law.fitted(running, 8, is_held=True)
+        law.brimmed(running)
+    assert law.limit == 8
+
+
+def test_an_engine_that_runs_more_than_it_was_thought_to_is_followed() -> None:
+    """One sequence beyond what was known is evidence at the edge; growth starts at one and doubles."""
+    law = SequenceLaw(None, 1)
+    law.overflowed(40, 99)
+    sizes = []
+    for _ in range(4):
+        assert law.fitted(law.limit, law.limit, is_held=True)
+        sizes.append(law.limit)
+    assert sizes == [42, 44, 48, 56]
+
+
+def test_an_engine_that_became_smaller_is_followed_down() -> None:
+    """A settled size is given up for what the engine runs now."""
+    law = SequenceLaw(None, 1)
+    law.overflowed(40, 99)
+    law.overflowed(16, 2)
+    assert law.overflowed(15, 2)
+    assert law.limit == 17
+
+
+def test_a_known_number_is_the_ceiling_from_the_start() -> None:
+    """Configured: settled at once, followed down, and back up to the number and not beyond."""
+    law = SequenceLaw(16, 2)
+    assert (law.limit, law.phase) == (18, Phase.SETTLED)
+    law.overflowed(10, 99)
+    assert law.limit == 12
+    while law.fitted(law.limit, law.limit, is_held=True):
+        pass
+    assert law.limit == 18
+
+
+# -- prompts
+
+
+def test_unread_prompts_grow_after_patience_only() -> None:
+    """Four readings in a row at which they alone leave slots empty; any other reading starts the count again."""
+    law = PrefillLaw(None)
+    for is_held in (True, True, True, False, True, True, True):
+        assert not law.fitted(is_held=is_held)
+    assert law.fitted(is_held=True)
+    assert law.limit == FIRST_PREFILL_TOKENS * 5 // 4
+
+
+def test_unread_prompts_go_back_to_before_they_grew_and_stay_there() -> None:
+    """The size that overflowed is not reached again; without a growth to undo it shrinks, to a floor."""
+    law = PrefillLaw(None)
+    for _ in range(4):
+        law.fitted(is_held=True)
+    assert [law.overflowed(), law.overflowed()] == [False, True]
+    assert law.limit == FIRST_PREFILL_TOKENS
+    assert not any(law.fitted(is_held=True) for _ in range(20))
+    for _ in range(20):
+        law.overflowed()
+    assert law.limit == FEWEST_PREFILL_TOKENS
+
+
+def test_a_configured_number_of_unread_tokens_stays() -> None:
+    """Nothing moves what the operator has set."""
+    law = PrefillLaw(700)
+    assert not any(law.fitted(is_held=True) for _ in range(9))
+    assert not any(law.overflowed() for _ in range(9))
+    assert law.limit == 700
+
+
+# -- memory
+
+
+def memory_of(tokens: int = 1000, *flights: Flight) -> Memory:
+    """A cache of so many tokens, known and in blocks of ten, with requests in it."""
+    memory = Memory()
+    memory.learn(EngineFacts(tokens, 10))
+    for flight in flights:
+        memory.take(flight)
+    return memory
+
+
+def test_memory_holds_back_what_would_not_fit() -> None:
+    """Tokens there are, in whole blocks, and room to grow by a part of the mean answer; the first always fits."""
+    memory = memory_of(1000)
+    flights = []
+    while memory.has_room(Flight(prompt_tokens=95)):
+        flights.append(Flight(prompt_tokens=95))
+        memory.take(flights[-1])
+    assert len(flights) == math.floor(1000 / (100 + memory.reserve * 256))
+    assert memory_of(1000).has_room(Flight(prompt_tokens=5000))
+
+
+def test_memory_counts_what_was_generated_since() -> None:
+    """Requests that have grown leave no room for what fitted before."""
+    flights = [Flight(prompt_tokens=100) for _ in range(3)]
+    memory = memory_of(1000, *flights)
+    assert memory.has_room(Flight(prompt_tokens=100))
+    for flight in flights:
+        flight.usage = Usage(100, 0, 150)
+    assert not memory.has_room(Flight(prompt_tokens=100))
+
+
+def test_an_unknown_cache_holds_nothing_back_until_its_gauge_has_told() -> None:
+    """Without the engine's word the share of a token is what the gauge shows of our own count."""
+    memory = Memory()
+    flights = [Flight(prompt_tokens=100) for _ in range(5)]
+    for flight in flights:
+        memory.take(flight)
+    assert memory.has_room(Flight(prompt_tokens=10**6))
+    memory.weigh(0.5)
+    assert memory.capacity_tokens == 1000
+    assert not memory.has_room(Flight(prompt_tokens=10**6))
+
+
+def test_shared_prompts_leave_more_room() -> None:
+    """A gauge lower than our count, reading after reading, lets more in."""
+    memory = memory_of(1000, *(Flight(prompt_tokens=150) for _ in range(4)))
+    assert not memory.has_room(Flight(prompt_tokens=200))
+    for _ in range(20):
+        memory.weigh(0.25)
+    assert memory.has_room(Flight(prompt_tokens=200))
+
+
+def test_memory_that_ran_out_is_promised_less_and_slowly_more_again() -> None:
+    """A hundred readings without a queue undo what one lack has cost; readings that held nothing back undo nothing."""
+    memory = memory_of()
+    first = memory.reserve
+    memory.ran_out()
+    risen = memory.reserve
+    assert risen > first
+    memory.held_out(is_held=False)
+    assert memory.reserve == risen
+    readings = 0
+    while memory.reserve > first:
+        memory.held_out(is_held=True)
+        readings += 1
+    assert 100 <= readings <= 200
+
+
+def test_room_in_memory_is_given_back() -> None:
+    """After every request has ended nothing is promised."""
+    flights = [Flight(prompt_tokens=n) for n in range(1, 40)]
+    memory = memory_of(1000, *flights)
+    memory.count()
+    for flight in flights:
+        memory.give(flight)
+    assert memory.demand_tokens == 0
+    assert not memory.flights
+
+
+# -- the law
+
+
+class Worker:
+    """A window and what its gateway counts; every request is read and gets a token with each reading."""
+
+    def __init__(self, size: WindowSize = AUTO, facts: EngineFacts | None = None) -> None:
+        self.tuning = Tuning(size)
+        if facts is not None:
+            self.tuning.learn(facts)
+        self.flights: list[Flight] = []
+        self.now = 0.0
+        self.tokens = 0
+
+    def fill(self, count: int | None = None) -> None:
+        """Send until the window is full, or so many are there; work is held back."""
+        wanted = self.tuning.max_sequences if count is None else count
+        while len(self.flights) < wanted:
+            self.flights.append(Flight())
+            self.tuning.memory.take(self.flights[-1])
+        self.tuning.held = Limit.SEQUENCES
+
+    def find(self, slots: int) -> None:
+        """Fill and read until an engine of so many slots is found."""
+        for _ in range(40):
+            self.fill()
+            self.read(min(slots, len(self.flights)), max(0, len(self.flights) - slots))
+        assert self.tuning.sequences.phase is Phase.SETTLED
+        while len(self.flights) > self.size:
+            self.tuning.memory.give(self.flights.pop())
+
+    def read(self, running: float, waiting: float = 0, /, *, age: float = 0.0, **figures: float) -> bool:
+        """One reading, half a second after the last."""
+        self.now += 0.5
+        for flight in self.flights[: int(running) if math.isfinite(running) else None]:
+            self.tokens += 20
+            flight.usage = Usage(10, 0, 20 + (flight.usage.output_tokens if flight.usage else 0))
+        sample = EngineSample(self.now - age, running, waiting, 0.1, 0, self.now * 50, 0, self.tokens)
+        return self.tuning.observe(replace(sample, **figures), len(self.flights), 0, self.now)
+
+    @property
+    def size(self) -> int:
+        """The window."""
+        return self.tuning.max_sequences
+
+
+def test_every_queue_has_one_cause() -> None:
+    """A full cache explains any queue, used-up slots the rest, prefill what is left."""
+    assert set(CAUSES) == {(full, used) for full in (True, False) for used in (True, False)}
+    assert CAUSES[True, True] is CAUSES[True, False] is Limit.MEMORY
+    assert CAUSES[False, True] is Limit.SEQUENCES
+    assert CAUSES[False, False] is Limit.PREFILL
+
+
+def test_a_queue_for_memory_shrinks_neither_of_the_others() -> None:
+    """With the cache full only what is promised of it changes."""
+    worker = Worker(facts=EngineFacts(1000, 10))
+    worker.fill()
+    worker.read(8)
+    worker.fill()
+    before = (worker.size, worker.tuning.max_prefill_tokens)
+    reserve = worker.tuning.memory.reserve
+    for _ in range(4):
+        worker.read(8, 2, kv_usage=0.99)
+    assert (worker.size, worker.tuning.max_prefill_tokens) == before
+    assert worker.tuning.memory.reserve > reserve
+
+
+def test_a_queue_with_empty_slots_shrinks_prefill() -> None:
+    """The engine ran more than it runs now, so its slots are not what is waited for."""
+    worker = Worker(WindowSize(16, 1, None))
+    worker.fill()
+    worker.read(16)
+    for _ in range(2):
+        worker.read(10, 7)
+    assert worker.size == 17
+    assert worker.tuning.max_prefill_tokens < FIRST_PREFILL_TOKENS
+
+
+def test_no_action_on_a_reading_older_than_the_last_one() -> None:
+    """A reading that was asked for before the window grew says nothing of how it is now."""
+    worker = Worker()
+    worker.fill()
+    assert worker.read(8)
+    worker.fill()
+    assert not worker.read(10, age=0.5)
+    assert worker.read(10)
+
+
+def test_a_window_that_shrank_waits_for_its_excess() -> None:
+    """What is in flight beyond a smaller window still waits and is no new overflow."""
+    worker = Worker(WindowSize(20, 1, None))
+    worker.fill()
+    for _ in range(2):
+        worker.read(9, 12)
+    assert worker.size == 10
+    while len(worker.flights) > 11:
+        worker.tuning.memory.give(worker.flights.pop())
+        worker.read(9, len(worker.flights) - 9)
+        assert worker.size == 10
+
+
+@pytest.mark.parametrize(("sequences", "fallback"), [(None, 17), (8, 9)])
+def test_blind_from_the_start_is_a_fixed_window(sequences: int | None, fallback: int) -> None:
+    """Sixteen and the slack, or what is configured; a reading that can be believed ends it."""
+    worker = Worker(WindowSize(sequences, 1, None))
+    worker.tuning.blind("no answer")
+    assert (worker.size, worker.tuning.max_prefill_tokens) == (fallback, 2048)
+    assert worker.tuning.degraded == "no answer"
+    worker.fill(4)
+    worker.read(4)
+    assert not worker.tuning.degraded
+
+
+def test_blind_after_it_settled_holds_what_was_found() -> None:
+    """A size that has proved itself is a better fallback than the first guess."""
+    worker = Worker()
+    worker.find(29)
+    for _ in range(12):
+        worker.read(29, 1)
+    worker.tuning.blind("no answer")
+    assert worker.size == 30
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"running": math.nan},
+        {"running": -1},
+        {"waiting": math.inf},
+        {"kv_usage": 7.0},
+        {"running": 0},
+        {"running": 1000},
+        {"steps": 1, "output_tokens": 1, "step_tokens": 1},
+    ],
+)
+def test_figures_that_contradict_our_own_are_not_believed(figures: dict[str, float]) -> None:
+    """At once where they cannot be, after some readings where they only look false; until they are right again."""
+    worker = Worker(WindowSize(16, 1, None))
+    worker.fill()
+    worker.read(16, 1)
+    worker.read(16, 1, **figures)
+    for _ in range(6):
+        worker.read(16, 1, **figures)
+    assert worker.tuning.degraded
+    assert worker.size == 17
+    for _ in range(20):
+        worker.read(16, 1, steps=10_000 + worker.now, output_tokens=10_000 + worker.tokens)
+    assert not worker.tuning.degraded
+
+
+def test_others_at_the_same_worker_keep_their_slots() -> None:
+    """What runs and is not ours is taken off the window, once it has shown for three readings."""
+    worker = Worker(WindowSize(16, 1, None))
+    worker.fill(8)
+    for _ in range(3):
+        worker.tokens += 400  # theirs
+        worker.read(16)
+    assert worker.size == 9
+
+
+def test_totals_that_begin_again_start_the_search_anew() -> None:
+    """An engine that counts from nothing is another engine."""
+    worker = Worker()
+    worker.find(29)
+    assert worker.size == 30
+    worker.read(0, 0, steps=1.0, output_tokens=0.0)
+    assert worker.size == FIRST_SEQUENCES
+
+
+def test_the_express_lane_is_a_part_of_what_was_found() -> None:
+    """Of the slots that an engine turned out to have the lane's are kept free; a configured number excludes them."""
+    worker = Worker(replace(AUTO, express=4))
+    worker.find(24)
+    assert worker.size == 24 - 4
+    assert Worker(WindowSize(16, 1, None, express=4)).size == 17
+
+
+@given(
+    slots=st.integers(2, 80),
+    cache=st.integers(200, 4000),
+    prompts=st.lists(st.integers(1, 120), min_size=1, max_size=30),
+    sequences=st.one_of(st.none(), st.integers(2, 80)),
+)
+def test_before_any_engine_the_window_stays_within_its_range_and_settles(
+    slots: int, cache: int, prompts: list[int], sequences: int | None
+) -> None:
+    """Backlogged before any number of slots and any cache: in [2, most], in the end still, and empty when all ended."""
+    worker = Worker(WindowSize(sequences, 1, None), EngineFacts(cache, 1))
+    memory = worker.tuning.memory
+    sizes = []
+    for step in range(160):
+        while len(worker.flights) < worker.size:
+            flight = Flight(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
+            if not memory.has_room(flight):
+                worker.tuning.held = Limit.MEMORY
+                break
+            worker.flights.append(flight)
+            memory.take(flight)
+        else:
+            worker.tuning.held = Limit.SEQUENCES
+        running, used = 0, 0
+        for flight in worker.flights:
+            need = flight.prompt_tokens + (flight.usage.output_tokens if flight.usage else 0) + 20
+            if running == slots or used + need > max(cache, need):
+                break
+            running, used = running + 1, used + need
+        worker.read(running, len(worker.flights) - running, kv_usage=min(1.0, used / cache))
+        for flight in [each for each in worker.flights if each.usage and each.usage.output_tokens >= 60]:
+            worker.flights.remove(flight)
+            memory.give(flight)
+        sizes.append(worker.size)
+    assert all(FEWEST_SEQUENCES <= size <= MOST_SEQUENCES + 1 for size in sizes)
+    assert max(sizes[-40:]) - min(sizes[-40:]) <= 1
+    for flight in worker.flights:
+        memory.give(flight)
+    assert memory.demand_tokens == 0
