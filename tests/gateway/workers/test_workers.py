@@ -41,6 +41,10 @@ S, G = CircuitState, Signal
         ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED], S.CLOSED),
         ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.FAULT], S.OPEN),
         ([G.PROBE_OK, G.DOWN, G.ANSWERED], S.OPEN),
+        ([G.STALLED, G.PROBE_OK], S.CLOSED),
+        ([G.PROBE_OK, G.STALLED, G.ANSWERED], S.OPEN),
+        ([G.PROBE_OK, G.STALLED, G.PROBE_OK], S.HALF_OPEN),
+        ([G.PROBE_OK, G.STALLED, G.PROBE_OK, G.STALLED], S.OPEN),
         ([G.FAULT, G.FAULT, G.PROBE_OK, G.FAULT], S.CLOSED),
     ],
 )
