@@ -130,6 +130,7 @@ class ScriptedWorker:
         self._writers: set[asyncio.StreamWriter] = set()
         self.url = ""
         self.answers_probes = True
+        self.probe_status = 200
         self.requests: list[tuple[bytes, Any]] = []
         self.connections = 0
 
@@ -151,7 +152,8 @@ class ScriptedWorker:
                     await reader.read()
                     return
                 if head.startswith(b"GET"):
-                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    head = b"HTTP/1.1 %d Probed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    writer.write(head % self.probe_status)
                     return
                 self.connections += is_new
                 is_new = False

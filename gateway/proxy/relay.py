@@ -175,7 +175,9 @@ class Relay:
         self._finish(End.WHOLE)
 
     def on_lost(self, reason: str, *, is_stale: bool) -> None:
-        """The worker broke off."""
+        """The worker broke off; the room that this gives is for nobody until it is known whether the worker lives."""
+        if not is_stale:
+            self._dispatcher.pause(self._ticket.worker)
         self._finish(End.STALE if is_stale else End.LOST, reason)
 
     def _hold(self, visible: bytes) -> None:

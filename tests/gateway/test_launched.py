@@ -1,5 +1,6 @@
 """Workers that the gateway starts: killed under load, replaced one by one on reload, and gone with everything else."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from raw_client import Answer, ask
 from served import Served, has_ended, serving
 
 CLIENTS = 8  # each asks again as soon as it is answered
@@ -21,7 +23,7 @@ admin: {{key: {{file: admin.key}}}}
 pools:
   - model: tiny
     engine_model: {engine_model}
-    window: {{sequences: 2, slack: {slack}}}
+    window: {{sequences: {sequences}, slack: {slack}, prefill_tokens: 100000}}
     timeouts: {{stall_seconds: 6}}
     workers:
       - launch:
@@ -38,6 +40,7 @@ TERMS = {
     "profile": "cpu-tiny",
     "limit": "null",
     "engine_model": "tiny",
+    "sequences": 2,
     "slack": 1,
     "patience": 600,
     "environment": "",
@@ -209,6 +212,36 @@ def test_a_killed_worker_loses_no_request_and_is_back(tmp_path: Path) -> None:
             _until_ready(child, restarts=1, worker=line["worker"])
         assert _statuses(asked) == {200}
         assert _ends_well(child)
+
+
+def test_a_worker_killed_under_full_load_costs_its_streams_and_nothing_else(tmp_path: Path) -> None:
+    """100 stream, 50 wait at the workers, 200 in the queue: `kill -9` breaks streams of one worker, each told once."""
+    with serving(_write(tmp_path, sequences=50, slack=25)) as child:
+
+        async def story() -> list[Answer]:
+            key = {"Authorization": f"Bearer {(tmp_path / 'alice.key').read_text().strip()}"}
+            bodies = [
+                {"model": "tiny", "prompt": f"tea {n}", "max_tokens": 60, "min_tokens": 60, "stream": True}
+                for n in range(350)
+            ]
+            asking = [asyncio.create_task(ask(child.url, "/v1/completions", body, key)) for body in bodies]
+            while await asyncio.to_thread(_streaming, child) < 75:
+                assert not any(each.done() for each in asking)
+            os.kill(child.descendants()[1], signal.SIGKILL)
+            return await asyncio.gather(*asking)
+
+        answers = asyncio.run(story())
+        broken = [answer for answer in answers if answer.error is not None]
+        assert all(answer.status == 200 and answer.is_whole for answer in answers)
+        assert all(answer.is_done for answer in answers if answer.error is None)
+        assert 0 < len(broken) <= 50
+        assert all(b"[DONE]" not in answer.body for answer in broken)
+        assert _ends_well(child)
+
+
+def _streaming(child: Served) -> int:
+    """Requests that have had a token."""
+    return sum(each["output_tokens"] > 0 for each in _state(child)["requests"]["oldest_first"])
 
 
 def _with_faults(folder: Path, *script: dict[str, object]) -> str:

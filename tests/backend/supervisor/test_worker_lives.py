@@ -39,15 +39,16 @@ def _runs(pid: int) -> bool:
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off as designed, only faster."""
     monkeypatch.setattr(crashes, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(crashes, "LONGEST_SECONDS", 0.05)
 
 
 def test_a_killed_worker_is_back() -> None:
-    """`kill -9` again and again: each time it is told why, and the worker is back at an address of its own."""
+    """`kill -9` twenty times: each time it is told why, from the fifth on as a loop, and the worker is back."""
 
     async def story() -> None:
         async with watching() as watch:
             watch.supervisor.start(plan("serve"))
-            for life in range(3):
+            for life in range(20):
                 ready = await watch.until_state("ready")
                 assert ready.url.startswith("http://127.0.0.1:")
                 assert ready.restarts == life
@@ -55,6 +56,7 @@ def test_a_killed_worker_is_back() -> None:
                 dead = await watch.until_state("back_off")
                 assert dead.reason.startswith("ended with status -9")
                 assert dead.url == ""
+                assert dead.is_crash_loop is (life >= 4)
                 assert dead.last_lines[-1] == f"pid {watch.pids[-1]}"
             await watch.until_state("ready")
 

@@ -7,7 +7,7 @@ import pytest
 from raw_client import Answer
 from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage, tenant
-from workers_on_stage import EngineWorker, fault, faults
+from workers_on_stage import EngineWorker, ScriptedWorker, fault, faults
 
 from backend.engine.faults import FaultKind
 from gateway.config import Timeouts, Window
@@ -172,6 +172,22 @@ async def test_only_a_death_counts() -> None:
         await scene.settled()
         assert (await scene.ask(body)).is_done
         assert scene.gateway._trials._quarantine._files == {}
+
+
+@virtual_time
+async def test_an_engine_that_calls_itself_dead_counts_as_dead() -> None:
+    """vLLM's server outlives its engine for a moment: 500 for what runs, 503 for its health."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        dying.probe_status = 503
+        writer.write(b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\n\r\n{}")
+
+    dying = ScriptedWorker(respond)
+    async with stage(dying, EngineWorker()) as scene:
+        assert (await scene.ask(chat(5, stream=False))).status == 200
+        assert scene.last.attempts == 2
+        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "open"
+        assert scene.gateway._trials._quarantine.life("tiny/w0") == 1
 
 
 @virtual_time
