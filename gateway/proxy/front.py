@@ -16,6 +16,7 @@ from typing import cast
 from aiohttp import http_parser, web, web_protocol
 
 from gateway.outcomes import Outcome
+from gateway.proxy.connection import Connection
 from gateway.proxy.downstream import HAS_BEGUN, bound_buffers
 from gateway.proxy.refusal import dialect_of, identifying_headers, refusal_response
 from gateway.proxy.refusal import message as message_for
@@ -69,7 +70,7 @@ def _malformed(reason: str) -> RequestFault:
     return RequestFault(Outcome.BAD_REQUEST, f"The request is not well-formed HTTP: {reason}.")
 
 
-class ClientConnection(web_protocol.RequestHandler):
+class ClientConnection(Connection):
     """One client connection: a deadline for headers, our own words for faults."""
 
     __slots__ = ("_front", "_headers_due")
@@ -78,11 +79,11 @@ class ClientConnection(web_protocol.RequestHandler):
         """A connection accepted by `front`."""
         super().__init__(
             front,
-            loop=loop,
+            loop,
+            linger_seconds=_LINGER_SECONDS,
             keepalive_timeout=front.limits.keepalive_timeout_seconds,
             access_log=_no_access_log,
             auto_decompress=False,
-            lingering_time=_LINGER_SECONDS,
             logger=_logger,
         )
         self._front = front
@@ -103,7 +104,7 @@ class ClientConnection(web_protocol.RequestHandler):
         """Parse; where a request has begun and its head is not complete, the rest is due soon."""
         super().data_received(data)
         self._fail_broken_body()
-        if self._waiter is None or self._waiter.done():
+        if self.is_serving:
             self._cancel_headers_due()
         elif self._headers_due is None:
             self._expect_headers()
@@ -155,7 +156,7 @@ class ClientConnection(web_protocol.RequestHandler):
 
     def _close_if_headers_miss(self) -> None:
         self._headers_due = None
-        if self._waiter is not None and not self._waiter.done():
+        if not self.is_serving:
             self.force_close()
 
 
