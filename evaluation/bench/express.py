@@ -7,7 +7,8 @@ gateways keep the same number of the flood's requests in flight, and the differe
 An arrival waits for the step that runs and then shares one with the whole batch, so twice the time alone is what a
 lane can give where a step of the whole batch takes hardly longer than a step of one: on an accelerator. The embedded
 engine is given the speed of one here. What is ours to hold small is the part of both steps that goes to the prompts of
-others: one of them at a time, with the lane and without.
+others: with a lane one of them is let in at a time. What that costs counts as the lane's: the gateway without one sizes
+the prompts in flight by itself.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Findings:
 async def measure(options: RunOptions, progress: Progress) -> Findings:
     """Run the three ways in turns."""
     choice = EngineChoice(options.engine, PROFILE, SEQUENCES + SLACK + EXPRESS)
-    without = WindowSettings(SEQUENCES, prefill_tokens=PREFILL_TOKENS)
+    without = WindowSettings(SEQUENCES)
     lane = WindowSettings(SEQUENCES, prefill_tokens=PREFILL_TOKENS, express=EXPRESS)
     async with (
         stage(progress, choice) as running,
