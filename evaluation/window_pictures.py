@@ -108,7 +108,7 @@ def start_up() -> Picture:
     return Picture(
         "64 slots are found, and found again after a restart",
         [sequences("start", first), sequences("the worker dies at 15 s and is back at 19 s", again)],
-        "The window climbs from 8 by quarters beyond 64, comes back to 65 and stays; after the restart it does so again",
+        "The window climbs from 8 by quarters beyond 64, comes back to 65 and stays, after the restart too",
     )
 
 
