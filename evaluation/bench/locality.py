@@ -26,12 +26,12 @@ TENANTS = 8
 INSTRUCTIONS = Lengths(1500, 1500)
 TURNS = 4
 QUESTION = Lengths(24, 48)
-ANSWER = Lengths(6, 14)
+ANSWER = Lengths(8, 24)
 OUTSTANDING = 8
 
 # Two workers' caches hold the instructions of the eight tenants once; with more workers there is more room to spare.
 EMBEDDED = EngineChoice(EngineKind.EMBEDDED, "a10g-llama2-7b", 8, kv=KvCache(625, 16))
-VLLM = EngineChoice(EngineKind.VLLM, sequences=4, kv=KvCache(256, 32))
+VLLM = EngineChoice(EngineKind.VLLM, sequences=4, kv=KvCache(288, 32))
 
 THROUGHPUT = Target("output tokens per second with the quantum, of those without", Comparison.AT_LEAST, 1.5, " x")
 SPREAD = Target("largest observed spread with the quantum, of the bound it is in", Comparison.AT_MOST, 1.0)
