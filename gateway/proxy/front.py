@@ -16,7 +16,6 @@ from typing import cast
 from aiohttp import http_parser, web, web_protocol
 
 from gateway.outcomes import Outcome
-from gateway.proxy.connection import Connection
 from gateway.proxy.downstream import HAS_BEGUN, bound_buffers
 from gateway.proxy.refusal import dialect_of, identifying_headers, refusal_response
 from gateway.proxy.refusal import message as message_for
@@ -70,7 +69,7 @@ def _malformed(reason: str) -> RequestFault:
     return RequestFault(Outcome.BAD_REQUEST, f"The request is not well-formed HTTP: {reason}.")
 
 
-class ClientConnection(Connection):
+class ClientConnection(web_protocol.RequestHandler):
     """One client connection: a deadline for headers, our own words for faults."""
 
     __slots__ = ("_front", "_headers_due")
@@ -79,11 +78,11 @@ class ClientConnection(Connection):
         """A connection accepted by `front`."""
         super().__init__(
             front,
-            loop,
-            linger_seconds=_LINGER_SECONDS,
+            loop=loop,
             keepalive_timeout=front.limits.keepalive_timeout_seconds,
             access_log=_no_access_log,
             auto_decompress=False,
+            lingering_time=_LINGER_SECONDS,
             logger=_logger,
         )
         self._front = front
@@ -104,7 +103,7 @@ class ClientConnection(Connection):
         """Parse; where a request has begun and its head is not complete, the rest is due soon."""
         super().data_received(data)
         self._fail_broken_body()
-        if self.is_serving:
+        if self._waiter is None or self._waiter.done():
             self._cancel_headers_due()
         elif self._headers_due is None:
             self._expect_headers()
@@ -156,7 +155,7 @@ class ClientConnection(Connection):
 
     def _close_if_headers_miss(self) -> None:
         self._headers_due = None
-        if not self.is_serving:
+        if self._waiter is not None and not self._waiter.done():
             self.force_close()
 
 
