@@ -114,12 +114,13 @@ async def compete(clients: Crowd) -> list[Tenant]:
     await clients.until(lambda: are_inside(clients, [*blocking, *flood]))
     modest = send(clients, BOB, MODEST)
     await clients.until(lambda: are_inside(clients, [*blocking, *flood, *modest]))
-    did_wait = not over(blocking)
+    did_wait = not over([*blocking, *flood, *modest])
     for tenant, sent in ((ALICE, flood), (BOB, modest)):
         for client in sent:
             client.when_over(partial(order.append, tenant))
     for client in (*flood, *modest):
         await client.stay()
+    await asyncio.sleep(0)  # the last ones' callbacks
     return order if did_wait else []
 
 
