@@ -73,17 +73,20 @@ class Launch:
         return batch + dummy + eager
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The child's environment: no traffic to the outside and, on a CPU, one thread."""
+        """The child's environment: no traffic to the outside and, on a CPU, one core for the engine."""
         offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         # With more threads than free cores every matrix product waits for the slowest: two servers on two cores
         # run 10 x slower.
-        one_thread = {
+        one_core = {
             "OMP_NUM_THREADS": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+            # The model in the engine's process: one of its own is waited for in a busy loop, on a core that the
+            # model, the API server or another engine needs.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
         ours = {"PYTHONUNBUFFERED": "1", **order_environment(self.engine_order, inherited)}
-        return offline | ({} if self.has_gpu else one_thread) | dict(inherited) | ours
+        return offline | ({} if self.has_gpu else one_core) | dict(inherited) | ours
 
 
 def find_python(named: Path | None, environment: Mapping[str, str]) -> Path:

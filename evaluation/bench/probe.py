@@ -41,12 +41,12 @@ class TenantState:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """One worker's window, and whether the gateway runs it blind, without metrics that it could believe."""
+    """One worker's window, and why the gateway runs it without metrics that it could believe, where it does."""
 
     worker: str
     window: int
     in_flight: int
-    is_degraded: bool
+    degraded: str = ""
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Self:
@@ -55,7 +55,7 @@ class WorkerState:
             worker=row["worker"],
             window=int(row["window_sequences"]),
             in_flight=int(row["sequences_in_flight"]),
-            is_degraded=bool(row.get("degraded")),
+            degraded=row.get("degraded") or "",
         )
 
 

@@ -1,11 +1,13 @@
 """What every part of the bench shares: its options, the load, the turns of its ways, what it hands to the report."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from evaluation.bench.engines import EngineKind
+from evaluation.bench.probe import WorkerState
 from evaluation.bench.settings import WindowSettings
 from evaluation.bench.stage import Part, Run, RunOptions, Stage
 from evaluation.console.verdicts import Verdict
@@ -103,6 +105,20 @@ def rate(runs: Sequence[Run]) -> float:
 def mean_running(runs: Sequence[Run]) -> float:
     """What all engines ran at once on average: unlike a rate it does not depend on the machine's speed that day."""
     return mean([sample.running for run in runs for sample in run.samples])
+
+
+def windows(runs: Sequence[Run]) -> list[str]:
+    """Of each worker the windows that it had, and the reasons why it was degraded, in words."""
+    states = [sample.gateway.workers for run in runs for sample in run.samples]
+    return [_window_story(workers) for workers in zip(*states, strict=True)]
+
+
+def _window_story(states: Sequence[WorkerState]) -> str:
+    sizes = [state.window for state in states]
+    size = f"a window of {min(sizes)}" if min(sizes) == max(sizes) else f"windows of {min(sizes)} to {max(sizes)}"
+    reasons = Counter(state.degraded for state in states if state.degraded)
+    degraded = (f"degraded in {count} of {len(states)} samples ({reason})" for reason, count in reasons.items())
+    return ", ".join((size, *degraded))
 
 
 def faults_of(runs: Mapping[str, Sequence[Run]]) -> list[str]:

@@ -23,6 +23,7 @@ from evaluation.bench.window.part import (
     is_vllm,
     rate,
     through_gateway,
+    windows,
 )
 from evaluation.console.progress import Progress
 from evaluation.console.verdicts import Comparison, Target, Verdict
@@ -115,7 +116,7 @@ def verdicts(findings: Findings) -> list[Verdict]:
         THROUGHPUT.judge(
             through / findings.reference, f"{through:,.0f}/s against {findings.reference:,.0f}/s, {kind}; {solos}"
         ),
-        BUSY.judge(min(busy), " and ".join(f"{each:.2f}" for each in busy)),
+        BUSY.judge(min(busy), "; ".join(f"{each:.2f} in {used}" for each, used in zip(busy, windows(runs), strict=True))),
         judgement.engine_queue(ENGINE_QUEUE, runs, SLACK),
         judgement.service(EQUAL, runs, TENANTS),
         judgement.spread(SPREAD, runs),
@@ -137,10 +138,5 @@ def measurements(findings: Findings) -> dict[str, object]:
         "reference": findings.reference,
         "gateway": median(rates[GATEWAY]),
         "running": running_means(findings.runs[GATEWAY]),
-        "windows": _windows(findings.runs[GATEWAY]),
+        "windows": windows(findings.runs[GATEWAY]),
     }
-
-
-def _windows(runs: Sequence[Run]) -> list[float]:
-    states = [sample.gateway.workers for run in runs for sample in run.samples]
-    return [mean([worker.window for worker in workers]) for workers in zip(*states, strict=True)]

@@ -25,12 +25,12 @@ def sample(
     engines: Sequence[Gauges],
     *,
     window: int = 8,
-    is_degraded: bool = False,
+    degraded: str = "",
     spread: float = 1.0,
 ) -> Sample:
     """The gateway with these queues and a worker for each engine; its bound on the spread is 10."""
     tenants = {name: TenantState(name, 0.0, 0.0, count, 1) for name, count in queued.items()}
-    workers = [WorkerState(f"engine-{number}", window, 1, is_degraded) for number, _ in enumerate(engines, 1)]
+    workers = [WorkerState(f"engine-{number}", window, 1, degraded) for number, _ in enumerate(engines, 1)]
     return Sample(105.0, GatewayState(sum(queued.values()), 2, spread, 10.0, tenants, workers), engines)
 
 

@@ -86,9 +86,9 @@ def test_an_engine_left_idle_is_seen() -> None:
 
 def _blind(worst: int, *, marked: bool = True, honest_marked: bool = False) -> blind.Findings:
     bad = [kind.value for kind in Distortion if kind is not Distortion.HONEST]
-    runs = {name: [_way(1000, _busy(is_degraded=True))] for name in bad}
-    runs[blind.NEVER] = [_way(worst, _busy(is_degraded=True), _busy(is_degraded=marked))]
-    return blind.Findings({blind.HONEST: [_way(1000, _busy(is_degraded=honest_marked))], **runs})
+    runs = {name: [_way(1000, _busy(degraded="dead"))] for name in bad}
+    runs[blind.NEVER] = [_way(worst, _busy(degraded="dead"), _busy(degraded="dead" if marked else ""))]
+    return blind.Findings({blind.HONEST: [_way(1000, _busy(degraded="dead" if honest_marked else ""))], **runs})
 
 
 def test_blind_traffic_is_judged_by_its_worst_case() -> None:
