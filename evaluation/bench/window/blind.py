@@ -96,9 +96,7 @@ def verdicts(findings: Findings) -> list[Verdict]:
 
 def degraded(runs: Sequence[Run]) -> float:
     """The share of samples in which the worker is marked as run without metrics."""
-    return mean(
-        [any(worker.degraded for worker in sample.gateway.workers) for run in runs for sample in run.samples]
-    )
+    return mean([any(worker.degraded for worker in sample.gateway.workers) for run in runs for sample in run.samples])
 
 
 def _listed(shares: Mapping[str, float]) -> str:

@@ -1,8 +1,9 @@
 """A KV cache too small for what the engine may run at once: how many sequences are right is nobody's constant.
 
 A tenant with short prompts and long answers beside one with long prompts and short answers; nobody knows an answer's
-length before its end. Fixed windows are swept and `auto` is held against the best of them, found afterwards. The
-largest is the control: with it the engine's own queue fills with what it preempts.
+length before its end. Fixed windows are swept; then the best of them and `auto` take turns, because the best of several
+noisy figures is too good to be held against. The largest is the control: with it the engine's own queue fills with what
+it preempts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ PREFILL_TOKENS = 2048
 AUTO = "auto"
 # What to hold back for answers to grow is learned from what had to wait for memory: that needs some of it to happen.
 LEARNING_SECONDS = 8.0
+TIMES_SWEEP = 2  # how much longer a window of the comparison is than one of the sweep
 
 TENANTS = (
     LoadTenant("chats", ClosedLoop(48), Lengths(16, 64), Lengths(320, 320)),
@@ -44,33 +46,43 @@ BACKLOGGED = Target("memory: samples with every tenant backlogged", Comparison.A
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The turns of every window by its size, those of `auto`, and one long run under `auto`."""
+    """The sweep's turns by the window's size, and the turns of the comparison: the best of them and `auto`."""
 
     fixed: Mapping[int, Sequence[Run]]
+    best: Sequence[Run]
     auto: Sequence[Run]
-    long: Run
 
     @property
-    def best(self) -> int:
+    def best_size(self) -> int:
         """The fixed window with the highest throughput."""
-        return max(self.fixed, key=lambda size: rate(self.fixed[size]))
+        return best_size(self.fixed)
 
     @property
     def ways(self) -> dict[str, Sequence[Run]]:
         """Every way by its name."""
-        return {**{str(size): runs for size, runs in self.fixed.items()}, AUTO: self.auto}
+        sweep = {str(size): runs for size, runs in self.fixed.items()}
+        return {**sweep, f"{self.best_size} again": self.best, AUTO: self.auto}
+
+
+def best_size(fixed: Mapping[int, Sequence[Run]]) -> int:
+    """The window of a sweep with the highest throughput."""
+    return max(fixed, key=lambda size: rate(fixed[size]))
 
 
 async def measure(options: WindowOptions, progress: Progress) -> Findings:
-    """Run every window, and `auto` once more for long enough to judge fairness."""
+    """Sweep the fixed windows, then let the best of them and `auto` take turns."""
     async with stage(progress, _engine(options)) as running:
-        ways = {
-            str(size): _turn(running, options, WindowSettings(size, prefill_tokens=PREFILL_TOKENS)) for size in FIXED
-        }
-        ways[AUTO] = _turn(running, options, WindowSettings(None))
-        runs = await in_turns(ways, options.rounds)
-        long = await _turn(running, replace(options, rounds=1, seconds=2 * options.seconds), WindowSettings(None))(0)
-    return Findings({size: runs[str(size)] for size in FIXED}, runs[AUTO], long)
+        swept = await in_turns({str(size): _turn(running, options, _fixed(size)) for size in FIXED}, options.rounds)
+        fixed = {size: swept[str(size)] for size in FIXED}
+        longer = replace(options, seconds=TIMES_SWEEP * options.seconds)
+        best = _turn(running, longer, _fixed(best_size(fixed)), learning_seconds=LEARNING_SECONDS)
+        auto = _turn(running, longer, WindowSettings(None), learning_seconds=LEARNING_SECONDS)
+        compared = await in_turns({"best": best, AUTO: auto}, options.rounds)
+    return Findings(fixed, compared["best"], compared[AUTO])
+
+
+def _fixed(size: int) -> WindowSettings:
+    return WindowSettings(size, prefill_tokens=PREFILL_TOKENS)
 
 
 def _engine(options: WindowOptions) -> EngineChoice:
@@ -78,14 +90,13 @@ def _engine(options: WindowOptions) -> EngineChoice:
     return EngineChoice(options.engine, options.profile, SEQUENCES, kv=KvCache(blocks=72, block_tokens=32))
 
 
-def _turn(running: Stage, options: WindowOptions, window: WindowSettings) -> Turn:
-    is_auto = window.sequences is None
-    name = "window auto" if is_auto else f"window {window.sequences}"
+def _turn(running: Stage, options: WindowOptions, window: WindowSettings, *, learning_seconds: float = 0.0) -> Turn:
+    name = f"window {AUTO if window.sequences is None else window.sequences}"
     fields = UNKNOWN_LENGTH if is_vllm(options) else RUNNING_USAGE
 
     async def turn(number: int) -> Run:
         part = options.part(name, number, TENANTS)
-        learning = min(LEARNING_SECONDS, part.warmup_seconds) if is_auto else 0.0
+        learning = min(learning_seconds, part.warmup_seconds)
         part = replace(part, fields=fields, warmup_seconds=part.warmup_seconds + learning)
         async with running.gateway(options.policy, TENANTS, window) as gateway:
             return await running.run(part, gateway)
@@ -95,22 +106,27 @@ def _turn(running: Stage, options: WindowOptions, window: WindowSettings) -> Tur
 
 def outcome(findings: Findings) -> Outcome:
     """The part's verdicts and figures."""
-    return Outcome(verdicts(findings), measurements(findings), faults_of({**findings.ways, "long": [findings.long]}))
+    return Outcome(verdicts(findings), measurements(findings), faults_of(findings.ways))
 
 
 def verdicts(findings: Findings) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
-    auto, best = rate(findings.auto), rate(findings.fixed[findings.best])
-    batch = f"{mean_running(findings.auto):.2f} against {mean_running(findings.fixed[findings.best]):.2f} running"
-    judged = [*findings.auto, findings.long]
+    auto, best = mean_rate(findings.auto), mean_rate(findings.best)
+    batch = f"{mean_running(findings.auto):.2f} against {mean_running(findings.best):.2f} running"
+    note = f"{auto:,.0f}/s against {best:,.0f}/s with a window of {findings.best_size}, {batch}"
     return [
-        THROUGHPUT.judge(auto / best, f"{auto:,.0f}/s against {best:,.0f}/s with a window of {findings.best}, {batch}"),
-        judgement.engine_queue(WAITING, judged, SLACK),
+        THROUGHPUT.judge(auto / best, note),
+        judgement.engine_queue(WAITING, findings.auto, SLACK),
         judgement.engine_queue(CONTROL, findings.fixed[max(findings.fixed)], SLACK),
-        judgement.service(EQUAL, [findings.long], TENANTS),
-        judgement.spread(SPREAD, judged),
-        judgement.backlogged(BACKLOGGED, judged),
+        judgement.service(EQUAL, findings.auto, TENANTS),
+        judgement.spread(SPREAD, findings.auto),
+        judgement.backlogged(BACKLOGGED, findings.auto),
     ]
+
+
+def mean_rate(runs: Sequence[Run]) -> float:
+    """Output tokens per second over all rounds: of turns of equal length that alternate, none is left out."""
+    return mean([run.tokens_per_second for run in runs])
 
 
 def preemptions(runs: Sequence[Run]) -> int:
@@ -120,7 +136,7 @@ def preemptions(runs: Sequence[Run]) -> int:
 
 def measurements(findings: Findings) -> dict[str, object]:
     """The figures of every way."""
-    return {name: figures(runs) for name, runs in [*findings.ways.items(), ("auto, long", [findings.long])]}
+    return {name: figures(runs) for name, runs in findings.ways.items()}
 
 
 def figures(runs: Sequence[Run]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.bench.probe import Sample
 from evaluation.bench.stage import Run
-from evaluation.bench.window.memory import FIXED, Findings
+from evaluation.bench.window.memory import FIXED, Findings, mean_rate
 from evaluation.bench.window.part import rate
 from evaluation.console.plots import FAINT, GRID, INK, lay_bare, require_matplotlib
 
@@ -38,7 +38,7 @@ def draw(findings: Findings, path: Path) -> None:
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         lay_bare(axes)
     _draw_sweep(sweep, findings)
-    _draw_run(auto, findings.long, "auto")
+    _draw_run(auto, findings.auto[-1], "auto")
     _draw_run(control, findings.fixed[max(FIXED)][0], f"a fixed window of {max(FIXED)}")
     figure.subplots_adjust(left=0.075, right=0.9, top=0.9, bottom=0.06, hspace=0.45)
     figure.text(0.075, 0.955, "A KV cache too small for full concurrency", fontsize=16, fontweight="bold", color=INK)
@@ -50,10 +50,10 @@ def _draw_sweep(axes: "Axes", findings: Findings) -> None:
     for size, runs in findings.fixed.items():
         axes.plot([size] * len(runs), [run.tokens_per_second for run in runs], "o", color=FAINT, markersize=4)
     axes.plot(list(findings.fixed), [rate(runs) for runs in findings.fixed.values()], color=SWEPT, linewidth=2)
-    axes.axhline(rate(findings.auto), color=WINDOW, linewidth=1.6, linestyle=(0, (5, 3)))
+    axes.axhline(mean_rate(findings.auto), color=WINDOW, linewidth=1.6, linestyle=(0, (5, 3)))
     axes.annotate(
         "auto",
-        (1, rate(findings.auto)),
+        (1, mean_rate(findings.auto)),
         xycoords=("axes fraction", "data"),
         xytext=(6, 0),
         textcoords="offset points",

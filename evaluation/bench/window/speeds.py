@@ -111,12 +111,12 @@ def verdicts(findings: Findings) -> list[Verdict]:
     runs, through = findings.runs[GATEWAY], rate(findings.runs[GATEWAY])
     kind = "both at once" if findings.is_shared else "the sum of each alone"
     solos = f"fast {rate(findings.runs[FAST]):,.0f}/s and slow {rate(findings.runs[SLOW]):,.0f}/s alone"
-    busy = running_means(runs)
+    busy, stories = running_means(runs), windows(runs)
     return [
         THROUGHPUT.judge(
             through / findings.reference, f"{through:,.0f}/s against {findings.reference:,.0f}/s, {kind}; {solos}"
         ),
-        BUSY.judge(min(busy), "; ".join(f"{each:.2f} in {used}" for each, used in zip(busy, windows(runs), strict=True))),
+        BUSY.judge(min(busy), "; ".join(f"{each:.2f} in {used}" for each, used in zip(busy, stories, strict=True))),
         judgement.engine_queue(ENGINE_QUEUE, runs, SLACK),
         judgement.service(EQUAL, runs, TENANTS),
         judgement.spread(SPREAD, runs),

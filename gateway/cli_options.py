@@ -1,0 +1,10 @@
+"""Options that commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Engine = Annotated[Literal["embedded", "vllm"], typer.Option(help="Engine behind the gateway: vllm or embedded.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")]
+Check = Annotated[bool, typer.Option("--check", help="Exit with 1 and name each target that was missed.")]
