@@ -66,7 +66,7 @@ from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
-from gateway.telemetry.state import Identity, state_dump
+from gateway.telemetry.state import MAX_REQUESTS, Identity, state_dump
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec, open_window
 
 _MIB = 1024 * 1024
@@ -216,9 +216,11 @@ class Gateway:
         requests = list(chain(self._dispatcher.queued(), self._admission.flying(now)))
         identity = Identity(__version__, self._wall_started_at, now - self._started_at, self._listener.is_draining)
         launched = [asdict(status) for status in self._launched.statuses()]
+        detained = [asdict(detention) for detention in self._trials.detained()[:MAX_REQUESTS]]
         return state_dump(self, requests, self.config, identity) | {
             "launched": launched,
             "prefix_cache": self._hits.dump(),
+            "quarantine": detained,
         }
 
     def _unready(self) -> list[str]:

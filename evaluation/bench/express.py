@@ -7,8 +7,8 @@ gateways keep the same number of the flood's requests in flight, and the differe
 An arrival waits for the step that runs and then shares one with the whole batch, so twice the time alone is what a
 lane can give where a step of the whole batch takes hardly longer than a step of one: on an accelerator. The embedded
 engine is given the speed of one here. What is ours to hold small is the part of both steps that goes to the prompts of
-others: with a lane one of them is let in at a time. What that costs counts as the lane's: the gateway without one sizes
-the prompts in flight by itself.
+others: with a lane two of them are let in at a time. What that costs counts as the lane's: the gateway without one
+sizes the prompts in flight by itself.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,17 @@ from dataclasses import dataclass
 
 from evaluation.bench.engines import EngineChoice
 from evaluation.bench.flood import MODEST_ALONE, SEQUENCES, TENANTS, part, ttfts, unanswered
+from evaluation.bench.judgement import mean_rate
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Engine, Gateway, Run, RunOptions, Stage, stage
 from evaluation.console.progress import Progress
 from evaluation.console.verdicts import Comparison, Target, Verdict
-from evaluation.metrics import median, percentile
+from evaluation.metrics import percentile
 
 EXPRESS = 2
 PROFILE = "h100-llama3-8b"
-# One of the flood's prompts at a time; the lane may go beyond the cap by as much again.
-PREFILL_TOKENS = 40
+# Two of the flood's prompts at a time; the lane may go beyond the cap by as much again.
+PREFILL_TOKENS = 80
 
 TTFT = Target("express lane: modest TTFT p95 over its p95 alone", Comparison.AT_MOST, 2.0, " x")
 THROUGHPUT = Target("express lane: output tokens per second, of those without the lane", Comparison.AT_LEAST, 0.98)
@@ -72,17 +73,13 @@ async def _rounds(running: Stage, plain: Gateway, express: Gateway, options: Run
 def verdicts(findings: Findings) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
     p95 = {way: percentile(ttfts(runs), 95) for way, runs in findings.ways.items()}
-    rates = {way: _rate(runs) for way, runs in findings.ways.items()}
+    rates = {way: mean_rate(runs) for way, runs in findings.ways.items()}
     note = ", ".join(f"{way} {seconds * 1000:,.1f} ms" for way, seconds in p95.items())
     return [
         TTFT.judge(p95["lane"] / p95["alone"], note),
         THROUGHPUT.judge(rates["lane"] / rates["without"], f"{rates['lane']:,.0f}/s against {rates['without']:,.0f}/s"),
         REFUSED.judge(unanswered(findings.lane), f"{len(ttfts(findings.lane))} sent"),
     ]
-
-
-def _rate(runs: Sequence[Run]) -> float:
-    return median([run.tokens_per_second for run in runs])
 
 
 def measurements(findings: Findings) -> dict[str, object]:

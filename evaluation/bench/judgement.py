@@ -7,6 +7,7 @@ from evaluation.bench.measures import ratio_of_service, share_within
 from evaluation.bench.stage import Run
 from evaluation.console.verdicts import Target, Verdict
 from evaluation.load.tenants import LoadTenant
+from evaluation.metrics import mean
 
 
 def service(target: Target, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> Verdict:
@@ -16,6 +17,11 @@ def service(target: Target, runs: Sequence[Run], tenants: Sequence[LoadTenant]) 
     seconds = sum(run.window.seconds for run in runs)
     note = ", ".join(f"{name} {received / seconds:,.0f}/s" for name, received in services.items())
     return target.judge(ratio_of_service(services, weights), note)
+
+
+def mean_rate(runs: Sequence[Run]) -> float:
+    """Output tokens per second over all rounds: of turns of equal length that alternate, none is left out."""
+    return mean([run.tokens_per_second for run in runs])
 
 
 def served(runs: Sequence[Run]) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from gateway.events import Observer, WorkerChanged
+from gateway.proxy.background import Background
 from gateway.proxy.links import Links
 from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
 from gateway.workers import Fleet, Signal
@@ -29,7 +30,8 @@ class Health:
         self._links = links
         self._observer = observer
         self._dispatch = dispatch
-        self._task: asyncio.Task[None] | None = None
+        # Without probes no worker comes back.
+        self._background = Background("worker probes", self._watch, "the worker probes ended")
 
     def report(self, worker: str, signal: Signal, reason: str = "") -> None:
         """Take in what was seen of `worker`."""
@@ -46,15 +48,11 @@ class Health:
 
     def start(self) -> None:
         """Probe on, once a second, until `stop`."""
-        self._task = asyncio.create_task(self._watch(), name="worker probes")
-        self._task.add_done_callback(_report_failure)
+        self._background.start()
 
     async def stop(self) -> None:
         """End the probes."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._background.stop()
 
     async def _watch(self) -> None:
         while True:
@@ -76,9 +74,3 @@ class Health:
             self.report(worker, Signal.PROBE_OK, f"probe: status {answer.status}")
         else:
             self.report(worker, Signal.PROBE_FAILED, f"probe: status {answer.status}")
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """Without probes no worker comes back: that they ended is said at once."""
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        task.get_loop().call_exception_handler({"message": "the worker probes ended", "exception": failure})

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import orjson
 from pydantic import TypeAdapter
 
+from gateway.proxy.background import Background
+
 COMMAND = ("-m", "backend", "supervise")
 RESTART_SECONDS = 1.0
 # vLLM gets 8 s to end by itself, `vtc-backend vllm` 12 s for that.
@@ -64,14 +66,13 @@ class Supervisor:
         self._hearer = hearer
         self._plans: dict[str, Plan] = {}
         self._process: asyncio.subprocess.Process | None = None
-        self._task: asyncio.Task[None] | None = None
+        # Without it no worker comes back.
+        self._background = Background("supervisor", self._keep_running, "the supervisor is no longer heard")
 
     def start(self, name: str, plan: Plan) -> None:
         """Have a worker run by `plan`; the first order starts the supervisor itself."""
         self._plans[name] = plan
-        if self._task is None:
-            self._task = asyncio.create_task(self._keep_running(), name="supervisor")
-            self._task.add_done_callback(_report_failure)
+        self._background.start()
         self._say({"start": plan})
 
     def stop(self, name: str) -> None:
@@ -85,11 +86,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """End it and every worker, by force where they do not go."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.wait({task})
+        await self._background.stop()
 
     def _say(self, order: Mapping[str, object]) -> None:
         """Write an order; one that starts later gets every plan anyway."""
@@ -154,9 +151,3 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
     while await process.stdout.read(65536):
         pass
     await process.wait()
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """Without it no worker comes back: that it ended is said at once."""
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        task.get_loop().call_exception_handler({"message": "the supervisor is no longer heard", "exception": failure})

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
-from gateway.workers import Case, Fate, Quarantine, Signal, Turn
+from gateway.workers import Case, Detention, Fate, Quarantine, Signal, Turn
 from gateway.workers.quarantine import TRIAL_SECONDS, Standing
 
 _INQUEST_SECONDS = 2.0
@@ -39,6 +39,10 @@ class Trials:
     def is_convicted(self, case: Case) -> bool:
         """True for a body that is refused."""
         return self._quarantine.standing(case, self._loop.time()) is Standing.CONVICTED
+
+    def detained(self) -> tuple[Detention, ...]:
+        """Every body that was at a death of late, the latest first."""
+        return self._quarantine.detained(self._loop.time())
 
     # -- trials
 

@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway.events import Observer, WorkerStalled
+from gateway.proxy.background import Background
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.sight import Sight
@@ -62,19 +63,16 @@ class Watchdog:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._pulses: dict[str, Pulse] = {}
-        self._task: asyncio.Task[None] | None = None
+        # Without it a worker that hangs is found by each of its requests alone.
+        self._background = Background("progress of the workers", self._watch, "nobody watches the workers' progress")
 
     def start(self) -> None:
         """Watch on until `stop`."""
-        self._task = asyncio.create_task(self._watch(), name="progress of the workers")
-        self._task.add_done_callback(_report_failure)
+        self._background.start()
 
     async def stop(self) -> None:
         """Watch no more."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await self._background.stop()
 
     def is_stalled(self, worker: str) -> bool:
         """True for a worker that stood still when it had requests last, and has not moved since."""
@@ -113,11 +111,3 @@ class Watchdog:
     def _tell(self, view: WorkerSnapshot, pulse: Pulse, *, is_stalled: bool, reason: str) -> None:
         pulse.is_stalled = is_stalled
         self._observer.observe(WorkerStalled(view.pool, view.worker, is_stalled, reason))
-
-
-def _report_failure(task: asyncio.Task[None]) -> None:
-    """Without it a worker that hangs is found by each of its requests alone: that it ended is said at once."""
-    if not task.cancelled() and (failure := task.exception()) is not None:
-        task.get_loop().call_exception_handler(
-            {"message": "nobody watches the workers' progress", "exception": failure}
-        )

@@ -10,7 +10,7 @@ It answers the scheduler's `Capacity` port. Probing, connecting and timers are t
 from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet, WorkerSpec
 from gateway.workers.prefixes import prefix_chain
-from gateway.workers.quarantine import Case, Fate, Quarantine, Turn
+from gateway.workers.quarantine import Case, Detention, Fate, Quarantine, Turn
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize, open_window
@@ -19,6 +19,7 @@ __all__ = [
     "Case",
     "Circuit",
     "CircuitState",
+    "Detention",
     "EngineFacts",
     "EngineSample",
     "Fate",

@@ -23,6 +23,7 @@ has been answered since it became suspect cannot. What counts as a death is the 
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
 
@@ -82,14 +83,28 @@ class Fate(Enum):
     CONVICTED = "convicted"
 
 
+@dataclass(frozen=True, slots=True)
+class Detention:
+    """A body that was at a worker's death of late: whose it is, what is known of it, when that is forgotten."""
+
+    tenant: str
+    path: str
+    model: str
+    standing: Standing
+    deaths: int
+    last_worker: str
+    seconds_left: float
+
+
 class Case:
     """One request: its body, and the worker, in which of its lives, that it was sent to last."""
 
-    __slots__ = ("_key", "_parts", "life", "worker")
+    __slots__ = ("_body", "_key", "life", "model", "path", "tenant", "worker")
 
     def __init__(self, tenant: str, path: str, model: str, body: bytes) -> None:
         """A request that was not sent yet."""
-        self._parts = (tenant.encode(), path.encode(), model.encode(), body)
+        self.tenant, self.path, self.model = tenant, path, model
+        self._body = body
         self._key: bytes | None = None
         self.worker = ""
         self.life = 0
@@ -98,16 +113,18 @@ class Case:
     def key(self) -> bytes:
         """A digest of the body and its tenant; taken when first asked for, which for most requests is never."""
         if self._key is None:
-            self._key = blake2b(b"\0".join(self._parts), digest_size=16).digest()
+            parts = (self.tenant.encode(), self.path.encode(), self.model.encode(), self._body)
+            self._key = blake2b(b"\0".join(parts), digest_size=16).digest()
         return self._key
 
 
 class _File:
     """What is known of one body."""
 
-    __slots__ = ("last_death", "standing", "strikes", "until")
+    __slots__ = ("last_death", "model", "path", "standing", "strikes", "tenant", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, case: Case) -> None:
+        self.tenant, self.path, self.model = case.tenant, case.path, case.model
         self.standing = Standing.CLEAN
         self.strikes = 0
         self.last_death = ("", 0)
@@ -207,7 +224,9 @@ class Quarantine:
         return self._on_trial.get(worker, alone)
 
     def _note(self, case: Case, evidence: Evidence, now: float) -> Standing:
-        file = self._files.setdefault(case.key, _File())
+        file = self._files.get(case.key)
+        if file is None:
+            file = self._files[case.key] = _File(case)
         file.standing = TABLE[file.standing, evidence]
         file.until = now + KEPT_SECONDS
         self._files.move_to_end(case.key)
@@ -218,6 +237,16 @@ class Quarantine:
         if len(self._files) > MAX_BODIES:
             self._files.popitem(last=False)
         return file.standing
+
+    def detained(self, now: float) -> tuple[Detention, ...]:
+        """Every body that is known, the one that was at a death last first."""
+        self._forget(now)
+        return tuple(
+            Detention(
+                file.tenant, file.path, file.model, file.standing, file.strikes, file.last_death[0], file.until - now
+            )
+            for file in reversed(self._files.values())
+        )
 
     def _forget(self, now: float) -> None:
         while self._files and next(iter(self._files.values())).until <= now:

@@ -4,7 +4,7 @@ Tests wait for states of the two servers, never for a time; the bound of a wait 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,11 @@ from evaluation.bench.probe import Probe, probe_session
 
 HOPELESS_SECONDS = 300
 LOOK_SECONDS = 0.05
+TRIALS = 5
+
+
+class TooLate(Exception):
+    """An answer was over before what was to be seen of it was seen: the machine stood still meanwhile."""
 
 
 class Client:
@@ -24,6 +29,7 @@ class Client:
         self.first_byte = asyncio.Event()
         self.status: int | None = None
         self.answer = b""
+        self.has_left = False
         self._task = asyncio.create_task(self._ask(session, url, body, headers))
 
     async def begun(self) -> None:
@@ -42,6 +48,7 @@ class Client:
 
     async def leave(self) -> None:
         """Close the connection, whatever has arrived."""
+        self.has_left = not self._task.done()
         self._task.cancel()
         await asyncio.wait({self._task})
 
@@ -86,6 +93,14 @@ class Crowd:
             while not await holds():  # noqa: ASYNC110 -- another process's state has no event to wait for
                 await asyncio.sleep(LOOK_SECONDS)
 
+    async def catch(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Return as soon as `holds`, which lasts no longer than the answers under way; raises `TooLate` after them."""
+        async with asyncio.timeout(HOPELESS_SECONDS):
+            while not await holds():
+                if any(client.is_over and not client.has_left for client in self._clients):
+                    raise TooLate
+                await asyncio.sleep(LOOK_SECONDS)
+
     async def is_empty(self) -> bool:
         """Whether neither gateway nor engine holds anything."""
         state, (engine,) = await self.state(), await self.probe.gauges()
@@ -105,6 +120,18 @@ class Crowd:
         """Every client leaves."""
         for client in self._clients:
             await client.leave()
+
+
+def in_time(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `scenario`, again where it was `TooLate`, but not for ever."""
+    for trial in range(TRIALS):
+        try:
+            asyncio.run(scenario())
+        except TooLate:
+            if trial == TRIALS - 1:
+                raise
+        else:
+            return
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import ALICE, BOB, SEQUENCES, SLACK, Gateway
 from contract_cases import MODEL
-from crowd import Crowd, crowd
+from crowd import Crowd, crowd, in_time
 
 WINDOW = SEQUENCES + SLACK
 PATH = "/v1/completions"
@@ -35,7 +35,7 @@ async def fill(clients: Crowd) -> None:
         pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
         return pool.in_flight == WINDOW and (engine.running, engine.waiting) == (SEQUENCES, SLACK)
 
-    await clients.until(is_full)
+    await clients.catch(is_full)
     assert all(stream.status in (None, 200) for stream in streams)
 
 
@@ -52,19 +52,17 @@ def test_leaving_the_queue(gateway: Gateway, vllm_url: str) -> None:
                 return (await clients.probe.gateway()).queued == 1
 
             async def is_gone() -> bool:
-                return (await clients.probe.gateway()).queued == 0
+                pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
+                return (pool.queued, pool.in_flight, engine.running + engine.waiting) == (0, WINDOW, WINDOW)
 
-            await clients.until(is_queued)
+            await clients.catch(is_queued)
             await bob.leave()
-            await clients.until(is_gone)
-            pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
-            assert pool.in_flight == WINDOW
-            assert engine.running + engine.waiting == WINDOW
-            after = pool.tenants[BOB.name]
+            await clients.catch(is_gone)
+            after = (await clients.probe.gateway()).tenants[BOB.name]
             assert after.in_flight == 0
             assert after.service == (before.service if before else 0.0)
 
-    asyncio.run(scenario())
+    in_time(scenario)
 
 
 def test_leaving_before_the_first_byte(gateway: Gateway, vllm_url: str) -> None:
@@ -77,12 +75,12 @@ def test_leaving_before_the_first_byte(gateway: Gateway, vllm_url: str) -> None:
             async def is_running() -> bool:
                 return (await clients.probe.gauges())[0].running == 1
 
-            await clients.until(is_running)
+            await clients.catch(is_running)
             assert not bob.first_byte.is_set()
             await bob.leave()
             await clients.until(clients.is_empty)
 
-    asyncio.run(scenario())
+    in_time(scenario)
 
 
 def test_leaving_the_engines_queue(gateway: Gateway, vllm_url: str) -> None:
@@ -101,12 +99,12 @@ def test_leaving_the_engines_queue(gateway: Gateway, vllm_url: str) -> None:
                 pool, (engine,) = await clients.probe.gateway(), await clients.probe.gauges()
                 return (pool.in_flight, engine.running, engine.waiting) == (SEQUENCES, SEQUENCES, 0)
 
-            await clients.until(is_waiting)
+            await clients.catch(is_waiting)
             assert not bob.first_byte.is_set()
             await bob.leave()
-            await clients.until(is_gone)
+            await clients.catch(is_gone)
 
-    asyncio.run(scenario())
+    in_time(scenario)
 
 
 @pytest.mark.parametrize("path", STREAMS)
@@ -121,7 +119,7 @@ def test_leaving_in_mid_stream(path: str, gateway: Gateway, vllm_url: str) -> No
             await clients.until(clients.is_empty)
             assert bob.status == 200
 
-    asyncio.run(scenario())
+    in_time(scenario)
 
 
 def test_everybody_leaves(gateway: Gateway, vllm_url: str) -> None:
@@ -135,10 +133,10 @@ def test_everybody_leaves(gateway: Gateway, vllm_url: str) -> None:
             async def is_crowded() -> bool:
                 return (await clients.probe.gateway()).queued > WINDOW
 
-            await clients.until(is_crowded)
+            await clients.catch(is_crowded)
             await clients.leave()
             await clients.until(clients.is_empty)
             last = clients.send(BOB, PATH, STREAM | {"max_tokens": 3})
             assert (await last.stay()).endswith(b"data: [DONE]\n\n")
 
-    asyncio.run(scenario())
+    in_time(scenario)

@@ -111,7 +111,7 @@ def outcome(findings: Findings) -> Outcome:
 
 def verdicts(findings: Findings) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
-    auto, best = mean_rate(findings.auto), mean_rate(findings.best)
+    auto, best = judgement.mean_rate(findings.auto), judgement.mean_rate(findings.best)
     batch = f"{mean_running(findings.auto):.2f} against {mean_running(findings.best):.2f} running"
     note = f"{auto:,.0f}/s against {best:,.0f}/s with a window of {findings.best_size}, {batch}"
     return [
@@ -122,11 +122,6 @@ def verdicts(findings: Findings) -> list[Verdict]:
         judgement.spread(SPREAD, findings.auto),
         judgement.backlogged(BACKLOGGED, findings.auto),
     ]
-
-
-def mean_rate(runs: Sequence[Run]) -> float:
-    """Output tokens per second over all rounds: of turns of equal length that alternate, none is left out."""
-    return mean([run.tokens_per_second for run in runs])
 
 
 def preemptions(runs: Sequence[Run]) -> int:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.bench.judgement import mean_rate
 from evaluation.bench.probe import Sample
 from evaluation.bench.stage import Run
-from evaluation.bench.window.memory import FIXED, Findings, mean_rate
+from evaluation.bench.window.memory import FIXED, Findings
 from evaluation.bench.window.part import rate
 from evaluation.console.plots import FAINT, GRID, INK, lay_bare, require_matplotlib
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from raw_client import Answer
 from virtual_time import virtual_time
-from whole_gateway import Plan, Stage, chat, stage, tenant
+from whole_gateway import ADMIN_KEY, Plan, Stage, chat, stage, tenant
 from workers_on_stage import EngineWorker, ScriptedWorker, fault, faults
 
 from backend.engine.faults import FaultKind
@@ -66,6 +66,8 @@ async def test_two_of_three_workers_die_and_the_others_clients_see_no_error(stre
         for _ in range(5):
             assert is_refused_by_name(await scene.ask(poison(stream=stream), "mallory"))
             assert scene.last.attempts == 0
+        known = (await scene.get("/debug/state", ADMIN_KEY)).json["quarantine"]
+        assert [each["tenant"] for each in known if each["standing"] == "convicted"] == ["mallory"]
         before = len(answers)
         await scene.when(lambda: len(answers) > before + 20)
         enough.set()

@@ -52,6 +52,21 @@ def test_the_table_has_every_pair_and_forgives_nobody_convicted() -> None:
     assert {TABLE[S.CLEARED, evidence] for evidence in Evidence} == {S.CLEARED}
 
 
+def test_what_is_known_is_listed_until_it_is_forgotten() -> None:
+    """Whose body it is, how it stands, where it was last; the one that was at a death last comes first."""
+    quarantine = Quarantine()
+    (poison,) = suspects(quarantine, "poison", worker="a")
+    sent(quarantine, "b", poison)
+    died(quarantine, poison, now=10.0)
+    suspects(quarantine, "beside", worker="c")
+    beside, convict = quarantine.detained(20.0)
+    assert (beside.standing, beside.deaths, beside.last_worker) == (S.SUSPECT, 1, "c")
+    assert (convict.tenant, convict.path, convict.model) == ("alice", "/v1/completions", "m")
+    assert (convict.standing, convict.deaths, convict.last_worker) == (S.CONVICTED, 2, "b")
+    assert convict.seconds_left == KEPT_SECONDS - 10.0
+    assert quarantine.detained(10.0 + KEPT_SECONDS) == ()
+
+
 def test_two_workers_die_of_a_poison_and_no_third() -> None:
     """Suspect at the first death, convicted at the second, refused wherever it comes from then on."""
     quarantine = Quarantine()
