@@ -228,10 +228,11 @@ def test_arguments_of_the_caller_win() -> None:
     command = launch.command()
     assert command[-2:] == ("--max-model-len", "64")
     assert "--enforce-eager" not in command
-    assert "OMP_NUM_THREADS" not in launch.environment({})
+    assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"} & set(launch.environment({}))
     on_cpu = Launch(Path("python"), "smollm2", Path("m"), "127.0.0.1", 1, (), has_gpu=False)
     assert "--enforce-eager" in on_cpu.command()
     assert on_cpu.environment({})["OMP_NUM_THREADS"] == "1"
+    assert on_cpu.environment({})["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert on_cpu.environment({"OMP_NUM_THREADS": "8"})["OMP_NUM_THREADS"] == "8"
 
 
