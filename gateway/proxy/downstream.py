@@ -30,11 +30,14 @@ class ClientStalled(Exception):
 
 
 class _Answer(web.StreamResponse):
-    """What aiohttp sees of an answer that was written past it: it says whether the connection is kept."""
+    """What aiohttp sees of an answer that was written past it: it says whether the connection is kept.
+
+    aiohttp holds it until the connection's next request, so it lets go of what it ends.
+    """
 
     def __init__(self, downstream: "Downstream", status: int, *, keeps_alive: bool) -> None:
         super().__init__(status=status)
-        self._downstream = downstream
+        self._downstream: Downstream | None = downstream
         self._keep_alive = keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -42,7 +45,9 @@ class _Answer(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """The answer is complete."""
-        self._downstream.finish()
+        if self._downstream is not None:
+            self._downstream.finish()
+            self._downstream = None
 
 
 class Outbox:
