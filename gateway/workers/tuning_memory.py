@@ -6,8 +6,7 @@ left of an expectation promises too much of it; a tenant's own mean moves too fa
 the cache is the engine's word, corrected by its gauge: prompts that begin alike share blocks. A preempted request
 counts in full, so nothing more is sent until it is back.
 f is tuned: up when more than the slack waits for memory, down by a 113th of that with each reading at which memory
-alone held work back and nothing waited. So about one reading in a hundred finds a queue in the long run. Until the
-first queue it goes down ten times as fast: it begins where it holds back too much.
+alone held work back and nothing waited. So about one reading in a hundred finds a queue in the long run.
 """
 
 from collections import deque
@@ -19,7 +18,6 @@ FULL_USAGE = 0.95  # with the largest request's part: beyond it one more may not
 _COUNTED_FROM = 0.5  # of the cache promised at the last count; below that the exact demand cannot matter
 _FIRST_RESERVE, _LEAST_RESERVE, _MOST_RESERVE = 0.35, 0.05, 1.0  # of the expected output: f
 _RISE, _FALL = 1.12, 0.999  # factors; 113 falls undo a rise
-_FIRST_FALL = 0.99  # until the first lack
 _PATIENCE = 2  # readings of one lack of memory for which f rises once
 _FIRST_OUTPUT_TOKENS = 256.0  # expected of an answer while none has ended
 _SHARE_GAIN = 0.2  # of a reading that can be compared with our own count
@@ -54,7 +52,6 @@ class Memory:
         "_block_tokens",
         "_counted_tokens",
         "_ended",
-        "_fall",
         "_finished_tokens",
         "_flights",
         "_mean_output_tokens",
@@ -71,7 +68,6 @@ class Memory:
         self._said_share = 0.0
         self._share = 0.0  # of the cache that one token takes; 0: not known, so memory holds nothing back
         self.reserve = _FIRST_RESERVE  # f
-        self._fall = _FIRST_FALL
         self._mean_output_tokens = _FIRST_OUTPUT_TOKENS
         self._short_readings = 0
         self._finished_tokens = 0
@@ -164,7 +160,6 @@ class Memory:
 
     def ran_out(self) -> None:
         """Memory did not hold what was promised: promise less, once for each lack and again where it lasts."""
-        self._fall = _FALL
         if self._short_readings % _PATIENCE == 0:
             self.reserve = min(_MOST_RESERVE, self.reserve * _RISE)
         self._short_readings += 1
@@ -173,7 +168,7 @@ class Memory:
         """Nothing waits; where memory alone held work back it may promise a little more."""
         self._short_readings = 0
         if is_held:
-            self.reserve = max(_LEAST_RESERVE, self.reserve * self._fall)
+            self.reserve = max(_LEAST_RESERVE, self.reserve * _FALL)
 
     def forget(self) -> None:
         """The engine started anew: its cache may be another."""
