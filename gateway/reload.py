@@ -17,7 +17,7 @@ from gateway.app import Gateway
 from gateway.config import ConfigError, Loaded, load
 
 _DEBOUNCE_MS = 200
-_STEP_MS = 50
+_STEP_MS = 200
 _LOOK_MS = 1000
 
 

@@ -200,7 +200,8 @@ class Admission:
         tenant = account.queue.tenants[ticket.tenant]
         self._land(ticket, tenant)
         account.settle(ticket, tenant, None)
-        ticket.usage, ticket.accrued_tokens, ticket.started_at = None, 0, None
+        ticket.forget_usage()
+        ticket.started_at = None
         ticket.is_predicted = False
         if failed_worker:
             ticket.avoid = failed_worker
@@ -218,7 +219,7 @@ class Admission:
         tenant = account.queue.tenants[ticket.tenant]
         ticket.move(TicketState.SETTLED)
         if usage is not None:
-            ticket.usage = usage  # what the capacity learns from of an answer that told nothing while it ran
+            ticket.tell(usage)  # what the capacity learns from of an answer that told nothing while it ran
         self._land(ticket, tenant)
         before = tenant.settled
         account.settle(ticket, tenant, usage)

@@ -96,14 +96,14 @@ class PoolAccount:
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
-        if usage.output_tokens <= ticket.reserved_tokens and ticket.usage is not None:
-            ticket.usage = usage
+        is_paid = usage.output_tokens <= ticket.reserved_tokens and ticket.has_usage
+        ticket.tell(usage)
+        if is_paid:
             return
         cost = self._running_cost(ticket, usage)
         certain = self._certain_cost(ticket, usage, cost)
         for tab in ticket.tabs:
             tab.charge_to(cost, certain)
-        ticket.usage = usage
 
     def accrue(self, ticket: Ticket, output_tokens: int) -> None:
         """Charge a running estimate of `output_tokens` to a ticket that reports nothing."""
@@ -153,8 +153,8 @@ class PoolAccount:
 
     def estimated_usage(self, ticket: Ticket, now: float) -> Usage:
         """The engine's last figures, or where it gave none the estimated prompt and, once started, output."""
-        if ticket.usage is not None:
-            return ticket.usage
+        if (told := ticket.usage) is not None:
+            return told
         output = self.estimated_output(ticket, now) if ticket.is_silent or ticket.started_at is not None else 0
         return Usage(prompt_tokens=ticket.prompt_tokens, output_tokens=max(output, ticket.accrued_tokens))
 

@@ -43,6 +43,7 @@ class Ticket:
     """
 
     __slots__ = (
+        "_input",
         "accrued_tokens",
         "attempts",
         "avoid",
@@ -54,6 +55,7 @@ class Ticket:
         "key",
         "max_output_tokens",
         "order",
+        "output_tokens",
         "pool",
         "prefix",
         "prompt_tokens",
@@ -66,7 +68,6 @@ class Ticket:
         "tabs",
         "taken_tokens",
         "tenant",
-        "usage",
         "watch",
         "worker",
     )
@@ -97,7 +98,8 @@ class Ticket:
         self.reserved_tokens = 0
         self.accrued_tokens = 0
         self.taken_tokens = 0
-        self.usage: Usage | None = None
+        self.output_tokens = 0  # as the engine last told
+        self._input: tuple[int, int] | None = None  # prompt tokens and how many of them were cached, once told
         self.tabs: tuple[Tab, ...] = ()
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
@@ -114,8 +116,24 @@ class Ticket:
         self.state = state
 
     @property
+    def usage(self) -> Usage | None:
+        """The engine's own figures so far, None before the first."""
+        return None if self._input is None else Usage(*self._input, self.output_tokens)
+
+    @property
+    def has_usage(self) -> bool:
+        """True where the engine has told figures."""
+        return self._input is not None
+
+    def tell(self, usage: Usage) -> None:
+        """Take in the engine's figures."""
+        self._input, self.output_tokens = (usage.prompt_tokens, usage.cached_tokens), usage.output_tokens
+
+    def forget_usage(self) -> None:
+        """The worker sent the request back: what it told is void."""
+        self._input, self.output_tokens, self.accrued_tokens = None, 0, 0
+
+    @property
     def usage_so_far(self) -> Usage:
         """What a request that stops now has used: the engine's figures where there are any, else our estimate."""
-        if self.usage is not None:
-            return self.usage
-        return Usage(prompt_tokens=self.prompt_tokens, output_tokens=self.accrued_tokens)
+        return self.usage or Usage(prompt_tokens=self.prompt_tokens, output_tokens=self.accrued_tokens)

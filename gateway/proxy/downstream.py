@@ -1,10 +1,9 @@
 """The client's side of an answer, written straight to the transport.
 
-Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What is written in one
-turn of the event loop leaves at its end, all clients' writes back to back: each wakes whoever reads it, which costs
-least where that one is still awake. aiohttp is handed back an answer of which nothing is left to write. `write` tells
-when the client is slow, `drain` waits until it has caught up, for a bounded time. HTTP/1.0 clients get the bare bytes
-and the end of the connection.
+Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. uvloop gathers what is
+written in one turn of the event loop and sends it at its end. aiohttp is handed back an answer of which nothing is left
+to write. `write` tells when the client is slow, `drain` waits until it has caught up, for a bounded time. HTTP/1.0
+clients get the bare bytes and the end of the connection.
 """
 
 import asyncio
@@ -51,26 +50,35 @@ class _Answer(web.StreamResponse):
 
 
 class Outbox:
-    """The answers that have something to send at the end of this turn of the loop."""
+    """What all answers wrote in this turn of the event loop, to leave at its end, back to back.
+
+    Each write wakes whoever reads it, which costs least where that one is still awake from the write before.
+    """
+
+    __slots__ = ("_writes",)
 
     def __init__(self) -> None:
         """Nothing is to be sent."""
-        self._answers: list[Downstream] = []
+        self._writes: list[tuple[asyncio.Transport, bytes]] = []
 
-    def put(self, answer: "Downstream") -> None:
-        """Let `answer` send at the end of the turn."""
-        if not self._answers:
-            asyncio.get_running_loop().call_soon(self._send)
-        self._answers.append(answer)
+    def put(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send `data` at the end of the turn, behind what was put before."""
+        if not self._writes:
+            asyncio.get_running_loop().call_soon(self.send)
+        self._writes.append((transport, data))
 
-    def _send(self) -> None:
-        answers, self._answers = self._answers, []
-        for answer in answers:
-            answer.flush()
+    def send(self) -> None:
+        """Hand all of it to the transports, now."""
+        writes, self._writes = self._writes, []
+        for transport, data in writes:
+            if not transport.is_closing():
+                transport.write(data)
 
 
 class Downstream:
     """One answer on its way to one client."""
+
+    __slots__ = ("_head", "_headers", "_is_chunked", "_is_finished", "_outbox", "_request", "_response", "_transport")
 
     def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox) -> None:
         """An answer to `request` that carries `headers`, the gateway's own."""
@@ -79,10 +87,8 @@ class Downstream:
         self._outbox = outbox
         self._response: web.StreamResponse | None = None
         self._transport: asyncio.Transport | None = None
-        self._pieces: list[bytes] = []
-        self._bytes = 0
+        self._head = b""  # until it is sent, with the first piece
         self._is_chunked = False
-        self._has_begun = False
         self._is_finished = False
 
     @property
@@ -113,50 +119,42 @@ class Downstream:
             lines.append(f"Content-Length: {length}")
         if keeps_alive is not is_new:
             lines.append("Connection: keep-alive" if keeps_alive else "Connection: close")
-        self._pieces = ["\r\n".join((*lines, "", "")).encode("latin-1")]
+        self._head = "\r\n".join((*lines, "", "")).encode("latin-1")
         self._response = _Answer(self, status, keeps_alive=keeps_alive)
         self._transport = request.transport
 
     def write(self, data: bytes) -> bool:
-        """Send `data`; False where the client is behind and `drain` must be awaited before more."""
+        """Send `data`, if any; False where the client is behind and `drain` must be awaited before more."""
         transport = self._transport
-        if transport is None or transport.is_closing():
-            return True  # the client left: its handler is being cancelled
-        if data and self._is_chunked:
+        if not data or transport is None or transport.is_closing():
+            return True  # closing: the client left, its handler is being cancelled
+        if self._is_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if not self._has_begun:
-            self._has_begun = self._request[HAS_BEGUN] = True
-            self._outbox.put(self)
-        elif not self._pieces:
-            self._outbox.put(self)
-        self._pieces.append(data)
-        self._bytes += len(data)
-        if self._bytes > HIGH_WATER_BYTES:
-            self.flush()
-        return transport.get_write_buffer_size() + self._bytes <= HIGH_WATER_BYTES
-
-    def flush(self) -> None:
-        """Hand what was written to the transport."""
-        pieces, self._pieces, self._bytes = self._pieces, [], 0
-        if pieces and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        self._outbox.put(transport, self._with_head(data) if self._head else data)
+        return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     def finish(self) -> None:
         """Mark the end of the body."""
         if self._is_finished:
             return
         self._is_finished = True
-        self.write(b"")
-        if self._is_chunked:
-            self._pieces.append(b"0\r\n\r\n")
-        self.flush()
+        last = self._with_head(b"0\r\n\r\n" if self._is_chunked else b"")
+        if self._transport is not None:
+            self._outbox.put(self._transport, last)
+
+    def _with_head(self, data: bytes) -> bytes:
+        """`data`, behind the head where that was not sent yet."""
+        head, self._head = self._head, b""
+        if head:
+            self._request[HAS_BEGUN] = True
+        return head + data
 
     async def drain(self, seconds: float) -> None:
         """Wait until the client has taken nearly all that waits for it.
 
         Raises `ClientStalled` after `seconds` without progress.
         """
-        self.flush()
+        self._outbox.send()
         protocol = self._request.protocol
         while self._waiting_bytes() and protocol.writing_paused:
             before = self._waiting_bytes()
@@ -172,7 +170,7 @@ class Downstream:
 
     def break_off(self) -> None:
         """End the connection: only that tells the client of a body that it is not whole."""
-        self.flush()
+        self._outbox.send()
         self._is_finished = True
         self.response.force_close()
         if self._transport is not None:

@@ -35,6 +35,33 @@ class End(Enum):
 class Relay:
     """One attempt's answer on its way from the worker to the client."""
 
+    __slots__ = (
+        "_connection",
+        "_dispatcher",
+        "_downstream",
+        "_has_bytes",
+        "_has_started",
+        "_held",
+        "_held_bytes",
+        "_is_charged",
+        "_last_byte_at",
+        "_last_token_at",
+        "_longest_gap_seconds",
+        "_loop",
+        "_meter",
+        "_prompt_tokens",
+        "_record",
+        "_stall_timer",
+        "_ticket",
+        "_wake",
+        "end",
+        "headers",
+        "is_blocked",
+        "last_bytes",
+        "reason",
+        "status",
+    )
+
     def __init__(self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record) -> None:
         """A relay that settles `ticket` and notes times and tokens in `record`."""
         self._ticket = ticket
@@ -49,7 +76,11 @@ class Relay:
         self._has_bytes = False
         self._wake: asyncio.Future[None] | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._has_started = False
+        self._prompt_tokens = 0  # for which the ticket was charged
         self._last_byte_at = 0.0
+        self._last_token_at = 0.0
+        self._longest_gap_seconds = 0.0
         self._connection: WorkerConnection | None = None
         self.is_blocked = False
         self.status = 0
@@ -125,33 +156,20 @@ class Relay:
             self._connection.pause()
         self._notify()
 
-    def _metered(self, data: bytes) -> bytes:
-        """Meter and charge one buffer: the hot path."""
-        meter, record = self._meter, self._record
-        now = self._last_byte_at = self._loop.time()
-        before = meter.output_tokens
-        try:
-            visible = meter.feed(data)
-        except MalformedStream as error:
-            self._finish(End.MALFORMED, str(error))
-            return b""
-        if record.started_at is None:
-            if meter.started:
-                record.started_at = record.last_token_at = now
-                self._dispatcher.started(self._ticket)
-                if meter.has_usage:
-                    self._charge()
-        elif meter.output_tokens != before:
-            gap = now - (record.last_token_at or now)
-            if gap > record.longest_gap_seconds:
-                record.longest_gap_seconds = gap
-            record.last_token_at = now
+    def _begin(self, now: float) -> None:
+        """Note the first output, where it has come."""
+        if not self._meter.started:
+            return
+        self._has_started = True
+        self._record.started_at = self._last_token_at = now
+        self._dispatcher.started(self._ticket)
+        if self._meter.has_usage:
             self._charge()
-        return visible
 
     def _charge(self) -> None:
         if self._is_charged and self.end is None:
             meter = self._meter
+            self._prompt_tokens = meter.prompt_tokens
             self._dispatcher.charge(self._ticket, Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens))
 
     # -- Sink
@@ -161,9 +179,30 @@ class Relay:
         self.status, self.headers = status, headers
 
     def on_body(self, data: bytes) -> None:
-        """Bytes of the body: metered and on to the client, or held until its side is open."""
-        self._has_bytes = True
-        visible = data if self.status >= 400 else self._metered(data)
+        """Bytes of the body: metered, charged and on to the client: the hot path."""
+        if self.status >= 400:
+            self._hold(data)
+            return
+        now = self._last_byte_at = self._loop.time()
+        meter, ticket = self._meter, self._ticket
+        before = meter.output_tokens
+        try:
+            visible = meter.feed(data)
+        except MalformedStream as error:
+            self._finish(End.MALFORMED, str(error))
+            return
+        tokens = meter.output_tokens
+        if not self._has_started:
+            self._begin(now)
+        elif tokens != before:
+            gap = now - self._last_token_at
+            if gap > self._longest_gap_seconds:
+                self._longest_gap_seconds = gap
+            self._last_token_at = now
+            if tokens <= ticket.reserved_tokens and meter.prompt_tokens == self._prompt_tokens:
+                ticket.output_tokens = tokens  # paid at dispatch: no counter moves
+            else:
+                self._charge()
         downstream = self._downstream
         if downstream is None:
             self._hold(visible)
@@ -181,6 +220,7 @@ class Relay:
         self._finish(End.STALE if is_stale else End.LOST, reason)
 
     def _hold(self, visible: bytes) -> None:
+        self._has_bytes = True
         self._held.append(visible)
         self._held_bytes += len(visible)
         if self.status >= 400 and self._held_bytes > MAX_ERROR_BYTES:
@@ -210,6 +250,9 @@ class Relay:
         if self.end is not None:
             return
         self.end, self.reason = end, reason
+        if self._has_started:
+            self._record.last_token_at = self._last_token_at
+            self._record.longest_gap_seconds = self._longest_gap_seconds
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None

@@ -20,6 +20,10 @@ MAX_HEAD_BYTES = 64 * 1024
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
 MAX_IDLE_CONNECTIONS = 1024
 
+_LEAST_FRAMED, _MOST_FRAMED = 0x100, 0xFFF  # bytes of a chunk whose length takes three digits: one token's, as a rule
+_FRAME_BYTES = len(b"123\r\n") + len(b"\r\n")
+_FRAMES = [b"%x\r\n" % size for size in range(_MOST_FRAMED + 1)]
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -85,7 +89,30 @@ class Awaited(IntEnum):
 
 
 class WorkerConnection(asyncio.Protocol):
-    """One connection to a worker, at most one request on it at a time."""
+    """One connection to a worker, at most one request on it at a time.
+
+    Where the parser stands between two chunks, a read that is exactly one chunk of three digits passes it by: nothing
+    of its state would be another after that chunk. So does nearly every token.
+    """
+
+    __slots__ = (
+        "_has_answer",
+        "_has_body",
+        "_has_head",
+        "_head_bytes",
+        "_headers",
+        "_home",
+        "_is_between_chunks",
+        "_is_complete",
+        "_is_paused",
+        "_is_reused",
+        "_keeps_alive",
+        "_parser",
+        "_pieces",
+        "_sink",
+        "_transport",
+        "idle_since",
+    )
 
     def __init__(self, home: "WorkerPort") -> None:
         """A connection that returns to `home` when an answer ended and it can be used again."""
@@ -98,6 +125,7 @@ class WorkerConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._has_head = False
         self._is_complete = False
+        self._is_between_chunks = False
         self._keeps_alive = False
         self._has_answer = False
         self._has_body = False
@@ -152,9 +180,22 @@ class WorkerConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data` and hand on what it brought: head, body, end, in that order."""
-        self._has_answer = True
+        """Hand on what `data` brings: head, body, end, in that order."""
         self._home.reads += 1
+        size, sink = len(data) - _FRAME_BYTES, self._sink
+        if (
+            self._is_between_chunks
+            and _LEAST_FRAMED <= size <= _MOST_FRAMED
+            and data.startswith(_FRAMES[size])
+            and data.endswith(b"\r\n")
+            and sink is not None
+        ):
+            sink.on_body(data[5:-2])
+            return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._has_answer = True
         if not self._has_head:
             self._head_bytes += len(data)
         try:
@@ -162,6 +203,8 @@ class WorkerConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._break_off(f"malformed answer: {error}")
             return
+        # Where more follows the chunk, it ends in the middle of a length, or with a length that is told of.
+        self._is_between_chunks = self._is_between_chunks and data.endswith(b"\r\n")
         if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
             self._break_off(f"answer head longer than {MAX_HEAD_BYTES} bytes")
             return
@@ -209,8 +252,17 @@ class WorkerConnection(asyncio.Protocol):
         """A piece of the body; handed on once per read."""
         self._pieces.append(body)
 
+    def on_chunk_header(self) -> None:
+        """The length of a chunk is known: the parser is inside it."""
+        self._is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk and its line break are read."""
+        self._is_between_chunks = True
+
     def on_message_complete(self) -> None:
         """The true end of the answer."""
+        self._is_between_chunks = False
         self._is_complete = self._has_head
         self._keeps_alive = self._parser.should_keep_alive()  # the parser forgets it with the next byte it reads
 

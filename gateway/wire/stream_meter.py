@@ -4,14 +4,13 @@ The gateway forces `include_usage` and `continuous_usage_stats` upstream: each c
 choice, and one chunk without choices the totals. Rules: only whole events are read and passed on; a chunk in vLLM's
 form is read by regular expressions, without decoding; inside JSON text a quote is always escaped, so the bytes
 `,"usage":{` are never content; an event without exactly one such member is decoded. A stream of one choice repeats
-itself: an event that is as those before but for its text and one token more is known by its ends (`_Course`). vLLM
+itself: an event that is as those before but for its text and its counts is known by its fixed parts (`_Course`). vLLM
 writes `system_fingerprint` on a choice's last chunk only where no usage chunk follows: it is put back there. Until a
 worker's fingerprint is known, which is on its first answer, each choice's last chunk waits for the totals, which name
 it.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -25,7 +24,8 @@ _KEY: Final = b',"usage":{'
 _ANY_KEY: Final = b'"usage":{'
 # At most one level of details inside; deeper ones (the totals of a multimodal prompt) are read as JSON.
 _USAGE = re.compile(
-    rb',"usage":\{"prompt_tokens":(\d{1,15}),"total_tokens":\d{1,15},"completion_tokens":(\d{1,15})'
+    rb',"usage":\{"prompt_tokens":(?P<prompt>\d{1,15}),"total_tokens":(?P<total>\d{1,15})'
+    rb',"completion_tokens":(?P<output>\d{1,15})'
     rb"[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
 )
 _CHOICE = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
@@ -35,32 +35,24 @@ _CLOSE: Final = b"}\n\n"
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 
 
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """What every event of a stream of one choice has in common until the choice ends.
+_Course = tuple[bytes, bytes, int, int, bytes, slice]
+"""What the events of a stream of one choice have in common until the choice ends or a count takes a digit more.
 
-    `head`: its bytes up to the choice. `tail`: from `"finish_reason":null` to its end, a template of the total and the
-    output tokens, of which the last part, from `,"usage":{`, is not `kept`.
-    """
-
-    head: bytes
-    tail: bytes
-    kept_bytes: int
-
-    @classmethod
-    def of(cls, event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> "_Course | None":
-        """The course that `event` shows; None where its form lets nothing be foretold."""
-        at = event.rfind(_UNFINISHED, 0, usage.start())
-        if at < 0 or event[usage.end() :] != _CLOSE or b"\r" in event or event.find(b"\n") != len(event) - 2:
-            return None
-        kept, rest = event[at : usage.start()], event[usage.end(2) :]
-        counts = b',"usage":{"prompt_tokens":%b,"total_tokens":%%d,"completion_tokens":%%d' % usage[1]
-        return cls(event[: choice.end()], _literal(kept) + counts + _literal(rest), len(kept))
+`head`: their bytes up to the choice. `middle`: from `"finish_reason":null` to the total, of which `kept_bytes` come
+before `,"usage":{`; from there to the end are `usage_bytes`. `rest`: what follows the output tokens, which stand at
+`digits`, from the end. A plain tuple: one with names takes apart several times as slowly.
+"""
 
 
-def _literal(text: bytes) -> bytes:
-    """`text` in a template."""
-    return text.replace(b"%", b"%%")
+def _course(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _Course | None:
+    """The course that `event` shows; None where its form lets nothing be foretold."""
+    at = event.rfind(_UNFINISHED, 0, usage.start())
+    if at < 0 or event[usage.end() :] != _CLOSE or b"\r" in event or event.find(b"\n") != len(event) - 2:
+        return None
+    size = len(event)
+    head, middle, rest = event[: choice.end()], event[at : usage.start("total")], event[usage.end("output") :]
+    digits = slice(usage.start("output") - size, usage.end("output") - size)
+    return head, middle, usage.start() - at, size - usage.start(), rest, digits
 
 
 class StreamMeter(Meter):
@@ -71,6 +63,7 @@ class StreamMeter(Meter):
         "_course",
         "_cuts",
         "_held",
+        "_is_between_events",
         "_keeps_totals",
         "_per_prompt",
         "_prompts_seen",
@@ -90,14 +83,30 @@ class StreamMeter(Meter):
         self._held: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
         self._splitter = EventSplitter()
         self._course: _Course | None = None
+        self._is_between_events = True
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the bytes that the client may see now."""
-        if self._course is not None and not self._splitter.pending:
-            shown = self._follow(self._course, data)
-            if shown:
-                return shown
+        if self._course is not None and self._is_between_events:
+            # Exactly the next event of the course, known by searches for fixed bytes: the way of nearly every token.
+            head, middle, kept_bytes, usage_bytes, rest, digits = self._course
+            at = data.find(_KEY)
+            if (
+                len(data) - at == usage_bytes
+                and data.startswith(head)
+                and data.startswith(middle, at - kept_bytes)
+                and data.endswith(rest)
+                and data.find(b"\n") == len(data) - 2
+                and b"\r" not in data
+                and (tokens := data[digits]).isdigit()
+            ):
+                self.output_tokens = max(self.output_tokens, int(tokens))
+                return data[:at] + _CLOSE if self._cuts else data
+        return self._split(data)
+
+    def _split(self, data: bytes) -> bytes:
         events = self._splitter.feed(data)
+        self._is_between_events = not self._splitter.pending
         if len(events) == 1:
             return self._read(events[0])
         return b"".join([self._read(event) for event in events])
@@ -112,38 +121,16 @@ class StreamMeter(Meter):
         """The rest where the body broke off: whole events only, so that an error event can follow."""
         return self._release(b"")
 
-    def _follow(self, course: _Course, data: bytes) -> bytes:
-        """Read `data`, the bytes after a whole event, where it is exactly the next event of `course`; else b"".
-
-        Searches for fixed bytes alone: all of them take a third of what the regular expressions take.
-        """
-        tokens = self.output_tokens + 1
-        tail = course.tail % (self.prompt_tokens + tokens, tokens)
-        text = data[: len(data) - len(tail) + course.kept_bytes]
-        is_next = (
-            data.endswith(tail)
-            and text.startswith(course.head)
-            and b"\n" not in text
-            and b"\r" not in text
-            and _KEY not in text
-        )
-        if not is_next:
-            return b""
-        self.output_tokens = tokens
-        return text + _CLOSE if self._cuts else data
-
     def _read(self, event: bytes) -> bytes:
         """Read one event; what of it, and of what was held, the client may see."""
-        if self._course is not None and (shown := self._follow(self._course, event)):
-            return shown
         choice = _CHOICE.search(event)
         at = event.find(_KEY)
         usage = _USAGE.match(event, at) if at > 0 else None
         if choice is None or usage is None or event.find(_ANY_KEY, usage.end()) >= 0:
             return self._read_other(event)
-        self._count(int(choice[1]), int(usage[1]), int(usage[2]))
-        if self._course is None and self._by_choice is None:
-            self._course = _Course.of(event, choice, usage)
+        self._count(int(choice[1]), int(usage["prompt"]), int(usage["output"]))
+        if self._by_choice is None:
+            self._course = _course(event, choice, usage)
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]

@@ -246,7 +246,7 @@ class Tuning:
         before, now_generated = self._generated, {}
         lasting = progressing = prompt = 0
         for flight in self.memory.flights:
-            generated = 0 if flight.usage is None else flight.usage.output_tokens
+            generated = flight.output_tokens
             now_generated[flight] = generated
             if flight in before:
                 lasting += flight.sequences

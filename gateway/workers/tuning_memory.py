@@ -26,23 +26,14 @@ _OUTPUT_GAIN = 0.02  # of an answer to the mean length, once fifty have ended
 _MOST_ANSWERED = 256  # requests kept until somebody looks at them
 
 
-class Counted(Protocol):
-    """The engine's count of a request so far."""
-
-    @property
-    def output_tokens(self) -> int: ...
-
-
 class Flight(Protocol):
-    """What is read of a request in flight."""
+    """What is read of a request in flight; `output_tokens` as the engine told, `accrued_tokens` where it does not."""
 
     sequences: int
     prompt_tokens: int
     max_output_tokens: int
     accrued_tokens: int
-
-    @property
-    def usage(self) -> Counted | None: ...
+    output_tokens: int
 
 
 class Memory:
@@ -87,8 +78,8 @@ class Memory:
     def give(self, flight: Flight) -> None:
         """It ended; how long it became is what is expected of others that nobody predicts."""
         self._counted_tokens -= self._flights.pop(flight)
-        if flight.usage is not None and flight.usage.output_tokens:
-            tokens = flight.usage.output_tokens
+        tokens = flight.output_tokens
+        if tokens:
             self._finished_tokens += tokens
             self.answered.append(flight)
             per_sequence = tokens / max(1, flight.sequences)
@@ -188,4 +179,4 @@ class Memory:
 
 
 def _generated(flight: Flight) -> int:
-    return flight.accrued_tokens if flight.usage is None else flight.usage.output_tokens
+    return flight.output_tokens or flight.accrued_tokens

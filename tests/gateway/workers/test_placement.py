@@ -27,7 +27,7 @@ class Asked:
     reserved_tokens: int = 0
     max_output_tokens: int = 0
     accrued_tokens: int = 0
-    usage: None = None
+    output_tokens: int = 0
     avoid: str = ""
     worker: str = ""
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness import Usage
 from gateway.workers import EngineFacts, EngineSample, Limit, Phase, WindowSize
 from gateway.workers.tuning import CAUSES, Tuning
 from gateway.workers.tuning_memory import Memory
@@ -25,7 +24,7 @@ class Flight:
     prompt_tokens: int = 10
     max_output_tokens: int = 1000
     accrued_tokens: int = 0
-    usage: Usage | None = None
+    output_tokens: int = 0
 
 
 # -- sequences
@@ -163,7 +162,7 @@ def test_memory_counts_what_was_generated_since() -> None:
     memory = memory_of(1000, *flights)
     assert memory.has_room(Flight(prompt_tokens=100))
     for flight in flights:
-        flight.usage = Usage(100, 0, 150)
+        flight.output_tokens = 150
     assert not memory.has_room(Flight(prompt_tokens=100))
 
 
@@ -251,7 +250,7 @@ class Worker:
         self.now += 0.5
         for flight in self.flights[: int(running) if math.isfinite(running) else None]:
             self.tokens += 20
-            flight.usage = Usage(10, 0, 20 + (flight.usage.output_tokens if flight.usage else 0))
+            flight.output_tokens += 20
         sample = EngineSample(self.now - age, running, waiting, 0.1, 0, self.now * 50, 0, self.tokens)
         return self.tuning.observe(replace(sample, **figures), len(self.flights), 0, self.now)
 
@@ -418,12 +417,12 @@ def test_before_any_engine_the_window_stays_within_its_range_and_settles(
             worker.tuning.held = Limit.SEQUENCES
         running, used = 0, 0
         for flight in worker.flights:
-            need = flight.prompt_tokens + (flight.usage.output_tokens if flight.usage else 0) + 20
+            need = flight.prompt_tokens + flight.output_tokens + 20
             if running == slots or used + need > max(cache, need):
                 break
             running, used = running + 1, used + need
         worker.read(running, len(worker.flights) - running, kv_usage=min(1.0, used / cache))
-        for flight in [each for each in worker.flights if each.usage and each.usage.output_tokens >= 60]:
+        for flight in [each for each in worker.flights if each.output_tokens >= 60]:
             worker.flights.remove(flight)
             memory.give(flight)
         sizes.append(worker.size)

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.fairness import Usage
 from gateway.workers import Circuit, CircuitState, Fleet, Signal, Window, WindowSize, WorkerSpec
 from gateway.workers.circuit import FAULTS_IN_A_ROW, MAX_PROBES_BEFORE_TRIAL, PROBES_TO_FORGIVE, TABLE
 
@@ -142,7 +141,7 @@ class Request:
     max_output_tokens: int = 100
     reserved_tokens: int = 0
     accrued_tokens: int = 0
-    usage: Usage | None = None
+    output_tokens: int = 0
     prefix: tuple[int, ...] = ()
     avoid: str = ""
     worker: str = ""
