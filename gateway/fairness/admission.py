@@ -133,18 +133,13 @@ class Admission:
         """Dispatch each of `pools`, and the others where a grant took a tenant to its limit: their heads change too."""
         decisions: list[Decision] = []
         while pools:
-            pool = pools.pop()
-            grants = self._dispatch_pool(self._pools[pool], now)
-            decisions += grants
-            if any(self._tenants.allowance(grant.ticket.tenant).is_capped for grant in grants):
-                pools = [name for name in self._pools if name != pool]
-        return decisions
-
-    def _dispatch_pool(self, account: PoolAccount, now: float) -> list[Decision]:
-        decisions: list[Decision] = []
-        while (turn := self._turns.take(account)) is not None:
-            self._grant(turn, account, now)
-            decisions.append(Grant(turn.ticket, turn.worker))
+            account, is_capped = self._pools[pools.pop()], False
+            while (turn := self._turns.take(account)) is not None:
+                self._grant(turn, account, now)
+                decisions.append(Grant(turn.ticket, turn.worker))
+                is_capped = is_capped or turn.tenant.allowance.is_capped
+            if is_capped:
+                pools = [name for name in self._pools if name != account.spec.name]
         return decisions
 
     def _grant(self, turn: Turn, account: PoolAccount, now: float) -> None:
@@ -157,7 +152,8 @@ class Admission:
         account.open_tabs(ticket, turn.tenant, turn.leads)
         account.drain.add(1.0, now)
         self.room.leave(ticket)
-        self.room.review_elsewhere(turn.tenant)
+        if turn.tenant.allowance.is_capped:
+            self.room.review_everywhere(turn.tenant.name)
 
     # -- progress
 
@@ -207,7 +203,8 @@ class Admission:
             ticket.avoid = failed_worker
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
         self.room.enter_again(ticket, tenant)
-        self.room.review_elsewhere(tenant)
+        if tenant.allowance.is_capped:
+            self.room.review_everywhere(tenant.name)
         return self._dispatch_all(ticket, tenant, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
@@ -228,7 +225,8 @@ class Admission:
             account.learn(ticket, usage, now)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
         tenant.allowance.correct(used - ticket.taken_tokens, now)
-        self.room.review_elsewhere(tenant)
+        if tenant.allowance.is_capped:
+            self.room.review_everywhere(tenant.name)
         return self._dispatch_all(ticket, tenant, now)
 
     def _land(self, ticket: Ticket, tenant: TenantQueue) -> None:

@@ -19,6 +19,7 @@ class Flow:
         "exposure",
         "floor",
         "head_order",
+        "is_waiting",
         "lifted",
         "name",
         "outstanding",
@@ -44,6 +45,7 @@ class Flow:
         self.spent = 0  # charged, never divided by a weight: a change of weight restates nothing
         self.queued = 0
         self.head_order = 0
+        self.is_waiting = False  # in the eyes of its policy
 
     def lift_to(self, level: int) -> None:
         """Raise the counter to `level` where it lies below: credit earned while idle is not spent against others.

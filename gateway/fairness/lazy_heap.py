@@ -1,8 +1,10 @@
 """A minimum over items whose keys change under it.
 
 Rule: a key may rise silently (a charge costs nothing here); whoever lowers a key says so with `lowered`. The top is
-made true when it is asked for. Every operation is O(log n) amortised; stale entries are dropped when they outnumber
-the live ones. Ties must not occur between keys of different items; a push serial breaks those of one item.
+made true when it is asked for, so an item's entry may stand too high, never too low: one that comes back, or whose key
+falls no lower than its entry says, needs no new one. Every operation is O(log n) amortised; entries that no item uses
+are dropped as they surface, and swept where they outnumber the others. Ties must not occur between keys of different
+items; a push serial breaks those of one item.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Key = tuple[float, float]
+_Entry = tuple[float, float, int, Item]  # flat: a comparison that went through the key's own tuple would miss caches
 
 _SLACK_ENTRIES = 64  # below this size compaction is not worth its while
 
@@ -18,13 +21,14 @@ _SLACK_ENTRIES = 64  # below this size compaction is not worth its while
 class LazyHeap(Generic[Item]):
     """Items by least `key(item)`; keys are pairs of numbers."""
 
-    __slots__ = ("_entries", "_key", "_live", "_serial")
+    __slots__ = ("_entries", "_gone", "_key", "_live", "_serial")
 
     def __init__(self, key: Callable[[Item], Key]) -> None:
         """Order items by `key`, read again whenever the top is asked for."""
         self._key = key
-        self._entries: list[tuple[Key, int, Item]] = []
-        self._live: dict[Item, int] = {}
+        self._entries: list[_Entry[Item]] = []
+        self._live: dict[Item, _Entry[Item]] = {}
+        self._gone: dict[Item, _Entry[Item]] = {}  # of items taken out, where the heap still has them
         self._serial = 0
 
     def __len__(self) -> int:
@@ -41,9 +45,11 @@ class LazyHeap(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """Put `item` in, or note that its key went down."""
-        self._serial += 1
-        self._live[item] = self._serial
-        heappush(self._entries, (self._key(item), self._serial, item))
+        key = self._key(item)
+        entry = self._live.get(item) or self._gone.pop(item, None)
+        if entry is None or key < entry[:2]:
+            entry = self._push(key, item)
+        self._live[item] = entry
         if len(self._entries) > 2 * len(self._live) + _SLACK_ENTRIES:
             self._compact()
 
@@ -54,7 +60,9 @@ class LazyHeap(Generic[Item]):
 
     def discard(self, item: Item) -> None:
         """Take `item` out, if it is in."""
-        self._live.pop(item, None)
+        entry = self._live.pop(item, None)
+        if entry is not None:
+            self._gone[item] = entry
 
     def first(self) -> Item | None:
         """The item with the least key, None where the heap is empty."""
@@ -63,29 +71,39 @@ class LazyHeap(Generic[Item]):
             (item,) = live
             return item
         while entries:
-            key, serial, item = entries[0]
-            if live.get(item) != serial:
+            entry = entries[0]
+            item = entry[3]
+            if live.get(item) is not entry:
                 heappop(entries)
+                if self._gone.get(item) is entry:
+                    del self._gone[item]
                 continue
-            current = self._key(item)
-            if current == key:
+            key = self._key(item)
+            if key == entry[:2]:
                 return item
             self._serial += 1
-            live[item] = self._serial
-            heapreplace(entries, (current, self._serial, item))
+            live[item] = risen = (*key, self._serial, item)
+            heapreplace(entries, risen)
         return None
 
     def least(self, count: int) -> list[Item]:
         """Up to `count` items with the least keys, in their order; O(count log n)."""
         if len(self._live) == 1:
             return list(self._live)
-        taken: list[tuple[Key, int, Item]] = []
+        taken: list[_Entry[Item]] = []
         while len(taken) < count and self.first() is not None:
             taken.append(heappop(self._entries))
         for entry in taken:
             heappush(self._entries, entry)
-        return [item for _, _, item in taken]
+        return [item for _, _, _, item in taken]
+
+    def _push(self, key: Key, item: Item) -> _Entry[Item]:
+        self._serial += 1
+        entry = (*key, self._serial, item)
+        heappush(self._entries, entry)
+        return entry
 
     def _compact(self) -> None:
-        self._entries = [entry for entry in self._entries if self._live.get(entry[2]) == entry[1]]
+        self._entries = [entry for entry in self._entries if self._live.get(entry[3]) is entry]
+        self._gone.clear()
         heapify(self._entries)

@@ -36,10 +36,12 @@ class Policy:
 
     def arrive(self, flow: Flow) -> None:
         """`flow` begins to wait: it had no eligible request and now has one."""
+        flow.is_waiting = True
         self.waiting.add(flow)
 
     def leave(self, flow: Flow) -> None:
         """`flow` has no eligible request any more."""
+        flow.is_waiting = False
         self.waiting.discard(flow)
 
     def first(self) -> Flow | None:
@@ -110,7 +112,7 @@ class VirtualTokenCounter(LeastCounterFirst):
         least = self.waiting.first() or self._left_last
         if least is not None:
             flow.lift_to(least.counter)
-        self.waiting.add(flow)
+        super().arrive(flow)
 
     def leave(self, flow: Flow) -> None:
         """Remember who left last, granted or not: its counter is the level for the next arrival at an empty queue."""

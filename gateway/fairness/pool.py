@@ -63,19 +63,16 @@ class PoolAccount:
 
     def predict(self, ticket: Ticket, tenant: TenantQueue) -> None:
         """Reserve the output that the tenant's answers let expect when the turn of `ticket` first comes."""
-        if ticket.is_predicted:
-            return
         ticket.is_predicted = True
-        sequences = max(1, ticket.sequences)
-        per_sequence = ticket.max_output_tokens // sequences
-        ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * sequences
+        per_sequence = ticket.max_output_tokens // ticket.sequences
+        ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * ticket.sequences
 
     def dispatch_charge(self, ticket: Ticket) -> float:
         """What `ticket` is charged when it is dispatched: its prompt and its reservation."""
         return self._cost_of(ticket, ticket.reserved_tokens)
 
     def _cost_of(self, ticket: Ticket, output_tokens: int) -> float:
-        return spread_cost(self.spec.cost, ticket.prompt_tokens, 0, output_tokens, max(1, ticket.sequences))
+        return spread_cost(self.spec.cost, ticket.prompt_tokens, 0, output_tokens, ticket.sequences)
 
     def open_tabs(self, ticket: Ticket, tenant: TenantQueue, leads: tuple[int, int]) -> None:
         """Charge the prompt and the reserved output at dispatch, to the tenant and to its key.
@@ -128,11 +125,11 @@ class PoolAccount:
         """What a running request is charged in all at `usage`: its reservation is paid already."""
         output = max(usage.output_tokens, ticket.reserved_tokens)
         cached = min(usage.cached_tokens, usage.prompt_tokens)
-        return spread_cost(self.spec.cost, usage.prompt_tokens - cached, cached, output, max(1, ticket.sequences))
+        return spread_cost(self.spec.cost, usage.prompt_tokens - cached, cached, output, ticket.sequences)
 
     def _certain_cost(self, ticket: Ticket, usage: Usage, charged: float) -> float:
         """What the engine has confirmed of what is `charged`: at most a discount for cached tokens comes off it."""
-        prompt, output, sequences = usage.prompt_tokens, usage.output_tokens, max(1, ticket.sequences)
+        prompt, output, sequences = usage.prompt_tokens, usage.output_tokens, ticket.sequences
         function, uncached = self.spec.cost, charged
         if usage.cached_tokens or output < ticket.reserved_tokens:
             uncached = spread_cost(function, prompt, 0, output, sequences)
@@ -142,7 +139,7 @@ class PoolAccount:
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """Cost of `usage` by the pool's function, spread over the ticket's sequences."""
-        return request_cost(self.spec.cost, usage, max(1, ticket.sequences))
+        return request_cost(self.spec.cost, usage, ticket.sequences)
 
     # -- estimates
 
@@ -166,8 +163,7 @@ class PoolAccount:
 
     def learn(self, ticket: Ticket, usage: Usage, now: float) -> None:
         """Take from a completed answer what the next predictions need."""
-        sequences = max(1, ticket.sequences)
-        per_sequence = usage.output_tokens / sequences
+        per_sequence = usage.output_tokens / ticket.sequences
         self.queue.tenants[ticket.tenant].predictor.observe(math.ceil(per_sequence))
         began = ticket.started_at
         if began is None:

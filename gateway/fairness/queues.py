@@ -84,20 +84,11 @@ class FlowGroup:
         self.bound = SpreadBound()
         self.longest: LazyHeap[Flow] = LazyHeap(lambda flow: (-flow.queued / flow.weight, flow.head_order))
 
-    def grew(self, flow: Flow) -> None:
-        """`flow` has one more request queued."""
-        self.longest.add(flow)
-
-    def shrank(self, flow: Flow) -> None:
-        """`flow` has one request fewer."""
-        if flow.queued == 0:
-            self.longest.discard(flow)
-
 
 class TenantQueue(Flow):
     """One tenant in one pool: its keys, and what its answers have taught."""
 
-    __slots__ = ("_forget_at", "_keys", "allowance", "group", "in_flight", "predictor", "recent")
+    __slots__ = ("_forget_at", "_keys", "allowance", "group", "in_flight", "is_light", "predictor", "recent")
 
     def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
         """A tenant without requests, on the terms that `register` has for it."""
@@ -107,6 +98,7 @@ class TenantQueue(Flow):
         self._forget_at = MAX_IDLE_KEYS_PER_TENANT
         self.group = FlowGroup(policy)
         self.predictor = predictor
+        self.is_light = False  # waits with nothing in flight
         self.in_flight = 0
         self.recent = DecayingSum(_RECENT_SECONDS)
 
@@ -160,13 +152,13 @@ class TenantQueue(Flow):
         queue.shrank()
         if queue.queued == 0:
             self.group.policy.leave(queue)
-        self.group.shrank(queue)
+            self.group.longest.discard(queue)
         self.queued -= 1
         self._find_head()
         return queue
 
     def _grew(self, queue: KeyQueue) -> None:
-        self.group.grew(queue)
+        self.group.longest.add(queue)
         self.queued += 1
         self._find_head()
 
@@ -233,10 +225,14 @@ class PoolQueue:
 
     def review_light(self, tenant: TenantQueue) -> None:
         """Keep in `light` who waits with nothing in flight: for those the express lane is."""
-        if tenant.in_flight or tenant not in self.group.policy.waiting:
-            self.light.discard(tenant)
-        elif tenant not in self.light:
+        is_light = tenant.is_waiting and not tenant.in_flight
+        if is_light is tenant.is_light:
+            return
+        tenant.is_light = is_light
+        if is_light:
             self.light.add(tenant)
+        else:
+            self.light.discard(tenant)
 
     def longest_tenant(self) -> TenantQueue:
         """The tenant with the longest weighted queue; something must be queued."""
@@ -249,7 +245,8 @@ class PoolQueue:
         before = tenant.head_order
         key = tenant.shrank(ticket)
         self.queued -= 1
-        self.group.shrank(tenant)
+        if tenant.queued == 0:
+            self.group.longest.discard(tenant)
         self._move_head(tenant, before)
         return key
 
@@ -260,7 +257,7 @@ class PoolQueue:
 
     def _grew(self, tenant: TenantQueue, head_order_before: int) -> None:
         self.queued += 1
-        self.group.grew(tenant)
+        self.group.longest.add(tenant)
         self._move_head(tenant, head_order_before)
 
     def _move_head(self, tenant: TenantQueue, head_order_before: int) -> None:

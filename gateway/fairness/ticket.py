@@ -104,7 +104,7 @@ class Ticket:
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
         """State what the request asks for; returns the ticket."""
-        self.sequences = sequences
+        self.sequences = max(1, sequences)
         self.prompt_tokens = prompt_tokens
         self.max_output_tokens = max_output_tokens
         self.is_silent = is_silent

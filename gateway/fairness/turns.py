@@ -52,13 +52,16 @@ class Turns:
 
     def _first(self, account: PoolAccount) -> TenantQueue | None:
         """The tenant with the least counter whose next request its in-flight limit lets run."""
-        while (tenant := account.queue.next_tenant()) is not None and not self._room.is_eligible(tenant):
+        while (tenant := account.queue.next_tenant()) is not None:
+            if not tenant.allowance.is_capped or self._room.is_eligible(tenant):
+                return tenant
             self._room.review(account, tenant)  # charges have brought another of its keys to the head
-        return tenant
+        return None
 
     def _take(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
         ticket = tenant.oldest()
-        account.predict(ticket, tenant)
+        if not ticket.is_predicted:
+            account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker)
 
@@ -66,7 +69,8 @@ class Turns:
 
     def _take_nearest(self, account: PoolAccount, first: TenantQueue) -> Turn | None:
         ticket, tenant = self._nearest(account, first)
-        account.predict(ticket, tenant)
+        if not ticket.is_predicted:
+            account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker, _leads(account, tenant, ticket))
 
@@ -100,7 +104,8 @@ class Turns:
             return None
         lead = account.queue.group.policy.lead(tenant)
         ticket = tenant.oldest()
-        account.predict(ticket, tenant)
+        if not ticket.is_predicted:
+            account.predict(ticket, tenant)
         if lead is None or lead > to_units(account.dispatch_charge(ticket), tenant.weight):
             return None
         worker = self._capacity.take_express(ticket)
