@@ -76,11 +76,16 @@ class Tab:
         units = to_units(cost, weight)
         moved = units - self.units
         self.units = units
-        self._spend(units if weight == 1.0 else to_units(cost, 1.0))
+        spent = units if weight == 1.0 else to_units(cost, 1.0)
+        flow.spent += spent - self.spent
+        self.spent = spent
         flow.charge(moved)
         flow.refundable += moved
         if certain > 0.0:
-            self._make_certain(units if certain == cost else min(units, to_units(certain, weight)))
+            confirmed = units if certain == cost else min(units, to_units(certain, weight))
+            if confirmed > self.certain:
+                flow.refundable -= confirmed - self.certain
+                self.certain = confirmed
         if units > self.ceiling:
             self._raise_ceiling()
         self.bound.note(flow)
@@ -92,20 +97,11 @@ class Tab:
         final = to_units(cost, self.weight)
         flow.refundable -= self.units - self.certain
         flow.settle(self.units, final, self.ceiling)
-        self._spend(to_units(cost, 1.0))
+        flow.spent += to_units(cost, 1.0) - self.spent
         flow.exposure += max(0, final - self.ceiling)  # a tail that came with the last bytes, beyond what was asked
         self.bound.widen(max(0, self.certain - final))
         self.bound.note(flow)
         self.policy.charged(flow, final - self.units)
-
-    def _spend(self, spent: int) -> None:
-        self.flow.spent += spent - self.spent
-        self.spent = spent
-
-    def _make_certain(self, certain: int) -> None:
-        if certain > self.certain:
-            self.flow.refundable -= certain - self.certain
-            self.certain = certain
 
     def _raise_ceiling(self) -> None:
         """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""

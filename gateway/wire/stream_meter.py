@@ -87,21 +87,8 @@ class StreamMeter(Meter):
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the bytes that the client may see now."""
-        if self._course is not None and self._is_between_events:
-            # Exactly the next event of the course, known by searches for fixed bytes: the way of nearly every token.
-            head, middle, kept_bytes, usage_bytes, rest, digits = self._course
-            at = data.find(_KEY)
-            if (
-                len(data) - at == usage_bytes
-                and data.startswith(head)
-                and data.startswith(middle, at - kept_bytes)
-                and data.endswith(rest)
-                and data.find(b"\n") == len(data) - 2
-                and b"\r" not in data
-                and (tokens := data[digits]).isdigit()
-            ):
-                self.output_tokens = max(self.output_tokens, int(tokens))
-                return data[:at] + _CLOSE if self._cuts else data
+        if self._course is not None and self._is_between_events and (shown := self._follow(self._course, data)):
+            return shown
         return self._split(data)
 
     def _split(self, data: bytes) -> bytes:
@@ -121,8 +108,30 @@ class StreamMeter(Meter):
         """The rest where the body broke off: whole events only, so that an error event can follow."""
         return self._release(b"")
 
+    def _follow(self, course: _Course, data: bytes) -> bytes:
+        """Read `data`, which begins where an event begins, where it is exactly the next event of `course`; else b"".
+
+        Known by searches for fixed bytes alone: the way of nearly every token.
+        """
+        head, middle, kept_bytes, usage_bytes, rest, digits = course
+        at = data.find(_KEY)
+        if not (
+            len(data) - at == usage_bytes
+            and data.startswith(head)
+            and data.startswith(middle, at - kept_bytes)
+            and data.endswith(rest)
+            and data.find(b"\n") == len(data) - 2
+            and b"\r" not in data
+            and (tokens := data[digits]).isdigit()
+        ):
+            return b""
+        self.output_tokens = max(self.output_tokens, int(tokens))
+        return data[:at] + _CLOSE if self._cuts else data
+
     def _read(self, event: bytes) -> bytes:
         """Read one event; what of it, and of what was held, the client may see."""
+        if self._course is not None and (shown := self._follow(self._course, event)):
+            return shown
         choice = _CHOICE.search(event)
         at = event.find(_KEY)
         usage = _USAGE.match(event, at) if at > 0 else None

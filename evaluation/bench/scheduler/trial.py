@@ -5,6 +5,7 @@ that was given it sends another request, which finds none. So the numbers that w
 are. Garbage collection runs as it does in a gateway.
 """
 
+import gc
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ _OUTPUT_TOKENS = 128
 _MOST_OUTPUT_TOKENS = 512
 _TURN_SECONDS = 0.001
 _NO_LIMIT = 10_000_000
+_GC_ALLOCATIONS = 20_000  # what `gateway.serve` sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class Bench:
 
 def run_trial(size: Size, blocks: int = BLOCKS) -> Trial:
     """Bring a scheduler to `size` and time its decisions."""
+    gc.set_threshold(_GC_ALLOCATIONS)
     before = resident_bytes([os.getpid()])
     bench = Bench()
     bench.fill(size)
