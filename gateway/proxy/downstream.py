@@ -1,9 +1,9 @@
 """The client's side of an answer, written straight to the transport.
 
-Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. uvloop gathers what is
-written in one turn of the event loop and sends it at its end. aiohttp is handed back an answer of which nothing is left
-to write. `write` tells when the client is slow, `drain` waits until it has caught up, for a bounded time. HTTP/1.0
-clients get the bare bytes and the end of the connection.
+Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What all answers write in
+one turn of the event loop leaves at its end, back to back (`Outbox`). aiohttp is handed back an answer of which nothing
+is left to write. `write` tells when the client is slow, `drain` waits until it has caught up, for a bounded time.
+HTTP/1.0 clients get the bare bytes and the end of the connection.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class Downstream:
             return
         self._is_finished = True
         last = self._with_head(b"0\r\n\r\n" if self._is_chunked else b"")
-        if self._transport is not None:
+        if last and self._transport is not None:
             self._outbox.put(self._transport, last)
 
     def _with_head(self, data: bytes) -> bytes:
