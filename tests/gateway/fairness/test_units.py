@@ -283,6 +283,21 @@ def test_the_lazy_heap_stays_small() -> None:
         assert len(heap._entries) <= 2 * 10 + 64
 
 
+def test_items_that_come_and_go_leave_no_entries_behind() -> None:
+    """One that comes back with a key no lower than its entry's is found by that entry: nothing is to be swept."""
+    keys = dict.fromkeys(range(10), 0)
+    heap: LazyHeap[int] = LazyHeap(lambda item: (keys[item], item))
+    for item in keys:
+        heap.add(item)
+    for number in range(10_000):
+        item = number % 10
+        heap.discard(item)
+        keys[item] += number % 3
+        heap.add(item)
+        assert len(heap._entries) == 10
+    assert heap.first() == min(keys, key=lambda one: (keys[one], one))
+
+
 @pytest.mark.parametrize(
     ("amounts", "expected"), [([], 1.0), ([0.0, 0.0], 1.0), ([5.0, 5.0, 5.0], 1.0), ([9.0, 0.0, 0.0], 1 / 3)]
 )

@@ -377,3 +377,28 @@ def test_a_foretold_event_behind_half_an_event_belongs_to_that_one() -> None:
     alone, together = (meter_for(reading(CHAT, stream=True), b"") for _ in range(2))
     assert shown(alone, stream) == shown(together, [b"".join(stream)])
     assert numbers(alone) == numbers(together)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_counts_are_true_as_they_take_more_digits(step: int) -> None:
+    """After each event the meter has that event's count, whatever its digits or the tokens of one event."""
+    meter = meter_for(reading(CHAT, stream=True), b"")
+    for tokens in range(step, 1100, step):
+        visible = meter.feed(course_chunk("word", tokens))
+        assert meter.output_tokens == tokens
+        assert b"usage" not in visible
+        assert b"word" in visible
+
+
+def test_a_member_behind_the_usage_is_kept() -> None:
+    """An event as long as those before it that has something behind its usage loses nothing but the usage."""
+    meter = meter_for(reading(CHAT, stream=True), b"")
+    usual = [
+        course_chunk("word", tokens).replace(b"}}\n\n", b',"completion_tokens_details":null}}\n\n')
+        for tokens in (11, 12, 13)
+    ]
+    odd = usual[2].replace(b',"completion_tokens_details":null}}', b'},"completion_tokens_details":null}')
+    assert len(odd) == len(usual[2])
+    assert b"details" not in shown(meter, usual[:2])
+    assert meter.feed(odd).endswith(b',"completion_tokens_details":null}\n\n')
+    assert meter.output_tokens == 13
