@@ -10,10 +10,10 @@ import asyncio
 from enum import Enum
 
 from gateway.fairness import Ticket, Usage
+from gateway.proxy.connection import Headers, WorkerConnection
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.downstream import Downstream
 from gateway.proxy.record import Record
-from gateway.proxy.upstream import Headers, WorkerConnection
 from gateway.wire.meter import Meter
 from gateway.wire.sse import MalformedStream
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from gateway.events import Observer, WorkerStalled
 from gateway.proxy.background import Background
+from gateway.proxy.connection import Awaited
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.sight import Sight
-from gateway.proxy.upstream import Awaited
 from gateway.workers import EngineSample, Fleet, Signal, WorkerSnapshot
 
 TICK_SECONDS = 0.5

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.upstream import Headers, WorkerConnection, WorkerPort
+from gateway.proxy.connection import Headers, WorkerConnection
+from gateway.proxy.upstream import WorkerPort
 
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"

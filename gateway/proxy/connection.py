@@ -1,0 +1,264 @@
+"""One connection to a worker: HTTP/1.1 parsed by httptools, read without a task.
+
+Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. Where a connection
+comes from and when it is used again is `upstream`'s business, what an answer means the sink's.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Protocol, cast
+
+import httptools
+
+MAX_HEAD_BYTES = 64 * 1024
+
+_LEAST_FRAMED, _MOST_FRAMED = 0x100, 0xFFF  # bytes of a chunk whose length takes three digits: one token's, as a rule
+_FRAME_BYTES = len(b"123\r\n") + len(b"\r\n")
+_FRAMES = [b"%x\r\n" % size for size in range(_MOST_FRAMED + 1)]
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Sink(Protocol):
+    """Receives one answer: its head, its body piece by piece, and exactly one of `on_end` and `on_lost`."""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers of the answer."""
+        ...
+
+    def on_body(self, data: bytes) -> None:
+        """Bytes of the body, as one read brought them."""
+        ...
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        ...
+
+    def on_lost(self, reason: str, *, is_stale: bool) -> None:
+        """The connection broke before that. `is_stale`: a reused connection broke before any byte of an answer."""
+        ...
+
+
+class Home(Protocol):
+    """Where connections come from; `reads` counts the buffers received on all of them."""
+
+    reads: int
+
+    def keep(self, connection: "WorkerConnection") -> None:
+        """Take back a connection whose answer ended."""
+        ...
+
+    def forget(self, connection: "WorkerConnection") -> None:
+        """A connection was closed."""
+        ...
+
+
+class Awaited(IntEnum):
+    """What a worker owes; the greater, the sooner it is due."""
+
+    NOTHING = 0
+    FIRST_BYTE = 1  # prompts take their time
+    MORE = 2  # of an answer that has begun
+
+
+class WorkerConnection(asyncio.Protocol):
+    """One connection to a worker, at most one request on it at a time.
+
+    Where the parser stands between two chunks, a read that is exactly one chunk of three digits passes it by: nothing
+    of its state would be another after that chunk. So does nearly every token.
+    """
+
+    __slots__ = (
+        "_has_answer",
+        "_has_body",
+        "_has_head",
+        "_head_bytes",
+        "_headers",
+        "_home",
+        "_is_between_chunks",
+        "_is_complete",
+        "_is_paused",
+        "_is_reused",
+        "_keeps_alive",
+        "_parser",
+        "_pieces",
+        "_sink",
+        "_transport",
+        "idle_since",
+    )
+
+    def __init__(self, home: Home) -> None:
+        """A connection that returns to `home` when an answer ended and it can be used again."""
+        self._home = home
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._sink: Sink | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._pieces: list[bytes] = []
+        self._has_head = False
+        self._is_complete = False
+        self._is_between_chunks = False
+        self._keeps_alive = False
+        self._has_answer = False
+        self._has_body = False
+        self._is_reused = False
+        self._is_paused = False
+        self.idle_since = 0.0
+
+    # -- the owner's side
+
+    def send(self, request: bytes, sink: Sink, *, is_reused: bool) -> None:
+        """Send `request` (head and body) and give its answer to `sink`."""
+        assert self._transport is not None
+        assert self._sink is None
+        self._sink, self._is_reused = sink, is_reused
+        self._has_answer = self._has_body = self._is_paused = False
+        self._transport.write(request)
+
+    def pause(self) -> None:
+        """Stop reading: the client is slower than the worker."""
+        self._is_paused = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._is_paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def abandon(self) -> None:
+        """Close at once, which aborts the request at the engine; the sink hears nothing more."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def awaited(self) -> Awaited:
+        """What should come next, while its reader is not behind."""
+        if self._sink is None or self._is_paused:
+            return Awaited.NOTHING
+        return Awaited.MORE if self._has_body else Awaited.FIRST_BYTE
+
+    @property
+    def is_open(self) -> bool:
+        """True where a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; asyncio sets TCP_NODELAY."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what `data` brings: head, body, end, in that order."""
+        self._home.reads += 1
+        size, sink = len(data) - _FRAME_BYTES, self._sink
+        if (
+            self._is_between_chunks
+            and _LEAST_FRAMED <= size <= _MOST_FRAMED
+            and data.startswith(_FRAMES[size])
+            and data.endswith(b"\r\n")
+            and sink is not None
+        ):
+            sink.on_body(data[5:-2])
+            return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._has_answer = True
+        if not self._has_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._break_off(f"malformed answer: {error}")
+            return
+        # Where more follows the chunk, it ends in the middle of a length, or with a length that is told of.
+        self._is_between_chunks = self._is_between_chunks and data.endswith(b"\r\n")
+        if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
+            self._break_off(f"answer head longer than {MAX_HEAD_BYTES} bytes")
+            return
+        sink = self._sink
+        if sink is None:
+            self.abandon()  # bytes that belong to no request: the connection cannot be trusted
+            return
+        if self._pieces:
+            self._has_body = True
+            pieces, self._pieces = self._pieces, []
+            sink.on_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if self._is_complete and self._sink is not None:
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the sink, where one waits: the end of a body without stated length, else a loss."""
+        self._transport = None
+        self._home.forget(self)
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return
+        if exc is None and self._has_head and not self._has_stated_length():
+            sink.on_end()
+        else:
+            reason = str(exc) if exc else "connection closed by the worker"
+            sink.on_lost(reason, is_stale=self._is_reused and not self._has_answer)
+
+    # -- httptools callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header of the answer."""
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; interim answers are passed over."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers = []
+            return
+        self._has_head = True
+        if self._sink is not None:
+            self._sink.on_head(status, self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; handed on once per read."""
+        self._pieces.append(body)
+
+    def on_chunk_header(self) -> None:
+        """The length of a chunk is known: the parser is inside it."""
+        self._is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk and its line break are read."""
+        self._is_between_chunks = True
+
+    def on_message_complete(self) -> None:
+        """The true end of the answer."""
+        self._is_between_chunks = False
+        self._is_complete = self._has_head
+        self._keeps_alive = self._parser.should_keep_alive()  # the parser forgets it with the next byte it reads
+
+    # -- ends
+
+    def _has_stated_length(self) -> bool:
+        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+
+    def _end(self) -> None:
+        sink, self._sink = self._sink, None
+        self._headers, self._head_bytes = [], 0
+        self._has_head = self._is_complete = False
+        if self._keeps_alive and self.is_open:
+            self.resume()  # a slow client may have had it paused with the answer's last bytes
+            self._home.keep(self)
+        elif self._transport is not None:
+            self._transport.close()
+        assert sink is not None
+        sink.on_end()
+
+    def _break_off(self, reason: str) -> None:
+        sink = self._sink
+        self.abandon()
+        if sink is not None:
+            sink.on_lost(reason, is_stale=False)
