@@ -152,8 +152,7 @@ class Admission:
         account.open_tabs(ticket, turn.tenant, turn.leads)
         account.drain.add(1.0, now)
         self.room.leave(ticket)
-        if turn.tenant.allowance.is_capped:
-            self.room.review_everywhere(turn.tenant.name)
+        self.room.review_elsewhere(turn.tenant)
 
     # -- progress
 
@@ -203,8 +202,7 @@ class Admission:
             ticket.avoid = failed_worker
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
         self.room.enter_again(ticket, tenant)
-        if tenant.allowance.is_capped:
-            self.room.review_everywhere(tenant.name)
+        self.room.review_elsewhere(tenant)
         return self._dispatch_all(ticket, tenant, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
@@ -225,8 +223,7 @@ class Admission:
             account.learn(ticket, usage, now)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
         tenant.allowance.correct(used - ticket.taken_tokens, now)
-        if tenant.allowance.is_capped:
-            self.room.review_everywhere(tenant.name)
+        self.room.review_elsewhere(tenant)
         return self._dispatch_all(ticket, tenant, now)
 
     def _land(self, ticket: Ticket, tenant: TenantQueue) -> None:

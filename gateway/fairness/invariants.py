@@ -54,8 +54,14 @@ def _check_pool(admission: Admission, account: PoolAccount, tabs: dict[Flow, lis
 def _check_waiting(admission: Admission, account: PoolAccount, tenant: TenantQueue) -> None:
     waiting = account.queue.group.policy.waiting
     assert tenant.queued or tenant not in waiting, f"{tenant.name} waits with nothing queued"
+    assert tenant.is_waiting == (tenant in waiting), f"{tenant.name} knows whether it waits"
+    is_light = tenant.is_waiting and not tenant.in_flight
+    assert tenant.is_light == is_light == (tenant in account.queue.light), f"{tenant.name} waits with nothing in flight"
     busy = [key for key in tenant.keys if key.queued]
     assert set(tenant.group.policy.waiting) == set(busy), f"waiting keys of {tenant.name}"
+    assert all(key.is_waiting == bool(key.queued) for key in tenant.keys), (
+        f"keys of {tenant.name} know whether they wait"
+    )
     if len(busy) == 1:  # charges bring another key to the head: then the view is made true at the next decision
         assert (tenant in waiting) == admission.room.is_eligible(tenant), f"{tenant.name} waits while it is eligible"
 

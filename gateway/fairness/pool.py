@@ -63,6 +63,8 @@ class PoolAccount:
 
     def predict(self, ticket: Ticket, tenant: TenantQueue) -> None:
         """Reserve the output that the tenant's answers let expect when the turn of `ticket` first comes."""
+        if ticket.is_predicted:
+            return
         ticket.is_predicted = True
         per_sequence = ticket.max_output_tokens // ticket.sequences
         ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * ticket.sequences
@@ -211,7 +213,7 @@ class PoolAccount:
             queued=flow.queued,
             in_flight=flow.in_flight,
             oldest_wait_seconds=now - flow.oldest().submitted_at if flow.queued else 0.0,
-            is_held=flow.queued > 0 and flow not in self.queue.group.policy.waiting,
+            is_held=flow.queued > 0 and not flow.is_waiting,
         )
 
 

@@ -60,8 +60,7 @@ class Turns:
 
     def _take(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
         ticket = tenant.oldest()
-        if not ticket.is_predicted:
-            account.predict(ticket, tenant)
+        account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker)
 
@@ -69,8 +68,7 @@ class Turns:
 
     def _take_nearest(self, account: PoolAccount, first: TenantQueue) -> Turn | None:
         ticket, tenant = self._nearest(account, first)
-        if not ticket.is_predicted:
-            account.predict(ticket, tenant)
+        account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker, _leads(account, tenant, ticket))
 
@@ -104,8 +102,7 @@ class Turns:
             return None
         lead = account.queue.group.policy.lead(tenant)
         ticket = tenant.oldest()
-        if not ticket.is_predicted:
-            account.predict(ticket, tenant)
+        account.predict(ticket, tenant)
         if lead is None or lead > to_units(account.dispatch_charge(ticket), tenant.weight):
             return None
         worker = self._capacity.take_express(ticket)

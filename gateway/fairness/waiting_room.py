@@ -70,11 +70,16 @@ class WaitingRoom:
         account.queue.review_light(tenant)
 
     def review_everywhere(self, name: str) -> None:
-        """Make every pool's view of tenant `name` true, whose in-flight limit couples them; O(pools)."""
+        """Make every pool's view of tenant `name` true; O(pools)."""
         for account in self._pools.values():
             tenant = account.queue.tenants.get(name)
             if tenant is not None:
                 self.review(account, tenant)
+
+    def review_elsewhere(self, tenant: TenantQueue) -> None:
+        """A tenant with an in-flight limit may have reached it, or come below it, in its other pools too."""
+        if tenant.allowance.is_capped:
+            self.review_everywhere(tenant.name)
 
     def _entered(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         tenant.allowance.queued += 1
