@@ -83,9 +83,12 @@ class Served:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children of a process, then theirs."""
-    task = Path(f"/proc/{pid}/task")
-    children = [int(child) for thread in task.iterdir() for child in (thread / "children").read_text().split()]
+    """Children of a process, then theirs; one that ends while it is looked at has none."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return children + [each for child in children for each in descendants(child)]
 
 
