@@ -10,7 +10,7 @@ Left to others: who is charged and when (`admission`).
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 UNITS_PER_COST = 1_000_000
 
@@ -71,7 +71,10 @@ class Profiled:
     d: float = 0.003247
     e: float = 1.146
 
-    discounts_cache: ClassVar[bool] = False
+    @property
+    def discounts_cache(self) -> bool:
+        """Never: cached input is input."""
+        return False
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence in milliseconds of the profiled engine; the constant needs an input or an output."""
@@ -85,7 +88,10 @@ class Profiled:
 class KvTime:
     """KV memory held times the time it is held, in token-steps: `y * x + y^2 / 2`, plus x for the prefill step."""
 
-    discounts_cache: ClassVar[bool] = False
+    @property
+    def discounts_cache(self) -> bool:
+        """Never: cached input takes memory too."""
+        return False
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Token-steps of one sequence: its prompt is held one step for the prefill, then y more, growing."""
@@ -97,8 +103,6 @@ class Expression:
     """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before."""
 
     __slots__ = ("_evaluate", "text")
-
-    discounts_cache: ClassVar[bool] = True
 
     def __init__(self, text: str, tree: ast.Expression) -> None:
         """Compile `tree`, which the configuration has held against its whitelist of syntax."""
@@ -116,6 +120,11 @@ class Expression:
             return float(eval(code, namespace, names))  # noqa: S307 - whitelisted syntax nodes, no builtins
 
         self._evaluate: Callable[[float, float, float], float] = evaluate
+
+    @property
+    def discounts_cache(self) -> bool:
+        """Always possible: the formula may name it."""
+        return True
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence by the operator's formula."""

@@ -9,11 +9,13 @@ items; a push serial breaks those of one item.
 
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
-Key = tuple[float, float]
-_Entry = tuple[float, float, int, Item]  # flat: a comparison that went through the key's own tuple would miss caches
+# Pairs, and flat entries (a comparison that went through the key's own tuple would miss caches). Their length is not in
+# their types: a tuple of known types is no object of its own once compiled, and integers among floats become such.
+Key = tuple[float, ...]
+_Entry = tuple[Any, ...]
 
 _SLACK_ENTRIES = 64  # below this size compaction is not worth its while
 
@@ -26,9 +28,9 @@ class LazyHeap(Generic[Item]):
     def __init__(self, key: Callable[[Item], Key]) -> None:
         """Order items by `key`, read again whenever the top is asked for."""
         self._key = key
-        self._entries: list[_Entry[Item]] = []
-        self._live: dict[Item, _Entry[Item]] = {}
-        self._gone: dict[Item, _Entry[Item]] = {}  # of items taken out, where the heap still has them
+        self._entries: list[_Entry] = []
+        self._live: dict[Item, _Entry] = {}
+        self._gone: dict[Item, _Entry] = {}  # of items taken out, where the heap still has them
         self._serial = 0
 
     def __len__(self) -> int:
@@ -90,14 +92,14 @@ class LazyHeap(Generic[Item]):
         """Up to `count` items with the least keys, in their order; O(count log n)."""
         if len(self._live) == 1:
             return list(self._live)
-        taken: list[_Entry[Item]] = []
+        taken: list[_Entry] = []
         while len(taken) < count and self.first() is not None:
             taken.append(heappop(self._entries))
         for entry in taken:
             heappush(self._entries, entry)
-        return [item for _, _, _, item in taken]
+        return [entry[3] for entry in taken]
 
-    def _push(self, key: Key, item: Item) -> _Entry[Item]:
+    def _push(self, key: Key, item: Item) -> _Entry:
         self._serial += 1
         entry = (*key, self._serial, item)
         heappush(self._entries, entry)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Predictor(Protocol):
@@ -108,7 +108,9 @@ class NoisyOracle:
 
     __slots__ = ("_error", "_state")
 
-    _MULTIPLIER, _INCREMENT, _MODULUS = 6364136223846793005, 1442695040888963407, 2**64
+    _MULTIPLIER: Final = 6364136223846793005
+    _INCREMENT: Final = 1442695040888963407
+    _MODULUS: Final = 2**64
 
     def __init__(self, error: float, seed: int) -> None:
         """Err by up to `error` (0 to 1); `seed` sets the sequence apart from that of other tenants."""

@@ -62,8 +62,8 @@ class Awaited(IntEnum):
     MORE = 2  # of an answer that has begun
 
 
-class WorkerConnection(asyncio.Protocol):
-    """One connection to a worker, at most one request on it at a time.
+class WorkerConnection:
+    """One connection to a worker, at most one request on it at a time: an `asyncio.Protocol` by its methods.
 
     Where the parser stands between two chunks, a read that is exactly one chunk of three digits passes it by: nothing
     of its state would be another after that chunk. So does nearly every token.
@@ -167,6 +167,16 @@ class WorkerConnection(asyncio.Protocol):
             sink.on_body(data[5:-2])
             return
         self._parse(data)
+
+    def eof_received(self) -> bool:
+        """The worker sends no more: the connection closes."""
+        return False
+
+    def pause_writing(self) -> None:
+        """A request is written at once: there is nobody to hold back."""
+
+    def resume_writing(self) -> None:
+        """The same."""
 
     def _parse(self, data: bytes) -> None:
         self._has_answer = True

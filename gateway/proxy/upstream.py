@@ -7,6 +7,7 @@ as stale, so that the caller may send again. Nothing is redirected, decompressed
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from gateway.proxy.connection import Awaited, Headers, Sink, WorkerConnection
@@ -74,16 +75,14 @@ class WorkerPort:
 
     async def _connect(self, connect_seconds: float) -> WorkerConnection:
         loop = asyncio.get_running_loop()
+        connection = WorkerConnection(self)
+        protocol = cast(asyncio.Protocol, connection)
         try:
             async with asyncio.timeout(connect_seconds):
                 if self.address.socket_path is not None:
-                    _, connection = await loop.create_unix_connection(
-                        lambda: WorkerConnection(self), self.address.socket_path
-                    )
+                    await loop.create_unix_connection(lambda: protocol, self.address.socket_path)
                 else:
-                    _, connection = await loop.create_connection(
-                        lambda: WorkerConnection(self), self.address.host, self.address.port
-                    )
+                    await loop.create_connection(lambda: protocol, self.address.host, self.address.port)
         except TimeoutError:
             raise WorkerUnreachable(f"no connection within {connect_seconds:g} s") from None
         except OSError as error:

@@ -7,6 +7,7 @@ so that no stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from operator import attrgetter
 from time import monotonic
 from typing import Any
@@ -32,7 +33,7 @@ _STRANGER_BURST = 100
 _MAX_TEXT = 200
 _DIGITS = 6
 
-_FIELDS = tuple(name for name in RequestFinished.__slots__ if name != "outcome")
+_FIELDS = tuple(field.name for field in fields(RequestFinished) if field.name != "outcome")
 _values: Callable[[RequestFinished], tuple[Any, ...]] = attrgetter(*_FIELDS)
 
 

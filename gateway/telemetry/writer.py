@@ -65,4 +65,8 @@ class LineWriter:
             return
 
     # structlog calls its logger by the name of the level.
-    debug = info = warning = error = critical = write
+    debug = write
+    info = write
+    warning = write
+    error = write
+    critical = write

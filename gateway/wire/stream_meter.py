@@ -35,12 +35,12 @@ _CLOSE: Final = b"}\n\n"
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 
 
-_Course = tuple[bytes, bytes, int, int, bytes, slice]
+_Course = tuple[bytes, bytes, int, int, bytes, int, int]
 """What the events of a stream of one choice have in common until the choice ends or a count takes a digit more.
 
 `head`: their bytes up to the choice. `middle`: from `"finish_reason":null` to the total, of which `kept_bytes` come
-before `,"usage":{`; from there to the end are `usage_bytes`. `rest`: what follows the output tokens, which stand at
-`digits`, from the end. A plain tuple: one with names takes apart several times as slowly.
+before `,"usage":{`; from there to the end are `usage_bytes`. `rest`: what follows the output tokens, which stand from
+`first` to `last`, counted from the end. A plain tuple: one with names takes apart several times as slowly.
 """
 
 
@@ -51,8 +51,8 @@ def _course(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _C
         return None
     size = len(event)
     head, middle, rest = event[: choice.end()], event[at : usage.start("total")], event[usage.end("output") :]
-    digits = slice(usage.start("output") - size, usage.end("output") - size)
-    return head, middle, usage.start() - at, size - usage.start(), rest, digits
+    first, last = usage.start("output") - size, usage.end("output") - size
+    return head, middle, usage.start() - at, size - usage.start(), rest, first, last
 
 
 class StreamMeter(Meter):
@@ -113,7 +113,7 @@ class StreamMeter(Meter):
 
         Known by searches for fixed bytes alone: the way of nearly every token.
         """
-        head, middle, kept_bytes, usage_bytes, rest, digits = course
+        head, middle, kept_bytes, usage_bytes, rest, first, last = course
         at = data.find(_KEY)
         if not (
             len(data) - at == usage_bytes
@@ -122,7 +122,7 @@ class StreamMeter(Meter):
             and data.endswith(rest)
             and data.find(b"\n") == len(data) - 2
             and b"\r" not in data
-            and (tokens := data[digits]).isdigit()
+            and (tokens := data[first:last]).isdigit()
         ):
             return b""
         self.output_tokens = max(self.output_tokens, int(tokens))

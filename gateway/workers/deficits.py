@@ -9,7 +9,7 @@ in LLM Serving" (arXiv 2501.14312), section 4.3. What a spent deficit means is `
 from collections import OrderedDict
 from collections.abc import Collection
 
-DEFAULT_QUANTUM_TOKENS = 8192
+DEFAULT_QUANTUM_TOKENS = 8192.0
 MAX_TENANTS = 4096
 
 
@@ -28,7 +28,7 @@ class Deficits:
 
     def __init__(self) -> None:
         """Nobody has spent anything."""
-        self.quantum_tokens: float = DEFAULT_QUANTUM_TOKENS
+        self.quantum_tokens = DEFAULT_QUANTUM_TOKENS
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
 
     def left(self, tenant: str, worker: str) -> float:
