@@ -3,8 +3,11 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := build/compiled
+TESTED_COMPILED := $(addprefix tests/gateway/,fairness wire proxy telemetry)
+SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')
 
-.PHONY: run run-vllm test test-vllm check format bench bench-datapath bench-scheduler demo schema clean
+.PHONY: run run-vllm test test-compiled test-vllm check format bench bench-datapath bench-scheduler demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -20,6 +23,9 @@ test: $(VENV)/.dev ## The ordinary test suite
 	@scripts/install-system
 	@$(BIN)/pytest -m 'not vllm'
 
+test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the request's way compiled
+	@cd $(COMPILED) && $(BIN)/python -m pytest $(TESTED_COMPILED)
+
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm
 	@$(BIN)/pytest tests/vllm
@@ -30,25 +36,28 @@ check: $(VENV)/.dev ## Format, lint, types, import layers
 format: $(VENV)/.dev
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
-bench: $(VENV)/.run ## Every bench, held to its targets; one that misses a target does not keep the others from running
+bench: $(COMPILED)/.done ## Every bench, compiled, held to its targets; one that misses a target does not keep the others from running
 	@scripts/install-bench --all
 	@scripts/install-vllm
 	@status=0; for bench in scheduler datapath 'fairness --engine vllm' 'isolation --engine vllm' \
 	  'window --engine vllm' 'locality --engine vllm' 'locality --workers 4'; do \
-	  $(BIN)/vtc-gateway bench $$bench --check || status=$$?; done; exit $$status
+	  (cd $(COMPILED) && $(BIN)/python -m gateway bench $$bench --check) || status=$$?; done; exit $$status
 
-bench-datapath: $(VENV)/.run ## What a streamed chunk and a request cost, beside other proxies
+bench-datapath: $(COMPILED)/.done ## What a streamed chunk and a request cost, beside other proxies
 	@scripts/install-bench --all
-	@$(BIN)/vtc-gateway bench datapath --check
+	@cd $(COMPILED) && $(BIN)/python -m gateway bench datapath --check
 
-bench-scheduler: $(VENV)/.run ## What a decision costs by tenants and queued requests
-	@$(BIN)/vtc-gateway bench scheduler --check
+bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queued requests
+	@cd $(COMPILED) && $(BIN)/python -m gateway bench scheduler --check
 
 schema: $(VENV)/.run
 	@$(BIN)/python -m gateway.config > docs/config.schema.json
 
 clean:
 	rm -rf $(VENV) .venv-vllm build *.egg-info .*_cache
+
+$(COMPILED)/.done: $(VENV)/.dev setup.py scripts/compile $(SOURCES)
+	@scripts/compile
 
 $(VENV)/.run: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed; name it with PYTHON=..." >&2; exit 1; }

@@ -1,47 +1,66 @@
-"""Compiles the modules that every request and every streamed chunk passes through, where `VTC_GATEWAY_COMPILE=1` asks.
+"""Compiles what every request and every streamed chunk passes through, where `VTC_GATEWAY_COMPILE=1` asks for it.
 
-The sources are the same: mypyc turns their annotations into C. Everything else of the packaging is in pyproject.toml.
+The sources stay the only ones: mypyc makes C of them by their annotations (docs/decisions/mypyc.md). All else of the
+packaging is in pyproject.toml.
 """
 
 import os
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from setuptools import setup
 
-_WIRE = sorted(str(path) for path in Path("gateway/wire").glob("*.py"))
-_FAIRNESS = sorted(str(path) for path in Path("gateway/fairness").glob("*.py"))
-_PROXY = [
-    f"gateway/proxy/{name}.py"
-    for name in (
-        "body",
-        "connection",
-        "directory",
-        "dispatcher",
-        "downstream",
-        "exchange",
-        "links",
-        "listener",
-        "record",
-        "refusal",
-        "relay",
-        "trials",
-        "upstream",
-    )
-]
-_TELEMETRY = [
-    f"gateway/telemetry/{name}.py" for name in ("budget", "families", "hits", "labels", "logs", "metrics", "observers")
-]
-_SHARED = ["gateway/events.py", "gateway/outcomes.py"]
-
-COMPILED = [*_SHARED, *_FAIRNESS, *_WIRE, *_PROXY, *_TELEMETRY]
+PROXY = (
+    "body",
+    "connection",
+    "directory",
+    "dispatcher",
+    "downstream",
+    "exchange",
+    "links",
+    "listener",
+    "record",
+    "refusal",
+    "relay",
+    "trials",
+    "upstream",
+)
+TELEMETRY = ("budget", "hits", "labels", "logs", "metrics", "observers")
 
 
-def _extensions() -> list[object]:
-    if os.environ.get("VTC_GATEWAY_COMPILE") != "1":
-        return []
-    from mypyc.build import mypycify
+def compiled_modules() -> list[str]:
+    """Their files: the scheduler, the wire, and of the rest what a request passes.
 
-    return list(mypycify(COMPILED, opt_level="3", debug_level="0", group_name="vtc_gateway"))
+    Not metric families: compiled, numbers that may be of either type are all floats, and counts stay exact.
+    """
+    return [
+        "gateway/compilation.py",
+        "gateway/events.py",
+        "gateway/outcomes.py",
+        *sorted(str(path) for package in ("fairness", "wire") for path in Path("gateway", package).glob("*.py")),
+        *(f"gateway/proxy/{name}.py" for name in PROXY),
+        *(f"gateway/telemetry/{name}.py" for name in TELEMETRY),
+    ]
 
 
-setup(ext_modules=_extensions())
+def extensions() -> list[Any]:
+    """One extension for all: calls between compiled modules are then plain C calls."""
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        return []  # the first of two passes, in which pip asks what is needed
+    return list(mypycify(compiled_modules(), opt_level="3", debug_level="0", group_name="vtc_gateway"))
+
+
+def needs() -> list[str]:
+    """What pip installs to build with: the compiler, and the dependencies for their types."""
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+    mypy = [each for each in project["optional-dependencies"]["dev"] if each.startswith(("mypy", "types-"))]
+    return [*mypy, *project["dependencies"]]
+
+
+if os.environ.get("VTC_GATEWAY_COMPILE") == "1":
+    setup(ext_modules=extensions(), setup_requires=needs())
+else:
+    setup()

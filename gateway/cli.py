@@ -8,6 +8,7 @@ import typer
 from gateway import __version__
 from gateway.cli_bench import bench
 from gateway.cli_options import Check, Engine, JsonFile
+from gateway.compilation import IS_COMPILED
 
 app = typer.Typer(
     name="vtc-gateway",
@@ -32,7 +33,7 @@ Skew = Annotated[float, typer.Option(help="How unequal those are: exponent of Zi
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"vtc-gateway {__version__}")
+        typer.echo(f"vtc-gateway {__version__}{' (compiled)' if IS_COMPILED else ''}")
         raise typer.Exit
 
 

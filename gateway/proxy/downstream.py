@@ -20,6 +20,7 @@ HAS_BEGUN = web.RequestKey("has_begun", bool)
 
 _HTTP_11 = (1, 1)
 _WITHOUT_BODY = frozenset({204, 304})
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 # Linux keeps up to 4 MB unsent for a client that does not read (tcp_wmem); what is on its way is not counted in this.
 _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
@@ -55,16 +56,17 @@ class Outbox:
     Each write wakes whoever reads it, which costs least where that one is still awake from the write before.
     """
 
-    __slots__ = ("_writes",)
+    __slots__ = ("_loop", "_writes")
 
     def __init__(self) -> None:
-        """Nothing is to be sent."""
+        """Nothing is to be sent by the running event loop."""
+        self._loop = asyncio.get_running_loop()
         self._writes: list[tuple[asyncio.Transport, bytes]] = []
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
         """Send `data` at the end of the turn, behind what was put before."""
         if not self._writes:
-            asyncio.get_running_loop().call_soon(self.send)
+            self._loop.call_soon(self.send)
         self._writes.append((transport, data))
 
     def send(self) -> None:
@@ -108,18 +110,18 @@ class Downstream:
         is_new = request.version >= _HTTP_11
         self._is_chunked = is_new and length is None and status not in _WITHOUT_BODY
         keeps_alive = request.keep_alive and (is_new or length is not None)
-        lines = [
-            f"HTTP/1.{int(is_new)} {status} {_phrase(status)}",
-            *(f"{name}: {value}" for name, value in (*headers, *self._headers)),
-            f"Date: {rfc822_formatted_time()}",
-        ]
+        head = f"HTTP/1.{int(is_new)} {status} {_PHRASES.get(status, '')}\r\nDate: {rfc822_formatted_time()}\r\n"
+        for name, value in headers:
+            head += f"{name}: {value}\r\n"
+        for name, value in self._headers:
+            head += f"{name}: {value}\r\n"
         if self._is_chunked:
-            lines.append("Transfer-Encoding: chunked")
+            head += "Transfer-Encoding: chunked\r\n"
         elif length is not None:
-            lines.append(f"Content-Length: {length}")
+            head += f"Content-Length: {length}\r\n"
         if keeps_alive is not is_new:
-            lines.append("Connection: keep-alive" if keeps_alive else "Connection: close")
-        self._head = "\r\n".join((*lines, "", "")).encode("latin-1")
+            head += "Connection: keep-alive\r\n" if keeps_alive else "Connection: close\r\n"
+        self._head = (head + "\r\n").encode("latin-1")
         self._response = _Answer(self, status, keeps_alive=keeps_alive)
         self._transport = request.transport
 
@@ -192,8 +194,3 @@ def bound_buffers(transport: asyncio.Transport) -> None:
     client = transport.get_extra_info("socket")
     if _UNSENT_OPTION is not None and client is not None:
         client.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, HIGH_WATER_BYTES)
-
-
-def _phrase(status: int) -> str:
-    """The reason phrase of `status`; an unknown one has none."""
-    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""

@@ -55,6 +55,7 @@ class Services:
     health: Health
     trials: Trials
     write_stall_seconds: float
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     outbox: Outbox = field(default_factory=Outbox)
 
 
@@ -87,7 +88,7 @@ class Exchange:
         self._last_failure = Outcome.WORKER_FAILED
         self._is_cut = False
         self._is_flushing = False
-        self._loop = asyncio.get_running_loop()
+        self._loop = services.loop
 
     def describe(self, reading: Reading, pool: Pool, payer: EngineTenant) -> None:
         """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too."""
@@ -195,7 +196,7 @@ class Exchange:
 
     async def _send(self, link: Link, request: bytes, *, fresh: bool) -> Relay:
         meter = meter_for(self._reading, link.fingerprint)
-        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record)
+        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record, self._loop)
         timeouts = self._pool.timeouts
         self._record.sent_at = None
         if self._is_cut:

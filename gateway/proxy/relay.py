@@ -62,14 +62,16 @@ class Relay:
         "status",
     )
 
-    def __init__(self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record) -> None:
+    def __init__(
+        self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """A relay that settles `ticket` and notes times and tokens in `record`."""
         self._ticket = ticket
         self._is_charged = not ticket.is_silent
         self._meter = meter
         self._dispatcher = dispatcher
         self._record = record
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._downstream: Downstream | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0

@@ -55,6 +55,7 @@ class WorkerPort:
     def __init__(self, url: str) -> None:
         """Nothing is connected until the first request."""
         self.address = Address.parse(url)
+        self._loop = asyncio.get_running_loop()
         self.reads = 0  # buffers received from the worker so far, on all connections
         self._idle: deque[WorkerConnection] = deque()
         self._open: set[WorkerConnection] = set()
@@ -74,7 +75,7 @@ class WorkerPort:
         return connection
 
     async def _connect(self, connect_seconds: float) -> WorkerConnection:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         connection = WorkerConnection(self)
         protocol = cast(asyncio.Protocol, connection)
         try:
@@ -92,7 +93,7 @@ class WorkerPort:
 
     def _take_idle(self) -> WorkerConnection | None:
         """The connection used last, if the engine can still be expected to have it open; older ones are closed."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
             self._idle.popleft().abandon()
         while self._idle:
@@ -108,7 +109,7 @@ class WorkerPort:
 
     def keep(self, connection: WorkerConnection) -> None:
         """Take back a connection whose answer ended."""
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = self._loop.time()
         self._idle.append(connection)
         if len(self._idle) > MAX_IDLE_CONNECTIONS:
             self._idle.popleft().abandon()

@@ -1,6 +1,7 @@
 """Exposure, refundable amounts and the bound they add up to, tab by tab."""
 
 import pytest
+from uncompiled import needs_sources
 
 from gateway.fairness.bound import SpreadBound, Tab
 from gateway.fairness.cost import UNITS_PER_COST
@@ -58,6 +59,7 @@ def test_refunds_of_many_tenants_do_not_add_up() -> None:
     assert spread <= bound
 
 
+@needs_sources
 def test_refunds_would_add_up_if_lifts_were_forgotten() -> None:
     """Control: without the floor the chain passes the bound, the further the longer it is."""
     spread, bound = spread_of_a_chain_of_refunds(Forgetful, 8)

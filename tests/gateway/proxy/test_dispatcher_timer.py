@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import uvloop
+from uncompiled import needs_sources
 
 from gateway.events import Event
 from gateway.fairness import Admission
@@ -17,6 +18,7 @@ class _Nobody:
         """Nothing happens."""
 
 
+@needs_sources
 def test_a_deadline_that_is_past_is_armed_once_and_met() -> None:
     """On a busy loop a deadline is over before it is armed: arming again is harmless, and it is carried out."""
 

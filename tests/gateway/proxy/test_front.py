@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiohttp import http_parser
+from uncompiled import needs_sources
 from whole_gateway import Stage, key_of, post, question, with_gateway
 from workers_on_stage import CPU_TINY
 
@@ -266,6 +267,7 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> N
     await running.close()
 
 
+@needs_sources
 @with_gateway(is_real_time=True)
 async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(scene: Stage) -> None:
     """500 with the request's id; the log has the same id and the place, and no word of the request."""

@@ -3,6 +3,8 @@
 import asyncio
 from typing import cast
 
+from uncompiled import needs_sources
+
 from gateway.fairness import Ticket, Usage
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.record import Record
@@ -42,11 +44,12 @@ def event(tokens: int) -> bytes:
 
 def attempt(ticket: Ticket, heard: Heard, record: Record) -> Relay:
     meter = meter_for(read_request(CHAT, ASKED, Rights()), b"")
-    relay = Relay(ticket, meter, cast(Dispatcher, heard), record)
+    relay = Relay(ticket, meter, cast(Dispatcher, heard), record, asyncio.get_running_loop())
     relay.on_head(200, ())
     return relay
 
 
+@needs_sources
 def test_tokens_within_the_reservation_are_counted_and_not_charged() -> None:
     """The first report is charged, as it tells the prompt; then every token beyond what was paid at dispatch."""
 
@@ -62,6 +65,7 @@ def test_tokens_within_the_reservation_are_counted_and_not_charged() -> None:
     asyncio.run(play())
 
 
+@needs_sources
 def test_a_second_attempt_tells_of_its_first_token_too() -> None:
     """The prefill's room of the second worker is free as soon as its first token comes."""
 

@@ -13,7 +13,7 @@ from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
 from gateway.config import Limits, Window
 from gateway.outcomes import Outcome
-from gateway.proxy.dispatcher import Dispatcher
+from gateway.workers.quarantine import Quarantine
 
 ONE_AT_A_TIME = Window(sequences=1, slack=0, prefill_tokens=2048)
 LIMITED_TO_ONE = Limits(requests_per_minute=1)
@@ -173,7 +173,7 @@ async def hits_a_bug(scene: Stage) -> Answer:
     """Our own mistake, wherever it is."""
     expect_in_log("00000001 failed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(Dispatcher, "estimate_prompt")
+        patch.delattr(Quarantine, "standing")
         return await scene.ask(chat())
 
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.proxy.connection import Headers, WorkerConnection
-from gateway.proxy.upstream import WorkerPort
 
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -36,6 +35,19 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         """As asyncio's."""
         self.is_closed = True
+
+
+class Nowhere:
+    """Where the connection comes from: nobody asks for it again."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def keep(self, connection: WorkerConnection) -> None:
+        """As an answer has ended."""
+
+    def forget(self, connection: WorkerConnection) -> None:
+        """As it was closed."""
 
 
 class Kept:
@@ -67,7 +79,7 @@ def chunk(data: bytes) -> bytes:
 
 def received(reads: Sequence[bytes]) -> Kept:
     """What a sink is given where the worker's bytes come as `reads`."""
-    connection, sink = WorkerConnection(WorkerPort("http://127.0.0.1:1")), Kept()
+    connection, sink = WorkerConnection(Nowhere()), Kept()
     connection.connection_made(Wire())
     connection.send(b"", sink, is_reused=False)
     for read in reads:

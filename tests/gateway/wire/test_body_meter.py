@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pytest
+from uncompiled import needs_sources
 
 from gateway.wire import body_meter
 from gateway.wire.meters import meter_for
@@ -101,6 +102,7 @@ def test_an_error_in_a_good_status_is_noted() -> None:
         assert meter.has_error is has_error
 
 
+@needs_sources
 def test_a_body_beyond_the_bound_passes_unmetered(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept for reading is bounded; the client gets every byte all the same."""
     monkeypatch.setattr(body_meter, "MAX_METERED_BODY_BYTES", 64)
