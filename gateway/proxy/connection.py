@@ -7,15 +7,17 @@ comes from and when it is used again is `upstream`'s business, what an answer me
 import asyncio
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
 
-_LEAST_FRAMED, _MOST_FRAMED = 0x100, 0xFFF  # bytes of a chunk whose length takes three digits: one token's, as a rule
-_FRAME_BYTES = len(b"123\r\n") + len(b"\r\n")
-_FRAMES = [b"%x\r\n" % size for size in range(_MOST_FRAMED + 1)]
+# Bytes of a chunk whose length takes three digits: one token's, as a rule.
+_LEAST_FRAMED: Final = 0x100
+_MOST_FRAMED: Final = 0xFFF
+_FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
+_FRAMES: Final = [b"%x\r\n" % size for size in range(_MOST_FRAMED + 1)]
 
 Headers = Sequence[tuple[bytes, bytes]]
 

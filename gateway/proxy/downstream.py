@@ -10,11 +10,12 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
-HIGH_WATER_BYTES = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
+HIGH_WATER_BYTES: Final = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
 HAS_BEGUN = web.RequestKey("has_begun", bool)
 """True on a request of whose answer something was written: nothing else can be answered to it."""
 
