@@ -198,7 +198,9 @@ class StateFamilies:
             "config_last_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time."
         )
         self.build_info = _gauge(
-            "build_info", "1, with the versions of the gateway and of Python.", ("version", "python")
+            "build_info",
+            "1, with the versions of the gateway and of Python and whether what requests pass is compiled.",
+            ("version", "python", "compiled"),
         )
 
     def all(self) -> tuple[Family, ...]:

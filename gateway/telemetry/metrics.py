@@ -19,6 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from gateway.compilation import IS_COMPILED
 from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, WorkerChanged
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
@@ -178,4 +179,4 @@ class Metrics:
         state = self._state
         state.reload_successful.show((), int(self._last_reload_succeeded))
         state.reload_timestamp.show((), self._loaded_at)
-        state.build_info.show((self._version, platform.python_version()), 1)
+        state.build_info.show((self._version, platform.python_version(), str(IS_COMPILED).lower()), 1)

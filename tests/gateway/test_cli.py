@@ -9,6 +9,7 @@ from command_pages import PROGRAMS, commands, section
 from typer.testing import CliRunner
 
 from gateway import __version__
+from gateway.compilation import IS_COMPILED
 from gateway.config import KeyFormat, digest
 from gateway.config.schema import ConfigFile
 
@@ -79,7 +80,7 @@ def _run(*arguments: str) -> tuple[int, str]:
 
 def test_the_version_is_printed() -> None:
     """`--version` prints and ends."""
-    assert _run("--version") == (0, f"vtc-gateway {__version__}\n")
+    assert _run("--version") == (0, f"vtc-gateway {__version__}{' (compiled)' if IS_COMPILED else ''}\n")
 
 
 @pytest.mark.parametrize("name", sorted(name for name in COMMANDS if name.startswith("vtc-gateway")))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.compilation import IS_COMPILED
 from gateway.events import ConfigReloaded, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
@@ -266,6 +267,7 @@ def test_the_process_tells_about_itself(metrics: Metrics) -> None:
     assert scrape.samples["process_resident_memory_bytes", frozenset()] > 1e6
     assert scrape.samples["process_open_fds", frozenset()] > 0
     assert scrape.labels("build_info", "version") == {"1.2.3"}
+    assert scrape.labels("build_info", "compiled") == {str(IS_COMPILED).lower()}
 
 
 def test_two_gateways_in_one_process_do_not_share_metrics(state, finished: Finished) -> None:
