@@ -16,6 +16,7 @@ from evaluation.bench.datapath.targets import CLEAN_SECONDS, verdicts
 from evaluation.console.plots import require_matplotlib
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Delivery, Report, conduct, output_console
+from gateway.compilation import IS_COMPILED
 
 CAPACITY_GROWTH = 1.25
 MOST_CAPACITY = 9000  # streams: two descriptors each in a proxy that may have 20,000
@@ -56,7 +57,11 @@ async def measure(options: DatapathOptions) -> Report:
         draw(findings, options.plot)
     return Report(
         title="datapath",
-        setting={"rounds": options.rounds, "proxies": " ".join(contender.name for contender in contenders)},
+        setting={
+            "rounds": options.rounds,
+            "compiled": IS_COMPILED,
+            "proxies": " ".join(contender.name for contender in contenders),
+        },
         verdicts=verdicts(findings),
         measurements=findings.document(),
         warnings=[

@@ -12,6 +12,7 @@ from evaluation.bench.scheduler.trial import RUNNING, Size, Trial, run_trial
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import Delivery, Report, deliver, output_console
 from evaluation.console.verdicts import Comparison, Target, Verdict, number
+from gateway.compilation import IS_COMPILED
 
 SIZES: Mapping[str, Sequence[Size]] = {
     "waiting": tuple(Size(waiting) for waiting in (100, 1_000, 10_000, 100_000)),
@@ -41,7 +42,13 @@ def run(options: SchedulerOptions) -> int:
         output_console().print(_table(title, series))
     report = Report(
         title="scheduler",
-        setting={"policy": "vtc", "predictor": "quantile", "running": RUNNING, "rounds": options.rounds},
+        setting={
+            "policy": "vtc",
+            "predictor": "quantile",
+            "running": RUNNING,
+            "rounds": options.rounds,
+            "compiled": IS_COMPILED,
+        },
         verdicts=verdicts(trials),
         measurements={title: [asdict(trial) for trial in series] for title, series in trials.items()},
     )
