@@ -24,6 +24,7 @@ _PROXY = [
         "record",
         "refusal",
         "relay",
+        "request_ids",
         "trials",
         "upstream",
     )
