@@ -208,17 +208,20 @@ def _is_models(path: str) -> bool:
 
 def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:
     """The ticket of a request: what it may come to, before the engine has counted anything."""
+    prompts, sequences = reading.prompts, reading.sequences
     prompt_tokens = reading.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens = dispatcher.estimate_prompt(pool.model, reading.prompt_bytes, reading.media_parts)
-    prompt_tokens = min(prompt_tokens, pool.max_model_len * reading.prompts)
-    left = max(1, pool.max_model_len - prompt_tokens // reading.prompts)
-    per_sequence = left if reading.max_output_tokens is None else min(reading.max_output_tokens, left)
-    is_pooling = reading.endpoint.kind is _POOLING
+    max_model_len = pool.max_model_len
+    prompt_tokens = min(prompt_tokens, max_model_len * prompts)
+    per_sequence = max(1, max_model_len - prompt_tokens // prompts)
+    if reading.max_output_tokens is not None and reading.max_output_tokens < per_sequence:
+        per_sequence = reading.max_output_tokens
+    endpoint = reading.endpoint
     ticket = Ticket(request_id, identity.tenant.name, identity.flow(reading.end_user), pool.model)
     return ticket.sized(
-        sequences=reading.sequences,
+        sequences=sequences,
         prompt_tokens=prompt_tokens,
-        max_output_tokens=0 if is_pooling else per_sequence * reading.sequences,
-        is_silent=not (reading.stream and reading.endpoint.family in _METERED_WHILE_STREAMED),
+        max_output_tokens=0 if endpoint.kind is _POOLING else per_sequence * sequences,
+        is_silent=not (reading.stream and endpoint.family in _METERED_WHILE_STREAMED),
     )

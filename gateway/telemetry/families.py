@@ -16,7 +16,7 @@ Labels = tuple[str, ...]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     if isfinite(value):
         return repr(value)
     if value == inf:
@@ -67,7 +67,7 @@ class Sum:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.value: float = 0
+        self.value: int | float = 0  # a float alone would, compiled, make floats of integers
 
 
 class Counter(Family):
@@ -81,7 +81,7 @@ class Counter(Family):
         if not labels:
             self.series(())
 
-    def add(self, labels: Labels, amount: float = 1) -> None:
+    def add(self, labels: Labels, amount: int | float = 1) -> None:
         """Add `amount` (>= 0) to a series; 0 makes it visible before its first event."""
         self.series(labels).value += amount
 
@@ -107,7 +107,7 @@ class Gauge(Family):
         self._prefixes: dict[Labels, str] = {}
         self._lines: list[str] = []
 
-    def show(self, labels: Labels, value: float) -> None:
+    def show(self, labels: Labels, value: int | float) -> None:
         """Show a series in the scrape being written."""
         prefix = self._prefixes.get(labels)
         if prefix is None:
