@@ -23,17 +23,15 @@ PROXY = (
     "record",
     "refusal",
     "relay",
+    "request_ids",
     "trials",
     "upstream",
 )
-TELEMETRY = ("budget", "hits", "labels", "logs", "metrics", "observers")
+TELEMETRY = ("budget", "families", "hits", "labels", "logs", "metrics", "observers")
 
 
 def compiled_modules() -> list[str]:
-    """Their files: the scheduler, the wire, and of the rest what a request passes.
-
-    Not metric families: compiled, numbers that may be of either type are all floats, and counts stay exact.
-    """
+    """Their files: the scheduler, the wire, and of the rest what a request passes."""
     return [
         "gateway/compilation.py",
         "gateway/events.py",

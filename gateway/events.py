@@ -2,18 +2,17 @@
 
 The proxy and the dispatcher emit these; telemetry subscribes. No event is emitted per streamed chunk: the
 streaming path keeps plain numbers and reports them once, in `RequestFinished`. Times are seconds; `*_at` values are
-loop time (monotonic), durations end in `_seconds`. Service and counters are in cost units (floats, for people).
+loop time (monotonic), durations end in `_seconds`. Service and counters are in cost units (floats, for people). Events
+are named tuples because three are made for each request, in less than half the time of frozen dataclasses.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.outcomes import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class RequestQueued:
+class RequestQueued(NamedTuple):
     """A request passed every check and waits for room in its pool."""
 
     request_id: str
@@ -21,8 +20,7 @@ class RequestQueued:
     pool: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDispatched:
+class RequestDispatched(NamedTuple):
     """A request was granted room at a worker and is about to be sent."""
 
     request_id: str
@@ -32,8 +30,7 @@ class RequestDispatched:
     queue_wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFinished:
+class RequestFinished(NamedTuple):
     """The one record of a request's end; emitted exactly once for each request that reached the listener.
 
     `tenant`, `pool`, `worker` are empty where the request ended before they were known. `gateway_seconds` is the
@@ -67,8 +64,7 @@ class RequestFinished:
     asked_pool: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerChanged:
+class WorkerChanged(NamedTuple):
     """A worker's health or circuit changed state; `reason` says why in words."""
 
     pool: str
@@ -77,8 +73,7 @@ class WorkerChanged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStalled:
+class WorkerStalled(NamedTuple):
     """A worker stands still with requests in it (`is_stalled`), or makes progress again, or has none left."""
 
     pool: str
@@ -87,8 +82,7 @@ class WorkerStalled:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDegraded:
+class WindowDegraded(NamedTuple):
     """A worker's window is a fixed one, for the `reason` that its metrics cannot be used, or (empty) is tuned again."""
 
     pool: str
@@ -96,8 +90,7 @@ class WindowDegraded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TokensUnmetered:
+class TokensUnmetered(NamedTuple):
     """A worker has generated notably more or fewer tokens than the gateway has metered there, or (`share` 0) no more.
 
     `share` is of the engine's tokens, negative where the gateway metered more than the engine says.
@@ -108,16 +101,14 @@ class TokensUnmetered:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerWrote:
+class WorkerWrote(NamedTuple):
     """A worker that the gateway started wrote a line of its own log."""
 
     worker: str
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigReloaded:
+class ConfigReloaded(NamedTuple):
     """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force."""
 
     path: str

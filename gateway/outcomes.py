@@ -58,6 +58,9 @@ class Outcome(Enum):
     CUT_BY_SHUTDOWN = "cut_by_shutdown"
     INTERNAL = "internal"
 
+    # Tables by outcome are looked up in each request; Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
     @property
     def ending(self) -> Ending:
         """Status and error types of this outcome."""

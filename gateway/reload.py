@@ -10,11 +10,11 @@ import asyncio
 import os
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
 from watchfiles import awatch
 
 from gateway.app import Gateway
 from gateway.config import ConfigError, Loaded, load
+from gateway.telemetry.observers import LineLogger
 
 _DEBOUNCE_MS = 200
 _STEP_MS = 200
@@ -32,7 +32,7 @@ def read(path: Path) -> Loaded | ConfigError:
 class Reloader:
     """Keeps one gateway's configuration up to date."""
 
-    def __init__(self, gateway: Gateway, loaded: Loaded, logger: FilteringBoundLogger) -> None:
+    def __init__(self, gateway: Gateway, loaded: Loaded, logger: LineLogger) -> None:
         """Start from `loaded`, with which `gateway` runs."""
         self._gateway = gateway
         self._path = loaded.path

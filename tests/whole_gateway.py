@@ -390,7 +390,10 @@ def numbered_requests() -> Iterator[None]:
     """Give requests numbers instead of random ids while the context lasts, so that a run repeats bit by bit."""
     numbers = count(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.proxy.listener.token_hex", lambda _: f"{next(numbers):032x}")
+        patch.setattr(
+            "gateway.proxy.request_ids.token_hex",
+            lambda size: "".join(f"{next(numbers):032x}" for _ in range(size // 16)),
+        )
         yield
 
 

@@ -11,27 +11,36 @@ MIN_BYTES_PER_SECOND = 16 * 1024
 _HTTP_11 = (1, 1)
 
 
-async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
-    """The whole body of at most `max_bytes`.
+def body_at_hand(request: web.BaseRequest, max_bytes: int) -> bytes | None:
+    """The whole body of at most `max_bytes`, None where it has not all come: `read_body` waits for it.
 
-    A sender has `timeout_seconds`, and one second more for each 16 KiB that came. Raises `RequestFault`.
+    Raises `RequestFault`, also for a body still to come that will not be accepted.
     """
     _check_media(request)
-    if (request.content_length or 0) > max_bytes:
-        raise _too_large(max_bytes)
     content = request.content
     if not content.is_eof():
-        _invite(request)
+        if (request.content_length or 0) > max_bytes:
+            raise _too_large(max_bytes)
+        return None
     try:
-        if content.is_eof():
-            body = content.read_nowait(-1)
-        else:
-            body = await _read_slowly(request, max_bytes, timeout_seconds)
+        body = content.read_nowait(-1)
     except web.RequestPayloadError as error:
-        raise RequestFault(Outcome.BAD_REQUEST, "The request's body is not well-formed HTTP.") from error
+        raise _malformed() from error
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     return body
+
+
+async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
+    """The whole body of at most `max_bytes`, of which some is still to come.
+
+    A sender has `timeout_seconds`, and one second more for each 16 KiB that came. Raises `RequestFault`.
+    """
+    _invite(request)
+    try:
+        return await _read_slowly(request, max_bytes, timeout_seconds)
+    except web.RequestPayloadError as error:
+        raise _malformed() from error
 
 
 def _invite(request: web.BaseRequest) -> None:
@@ -57,16 +66,24 @@ async def _read_slowly(request: web.BaseRequest, max_bytes: int, timeout_seconds
 
 
 def _check_media(request: web.BaseRequest) -> None:
-    if "Content-Encoding" in request.headers:
+    headers = request.headers
+    if "Content-Encoding" in headers:
         raise RequestFault(
             Outcome.UNSUPPORTED_MEDIA,
             "Compressed request bodies are not accepted; send the JSON without Content-Encoding.",
         )
-    media = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    named = headers.get("Content-Type", "application/json")
+    if named == "application/json":
+        return
+    media = named.partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
         raise RequestFault(
             Outcome.UNSUPPORTED_MEDIA, "The body must be JSON: send it with 'Content-Type: application/json'."
         )
+
+
+def _malformed() -> RequestFault:
+    return RequestFault(Outcome.BAD_REQUEST, "The request's body is not well-formed HTTP.")
 
 
 def _too_large(max_bytes: int) -> RequestFault:

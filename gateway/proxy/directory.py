@@ -8,13 +8,16 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.config import Config, Pool, ResolvedKey, ShareBy, Tenant
 from gateway.outcomes import Outcome
+from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.request import Rights
 
 ANONYMOUS_KEY = "anonymous"
+_BY_END_USER: Final = ShareBy.END_USER
 _UNKNOWN_KEY = "The API key is not valid. Check the key, or ask the gateway's operator for one."
 _NO_KEY = "No API key was sent. Send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
 
@@ -28,7 +31,7 @@ class Identity:
 
     def flow(self, end_user: str | None) -> str:
         """What the tenant's share is divided by: the key, or the end user where the tenant says so."""
-        if self.tenant.share_by is ShareBy.END_USER and end_user:
+        if end_user and self.tenant.share_by is _BY_END_USER:
             return f"user:{end_user}"
         return self.key_id
 
@@ -40,25 +43,27 @@ class Directory:
         """Arrange `config`; `salt_secret` keys the tenants' cache salts and lives as long as the process."""
         self.config = config
         self.salt_secret = salt_secret or secrets.token_bytes(32)
-        self._keys: dict[bytes, tuple[Tenant, ResolvedKey]] = {
-            key.digest: (tenant, key) for tenant in config.tenants for key in tenant.keys
+        self._keys: dict[bytes, tuple[Identity, ResolvedKey]] = {
+            key.digest: (Identity(tenant, key.id), key) for tenant in config.tenants for key in tenant.keys
         }
         self._pools = {name: pool for pool in config.pools for name in pool.names}
-        self._anonymous = next((t for t in config.tenants if t.name == config.anonymous.tenant), None)
+        anonymous = next((t for t in config.tenants if t.name == config.anonymous.tenant), None)
+        self._anonymous = None if anonymous is None else Identity(anonymous, ANONYMOUS_KEY)
+        self._granted: dict[tuple[str, str], Pool] = {}
         self._rights: dict[str, Rights] = {}
-        self._salts: dict[str, str] = {}
+        self._payers: dict[str, EngineTenant] = {}
 
     def identify(self, key: str | None) -> Identity:
         """The identity behind `key`; raises `RequestFault` (401) where there is none."""
         if key is None:
             if self._anonymous is None:
                 raise RequestFault(Outcome.UNAUTHENTICATED, _NO_KEY)
-            return Identity(self._anonymous, ANONYMOUS_KEY)
+            return self._anonymous
         presented = _digest(key)
-        tenant, known = self._keys.get(presented, (None, None))
-        if tenant is None or known is None or known.disabled or not hmac.compare_digest(known.digest, presented):
+        identity, known = self._keys.get(presented, (None, None))
+        if identity is None or known is None or known.disabled or not hmac.compare_digest(known.digest, presented):
             raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY)
-        return Identity(tenant, known.id)
+        return identity
 
     def is_admin(self, key: str | None) -> bool:
         """True where `key` is the admin key."""
@@ -67,6 +72,9 @@ class Directory:
 
     def pool(self, tenant: Tenant, model: str) -> Pool:
         """The pool that serves `model` to `tenant`; raises `RequestFault` (404, as for a model that does not exist)."""
+        granted = self._granted.get((tenant.name, model))
+        if granted is not None:
+            return granted
         pool = self._pools.get(model)
         if pool is None or not tenant.may_use(pool, model):
             known = ", ".join(sorted(self.models(tenant))[:20]) or "none"
@@ -75,6 +83,7 @@ class Directory:
                 f"The model '{model[:100]}' does not exist or this key may not use it. Models of this key: {known}.",
                 "model",
             )
+        self._granted[tenant.name, model] = pool
         return pool
 
     def models(self, tenant: Tenant) -> dict[str, Pool]:
@@ -108,13 +117,16 @@ class Directory:
             )
         return rights
 
-    def cache_salt(self, tenant: Tenant) -> str:
-        """Keyed hash of the tenant's name: keeps the engine's prefix cache from telling tenants about each other."""
-        salt = self._salts.get(tenant.name)
-        if salt is None:
+    def payer(self, tenant: Tenant) -> EngineTenant:
+        """The tenant under the name that engines know: a keyed hash, which salts their prefix caches too.
+
+        The salt keeps the caches from telling tenants about each other.
+        """
+        payer = self._payers.get(tenant.name)
+        if payer is None:
             mac = hmac.new(self.salt_secret, tenant.name.encode(), hashlib.sha256)
-            salt = self._salts[tenant.name] = mac.hexdigest()
-        return salt
+            payer = self._payers[tenant.name] = EngineTenant(mac.hexdigest(), tenant.weight)
+        return payer
 
 
 def _digest(key: str) -> bytes:

@@ -52,16 +52,17 @@ def require_c_parser() -> None:
 
 def check_protocol(request: web.BaseRequest) -> None:
     """Raise `RequestFault` where the request line or the framing can be read in two ways."""
-    version = tuple(request.version)
-    if version not in (_HTTP_10, _HTTP_11):
+    version, headers = request.version, request.headers
+    is_new = version == _HTTP_11
+    if not is_new and version != _HTTP_10:
         raise _malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
     if not request.raw_path.startswith("/"):
         raise _malformed("the request target must be a path")
-    hosts = request.headers.getall("Host", ())
-    if len(hosts) > 1 or (version == _HTTP_11 and not hosts) or (hosts and not _HOST.fullmatch(hosts[0])):
+    hosts = headers.getall("Host", ())
+    if len(hosts) > 1 or (is_new and not hosts) or (hosts and not _HOST.fullmatch(hosts[0])):
         raise _malformed("the Host header must name one host")
-    codings = request.headers.getall("Transfer-Encoding", ())
-    if codings and (version == _HTTP_10 or [coding.strip().lower() for coding in codings] != ["chunked"]):
+    codings = headers.getall("Transfer-Encoding", ())
+    if codings and (not is_new or [coding.strip().lower() for coding in codings] != ["chunked"]):
         raise _malformed("the only Transfer-Encoding is chunked, and only in HTTP/1.1")
 
 

@@ -8,8 +8,8 @@ event and an answer in the dialect of the API that was called. Scheduled request
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from secrets import token_hex
 from types import MappingProxyType
+from typing import Final
 
 from aiohttp import web
 
@@ -17,7 +17,7 @@ from gateway.config import Pool
 from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
-from gateway.proxy.body import read_body
+from gateway.proxy.body import body_at_hand, read_body
 from gateway.proxy.control import MODELS, Control
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.dispatcher import Dispatcher
@@ -25,8 +25,8 @@ from gateway.proxy.exchange import Exchange, Services
 from gateway.proxy.front import REQUEST_ID, check_protocol
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, WrongMethod, dialect_of, identifying_headers, refusal_response
+from gateway.proxy.request_ids import RequestIds
 from gateway.proxy.utility import UtilityDesk
-from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import credential
 from gateway.wire.request import Reading, read_request
@@ -36,6 +36,10 @@ from gateway.workers import prefix_chain
 DRAIN_RETRY_SECONDS = 5.0
 _UNKNOWN = "unknown"
 _METERED_WHILE_STREAMED = frozenset({Family.CHAT, Family.COMPLETION})
+_GENERATE: Final = Kind.GENERATE
+_POOLING: Final = Kind.POOLING
+_UTILITY: Final = Kind.UTILITY
+_COMPLETED: Final = Outcome.COMPLETED
 
 _READING = "GET, HEAD"
 
@@ -65,6 +69,7 @@ class Listener:
         self._observer = observer
         self._utility = UtilityDesk(services)
         self._loop = asyncio.get_running_loop()
+        self._ids = RequestIds()
         self._exchanges: set[Exchange] = set()
         self._none_left = asyncio.Event()
         self._pages: Mapping[str, _Page] = MappingProxyType(
@@ -94,11 +99,15 @@ class Listener:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         path = request.raw_path.partition("?")[0]
-        record = Record(token_hex(16), self._label(path), self._loop.time())
+        endpoint = ENDPOINTS.get(path)
+        label = self._label(path) if endpoint is None else path
+        record = Record(self._ids.draw(), label, self._loop.time())
         request[REQUEST_ID] = record.request_id
         try:
             check_protocol(request)
-            return await self._answer(request, path, record)
+            if endpoint is None:
+                return self._answer_page(request, path, record)
+            return await self._answer_api(request, endpoint, record)
         except RequestFault as fault:
             record.end(fault.outcome, record.detail or fault.message)
             return self._refuse(fault, request, record)
@@ -106,19 +115,16 @@ class Listener:
             record.end(Outcome.CLIENT_GONE_QUEUED)
             raise
         finally:
-            if path not in self._pages or record.outcome is not Outcome.COMPLETED:
+            if endpoint is not None or path not in self._pages or record.outcome is not _COMPLETED:
                 self._observer.observe(record.finished(self._loop.time()))
 
     def _label(self, path: str) -> str:
-        """The closed list of endpoints that events tell of."""
-        if path in ENDPOINTS or path in self._pages:
+        """The closed list of paths besides the API's that events tell of."""
+        if path in self._pages:
             return path
         return MODELS if _is_models(path) else _UNKNOWN
 
-    async def _answer(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
-        endpoint = ENDPOINTS.get(path)
-        if endpoint is not None:
-            return await self._answer_api(request, endpoint, record)
+    def _answer_page(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
         if path not in self._pages and not _is_models(path):
             raise RequestFault(Outcome.UNKNOWN_PATH, "This path is not served here. GET /v1/models lists what is.")
         if request.method not in ("GET", "HEAD"):
@@ -127,7 +133,7 @@ class Listener:
             response = self._pages[path](request)
         else:
             response = self._control.models(self.directory, self._identify(request, record), path)
-        record.end(Outcome.COMPLETED, status=response.status)
+        record.end(_COMPLETED, status=response.status)
         for name, value in identifying_headers(record.request_id):
             response.headers[name] = value
         return response
@@ -138,22 +144,23 @@ class Listener:
         identity = self._identify(request, record)
         if self.is_draining:
             raise Refusal(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
-        body = await read_body(request, self._limits.max_body_bytes, self._limits.body_timeout_seconds)
+        limits = self._limits
+        body = body_at_hand(request, limits.max_body_bytes)
+        if body is None:
+            body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds)
         record.body_read_at = self._loop.time()
-        directory = self.directory
-        reading = read_request(endpoint, body, directory.rights(identity.tenant))
-        asked = directory.pool(identity.tenant, self._model(reading, identity))
-        pool = directory.stand_in(identity.tenant, asked, self._services.dispatcher.serves)
+        directory, tenant = self.directory, identity.tenant
+        reading = read_request(endpoint, body, directory.rights(tenant))
+        asked = directory.pool(tenant, reading.model or self._only_model(identity))
+        pool = directory.stand_in(tenant, asked, self._services.dispatcher.serves)
         record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
         record.asked_pool = "" if pool is asked else asked.model
-        if endpoint.kind is Kind.UTILITY:
+        if endpoint.kind is _UTILITY:
             return await self._utility.answer(request, reading, pool, identity, record)
         return await self._exchange(request, reading, pool, identity, record)
 
-    def _model(self, reading: Reading, identity: Identity) -> str:
-        """The model named, or the only one where an endpoint does not ask for a name."""
-        if reading.model:
-            return reading.model
+    def _only_model(self, identity: Identity) -> str:
+        """The model of a request that names none, as at endpoints that do not ask for a name."""
         pools = {pool.model for pool in self.directory.models(identity.tenant).values()}
         if len(pools) == 1:
             return pools.pop()
@@ -162,12 +169,12 @@ class Listener:
     async def _exchange(
         self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
     ) -> web.StreamResponse:
-        salt = self.directory.cache_salt(identity.tenant)
+        payer = self.directory.payer(identity.tenant)
         ticket = make_ticket(self._services.dispatcher, reading, pool, identity, record.request_id)
-        if pool.knows_prefixes and reading.endpoint.kind is Kind.GENERATE:
-            ticket.prefix = prefix_chain(reading.prompt, salt, pool.model_at_workers(reading.model))
+        if pool.knows_prefixes and reading.endpoint.kind is _GENERATE:
+            ticket.prefix = prefix_chain(reading.prompt, payer.name, pool.model_at_workers(reading.model))
         exchange = Exchange(self._services, request, ticket, record)
-        exchange.describe(reading, pool, EngineTenant(salt, identity.tenant.weight))
+        exchange.describe(reading, pool, payer)
         self._exchanges.add(exchange)
         try:
             return await exchange.run()
@@ -201,17 +208,20 @@ def _is_models(path: str) -> bool:
 
 def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:
     """The ticket of a request: what it may come to, before the engine has counted anything."""
+    prompts, sequences = reading.prompts, reading.sequences
     prompt_tokens = reading.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens = dispatcher.estimate_prompt(pool.model, reading.prompt_bytes, reading.media_parts)
-    prompt_tokens = min(prompt_tokens, pool.max_model_len * reading.prompts)
-    left = max(1, pool.max_model_len - prompt_tokens // reading.prompts)
-    per_sequence = left if reading.max_output_tokens is None else min(reading.max_output_tokens, left)
-    is_pooling = reading.endpoint.kind is Kind.POOLING
+    max_model_len = pool.max_model_len
+    prompt_tokens = min(prompt_tokens, max_model_len * prompts)
+    per_sequence = max(1, max_model_len - prompt_tokens // prompts)
+    if reading.max_output_tokens is not None and reading.max_output_tokens < per_sequence:
+        per_sequence = reading.max_output_tokens
+    endpoint = reading.endpoint
     ticket = Ticket(request_id, identity.tenant.name, identity.flow(reading.end_user), pool.model)
     return ticket.sized(
-        sequences=reading.sequences,
+        sequences=sequences,
         prompt_tokens=prompt_tokens,
-        max_output_tokens=0 if is_pooling else per_sequence * reading.sequences,
-        is_silent=not (reading.stream and reading.endpoint.family in _METERED_WHILE_STREAMED),
+        max_output_tokens=0 if endpoint.kind is _POOLING else per_sequence * sequences,
+        is_silent=not (reading.stream and endpoint.family in _METERED_WHILE_STREAMED),
     )

@@ -46,30 +46,31 @@ class Record:
     def finished(self, now: float) -> RequestFinished:
         """The event that tells of the end."""
         outcome = self.outcome or Outcome.INTERNAL
-        return RequestFinished(
-            request_id=self.request_id,
-            endpoint=self.endpoint,
-            tenant=self.tenant,
-            key_id=self.key_id,
-            pool=self.pool,
-            model=self.model,
-            worker=self.worker,
-            outcome=outcome,
-            status=self.status or outcome.ending.status,
-            streamed=self.streamed,
-            attempts=self.attempts,
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached_tokens,
-            output_tokens=self.output_tokens,
-            service=self.service,
-            queue_wait_seconds=self._queue_wait(now),
-            ttft_seconds=self.started_at - self.arrived_at if self.streamed and self.started_at is not None else None,
-            inter_token_seconds=self._inter_token(),
-            longest_gap_seconds=self.longest_gap_seconds if self.streamed and self.longest_gap_seconds else None,
-            gateway_seconds=self._gateway(),
-            duration_seconds=now - self.arrived_at,
-            detail=self.detail,
-            asked_pool=self.asked_pool,
+        started_at = self.started_at if self.streamed else None
+        return RequestFinished(  # by position: by name it takes more than twice as long
+            self.request_id,
+            self.endpoint,
+            self.tenant,
+            self.key_id,
+            self.pool,
+            self.model,
+            self.worker,
+            outcome,
+            self.status or outcome.ending.status,
+            self.streamed,
+            self.attempts,
+            self.prompt_tokens,
+            self.cached_tokens,
+            self.output_tokens,
+            self.service,
+            self._queue_wait(now),  # queue_wait_seconds
+            None if started_at is None else started_at - self.arrived_at,  # ttft_seconds
+            None if started_at is None else self._inter_token(started_at),  # inter_token_seconds
+            self.longest_gap_seconds if self.streamed and self.longest_gap_seconds else None,
+            self._gateway(),  # gateway_seconds
+            now - self.arrived_at,  # duration_seconds
+            self.detail,
+            self.asked_pool,
         )
 
     def _queue_wait(self, now: float) -> float | None:
@@ -77,10 +78,10 @@ class Record:
             return None
         return (now if self.granted_at is None else self.granted_at) - self.submitted_at
 
-    def _inter_token(self) -> float | None:
-        if self.started_at is None or self.last_token_at is None or not self.streamed or self.output_tokens < 2:
+    def _inter_token(self, started_at: float) -> float | None:
+        if self.last_token_at is None or self.output_tokens < 2:
             return None
-        return (self.last_token_at - self.started_at) / (self.output_tokens - 1)
+        return (self.last_token_at - started_at) / (self.output_tokens - 1)
 
     def _gateway(self) -> float | None:
         if self.sent_at is None or self.body_read_at is None or self.granted_at is None or self.submitted_at is None:

@@ -16,7 +16,7 @@ Labels = tuple[str, ...]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     if isfinite(value):
         return repr(value)
     if value == inf:
@@ -60,6 +60,16 @@ class Family(ABC):
         return f"{self.name}{suffix}{inner} "
 
 
+class Sum:
+    """One counter series."""
+
+    __slots__ = ("prefix", "value")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.value: int | float = 0  # a float alone would, compiled, make floats of integers
+
+
 class Counter(Family):
     """A sum that only grows; integers stay exact."""
 
@@ -67,24 +77,24 @@ class Counter(Family):
 
     def __init__(self, name: str, help_text: str, labels: Labels = ()) -> None:
         super().__init__(name, help_text, labels)
-        self._values: dict[Labels, float] = {}
-        self._prefixes: dict[Labels, str] = {}
+        self._series: dict[Labels, Sum] = {}
         if not labels:
-            self.add((), 0)
+            self.series(())
 
-    def add(self, labels: Labels, amount: float = 1) -> None:
+    def add(self, labels: Labels, amount: int | float = 1) -> None:
         """Add `amount` (>= 0) to a series; 0 makes it visible before its first event."""
-        values = self._values
-        if labels in values:
-            values[labels] += amount
-        else:
-            self._prefixes[labels] = self.prefix(labels)
-            values[labels] = amount
+        self.series(labels).value += amount
+
+    def series(self, labels: Labels) -> Sum:
+        """The series of `labels`, begun if need be: for a caller that keeps it to add to."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Sum(self.prefix(labels))
+        return series
 
     def lines(self) -> list[str]:
         """One line per series."""
-        prefixes = self._prefixes
-        return [f"{prefixes[labels]}{_number(value)}\n" for labels, value in self._values.items()]
+        return [f"{series.prefix}{_number(series.value)}\n" for series in self._series.values()]
 
 
 class Gauge(Family):
@@ -97,7 +107,7 @@ class Gauge(Family):
         self._prefixes: dict[Labels, str] = {}
         self._lines: list[str] = []
 
-    def show(self, labels: Labels, value: float) -> None:
+    def show(self, labels: Labels, value: int | float) -> None:
         """Show a series in the scrape being written."""
         prefix = self._prefixes.get(labels)
         if prefix is None:
@@ -110,25 +120,31 @@ class Gauge(Family):
         return lines
 
 
-class _Distribution:
+class Distribution:
     """One histogram series: counts per bucket (not cumulative, the last is +Inf) and the sum."""
 
-    __slots__ = ("counts", "prefixes", "total")
+    __slots__ = ("_bounds", "_counts", "_prefixes", "_total")
 
-    def __init__(self, prefixes: Sequence[str]) -> None:
-        self.prefixes = prefixes
-        self.counts = [0] * (len(prefixes) - 2)
-        self.total = 0.0
+    def __init__(self, prefixes: Sequence[str], bounds: tuple[float, ...]) -> None:
+        self._prefixes = prefixes
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
 
     def lines(self) -> list[str]:
         """Cumulative buckets, sum, count."""
         lines = []
         running = 0
-        for prefix, count in zip(self.prefixes, self.counts, strict=False):
+        for prefix, count in zip(self._prefixes, self._counts, strict=False):
             running += count
             lines.append(f"{prefix}{running}\n")
-        lines.append(f"{self.prefixes[-2]}{_number(self.total)}\n")
-        lines.append(f"{self.prefixes[-1]}{running}\n")
+        lines.append(f"{self._prefixes[-2]}{_number(self._total)}\n")
+        lines.append(f"{self._prefixes[-1]}{running}\n")
         return lines
 
 
@@ -140,20 +156,21 @@ class Histogram(Family):
     def __init__(self, name: str, help_text: str, labels: Labels = (), *, bounds: tuple[float, ...]) -> None:
         super().__init__(name, help_text, labels)
         self.bounds = bounds
-        self._series: dict[Labels, _Distribution] = {}
+        self._series: dict[Labels, Distribution] = {}
         if not labels:
-            self._begin(())
+            self.series(())
 
     def observe(self, labels: Labels, value: float) -> None:
         """Count one value."""
-        series = self._series.get(labels) or self._begin(labels)
-        series.counts[bisect_left(self.bounds, value)] += 1
-        series.total += value
+        self.series(labels).observe(value)
 
-    def _begin(self, labels: Labels) -> _Distribution:
-        prefixes = [self.prefix(labels, "_bucket", _number(float(bound))) for bound in (*self.bounds, inf)]
-        prefixes += [self.prefix(labels, "_sum"), self.prefix(labels, "_count")]
-        series = self._series[labels] = _Distribution(prefixes)
+    def series(self, labels: Labels) -> Distribution:
+        """The series of `labels`, begun if need be: for a caller that keeps it to add to."""
+        series = self._series.get(labels)
+        if series is None:
+            prefixes = [self.prefix(labels, "_bucket", _number(float(bound))) for bound in (*self.bounds, inf)]
+            prefixes += [self.prefix(labels, "_sum"), self.prefix(labels, "_count")]
+            series = self._series[labels] = Distribution(prefixes, self.bounds)
         return series
 
     def lines(self) -> list[str]:

@@ -23,12 +23,73 @@ from gateway.compilation import IS_COMPILED
 from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, WorkerChanged
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
-from gateway.telemetry.families import CONTENT_TYPE, Family
+from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.ports import PoolView, StateSource, TenantView, WorkerView
 
 # The states in which a worker is given requests (half open: one at a time, to try it).
 SERVING_STATES = frozenset({"closed", "half_open"})
+
+
+class _Share:
+    """The series of one tenant's requests in one pool, at hand for the next one; each begins with its first value."""
+
+    __slots__ = ("_duration", "_ends", "_families", "_labels", "_queue_wait", "_service", "_tokens", "_ttft")
+
+    def __init__(self, families: EventFamilies, pool: str, tenant: str) -> None:
+        self._families = families
+        self._labels = (pool, tenant)
+        self._duration = families.duration.series((pool,))
+        self._ends: dict[Outcome, tuple[Sum, ...]] = {}
+        self._tokens: tuple[Sum, Sum, Sum] | None = None
+        self._service: Sum | None = None
+        self._queue_wait: Distribution | None = None
+        self._ttft: Distribution | None = None
+
+    def count(self, event: RequestFinished) -> None:
+        """Count a request that ended."""
+        for counter in self._ends.get(event.outcome) or self._begin_end(event.outcome):
+            counter.value += 1
+        if event.prompt_tokens or event.output_tokens:
+            prompt, cached, output = self._tokens or self._begin_tokens()
+            prompt.value += event.prompt_tokens
+            cached.value += event.cached_tokens
+            output.value += event.output_tokens
+        if event.service:
+            if self._service is None:
+                self._service = self._families.service.series(self._labels)
+            self._service.value += event.service
+        self._observe_times(event)
+
+    def _observe_times(self, event: RequestFinished) -> None:
+        families = self._families
+        self._duration.observe(event.duration_seconds)
+        if event.queue_wait_seconds is not None:
+            if self._queue_wait is None:
+                self._queue_wait = families.queue_wait.series(self._labels)
+            self._queue_wait.observe(event.queue_wait_seconds)
+        if event.ttft_seconds is not None:
+            if self._ttft is None:
+                self._ttft = families.ttft.series(self._labels)
+            self._ttft.observe(event.ttft_seconds)
+        if event.inter_token_seconds is not None:
+            families.inter_token.observe(self._labels[:1], event.inter_token_seconds)
+        if event.gateway_seconds is not None:
+            families.overhead.observe((), event.gateway_seconds)
+
+    def _begin_end(self, outcome: Outcome) -> tuple[Sum, ...]:
+        """What counts a request that ended so."""
+        counters = [self._families.requests.series((*self._labels, outcome.value))]
+        if outcome.is_refusal:
+            counters.append(self._families.refusals.series((outcome.value,)))
+        ends = self._ends[outcome] = tuple(counters)
+        return ends
+
+    def _begin_tokens(self) -> tuple[Sum, Sum, Sum]:
+        family, labels = self._families.tokens, self._labels
+        prompt, cached, output = (family.series((*labels, kind)) for kind in ("prompt", "cached", "output"))
+        self._tokens = (prompt, cached, output)
+        return self._tokens
 
 
 class Metrics:
@@ -42,6 +103,7 @@ class Metrics:
         self._wall_clock = wall_clock
         self._tenants = TenantLabels(tenant_labels)
         self._events = EventFamilies()
+        self._shares: dict[tuple[str, str], _Share] = {}
         self._state = StateFamilies()
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
@@ -75,36 +137,15 @@ class Metrics:
                 pass
 
     def _count_finished(self, event: RequestFinished) -> None:
-        families = self._events
-        tenant = self._tenants.label(event.tenant)
-        pool = event.pool or NONE
-        share = (pool, tenant)
-        families.requests.add((pool, tenant, event.outcome.value))
-        if event.outcome.is_refusal:
-            families.refusals.add((event.outcome.value,))
-        if event.prompt_tokens or event.output_tokens:
-            families.tokens.add((pool, tenant, "prompt"), event.prompt_tokens)
-            families.tokens.add((pool, tenant, "cached"), event.cached_tokens)
-            families.tokens.add((pool, tenant, "output"), event.output_tokens)
-        if event.service:
-            families.service.add(share, event.service)
+        names = (event.pool or NONE, self._tenants.label(event.tenant))
+        share = self._shares.get(names)
+        if share is None:
+            share = self._shares[names] = _Share(self._events, *names)
+        share.count(event)
         if event.attempts > 1:
-            families.retries.add((pool,), event.attempts - 1)
+            self._events.retries.add((names[0],), event.attempts - 1)
         if event.asked_pool:
-            families.fallbacks.add((event.asked_pool, pool))
-        self._observe_times(event, pool, share)
-
-    def _observe_times(self, event: RequestFinished, pool: str, share: tuple[str, str]) -> None:
-        families = self._events
-        families.duration.observe((pool,), event.duration_seconds)
-        if event.queue_wait_seconds is not None:
-            families.queue_wait.observe(share, event.queue_wait_seconds)
-        if event.ttft_seconds is not None:
-            families.ttft.observe(share, event.ttft_seconds)
-        if event.inter_token_seconds is not None:
-            families.inter_token.observe((pool,), event.inter_token_seconds)
-        if event.gateway_seconds is not None:
-            families.overhead.observe((), event.gateway_seconds)
+            self._events.fallbacks.add((event.asked_pool, names[0]))
 
     def _count_reload(self, event: ConfigReloaded) -> None:
         self._last_reload_succeeded = event.succeeded

@@ -7,18 +7,16 @@ so that no stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from operator import attrgetter
 from time import monotonic
-from typing import Any
-
-from structlog.typing import FilteringBoundLogger
+from typing import Any, Final, Protocol
 
 from gateway.events import (
     ConfigReloaded,
     Event,
     Observer,
+    RequestDispatched,
     RequestFinished,
+    RequestQueued,
     TokensUnmetered,
     WindowDegraded,
     WorkerChanged,
@@ -33,8 +31,16 @@ _STRANGER_BURST = 100
 _MAX_TEXT = 200
 _DIGITS = 6
 
-_FIELDS = tuple(field.name for field in fields(RequestFinished) if field.name != "outcome")
-_values: Callable[[RequestFinished], tuple[Any, ...]] = attrgetter(*_FIELDS)
+_FIELDS = RequestFinished._fields
+_INTERNAL: Final = Outcome.INTERNAL
+
+
+class LineLogger(Protocol):
+    """Writes a line of an event's name and its fields."""
+
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
 
 
 class Observers:
@@ -52,7 +58,7 @@ class Observers:
 class LogObserver:
     """Writes the lines; `clock` (seconds, any origin) feeds the budget of requests without a tenant."""
 
-    def __init__(self, logger: FilteringBoundLogger, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, logger: LineLogger, clock: Callable[[], float] = monotonic) -> None:
         self._logger = logger
         self._clock = clock
         self._strangers = LineBudget(_STRANGER_LINES_PER_SECOND, _STRANGER_BURST)
@@ -62,6 +68,8 @@ class LogObserver:
         match event:
             case RequestFinished():
                 self._write_request(event)
+            case RequestQueued() | RequestDispatched():
+                pass  # told by the line at the request's end
             case WorkerChanged():
                 self._logger.warning(
                     "worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason
@@ -79,9 +87,6 @@ class LogObserver:
                 self._logger.info("worker output", worker=event.worker, line=event.line)
             case ConfigReloaded():
                 self._write_reload(event)
-            case _:
-                # Queued and dispatched are told by the line at the request's end.
-                pass
 
     def _write_request(self, event: RequestFinished) -> None:
         suppressed = 0 if event.tenant else self._strangers.take(self._clock())
@@ -90,7 +95,7 @@ class LogObserver:
         fields = request_fields(event)
         if suppressed:
             fields["suppressed"] = suppressed
-        if event.outcome is Outcome.INTERNAL:
+        if event.outcome is _INTERNAL:
             self._logger.error("request", **fields)
         elif event.status >= 500:
             self._logger.warning("request", **fields)
@@ -111,14 +116,16 @@ class LogObserver:
 
 def request_fields(event: RequestFinished) -> dict[str, object]:
     """The fields of a request's line; those that are not known or empty are left out."""
-    fields: dict[str, object] = {"outcome": event.outcome.value}
-    for name, value in zip(_FIELDS, _values(event), strict=True):
+    outcome = event.outcome
+    fields: dict[str, object] = {"outcome": outcome._value_}
+    values: tuple[Any, ...] = event
+    for name, value in zip(_FIELDS, values, strict=True):
         kind = type(value)
-        if kind is float:
-            fields[name] = round(value, _DIGITS)
-        elif kind is str:
+        if kind is str:
             if value:
                 fields[name] = value[:_MAX_TEXT]
-        elif value is not None:
+        elif kind is float:
+            fields[name] = round(value, _DIGITS)
+        elif value is not None and value is not outcome:
             fields[name] = value
     return fields

@@ -63,10 +63,3 @@ class LineWriter:
         except (OSError, ValueError):
             # The stream is gone or closed: a log that cannot be written must not end the gateway.
             return
-
-    # structlog calls its logger by the name of the level.
-    debug = write
-    info = write
-    warning = write
-    error = write
-    critical = write

@@ -175,3 +175,13 @@ FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
     }
 )
 """Family to field to rule; a field that is not in its family's table is unclassified."""
+
+_TREATED = frozenset({Treatment.REMOVE, Treatment.RIGHT, Treatment.REFUSE})
+
+UNTREATED: Mapping[Family, frozenset[str]] = MappingProxyType(
+    {
+        family: frozenset(name for name, rule in rules.items() if rule.treatment not in _TREATED)
+        for family, rules in FIELDS.items()
+    }
+)
+"""The fields that every tenant may send as far as the table goes, by family: nearly all that a request has."""

@@ -7,8 +7,7 @@ different tenants.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
@@ -18,6 +17,10 @@ RESPONSE_HEADERS = frozenset({b"content-type", b"cache-control", b"metadata"})
 """`metadata` is vLLM's description of an embedding answer in raw bytes."""
 
 MAX_CREDENTIAL_BYTES = 512
+
+_CR: Final = ord("\r")
+_LF: Final = ord("\n")
+_NUL: Final = 0
 
 
 class MultiHeaders(Protocol):
@@ -44,7 +47,7 @@ def credential(headers: MultiHeaders) -> str | None:
     if not authorizations:
         return None
     scheme, _, key = authorizations[0].strip().partition(" ")
-    if scheme.lower() != "bearer":
+    if scheme != "Bearer" and scheme.lower() != "bearer":
         raise RequestFault(Outcome.UNAUTHENTICATED, "The Authorization header must be 'Bearer <key>'.")
     return _checked(key.strip())
 
@@ -55,12 +58,22 @@ def _checked(key: str) -> str:
     return key
 
 
-@dataclass(frozen=True, slots=True)
 class Upstream:
-    """What the head of a request to one worker needs besides the request itself."""
+    """What the head of a request to one worker needs besides the request itself, as it stands there."""
 
-    host: str
-    api_key: str | None = None
+    __slots__ = ("_credential", "_host", "host")
+
+    def __init__(self, host: str, api_key: str | None = None) -> None:
+        self.host = host
+        self._host = host.encode("ascii")
+        self._credential = b"" if api_key is None else b"authorization: Bearer %b\r\n" % api_key.encode("ascii")
+
+    def lines(self, path: str, request_id: str, body_bytes: int) -> bytes:
+        """The lines of a POST of JSON that are not the client's."""
+        return (
+            b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"accept-encoding: identity\r\nx-request-id: %b\r\n%b"
+        ) % (path.encode("ascii"), self._host, body_bytes, request_id.encode("ascii"), self._credential)
 
 
 def request_head(
@@ -71,23 +84,15 @@ def request_head(
     client_headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
     """The HTTP/1.1 head of a POST of JSON to a worker; of `client_headers` only `REQUEST_HEADERS` pass."""
-    lines = [
-        b"POST %b HTTP/1.1" % path.encode("ascii"),
-        b"host: %b" % upstream.host.encode("ascii"),
-        b"content-type: application/json",
-        b"content-length: %d" % body_bytes,
-        b"accept-encoding: identity",
-        b"x-request-id: %b" % request_id.encode("ascii"),
-    ]
-    if upstream.api_key is not None:
-        lines.append(b"authorization: Bearer %b" % upstream.api_key.encode("ascii"))
+    lines = [upstream.lines(path, request_id, body_bytes)]
     seen = {b"content-type"}
     for name, value in client_headers:
         lowered = name.lower()
         if lowered in REQUEST_HEADERS and lowered not in seen and _is_clean(value):
             seen.add(lowered)
-            lines.append(b"%b: %b" % (lowered, value))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+            lines.append(b"%b: %b\r\n" % (lowered, value))
+    lines.append(b"\r\n")
+    return b"".join(lines)
 
 
 def forwarded_response_headers(raw: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
@@ -100,4 +105,4 @@ def forwarded_response_headers(raw: Sequence[tuple[bytes, bytes]]) -> list[tuple
 
 
 def _is_clean(value: bytes) -> bool:
-    return b"\r" not in value and b"\n" not in value and b"\0" not in value
+    return not (_CR in value or _LF in value or _NUL in value)

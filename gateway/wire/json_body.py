@@ -17,8 +17,7 @@ MAX_VALUES: Final = 2**18
 
 def read_object(body: bytes) -> dict[str, object]:
     """The JSON object that `body` holds; raises `RequestFault`."""
-    marks = body.count(b"[") + body.count(b"{") + body.count(b",")
-    if marks > MAX_VALUES and _values(body) > MAX_VALUES:
+    if len(body) > MAX_VALUES and _has_too_many_values(body):
         raise RequestFault(Outcome.BAD_REQUEST, f"The body holds more than {MAX_VALUES} values.")
     try:
         members = orjson.loads(body)
@@ -36,6 +35,11 @@ def write_json(value: object) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         raise RequestFault(Outcome.BAD_REQUEST, "The body is nested too deeply.") from None
+
+
+def _has_too_many_values(body: bytes) -> bool:
+    marks = body.count(b"[") + body.count(b"{") + body.count(b",")
+    return marks > MAX_VALUES and _values(body) > MAX_VALUES
 
 
 def _values(body: bytes) -> int:

@@ -7,6 +7,7 @@ no limit. Ranges that only the engine knows (its context length, its vocabulary)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
@@ -16,6 +17,11 @@ from gateway.wire.surface import Family
 COMPLETION_DEFAULT_MAX_TOKENS = 16  # OpenAI's and vLLM's default of the legacy completions endpoint
 _INT64_MAX = 2**63 - 1
 
+_MESSAGES: Final = Family.MESSAGES
+_COMPLETION: Final = Family.COMPLETION
+_CHAT: Final = Family.CHAT
+_WITH_CHOICES = frozenset({_CHAT, _COMPLETION})
+
 # The engine lets the first of these that is present decide.
 _OUTPUT_FIELDS: Mapping[Family, tuple[str, ...]] = {
     Family.CHAT: ("max_completion_tokens", "max_tokens"),
@@ -23,6 +29,7 @@ _OUTPUT_FIELDS: Mapping[Family, tuple[str, ...]] = {
     Family.RESPONSES: ("max_output_tokens",),
     Family.MESSAGES: ("max_tokens",),
 }
+_REST = frozenset({"top_logprobs", "prompt_logprobs", "logprobs", "logprob_token_ids", "logit_bias", "min_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +84,17 @@ def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> i
     if not names:
         return None
     cap = rights.max_output_tokens
-    why = "this tenant's limit of output tokens is"
+    explicit: int | None = None
     # Every field is checked, also one that the engine would ignore beside another.
-    values = [integer(fields, name, most=cap, why=why) for name in names]
-    explicit = next((value for value in values if value is not None), None)
+    for name in names:
+        value = integer(fields, name, most=cap, why="this tenant's limit of output tokens is")
+        if explicit is None:
+            explicit = value
     if explicit is not None:
         return explicit
-    if family is Family.MESSAGES:
+    if family is _MESSAGES:
         raise _fault("max_tokens", "'max_tokens' is required.")
-    if family is Family.COMPLETION and "max_tokens" not in fields:
+    if family is _COMPLETION and "max_tokens" not in fields:
         default = COMPLETION_DEFAULT_MAX_TOKENS
         if cap is None or default <= cap:
             return default
@@ -96,7 +105,7 @@ def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> i
 
 def limit_choices(family: Family, fields: Mapping[str, object], rights: Rights) -> int:
     """The number of choices per prompt (the beam width under beam search)."""
-    if family not in (Family.CHAT, Family.COMPLETION):
+    if family not in _WITH_CHOICES:
         return 1
     most = rights.max_choices
     return integer(fields, "n", least=1, most=most, why="this tenant's limit of choices is") or 1
@@ -104,12 +113,14 @@ def limit_choices(family: Family, fields: Mapping[str, object], rights: Rights) 
 
 def limit_rest(family: Family, fields: Mapping[str, object], rights: Rights, max_output: int | None) -> int:
     """Check log probabilities, biases and `min_tokens`; returns the least number of output tokens."""
+    if _REST.isdisjoint(fields):
+        return 0
     why = "this tenant's limit of log probabilities is"
     for name in ("top_logprobs", "prompt_logprobs"):
         integer(fields, name, most=rights.max_logprobs, why=why)
-    if family is Family.COMPLETION:
+    if family is _COMPLETION:
         integer(fields, "logprobs", most=rights.max_logprobs, why=why)
-    elif family is Family.CHAT:
+    elif family is _CHAT:
         flag(fields, "logprobs")
     _limit_length(fields, "logprob_token_ids", list, rights.max_logprobs)
     _limit_length(fields, "logit_bias", dict, rights.max_logit_bias)

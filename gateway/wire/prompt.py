@@ -5,7 +5,7 @@ are found wherever they are nested, because an engine that fetches a URL for a t
 rights. Exact token counts are the engine's; here only prompts that already are token ids are exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.outcomes import Outcome
@@ -20,6 +20,7 @@ _INT64_MAX: Final = 2**63 - 1
 _URL_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url", "source"})
 _INLINE_KEYS = frozenset({"input_audio", "image_pil", "file_data"})
 _EMBEDDING_KEYS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"})
+_MEDIA_KEYS = _URL_KEYS | _INLINE_KEYS | _EMBEDDING_KEYS
 # Structure, not prompt text.
 _SKIPPED_KEYS = frozenset(
     {"role", "id", "call_id", "tool_call_id", "tool_use_id", "status", "signature", "detail", "cache_control"}
@@ -52,11 +53,10 @@ class Prompt:
         if value:
             self.text_bytes += len(write_json(value))
 
-    def add_member(self, fields: Mapping[str, object], name: str) -> None:
-        """Count the field `name` as JSON text, where it is there."""
-        if fields.get(name):
-            text = self.members[name] = write_json(fields[name])
-            self.text_bytes += len(text)
+    def add_member(self, name: str, value: object) -> None:
+        """Count `value`, the field `name`, as JSON text."""
+        text = self.members[name] = write_json(value)
+        self.text_bytes += len(text)
 
     def add_inputs(self, value: object, param: str) -> None:
         """Measure text, a list of texts, token ids or a list of lists of token ids."""
@@ -89,21 +89,18 @@ class Prompt:
         """Measure messages, content parts or response items, whatever their nesting."""
         pending = [value]
         while pending:
-            match pending.pop():
-                case str() as text:
-                    self.add_text(text)
-                case list() as items:
-                    self._count_items(len(items), param)
-                    pending.extend(items)
-                case dict() as part:
-                    self._count_items(len(part), param)
-                    self._add_part(part, param, pending)
-
-    def _count_items(self, items: int, param: str) -> None:
-        self._items += items
-        if self._items > MAX_ITEMS:
-            message = f"'{param}' holds more than {MAX_ITEMS} messages, parts and members of them."
-            raise RequestFault(Outcome.BAD_REQUEST, message, param)
+            item = pending.pop()
+            if isinstance(item, str):
+                self.add_text(item)
+            elif isinstance(item, (list, dict)):
+                self._items += len(item)
+                if self._items > MAX_ITEMS:
+                    message = f"'{param}' holds more than {MAX_ITEMS} messages, parts and members of them."
+                    raise RequestFault(Outcome.BAD_REQUEST, message, param)
+                if isinstance(item, dict):
+                    self._add_part(item, param, pending)
+                else:
+                    pending.extend(item)
 
     def _add_part(self, part: dict[str, object], param: str, pending: list[object]) -> None:
         is_tool_use = False
@@ -115,7 +112,7 @@ class Prompt:
                 is_tool_use = value == "tool_use"
                 if value == "prompt_embeds":
                     self._need("prompt_embeds", param)
-            elif key in _URL_KEYS or key in _INLINE_KEYS or key in _EMBEDDING_KEYS:
+            elif key in _MEDIA_KEYS:
                 has_media = True
                 self._add_media(key, value, param)
             elif isinstance(value, str):

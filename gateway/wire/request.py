@@ -6,15 +6,16 @@ or oddly is read in two ways. The validity of every other field is the engine's 
 client unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
 from gateway.outcomes import Outcome
 from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_arguments, with_tenant
 from gateway.wire.errors import RequestFault
-from gateway.wire.fields import FIELDS, Treatment
+from gateway.wire.fields import FIELDS, UNTREATED, Rule, Treatment
 from gateway.wire.json_body import read_object, write_json
 from gateway.wire.limits import Rights, flag, limit_choices, limit_output, limit_rest
 from gateway.wire.prompt import MAX_PROMPTS, Prompt
@@ -25,6 +26,9 @@ __all__ = ["Reading", "RequestFault", "Rights", "read_request"]
 MAX_MODEL_CHARS = 256
 MAX_END_USER_CHARS = 256
 
+_UTILITY: Final = Kind.UTILITY
+_MESSAGES: Final = Family.MESSAGES
+_RESPONSES: Final = Family.RESPONSES
 _METERED_STREAMS = frozenset({Family.CHAT, Family.COMPLETION})
 _STREAMING = frozenset({Family.CHAT, Family.COMPLETION, Family.RESPONSES, Family.MESSAGES})
 _FORCED_STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
@@ -39,6 +43,9 @@ _PROMPT_MEMBERS: Mapping[Family, tuple[str, ...]] = {
     Family.MESSAGES: ("system", "tools", "documents", "messages"),
     Family.COMPLETION: ("prompt",),
     Family.RESPONSES: ("instructions", "tools", "previous_input_messages", "input"),
+}
+_MEMBER_STARTS: Mapping[str, bytes] = {
+    name: b',"%b":' % name.encode() for names in _PROMPT_MEMBERS.values() for name in names
 }
 _SCORE_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
@@ -88,7 +95,7 @@ class Reading:
         `tenant` is for a worker that orders its own queue by it; endpoints that generate nothing have no place for it.
         """
         ours: dict[str, object] = {"model": model}
-        if self.endpoint.kind is not Kind.UTILITY:
+        if self.endpoint.kind is not _UTILITY:
             ours["cache_salt"] = cache_salt
         if self.stream_options is not None:
             ours["stream_options"] = self.stream_options
@@ -104,12 +111,12 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
     fields = read_object(body)
     family = endpoint.family
-    reading = Reading(endpoint, _model(endpoint, fields), end_user=_end_user(family, fields))
+    reading = Reading(endpoint, _model(fields), end_user=_end_user(family, fields))
     _apply_treatments(family, fields, rights)
     if family in _STREAMING:
         _read_stream(reading, fields)
         reading.engine_arguments = take_arguments(fields)
-    if family is Family.RESPONSES:
+    if family is _RESPONSES:
         _read_statelessness(fields)
     reading.max_output_tokens = limit_output(family, fields, rights)
     reading.choices = limit_choices(family, fields, rights)
@@ -121,8 +128,9 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
 
 
 def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
-    for right, param in prompt.rights_needed.items():
-        _require(right, param, rights)
+    if prompt.rights_needed:
+        for right, param in prompt.rights_needed.items():
+            _require(right, param, rights)
     reading.prompts = prompt.prompts
     reading.prompt_bytes = prompt.text_bytes
     reading.prompt_tokens = prompt.token_ids
@@ -130,40 +138,50 @@ def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
 
 
 def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
-    """The members that pass, those of `upstream_body` left out; of those in `written` there is the JSON already."""
-    ours = {"model"}
-    if reading.endpoint.kind is not Kind.UTILITY:
-        ours.add("cache_salt")
+    """The members that pass, those of `upstream_body` left out; of those in `written` there is the JSON already.
+
+    What is written is taken out of `fields`.
+    """
+    endpoint = reading.endpoint
+    fields.pop("model", None)
+    if endpoint.kind is not _UTILITY:
+        fields.pop("cache_salt", None)
     if reading.stream_options is not None:
-        ours.add("stream_options")
-    first = [name for name in _PROMPT_MEMBERS.get(reading.endpoint.family, ()) if name in fields]
-    members = [b',"%b":%b' % (name.encode(), written.get(name) or write_json(fields[name])) for name in first]
-    reading.prompt_size = sum(map(len, members))
-    left = {name: value for name, value in fields.items() if name not in ours and name not in first}
-    if left:
-        members.append(b"," + write_json(left)[1:-1])
-    reading.rest = b"".join([*members, b"}"])
+        fields.pop("stream_options", None)
+    pieces: list[bytes] = []
+    for name in _PROMPT_MEMBERS.get(endpoint.family, ()):
+        if name in fields:
+            value = fields.pop(name)
+            text = written.get(name) or write_json(value)
+            start = _MEMBER_STARTS[name]
+            pieces += (start, text)
+            reading.prompt_size += len(start) + len(text)
+    pieces += (b",", write_json(fields)[1:]) if fields else (b"}",)
+    reading.rest = b"".join(pieces)
 
 
 def _apply_treatments(family: Family, fields: dict[str, object], rights: Rights) -> None:
     """Remove what is the gateway's, refuse what the tenant may not send."""
-    rules = FIELDS[family]
-    for name in list(fields):
-        rule = rules.get(name)
-        if rule is None:
-            if rights.strict:
-                message = f"'{name}' is not a known field, and this tenant accepts known fields only."
-                raise RequestFault(Outcome.BAD_REQUEST, message, name)
-        elif rule.treatment is Treatment.REMOVE:
-            del fields[name]
-        elif rule.treatment is Treatment.RIGHT:
-            if _is_active(name, fields[name]):
-                _require(rule.right, name, rights)
-        elif rule.treatment is Treatment.REFUSE and fields[name]:
-            raise RequestFault(Outcome.BAD_REQUEST, _RESPONSES_REFUSALS[name], name)
+    untreated = UNTREATED[family]
+    for name in [name for name in fields if name not in untreated]:
+        _treat(name, FIELDS[family].get(name), fields, rights)
     template_arguments = fields.get("chat_template_kwargs")
     if isinstance(template_arguments, dict) and "chat_template" in template_arguments:
         _require("chat_template", "chat_template_kwargs.chat_template", rights)
+
+
+def _treat(name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
+    if rule is None:
+        if rights.strict:
+            message = f"'{name}' is not a known field, and this tenant accepts known fields only."
+            raise RequestFault(Outcome.BAD_REQUEST, message, name)
+    elif rule.treatment is Treatment.REMOVE:
+        del fields[name]
+    elif rule.treatment is Treatment.RIGHT:
+        if _is_active(name, fields[name]):
+            _require(rule.right, name, rights)
+    elif rule.treatment is Treatment.REFUSE and fields[name]:
+        raise RequestFault(Outcome.BAD_REQUEST, _RESPONSES_REFUSALS[name], name)
 
 
 def _is_active(name: str, value: object) -> bool:
@@ -180,7 +198,7 @@ def _require(right: str, param: str, rights: Rights) -> None:
         raise RequestFault(Outcome.FORBIDDEN, f"'{param}' needs the right '{right}', which this tenant lacks.", param)
 
 
-def _model(endpoint: Endpoint, fields: Mapping[str, object]) -> str:
+def _model(fields: Mapping[str, object]) -> str:
     model = fields.get("model")
     if model is None:
         return ""
@@ -191,9 +209,12 @@ def _model(endpoint: Endpoint, fields: Mapping[str, object]) -> str:
 
 def _end_user(family: Family, fields: Mapping[str, object]) -> str | None:
     """Whom the client says it acts for: the first of the APIs' fields for it that holds a text."""
-    metadata = fields.get("metadata") if family is Family.MESSAGES else None
+    user = fields.get("user")
+    if isinstance(user, str) and user:
+        return user[:MAX_END_USER_CHARS]
+    metadata = fields.get("metadata") if family is _MESSAGES else None
     nested = metadata.get("user_id") if isinstance(metadata, dict) else None
-    for value in (fields.get("user"), nested, fields.get("safety_identifier")):
+    for value in (nested, fields.get("safety_identifier")):
         if isinstance(value, str) and value:
             return value[:MAX_END_USER_CHARS]
     return None
@@ -221,34 +242,17 @@ def _read_statelessness(fields: dict[str, object]) -> None:
 
 def _measure(family: Family, fields: Mapping[str, object]) -> Prompt:
     prompt = Prompt()
-    match family:
-        case Family.CHAT | Family.MESSAGES | Family.COUNT_TOKENS:
-            _require_conversation(fields, "messages", prompt)
-            prompt.add_conversation(fields.get("system"), "system")
-            prompt.add_member(fields, "tools")
-            prompt.add_member(fields, "documents")
-        case Family.COMPLETION:
-            _measure_completion(fields, prompt)
-        case Family.RESPONSES:
-            prompt.add_conversation(fields.get("input"), "input")
-            prompt.add_conversation(fields.get("previous_input_messages"), "previous_input_messages")
-            _add_optional_text(fields, "instructions", prompt)
-            prompt.add_member(fields, "tools")
-        case Family.EMBEDDING:
-            _measure_embedding(fields, prompt)
-        case Family.RERANK:
-            prompt.add_conversation(fields.get("query"), "query")
-            prompt.add_conversation(fields.get("documents"), "documents")
-            prompt.prompts = _batch(fields, "documents")
-        case Family.SCORE:
-            _measure_score(fields, prompt)
-        case Family.TOKENIZE:
-            prompt.add_conversation(fields.get("messages"), "messages")
-            _add_optional_text(fields, "prompt", prompt)
-        case Family.DETOKENIZE:
-            tokens = fields.get("tokens")
-            prompt.token_ids = len(tokens) if isinstance(tokens, list) else None
+    _MEASURES[family](fields, prompt)
     return prompt
+
+
+def _measure_chat(fields: Mapping[str, object], prompt: Prompt) -> None:
+    _require_conversation(fields, "messages", prompt)
+    if fields.get("system"):
+        prompt.add_conversation(fields["system"], "system")
+    for name in ("tools", "documents"):
+        if fields.get(name):
+            prompt.add_member(name, fields[name])
 
 
 def _require_conversation(fields: Mapping[str, object], name: str, prompt: Prompt) -> None:
@@ -277,6 +281,14 @@ def _measure_completion(fields: Mapping[str, object], prompt: Prompt) -> None:
     _add_optional_text(fields, "suffix", prompt)
 
 
+def _measure_responses(fields: Mapping[str, object], prompt: Prompt) -> None:
+    prompt.add_conversation(fields.get("input"), "input")
+    prompt.add_conversation(fields.get("previous_input_messages"), "previous_input_messages")
+    _add_optional_text(fields, "instructions", prompt)
+    if fields.get("tools"):
+        prompt.add_member("tools", fields["tools"])
+
+
 def _measure_embedding(fields: Mapping[str, object], prompt: Prompt) -> None:
     name = "messages" if fields.get("messages") is not None else "input"
     value = fields.get(name)
@@ -290,6 +302,12 @@ def _measure_embedding(fields: Mapping[str, object], prompt: Prompt) -> None:
             prompt.add_inputs(value, name)
 
 
+def _measure_rerank(fields: Mapping[str, object], prompt: Prompt) -> None:
+    prompt.add_conversation(fields.get("query"), "query")
+    prompt.add_conversation(fields.get("documents"), "documents")
+    prompt.prompts = _batch(fields, "documents")
+
+
 def _measure_score(fields: Mapping[str, object], prompt: Prompt) -> None:
     for pair in _SCORE_PAIRS:
         if all(fields.get(name) is not None for name in pair):
@@ -299,6 +317,16 @@ def _measure_score(fields: Mapping[str, object], prompt: Prompt) -> None:
             return
 
 
+def _measure_tokenize(fields: Mapping[str, object], prompt: Prompt) -> None:
+    prompt.add_conversation(fields.get("messages"), "messages")
+    _add_optional_text(fields, "prompt", prompt)
+
+
+def _measure_detokenize(fields: Mapping[str, object], prompt: Prompt) -> None:
+    tokens = fields.get("tokens")
+    prompt.token_ids = len(tokens) if isinstance(tokens, list) else None
+
+
 def _batch(fields: Mapping[str, object], name: str) -> int:
     """How many inputs `fields[name]` holds: a list is a batch, anything else one input."""
     value = fields.get(name)
@@ -306,3 +334,17 @@ def _batch(fields: Mapping[str, object], name: str) -> int:
     if count > MAX_PROMPTS:
         raise RequestFault(Outcome.BAD_REQUEST, f"'{name}' may hold at most {MAX_PROMPTS} inputs.", name)
     return max(count, 1)
+
+
+_MEASURES: Mapping[Family, Callable[[Mapping[str, object], Prompt], None]] = {
+    Family.CHAT: _measure_chat,
+    Family.MESSAGES: _measure_chat,
+    Family.COUNT_TOKENS: _measure_chat,
+    Family.COMPLETION: _measure_completion,
+    Family.RESPONSES: _measure_responses,
+    Family.EMBEDDING: _measure_embedding,
+    Family.RERANK: _measure_rerank,
+    Family.SCORE: _measure_score,
+    Family.TOKENIZE: _measure_tokenize,
+    Family.DETOKENIZE: _measure_detokenize,
+}

@@ -39,6 +39,9 @@ class Family(Enum):
     DETOKENIZE = "detokenize"
     COUNT_TOKENS = "count_tokens"
 
+    # What is known of a family is looked up by it several times in each request; Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

@@ -6,13 +6,12 @@ engine never makes a tenant's bill negative. `prompt_tokens` always includes the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_TOKENS = 2**53  # beyond it a count is garbage, and floats of cost would lose units
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one request: all prompts, the cached part of them, and the output of all choices."""
 
     prompt_tokens: int

@@ -157,7 +157,7 @@ async def test_what_is_charged_is_what_the_engine_counted() -> None:
 def test_the_story_repeats_bit_by_bit() -> None:
     """Two runs of one seed have the same events at the same times; only port numbers in details differ."""
     first, second = (run_in_virtual_time(play(120, 3, *HONEST, *LYING))[0] for _ in range(2))
-    assert [replace(event, detail="") for event in first] == [replace(event, detail="") for event in second]
+    assert [event._replace(detail="") for event in first] == [event._replace(detail="") for event in second]
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "lcf", "rpm:1000", "drr:512"])

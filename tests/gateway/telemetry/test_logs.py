@@ -138,7 +138,7 @@ def test_an_exception_of_ours_is_told_the_same_way() -> None:
     try:
         fail(ValueError("my diary"))
     except ValueError as error:
-        opened.logger.exception("failed")
+        opened.logger.error("failed", exc_info=True)
         kept = error
     opened.logger.error("failed", exc_info=kept)
     lines = opened.lines()

@@ -96,3 +96,11 @@ def test_response_headers_that_pass() -> None:
         (b"Cache-Control", b"no\0"),
     ]
     assert forwarded_response_headers(raw) == [("content-type", "text/event-stream; charset=utf-8")]
+
+
+@pytest.mark.parametrize("byte", [b"\r", b"\n", b"\0"])
+def test_a_value_that_could_end_its_line_does_not_pass(byte: bytes) -> None:
+    """In either direction: what follows such a byte would be read as a header of the gateway's own."""
+    value = b"a%bx-vllm-priority: 0" % byte
+    assert b"priority" not in request_head(Upstream("w"), "/tokenize", "r", 2, [(b"Accept", value)])
+    assert forwarded_response_headers([(b"Content-Type", value)]) == []

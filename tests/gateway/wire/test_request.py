@@ -309,6 +309,14 @@ def test_bad_fields_are_named(path: str, fields: dict[str, object], param: str) 
     assert param in fault.message
 
 
+def test_a_right_to_prompt_log_probabilities_is_no_right_to_any_number() -> None:
+    """They are held to the same limit as those of the output."""
+    rights = Rights(allow=frozenset({"prompt_logprobs"}))
+    fault = refused("/v1/chat/completions", {"prompt_logprobs": 21}, rights)
+    assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, "prompt_logprobs")
+    read("/v1/chat/completions", {"prompt_logprobs": 20}, rights)
+
+
 def test_responses_are_stateless() -> None:
     """An absent or false store becomes false; `background: false` is no wish."""
     for fields in ({}, {"store": False}, {"store": None, "background": False, "previous_response_id": None}):

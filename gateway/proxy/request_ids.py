@@ -1,0 +1,24 @@
+"""Ids of requests: nobody can guess one, no two are the same."""
+
+from secrets import token_hex
+
+_ID_BYTES = 16
+_IDS_AT_ONCE = 64  # a call of the system for each id would cost as much as all else that it takes
+
+
+class RequestIds:
+    """Hands out ids, drawn from the system's random numbers many at a time."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        """Nothing is drawn before it is needed."""
+        self._left: list[str] = []
+
+    def draw(self) -> str:
+        """An id that was not handed out before: 32 hexadecimal digits."""
+        if not self._left:
+            digits = token_hex(_ID_BYTES * _IDS_AT_ONCE)
+            size = 2 * _ID_BYTES
+            self._left = [digits[at : at + size] for at in range(len(digits) - size, -1, -size)]
+        return self._left.pop()

@@ -1,0 +1,56 @@
+"""The event of a request's end tells what its record holds, each under its own name."""
+
+from dataclasses import fields
+
+from gateway.events import RequestFinished
+from gateway.outcomes import Outcome
+from gateway.proxy.record import Record
+
+SAME = {field.name for field in fields(Record)} & set(RequestFinished._fields)
+
+
+def _whole() -> Record:
+    """A streamed request of which everything is known, no two values the same."""
+    record = Record("id", "/endpoint", arrived_at=100.0)
+    record.tenant, record.key_id, record.pool, record.asked_pool = "tenant", "key", "pool", "asked"
+    record.model, record.worker, record.detail = "model", "worker", "detail"
+    record.outcome, record.status, record.streamed = Outcome.COMPLETED, 201, True
+    record.attempts, record.prompt_tokens, record.cached_tokens, record.output_tokens = 2, 31, 17, 5
+    record.service, record.longest_gap_seconds = 99.5, 0.25
+    record.body_read_at, record.submitted_at, record.granted_at, record.sent_at = 101.0, 102.0, 104.0, 108.0
+    record.started_at, record.last_token_at = 116.0, 132.0
+    return record
+
+
+def test_every_value_stands_under_its_own_name() -> None:
+    """The event is made by position: a value in its neighbour's place would be another tenant's, another pool's."""
+    record = _whole()
+    event = record.finished(164.0)
+    assert len(SAME) == 18
+    assert {name: getattr(event, name) for name in SAME} == {name: getattr(record, name) for name in SAME}
+    assert len({getattr(event, name) for name in SAME}) == 18
+    assert (event.queue_wait_seconds, event.ttft_seconds, event.inter_token_seconds) == (2.0, 16.0, 4.0)
+    assert (event.gateway_seconds, event.duration_seconds) == (5.0, 64.0)
+
+
+def test_an_answer_that_is_not_streamed_has_no_times_of_tokens() -> None:
+    """Its tokens came at once, whenever they were made."""
+    record = _whole()
+    record.streamed = False
+    event = record.finished(164.0)
+    assert (event.ttft_seconds, event.inter_token_seconds, event.longest_gap_seconds) == (None, None, None)
+    assert (event.queue_wait_seconds, event.gateway_seconds) == (2.0, 5.0)
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    """A request that nobody ended is an internal failure; one that was never queued did not wait."""
+    event = Record("id", "/endpoint", arrived_at=1.0).finished(2.0)
+    assert (event.outcome, event.status, event.duration_seconds) == (Outcome.INTERNAL, 500, 1.0)
+    assert event.queue_wait_seconds is event.ttft_seconds is event.inter_token_seconds is event.gateway_seconds is None
+
+
+def test_a_request_that_is_refused_in_the_queue_waited_until_then() -> None:
+    """No grant came: the wait lasts to the end."""
+    record = _whole()
+    record.granted_at = None
+    assert record.finished(164.0).queue_wait_seconds == 62.0
