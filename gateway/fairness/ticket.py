@@ -1,8 +1,8 @@
 """A ticket: one request's right to run, from submission to the one settlement.
 
-The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, back from `GRANTED` to `QUEUED` when a worker sent the
-request back untouched, and `LEFT` for a request that never ran (refused, withdrawn, expired). Any other move is our own
-mistake.
+The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, from `NEW` to `GRANTED` where nobody waits and there is
+room, back from `GRANTED` to `QUEUED` when a worker sent the request back untouched, and `LEFT` for a request that never
+ran (refused, withdrawn, expired). Any other move is our own mistake.
 """
 
 from enum import Enum
@@ -27,6 +27,7 @@ MOVES = (
     (TicketState.QUEUED, TicketState.GRANTED),
     (TicketState.GRANTED, TicketState.SETTLED),
     (TicketState.GRANTED, TicketState.QUEUED),
+    (TicketState.NEW, TicketState.GRANTED),
     (TicketState.QUEUED, TicketState.LEFT),
     (TicketState.NEW, TicketState.LEFT),
 )
