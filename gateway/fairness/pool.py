@@ -100,9 +100,7 @@ class PoolAccount:
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
-        is_paid = usage.output_tokens <= ticket.reserved_tokens and ticket.has_usage
-        ticket.tell(usage)
-        if is_paid:
+        if ticket.tell(usage) and usage.output_tokens <= ticket.reserved_tokens:
             return
         cost = certain = self._running_cost(ticket, usage)
         if self._discounts_cache or usage.cached_tokens or usage.output_tokens < ticket.reserved_tokens:

@@ -121,14 +121,11 @@ class Ticket:
         """The engine's own figures so far, None before the first."""
         return None if self._input is None else Usage(*self._input, self.output_tokens)
 
-    @property
-    def has_usage(self) -> bool:
-        """True where the engine has told figures."""
-        return self._input is not None
-
-    def tell(self, usage: Usage) -> None:
-        """Take in the engine's figures."""
+    def tell(self, usage: Usage) -> bool:
+        """Take in the engine's figures; True where it had told some before."""
+        had_told = self._input is not None
         self._input, self.output_tokens = (usage.prompt_tokens, usage.cached_tokens), usage.output_tokens
+        return had_told
 
     def forget_usage(self) -> None:
         """The worker sent the request back: what it told is void."""
