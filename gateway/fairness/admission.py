@@ -49,7 +49,7 @@ class Admission:
         if account is None:
             self._pools[spec.name] = PoolAccount(spec, self._rules)
         else:
-            account.spec = spec
+            account.configure(spec)
 
     def configure_tenant(self, name: str, weight: float, limits: TenantLimits) -> None:
         """Add a tenant or change its weight and limits; counters stay, nothing is charged again.
@@ -79,11 +79,19 @@ class Admission:
         ticket.deadline = now + account.spec.queue_timeout_seconds
         ticket.taken_tokens = ticket.prompt_tokens
         tenant.allowance.take(ticket.taken_tokens, now)
-        self.room.enter(ticket, tenant)
-        decisions = self.dispatch(ticket.pool, now)
+        decisions = self._arrive(ticket, account, tenant, now)
         if account.queue.queued > self._rules.max_queued:
             decisions += self._push_out(account, now)
         return decisions
+
+    def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
+        """Let a new request run at once where nobody waits and it has room; else it queues."""
+        is_alone = self.room.is_empty_before(account, tenant)
+        if is_alone and (turn := self._turns.take_for(ticket, account, tenant)) is not None:
+            self.room.pass_by(ticket, account, tenant)
+            return [self._grant(turn, account, now)]
+        self.room.enter(ticket, account, tenant)
+        return self._dispatch([ticket.pool], now, is_full=is_alone)
 
     def count_request(self, tenant: str, now: float) -> float | None:
         """Count a request that takes no room against the tenant's rates; seconds to wait where it is over them."""
@@ -119,8 +127,10 @@ class Admission:
     def withdraw(self, ticket: Ticket, now: float) -> list[Decision]:
         """A queued request leaves without having run; nothing was charged."""
         ticket.move(TicketState.LEFT)
-        self.room.leave(ticket)
-        self._tenants.allowance(ticket.tenant).correct(-ticket.taken_tokens, now)
+        account = self._pools[ticket.pool]
+        tenant = account.queue.tenants[ticket.tenant]
+        self.room.leave(ticket, account, tenant)
+        tenant.allowance.correct(-ticket.taken_tokens, now)
         return self.dispatch(ticket.pool, now)
 
     # -- dispatch
@@ -129,20 +139,24 @@ class Admission:
         """Grant room to the head of the queue, again and again, until the next head does not fit."""
         return self._dispatch([pool], now)
 
-    def _dispatch(self, pools: list[str], now: float) -> list[Decision]:
-        """Dispatch each of `pools`, and the others where a grant took a tenant to its limit: their heads change too."""
+    def _dispatch(self, pools: list[str], now: float, *, is_full: bool = False) -> list[Decision]:
+        """Dispatch each of `pools`, and the others where a grant took a tenant to its limit: their heads change too.
+
+        `is_full` is of `Turns.take`, for a request that came alone.
+        """
         decisions: list[Decision] = []
         while pools:
             account, is_capped = self._pools[pools.pop()], False
-            while (turn := self._turns.take(account)) is not None:
-                self._grant(turn, account, now)
-                decisions.append(Grant(turn.ticket, turn.worker))
+            while account.queue.queued and (turn := self._turns.take(account, is_full=is_full)) is not None:
+                decisions.append(self._grant(turn, account, now))
+                self.room.leave(turn.ticket, account, turn.tenant)
+                self.room.review_elsewhere(turn.tenant)
                 is_capped = is_capped or turn.tenant.allowance.is_capped
             if is_capped:
                 pools = [name for name in self._pools if name != account.spec.name]
         return decisions
 
-    def _grant(self, turn: Turn, account: PoolAccount, now: float) -> None:
+    def _grant(self, turn: Turn, account: PoolAccount, now: float) -> Grant:
         ticket = turn.ticket
         ticket.move(TicketState.GRANTED)
         ticket.worker, ticket.granted_at, ticket.holds_prefill = turn.worker, now, True
@@ -151,8 +165,7 @@ class Admission:
         turn.tenant.allowance.in_flight += ticket.sequences
         account.open_tabs(ticket, turn.tenant, turn.leads)
         account.drain.add(1.0, now)
-        self.room.leave(ticket)
-        self.room.review_elsewhere(turn.tenant)
+        return Grant(ticket, turn.worker)
 
     # -- progress
 
@@ -201,7 +214,7 @@ class Admission:
         if failed_worker:
             ticket.avoid = failed_worker
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
-        self.room.enter_again(ticket, tenant)
+        self.room.enter_again(ticket, account, tenant)
         self.room.review_elsewhere(tenant)
         return self._dispatch_all(ticket, tenant, now)
 
@@ -243,8 +256,10 @@ class Admission:
 
     def next_deadline(self) -> float | None:
         """When `advance` must be called next, None where nothing is due."""
-        times = (self.room.deadlines.next(), self.flights.next_accrual)
-        return min((time for time in times if time is not None), default=None)
+        deadline, accrual = self.room.deadlines.next(), self.flights.next_accrual
+        if deadline is None or accrual is None:
+            return accrual if deadline is None else deadline
+        return min(deadline, accrual)
 
     def advance(self, now: float) -> list[Decision]:
         """Refuse what has waited too long and charge the running estimates that are due."""

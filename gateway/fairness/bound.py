@@ -68,7 +68,6 @@ class Tab:
         flow.spent += self.spent
         flow.open(units, self.ceiling, lead)
         self.bound.note(flow)
-        self.policy.charged(flow, units)
 
     def charge_to(self, cost: float, certain: float = 0.0) -> None:
         """Bring the charge to `cost` in all; `certain` of it was really used: no refund will go below that."""
@@ -80,7 +79,6 @@ class Tab:
         flow.spent += spent - self.spent
         self.spent = spent
         flow.charge(moved)
-        flow.refundable += moved
         if certain > 0.0:
             confirmed = units if certain == cost else min(units, to_units(certain, weight))
             if confirmed > self.certain:
@@ -89,19 +87,23 @@ class Tab:
         if units > self.ceiling:
             self._raise_ceiling()
         self.bound.note(flow)
-        self.policy.charged(flow, moved)
+        if moved < 0:
+            self.policy.charged(flow, moved)
 
     def settle(self, cost: float) -> None:
         """Close the tab at exactly `cost`."""
-        flow = self.flow
+        flow, charged = self.flow, self.units
         final = to_units(cost, self.weight)
-        flow.refundable -= self.units - self.certain
-        flow.settle(self.units, final, self.ceiling)
-        flow.spent += to_units(cost, 1.0) - self.spent
-        flow.exposure += max(0, final - self.ceiling)  # a tail that came with the last bytes, beyond what was asked
-        self.bound.widen(max(0, self.certain - final))
+        flow.refundable -= charged - self.certain
+        flow.settle(charged, final, self.ceiling)
+        flow.spent += (final if self.weight == 1.0 else to_units(cost, 1.0)) - self.spent
+        if final > self.ceiling:
+            flow.exposure += final - self.ceiling  # a tail that came with the last bytes, beyond what was asked
+        if final < self.certain:
+            self.bound.widen(self.certain - final)
         self.bound.note(flow)
-        self.policy.charged(flow, final - self.units)
+        if final < charged:
+            self.policy.charged(flow, final - charged)
 
     def _raise_ceiling(self) -> None:
         """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""

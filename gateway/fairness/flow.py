@@ -53,8 +53,9 @@ class Flow:
         A refund of what was charged before the lift then stops at `level` too, so that it makes no difference
         which of the two came first.
         """
-        self.floor = max(self.floor, level)
-        self._keep_above_floor()
+        if level > self.floor:
+            self.floor = level
+            self._keep_above_floor()
 
     def open(self, units: int, ceiling: int, lead: int) -> None:
         """Charge a new request `units` of at most `ceiling`; the flow is `lead` units above the least waiting one."""
@@ -68,6 +69,7 @@ class Flow:
         """Add `units` (negative: a refund) of a request in flight."""
         self.counter += units
         self.outstanding += units
+        self.refundable += units
         if units < 0:
             self._keep_above_floor()
 
@@ -77,7 +79,8 @@ class Flow:
         self.ceilings -= ceiling
         self.settled += final
         self.counter += final - charged
-        self._keep_above_floor()
+        if final < charged:
+            self._keep_above_floor()
 
     def _keep_above_floor(self) -> None:
         if self.counter < self.floor:

@@ -71,13 +71,10 @@ class Allowance:
 
     def refusal_seconds(self, tokens: float, now: float) -> float | None:
         """Seconds until a request of `tokens` would be within the rates, None where it is now."""
-        waits = [
-            bucket.wait_seconds(amount, now)
-            for bucket, amount in ((self._requests, 1.0), (self._tokens, tokens))
-            if bucket is not None
-        ]
-        longest = max(waits, default=0.0)
-        return longest if longest > 0 else None
+        wait = 0.0 if self._requests is None else self._requests.wait_seconds(1.0, now)
+        if self._tokens is not None:
+            wait = max(wait, self._tokens.wait_seconds(tokens, now))
+        return wait if wait > 0 else None
 
     def take(self, tokens: float, now: float) -> None:
         """Count one request of `tokens` against the rates."""

@@ -44,6 +44,9 @@ class Policy:
         flow.is_waiting = False
         self.waiting.discard(flow)
 
+    def pass_by(self, flow: Flow) -> None:
+        """`flow` arrives where nobody waits, is first and leaves, in one step: the same as these three."""
+
     def first(self) -> Flow | None:
         """The flow whose oldest request goes next, None where nobody waits."""
         return self.waiting.first()
@@ -57,9 +60,9 @@ class Policy:
         return []
 
     def charged(self, flow: Flow, units: int) -> None:
-        """`flow.counter` moved by `units`; a refund (negative) lowers its key."""
-        if units < 0:
-            self.waiting.lowered(flow)
+        """`flow.counter` moved by `units`: a refund (negative) lowers its key, a charge need not be told."""
+        if flow.is_waiting:
+            self.waiting.add(flow)
 
     def head_changed(self, flow: Flow) -> None:
         """An older request than before is the oldest of `flow`."""
@@ -119,6 +122,12 @@ class VirtualTokenCounter(LeastCounterFirst):
         super().leave(flow)
         self._left_last = flow
 
+    def pass_by(self, flow: Flow) -> None:
+        """Lift `flow` to the counter of the flow that left the queue last, which it then is itself."""
+        if self._left_last is not None:
+            flow.lift_to(self._left_last.counter)
+        self._left_last = flow
+
 
 class RequestsPerMinute(Policy):
     """FCFS that refuses an arrival whose flow had `limit` requests accepted in the last 60 s (the paper's RPM)."""
@@ -147,12 +156,12 @@ class RequestsPerMinute(Policy):
 
 
 class _Deficit:
-    """Account of one flow under `drr`: `units` left as of `round`, place in the ring."""
+    """Account of one flow under `drr`: the counter that its refills reach to as of `round`, place in the ring."""
 
-    __slots__ = ("place", "round", "units")
+    __slots__ = ("place", "reach", "round")
 
-    def __init__(self) -> None:
-        self.units = 0
+    def __init__(self, reach: int) -> None:
+        self.reach = reach
         self.round = 0
         self.place = 0
 
@@ -176,34 +185,39 @@ class DeficitRoundRobin(Policy):
     def key(self, flow: Flow) -> Key:
         """First round in which the deficit of `flow` is positive, then its place in the ring."""
         deficit = self._deficits[flow]
-        refills = -deficit.units // self._quantum_units + 1 if deficit.units <= 0 else 0
+        units = deficit.reach - flow.counter
+        refills = -units // self._quantum_units + 1 if units <= 0 else 0
         return (max(self._round, deficit.round + refills), deficit.place)
 
     def arrive(self, flow: Flow) -> None:
         """Join the end of the ring; what was left from before is dropped, a debt is not."""
-        deficit = self._deficits.setdefault(flow, _Deficit())
-        left = deficit.units + (self._round - deficit.round) * self._quantum_units
-        deficit.units, deficit.round = min(left, 0), self._round
+        deficit = self._deficits.get(flow)
+        if deficit is None:
+            deficit = self._deficits[flow] = _Deficit(flow.counter)
+        self._refill(deficit)
+        deficit.reach = min(deficit.reach, flow.counter)
         self._places += 1
         deficit.place = self._places
         super().arrive(flow)
+
+    def pass_by(self, flow: Flow) -> None:
+        """Join the ring, let it move on to `flow`, leave."""
+        self.arrive(flow)
+        self.first()
+        self.leave(flow)
 
     def first(self) -> Flow | None:
         """The next flow in the ring with a positive deficit; the round moves on to it."""
         flow = super().first()
         if flow is not None:
             self._round = int(self.key(flow)[0])
-            deficit = self._deficits[flow]
-            deficit.units += (self._round - deficit.round) * self._quantum_units
-            deficit.round = self._round
+            self._refill(self._deficits[flow])
         return flow
 
-    def charged(self, flow: Flow, units: int) -> None:
-        """Take `units` from the deficit."""
-        deficit = self._deficits.get(flow)
-        if deficit is not None:
-            deficit.units -= units
-        super().charged(flow, units)
+    def _refill(self, deficit: _Deficit) -> None:
+        """Add what the rounds since the last time have brought."""
+        deficit.reach += (self._round - deficit.round) * self._quantum_units
+        deficit.round = self._round
 
     def head_changed(self, flow: Flow) -> None:
         """The ring does not know of arrival order within a flow."""

@@ -43,16 +43,21 @@ class Rules:
 class PoolAccount:
     """Queues and money of one pool."""
 
-    __slots__ = ("drain", "in_flight", "prompts", "queue", "rates", "spec")
+    __slots__ = ("_discounts_cache", "drain", "in_flight", "prompts", "queue", "rates", "spec")
 
     def __init__(self, spec: PoolSpec, rules: Rules) -> None:
         """An idle pool."""
-        self.spec = spec
+        self.configure(spec)
         self.queue = PoolQueue(rules.make_policy, rules.make_predictor)
         self.prompts = PromptEstimator()
         self.rates = EngineRates()
         self.drain = DecayingSum(_DRAIN_SECONDS)
         self.in_flight = 0
+
+    def configure(self, spec: PoolSpec) -> None:
+        """Take over the operator's terms."""
+        self.spec = spec
+        self._discounts_cache = spec.cost.discounts_cache  # asked with every token
 
     # -- charges
 
@@ -95,12 +100,11 @@ class PoolAccount:
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
-        is_paid = usage.output_tokens <= ticket.reserved_tokens and ticket.has_usage
-        ticket.tell(usage)
-        if is_paid:
+        if ticket.tell(usage) and usage.output_tokens <= ticket.reserved_tokens:
             return
-        cost = self._running_cost(ticket, usage)
-        certain = self._certain_cost(ticket, usage, cost)
+        cost = certain = self._running_cost(ticket, usage)
+        if self._discounts_cache or usage.cached_tokens or usage.output_tokens < ticket.reserved_tokens:
+            certain = self._certain_cost(ticket, usage)
         for tab in ticket.tabs:
             tab.charge_to(cost, certain)
 
@@ -125,19 +129,20 @@ class PoolAccount:
 
     def _running_cost(self, ticket: Ticket, usage: Usage) -> float:
         """What a running request is charged in all at `usage`: its reservation is paid already."""
-        output = max(usage.output_tokens, ticket.reserved_tokens)
-        cached = min(usage.cached_tokens, usage.prompt_tokens)
-        return spread_cost(self.spec.cost, usage.prompt_tokens - cached, cached, output, ticket.sequences)
+        prompt, cached, output = usage
+        if output < ticket.reserved_tokens:
+            output = ticket.reserved_tokens
+        if cached > prompt:
+            cached = prompt
+        return spread_cost(self.spec.cost, prompt - cached, cached, output, ticket.sequences)
 
-    def _certain_cost(self, ticket: Ticket, usage: Usage, charged: float) -> float:
-        """What the engine has confirmed of what is `charged`: at most a discount for cached tokens comes off it."""
+    def _certain_cost(self, ticket: Ticket, usage: Usage) -> float:
+        """What the engine has confirmed at `usage`: at most a discount for cached tokens comes off it."""
         prompt, output, sequences = usage.prompt_tokens, usage.output_tokens, ticket.sequences
-        function, uncached = self.spec.cost, charged
-        if usage.cached_tokens or output < ticket.reserved_tokens:
-            uncached = spread_cost(function, prompt, 0, output, sequences)
-        if not function.discounts_cache:
+        uncached = spread_cost(self.spec.cost, prompt, 0, output, sequences)
+        if not self._discounts_cache:
             return uncached
-        return min(uncached, spread_cost(function, 0, prompt, output, sequences))
+        return min(uncached, spread_cost(self.spec.cost, 0, prompt, output, sequences))
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """Cost of `usage` by the pool's function, spread over the ticket's sequences."""

@@ -217,6 +217,11 @@ class PoolQueue:
         tenant.put_back(ticket)
         self._grew(tenant, before)
 
+    def pass_by(self, tenant: TenantQueue, ticket: Ticket) -> None:
+        """A new request came where nobody waited, and runs: tenant and key have been in the queue for no time."""
+        tenant.group.policy.pass_by(tenant.key(ticket.key))
+        self.group.policy.pass_by(tenant)
+
     def next_tenant(self) -> TenantQueue | None:
         """The waiting tenant that goes next."""
         tenant = self.group.policy.first()

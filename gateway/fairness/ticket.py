@@ -1,8 +1,8 @@
 """A ticket: one request's right to run, from submission to the one settlement.
 
-The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, back from `GRANTED` to `QUEUED` when a worker sent the
-request back untouched, and `LEFT` for a request that never ran (refused, withdrawn, expired). Any other move is our own
-mistake.
+The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, from `NEW` to `GRANTED` where nobody waits and there is
+room, back from `GRANTED` to `QUEUED` when a worker sent the request back untouched, and `LEFT` for a request that never
+ran (refused, withdrawn, expired). Any other move is our own mistake.
 """
 
 from enum import Enum
@@ -27,6 +27,7 @@ MOVES = (
     (TicketState.QUEUED, TicketState.GRANTED),
     (TicketState.GRANTED, TicketState.SETTLED),
     (TicketState.GRANTED, TicketState.QUEUED),
+    (TicketState.NEW, TicketState.GRANTED),
     (TicketState.QUEUED, TicketState.LEFT),
     (TicketState.NEW, TicketState.LEFT),
 )
@@ -120,14 +121,11 @@ class Ticket:
         """The engine's own figures so far, None before the first."""
         return None if self._input is None else Usage(*self._input, self.output_tokens)
 
-    @property
-    def has_usage(self) -> bool:
-        """True where the engine has told figures."""
-        return self._input is not None
-
-    def tell(self, usage: Usage) -> None:
-        """Take in the engine's figures."""
+    def tell(self, usage: Usage) -> bool:
+        """Take in the engine's figures; True where it had told some before."""
+        had_told = self._input is not None
         self._input, self.output_tokens = (usage.prompt_tokens, usage.cached_tokens), usage.output_tokens
+        return had_told
 
     def forget_usage(self) -> None:
         """The worker sent the request back: what it told is void."""

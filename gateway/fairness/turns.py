@@ -40,12 +40,15 @@ class Turns:
         self._capacity = capacity
         self._room = room
 
-    def take(self, account: PoolAccount) -> Turn | None:
-        """The next request that may run now, its room taken; None where none may."""
+    def take(self, account: PoolAccount, *, is_full: bool = False) -> Turn | None:
+        """The next request that may run now, its room taken; None where none may.
+
+        `is_full` says that the only one who waits was refused room in the window a moment ago.
+        """
         tenant = self._first(account)
         if tenant is None:
             return None
-        turn = self._take_nearest(account, tenant) if account.spec.locality_quantum else self._take(account, tenant)
+        turn = None if is_full else self._take_first(account, tenant)
         if turn is None and self._capacity.has_express(account.spec.name):
             return self._take_express(account)
         return turn
@@ -58,8 +61,13 @@ class Turns:
             self._room.review(account, tenant)  # charges have brought another of its keys to the head
         return None
 
-    def _take(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
-        ticket = tenant.oldest()
+    def _take_first(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
+        if account.spec.locality_quantum:
+            return self._take_nearest(account, tenant)
+        return self.take_for(tenant.oldest(), account, tenant)
+
+    def take_for(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
+        """The turn of `ticket`, which is first, its room in the window taken; None where it has none."""
         account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker)

@@ -27,26 +27,33 @@ class WaitingRoom:
         self.deadlines = Deadlines()
         self.queued = 0
 
-    def enter(self, ticket: Ticket, tenant: TenantQueue) -> None:
+    def is_empty_before(self, account: PoolAccount, tenant: TenantQueue) -> bool:
+        """True where a new request of `tenant` would be the only one that waits: no limit of its own could hold it."""
+        is_empty = not account.queue.queued or not account.queue.group.policy.waiting
+        return is_empty and not tenant.allowance.is_capped
+
+    def pass_by(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
+        """Note a new request that runs at once where the room was empty before it: what `enter` and `leave` come to."""
+        self._orders += 1
+        ticket.order = self._orders
+        account.queue.pass_by(tenant, ticket)
+
+    def enter(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Queue a new request behind those of its key."""
-        account = self._pools[ticket.pool]
         self._orders += 1
         ticket.order = self._orders
         ticket.move(TicketState.QUEUED)
         account.queue.enqueue(tenant, ticket)
         self._entered(ticket, account, tenant)
 
-    def enter_again(self, ticket: Ticket, tenant: TenantQueue) -> None:
+    def enter_again(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Queue a request that a worker sent back, at the head."""
-        account = self._pools[ticket.pool]
         ticket.move(TicketState.QUEUED)
         account.queue.put_back(tenant, ticket)
         self._entered(ticket, account, tenant)
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Take a ticket out, whose state says already where it went."""
-        account = self._pools[ticket.pool]
-        tenant = account.queue.tenants[ticket.tenant]
         account.queue.shrank(tenant, ticket)
         tenant.allowance.queued -= 1
         self.queued -= 1

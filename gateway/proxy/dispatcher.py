@@ -47,10 +47,15 @@ class Dispatcher:
     async def admit(self, ticket: Ticket) -> None:
         """Wait until `ticket` is granted room; raises `Refused`. Cancelled: the caller still calls `settle`."""
         self._check_open()
-        granted = self._expect(ticket)
         now = self._loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
-        self._carry_out(self._admission.submit(ticket, now))
+        decisions = self._admission.submit(ticket, now)
+        if ticket.state is TicketState.GRANTED and len(decisions) == 1:  # nobody waits for a word: no future is made
+            self._note_granted(ticket)
+            self._arm()
+            return
+        granted = self._expect(ticket)
+        self._carry_out(decisions)
         await self._granted(ticket, granted)
 
     async def readmit(self, ticket: Ticket, *, failed_worker: str = "") -> None:
@@ -78,7 +83,7 @@ class Dispatcher:
 
     def started(self, ticket: Ticket) -> None:
         """The first token of `ticket` came."""
-        self._carry_out(self._admission.started(ticket, self._loop.time()))
+        self._give_on(self._admission.started(ticket, self._loop.time()))
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """Charge a running request up to `usage`: the hot path, nothing else happens here."""
@@ -105,11 +110,11 @@ class Dispatcher:
         now = self._loop.time()
         match ticket.state:
             case TicketState.QUEUED:
-                self._carry_out(self._admission.withdraw(ticket, now))
+                self._give_on(self._admission.withdraw(ticket, now))
             case TicketState.GRANTED:
                 if usage is not None and completed:
                     self._fleet.counted(ticket, usage.prompt_tokens, usage.cached_tokens)
-                self._carry_out(self._admission.release(ticket, usage, now, completed=completed))
+                self._give_on(self._admission.release(ticket, usage, now, completed=completed))
             case TicketState.NEW | TicketState.LEFT | TicketState.SETTLED:
                 pass
 
@@ -159,23 +164,31 @@ class Dispatcher:
 
     # -- decisions
 
+    def _give_on(self, decisions: list[Decision]) -> None:
+        """Carry out what follows from room that came free; where nothing does no deadline has come nearer either."""
+        if decisions:
+            self._carry_out(decisions)
+
     def _carry_out(self, decisions: Iterable[Decision]) -> None:
         for decision in decisions:
             granted = self._waiting.get(decision.ticket)
             match decision:
-                case Grant(ticket, worker):
-                    self._tell_granted(ticket, worker, granted)
+                case Grant(ticket):
+                    self._tell_granted(ticket, granted)
                 case Refuse(_, outcome, retry_after):
                     if granted is not None and not granted.done():
                         granted.set_exception(Refused(outcome, retry_after))
         self._arm()
 
-    def _tell_granted(self, ticket: Ticket, worker: str, granted: asyncio.Future[None] | None) -> None:
+    def _tell_granted(self, ticket: Ticket, granted: asyncio.Future[None] | None) -> None:
         if granted is None or granted.done():
             return  # its client left in this very moment: `settle` follows and gives the room back
         granted.set_result(None)
+        self._note_granted(ticket)
+
+    def _note_granted(self, ticket: Ticket) -> None:
         wait = ticket.granted_at - ticket.submitted_at
-        self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, worker, wait))
+        self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, ticket.worker, wait))
 
     def _arm(self) -> None:
         """Have one timer for the next deadline; an earlier one that is armed already finds the next itself."""

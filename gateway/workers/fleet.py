@@ -39,9 +39,10 @@ class Asking(Flight, Protocol):
 
 
 class _Worker:
-    __slots__ = ("circuit", "is_draining", "is_paused", "spec", "tuning", "window")
+    __slots__ = ("circuit", "is_draining", "is_paused", "name", "spec", "tuning", "window")
 
     def __init__(self, spec: WorkerSpec) -> None:
+        self.name = spec.name
         self.spec = spec
         self.window = Window(spec.window)
         self.tuning = Tuning(spec.window)
@@ -49,10 +50,6 @@ class _Worker:
         self.is_draining = False
         self.is_paused = False
         self.apply_limits()
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
 
     @property
     def load(self) -> float:
@@ -63,7 +60,9 @@ class _Worker:
         return not self.is_draining and self.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN)
 
     def has_room(self, request: "Asking") -> bool:
-        return not self._is_shut and self.limit_on(request) is Limit.NOTHING
+        if self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle):
+            return False
+        return self.limit_on(request) is Limit.NOTHING
 
     def has_express_room(self, request: "Asking") -> bool:
         if self.is_paused or self.circuit.state is CircuitState.HALF_OPEN:
@@ -77,10 +76,6 @@ class _Worker:
         if not self.tuning.fits_memory(request):
             return Limit.MEMORY
         return Limit.NOTHING if self.window.fits_prefill(request.prompt_tokens) else Limit.PREFILL
-
-    @property
-    def _is_shut(self) -> bool:
-        return self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle)
 
     def apply_limits(self) -> None:
         self.window.limit(self.tuning.max_sequences, self.tuning.max_prefill_tokens)
@@ -96,7 +91,7 @@ class Fleet:
     def __init__(self) -> None:
         """No workers yet; `configure` adds them."""
         self._workers: dict[str, _Worker] = {}
-        self._pools: dict[str, Placement[_Worker]] = {}
+        self._pools: dict[str, Placement[_Worker, Asking]] = {}
         self._expecting: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -128,7 +123,7 @@ class Fleet:
         """What a tenant may be ahead for the sake of a cached prompt, in cost units; placement follows it too."""
         self._placement(pool).set_quantum(quantum)
 
-    def _placement(self, pool: str) -> Placement[_Worker]:
+    def _placement(self, pool: str) -> Placement[_Worker, Asking]:
         return self._pools.setdefault(pool, Placement())
 
     def _workers_of(self, pool: str) -> Sequence[_Worker]:
@@ -173,13 +168,13 @@ class Fleet:
     def affinity(self, request: Asking, /) -> int:
         """Prompt tokens cached where the request would run now."""
         placement = self._pools.get(request.pool)
-        return 0 if placement is None else placement.affinity(request, _fits(request, _Worker.has_room))
+        return 0 if placement is None else placement.affinity(request, _Worker.has_room)
 
     def _place(self, request: Asking, has_room: "_HasRoom") -> str | None:
         placement = self._pools.get(request.pool)
-        chosen = None if placement is None else placement.choose(request, _fits(request, has_room))
         if placement is None:
             return None
+        chosen = placement.choose(request, has_room)
         if chosen is None:
             _note_held(request, placement.seats)
             return None
@@ -207,7 +202,12 @@ class Fleet:
 
     def serves(self, pool: str) -> bool:
         """True where a worker of `pool` can be expected to answer, now or soon."""
-        return pool in self._expecting or any(worker.serves for worker in self._workers_of(pool))
+        if pool in self._expecting:
+            return True
+        for worker in self._workers_of(pool):  # noqa: SIM110 - asked of every request: no generator is made
+            if worker.serves:
+                return True
+        return False
 
     def least_loaded(self, pool: str) -> str | None:
         """The serving worker of `pool` with the least in flight, for requests that take no room."""
@@ -291,10 +291,6 @@ class Fleet:
 
 
 _HasRoom = Callable[[_Worker, Asking], bool]
-
-
-def _fits(request: Asking, has_room: _HasRoom) -> Callable[[_Worker], bool]:
-    return lambda worker: has_room(worker, request)
 
 
 def _note_held(request: Asking, workers: Sequence[_Worker]) -> None:

@@ -42,7 +42,8 @@ class Seat(Protocol):
 
 
 _Seat = TypeVar("_Seat", bound=Seat)
-Fits = Callable[[_Seat], bool]
+_Request = TypeVar("_Request", bound=Placed)
+Fits = Callable[[_Seat, _Request], bool]
 
 
 class _Draw:
@@ -58,7 +59,7 @@ class _Draw:
         return (self._state >> 33) % bound
 
 
-class Placement(Generic[_Seat]):
+class Placement(Generic[_Seat, _Request]):
     """The workers of one pool, the choice among them, and what is known of their caches."""
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class Placement(Generic[_Seat]):
         self.seats: list[_Seat] = []
         self._slots: dict[str, int] = {}
         self._seat_of: dict[int, _Seat] = {}
-        self._sightings: dict[Placed, tuple[str, Sighting]] = {}  # of requests in flight
+        self._sightings: dict[_Request, tuple[str, Sighting]] = {}  # of requests in flight
 
     # -- workers
 
@@ -103,10 +104,16 @@ class Placement(Generic[_Seat]):
 
     # -- choosing
 
-    def choose(self, request: Placed, fits: Fits[_Seat]) -> _Seat | None:
+    def choose(self, request: _Request, fits: Fits[_Seat, _Request]) -> _Seat | None:
         """The worker for `request`, None where it fits none now."""
+        if len(self.seats) == 1:  # whatever is cached, and whichever worker is to be avoided
+            seat = self.seats[0]
+            return seat if seat.serves and fits(seat, request) else None
+        return self._nearest(request, fits) if request.prefix else self._least_loaded(request, fits)
+
+    def _nearest(self, request: _Request, fits: Fits[_Seat, _Request]) -> _Seat | None:
         nearest: _Seat | None = None
-        for seat, _ in self._knowing(request, fits) if request.prefix else ():
+        for seat, _ in self._knowing(request, fits):
             has_deficit = self._deficits.left(request.tenant, seat.name) > 0
             if nearest is None and has_deficit:
                 return seat
@@ -116,7 +123,7 @@ class Placement(Generic[_Seat]):
         other = self._least_loaded(request, fits)
         return other if nearest is None or (other is not None and other.load < nearest.load) else nearest
 
-    def affinity(self, request: Placed, fits: Fits[_Seat]) -> int:
+    def affinity(self, request: _Request, fits: Fits[_Seat, _Request]) -> int:
         """Prompt tokens cached where `request` would go now; 0 where the tenant's deficit there is used up."""
         if not request.prefix:
             return 0
@@ -125,28 +132,28 @@ class Placement(Generic[_Seat]):
                 return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
         return 0
 
-    def _knowing(self, request: Placed, fits: Fits[_Seat]) -> Iterator[tuple[_Seat, int]]:
+    def _knowing(self, request: _Request, fits: Fits[_Seat, _Request]) -> Iterator[tuple[_Seat, int]]:
         """Workers with room that have a beginning of the prompt cached, the longest first, ties by load."""
         for blocks, slots in self._index.holders(request.prefix):
             known = [self._seat_of[slot] for slot in slots]
-            usable = [seat for seat in known if seat.serves and seat.name != request.avoid and fits(seat)]
+            usable = [seat for seat in known if seat.serves and seat.name != request.avoid and fits(seat, request)]
             for seat in sorted(usable, key=_load):
                 yield seat, blocks
 
-    def _least_loaded(self, request: Placed, fits: Fits[_Seat]) -> _Seat | None:
+    def _least_loaded(self, request: _Request, fits: Fits[_Seat, _Request]) -> _Seat | None:
         seats = self.seats
         if len(seats) > MANY_WORKERS:
             drawn = [seats[self._draw.below(len(seats))] for _ in range(DRAWS)]
-            fitting = [seat for seat in drawn if seat.serves and seat.name != request.avoid and fits(seat)]
+            fitting = [seat for seat in drawn if seat.serves and seat.name != request.avoid and fits(seat, request)]
             if fitting:
                 return min(fitting, key=_load)
         serving = [seat for seat in seats if seat.serves]
         others = [seat for seat in serving if seat.name != request.avoid] or serving
-        return min((seat for seat in others if fits(seat)), key=_load, default=None)
+        return min((seat for seat in others if fits(seat, request)), key=_load, default=None)
 
     # -- learning
 
-    def sent(self, request: Placed, name: str) -> None:
+    def sent(self, request: _Request, name: str) -> None:
         """`request` goes to the worker `name`, which will have its prompt cached."""
         if not request.prefix:
             return
@@ -157,13 +164,13 @@ class Placement(Generic[_Seat]):
         if self._deficits.spend(request.tenant, name, tokens):
             self._deficits.refill(request.tenant, {seat.name for seat in self.seats if seat.serves})
 
-    def counted(self, request: Placed, prompt_tokens: int, found_tokens: int) -> None:
+    def counted(self, request: _Request, prompt_tokens: int, found_tokens: int) -> None:
         """The engine has counted the prompt of `request`, and how much of it was cached."""
         name, sighting = self._sightings.get(request, ("", None)) if request.prefix else ("", None)
         if sighting is not None and name in self._slots:
             self._index.report(self._slots[name], sighting, len(request.prefix), prompt_tokens, found_tokens)
 
-    def ended(self, request: Placed) -> None:
+    def ended(self, request: _Request) -> None:
         """`request` is no longer at its worker."""
         name, sighting = self._sightings.pop(request, ("", None)) if request.prefix else ("", None)
         if sighting is not None and name in self._slots:

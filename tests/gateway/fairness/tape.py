@@ -22,10 +22,10 @@ class Tape:
         return (self.left.pop() if self.left else 0) % limit
 
 
-def play(data: bytes, policy: str = "vtc", *, has_liars: bool = False) -> Bench:
+def play(data: bytes, policy: str = "vtc", *, has_liars: bool = False, bench_type: type[Bench] = Bench) -> Bench:
     """Run the workload on `data` to its end, checking every step; `has_liars` lets engines report less at last."""
     tape = Tape(data)
-    bench = _bench(tape, policy)
+    bench = _bench(tape, policy, bench_type)
     while tape.left:
         _OPERATIONS[tape.below(len(_OPERATIONS))](bench, tape, has_liars)
         bench.check()
@@ -34,10 +34,10 @@ def play(data: bytes, policy: str = "vtc", *, has_liars: bool = False) -> Bench:
     return bench
 
 
-def _bench(tape: Tape, policy: str) -> Bench:
+def _bench(tape: Tape, policy: str, bench_type: type[Bench]) -> Bench:
     express = (0, 0, 1, 3)[tape.below(4)]
     window = WindowSize(1 + tape.below(4), tape.below(2), (4, 30, 1000)[tape.below(3)], express)
-    bench = Bench(
+    bench = bench_type(
         policy,
         PREDICTORS[tape.below(5)],
         parameter=(None, 3)[tape.below(2)],

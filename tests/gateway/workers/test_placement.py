@@ -214,7 +214,7 @@ class Place:
         return self.taken / self.seats
 
 
-def _fits(place: Place) -> bool:
+def _fits(place: Place, request: Asked) -> bool:
     return place.taken < place.seats
 
 
@@ -228,7 +228,7 @@ def test_a_worker_is_found_wherever_there_is_one(
 ) -> None:
     """Whatever is cached where and whoever has spent what: None only where no serving worker has room."""
     places = [Place(f"w{number}", seats=1 + number % 3, serves=number not in down) for number in range(count)]
-    placement: Placement[Place] = Placement()
+    placement: Placement[Place, Asked] = Placement()
     for place in places:
         placement.join(place)
     flying: list[tuple[Place, Asked]] = []
@@ -240,10 +240,10 @@ def test_a_worker_is_found_wherever_there_is_one(
             continue
         request = asked(text, str(tenant), blocks, reserved_tokens=3000)
         chosen = placement.choose(request, _fits)
-        assert (chosen is None) is not any(place.serves and _fits(place) for place in places)
+        assert (chosen is None) is not any(place.serves and _fits(place, request) for place in places)
         if chosen is not None:
             assert chosen.serves
-            assert _fits(chosen)
+            assert _fits(chosen, request)
             chosen.taken += 1
             placement.sent(request, chosen.name)
             flying.append((chosen, request))

@@ -1,0 +1,87 @@
+"""A request that finds nobody waiting and room runs at once: it has not been in a queue, and nobody can tell.
+
+The long way is forced by an in-flight limit that holds nobody back: whoever has one goes through the queue.
+"""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.fairness import Grant
+from gateway.fairness.decisions import Decision
+from gateway.fairness.flow import Flow
+
+from .bench import Bench
+from .tape import play
+
+TAPES = st.binary(min_size=30, max_size=110)
+CHEAP = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+NO_LIMIT = 10**9
+
+
+class Recorded(Bench):
+    """Keeps what was decided, and every account after it; of one pool, for limits tie a tenant's pools together."""
+
+    def __init__(self, policy: str, predictor: str, **options: object) -> None:
+        options["pools"] = 1
+        super().__init__(policy, predictor, **options)  # type: ignore[arg-type]
+        self.record: list[object] = []
+
+    def carry_out(self, decisions: list[Decision], pool: str) -> None:
+        """Do what was decided and write it down."""
+        super().carry_out(decisions, pool)
+        self.record.append(([_decided(decision) for decision in decisions], self._accounts()))
+
+    def _accounts(self) -> list[object]:
+        accounts: list[object] = []
+        for account in self.admission.pools.values():
+            queue = account.queue
+            accounts += [queue.queued, queue.spread_units(), queue.group.bound.exposure, queue.group.bound.refundable]
+            if queue.queued:
+                accounts.append(queue.longest_tenant().newest().request_id)
+            for tenant in queue.tenants.values():
+                accounts.append(_account(tenant))
+                accounts += map(_account, tenant.keys)
+        accounts += [(ticket.request_id, ticket.order, ticket.worker) for ticket in self.admission.flights]
+        return [*accounts, self.admission.next_deadline(), self.fleet.snapshot()]
+
+
+class Queued(Recorded):
+    """Everybody goes through the queue."""
+
+    def __init__(self, policy: str, predictor: str, **options: object) -> None:
+        super().__init__(policy, predictor, **options)
+        self.tenant("d")
+
+    def tenant(self, name: str, weight: float = 1.0, **limits: int | None) -> None:
+        """Configure a tenant, with a limit in any case."""
+        limits["max_in_flight"] = limits.get("max_in_flight") or NO_LIMIT
+        super().tenant(name, weight, **limits)
+
+
+def _decided(decision: Decision) -> object:
+    where = decision.worker if isinstance(decision, Grant) else (decision.outcome, decision.retry_after_seconds)
+    return decision.ticket.request_id, where
+
+
+def _account(flow: Flow) -> object:
+    counter = (flow.counter, flow.floor, flow.settled, flow.lifted, flow.outstanding, flow.spent)
+    return flow.name, counter, flow.ceilings, flow.refundable, flow.exposure, flow.queued, flow.is_waiting
+
+
+@pytest.mark.parametrize(
+    ("policy", "examples"), [("vtc", 800), ("fcfs", 100), ("lcf", 100), ("rpm", 100), ("drr", 300)]
+)
+def test_the_short_way_leads_where_the_long_one_does(policy: str, examples: int) -> None:
+    """The same decisions in the same order, and the same accounts after each, with and without the queue."""
+
+    @settings(CHEAP, max_examples=examples)
+    @given(TAPES)
+    def holds(data: bytes) -> None:
+        short = play(data, policy, bench_type=Recorded)
+        assert isinstance(short, Recorded)
+        long = play(data, policy, bench_type=Queued)
+        assert isinstance(long, Queued)
+        assert short.record == long.record
+
+    holds()
