@@ -10,9 +10,9 @@ Left to others: who is charged and when (`admission`).
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-UNITS_PER_COST = 1_000_000
+UNITS_PER_COST: Final = 1_000_000
 
 
 class Usage(NamedTuple):
