@@ -12,12 +12,14 @@ from typing import Any
 from setuptools import setup
 
 PROXY = (
+    "audit",
     "body",
     "connection",
     "directory",
     "dispatcher",
     "downstream",
     "exchange",
+    "health",
     "links",
     "listener",
     "record",
@@ -31,12 +33,14 @@ TELEMETRY = ("budget", "families", "hits", "labels", "logs", "metrics", "observe
 
 
 def compiled_modules() -> list[str]:
-    """Their files: the scheduler, the wire, and of the rest what a request passes."""
+    """Their files: the pure core, the wire, and of the rest what a request passes."""
     return [
         "gateway/compilation.py",
         "gateway/events.py",
         "gateway/outcomes.py",
-        *sorted(str(path) for package in ("fairness", "wire") for path in Path("gateway", package).glob("*.py")),
+        *sorted(
+            str(path) for package in ("fairness", "wire", "workers") for path in Path("gateway", package).glob("*.py")
+        ),
         *(f"gateway/proxy/{name}.py" for name in PROXY),
         *(f"gateway/telemetry/{name}.py" for name in TELEMETRY),
     ]

@@ -1,9 +1,9 @@
 """The client's side of an answer, written straight to the transport.
 
-Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What all answers write in
-one turn of the event loop leaves at its end, back to back (`Outbox`). aiohttp is handed back an answer of which nothing
-is left to write. `write` tells when the client is slow, `drain` waits until it has caught up, for a bounded time.
-HTTP/1.0 clients get the bare bytes and the end of the connection.
+Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What all streams write in
+one turn of the event loop leaves at its end, back to back (`Outbox`); a body of known length is written at once.
+aiohttp is handed back an answer of which nothing is left to write. `write` tells when the client is slow, `drain` waits
+until it has caught up, for a bounded time. HTTP/1.0 clients get the bare bytes and the end of the connection.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class _Answer(web.StreamResponse):
 
 
 class Outbox:
-    """What all answers wrote in this turn of the event loop, to leave at its end, back to back.
+    """What all streams wrote in this turn of the event loop, to leave at its end, back to back.
 
     Each write wakes whoever reads it, which costs least where that one is still awake from the write before.
     """
@@ -133,7 +133,9 @@ class Downstream:
             return True  # closing: the client left, its handler is being cancelled
         if self._is_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self._outbox.put(transport, self._with_head(data) if self._head else data)
+            self._outbox.put(transport, self._with_head(data) if self._head else data)
+        else:
+            transport.write(self._with_head(data) if self._head else data)
         return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     def finish(self) -> None:
@@ -141,9 +143,13 @@ class Downstream:
         if self._is_finished:
             return
         self._is_finished = True
-        last = self._with_head(b"0\r\n\r\n" if self._is_chunked else b"")
-        if last and self._transport is not None:
-            self._outbox.put(self._transport, last)
+        transport = self._transport
+        if transport is None:
+            return
+        if self._is_chunked:
+            self._outbox.put(transport, self._with_head(b"0\r\n\r\n"))
+        elif self._head and not transport.is_closing():
+            transport.write(self._with_head(b""))
 
     def _with_head(self, data: bytes) -> bytes:
         """`data`, behind the head where that was not sent yet."""

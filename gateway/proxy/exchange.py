@@ -93,7 +93,7 @@ class Exchange:
     def describe(self, reading: Reading, pool: Pool, payer: EngineTenant) -> None:
         """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too."""
         self._reading, self._pool, self._payer = reading, pool, payer
-        self._adapter = reading.model if reading.model in pool.adapter_names else ""
+        self._adapter = reading.model if pool.adapters and reading.model in pool.adapter_names else ""
         self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.rest)
 
     async def run(self) -> web.StreamResponse:

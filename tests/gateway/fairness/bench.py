@@ -6,6 +6,7 @@ ends requests in every way there is, and keeps its own books to hold the schedul
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket, Usage
 from gateway.fairness.cost import CostFunction, Linear, request_cost, to_units
@@ -20,8 +21,15 @@ STEP_SECONDS = 0.05
 FOUR_SEQUENCES = WindowSize(4, 0, 10_000)
 
 
-class CachingFleet(Fleet):
-    """Workers of which each has cached as much of a prompt as the first hash of its prefix says."""
+class CachingFleet:
+    """A fleet of which each worker has cached as much of a prompt as the first hash of its prefix says."""
+
+    def __init__(self) -> None:
+        self._fleet = Fleet()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the fleet's."""
+        return getattr(self._fleet, name)
 
     def affinity(self, ticket: Ticket, /) -> int:
         """That much where the ticket fits a worker now, else nothing."""

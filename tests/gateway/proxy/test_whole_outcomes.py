@@ -11,9 +11,8 @@ from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault, faults
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
-from gateway.config import Limits, Window
+from gateway.config import Limits, Pool, Window
 from gateway.outcomes import Outcome
-from gateway.workers.quarantine import Quarantine
 
 ONE_AT_A_TIME = Window(sequences=1, slack=0, prefill_tokens=2048)
 LIMITED_TO_ONE = Limits(requests_per_minute=1)
@@ -173,7 +172,7 @@ async def hits_a_bug(scene: Stage) -> Answer:
     """Our own mistake, wherever it is."""
     expect_in_log("00000001 failed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(Quarantine, "standing")
+        patch.delattr(Pool, "knows_prefixes")
         return await scene.ask(chat())
 
 
