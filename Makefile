@@ -4,7 +4,9 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
-TESTED_COMPILED := $(addprefix tests/gateway/,fairness wire proxy telemetry)
+TESTED_COMPILED := $(addprefix tests/gateway/,fairness wire workers proxy telemetry)
+# Two at a time: the tests wait for real processes as much as they reckon.
+SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')
 
 .PHONY: run run-vllm test test-compiled test-vllm check format bench bench-datapath bench-scheduler demo schema clean
@@ -21,10 +23,10 @@ demo: $(VENV)/.run ## A flood and two modest tenants, live in the terminal
 
 test: $(VENV)/.dev ## The ordinary test suite
 	@scripts/install-system
-	@$(BIN)/pytest -m 'not vllm'
+	@$(BIN)/pytest -m 'not vllm' $(SIDE_BY_SIDE)
 
 test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the request's way compiled
-	@cd $(COMPILED) && $(BIN)/python -m pytest $(TESTED_COMPILED)
+	@cd $(COMPILED) && $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TESTED_COMPILED)
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm
