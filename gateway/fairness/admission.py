@@ -190,6 +190,10 @@ class Admission:
         """Charge a running request up to `usage`, the engine's own cumulative figures."""
         self._pools[ticket.pool].charge(ticket, usage)
 
+    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
+        """`charge` where nothing but the output has changed since."""
+        self._pools[ticket.pool].charge_output(ticket, output_tokens)
+
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """What `usage` comes to for this request, in cost units."""
         return self._pools[ticket.pool].cost(ticket, usage)

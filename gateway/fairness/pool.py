@@ -102,9 +102,20 @@ class PoolAccount:
         """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
         if ticket.tell(usage) and usage.output_tokens <= ticket.reserved_tokens:
             return
-        cost = certain = self._running_cost(ticket, usage)
-        if self._discounts_cache or usage.cached_tokens or usage.output_tokens < ticket.reserved_tokens:
-            certain = self._certain_cost(ticket, usage)
+        self._charge_told(ticket)
+
+    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
+        """Bring the charge of a running ticket, whose engine has told its input, to `output_tokens`: the hot path."""
+        ticket.output_tokens = output_tokens
+        if output_tokens > ticket.reserved_tokens:
+            self._charge_told(ticket)
+
+    def _charge_told(self, ticket: Ticket) -> None:
+        """Bring the charge of `ticket` to what its engine has told."""
+        cached, output, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
+        cost = certain = self._running_cost(ticket, ticket.told_prompt_tokens, cached, output)
+        if self._discounts_cache or cached or output < reserved:
+            certain = self._certain_cost(ticket)
         for tab in ticket.tabs:
             tab.charge_to(cost, certain)
 
@@ -112,7 +123,7 @@ class PoolAccount:
         """Charge a running estimate of `output_tokens` to a ticket that reports nothing."""
         if output_tokens > ticket.accrued_tokens:
             ticket.accrued_tokens = output_tokens
-            cost = self._running_cost(ticket, Usage(ticket.prompt_tokens, 0, output_tokens))
+            cost = self._running_cost(ticket, ticket.prompt_tokens, 0, output_tokens)
             for tab in ticket.tabs:
                 tab.charge_to(cost)
 
@@ -127,18 +138,17 @@ class PoolAccount:
         if tenant.in_flight == 0:
             self.queue.review_light(tenant)
 
-    def _running_cost(self, ticket: Ticket, usage: Usage) -> float:
-        """What a running request is charged in all at `usage`: its reservation is paid already."""
-        prompt, cached, output = usage
+    def _running_cost(self, ticket: Ticket, prompt: int, cached: int, output: int) -> float:
+        """What a running request is charged in all at these tokens: its reservation is paid already."""
         if output < ticket.reserved_tokens:
             output = ticket.reserved_tokens
         if cached > prompt:
             cached = prompt
         return spread_cost(self.spec.cost, prompt - cached, cached, output, ticket.sequences)
 
-    def _certain_cost(self, ticket: Ticket, usage: Usage) -> float:
-        """What the engine has confirmed at `usage`: at most a discount for cached tokens comes off it."""
-        prompt, output, sequences = usage.prompt_tokens, usage.output_tokens, ticket.sequences
+    def _certain_cost(self, ticket: Ticket) -> float:
+        """What the engine has confirmed: at most a discount for cached tokens comes off it."""
+        prompt, output, sequences = ticket.told_prompt_tokens, ticket.output_tokens, ticket.sequences
         uncached = spread_cost(self.spec.cost, prompt, 0, output, sequences)
         if not self._discounts_cache:
             return uncached

@@ -44,12 +44,13 @@ class Ticket:
     """
 
     __slots__ = (
-        "_input",
         "accrued_tokens",
         "attempts",
         "avoid",
+        "cached_tokens",
         "deadline",
         "granted_at",
+        "has_told",
         "holds_prefill",
         "is_predicted",
         "is_silent",
@@ -69,6 +70,7 @@ class Ticket:
         "tabs",
         "taken_tokens",
         "tenant",
+        "told_prompt_tokens",
         "watch",
         "worker",
     )
@@ -99,8 +101,10 @@ class Ticket:
         self.reserved_tokens = 0
         self.accrued_tokens = 0
         self.taken_tokens = 0
-        self.output_tokens = 0  # as the engine last told
-        self._input: tuple[int, int] | None = None  # prompt tokens and how many of them were cached, once told
+        self.has_told = False  # the engine has given figures: the next three
+        self.told_prompt_tokens = 0
+        self.cached_tokens = 0
+        self.output_tokens = 0
         self.tabs: tuple[Tab, ...] = ()
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
@@ -119,17 +123,17 @@ class Ticket:
     @property
     def usage(self) -> Usage | None:
         """The engine's own figures so far, None before the first."""
-        return None if self._input is None else Usage(*self._input, self.output_tokens)
+        return Usage(self.told_prompt_tokens, self.cached_tokens, self.output_tokens) if self.has_told else None
 
     def tell(self, usage: Usage) -> bool:
         """Take in the engine's figures; True where it had told some before."""
-        had_told = self._input is not None
-        self._input, self.output_tokens = (usage.prompt_tokens, usage.cached_tokens), usage.output_tokens
+        had_told, self.has_told = self.has_told, True
+        self.told_prompt_tokens, self.cached_tokens, self.output_tokens = usage
         return had_told
 
     def forget_usage(self) -> None:
         """The worker sent the request back: what it told is void."""
-        self._input, self.output_tokens, self.accrued_tokens = None, 0, 0
+        self.has_told, self.output_tokens, self.accrued_tokens = False, 0, 0
 
     @property
     def usage_so_far(self) -> Usage:

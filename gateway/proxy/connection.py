@@ -11,13 +11,12 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
+
 MAX_HEAD_BYTES = 64 * 1024
 
-# Bytes of a chunk whose length takes three digits: one token's, as a rule.
-_LEAST_FRAMED: Final = 0x100
-_MOST_FRAMED: Final = 0xFFF
+_LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
 _FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
-_FRAMES: Final = [b"%x\r\n" % size for size in range(_MOST_FRAMED + 1)]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -42,10 +41,19 @@ class Sink(Protocol):
         ...
 
 
-class Home(Protocol):
-    """Where connections come from; `reads` counts the buffers received on all of them."""
+class Reads:
+    """Counts the buffers received from a worker, on all its connections."""
 
-    reads: int
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Home(Protocol):
+    """Where connections come from; `reads` is counted up by all of them."""
+
+    reads: Reads
 
     def keep(self, connection: "WorkerConnection") -> None:
         """Take back a connection whose answer ended."""
@@ -85,6 +93,7 @@ class WorkerConnection:
         "_keeps_alive",
         "_parser",
         "_pieces",
+        "_reads",
         "_sink",
         "_transport",
         "idle_since",
@@ -93,6 +102,7 @@ class WorkerConnection:
     def __init__(self, home: Home) -> None:
         """A connection that returns to `home` when an answer ended and it can be used again."""
         self._home = home
+        self._reads = home.reads
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
@@ -157,12 +167,12 @@ class WorkerConnection:
 
     def data_received(self, data: bytes) -> None:
         """Hand on what `data` brings: head, body, end, in that order."""
-        self._home.reads += 1
+        self._reads.count += 1
         size, sink = len(data) - _FRAME_BYTES, self._sink
         if (
             self._is_between_chunks
-            and _LEAST_FRAMED <= size <= _MOST_FRAMED
-            and data.startswith(_FRAMES[size])
+            and _LEAST_FRAMED <= size <= MOST_PREPARED
+            and data.startswith(CHUNK_HEADS[size])
             and data.endswith(b"\r\n")
             and sink is not None
         ):

@@ -86,8 +86,12 @@ class Dispatcher:
         self._give_on(self._admission.started(ticket, self._loop.time()))
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """Charge a running request up to `usage`: the hot path, nothing else happens here."""
+        """Charge a running request up to `usage`: nothing else happens here."""
         self._admission.charge(ticket, usage)
+
+    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
+        """`charge` where nothing but the output has changed since: the hot path."""
+        self._admission.charge_output(ticket, output_tokens)
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """What `usage` comes to for this request, in cost units."""

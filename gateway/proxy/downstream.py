@@ -15,7 +15,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 
+from gateway.wire.chunks import LAST_CHUNK, chunk
+
 HIGH_WATER_BYTES: Final = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
+_CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much is waiting
 HAS_BEGUN = web.RequestKey("has_begun", bool)
 """True on a request of whose answer something was written: nothing else can be answered to it."""
 
@@ -81,7 +84,17 @@ class Outbox:
 class Downstream:
     """One answer on its way to one client."""
 
-    __slots__ = ("_head", "_headers", "_is_chunked", "_is_finished", "_outbox", "_request", "_response", "_transport")
+    __slots__ = (
+        "_head",
+        "_headers",
+        "_is_chunked",
+        "_is_finished",
+        "_outbox",
+        "_request",
+        "_response",
+        "_transport",
+        "_unchecked_bytes",
+    )
 
     def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox) -> None:
         """An answer to `request` that carries `headers`, the gateway's own."""
@@ -93,6 +106,7 @@ class Downstream:
         self._head = b""  # until it is sent, with the first piece
         self._is_chunked = False
         self._is_finished = False
+        self._unchecked_bytes = 0
 
     @property
     def is_open(self) -> bool:
@@ -129,14 +143,18 @@ class Downstream:
     def write(self, data: bytes) -> bool:
         """Send `data`, if any; False where the client is behind and `drain` must be awaited before more."""
         transport = self._transport
-        if not data or transport is None or transport.is_closing():
-            return True  # closing: the client left, its handler is being cancelled
+        if not data or transport is None:
+            return True
+        self._unchecked_bytes += len(data)
         if self._is_chunked:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            data = chunk(data)
             self._outbox.put(transport, self._with_head(data) if self._head else data)
-        else:
+        elif not transport.is_closing():  # where it is, the client left and its handler is being cancelled
             transport.write(self._with_head(data) if self._head else data)
-        return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
+        if self._unchecked_bytes < _CHECKED_BYTES:
+            return True
+        self._unchecked_bytes = 0
+        return self._waiting_bytes() <= HIGH_WATER_BYTES
 
     def finish(self) -> None:
         """Mark the end of the body."""
@@ -147,7 +165,7 @@ class Downstream:
         if transport is None:
             return
         if self._is_chunked:
-            self._outbox.put(transport, self._with_head(b"0\r\n\r\n"))
+            self._outbox.put(transport, self._with_head(LAST_CHUNK))
         elif self._head and not transport.is_closing():
             transport.write(self._with_head(b""))
 

@@ -61,13 +61,13 @@ class Health:
 
     async def _probe(self, worker: str) -> None:
         link = self._links[worker]
-        reads = link.port.reads
+        reads = link.port.reads.count
         try:
             answer = await fetch(
                 link.aside, link.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
             )
         except WorkerUnreachable as error:
-            if not isinstance(error, WorkerSilent) or link.port.reads == reads:
+            if not isinstance(error, WorkerSilent) or link.port.reads.count == reads:
                 self.report(worker, Signal.PROBE_FAILED, f"probe: {error}")
             return
         if answer.status < 500:

@@ -79,7 +79,7 @@ class Relay:
         self._wake: asyncio.Future[None] | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._has_started = False
-        self._prompt_tokens = 0  # for which the ticket was charged
+        self._prompt_tokens = -1  # for which the ticket was charged
         self._last_byte_at = 0.0
         self._last_token_at = 0.0
         self._longest_gap_seconds = 0.0
@@ -201,10 +201,12 @@ class Relay:
             if gap > self._longest_gap_seconds:
                 self._longest_gap_seconds = gap
             self._last_token_at = now
-            if tokens <= ticket.reserved_tokens and meter.prompt_tokens == self._prompt_tokens:
-                ticket.output_tokens = tokens  # paid at dispatch: no counter moves
-            else:
+            if meter.prompt_tokens != self._prompt_tokens:
                 self._charge()
+            elif tokens <= ticket.reserved_tokens:
+                ticket.output_tokens = tokens  # paid at dispatch: no counter moves
+            elif self._is_charged and self.end is None:
+                self._dispatcher.charge_output(ticket, tokens)
         downstream = self._downstream
         if downstream is None:
             self._hold(visible)

@@ -139,8 +139,8 @@ class Sight:
                 return
             phase = view.phase
             link = self._links[eye.worker]
-            if eye.is_due(view, link.port.reads):
-                eye.reads = link.port.reads
+            if eye.is_due(view, link.port.reads.count):
+                eye.reads = link.port.reads.count
                 await self._read(eye, link, view)
 
     async def _read(self, eye: _Eye, link: Link, before: WorkerSnapshot) -> None:

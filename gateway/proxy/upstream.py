@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-from gateway.proxy.connection import Awaited, Headers, Sink, WorkerConnection
+from gateway.proxy.connection import Awaited, Headers, Reads, Sink, WorkerConnection
 
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
 MAX_IDLE_CONNECTIONS = 1024
@@ -56,7 +56,7 @@ class WorkerPort:
         """Nothing is connected until the first request."""
         self.address = Address.parse(url)
         self._loop = asyncio.get_running_loop()
-        self.reads = 0  # buffers received from the worker so far, on all connections
+        self.reads = Reads()
         self._idle: deque[WorkerConnection] = deque()
         self._open: set[WorkerConnection] = set()
 

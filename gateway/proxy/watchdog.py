@@ -95,7 +95,7 @@ class Watchdog:
         pulse = self._pulses.setdefault(worker, Pulse())
         owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
         is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_BYTE and sample is not None)
-        has_moved = pulse.beat(link.port.reads, sample, is_owed=is_owed, seconds=seconds)
+        has_moved = pulse.beat(link.port.reads.count, sample, is_owed=is_owed, seconds=seconds)
         stall_seconds = link.pool.timeouts.stall_seconds
         if has_moved and pulse.is_stalled:
             self._tell(view, pulse, is_stalled=False, reason="it moves again")

@@ -5,11 +5,11 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.fairness import PREDICTORS, Expression, KvTime, Linear, Profiled, TenantLimits, Ticket, TicketState, Usage
-from gateway.fairness.cost import CostFunction, request_cost, to_cost, to_units
+from gateway.fairness.cost import UNITS_PER_COST, CostFunction, request_cost, to_cost, to_units
 from gateway.fairness.deadlines import Deadlines
 from gateway.fairness.estimate import DecayingSum, EngineRates, PromptEstimator, RunningMean
 from gateway.fairness.lazy_heap import LazyHeap
@@ -67,6 +67,15 @@ def test_units_are_monotone_in_the_cost(small: float, large: float, weight: floa
     small, large = sorted((small, large))
     assert to_units(small, weight) <= to_units(large, weight)
     assert to_cost(to_units(small, 1.0)) == pytest.approx(small, abs=1e-6)
+
+
+@given(st.floats(-1e13, 1e13), st.floats(1e-3, 1e6))
+@example(0.5 / UNITS_PER_COST, 1.0)
+@example(1.5 / UNITS_PER_COST, 1.0)
+@example(2.0**51 / UNITS_PER_COST, 1.0)
+def test_units_are_rounded_half_to_even(cost: float, weight: float) -> None:
+    """As `round` does it, also where a counter outgrows what a float can hold a fraction of."""
+    assert to_units(cost, weight) == round(cost * UNITS_PER_COST / weight)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ class Heard:
         self.charged.append(usage.output_tokens)
         ticket.tell(usage)
 
+    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
+        """A charge of more output."""
+        self.charge(ticket, Usage(5, 0, output_tokens))
+
 
 def event(tokens: int) -> bytes:
     """A chunk of a stream after which the answer has `tokens`."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.connection import Headers, WorkerConnection
+from gateway.proxy.connection import Headers, Reads, WorkerConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -41,7 +41,7 @@ class Nowhere:
     """Where the connection comes from: nobody asks for it again."""
 
     def __init__(self) -> None:
-        self.reads = 0
+        self.reads = Reads()
 
     def keep(self, connection: WorkerConnection) -> None:
         """As an answer has ended."""

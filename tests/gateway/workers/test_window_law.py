@@ -405,7 +405,7 @@ def test_before_any_engine_the_window_stays_within_its_range_and_settles(
     worker = Worker(WindowSize(sequences, 1, None), EngineFacts(cache, 1))
     memory = worker.tuning.memory
     sizes = []
-    for step in range(160):
+    for step in range(320):
         while len(worker.flights) < worker.size:
             flight = Flight(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
             if not memory.has_room(flight):
