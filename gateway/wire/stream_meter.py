@@ -17,7 +17,7 @@ import orjson
 
 from gateway.wire.meter import Meter
 from gateway.wire.request import Reading
-from gateway.wire.sse import EventSplitter, event_data
+from gateway.wire.sse import LINE_FEED, RETURN, EventSplitter, event_data
 from gateway.wire.usage import Usage, openai_usage
 
 _KEY: Final = b',"usage":{'
@@ -64,7 +64,7 @@ class _Course:
 def _course(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _Course | None:
     """The course that `event` shows; None where its form lets nothing be foretold."""
     at = event.rfind(_UNFINISHED, 0, usage.start())
-    if at < choice.end() or event[usage.end() :] != _CLOSE or b"\r" in event or event.find(b"\n") != len(event) - 2:
+    if at < choice.end() or event[usage.end() :] != _CLOSE or RETURN in event or event.find(b"\n") != len(event) - 2:
         return None
     return _Course(event, choice, at, usage)
 
@@ -135,9 +135,9 @@ class StreamMeter(Meter):
         if (
             data[at : at + len(course.tail)] != course.tail
             or data[digits - len(course.link) : digits] != course.link
-            or b"\n" in text
-            or b"\r" in text
-            or _KEY in text
+            or LINE_FEED in text
+            or RETURN in text
+            or text.find(_KEY) >= 0
         ):
             return b""
         tokens = 0
