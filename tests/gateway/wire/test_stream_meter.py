@@ -402,3 +402,12 @@ def test_a_member_behind_the_usage_is_kept() -> None:
     assert b"details" not in shown(meter, usual[:2])
     assert meter.feed(odd).endswith(b',"completion_tokens_details":null}\n\n')
     assert meter.output_tokens == 13
+
+
+def test_a_number_under_another_name_is_no_count() -> None:
+    """An event as long as those before it is theirs only where the count has its name."""
+    meter = meter_for(reading(CHAT, stream=True), b"")
+    for tokens in (11, 12):
+        meter.feed(course_chunk("word", tokens))
+    meter.feed(course_chunk("word", 13).replace(b'"completion_tokens"', b'"completion_tokenz"'))
+    assert meter.output_tokens == 12
