@@ -8,9 +8,10 @@ Left to others: who is charged and when (`admission`).
 """
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 UNITS_PER_COST: Final = 1_000_000
 
@@ -31,24 +32,26 @@ class Usage(NamedTuple):
     output_tokens: int = 0
 
 
-class CostFunction(Protocol):
+class CostFunction(ABC):
     """h(uncached_input, cached_input, output) >= 0 in cost units, monotone in each argument (tokens).
 
     `discounts_cache` False: h depends on the sum of both inputs alone, whoever read them.
     """
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def discounts_cache(self) -> bool:
         """True where a cached token may cost less or more than another."""
-        ...
 
+    @abstractmethod
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence with these token counts."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(CostFunction):
     """`input_weight * input + output_weight * output` (the paper's service, defaults 1 and 2)."""
 
     input_weight: float = 1.0
@@ -67,7 +70,7 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class Profiled:
+class Profiled(CostFunction):
     """`a*x + b*y + c*x*y + d*y^2 + e`, x input and y output (the paper's fit for A10G, Llama-2-7B, in ms)."""
 
     a: float = 0.2100
@@ -90,7 +93,7 @@ class Profiled:
 
 
 @dataclass(frozen=True, slots=True)
-class KvTime:
+class KvTime(CostFunction):
     """KV memory held times the time it is held, in token-steps: `y * x + y^2 / 2`, plus x for the prefill step."""
 
     @property
@@ -104,7 +107,7 @@ class KvTime:
         return x + y * x + y * y / 2
 
 
-class Expression:
+class Expression(CostFunction):
     """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before."""
 
     __slots__ = ("_evaluate", "text")
@@ -148,9 +151,10 @@ def request_cost(function: CostFunction, usage: Usage, sequences: int) -> float:
 
 def spread_cost(function: CostFunction, uncached: float, cached: float, output: float, sequences: int) -> float:
     """`request_cost` of plain numbers: no record is made on the streaming path."""
+    # By its method: compiled, that is a jump, where the call of an object makes objects of its numbers.
     if sequences == 1:
-        return function(uncached, cached, output)
-    return sequences * function(uncached / sequences, cached / sequences, output / sequences)
+        return function.__call__(uncached, cached, output)
+    return sequences * function.__call__(uncached / sequences, cached / sequences, output / sequences)
 
 
 def to_units(cost: float, weight: float) -> int:

@@ -32,6 +32,11 @@ _CHOICE = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
 _FINISHED: Final = b'"finish_reason":"'
 _UNFINISHED: Final = b'"finish_reason":null'
 _CLOSE: Final = b"}\n\n"
+# What stands before and behind the text of a token, with the quotes, in chat and completions.
+_AROUND_TEXT: Final = (
+    (b',"delta":{"content":"', b'"},"logprobs":null,'),
+    (b',"text":"', b'","logprobs":null,'),
+)
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
@@ -40,18 +45,22 @@ _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 class _Course:
     """What the events of a stream of one choice have in common until the choice ends or a count takes a digit more.
 
-    Before the text stands `head`, behind it `tail`, from `"finish_reason":null` to the digits of the total, which is
-    `tail_bytes` before the event's end. Between these digits and those of the output tokens stands `link`, behind the
-    latter, which are `first` to `last`, `rest`. `usage_bytes` are those from `,"usage":{` on. All places are counted
-    from the end.
+    Before the text stands `head`, behind it `tail`, up to the digits of the total, which begins `tail_bytes` before
+    the event's end: where nothing but text is between, they hold the members around it too. Between these digits and
+    those of the output tokens stands `link`, behind the latter, which are `first` to `last`, `rest`. `usage_bytes` are
+    those from `,"usage":{` on. All places are counted from the end.
     """
 
     __slots__ = ("first", "head", "head_bytes", "last", "link", "rest", "tail", "tail_bytes", "usage_bytes")
 
     def __init__(self, event: bytes, choice: re.Match[bytes], at: int, usage: re.Match[bytes]) -> None:
-        size = len(event)
-        self.head = event[: choice.end()]
-        self.head_bytes = choice.end()
+        size, start = len(event), choice.end()
+        for opening, closing in _AROUND_TEXT:
+            if event.startswith(opening, start) and event[:at].endswith(closing):
+                start, at = start + len(opening), at - len(closing)
+                break
+        self.head = event[:start]
+        self.head_bytes = start
         self.tail = event[at : usage.start("total")]
         self.tail_bytes = size - at
         self.usage_bytes = size - usage.start()
@@ -137,7 +146,7 @@ class StreamMeter(Meter):
             or data[digits - len(course.link) : digits] != course.link
             or LINE_FEED in text
             or RETURN in text
-            or text.find(_KEY) >= 0
+            or (len(text) >= len(_KEY) and text.find(_KEY) >= 0)
         ):
             return b""
         tokens = 0
