@@ -8,7 +8,6 @@ Left to others: who is charged and when (`admission`).
 """
 
 import ast
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -32,22 +31,23 @@ class Usage(NamedTuple):
     output_tokens: int = 0
 
 
-class CostFunction(ABC):
+class CostFunction:
     """h(uncached_input, cached_input, output) >= 0 in cost units, monotone in each argument (tokens).
 
-    `discounts_cache` False: h depends on the sum of both inputs alone, whoever read them.
+    `discounts_cache` False: h depends on the sum of both inputs alone, whoever read them. No ABC: compiled, a dataclass
+    cannot derive from one.
     """
 
     __slots__ = ()
 
     @property
-    @abstractmethod
     def discounts_cache(self) -> bool:
         """True where a cached token may cost less or more than another."""
+        raise NotImplementedError
 
-    @abstractmethod
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence with these token counts."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
