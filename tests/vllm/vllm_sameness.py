@@ -8,6 +8,7 @@ and byte of format).
 
 import json
 import re
+import sys
 from collections.abc import Iterable
 from functools import reduce
 from typing import Any
@@ -41,6 +42,9 @@ def without_fresh(body: bytes) -> bytes:
     return body
 
 
+_BEHIND_CHOICES = [sys.maxsize]
+
+
 def event_forms(answer: Answer) -> set[bytes]:
     """Every event of a stream with words, lists and counts blanked."""
     forms = set()
@@ -55,8 +59,12 @@ def event_forms(answer: Answer) -> set[bytes]:
 
 
 def folded(answer: Answer) -> Any:
-    """A stream as documents: for each kind of event and choice one, in which the deltas are joined."""
+    """A stream as documents: for each kind of event and choice one, in which the deltas are joined.
+
+    In the order of the choices: which of several prompts speaks first is chance in the engine's batches.
+    """
     documents: dict[str, Any] = {}
+    places: dict[str, list[int]] = {}
     for event in answer.events:
         kind, data = _parts(without_fresh(event))
         if data is None:
@@ -68,7 +76,8 @@ def folded(answer: Answer) -> Any:
         indices = [choice["index"] for choice in data.get("choices", ())]
         key = json.dumps([kind, indices, data.get("index"), data.get("output_index")])
         documents[key] = _join(documents[key], data) if key in documents else data
-    return documents
+        places[key] = indices or _BEHIND_CHOICES
+    return {key: documents[key] for key in sorted(documents, key=lambda key: places.get(key, _BEHIND_CHOICES))}
 
 
 def _join_calls(delta: Any) -> None:
