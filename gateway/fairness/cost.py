@@ -43,7 +43,7 @@ class CostFunction:
     @property
     def discounts_cache(self) -> bool:
         """True where a cached token may cost less or more than another."""
-        raise NotImplementedError
+        return False
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence with these token counts."""
@@ -79,11 +79,6 @@ class Profiled(CostFunction):
     d: float = 0.003247
     e: float = 1.146
 
-    @property
-    def discounts_cache(self) -> bool:
-        """Never: cached input is input."""
-        return False
-
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence in milliseconds of the profiled engine; the constant needs an input or an output."""
         x, y = uncached_input + cached_input, output
@@ -96,13 +91,8 @@ class Profiled(CostFunction):
 class KvTime(CostFunction):
     """KV memory held times the time it is held, in token-steps: `y * x + y^2 / 2`, plus x for the prefill step."""
 
-    @property
-    def discounts_cache(self) -> bool:
-        """Never: cached input takes memory too."""
-        return False
-
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
-        """Token-steps of one sequence: its prompt is held one step for the prefill, then y more, growing."""
+        """Token-steps of one sequence: its prompt is held a step for the prefill, then y more; cached too."""
         x, y = uncached_input + cached_input, output
         return x + y * x + y * y / 2
 

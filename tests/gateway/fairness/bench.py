@@ -223,7 +223,10 @@ class Bench:
         if not job.ticket.is_silent:
             if job.output_tokens <= job.ticket.sequences:
                 self.carry_out(self.admission.started(job.ticket, self.now), job.ticket.pool)
-            self.admission.charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
+            if job.ticket.has_told:
+                self.admission.charge_output(job.ticket, job.output_tokens)
+            else:
+                self.admission.charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
             self.check_bound()
         if job.output_tokens >= job.length:
             self.release(job, job.usage, completed=True)
