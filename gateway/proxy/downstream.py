@@ -18,7 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from gateway.wire.chunks import LAST_CHUNK, chunk
 
 HIGH_WATER_BYTES: Final = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
-_CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much is waiting
+_CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much is waiting: so much more may wait
 HAS_BEGUN = web.RequestKey("has_begun", bool)
 """True on a request of whose answer something was written: nothing else can be answered to it."""
 

@@ -149,6 +149,9 @@ class StreamMeter(Meter):
             or (len(text) >= len(_KEY) and text.find(_KEY) >= 0)
         ):
             return b""
+        for place in range(at + len(course.tail), digits - len(course.link)):
+            if not _ZERO <= data[place] <= _NINE:
+                return b""
         tokens = 0
         for place in range(digits, size - course.last):
             digit = data[place]

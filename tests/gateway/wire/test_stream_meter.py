@@ -404,10 +404,14 @@ def test_a_member_behind_the_usage_is_kept() -> None:
     assert meter.output_tokens == 13
 
 
-def test_a_number_under_another_name_is_no_count() -> None:
-    """An event as long as those before it is theirs only where the count has its name."""
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [(b'"completion_tokens"', b'"completion_tokenz"'), (b'"total_tokens":1', b'"total_tokens":\n')],
+)
+def test_what_only_is_as_long_as_the_next_event_is_no_count(usual: bytes, odd: bytes) -> None:
+    """The count has its name before it, and the total has digits."""
     meter = meter_for(reading(CHAT, stream=True), b"")
     for tokens in (11, 12):
         meter.feed(course_chunk("word", tokens))
-    meter.feed(course_chunk("word", 13).replace(b'"completion_tokens"', b'"completion_tokenz"'))
+    meter.feed(course_chunk("word", 13).replace(usual, odd))
     assert meter.output_tokens == 12
