@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.config import Pool
 from gateway.outcomes import Outcome
-from gateway.proxy.directory import Directory, Identity
+from gateway.proxy.directory import Identity
 from gateway.wire.errors import RequestFault
 
 MODELS = "/v1/models"
@@ -61,9 +61,9 @@ class Control:
             raise RequestFault(Outcome.UNAUTHENTICATED, _NO_ADMIN)
         return _json(self._pages.state())
 
-    def models(self, directory: Directory, identity: Identity, path: str) -> web.Response:
+    def models(self, identity: Identity, path: str) -> web.Response:
         """The models and aliases that a tenant may use, or the one that `path` names."""
-        cards = {name: self._card(name, pool) for name, pool in directory.models(identity.tenant).items()}
+        cards = {name: self._card(name, pool) for name, pool in identity.models.items()}
         if path == MODELS:
             return _json({"object": "list", "data": list(cards.values())})
         card = cards.get(unquote(path.removeprefix(f"{MODELS}/")))

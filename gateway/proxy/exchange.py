@@ -3,10 +3,12 @@
 It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once, and once
 more where it died of another request; an engine that has no room sends the request back to the head of its queue. What
 two workers died of is not sent again (`trials`). Whatever happens, a cancellation at any await included, the ticket is
-settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again.
+settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again. What a
+reload has taken from the request while it waited (its key, its model, a right) is asked before it is sent.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NoReturn
@@ -79,6 +81,7 @@ class Exchange:
         self._reading: Reading
         self._pool: Pool
         self._payer: EngineTenant
+        self._check_standing: Callable[[], None]
         self._adapter = ""
         self._relay: Relay | None = None
         self._downstream = Downstream(request, identifying_headers(record.request_id), services.outbox)
@@ -90,14 +93,18 @@ class Exchange:
         self._is_flushing = False
         self._loop = services.loop
 
-    def describe(self, reading: Reading, pool: Pool, payer: EngineTenant) -> None:
-        """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too."""
+    def describe(self, reading: Reading, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]) -> None:
+        """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too.
+
+        `check_standing` is asked before each sending: it raises `RequestFault` where the request may no longer run.
+        """
         self._reading, self._pool, self._payer = reading, pool, payer
+        self._check_standing = check_standing
         self._adapter = reading.model if pool.adapters and reading.model in pool.adapter_names else ""
         self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.rest)
 
     async def run(self) -> web.StreamResponse:
-        """Carry the request through; raises `Refusal` where it ends before a byte of an answer."""
+        """Carry the request through; raises `RequestFault` where it ends before a byte of an answer."""
         dispatcher, ticket = self._services.dispatcher, self._ticket
         self._record.submitted_at = self._loop.time()
         try:
@@ -132,6 +139,7 @@ class Exchange:
                     continue
                 case Turn.SEND:
                     pass
+            self._check_standing()
             relay = await self._attempt()
             match self._judge(relay):
                 case _Verdict.RELAY:

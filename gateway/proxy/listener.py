@@ -132,7 +132,7 @@ class Listener:
         if path in self._pages:
             response = self._pages[path](request)
         else:
-            response = self._control.models(self.directory, self._identify(request, record), path)
+            response = self._control.models(self._identify(request, record), path)
         record.end(_COMPLETED, status=response.status)
         for name, value in identifying_headers(record.request_id):
             response.headers[name] = value
@@ -148,33 +148,26 @@ class Listener:
         body = body_at_hand(request, limits.max_body_bytes)
         if body is None:
             body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds)
+            identity = self._identify(request, record)  # a reload may have come meanwhile
         record.body_read_at = self._loop.time()
-        directory, tenant = self.directory, identity.tenant
-        reading = read_request(endpoint, body, directory.rights(tenant))
-        asked = directory.pool(tenant, reading.model or self._only_model(identity))
-        pool = directory.stand_in(tenant, asked, self._services.dispatcher.serves)
+        reading = read_request(endpoint, body, identity.rights)
+        asked = identity.pool(reading.model or _only_model(identity))
+        pool = identity.stand_in(asked, self._services.dispatcher.serves)
         record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
         record.asked_pool = "" if pool is asked else asked.model
         if endpoint.kind is _UTILITY:
             return await self._utility.answer(request, reading, pool, identity, record)
         return await self._exchange(request, reading, pool, identity, record)
 
-    def _only_model(self, identity: Identity) -> str:
-        """The model of a request that names none, as at endpoints that do not ask for a name."""
-        pools = {pool.model for pool in self.directory.models(identity.tenant).values()}
-        if len(pools) == 1:
-            return pools.pop()
-        raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
-
     async def _exchange(
         self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
     ) -> web.StreamResponse:
-        payer = self.directory.payer(identity.tenant)
+        payer = identity.payer
         ticket = make_ticket(self._services.dispatcher, reading, pool, identity, record.request_id)
         if pool.knows_prefixes and reading.endpoint.kind is _GENERATE:
             ticket.prefix = prefix_chain(reading.prompt, payer.name, pool.model_at_workers(reading.model))
         exchange = Exchange(self._services, request, ticket, record)
-        exchange.describe(reading, pool, payer)
+        exchange.describe(reading, pool, payer, lambda: self._confirm(request, identity, reading, record))
         self._exchanges.add(exchange)
         try:
             return await exchange.run()
@@ -182,6 +175,15 @@ class Listener:
             self._exchanges.discard(exchange)
             if not self._exchanges:
                 self._none_left.set()
+
+    def _confirm(self, request: web.BaseRequest, identity: Identity, reading: Reading, record: Record) -> None:
+        """Raise `RequestFault` where a reload has taken from a request that waited what it was let in by."""
+        if self.directory is identity.directory:
+            return
+        pools = {record.model: record.asked_pool or record.pool}
+        if record.asked_pool:
+            pools[record.pool] = record.pool
+        self.directory.identify(credential(request.headers)).confirm(identity, pools, reading.rights_used)
 
     def _identify(self, request: web.BaseRequest, record: Record) -> Identity:
         identity = self.directory.identify(credential(request.headers))
@@ -204,6 +206,14 @@ class Listener:
 
 def _is_models(path: str) -> bool:
     return path == MODELS or (path.startswith(f"{MODELS}/") and len(path) > len(MODELS) + 1)
+
+
+def _only_model(identity: Identity) -> str:
+    """The model of a request that names none, as at endpoints that do not ask for a name."""
+    pools = {pool.model for pool in identity.models.values()}
+    if len(pools) == 1:
+        return pools.pop()
+    raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
 
 
 def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:

@@ -58,7 +58,8 @@ class Reading:
     sequence; `max_output_tokens` is None where only the engine's context bounds the output. `rest` is the JSON for
     the worker after the members of `upstream_body`, with their comma and the closing brace: a request that waits
     holds its text, not its objects, and is written once however often it is sent. It begins with what the prompt is
-    made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one.
+    made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one. `rights_used` are
+    the tenant's rights without which it would have been refused.
     """
 
     endpoint: Endpoint
@@ -78,6 +79,7 @@ class Reading:
     engine_arguments: Mapping[str, object] | None = None
     rest: bytes = b"}"
     prompt_size: int = 0
+    rights_used: frozenset[str] = frozenset()
 
     @property
     def prompt(self) -> memoryview:
@@ -112,7 +114,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     fields = read_object(body)
     family = endpoint.family
     reading = Reading(endpoint, _model(fields), end_user=_end_user(family, fields))
-    _apply_treatments(family, fields, rights)
+    _apply_treatments(reading, fields, rights)
     if family in _STREAMING:
         _read_stream(reading, fields)
         reading.engine_arguments = take_arguments(fields)
@@ -130,7 +132,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
 def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
     if prompt.rights_needed:
         for right, param in prompt.rights_needed.items():
-            _require(right, param, rights)
+            _require(reading, right, param, rights)
     reading.prompts = prompt.prompts
     reading.prompt_bytes = prompt.text_bytes
     reading.prompt_tokens = prompt.token_ids
@@ -160,17 +162,18 @@ def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[st
     reading.rest = b"".join(pieces)
 
 
-def _apply_treatments(family: Family, fields: dict[str, object], rights: Rights) -> None:
+def _apply_treatments(reading: Reading, fields: dict[str, object], rights: Rights) -> None:
     """Remove what is the gateway's, refuse what the tenant may not send."""
+    family = reading.endpoint.family
     untreated = UNTREATED[family]
     for name in [name for name in fields if name not in untreated]:
-        _treat(name, FIELDS[family].get(name), fields, rights)
+        _treat(reading, name, FIELDS[family].get(name), fields, rights)
     template_arguments = fields.get("chat_template_kwargs")
     if isinstance(template_arguments, dict) and "chat_template" in template_arguments:
-        _require("chat_template", "chat_template_kwargs.chat_template", rights)
+        _require(reading, "chat_template", "chat_template_kwargs.chat_template", rights)
 
 
-def _treat(name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
+def _treat(reading: Reading, name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
     if rule is None:
         if rights.strict:
             message = f"'{name}' is not a known field, and this tenant accepts known fields only."
@@ -179,7 +182,7 @@ def _treat(name: str, rule: Rule | None, fields: dict[str, object], rights: Righ
         del fields[name]
     elif rule.treatment is Treatment.RIGHT:
         if _is_active(name, fields[name]):
-            _require(rule.right, name, rights)
+            _require(reading, rule.right, name, rights)
     elif rule.treatment is Treatment.REFUSE and fields[name]:
         raise RequestFault(Outcome.BAD_REQUEST, _RESPONSES_REFUSALS[name], name)
 
@@ -193,9 +196,10 @@ def _is_active(name: str, value: object) -> bool:
     return bool(value)
 
 
-def _require(right: str, param: str, rights: Rights) -> None:
+def _require(reading: Reading, right: str, param: str, rights: Rights) -> None:
     if right not in rights.allow:
         raise RequestFault(Outcome.FORBIDDEN, f"'{param}' needs the right '{right}', which this tenant lacks.", param)
+    reading.rights_used |= {right}
 
 
 def _model(fields: Mapping[str, object]) -> str:

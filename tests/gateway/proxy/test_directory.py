@@ -21,11 +21,12 @@ def test_what_one_tenant_may_use_another_may_not() -> None:
     """Also where the first has just used it; a tenant that was refused is refused again."""
     directory = _directory()
     for _ in range(2):
-        assert directory.pool(ALICE, "large") is directory.pool(ALICE, "large-alias") is LARGE
-        assert directory.pool(ALICE, "tiny") is directory.pool(BOB, "tiny") is directory.pool(BOB, "tiny-alias") is TINY
+        alice, bob = directory.identify(key_of("alice")), directory.identify(key_of("bob"))
+        assert alice.pool("large") is alice.pool("large-alias") is LARGE
+        assert alice.pool("tiny") is bob.pool("tiny") is bob.pool("tiny-alias") is TINY
         for name in ("large", "large-alias", "none"):
             with pytest.raises(RequestFault) as fault:
-                directory.pool(BOB, name)
+                bob.pool(name)
             assert fault.value.outcome is Outcome.UNKNOWN_MODEL
 
 
@@ -35,13 +36,27 @@ def test_every_key_has_its_own_identity() -> None:
     first, second, other = (directory.identify(key) for key in (key_of("alice"), key_of("alice", 2), key_of("bob")))
     assert (first.tenant, second.tenant, other.tenant) == (ALICE, ALICE, BOB)
     assert (first.key_id, second.key_id, other.key_id) == ("key1", "key2", "key1")
+    assert directory.identify(key_of("alice")) is first
 
 
 def test_engines_know_tenants_by_names_of_this_process() -> None:
     """The name says nothing without the secret, stays the same through a reload, and carries the tenant's weight."""
     directory, reloaded = _directory(b"secret"), _directory(b"secret")
-    alice, bob = directory.payer(ALICE), directory.payer(BOB)
+    alice, bob = (directory.identify(key_of(name)).payer for name in ("alice", "bob"))
     assert alice.name != bob.name
     assert (alice.weight, bob.weight) == (1.0, 3.0)
-    assert directory.payer(ALICE) == reloaded.payer(ALICE) == alice
-    assert _directory().payer(ALICE).name != alice.name
+    assert directory.identify(key_of("alice", 2)).payer == reloaded.identify(key_of("alice")).payer == alice
+    assert _directory().identify(key_of("alice")).payer.name != alice.name
+
+
+def test_an_identity_of_another_configuration_changes_nothing_in_this_one() -> None:
+    """Whatever an old identity is asked after a reload, the new directory answers by its own configuration alone."""
+    poorer = tenant("alice", keys=2, models=("tiny",), weight=2.0)
+    before = _directory(b"secret").identify(key_of("alice"))
+    directory = Directory(Config(pools=(TINY, LARGE), tenants=(poorer, BOB)), b"secret")
+    assert before.pool("large") is LARGE
+    assert before.stand_in(TINY, lambda _: False) is TINY
+    now = directory.identify(key_of("alice"))
+    assert set(now.models) == {"tiny", "tiny-alias"} and now.payer.weight == 2.0
+    with pytest.raises(RequestFault):
+        now.pool("large")

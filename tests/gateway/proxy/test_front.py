@@ -276,7 +276,7 @@ async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id
     def fail(*_: object) -> None:
         raise LookupError("the secret words")
 
-    listener.directory.rights = fail  # type: ignore[method-assign]
+    listener.directory._identity = fail  # type: ignore[method-assign]
     ids = []
     for path, kind in ((CHAT, "server_error"), ("/v1/messages", "api_error")):
         answer = await scene.post(path, question())
