@@ -1,5 +1,6 @@
 """The commands of `vtc-gateway`: each is parsed here and carried out by its own module, imported when it runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -185,8 +186,21 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     ] = "paper",
     workers: Annotated[int, typer.Option(help="Engines side by side.", min=1, max=64)] = 1,
     pool_tokens: Annotated[
-        int, typer.Option(help="KV tokens that the paper's engine holds.", min=100, max=10_000_000)
-    ] = 10_000,
+        int | None,
+        typer.Option(
+            help="KV tokens of the paper's engine; default 10000, or what the longest request needs.",
+            min=100,
+            max=10_000_000,
+        ),
+    ] = None,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest sequence of the vLLM engine; default 4096, or what the longest request needs.",
+            min=2,
+            max=10_000_000,
+        ),
+    ] = None,
     profiled: Annotated[bool, typer.Option("--profiled", help="Charge the profiled cost instead of tokens.")] = False,
     seed: Seed = None,
     seconds: Until = None,
@@ -196,7 +210,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     json: JsonFile = None,
 ) -> None:
     """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
-    from evaluation.simulation import EngineModel, RoundsSize, Settings
+    from evaluation.simulation import EngineModel, RoundsSize, Settings, with_length
     from evaluation.simulation.command import SimulateOptions, run
     from evaluation.workloads.command import reading
     from gateway.fairness import Linear, Profiled
@@ -207,10 +221,13 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
         cost=Profiled() if profiled else Linear(),
         engine=EngineModel(engine),
         workers=workers,
-        rounds=RoundsSize(pool_tokens=pool_tokens),
+        rounds=RoundsSize() if pool_tokens is None else RoundsSize(pool_tokens=pool_tokens),
     )
+    if max_model_len is not None:
+        settings = replace(settings, batching=with_length(settings.batching, max_model_len))
+    grows = (pool_tokens if engine == "paper" else max_model_len) is None
     how = reading(seed, seconds, trace_format, tenants, skew)
-    raise typer.Exit(run(SimulateOptions(workload, how, settings, json)))
+    raise typer.Exit(run(SimulateOptions(workload, how, settings, json, grows)))
 
 
 @app.command()

@@ -10,7 +10,7 @@ the command line's, and alone reads and writes files.
 from evaluation.simulation.gauges import GaugeFault, Polling, Reading
 from evaluation.simulation.result import EngineTally, Result
 from evaluation.simulation.run import RequestTooLarge, simulate
-from evaluation.simulation.settings import EngineModel, Outage, RoundsSize, Settings
+from evaluation.simulation.settings import EngineModel, Outage, RoundsSize, Settings, with_length
 from evaluation.simulation.spread import Dispatch, Spread
 from evaluation.simulation.timeline import GRID_SECONDS, Timeline
 
@@ -30,4 +30,5 @@ __all__ = [
     "Spread",
     "Timeline",
     "simulate",
+    "with_length",
 ]

@@ -16,7 +16,7 @@ from evaluation.metrics import by_tenant, loaded_time, summarise_tenant, through
 from evaluation.requests import Served
 from evaluation.simulation.result import Result
 from evaluation.simulation.run import simulate
-from evaluation.simulation.settings import Settings
+from evaluation.simulation.settings import Settings, sized_to
 from evaluation.simulation.timeline import GRID_SECONDS
 from evaluation.workloads import ConfigError, Reading, Workload, find
 
@@ -27,12 +27,16 @@ _UPDATES = 100  # of the progress bar in a run
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    """What to play, by which rules, and where to write it; the weights are the workload's."""
+    """What to play, by which rules, and where to write it; the weights are the workload's.
+
+    `grows` lets the engines grow to the longest request of the workload.
+    """
 
     source: str
     reading: Reading
     settings: Settings
     json_file: Path | None = None
+    grows: bool = True
 
 
 def run(options: SimulateOptions) -> int:
@@ -42,6 +46,7 @@ def run(options: SimulateOptions) -> int:
     try:
         workload = find(options.source, options.reading).workload
         settings = replace(options.settings, weights=workload.tenants)
+        settings = _grown(workload, settings) if options.grows else settings
         result = _play(workload, settings)
         if options.json_file is not None:
             options.json_file.write_bytes(encode(workload, settings, result))
@@ -50,6 +55,16 @@ def run(options: SimulateOptions) -> int:
         return _UNPLAYABLE
     _show(console, workload, result)
     return 0
+
+
+def _grown(workload: Workload, settings: Settings) -> Settings:
+    """Engines that hold the longest request of `workload`; says so where the usual ones do not."""
+    grown = sized_to(workload.requests, settings)
+    if grown != settings:
+        size, option = grown.longest
+        text = f"{workload.name} has requests longer than the engine holds: it is played with {option} {size}."
+        Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False)
+    return grown
 
 
 def encode(workload: Workload, settings: Settings, result: Result) -> bytes:

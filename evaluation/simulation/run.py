@@ -10,7 +10,7 @@ from evaluation.simulation.batching import Batching
 from evaluation.simulation.front import POOL, Front
 from evaluation.simulation.result import Result
 from evaluation.simulation.rounds import NEVER, Rounds
-from evaluation.simulation.settings import EngineModel, Settings
+from evaluation.simulation.settings import EngineModel, Settings, sized_to
 
 
 class RequestTooLarge(ValueError):
@@ -69,9 +69,13 @@ class _Run:
 
 def _check_sizes(requests: Sequence[Request], settings: Settings) -> None:
     for request in requests:
-        if settings.engine is EngineModel.PAPER:
-            fits = settings.rounds.holds(request.prompt_tokens, request.output_tokens)
-        else:
-            fits = request.prompt_tokens + request.output_tokens <= settings.batching.max_model_len
-        if not fits or min(request.prompt_tokens, request.output_tokens) < 1:
-            raise RequestTooLarge(f"the engine cannot serve {request}")
+        if min(request.prompt_tokens, request.output_tokens) < 1:
+            raise RequestTooLarge(f"{_told(request)} has no prompt or no answer: take it out")
+        if not settings.holds(request):
+            size, option = sized_to([request], settings).longest
+            raise RequestTooLarge(f"the engine never holds {_told(request)}: {option} {size} or more does")
+
+
+def _told(request: Request) -> str:
+    lengths = f"{request.prompt_tokens} tokens of prompt and {request.output_tokens} of answer"
+    return f"the request of {request.tenant!r:.60} at {request.arrival_seconds:g} s, with {lengths},"

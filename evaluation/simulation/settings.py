@@ -1,11 +1,12 @@
 """What a run is asked to be: the rules of the scheduler, the engines behind it, and what counts as a tenant."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from backend.engine.core import Capacity, StepCost
 from backend.engine.profile import load_profile
+from evaluation.requests import Request
 from evaluation.simulation.gauges import Polling
 from gateway.fairness import POLICIES, PREDICTORS, CostFunction, Linear, Rules
 from gateway.workers import WindowSize
@@ -43,6 +44,13 @@ class RoundsSize:
     def prompt_tokens_per_round(self) -> int:
         """Most prompt tokens that one round admits."""
         return max(self.pool_tokens // 6, 3072)
+
+    def enlarged_for(self, prompt_tokens: int, output_tokens: int) -> "RoundsSize":
+        """The same with a pool that holds such a request, where it is not that large already."""
+        needed = prompt_tokens + output_tokens + self.tenant_tokens + 1
+        if prompt_tokens > self.prompt_tokens_per_round:
+            needed = max(needed, 6 * prompt_tokens)
+        return replace(self, pool_tokens=max(self.pool_tokens, needed))
 
     def holds(self, prompt_tokens: int, output_tokens: int) -> bool:
         """True where such a request is admitted once it is alone."""
@@ -88,11 +96,39 @@ class Settings:
     until_seconds: float | None = None
     is_eager: bool = False
 
+    def holds(self, request: Request) -> bool:
+        """True where an engine of this size can serve `request` to its end."""
+        if self.engine is EngineModel.PAPER:
+            return self.rounds.holds(request.prompt_tokens, request.output_tokens)
+        return request.prompt_tokens + request.output_tokens <= self.batching.max_model_len
+
+    @property
+    def longest(self) -> tuple[int, str]:
+        """The size that bounds a request, in tokens, and the option of `simulate` that sets it."""
+        if self.engine is EngineModel.PAPER:
+            return self.rounds.pool_tokens, "--pool-tokens"
+        return self.batching.max_model_len, "--max-model-len"
+
     def rules(self) -> Rules:
         """The production rules of these names; ValueError tells the known ones."""
         policy, parameter = _choice("policy", self.policy, POLICIES)
         predictor, error_percent = _choice("predictor", self.predictor, PREDICTORS)
         return Rules(lambda: POLICIES[policy](parameter), PREDICTORS[predictor](error_percent), self.max_queued)
+
+
+def sized_to(requests: Iterable[Request], settings: Settings) -> Settings:
+    """`settings` with engines that can hold each of `requests`: sizes grow where they have to, none shrinks."""
+    rounds, longest = settings.rounds, settings.batching.max_model_len
+    for request in requests:
+        rounds = rounds.enlarged_for(request.prompt_tokens, request.output_tokens)
+        longest = max(longest, request.prompt_tokens + request.output_tokens)
+    return replace(settings, rounds=rounds, batching=with_length(settings.batching, longest))
+
+
+def with_length(capacity: Capacity, max_model_len: int) -> Capacity:
+    """`capacity` for sequences of up to `max_model_len` tokens; its cache grows to one of them where it is smaller."""
+    blocks = -(-max_model_len // capacity.block_size)
+    return replace(capacity, max_model_len=max_model_len, num_blocks=max(capacity.num_blocks, blocks))
 
 
 def _choice(what: str, text: str, known: Mapping[str, object]) -> tuple[str, float | None]:

@@ -46,10 +46,10 @@ BEYOND: Sequence[Experiment] = (
         trials={label: LINEAR[label] for label in ("FCFS", "LCF", "VTC", "VTC oracle", "RPM 20")},
         picture=picture(
             "The last percent, and how even the shares are",
-            "Bars by policy: p99 TTFT of modest clients and of all, Jain's index of service over max-min share.",
+            "Bars by policy: p99 TTFT of modest clients and of all, Jain's index over max-min share.",
             bars("p99 TTFT of the modest clients' requests", "seconds", lambda r: r.summary.isolation.p99_ttft_seconds),
             bars("p99 TTFT of all requests", "seconds", lambda r: r.summary.p99_ttft_seconds),
-            bars("Jain's index of service over max-min share", "1 is even", lambda r: r.summary.jain_index),
+            bars("Jain's index over max-min share", "1 is even", lambda r: r.summary.jain_index),
         ),
         claims=[
             Claim(

@@ -23,6 +23,7 @@ from evaluation.workloads.workload import PREFIX_BLOCK_TOKENS
 REQUIRED = ("arrival_seconds", "tenant", "prompt_tokens", "output_tokens")
 OPTIONAL = ("key", "max_output_tokens", "leaves_after_tokens", "prefix_ids")
 _MILLISECONDS = 1000.0
+_NEAR = 0.5  # of a format's names: a file that has as many was meant to be of that format
 _SESSIONS = ("Session ID", "SessionID")
 
 
@@ -55,6 +56,8 @@ def _own(fields: Fields) -> Row:
     unknown = sorted(set(map(str, fields.values)) - {*REQUIRED, *OPTIONAL, "client"})
     if unknown:
         raise RowFault(unknown[0], "is not a known field", f"known: {', '.join((*REQUIRED, *OPTIONAL))}")
+    if fields.has("client") and fields.has("tenant"):
+        raise RowFault("client", "stands beside tenant", "keep one of the two: they mean the same")
     row = Row(
         at=fields.seconds("arrival_seconds"),
         prompt_tokens=fields.tokens("prompt_tokens"),
@@ -156,6 +159,28 @@ def recognise(names: Collection[str], *, is_csv: bool) -> TraceFormat | None:
     """The format of a file whose header, or first JSON object, has these names."""
     known = named(names)
     return next((each for each, layout in LAYOUTS.items() if layout.is_csv is is_csv and layout.names <= known), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A format that a file nearly has, and the first of its names that the file lacks."""
+
+    format: str
+    missing: str
+
+
+def nearest(names: Collection[str], *, is_csv: bool) -> Near | None:
+    """The format of which a file has most names, and at least half; None where it resembles none."""
+    known = named(names)
+    shares = {
+        each: len(layout.names & known) / len(layout.names)
+        for each, layout in LAYOUTS.items()
+        if layout.is_csv is is_csv
+    }
+    best = max(shares, key=lambda each: shares[each])
+    if shares[best] < _NEAR:
+        return None
+    return Near(best.value, min(LAYOUTS[best].names - known))
 
 
 def named(names: Collection[str]) -> set[str]:

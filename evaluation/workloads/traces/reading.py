@@ -6,6 +6,7 @@ time. The workload's length is that of the trace in whole seconds; weights are 1
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, NoReturn
 import orjson
 
 from evaluation.requests import Request
+from evaluation.workloads.arrivals import MAX_SECONDS
 from evaluation.workloads.schema import MAX_REQUESTS
-from evaluation.workloads.traces.formats import LAYOUTS, Layout, TraceFormat, named, recognise
+from evaluation.workloads.traces.formats import LAYOUTS, Layout, TraceFormat, named, nearest, recognise
 from evaluation.workloads.traces.row import Fields, Row, RowFault
 from evaluation.workloads.traces.tenants import TenantMapping
 from evaluation.workloads.workload import Workload
@@ -68,6 +70,7 @@ class _Reader:
         self._format = trace_format or _recognise(path)
         self._layout: Layout = LAYOUTS[self._format]
         self._rows: list[Row] = []
+        self._latest = (-1.0, 1)  # the latest moment, and its line
         self._faults: list[Fault] = []
         self._left_out = 0
         self._is_cut = False
@@ -91,8 +94,12 @@ class _Reader:
         notes = []
         if self._left_out:
             notes.append(f"{self._left_out} rows are no requests with an answer and are left out")
-        origin = 0.0 if self._layout.starts_at_zero else min(row.at for row in self._rows)
         rows = sorted(self._rows, key=lambda row: row.at)
+        origin = self._origin(rows[0].at)
+        if origin and self._layout.starts_at_zero:
+            notes.append(f"its times begin at {origin:.0f} s: they are counted from the first request")
+        if rows[-1].at - origin > MAX_SECONDS:
+            self._refuse_length(rows[-1].at - origin)
         if all(row.tenant for row in rows):
             tenants = [row.tenant for row in rows]
         else:
@@ -119,12 +126,21 @@ class _Reader:
             self._is_cut = True
         else:
             self._rows.append(row)
+            self._latest = max(self._latest, (row.at, line))
 
     def _is_late(self, row: Row) -> bool:
         """True where it comes after the part that is wanted, counted from the first row."""
         if self._start is None:
-            self._start = 0.0 if self._layout.starts_at_zero else row.at
+            self._start = self._origin(row.at)
         return row.at - self._start >= self._seconds
+
+    def _origin(self, first: float) -> float:
+        """The moment that counts as 0: the first request's too where times count from no start of a run."""
+        return 0.0 if self._layout.starts_at_zero and first <= MAX_SECONDS else first
+
+    def _refuse_length(self, seconds: float) -> NoReturn:
+        message = f"comes {seconds:.6g} s after the start; a trace lasts {MAX_SECONDS:.0f} s at most"
+        _refuse(self._path, self._latest[1], message, "mend its time, or cut the trace with --seconds")
 
     def _fault(self, line: int, field: str, message: str, remedy: str) -> None:
         self._faults.append(Fault(str(self._path), line, field, message, remedy))
@@ -139,6 +155,9 @@ class _Reader:
     def _csv_records(self) -> Iterator[tuple[int, Any]]:
         with self._path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
+            doubled = sorted(name for name, count in Counter(reader.fieldnames or ()).items() if count > 1)
+            if doubled:
+                _refuse(self._path, 1, f"has the column {doubled[0]!r:.60} twice", "give each column its own name")
             missing = sorted(self._layout.names - named(reader.fieldnames or ()))
             if missing:
                 _refuse(self._path, 1, f"has no column {missing[0]}", _KNOWN)
@@ -190,10 +209,15 @@ def _recognise(path: Path) -> TraceFormat:
         first = file.readline(MAX_LINE_BYTES).decode("utf-8-sig").strip()
     try:
         value = orjson.loads(first)
-        found = recognise(value, is_csv=False) if isinstance(value, dict) else None
+        names, is_csv = list(value) if isinstance(value, dict) else [], False
     except orjson.JSONDecodeError:
-        found = recognise(next(csv.reader([first]), []), is_csv=True)
+        names, is_csv = next(csv.reader([first]), []), True
+    found = recognise(names, is_csv=is_csv)
     if found is None:
+        near = nearest(names, is_csv=is_csv)
+        if near is not None:
+            kind = "column" if is_csv else "field"
+            _refuse(path, 1, f"has no {kind} {near.missing}, which the format {near.format} needs", _KNOWN)
         _refuse(path, 1, f"is in no known format: {first!r:.60}", _KNOWN)
     return found
 

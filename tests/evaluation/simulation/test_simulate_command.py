@@ -1,6 +1,7 @@
 """`vtc-gateway simulate`: what it prints, what it writes, and how it says no."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ def test_refusals_are_counted(workload: Path) -> None:
         (("nowhere.yaml",), "nowhere.yaml"),
         (("overload", "--policy", "fifo"), "choose one of vtc, fcfs"),
         (("overload", "--predictor", "noisy_oracle:much"), "must be a number"),
-        (("overload", "--pool-tokens", "500"), "cannot serve"),
+        (("overload", "--pool-tokens", "500"), "--pool-tokens 545 or more does"),
+        (("overload", "--engine", "vllm", "--max-model-len", "500"), "--max-model-len 512 or more does"),
     ],
 )
 def test_what_cannot_be_played_is_2(arguments: tuple[str, ...], complaint: str) -> None:
@@ -91,3 +93,32 @@ def test_what_cannot_be_played_is_2(arguments: tuple[str, ...], complaint: str) 
     status, output = simulate(*arguments)
     assert status == 2
     assert complaint in output and "Traceback" not in output
+
+
+AZURE_ROWS = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:15:46.680,7437,1899
+2023-11-16 18:15:50.950,396,109
+"""
+MOONCAKE_ROWS = """{"timestamp": 0, "input_length": 125000, "output_length": 500, "hash_ids": [1, 2]}
+{"timestamp": 3000, "input_length": 6755, "output_length": 52, "hash_ids": [1, 3]}
+"""
+
+
+@pytest.mark.parametrize(("rows", "longest"), [(AZURE_ROWS, 7437 + 1899), (MOONCAKE_ROWS, 125_500)])
+@pytest.mark.parametrize("engine", ["paper", "vllm"])
+def test_public_traces_play_with_default_options(tmp_path: Path, rows: str, longest: int, engine: str) -> None:
+    """The engine grows to the longest request, says to what size, and that size given by hand plays the same."""
+    trace, grown, given = tmp_path / "trace", tmp_path / "grown.json", tmp_path / "given.json"
+    trace.write_text(rows)
+    status, output = simulate(trace, "--engine", engine, "--json", grown)
+    assert status == 0
+    size = re.search(r"played with (--[\w-]+) (\d+)", output)
+    assert size is not None and int(size[2]) >= longest
+    assert simulate(trace, "--engine", engine, size[1], size[2], "--json", given)[0] == 0
+    assert grown.read_bytes() == given.read_bytes()
+    assert simulate(trace, "--engine", engine, size[1], int(size[2]) - 1)[0] == 2
+
+
+def test_what_fits_is_played_as_it_is(workload: Path) -> None:
+    """No word of a size where the usual engine holds every request."""
+    assert "played with" not in simulate(workload)[1]

@@ -311,3 +311,48 @@ def test_the_mapping_is_its_seed(count: int, skew: float, seed: int) -> None:
     assert tenants == mapping.tenants_of(_rows(60))
     assert tenants[:30] == mapping.tenants_of(_rows(30))
     assert set(tenants) <= set(mapping.names) and len(mapping.names) == count
+
+
+EPOCH = OURS + "1700000000.5,a,10,5\n1700000060.25,b,10,5\n"
+
+
+def test_epoch_seconds_count_from_the_first_request(tmp_path: Path) -> None:
+    """Times that cannot be the seconds of a run are those of a clock; the reader says what it did with them."""
+    path = tmp_path / "epoch.csv"
+    path.write_text(EPOCH)
+    trace = read_trace(path)
+    assert [request.arrival_seconds for request in trace.workload.requests] == [0.0, 59.75]
+    assert trace.workload.seconds == 60
+    assert any("counted from the first request" in note for note in trace.notes)
+    assert len(read_trace(path, seconds=30).workload.requests) == 1
+
+
+@pytest.mark.parametrize("late", ["1e300", "1700000000", "10000001"])
+def test_a_trace_longer_than_any_run_is_refused_at_its_line(tmp_path: Path, late: str) -> None:
+    """One time out of all proportion is told with its line instead of filling the memory."""
+    path = tmp_path / "late.csv"
+    path.write_text(OURS + f"0,a,10,5\n{late},a,10,5\n1,b,10,5\n")
+    with pytest.raises(ConfigError) as refused:
+        read_trace(path)
+    (fault,) = refused.value.faults
+    assert fault.line == 3 and "--seconds" in fault.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("arrival_seconds,tenant,tenant,prompt_tokens,output_tokens\n0,a,b,1,1\n", "has the column 'tenant' twice"),
+        ("arrival_seconds,tenant,client,prompt_tokens,output_tokens\n0,a,b,1,1\n", "stands beside tenant"),
+        ("arrival_seconds,tenant,prompt_tokens\n0,a,1\n", "has no column output_tokens, which the format csv needs"),
+        ("TIMESTAMP,GeneratedTokens\n2023-11-16 18:15:46,4\n", "has no column ContextTokens"),
+        ('{"arrival_seconds": 0, "tenant": "a", "output_tokens": 3}\n', "has no field prompt_tokens"),
+        ("colour,shape\nred,round\n", "is in no known format"),
+    ],
+)
+def test_a_header_that_is_nearly_right_names_what_is_wrong(tmp_path: Path, text: str, complaint: str) -> None:
+    """A column too many or too few is named; only what resembles no format is in none."""
+    path = tmp_path / "trace"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        read_trace(path)
+    assert complaint in str(refused.value.faults[0])
