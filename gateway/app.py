@@ -103,7 +103,7 @@ class Gateway:
             self._dispatcher, self._links, self._health, self._trials, config.listen.write_stall_seconds
         )
         limits = ListenerLimits(config.listen.max_body_mib * _MIB, config.listen.body_timeout_seconds)
-        control = Control(Pages(self._render_metrics, self._state, self._unready, int(self._wall_started_at)))
+        control = Control(Pages(self._render_metrics, self._state, self._serving, int(self._wall_started_at)))
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
         self._runner: web.ServerRunner | None = None
 
@@ -223,8 +223,8 @@ class Gateway:
             "quarantine": detained,
         }
 
-    def _unready(self) -> list[str]:
-        return [pool.model for pool in self.config.pools if not self._fleet.serves(pool.model)]
+    def _serving(self) -> dict[str, bool]:
+        return {pool.model: self._fleet.serves(pool.model) for pool in self.config.pools}
 
 
 def _rules(config: Config) -> Rules:

@@ -1,8 +1,8 @@
 """The gateway's own pages: alive, ready, metrics, models, state. Nothing here reaches a worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import orjson
 from aiohttp import web
@@ -14,16 +14,17 @@ from gateway.wire.errors import RequestFault
 
 MODELS = "/v1/models"
 _NO_MODEL = "This model does not exist or this key may not use it. GET /v1/models lists the models of this key."
+_NO_POOL = "There is no pool of this name: 'pool' takes a pool's `model` as the configuration has it."
 _NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Where the pages' contents come from; the composition root binds them."""
+    """Where the pages' contents come from; the composition root binds them. `pools` says of each whether it serves."""
 
     metrics: Callable[[], tuple[bytes, str] | None]
     state: Callable[[], dict[str, object]]
-    unready_pools: Callable[[], list[str]]
+    pools: Callable[[], Mapping[str, bool]]
     started_at: int
 
 
@@ -38,14 +39,23 @@ class Control:
         """200 as long as the process answers."""
         return _json({"status": "ok"})
 
-    def ready(self, *, is_draining: bool) -> web.Response:
-        """200 where every pool has a worker that serves, else 503 with the reason."""
+    def ready(self, query: str, *, is_draining: bool) -> web.Response:
+        """200 where some pool has a worker that serves, else 503; the body has every pool.
+
+        `pool=NAME` in `query` asks for that pool alone, several times for all that it names; one that is not there is
+        a `RequestFault` (404).
+        """
+        pools = {pool: "ready" if serves else "no worker" for pool, serves in self._pages.pools().items()}
+        asked = parse_qs(query, keep_blank_values=True).get("pool", [])
+        for name in asked:
+            if name not in pools:
+                raise RequestFault(Outcome.UNKNOWN_MODEL, _NO_POOL, "pool")
+        found = [pools[name] == "ready" for name in asked or pools]
         if is_draining:
-            return _json({"status": "draining"}, status=503)
-        missing = self._pages.unready_pools()
-        if missing:
-            return _json({"status": "no worker", "pools": missing}, status=503)
-        return _json({"status": "ready"})
+            return _json({"status": "draining", "pools": pools}, status=503)
+        if not (all(found) if asked else any(found)):
+            return _json({"status": "no worker", "pools": pools}, status=503)
+        return _json({"status": "ready", "pools": pools})
 
     def metrics(self) -> web.Response:
         """Prometheus' text format; 404 where metrics are off."""

@@ -75,7 +75,7 @@ class Listener:
         self._pages: Mapping[str, _Page] = MappingProxyType(
             {
                 "/health": lambda _: control.health(),
-                "/ready": lambda _: control.ready(is_draining=self.is_draining),
+                "/ready": lambda request: control.ready(_query(request), is_draining=self.is_draining),
                 "/metrics": lambda _: control.metrics(),
                 "/debug/state": self._debug_state,
             }
@@ -206,6 +206,10 @@ class Listener:
 
 def _is_models(path: str) -> bool:
     return path == MODELS or (path.startswith(f"{MODELS}/") and len(path) > len(MODELS) + 1)
+
+
+def _query(request: web.BaseRequest) -> str:
+    return request.raw_path.partition("?")[2]
 
 
 def _only_model(identity: Identity) -> str:

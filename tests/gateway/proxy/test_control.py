@@ -3,8 +3,9 @@
 import pytest
 from whole_gateway import ADMIN_KEY, Stage, key_of, question, tenant, with_gateway
 
-from gateway.config import Metrics
+from gateway.config import Metrics, Pool, Worker
 from gateway.outcomes import Outcome
+from gateway.workers import Signal, WindowSize, WorkerSpec
 
 PAGES = ("/health", "/ready", "/metrics")
 
@@ -35,6 +36,53 @@ async def test_pages_are_read_only(scene: Stage, path: str) -> None:
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         answer = await scene.exchange(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert (answer.status, answer.header("allow")) == (405, "GET, HEAD")
+
+
+LARGE = Pool(model="org/large", engine_model="large", workers=(Worker(name="gone", url="http://127.0.0.1:9"),))
+
+
+def add_pool(scene: Stage) -> None:
+    """A second pool, whose only worker is not there."""
+    fleet = scene.gateway._fleet
+    fleet.configure(WorkerSpec("org/large/gone", "org/large", "http://127.0.0.1:9", WindowSize(1)))
+    fleet.signal("org/large/gone", Signal.DOWN)
+    config = scene.gateway.config
+    scene.gateway.config = config.model_copy(update={"pools": (*config.pools, LARGE)})
+
+
+@with_gateway()
+async def test_ready_while_some_pool_serves(scene: Stage) -> None:
+    """One pool without a worker takes no other from a load balancer; the body says which pool lacks what."""
+    add_pool(scene)
+    answer = await scene.get("/ready")
+    pools = {"tiny": "ready", "org/large": "no worker"}
+    assert (answer.status, answer.json) == (200, {"status": "ready", "pools": pools})
+    scene.gateway._fleet.signal("tiny/w0", Signal.DOWN)
+    answer = await scene.get("/ready")
+    assert (answer.status, answer.json["status"]) == (503, "no worker")
+    assert set(answer.json["pools"].values()) == {"no worker"}
+
+
+@with_gateway()
+async def test_ready_of_one_pool_by_query(scene: Stage) -> None:
+    """A probe that cares for one pool gets 503 where that one lacks a worker, and 404 where there is none."""
+    add_pool(scene)
+    for query, status in (
+        ("pool=tiny", 200),
+        ("pool=org/large", 503),
+        ("pool=org%2Flarge", 503),
+        ("pool=tiny&pool=org/large", 503),
+        ("x=1", 200),
+        ("pool=none", 404),
+        ("pool=", 404),
+    ):
+        assert (await scene.get(f"/ready?{query}")).status == status, query
+    answer = await scene.get("/ready?pool=none")
+    assert "pool" in answer.json["error"]["message"]
+    scene.gateway._listener.is_draining = True
+    for path in ("/ready", "/ready?pool=tiny"):
+        answer = await scene.get(path)
+        assert (answer.status, answer.json["status"]) == (503, "draining")
 
 
 @with_gateway()
