@@ -2,13 +2,14 @@
 
 What a request is judged by is one `Identity` of one directory: it holds all of it, so that nothing of another
 configuration can get in, and nothing is kept by a name that two configurations share. A key is found by its digest and
-compared in constant time; unknown and disabled keys are not told apart.
+compared in constant time; unknown and disabled keys are not told apart. Of several keys in one request those that are
+nobody's count for nothing; two of ours are refused: either could be meant to pay.
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +20,13 @@ from gateway.wire.errors import RequestFault
 from gateway.wire.request import Rights
 
 ANONYMOUS_KEY = "anonymous"
+_OUR_KEYS_BEGIN: Final = "vtc-"
 _BY_END_USER: Final = ShareBy.END_USER
-_UNKNOWN_KEY = "The API key is not valid. Check the key, or ask the gateway's operator for one."
+_UNKNOWN_KEY = (
+    "The API key is not valid. Check the key, which is sent as 'Authorization: Bearer <key>' or 'x-api-key: <key>', "
+    "or ask the gateway's operator for one."
+)
+_TWO_KEYS = "Two API keys of this gateway were sent, in Authorization and x-api-key. Send the one that is to pay."
 _NO_KEY = "No API key was sent. Send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
 _LISTED_MODELS = 20
 
@@ -101,20 +107,24 @@ class Directory:
         self._identities: dict[bytes, Identity] = {}  # by the digest of a key that this configuration has
         self._models: dict[tuple[str, ...], Mapping[str, Pool]] = {}  # by the value of a tenant's `models`
 
-    def identify(self, key: str | None) -> Identity:
-        """The identity behind `key`; raises `RequestFault` (401) where there is none."""
-        if key is None:
-            return self._nobody()
-        presented = _digest(key)
+    def identify(self, keys: Sequence[str]) -> Identity:
+        """The identity behind the presented `keys`; raises `RequestFault` where there is none (401), or two (400)."""
+        found = [owner for key in keys if (owner := self._owner(_digest(key))) is not None]
+        if len(found) > 1:
+            raise RequestFault(Outcome.BAD_REQUEST, _TWO_KEYS)
+        if found:
+            return self._identity(*found[0])
+        # SDKs demand a key, so clients that need none present a placeholder; one of our form was meant to be a key.
+        if self._anonymous is not None and not any(key.startswith(_OUR_KEYS_BEGIN) for key in keys):
+            return self._identity(b"", self._anonymous, ANONYMOUS_KEY)
+        raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY if keys else _NO_KEY)
+
+    def _owner(self, presented: bytes) -> tuple[bytes, Tenant, str] | None:
+        """Whose key has the digest `presented`, and the key's name."""
         tenant, known = self._keys.get(presented, (None, None))
         if tenant is None or known is None or known.disabled or not hmac.compare_digest(known.digest, presented):
-            raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY)
-        return self._identity(presented, tenant, known.id)
-
-    def _nobody(self) -> Identity:
-        if self._anonymous is None:
-            raise RequestFault(Outcome.UNAUTHENTICATED, _NO_KEY)
-        return self._identity(b"", self._anonymous, ANONYMOUS_KEY)
+            return None
+        return presented, tenant, known.id
 
     def _identity(self, presented: bytes, tenant: Tenant, key_id: str) -> Identity:
         identity = self._identities.get(presented)
@@ -124,10 +134,10 @@ class Directory:
             self._identities[presented] = identity
         return identity
 
-    def is_admin(self, key: str | None) -> bool:
-        """True where `key` is the admin key."""
+    def is_admin(self, keys: Sequence[str]) -> bool:
+        """True where one of the presented `keys` is the admin key."""
         expected = self.config.admin.digest
-        return expected is not None and key is not None and hmac.compare_digest(expected, _digest(key))
+        return expected is not None and any(hmac.compare_digest(expected, _digest(key)) for key in keys)
 
     def fallback_of(self, pool: Pool) -> Pool | None:
         """The pool that stands in for `pool`."""

@@ -28,7 +28,7 @@ from gateway.proxy.refusal import Refusal, WrongMethod, dialect_of, identifying_
 from gateway.proxy.request_ids import RequestIds
 from gateway.proxy.utility import UtilityDesk
 from gateway.wire.errors import RequestFault
-from gateway.wire.headers import credential
+from gateway.wire.headers import presented_keys
 from gateway.wire.request import Reading, read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
 from gateway.workers import prefix_chain
@@ -183,15 +183,15 @@ class Listener:
         pools = {record.model: record.asked_pool or record.pool}
         if record.asked_pool:
             pools[record.pool] = record.pool
-        self.directory.identify(credential(request.headers)).confirm(identity, pools, reading.rights_used)
+        self.directory.identify(presented_keys(request.headers)).confirm(identity, pools, reading.rights_used)
 
     def _identify(self, request: web.BaseRequest, record: Record) -> Identity:
-        identity = self.directory.identify(credential(request.headers))
+        identity = self.directory.identify(presented_keys(request.headers))
         record.tenant, record.key_id = identity.tenant.name, identity.key_id
         return identity
 
     def _debug_state(self, request: web.BaseRequest) -> web.Response:
-        is_admin = self.directory.is_admin(credential(request.headers))
+        is_admin = self.directory.is_admin(presented_keys(request.headers))
         return self._control.debug_state(is_admin=is_admin)
 
     def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.StreamResponse:

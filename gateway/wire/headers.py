@@ -2,8 +2,7 @@
 
 Only the allow-lists pass, in either direction: the client's credential, `X-*` and hop-by-hop headers never
 reach a worker (vLLM obeys `X-Vllm-Priority`, `X-data-parallel-rank` and `X-Session-ID`), the worker's own
-never reach the client. A credential given twice is refused: two readers of one request must not see two
-different tenants.
+never reach the client. Whose keys the presented ones are, and whether they contradict each other, the directory says.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ REQUEST_HEADERS = frozenset({b"accept", b"content-type", b"anthropic-version", b
 RESPONSE_HEADERS = frozenset({b"content-type", b"cache-control", b"metadata"})
 """`metadata` is vLLM's description of an embedding answer in raw bytes."""
 
-MAX_CREDENTIAL_BYTES = 512
+MAX_CREDENTIALS = 4  # headers that hold a key
 
 _CR: Final = ord("\r")
 _LF: Final = ord("\n")
@@ -31,31 +30,29 @@ class MultiHeaders(Protocol):
         ...
 
 
-def credential(headers: MultiHeaders) -> str | None:
-    """The client's key from `Authorization: Bearer` or `x-api-key`; None where neither is present.
+def presented_keys(headers: MultiHeaders) -> tuple[str, ...]:
+    """Every different text that `Authorization` and `x-api-key` present as a key, in order; empty ones are none.
 
-    Raises `RequestFault` on two credentials, on a scheme other than Bearer and on an empty or oversized key.
+    `Authorization` may leave out `Bearer`; with another scheme the whole value is a text that is nobody's key. Raises
+    `RequestFault` on more than `MAX_CREDENTIALS`.
     """
     authorizations = headers.getall("Authorization", ())
     keys = headers.getall("x-api-key", ())
-    if len(authorizations) + len(keys) > 1:
+    if len(authorizations) == 1 and not keys:
+        key = _bearer(authorizations[0])
+        return (key,) if key else ()
+    if len(authorizations) + len(keys) > MAX_CREDENTIALS:
         raise RequestFault(
-            Outcome.BAD_REQUEST, "Send one credential: either one Authorization or one x-api-key header."
+            Outcome.BAD_REQUEST, f"Send one API key, and at most {MAX_CREDENTIALS} headers that hold it."
         )
-    if keys:
-        return _checked(keys[0].strip())
-    if not authorizations:
-        return None
-    scheme, _, key = authorizations[0].strip().partition(" ")
-    if scheme != "Bearer" and scheme.lower() != "bearer":
-        raise RequestFault(Outcome.UNAUTHENTICATED, "The Authorization header must be 'Bearer <key>'.")
-    return _checked(key.strip())
+    texts = [*map(_bearer, authorizations), *(key.strip() for key in keys)]
+    return tuple(dict.fromkeys(filter(None, texts)))
 
 
-def _checked(key: str) -> str:
-    if not key or len(key) > MAX_CREDENTIAL_BYTES:
-        raise RequestFault(Outcome.UNAUTHENTICATED, "The API key is empty or too long.")
-    return key
+def _bearer(authorization: str) -> str:
+    """The key in the value of an `Authorization` header."""
+    value = authorization.strip()
+    return value[6:].strip() if value[:7].strip().lower() == "bearer" else value
 
 
 class Upstream:

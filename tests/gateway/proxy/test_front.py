@@ -17,9 +17,8 @@ CHAT = "/v1/chat/completions"
 KEY = f"Authorization: Bearer {key_of('alice')}\r\n"
 
 MALFORMED = {
-    "two Authorization headers": f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{KEY}Authorization: Bearer other\r\n\r\n",
-    "Authorization beside x-api-key": f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{KEY}x-api-key: other\r\n\r\n",
-    "two x-api-key headers": "GET /v1/models HTTP/1.1\r\nHost: x\r\nx-api-key: a\r\nx-api-key: b\r\n\r\n",
+    "two Authorization headers of ours": f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{KEY}{KEY.replace('alice', 'bob')}\r\n",
+    "two of our keys": f"GET /v1/models HTTP/1.1\r\nHost: x\r\n{KEY}x-api-key: {key_of('bob')}\r\n\r\n",
     "a path in Host": "GET /health HTTP/1.1\r\nHost: a/../v1?x#\r\n\r\n",
     "credentials in Host": "GET /health HTTP/1.1\r\nHost: user@x\r\n\r\n",
     "two Host headers": "GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",

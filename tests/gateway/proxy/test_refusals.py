@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from raw_client import Answer
+from raw_client import Answer, request_bytes
 from whole_gateway import Stage, key_of, post, question, tenant, with_gateway
 from workers_on_stage import CPU_TINY, fault, faults
 
@@ -65,13 +65,62 @@ async def _ask(scene: Stage, dialect: str, key: str | None = None, **fields: Any
 @both_dialects
 @with_gateway()
 async def test_a_key_that_is_none_of_ours_is_401(scene: Stage, dialect: str, header: str) -> None:
-    """Missing, unknown, of another scheme, too long, or bytes that are no text: the client is told what to send."""
+    """Missing, empty, unknown, of another scheme, long, or bytes that are no text: the client is told what to send."""
     raw = post(PATHS[dialect], question(max_tokens=2), "KEY").replace(
         b"Authorization: Bearer KEY", header.encode("latin-1")
     )
     answer = await scene.exchange(raw)
-    _check(answer, dialect, Outcome.UNAUTHENTICATED)
+    error = _check(answer, dialect, Outcome.UNAUTHENTICATED)
     assert answer.header("www-authenticate") == "Bearer"
+    assert "'Authorization: Bearer <key>' or 'x-api-key: <key>'" in error["message"]
+
+
+OURS, OTHERS = key_of("alice"), key_of("bob")
+
+
+@pytest.mark.parametrize(
+    ("headers", "tenant"),
+    [
+        ([f"Authorization: Bearer {OURS}", f"x-api-key: {OURS}"], "alice"),
+        ([f"Authorization: Bearer {OURS}", "x-api-key: sk-ant-foreign"], "alice"),
+        ([f"Authorization: Bearer {OURS}", "x-api-key:"], "alice"),
+        (["Authorization: Bearer EMPTY", f"x-api-key: {OURS}"], "alice"),
+        (["Authorization: Basic dXNlcjpwYXNz", f"x-api-key: {OURS}"], "alice"),
+        ([f"Authorization: Bearer {OURS}", f"Authorization: Bearer {OURS}"], "alice"),
+        (["Authorization: Bearer EMPTY"], "bob"),
+        (["Authorization: Bearer"], "bob"),
+        (["x-api-key:"], "bob"),
+        (["X-Nothing: 1"], "bob"),
+    ],
+)
+@both_dialects
+@with_gateway(anonymous="bob")
+async def test_what_clients_send_beside_or_instead_of_a_key_is_no_fault(
+    scene: Stage, dialect: str, headers: list[str], tenant: str
+) -> None:
+    """SDKs and proxies add credentials of their own: the one of ours pays, and without one the anonymous tenant."""
+    answer = await scene.exchange(request_bytes(PATHS[dialect], question(max_tokens=2), headers))
+    assert answer.status == 200
+    assert scene.last.tenant == tenant
+
+
+@pytest.mark.parametrize(
+    ("headers", "outcome"),
+    [
+        ([f"Authorization: Bearer {OURS}", f"x-api-key: {OTHERS}"], Outcome.BAD_REQUEST),
+        (["Authorization: Bearer vtc-wrong"], Outcome.UNAUTHENTICATED),
+        (["Authorization: Bearer EMPTY", "x-api-key: vtc-wrong"], Outcome.UNAUTHENTICATED),
+    ],
+)
+@both_dialects
+@with_gateway(anonymous="bob")
+async def test_two_payers_and_a_wrong_key_of_ours_are_refused(
+    scene: Stage, dialect: str, headers: list[str], outcome: Outcome
+) -> None:
+    """Nobody is charged where either of two could be meant, and a mistyped key does not become anonymous."""
+    answer = await scene.exchange(request_bytes(PATHS[dialect], question(max_tokens=2), headers))
+    _check(answer, dialect, outcome)
+    assert scene.witness.started == 0
 
 
 @with_gateway(tenants=(tenant("alice"), tenant("off").model_copy(update={"keys": ()})))
