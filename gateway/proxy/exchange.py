@@ -101,7 +101,7 @@ class Exchange:
         self._reading, self._pool, self._payer = reading, pool, payer
         self._check_standing = check_standing
         self._adapter = reading.model if pool.adapters and reading.model in pool.adapter_names else ""
-        self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.rest)
+        self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
 
     async def run(self) -> web.StreamResponse:
         """Carry the request through; raises `RequestFault` where it ends before a byte of an answer."""

@@ -176,6 +176,10 @@ FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
 )
 """Family to field to rule; a field that is not in its family's table is unclassified."""
 
+_IDENTIFYING = "metadata user store service_tier safety_identifier prompt_cache_key prompt_cache_retention"
+ACCIDENTAL = frozenset({"stream", "stream_options", "seed", *_IDENTIFYING.split()})
+"""What may differ from one attempt at a request to the next and changes neither its prompt nor the engine's work."""
+
 _TREATED = frozenset({Treatment.REMOVE, Treatment.RIGHT, Treatment.REFUSE})
 
 UNTREATED: Mapping[Family, frozenset[str]] = MappingProxyType(

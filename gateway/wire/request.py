@@ -6,19 +6,21 @@ or oddly is read in two ways. The validity of every other field is the engine's 
 client unchanged.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from gateway.outcomes import Outcome
+from gateway.wire.attribution import cut_attribution
 from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_arguments, with_tenant
 from gateway.wire.errors import RequestFault
-from gateway.wire.fields import FIELDS, UNTREATED, Rule, Treatment
+from gateway.wire.fields import ACCIDENTAL, FIELDS, UNTREATED, Rule, Treatment
 from gateway.wire.json_body import read_object, write_json
 from gateway.wire.limits import Rights, flag, limit_choices, limit_output, limit_rest
-from gateway.wire.prompt import MAX_PROMPTS, Prompt
+from gateway.wire.measures import measure
+from gateway.wire.prompt import Prompt
 from gateway.wire.surface import Endpoint, Family, Kind
 
 __all__ = ["Reading", "RequestFault", "Rights", "read_request"]
@@ -47,7 +49,6 @@ _PROMPT_MEMBERS: Mapping[Family, tuple[str, ...]] = {
 _MEMBER_STARTS: Mapping[str, bytes] = {
     name: b',"%b":' % name.encode() for names in _PROMPT_MEMBERS.values() for name in names
 }
-_SCORE_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
 
 @dataclass(slots=True)
@@ -58,8 +59,9 @@ class Reading:
     sequence; `max_output_tokens` is None where only the engine's context bounds the output. `rest` is the JSON for
     the worker after the members of `upstream_body`, with their comma and the closing brace: a request that waits
     holds its text, not its objects, and is written once however often it is sent. It begins with what the prompt is
-    made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one. `rights_used` are
-    the tenant's rights without which it would have been refused.
+    made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one; then comes what else
+    decides the engine's work, up to `identity_size` bytes, and last what does not (`ACCIDENTAL`).
+    `rights_used` are the tenant's rights without which it would have been refused.
     """
 
     endpoint: Endpoint
@@ -79,7 +81,13 @@ class Reading:
     engine_arguments: Mapping[str, object] | None = None
     rest: bytes = b"}"
     prompt_size: int = 0
+    identity_size: int = 0
     rights_used: frozenset[str] = frozenset()
+
+    @property
+    def identity(self) -> memoryview:
+        """The JSON of what decides the engine's work: two requests with the same are one, asked again."""
+        return memoryview(self.rest)[: self.identity_size]
 
     @property
     def prompt(self) -> memoryview:
@@ -115,6 +123,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     family = endpoint.family
     reading = Reading(endpoint, _model(fields), end_user=_end_user(family, fields))
     _apply_treatments(reading, fields, rights)
+    cut_attribution(family, fields)
     if family in _STREAMING:
         _read_stream(reading, fields)
         reading.engine_arguments = take_arguments(fields)
@@ -123,7 +132,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     reading.max_output_tokens = limit_output(family, fields, rights)
     reading.choices = limit_choices(family, fields, rights)
     reading.min_output_tokens = limit_rest(family, fields, rights, reading.max_output_tokens)
-    prompt = _measure(family, fields)
+    prompt = measure(family, fields)
     _take_prompt(reading, prompt, rights)
     _write_rest(reading, fields, prompt.members)
     return reading
@@ -158,8 +167,16 @@ def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[st
             start = _MEMBER_STARTS[name]
             pieces += (start, text)
             reading.prompt_size += len(start) + len(text)
-    pieces += (b",", write_json(fields)[1:]) if fields else (b"}",)
+    accidents = {name: fields.pop(name) for name in ACCIDENTAL & fields.keys()}
+    deciding = _members(fields)
+    reading.identity_size = reading.prompt_size + len(deciding)
+    pieces += (deciding, _members(accidents), b"}")
     reading.rest = b"".join(pieces)
+
+
+def _members(fields: Mapping[str, object]) -> bytes:
+    """The JSON of `fields` behind other members, with a comma before each."""
+    return b",%b" % write_json(fields)[1:-1] if fields else b""
 
 
 def _apply_treatments(reading: Reading, fields: dict[str, object], rights: Rights) -> None:
@@ -242,113 +259,3 @@ def _read_statelessness(fields: dict[str, object]) -> None:
     if flag(fields, "store"):
         raise RequestFault(Outcome.BAD_REQUEST, f"'store' is not supported: {_STATELESS}.", "store")
     fields["store"] = False
-
-
-def _measure(family: Family, fields: Mapping[str, object]) -> Prompt:
-    prompt = Prompt()
-    _MEASURES[family](fields, prompt)
-    return prompt
-
-
-def _measure_chat(fields: Mapping[str, object], prompt: Prompt) -> None:
-    _require_conversation(fields, "messages", prompt)
-    if fields.get("system"):
-        prompt.add_conversation(fields["system"], "system")
-    for name in ("tools", "documents"):
-        if fields.get(name):
-            prompt.add_member(name, fields[name])
-
-
-def _require_conversation(fields: Mapping[str, object], name: str, prompt: Prompt) -> None:
-    messages = fields.get(name)
-    if not isinstance(messages, list):
-        raise RequestFault(Outcome.BAD_REQUEST, f"'{name}' must be a list of messages.", name)
-    prompt.add_conversation(messages, name)
-
-
-def _add_optional_text(fields: Mapping[str, object], name: str, prompt: Prompt) -> None:
-    value = fields.get(name)
-    if isinstance(value, str):
-        prompt.add_text(value)
-
-
-def _measure_completion(fields: Mapping[str, object], prompt: Prompt) -> None:
-    """Texts, token ids or embeddings; vLLM runs embeddings beside the prompts, or alone where there are none."""
-    embeddings = _batch(fields, "prompt_embeds") if fields.get("prompt_embeds") else 0
-    if fields.get("prompt") is not None or not embeddings:
-        prompt.add_inputs(fields.get("prompt"), "prompt")
-        prompt.prompts += embeddings
-    else:
-        prompt.prompts = embeddings
-    if embeddings:
-        prompt.token_ids = None
-    _add_optional_text(fields, "suffix", prompt)
-
-
-def _measure_responses(fields: Mapping[str, object], prompt: Prompt) -> None:
-    prompt.add_conversation(fields.get("input"), "input")
-    prompt.add_conversation(fields.get("previous_input_messages"), "previous_input_messages")
-    _add_optional_text(fields, "instructions", prompt)
-    if fields.get("tools"):
-        prompt.add_member("tools", fields["tools"])
-
-
-def _measure_embedding(fields: Mapping[str, object], prompt: Prompt) -> None:
-    name = "messages" if fields.get("messages") is not None else "input"
-    value = fields.get(name)
-    match value:
-        case [dict(), *_]:
-            prompt.add_conversation(value, name)
-        case [[dict(), *_], *_]:
-            prompt.add_conversation(value, name)
-            prompt.prompts = _batch(fields, name)
-        case _:
-            prompt.add_inputs(value, name)
-
-
-def _measure_rerank(fields: Mapping[str, object], prompt: Prompt) -> None:
-    prompt.add_conversation(fields.get("query"), "query")
-    prompt.add_conversation(fields.get("documents"), "documents")
-    prompt.prompts = _batch(fields, "documents")
-
-
-def _measure_score(fields: Mapping[str, object], prompt: Prompt) -> None:
-    for pair in _SCORE_PAIRS:
-        if all(fields.get(name) is not None for name in pair):
-            for name in pair:
-                prompt.add_conversation(fields[name], name)
-            prompt.prompts = max(_batch(fields, name) for name in pair)
-            return
-
-
-def _measure_tokenize(fields: Mapping[str, object], prompt: Prompt) -> None:
-    prompt.add_conversation(fields.get("messages"), "messages")
-    _add_optional_text(fields, "prompt", prompt)
-
-
-def _measure_detokenize(fields: Mapping[str, object], prompt: Prompt) -> None:
-    tokens = fields.get("tokens")
-    prompt.token_ids = len(tokens) if isinstance(tokens, list) else None
-
-
-def _batch(fields: Mapping[str, object], name: str) -> int:
-    """How many inputs `fields[name]` holds: a list is a batch, anything else one input."""
-    value = fields.get(name)
-    count = len(value) if isinstance(value, list) else 1
-    if count > MAX_PROMPTS:
-        raise RequestFault(Outcome.BAD_REQUEST, f"'{name}' may hold at most {MAX_PROMPTS} inputs.", name)
-    return max(count, 1)
-
-
-_MEASURES: Mapping[Family, Callable[[Mapping[str, object], Prompt], None]] = {
-    Family.CHAT: _measure_chat,
-    Family.MESSAGES: _measure_chat,
-    Family.COUNT_TOKENS: _measure_chat,
-    Family.COMPLETION: _measure_completion,
-    Family.RESPONSES: _measure_responses,
-    Family.EMBEDDING: _measure_embedding,
-    Family.RERANK: _measure_rerank,
-    Family.SCORE: _measure_score,
-    Family.TOKENIZE: _measure_tokenize,
-    Family.DETOKENIZE: _measure_detokenize,
-}

@@ -101,8 +101,8 @@ class Case:
 
     __slots__ = ("_body", "_key", "life", "model", "path", "tenant", "worker")
 
-    def __init__(self, tenant: str, path: str, model: str, body: bytes) -> None:
-        """A request that was not sent yet."""
+    def __init__(self, tenant: str, path: str, model: str, body: bytes | memoryview) -> None:
+        """A request that was not sent yet; `body` is of it what decides the worker's work."""
         self.tenant, self.path, self.model = tenant, path, model
         self._body = body
         self._key: bytes | None = None

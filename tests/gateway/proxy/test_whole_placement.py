@@ -52,6 +52,32 @@ async def test_a_conversation_returns_to_the_worker_that_has_read_it() -> None:
         assert min(rates.values()) > 0.6
 
 
+async def code(scene: Stage, who: str, topic: str, tokens: int) -> list[str]:
+    """Twenty turns as Claude Code makes them, each with another first block of the system text; who answered each."""
+    said: list[dict[str, Any]] = []
+    ids: list[str | None] = []
+    for turn in range(20):
+        header = f"x-anthropic-billing-header: cc_version=2.1.7; cc_entrypoint=cli; cch={turn * 7919:05x};"
+        system = [{"type": "text", "text": text} for text in (header, f"{topic}: {SAYING}")]
+        said.append({"role": "user", "content": f"{turn}: why?"})
+        body = {"model": MODEL, "max_tokens": tokens, "system": system, "messages": said}
+        answer = await scene.ask(body, who, "/v1/messages")
+        said.append({"role": "assistant", "content": answer.json["content"]})
+        ids.append(answer.header("x-request-id"))
+    workers = {event.request_id: event.worker for event in scene.finished}
+    return [workers[each] for each in ids if each]
+
+
+@virtual_time
+async def test_a_header_that_is_never_the_same_does_not_part_a_chat_from_its_worker() -> None:
+    """All twenty turns of each chat of Claude Code go to one worker, though now and then another has less to do."""
+    async with stage(EngineWorker(), EngineWorker(), plan=Plan(window=WIDE)) as scene:
+        people = (("alice", "ships", 11), ("alice", "songs", 17), ("bob", "ships", 29), ("bob", "songs", 43))
+        for workers in await asyncio.gather(*(code(scene, *person) for person in people)):
+            assert workers == workers[:1] * 20
+        assert len({event.worker for event in scene.finished}) == 2
+
+
 @virtual_time
 async def test_tenants_who_say_the_same_share_nothing() -> None:
     """The same conversation of another tenant finds nothing cached, at any worker."""

@@ -76,6 +76,30 @@ async def test_two_of_three_workers_die_and_the_others_clients_see_no_error(stre
         assert {answer.status for answer in answers} == {200}
 
 
+def claude_code_poison(attempt: int) -> dict[str, Any]:
+    """The poison as Claude Code sends it: marked anew each time, streamed or not."""
+    header = f"x-anthropic-billing-header: cc_version=2.1.7; cch={attempt:05x};"
+    return {
+        "model": "tiny",
+        "max_tokens": 20,
+        "stream": attempt % 2 == 0,
+        "metadata": {"user_id": f"session {attempt}"},
+        "system": [{"type": "text", "text": header}, {"type": "text", "text": "Be kind."}],
+        "messages": [{"role": "user", "content": POISON}],
+    }
+
+
+@virtual_time
+async def test_a_poison_that_is_marked_anew_each_time_is_the_same_poison() -> None:
+    """Two workers die of it, not two for each attempt."""
+    workers = [mortal() for _ in range(4)]
+    async with stage(*workers, plan=TENANTS) as scene:
+        for attempt in range(4):
+            answer = await scene.ask(claude_code_poison(attempt), "mallory", "/v1/messages")
+            assert answer.status == 422
+        assert [is_alive(worker) for worker in workers].count(False) == 2
+
+
 @virtual_time
 async def test_a_pool_of_one_worker_that_comes_back_dies_twice() -> None:
     """Whoever was in flight beside it waits for the worker and is answered; the third sending meets nobody."""

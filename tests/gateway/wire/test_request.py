@@ -682,6 +682,19 @@ def test_what_is_no_prompt_is_not_part_of_it() -> None:
     assert read("/tokenize", {}).prompt.tobytes() == b""
 
 
+@pytest.mark.parametrize("path", GENERATE)
+def test_what_changes_between_attempts_is_not_the_requests_identity(path: str) -> None:
+    """Another seed, trace of the caller or way to be answered is the same work; another prompt or limit is not."""
+    first = read(path, {"temperature": 0.5, "max_tokens": 5}).identity
+    again = {"seed": 7, "metadata": {"user_id": "x"}, "stream": True, "service_tier": "auto", "prompt_cache_key": "k"}
+    other = read(path, {"temperature": 0.5, "max_tokens": 5, **again})
+    assert other.identity == first
+    assert orjson.loads(b'{"model":"m"' + other.identity.tobytes() + b"}").items() >= {"temperature": 0.5}.items()
+    assert {**again, "max_tokens": 5}.items() <= sent(other).items()
+    for change in ({"temperature": 0.6}, {"logprobs": None}, {"prompt": "x", "messages": [], "input": "x"}):
+        assert read(path, {"temperature": 0.5, "max_tokens": 5, **change}).identity != first
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
