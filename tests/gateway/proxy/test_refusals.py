@@ -292,7 +292,7 @@ async def test_no_worker_is_503(scene: Stage, dialect: str) -> None:
     answer = await scene.post("/tokenize", {"model": "tiny", "prompt": "x"})
     _check(answer, "openai", Outcome.NO_WORKER)
     ready = await scene.get("/ready")
-    assert (ready.status, ready.json) == (503, {"status": "no worker", "pools": ["tiny"]})
+    assert (ready.status, ready.json) == (503, {"status": "no worker", "pools": {"tiny": "no worker"}})
 
 
 @both_dialects
@@ -325,7 +325,7 @@ async def test_a_draining_gateway_refuses_with_503_and_closes(scene: Stage, dial
         await asyncio.sleep(0.05)
         probing.send_raw(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
         ready = await probing.read()
-        assert (ready.status, ready.json) == (503, {"status": "draining"})
+        assert (ready.status, ready.json) == (503, {"status": "draining", "pools": {"tiny": "ready"}})
         idle.send_raw(post(PATHS[dialect], question(max_tokens=5), key_of("bob")))
         answer = await idle.read()
         _check(answer, dialect, Outcome.DRAINING)
