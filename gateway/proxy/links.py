@@ -7,15 +7,20 @@ from gateway.config import EngineOrder, Pool, Worker
 from gateway.proxy.upstream import WorkerPort
 from gateway.wire.headers import Upstream
 
+MAX_UTILITY_CONNECTIONS = 32  # to one worker, for requests of tenants that run no model
+MAX_OWN_CONNECTIONS = 4  # to one worker: a probe, a reading of its metrics, an inquest
+
 
 @dataclass(slots=True)
 class Link:
     """One worker as the exchange sees it; `fingerprint` is what it writes as `system_fingerprint`, None until seen.
 
-    Requests that run the model go by `port`, so that its bytes are the engine's progress; everything else by `aside`.
+    Requests that run the model go by `port`, so that its bytes are the engine's progress; the tenants' other requests
+    by `utility`, and what the gateway asks for itself by `aside`, so that neither waits for them.
     """
 
     port: WorkerPort
+    utility: WorkerPort
     aside: WorkerPort
     upstream: Upstream
     pool: Pool
@@ -29,13 +34,12 @@ class Link:
 
     def page_request(self, path: str) -> bytes:
         """What asks the worker for one of its own pages."""
-        head = f"GET {path} HTTP/1.1\r\nhost: {self.upstream.host}\r\nconnection: close\r\n\r\n"
-        return head.encode("ascii")
+        return f"GET {path} HTTP/1.1\r\nhost: {self.upstream.host}\r\n\r\n".encode("ascii")
 
-    def close(self) -> None:
-        """Close every connection."""
-        self.port.close()
-        self.aside.close()
+    @property
+    def ports(self) -> tuple[WorkerPort, WorkerPort, WorkerPort]:
+        """All ways to the worker."""
+        return self.port, self.utility, self.aside
 
 
 def worker_name(pool: Pool, worker: Worker) -> str:
@@ -56,19 +60,24 @@ class Links:
         return self._links[worker]
 
     def configure(self, name: str, url: str, pool: Pool, worker: Worker) -> None:
-        """Add a link, or give it the pool's present terms; connections stay unless the URL changed."""
+        """Add a link, or give it the pool's present terms.
+
+        Connections stay unless the URL changed; then what runs at the old one ends there.
+        """
         link = self._links.get(name)
-        port, aside = WorkerPort(url), WorkerPort(url)
-        if link is not None and link.port.address == port.address:
-            port, aside = link.port, link.aside
+        ports = WorkerPort(url), WorkerPort(url, MAX_UTILITY_CONNECTIONS), WorkerPort(url, MAX_OWN_CONNECTIONS)
+        if link is not None and link.port.address == ports[0].address:
+            ports = link.ports
         elif link is not None:
-            link.close()
+            for port in link.ports:
+                port.retire()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
         fingerprint = None if link is None else link.fingerprint
-        upstream = Upstream(port.address.authority, secret)
-        self._links[name] = Link(port, aside, upstream, pool, worker.engine_order, fingerprint)
+        upstream = Upstream(ports[0].address.authority, secret)
+        self._links[name] = Link(*ports, upstream, pool, worker.engine_order, fingerprint)
 
     def close(self) -> None:
         """Close every connection."""
         for link in self._links.values():
-            link.close()
+            for port in link.ports:
+                port.close()

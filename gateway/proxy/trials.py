@@ -134,7 +134,9 @@ class Trials:
 
     async def _has_died(self, worker: str, link: Link, is_excused: bool) -> bool:
         try:
-            answer = await fetch(link.aside, link.health_request, seconds=_INQUEST_SECONDS, max_bytes=_MAX_ANSWER_BYTES)
+            answer = await fetch(
+                link.aside, link.health_request, seconds=_INQUEST_SECONDS, max_bytes=_MAX_ANSWER_BYTES, fresh=True
+            )
             is_dead = answer.status >= 500
         except WorkerSilent:
             is_dead = False

@@ -1,7 +1,9 @@
 """The ways to the workers: connections over TCP or a Unix socket, made where none is kept.
 
-Connections are kept for reuse shorter than the engine keeps them, and one that the engine closed meanwhile is reported
-as stale, so that the caller may send again. Nothing is redirected, decompressed, or taken from the environment.
+Connections are kept for reuse shorter than the engine keeps them: a timer closes what nobody took in that time. One
+that the engine closed meanwhile is reported as stale, so that the caller may send again. Where a port has a bound,
+who finds all its connections in use waits for one, in order. Nothing is redirected, decompressed, or taken from the
+environment.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ from gateway.proxy.connection import Awaited, Headers, Reads, Sink, WorkerConnec
 
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
 MAX_IDLE_CONNECTIONS = 1024
+MAX_CONNECTIONS = 16384  # of a port for which nothing else is said: its worker's window bounds it
 
 
 class WorkerUnreachable(Exception):
@@ -50,57 +53,123 @@ class Address:
 
 
 class WorkerPort:
-    """The way to one worker: its address and the connections to it that wait for reuse."""
+    """The way to one worker: its address and the connections to it, at most `max_connections` at a time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, max_connections: int = MAX_CONNECTIONS) -> None:
         """Nothing is connected until the first request."""
         self.address = Address.parse(url)
+        self._max_connections = max_connections
         self._loop = asyncio.get_running_loop()
         self.reads = Reads()
         self._idle: deque[WorkerConnection] = deque()
         self._open: set[WorkerConnection] = set()
+        self._connecting = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def send(
         self, request: bytes, sink: Sink, connect_seconds: float, *, fresh: bool = False
     ) -> WorkerConnection:
         """Send `request` over a kept connection, or a new one (always, where `fresh`); the answer goes to `sink`.
 
-        Raises `WorkerUnreachable` where no connection is made within `connect_seconds`.
+        Raises `WorkerUnreachable` where there is no connection within `connect_seconds`.
         """
-        connection = None if fresh else self._take_idle()
+        connection = None if fresh or self._waiting else self._take_idle()
         is_reused = connection is not None
         if connection is None:
-            connection = await self._connect(connect_seconds)
+            try:
+                async with asyncio.timeout(connect_seconds):
+                    connection, is_reused = await self._obtain(fresh=fresh)
+            except TimeoutError:
+                raise WorkerUnreachable(f"no connection within {connect_seconds:g} s") from None
         connection.send(request, sink, is_reused=is_reused)
         return connection
 
-    async def _connect(self, connect_seconds: float) -> WorkerConnection:
+    async def _obtain(self, *, fresh: bool) -> tuple[WorkerConnection, bool]:
+        """A connection, and whether it was used before; behind those who wait for one already."""
+        must_wait = bool(self._waiting)
+        while True:
+            if must_wait:
+                await self._one_came_free()
+            idle = None if fresh else self._take_idle()
+            if idle is not None:
+                return idle, True
+            if self._makes_room():
+                return await self._connect(), False
+            must_wait = True
+
+    def _makes_room(self) -> bool:
+        """True where one more connection is within the bound, if need be in the place of one that is idle."""
+        if len(self._open) + self._connecting < self._max_connections:
+            return True
+        if self._idle:
+            self._drop(self._idle.popleft())
+            return True
+        return False
+
+    async def _connect(self) -> WorkerConnection:
         loop = self._loop
         connection = WorkerConnection(self)
         protocol = cast(asyncio.Protocol, connection)
+        self._connecting += 1
         try:
-            async with asyncio.timeout(connect_seconds):
-                if self.address.socket_path is not None:
-                    await loop.create_unix_connection(lambda: protocol, self.address.socket_path)
-                else:
-                    await loop.create_connection(lambda: protocol, self.address.host, self.address.port)
-        except TimeoutError:
-            raise WorkerUnreachable(f"no connection within {connect_seconds:g} s") from None
+            if self.address.socket_path is not None:
+                await loop.create_unix_connection(lambda: protocol, self.address.socket_path)
+            else:
+                await loop.create_connection(lambda: protocol, self.address.host, self.address.port)
+            self._open.add(connection)
         except OSError as error:
             raise WorkerUnreachable(f"no connection: {error.strerror or error}") from error
-        self._open.add(connection)
+        finally:
+            self._connecting -= 1
+            if connection not in self._open:
+                connection.abandon()
+                self._call_next()
         return connection
 
+    async def _one_came_free(self) -> None:
+        waiting = self._loop.create_future()
+        self._waiting.append(waiting)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            else:
+                self._call_next()  # it was called, and goes instead
+            raise
+
+    def _call_next(self) -> None:
+        if self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+
     def _take_idle(self) -> WorkerConnection | None:
-        """The connection used last, if the engine can still be expected to have it open; older ones are closed."""
-        now = self._loop.time()
-        while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
-            self._idle.popleft().abandon()
+        """The connection used last, if the engine can still be expected to have it open."""
+        latest = self._loop.time() - IDLE_SECONDS
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if connection.is_open and connection.idle_since >= latest:
                 return connection
+            self._drop(connection)
         return None
+
+    def _reap_at(self, due: float) -> None:
+        self._reaper = self._loop.call_at(due, self._reap, due)
+
+    def _reap(self, due: float) -> None:
+        """Close what is idle too long by `due`, and come again for what is idle yet."""
+        self._reaper = None
+        while self._idle and self._idle[0].idle_since + IDLE_SECONDS <= due:
+            self._drop(self._idle.popleft())
+        if self._idle:
+            self._reap_at(self._idle[0].idle_since + IDLE_SECONDS)
+
+    def _drop(self, connection: WorkerConnection) -> None:
+        connection.abandon()
+        self._open.discard(connection)
 
     @property
     def awaited(self) -> Awaited:
@@ -109,20 +178,36 @@ class WorkerPort:
 
     def keep(self, connection: WorkerConnection) -> None:
         """Take back a connection whose answer ended."""
+        if self._is_closed:
+            self._drop(connection)
+            return
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
         if len(self._idle) > MAX_IDLE_CONNECTIONS:
-            self._idle.popleft().abandon()
+            self._drop(self._idle.popleft())
+        if self._reaper is None:
+            self._reap_at(connection.idle_since + IDLE_SECONDS)
+        self._call_next()
 
     def forget(self, connection: WorkerConnection) -> None:
         """A connection was closed."""
         self._open.discard(connection)
+        self._call_next()
+
+    def retire(self) -> None:
+        """Keep no connection any more: those in use end with their answers."""
+        self._is_closed = True
+        while self._idle:
+            self._drop(self._idle.popleft())
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
 
     def close(self) -> None:
         """Close every connection."""
+        self.retire()
         for connection in list(self._open):
-            connection.abandon()
-        self._idle.clear()
+            self._drop(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +217,10 @@ class Answer:
     status: int
     headers: Headers
     body: bytes
+
+
+class _Stale(WorkerUnreachable):
+    """The worker had closed a kept connection before it read the request."""
 
 
 class _Collector:
@@ -150,34 +239,43 @@ class _Collector:
     def on_body(self, data: bytes) -> None:
         self._body += data
         if len(self._body) > self._max_bytes:
-            self._fail(f"answer longer than {self._max_bytes} bytes")
+            self._fail(WorkerUnreachable(f"answer longer than {self._max_bytes} bytes"))
 
     def on_end(self) -> None:
         if not self.done.done():
             self.done.set_result(Answer(self._status, self._headers, bytes(self._body)))
 
     def on_lost(self, reason: str, *, is_stale: bool) -> None:
-        self._fail(reason)
+        self._fail(_Stale(reason) if is_stale else WorkerUnreachable(reason))
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: WorkerUnreachable) -> None:
         if not self.done.done():
-            self.done.set_exception(WorkerUnreachable(reason))
+            self.done.set_exception(error)
 
 
-async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int) -> Answer:
-    """One whole answer over a new connection; raises `WorkerSilent` after `seconds`, else `WorkerUnreachable`."""
-    collector = _Collector(max_bytes)
-    connection: WorkerConnection | None = None
+async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int, fresh: bool = False) -> Answer:
+    """One whole answer to a request that may be sent twice, over a new connection where `fresh`.
+
+    Raises `WorkerSilent` after `seconds`, else `WorkerUnreachable`.
+    """
     try:
         async with asyncio.timeout(seconds):
-            connection = await port.send(request, collector, seconds, fresh=True)
-            return await collector.done
+            try:
+                return await _answer(port, request, seconds, max_bytes, fresh=fresh)
+            except _Stale:
+                return await _answer(port, request, seconds, max_bytes, fresh=True)
     except TimeoutError:
         raise WorkerSilent(f"no answer within {seconds:g} s") from None
+
+
+async def _answer(port: WorkerPort, request: bytes, seconds: float, max_bytes: int, *, fresh: bool) -> Answer:
+    collector = _Collector(max_bytes)
+    connection = await port.send(request, collector, seconds, fresh=fresh)
+    is_whole = False
+    try:
+        answer = await collector.done
+        is_whole = True
+        return answer
     finally:
-        if connection is not None and (collector.done.cancelled() or not collector.done.done() or _failed(collector)):
+        if not is_whole:
             connection.abandon()
-
-
-def _failed(collector: _Collector) -> bool:
-    return collector.done.exception() is not None

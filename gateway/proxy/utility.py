@@ -63,7 +63,7 @@ class UtilityDesk:
         visits[worker] += 1  # it is not taken away before they end
         try:
             answer = await fetch(
-                link.aside, head + body, seconds=pool.timeouts.first_byte_seconds, max_bytes=MAX_ANSWER_BYTES
+                link.utility, head + body, seconds=pool.timeouts.first_byte_seconds, max_bytes=MAX_ANSWER_BYTES
             )
         except WorkerUnreachable as error:
             record.detail = str(error)
