@@ -106,7 +106,7 @@ def demo(
 
 
 @app.command()
-def paper(
+def paper(  # noqa: PLR0913 - one parameter for each option
     trace: Annotated[
         Path | None, typer.Option(help="The real trace; without it a generated one with its statistics.")
     ] = None,
@@ -114,13 +114,17 @@ def paper(
     only: Annotated[str, typer.Option(help="Figures and tables, as in fig3,table2; everything if not given.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.", min=0)] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="A Markdown page, whose blocks `<!-- run: ... -->` are written anew.")
+    ] = None,
     check: Check = False,
 ) -> None:
     """Repeat the published evaluation of VTC in virtual time, and go past it."""
     from evaluation.paper.command import PaperOptions, run
 
     chosen = tuple(name.strip() for name in only.split(",") if name.strip())
-    raise typer.Exit(run(PaperOptions(trace=trace, out=out, only=chosen, seed=seed, json=json, check=check)))
+    options = PaperOptions(trace=trace, out=out, only=chosen, seed=seed, json=json, check=check, page=page)
+    raise typer.Exit(run(options))
 
 
 @app.command()

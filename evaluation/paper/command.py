@@ -22,6 +22,7 @@ from evaluation.paper.html import render_html
 from evaluation.paper.laboratory import Laboratory, Source, distinct_trials, is_published, load_workload
 from evaluation.paper.markdown import render_markdown
 from evaluation.paper.numbers import encode_numbers
+from evaluation.paper.page import NotAWholeRun, refresh
 from evaluation.paper.progress import Bar
 from evaluation.paper.yardstick import loop_seconds
 from evaluation.simulation import RequestTooLarge
@@ -34,12 +35,12 @@ class UnknownExperiment(Exception):
     """A name that no experiment has; the message lists those that there are."""
 
 
-NOT_RUN = (PlotsMissing, UnknownExperiment, ConfigError, RequestTooLarge, BrokenProcessPool, OSError)
+NOT_RUN = (NotAWholeRun, PlotsMissing, UnknownExperiment, ConfigError, RequestTooLarge, BrokenProcessPool, OSError)
 
 
 @dataclass(frozen=True, slots=True)
 class PaperOptions:
-    """What the command line asks for. `only` empty: everything."""
+    """What the command line asks for. `only` empty: everything. `page`: whose blocks are written anew."""
 
     trace: Path | None = None
     out: Path = Path("report")
@@ -47,6 +48,7 @@ class PaperOptions:
     json: bool = False
     check: bool = False
     seed: int = 1
+    page: Path | None = None
 
     @property
     def source(self) -> Source:
@@ -63,6 +65,8 @@ def run(options: PaperOptions) -> int:
         experiments = choose(options.only)
         load_workload(TRACE, options.source)  # a trace that cannot be read is told at once
         findings = _perform(experiments, options, Bar(console))
+        if options.page is not None:
+            refresh(options.page, findings, is_whole=not options.only)
     except NOT_RUN as fault:
         console.print(f"the evaluation could not be run: {fault}", markup=False, highlight=False, soft_wrap=True)
         return EXIT_NOT_RUN

@@ -20,7 +20,7 @@ def _page(document: Document) -> Iterator[str]:
     for section in document.sections:
         yield from _section(section)
     yield "## Targets\n"
-    yield from _sheet(document.targets)
+    yield from render_sheet(document.targets)
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -32,7 +32,7 @@ def _section(section: Section) -> Iterator[str]:
     if section.picture is not None:
         yield f"![{section.alt}]({section.picture})\n"
     for sheet in section.sheets:
-        yield from _sheet(sheet)
+        yield from render_sheet(sheet)
     yield from (f"> {remark}\n" for remark in section.remarks)
 
 
@@ -42,7 +42,8 @@ def _statements(statements: Sequence[Statement]) -> Iterator[str]:
         yield ""
 
 
-def _sheet(sheet: Sheet) -> Iterator[str]:
+def render_sheet(sheet: Sheet) -> Iterator[str]:
+    """A table under its title, line by line."""
     yield f"**{sheet.title}**\n"
     yield _line(sheet.columns)
     yield f"|---|{'---:|' * (len(sheet.columns) - 1)}"

@@ -157,7 +157,7 @@ PREDICTED: Sequence[Experiment] = (
             "VTC": Trial("overload", profiled=True),
             "VTC oracle": Trial("overload", predictor="oracle", profiled=True),
         },
-        table=Comparability(TABLE_4, profiled=True),
+        table=Comparability(TABLE_4, profiled=True, factor=2, held=tuple(TABLE_4)),
     ),
     Experiment(
         key="table5",
