@@ -144,13 +144,13 @@ FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
             """include input instructions max_tool_calls metadata parallel_tool_calls prompt reasoning
             include_reasoning service_tier text tool_choice tools truncation prompt_cache_key
             prompt_cache_retention enable_response_messages previous_input_messages chat_template_kwargs
-            stream_options conversation
-            context_management moderation""",
+            stream_options context_management moderation""",
             _OURS,
             _RIGHTS,
             {"max_output_tokens": CLAMP, "top_logprobs": CLAMP, "logit_bias": CLAMP},
             # The answer repeats `user`, and vLLM makes no other use of it.
-            {"user": PASS, "store": OVERWRITE, "background": REFUSE, "previous_response_id": REFUSE},
+            {"user": PASS, "store": OVERWRITE, "background": REFUSE}
+            | dict.fromkeys(("previous_response_id", "conversation"), REFUSE),
         ),
         Family.MESSAGES: _table(
             _MESSAGES,

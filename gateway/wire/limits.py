@@ -1,8 +1,8 @@
 """Holds the numbers of a request to the tenant's limits: output tokens, choices, log probabilities, biases.
 
 An absent output limit is set to the tenant's cap; an explicit value beyond a limit is refused with the limit
-in the message, never silently changed. Types are checked here because a limit on a value of another type is
-no limit. Ranges that only the engine knows (its context length, its vocabulary) are left to the engine.
+in the message, never silently changed. What a value means, `coercion.py` has settled. Ranges that only the engine
+knows (its context length, its vocabulary) are left to the engine.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.outcomes import Outcome
+from gateway.wire.coercion import integer_of
 from gateway.wire.errors import RequestFault
 from gateway.wire.fields import RIGHTS
 from gateway.wire.surface import Family
@@ -59,8 +60,7 @@ def integer(
     value = fields.get(name)
     if value is None:
         return None
-    if type(value) is not int:
-        raise _fault(name, f"'{name}' must be an integer.")
+    value = integer_of(value, name)
     if value < least:
         raise _fault(name, f"'{name}' must be at least {least}.")
     if most is not None and value > most:
@@ -68,14 +68,6 @@ def integer(
     if value > _INT64_MAX:
         raise _fault(name, f"'{name}' is out of range.")
     return value
-
-
-def flag(fields: Mapping[str, object], name: str) -> bool:
-    """The boolean `fields[name]`, False where absent or null."""
-    value = fields.get(name)
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise _fault(name, f"'{name}' must be true or false.")
 
 
 def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> int | None:
@@ -120,8 +112,6 @@ def limit_rest(family: Family, fields: Mapping[str, object], rights: Rights, max
         integer(fields, name, most=rights.max_logprobs, why=why)
     if family is _COMPLETION:
         integer(fields, "logprobs", most=rights.max_logprobs, why=why)
-    elif family is _CHAT:
-        flag(fields, "logprobs")
     _limit_length(fields, "logprob_token_ids", list, rights.max_logprobs)
     _limit_length(fields, "logit_bias", dict, rights.max_logit_bias)
     return integer(fields, "min_tokens", most=max_output, why="the limit of output tokens is") or 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.outcomes import Outcome
+from gateway.wire.coercion import integers_of
 from gateway.wire.errors import RequestFault
 from gateway.wire.json_body import write_json
 
@@ -60,25 +61,21 @@ class Prompt:
 
     def add_inputs(self, value: object, param: str) -> None:
         """Measure text, a list of texts, token ids or a list of lists of token ids."""
-        match value:
-            case str():
-                self.add_text(value)
-            case [int(), *_]:
-                self.token_ids = _token_count(value, param)
-            case [list(), *_]:
-                self._expect_prompts(value, param)
-                self.token_ids = sum(_token_count(ids, param) for ids in value)
-            case [str(), *_]:
-                self._expect_prompts(value, param)
-                if set(map(type, value)) != {str}:
-                    raise _mixed(param)
-                self.add_text("".join(map(str, value)))
-            case _:
-                raise RequestFault(
-                    Outcome.BAD_REQUEST,
-                    f"'{param}' must be text, token ids or a non-empty list of them.",
-                    param,
-                )
+        if isinstance(value, str):
+            self.add_text(value)
+            return
+        if not isinstance(value, list) or not value:
+            message = f"'{param}' must be text, token ids or a non-empty list of them."
+            raise RequestFault(Outcome.BAD_REQUEST, message, param)
+        kinds = set(map(type, value))
+        if kinds == {str}:
+            self._expect_prompts(value, param)
+            self.add_text("".join(value))
+        elif kinds == {list}:
+            self._expect_prompts(value, param)
+            self.token_ids = sum(_token_count(ids, param) for ids in value)
+        else:
+            self.token_ids = _token_count(value, param)
 
     def _expect_prompts(self, value: Sequence[object], param: str) -> None:
         if len(value) > MAX_PROMPTS:
@@ -138,13 +135,14 @@ class Prompt:
         self.rights_needed.setdefault(right, param)
 
 
-def _token_count(ids: object, param: str) -> int:
+def _token_count(ids: list[object], param: str) -> int:
     """The number of token ids in `ids`, every one a non-negative 64-bit integer."""
-    if not isinstance(ids, list) or not ids or set(map(type, ids)) != {int}:
+    integers = ids if set(map(type, ids)) == {int} else integers_of(ids)
+    if not integers:
         raise _mixed(param)
-    if min(ids) < 0 or max(ids) > _INT64_MAX:
+    if min(integers) < 0 or max(integers) > _INT64_MAX:  # type: ignore[type-var, operator]
         raise RequestFault(Outcome.BAD_REQUEST, f"'{param}' holds a token id out of range.", param)
-    return len(ids)
+    return len(integers)
 
 
 def _mixed(param: str) -> RequestFault:

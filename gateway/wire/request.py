@@ -14,11 +14,12 @@ import orjson
 
 from gateway.outcomes import Outcome
 from gateway.wire.attribution import cut_attribution
+from gateway.wire.coercion import coerce_fields, flag_of
 from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_arguments, with_tenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.fields import ACCIDENTAL, FIELDS, UNTREATED, Rule, Treatment
 from gateway.wire.json_body import read_object, write_json
-from gateway.wire.limits import Rights, flag, limit_choices, limit_output, limit_rest
+from gateway.wire.limits import Rights, limit_choices, limit_output, limit_rest
 from gateway.wire.measures import measure
 from gateway.wire.prompt import Prompt
 from gateway.wire.surface import Endpoint, Family, Kind
@@ -36,6 +37,7 @@ _STREAMING = frozenset({Family.CHAT, Family.COMPLETION, Family.RESPONSES, Family
 _FORCED_STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
 _STATELESS = "this gateway is stateless and keeps no responses; send the whole conversation in 'input'"
 _RESPONSES_REFUSALS = {
+    "conversation": f"'conversation' is not supported: {_STATELESS}.",
     "background": f"'background' is not supported: {_STATELESS}.",
     "previous_response_id": f"'previous_response_id' is not supported: {_STATELESS}.",
 }
@@ -122,13 +124,14 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     fields = read_object(body)
     family = endpoint.family
     reading = Reading(endpoint, _model(fields), end_user=_end_user(family, fields))
+    coerce_fields(family, fields)
     _apply_treatments(reading, fields, rights)
     cut_attribution(family, fields)
     if family in _STREAMING:
         _read_stream(reading, fields)
         reading.engine_arguments = take_arguments(fields)
     if family is _RESPONSES:
-        _read_statelessness(fields)
+        fields["store"] = False  # as vLLM answers, which stores nothing either and takes `store: true` for a default
     reading.max_output_tokens = limit_output(family, fields, rights)
     reading.choices = limit_choices(family, fields, rights)
     reading.min_output_tokens = limit_rest(family, fields, rights, reading.max_output_tokens)
@@ -242,7 +245,7 @@ def _end_user(family: Family, fields: Mapping[str, object]) -> str | None:
 
 
 def _read_stream(reading: Reading, fields: Mapping[str, object]) -> None:
-    reading.stream = flag(fields, "stream")
+    reading.stream = bool(fields.get("stream"))
     if not reading.stream or reading.endpoint.family not in _METERED_STREAMS:
         return
     options = fields.get("stream_options")
@@ -250,12 +253,6 @@ def _read_stream(reading: Reading, fields: Mapping[str, object]) -> None:
     if not isinstance(options, dict):
         raise RequestFault(Outcome.BAD_REQUEST, "'stream_options' must be an object.", "stream_options")
     reading.stream_options = options | _FORCED_STREAM_OPTIONS
-    reading.wants_usage = flag(options, "include_usage")
+    wishes = [options.get(name) is not None and flag_of(options[name], name) for name in _FORCED_STREAM_OPTIONS]
     # vLLM ignores the wish for running usage without the wish for usage.
-    reading.wants_continuous_usage = reading.wants_usage and flag(options, "continuous_usage_stats")
-
-
-def _read_statelessness(fields: dict[str, object]) -> None:
-    if flag(fields, "store"):
-        raise RequestFault(Outcome.BAD_REQUEST, f"'store' is not supported: {_STATELESS}.", "store")
-    fields["store"] = False
+    reading.wants_usage, reading.wants_continuous_usage = wishes[0], all(wishes)

@@ -100,6 +100,21 @@ def test_unreadable_bodies_are_bad_requests(path: str, body: bytes) -> None:
     assert "[[[" not in fault.value.message
 
 
+def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
+    """Some editors and languages write one in front of UTF-8."""
+    body = b"\xef\xbb\xbf" + orjson.dumps({"model": "tiny", **CHAT})
+    assert read_request(ENDPOINTS["/v1/chat/completions"], body, NOBODY).model == "tiny"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "latin-1", "cp1252"])
+def test_a_body_in_another_encoding_is_told_which_one_is_read(encoding: str) -> None:
+    """The message names UTF-8, not a parser's trouble."""
+    body = '{"model": "tiny", "prompt": "né"}'.encode(encoding)
+    with pytest.raises(RequestFault) as fault:
+        read_request(ENDPOINTS["/v1/completions"], body, NOBODY)
+    assert (fault.value.outcome, "UTF-8" in fault.value.message) == (Outcome.BAD_REQUEST, True)
+
+
 @pytest.mark.parametrize(
     "value", [[1] * 2**18, [[]] * 2**18, [""] * 2**18, [""] * 2**20, {str(i): 0 for i in range(2**18)}], ids=repr_of
 )
@@ -252,19 +267,19 @@ def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
 @pytest.mark.parametrize(
     ("path", "fields", "param"),
     [
-        ("/v1/chat/completions", {"stream": "yes"}, "stream"),
-        ("/v1/chat/completions", {"stream": 1}, "stream"),
+        ("/v1/chat/completions", {"stream": "perhaps"}, "stream"),
+        ("/v1/chat/completions", {"stream": 2}, "stream"),
         ("/v1/chat/completions", {"stream": True, "stream_options": []}, "stream_options"),
-        ("/v1/chat/completions", {"stream": True, "stream_options": {"include_usage": "no"}}, "include_usage"),
+        ("/v1/chat/completions", {"stream": True, "stream_options": {"include_usage": "perhaps"}}, "include_usage"),
         ("/v1/chat/completions", {"messages": None}, "messages"),
         ("/v1/chat/completions", {"messages": "hi"}, "messages"),
         ("/v1/chat/completions", {"n": 0}, "n"),
         ("/v1/chat/completions", {"n": 5}, "n"),
-        ("/v1/chat/completions", {"n": True}, "n"),
-        ("/v1/chat/completions", {"n": 1.0}, "n"),
-        ("/v1/chat/completions", {"n": "2"}, "n"),
+        ("/v1/chat/completions", {"n": 1.5}, "n"),
+        ("/v1/chat/completions", {"n": "many"}, "n"),
+        ("/v1/chat/completions", {"n": "5"}, "n"),
         ("/v1/chat/completions", {"max_tokens": -1}, "max_tokens"),
-        ("/v1/chat/completions", {"max_tokens": "9"}, "max_tokens"),
+        ("/v1/chat/completions", {"max_tokens": [9]}, "max_tokens"),
         ("/v1/chat/completions", {"max_tokens": 5, "max_completion_tokens": 2**64 - 1}, "max_completion_tokens"),
         ("/v1/chat/completions", {"logprobs": 3}, "logprobs"),
         ("/v1/chat/completions", {"top_logprobs": 21}, "top_logprobs"),
@@ -276,7 +291,7 @@ def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
         ("/v1/chat/completions", {"max_tokens": 5, "min_tokens": 6}, "min_tokens"),
         ("/v1/chat/completions", {"min_tokens": -1}, "min_tokens"),
         ("/v1/completions", {"logprobs": 21}, "logprobs"),
-        ("/v1/completions", {"logprobs": True}, "logprobs"),
+        ("/v1/completions", {"logprobs": "all"}, "logprobs"),
         ("/v1/completions", {"min_tokens": 17}, "min_tokens"),
         ("/v1/completions", {"prompt": None}, "prompt"),
         ("/v1/completions", {"prompt": []}, "prompt"),
@@ -284,7 +299,7 @@ def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
         ("/v1/completions", {"prompt": {"a": 1}}, "prompt"),
         ("/v1/completions", {"prompt": ["a", 1]}, "prompt"),
         ("/v1/completions", {"prompt": [1, "a"]}, "prompt"),
-        ("/v1/completions", {"prompt": [True]}, "prompt"),
+        ("/v1/completions", {"prompt": [1.5]}, "prompt"),
         ("/v1/completions", {"prompt": [1, -1]}, "prompt"),
         ("/v1/completions", {"prompt": [2**63]}, "prompt"),
         ("/v1/completions", {"prompt": [[1], "a"]}, "prompt"),
@@ -292,8 +307,10 @@ def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
         ("/v1/messages", {"max_tokens": None}, "max_tokens"),
         ("/v1/messages", {"messages": {}}, "messages"),
         ("/v1/responses", {"background": True}, "background"),
-        ("/v1/responses", {"store": True}, "store"),
-        ("/v1/responses", {"store": "no"}, "store"),
+        ("/v1/responses", {"conversation": "conv_1"}, "conversation"),
+        ("/v1/responses", {"conversation": {"id": "conv_1"}}, "conversation"),
+        ("/v1/responses", {"background": "yes"}, "background"),
+        ("/v1/responses", {"store": "perhaps"}, "store"),
         ("/v1/responses", {"previous_response_id": "resp_1"}, "previous_response_id"),
         ("/v1/embeddings", {"input": None}, "input"),
         ("/v1/embeddings", {"input": []}, "input"),
@@ -318,8 +335,9 @@ def test_a_right_to_prompt_log_probabilities_is_no_right_to_any_number() -> None
 
 
 def test_responses_are_stateless() -> None:
-    """An absent or false store becomes false; `background: false` is no wish."""
-    for fields in ({}, {"store": False}, {"store": None, "background": False, "previous_response_id": None}):
+    """Any store becomes false, as at vLLM; `background: false` is no wish."""
+    kept: dict[str, object] = {"store": None, "background": "false", "previous_response_id": None, "conversation": None}
+    for fields in ({}, {"store": False}, {"store": True}, {"store": "true"}, {"store": "false"}, kept):
         assert sent(read("/v1/responses", fields))["store"] is False
     assert "stateless" in refused("/v1/responses", {"previous_response_id": "r"}).message
 

@@ -1,0 +1,86 @@
+"""Reads the values of typed fields as vLLM's request models do: 4.0 and "4" are 4, 0 and "false" are false.
+
+vLLM validates with pydantic, which turns what clearly means a number or a truth into one; so does this, before anything
+is measured or held to a limit, and what is sent on is what was understood. What pydantic refuses is refused.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault
+from gateway.wire.surface import Family
+
+_INTEGER: Final = TypeAdapter(int)
+_FLAG: Final = TypeAdapter(bool)
+_INTEGERS: Final = TypeAdapter(list[int])
+
+
+def integer_of(value: object, name: str) -> int:
+    """The integer that `value`, the field `name`, means."""
+    if type(value) is int:
+        return value
+    try:
+        return _INTEGER.validate_python(value)
+    except ValidationError:
+        raise _fault(name, "an integer") from None
+
+
+def flag_of(value: object, name: str) -> bool:
+    """The truth that `value`, the field `name`, means."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return _FLAG.validate_python(value)
+    except ValidationError:
+        raise _fault(name, "true or false") from None
+
+
+def integers_of(values: list[object]) -> list[int] | None:
+    """The integers that all of `values` mean, None where one of them means none."""
+    try:
+        return _INTEGERS.validate_python(values)
+    except ValidationError:
+        return None
+
+
+Reader = Callable[[object, str], int]
+
+
+def _typed(integers: str, flags: str) -> Mapping[str, Reader]:
+    readers: dict[str, Reader] = dict.fromkeys(integers.split(), integer_of)
+    return MappingProxyType(readers | dict.fromkeys(flags.split(), flag_of))
+
+
+_NONE = _typed("", "")
+TYPED: Mapping[Family, Mapping[str, Reader]] = MappingProxyType(
+    dict.fromkeys(Family, _NONE)
+    | {
+        Family.CHAT: _typed(
+            "n max_tokens max_completion_tokens min_tokens top_logprobs prompt_logprobs",
+            "stream logprobs echo ignore_eos use_beam_search",
+        ),
+        Family.COMPLETION: _typed(
+            "n max_tokens min_tokens logprobs prompt_logprobs", "stream echo ignore_eos use_beam_search"
+        ),
+        Family.RESPONSES: _typed("max_output_tokens top_logprobs", "stream store background ignore_eos"),
+        Family.MESSAGES: _typed("max_tokens", "stream"),
+    }
+)
+"""The numbers and truths that decide cost, rights and metering, by family; null is left for what it means there."""
+
+
+def coerce_fields(family: Family, fields: dict[str, object]) -> None:
+    """Write into each typed field the value that the engine would read; raises `RequestFault` with its name."""
+    typed = TYPED[family]
+    for name in typed.keys() & fields.keys():
+        value = fields[name]
+        if value is not None:
+            fields[name] = typed[name](value, name)
+
+
+def _fault(name: str, kind: str) -> RequestFault:
+    return RequestFault(Outcome.BAD_REQUEST, f"'{name}' must be {kind}.", name)
