@@ -59,6 +59,7 @@ from gateway.proxy.health import Health
 from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.proxy.roster import Roster
 from gateway.proxy.sight import Sight
 from gateway.proxy.trials import Trials
 from gateway.proxy.watchdog import Watchdog
@@ -84,6 +85,7 @@ class Gateway:
         self._started_at = self._loop.time()
         self._fleet = Fleet()
         self._links = Links()
+        self._roster = Roster(self._fleet, self._links)
         self._launched = LaunchedWorkers(
             Site(self._fleet, lambda worker: self._links.visits[worker] > 0, self._enlist, self._tell)
         )
@@ -164,23 +166,32 @@ class Gateway:
     def _configure(self, config: Config, before: Config | None = None) -> None:
         known = {} if before is None else {tenant.name: tenant for tenant in before.tenants}
         self._admission.configure_queue(config.scheduler.max_queued)
+        wanted: set[str] = set()
         for pool in config.pools:
             self._admission.configure_pool(_pool_spec(pool, config))
             self._fleet.set_locality(pool.model, pool.locality_quantum)
             for worker in pool.workers:
-                if worker.url is not None:
-                    self._configure_worker(pool, worker, worker.url)
+                wanted.add(self._enroll(pool, worker))
         for tenant in config.tenants:
             if known.get(tenant.name) != tenant:
                 self._admission.configure_tenant(tenant.name, tenant.weight, _limits(tenant))
-        wanted = {worker_name(pool, worker) for pool in config.pools for worker in pool.workers}
         for spec in self._fleet.specs():
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
         self._launched.configure(config.pools)
 
-    def _configure_worker(self, pool: Pool, worker: Worker, url: str) -> None:
-        name = worker_name(pool, worker)
+    def _enroll(self, pool: Pool, worker: Worker) -> str:
+        """Let a worker with a `url` serve; the name by which it is known, as is that of one to be launched."""
+        if worker.url is None:
+            return worker_name(pool, worker)
+        name = self._roster.name(pool, worker, worker.url)
+        is_new = name not in self._fleet
+        self._configure_worker(name, pool, worker, worker.url)
+        if is_new and self._runner is not None:
+            self._health.probe_soon(name)
+        return name
+
+    def _configure_worker(self, name: str, pool: Pool, worker: Worker, url: str) -> None:
         self._links.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, _window_size(worker)))
         self._sight.watch(name)
@@ -188,8 +199,9 @@ class Gateway:
     def _enlist(self, pool: Pool, worker: Worker) -> None:
         """A launched worker says that it serves, at the URL that `worker` now has."""
         assert worker.url is not None
-        self._configure_worker(pool, worker, worker.url)
-        self._health.report(worker_name(pool, worker), Signal.PROBE_OK, "its process serves")
+        name = worker_name(pool, worker)
+        self._configure_worker(name, pool, worker, worker.url)
+        self._health.report(name, Signal.PROBE_OK, "its process serves")
 
     def _tell(self, event: Event) -> None:
         self._observer.observe(event)

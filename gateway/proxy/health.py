@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.events import Observer, WorkerChanged
 from gateway.proxy.background import Background
-from gateway.proxy.links import Links
+from gateway.proxy.links import Link, Links
 from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
 from gateway.workers import Fleet, Signal
 
@@ -30,6 +30,7 @@ class Health:
         self._links = links
         self._observer = observer
         self._dispatch = dispatch
+        self._first_probes: set[asyncio.Task[None]] = set()
         # Without probes no worker comes back.
         self._background = Background("worker probes", self._watch, "the worker probes ended")
 
@@ -50,8 +51,16 @@ class Health:
         """Probe on, once a second, until `stop`."""
         self._background.start()
 
+    def probe_soon(self, worker: str) -> None:
+        """Probe a worker that has just come, without waiting for its turn."""
+        task = asyncio.create_task(self._probe(worker), name=f"first probe of {worker}")
+        self._first_probes.add(task)
+        task.add_done_callback(self._first_probes.discard)
+
     async def stop(self) -> None:
         """End the probes."""
+        for task in self._first_probes:
+            task.cancel()
         await self._background.stop()
 
     async def _watch(self) -> None:
@@ -68,9 +77,14 @@ class Health:
             )
         except WorkerUnreachable as error:
             if not isinstance(error, WorkerSilent) or link.port.reads.count == reads:
-                self.report(worker, Signal.PROBE_FAILED, f"probe: {error}")
+                self._hear(worker, link, Signal.PROBE_FAILED, f"probe: {error}")
             return
         if answer.status < 500:
-            self.report(worker, Signal.PROBE_OK, f"probe: status {answer.status}")
+            self._hear(worker, link, Signal.PROBE_OK, f"probe: status {answer.status}")
         else:
-            self.report(worker, Signal.PROBE_FAILED, f"probe: status {answer.status}")
+            self._hear(worker, link, Signal.PROBE_FAILED, f"probe: status {answer.status}")
+
+    def _hear(self, worker: str, link: Link, signal: Signal, reason: str) -> None:
+        """Report what a probe over `link` found, unless the name is another engine's by now."""
+        if self._links[worker].url == link.url:
+            self.report(worker, signal, reason)

@@ -19,6 +19,7 @@ class Link:
     by `utility`, and what the gateway asks for itself by `aside`, so that neither waits for them.
     """
 
+    url: str
     port: WorkerPort
     utility: WorkerPort
     aside: WorkerPort
@@ -72,9 +73,9 @@ class Links:
             for port in link.ports:
                 port.retire()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
-        fingerprint = None if link is None else link.fingerprint
+        fingerprint = link.fingerprint if link is not None and link.url == url else None
         upstream = Upstream(ports[0].address.authority, secret)
-        self._links[name] = Link(*ports, upstream, pool, worker.engine_order, fingerprint)
+        self._links[name] = Link(url, *ports, upstream, pool, worker.engine_order, fingerprint)
 
     def close(self) -> None:
         """Close every connection."""

@@ -40,8 +40,9 @@ class NoReading(Exception):
 class _Eye:
     """How one worker is read, and what was seen last."""
 
-    def __init__(self, worker: str) -> None:
+    def __init__(self, worker: str, url: str) -> None:
         self.worker = worker
+        self.url = url
         self.pace = 1 - _SPREAD + 2 * _SPREAD * crc32(worker.encode()) / 0xFFFFFFFF
         self.is_filtered = True
         self.failures = 0
@@ -84,9 +85,14 @@ class Sight:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def watch(self, worker: str) -> None:
-        """Read `worker` from now on, until it leaves the fleet."""
-        if worker not in self._tasks or self._tasks[worker].done():
-            eye = self._eyes[worker] = _Eye(worker)
+        """Read `worker` from now on, until it leaves the fleet; at another address it is another engine."""
+        url = self._links[worker].url
+        task = self._tasks.get(worker)
+        if task is not None and self._eyes[worker].url != url:
+            task.cancel()
+            self._audit.forget(worker)
+        if task is None or task.done() or self._eyes[worker].url != url:
+            eye = self._eyes[worker] = _Eye(worker, url)
             task = self._tasks[worker] = asyncio.create_task(self._watch(eye), name=f"metrics of {worker}")
             task.add_done_callback(lambda done: self._ended(worker, done))
 
@@ -99,7 +105,7 @@ class Sight:
             await asyncio.wait(tasks)
 
     def _ended(self, worker: str, task: asyncio.Task[None]) -> None:
-        if self._tasks[worker] is task:
+        if self._tasks.get(worker) is task:
             del self._tasks[worker], self._eyes[worker]
             self._audit.forget(worker)
         if not task.cancelled() and (failure := task.exception()) is not None:

@@ -39,7 +39,7 @@ class Asking(Flight, Protocol):
 
 
 class _Worker:
-    __slots__ = ("circuit", "is_draining", "is_paused", "name", "spec", "tuning", "window")
+    __slots__ = ("circuit", "is_draining", "is_new", "is_paused", "name", "spec", "tuning", "window")
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.name = spec.name
@@ -48,6 +48,7 @@ class _Worker:
         self.tuning = Tuning(spec.window)
         self.circuit = Circuit()
         self.is_draining = False
+        self.is_new = True
         self.is_paused = False
         self.apply_limits()
 
@@ -58,6 +59,11 @@ class _Worker:
     @property
     def serves(self) -> bool:
         return not self.is_draining and self.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN)
+
+    @property
+    def is_promising(self) -> bool:
+        """True where it serves, or may do so at once: nothing was heard of it yet."""
+        return self.serves or (self.is_new and not self.is_draining)
 
     def has_room(self, request: "Asking") -> bool:
         if self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle):
@@ -205,7 +211,7 @@ class Fleet:
         if pool in self._expecting:
             return True
         for worker in self._workers_of(pool):  # noqa: SIM110 - asked of every request: no generator is made
-            if worker.serves:
+            if worker.is_promising:
                 return True
         return False
 
@@ -219,7 +225,10 @@ class Fleet:
     def signal(self, name: str, signal: Signal) -> str | None:
         """Take in what was seen of a worker; its new state where that changed, else None."""
         worker = self._workers.get(name)
-        if worker is None or not worker.circuit.feed(signal):
+        if worker is None:
+            return None
+        worker.is_new = False
+        if not worker.circuit.feed(signal):
             return None
         if signal is Signal.DOWN:
             worker.tuning.restart()
