@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
-TESTED_COMPILED := $(addprefix tests/gateway/,fairness wire workers proxy telemetry)
+TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers proxy telemetry)
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')

@@ -39,7 +39,9 @@ def compiled_modules() -> list[str]:
         "gateway/events.py",
         "gateway/outcomes.py",
         *sorted(
-            str(path) for package in ("fairness", "wire", "workers") for path in Path("gateway", package).glob("*.py")
+            str(path)
+            for package in ("fairness", "learned", "wire", "workers")
+            for path in Path("gateway", package).glob("*.py")
         ),
         *(f"gateway/proxy/{name}.py" for name in PROXY),
         *(f"gateway/telemetry/{name}.py" for name in TELEMETRY),

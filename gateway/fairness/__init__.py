@@ -14,8 +14,8 @@ Counters of waiting tenants then never lie further apart than the largest exposu
 of what one tenant has in flight (`bound`), however long they wait: the window in front of the workers is the fairness
 bound. A tenant's keys share what it gets by the same rule, one level down.
 
-Modules: `cost` what a request costs; `flow` the counter; `policies` who goes next; `predictor` and `estimate` what is
-guessed before the engine has counted; `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `turns`
+Modules: `cost` what a request costs; `flow` the counter; `policies` who goes next; `predictor` what is reserved
+(`gateway.learned` guesses the rest); `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `turns`
 whose turn it is; `flights` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the
 decisions; `invariants` what must hold after each of them. The same objects run in the gateway, in simulations and in
 the property tests.

@@ -97,14 +97,6 @@ class Admission:
         """Count a request that takes no room against the tenant's rates; seconds to wait where it is over them."""
         return self._tenants.allowance(tenant).count_request(now)
 
-    def estimate_prompt(self, pool: str, prompt_bytes: int, media_parts: int) -> int:
-        """Prompt tokens expected of a request to `pool`."""
-        return self._pools[pool].prompts.estimate(prompt_bytes, media_parts)
-
-    def learn_prompt(self, pool: str, prompt_bytes: int, prompt_tokens: int) -> None:
-        """Learn from a prompt that the engine has counted."""
-        self._pools[pool].prompts.observe(prompt_bytes, prompt_tokens)
-
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
         if not self._capacity.serves(ticket.pool):
             return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
@@ -172,11 +164,10 @@ class Admission:
     def started(self, ticket: Ticket, now: float) -> list[Decision]:
         """The first token came: the prompt is read and its room is free.
 
-        The first byte of an answer that is not streamed comes with its last and teaches nothing of the prefill.
+        The first byte of an answer that is not streamed comes with its last and says nothing of the prefill.
         """
         if ticket.started_at is None and not ticket.is_silent:
             ticket.started_at = now
-            self._pools[ticket.pool].rates.observe_prefill(ticket.prompt_tokens, now - ticket.granted_at)
         return self._give_prefill(ticket, now)
 
     def _give_prefill(self, ticket: Ticket, now: float) -> list[Decision]:

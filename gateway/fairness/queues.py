@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable
 
 from gateway.fairness.bound import SpreadBound
-from gateway.fairness.estimate import DecayingSum
 from gateway.fairness.flow import Flow
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
+from gateway.learned.decay import DecayingSum
 
 MAX_IDLE_KEYS_PER_TENANT = 10_000  # idle keys are forgotten when this many, and as many as are busy, are known
 _RECENT_SECONDS = 60.0  # horizon of the service that the Jain index compares

@@ -49,6 +49,7 @@ class Ticket:
         "avoid",
         "cached_tokens",
         "deadline",
+        "first_output_tokens",
         "granted_at",
         "has_told",
         "holds_prefill",
@@ -105,6 +106,7 @@ class Ticket:
         self.told_prompt_tokens = 0
         self.cached_tokens = 0
         self.output_tokens = 0
+        self.first_output_tokens = 0  # of its first figures
         self.tabs: tuple[Tab, ...] = ()
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
@@ -129,6 +131,8 @@ class Ticket:
         """Take in the engine's figures; True where it had told some before."""
         had_told, self.has_told = self.has_told, True
         self.told_prompt_tokens, self.cached_tokens, self.output_tokens = usage
+        if not had_told:
+            self.first_output_tokens = usage.output_tokens
         return had_told
 
     def forget_usage(self) -> None:

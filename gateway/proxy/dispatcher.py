@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from gateway.events import Observer, RequestDispatched, RequestQueued
 from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
+from gateway.learned.prompts import PromptEstimator
 from gateway.outcomes import Outcome
 from gateway.workers import Fleet
 
@@ -101,13 +102,9 @@ class Dispatcher:
         """What a running request has used so far where its engine does not tell."""
         return self._admission.estimated_usage(ticket, self._loop.time())
 
-    def estimate_prompt(self, pool: str, prompt_bytes: int, media_parts: int) -> int:
-        """Prompt tokens expected of a request to `pool`."""
-        return self._admission.estimate_prompt(pool, prompt_bytes, media_parts)
-
-    def learn_prompt(self, pool: str, prompt_bytes: int, prompt_tokens: int) -> None:
-        """Learn from a prompt that the engine has counted."""
-        self._admission.learn_prompt(pool, prompt_bytes, prompt_tokens)
+    def prompts(self, pool: str) -> PromptEstimator:
+        """What is learned of the prompts of `pool`."""
+        return self._admission.pools[pool].prompts
 
     def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
         """End `ticket` wherever it is: withdraw it, or settle it at `usage` (None: refund it whole). Idempotent."""

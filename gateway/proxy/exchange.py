@@ -314,7 +314,9 @@ class Exchange:
     def _learn_prompt(self, relay: Relay) -> None:
         reading = self._reading
         if relay.has_usage and reading.prompt_tokens is None and reading.media_parts == 0:
-            self._services.dispatcher.learn_prompt(self._pool.model, reading.prompt_bytes, self._record.prompt_tokens)
+            self._services.dispatcher.prompts(self._pool.model).observe(
+                self._ticket.tenant, reading.prompt_bytes, self._record.prompt_tokens, prompts=reading.prompts
+            )
 
     def _length(self, relay: Relay) -> int | None:
         """The length of a body that passes unchanged; a stream's is not known."""

@@ -225,7 +225,9 @@ def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: 
     prompts, sequences = reading.prompts, reading.sequences
     prompt_tokens = reading.prompt_tokens
     if prompt_tokens is None:
-        prompt_tokens = dispatcher.estimate_prompt(pool.model, reading.prompt_bytes, reading.media_parts)
+        prompt_tokens = dispatcher.prompts(pool.model).estimate(
+            identity.tenant.name, reading.prompt_bytes, prompts=prompts, media_parts=reading.media_parts
+        )
     max_model_len = pool.max_model_len
     prompt_tokens = min(prompt_tokens, max_model_len * prompts)
     per_sequence = max(1, max_model_len - prompt_tokens // prompts)

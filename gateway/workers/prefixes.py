@@ -14,12 +14,15 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from gateway.learned.centre import Ratio
+
 BLOCK_BYTES = 256  # about as many tokens as four of vLLM's blocks; hashing 8 KB costs 9 us
 _FINE_BYTES = 64 * BLOCK_BYTES
 MAX_BLOCKS_PER_WORKER = 65_536
 DEFAULT_CACHE_TOKENS = 131_072  # of a worker that does not tell: about what an 8 B model has on a GPU of 40 GB
 _FIRST_TOKENS_PER_BYTE = 0.3
-_FACTOR = 0.05  # of the mean of tokens per byte
+_TOKENS_PER_BYTE = (0.01, 1.0)  # what is believed
+_FIRST_PROMPT_BYTES = 4096.0
 _TOLERANCE = 8  # an engine that found less than expected by one part in so many has lost nothing
 
 
@@ -92,7 +95,7 @@ class PrefixIndex:
         self._caches: dict[int, _Cache] = {}
         self._holders: dict[int, int] = {}  # name -> a bit for each worker that has it
         self._visits = 0
-        self._tokens_per_byte = _FIRST_TOKENS_PER_BYTE
+        self._tokens = Ratio(_FIRST_TOKENS_PER_BYTE, _FIRST_PROMPT_BYTES, _TOKENS_PER_BYTE)
 
     # -- workers
 
@@ -179,10 +182,10 @@ class PrefixIndex:
         Only an engine that has ever found something is believed when it says that it found nothing: many do not tell.
         """
         cache = self._caches[worker]
-        self._tokens_per_byte += (prompt_tokens / prompt_bytes(blocks) - self._tokens_per_byte) * _FACTOR
+        self._tokens.observe(prompt_bytes(blocks), prompt_tokens)
         cache.reports = cache.reports or found_tokens > 0
         expected = cached_tokens(prompt_tokens, blocks, sighting.found)
-        slack = prompt_tokens / _TOLERANCE + BLOCK_BYTES * self._tokens_per_byte
+        slack = prompt_tokens / _TOLERANCE + BLOCK_BYTES * self._tokens.value
         if cache.reports and sighting.is_sure and found_tokens < expected - slack:
             self._drop_unused_since(worker, cache, sighting.since)
 
@@ -193,7 +196,7 @@ class PrefixIndex:
             self._drop(worker, cache)
 
     def _trim(self, worker: int, cache: _Cache) -> None:
-        most_bytes = cache.max_tokens / self._tokens_per_byte
+        most_bytes = cache.max_tokens / self._tokens.value
         while cache.size_bytes > most_bytes or len(cache.blocks) > MAX_BLOCKS_PER_WORKER:
             self._drop(worker, cache)
 
@@ -211,7 +214,7 @@ class PrefixIndex:
     def held(self, worker: int) -> tuple[int, float]:
         """Blocks and tokens that a worker is believed to have cached."""
         cache = self._caches[worker]
-        return len(cache.blocks), cache.size_bytes * self._tokens_per_byte
+        return len(cache.blocks), cache.size_bytes * self._tokens.value
 
     def check_invariants(self) -> None:
         """Assert everything that can be summed."""

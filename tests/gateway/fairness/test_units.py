@@ -1,7 +1,6 @@
 """The small parts: cost, predictors, estimates, limits, deadlines, the lazy heap against a naive model."""
 
 import ast
-import math
 from random import Random
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from gateway.fairness import PREDICTORS, Expression, KvTime, Linear, Profiled, TenantLimits, Ticket, TicketState, Usage
 from gateway.fairness.cost import UNITS_PER_COST, CostFunction, request_cost, to_cost, to_units
 from gateway.fairness.deadlines import Deadlines
-from gateway.fairness.estimate import DecayingSum, EngineRates, PromptEstimator, RunningMean
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.limits import Allowance, Bucket
 from gateway.fairness.pool import jain_index
@@ -123,54 +121,6 @@ def test_the_quantile_is_the_lower_median_of_the_last_32(seen: list[int]) -> Non
         predictor.observe(tokens)
     window = sorted(seen[-32:])
     assert predictor.predict(10**6) == (window[(len(window) - 1) // 2] if window else 0)
-
-
-def test_the_prompt_estimate_learns_bytes_per_token() -> None:
-    """From 0.3 tokens per byte to the engine's own ratio; nonsense teaches nothing; never below one token."""
-    prompts = PromptEstimator()
-    assert (prompts.estimate(1_000), prompts.estimate(0), prompts.estimate(0, 2)) == (300, 1, 1_152)
-    for _ in range(100):
-        prompts.observe(1_000, 1_000)
-        prompts.observe(0, 5)
-        prompts.observe(5, 0)
-    assert prompts.estimate(1_000) == 1_000
-
-
-def test_rates_follow_the_engine() -> None:
-    """Decode and prefill speed move from the first guess to what is seen."""
-    rates = EngineRates()
-    assert rates.output_tokens(1.0, 0) == 20.0
-    for _ in range(200):
-        rates.observe_prefill(100, 1.0)
-        rates.observe_decode(50, 1.0)
-    assert rates.prefill_seconds(200) == pytest.approx(2.0, rel=0.01)
-    assert rates.output_tokens(3.0, 200) == pytest.approx(50.0, rel=0.01)
-    assert rates.output_tokens(1.0, 200) == 0.0
-    rates.observe_prefill(0, 9.0)
-    rates.observe_decode(1, 9.0)
-    rates.observe_decode(9, 0.0)
-    assert rates.prefill_seconds(200) == pytest.approx(2.0, rel=0.01)
-
-
-def test_a_running_mean_starts_plain_and_ends_exponential() -> None:
-    """The first value counts whole, and old ones are forgotten."""
-    mean = RunningMean(99.0)
-    mean.observe(1.0)
-    assert mean.value == 1.0
-    for _ in range(400):
-        mean.observe(7.0)
-    assert mean.value == pytest.approx(7.0)
-
-
-def test_a_decaying_sum_forgets() -> None:
-    """After one horizon 1/e is left; a steady input shows its rate."""
-    total = DecayingSum(10.0)
-    assert total.value(5.0) == 0.0
-    total.add(1.0, 0.0)
-    assert total.value(10.0) == pytest.approx(1 / math.e)
-    for step in range(2_000):
-        total.add(0.5, 10.0 + step * 0.1)
-    assert total.per_second(10.0 + 199.9) == pytest.approx(5.0, rel=0.01)
 
 
 def test_a_bucket_refills_and_never_overflows() -> None:

@@ -1,0 +1,41 @@
+"""Prompt tokens guessed from bytes: what is needed before the engine has counted.
+
+Tokenising on the event loop would stall every stream, so a prompt is costed at a constant (the chat template's share)
+and so many tokens a byte, learned for each tenant; the first usage that the engine reports replaces the guess.
+"""
+
+import math
+from typing import Final
+
+from gateway.learned.line import Line, Range
+from gateway.learned.panel import Figures, Panel
+
+_FIRST_TOKENS_PER_BYTE: Final = 0.3  # about 3.3 bytes a token: English under the common vocabularies
+_TOKENS_PER_MEDIA_PART: Final = 576  # one image of 336 x 336 under ViT-L/14, the LLaVA-1.5 figure
+# No vocabulary has less than a byte to a token; a long run of blanks has some hundred.
+_RANGE: Final = Range(knee=1024.0, least_slope=0.01, most_slope=1.0, most_constant=4096.0)
+
+
+def _line(figures: Figures) -> Line:
+    return Line(_RANGE, figures[0], figures[1])
+
+
+class PromptEstimator:
+    """Tokens of a prompt from its bytes, learned for one pool."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        """Start from 0.3 tokens per byte and nothing besides."""
+        self._lines: Panel[Line] = Panel(_line, (0.0, _FIRST_TOKENS_PER_BYTE), first_votes=True)
+
+    def estimate(self, tenant: str, prompt_bytes: int, *, prompts: int = 1, media_parts: int = 0) -> int:
+        """Tokens expected of `prompts` prompts of `tenant` with so much text and media in all; at least 1."""
+        constant, per_byte = self._lines.figures(tenant)
+        text = math.ceil(prompts * constant + prompt_bytes * per_byte)
+        return max(1, text + media_parts * _TOKENS_PER_MEDIA_PART)
+
+    def observe(self, tenant: str, prompt_bytes: int, prompt_tokens: int, *, prompts: int = 1) -> None:
+        """Learn from prompts that the engine has counted."""
+        if prompt_bytes > 0 and prompt_tokens > 0:
+            self._lines.observed(tenant).observe(prompt_bytes / prompts, prompt_tokens / prompts)

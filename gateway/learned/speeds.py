@@ -1,0 +1,88 @@
+"""How fast a pool's engines are, as seen from outside: time to the first token of a prompt, decode rate of a sequence.
+
+They say when an answer that tells nothing while it runs should have read its prompt, and how much it should have
+generated. What cannot be told from outside is not learned from: what came within a few milliseconds says nothing of a
+speed, and where nearly all of an answer came at once its prompt's expected time is taken off its whole time, of which a
+part is left in any case.
+"""
+
+from typing import Final, NamedTuple
+
+from gateway.learned.centre import Ratio
+from gateway.learned.line import Line, Range
+from gateway.learned.panel import Figures, Panel
+
+_FIRST_TOKENS_PER_SECOND: Final = 20.0  # a slow GPU's figures; the first answers correct them
+_FIRST_PREFILL_SECONDS_PER_TOKEN: Final = 0.00025
+_FIRST_ANSWER_SECONDS: Final = 0.1  # as long as this the first guess counts: a guess is little beside an answer
+_USUAL_ANSWER_SECONDS: Final = 0.5  # that long an answer counts whole, however short those before it were
+_LEAST_TOKENS_PER_SECOND: Final = 0.05
+_MOST_TOKENS_PER_SECOND: Final = 2000.0  # of one sequence: several times what any engine does
+_PREFILL: Final = Range(knee=512.0, least_slope=1e-6, most_slope=0.1, most_constant=30.0)
+_LEAST_DECODE_SECONDS: Final = 0.05  # below which the way of the bytes, not the engine, sets the time
+_LEAST_DECODE_SHARE: Final = 0.05  # of an answer's whole time
+
+
+def _prefill_line(figures: Figures) -> Line:
+    return Line(_PREFILL, figures[0], figures[1])
+
+
+def _decode_ratio(figures: Figures) -> Ratio:
+    limits = _LEAST_TOKENS_PER_SECOND, _MOST_TOKENS_PER_SECOND
+    return Ratio(figures[0], _FIRST_ANSWER_SECONDS, limits, _USUAL_ANSWER_SECONDS)
+
+
+class Course(NamedTuple):
+    """How one sequence of a stream came: its tokens in all, those after the first read, and the time of these."""
+
+    tokens: float
+    later_tokens: float
+    later_seconds: float
+
+
+class EngineSpeeds:
+    """Prefill and decode of one pool's engines as each tenant finds them."""
+
+    __slots__ = ("_decode", "_prefill")
+
+    def __init__(self) -> None:
+        """Start from a slow GPU's figures."""
+        first_decode, first_prefill = (_FIRST_TOKENS_PER_SECOND,), (0.0, _FIRST_PREFILL_SECONDS_PER_TOKEN)
+        self._decode: Panel[Ratio] = Panel(_decode_ratio, first_decode, first_votes=False)
+        self._prefill: Panel[Line] = Panel(_prefill_line, first_prefill, first_votes=False)
+
+    def tokens_per_second(self, tenant: str) -> float:
+        """Tokens that one sequence of `tenant` generates in a second."""
+        return self._decode.figures(tenant)[0]
+
+    def prefill_seconds(self, tenant: str, prompt_tokens: float) -> float:
+        """Time from dispatch to first token expected of a prompt of `tenant`."""
+        constant, per_token = self._prefill.figures(tenant)
+        return constant + per_token * prompt_tokens
+
+    def output_tokens(self, tenant: str, seconds: float, prompt_tokens: float) -> float:
+        """Tokens that one sequence should have generated `seconds` after its dispatch."""
+        return max(0.0, seconds - self.prefill_seconds(tenant, prompt_tokens)) * self.tokens_per_second(tenant)
+
+    def observe_prefill(self, tenant: str, prompt_tokens: int, seconds: float) -> None:
+        """Learn from a stream's time to first token; tokens found in the cache took none."""
+        if seconds >= 0.0 and prompt_tokens >= 0:
+            self._prefill.observed(tenant).observe(prompt_tokens, seconds)
+
+    def observe_stream(self, tenant: str, prompt_tokens: int, ttft_seconds: float, course: Course) -> None:
+        """Learn from an answer of which the beginning was seen, unless nearly all of it came at once."""
+        seconds = ttft_seconds + course.later_seconds
+        if course.tokens > 1.0 and course.later_seconds < _LEAST_DECODE_SHARE * seconds:
+            self.observe_whole(tenant, prompt_tokens, course.tokens, seconds)
+        else:
+            self.observe_prefill(tenant, prompt_tokens, ttft_seconds)
+            self._observe_decode(tenant, course.later_tokens, course.later_seconds)
+
+    def observe_whole(self, tenant: str, prompt_tokens: int, tokens: float, seconds: float) -> None:
+        """Learn from the tokens of one sequence that came together, `seconds` after its dispatch."""
+        decoding = seconds - self.prefill_seconds(tenant, prompt_tokens)
+        self._observe_decode(tenant, tokens, max(decoding, _LEAST_DECODE_SHARE * seconds))
+
+    def _observe_decode(self, tenant: str, tokens: float, seconds: float) -> None:
+        if tokens > 0.0 and seconds >= _LEAST_DECODE_SECONDS:
+            self._decode.observed(tenant).observe(seconds, tokens)
