@@ -6,6 +6,7 @@ is what editors and the documentation rely on.
 
 from gateway.config.choices import (
     EngineOrder,
+    ExcessOutput,
     LogFormat,
     LogLevel,
     PolicyName,
@@ -41,6 +42,7 @@ __all__ = [
     "CostSpec",
     "Difference",
     "EngineOrder",
+    "ExcessOutput",
     "ExpressionCost",
     "Fault",
     "FileKey",

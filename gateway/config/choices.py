@@ -46,6 +46,13 @@ class ShareBy(StrEnum):
     END_USER = "end_user"
 
 
+class ExcessOutput(StrEnum):
+    """What becomes of a request for more output than its tenant may have."""
+
+    CUT = "cut"
+    REFUSE = "refuse"
+
+
 class Right(StrEnum):
     """A request field that a tenant may use only where the operator allows it."""
 

@@ -98,6 +98,7 @@ class Tenant(Resolved):
     keys: tuple[ResolvedKey, ...] = ()
     models: tuple[str, ...] = (ANY_MODEL,)
     share_by: ShareBy = ShareBy.KEY
+    end_user_header: str | None = None
     limits: Limits = Limits()
     allow: frozenset[Right] = frozenset()
     strict: bool = False

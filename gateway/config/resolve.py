@@ -92,6 +92,7 @@ class Resolver:
             weight=merged.weight,
             models=merged.models,
             share_by=merged.share_by,
+            end_user_header=merged.end_user_header,
             limits=merged.limits,
             allow=merged.allow,
             strict=merged.strict,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -17,10 +18,12 @@ from pydantic import (
     Tag,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from gateway.config.address import WorkerUrl, short_name
 from gateway.config.choices import (
     EngineOrder,
+    ExcessOutput,
     LogFormat,
     LogLevel,
     PolicyName,
@@ -57,6 +60,18 @@ def _at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
 
 # Bounds stand before the validator: behind it the JSON schema would not show them.
 Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(refuse_truth)]
+
+
+def _no_credential(name: str) -> str:
+    if name.lower() in ("authorization", "x-api-key", "cookie"):
+        raise PydanticCustomError(
+            "refused", "{message}", {"message": "is a credential", "remedy": "name another header"}
+        )
+    return name
+
+
+# What it names is shown in the gateway's state.
+EndUserHeader = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_no_credential)]
 Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Express = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Units = Annotated[float, Field(ge=0, le=1_000_000_000), BeforeValidator(refuse_truth)]
@@ -317,8 +332,11 @@ class Limits(Section):
     max_queued: Cap | None = live(1000, "Most waiting requests.", unit="requests")
     requests_per_minute: Cap | None = live(None, "Most requests per minute.", unit="requests")
     tokens_per_minute: Cap | None = live(None, "Most input and output tokens per minute.", unit="tokens")
-    max_output_tokens: Cap | None = live(
-        None, "Most output tokens per sequence; larger requests are cut to it.", unit="tokens"
+    max_output_tokens: Cap | None = live(None, "Most output tokens per sequence.", unit="tokens")
+    excess_output: ExcessOutput = live(
+        ExcessOutput.CUT,
+        "What becomes of a request for more than `max_output_tokens`: `cut` answers it with at most so many, `refuse` "
+        "with 400.",
     )
     max_choices: Count = live(4, "Most answers per request (`n`).", unit="sequences", ge=1, le=1024)
     max_logprobs: Count = live(20, "Most `logprobs` per token.", unit="entries", ge=0, le=1_000_000)
@@ -333,6 +351,10 @@ class TenantDefaults(Section):
     share_by: ShareBy = live(
         ShareBy.KEY,
         "What the share is divided among: the tenant's keys, or its end users (`user`, `metadata.user_id`).",
+    )
+    end_user_header: EndUserHeader | None = live(
+        None,
+        "Header that names the end user, before the body's fields; for clients, or a proxy, that you trust with it.",
     )
     limits: Limits = setting(Limits(), "Caps; merged key by key with `tenant_defaults.limits`.")
     allow: frozenset[Right] = live(frozenset(), "Request fields that only some may use.")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config import Config, Pool, ResolvedKey, ShareBy, Tenant
+from gateway.config import Config, ExcessOutput, Pool, ResolvedKey, ShareBy, Tenant
 from gateway.outcomes import Outcome
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import RequestFault
@@ -167,6 +167,7 @@ def _rights(tenant: Tenant) -> Rights:
         allow=frozenset(right.value for right in tenant.allow),
         strict=tenant.strict,
         max_output_tokens=limits.max_output_tokens,
+        cuts_output=limits.excess_output is ExcessOutput.CUT,
         max_choices=limits.max_choices,
         max_logprobs=limits.max_logprobs,
         max_logit_bias=limits.max_logit_bias,

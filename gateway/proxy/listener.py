@@ -27,6 +27,7 @@ from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, WrongMethod, dialect_of, identifying_headers, refusal_response
 from gateway.proxy.request_ids import RequestIds
 from gateway.proxy.utility import UtilityDesk
+from gateway.wire.end_user import named_by_header
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import presented_keys
 from gateway.wire.request import Reading, read_request
@@ -163,6 +164,9 @@ class Listener:
         self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
     ) -> web.StreamResponse:
         payer = identity.payer
+        header = identity.tenant.end_user_header
+        if header is not None:
+            reading.end_user = named_by_header(request.headers.get(header, "")) or reading.end_user
         ticket = make_ticket(self._services.dispatcher, reading, pool, identity, record.request_id)
         if pool.knows_prefixes and reading.endpoint.kind is _GENERATE:
             ticket.prefix = prefix_chain(reading.prompt, payer.name, pool.model_at_workers(reading.model))

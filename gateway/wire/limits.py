@@ -1,8 +1,8 @@
 """Holds the numbers of a request to the tenant's limits: output tokens, choices, log probabilities, biases.
 
-An absent output limit is set to the tenant's cap; an explicit value beyond a limit is refused with the limit
-in the message, never silently changed. What a value means, `coercion.py` has settled. Ranges that only the engine
-knows (its context length, its vocabulary) are left to the engine.
+An absent output limit is set to the tenant's cap, and a larger one is cut to it or refused, as the tenant's rights say;
+any other value beyond a limit is refused with the limit in the message. What a value means, `coercion.py` has settled.
+Ranges that only the engine knows (its context length, its vocabulary) are left to the engine.
 """
 
 from collections.abc import Mapping
@@ -40,6 +40,7 @@ class Rights:
     allow: frozenset[str] = frozenset()
     strict: bool = False
     max_output_tokens: int | None = None
+    cuts_output: bool = True
     max_choices: int = 4
     max_logprobs: int = 20
     max_logit_bias: int = 300
@@ -79,7 +80,7 @@ def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> i
     explicit: int | None = None
     # Every field is checked, also one that the engine would ignore beside another.
     for name in names:
-        value = integer(fields, name, most=cap, why="this tenant's limit of output tokens is")
+        value = _output(fields, name, rights)
         if explicit is None:
             explicit = value
     if explicit is not None:
@@ -93,6 +94,30 @@ def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> i
     if cap is not None:
         fields[names[0]] = cap
     return cap
+
+
+def _output(fields: dict[str, object], name: str, rights: Rights) -> int | None:
+    """The output limit `fields[name]`, held to the tenant's cap."""
+    cap = rights.max_output_tokens
+    if not rights.cuts_output:
+        return integer(fields, name, most=cap, why="this tenant's limit of output tokens is")
+    asked = integer(fields, name)
+    if asked is None or cap is None or asked <= cap:
+        return asked
+    fields[name] = cap
+    _cut_within(fields, asked, cap)
+    return cap
+
+
+def _cut_within(fields: dict[str, object], asked: int, cap: int) -> None:
+    """Cut to `cap` what the engine refuses where it is beyond the output limit, and was not beyond that `asked` for."""
+    least = fields.get("min_tokens")
+    if type(least) is int and cap < least <= asked:
+        fields["min_tokens"] = cap
+    thinking = fields.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if isinstance(thinking, dict) and type(budget) is int and cap <= budget < asked:
+        fields["thinking"] = {**thinking, "budget_tokens": cap - 1}
 
 
 def limit_choices(family: Family, fields: Mapping[str, object], rights: Rights) -> int:

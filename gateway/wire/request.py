@@ -15,6 +15,7 @@ import orjson
 from gateway.outcomes import Outcome
 from gateway.wire.attribution import cut_attribution
 from gateway.wire.coercion import coerce_fields, flag_of
+from gateway.wire.end_user import end_user
 from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_arguments, with_tenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.fields import ACCIDENTAL, FIELDS, UNTREATED, Rule, Treatment
@@ -27,10 +28,8 @@ from gateway.wire.surface import Endpoint, Family, Kind
 __all__ = ["Reading", "RequestFault", "Rights", "read_request"]
 
 MAX_MODEL_CHARS = 256
-MAX_END_USER_CHARS = 256
 
 _UTILITY: Final = Kind.UTILITY
-_MESSAGES: Final = Family.MESSAGES
 _RESPONSES: Final = Family.RESPONSES
 _METERED_STREAMS = frozenset({Family.CHAT, Family.COMPLETION})
 _STREAMING = frozenset({Family.CHAT, Family.COMPLETION, Family.RESPONSES, Family.MESSAGES})
@@ -123,7 +122,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
     fields = read_object(body)
     family = endpoint.family
-    reading = Reading(endpoint, _model(fields), end_user=_end_user(family, fields))
+    reading = Reading(endpoint, _model(fields), end_user=end_user(family, fields))
     coerce_fields(family, fields)
     _apply_treatments(reading, fields, rights)
     cut_attribution(family, fields)
@@ -229,19 +228,6 @@ def _model(fields: Mapping[str, object]) -> str:
     if not isinstance(model, str) or not model or len(model) > MAX_MODEL_CHARS:
         raise RequestFault(Outcome.BAD_REQUEST, "'model' must be the name of a model.", "model")
     return model
-
-
-def _end_user(family: Family, fields: Mapping[str, object]) -> str | None:
-    """Whom the client says it acts for: the first of the APIs' fields for it that holds a text."""
-    user = fields.get("user")
-    if isinstance(user, str) and user:
-        return user[:MAX_END_USER_CHARS]
-    metadata = fields.get("metadata") if family is _MESSAGES else None
-    nested = metadata.get("user_id") if isinstance(metadata, dict) else None
-    for value in (nested, fields.get("safety_identifier")):
-        if isinstance(value, str) and value:
-            return value[:MAX_END_USER_CHARS]
-    return None
 
 
 def _read_stream(reading: Reading, fields: Mapping[str, object]) -> None:

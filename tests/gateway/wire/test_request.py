@@ -343,6 +343,7 @@ def test_responses_are_stateless() -> None:
 
 
 CAP = Rights(max_output_tokens=100)
+REFUSING = Rights(max_output_tokens=100, cuts_output=False)
 
 
 @pytest.mark.parametrize(
@@ -389,12 +390,37 @@ def test_a_cap_below_the_default_of_completions_is_written() -> None:
         ("/v1/messages", "max_tokens"),
     ],
 )
-def test_an_explicit_limit_beyond_the_cap_is_refused(path: str, name: str) -> None:
-    """Refused, not changed in silence, and the message says the cap; without a cap it passes."""
-    fault = refused(path, {name: 101}, CAP)
+def test_an_explicit_limit_beyond_the_cap_is_cut_or_refused(path: str, name: str) -> None:
+    """Cut to the cap, or refused with the cap in the message, as the tenant's rights say; without a cap it passes."""
+    reading = read(path, {name: 101}, CAP)
+    assert (reading.max_output_tokens, sent(reading)[name]) == (100, 100)
+    fault = refused(path, {name: 101}, REFUSING)
     assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, name)
     assert "100" in fault.message
     assert read(path, {name: 101}).max_output_tokens == 101
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_the_least_output_is_cut_with_the_most(path: str) -> None:
+    """The engine refuses `min_tokens` above its limit; one that the client itself put above is still refused."""
+    reading = read(path, {"max_tokens": 500, "min_tokens": 300}, CAP)
+    assert sent(reading).items() >= {"max_tokens": 100, "min_tokens": 100}.items()
+    assert reading.min_output_tokens == 100
+    assert sent(read(path, {"max_tokens": 500, "min_tokens": 7}, CAP))["min_tokens"] == 7
+    assert refused(path, {"max_tokens": 500, "min_tokens": 501}, CAP).param == "min_tokens"
+
+
+@pytest.mark.parametrize(
+    ("asked", "budget", "cap", "sent_budget"),
+    [(64000, 31999, 8192, 8191), (8192, 4096, 8192, 4096), (64000, 8192, 8192, 8191), (64000, 8191, 8192, 8191)],
+)
+def test_the_thoughts_budget_is_cut_with_the_output(asked: int, budget: int, cap: int, sent_budget: int) -> None:
+    """The engine refuses a budget that leaves no room for the answer; one that the client itself put there it may."""
+    thinking = {"type": "enabled", "budget_tokens": budget}
+    reading = read("/v1/messages", {"max_tokens": asked, "thinking": thinking}, Rights(max_output_tokens=cap))
+    assert sent(reading).items() >= {"max_tokens": cap, "thinking": thinking | {"budget_tokens": sent_budget}}.items()
+    foolish = {"max_tokens": asked, "thinking": thinking | {"budget_tokens": asked}}
+    assert sent(read("/v1/messages", foolish, Rights(max_output_tokens=cap)))["thinking"] == foolish["thinking"]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
