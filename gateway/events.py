@@ -101,6 +101,19 @@ class TokensUnmetered(NamedTuple):
     share: float
 
 
+class UsageCapped(NamedTuple):
+    """A worker said of a request that it took more tokens than it can have; no more than possible was charged.
+
+    `prompt_tokens` and `output_tokens` are those it said.
+    """
+
+    request_id: str
+    pool: str
+    worker: str
+    prompt_tokens: int
+    output_tokens: int
+
+
 class WorkerWrote(NamedTuple):
     """A worker that the gateway started wrote a line of its own log."""
 
@@ -130,6 +143,7 @@ Event = (
     | WorkerStalled
     | WindowDegraded
     | TokensUnmetered
+    | UsageCapped
     | WorkerWrote
     | ConfigReloaded
 )

@@ -216,12 +216,14 @@ class Admission:
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
         """The request ended: settle it at `usage` (None: refund it whole), give back its room, dispatch the next.
 
-        `completed` says that the answer came to its own end, so its length teaches the predictor.
+        `completed` says that the answer came to its own end, so its length teaches the predictor. Of `usage` no more
+        counts than the request can have taken.
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         ticket.move(TicketState.SETTLED)
         if usage is not None:
+            usage = ticket.possible(usage)
             ticket.tell(usage)  # what the capacity learns from of an answer that told nothing while it ran
         self._land(ticket, tenant)
         before = tenant.settled

@@ -102,12 +102,14 @@ class PoolAccount:
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
-        if ticket.tell(usage) and usage.output_tokens <= ticket.reserved_tokens:
+        if ticket.tell(usage) and ticket.output_tokens <= ticket.reserved_tokens:
             return
         self._charge_told(ticket)
 
     def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
         """Bring the charge of a running ticket, whose engine has told its input, to `output_tokens`: the hot path."""
+        if output_tokens > ticket.most_output_tokens:
+            output_tokens = ticket.most_output_tokens
         ticket.output_tokens = output_tokens
         if output_tokens > ticket.reserved_tokens:
             self._charge_told(ticket)

@@ -6,9 +6,12 @@ ran (refused, withdrawn, expired). Any other move is our own mistake.
 """
 
 from enum import Enum
+from typing import Final
 
 from gateway.fairness.bound import Tab
 from gateway.fairness.cost import Usage
+
+MAX_TOKENS: Final = 2**53  # where nothing else bounds a figure
 
 
 class TicketState(Enum):
@@ -40,7 +43,7 @@ class Ticket:
     until the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent`
     says that no usage arrives while it runs (not streamed), so its progress is estimated. `prefix` are the chained
     hashes of its prompt's blocks, by which workers that have read the same beginning are found; empty where nobody
-    looks for it.
+    looks for it. `most_prompt_tokens` and `most_output_tokens` bound what is believed of its engine's figures.
     """
 
     __slots__ = (
@@ -57,6 +60,8 @@ class Ticket:
         "is_silent",
         "key",
         "max_output_tokens",
+        "most_output_tokens",
+        "most_prompt_tokens",
         "order",
         "output_tokens",
         "pool",
@@ -86,6 +91,8 @@ class Ticket:
         self.prompt_tokens = 1
         self.prefix: tuple[int, ...] = ()
         self.max_output_tokens = 0
+        self.most_prompt_tokens = MAX_TOKENS
+        self.most_output_tokens = MAX_TOKENS
         self.is_silent = False
         self.state = TicketState.NEW
         self.order = 0
@@ -117,6 +124,20 @@ class Ticket:
         self.is_silent = is_silent
         return self
 
+    def bounded(self, *, most_prompt_tokens: int, most_output_tokens: int) -> "Ticket":
+        """State what its figures can be at most, over all its prompts and sequences; returns the ticket."""
+        self.most_prompt_tokens = most_prompt_tokens
+        self.most_output_tokens = most_output_tokens
+        return self
+
+    def possible(self, usage: Usage) -> Usage:
+        """`usage`, no more than the request can take: an engine may err, or claim."""
+        prompt, cached, output = usage
+        if prompt <= self.most_prompt_tokens and output <= self.most_output_tokens:
+            return usage
+        prompt = min(prompt, self.most_prompt_tokens)
+        return Usage(prompt, min(cached, prompt), min(output, self.most_output_tokens))
+
     def move(self, state: TicketState) -> None:
         """Go to `state`, along the table only."""
         assert (self.state, state) in MOVES, f"{self.request_id}: {self.state.value} -> {state.value}"
@@ -128,11 +149,11 @@ class Ticket:
         return Usage(self.told_prompt_tokens, self.cached_tokens, self.output_tokens) if self.has_told else None
 
     def tell(self, usage: Usage) -> bool:
-        """Take in the engine's figures; True where it had told some before."""
+        """Take in the engine's figures, as far as they are possible; True where it had told some before."""
         had_told, self.has_told = self.has_told, True
-        self.told_prompt_tokens, self.cached_tokens, self.output_tokens = usage
+        self.told_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
         if not had_told:
-            self.first_output_tokens = usage.output_tokens
+            self.first_output_tokens = self.output_tokens
         return had_told
 
     def forget_usage(self) -> None:

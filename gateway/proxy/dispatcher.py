@@ -8,7 +8,7 @@ deadline; nothing polls. Who goes next is `gateway.fairness`'s, which worker `ga
 import asyncio
 from collections.abc import Iterable
 
-from gateway.events import Observer, RequestDispatched, RequestQueued
+from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
 from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
 from gateway.learned.prompts import PromptEstimator
 from gateway.outcomes import Outcome
@@ -97,6 +97,15 @@ class Dispatcher:
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """What `usage` comes to for this request, in cost units."""
         return self._admission.cost(ticket, usage)
+
+    def possible(self, ticket: Ticket, told: Usage) -> Usage:
+        """What of an engine's last figures the request can have taken; more than that is said."""
+        usage = ticket.possible(told)
+        if usage is not told:
+            self._observer.observe(
+                UsageCapped(ticket.request_id, ticket.pool, ticket.worker, told.prompt_tokens, told.output_tokens)
+            )
+        return usage
 
     def estimated_usage(self, ticket: Ticket) -> Usage:
         """What a running request has used so far where its engine does not tell."""

@@ -235,13 +235,13 @@ def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: 
     max_model_len = pool.max_model_len
     prompt_tokens = min(prompt_tokens, max_model_len * prompts)
     per_sequence = max(1, max_model_len - prompt_tokens // prompts)
-    if reading.max_output_tokens is not None and reading.max_output_tokens < per_sequence:
-        per_sequence = reading.max_output_tokens
+    stated = max_model_len if reading.max_output_tokens is None else reading.max_output_tokens
     endpoint = reading.endpoint
+    generating = 0 if endpoint.kind is _POOLING else sequences
     ticket = Ticket(request_id, identity.tenant.name, identity.flow(reading.end_user), pool.model)
     return ticket.sized(
         sequences=sequences,
         prompt_tokens=prompt_tokens,
-        max_output_tokens=0 if endpoint.kind is _POOLING else per_sequence * sequences,
+        max_output_tokens=min(per_sequence, stated) * generating,
         is_silent=not (reading.stream and endpoint.family in _METERED_WHILE_STREAMED),
-    )
+    ).bounded(most_prompt_tokens=max_model_len * prompts, most_output_tokens=stated * generating)

@@ -301,5 +301,6 @@ class Relay:
     def _usage(self) -> Usage:
         meter = self._meter
         if meter.has_usage and (self.end is End.WHOLE or meter.is_complete or not self._ticket.is_silent):
-            return Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
+            told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
+            return self._dispatcher.possible(self._ticket, told)
         return self._dispatcher.estimated_usage(self._ticket)

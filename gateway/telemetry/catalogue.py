@@ -91,6 +91,9 @@ class EventFamilies:
             "worker_dispatches_total", "Requests handed to a worker, further attempts included.", _WORKER
         )
         self.retries = _counter("retries_total", "Further attempts after a worker failed before its first byte.", _POOL)
+        self.capped = _counter(
+            "usage_capped_total", "Answers of which a worker said more tokens than the request can have taken.", _WORKER
+        )
         self.fallbacks = _counter(
             "fallbacks_total",
             "Requests taken to another pool because no worker of the one they asked for served.",

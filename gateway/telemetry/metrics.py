@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 
 from gateway.compilation import IS_COMPILED
-from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, WorkerChanged
+from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, UsageCapped, WorkerChanged
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
@@ -130,6 +130,8 @@ class Metrics:
                 self._events.dispatches.add((event.pool, event.worker))
             case WorkerChanged():
                 self._events.worker_changes.add((event.pool, event.worker, event.state))
+            case UsageCapped():
+                self._events.capped.add((event.pool, event.worker))
             case ConfigReloaded():
                 self._count_reload(event)
             case _:

@@ -18,6 +18,7 @@ from gateway.events import (
     RequestFinished,
     RequestQueued,
     TokensUnmetered,
+    UsageCapped,
     WindowDegraded,
     WorkerChanged,
     WorkerStalled,
@@ -83,6 +84,8 @@ class LogObserver:
             case TokensUnmetered():
                 words = "tokens unmetered" if event.share else "tokens metered again"
                 self._logger.warning(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
+            case UsageCapped():
+                self._logger.warning("usage capped", **event._asdict())
             case WorkerWrote():
                 self._logger.info("worker output", worker=event.worker, line=event.line)
             case ConfigReloaded():

@@ -273,3 +273,19 @@ def test_the_check_notices_a_counter_that_does_not_add_up() -> None:
         setattr(bench.flow("t"), spoil, getattr(bench.flow("t"), spoil) + 1)
         with pytest.raises(AssertionError):
             check_invariants(bench.admission)
+
+
+def test_an_engines_figures_are_believed_as_far_as_they_are_possible() -> None:
+    """At its first report, at each token and at its end: no more than the request's prompts and its output limit."""
+    bench = Bench()
+    job = bench.submit("t", prompt=10, length=5)
+    job.ticket.bounded(most_prompt_tokens=20, most_output_tokens=5)
+    claimed = Usage(10**9, 10**9, 10**9)
+    bench.admission.charge(job.ticket, claimed)
+    assert bench.flow("t").service == 20 + 2 * 5
+    bench.admission.charge_output(job.ticket, 10**9)
+    assert bench.flow("t").service == 20 + 2 * 5
+    bench.admission.release(job.ticket, claimed, bench.now, completed=True)
+    assert bench.flow("t").service == 20 + 2 * 5
+    assert bench.admission.snapshot(bench.now)[0].spread_bound <= 2 * (20 + 2 * 5)
+    assert job.ticket.usage == Usage(20, 20, 5)
