@@ -1,24 +1,29 @@
 """Reads the configuration again: when a file of it changes, and when told; one at a time, and off the event loop.
 
 A large configuration takes seconds to read, which no stream must notice: a thread reads, the loop only takes over the
-difference. Folders are watched, not files, because editors and Kubernetes replace files; the key files of the last good
-configuration count as part of it. Kubernetes replaces the folder too, behind a link: where the link leads is looked up
-once a second, for a change that came while no folder was watched.
+difference. A look at the files every quarter of a second, through all links, finds a change wherever they lie and
+however they were replaced; the key files of the last good configuration count as part of it. A writer may stop half
+way: what changed is read when the files stand still, and what is then wrong or gone (a tenant, a key, a pool, a worker,
+bytes of a file, its last line's end) is taken for true only when they have stood still for longer and say it again.
+SIGHUP reads at once.
 """
 
 import asyncio
 import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from watchfiles import awatch
-
 from gateway.app import Gateway
-from gateway.config import ConfigError, Loaded, load
-from gateway.telemetry.observers import LineLogger
+from gateway.config import ConfigError, Loaded, load, takes_away
 
-_DEBOUNCE_MS = 200
-_STEP_MS = 200
-_LOOK_MS = 1000
+LOOK_SECONDS = 0.25
+STILL_SECONDS = 0.5
+DOUBT_SECONDS = 3.0
+MOST_SECONDS = 30.0  # after which files that never stand still are read all the same
+_LOOKS_SHARE = 0.05  # of the time at most is spent on looking, however many key files there are
+
+Stamps = dict[Path, tuple[int, int, int, int] | None]
 
 
 def read(path: Path) -> Loaded | ConfigError:
@@ -32,19 +37,18 @@ def read(path: Path) -> Loaded | ConfigError:
 class Reloader:
     """Keeps one gateway's configuration up to date."""
 
-    def __init__(self, gateway: Gateway, loaded: Loaded, logger: LineLogger) -> None:
+    def __init__(self, gateway: Gateway, loaded: Loaded) -> None:
         """Start from `loaded`, with which `gateway` runs."""
         self._gateway = gateway
         self._path = loaded.path
-        self._read_from = loaded.path.resolve()
-        self._files = _files(loaded)
-        self._stamps = _stamps(self._files)
-        self._logger = logger
+        self._files = (loaded.path, *loaded.key_files)
+        self._read = stamps(self._files)  # the files as they were when they were read last
+        self._pause_seconds = LOOK_SECONDS
         self._lock = asyncio.Lock()
         self._asked: set[asyncio.Task[None]] = set()
 
     def ask(self) -> None:
-        """Reload soon, as SIGHUP asks."""
+        """Reload now, as SIGHUP asks."""
         task = asyncio.create_task(self.reload(), name="reload")
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
@@ -52,64 +56,85 @@ class Reloader:
     async def reload(self) -> None:
         """Read, and let the gateway take over what it found."""
         async with self._lock:
-            self._read_from = self._path.resolve()
-            found = await asyncio.to_thread(read, self._path)
-            self._gateway.reload(found)
-            if isinstance(found, Loaded):
-                self._files = _files(found)
+            before = await self._look()
+            self._take_over(await asyncio.to_thread(read, self._path), before)
+
+    def _take_over(self, found: Loaded | ConfigError, seen: Stamps) -> None:
+        self._gateway.reload(found)
+        if isinstance(found, Loaded):
+            self._files = (found.path, *found.key_files)
+            seen = {file: seen[file] if file in seen else stamp(file) for file in self._files}
+        self._read = seen
 
     async def watch(self, end: asyncio.Event) -> None:
-        """Reload on every change, until `end`; one during the start, which may load models for minutes, counts too."""
+        """Reload after every change, until `end`; one during the start, which may load models for minutes, counts."""
+        while not end.is_set():
+            if await self._look() != self._read:
+                await self._follow(end)
+            await self._pause(end)
+
+    async def _follow(self, end: asyncio.Event) -> None:
+        """The files change: take over what they come to say."""
+        loop = asyncio.get_running_loop()
+        began = since = loop.time()
+        seen, doubted = await self._look(), None
+        while not end.is_set():
+            await self._pause(end)
+            fresh, now = await self._look(), loop.time()
+            if fresh != seen:
+                seen, since = fresh, now
+            if seen == self._read:
+                return  # as it was, or taken over by SIGHUP
+            is_sure = now - since >= DOUBT_SECONDS or now - began >= MOST_SECONDS
+            if is_sure or (now - since >= STILL_SECONDS and seen != doubted):
+                if await self._try(seen, is_sure=is_sure):
+                    return
+                doubted = seen
+
+    async def _try(self, seen: Stamps, *, is_sure: bool) -> bool:
+        """Read; take it over unless it must be seen again. True where it was taken over."""
+        async with self._lock:
+            found = await asyncio.to_thread(read, self._path)
+            if not is_sure and (self._is_doubtful(found, seen) or await self._look() != seen):
+                return False
+            self._take_over(found, seen)
+            return True
+
+    def _is_doubtful(self, found: Loaded | ConfigError, seen: Stamps) -> bool:
+        """Whether this may be a part of what is being written: it is faulty, or has less than before."""
+        if isinstance(found, ConfigError) or not found.ends_in_newline:
+            return True
+        return takes_away(self._gateway.config, found.config) or _have_shrunk(self._read, seen)
+
+    async def _look(self) -> Stamps:
+        began = time.perf_counter()
+        seen = await asyncio.to_thread(stamps, self._files)
+        self._pause_seconds = max(LOOK_SECONDS, (time.perf_counter() - began) / _LOOKS_SHARE)
+        return seen
+
+    async def _pause(self, end: asyncio.Event) -> None:
         try:
-            if _stamps(self._files) != self._stamps:
-                await self.reload()
-            while not end.is_set():
-                try:
-                    await self._watch_files(end)
-                except FileNotFoundError:
-                    if not self._has_moved():
-                        raise
-                    await self.reload()
-        except (OSError, RuntimeError) as error:
-            self._logger.error(  # noqa: TRY400 - told in words
-                "the configuration is no longer watched; reload with SIGHUP", reason=str(error)
-            )
-
-    async def _watch_files(self, end: asyncio.Event) -> None:
-        """Watch the present files; return when others have taken their place."""
-        files = self._files
-        changes = awatch(
-            *{file.parent for file in files},
-            watch_filter=lambda _, path: Path(path).resolve() in files,
-            debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
-            stop_event=end,
-            recursive=False,
-            rust_timeout=_LOOK_MS,
-            yield_on_timeout=True,
-        )
-        async for found in changes:
-            if found or self._has_moved():
-                await self.reload()
-            if self._files != files:
-                return
-
-    def _has_moved(self) -> bool:
-        """Whether the configuration's path leads to another file than the one that was read last."""
-        return self._path.resolve() != self._read_from
+            async with asyncio.timeout(self._pause_seconds):
+                await end.wait()
+        except TimeoutError:
+            return
 
 
-def _stamps(files: frozenset[Path]) -> dict[Path, tuple[int, int] | None]:
-    """What tells a file from the one that stood there before."""
-    return {file: (stat.st_mtime_ns, stat.st_ino) if (stat := _stat(file)) else None for file in files}
+def stamps(files: Iterable[Path]) -> Stamps:
+    """What tells each file from the one that stood there before."""
+    return {file: stamp(file) for file in files}
 
 
-def _stat(file: Path) -> os.stat_result | None:
+def stamp(file: Path) -> tuple[int, int, int, int] | None:
+    """Where `file` leads, and its time and size; None where it leads nowhere."""
     try:
-        return file.stat()
+        status = os.stat(file)  # noqa: PTH116 - of many files, several times a second
     except OSError:
         return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _files(loaded: Loaded) -> frozenset[Path]:
-    return frozenset(file.resolve() for file in (loaded.path, *loaded.key_files))
+def _have_shrunk(before: Stamps, after: Stamps) -> bool:
+    """True where a file has become shorter, or is not there."""
+    sizes = ((before[file], after.get(file)) for file in before)
+    return any(old is not None and (new is None or new[-1] < old[-1]) for old, new in sizes)

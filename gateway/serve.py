@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
@@ -59,7 +59,7 @@ def serve(options: ServeOptions) -> int:
 
 def _on_port(loaded: Loaded, port: int) -> Loaded:
     listen = loaded.config.listen.model_copy(update={"port": port})
-    return Loaded(loaded.config.model_copy(update={"listen": listen}), loaded.path, loaded.key_files)
+    return replace(loaded, config=loaded.config.model_copy(update={"listen": listen}))
 
 
 class _Process:
@@ -81,7 +81,7 @@ class _Process:
 
     async def _serve(self, log: Log) -> int:
         gateway = Gateway(self._loaded, log)
-        reloader = Reloader(gateway, self._loaded, log.logger)
+        reloader = Reloader(gateway, self._loaded)
         self._listen_to_signals(reloader)
         try:
             url = await self._started(gateway)

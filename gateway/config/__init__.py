@@ -17,7 +17,7 @@ from gateway.config.choices import (
     ShareBy,
 )
 from gateway.config.cost import CostSpec, ExpressionCost, KvTimeCost, LinearCost, ProfiledCost
-from gateway.config.difference import Difference, difference, in_force
+from gateway.config.difference import Difference, difference, in_force, takes_away
 from gateway.config.export import json_schema
 from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
@@ -78,5 +78,6 @@ __all__ = [
     "in_force",
     "json_schema",
     "load",
+    "takes_away",
     "write_key_file",
 ]

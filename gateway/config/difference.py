@@ -43,6 +43,17 @@ def difference(old: Config, new: Config) -> Difference:
     )
 
 
+def takes_away(old: Config, new: Config) -> bool:
+    """True where `new` lacks a tenant, a key, a pool or a worker of `old`."""
+    return not _names(old) <= _names(new)
+
+
+def _names(config: Config) -> set[tuple[str, ...]]:
+    keys = {("tenants", tenant.name, key.id) for tenant in config.tenants for key in tenant.keys}
+    workers = {("pools", pool.model, worker.name) for pool in config.pools for worker in pool.workers}
+    return keys | workers | {("tenants", tenant.name) for tenant in config.tenants}
+
+
 def in_force(old: Config, new: Config) -> Config:
     """`new` as far as a gateway that runs with `old` can take it; the rest stays as it was."""
     scheduler = _live_part(old.scheduler, new.scheduler)

@@ -20,26 +20,28 @@ from gateway.config.resolve import Resolver
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A right configuration, its file, and the key files that it also depends on."""
+    """A right configuration, its file, the key files that it also depends on, and whether the last line is whole."""
 
     config: Config
     path: Path
     key_files: tuple[Path, ...]
+    ends_in_newline: bool = True
 
 
 def load(path: Path | str, environ: Mapping[str, str] | None = None) -> Loaded:
     """Read the configuration at `path`; `ConfigError` holds every fault. `environ`: default the process's."""
     path, environ = Path(path), os.environ if environ is None else environ
     faults = FaultLog(str(path))
-    readable = _read(path, environ, faults)
-    if readable is None:
+    text = _text(path, faults)
+    readable = None if text is None else _read(text, environ, faults)
+    if text is None or readable is None:
         faults.raise_any()
         raise AssertionError("an unreadable file has a fault")
     check(readable, faults)
     resolver = Resolver(readable, path.parent, environ, faults)
     config = resolver.config()
     faults.raise_any()
-    return Loaded(config, path, tuple(resolver.files))
+    return Loaded(config, path, tuple(resolver.files), text.endswith("\n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def ensure_key_files(path: Path | str, environ: Mapping[str, str] | None = None)
     """
     path, environ = Path(path), os.environ if environ is None else environ
     faults = FaultLog(str(path))
-    readable = _read(path, environ, faults)
+    text = _text(path, faults)
+    readable = None if text is None else _read(text, environ, faults)
     if readable is not None:
         check(readable, faults)
     faults.raise_any()
@@ -84,10 +87,7 @@ def _ensured(file: Path, faults: FaultLog) -> str:
     raise ConfigError(faults.faults())
 
 
-def _read(path: Path, environ: Mapping[str, str], faults: FaultLog) -> Draft | None:
-    text = _text(path, faults)
-    if text is None:
-        return None
+def _read(text: str, environ: Mapping[str, str], faults: FaultLog) -> Draft | None:
     value = read_document(text, environ, faults)
     return None if faults.covers(()) and not isinstance(value, dict) else draft(value, faults)
 

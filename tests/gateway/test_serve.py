@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from served import STUCK_SECONDS, Served, has_ended, serving, watching, write_config
 
-from gateway import reload as reload_module
-from gateway import serve as serve_module
 from gateway.config import ConfigError, load
 from gateway.proxy.launched import LaunchedWorkers
 from gateway.serve import ServeOptions, serve
@@ -226,26 +224,3 @@ def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatc
     monkeypatch.setattr(LaunchedWorkers, "started", never)
     assert serve(ServeOptions(path, create_keys=True)) == 0
     assert cancelled
-
-
-def test_a_watch_that_breaks_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The gateway serves on without it and says how to reload."""
-    path = write_config(tmp_path)
-
-    async def started(*_: object) -> str:
-        return "http://127.0.0.1:1"
-
-    class Broken:
-        def __aiter__(self) -> "Broken":
-            return self
-
-        async def __anext__(self) -> object:
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise OSError("inotify watch limit reached")
-
-    monkeypatch.setattr(serve_module.Gateway, "start", started)
-    monkeypatch.setattr(reload_module, "awatch", lambda *_, **__: Broken())
-    assert serve(ServeOptions(path, create_keys=True, announce=True)) == 0
-    assert "inotify watch limit reached" in capsys.readouterr().err

@@ -83,8 +83,8 @@ def test_libraries_are_heard_from_warning_on() -> None:
     """At INFO libraries tell what is ordinary; at DEBUG an operator wants all of it."""
     for level, events in ((LogLevel.INFO, ["b"]), (LogLevel.DEBUG, ["a", "b"])):
         opened = Opened(level=level)
-        logging.getLogger("watchfiles.main").info("a")
-        logging.getLogger("watchfiles.main").warning("b")
+        logging.getLogger("aiohttp.internal").info("a")
+        logging.getLogger("aiohttp.internal").warning("b")
         assert [line["event"] for line in opened.lines()] == events
 
 
