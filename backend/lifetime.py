@@ -1,14 +1,22 @@
-"""A server process that ends when it should: on SIGTERM or SIGINT, and with its parent whatever kills that."""
+"""A server process that ends when it should: on SIGTERM or SIGINT, and with its parent where that is its supervisor."""
 
 import asyncio
 import ctypes
 import os
 import signal
 import sys
+from typing import Annotated
+
+import typer
 
 _PR_SET_PDEATHSIG = 1
 # Loaded here: between fork and exec there is no time to look for libraries.
 _libc = ctypes.CDLL(None, use_errno=True)
+
+EndWithParent = Annotated[
+    bool, typer.Option("--end-with-parent", help="End when the process that started this one is gone, however it goes.")
+]
+"""The option of a server command that a supervisor gives; who starts one from a shell wants it to outlive the shell."""
 
 
 def die_with_parent(parent: int | None = None, number: signal.Signals = signal.SIGTERM) -> None:

@@ -121,6 +121,14 @@ class WorkerWrote(NamedTuple):
     line: str
 
 
+class ObserverFailed(NamedTuple):
+    """An observer raised `error` (a type's name) at an event of the type `event`; the others heard that event."""
+
+    observer: str
+    event: str
+    error: str
+
+
 class ConfigReloaded(NamedTuple):
     """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force."""
 
@@ -145,12 +153,13 @@ Event = (
     | TokensUnmetered
     | UsageCapped
     | WorkerWrote
+    | ObserverFailed
     | ConfigReloaded
 )
 
 
 class Observer(Protocol):
-    """Receives every event, synchronously and in order; must not block, must not raise."""
+    """Receives every event, synchronously and in order; must not block. One that raises is told of, to the others."""
 
     def observe(self, event: Event) -> None:
         """Take note of `event`."""

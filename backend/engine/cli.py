@@ -16,7 +16,7 @@ from backend.engine.core import Capacity, Policy
 from backend.engine.faults import FaultScript, load_faults
 from backend.engine.profile import load_profile
 from backend.engine.server import bind, make_app, serve
-from backend.lifetime import die_with_parent, until_told_to_stop
+from backend.lifetime import EndWithParent, die_with_parent, until_told_to_stop
 
 FAULTS_VARIABLE = "VTC_EMBEDDED_FAULTS"
 
@@ -37,6 +37,7 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
     scheduling_policy: Annotated[Policy, typer.Option(help="Order of the waiting queue.")] = Policy.FCFS,
     faults: Annotated[Path | None, typer.Option(help="JSON file of scripted faults.", envvar=FAULTS_VARIABLE)] = None,
     seed: Annotated[int, typer.Option(help="Seed of texts and lengths.")] = 0,
+    end_with_parent: EndWithParent = False,
 ) -> None:
     """Run the embedded engine: vLLM's API and scheduling without a GPU."""
     sizes = {
@@ -58,7 +59,8 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
             faults=load_faults(faults) if faults else FaultScript(),
             api_key=os.environ.get("VLLM_API_KEY", ""),
         )
-        die_with_parent(number=signal.SIGKILL)
+        if end_with_parent:
+            die_with_parent(number=signal.SIGKILL)
         uvloop.run(_run(config, host, port, uds))
     except (ValueError, OSError) as error:
         typer.echo(f"embedded engine: {error}", err=True)

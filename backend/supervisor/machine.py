@@ -102,6 +102,7 @@ class Machine:
         command = (
             *(sys.executable, "-m", "backend", "embedded", "--profile", plan.profile, "--model", plan.client_name),
             *("--max-model-len", str(plan.max_model_len), "--max-num-queued-reqs", str(_queue_limit(plan))),
+            "--end-with-parent",
             *(argument for name in plan.adapters for argument in ("--adapter", name)),
             *_sizes(plan),
         )
@@ -133,6 +134,7 @@ class Machine:
         command = (
             *(sys.executable, "-m", "backend", "vllm", "--model", plan.model, "--python", str(python)),
             *("--start-seconds", f"{plan.start_seconds:g}", "--engine-order", plan.engine_order.value),
+            "--end-with-parent",
             *("--", *devices, *plan.arguments, *vllm_arguments(plan)),
         )
         environment = self._inherited(plan) | dict(visible or {})

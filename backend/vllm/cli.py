@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from backend.lifetime import die_with_parent
+from backend.lifetime import EndWithParent, die_with_parent
 from backend.vllm.engine_order import EngineOrder, OrderError, check_order
 from backend.vllm.launch import MODEL_CACHE, Launch, LaunchError, find_python, has_gpu, reserve_port, run, say
 from backend.vllm.models import BYTE_LLAMA, SMOLLM2, ModelError, model_folder, write_byte_llama, write_smollm2
@@ -42,10 +42,12 @@ def vllm(  # noqa: PLR0913 - each is an option
         EngineOrder, typer.Option(help="Order of vLLM's own queue; vtc: by `vtc_tenant` in a request's vllm_xargs.")
     ] = EngineOrder.FCFS,
     start_seconds: Annotated[float, typer.Option(help="Give up when vLLM is not ready by then.")] = 600.0,
+    end_with_parent: EndWithParent = False,
     extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
 ) -> None:
     """Run real vLLM; prints `ready URL` on standard output when it can serve."""
-    die_with_parent(number=signal.SIGKILL)  # reaches it stopped too; vLLM gets SIGTERM then, its guard sees to the rest
+    if end_with_parent:
+        die_with_parent(number=signal.SIGKILL)  # it may stand still; vLLM gets SIGTERM then, its guard sees to the rest
     _clean_up_when_told_to_stop()
     try:
         interpreter = find_python(python, os.environ)

@@ -11,12 +11,13 @@ import math
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from backend.lifetime import die_with_parent
 
 KEPT_LINES = 40
-LINE_LIMIT_BYTES = 1 << 20
+MAX_LINE_BYTES = 4096  # of a line of output; what is longer is cut
+_CUT = " [cut]"
 GRACE_SECONDS = 8.0
 _GONE_SECONDS = 1.0  # a killed process holds its memory, and its GPU's, until the kernel has taken it apart
 _LOOK_SECONDS = 0.02
@@ -51,7 +52,7 @@ class ProcessTree:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_LIMIT_BYTES,
+            limit=MAX_LINE_BYTES,
             start_new_session=True,
             preexec_fn=lambda: die_with_parent(parent),
         )
@@ -115,7 +116,26 @@ class ProcessTree:
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
-        async for raw in self._process.stdout:
-            line = raw.decode(errors="replace").rstrip()
+        async for line in lines_of(self._process.stdout):
             self._last_lines.append(line)
             self._on_line(line)
+
+
+async def lines_of(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Every line of `stream` without its end, as text; of one beyond the stream's limit the beginning."""
+    beginning = b""
+    while True:
+        try:
+            rest = await stream.readuntil(b"\n")
+        except asyncio.LimitOverrunError as overrun:
+            piece = await stream.readexactly(overrun.consumed)
+            beginning = beginning or piece
+            continue
+        except asyncio.IncompleteReadError as end:
+            rest = end.partial
+        if beginning or rest:
+            raw, cut = (beginning, _CUT) if beginning else (rest, "")
+            yield raw[:MAX_LINE_BYTES].decode(errors="replace").rstrip() + cut
+        if not rest.endswith(b"\n"):
+            return
+        beginning = b""

@@ -66,11 +66,11 @@ class EngineChoice:
         match self.kind:
             case EngineKind.VLLM:
                 model = ["--hf-overrides", orjson.dumps(dict(self.model)).decode()]
-                start = ["-m", "backend", "vllm", "--model", "byte-llama", "--port", "0", "--"]
+                start = ["-m", "backend", "vllm", "--model", "byte-llama", "--port", "0", "--end-with-parent", "--"]
                 return [*start, *self._sizes("--num-gpu-blocks-override"), *model]
             case EngineKind.EMBEDDED:
                 start = ["-m", "backend", "embedded", "--profile", self.profile, "--model", "tiny", "--port", "0"]
-                return [*start, *self._sizes("--kv-blocks")]
+                return [*start, "--end-with-parent", *self._sizes("--kv-blocks")]
             case _:
                 assert_never(self.kind)
 

@@ -32,7 +32,7 @@ class Health:
         self._dispatch = dispatch
         self._first_probes: set[asyncio.Task[None]] = set()
         # Without probes no worker comes back.
-        self._background = Background("worker probes", self._watch, "the worker probes ended")
+        self._background = Background("worker probes", self._watch, "the probes of the workers broke")
 
     def report(self, worker: str, signal: Signal, reason: str = "") -> None:
         """Take in what was seen of `worker`."""

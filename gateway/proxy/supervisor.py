@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.proxy.background import Background
 
@@ -22,7 +22,8 @@ COMMAND = ("-m", "backend", "supervise")
 RESTART_SECONDS = 1.0
 # vLLM gets 8 s to end by itself, `vtc-backend vllm` 12 s for that.
 STOP_SECONDS = 20.0
-_MAX_LINE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 20  # a message holds 40 lines of a worker at most, each cut at 4 KiB, written in six times that
+_SHOWN_BYTES = 200  # of a line that is no message
 
 Plan = Mapping[str, object]
 
@@ -67,7 +68,7 @@ class Supervisor:
         self._plans: dict[str, Plan] = {}
         self._process: asyncio.subprocess.Process | None = None
         # Without it no worker comes back.
-        self._background = Background("supervisor", self._keep_running, "the supervisor is no longer heard")
+        self._background = Background("supervisor", self._keep_running, "the link to the supervisor broke")
 
     def start(self, name: str, plan: Plan) -> None:
         """Have a worker run by `plan`; the first order starts the supervisor itself."""
@@ -119,13 +120,19 @@ class Supervisor:
     async def _hear(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         async for line in process.stdout:
-            match orjson.loads(line):
-                case {"supervisor": {"api_key": str(key)}}:
-                    self.api_key = key
-                case {"worker": status}:
-                    self._hearer.told(_STATUS.validate_python(status))
-                case {"output": {"worker": str(worker), "line": str(text)}}:
-                    self._hearer.wrote(worker, text)
+            try:
+                self._take(orjson.loads(line))
+            except (orjson.JSONDecodeError, ValidationError):  # a library of its printed something
+                self._hearer.wrote("supervisor", line[:_SHOWN_BYTES].decode(errors="replace").rstrip())
+
+    def _take(self, message: object) -> None:
+        match message:
+            case {"supervisor": {"api_key": str(key)}}:
+                self.api_key = key
+            case {"worker": status}:
+                self._hearer.told(_STATUS.validate_python(status))
+            case {"output": {"worker": str(worker), "line": str(text)}}:
+                self._hearer.wrote(worker, text)
 
 
 def _environment() -> dict[str, str]:

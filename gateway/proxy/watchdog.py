@@ -64,7 +64,9 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._pulses: dict[str, Pulse] = {}
         # Without it a worker that hangs is found by each of its requests alone.
-        self._background = Background("progress of the workers", self._watch, "nobody watches the workers' progress")
+        self._background = Background(
+            "progress of the workers", self._watch, "the watch on the workers' progress broke"
+        )
 
     def start(self) -> None:
         """Watch on until `stop`."""

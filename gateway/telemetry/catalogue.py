@@ -110,6 +110,12 @@ class EventFamilies:
             ("result",),
         )
 
+        self.observer_failures = _counter(
+            "observer_failures_total",
+            "Events at which a part of the gateway that only looks on failed; requests go on.",
+            ("observer",),
+        )
+
     def all(self) -> tuple[Family, ...]:
         """The families in the order of the scrape."""
         return tuple(vars(self).values())

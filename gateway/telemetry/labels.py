@@ -1,6 +1,6 @@
 """Which tenants have a label of their own in the metrics.
 
-The first `limit` tenants that send a request get theirs; everybody after them is counted under `_other`,
+The first `limit` tenants of which a request arrives get theirs; everybody after them is counted under `_other`,
 and what came without a tenant (no valid credential, an unknown path) under `_none`. A label once given
 stays until the process ends: a series never moves to another name and a counter never goes back. Tenant
 names never begin with an underscore.

@@ -7,6 +7,7 @@ place, because an HTTP parser's message quotes the client's bytes. Which lines t
 `LogObserver`.
 """
 
+import json
 import logging
 import re
 import sys
@@ -89,12 +90,20 @@ def _place_exception(fields: EventDict) -> None:
 
 
 def _json(fields: EventDict) -> str:
-    return orjson.dumps(fields, default=str).decode()
+    try:
+        return orjson.dumps(fields, default=str).decode()
+    except TypeError:  # an integer beyond 64 bits, half of a surrogate pair: the slow way knows both
+        return json.dumps(fields, default=str)
 
 
 def _text(*, colours: bool) -> Callable[[EventDict], str]:
     renderer = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)
-    return lambda fields: renderer(None, fields["level"], fields)
+
+    def render(fields: EventDict) -> str:
+        line: str = renderer(None, fields["level"], fields)
+        return line.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair has no place in UTF-8
+
+    return render
 
 
 def _redacted(line: str) -> str:

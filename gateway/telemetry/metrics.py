@@ -20,7 +20,16 @@ from prometheus_client import (
 )
 
 from gateway.compilation import IS_COMPILED
-from gateway.events import ConfigReloaded, Event, RequestDispatched, RequestFinished, UsageCapped, WorkerChanged
+from gateway.events import (
+    ConfigReloaded,
+    Event,
+    ObserverFailed,
+    RequestDispatched,
+    RequestFinished,
+    RequestQueued,
+    UsageCapped,
+    WorkerChanged,
+)
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
@@ -126,6 +135,8 @@ class Metrics:
         match event:
             case RequestFinished():
                 self._count_finished(event)
+            case RequestQueued():
+                self._tenants.label(event.tenant)  # from now on its waiting requests show under its own name
             case RequestDispatched():
                 self._events.dispatches.add((event.pool, event.worker))
             case WorkerChanged():
@@ -134,8 +145,9 @@ class Metrics:
                 self._events.capped.add((event.pool, event.worker))
             case ConfigReloaded():
                 self._count_reload(event)
+            case ObserverFailed():
+                self._events.observer_failures.add((event.observer,))
             case _:
-                # A queued request shows in the queue's gauges.
                 pass
 
     def _count_finished(self, event: RequestFinished) -> None:

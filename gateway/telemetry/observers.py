@@ -7,6 +7,7 @@ so that no stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from gateway.events import (
     ConfigReloaded,
     Event,
     Observer,
+    ObserverFailed,
     RequestDispatched,
     RequestFinished,
     RequestQueued,
@@ -45,7 +47,10 @@ class LineLogger(Protocol):
 
 
 class Observers:
-    """Hands every event to each observer, in order."""
+    """Hands every event to each observer, in order: one that raises keeps nothing from the others or from the caller.
+
+    Its failure is an event of its own, of which only the others hear.
+    """
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
@@ -53,7 +58,17 @@ class Observers:
     def observe(self, event: Event) -> None:
         """Pass `event` on."""
         for observer in self._observers:
-            observer.observe(event)
+            try:
+                observer.observe(event)
+            except Exception as error:
+                self._tell_failure(observer, event, error)
+
+    def _tell_failure(self, failed: Observer, event: Event, error: Exception) -> None:
+        failure = ObserverFailed(type(failed).__name__, type(event).__name__, type(error).__name__)
+        for observer in self._observers:
+            if observer is not failed:
+                with suppress(Exception):  # it has told of itself where it fails at everything
+                    observer.observe(failure)
 
 
 class LogObserver:
@@ -88,6 +103,8 @@ class LogObserver:
                 self._logger.warning("usage capped", **event._asdict())
             case WorkerWrote():
                 self._logger.info("worker output", worker=event.worker, line=event.line)
+            case ObserverFailed():
+                self._write_failure(event)
             case ConfigReloaded():
                 self._write_reload(event)
 
@@ -104,6 +121,11 @@ class LogObserver:
             self._logger.warning("request", **fields)
         else:
             self._logger.info("request", **fields)
+
+    def _write_failure(self, event: ObserverFailed) -> None:
+        """Within the budget of strangers: an event that one of them shapes may be what an observer fails at."""
+        if self._strangers.take(self._clock()) is not None:
+            self._logger.error("observer failed", observer=event.observer, at=event.event, error=event.error)
 
     def _write_reload(self, event: ConfigReloaded) -> None:
         if event.succeeded:

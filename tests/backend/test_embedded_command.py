@@ -1,6 +1,8 @@
-"""`backend embedded` as a process: one line when ready, an end on SIGTERM, an end with its parent."""
+"""`backend embedded` as a process: one line when ready, an end on SIGTERM, and with its parent where asked to."""
 
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -43,15 +45,36 @@ def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
         assert line == f"ready unix://{tmp_path}/engine.sock"
 
 
-def test_it_ends_with_its_parent() -> None:
-    """A parent that is killed takes the server along."""
-    script = f"import subprocess; subprocess.Popen({COMMAND!r}).wait()"
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+def _parent_of(*options: str) -> "subprocess.Popen[str]":
+    """A process whose only work is a server; both hold the other end of the pipe."""
+    command = [*COMMAND, *options]
+    script = f"import subprocess; subprocess.Popen({command!r}).wait()"
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
+def test_it_ends_with_a_supervisor() -> None:
+    """Asked to, it goes with a parent that is killed: end of file is its death."""
+    with _parent_of("--end-with-parent") as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline().startswith("ready ")
         parent.kill()
-        # The server holds the other end of the pipe: end of file is its death.
         assert parent.stdout.read() == ""
+
+
+def test_it_outlives_the_shell_that_started_it() -> None:
+    """Started with `&` it serves on when the shell is gone, and ends on SIGTERM."""
+    command = shlex.join(COMMAND)
+    with subprocess.Popen(["sh", "-c", f"{command} & echo $!"], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        lines = sorted((shell.stdout.readline().strip(), shell.stdout.readline().strip()))
+        server, url = int(lines[0]), lines[1].removeprefix("ready ")
+        try:
+            assert shell.wait(timeout=30) == 0
+            with urllib.request.urlopen(f"{url}/health", timeout=30) as response:
+                assert response.status == 200
+        finally:
+            os.kill(server, signal.SIGTERM)
+        assert shell.stdout.read() == ""
 
 
 def test_wrong_options_are_said_in_words() -> None:

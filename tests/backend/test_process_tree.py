@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.vllm.process import ProcessTree
+from backend.vllm.process import MAX_LINE_BYTES, ProcessTree
 
 HOPELESS_SECONDS = 60
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ signal.pause()
 # Whoever starts it and tells what it says.
 LAUNCHER = """
 import asyncio, os, sys
-from backend.vllm.process import ProcessTree
+from backend.vllm.process import MAX_LINE_BYTES, ProcessTree
 
 async def run():
     tell = lambda line: print(line, flush=True)
@@ -77,3 +77,23 @@ def test_an_orderly_end_takes_the_guard_with_it() -> None:
         assert guard.returncode == -signal.SIGKILL
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("length", [MAX_LINE_BYTES - 1, MAX_LINE_BYTES, MAX_LINE_BYTES + 1, 40 * MAX_LINE_BYTES])
+def test_a_line_of_any_length_ends_no_reading(length: int) -> None:
+    """What is too long is cut and says so; the lines after it come, and the child never blocks in its write."""
+    script = f"print('a' * {length}); print('next'); print('b' * {length}, end='')"
+
+    async def story() -> list[str]:
+        lines: list[str] = []
+        tree = await ProcessTree.start((sys.executable, "-S", "-c", script), os.environ, lines.append)
+        assert await tree.wait() == 0
+        await tree.end()
+        return lines
+
+    first, following, last = asyncio.run(story())
+    assert following == "next"
+    for letter, line in (("a", first), ("b", last)):
+        assert line.removesuffix(" [cut]").strip(letter) == ""
+        assert len(line) <= MAX_LINE_BYTES + len(" [cut]")
+        assert line.endswith(" [cut]") is (len(line.removesuffix(" [cut]")) < length)

@@ -178,7 +178,18 @@ def ready(process: "subprocess.Popen[str]") -> str:
 
 
 def _engine(folder: Path, name: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "backend", "embedded", "--max-num-seqs", "2", *options, "--seed", name]
+    return [
+        sys.executable,
+        "-m",
+        "backend",
+        "embedded",
+        "--max-num-seqs",
+        "2",
+        "--end-with-parent",
+        *options,
+        "--seed",
+        name,
+    ]
 
 
 def _gateway_configuration(engines: list[str]) -> str:

@@ -69,6 +69,18 @@ def test_console_lines_are_text() -> None:
     assert "\x1b[" not in text
 
 
+@pytest.mark.parametrize("log_format", LogFormat)
+@pytest.mark.parametrize("value", ["half \ud800 a pair", 2**64, -(2**70), {"deep": ["\udfff", 10**30]}, float("nan")])
+def test_no_value_of_a_field_loses_a_line(log_format: LogFormat, value: object) -> None:
+    """What no UTF-8 or no 64 bits hold is written all the same, and so is the line beside it."""
+    opened = Opened(log_format)
+    opened.logger.info("strange", value=value)
+    opened.logger.info("ordinary", value=1)
+    first, second = opened.text().splitlines()
+    assert "strange" in first and "value" in first
+    assert "ordinary" in second
+
+
 def test_lines_below_the_level_are_not_written() -> None:
     """The level holds for ours and for libraries."""
     opened = Opened(level=LogLevel.WARNING)

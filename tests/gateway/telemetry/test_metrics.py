@@ -8,7 +8,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.compilation import IS_COMPILED
-from gateway.events import ConfigReloaded, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
+from gateway.events import (
+    ConfigReloaded,
+    ObserverFailed,
+    RequestDispatched,
+    RequestFinished,
+    RequestQueued,
+    WorkerChanged,
+)
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
 from gateway.workers.circuit import CircuitState, Signal
@@ -194,6 +201,24 @@ def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finish
     assert scrape.labels("requests_total", "tenant") == {"alice", "_other"}
     for name in ("virtual_tokens", "tenant_weight", "tenant_held", "queue_oldest_wait_seconds"):
         assert scrape.labels(name, "tenant") == {"alice"}
+
+
+def test_a_tenant_shows_under_its_name_while_its_first_request_waits(state, pool, tenant) -> None:
+    """The label is given at arrival: whoever waits since a minute without an answer is not one of the others."""
+    metrics = Metrics(state, tenant_labels=200, version="1")
+    metrics.observe(RequestQueued("r1", "alice", "tiny"))
+    state.pool_views = [pool(queued=59, tenants=(tenant("alice", queued=59, oldest_wait_seconds=70.0),))]
+    scrape = Scrape(metrics)
+    assert scrape("queue_depth", pool="tiny", tenant="alice") == 59
+    assert scrape("queue_oldest_wait_seconds", pool="tiny", tenant="alice") == 70.0
+    assert scrape("queue_depth", pool="tiny", tenant="_other") == 0
+
+
+def test_failures_of_observers_are_counted(state) -> None:
+    """By the observer that failed."""
+    metrics = Metrics(state, tenant_labels=1, version="1")
+    metrics.observe(ObserverFailed("LogObserver", "RequestFinished", "TypeError"))
+    assert Scrape(metrics)("observer_failures_total", observer="LogObserver") == 1
 
 
 def test_a_scrape_does_not_grow_with_the_tenants(state, pool, tenant, finished: Finished) -> None:

@@ -8,6 +8,7 @@ from structlog.testing import CapturingLogger
 from gateway.events import (
     ConfigReloaded,
     Event,
+    ObserverFailed,
     RequestDispatched,
     RequestFinished,
     RequestQueued,
@@ -41,6 +42,37 @@ def logger() -> CapturingLogger:
 @pytest.fixture
 def observer(logger: CapturingLogger, clock: Clock) -> LogObserver:
     return LogObserver(logger, clock)
+
+
+class Deaf:
+    """An observer that fails at every event, that of its own failure too."""
+
+    def observe(self, event: Event) -> None:
+        raise ValueError("lone \ud800 surrogate")
+
+
+def test_an_observer_that_fails_keeps_nothing_from_the_others(finished: Finished, logger: CapturingLogger) -> None:
+    """Those before and behind it hear the event; its failure is an event, told in one line without its words."""
+    heard: list[Event] = []
+
+    class Listener:
+        def observe(self, event: Event) -> None:
+            heard.append(event)
+
+    observers = Observers([Listener(), Deaf(), LogObserver(logger), Deaf(), Listener()])
+    observers.observe(finished())
+    assert sum(isinstance(event, RequestFinished) for event in heard) == 2
+    assert ObserverFailed("Deaf", "RequestFinished", "ValueError") in heard
+    told = [call.kwargs for call in logger.calls if call.args == ("observer failed",)]
+    assert told == [{"observer": "Deaf", "at": "RequestFinished", "error": "ValueError"}] * 2
+
+
+def test_failures_of_observers_do_not_fill_a_disk(logger: CapturingLogger, clock: Clock) -> None:
+    """A stranger may shape the event that an observer fails at: its lines have the strangers' budget."""
+    observer = LogObserver(logger, clock)
+    for _ in range(1000):
+        observer.observe(ObserverFailed("Metrics", "RequestFinished", "OverflowError"))
+    assert 0 < len(logger.calls) < 200
 
 
 def test_every_observer_hears_every_event_in_order(finished: Finished) -> None:
