@@ -67,7 +67,6 @@ class Right(StrEnum):
     VLLM_XARGS = "vllm_xargs"
     MM_KWARGS = "mm_kwargs"
     MEDIA_URL = "media_url"
-    DATA_URL = "data_url"
 
 
 class LogFormat(StrEnum):

@@ -88,5 +88,7 @@ def _malformed() -> RequestFault:
 
 def _too_large(max_bytes: int) -> RequestFault:
     return RequestFault(
-        Outcome.BODY_TOO_LARGE, f"The request's body is larger than {max_bytes} bytes, the most this gateway accepts."
+        Outcome.BODY_TOO_LARGE,
+        f"The request's body is larger than {max_bytes // 2**20} MiB, the most this gateway accepts: send less, or ask "
+        "its operator to raise `listen.max_body_mib`.",
     )

@@ -79,7 +79,7 @@ _RIGHTS = {
     "mm_processor_kwargs": _right("mm_kwargs"),
 }
 
-RIGHTS = frozenset(rule.right for rule in _RIGHTS.values()) | {"media_url", "data_url"}
+RIGHTS = frozenset(rule.right for rule in _RIGHTS.values()) | {"media_url"}
 """Every right that a tenant can be given."""
 
 _LIMITED = dict.fromkeys(("n", "max_tokens", "min_tokens", "logprobs", "logprob_token_ids", "logit_bias"), CLAMP)
@@ -96,7 +96,7 @@ add_special_tokens stream
 # Fields of the OpenAI API that vLLM 0.32 accepts and ignores.
 _OPENAI_IGNORED = """
 metadata store service_tier prediction modalities audio verbosity web_search_options functions function_call
-prompt_cache_key prompt_cache_retention moderation
+prompt_cache_key prompt_cache_retention prompt_cache_options moderation
 """
 
 _CHAT_PROMPT = """
@@ -115,8 +115,10 @@ instruction truncate_prompt_tokens truncation_side padding use_activation chat_t
 return_documents
 """
 
+# Some of them are beta; of those after `chat_template_kwargs` vLLM makes nothing.
 _MESSAGES = """
-messages system tools tool_choice thinking output_config metadata chat_template_kwargs
+messages system tools tool_choice thinking output_config output_format metadata chat_template_kwargs
+betas billing_policy cache_control compaction context_management mcp_servers speed user_profile_id workspace_id
 """
 
 FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
@@ -144,7 +146,8 @@ FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
             """include input instructions max_tool_calls metadata parallel_tool_calls prompt reasoning
             include_reasoning service_tier text tool_choice tools truncation prompt_cache_key
             prompt_cache_retention enable_response_messages previous_input_messages chat_template_kwargs
-            stream_options context_management moderation""",
+            stream_options context_management moderation access_programs background_options image
+            prompt_cache_options""",
             _OURS,
             _RIGHTS,
             {"max_output_tokens": CLAMP, "top_logprobs": CLAMP, "logit_bias": CLAMP},
@@ -155,7 +158,7 @@ FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
         Family.MESSAGES: _table(
             _MESSAGES,
             """stream stop_sequences temperature top_k top_p watermarking mm_payload return_mm_kwargs service_tier
-            container context_management mcp_servers inference_geo""",
+            container inference_geo diagnostics fallback_credit_token fallbacks thread""",
             _OURS,
             _RIGHTS,
             {"max_tokens": CLAMP},

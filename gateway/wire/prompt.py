@@ -1,8 +1,9 @@
 """How much a request's prompt holds, measured without a tokenizer: text, token ids, prompts, media parts.
 
-The bytes feed the cost estimate, so every text that a template can render counts and media never do. Media
-are found wherever they are nested, because an engine that fetches a URL for a tenant acts with the engine's
-rights. Exact token counts are the engine's; here only prompts that already are token ids are exact.
+The bytes feed the cost estimate, so every text that a template can render counts and media never do: each counts as
+one part. Media are found wherever they are nested, because an engine that fetches a URL for a tenant acts with the
+engine's rights; what a body holds itself needs no right. Exact token counts are the engine's; here only prompts that
+already are token ids are exact.
 """
 
 from collections.abc import Sequence
@@ -129,7 +130,8 @@ class Prompt:
             return
         url = value.get("url") if isinstance(value, dict) else value
         is_inline = key in _INLINE_KEYS or not isinstance(url, str) or url[:5].lower() == "data:"
-        self._need("data_url" if is_inline else "media_url", f"{param}.{key}")
+        if not is_inline:
+            self._need("media_url", f"{param}.{key}")
 
     def _need(self, right: str, param: str) -> None:
         self.rights_needed.setdefault(right, param)

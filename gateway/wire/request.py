@@ -40,6 +40,7 @@ _RESPONSES_REFUSALS = {
     "background": f"'background' is not supported: {_STATELESS}.",
     "previous_response_id": f"'previous_response_id' is not supported: {_STATELESS}.",
 }
+_REMEDY = "The gateway's operator gives it in the configuration: `allow: [{right}]` at the tenant in `tenants`."
 # What the engine's prompt is made of, in about the order in which templates render it: the end of a conversation last.
 _PROMPT_MEMBERS: Mapping[Family, tuple[str, ...]] = {
     Family.CHAT: ("tools", "documents", "messages"),
@@ -54,7 +55,7 @@ _MEMBER_STARTS: Mapping[str, bytes] = {
 
 @dataclass(slots=True)
 class Reading:
-    """One request as the gateway understands it; `model` is "" where the client named none.
+    """One request as the gateway understands it; `model` is "" where the client named none, as vLLM takes it.
 
     `prompt_bytes` and `prompt_tokens` cover all prompts; `max_output_tokens` and `min_output_tokens` are per
     sequence; `max_output_tokens` is None where only the engine's context bounds the output. `rest` is the JSON for
@@ -194,7 +195,7 @@ def _apply_treatments(reading: Reading, fields: dict[str, object], rights: Right
 
 def _treat(reading: Reading, name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
     if rule is None:
-        if rights.strict:
+        if rights.strict and fields[name] is not None:
             message = f"'{name}' is not a known field, and this tenant accepts known fields only."
             raise RequestFault(Outcome.BAD_REQUEST, message, name)
     elif rule.treatment is Treatment.REMOVE:
@@ -217,7 +218,8 @@ def _is_active(name: str, value: object) -> bool:
 
 def _require(reading: Reading, right: str, param: str, rights: Rights) -> None:
     if right not in rights.allow:
-        raise RequestFault(Outcome.FORBIDDEN, f"'{param}' needs the right '{right}', which this tenant lacks.", param)
+        message = f"'{param}' needs the right '{right}', which this tenant lacks. {_REMEDY.format(right=right)}"
+        raise RequestFault(Outcome.FORBIDDEN, message, param)
     reading.rights_used |= {right}
 
 
@@ -225,7 +227,7 @@ def _model(fields: Mapping[str, object]) -> str:
     model = fields.get("model")
     if model is None:
         return ""
-    if not isinstance(model, str) or not model or len(model) > MAX_MODEL_CHARS:
+    if not isinstance(model, str) or len(model) > MAX_MODEL_CHARS:
         raise RequestFault(Outcome.BAD_REQUEST, "'model' must be the name of a model.", "model")
     return model
 

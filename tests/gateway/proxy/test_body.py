@@ -85,7 +85,8 @@ async def test_a_body_declared_too_large_is_refused_unread(scene: Stage) -> None
     """413 on the headers alone, in words that say the limit."""
     answer = await scene.exchange(f"{HEAD}Content-Length: {MIB + 1}\r\n\r\n".encode())
     assert answer.status == 413
-    assert str(MIB) in answer.json["error"]["message"]
+    assert "1 MiB" in answer.json["error"]["message"]
+    assert "`listen.max_body_mib`" in answer.json["error"]["message"]
     assert answer.header("connection") == "close"
 
 

@@ -178,11 +178,11 @@ def test_the_last_of_duplicate_keys_counts_and_only_it_is_sent() -> None:
 
 
 @pytest.mark.parametrize("path", BODIES)
-@pytest.mark.parametrize("model", [7, "", ["a"], "m" * 257])
+@pytest.mark.parametrize("model", [7, ["a"], "m" * 257])
 def test_a_model_is_a_name(path: str, model: object) -> None:
-    """Anything else names the field; an absent model is the caller's to resolve."""
+    """Anything else names the field; an absent or empty model is the caller's to resolve."""
     assert refused(path, {"model": model}).param == "model"
-    assert read(path, {"model": None}).model == ""
+    assert read(path, {"model": None}).model == read(path, {"model": ""}).model == ""
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -540,7 +540,7 @@ def test_fields_that_need_a_right(path: str, field: str, value: object, right: s
     """Forbidden with the field and the right in the message; passed unchanged where the tenant has the right."""
     fault = refused(path, {field: value}, Rights(allow=RIGHTS - {right}))
     assert (fault.outcome, fault.param) == (Outcome.FORBIDDEN, field)
-    assert f"'{right}'" in fault.message
+    assert f"'{right}'" in fault.message and f"`allow: [{right}]`" in fault.message
     assert sent(read(path, {field: value}, Rights(allow=frozenset({right}))))[field] == value
 
 
@@ -613,15 +613,11 @@ def content(*parts: object) -> dict[str, object]:
     [
         ("/v1/chat/completions", content(IMAGE), "media_url"),
         ("/v1/chat/completions", content({"image_url": URL}), "media_url"),
-        ("/v1/chat/completions", content({"type": "image_url", "image_url": {"url": DATA}}), "data_url"),
-        ("/v1/chat/completions", content({"type": "image_url", "image_url": {"url": "DATA:,x"}}), "data_url"),
         ("/v1/chat/completions", content({"type": "video_url", "video_url": {"url": "file:///etc/x"}}), "media_url"),
         ("/v1/chat/completions", content({"type": "audio_url", "audio_url": {"url": URL}}), "media_url"),
-        ("/v1/chat/completions", content({"type": "input_audio", "input_audio": {"data": "AA"}}), "data_url"),
         ("/v1/chat/completions", content({"type": "image_embeds", "image_embeds": "AA"}), "prompt_embeds"),
         ("/v1/chat/completions", content({"type": "prompt_embeds", "data": "AA"}), "prompt_embeds"),
         ("/v1/messages", content({"type": "image", "source": {"type": "url", "url": URL}}), "media_url"),
-        ("/v1/messages", content({"type": "image", "source": {"type": "base64", "data": "AA"}}), "data_url"),
         (
             "/v1/messages",
             content({"type": "tool_result", "content": [{"type": "image", "source": {"type": "url", "url": URL}}]}),
@@ -649,6 +645,25 @@ def test_media_need_a_right_wherever_they_are(path: str, fields: dict[str, objec
     assert all(body[name] == value for name, value in fields.items())
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", content({"type": "image_url", "image_url": {"url": DATA}})),
+        ("/v1/chat/completions", content({"type": "image_url", "image_url": {"url": "DATA:,x"}})),
+        ("/v1/chat/completions", content({"type": "input_audio", "input_audio": {"data": "AA"}})),
+        ("/v1/messages", content({"type": "image", "source": {"type": "base64", "data": "AA"}})),
+        ("/v1/responses", {"input": [{"content": [{"type": "input_image", "image_url": DATA}]}]}),
+        ("/v1/responses", {"input": [{"content": [{"type": "input_file", "file_data": DATA}]}]}),
+        ("/v1/embeddings", {"input": None, **content({"type": "image_url", "image_url": {"url": DATA}})}),
+        ("/v1/messages/count_tokens", content({"type": "image", "source": {"type": "base64", "data": "AA"}})),
+    ],
+)
+def test_media_inside_the_body_need_no_right(path: str, fields: dict[str, object]) -> None:
+    """Nobody fetches anything; each counts as one, and none as text."""
+    reading = read(path, fields)
+    assert (reading.media_parts, reading.prompt_bytes < 10, reading.rights_used) == (1, True, frozenset())
+
+
 def test_media_parts_are_counted() -> None:
     """The estimate charges each by a constant."""
     rights = Rights(allow=frozenset({"media_url"}))
@@ -670,7 +685,7 @@ def test_unclassified_fields_pass_unless_the_tenant_is_strict() -> None:
     assert sent(read("/v1/chat/completions", fields))["brand_new"] == [1, {"a": None}]
     fault = refused("/v1/chat/completions", fields, Rights(strict=True))
     assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, "brand_new")
-    read("/v1/chat/completions", {"temperature": 1, "tools": []}, Rights(strict=True))
+    read("/v1/chat/completions", {"temperature": 1, "tools": [], "brand_new": None}, Rights(strict=True))
 
 
 def test_a_request_can_be_sent_twice() -> None:
