@@ -331,7 +331,9 @@ class Limits(Section):
     max_in_flight: Cap | None = live(None, "Most sequences at the workers.", unit="sequences")
     max_queued: Cap | None = live(1000, "Most waiting requests.", unit="requests")
     requests_per_minute: Cap | None = live(None, "Most requests per minute.", unit="requests")
-    tokens_per_minute: Cap | None = live(None, "Most input and output tokens per minute.", unit="tokens")
+    tokens_per_minute: Cap | None = live(
+        None, "Most input and output tokens per minute; the expected output is taken at arrival.", unit="tokens"
+    )
     max_output_tokens: Cap | None = live(None, "Most output tokens per sequence.", unit="tokens")
     excess_output: ExcessOutput = live(
         ExcessOutput.CUT,

@@ -77,7 +77,6 @@ class Admission:
             return [refusal]
         ticket.submitted_at = now
         ticket.deadline = now + account.spec.queue_timeout_seconds
-        ticket.taken_tokens = ticket.prompt_tokens
         tenant.allowance.take(ticket.taken_tokens, now)
         decisions = self._arrive(ticket, account, tenant, now)
         if account.queue.queued > self._rules.max_queued:
@@ -100,7 +99,8 @@ class Admission:
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
         if not self._capacity.serves(ticket.pool):
             return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
-        wait = tenant.allowance.refusal_seconds(ticket.prompt_tokens, now)
+        ticket.taken_tokens = account.expected_tokens(ticket)
+        wait = tenant.allowance.refusal_seconds(ticket.taken_tokens, now)
         if wait is None:
             if not tenant.allowance.has_queue_place():
                 return Refuse(ticket, Outcome.TENANT_QUEUE_FULL, account.retry_after_seconds(tenant, now))
@@ -214,10 +214,9 @@ class Admission:
         return self._dispatch_all(ticket, tenant, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
-        """The request ended: settle it at `usage` (None: refund it whole), give back its room, dispatch the next.
+        """The request ended: settle it at what of `usage` is possible (None: refund it whole), dispatch the next.
 
-        `completed` says that the answer came to its own end, so its length teaches the predictor. Of `usage` no more
-        counts than the request can have taken.
+        `completed` says that the answer came to its own end, so its length teaches the predictor.
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
@@ -229,8 +228,8 @@ class Admission:
         before = tenant.settled
         account.settle(ticket, tenant, usage)
         tenant.recent.add(to_cost(tenant.settled - before), now)
-        if usage is not None and completed:
-            account.learn(ticket, usage, now)
+        if usage is not None:
+            account.learn(ticket, usage, now, completed=completed)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
         tenant.allowance.correct(used - ticket.taken_tokens, now)
         self.room.review_elsewhere(tenant)

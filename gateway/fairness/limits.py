@@ -1,8 +1,9 @@
 """A tenant's own limits, over all pools: requests and tokens per minute, sequences in flight, requests queued.
 
-Rates are token buckets that hold one minute's allowance; a limit that is None never refuses. Tokens are taken at
-submission by estimate and corrected when the request ends, so a bucket may go below zero and refuses until it is
-refilled. A tenant over its in-flight limit is held back, never refused, and blocks nobody else.
+Rates are token buckets that hold one minute's allowance; a limit that is None never refuses. The tokens of prompt and
+expected answer are taken at submission and corrected when the request ends. An answer that was longer than expected may
+overdraw the allowance by as much again each minute; what goes beyond that is owed and paid off first.
+A tenant over its in-flight limit is held back, never refused, and blocks nobody else.
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ class TenantLimits:
 class Bucket:
     """An allowance per minute that refills continuously; starts full."""
 
-    __slots__ = ("_at", "_level", "per_minute")
+    __slots__ = ("_at", "_grace", "_level", "per_minute")
 
     def __init__(self, per_minute: int) -> None:
         """Hold at most `per_minute`."""
         self.per_minute = per_minute
         self._level = float(per_minute)
+        self._grace = float(per_minute)
         self._at: float | None = None
 
     def wait_seconds(self, amount: float, now: float) -> float:
@@ -42,10 +44,21 @@ class Bucket:
         self._refill(now)
         self._level = min(self._level - amount, float(self.per_minute))
 
+    def correct(self, amount: float, now: float) -> None:
+        """Take what nobody could foresee (negative: give back): an overdraft is forgiven as far as the grace goes."""
+        self._refill(now)
+        owed = min(self._level, 0.0)
+        self.take(amount, now)
+        overdrawn = max(0.0, owed - self._level)
+        forgiven = min(overdrawn, self._grace)
+        self._grace -= forgiven
+        self._level += forgiven
+
     def _refill(self, now: float) -> None:
         if self._at is not None:
-            gained = (now - self._at) * self.per_minute / _MINUTE_SECONDS
-            self._level = min(self._level + gained, float(self.per_minute))
+            gained, brim = (now - self._at) * self.per_minute / _MINUTE_SECONDS, float(self.per_minute)
+            self._level = min(self._level + gained, brim)
+            self._grace = min(self._grace + gained, brim)
         self._at = now
 
 
@@ -80,7 +93,8 @@ class Allowance:
         """Count one request of `tokens` against the rates."""
         if self._requests is not None:
             self._requests.take(1.0, now)
-        self.correct(tokens, now)
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
 
     def count_request(self, now: float) -> float | None:
         """Count a request that generates nothing; the seconds to wait, uncounted, where it is over the rates."""
@@ -92,7 +106,7 @@ class Allowance:
     def correct(self, tokens: float, now: float) -> None:
         """Count `tokens` more (negative: fewer) than were taken before."""
         if self._tokens is not None:
-            self._tokens.take(tokens, now)
+            self._tokens.correct(tokens, now)
 
     def has_queue_place(self) -> bool:
         """True where one more request may wait; one always may."""

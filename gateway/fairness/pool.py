@@ -16,11 +16,11 @@ from gateway.fairness.queues import PoolQueue, TenantQueue
 from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot
 from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
+from gateway.learned.lengths import AnswerLengths
 from gateway.learned.prompts import PromptEstimator
 from gateway.learned.speeds import Course, EngineSpeeds
 
 _DRAIN_SECONDS = 30.0  # horizon of the drain rate that Retry-After is computed from
-_MAX_RETRY_AFTER_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,14 @@ class Rules:
 class PoolAccount:
     """Queues and money of one pool."""
 
-    __slots__ = ("_discounts_cache", "drain", "in_flight", "prompts", "queue", "spec", "speeds")
+    __slots__ = ("_discounts_cache", "drain", "in_flight", "lengths", "prompts", "queue", "spec", "speeds")
 
     def __init__(self, spec: PoolSpec, rules: Rules) -> None:
         """An idle pool."""
         self.configure(spec)
         self.queue = PoolQueue(rules.make_policy, rules.make_predictor)
         self.prompts = PromptEstimator()
+        self.lengths = AnswerLengths()
         self.speeds = EngineSpeeds()
         self.drain = DecayingSum(_DRAIN_SECONDS)
         self.in_flight = 0
@@ -180,13 +181,30 @@ class PoolAccount:
         """True where the prompt of a running ticket should be through its prefill by `now`."""
         return now - ticket.granted_at >= self.speeds.prefill_seconds(ticket.tenant, ticket.prompt_tokens)
 
+    def expected_tokens(self, ticket: Ticket) -> int:
+        """Prompt and output expected of a request, whatever the predictor reserves of it."""
+        most = ticket.max_output_tokens // ticket.sequences
+        return ticket.prompt_tokens + self.lengths.expected(ticket.tenant, most) * ticket.sequences
+
     # -- learning
 
-    def learn(self, ticket: Ticket, usage: Usage, now: float) -> None:
-        """Take from a completed answer what the next predictions need."""
+    def learn(self, ticket: Ticket, usage: Usage, now: float, *, completed: bool) -> None:
+        """Take from an answer that ended what the next estimates need.
+
+        One that was broken off tells that it was longer than expected, where it was, and nothing else.
+        """
         tenant, sequences = ticket.tenant, ticket.sequences
         per_sequence = usage.output_tokens / sequences
-        self.queue.tenants[tenant].predictor.observe(math.ceil(per_sequence))
+        is_longer = usage.output_tokens > ticket.taken_tokens - ticket.prompt_tokens
+        if ticket.max_output_tokens and (completed or is_longer):
+            self.lengths.observe(tenant, per_sequence)
+        if completed:
+            self.queue.tenants[tenant].predictor.observe(math.ceil(per_sequence))
+            self._learn_pace(ticket, usage, now)
+
+    def _learn_pace(self, ticket: Ticket, usage: Usage, now: float) -> None:
+        tenant, sequences = ticket.tenant, ticket.sequences
+        per_sequence = usage.output_tokens / sequences
         fresh_tokens = usage.prompt_tokens - min(usage.cached_tokens, usage.prompt_tokens)
         began, dispatched = ticket.started_at, ticket.granted_at
         if began is None:
@@ -206,7 +224,7 @@ class PoolAccount:
             return 1.0
         others = sum(flow.weight for flow in _some(self.queue, tenant))
         share = tenant.weight / (tenant.weight + others)
-        return min(_MAX_RETRY_AFTER_SECONDS, (tenant.queued + 1) / (rate * share))
+        return (tenant.queued + 1) / (rate * share)
 
     # -- views
 

@@ -13,6 +13,7 @@ from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import ENDPOINTS, Dialect
 
 SERVER = "vtc-gateway"
+MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps as long as it is told; who comes back too early is told again
 _ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other knows
 
 _MESSAGES = {
@@ -92,4 +93,4 @@ def refusal_response(dialect: Dialect, fault: RequestFault, request_id: str) -> 
 
 
 def _whole_seconds(seconds: float) -> int:
-    return max(1, math.ceil(seconds))
+    return min(max(1, math.ceil(seconds)), MOST_RETRY_AFTER_SECONDS)

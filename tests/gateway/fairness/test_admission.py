@@ -119,7 +119,7 @@ def test_a_queue_time_out_is_a_deadline_not_a_poll() -> None:
     [
         ({"max_queued": 2}, 7, Outcome.TENANT_QUEUE_FULL),
         ({"requests_per_minute": 6}, 7, Outcome.RATE_LIMITED),
-        ({"tokens_per_minute": 60}, 7, Outcome.RATE_LIMITED),
+        ({"tokens_per_minute": 6 * (10 + 4)}, 7, Outcome.RATE_LIMITED),
     ],
 )
 def test_own_limits_refuse_the_request_beyond_them(limits: dict[str, int], requests: int, outcome: Outcome) -> None:
@@ -131,6 +131,62 @@ def test_own_limits_refuse_the_request_beyond_them(limits: dict[str, int], reque
     assert bench.outcomes == {("t", outcome): 1}
     bench.submit("other", prompt=10)
     assert bench.outcomes.total() == 1
+
+
+def test_a_rate_over_tokens_takes_prompt_and_expected_answer_in_advance() -> None:
+    """Of twenty at once three run, 10 + 256 tokens each; they take 510 each, and the next runs within a minute."""
+    bench = Bench(window=WindowSize(64, 0, 100_000))
+    bench.tenant("t", tokens_per_minute=1000)
+    for _ in range(20):
+        bench.submit("t", prompt=10, length=500)
+    assert len(bench.running) == 3
+    assert bench.outcomes == {("t", Outcome.RATE_LIMITED): 17}
+    for job in list(bench.running.values()):
+        bench.release(job, Usage(10, 0, 500), completed=True)
+    bench.submit("t", prompt=10, length=500)
+    assert not bench.running
+    bench.wait(60.0)
+    bench.submit("t", prompt=10, length=500)
+    assert len(bench.running) == 1
+
+
+def test_what_is_not_used_is_given_back_to_the_rate() -> None:
+    """What was taken in advance comes back with each end; then answers like the tenant's own are expected."""
+    bench = Bench(window=WindowSize(64, 0, 100_000))
+    bench.tenant("t", tokens_per_minute=1000)
+    for _ in range(20):
+        job = bench.submit("t", prompt=10, length=10, most=500)
+        bench.release(job, Usage(10, 0, 10), completed=True)
+    for _ in range(20):
+        bench.submit("t", prompt=10, length=10, most=500)
+    assert len(bench.running) == 20
+
+
+def test_a_newcomer_is_expected_to_answer_like_the_median_tenant() -> None:
+    """Each tenant counts once, however many answers it had: one with giants moves nobody's rate."""
+    bench = Bench(window=WindowSize(64, 0, 1_000_000))
+    bench.tenant("new", tokens_per_minute=1000)
+    for tenant, length in (("a", 40), ("b", 40), ("giant", 10_000)):
+        for _ in range(30):
+            job = bench.submit(tenant, prompt=10, length=length, most=20_000)
+            bench.release(job, Usage(10, 0, length), completed=True)
+    for _ in range(40):
+        bench.submit("new", prompt=10, length=40, most=20_000)
+    assert 19 <= len(bench.running) <= 20
+
+
+def test_leaving_before_the_end_hides_no_long_answers_from_the_rate() -> None:
+    """An answer that was broken off teaches that it was longer than expected; the rate holds within twice its word."""
+    bench = Bench(window=WindowSize(64, 0, 1_000_000))
+    bench.tenant("t", tokens_per_minute=1000)
+    used = 0
+    for _ in range(600):
+        bench.wait(1.0)
+        bench.submit("t", prompt=10, length=5_000)
+        for job in list(bench.running.values()):
+            bench.release(job, Usage(10, 0, 4_990))
+            used += 5_000
+    assert used <= 2 * 1000 * (1 + 10) + 5_000
 
 
 def test_requests_for_a_pool_without_workers_are_refused() -> None:

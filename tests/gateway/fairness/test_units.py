@@ -150,6 +150,39 @@ def test_a_bucket_admits_no_more_than_its_rate(arrivals: list[tuple[float, int]]
     assert admitted <= 60 + now + 1e-6
 
 
+def test_an_overdraft_is_forgiven_up_to_another_allowance_each_minute() -> None:
+    """What nobody foresaw empties the bucket; beyond the grace it is owed, and so is what was known before."""
+    bucket = Bucket(60)
+    bucket.take(20, 0.0)
+    bucket.correct(80, 0.0)
+    assert bucket.wait_seconds(1, 0.0) == 1.0
+    bucket.correct(50, 0.0)
+    assert bucket.wait_seconds(60, 0.0) == 60.0 + 30.0
+    bucket.correct(-30, 0.0)
+    assert bucket.wait_seconds(60, 0.0) == 60.0
+    large = Bucket(60)
+    large.take(120, 0.0)
+    large.correct(10, 0.0)
+    assert large.wait_seconds(60, 0.0) == 120.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 60), st.integers(-60, 2_000)), max_size=60))
+def test_a_rate_holds_within_twice_its_word_whatever_is_expected(
+    arrivals: list[tuple[float, int, int]],
+) -> None:
+    """Over any run the tokens really used are at most twice the allowance and its refill, and the last overdraft."""
+    bucket, now, used, last = Bucket(60), 0.0, 0, 0
+    for pause, expected, surprise in arrivals:
+        now += pause
+        if bucket.wait_seconds(expected, now) == 0.0:
+            bucket.take(expected, now)
+            extra = max(surprise, -expected)
+            bucket.correct(extra, now)
+            used += expected + extra
+            last = max(last, extra)
+    assert used <= 2 * (60 + now) + last + 1e-6
+
+
 def test_changed_limits_keep_the_level_of_an_unchanged_bucket() -> None:
     """A reload is no way to get a fresh allowance."""
     allowance = Allowance(TenantLimits(requests_per_minute=1))
