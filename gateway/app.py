@@ -154,11 +154,12 @@ class Gateway:
             self._observer.observe(ConfigReloaded(str(self._path), faults, (), ()))
             return
         found = difference(self.config, loaded.config)
+        warnings = tuple(str(warning) for warning in loaded.warnings)
         config = in_force(self.config, loaded.config)
         self._configure(config, before=self.config)
         self.config = config
         self._listener.directory = Directory(config, self._listener.directory.salt_secret)
-        self._observer.observe(ConfigReloaded(str(self._path), (), found.changes, found.needs_restart))
+        self._observer.observe(ConfigReloaded(str(self._path), (), found.changes, found.needs_restart, warnings))
         self._dispatcher.dispatch(pool.model for pool in config.pools)
 
     # -- configuration

@@ -66,11 +66,16 @@ def serve(
 
 
 @app.command()
-def check(files: Annotated[list[Path], typer.Argument(help="Configuration files.")]) -> None:
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Configuration files.")],
+    no_environment: Annotated[
+        bool, typer.Option("--no-environment", help="Take variables and key files that are not here on trust.")
+    ] = False,
+) -> None:
     """Check configurations and name every fault with its line and remedy."""
     from gateway.cli_check import check as run
 
-    raise typer.Exit(run(files))
+    raise typer.Exit(run(files, has_environment=not no_environment))
 
 
 @keys.callback()

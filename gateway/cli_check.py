@@ -1,7 +1,7 @@
 """`vtc-gateway check FILE...`: every fault of every file, with its line and its remedy.
 
-Exit status 0 where all files are right, 1 where one is not. The first line of a fault (`file:line: path: message`)
-is what editors jump to.
+Exit status 0 where all files are valid, 1 where one is not; warnings change nothing. The first line of a fault
+(`file:line: path: message`) is what editors jump to.
 """
 
 from collections.abc import Iterable
@@ -10,26 +10,31 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from gateway.config import Config, ConfigError, Fault, load
+from gateway.config import ConfigError, Fault, Loaded, load
 
 
-def check(files: Iterable[Path], console: Console | None = None) -> int:
-    """Check `files` and print what is wrong with them; the exit status."""
+def check(files: Iterable[Path], console: Console | None = None, *, has_environment: bool = True) -> int:
+    """Check `files` and print what is wrong with them; the exit status.
+
+    Where it is not the environment that they will run in, what they take from there is taken on trust.
+    """
     console = console or Console(soft_wrap=True)
-    wrong = sum(not _is_right(file, console) for file in files)
+    wrong = sum(not _is_valid(file, console, has_environment) for file in files)
     return 1 if wrong else 0
 
 
-def _is_right(file: Path, console: Console) -> bool:
+def _is_valid(file: Path, console: Console, has_environment: bool) -> bool:
     try:
-        config = load(file).config
+        loaded = load(file, is_complete=has_environment)
     except ConfigError as error:
         for fault in error.faults:
             console.print(_lines(fault))
         count = len(error.faults)
         console.print(Text(f"{file}: {count} fault{'s' if count > 1 else ''}", style="bold red"))
         return False
-    console.print(Text(f"{file}: right ({_summary(config)})", style="green"))
+    for warning in loaded.warnings:
+        console.print(Text("warning: ", style="yellow").append_text(_lines(warning)))
+    console.print(Text(f"{file}: valid ({_summary(loaded)})", style="green"))
     return True
 
 
@@ -43,7 +48,9 @@ def _lines(fault: Fault) -> Text:
     return text
 
 
-def _summary(config: Config) -> str:
+def _summary(loaded: Loaded) -> str:
+    config, warnings = loaded.config, len(loaded.warnings)
     workers = sum(len(pool.workers) for pool in config.pools)
     counts = ((len(config.pools), "pool"), (workers, "worker"), (len(config.tenants), "tenant"))
-    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    shown = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
+    return ", ".join(shown + [f"{warnings} warning{'' if warnings == 1 else 's'}"] * bool(warnings))

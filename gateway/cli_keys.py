@@ -1,7 +1,7 @@
 """`vtc-gateway keys create TENANT [--file PATH]`: a new key, shown once, and what to write into the configuration.
 
 Without a file the key exists only in the client's hands: the configuration gets its digest. With one, the key is
-written there with mode 0600 and the configuration names the file.
+written there with mode 0600 and the configuration names the file. The key of `admin` is for the operator's pages.
 """
 
 import re
@@ -12,6 +12,8 @@ from rich.text import Text
 
 from gateway.config import KeyFormat, digest, write_key_file
 from gateway.config.schema import NAME_PATTERN
+
+_ADMIN = "admin"  # whose key is no tenant's
 
 
 def create(tenant: str, file: Path | None = None, console: Console | None = None) -> int:
@@ -27,8 +29,11 @@ def create(tenant: str, file: Path | None = None, console: Console | None = None
     source = f"sha256: {digest(key).hex()}" if file is None else f"file: {file}"
     console.print(Text(f"Key of {tenant}, shown once:", style="bold"))
     console.print(Text(f"  {key}"))
-    console.print(Text(f"In config.yaml, under the tenant {tenant}:", style="bold"))
-    console.print(Text(f"  keys:\n    - {source}"))
+    place, lines = f"under the tenant {tenant}", f"  keys:\n    - {source}"
+    if tenant == _ADMIN:
+        place, lines = "for the operator's pages", f"admin:\n  key: {{{source}}}"
+    console.print(Text(f"In config.yaml, {place}:", style="bold"))
+    console.print(Text(lines))
     return 0
 
 

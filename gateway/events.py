@@ -130,12 +130,16 @@ class ObserverFailed(NamedTuple):
 
 
 class ConfigReloaded(NamedTuple):
-    """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force."""
+    """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force.
+
+    `warnings` are of what is in it and hardly meant so.
+    """
 
     path: str
     faults: Sequence[str]
     changes: Sequence[str]
     needs_restart: Sequence[str]
+    warnings: Sequence[str] = ()
 
     @property
     def succeeded(self) -> bool:

@@ -10,6 +10,7 @@ import gc
 import os
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +81,8 @@ class _Process:
             log.close()
 
     async def _serve(self, log: Log) -> int:
+        for warning in self._loaded.warnings:
+            log.logger.warning("configuration warning", warning=str(warning))
         gateway = Gateway(self._loaded, log)
         reloader = Reloader(gateway, self._loaded)
         self._listen_to_signals(reloader)
@@ -130,6 +133,8 @@ class _Process:
                 return (
                     f"port {listen.port} may not be used by this user; choose one above 1023 with listen.port or --port"
                 )
+            case OSError(errno=errno.EADDRNOTAVAIL) | socket.gaierror():
+                return f"listen.host {listen.host} is no address of this machine; use 0.0.0.0 for all that it has"
             case _:
                 return str(error)
 

@@ -1,10 +1,11 @@
-"""The address of a worker: `http://host:port` or `unix:///path.sock`, checked and normalised when it is read.
+"""The address of a worker (`http://host:port`, `unix:///path.sock`) and the one to listen on, checked when read.
 
 Workers speak plain HTTP on a trusted network or a local socket. The address carries no path, no query and no
 credential: paths are the gateway's to write and keys have a setting of their own.
 """
 
 import re
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
+_LISTEN_EXAMPLE = "write `127.0.0.1` for this machine alone, `0.0.0.0` for all interfaces"
 _EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
 
 
@@ -33,6 +35,17 @@ def normalise(url: str) -> str:
             raise _refusal("workers are reached by plain HTTP", "write `http://host:port`; TLS ends at the gateway")
         case _:
             raise _refusal("the address is neither http:// nor unix://", _EXAMPLE)
+
+
+def listen_host(host: str) -> str:
+    """An address or a host's name; a wrong one is a `PydanticCustomError` with its remedy."""
+    is_numeric = host.rpartition(".")[2].isdecimal() or ":" in host
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        if is_numeric or not _HOST.fullmatch(host):
+            raise _refusal(f"`{host[:60]}` is neither an address nor a host's name", _LISTEN_EXAMPLE) from None
+    return host
 
 
 def short_name(url: str) -> str | None:
@@ -68,3 +81,4 @@ def _refusal(message: str, remedy: str) -> PydanticCustomError:
 
 
 WorkerUrl = Annotated[str, AfterValidator(normalise), Field(json_schema_extra={"pattern": "^(http://|unix:///)"})]
+ListenHost = Annotated[str, AfterValidator(listen_host)]

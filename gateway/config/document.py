@@ -10,12 +10,15 @@ can make reading it expensive.
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import yaml
 from yaml.reader import ReaderError
 
 from gateway.config.faults import FaultLog, Path, Step
+from gateway.config.surroundings import Surroundings
+from gateway.config.syntax import in_plain_words
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32
@@ -53,15 +56,22 @@ class _Lines:
         return self.number(node.start_mark.index)
 
 
-def read_document(text: str, environ: Mapping[str, str], faults: FaultLog) -> Value:
-    """The value of `text`; what is wrong with it is noted in `faults`, whose `lines` are set."""
+def read_document(text: str, environ: Mapping[str, str], faults: FaultLog, *, is_complete: bool = True) -> Value:
+    """The value of `text`; what is wrong with it is noted in `faults`, whose `lines` are set.
+
+    A variable that `environ` lacks is a fault where it `is_complete`, else taken on trust.
+    """
     lines = _Lines(text)
     try:
         node = yaml.compose(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = lines.number(mark.index) if mark else 1
-        faults.add((), f"is not valid YAML: {error.problem}", _syntax_remedy(text, line), line=line)
+        began = lines.number(error.context_mark.index) if error.context_mark else line
+        message, remedy = in_plain_words(error, began)
+        if "${" in text.split("\n")[line - 1]:
+            remedy = "inside {...} and [...] put a value with `${VAR}` in quotes"
+        faults.add((), message, remedy, line=line)
         return None
     except ReaderError as error:
         reason = f"holds the character {error.character:#06x}, which cannot be printed"
@@ -77,25 +87,19 @@ def read_document(text: str, environ: Mapping[str, str], faults: FaultLog) -> Va
         return None
     if node is None:
         return {}
-    reader = _Reader(lines, environ, faults)
+    reader = _Reader(lines, Surroundings(environ, is_complete), faults)
     value = reader.read(node, ())
     faults.lines = reader.lines
     return value
 
 
-def _syntax_remedy(text: str, line: int) -> str:
-    if "${" in text.split("\n")[line - 1]:
-        return "inside {...} and [...] put a value with `${VAR}` in quotes"
-    return "mend the syntax"
-
-
 class _Reader:
     """Walks the nodes once, noting lines and faults."""
 
-    def __init__(self, lines: _Lines, environ: Mapping[str, str], faults: FaultLog) -> None:
+    def __init__(self, lines: _Lines, surroundings: Surroundings, faults: FaultLog) -> None:
         self.lines: dict[Path, int] = {}
         self._lines = lines
-        self._environ = environ
+        self._surroundings = surroundings
         self._faults = faults
         self._nodes = 0
 
@@ -172,10 +176,14 @@ class _Reader:
                 return ""
             if name is None:
                 return "${"
-            value = self._environ.get(name, "")
+            variables = self._surroundings.variables
+            value = variables.get(name, "")
             if value or default is not None:
                 return value or str(default)
-            if name not in self._environ:
+            if name not in variables and not self._surroundings.is_complete:
+                self._faults.guess(path)
+                return name
+            if name not in variables:
                 self._faults.add(
                     path,
                     f"needs the environment variable {name}, which is not set",
@@ -187,7 +195,8 @@ class _Reader:
         if not _is_text(expanded):
             self._faults.add(path, "takes characters that are not text from the environment", "set the variable anew")
             return None
-        return expanded if expanded and not self._faults.covers(path) else None
+        is_usable = path in self._faults.guesses or not self._faults.covers(path)
+        return expanded if expanded and is_usable else None
 
 
 _PLAIN_TAGS = {"str", "map", "seq"}
@@ -205,8 +214,8 @@ def _typed(text: str) -> Value:
         return int(text)
     if _HEX_OR_OCTAL.fullmatch(text):
         return int(text, 0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
+    if _FLOAT.fullmatch(text) and isfinite(number := float(text)):
+        return number
     return text
 
 

@@ -21,18 +21,23 @@ _ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The readable part of a file; `kept` maps a list of the file to the positions left in it."""
+    """The readable part of a file; `kept` maps a list of the file to the positions left in it.
+
+    `guesses` are the places in the file whose values are not known.
+    """
 
     file: ConfigFile
     kept: Mapping[Path, tuple[int, ...]]
+    guesses: frozenset[Path] = frozenset()
 
     def origin(self, path: Path) -> Path:
         """`path` in the draft as a path in the file."""
         return _origin(path, self.kept)
 
     def is_whole(self, path: Path) -> bool:
-        """True where the list at `path` lost no item."""
-        return path not in self.kept
+        """True where the list at `path` lost no item, and all of it is known."""
+        place = self.origin(path)
+        return path not in self.kept and not any(guess[: len(place)] == place for guess in self.guesses)
 
 
 def draft(value: Value, faults: FaultLog) -> Draft | None:
@@ -42,7 +47,7 @@ def draft(value: Value, faults: FaultLog) -> Draft | None:
         kept: dict[Path, tuple[int, ...]] = {}
         rest = _cut(value, (), broken, kept)
         try:
-            return Draft(ConfigFile.model_validate(rest), kept)
+            return Draft(ConfigFile.model_validate(rest), kept, faults.guesses)
         except ValidationError as error:
             for finding in explain(error):
                 faults.add(_origin(finding.path, kept), finding.message, finding.remedy)

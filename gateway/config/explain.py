@@ -30,6 +30,7 @@ _KINDS = {
     "model": "a mapping of keys",
     "dict": "a mapping of keys",
 }
+_MEMBERS = "`key: value` for each setting, one in a line"
 _BOUNDS = {"greater_than_equal": "at least", "greater_than": "more than", "less_than_equal": "at most"}
 
 
@@ -98,7 +99,7 @@ def _words(
     """Message and remedy."""
     kind, context = details["type"], details.get("ctx", {})
     shown = "" if _SECRET_KEYS.intersection(path) else _shown(details["input"])
-    meaning = (field.description or "") if field else ""
+    meaning = (field.description or "") if field else _MEMBERS
     match kind:
         case "extra_forbidden" | "invalid_key":
             return "is not a known key", _known_key(str(path[-1]), models)
@@ -122,6 +123,8 @@ def _words(
                 f"is out of bounds{_colon(shown)}",
                 f"use {_BOUNDS[kind]} {bound:g}" if bound < 1e6 else f"use {_BOUNDS[kind]} {bound}",
             )
+        case "finite_number":
+            return f"is too large for a number{_colon(shown)}", f"expected: {meaning}"
         case "int_from_float":
             return f"must be a whole number{_not(shown)}", "leave off the fraction"
     return _wrong_kind(kind, shown, meaning)

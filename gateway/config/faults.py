@@ -5,7 +5,7 @@ own) is hidden by an earlier one at the same place, above or below it: what foll
 second mistake. What a file holds is told in characters that can be printed, and in one line.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -38,13 +38,29 @@ class ConfigError(Exception):
 
 
 class FaultLog:
-    """Collects the faults of one file and places them."""
+    """Collects the faults of one file and places them, and what it warns of: right, but hardly meant so."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.lines: Mapping[Path, int] = {}
         self._found: dict[Path, tuple[int | None, str, str]] = {}
         self._with_prefixes: set[Path] = set()
+        self._warnings: dict[Path, tuple[str, str]] = {}
+        self._guesses: set[Path] = set()
+
+    def guess(self, path: Path) -> None:
+        """The value at `path` is not known here: what follows from it is no fault."""
+        self._guesses.add(path)
+        self._with_prefixes.update(_prefixes(path))
+
+    @property
+    def guesses(self) -> frozenset[Path]:
+        """Every place whose value is not known."""
+        return frozenset(self._guesses)
+
+    def warn(self, path: Path, message: str, remedy: str) -> None:
+        """Note what is right at `path` but hardly meant so."""
+        self._warnings.setdefault(path, (message, remedy))
 
     def add(self, path: Path, message: str, remedy: str, *, line: int | None = None) -> None:
         """Note a fault at `path`, unless it has no `line` of its own and an earlier fault explains it."""
@@ -53,8 +69,10 @@ class FaultLog:
             self._with_prefixes.update(_prefixes(path))
 
     def covers(self, path: Path) -> bool:
-        """True where a known fault lies at `path`, above it or below it."""
-        return path in self._with_prefixes or any(prefix in self._found for prefix in _prefixes(path))
+        """True where a known fault, or a value that is not known, lies at `path`, above it or below it."""
+        return path in self._with_prefixes or any(
+            prefix in self._found or prefix in self._guesses for prefix in _prefixes(path)
+        )
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._found)
@@ -66,6 +84,13 @@ class FaultLog:
 
     def faults(self) -> tuple[Fault, ...]:
         """The faults in the order of their lines."""
+        return self._placed((path, line, message, remedy) for path, (line, message, remedy) in self._found.items())
+
+    def warnings(self) -> tuple[Fault, ...]:
+        """The warnings in the order of their lines."""
+        return self._placed((path, None, message, remedy) for path, (message, remedy) in self._warnings.items())
+
+    def _placed(self, found: Iterable[tuple[Path, int | None, str, str]]) -> tuple[Fault, ...]:
         placed = [
             Fault(
                 printable(self.file),
@@ -74,7 +99,7 @@ class FaultLog:
                 printable(message),
                 printable(remedy),
             )
-            for path, (line, message, remedy) in self._found.items()
+            for path, line, message, remedy in found
         ]
         return tuple(sorted(placed, key=lambda fault: fault.line))
 

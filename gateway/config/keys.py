@@ -1,11 +1,13 @@
 """Keys of clients: their form, their digests, and the files that hold them.
 
 A key is `vtc-` and 32 random bytes in URL-safe base64. The gateway keeps SHA-256 digests only: 256 random
-bits need no slow hash. A key file holds one key and may be readable by its owner only.
+bits need no slow hash. A key file holds one key. Its owner and its group may read it, as mounted secrets have it; who
+may write it could choose the key, so that is its owner's alone; that everybody may read it is warned of.
 """
 
 import hashlib
 import os
+import pwd
 import re
 import secrets
 import stat
@@ -13,6 +15,7 @@ from pathlib import Path
 
 _FORM = re.compile(r"vtc-[A-Za-z0-9_-]{43}")
 MAX_FILE_BYTES = 4096
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class KeyFormat:
@@ -43,22 +46,43 @@ class UnusableKeyFile(Exception):
 
 
 def read_key_file(path: Path) -> str:
-    """The one line of `path`; `UnusableKeyFile` where it is missing, open to others or not one line."""
+    """The one line of `path`; `UnusableKeyFile` where it is missing, not one line, or others may write it."""
     try:
         status = path.stat()
         content = path.read_bytes() if _holds_a_key(status) else b""
     except FileNotFoundError:
         remedy = "create it with `vtc-gateway keys create TENANT --file PATH`, or start with `--create-keys`"
         raise UnusableKeyFile(f"names the file {path}, which does not exist", remedy) from None
+    except PermissionError:
+        remedy = f"give it to a group of that user: chgrp GROUP {path} && chmod 640 {path}"
+        message = f"names the file {path}, which the gateway's user ({_user()}) may not read"
+        raise UnusableKeyFile(message, remedy) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnusableKeyFile(f"names the file {path}, which cannot be read: {reason}", "mend the path") from None
     if not stat.S_ISREG(status.st_mode):
         raise UnusableKeyFile(f"names {path}, which is not a file", "name a file that holds the key")
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        raise UnusableKeyFile(f"names the file {path}, which others may use (mode {mode:04o})", f"chmod 600 {path}")
+    if status.st_mode & _OTHERS_WRITE:
+        message = f"names the file {path}, which others than its owner may write {_mode(status)}"
+        raise UnusableKeyFile(message, f"chmod go-w {path}")
     return _one_line(content, path)
+
+
+def exposure(path: Path) -> str | None:
+    """How many more than its owner and group may read the key file `path`, None where nobody."""
+    status = path.stat()
+    return f"names the file {path}, which everybody may read {_mode(status)}" if status.st_mode & stat.S_IROTH else None
+
+
+def _mode(status: os.stat_result) -> str:
+    return f"(mode {stat.S_IMODE(status.st_mode):04o})"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def write_key_file(path: Path, key: str) -> None:

@@ -9,39 +9,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.config.cautions import warn
 from gateway.config.checks import check
 from gateway.config.document import MAX_BYTES, read_document
 from gateway.config.draft import Draft, draft
-from gateway.config.faults import ConfigError, FaultLog
+from gateway.config.faults import ConfigError, Fault, FaultLog
 from gateway.config.keys import KeyFormat, UnusableKeyFile, read_key_file, write_key_file
 from gateway.config.model import Config
 from gateway.config.resolve import Resolver
+from gateway.config.surroundings import Surroundings
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A right configuration, its file, the key files that it also depends on, and whether the last line is whole."""
+    """A valid configuration, its file, and the key files that it also depends on.
+
+    `ends_in_newline`: its last line is whole; `warnings`: what is valid in it and hardly meant so.
+    """
 
     config: Config
     path: Path
     key_files: tuple[Path, ...]
     ends_in_newline: bool = True
+    warnings: tuple[Fault, ...] = ()
 
 
-def load(path: Path | str, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read the configuration at `path`; `ConfigError` holds every fault. `environ`: default the process's."""
-    path, environ = Path(path), os.environ if environ is None else environ
+def load(path: Path | str, environ: Mapping[str, str] | None = None, *, is_complete: bool = True) -> Loaded:
+    """Read the configuration at `path`; `ConfigError` holds every fault.
+
+    `environ`: default the process's; what it lacks is taken on trust where it is not `is_complete`, key files too.
+    """
+    path, surroundings = Path(path), Surroundings(os.environ if environ is None else environ, is_complete)
     faults = FaultLog(str(path))
     text = _text(path, faults)
-    readable = None if text is None else _read(text, environ, faults)
+    readable = None if text is None else _read(text, surroundings, faults)
     if text is None or readable is None:
         faults.raise_any()
         raise AssertionError("an unreadable file has a fault")
     check(readable, faults)
-    resolver = Resolver(readable, path.parent, environ, faults)
+    warn(readable, faults)
+    resolver = Resolver(readable, path.parent, surroundings, faults)
     config = resolver.config()
     faults.raise_any()
-    return Loaded(config, path, tuple(resolver.files), text.endswith("\n"))
+    return Loaded(config, path, tuple(resolver.files), text.endswith("\n"), faults.warnings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +68,10 @@ def ensure_key_files(path: Path | str, environ: Mapping[str, str] | None = None)
 
     Files get mode 0600, new folders 0700. Raises `ConfigError` where the file itself is wrong.
     """
-    path, environ = Path(path), os.environ if environ is None else environ
+    path, surroundings = Path(path), Surroundings(os.environ if environ is None else environ)
     faults = FaultLog(str(path))
     text = _text(path, faults)
-    readable = None if text is None else _read(text, environ, faults)
+    readable = None if text is None else _read(text, surroundings, faults)
     if readable is not None:
         check(readable, faults)
     faults.raise_any()
@@ -87,8 +97,8 @@ def _ensured(file: Path, faults: FaultLog) -> str:
     raise ConfigError(faults.faults())
 
 
-def _read(text: str, environ: Mapping[str, str], faults: FaultLog) -> Draft | None:
-    value = read_document(text, environ, faults)
+def _read(text: str, surroundings: Surroundings, faults: FaultLog) -> Draft | None:
+    value = read_document(text, surroundings.variables, faults, is_complete=surroundings.is_complete)
     return None if faults.covers(()) and not isinstance(value, dict) else draft(value, faults)
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from gateway.config import model
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
-from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, read_key_file
+from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, exposure, read_key_file
 from gateway.config.schema import (
     KeySource,
     Limits,
@@ -25,16 +25,17 @@ from gateway.config.schema import (
     WorkerEntry,
     WorkerKey,
 )
+from gateway.config.surroundings import Surroundings
 
 
 class Resolver:
     """Builds one `Config`; `files` are the key files that it depends on."""
 
-    def __init__(self, draft: Draft, folder: File, environ: Mapping[str, str], faults: FaultLog) -> None:
+    def __init__(self, draft: Draft, folder: File, surroundings: Surroundings, faults: FaultLog) -> None:
         self.files: list[File] = []
         self._draft = draft
         self._folder = folder
-        self._environ = environ
+        self._surroundings = surroundings
         self._faults = faults
         self._owners: dict[bytes, str] = {}
 
@@ -153,18 +154,23 @@ class Resolver:
 
     def _read(self, env: str | None, file: str | None, path: Path) -> str | None:
         if env is not None:
-            key = self._environ.get(env, "").strip()
-            if not key:
+            key = self._surroundings.variables.get(env, "").strip()
+            if not key and self._surroundings.is_complete:
                 self._fault((*path, "env"), f"names the environment variable {env}, which is not set", "set it")
             return key or None
         assert file is not None
         place = self._folder / file
         self.files.append(place)
+        if not self._surroundings.is_complete and not place.exists():
+            return None
         try:
-            return read_key_file(place)
+            key = read_key_file(place)
         except UnusableKeyFile as error:
             self._fault((*path, "file"), str(error), error.remedy)
             return None
+        if (exposed := exposure(place)) is not None:
+            self._faults.warn(self._draft.origin((*path, "file")), exposed, f"chmod o-r {place}")
+        return key
 
     def _fault(self, path: Path, message: str, remedy: str) -> None:
         self._faults.add(self._draft.origin(path), message, remedy)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.config.address import WorkerUrl, short_name
+from gateway.config.address import ListenHost, WorkerUrl, short_name
 from gateway.config.choices import (
     EngineOrder,
     ExcessOutput,
@@ -103,7 +103,7 @@ Predictor = Annotated[
 class Listen(Section):
     """Where and how clients are received."""
 
-    host: str = restart("127.0.0.1", "Address to listen on; `0.0.0.0` or `::` for all interfaces.", min_length=1)
+    host: ListenHost = restart("127.0.0.1", "Address to listen on; `0.0.0.0` or `::` for all interfaces.", min_length=1)
     port: Count = restart(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
     # 4 MiB are read in 50 ms at worst (docs/operations.md), in which no other stream moves.
     max_body_mib: Count = restart(4, "Largest request body accepted.", unit="MiB", ge=1, le=1024)
@@ -138,7 +138,8 @@ class KeySource(Section):
     env: str | None = live(None, "Name of the environment variable that holds the key.", pattern=VARIABLE_PATTERN)
     file: str | None = live(
         None,
-        "File that holds the key, relative to the configuration's folder; only its owner may read it (0600).",
+        "File that holds the key, relative to the configuration's folder; only its owner may write it (0600, 0640; "
+        "mounted: 0440).",
         min_length=1,
     )
 
@@ -164,7 +165,8 @@ class WorkerKey(Section):
     env: str | None = live(None, "Name of the environment variable that holds the key.", pattern=VARIABLE_PATTERN)
     file: str | None = live(
         None,
-        "File that holds the key, relative to the configuration's folder; only its owner may read it (0600).",
+        "File that holds the key, relative to the configuration's folder; only its owner may write it (0600, 0640; "
+        "mounted: 0440).",
         min_length=1,
     )
 

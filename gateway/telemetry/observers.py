@@ -128,6 +128,8 @@ class LogObserver:
             self._logger.error("observer failed", observer=event.observer, at=event.event, error=event.error)
 
     def _write_reload(self, event: ConfigReloaded) -> None:
+        for warning in event.warnings:
+            self._logger.warning("configuration warning", warning=warning)
         if event.succeeded:
             self._logger.info(
                 "configuration applied",

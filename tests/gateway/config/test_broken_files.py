@@ -25,7 +25,7 @@ def _expected(file: Path) -> list[tuple[int, str, str, str]]:
 def _lay_out_keys(folder: Path) -> None:
     for name in ("good.key", "open.key"):
         write_key_file(folder / name, KeyFormat.create())
-    (folder / "open.key").chmod(0o644)
+    (folder / "open.key").chmod(0o664)
     write_key_file(folder / "wrong.key", "sk-not-ours")
     write_key_file(folder / "lines.key", "one\ntwo")
     (folder / "folder.key").mkdir()

@@ -11,6 +11,7 @@ from gateway import cli_check, cli_keys
 from gateway.config import KeyFormat, digest, load
 from gateway.config.keys import read_key_file
 
+KEY = "{sha256: " + digest("x").hex() + "}"
 POOL = "pools: [{model: tiny, workers: [{url: 'http://gpu1:8000'}]}]\n"
 
 
@@ -28,22 +29,22 @@ def _printed(console: Console) -> str:
 def test_a_right_file_is_summed_up(tmp_path: Path, console: Console) -> None:
     """A right file gives status 0 and one line."""
     file = tmp_path / "config.yaml"
-    file.write_text(POOL + "tenants: [{name: a}, {name: b}]")
+    file.write_text(POOL + f"tenants: [{{name: a, keys: [{KEY}]}}]\n")
     assert cli_check.check([file], console) == 0
-    assert _printed(console) == f"{file}: right (1 pool, 1 worker, 2 tenants)\n"
+    assert _printed(console) == f"{file}: valid (1 pool, 1 worker, 1 tenant)\n"
 
 
 def test_every_file_is_checked(tmp_path: Path, console: Console) -> None:
     """A wrong file does not keep the next from being checked; the status tells of any."""
     wrong, right = tmp_path / "wrong.yaml", tmp_path / "right.yaml"
     wrong.write_text(POOL + "tenants: [{name: a, wieght: 1}]")
-    right.write_text(POOL + "tenants: [{name: a}]")
+    right.write_text(POOL + f"tenants: [{{name: a, keys: [{KEY}]}}]")
     assert cli_check.check([wrong, right], console) == 1
     assert _printed(console).splitlines() == [
         f"{wrong}:2: tenants[0].wieght: is not a known key",
         "    remedy: did you mean `weight`?",
         f"{wrong}: 1 fault",
-        f"{right}: right (1 pool, 1 worker, 1 tenant)",
+        f"{right}: valid (1 pool, 1 worker, 1 tenant)",
     ]
 
 
@@ -65,6 +66,48 @@ def test_a_new_key_is_shown_with_its_digest(tmp_path: Path, console: Console) ->
     pasted = printed[printed.index("  keys:") :]
     file.write_text(POOL + "tenants:\n- name: alice\n" + pasted)
     assert load(file, {}).config.tenants[0].keys[0].digest == digest(key[0])
+
+
+def test_the_admins_key_goes_to_its_place(tmp_path: Path, console: Console) -> None:
+    """The lines to paste are those of `admin`, not of a tenant."""
+    assert cli_keys.create("admin", None, console) == 0
+    printed = _printed(console)
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + "tenants: [{name: a}]\n" + printed[printed.index("admin:\n") :])
+    key = re.search(r"vtc-\S+", printed)
+    assert key and load(file, {}).config.admin.digest == digest(key[0])
+    assert "tenant" not in printed
+
+
+def test_warnings_are_printed_and_change_nothing(tmp_path: Path, console: Console) -> None:
+    """Status 0; each warning has its line and remedy, and the last line counts them."""
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + "tenants:\n  - name: a\n    keys: []\n")
+    assert cli_check.check([file], console) == 0
+    first, remedy, last = _printed(console).splitlines()
+    assert first.startswith(f"warning: {file}:4: tenants[0].keys: has no key")
+    assert remedy.startswith("    remedy: ") and last.endswith("1 tenant, 1 warning)")
+
+
+def test_a_file_for_another_machine_can_be_checked(tmp_path: Path, console: Console) -> None:
+    """Without its variables and key files only what they cannot explain is a fault."""
+    file = tmp_path / "config.yaml"
+    text = """\
+listen: {host: "${HOST}", port: "${PORT}"}
+pools:
+  - model: ${MODEL}
+    max_model_len: ${LENGTH}
+    workers: [{url: "${WORKER}", api_key: {env: WORKER_KEY}}]
+tenants:
+  - {name: a, models: [llama], keys: [{file: /run/secrets/a.key}, {sha256: "${DIGEST}"}]}
+admin: {key: {env: ADMIN_KEY}}
+"""
+    file.write_text(text)
+    assert cli_check.check([file], console) == 1
+    assert cli_check.check([file], console, has_environment=False) == 0
+    file.write_text(text + "logs: {levle: debug}\n")
+    assert cli_check.check([file], console, has_environment=False) == 1
+    assert _printed(console).splitlines()[-3].endswith("logs.levle: is not a known key")
 
 
 def test_a_new_key_can_go_to_a_file(tmp_path: Path, console: Console) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, read_key_file, write_key_file
+from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, exposure, read_key_file, write_key_file
 
 
 def test_a_key_has_256_random_bits_and_the_form() -> None:
@@ -47,14 +47,38 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
     assert read_key_file(tmp_path / "x.key") == "vtc-1"
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644, 0o777])
-def test_a_file_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    """Any right of group or others is a fault that says how to mend it."""
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o660, 0o664, 0o777])
+def test_a_file_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """Whoever may write it could choose the key; the remedy takes just that right away."""
     write_key_file(tmp_path / "x.key", "vtc-1")
     (tmp_path / "x.key").chmod(mode)
     with pytest.raises(UnusableKeyFile) as caught:
         read_key_file(tmp_path / "x.key")
-    assert caught.value.remedy.startswith("chmod 600 ")
+    assert caught.value.remedy == f"chmod go-w {tmp_path / 'x.key'}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_exposed"), [(0o400, False), (0o440, False), (0o640, False), (0o444, True), (0o604, True)]
+)
+def test_a_mounted_secret_is_read(tmp_path: Path, mode: int, is_exposed: bool) -> None:
+    """As Kubernetes, Swarm and systemd mount them; one that everybody may read is usable and told."""
+    write_key_file(tmp_path / "x.key", "vtc-1")
+    (tmp_path / "x.key").chmod(mode)
+    assert read_key_file(tmp_path / "x.key") == "vtc-1"
+    assert (exposure(tmp_path / "x.key") is not None) is is_exposed
+
+
+def test_a_file_of_another_user_names_the_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy for root's 0400 is to give a group the right, not to mend the path."""
+
+    def forbidden(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    write_key_file(tmp_path / "x.key", "vtc-1")
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    with pytest.raises(UnusableKeyFile, match=r"user .* may not read") as caught:
+        read_key_file(tmp_path / "x.key")
+    assert "chgrp" in caught.value.remedy
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a b", b"a\nb", b"\xff", b"x" * 5000])

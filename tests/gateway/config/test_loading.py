@@ -85,13 +85,13 @@ def test_a_key_file_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_an_existing_key_file_is_kept_or_is_a_fault(tmp_path: Path) -> None:
-    """A key that is there is handed out unchanged; one that others may read is a fault with its remedy."""
+    """A key that is there is handed out unchanged; one that others may write is a fault with its remedy."""
     file = tmp_path / "config.yaml"
     file.write_text(POOL + "tenants: [{name: a, keys: [{file: a.key}]}]")
     (made,) = ensure_key_files(file, {})
     assert ensure_key_files(file, {}) == [made]
-    made.file.chmod(0o644)
-    with pytest.raises(ConfigError, match="chmod 600"):
+    made.file.chmod(0o664)
+    with pytest.raises(ConfigError, match="chmod go-w"):
         ensure_key_files(file, {})
 
 

@@ -1,0 +1,56 @@
+"""What is valid and hardly meant so is warned of, with its line; what is meant so is not."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import KeyFormat, digest, load
+
+POOL = "pools: [{model: tiny, workers: [{url: 'http://gpu1:8000'}]}]\n"
+REAL = digest("x").hex()
+TENANT = f"tenants: [{{name: a, keys: [{{sha256: {REAL}}}]}}]\n"
+OPEN = "listen: {host: 0.0.0.0}\n"
+NOBODY = "anonymous: {enabled: true, tenant: a}\n"
+
+
+def warnings(folder: Path, text: str) -> list[str]:
+    """The places that are warned of."""
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return [warning.path for warning in load(path, {}).warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        (TENANT, []),
+        ("tenants: [{name: a}]\n", ["tenants[0].keys"]),
+        ("tenants: [{name: a, keys: []}]\n", ["tenants[0].keys"]),
+        ("tenants: [{name: a}]\n" + NOBODY, []),
+        (TENANT.replace("name: a,", "name: a, models: [],"), ["tenants[0].models"]),
+        ("tenant_defaults: {models: []}\n" + TENANT, ["tenant_defaults.models"]),
+        (TENANT.replace(REAL, '"' + "0" * 63 + '1"'), ["tenants[0].keys[0].sha256"]),
+        (TENANT.replace(REAL, "f" * 64), ["tenants[0].keys[0].sha256"]),
+        (TENANT.replace(REAL, digest("").hex()), ["tenants[0].keys[0].sha256"]),
+        (TENANT + "admin: {key: {sha256: " + '"' + "0" * 64 + '"' + "}}\n", ["admin.key.sha256"]),
+        (OPEN + TENANT, []),
+        (OPEN + TENANT + NOBODY, ["anonymous.enabled"]),
+        ("listen: {host: '::'}\n" + TENANT + NOBODY, ["anonymous.enabled"]),
+        ("listen: {host: gateway.example}\n" + TENANT + NOBODY, ["anonymous.enabled"]),
+        ("listen: {host: localhost}\n" + TENANT + NOBODY, []),
+        (OPEN + TENANT + "anonymous: {enabled: false, tenant: a}\n", []),
+    ],
+)
+def test_cautions(tmp_path: Path, text: str, places: list[str]) -> None:
+    """Each caution at its place, and no other."""
+    assert warnings(tmp_path, POOL + text) == places
+
+
+def test_a_key_file_that_everybody_may_read_is_warned_of(tmp_path: Path) -> None:
+    """The key is in force; the remedy takes the right away."""
+    file = tmp_path / "a.key"
+    file.write_text(KeyFormat.create())
+    file.chmod(0o644)
+    assert warnings(tmp_path, POOL + "tenants: [{name: a, keys: [{file: a.key}]}]\n") == ["tenants[0].keys[0].file"]
+    (warning,) = load(tmp_path / "config.yaml", {}).warnings
+    assert warning.remedy == f"chmod o-r {file}" and warning.line == 2
