@@ -22,6 +22,7 @@ PROXY = (
     "health",
     "links",
     "listener",
+    "origins",
     "record",
     "refusal",
     "relay",

@@ -104,7 +104,8 @@ class Gateway:
         services = Services(
             self._dispatcher, self._links, self._health, self._trials, config.listen.write_stall_seconds
         )
-        limits = ListenerLimits(config.listen.max_body_mib * _MIB, config.listen.body_timeout_seconds)
+        listen = config.listen
+        limits = ListenerLimits(listen.max_body_mib * _MIB, listen.body_timeout_seconds, listen.allowed_origins)
         control = Control(Pages(self._render_metrics, self._state, self._serving, int(self._wall_started_at)))
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
         self._runner: web.ServerRunner | None = None

@@ -39,6 +39,7 @@ from gateway.config.section import Count, Quantity, Section, live, refuse_truth,
 
 NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
 MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
+ORIGIN_PATTERN = r"^(\*|[a-z][a-z0-9+.-]{0,31}://[^\s/*]{1,255})$"
 DIGEST_PATTERN = r"^[0-9a-fA-F]{64}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -123,6 +124,11 @@ class Listen(Section):
         30, "Time that running requests get to finish at shutdown.", unit="seconds", ge=0, le=86400
     )
     max_connections: Count = restart(10000, "Most client connections at once.", unit="connections", ge=1, le=1_000_000)
+    allowed_origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = restart(
+        (),
+        "Origins whose pages in browsers may read the answers (CORS), as `https://app.example`; `*` for all.",
+        max_length=1000,
+    )
 
 
 class KeySource(Section):

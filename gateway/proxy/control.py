@@ -11,8 +11,8 @@ from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
 from gateway.wire.errors import RequestFault
+from gateway.wire.target import MODELS
 
-MODELS = "/v1/models"
 _NO_MODEL = "This model does not exist or this key may not use it. GET /v1/models lists the models of this key."
 _NO_POOL = "There is no pool of this name: 'pool' takes a pool's `model` as the configuration has it."
 _NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."

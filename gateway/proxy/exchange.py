@@ -23,7 +23,7 @@ from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, identifying_headers, message
+from gateway.proxy.refusal import Refusal, message, own_headers
 from gateway.proxy.relay import End, Relay
 from gateway.proxy.trials import Trials
 from gateway.proxy.upstream import WorkerUnreachable
@@ -84,7 +84,7 @@ class Exchange:
         self._check_standing: Callable[[], None]
         self._adapter = ""
         self._relay: Relay | None = None
-        self._downstream = Downstream(request, identifying_headers(record.request_id), services.outbox)
+        self._downstream = Downstream(request, own_headers(request, record.request_id), services.outbox)
         self._case: Case
         self._failures = self._breaks = 0
         self._was_sent = False

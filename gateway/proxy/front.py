@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import cast
 
-from aiohttp import http_parser, web, web_protocol
+from aiohttp import http_exceptions, http_parser, web, web_protocol
 
 from gateway.outcomes import Outcome
 from gateway.proxy.downstream import HAS_BEGUN, bound_buffers
-from gateway.proxy.refusal import dialect_of, identifying_headers, refusal_response
+from gateway.proxy.refusal import OverlongHead, identifying_headers, refusal_response
 from gateway.proxy.refusal import message as message_for
 from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import Dialect
+from gateway.wire.target import path_of
 
 REQUEST_ID = web.RequestKey("request_id", str)
 """The id under which a request is answered and logged."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+MAX_HEADERS = 128
 _HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
 _HTTP_10, _HTTP_11 = (1, 0), (1, 1)
 _LINGER_SECONDS = 2.0  # what is read of a refused body before the connection closes, so that the refusal arrives
@@ -56,8 +58,8 @@ def check_protocol(request: web.BaseRequest) -> None:
     is_new = version == _HTTP_11
     if not is_new and version != _HTTP_10:
         raise _malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
-    if not request.raw_path.startswith("/"):
-        raise _malformed("the request target must be a path")
+    if path_of(request.raw_path) is None:
+        raise _malformed("the request target must be a path or a URL")
     hosts = headers.getall("Host", ())
     if len(hosts) > 1 or (is_new and not hosts) or (hosts and not _HOST.fullmatch(hosts[0])):
         raise _malformed("the Host header must name one host")
@@ -68,6 +70,18 @@ def check_protocol(request: web.BaseRequest) -> None:
 
 def _malformed(reason: str) -> RequestFault:
     return RequestFault(Outcome.BAD_REQUEST, f"The request is not well-formed HTTP: {reason}.")
+
+
+def _unparsed(error: BaseException | None) -> RequestFault:
+    """What the parser's `error` comes to, in words that do not repeat what it read."""
+    if isinstance(error, http_exceptions.LineTooLong):
+        line, limit = error.args[:2]
+        if isinstance(line, bytearray):  # the parser's buffer for a target; what it read of a header are bytes
+            return OverlongHead(414, f"The request's target is longer than {limit} bytes, the most that is read.")
+        return OverlongHead(431, f"A header of the request is longer than {limit} bytes, the most that is read.")
+    if isinstance(error, http_exceptions.BadHttpMessage) and error.message.startswith("Too many headers"):
+        return OverlongHead(431, f"The request has more than {MAX_HEADERS} headers, the most that are read.")
+    return _malformed("it could not be parsed")
 
 
 class ClientConnection(web_protocol.RequestHandler):
@@ -84,6 +98,7 @@ class ClientConnection(web_protocol.RequestHandler):
             access_log=_no_access_log,
             auto_decompress=False,
             lingering_time=_LINGER_SECONDS,
+            max_headers=MAX_HEADERS,
             logger=_logger,
         )
         self._front = front
@@ -134,14 +149,13 @@ class ClientConnection(web_protocol.RequestHandler):
         """Answer what aiohttp could not parse with 400, and our own failure with 500; close either way."""
         request_id = request.get(REQUEST_ID) or token_hex(16)
         if status < 500:
-            fault = _malformed("it could not be parsed")
+            fault = _unparsed(exc)
         else:
             _logger.error("request %s failed", request_id, exc_info=exc)
             fault = RequestFault(Outcome.INTERNAL, message_for(Outcome.INTERNAL))
         if request.get(HAS_BEGUN):
             raise ConnectionError("the answer has begun: only a broken connection can say that it is not whole")
-        dialect = dialect_of(request.raw_path.partition("?")[0], request.headers)
-        response = refusal_response(dialect, fault, request_id)
+        response = refusal_response(request, fault, request_id)
         response.force_close()
         return response
 

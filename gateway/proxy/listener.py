@@ -18,20 +18,22 @@ from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.body import body_at_hand, read_body
-from gateway.proxy.control import MODELS, Control
+from gateway.proxy.control import Control
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Exchange, Services
 from gateway.proxy.front import REQUEST_ID, check_protocol
+from gateway.proxy.origins import Origins, is_preflight, preflight_answer
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, WrongMethod, dialect_of, identifying_headers, refusal_response
+from gateway.proxy.refusal import Refusal, WrongMethod, own_headers, refusal_response
 from gateway.proxy.request_ids import RequestIds
 from gateway.proxy.utility import UtilityDesk
 from gateway.wire.end_user import named_by_header
 from gateway.wire.errors import RequestFault
-from gateway.wire.headers import presented_keys
+from gateway.wire.headers import client_request_id, presented_keys
 from gateway.wire.request import Reading, read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
+from gateway.wire.target import MODELS, path_of, remedy, shown
 from gateway.workers import prefix_chain
 
 DRAIN_RETRY_SECONDS = 5.0
@@ -49,10 +51,11 @@ _Page = Callable[[web.BaseRequest], web.Response]
 
 @dataclass(frozen=True, slots=True)
 class ListenerLimits:
-    """Bounds on requests."""
+    """Bounds on requests, and the origins whose pages may read the answers."""
 
     max_body_bytes: int
     body_timeout_seconds: float
+    allowed_origins: tuple[str, ...] = ()
 
 
 class Listener:
@@ -67,6 +70,7 @@ class Listener:
         self._services = services
         self._control = control
         self._limits = limits
+        self._origins = Origins(limits.allowed_origins)
         self._observer = observer
         self._utility = UtilityDesk(services)
         self._loop = asyncio.get_running_loop()
@@ -99,13 +103,17 @@ class Listener:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        path = request.raw_path.partition("?")[0]
+        path = path_of(request.raw_path) or ""
         endpoint = ENDPOINTS.get(path)
-        label = self._label(path) if endpoint is None else path
-        record = Record(self._ids.draw(), label, self._loop.time())
+        label = self._label(path) if endpoint is None else endpoint.path
+        record = Record(self._ids.draw(), label, self._loop.time(), client_request_id(request.headers))
         request[REQUEST_ID] = record.request_id
+        self._origins.note(request)
         try:
             check_protocol(request)
+            if is_preflight(request):
+                record.is_minor = True
+                return _own(preflight_answer(request), request, record)
             if endpoint is None:
                 return self._answer_page(request, path, record)
             return await self._answer_api(request, endpoint, record)
@@ -116,7 +124,7 @@ class Listener:
             record.end(Outcome.CLIENT_GONE_QUEUED)
             raise
         finally:
-            if endpoint is not None or path not in self._pages or record.outcome is not _COMPLETED:
+            if not record.is_minor or record.outcome is not _COMPLETED:
                 self._observer.observe(record.finished(self._loop.time()))
 
     def _label(self, path: str) -> str:
@@ -127,17 +135,14 @@ class Listener:
 
     def _answer_page(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
         if path not in self._pages and not _is_models(path):
-            raise RequestFault(Outcome.UNKNOWN_PATH, "This path is not served here. GET /v1/models lists what is.")
+            record.detail = f"path {shown(path)}"
+            raise RequestFault(Outcome.UNKNOWN_PATH, remedy(path))
         if request.method not in ("GET", "HEAD"):
             raise WrongMethod(record.endpoint, _READING)
         if path in self._pages:
-            response = self._pages[path](request)
-        else:
-            response = self._control.models(self._identify(request, record), path)
-        record.end(_COMPLETED, status=response.status)
-        for name, value in identifying_headers(record.request_id):
-            response.headers[name] = value
-        return response
+            record.is_minor = True
+            return _own(self._pages[path](request), request, record)
+        return _own(self._control.models(self._identify(request, record), path), request, record)
 
     async def _answer_api(self, request: web.BaseRequest, endpoint: Endpoint, record: Record) -> web.StreamResponse:
         if request.method != "POST":
@@ -199,13 +204,20 @@ class Listener:
         return self._control.debug_state(is_admin=is_admin)
 
     def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.StreamResponse:
-        dialect = dialect_of(request.raw_path.partition("?")[0], request.headers)
-        response = refusal_response(dialect, fault, record.request_id)
+        response = refusal_response(request, fault, record.request_id)
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         if is_strange or content.exception() is not None or not content.is_eof():
             response.force_close()  # what follows cannot be trusted, what is left of the body is not worth reading
         return response
+
+
+def _own(response: web.Response, request: web.BaseRequest, record: Record) -> web.Response:
+    """A page as the answer to `request`, which it completes."""
+    record.end(_COMPLETED, status=response.status)
+    for name, value in own_headers(request, record.request_id):
+        response.headers[name] = value
+    return response
 
 
 def _is_models(path: str) -> bool:

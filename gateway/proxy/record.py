@@ -8,11 +8,16 @@ from gateway.outcomes import Outcome
 
 @dataclass(slots=True)
 class Record:
-    """Filled in as the request goes; times are loop time. `outcome` is set once, by whoever ends the request."""
+    """Filled in as the request goes; times are loop time. `outcome` is set once, by whoever ends the request.
+
+    `is_minor`: nobody pays for it and it comes often (health, preflight); where it completes no event tells of it.
+    """
 
     request_id: str
     endpoint: str
     arrived_at: float
+    client_request_id: str = ""
+    is_minor: bool = False
     tenant: str = ""
     key_id: str = ""
     pool: str = ""
@@ -71,6 +76,7 @@ class Record:
             now - self.arrived_at,  # duration_seconds
             self.detail,
             self.asked_pool,
+            self.client_request_id,
         )
 
     def _queue_wait(self, now: float) -> float | None:

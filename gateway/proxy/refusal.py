@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from aiohttp import web
 
 from gateway.outcomes import Outcome
+from gateway.proxy.origins import reading_headers
 from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import ENDPOINTS, Dialect
+from gateway.wire.target import path_of, spoken_at
 
 SERVER = "vtc-gateway"
 MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps as long as it is told; who comes back too early is told again
@@ -59,12 +61,20 @@ class WrongMethod(RequestFault):
         self.allow = allow
 
 
-def dialect_of(path: str, headers: Mapping[str, str]) -> Dialect:
-    """The API that a client of `path` speaks; where the path does not say, its headers do."""
-    endpoint = ENDPOINTS.get(path)
-    if endpoint is not None:
-        return endpoint.dialect
-    return Dialect.ANTHROPIC if _ANTHROPIC_VERSION in headers else Dialect.OPENAI
+class OverlongHead(RequestFault):
+    """A request line or a header that is longer than is read: `status` is 414 or 431."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(Outcome.BAD_REQUEST, message)
+        self.status = status
+
+
+def dialect_of(target: str, headers: Mapping[str, str]) -> Dialect:
+    """The API that a client of `target` speaks; where its path does not say, its headers do."""
+    path = path_of(target) or ""
+    if path not in ENDPOINTS and _ANTHROPIC_VERSION in headers:
+        return Dialect.ANTHROPIC
+    return spoken_at(path)
 
 
 def identifying_headers(request_id: str) -> Sequence[tuple[str, str]]:
@@ -72,14 +82,20 @@ def identifying_headers(request_id: str) -> Sequence[tuple[str, str]]:
     return (("Server", SERVER), ("x-request-id", request_id), ("request-id", request_id))
 
 
-def refusal_response(dialect: Dialect, fault: RequestFault, request_id: str) -> web.Response:
-    """The whole answer to a request that ends with `fault`."""
+def own_headers(request: web.BaseRequest, request_id: str) -> Sequence[tuple[str, str]]:
+    """The headers of every answer to `request` that are the gateway's."""
+    return (*identifying_headers(request_id), *reading_headers(request))
+
+
+def refusal_response(request: web.BaseRequest, fault: RequestFault, request_id: str) -> web.Response:
+    """The whole answer to a `request` that ends with `fault`."""
+    dialect = dialect_of(request.raw_path, request.headers)
     response = web.Response(
-        status=fault.outcome.ending.status,
+        status=fault.status if isinstance(fault, OverlongHead) else fault.outcome.ending.status,
         body=error_body(dialect, fault.outcome, fault.message, fault.param, request_id),
         content_type="application/json",
     )
-    for name, value in identifying_headers(request_id):
+    for name, value in own_headers(request, request_id):
         response.headers[name] = value
     if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(_whole_seconds(fault.retry_after_seconds))

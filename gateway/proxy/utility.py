@@ -13,7 +13,7 @@ from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
 from gateway.proxy.exchange import Services
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, identifying_headers
+from gateway.proxy.refusal import Refusal, own_headers
 from gateway.proxy.upstream import WorkerUnreachable, fetch
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.request import Reading
@@ -78,6 +78,6 @@ class UtilityDesk:
         response = web.Response(status=answer.status, body=answer.body)
         for name, value in forwarded_response_headers(answer.headers):
             response.headers[name] = value
-        for name, value in identifying_headers(record.request_id):
+        for name, value in own_headers(request, record.request_id):
             response.headers[name] = value
         return response

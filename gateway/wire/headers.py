@@ -5,6 +5,7 @@ reach a worker (vLLM obeys `X-Vllm-Priority`, `X-data-parallel-rank` and `X-Sess
 never reach the client. Whose keys the presented ones are, and whether they contradict each other, the directory says.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -12,10 +13,17 @@ from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 
 REQUEST_HEADERS = frozenset({b"accept", b"content-type", b"anthropic-version", b"anthropic-beta", b"user-agent"})
+# Passed on where they have the form that W3C Trace Context gives them: an engine with tracing on continues the trace.
+_TRACE_HEADERS = {
+    b"traceparent": re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
+    b"tracestate": re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,511}"),
+}
 RESPONSE_HEADERS = frozenset({b"content-type", b"cache-control", b"metadata"})
 """`metadata` is vLLM's description of an embedding answer in raw bytes."""
 
 MAX_CREDENTIALS = 4  # headers that hold a key
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 _CR: Final = ord("\r")
 _LF: Final = ord("\n")
@@ -24,6 +32,10 @@ _NUL: Final = 0
 
 class MultiHeaders(Protocol):
     """Case-insensitive headers that may occur several times."""
+
+    def get(self, key: str, /) -> str | None:
+        """The first value of `key`."""
+        ...
 
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:
         """Every value of `key`, in order."""
@@ -55,6 +67,15 @@ def _bearer(authorization: str) -> str:
     return value[6:].strip() if value[:7].strip().lower() == "bearer" else value
 
 
+def client_request_id(headers: MultiHeaders) -> str:
+    """What the client calls its request, for the log; "" where it says nothing that has the form of an id."""
+    for name in ("X-Request-Id", "X-Client-Request-Id"):
+        value = headers.get(name)
+        if value is not None and _CLIENT_ID.fullmatch(value):
+            return value
+    return ""
+
+
 class Upstream:
     """What the head of a request to one worker needs besides the request itself, as it stands there."""
 
@@ -80,16 +101,23 @@ def request_head(
     body_bytes: int,
     client_headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The HTTP/1.1 head of a POST of JSON to a worker; of `client_headers` only `REQUEST_HEADERS` pass."""
+    """The HTTP/1.1 head of a POST of JSON to a worker; of `client_headers` only those on our lists pass."""
     lines = [upstream.lines(path, request_id, body_bytes)]
     seen = {b"content-type"}
     for name, value in client_headers:
         lowered = name.lower()
-        if lowered in REQUEST_HEADERS and lowered not in seen and _is_clean(value):
+        if lowered not in seen and _may_pass(lowered, value):
             seen.add(lowered)
             lines.append(b"%b: %b\r\n" % (lowered, value))
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def _may_pass(name: bytes, value: bytes) -> bool:
+    if name in REQUEST_HEADERS:
+        return _is_clean(value)
+    form = _TRACE_HEADERS.get(name)
+    return form is not None and form.fullmatch(value) is not None
 
 
 def forwarded_response_headers(raw: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """The API surface: which paths exist, which dialect they speak and what kind of work they ask for.
 
-An allow-list of exact POST paths: an engine path that is not here is not exposed (vLLM serves many more, some
-of which generate without being metered). Routing, authentication and the GET paths belong to the listener.
+An allow-list of exact POST paths, in every spelling that vLLM has for them: an engine path that is not here is not
+exposed (vLLM serves many more, some of which generate without being metered). Routing, authentication and the GET paths
+belong to the listener.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One exposed path; the path is the same at the gateway and at the engine."""
+    """One exposed endpoint; `path` is its path at the engine, and of its spellings the one that events tell of."""
 
     path: str
     dialect: Dialect
@@ -66,4 +67,10 @@ _ALL = (
     Endpoint("/v1/messages/count_tokens", Dialect.ANTHROPIC, Kind.UTILITY, Family.COUNT_TOKENS),
 )
 
-ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.path: endpoint for endpoint in _ALL})
+_SPELLINGS = {"/rerank": "/v1/rerank", "/v2/rerank": "/v1/rerank", "/score": "/v1/score"}
+_BY_PATH = {endpoint.path: endpoint for endpoint in _ALL}
+
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
+    _BY_PATH | {spelling: _BY_PATH[path] for spelling, path in _SPELLINGS.items()}
+)
+"""Every path that a client may call, with what it leads to."""

@@ -1,7 +1,8 @@
 """Prints, as JSON, every field that the installed vLLM reads from the body of each request the gateway exposes.
 
 Runs under vLLM's own interpreter. The models are found through vLLM's routes, so a model that vLLM renames or
-adds to a union is listed without a change here. Per path: model name -> field name -> type in words.
+adds to a union is listed without a change here. Per path: model name -> field name -> type in words. With `--paths`:
+every path instead.
 """
 
 import json
@@ -48,5 +49,11 @@ def request_fields(paths: set[str]) -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
+def post_paths() -> list[str]:
+    """Every path that takes a POST."""
+    return sorted({route.path for router in ROUTERS for route in router.routes if "POST" in route.methods})
+
+
 if __name__ == "__main__":
-    print(json.dumps(request_fields(set(sys.argv[1:])), indent=1))  # noqa: T201
+    result = post_paths() if sys.argv[1:] == ["--paths"] else request_fields(set(sys.argv[1:]))
+    print(json.dumps(result, indent=1))  # noqa: T201

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,3 +66,14 @@ def test_every_field_of_vllm_is_classified(
     known = FIELDS[endpoint.family]
     unknown = {model: sorted(set(fields) - set(known)) for model, fields in models.items()}
     assert not any(unknown.values()), f"add to gateway/wire/fields.py: {unknown}"
+
+
+def test_every_spelling_of_a_served_path_is_served() -> None:
+    """What vLLM serves under a served path's name, with or without a version before it, leads to the same here."""
+
+    def name(path: str) -> str:
+        return re.sub(r"^/v[0-9]+", "", path)
+
+    served = {name(path) for path in ENDPOINTS}
+    theirs = {path for path in dumped("dump_request_fields.py", "--paths") if name(path) in served}
+    assert theirs == set(ENDPOINTS)

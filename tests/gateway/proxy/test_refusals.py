@@ -175,18 +175,22 @@ async def test_a_wrong_method_is_405_with_the_right_one(scene: Stage, dialect: s
 @pytest.mark.parametrize(
     ("path", "version", "dialect"),
     [
-        ("/v1/messages/batches", "anthropic-version: 2023-06-01", "anthropic"),
+        ("/v1/messages/batches", "x-a: b", "anthropic"),
+        ("/v1/v1/messages", "x-a: b", "anthropic"),
         ("/v1/complete", "anthropic-version: 2023-06-01", "anthropic"),
         ("/v1/audio/speech", "x-a: b", "openai"),
+        ("//v1/chat/completions", "x-a: b", "openai"),
     ],
 )
 @with_gateway()
-async def test_an_unknown_path_answers_in_the_dialect_of_the_headers(
+async def test_an_unknown_path_answers_in_the_dialect_that_was_meant(
     scene: Stage, path: str, version: str, dialect: str
 ) -> None:
-    """Where the path does not tell the API, Anthropic's version header does."""
-    answer = await scene.post(path, {}, headers=[version])
-    _check(answer, dialect, Outcome.UNKNOWN_PATH)
+    """By its path, else by Anthropic's version header; the log has the path, the answer the remedy."""
+    answer = await scene.post(f"{path}?secret", {}, headers=[version])
+    error = _check(answer, dialect, Outcome.UNKNOWN_PATH)
+    assert "base_url" in error["message"]
+    assert (scene.last.endpoint, scene.last.detail) == ("unknown", f"path {path}")
 
 
 @both_dialects

@@ -8,6 +8,7 @@ from gateway.wire.errors import RequestFault
 from gateway.wire.headers import (
     MAX_CREDENTIALS,
     Upstream,
+    client_request_id,
     forwarded_response_headers,
     presented_keys,
     request_head,
@@ -105,6 +106,52 @@ def test_response_headers_that_pass() -> None:
         (b"Cache-Control", b"no\0"),
     ]
     assert forwarded_response_headers(raw) == [("content-type", "text/event-stream; charset=utf-8")]
+
+
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "passes"),
+    [
+        (b"traceparent", TRACE, True),
+        (b"Traceparent", TRACE, True),
+        (b"tracestate", b"congo=t61rcWkgMzE,rojo=00f067aa0ba902b7", True),
+        (b"traceparent", TRACE.upper(), False),
+        (b"traceparent", b"ff" + TRACE[2:], False),
+        (b"traceparent", TRACE.replace(b"0af7651916cd43dd8448eb211c80319c", b"0" * 32), False),
+        (b"traceparent", TRACE.replace(b"b7ad6b7169203331", b"0" * 16), False),
+        (b"traceparent", TRACE + b"\r\nx-vllm-priority: 0", False),
+        (b"traceparent", TRACE[:-1], False),
+        (b"traceparent", b"", False),
+        (b"tracestate", b"a=b\nx: y", False),
+        (b"tracestate", b"a" * 513, False),
+        (b"baggage", b"a=b", False),
+    ],
+)
+def test_a_trace_goes_on_at_the_worker_where_it_is_one(name: bytes, value: bytes, passes: bool) -> None:
+    """W3C Trace Context passes in its own form; anything else under its names stays behind."""
+    head = request_head(Upstream("w"), "/tokenize", "r", 2, [(name, value)])
+    assert (name.lower() + b": " + value + b"\r\n" in head) == passes
+    assert head.count(b"\r\n") == request_head(Upstream("w"), "/tokenize", "r", 2).count(b"\r\n") + passes
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ([], ""),
+        ([("X-Request-Id", "job-7/3")], "job-7/3"),
+        ([("x-client-request-id", "a" * 128)], "a" * 128),
+        ([("X-Request-Id", "a"), ("X-Client-Request-Id", "b")], "a"),
+        ([("X-Request-Id", "not an id"), ("X-Client-Request-Id", "b")], "b"),
+        ([("X-Request-Id", "a" * 129)], ""),
+        ([("X-Request-Id", "a\x1b[31m")], ""),
+        ([("X-Request-Id", "\udcff")], ""),
+    ],
+)
+def test_what_the_client_calls_its_request(headers: list[tuple[str, str]], found: str) -> None:
+    """An id in either header, bounded and of plain signs; anything else is none."""
+    assert client_request_id(CIMultiDict(headers)) == found
 
 
 @pytest.mark.parametrize("byte", [b"\r", b"\n", b"\0"])

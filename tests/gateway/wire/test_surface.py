@@ -3,10 +3,19 @@
 from gateway.wire.surface import ENDPOINTS, Dialect, Family, Kind
 
 
-def test_each_family_has_one_path() -> None:
-    """The table is complete and keyed by the exact path."""
-    assert sorted(family.value for family in Family) == sorted(e.family.value for e in ENDPOINTS.values())
-    assert all(path == endpoint.path for path, endpoint in ENDPOINTS.items())
+def test_each_family_has_one_endpoint() -> None:
+    """The table is complete; every spelling leads to the one endpoint, whose own path is one of them."""
+    assert sorted(family.value for family in Family) == sorted(e.family.value for e in set(ENDPOINTS.values()))
+    assert all(ENDPOINTS[endpoint.path] is endpoint for endpoint in ENDPOINTS.values())
+
+
+def test_other_spellings_lead_to_the_same() -> None:
+    """As at vLLM."""
+    assert {path: e.path for path, e in ENDPOINTS.items() if path != e.path} == {
+        "/rerank": "/v1/rerank",
+        "/v2/rerank": "/v1/rerank",
+        "/score": "/v1/score",
+    }
 
 
 def test_only_the_messages_api_speaks_anthropic() -> None:

@@ -1,0 +1,65 @@
+"""Which pages in browsers may read the answers (CORS): those of the configured origins; by default none.
+
+A browser asks before it sends (the preflight, without a credential) and reads an answer only where a header names its
+origin, so every answer to an allowed one carries that header: errors and streams too. The gateway takes no cookies: who
+pays is said by the key, which the page must have.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+ALLOWED_ORIGIN: Final = web.RequestKey("allowed_origin", str)
+"""What `Access-Control-Allow-Origin` says in the answer to a request; set only where it is allowed."""
+
+ANY_ORIGIN: Final = "*"
+_PREFLIGHT_SECONDS = 600
+_ASKED_HEADERS = re.compile(r"[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+){0,63}")
+_USUAL_HEADERS = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta"
+_READABLE = ("Access-Control-Expose-Headers", "x-request-id, request-id, retry-after")
+
+
+class Origins:
+    """The origins whose pages may read answers."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        """Allow those in `allowed`, all where it holds `*`."""
+        self._allowed = frozenset(allowed)
+
+    def note(self, request: web.BaseRequest) -> None:
+        """Mark `request` where the page that sends it may read the answer."""
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return
+        if ANY_ORIGIN in self._allowed:
+            request[ALLOWED_ORIGIN] = ANY_ORIGIN
+        elif origin in self._allowed:
+            request[ALLOWED_ORIGIN] = origin
+
+
+def reading_headers(request: web.BaseRequest) -> Sequence[tuple[str, str]]:
+    """The headers by which a browser lets the page read the answer to `request`."""
+    origin = request.get(ALLOWED_ORIGIN)
+    if origin is None:
+        return ()
+    return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), _READABLE)
+
+
+def is_preflight(request: web.BaseRequest) -> bool:
+    """True where the browser of an allowed page asks what it may send."""
+    return (
+        request.method == "OPTIONS" and ALLOWED_ORIGIN in request and "Access-Control-Request-Method" in request.headers
+    )
+
+
+def preflight_answer(request: web.BaseRequest) -> web.Response:
+    """Let the page send what it asks to; whether it is served, the request itself will tell."""
+    asked = request.headers.get("Access-Control-Request-Headers", "")
+    headers = {
+        "Access-Control-Allow-Methods": "GET, HEAD, POST",
+        "Access-Control-Allow-Headers": asked if _ASKED_HEADERS.fullmatch(asked) else _USUAL_HEADERS,
+        "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
+    }
+    return web.Response(status=204, headers=headers)

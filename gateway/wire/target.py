@@ -1,0 +1,68 @@
+"""What a request line names: the path in its target, and for a path that is not served the one that was meant.
+
+Nothing here decides who may do what: authorisation belongs to the path that matched. What a stranger wrote is repeated
+only by `shown`, for the log, cut short and without signs that could be taken for something else.
+"""
+
+import re
+from typing import Final
+
+from gateway.wire.surface import ENDPOINTS, Dialect
+
+MODELS: Final = "/v1/models"
+MAX_SHOWN_CHARS: Final = 128
+_MAX_SEGMENTS: Final = 16
+
+# RFC 9112, 3.2.2: a server takes the whole URL too, as it is sent to a proxy.
+_ABSOLUTE = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
+_STRANGE = re.compile(r"[^A-Za-z0-9/._~%:@=+-]")
+_NO_PATH = (
+    "This path is not served here. The paths are those of OpenAI's API (base_url http://HOST/v1) and of Anthropic's "
+    "(base_url http://HOST); GET /v1/models lists the models."
+)
+_BASES = {
+    Dialect.OPENAI: "the base_url of OpenAI's clients ends in /v1 (http://HOST/v1)",
+    Dialect.ANTHROPIC: "the base_url of Anthropic's clients ends before /v1 (http://HOST)",
+}
+
+
+def path_of(target: str) -> str | None:
+    """The path of a request target, without its query; None where it is neither a path nor a URL of HTTP."""
+    if target.startswith("/"):
+        return target.partition("?")[0]
+    absolute = _ABSOLUTE.match(target)
+    return None if absolute is None else absolute[1] or "/"
+
+
+def spoken_at(path: str) -> Dialect:
+    """The API whose path `path` is, or is meant to be."""
+    endpoint = ENDPOINTS.get(path)
+    if endpoint is not None:
+        return endpoint.dialect
+    is_messages = "/messages" in path and (path.endswith("/messages") or "/messages/" in path)
+    return Dialect.ANTHROPIC if is_messages else Dialect.OPENAI
+
+
+def remedy(path: str) -> str:
+    """What to tell the client of a `path` that is not served."""
+    meant = _meant(path)
+    if meant is None:
+        return _NO_PATH
+    base = _BASES[spoken_at(meant)]
+    return f"This path is not served here, but {meant} is: {base}, without a slash behind it."
+
+
+def shown(path: str) -> str:
+    """`path` for a log line."""
+    return _STRANGE.sub("?", path[:MAX_SHOWN_CHARS])
+
+
+def _meant(path: str) -> str | None:
+    """The served path that is left of `path` without what stands before and after it, or without the missing /v1."""
+    segments = [segment for segment in path.split("/", 4 * _MAX_SEGMENTS) if segment][-_MAX_SEGMENTS:]
+    for start in range(len(segments)):
+        tail = "/" + "/".join(segments[start:])
+        for candidate in (tail, f"/v1{tail}"):
+            if candidate in ENDPOINTS or candidate == MODELS:
+                return candidate
+    return None
