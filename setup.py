@@ -23,6 +23,7 @@ PROXY = (
     "links",
     "listener",
     "origins",
+    "progress",
     "record",
     "refusal",
     "relay",

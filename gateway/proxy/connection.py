@@ -1,12 +1,15 @@
 """One connection to a worker: HTTP/1.1 parsed by httptools, read without a task.
 
-Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. Where a connection
-comes from and when it is used again is `upstream`'s business, what an answer means the sink's.
+Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. A request has one
+answer: what a worker sends beyond it is dropped with the connection, so that it reaches nobody else, and what is not
+one plain HTTP answer is one kind of loss. Where a connection comes from and when it is used again is `upstream`'s
+business, what an answer means the sink's.
 """
 
 import asyncio
+import select
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final, Protocol, cast
 
 import httptools
@@ -18,11 +21,27 @@ MAX_HEAD_BYTES = 64 * 1024
 _LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
 _FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
 
+_CODING_LENGTHS = (len(b"content-encoding"), len(b"transfer-encoding"))
+
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Loss(Enum):
+    """How an answer can end other than by its own end."""
+
+    STALE = "stale"  # a reused connection broke before any byte of an answer
+    BROKEN = "broken"  # the connection broke
+    MALFORMED = "malformed"  # what came is not one HTTP answer
+    SILENT = "silent"  # the worker is known not to live; nothing had come yet
 
 
 class Sink(Protocol):
     """Receives one answer: its head, its body piece by piece, and exactly one of `on_end` and `on_lost`."""
+
+    @property
+    def has_begun(self) -> bool:
+        """True once the answer has brought something that its reader waits for."""
+        ...
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers of the answer."""
@@ -36,24 +55,13 @@ class Sink(Protocol):
         """The body is complete."""
         ...
 
-    def on_lost(self, reason: str, *, is_stale: bool) -> None:
-        """The connection broke before that. `is_stale`: a reused connection broke before any byte of an answer."""
+    def on_lost(self, reason: str, loss: Loss) -> None:
+        """The answer ended before that."""
         ...
 
 
-class Reads:
-    """Counts the buffers received from a worker, on all its connections."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
 class Home(Protocol):
-    """Where connections come from; `reads` is counted up by all of them."""
-
-    reads: Reads
+    """Where connections come from."""
 
     def keep(self, connection: "WorkerConnection") -> None:
         """Take back a connection whose answer ended."""
@@ -68,7 +76,7 @@ class Awaited(IntEnum):
     """What a worker owes; the greater, the sooner it is due."""
 
     NOTHING = 0
-    FIRST_BYTE = 1  # prompts take their time
+    FIRST_OUTPUT = 1  # prompts take their time
     MORE = 2  # of an answer that has begun
 
 
@@ -81,8 +89,8 @@ class WorkerConnection:
 
     __slots__ = (
         "_has_answer",
-        "_has_body",
         "_has_head",
+        "_has_surplus",
         "_head_bytes",
         "_headers",
         "_home",
@@ -93,16 +101,15 @@ class WorkerConnection:
         "_keeps_alive",
         "_parser",
         "_pieces",
-        "_reads",
         "_sink",
         "_transport",
+        "_wrong",
         "idle_since",
     )
 
     def __init__(self, home: Home) -> None:
         """A connection that returns to `home` when an answer ended and it can be used again."""
         self._home = home
-        self._reads = home.reads
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
@@ -114,7 +121,8 @@ class WorkerConnection:
         self._is_between_chunks = False
         self._keeps_alive = False
         self._has_answer = False
-        self._has_body = False
+        self._has_surplus = False
+        self._wrong = ""
         self._is_reused = False
         self._is_paused = False
         self.idle_since = 0.0
@@ -126,7 +134,7 @@ class WorkerConnection:
         assert self._transport is not None
         assert self._sink is None
         self._sink, self._is_reused = sink, is_reused
-        self._has_answer = self._has_body = self._is_paused = False
+        self._has_answer = self._is_paused = False
         self._transport.write(request)
 
     def pause(self) -> None:
@@ -152,12 +160,31 @@ class WorkerConnection:
         """What should come next, while its reader is not behind."""
         if self._sink is None or self._is_paused:
             return Awaited.NOTHING
-        return Awaited.MORE if self._has_body else Awaited.FIRST_BYTE
+        return Awaited.MORE if self._sink.has_begun else Awaited.FIRST_OUTPUT
 
     @property
     def is_open(self) -> bool:
         """True where a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_quiet(self) -> bool:
+        """True where the worker has sent nothing, its end included, since the last answer was read."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        wire = self._transport.get_extra_info("socket")
+        if wire is None:
+            return True
+        poll = select.poll()
+        poll.register(wire.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    def give_up(self, reason: str) -> None:
+        """The worker is known not to live: what has not begun ends; the sink is told."""
+        sink = self._sink
+        if sink is not None and not sink.has_begun:
+            self.abandon()
+            sink.on_lost(reason, Loss.SILENT)
 
     # -- asyncio.Protocol
 
@@ -167,7 +194,6 @@ class WorkerConnection:
 
     def data_received(self, data: bytes) -> None:
         """Hand on what `data` brings: head, body, end, in that order."""
-        self._reads.count += 1
         size, sink = len(data) - _FRAME_BYTES, self._sink
         if (
             self._is_between_chunks
@@ -194,26 +220,33 @@ class WorkerConnection:
         self._has_answer = True
         if not self._has_head:
             self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._break_off(f"malformed answer: {error}")
+        wrong = self._feed(data)
+        if wrong and not self._is_complete:
+            self._break_off(wrong)
             return
         # Where more follows the chunk, it ends in the middle of a length, or with a length that is told of.
         self._is_between_chunks = self._is_between_chunks and data.endswith(b"\r\n")
-        if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._break_off(f"answer head longer than {MAX_HEAD_BYTES} bytes")
-            return
         sink = self._sink
         if sink is None:
             self.abandon()  # bytes that belong to no request: the connection cannot be trusted
             return
         if self._pieces:
-            self._has_body = True
             pieces, self._pieces = self._pieces, []
             sink.on_body(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if self._is_complete and self._sink is not None:
             self._end()
+
+    def _feed(self, data: bytes) -> str:
+        """Have `data` parsed; what is wrong with the answer, "" for nothing."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._has_surplus = True
+            is_upgrade = isinstance(error, httptools.HttpParserUpgrade)
+            return f"malformed answer: {'another protocol' if is_upgrade else error}"
+        if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
+            return f"answer head longer than {MAX_HEAD_BYTES} bytes"
+        return self._wrong
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the sink, where one waits: the end of a body without stated length, else a loss."""
@@ -226,27 +259,36 @@ class WorkerConnection:
             sink.on_end()
         else:
             reason = str(exc) if exc else "connection closed by the worker"
-            sink.on_lost(reason, is_stale=self._is_reused and not self._has_answer)
+            sink.on_lost(reason, Loss.STALE if self._is_reused and not self._has_answer else Loss.BROKEN)
 
     # -- httptools callbacks
 
+    def on_message_begin(self) -> None:
+        """Where the answer was complete before, this is surplus."""
+        self._has_surplus = self._has_surplus or self._is_complete
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header of the answer."""
-        self._headers.append((name, value))
+        """One header of the answer; what comes behind the body is not looked at."""
+        if not self._has_head:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is complete; interim answers are passed over."""
         status = self._parser.get_status_code()
+        if self._has_head:
+            return
         if status < 200:
             self._headers = []
             return
         self._has_head = True
-        if self._sink is not None:
+        self._wrong = _wrong_coding(self._headers)
+        if self._sink is not None and not self._wrong:
             self._sink.on_head(status, self._headers)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; handed on once per read."""
-        self._pieces.append(body)
+        if not self._is_complete:
+            self._pieces.append(body)
 
     def on_chunk_header(self) -> None:
         """The length of a chunk is known: the parser is inside it."""
@@ -259,6 +301,8 @@ class WorkerConnection:
     def on_message_complete(self) -> None:
         """The true end of the answer."""
         self._is_between_chunks = False
+        if self._is_complete:
+            return
         self._is_complete = self._has_head
         self._keeps_alive = self._parser.should_keep_alive()  # the parser forgets it with the next byte it reads
 
@@ -271,7 +315,7 @@ class WorkerConnection:
         sink, self._sink = self._sink, None
         self._headers, self._head_bytes = [], 0
         self._has_head = self._is_complete = False
-        if self._keeps_alive and self.is_open:
+        if self._keeps_alive and self.is_open and not self._has_surplus:
             self.resume()  # a slow client may have had it paused with the answer's last bytes
             self._home.keep(self)
         elif self._transport is not None:
@@ -283,4 +327,17 @@ class WorkerConnection:
         sink = self._sink
         self.abandon()
         if sink is not None:
-            sink.on_lost(reason, is_stale=False)
+            sink.on_lost(reason, Loss.MALFORMED)
+
+
+def _wrong_coding(headers: Headers) -> str:
+    """What is wrong where a body comes in a coding that nobody asked for, "" for nothing."""
+    for name, value in headers:
+        if len(name) not in _CODING_LENGTHS:
+            continue
+        coding = name.lower()
+        if (coding == b"content-encoding" and value.lower() not in (b"", b"identity")) or (
+            coding == b"transfer-encoding" and value.lower() != b"chunked"
+        ):
+            return f"malformed answer: {coding.decode()} {value.decode('latin-1')[:40]!r}, which was not asked for"
+    return ""

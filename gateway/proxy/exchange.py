@@ -22,6 +22,7 @@ from gateway.proxy.dispatcher import Dispatcher, Refused
 from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
+from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, message, own_headers
 from gateway.proxy.relay import End, Relay
@@ -36,7 +37,7 @@ from gateway.workers import Case, Fate, Signal, Turn
 
 MAX_FAILED_ATTEMPTS = 2
 MAX_BROKEN_ATTEMPTS = 4  # those included at which the worker died of another request
-_SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that is not streamed counts as silent
+_SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that it does not show counts as silent
 
 _STREAM_ENDS = {
     End.LOST: Outcome.WORKER_LOST_STREAMING,
@@ -204,14 +205,14 @@ class Exchange:
 
     async def _send(self, link: Link, request: bytes, *, fresh: bool) -> Relay:
         meter = meter_for(self._reading, link.fingerprint)
-        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record, self._loop)
-        timeouts = self._pool.timeouts
+        patience = self._patience(link)
+        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record, patience)
         self._record.sent_at = None
         if self._is_cut:
             relay.cut(End.CUT, "shutdown")
             return relay
         try:
-            connection = await link.port.send(request, relay, timeouts.connect_seconds, fresh=fresh)
+            connection = await link.port.send(request, relay, self._pool.timeouts.connect_seconds, fresh=fresh)
         except WorkerUnreachable as error:
             relay.cut(End.LOST, str(error))
             self._services.health.report(self._ticket.worker, Signal.DOWN, str(error))
@@ -219,15 +220,19 @@ class Exchange:
         self._was_sent = True
         self._record.sent_at = self._loop.time()
         relay.attach(connection)
-        seconds = timeouts.first_byte_seconds
-        if not self._reading.stream:
-            seconds += self._ticket.max_output_tokens / self._ticket.sequences / _SLOWEST_TOKENS_PER_SECOND
-        too_late = self._loop.call_later(seconds, relay.cut, End.STALLED, "no first byte in time")
-        try:
-            await relay.begun()
-        finally:
-            too_late.cancel()
+        await relay.begun()
         return relay
+
+    def _patience(self, link: Link) -> Patience:
+        timeouts, ticket = self._pool.timeouts, self._ticket
+        longest = ticket.max_output_tokens / ticket.sequences / _SLOWEST_TOKENS_PER_SECOND
+        return Patience(
+            link.port.progress,
+            timeouts.first_byte_seconds,
+            timeouts.stall_seconds,
+            timeouts.first_byte_seconds + longest,
+            self._reading.stream,
+        )
 
     def _judge(self, relay: Relay) -> _Verdict:
         """What the first byte, or its absence, means; the worker's health hears of it."""
@@ -261,7 +266,7 @@ class Exchange:
     async def _relay_answer(self, relay: Relay) -> web.StreamResponse:
         downstream = self._downstream
         downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
-        relay.flow(downstream, self._pool.timeouts.stall_seconds)
+        relay.flow(downstream)
         try:
             while await relay.blocked_or_ended():
                 await downstream.drain(self._services.write_stall_seconds)
@@ -286,8 +291,9 @@ class Exchange:
         last = relay.last_bytes
         if relay.has_engine_error:
             relay.reason = relay.reason or "the engine reported an error"
-        elif self._reading.stream:
-            last += error_event(self._reading.endpoint.family, outcome, message(outcome), self._record.request_id)
+        elif relay.is_stream:
+            family, number = self._reading.endpoint.family, relay.next_sequence_number
+            last += error_event(family, outcome, message(outcome), self._record.request_id, number)
         self._downstream.write(last)
         if relay.end is End.LOST or relay.has_engine_error:
             self._services.trials.report(self._case)
@@ -299,7 +305,8 @@ class Exchange:
         """Wait until the client has taken everything; the request then ends with `outcome`."""
         self._is_flushing = True
         downstream = self._downstream
-        is_broken = outcome in _STREAM_ENDS.values() and not self._reading.stream
+        is_stream = self._relay is not None and self._relay.is_stream
+        is_broken = outcome in _STREAM_ENDS.values() and not is_stream
         if not is_broken:
             downstream.finish()
         try:
@@ -320,7 +327,7 @@ class Exchange:
 
     def _length(self, relay: Relay) -> int | None:
         """The length of a body that passes unchanged; a stream's is not known."""
-        if self._reading.stream:
+        if relay.is_stream:
             return None
         for name, value in relay.headers:
             if name.lower() == b"content-length" and value.isdigit():

@@ -2,6 +2,7 @@
 
 A probe is `GET /health`, the engine's word that its server lives; that its requests succeed is only seen by requests.
 An engine under load may send its streams on and leave a probe without an answer: such silence says nothing against it.
+One that is silent altogether, probe after probe, does not live: requests that wait there for their answer are told.
 A worker that comes back gives room, so a change to serving dispatches. What a signal changes is the circuit's table.
 """
 
@@ -16,6 +17,7 @@ from gateway.workers import Fleet, Signal
 
 PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 2.0
+SILENT_PROBES = 3  # in a row, after which a worker is known not to live
 _MAX_PROBE_BYTES = 64 * 1024
 
 
@@ -70,19 +72,28 @@ class Health:
 
     async def _probe(self, worker: str) -> None:
         link = self._links[worker]
-        reads = link.port.reads.count
+        output_at = link.port.progress.output_at
         try:
             answer = await fetch(
                 link.aside, link.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
             )
         except WorkerUnreachable as error:
-            if not isinstance(error, WorkerSilent) or link.port.reads.count == reads:
+            is_silent = isinstance(error, WorkerSilent)
+            if not is_silent or link.port.progress.output_at == output_at:
                 self._hear(worker, link, Signal.PROBE_FAILED, f"probe: {error}")
+                self._count_silence(link, is_silent=is_silent)
             return
+        self._count_silence(link, is_silent=False)
         if answer.status < 500:
             self._hear(worker, link, Signal.PROBE_OK, f"probe: status {answer.status}")
         else:
             self._hear(worker, link, Signal.PROBE_FAILED, f"probe: status {answer.status}")
+
+    def _count_silence(self, link: Link, *, is_silent: bool) -> None:
+        """Probes in a row that nothing answered mean that the worker does not live: what has not begun there ends."""
+        link.silent_probes = link.silent_probes + 1 if is_silent else 0
+        if link.silent_probes >= SILENT_PROBES:
+            link.port.give_up(f"no answer to {SILENT_PROBES} probes")
 
     def _hear(self, worker: str, link: Link, signal: Signal, reason: str) -> None:
         """Report what a probe over `link` found, unless the name is another engine's by now."""

@@ -15,6 +15,7 @@ MAX_OWN_CONNECTIONS = 4  # to one worker: a probe, a reading of its metrics, an 
 class Link:
     """One worker as the exchange sees it; `fingerprint` is what it writes as `system_fingerprint`, None until seen.
 
+    `silent_probes` counts the last probes that nothing answered.
     Requests that run the model go by `port`, so that its bytes are the engine's progress; the tenants' other requests
     by `utility`, and what the gateway asks for itself by `aside`, so that neither waits for them.
     """
@@ -27,6 +28,7 @@ class Link:
     pool: Pool
     engine_order: EngineOrder
     fingerprint: bytes | None = None
+    silent_probes: int = 0
 
     @property
     def health_request(self) -> bytes:

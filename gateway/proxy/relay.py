@@ -1,19 +1,22 @@
 """The streaming path: from a worker's connection through the meter to the client, without a task per chunk.
 
 A `Relay` is the sink of one attempt. Each buffer is metered, charged and written to the client in the very call that
-received it; until the exchange has opened the client's side it is held (a worker that breaks by then can still be
-replaced). The ticket is settled here, at the true end of the worker's body, so that its room is free while a slow
-client still reads.
+received it; until the exchange has opened the client's side it is held. An answer begins with its first output: what
+announces it is held too, so that a worker that breaks by then can still be replaced. How long it may be silent is
+`progress`'s to say. The ticket is settled here, at the true end of the worker's body, so that its room is free while a
+slow client still reads.
 """
 
 import asyncio
 from enum import Enum
 
 from gateway.fairness import Ticket, Usage
-from gateway.proxy.connection import Headers, WorkerConnection
+from gateway.proxy.connection import Headers, Loss, WorkerConnection
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.downstream import Downstream
+from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
+from gateway.wire.answer_id import answers_another
 from gateway.wire.meter import Meter
 from gateway.wire.sse import MalformedStream
 
@@ -32,6 +35,14 @@ class End(Enum):
     CUT = "cut"
 
 
+_ENDS = {
+    Loss.STALE: End.STALE,
+    Loss.BROKEN: End.LOST,
+    Loss.MALFORMED: End.MALFORMED,
+    Loss.SILENT: End.STALLED,
+}
+
+
 class Relay:
     """One attempt's answer on its way from the worker to the client."""
 
@@ -40,18 +51,21 @@ class Relay:
         "_dispatcher",
         "_downstream",
         "_has_bytes",
-        "_has_started",
+        "_has_output",
         "_held",
         "_held_bytes",
         "_is_charged",
-        "_last_byte_at",
+        "_is_read",
         "_last_token_at",
         "_longest_gap_seconds",
         "_loop",
         "_meter",
+        "_patience",
+        "_progress",
         "_prompt_tokens",
         "_record",
-        "_stall_timer",
+        "_silence",
+        "_silent_since",
         "_ticket",
         "_wake",
         "end",
@@ -63,7 +77,7 @@ class Relay:
     )
 
     def __init__(
-        self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record, loop: asyncio.AbstractEventLoop
+        self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record, patience: Patience
     ) -> None:
         """A relay that settles `ticket` and notes times and tokens in `record`."""
         self._ticket = ticket
@@ -71,16 +85,19 @@ class Relay:
         self._meter = meter
         self._dispatcher = dispatcher
         self._record = record
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self._progress = patience.progress
         self._downstream: Downstream | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._has_bytes = False
         self._wake: asyncio.Future[None] | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._has_started = False
+        self._silence: asyncio.TimerHandle | None = None
+        self._silent_since = 0.0
+        self._is_read = False
+        self._has_output = False
         self._prompt_tokens = -1  # for which the ticket was charged
-        self._last_byte_at = 0.0
         self._last_token_at = 0.0
         self._longest_gap_seconds = 0.0
         self._connection: WorkerConnection | None = None
@@ -95,6 +112,8 @@ class Relay:
         """The connection on which the answer comes; one that came too late is closed."""
         if self.end is None:
             self._connection = connection
+            self._silent_since = self._loop.time()
+            self._limit_silence()
         else:
             connection.abandon()
 
@@ -102,11 +121,13 @@ class Relay:
 
     @property
     def has_begun(self) -> bool:
-        """True once the answer has a first byte, or has ended; an error counts when it is whole."""
-        return self.end is not None or (self._has_bytes and self.status < 400)
+        """True once the answer has output or more announcement than is held; an error counts when it is whole."""
+        if self.end is not None:
+            return True
+        return self.status < 400 and (self._has_output or self._held_bytes > MAX_HELD_BYTES)
 
     async def begun(self) -> None:
-        """Wait for the first byte of the body, or the end."""
+        """Wait for the first output, or the end."""
         while not self.has_begun:
             await self._sleep()
 
@@ -134,8 +155,8 @@ class Relay:
         held, self._held, self._held_bytes = self._held, [], 0
         return b"".join(held)
 
-    def flow(self, downstream: Downstream, stall_seconds: float) -> None:
-        """Write to `downstream` from now on, what came meanwhile first; a worker silent for `stall_seconds` is lost."""
+    def flow(self, downstream: Downstream) -> None:
+        """Write to `downstream` from now on, what came meanwhile first."""
         self._downstream = downstream
         rest = self.take_held()
         if rest and not downstream.write(rest):
@@ -143,12 +164,12 @@ class Relay:
         if self.end is None:
             if not self.is_blocked:
                 self.unblock()
-            self._expect_byte(self._loop.time() + stall_seconds, stall_seconds)
+            self._limit_silence()
 
     def unblock(self) -> None:
         """The client has caught up: read on."""
         self.is_blocked = False
-        self._last_byte_at = self._loop.time()
+        self._silent_since = self._loop.time()
         if self._connection is not None:
             self._connection.resume()
 
@@ -159,13 +180,15 @@ class Relay:
         self._notify()
 
     def _begin(self, now: float) -> None:
-        """Note the first output, where it has come."""
-        if not self._meter.started:
-            return
-        self._has_started = True
-        self._record.started_at = self._last_token_at = now
-        self._dispatcher.started(self._ticket)
-        if self._meter.has_usage:
+        """Note that the prompt is read, and the first output, where either has come."""
+        meter = self._meter
+        if not self._is_read and (meter.has_usage or meter.outputs):
+            self._is_read = True
+            self._dispatcher.started(self._ticket)
+        if meter.outputs:
+            self._has_output = True
+            self._record.started_at = self._last_token_at = now
+        if meter.has_usage:
             self._charge()
 
     def _charge(self) -> None:
@@ -177,24 +200,34 @@ class Relay:
     # -- Sink
 
     def on_head(self, status: int, headers: Headers) -> None:
-        """Status and headers of the answer; the exchange goes on with the first byte of the body."""
+        """Status and headers of the answer; the exchange goes on with the first output.
+
+        A JSON body in place of a stream is read as one.
+        """
         self.status, self.headers = status, headers
+        if self._meter.is_stream and _is_json(headers):
+            self._meter = self._meter.whole()
 
     def on_body(self, data: bytes) -> None:
         """Bytes of the body: metered, charged and on to the client: the hot path."""
         if self.status >= 400:
             self._hold(data)
             return
-        now = self._last_byte_at = self._loop.time()
+        now = self._loop.time()
         meter, ticket = self._meter, self._ticket
-        before = meter.output_tokens
+        before, outputs = meter.output_tokens, meter.outputs
         try:
             visible = meter.feed(data)
         except MalformedStream as error:
             self._finish(End.MALFORMED, str(error))
             return
         tokens = meter.output_tokens
-        if not self._has_started:
+        if meter.outputs != outputs:
+            self._silent_since = self._progress.output_at = now
+        if not self._has_output:
+            if not self._has_bytes and answers_another(data, ticket.request_id.encode()):
+                self._finish(End.MALFORMED, "the answer is to another request")
+                return
             self._begin(now)
         elif tokens != before:
             gap = now - self._last_token_at
@@ -217,16 +250,17 @@ class Relay:
         """The true end of the body: the engine is done, the room is free."""
         self._finish(End.WHOLE)
 
-    def on_lost(self, reason: str, *, is_stale: bool) -> None:
+    def on_lost(self, reason: str, loss: Loss) -> None:
         """The worker broke off; the room that this gives is for nobody until it is known whether the worker lives."""
-        if not is_stale:
+        if loss is Loss.BROKEN:
             self._dispatcher.pause(self._ticket.worker)
-        self._finish(End.STALE if is_stale else End.LOST, reason)
+        self._finish(_ENDS[loss], reason)
 
     def _hold(self, visible: bytes) -> None:
-        self._has_bytes = True
-        self._held.append(visible)
-        self._held_bytes += len(visible)
+        if visible:
+            self._has_bytes = True
+            self._held.append(visible)
+            self._held_bytes += len(visible)
         if self.status >= 400 and self._held_bytes > MAX_ERROR_BYTES:
             self._finish(End.MALFORMED, "error answer too long")
         elif self.status < 400 and self._held_bytes > MAX_HELD_BYTES and self._connection is not None:
@@ -239,27 +273,36 @@ class Relay:
         """End the attempt from this side: the engine hears of it by the closed connection."""
         self._finish(end, reason)
 
-    def _expect_byte(self, due: float, stall_seconds: float) -> None:
-        self._stall_timer = self._loop.call_at(due, self._check_stall, due, stall_seconds)
+    def _limit_silence(self) -> None:
+        """Look again when this silence would be too long, and before where that is far: what is known may change."""
+        if self._silence is not None:
+            self._silence.cancel()
+        at = min(self._silence_ends_at(), self._loop.time() + self._patience.shorter_seconds)
+        self._silence = self._loop.call_at(at, self._look, at)
 
-    def _check_stall(self, due: float, stall_seconds: float) -> None:
-        """Silent since this timer was set: lost. One timer per `stall_seconds`, not per byte."""
-        last = self._loop.time() if self.is_blocked else self._last_byte_at
-        if last + stall_seconds > due:
-            self._expect_byte(last + stall_seconds, stall_seconds)
+    def _look(self, at: float) -> None:
+        if self.is_blocked:
+            self._silent_since = at
+        if self._silence_ends_at() > at:
+            self._limit_silence()
         else:
-            self._finish(End.STALLED, f"no byte for {stall_seconds:g} s")
+            self._finish(End.STALLED, f"no output for {at - self._silent_since:.0f} s")
+
+    def _silence_ends_at(self) -> float:
+        return self._patience.ends_at(
+            self._silent_since, has_output=self._has_output, is_announced=self._has_bytes and self.status < 400
+        )
 
     def _finish(self, end: End, reason: str = "") -> None:
         if self.end is not None:
             return
         self.end, self.reason = end, reason
-        if self._has_started:
+        if self._has_output:
             self._record.last_token_at = self._last_token_at
             self._record.longest_gap_seconds = self._longest_gap_seconds
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
         connection, self._connection = self._connection, None
         if connection is not None and end is not End.WHOLE:
             connection.abandon()
@@ -268,6 +311,16 @@ class Relay:
             if end is End.WHOLE or self._downstream is not None:
                 self.settle()
         self._notify()
+
+    @property
+    def is_stream(self) -> bool:
+        """True where the answer is a stream of events, as far as is known."""
+        return self._meter.is_stream
+
+    @property
+    def next_sequence_number(self) -> int:
+        """The number of an event of ours behind the last of the stream, where its format has numbers."""
+        return self._meter.next_sequence_number
 
     @property
     def is_complete(self) -> bool:
@@ -304,3 +357,7 @@ class Relay:
             told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
             return self._dispatcher.possible(self._ticket, told)
         return self._dispatcher.estimated_usage(self._ticket)
+
+
+def _is_json(headers: Headers) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"application/json") for name, value in headers)

@@ -1,6 +1,8 @@
-"""Ids of requests: nobody can guess one, no two are the same."""
+"""Ids of requests: nobody can guess one, no two are the same, and each can be told from other engines' ids."""
 
 from secrets import token_hex
+
+from gateway.wire.answer_id import marked
 
 _ID_BYTES = 16
 _IDS_AT_ONCE = 64  # a call of the system for each id would cost as much as all else that it takes
@@ -20,5 +22,5 @@ class RequestIds:
         if not self._left:
             digits = token_hex(_ID_BYTES * _IDS_AT_ONCE)
             size = 2 * _ID_BYTES
-            self._left = [digits[at : at + size] for at in range(len(digits) - size, -1, -size)]
+            self._left = [marked(digits[at : at + size]) for at in range(len(digits) - size, -1, -size)]
         return self._left.pop()

@@ -15,6 +15,7 @@ from zlib import crc32
 from gateway.events import Observer, WindowDegraded
 from gateway.proxy.audit import Audit
 from gateway.proxy.links import Link, Links
+from gateway.proxy.progress import Progress
 from gateway.proxy.upstream import WorkerUnreachable, fetch
 from gateway.wire.exposition import CACHE_NAME, FIGURE_NAMES, CacheFigures, EngineFigures, read_cache, read_figures
 from gateway.workers import EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
@@ -46,7 +47,7 @@ class _Eye:
         self.pace = 1 - _SPREAD + 2 * _SPREAD * crc32(worker.encode()) / 0xFFFFFFFF
         self.is_filtered = True
         self.failures = 0
-        self.reads = -1  # buffers received from the engine before the last reading; -1: nothing was read yet
+        self.output_at = -2.0  # when the engine's last output before the last reading came; -2: nothing was read yet
         self.sample: EngineSample | None = None
         self.cache: CacheFigures | None = None
 
@@ -55,7 +56,7 @@ class _Eye:
         return self.failures >= FAILURES_TO_BLIND
 
     def pause_seconds(self, phase: Phase) -> float:
-        if self.reads < 0:
+        if self.output_at < -1.0:
             return GROWING_PERIOD_SECONDS * self.pace
         if self.is_blind:
             return BLIND_PERIOD_SECONDS * self.pace
@@ -63,9 +64,9 @@ class _Eye:
             return WHOLE_PAGE_PERIOD_SECONDS * self.pace
         return (GROWING_PERIOD_SECONDS if phase is Phase.GROWING else PERIOD_SECONDS) * self.pace
 
-    def is_due(self, view: WorkerSnapshot, reads: int) -> bool:
+    def is_due(self, view: WorkerSnapshot, output_at: float) -> bool:
         """True where something is in flight, or was since the last reading, or nothing was ever read."""
-        return view.state in _SERVING and (view.sequences_in_flight > 0 or reads != self.reads)
+        return view.sequences_in_flight > 0 or (view.state in _SERVING and output_at != self.output_at)
 
 
 class Sight:
@@ -145,8 +146,8 @@ class Sight:
                 return
             phase = view.phase
             link = self._links[eye.worker]
-            if eye.is_due(view, link.port.reads.count):
-                eye.reads = link.port.reads.count
+            if eye.is_due(view, link.port.progress.output_at):
+                eye.output_at = link.port.progress.output_at
                 await self._read(eye, link, view)
 
     async def _read(self, eye: _Eye, link: Link, before: WorkerSnapshot) -> None:
@@ -163,6 +164,7 @@ class Sight:
         else:
             eye.failures = 0
             self._learn(eye, page)
+            self._note_steps(link.port.progress, eye.sample, figures.steps, asked_at)
             eye.sample = _sample(figures, asked_at)
             has_room = self._fleet.observe(eye.worker, eye.sample, self._loop.time())
             self._audit.take(before.pool, eye.worker, eye.sample)
@@ -180,9 +182,15 @@ class Sight:
         page = await _fetched(link, WHOLE_PAGE)
         figures = read_figures(page)
         if figures.running is None or figures.waiting is None:
+            link.port.progress.sees_steps = False
             raise NoReading("its metrics do not say how many requests run and wait")
         eye.is_filtered = False
         return page, figures
+
+    def _note_steps(self, progress: Progress, before: EngineSample | None, steps: float | None, now: float) -> None:
+        progress.sees_steps = steps is not None
+        if before is None or before.steps != steps:
+            progress.stepped_at = now
 
     def _learn(self, eye: _Eye, page: bytes) -> None:
         cache = read_cache(page)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
-from gateway.proxy.connection import Awaited, Headers, Reads, Sink, WorkerConnection
+from gateway.proxy.connection import Awaited, Headers, Loss, Sink, WorkerConnection
+from gateway.proxy.progress import Progress
 
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
 MAX_IDLE_CONNECTIONS = 1024
@@ -60,7 +61,7 @@ class WorkerPort:
         self.address = Address.parse(url)
         self._max_connections = max_connections
         self._loop = asyncio.get_running_loop()
-        self.reads = Reads()
+        self.progress = Progress()
         self._idle: deque[WorkerConnection] = deque()
         self._open: set[WorkerConnection] = set()
         self._connecting = 0
@@ -151,7 +152,7 @@ class WorkerPort:
         latest = self._loop.time() - IDLE_SECONDS
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open and connection.idle_since >= latest:
+            if connection.idle_since >= latest and connection.is_quiet:
                 return connection
             self._drop(connection)
         return None
@@ -175,6 +176,11 @@ class WorkerPort:
     def awaited(self) -> Awaited:
         """The most urgent that is awaited on any connection."""
         return max((connection.awaited for connection in self._open), default=Awaited.NOTHING)
+
+    def give_up(self, reason: str) -> None:
+        """The worker is known not to live: every request whose answer has not begun ends and can be sent elsewhere."""
+        for connection in tuple(self._open):
+            connection.give_up(reason)
 
     def keep(self, connection: WorkerConnection) -> None:
         """Take back a connection whose answer ended."""
@@ -233,6 +239,10 @@ class _Collector:
         self._headers: Headers = ()
         self._body = bytearray()
 
+    @property
+    def has_begun(self) -> bool:
+        return False  # a whole answer is waited for
+
     def on_head(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, headers
 
@@ -245,8 +255,8 @@ class _Collector:
         if not self.done.done():
             self.done.set_result(Answer(self._status, self._headers, bytes(self._body)))
 
-    def on_lost(self, reason: str, *, is_stale: bool) -> None:
-        self._fail(_Stale(reason) if is_stale else WorkerUnreachable(reason))
+    def on_lost(self, reason: str, loss: Loss) -> None:
+        self._fail(_Stale(reason) if loss is Loss.STALE else WorkerUnreachable(reason))
 
     def _fail(self, error: WorkerUnreachable) -> None:
         if not self.done.done():

@@ -1,10 +1,12 @@
 """Notices a worker that stands still with requests in it, whatever its server answers to `/health`.
 
-Progress is a byte of an answer, or a step of the engine where its metrics are visible: a long prompt on a slow engine
-makes steps and no bytes. What is owed but comes from a client that reads slowly does not count, nor does a first byte
-while steps cannot be seen (`first_byte_seconds` is for that). The patience follows the longest silences that the worker
-shows while all is well. One that exceeds it is reported at once, and again each time its silence lasts as long again,
-until it moves; its streams end by their own limit. What the report changes is the circuit's table.
+Progress is output of an answer, or a step of the engine where its metrics show them: a long prompt on a slow engine
+makes steps and no output. What is owed but comes from a client that reads slowly does not count, nor does a first
+output while steps cannot be seen (`first_byte_seconds` is for that). Where they are seen the patience follows the
+longest silences that the worker shows while all is well; where not, one silent answer says little, and it is as long
+as that answer's. One that exceeds it is reported at once, and again each time its silence lasts as long again, until it
+moves; its streams end by their own limit, and what had not begun is tried elsewhere where another worker serves. What
+the report changes is the circuit's table.
 """
 
 import asyncio
@@ -29,17 +31,17 @@ _READING_SHARE = 0.5  # of the pool's stall limit, the least patience while prom
 class Pulse:
     """One worker's progress; times are counted in ticks that really came, so that our own stalls are not its."""
 
-    reads: int = 0
+    output_at: float = -1.0
     steps: float | None = None
     silent_seconds: float = 0.0
     longest_gap_seconds: float = 0.0
     is_stalled: bool = False
 
-    def beat(self, reads: int, sample: EngineSample | None, *, is_owed: bool, seconds: float) -> bool:
+    def beat(self, output_at: float, sample: EngineSample | None, *, is_owed: bool, seconds: float) -> bool:
         """Take in what a tick shows; True where the worker moved."""
         steps = self.steps if sample is None else sample.steps
-        has_moved = (reads, steps) != (self.reads, self.steps)
-        self.reads, self.steps = reads, steps
+        has_moved = (output_at, steps) != (self.output_at, self.steps)
+        self.output_at, self.steps = output_at, steps
         if has_moved:
             self.longest_gap_seconds = max(self.longest_gap_seconds * _FADING, self.silent_seconds)
         self.silent_seconds = 0.0 if has_moved or not is_owed else self.silent_seconds + seconds
@@ -95,20 +97,24 @@ class Watchdog:
     def _look(self, view: WorkerSnapshot, link: Link, seconds: float) -> None:
         worker, sample = view.worker, self._sight.sample(view.worker)
         pulse = self._pulses.setdefault(worker, Pulse())
+        progress, timeouts = link.port.progress, link.pool.timeouts
         owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
-        is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_BYTE and sample is not None)
-        has_moved = pulse.beat(link.port.reads.count, sample, is_owed=is_owed, seconds=seconds)
-        stall_seconds = link.pool.timeouts.stall_seconds
+        is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_OUTPUT and progress.sees_steps)
+        has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
+        patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds)
+        if progress.sees_steps:
+            is_reading = view.prefill_tokens_in_flight > 0
+            patience_seconds = pulse.patience_seconds(timeouts.stall_seconds, is_reading=is_reading)
         if has_moved and pulse.is_stalled:
             self._tell(view, pulse, is_stalled=False, reason="it moves again")
-        elif pulse.silent_seconds >= pulse.patience_seconds(
-            stall_seconds, is_reading=view.prefill_tokens_in_flight > 0
-        ):
+        elif pulse.silent_seconds >= patience_seconds:
             reason = f"stalled: {view.sequences_in_flight} sequences and no progress for {pulse.silent_seconds:.0f} s"
             pulse.silent_seconds = 0.0
             self._health.report(worker, Signal.STALLED, reason)
             if not pulse.is_stalled:
                 self._tell(view, pulse, is_stalled=True, reason=reason)
+            if self._fleet.least_loaded(view.pool) not in (None, worker):
+                link.port.give_up(reason)
 
     def _tell(self, view: WorkerSnapshot, pulse: Pulse, *, is_stalled: bool, reason: str) -> None:
         pulse.is_stalled = is_stalled

@@ -27,14 +27,19 @@ class BodyMeter(Meter):
 
     def __init__(self, read_usage: Callable[[object], Usage | None] | None) -> None:
         super().__init__()
+        self.is_stream = False
         self._read_usage = read_usage
         self._kept: list[bytes] = []
         self._kept_bytes = 0
 
+    def whole(self) -> Meter:
+        """Itself."""
+        return self
+
     def feed(self, data: bytes) -> bytes:
-        """Keep a reference to what just arrived, and pass it."""
+        """Keep a reference to what just arrived, and pass it; white space is no output."""
         if data:
-            self.started = True
+            self.outputs += not data.isspace()
             self._keep(data)
         return data
 

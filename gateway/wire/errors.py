@@ -36,14 +36,27 @@ def error_body(
             return orjson.dumps(_anthropic(outcome, message, request_id))
 
 
-def error_event(family: Family, outcome: Outcome, message: str, request_id: str | None = None) -> bytes:
-    """One server-sent event that ends a stream of `family` after bytes of it have reached the client."""
+def error_event(
+    family: Family, outcome: Outcome, message: str, request_id: str | None = None, sequence_number: int = 0
+) -> bytes:
+    """One server-sent event that ends a stream of `family` after bytes of it have reached the client.
+
+    Where a format has several readers it is what each of them takes: OpenAI's SDKs read the members of a response's
+    error, the AI SDK those of its `error`; both demand the `sequence_number` that comes next.
+    """
     match family:
         case Family.MESSAGES:
             return b"event: error\ndata: %b\n\n" % orjson.dumps(_anthropic(outcome, message, request_id))
         case Family.RESPONSES:
             error = _openai(outcome, message, None)
-            event = {"type": "error", "code": error["code"], "message": message, "param": None}
+            event = {
+                "type": "error",
+                "code": error["code"],
+                "message": message,
+                "param": None,
+                "sequence_number": sequence_number,
+                "error": error,
+            }
             return b"event: error\ndata: %b\n\n" % orjson.dumps(event)
         case _:
             return b"data: %b\n\n" % orjson.dumps({"error": _openai(outcome, message, None)})

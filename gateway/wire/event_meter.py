@@ -1,49 +1,76 @@
 """Meters streams whose usage comes only at the end: `/v1/responses` and `/v1/messages`.
 
-Nothing is cut out of them. Their events can repeat what the client sent (metadata, tools, a tool's input), so
-no regular expression may look for usage here: the events that carry it, named by their `event:` line, are
-decoded.
+Nothing but keep-alives before the first output is cut out of them. Their events can repeat what the client sent
+(metadata, tools, a tool's input), so no regular expression may look for usage here: the events that carry it, named by
+their `event:` line, are decoded.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from gateway.wire.body_meter import BodyMeter
 from gateway.wire.meter import Meter
-from gateway.wire.sse import EventSplitter, event_data
+from gateway.wire.sse import EventSplitter, closed, event_data
 from gateway.wire.usage import messages_usage, responses_usage
+
+_KEEP_ALIVES: Final = frozenset({b"ping", b"keepalive"})
+_ANNOUNCEMENTS: Final = frozenset(
+    {
+        b"response.created",
+        b"response.queued",
+        b"response.in_progress",
+        b"response.output_item.added",
+        b"response.content_part.added",
+        b"response.reasoning_part.added",
+        b"response.reasoning_summary_part.added",
+    }
+)
+_EMPTY_BLOCKS: Final = frozenset({"text", "thinking"})
 
 
 class EventMeter(Meter):
     """What the meters of event streams share: whole events pass unchanged, each is shown to `_read`."""
 
-    __slots__ = ("_splitter",)
+    __slots__ = ("_last", "_splitter")
 
     def __init__(self) -> None:
         super().__init__()
         self._splitter = EventSplitter()
+        self._last = b""
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the whole events there are now."""
-        events = self._splitter.feed(data)
-        for event in events:
-            self._read(event, _name(event))
-        return b"".join(events)
+        return self._show(self._splitter.feed(data))
 
     def end(self) -> bytes:
-        """The bytes of an unfinished event, at the true end of the body."""
-        rest = self._splitter.tail()
+        """The last event, at the true end of the body, and what follows the end of the answer."""
+        shown = self.cut()
+        rest = self._splitter.tail() if self.is_complete and not shown else b""
         self._splitter = EventSplitter()
-        return rest
+        return shown + rest
 
     def cut(self) -> bytes:
-        """Nothing: an unfinished event is not shown where the body broke off."""
-        return b""
+        """An event of which only the empty line is missing; no other is shown where the body broke off."""
+        last = closed(self._splitter.tail())
+        return self._show([last]) if last else b""
+
+    def _show(self, events: list[bytes]) -> bytes:
+        shown = []
+        for event in events:
+            name = _name(event)
+            if name and name not in _KEEP_ALIVES:
+                self._last = event
+                self._read(event, name)
+            elif not self.outputs and (name or not event_data(event)):
+                continue
+            shown.append(event)
+        return b"".join(shown)
 
     @abstractmethod
     def _read(self, event: bytes, name: bytes) -> None:
-        """Take in one event, called `name` by its `event:` line."""
+        """Take in one event, called `name` by its `event:` line, which is no keep-alive."""
 
 
 class ResponsesMeter(EventMeter):
@@ -51,20 +78,31 @@ class ResponsesMeter(EventMeter):
 
     __slots__ = ()
 
+    def whole(self) -> Meter:
+        """For a response that is not streamed."""
+        return BodyMeter(responses_usage)
+
+    @property
+    def next_sequence_number(self) -> int:
+        """One more than that of the last event."""
+        number = _decoded(self._last).get("sequence_number")
+        return number + 1 if isinstance(number, int) else 0
+
     def _read(self, event: bytes, name: bytes) -> None:
+        if name in _ANNOUNCEMENTS:
+            return
+        self.outputs += 1
         match name:
             case b"response.completed" | b"response.incomplete":
                 self._take(responses_usage(_member(event, "response").get("usage")))
-                self.is_complete = self.started = True
+                self.is_complete = True
             case b"response.failed":
                 self._take(responses_usage(_member(event, "response").get("usage")))
                 self.has_error = True
             case b"error":
                 self.has_error = True
-            case b"response.created" | b"response.in_progress" | b"response.queued" | b"":
-                pass
             case _:
-                self.started = True
+                pass
 
 
 class MessagesMeter(EventMeter):
@@ -72,11 +110,18 @@ class MessagesMeter(EventMeter):
 
     __slots__ = ()
 
+    def whole(self) -> Meter:
+        """For a message that is not streamed."""
+        return BodyMeter(messages_usage)
+
     def _read(self, event: bytes, name: bytes) -> None:
         match name:
             case b"message_start":
-                self.started = True
                 self._take(messages_usage(_member(event, "message").get("usage")))
+                return
+            case b"content_block_start":
+                if not self.outputs and _member(event, "content_block").get("type") in _EMPTY_BLOCKS:
+                    return
             case b"message_delta":
                 self._take(messages_usage(_member(event, "usage")))
             case b"message_stop":
@@ -85,6 +130,7 @@ class MessagesMeter(EventMeter):
                 self.has_error = True
             case _:
                 pass
+        self.outputs += 1
 
 
 def _name(event: bytes) -> bytes:

@@ -3,6 +3,10 @@
 A meter's numbers are the engine's own, cumulative over choices and prompts; they are the basis of every charge, so no
 chunk is ever counted as a token. When the body ends call `end`, when it breaks off `cut`; never both. What there is to
 read and to leave out in each format is in the module of its meter.
+
+Output is what the model made: text, reasoning, a tool call, the end of a choice, the totals; an error counts as it.
+What says that there will be output (a role, an empty block, `response.created`) announces it. Comments and pings are
+neither: they pass once there is output and are dropped before.
 """
 
 from abc import ABC, abstractmethod
@@ -13,9 +17,9 @@ from gateway.wire.usage import Usage
 class Meter(ABC):
     """Reads one answer; counts are 0 until known, and `has_usage` says that the engine gave them.
 
-    `is_complete`: the true end was seen. `has_error`: the engine sent an error in a good status. `started`:
-    the first output or role was seen (TTFT). `fingerprint`: the member that this engine writes as
-    `system_fingerprint`, with its comma, b"" for none, None if not seen.
+    `is_complete`: the true end was seen. `has_error`: the engine sent an error in a good status. `outputs` grows with
+    output: 0 until the first has come. `fingerprint`: the member that this engine writes as `system_fingerprint`, with
+    its comma, b"" for none, None if not seen. `is_stream`: it reads events.
     """
 
     __slots__ = (
@@ -24,9 +28,10 @@ class Meter(ABC):
         "has_error",
         "has_usage",
         "is_complete",
+        "is_stream",
         "output_tokens",
+        "outputs",
         "prompt_tokens",
-        "started",
     )
 
     def __init__(self) -> None:
@@ -36,12 +41,22 @@ class Meter(ABC):
         self.has_usage = False
         self.is_complete = False
         self.has_error = False
-        self.started = False
+        self.is_stream = True
+        self.outputs = 0
         self.fingerprint: bytes | None = None
+
+    @abstractmethod
+    def whole(self) -> "Meter":
+        """The meter of the same answer where it comes as one JSON body, whatever was asked for."""
 
     @abstractmethod
     def feed(self, data: bytes) -> bytes:
         """Meter `data`; what the client may see now. Raises `MalformedStream` on an event without end."""
+
+    @property
+    def next_sequence_number(self) -> int:
+        """What an event of ours behind the last one is numbered with, where the format numbers events."""
+        return 0
 
     @abstractmethod
     def end(self) -> bytes:

@@ -2,13 +2,18 @@
 
 An event ends at the first empty line: LF LF, CR LF CR LF, CR CR, or LF followed by CR LF. JSON escapes line
 breaks, so an event never ends inside a string. Bytes are never changed and never lost: the events and the
-tail, joined, are the input, and the cuts do not depend on how the input was split. What an event means is the
-meter's to say. Source of the format: the WHATWG HTML standard, section 9.2.
+tail, joined, are the input, and the cuts do not depend on how the input was split. A tail of which nothing but
+the empty line is missing can be closed. What an event means is the meter's to say. Source of the format: the
+WHATWG HTML standard, section 9.2.
 """
 
 import re
 from typing import Final
 
+import orjson
+
+DONE: Final = b"[DONE]"
+"""The data of the event that ends a stream of chat or completions."""
 DEFAULT_MAX_EVENT_BYTES: Final = 8 * 2**20
 
 # Numbers: asked whether they hold bytes, bytes raise an exception and catch it first, which takes ten times as long.
@@ -68,6 +73,16 @@ class EventSplitter:
             line_feeds = at + 2 - len(self.pending[: at + 2].rstrip(b"\n"))
             end = at + 2 - line_feeds % 2
         return end
+
+
+def closed(tail: bytes) -> bytes:
+    """The last event of a stream, of which only the empty line is missing; b"" where more is."""
+    data = event_data(tail)
+    try:
+        is_whole = data == DONE or isinstance(orjson.loads(data), dict)
+    except orjson.JSONDecodeError:
+        return b""
+    return tail.rstrip(b"\r\n") + b"\n\n" if is_whole else b""
 
 
 def split_events(whole: bytes) -> list[bytes]:

@@ -7,7 +7,7 @@ form is read by regular expressions, without decoding; inside JSON text a quote 
 itself: an event that is as those before but for its text and its counts is known by its fixed parts (`_Course`). vLLM
 writes `system_fingerprint` on a choice's last chunk only where no usage chunk follows: it is put back there. Until a
 worker's fingerprint is known, which is on its first answer, each choice's last chunk waits for the totals, which name
-it.
+it. An answer whose choices have all finished is complete without the end marker too, as every SDK takes it.
 """
 
 import re
@@ -15,9 +15,11 @@ from typing import Final
 
 import orjson
 
+from gateway.wire.body_meter import BodyMeter
+from gateway.wire.choices import finished_choices, has_output, shows_output
 from gateway.wire.meter import Meter
 from gateway.wire.request import Reading
-from gateway.wire.sse import LINE_FEED, RETURN, EventSplitter, event_data
+from gateway.wire.sse import DONE, LINE_FEED, RETURN, EventSplitter, closed, event_data
 from gateway.wire.usage import Usage, openai_usage
 
 _KEY: Final = b',"usage":{'
@@ -31,6 +33,7 @@ _USAGE = re.compile(
 _CHOICE = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
 _FINISHED: Final = b'"finish_reason":"'
 _UNFINISHED: Final = b'"finish_reason":null'
+_EMPTY_DELTA: Final = b'"delta":{}'
 _CLOSE: Final = b"}\n\n"
 # What stands before and behind the text of a token, with the quotes, in chat and completions.
 _AROUND_TEXT: Final = (
@@ -85,12 +88,14 @@ class StreamMeter(Meter):
         "_by_choice",
         "_course",
         "_cuts",
+        "_finished",
         "_held",
         "_is_between_events",
         "_keeps_totals",
         "_per_prompt",
         "_prompts_seen",
         "_restores",
+        "_sequences",
         "_splitter",
     )
 
@@ -101,6 +106,8 @@ class StreamMeter(Meter):
         self._keeps_totals = reading.wants_usage
         self._restores = not reading.wants_usage
         self._by_choice: dict[int, int] | None = {} if reading.sequences > 1 else None
+        self._sequences = reading.sequences
+        self._finished: set[int] = set()
         self._per_prompt = reading.choices
         self._prompts_seen: dict[int, int] = {}
         self._held: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
@@ -121,15 +128,27 @@ class StreamMeter(Meter):
             return self._read(events[0])
         return b"".join([self._read(event) for event in events])
 
+    def whole(self) -> Meter:
+        """For a completion that is not streamed."""
+        return BodyMeter(openai_usage)
+
     def end(self) -> bytes:
-        """The rest, at the true end of the body: a held chunk and the bytes of an unfinished event."""
-        rest = self.cut() + self._splitter.tail()
+        """The rest, at the true end of the body: what was held, and what follows the end of the answer."""
+        rest = self.cut()
+        if not self.has_error and len(self._finished) >= self._sequences:
+            self.is_complete = True
+        if self.is_complete:
+            rest += self._splitter.tail()
         self._splitter = EventSplitter()
         return rest
 
     def cut(self) -> bytes:
         """The rest where the body broke off: whole events only, so that an error event can follow."""
-        return self._release(b"")
+        last = closed(self._splitter.tail())
+        if not last:
+            return self._release(b"")
+        self._splitter = EventSplitter()
+        return self._release(self._read(last))
 
     def _follow(self, course: _Course, data: bytes) -> bytes:
         """Read `data`, which begins where an event begins, where it is exactly the next event of `course`; else b"".
@@ -160,6 +179,9 @@ class StreamMeter(Meter):
             tokens = tokens * 10 + digit - _ZERO
         if tokens > self.output_tokens:
             self.output_tokens = tokens
+            self.outputs += 1
+        elif text:
+            self.outputs += 1
         return data[: size - course.usage_bytes] + _CLOSE if self._cuts else data
 
     def _read(self, event: bytes) -> bytes:
@@ -171,13 +193,19 @@ class StreamMeter(Meter):
         usage = _USAGE.match(event, at) if at > 0 else None
         if choice is None or usage is None or event.find(_ANY_KEY, usage.end()) >= 0:
             return self._read_other(event)
-        self._count(int(choice[1]), int(usage["prompt"]), int(usage["output"]))
+        before, index = self.output_tokens, int(choice[1])
+        self._count(index, int(usage["prompt"]), int(usage["output"]))
+        is_last = _FINISHED in event
+        if is_last:
+            self._finished.add(index)
+        if is_last or self.output_tokens > before or shows_output(event_data(event)):
+            self.outputs += 1
         if self._by_choice is None:
             self._course = _course(event, choice, usage)
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]
-        if not self._restores or _FINISHED not in event:
+        if not self._restores or not is_last:
             return b"".join(kept)
         if self.fingerprint is not None:
             return self.fingerprint.join(kept)
@@ -188,20 +216,29 @@ class StreamMeter(Meter):
         """Read an event that is not a choice with running usage: a comment, the totals, an error, the end."""
         data = event_data(event)
         if not data:
-            return event
-        if data == b"[DONE]":
+            return event if self.outputs else b""
+        if data == DONE:
             self.is_complete = True
+            self.outputs += 1
             if self.has_error:
                 return self._release(b"")  # an SDK must not take an answer that broke for a whole one
-        elif _ANY_KEY not in event and _CHOICE.search(event):
-            self.started = True
+        elif _ANY_KEY not in event and (choice := _CHOICE.search(event)):
+            self._read_unmetered(event, data, int(choice[1]))
         else:
             return self._read_json(event, data)
         return self._release(event)
 
+    def _read_unmetered(self, event: bytes, data: bytes, choice: int) -> None:
+        """Read a chunk of an engine that tells its usage at the end only."""
+        if _FINISHED in event:
+            self._finished.add(choice)
+            self.outputs += 1
+        elif (_EMPTY_DELTA not in event) if self.outputs else shows_output(data):
+            self.outputs += 1
+
     def _count(self, choice: int, prompt_tokens: int, output_tokens: int) -> None:
         """Account for the running usage of one choice: cumulative per choice, the prompt once per prompt."""
-        self.has_usage = self.started = True
+        self.has_usage = True
         if self._by_choice is None:
             self.prompt_tokens = prompt_tokens
             self.output_tokens = max(self.output_tokens, output_tokens)
@@ -219,27 +256,39 @@ class StreamMeter(Meter):
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
-            return self._release(event)
+            chunk = None
         if not isinstance(chunk, dict):
+            self.outputs += 1
             return self._release(event)
-        if "error" in chunk:
-            self.has_error = True
+        self._note(chunk)
         usage = openai_usage(chunk.get("usage"))
         if usage is None:
             return self._release(event)
         if chunk.get("choices"):
             return self._read_odd_chunk(event, chunk, usage)
+        self.outputs += usage.output_tokens > self.output_tokens
         self._take(usage)
         fingerprint = _FINGERPRINT.search(event)
         self.fingerprint = fingerprint[0] if fingerprint else b""
         return self._release(event if self._keeps_totals else b"")
 
+    def _note(self, chunk: dict[str, object]) -> None:
+        """Whether `chunk` has output, an error among it, and which choices it ends."""
+        if chunk.get("error") is not None:
+            self.has_error = True
+            self.outputs += 1
+        elif has_output(chunk):
+            self.outputs += 1
+        self._finished.update(finished_choices(chunk))
+
     def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: Usage) -> bytes:
+        before = self.output_tokens
         match chunk["choices"]:
             case [{"index": int(choice)}, *_]:
                 self._count(choice, usage.prompt_tokens, usage.output_tokens)
             case _:
                 self._count(0, usage.prompt_tokens, usage.output_tokens)
+        self.outputs += self.output_tokens > before
         if not self._cuts:
             return self._release(event)
         del chunk["usage"]

@@ -6,7 +6,9 @@ from typing import cast
 from uncompiled import needs_sources
 
 from gateway.fairness import Ticket, Usage
+from gateway.proxy.connection import Loss
 from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.progress import Patience, Progress
 from gateway.proxy.record import Record
 from gateway.proxy.relay import Relay
 from gateway.wire.meters import meter_for
@@ -48,7 +50,8 @@ def event(tokens: int) -> bytes:
 
 def attempt(ticket: Ticket, heard: Heard, record: Record) -> Relay:
     meter = meter_for(read_request(CHAT, ASKED, Rights()), b"")
-    relay = Relay(ticket, meter, cast(Dispatcher, heard), record, asyncio.get_running_loop())
+    patience = Patience(Progress(), 20.0, 5.0, 100.0, is_streamed=True)
+    relay = Relay(ticket, meter, cast(Dispatcher, heard), record, patience)
     relay.on_head(200, ())
     return relay
 
@@ -77,7 +80,7 @@ def test_a_second_attempt_tells_of_its_first_token_too() -> None:
         ticket, heard, record = Ticket("r", "t", "k", "p"), Heard(), Record("r", "chat", 0.0)
         first = attempt(ticket, heard, record)
         first.on_body(event(1))
-        first.on_lost("gone", is_stale=True)
+        first.on_lost("gone", Loss.STALE)
         second = attempt(ticket, heard, record)
         second.on_body(event(1))
         assert len(heard.started_at) == 2

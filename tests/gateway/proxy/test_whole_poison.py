@@ -245,7 +245,7 @@ async def test_whoever_waits_for_its_trial_leaves_with_its_client_and_with_the_g
         retried = scene.dispatched[-1].request_id
         await scene.turn(100)
         assert len(workers[1].sent) == 4  # its own three and one suspect
-        asking[int(retried, 16) - 1].cancel()
+        asking[int(retried[-8:], 16) - 1].cancel()
         await scene.until_finished(1)
         assert scene.in_flight == 5
         await scene.stop()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.connection import Headers, Reads, WorkerConnection
+from gateway.proxy.connection import Headers, Loss, WorkerConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -41,10 +41,11 @@ class Nowhere:
     """Where the connection comes from: nobody asks for it again."""
 
     def __init__(self) -> None:
-        self.reads = Reads()
+        self.kept: list[WorkerConnection] = []
 
     def keep(self, connection: WorkerConnection) -> None:
         """As an answer has ended."""
+        self.kept.append(connection)
 
     def forget(self, connection: WorkerConnection) -> None:
         """As it was closed."""
@@ -56,6 +57,7 @@ class Kept:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.ends: list[str] = []
+        self.has_begun = False
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Not looked at."""
@@ -68,7 +70,7 @@ class Kept:
         """The end."""
         self.ends.append("end")
 
-    def on_lost(self, reason: str, *, is_stale: bool) -> None:
+    def on_lost(self, reason: str, loss: Loss) -> None:
         """A loss."""
         self.ends.append(reason)
 

@@ -45,7 +45,15 @@ def test_an_error_event_is_one_event(family: Family) -> None:
             assert payload == {"type": "error", "error": {"type": "api_error", "message": MESSAGE}}
         case Family.RESPONSES:
             assert event.startswith(b"event: error\n")
-            assert payload == {"type": "error", "code": "worker_lost", "message": MESSAGE, "param": None}
+            error = {"message": MESSAGE, "type": "server_error", "param": None, "code": "worker_lost"}
+            assert payload == {
+                "type": "error",
+                "code": "worker_lost",
+                "message": MESSAGE,
+                "param": None,
+                "sequence_number": 0,
+                "error": error,
+            }
         case _:
             assert event.startswith(b'data: {"error"')
             assert payload["error"]["message"] == MESSAGE

@@ -37,7 +37,7 @@ def test_the_prompt_is_known_from_the_start_of_a_message() -> None:
     meter = meter_of("/v1/messages")
     start, *_ = recorded("messages.sse").split(b"\n\n")
     meter.feed(start + b"\n\n")
-    assert numbers(meter) == (20, 0, 0, True, False, False, True)
+    assert numbers(meter) == (20, 0, 0, True, False, False, False)
 
 
 @pytest.mark.parametrize("name", ["created", "in_progress", "queued"])
@@ -45,9 +45,9 @@ def test_a_response_has_not_started_before_its_first_output(name: str) -> None:
     """vLLM announces a response before the model has run."""
     meter = meter_of("/v1/responses")
     meter.feed(b'event: response.%b\ndata: {"response":{"usage":null}}\n\n' % name.encode())
-    assert not meter.started
+    assert not meter.outputs
     meter.feed(b'event: response.output_text.delta\ndata: {"delta":"x"}\n\n')
-    assert meter.started
+    assert meter.outputs
 
 
 USAGE = b'{"input_tokens":7,"output_tokens":3,"input_tokens_details":{"cached_tokens":2}}'
@@ -87,11 +87,9 @@ def test_error_events_are_noted(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
-@pytest.mark.parametrize(
-    "event", [b": ping\n\n", b"data: {broken\n\n", b"data: 3\n\n", b'data: {"type":4}\n\n', b"\n\n"]
-)
+@pytest.mark.parametrize("event", [b"data: {broken\n\n", b"data: 3\n\n", b'data: {"type":4}\n\n'])
 def test_what_is_no_event_of_the_api_passes(path: str, event: bytes) -> None:
-    """Comments and unreadable data pass without a trace."""
+    """Unreadable data passes without a trace."""
     meter = meter_of(path)
     assert meter.feed(event) == event
     assert numbers(meter) == (0, 0, 0, False, False, False, False)
@@ -107,11 +105,99 @@ def test_usage_that_is_none_is_not_taken(name: bytes) -> None:
             assert not meter.has_usage
 
 
-@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
-def test_an_unfinished_event_is_shown_only_at_the_true_end(path: str) -> None:
-    """Cut off, the stream ends with the last whole event, so that an error event can follow."""
-    ended, broken = meter_of(path), meter_of(path)
-    assert ended.feed(b"event: ping\ndata") == broken.feed(b"event: ping\ndata") == b""
-    assert broken.cut() == b""
-    assert ended.end() == b"event: ping\ndata"
-    assert ended.end() == b""
+OUTPUTS = {
+    "/v1/responses": b'event: response.output_text.delta\ndata: {"delta":"x"}\n\n',
+    "/v1/messages": b'event: content_block_delta\ndata: {"delta":{"text":"x"}}\n\n',
+}
+
+
+@pytest.mark.parametrize("path", OUTPUTS)
+@pytest.mark.parametrize(
+    "event", [b": ping\n\n", b"\n\n", b'event: ping\ndata: {"type":"ping"}\n\n', b'data: {"type":"keepalive"}\n\n']
+)
+def test_a_keep_alive_is_no_output_and_passes_once_there_is_some(path: str, event: bytes) -> None:
+    """Before, it would only stand between the answer and another worker."""
+    meter = meter_of(path)
+    assert meter.feed(event) == b""
+    assert numbers(meter) == (0, 0, 0, False, False, False, False)
+    assert meter.feed(OUTPUTS[path]) == OUTPUTS[path]
+    outputs = meter.outputs
+    assert meter.feed(event) == event
+    assert meter.outputs == outputs
+
+
+@pytest.mark.parametrize(
+    ("path", "events"),
+    [
+        (
+            "/v1/responses",
+            [
+                b'event: response.created\ndata: {"response":{"usage":null},"sequence_number":0}\n\n',
+                b'event: response.in_progress\ndata: {"response":{"usage":null},"sequence_number":1}\n\n',
+                b'event: response.output_item.added\ndata: {"item":{"type":"message"},"sequence_number":2}\n\n',
+                b'event: response.content_part.added\ndata: {"part":{"text":""},"sequence_number":3}\n\n',
+            ],
+        ),
+        (
+            "/v1/messages",
+            [
+                b'event: message_start\ndata: {"message":{"usage":{"input_tokens":7,"output_tokens":0}}}\n\n',
+                b'event: content_block_start\ndata: {"index":0,"content_block":{"type":"text","text":""}}\n\n',
+            ],
+        ),
+    ],
+)
+def test_announcements_are_shown_in_their_order_and_are_no_output(path: str, events: list[bytes]) -> None:
+    """They say that there will be an answer, not that there is one."""
+    meter = meter_of(path)
+    assert b"".join(meter.feed(event) for event in events) == b"".join(events)
+    assert not meter.outputs
+    meter.feed(OUTPUTS[path])
+    assert meter.outputs == 1
+
+
+def test_the_name_of_a_tool_is_output() -> None:
+    """The model chose it."""
+    meter = meter_of("/v1/messages")
+    meter.feed(b'event: content_block_start\ndata: {"content_block":{"type":"tool_use","name":"f","input":{}}}\n\n')
+    assert meter.outputs == 1
+
+
+def test_an_event_of_ours_has_the_number_behind_the_last() -> None:
+    """Whatever came in between; without a number there is none to go on from."""
+    meter = meter_of("/v1/responses")
+    assert meter.next_sequence_number == 0
+    meter.feed(b'event: response.output_text.delta\ndata: {"delta":"x","sequence_number":41}\n\n: ping\n\n')
+    assert meter.next_sequence_number == 42
+    meter.feed(b'event: response.output_text.delta\ndata: {"delta":"x"}\n\n')
+    assert meter.next_sequence_number == 0
+
+
+@pytest.mark.parametrize("path", OUTPUTS)
+def test_an_event_that_broke_off_is_never_shown(path: str) -> None:
+    """The stream ends with the last whole event, so that an error event can follow."""
+    for last in (b"event: ping\ndata", b'event: x\ndata: {"delta":', b"event: x\n"):
+        ended, broken = meter_of(path), meter_of(path)
+        assert ended.feed(last) == broken.feed(last) == b""
+        assert broken.cut() == ended.end() == b""
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize("path", OUTPUTS)
+def test_an_event_that_lacks_only_its_empty_line_is_closed(path: str, tail: bytes) -> None:
+    """Its JSON is whole; at the end of the answer it makes the answer whole."""
+    name = b"response.completed" if path == "/v1/responses" else b"message_stop"
+    last = b'event: %b\ndata: {"response":{"usage":%b}}' % (name, USAGE)
+    for finish in ("end", "cut"):
+        meter = meter_of(path)
+        meter.feed(OUTPUTS[path] + last + tail)
+        assert getattr(meter, finish)() == last + b"\n\n"
+        assert meter.is_complete
+
+
+def test_what_follows_the_end_of_an_answer_is_shown() -> None:
+    """Nothing is written behind it."""
+    meter = meter_of("/v1/messages")
+    meter.feed(b'event: message_stop\ndata: {"type":"message_stop"}\n\n: bye')
+    assert meter.end() == b": bye"
+    assert meter.end() == b""

@@ -260,7 +260,7 @@ def test_usage_in_a_form_that_vllm_does_not_write_is_decoded(event: bytes) -> No
 
 @pytest.mark.parametrize(
     "event",
-    [b"data: {broken\n\n", b'data: {"a":{"usage":{"b":1}}}\n\n', b"data: 7\n\n", b"data: [1]\n\n", b"id: 3\n\n"],
+    [b"data: {broken\n\n", b'data: {"a":{"usage":{"b":1}}}\n\n', b"data: 7\n\n", b"data: [1]\n\n"],
 )
 def test_what_is_no_chunk_passes(event: bytes) -> None:
     """An event that the meter cannot read is not its business."""

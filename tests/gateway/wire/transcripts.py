@@ -72,5 +72,5 @@ def numbers(meter: Meter) -> tuple[int, int, int, bool, bool, bool, bool]:
         meter.has_usage,
         meter.is_complete,
         meter.has_error,
-        meter.started,
+        meter.outputs > 0,
     )
