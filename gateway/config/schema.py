@@ -245,10 +245,14 @@ class Timeouts(Section):
 
     connect_seconds: Quantity = live(2, "Time to connect to a worker.", unit="seconds", gt=0, le=600)
     first_byte_seconds: Quantity = live(
-        120, "Time from the request to the first byte of its answer.", unit="seconds", gt=0, le=86400
+        120, "Time from the request to the first output of a streamed answer.", unit="seconds", gt=0, le=86400
     )
     stall_seconds: Quantity = live(
-        30, "Longest silence of a streamed answer once it has begun.", unit="seconds", gt=0, le=86400
+        30,
+        "Longest silence of a streamed answer with output while its worker makes no step either.",
+        unit="seconds",
+        gt=0,
+        le=86400,
     )
 
 

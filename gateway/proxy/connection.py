@@ -221,7 +221,7 @@ class WorkerConnection:
         if not self._has_head:
             self._head_bytes += len(data)
         wrong = self._feed(data)
-        if wrong and not self._is_complete:
+        if self._wrong or (wrong and not self._is_complete):
             self._break_off(wrong)
             return
         # Where more follows the chunk, it ends in the middle of a length, or with a length that is told of.
