@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway.config import json_schema
+from gateway.config import Scheduler, Timeouts, json_schema
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
@@ -76,3 +76,17 @@ def test_named_configuration_keys_exist() -> None:
     assert len(named) >= 12
     for path in named:
         assert set(path.split(".")) <= known, path
+
+
+def test_the_silence_that_a_balancer_must_bear_is_that_of_the_defaults() -> None:
+    """The page's figures, and the sum that it warns of, are the configuration's."""
+    text = section("A balancer or proxy in front")
+    waits = {
+        "scheduler.queue_timeout_seconds": Scheduler().queue_timeout_seconds,
+        "pools[].timeouts.first_byte_seconds": Timeouts().first_byte_seconds,
+        "pools[].timeouts.stall_seconds": Timeouts().stall_seconds,
+    }
+    for key, seconds in waits.items():
+        assert re.search(rf"\| `{re.escape(key)}` \| {seconds:g} s \|", text), key
+    queued, first, _ = waits.values()
+    assert f"{queued:g} + {first:g} = {queued + first:g} s" in text
