@@ -27,7 +27,7 @@ from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, message, own_headers
 from gateway.proxy.relay import End, Relay
 from gateway.proxy.trials import Trials
-from gateway.proxy.upstream import WorkerUnreachable
+from gateway.proxy.upstream import HostUnknown, WorkerUnreachable
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
@@ -215,7 +215,8 @@ class Exchange:
             connection = await link.port.send(request, relay, self._pool.timeouts.connect_seconds, fresh=fresh)
         except WorkerUnreachable as error:
             relay.cut(End.LOST, str(error))
-            self._services.health.report(self._ticket.worker, Signal.DOWN, str(error))
+            signal = Signal.FAULT if isinstance(error, HostUnknown) else Signal.DOWN
+            self._services.health.report(self._ticket.worker, signal, str(error))
             return relay
         self._was_sent = True
         self._record.sent_at = self._loop.time()

@@ -68,12 +68,14 @@ class Links:
         Connections stay unless the URL changed; then what runs at the old one ends there.
         """
         link = self._links.get(name)
-        ports = WorkerPort(url), WorkerPort(url, MAX_UTILITY_CONNECTIONS), WorkerPort(url, MAX_OWN_CONNECTIONS)
+        port = WorkerPort(url)
+        utility = WorkerPort(url, MAX_UTILITY_CONNECTIONS, port.host)
+        ports = port, utility, WorkerPort(url, MAX_OWN_CONNECTIONS, port.host)
         if link is not None and link.port.address == ports[0].address:
             ports = link.ports
         elif link is not None:
-            for port in link.ports:
-                port.retire()
+            for old in link.ports:
+                old.retire()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
         fingerprint = link.fingerprint if link is not None and link.url == url else None
         upstream = Upstream(ports[0].address.authority, secret)

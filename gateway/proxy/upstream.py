@@ -8,11 +8,13 @@ environment.
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
 from gateway.proxy.connection import Awaited, Headers, Loss, Sink, WorkerConnection
+from gateway.proxy.names import Host
 from gateway.proxy.progress import Progress
 
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
@@ -26,6 +28,10 @@ class WorkerUnreachable(Exception):
 
 class WorkerSilent(WorkerUnreachable):
     """The worker did not answer in time."""
+
+
+class HostUnknown(WorkerUnreachable):
+    """The worker's host was not found: that says nothing of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,10 @@ class Address:
 class WorkerPort:
     """The way to one worker: its address and the connections to it, at most `max_connections` at a time."""
 
-    def __init__(self, url: str, max_connections: int = MAX_CONNECTIONS) -> None:
-        """Nothing is connected until the first request."""
+    def __init__(self, url: str, max_connections: int = MAX_CONNECTIONS, host: Host | None = None) -> None:
+        """Nothing is connected until the first request; `host` is what other ways to the worker know of its place."""
         self.address = Address.parse(url)
+        self.host = host or Host(self.address.host)
         self._max_connections = max_connections
         self._loop = asyncio.get_running_loop()
         self.progress = Progress()
@@ -83,6 +90,8 @@ class WorkerPort:
                 async with asyncio.timeout(connect_seconds):
                     connection, is_reused = await self._obtain(fresh=fresh)
             except TimeoutError:
+                if self.address.socket_path is None and not self.host.is_known:
+                    raise HostUnknown(f"its host was not found within {connect_seconds:g} s") from None
                 raise WorkerUnreachable(f"no connection within {connect_seconds:g} s") from None
         connection.send(request, sink, is_reused=is_reused)
         return connection
@@ -110,15 +119,10 @@ class WorkerPort:
         return False
 
     async def _connect(self) -> WorkerConnection:
-        loop = self._loop
         connection = WorkerConnection(self)
-        protocol = cast(asyncio.Protocol, connection)
         self._connecting += 1
         try:
-            if self.address.socket_path is not None:
-                await loop.create_unix_connection(lambda: protocol, self.address.socket_path)
-            else:
-                await loop.create_connection(lambda: protocol, self.address.host, self.address.port)
+            await self._open_up(cast(asyncio.Protocol, connection))
             self._open.add(connection)
         except OSError as error:
             raise WorkerUnreachable(f"no connection: {error.strerror or error}") from error
@@ -128,6 +132,21 @@ class WorkerPort:
                 connection.abandon()
                 self._call_next()
         return connection
+
+    async def _open_up(self, protocol: asyncio.Protocol) -> None:
+        """Connect to the first address of the worker that takes it; raises `OSError` where none does."""
+        if self.address.socket_path is not None:
+            await self._loop.create_unix_connection(lambda: protocol, self.address.socket_path)
+            return
+        try:
+            *others, last = await self.host.addresses()
+        except OSError as error:
+            raise HostUnknown(f"its host was not found: {error.strerror or error}") from error
+        for address in others:
+            with suppress(OSError):
+                await self._loop.create_connection(lambda: protocol, address, self.address.port)
+                return
+        await self._loop.create_connection(lambda: protocol, last, self.address.port)
 
     async def _one_came_free(self) -> None:
         waiting = self._loop.create_future()
@@ -212,6 +231,7 @@ class WorkerPort:
     def close(self) -> None:
         """Close every connection."""
         self.retire()
+        self.host.close()
         for connection in list(self._open):
             self._drop(connection)
 
