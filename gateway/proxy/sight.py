@@ -218,6 +218,7 @@ def _sample(figures: EngineFigures, asked_at: float) -> EngineSample:
         steps=figures.steps,
         step_tokens=figures.step_tokens,
         output_tokens=figures.output_tokens,
+        deferred=figures.deferred,
     )
 
 

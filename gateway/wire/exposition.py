@@ -39,7 +39,7 @@ _LABEL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """One page's figures; None where the engine does not export one. `waiting` leaves out what is deferred."""
+    """One page's figures; None where the engine does not export one. `waiting` leaves out what is `deferred`."""
 
     running: float | None
     waiting: float | None
@@ -48,6 +48,7 @@ class EngineFigures:
     steps: float | None
     step_tokens: float | None
     output_tokens: float | None
+    deferred: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def read_figures(page: bytes) -> EngineFigures:
     """The figures on a page of metrics."""
     found = _samples(page, _FIGURES)
     waiting = _sum(found, _WAITING)
+    deferred = sum(value for labels, value in found.get(_BY_REASON, ()) if _DEFERRED in labels)
     if waiting is not None:
-        deferred = sum(value for labels, value in found.get(_BY_REASON, ()) if _DEFERRED in labels)
         waiting = max(0.0, waiting - deferred)
     usages = found.get(_KV_USAGE, ())
     return EngineFigures(
@@ -75,6 +76,7 @@ def read_figures(page: bytes) -> EngineFigures:
         steps=_sum(found, _STEPS),
         step_tokens=_sum(found, _STEP_TOKENS),
         output_tokens=_sum(found, _OUTPUT_TOKENS),
+        deferred=deferred,
     )
 
 

@@ -77,7 +77,7 @@ class _Worker:
         return fits_window and self.tuning.fits_memory(request)
 
     def limit_on(self, request: "Asking") -> Limit:
-        if not self.window.fits_sequences(request.sequences):
+        if not self.window.has_place:
             return Limit.SEQUENCES
         if not self.tuning.fits_memory(request):
             return Limit.MEMORY
@@ -85,6 +85,7 @@ class _Worker:
 
     def apply_limits(self) -> None:
         self.window.limit(self.tuning.max_sequences, self.tuning.max_prefill_tokens)
+        self.tuning.memory.running_part = self.window.running_part
 
     @property
     def state(self) -> str:
@@ -204,6 +205,7 @@ class Fleet:
         state = self._workers[request.worker]
         state.window.give(request.sequences)
         state.tuning.memory.give(request)
+        state.tuning.memory.running_part = state.window.running_part
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:
@@ -257,10 +259,11 @@ class Fleet:
         worker = self._workers.get(name)
         if worker is None or now < sample.asked_at:
             return False
-        window = worker.window
-        has_grown = worker.tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
+        window, tuning = worker.window, worker.tuning
+        has_grown = tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
+        has_ended = window.end_early(tuning.ended_sequences)
         worker.apply_limits()
-        return has_grown
+        return has_grown or has_ended
 
     def learn(self, name: str, facts: EngineFacts) -> None:
         """Take in what a worker's engine says once, at its start."""
@@ -272,8 +275,10 @@ class Fleet:
     def blind(self, name: str, reason: str) -> None:
         """A worker's metrics are absent, stale or wrong: use a safe window until the next good reading."""
         if name in self._workers:
-            self._workers[name].tuning.blind(reason)
-            self._workers[name].apply_limits()
+            worker = self._workers[name]
+            worker.tuning.blind(reason)
+            worker.window.end_early(0)
+            worker.apply_limits()
 
     # -- views
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class EngineSample:
     """One reading: gauges and counters summed over the worker's engines.
 
-    `asked_at` is when the reading was asked for, so it is no older than that; `waiting` leaves out what is deferred for
-    reasons of its own (an adapter's slot, a grammar, a transfer); `kv_usage` is the share of the cache in use, 0 to 1;
+    `asked_at` is when the reading was asked for, so it is no older than that; `waiting` leaves out what is `deferred`
+    for reasons of its own (an adapter's slot, a grammar, a transfer); `kv_usage` is the share of the cache in use;
     `step_tokens` sums the tokens of all `steps`, prefilled and generated.
     """
 
@@ -24,6 +24,7 @@ class EngineSample:
     steps: float | None = None
     step_tokens: float | None = None
     output_tokens: float | None = None
+    deferred: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

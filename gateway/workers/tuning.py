@@ -8,6 +8,7 @@ Why something waits at the engine beyond the slack decides which of them answers
 The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`; docs/window.md has it all.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from gateway.workers.snapshot import Limit, Phase
 from gateway.workers.tuning_memory import Flight, Memory
 from gateway.workers.tuning_prefill import PrefillLaw
 from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SequenceLaw
-from gateway.workers.tuning_trust import SHORT_QUEUE, Own, Trust
+from gateway.workers.tuning_trust import LAG_SEQUENCES, SHORT_QUEUE, Own, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
 # (the cache is full, the engine runs as many as it ever did and prefill was not the last to grow): what more than the
@@ -53,6 +54,7 @@ class Tuning:
         "_steps",
         "_trusted_limit",
         "degraded",
+        "ended_sequences",
         "held",
         "memory",
         "prefill",
@@ -78,6 +80,7 @@ class Tuning:
         self.prefill = PrefillLaw(self._size.prefill_tokens)
         self.trust = Trust()
         self._queue: _Queue | None = None
+        self.ended_sequences = 0  # of ours, so many the last reading did not have
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
         self._good_readings = 0
@@ -145,6 +148,8 @@ class Tuning:
         if self._has_restarted(sample):
             self.restart()
         may_act = self.trust.judge(sample, own)
+        there = sample.running + sample.waiting + sample.deferred if may_act else math.inf
+        self.ended_sequences = int(max(0.0, own.lasting_sequences - there - LAG_SEQUENCES))
         if self.trust.is_lost:
             if not self.degraded:
                 self.memory.forget()  # what its gauges taught of the cache may be as wrong
@@ -171,7 +176,8 @@ class Tuning:
         if sample.asked_at <= self._acted_at or self._size.is_open:
             return False
         before = self._limits
-        excess = waiting - self._size.slack - max(0, own.in_flight - self.max_sequences)
+        overdrawn = max(0, own.in_flight - self.max_sequences, self.memory.overdrawn_sequences)
+        excess = waiting - self._size.slack - overdrawn
         if excess > 0:
             self._shrink(running, excess, usage)
         elif waiting == 0:
@@ -243,19 +249,22 @@ class Tuning:
         return self._queue or _Queue(sample, frozenset(self.memory.flights))
 
     def _count(self, in_flight: int, unread_tokens: int, leapt: int) -> Own:
+        """Our own count; of a request of several sequences one is there for certain, the others may have ended."""
         before, now_generated = self._generated, {}
-        lasting = progressing = prompt = 0
+        lasting = lasting_sequences = progressing = prompt = 0
         for flight in self.memory.flights:
             generated = flight.output_tokens
             now_generated[flight] = generated
             if flight in before:
-                lasting += flight.sequences
+                lasting += 1
+                lasting_sequences += flight.sequences
             elif generated:
                 prompt += flight.sequences
             if generated > before.get(flight, 0):
-                progressing += flight.sequences
+                progressing += 1
         self._generated = now_generated
-        return Own(in_flight, lasting, progressing, prompt, unread_tokens, self.memory.generated_tokens, leapt)
+        generated = self.memory.generated_tokens
+        return Own(in_flight, lasting, progressing, prompt, unread_tokens, generated, leapt, lasting_sequences)
 
     def _has_restarted(self, sample: EngineSample) -> bool:
         """A total that shrinks is one that began again."""

@@ -4,7 +4,8 @@ Demand is our own count: of each request the tokens it has, in whole blocks, and
 answer. However long it is already, as much may be to come: lengths are close to memoryless, and counting down what is
 left of an expectation promises too much of it; a tenant's own mean moves too fast to be of use. What a token takes of
 the cache is the engine's word, corrected by its gauge: prompts that begin alike share blocks. A preempted request
-counts in full, so nothing more is sent until it is back.
+counts in full, so nothing more is sent until it is back. A request of several sequences goes when one of them fits: the
+engine starts each as memory comes free, and nothing more is sent until the promise fits the cache again.
 f is tuned: up when more than the slack waits for memory, down by a 113th of that with each reading at which memory
 alone held work back and nothing waited. So about one reading in a hundred finds a queue in the long run.
 """
@@ -51,6 +52,7 @@ class Memory:
         "_short_readings",
         "answered",
         "reserve",
+        "running_part",
     )
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class Memory:
         self._said_share = 0.0
         self._share = 0.0  # of the cache that one token takes; 0: not known, so memory holds nothing back
         self.reserve = _FIRST_RESERVE  # f
+        self.running_part = 1.0  # of the sequences of requests of several: the others have ended
         self._mean_output_tokens = _FIRST_OUTPUT_TOKENS
         self._short_readings = 0
         self._finished_tokens = 0
@@ -88,10 +91,10 @@ class Memory:
             self._mean_output_tokens += gain * (per_sequence - self._mean_output_tokens)
 
     def has_room(self, flight: Flight) -> bool:
-        """True where the cache holds one more such request by what is promised; always where nothing is in flight."""
+        """True where the cache holds one more such sequence by what is promised; always where nothing is in flight."""
         if not self._share or not self._flights:
             return True
-        demand = self._demand(flight)
+        demand = self._demand(flight) / flight.sequences
         if (self._counted_tokens + demand) * self._share <= _COUNTED_FROM:
             return True
         return (self.count() + demand) * self._share <= 1.0
@@ -112,6 +115,13 @@ class Memory:
     def generated_tokens(self) -> int:
         """Every token that our requests have received here: it only grows."""
         return self._finished_tokens + sum(map(_generated, self._flights))
+
+    @property
+    def overdrawn_sequences(self) -> int:
+        """Sequences that may wait for memory because their request went when one of them fitted."""
+        if self._counted_tokens * self._share <= 1.0:
+            return 0
+        return sum(flight.sequences - 1 for flight in self._flights)
 
     @property
     def flights(self) -> tuple[Flight, ...]:
@@ -139,9 +149,12 @@ class Memory:
         self.count()
 
     def weigh(self, usage: float) -> None:
-        """Compare the gauge with our own count, when all in flight is in the cache and nothing else changes it."""
+        """Compare the gauge with our own count, when all in flight is in the cache and nothing else changes it.
+
+        Not beside a request of several sequences: which of them have ended is not known.
+        """
         present = sum(self._present(flight, _generated(flight)) for flight in self._flights)
-        if usage < 0.1 or present <= 0:
+        if usage < 0.1 or present <= 0 or any(flight.sequences > 1 for flight in self._flights):
             return
         seen = usage / present
         if self._said_share:
@@ -170,7 +183,8 @@ class Memory:
         growth = min(
             self.reserve * self._mean_output_tokens * flight.sequences, max(0, flight.max_output_tokens - generated)
         )
-        return self._present(flight, generated) + growth
+        demand = self._present(flight, generated) + growth
+        return demand if flight.sequences == 1 else demand * self.running_part
 
     def _present(self, flight: Flight, generated: int) -> int:
         """Tokens in whole blocks; every further sequence of a request ends in a block of its own."""

@@ -20,7 +20,7 @@ from gateway.workers.sample import EngineSample
 
 DISTRUST = 3.0
 _FORGIVEN = 0.5
-_LAG_SEQUENCES = 2  # that come and go within a step
+LAG_SEQUENCES = 2  # that come and go within a step
 _IDLE_TOKENS = 64  # our streams got so many while the engine says it did nothing
 SHORT_QUEUE = 8
 
@@ -29,9 +29,10 @@ SHORT_QUEUE = 8
 class Own:
     """Our own count at the time of a reading, in sequences but for the tokens.
 
-    `lasting` ones were there at the reading before too; `progressing` got tokens since then; `prompt` ones were sent
-    and started since then; `generated` counts every token ever received from there; `leapt` ones were answered before
-    the queue that they were sent behind.
+    `lasting` ones were there at the reading before too, and `progressing` ones got tokens since then: one of each
+    request, for its others may have ended (`lasting_sequences` counts all). `prompt` ones were sent and started since
+    then; `generated` counts every token ever received from there; `leapt` ones were answered before the queue that they
+    were sent behind.
     """
 
     in_flight: int = 0
@@ -41,6 +42,7 @@ class Own:
     unread_tokens: int = 0
     generated: int = 0
     leapt: int = 0
+    lasting_sequences: int = 0
 
 
 class Trust:
@@ -82,9 +84,9 @@ class Trust:
 
     def _doubtful(self, sample: EngineSample, own: Own) -> str:
         running, waiting = int(sample.running), int(sample.waiting)
-        if 2 * running < own.progressing - _LAG_SEQUENCES:
+        if 2 * running < own.progressing - LAG_SEQUENCES:
             return f"says that it runs {running} while {own.progressing} of ours get tokens"
-        if running + waiting < own.lasting - max(_LAG_SEQUENCES, own.lasting // 4):
+        if running + waiting < own.lasting - max(LAG_SEQUENCES, own.lasting // 4):
             return f"says that it has {running + waiting} while {own.lasting} of ours are there"
         if self._stands_still(sample, own):
             return "its figures stand still while our streams go on"
@@ -113,7 +115,12 @@ class Trust:
 
 
 def _impossible(sample: EngineSample) -> str:
-    figures = {"running": sample.running, "waiting": sample.waiting, "KV cache usage": sample.kv_usage}
+    figures = {
+        "running": sample.running,
+        "waiting": sample.waiting,
+        "deferred": sample.deferred,
+        "KV cache usage": sample.kv_usage,
+    }
     for name, value in figures.items():
         if value is not None and not (math.isfinite(value) and value >= 0.0):
             return f"{name} cannot be {value}"

@@ -90,11 +90,12 @@ class Bench:
         max_queued: int = 100_000,
         queue_timeout_seconds: float = 1e9,
         locality_quantum: float = 0.0,
+        fleet: CachingFleet | None = None,
     ) -> None:
         """A pool `p0`, `p1`, ... each of `workers` workers with `window`."""
         self.now = 0.0
         self.checks = True
-        self.fleet = CachingFleet()
+        self.fleet = fleet or CachingFleet()
         rules = Rules(lambda: POLICIES[policy](parameter), PREDICTORS[predictor](None), max_queued)
         self.admission = Admission(rules, self.fleet)
         self.cost = cost or Linear()

@@ -33,7 +33,7 @@ NOTHING = EngineFigures(None, None, None, None, None, None, None)
 
 def test_figures_are_summed_over_engines_and_deferred_requests_do_not_count_as_waiting() -> None:
     """A model's name with a brace, a timestamp, a longer name that begins alike: each is read for what it is."""
-    assert read_figures(PAGE) == EngineFigures(12, 2, 0.375, 4, 2000, 1.5e6, 123456)
+    assert read_figures(PAGE) == EngineFigures(12, 2, 0.375, 4, 2000, 1.5e6, 123456, deferred=2)
 
 
 def test_each_name_that_is_asked_for_decides_a_figure() -> None:
