@@ -49,7 +49,7 @@ class ExpressionCost(Section):
     expression: str = restart(
         ...,
         "Arithmetic over `input`, `uncached_input`, `cached_input` and `output` (tokens) with `+ - * / **`, "
-        "`min`, `max`; it may never fall when one of them grows.",
+        "`min`, `max`; it may never fall when one of them grows, and what divides must be more than 0 for any tokens.",
         unit="cost units",
         min_length=1,
         max_length=500,

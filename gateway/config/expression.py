@@ -1,20 +1,31 @@
 """The operator's own cost function: one arithmetic expression, held to a whitelist of syntax.
 
 Rules: names are `input` (every prompt token), `cached_input` and `uncached_input` (which sum up to it) and
-`output`; operators `+ - * / **`, functions `min` and `max`, plain numbers. The value is finite and not
-negative, never falls when one kind of token grows, and is not zero for a real request: all checked on a grid.
-`parse` is the one gate; whoever compiles its result may rely on it.
+`output`; operators `+ - * / **`, functions `min` and `max`, plain numbers. What divides is positive and what has a
+broken exponent is not negative for any tokens, by its form (`_sign`); so nothing can fail later but by its size.
+The value is finite and not negative, never falls when one kind of token grows, and is not zero for a real request: all
+checked on a grid. `parse` is the one gate; whoever compiles its result may rely on it.
 """
 
 import ast
 import math
 from collections.abc import Mapping
+from enum import IntEnum
 from itertools import product
 
 NAMES = ("input", "uncached_input", "cached_input", "output")
 MAX_CHARACTERS = 500
 MAX_EXPONENT = 4
 GRID_TOKENS = (0, 1, 2, 17, 256, 4096, 65_536, 1_048_576)
+
+
+class _Sign(IntEnum):
+    """What the form of an expression says of its value for any numbers of tokens, none included."""
+
+    ANY = 0
+    NOT_NEGATIVE = 1
+    POSITIVE = 2
+
 
 _FUNCTIONS = {"min": min, "max": max}
 _ALLOWED = f"only numbers, {', '.join(NAMES)}, + - * / **, min(...) and max(...) are allowed"
@@ -89,9 +100,13 @@ def _check_syntax(node: ast.expr) -> None:
             if isinstance(exponent, bool) or not 0 <= exponent <= MAX_EXPONENT:
                 raise ValueError(f"an exponent is not from 0 to {MAX_EXPONENT}")
             _check_syntax(left)
-        case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div(), left=left, right=right):
+            if exponent != int(exponent) and _sign(left) is _Sign.ANY:
+                raise ValueError("what has a broken exponent could be negative; nothing in it may be subtracted")
+        case ast.BinOp(op=ast.Add() | ast.Sub() | ast.Mult() | ast.Div() as operator, left=left, right=right):
             _check_syntax(left)
             _check_syntax(right)
+            if isinstance(operator, ast.Div) and _sign(right) is not _Sign.POSITIVE:
+                raise ValueError("what it divides by could be 0; divide by a number, or by a sum with one")
         case ast.Call(func=ast.Name(id="min" | "max"), args=[_, _, *_] as arguments, keywords=[]):
             for argument in arguments:
                 _check_syntax(argument)
@@ -99,6 +114,26 @@ def _check_syntax(node: ast.expr) -> None:
             raise ValueError("an exponent must be a plain number")
         case _:
             raise ValueError(f"{_ALLOWED}")
+
+
+def _sign(node: ast.expr) -> _Sign:
+    """The sign that checked syntax is certain to have."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return _Sign.POSITIVE if value > 0 else _Sign.ANY if value < 0 else _Sign.NOT_NEGATIVE
+        case ast.Name():
+            return _Sign.NOT_NEGATIVE
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _sign(operand)
+        case ast.BinOp(op=ast.Pow(), left=left):
+            return _sign(left)
+        case ast.BinOp(op=ast.Add(), left=left, right=right):
+            return _Sign.ANY if _Sign.ANY in (_sign(left), _sign(right)) else max(_sign(left), _sign(right))
+        case ast.BinOp(op=ast.Mult() | ast.Div(), left=left, right=right):
+            return min(_sign(left), _sign(right))
+        case ast.Call(func=ast.Name(id=name), args=arguments):
+            return (max if name == "max" else min)(_sign(argument) for argument in arguments)
+    return _Sign.ANY
 
 
 def _check_values(tree: ast.Expression) -> None:

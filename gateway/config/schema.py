@@ -360,7 +360,7 @@ class Limits(Section):
 class TenantDefaults(Section):
     """What holds for each tenant that does not say otherwise."""
 
-    weight: Quantity = live(1, "Share relative to the other tenants.", gt=0, le=1_000_000)
+    weight: Quantity = live(1, "Share relative to the other tenants.", ge=0.001, le=1_000_000)
     models: tuple[str, ...] = live(("*",), "Models or aliases the tenant may use; `*` for all.", max_length=10_000)
     share_by: ShareBy = live(
         ShareBy.KEY,

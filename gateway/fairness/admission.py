@@ -99,6 +99,8 @@ class Admission:
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
         if not self._capacity.serves(ticket.pool):
             return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
+        if not account.is_countable(ticket):
+            return Refuse(ticket, Outcome.BAD_REQUEST, 0.0)
         ticket.taken_tokens = account.expected_tokens(ticket)
         wait = tenant.allowance.refusal_seconds(ticket.taken_tokens, now)
         if wait is None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 UNITS_PER_COST: Final = 1_000_000
+LEAST_WEIGHT: Final = 0.001
+MOST_COST: Final = 1e30  # of one request: a cost that reaches it is too large to be counted
 
 # A float near 1.5 * 2^52 has no bits for a fraction: to add it and take it off rounds half to even, as `round` does in
 # several times the time, for all that is less than 2^51 either way.
@@ -98,7 +100,10 @@ class KvTime(CostFunction):
 
 
 class Expression(CostFunction):
-    """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before."""
+    """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before.
+
+    Its value is held within 0 and `MOST_COST`: what was checked on a grid may yet overflow for more tokens.
+    """
 
     __slots__ = ("_evaluate", "text")
 
@@ -126,7 +131,11 @@ class Expression(CostFunction):
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
         """Cost of one sequence by the operator's formula."""
-        return self._evaluate(uncached_input, cached_input, output)
+        try:
+            cost = self._evaluate(uncached_input, cached_input, output)
+        except ArithmeticError:
+            return MOST_COST
+        return max(0.0, cost) if cost < MOST_COST else MOST_COST  # also where two overflows make no number
 
 
 def request_cost(function: CostFunction, usage: Usage, sequences: int) -> float:

@@ -14,7 +14,10 @@ class Grant(NamedTuple):
 
 
 class Refuse(NamedTuple):
-    """`ticket` will not run: `outcome` says why, `retry_after_seconds` when another attempt is worth its while."""
+    """`ticket` will not run: `outcome` says why, `retry_after_seconds` when another attempt is worth its while.
+
+    0: never as it is.
+    """
 
     ticket: Ticket
     outcome: Outcome

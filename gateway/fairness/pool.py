@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.fairness.bound import Tab
-from gateway.fairness.cost import CostFunction, Usage, request_cost, spread_cost, to_cost, to_units
+from gateway.fairness.cost import MOST_COST, CostFunction, Usage, request_cost, spread_cost, to_cost, to_units
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.queues import PoolQueue, TenantQueue
@@ -76,6 +76,13 @@ class PoolAccount:
         ticket.is_predicted = True
         per_sequence = ticket.max_output_tokens // ticket.sequences
         ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * ticket.sequences
+
+    def is_countable(self, ticket: Ticket) -> bool:
+        """True where the most that `ticket` can cost is a number that can be counted: asked before anything moves."""
+        try:
+            return self._cost_of(ticket, ticket.max_output_tokens) < MOST_COST
+        except ArithmeticError:
+            return False
 
     def dispatch_charge(self, ticket: Ticket) -> float:
         """What `ticket` is charged when it is dispatched: its prompt and its reservation."""

@@ -5,6 +5,7 @@ A tenant that nobody configured has weight 1 and no limits.
 
 from collections.abc import Iterator
 
+from gateway.fairness.cost import LEAST_WEIGHT
 from gateway.fairness.limits import Allowance, TenantLimits
 
 
@@ -20,6 +21,7 @@ class TenantRegister:
 
     def change(self, name: str, weight: float, limits: TenantLimits) -> None:
         """Add a tenant or change its terms; what it has used stays."""
+        assert weight >= LEAST_WEIGHT, f"{name} has the weight {weight}"
         self._weights[name] = weight
         self.allowance(name).change(limits)
 

@@ -114,7 +114,7 @@ class Exchange:
             await dispatcher.admit(ticket)
             return await self._attempts()
         except Refused as refused:
-            raise Refusal(refused.outcome, refused.retry_after_seconds) from None
+            raise Refusal(refused.outcome, refused.retry_after_seconds or None) from None
         except asyncio.CancelledError:
             self._record.end(self._place_of_leaving())
             raise

@@ -19,6 +19,7 @@ MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps as long as it is told; who comes 
 _ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other knows
 
 _MESSAGES = {
+    Outcome.BAD_REQUEST: "What this request could cost is too large to be counted. Ask for a shorter answer.",
     Outcome.QUARANTINED: "Two workers died while they ran this request, so it is not sent again for some minutes. "
     "Change it: another prompt, other parameters.",
     Outcome.RATE_LIMITED: "This key's tenant has reached its rate limit. Retry after {seconds} s.",
@@ -39,7 +40,7 @@ _MESSAGES = {
 
 
 def message(outcome: Outcome, retry_after_seconds: float = 0.0) -> str:
-    """The sentence for the client; outcomes that a fault words itself are not here."""
+    """The sentence for the client of what the scheduler decided; other faults word themselves."""
     return _MESSAGES[outcome].format(seconds=_whole_seconds(retry_after_seconds))
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from gateway.fairness import Usage, check_invariants
+from gateway.config.expression import parse
+from gateway.fairness import KvTime, Usage, check_invariants
+from gateway.fairness.cost import LEAST_WEIGHT, Expression
 from gateway.fairness.ticket import MOVES, Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.workers import Signal, WindowSize
@@ -28,6 +30,37 @@ def test_every_state_but_the_last_two_can_be_left() -> None:
     """No ticket is stuck, and none comes back from its end."""
     left = {before for before, _ in MOVES}
     assert set(TicketState) - left == {TicketState.SETTLED, TicketState.LEFT}
+
+
+@pytest.mark.parametrize("predictor", ["none", "oracle"])
+def test_a_request_whose_cost_cannot_be_counted_is_refused_and_nothing_else(predictor: str) -> None:
+    """A formula that overflows for what one request may come to refuses that one; accounts, room and others stay."""
+    text = "input + output ** 4 * output ** 4 * output ** 4"
+    bench = Bench("vtc", predictor, cost=Expression(text, parse(text)))
+    good = bench.submit("t", length=3)
+    for most in (2**63, 10**400):
+        bad = bench.submit("t", length=3, most=most)
+        assert bad.ticket.state is TicketState.LEFT
+    assert bench.outcomes["t", Outcome.BAD_REQUEST] == 2
+    assert good.ticket in bench.running
+    bench.check()
+    bench.drain()
+
+
+@pytest.mark.parametrize("weight", [LEAST_WEIGHT, 1e6])
+def test_a_weight_at_either_end_is_counted(weight: float) -> None:
+    """The least and the largest weight carry the largest requests."""
+    bench = Bench("vtc", "oracle", cost=KvTime())
+    bench.tenant("t", weight)
+    bench.submit("t", prompt=2**40, length=9, most=2**63)
+    bench.drain()
+    bench.check_books()
+
+
+def test_a_weight_below_the_least_is_our_own_mistake() -> None:
+    """The configuration refuses it before it comes here."""
+    with pytest.raises(AssertionError, match="has the weight"):
+        Bench().tenant("t", 1e-310)
 
 
 def test_a_held_tenant_blocks_nobody() -> None:
