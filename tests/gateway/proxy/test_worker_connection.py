@@ -28,6 +28,9 @@ class Wire(asyncio.Transport):
         """As asyncio's."""
         return self.is_closed
 
+    def resume_reading(self) -> None:
+        """Nothing was paused."""
+
     def close(self) -> None:
         """As asyncio's."""
         self.is_closed = True
@@ -154,3 +157,49 @@ def test_every_split_of_two_chunks() -> None:
         sink = received([HEAD, chunk(b"s" * 0x100), data[:place], data[place:]])
         assert b"".join(sink.pieces) == b"s" * 0x100 + b"".join(bodies)
         assert sink.ends == ["end"]
+
+
+WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(b"{}") + END
+
+
+@pytest.mark.parametrize("answer", [WHOLE, CHUNKED])
+@pytest.mark.parametrize("surplus", [WHOLE, b"junk", b"HTTP/1.1 200 OK\r\nx", b"0\r\n\r\n", b"\x00"])
+def test_an_answer_is_whole_and_its_connection_lost_where_more_comes_with_it(answer: bytes, surplus: bytes) -> None:
+    """At every cut of the surplus; without it the connection is kept."""
+    for place in range(len(surplus) + 1):
+        home, sink, wire = Nowhere(), Kept(), Wire()
+        connection = WorkerConnection(home)
+        connection.connection_made(wire)
+        connection.send(b"", sink, is_reused=False)
+        connection.data_received(answer + surplus[:place])
+        assert (b"".join(sink.pieces), sink.ends) == (b"{}", ["end"])
+        assert home.kept == ([connection] if not place else [])
+        if surplus[place:]:
+            connection.data_received(surplus[place:])
+        assert wire.is_closed
+        assert (b"".join(sink.pieces), sink.ends) == (b"{}", ["end"])
+    assert received([answer]).ends == ["end"]
+
+
+def test_headers_behind_a_body_are_not_kept() -> None:
+    """A worker cannot fill memory with them."""
+    trailers = b"".join(b"x-%d: y\r\n" % number for number in range(1000))
+    connection, sink = WorkerConnection(Nowhere()), Kept()
+    connection.connection_made(Wire())
+    connection.send(b"", sink, is_reused=False)
+    connection.data_received(CHUNKED.removesuffix(b"\r\n") + trailers)
+    assert len(connection._headers) == 1
+    connection.data_received(b"\r\n")
+    assert sink.ends == ["end"]
+
+
+def test_what_has_begun_is_not_given_up() -> None:
+    """Only what nobody has seen of can be answered by another worker."""
+    for has_begun in (True, False):
+        connection, sink = WorkerConnection(Nowhere()), Kept()
+        connection.connection_made(Wire())
+        connection.send(b"", sink, is_reused=False)
+        sink.has_begun = has_begun
+        connection.give_up("it does not live")
+        assert sink.ends == ([] if has_begun else ["it does not live"])

@@ -1,0 +1,47 @@
+"""An answer names its request: whose id is another gateway request's, and whose says nothing."""
+
+from secrets import token_hex
+
+import pytest
+
+from gateway.proxy.request_ids import RequestIds
+from gateway.wire.answer_id import answers_another, marked
+
+IDS = RequestIds()
+OURS, OTHER = IDS.draw(), IDS.draw()
+FOREIGN = "0" * 31 + "1"
+FORMS = [
+    'data: {"id":"chatcmpl-%s","object":"chat.completion.chunk"',
+    '{"id":"cmpl-%s","object":"text_completion"',
+    'event: message_start\ndata: {"type":"message_start","message":{"id":"chatcmpl-%s"',
+    'event: response.created\ndata: {"response":{"id":"resp_%s"',
+    '{"id": "%s", "object": "list"',
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_only_an_id_that_a_gateway_drew_can_be_anothers(form: str) -> None:
+    """The request's own, an engine's and none at all are no reason to doubt an answer."""
+    request_id = OURS.encode()
+    assert answers_another((form % OTHER).encode(), request_id)
+    assert not answers_another((form % OURS).encode(), request_id)
+    assert not answers_another((form % FOREIGN).encode(), request_id)
+    assert not answers_another((form % "x").encode(), request_id)
+    assert not answers_another(b'{"choices":[]}', request_id)
+
+
+def test_content_that_quotes_another_id_is_content() -> None:
+    """Inside text its quotes are escaped, and an answer's own id stands before all others."""
+    request_id = OURS.encode()
+    quoted = f'{{"choices":[{{"text":"\\"id\\":\\"chatcmpl-{OTHER}\\""}}]}}'
+    nested = f'{{"id":"resp_{OURS}","metadata":{{"id":"resp_{OTHER}"}}}}'
+    assert not answers_another(quoted.encode(), request_id)
+    assert not answers_another(nested.encode(), request_id)
+
+
+def test_the_mark_keeps_an_ids_own_digits() -> None:
+    """All but the first eight are as they were drawn, and a marked id stays as it is."""
+    for _ in range(100):
+        digits = token_hex(16)
+        assert marked(digits)[8:] == digits[8:]
+        assert marked(marked(digits)) == marked(digits)
