@@ -1,6 +1,7 @@
 """How many connections a worker sees for what runs no model: probes, readings, tokenize and its like."""
 
 import asyncio
+import socket
 
 import pytest
 from virtual_time import virtual_time
@@ -214,3 +215,28 @@ async def test_a_new_connection_that_is_asked_for_takes_the_place_of_an_idle_one
     await asyncio.sleep(0.1)
     assert worker.open == 0
     await worker.stop()
+
+
+@pytest.mark.parametrize("surplus", [b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nstolen", b""])
+@virtual_time
+async def test_what_came_since_the_last_answer_is_seen_before_a_connection_is_used_again(surplus: bytes) -> None:
+    """Bytes, or the worker's end of it: the next request goes over another one."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = WorkerPort(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        asking = asyncio.create_task(fetch(port, GET, seconds=5, max_bytes=100))
+        first, _ = await loop.sock_accept(listener)
+        first.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        assert (await asking).body == b"{}"
+        if surplus:
+            first.sendall(surplus)
+        else:
+            first.shutdown(socket.SHUT_WR)
+        asking = asyncio.create_task(fetch(port, GET, seconds=5, max_bytes=100))
+        second, _ = await loop.sock_accept(listener)
+        second.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nmine")
+        assert (await asking).body == b"mine"
+        port.close()
+        first.close()
+        second.close()
