@@ -1,9 +1,10 @@
 """From a plan to a command on this machine: which engine runs it, on which GPUs, with which arguments.
 
-`auto` is vLLM on the GPUs where there are any, vLLM on the processor where its build for that is installed, else the
-embedded engine; what was chosen is always said. Engines get our arguments last, so that none of a plan's can undo them:
-loopback and a port of our own, the sizes that the gateway's window rests on, and a bound on the engine's queue behind
-it. The engines' key travels in the environment, which other users cannot read.
+`auto` is vLLM on the GPUs where there are any, vLLM on the processor where its build for that is installed, else a
+fault: the embedded engine, which invents its answers, runs only where it is named. What was chosen is always said.
+Engines get our arguments last, so that none of a plan's can undo them: loopback and a port of our own, the sizes that
+the gateway's window rests on, and a bound on the engine's queue behind it. The engines' key travels in the environment,
+which other users cannot read.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from backend.vllm.engine_order import EngineOrder
 from backend.vllm.launch import LaunchError, find_python, is_cpu_build
 
 KEY_VARIABLE = "VLLM_API_KEY"
+# Our own file, and nothing from the folder we are started in: another `backend` may lie there.
+BACKEND = (sys.executable, "-P", str(Path(__file__).resolve().parents[1] / "__main__.py"))
 
 # One request that is larger than the window is sent alone: 2,048 inputs (OpenAI's bound) of 4 answers each (the
 # gateway's own). The engine's queue limit must let it in.
@@ -29,6 +32,12 @@ GPU_MEMORY = 0.9
 # `vtc-backend vllm` gives vLLM 8 s before it uses force.
 _VLLM_GRACE_SECONDS = 12.0
 _EMBEDDED_GRACE_SECONDS = 3.0
+
+
+_INVENTED = (
+    "; `engine: embedded` runs an engine model that needs neither and invents its answers, as `make run` and "
+    "`vtc-gateway demo` do"
+)
 
 
 class CannotStart(Exception):
@@ -59,9 +68,9 @@ class Machine:
 
     def recipe(self, plan: Plan) -> Recipe:
         """The command for `plan`, its GPUs taken; raises `CannotStart`, or `NoGpuLeft` while others have them."""
-        python, reason = self._vllm(plan.engine)
+        python = self._vllm(plan.engine)
         if python is None:
-            return self._embedded(plan, reason)
+            return self._embedded(plan)
         if is_cpu_build(python) or not self.gpus:
             return self._on_cpu(plan, python)
         try:
@@ -80,34 +89,32 @@ class Machine:
             return asyncio.Lock()
         return self._turns.setdefault(recipe.shared_gpu, asyncio.Lock())
 
-    def _vllm(self, engine: EngineChoice) -> tuple[Path | None, str]:
-        """The interpreter for vLLM, or None and why the embedded engine runs instead."""
+    def _vllm(self, engine: EngineChoice) -> Path | None:
+        """The interpreter for vLLM, None where the plan asks for the embedded engine."""
         if engine is EngineChoice.EMBEDDED:
-            return None, "as configured"
+            return None
         try:
             python = find_python(None, self._environment)
         except LaunchError as fault:
-            if engine is EngineChoice.VLLM or self.gpus:
-                raise CannotStart(str(fault)) from None
-            return None, "no GPU and no vLLM found: an engine model that invents its answers"
+            raise CannotStart(f"{fault}{'' if self.gpus else _INVENTED}") from None
         if engine is EngineChoice.AUTO and not self.gpus and not is_cpu_build(python):
-            return None, f"no GPU found and the vLLM of {python} needs one: an engine model that invents its answers"
-        return python, ""
+            raise CannotStart(f"no GPU found, and the vLLM of {python} needs one{_INVENTED}")
+        return python
 
     # -- commands
 
-    def _embedded(self, plan: Plan, reason: str) -> Recipe:
+    def _embedded(self, plan: Plan) -> Recipe:
         if plan.engine_order is not EngineOrder.FCFS:
-            raise CannotStart(f"the embedded engine ({reason}) has no engine_order {plan.engine_order.value}; use fcfs")
+            raise CannotStart(f"the embedded engine has no engine_order {plan.engine_order.value}; use fcfs")
         command = (
-            *(sys.executable, "-m", "backend", "embedded", "--profile", plan.profile, "--model", plan.client_name),
+            *(*BACKEND, "embedded", "--profile", plan.profile, "--model", plan.client_name),
             *("--max-model-len", str(plan.max_model_len), "--max-num-queued-reqs", str(_queue_limit(plan))),
             "--end-with-parent",
             *(argument for name in plan.adapters for argument in ("--adapter", name)),
             *_sizes(plan),
         )
         environment = self._inherited(plan)
-        return Recipe(command, environment, f"embedded engine ({reason})", _EMBEDDED_GRACE_SECONDS)
+        return Recipe(command, environment, "embedded engine (it invents its answers)", _EMBEDDED_GRACE_SECONDS)
 
     def _on_cpu(self, plan: Plan, python: Path) -> Recipe:
         reason = "no GPU found" if not self.gpus else "its build for processors is installed"
@@ -132,7 +139,7 @@ class Machine:
         shared_gpu: str | None = None,
     ) -> Recipe:
         command = (
-            *(sys.executable, "-m", "backend", "vllm", "--model", plan.model, "--python", str(python)),
+            *(*BACKEND, "vllm", "--model", plan.model, "--python", str(python)),
             *("--start-seconds", f"{plan.start_seconds:g}", "--engine-order", plan.engine_order.value),
             "--end-with-parent",
             *("--", *devices, *plan.arguments, *vllm_arguments(plan)),

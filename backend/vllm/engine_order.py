@@ -44,7 +44,7 @@ def check_order(order: EngineOrder, python: Path) -> None:
     """Raise `OrderError` where the vLLM of `python` cannot run `order`."""
     if order is EngineOrder.FCFS:
         return
-    environment = {**os.environ, **order_environment(order, os.environ)}
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", **order_environment(order, os.environ)}
     # The interpreter is the one that runs vLLM in a moment.
     done = subprocess.run(  # noqa: S603
         [str(python), "-m", PACKAGE], check=False, capture_output=True, text=True, env=environment

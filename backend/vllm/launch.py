@@ -85,7 +85,8 @@ class Launch:
             # model, the API server or another engine needs.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         }
-        ours = {"PYTHONUNBUFFERED": "1", **order_environment(self.engine_order, inherited)}
+        # Nothing is imported from the folder that the gateway was started in.
+        ours = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **order_environment(self.engine_order, inherited)}
         return offline | ({} if self.has_gpu else one_core) | dict(inherited) | ours
 
 

@@ -86,8 +86,8 @@ class Launch(Section):
 
     engine: LaunchEngine = live(
         LaunchEngine.AUTO,
-        "`vllm`; `embedded`: an engine model without a GPU; `auto`: vLLM where it is installed, on GPUs where there "
-        "are any, else embedded.",
+        "`auto`, `vllm`: vLLM, on GPUs where there are any, else its build for processors; `embedded`: an engine model "
+        "without a GPU that invents its answers, for trying out.",
     )
     model: str | None = live(
         None,

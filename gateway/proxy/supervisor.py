@@ -12,13 +12,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.proxy.background import Background
 
-COMMAND = ("-m", "backend", "supervise")
+# The file that was installed beside the gateway: by its name a module of the folder we are started in could be meant.
+COMMAND = ("-P", str(Path(__file__).resolve().parents[2] / "backend" / "__main__.py"), "supervise")
 RESTART_SECONDS = 1.0
 # vLLM gets 8 s to end by itself, `vtc-backend vllm` 12 s for that.
 STOP_SECONDS = 20.0

@@ -93,12 +93,20 @@ def descendants(pid: int) -> list[int]:
 
 
 @contextmanager
-def serving(config: Path, arguments: Sequence[str] = ("--create-keys", "--announce")) -> Iterator[Served]:
-    """A child that serves `config`; killed in the end where it still runs."""
+def serving(
+    config: Path, arguments: Sequence[str] = ("--create-keys", "--announce"), folder: Path | None = None
+) -> Iterator[Served]:
+    """A child that serves `config`, started in `folder`; killed in the end where it still runs."""
     command = [sys.executable, "-m", "gateway", "serve", str(config), *arguments]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        cwd=folder,
     )
     watchdog = threading.Timer(STUCK_SECONDS, process.kill)
     watchdog.start()

@@ -179,6 +179,20 @@ def test_a_change_during_the_start_is_not_lost(tmp_path: Path) -> None:
         assert child.ended()[0] == 0
 
 
+def test_modules_of_the_folder_it_is_started_in_are_not_imported(tmp_path: Path) -> None:
+    """Neither by the gateway nor by its supervisor or worker, whatever lies there under the names that they import."""
+    folder = tmp_path / "of the user"
+    folder.mkdir()
+    for name in ("backend", "yaml", "orjson", "aiohttp", "typer", "random"):
+        (folder / f"{name}.py").write_text("raise SystemExit('a module of the user')\n")
+    (folder / "backend").mkdir()
+    (folder / "backend" / "__init__.py").write_text("raise SystemExit('a package of the user')\n")
+    with serving(write_config(tmp_path), folder=folder) as child:
+        assert child.request("/v1/chat/completions", _key(tmp_path), _body(3))[0] == 200
+        child.signal(signal.SIGTERM)
+        assert child.ended()[0] == 0
+
+
 def test_a_port_in_use_is_told_in_words(tmp_path: Path) -> None:
     """Exit status 1, the port and what to do; no worker is left behind."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import backend
 from backend.supervisor.gpus import Gpu, NoGpuLeft
 from backend.supervisor.machine import CannotStart, Machine
 from backend.supervisor.plan import EngineChoice, Plan, PlanError, read_plan
@@ -42,7 +43,7 @@ def test_vllm_gets_the_sizes_that_the_window_rests_on_after_its_own_arguments(vl
     """Ours come last, so that they win; the queue limit is two windows and the largest single request."""
     recipe = _machine(GPU, python=vllm).recipe(VLLM)
     command = recipe.command
-    assert command[1:4] == ("-m", "backend", "vllm")
+    assert command[3] == "vllm"
     assert command.index("--dtype") < command.index("--max-num-seqs")
     expected = {
         "--served-model-name": "m",
@@ -131,16 +132,15 @@ def test_a_plans_environment_wins_over_the_inherited_but_not_over_ours(vllm: Pat
     assert (environment["PATH"], environment["HF_TOKEN"], environment["VLLM_API_KEY"]) == ("/opt", "t", "the-key")
 
 
-def test_auto_without_a_gpu_is_vllm_for_the_processor_or_the_embedded_engine(vllm: Path) -> None:
-    """Which it is, and why, is said."""
-    embedded = _machine().recipe(Plan("a", served_name="tiny"))
-    assert embedded.command[1:4] == ("-m", "backend", "embedded")
-    assert _value(embedded.command, "--model") == "tiny"
-    assert "no GPU and no vLLM" in embedded.engine
-    assert "needs one" in _machine(python=vllm).recipe(Plan("a")).engine
+def test_auto_without_a_gpu_is_vllm_for_the_processor_and_never_an_invention(vllm: Path) -> None:
+    """An engine that invents its answers does not stand in under a model's name: the fault says how to ask for it."""
+    for machine, reason in ((_machine(), "no interpreter with vLLM"), (_machine(python=vllm), "needs one")):
+        with pytest.raises(CannotStart, match=reason) as caught:
+            machine.recipe(Plan("a"))
+        assert "`engine: embedded`" in str(caught.value) and "make run" in str(caught.value)
     _make_cpu_build(vllm)
     on_cpu = _machine(python=vllm).recipe(Plan("a"))
-    assert on_cpu.command[1:4] == ("-m", "backend", "vllm")
+    assert on_cpu.command[3] == "vllm"
     assert on_cpu.engine == "vLLM on the processor (no GPU found)"
     assert "CUDA_VISIBLE_DEVICES" not in on_cpu.environment
     assert "its build" in _machine(GPU, python=vllm).recipe(Plan("a")).engine
@@ -151,7 +151,22 @@ def test_vllm_that_is_wanted_and_missing_is_said(vllm: Path) -> None:
     for machine, engine in ((_machine(), EngineChoice.VLLM), (_machine(GPU), EngineChoice.AUTO)):
         with pytest.raises(CannotStart, match="scripts/install-vllm"):
             machine.recipe(Plan("a", engine=engine))
-    assert "as configured" in _machine(GPU).recipe(Plan("a", engine=EngineChoice.EMBEDDED)).engine
+
+
+def test_the_embedded_engine_runs_where_it_is_named() -> None:
+    """With a GPU and without; what it is is said."""
+    for machine in (_machine(), _machine(GPU)):
+        recipe = machine.recipe(Plan("a", served_name="tiny", engine=EngineChoice.EMBEDDED))
+        assert recipe.command[3] == "embedded" and _value(recipe.command, "--model") == "tiny"
+        assert "invents" in recipe.engine
+
+
+def test_every_child_is_our_own_file_and_imports_nothing_from_the_folder(vllm: Path) -> None:
+    """`-P` and a path: another package called `backend` may lie where the gateway is started."""
+    _make_cpu_build(vllm)
+    for engine in (EngineChoice.EMBEDDED, EngineChoice.VLLM):
+        command = _machine(python=vllm).recipe(Plan("a", engine=engine)).command
+        assert command[1] == "-P" and Path(command[2]) == Path(backend.__file__).parent / "__main__.py"
 
 
 @pytest.mark.parametrize(

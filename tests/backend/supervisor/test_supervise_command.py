@@ -87,7 +87,7 @@ def _status(url: str, key: str = "") -> int:
 def test_a_worker_is_started_and_stopped_by_order_and_asks_for_the_key(session: Session) -> None:
     """Loading, ready on loopback with a key that only the session knows, draining, stopped."""
     session.order({"start": PLAN})
-    assert "embedded engine (as configured)" in session.until("loading")["engine"]
+    assert "embedded engine (it invents its answers)" in session.until("loading")["engine"]
     url = session.until("ready")["url"]
     assert url.startswith("http://127.0.0.1:")
     assert (_status(url, session.key), _status(url, "other"), _status(url)) == (200, 401, 401)
