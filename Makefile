@@ -9,7 +9,7 @@ TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers prox
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')
 
-.PHONY: run run-vllm test test-compiled test-vllm check format bench bench-datapath bench-scheduler demo schema clean
+.PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -23,7 +23,7 @@ demo: $(VENV)/.run ## A flood and two modest tenants, live in the terminal
 
 test: $(VENV)/.dev ## The ordinary test suite
 	@scripts/install-system
-	@$(BIN)/pytest -m 'not vllm' $(SIDE_BY_SIDE)
+	@$(BIN)/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE)
 
 test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the request's way compiled
 	@cd $(COMPILED) && $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TESTED_COMPILED)
@@ -31,6 +31,11 @@ test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm
 	@$(BIN)/pytest tests/vllm
+
+test-clients: $(VENV)/.dev ## The clients that people use, each against the gateway
+	@scripts/install-clients
+	@scripts/install-vllm
+	@$(BIN)/pytest tests/clients
 
 check: $(VENV)/.dev ## Format, lint, types, import layers
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo >/dev/null
@@ -56,7 +61,7 @@ schema: $(VENV)/.run
 	@$(BIN)/python -m gateway.config > docs/config.schema.json
 
 clean:
-	rm -rf $(VENV) .venv-vllm build *.egg-info .*_cache
+	rm -rf $(VENV) .venv-vllm .clients build *.egg-info .*_cache
 
 $(COMPILED)/.done: $(VENV)/.dev setup.py scripts/compile $(SOURCES)
 	@scripts/compile

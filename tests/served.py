@@ -94,9 +94,12 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def serving(
-    config: Path, arguments: Sequence[str] = ("--create-keys", "--announce"), folder: Path | None = None
+    config: Path,
+    arguments: Sequence[str] = ("--create-keys", "--announce"),
+    folder: Path | None = None,
+    stuck_seconds: float = STUCK_SECONDS,
 ) -> Iterator[Served]:
-    """A child that serves `config`, started in `folder`; killed in the end where it still runs."""
+    """A child that serves `config`, started in `folder`; killed in the end, at the latest after `stuck_seconds`."""
     command = [sys.executable, "-m", "gateway", "serve", str(config), *arguments]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
@@ -108,7 +111,7 @@ def serving(
         start_new_session=True,
         cwd=folder,
     )
-    watchdog = threading.Timer(STUCK_SECONDS, process.kill)
+    watchdog = threading.Timer(stuck_seconds, process.kill)
     watchdog.start()
     try:
         child = Served(process)
