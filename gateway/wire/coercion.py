@@ -1,7 +1,8 @@
 """Reads the values of typed fields as vLLM's request models do: 4.0 and "4" are 4, 0 and "false" are false.
 
 vLLM validates with pydantic, which turns what clearly means a number or a truth into one; so does this, before anything
-is measured or held to a limit, and what is sent on is what was understood. What pydantic refuses is refused.
+is measured or held to a limit, and what is sent on is what was understood. What pydantic refuses is refused
+(vLLM refuses more: a text as `top_logprobs` or `prompt_logprobs`; here it is the number that it spells).
 """
 
 from collections.abc import Callable, Mapping

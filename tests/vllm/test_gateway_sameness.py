@@ -1,5 +1,7 @@
 """What comes through the gateway is what vLLM sends: bytes, and what the official SDKs make of them."""
 
+from collections.abc import Callable
+
 import pytest
 from conftest import ALICE, BOB, Gateway, Tenant
 from contract_cases import ANSWERING, GENERATING, MODEL, REFUSED, Case
@@ -36,6 +38,59 @@ def test_what_vllm_refuses_is_refused(case: Case, vllm_url: str, gateway: Gatewa
     through = gateway.ask(case.method, case.path, case.body)
     assert through.status == direct.status, (direct, through)
     assert "error" in through.document
+
+
+HI = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+TEXT = {"model": MODEL, "prompt": "hi", "max_tokens": 4}
+ASK = {"model": MODEL, "input": "hi", "max_output_tokens": 4}
+ODD = [
+    *(("/v1/chat/completions", HI | odd) for odd in ({"max_tokens": 4.0}, {"max_tokens": "4"}, {"max_tokens": 4.5})),
+    *(
+        ("/v1/chat/completions", HI | odd)
+        for odd in ({"n": 1.0}, {"n": True}, {"n": "one"}, {"logprobs": 1}, {"model": ""})
+    ),
+    *(("/v1/chat/completions", HI | {"stream": odd}) for odd in ("false", "true", 0, 1, "perhaps", 2)),
+    ("/v1/chat/completions", HI | {"stream": True, "stream_options": {"include_usage": "true"}}),
+    ("/v1/chat/completions", HI | {"ignore_eos": "false", "top_logprobs": 0.0, "logprobs": "yes"}),
+    *(("/v1/completions", TEXT | odd) for odd in ({"logprobs": True}, {"prompt": [1.0, 2.0]}, {"prompt": [1, "2"]})),
+    *(("/v1/completions", TEXT | {"prompt": odd}) for odd in ([[1.0], [2]], [1.5], ["a", 1], [True])),
+    *(("/v1/responses", ASK | {"store": odd}) for odd in (True, "false", "perhaps", None)),
+    ("/v1/messages", HI | {"max_tokens": "4", "stream": "no"}),
+    ("/v1/messages", HI | {"system": [{"type": "text", "text": "x-anthropic-billing-header: cch=1;"}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ODD, ids=str)
+def test_odd_spellings_mean_what_they_mean_to_vllm(
+    path: str, body: dict[str, object], vllm_url: str, gateway: Gateway
+) -> None:
+    """The same status, kind of answer and counts of tokens, wherever the value was read."""
+    direct, through = exchange(vllm_url, "POST", path, body), gateway.ask("POST", path, body)
+    assert through.status == direct.status, (direct, through)
+    assert through.headers["content-type"] == direct.headers["content-type"]
+    if direct.status == 200 and "json" in direct.headers["content-type"]:
+        assert _counts(through.document["usage"]) == _counts(direct.document["usage"])
+        assert through.document.get("store") == direct.document.get("store")
+
+
+def _counts(usage: dict[str, object]) -> dict[str, object]:
+    return {
+        name: usage[name]
+        for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+        if name in usage
+    }
+
+
+@pytest.mark.parametrize(
+    "encode", [b"\xef\xbb\xbf%b".__mod__, lambda body: body.decode().encode("latin-1")], ids=["mark", "latin-1"]
+)
+def test_a_mark_and_an_encoding_are_judged_as_vllm_judges_them(
+    encode: Callable[[bytes], bytes], vllm_url: str, gateway: Gateway
+) -> None:
+    """UTF-8 with a byte order mark is read, another alphabet is not."""
+    body = encode(b'{"model": "%b", "prompt": "n\xc3\xa9", "max_tokens": 2}' % MODEL.encode())
+    direct = exchange(vllm_url, "POST", "/v1/completions", body)
+    assert gateway.ask("POST", "/v1/completions", body).status == direct.status
 
 
 @pytest.mark.parametrize("case", (*GENERATING, *REFUSED), ids=str)
