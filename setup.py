@@ -15,6 +15,7 @@ PROXY = (
     "audit",
     "body",
     "connection",
+    "custody",
     "directory",
     "dispatcher",
     "downstream",

@@ -8,7 +8,7 @@ keys, limits, windows, workers) and touches no counter.
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain
 
@@ -40,6 +40,8 @@ from gateway.fairness import (
     Admission,
     CostFunction,
     Expression,
+    Holding,
+    Holdings,
     KvTime,
     Linear,
     PoolSnapshot,
@@ -51,6 +53,7 @@ from gateway.fairness import (
 from gateway.outcomes import Outcome
 from gateway.proxy.audit import Audit
 from gateway.proxy.control import Control, Pages
+from gateway.proxy.custody import Custody
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Services
@@ -70,8 +73,6 @@ from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import MAX_REQUESTS, Identity, state_dump
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec, open_window
 
-_MIB = 1024 * 1024
-
 
 class Gateway:
     """One running gateway."""
@@ -89,6 +90,7 @@ class Gateway:
         self._launched = LaunchedWorkers(
             Site(self._fleet, lambda worker: self._links.visits[worker] > 0, self._enlist, self._tell)
         )
+        self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         self._admission = Admission(_rules(config), self._fleet)
         self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))
@@ -102,10 +104,15 @@ class Gateway:
         self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
         self._trials = Trials(self._links, self._health, self._launched.is_being_ended)
         services = Services(
-            self._dispatcher, self._links, self._health, self._trials, config.listen.write_stall_seconds
+            self._dispatcher,
+            self._links,
+            self._health,
+            self._trials,
+            config.listen.write_stall_seconds,
+            self._holdings,
         )
         listen = config.listen
-        limits = ListenerLimits(listen.max_body_mib * _MIB, listen.body_timeout_seconds, listen.allowed_origins)
+        limits = ListenerLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
         control = Control(Pages(self._render_metrics, self._state, self._serving, int(self._wall_started_at)))
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
         self._runner: web.ServerRunner | None = None
@@ -221,6 +228,14 @@ class Gateway:
     def queue_limits(self) -> Scheduler:
         """What bounds the queue of every pool."""
         return self.config.scheduler
+
+    def held_bodies(self) -> Iterable[Holding]:
+        """Every request body in memory."""
+        return self._holdings
+
+    def most_held_bytes(self) -> int:
+        """The most that request bodies may take together."""
+        return self._holdings.max_bytes
 
     def _render_metrics(self) -> tuple[bytes, str] | None:
         return self._metrics.render() if self.config.metrics.enabled else None

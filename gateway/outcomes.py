@@ -42,6 +42,7 @@ class Outcome(Enum):
     RATE_LIMITED = "rate_limited"
     TENANT_QUEUE_FULL = "tenant_queue_full"
     PUSHED_OUT = "pushed_out"
+    BODY_PUSHED_OUT = "body_pushed_out"
     QUEUE_TIMEOUT = "queue_timeout"
     NO_WORKER = "no_worker"
     DRAINING = "draining"
@@ -88,6 +89,7 @@ _ENDINGS = {
     Outcome.RATE_LIMITED: Ending(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
     Outcome.TENANT_QUEUE_FULL: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
     Outcome.PUSHED_OUT: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
+    Outcome.BODY_PUSHED_OUT: Ending(429, "rate_limit_error", "bodies_full", "rate_limit_error"),
     Outcome.QUEUE_TIMEOUT: Ending(429, "rate_limit_error", "queue_timeout", "rate_limit_error"),
     Outcome.NO_WORKER: Ending(503, "server_error", "no_worker", "overloaded_error"),
     Outcome.DRAINING: Ending(503, "server_error", "draining", "overloaded_error"),
@@ -118,6 +120,7 @@ _REFUSALS = frozenset(
         Outcome.RATE_LIMITED,
         Outcome.TENANT_QUEUE_FULL,
         Outcome.PUSHED_OUT,
+        Outcome.BODY_PUSHED_OUT,
         Outcome.QUEUE_TIMEOUT,
         Outcome.NO_WORKER,
         Outcome.DRAINING,

@@ -26,6 +26,7 @@ Finding = tuple[Path, str, str]
 
 def _findings(draft: Draft) -> Iterator[Finding]:
     yield from _required(draft)
+    yield from _bodies(draft)
     yield from _model_names(draft)
     for index, pool in enumerate(draft.file.pools):
         yield from _pool(("pools", index), pool, draft)
@@ -40,6 +41,16 @@ def _required(draft: Draft) -> Iterator[Finding]:
         yield ("pools",), "is missing or empty", "add a pool with its `model` and `workers`"
     if not draft.file.tenants and draft.is_whole(("tenants",)):
         yield ("tenants",), "is missing or empty", "add a tenant with its `name` and `keys`"
+
+
+def _bodies(draft: Draft) -> Iterator[Finding]:
+    listen = draft.file.listen
+    if listen.max_bodies_mib is not None and listen.max_bodies_mib < 2 * listen.max_body_mib:
+        yield (
+            ("listen", "max_bodies_mib"),
+            f"is {listen.max_bodies_mib}, too little for two bodies of `max_body_mib` ({listen.max_body_mib})",
+            f"use at least {2 * listen.max_body_mib}: a tenant's one body must not take all from the others",
+        )
 
 
 def _repeated(named: Iterable[tuple[Path, str]], what: str, remedy: str) -> Iterator[Finding]:

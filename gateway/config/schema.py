@@ -40,6 +40,7 @@ from gateway.config.section import Count, Quantity, Section, live, refuse_truth,
 NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
 MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
 ORIGIN_PATTERN = r"^(\*|[a-z][a-z0-9+.-]{0,31}://[^\s/*]{1,255})$"
+_MIB: Final = 2**20
 DIGEST_PATTERN = r"^[0-9a-fA-F]{64}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -108,6 +109,15 @@ class Listen(Section):
     port: Count = restart(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
     # 4 MiB are read in 50 ms at worst (docs/operations.md), in which no other stream moves.
     max_body_mib: Count = restart(4, "Largest request body accepted.", unit="MiB", ge=1, le=1024)
+    max_bodies_mib: Count | None = restart(
+        None,
+        "Most request bodies in memory, over all tenants: read, waiting, or sent and not answered yet; beyond it the "
+        "tenant with most of them by weight loses its newest with 429. Default 128, or four times `max_body_mib` where "
+        "that is more.",
+        unit="MiB",
+        ge=1,
+        le=1_048_576,
+    )
     header_timeout_seconds: Quantity = restart(
         20, "Time a client has to send a request's headers.", unit="seconds", gt=0, le=3600
     )
@@ -129,6 +139,16 @@ class Listen(Section):
         "Origins whose pages in browsers may read the answers (CORS), as `https://app.example`; `*` for all.",
         max_length=1000,
     )
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request body."""
+        return self.max_body_mib * _MIB
+
+    @property
+    def max_bodies_bytes(self) -> int:
+        """The most that request bodies take together."""
+        return (self.max_bodies_mib or max(128, 4 * self.max_body_mib)) * _MIB
 
 
 class KeySource(Section):

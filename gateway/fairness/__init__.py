@@ -17,14 +17,15 @@ bound. A tenant's keys share what it gets by the same rule, one level down.
 Modules: `cost` what a request costs; `flow` the counter; `policies` who goes next; `predictor` what is reserved
 (`gateway.learned` guesses the rest); `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `turns`
 whose turn it is; `flights` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the
-decisions; `invariants` what must hold after each of them. The same objects run in the gateway, in simulations and in
-the property tests.
+decisions; `invariants` what must hold after each of them; `holdings` whose bodies are in memory. The same objects run
+in the gateway, in simulations and in the property tests.
 """
 
 from gateway.fairness.admission import Admission
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import CostFunction, Expression, KvTime, Linear, Profiled, Usage
 from gateway.fairness.decisions import Decision, Grant, Refuse
+from gateway.fairness.holdings import Holding, Holdings
 from gateway.fairness.invariants import check_invariants
 from gateway.fairness.limits import TenantLimits
 from gateway.fairness.policies import POLICIES
@@ -42,6 +43,8 @@ __all__ = [
     "Decision",
     "Expression",
     "Grant",
+    "Holding",
+    "Holdings",
     "KvTime",
     "Linear",
     "PoolSnapshot",

@@ -1,6 +1,7 @@
 """Reads a request's body: bounded in size, in time and in rate, so that a slow sender holds nothing for long."""
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -31,14 +32,18 @@ def body_at_hand(request: web.BaseRequest, max_bytes: int) -> bytes | None:
     return body
 
 
-async def read_body(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
+async def read_body(
+    request: web.BaseRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
+) -> bytes:
     """The whole body of at most `max_bytes`, of which some is still to come.
 
-    A sender has `timeout_seconds`, and one second more for each 16 KiB that came. Raises `RequestFault`.
+    `hold` is told how much it comes to: at once where the client has said it, else as it grows. A sender has
+    `timeout_seconds`, and one second more for each 16 KiB that came. Raises `RequestFault`.
     """
+    hold(request.content_length or 0)
     _invite(request)
     try:
-        return await _read_slowly(request, max_bytes, timeout_seconds)
+        return await _read_slowly(request, max_bytes, timeout_seconds, hold)
     except web.RequestPayloadError as error:
         raise _malformed() from error
 
@@ -50,19 +55,26 @@ def _invite(request: web.BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _read_slowly(request: web.BaseRequest, max_bytes: int, timeout_seconds: float) -> bytes:
+async def _read_slowly(
+    request: web.BaseRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
+) -> bytes:
     started = asyncio.get_running_loop().time()
-    body = bytearray()
+    is_of_known_length = request.content_length is not None
+    pieces: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout_at(started + timeout_seconds) as deadline:
             while piece := await request.content.readany():
-                body += piece
-                if len(body) > max_bytes:
+                pieces.append(piece)
+                size += len(piece)
+                if size > max_bytes:
                     raise _too_large(max_bytes)
-                deadline.reschedule(started + timeout_seconds + len(body) / MIN_BYTES_PER_SECOND)
+                if not is_of_known_length:
+                    hold(size)
+                deadline.reschedule(started + timeout_seconds + size / MIN_BYTES_PER_SECOND)
     except TimeoutError:
         raise RequestFault(Outcome.BODY_TIMEOUT, "The request's body came too slowly.") from None
-    return bytes(body)
+    return b"".join(pieces)
 
 
 def _check_media(request: web.BaseRequest) -> None:

@@ -17,6 +17,7 @@ import httptools
 from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
 
 MAX_HEAD_BYTES = 64 * 1024
+_MOST_JOINED: Final = 16 * 1024  # bytes of a body that leaves in one write with its head; a longer one is not copied
 
 _LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
 _FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
@@ -129,13 +130,17 @@ class WorkerConnection:
 
     # -- the owner's side
 
-    def send(self, request: bytes, sink: Sink, *, is_reused: bool) -> None:
-        """Send `request` (head and body) and give its answer to `sink`."""
+    def send(self, request: bytes, body: bytes, sink: Sink, *, is_reused: bool) -> None:
+        """Send `request` (the head, and what the body may begin with), then `body`; its answer goes to `sink`."""
         assert self._transport is not None
         assert self._sink is None
         self._sink, self._is_reused = sink, is_reused
         self._has_answer = self._is_paused = False
-        self._transport.write(request)
+        if len(body) <= _MOST_JOINED:
+            self._transport.write(request + body)
+        else:
+            self._transport.write(request)
+            self._transport.write(body)
 
     def pause(self) -> None:
         """Stop reading: the client is slower than the worker."""

@@ -16,8 +16,9 @@ from typing import NoReturn
 from aiohttp import web
 
 from gateway.config import EngineOrder, Pool
-from gateway.fairness import Ticket, TicketState
+from gateway.fairness import Holdings, Ticket, TicketState
 from gateway.outcomes import Outcome
+from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.dispatcher import Dispatcher, Refused
 from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
 from gateway.proxy.health import Health
@@ -58,6 +59,7 @@ class Services:
     health: Health
     trials: Trials
     write_stall_seconds: float
+    holdings: Holdings[Custody]
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     outbox: Outbox = field(default_factory=Outbox)
 
@@ -83,6 +85,7 @@ class Exchange:
         self._pool: Pool
         self._payer: EngineTenant
         self._check_standing: Callable[[], None]
+        self._custody = request[CUSTODY]
         self._adapter = ""
         self._relay: Relay | None = None
         self._downstream = Downstream(request, own_headers(request, record.request_id), services.outbox)
@@ -142,7 +145,10 @@ class Exchange:
                     pass
             self._check_standing()
             relay = await self._attempt()
-            match self._judge(relay):
+            verdict = self._judge(relay)
+            if verdict is _Verdict.RELAY or verdict is _Verdict.ANSWER:
+                self._let_go_of_body()
+            match verdict:
                 case _Verdict.RELAY:
                     trials.survived(self._case)
                     return await self._relay_answer(relay)
@@ -159,6 +165,12 @@ class Exchange:
                     self._relay = None
                     await self._count_failure(relay)
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
+
+    def _let_go_of_body(self) -> None:
+        """An answer has begun: nothing is sent again."""
+        self._case.let_go()
+        self._reading.let_go()
+        self._custody.let_go()
 
     async def _count_failure(self, relay: Relay) -> None:
         """An attempt failed before the client had a byte; raises `Refusal` where it was the last."""
@@ -190,20 +202,22 @@ class Exchange:
         record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
         self._was_sent = False
         payer = self._payer if link.engine_order is EngineOrder.VTC else None
-        body = self._reading.upstream_body(self._adapter or link.pool.engine_model, self._payer.name, payer)
+        reading = self._reading
+        start = reading.upstream_start(self._adapter or link.pool.engine_model, self._payer.name, payer)
         head = request_head(
             link.upstream,
-            self._reading.endpoint.path,
+            reading.endpoint.path,
             record.request_id,
-            len(body),
+            len(start) + len(reading.rest),
             self._request.raw_headers,
         )
-        relay = await self._send(link, head + body, fresh=False)
+        relay = await self._send(link, head + start, fresh=False)
         if relay.end is End.STALE:
-            relay = await self._send(link, head + body, fresh=True)
+            relay = await self._send(link, head + start, fresh=True)
         return relay
 
-    async def _send(self, link: Link, request: bytes, *, fresh: bool) -> Relay:
+    async def _send(self, link: Link, start: bytes, *, fresh: bool) -> Relay:
+        """Send `start` and what the client wrote; the answer from its first byte on, or how it failed."""
         meter = meter_for(self._reading, link.fingerprint)
         patience = self._patience(link)
         relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record, patience)
@@ -212,7 +226,8 @@ class Exchange:
             relay.cut(End.CUT, "shutdown")
             return relay
         try:
-            connection = await link.port.send(request, relay, self._pool.timeouts.connect_seconds, fresh=fresh)
+            seconds, rest = self._pool.timeouts.connect_seconds, self._reading.rest
+            connection = await link.port.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
             relay.cut(End.LOST, str(error))
             signal = Signal.FAULT if isinstance(error, HostUnknown) else Signal.DOWN
@@ -338,9 +353,11 @@ class Exchange:
     # -- ends
 
     def _place_of_leaving(self) -> Outcome:
-        """Why the handler was cancelled: the client left, before, while or just after it was answered; or shutdown."""
+        """Why the handler was cancelled: the client left, before, while or just after it was answered; or ours."""
         if self._is_cut:
             return Outcome.CUT_BY_SHUTDOWN
+        if self._custody.is_pushed_out:
+            return Outcome.BODY_PUSHED_OUT
         if self._ticket.state in (TicketState.NEW, TicketState.QUEUED):
             return Outcome.CLIENT_GONE_QUEUED
         relay = self._relay

@@ -19,6 +19,7 @@ from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.body import body_at_hand, read_body
 from gateway.proxy.control import Control
+from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Exchange, Services
@@ -150,17 +151,29 @@ class Listener:
         identity = self._identify(request, record)
         if self.is_draining:
             raise Refusal(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
-        limits = self._limits
+        tenant = identity.tenant
+        with Custody(self._services.holdings, tenant.name, tenant.weight) as custody:
+            request[CUSTODY] = custody
+            return await self._answer_held(request, endpoint, identity, record)
+
+    async def _answer_held(
+        self, request: web.BaseRequest, endpoint: Endpoint, identity: Identity, record: Record
+    ) -> web.StreamResponse:
+        """Read the body and answer; the request's custody holds it from its first byte on."""
+        limits, custody = self._limits, request[CUSTODY]
         body = body_at_hand(request, limits.max_body_bytes)
         if body is None:
-            body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds)
+            body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds, custody.hold)
             identity = self._identify(request, record)  # a reload may have come meanwhile
         record.body_read_at = self._loop.time()
         reading = read_request(endpoint, body, identity.rights)
+        del body  # a request that waits keeps what is in `reading`
+        custody.hold(reading.size_bytes)
         asked = identity.pool(reading.model or _only_model(identity))
         pool = identity.stand_in(asked, self._services.dispatcher.serves)
         record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
         record.asked_pool = "" if pool is asked else asked.model
+        custody.pool = pool.model
         if endpoint.kind is _UTILITY:
             return await self._utility.answer(request, reading, pool, identity, record)
         return await self._exchange(request, reading, pool, identity, record)

@@ -26,6 +26,8 @@ _MESSAGES = {
     Outcome.TENANT_QUEUE_FULL: "This key's tenant has too many requests waiting. Retry after {seconds} s, "
     "or send fewer at once.",
     Outcome.PUSHED_OUT: "The queue is full and this key's tenant has the longest part of it. Retry after {seconds} s.",
+    Outcome.BODY_PUSHED_OUT: "The memory for requests is full and this key's tenant has the largest part of it. "
+    "Retry after {seconds} s; send smaller requests, or fewer at once.",
     Outcome.QUEUE_TIMEOUT: "The request waited too long for room beside other tenants' requests. "
     "Retry after {seconds} s.",
     Outcome.NO_WORKER: "No worker that serves this model is available now. Retry after {seconds} s.",

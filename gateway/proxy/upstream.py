@@ -77,9 +77,9 @@ class WorkerPort:
         self._is_closed = False
 
     async def send(
-        self, request: bytes, sink: Sink, connect_seconds: float, *, fresh: bool = False
+        self, request: bytes, body: bytes, sink: Sink, connect_seconds: float, *, fresh: bool = False
     ) -> WorkerConnection:
-        """Send `request` over a kept connection, or a new one (always, where `fresh`); the answer goes to `sink`.
+        """Send `request` and `body` over a kept connection, or a new one (always, where `fresh`), for `sink`.
 
         Raises `WorkerUnreachable` where there is no connection within `connect_seconds`.
         """
@@ -93,7 +93,7 @@ class WorkerPort:
                 if self.address.socket_path is None and not self.host.is_known:
                     raise HostUnknown(f"its host was not found within {connect_seconds:g} s") from None
                 raise WorkerUnreachable(f"no connection within {connect_seconds:g} s") from None
-        connection.send(request, sink, is_reused=is_reused)
+        connection.send(request, body, sink, is_reused=is_reused)
         return connection
 
     async def _obtain(self, *, fresh: bool) -> tuple[WorkerConnection, bool]:
@@ -283,7 +283,9 @@ class _Collector:
             self.done.set_exception(error)
 
 
-async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int, fresh: bool = False) -> Answer:
+async def fetch(
+    port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int, body: bytes = b"", fresh: bool = False
+) -> Answer:
     """One whole answer to a request that may be sent twice, over a new connection where `fresh`.
 
     Raises `WorkerSilent` after `seconds`, else `WorkerUnreachable`.
@@ -291,16 +293,18 @@ async def fetch(port: WorkerPort, request: bytes, *, seconds: float, max_bytes: 
     try:
         async with asyncio.timeout(seconds):
             try:
-                return await _answer(port, request, seconds, max_bytes, fresh=fresh)
+                return await _answer(port, (request, body), seconds, max_bytes, fresh=fresh)
             except _Stale:
-                return await _answer(port, request, seconds, max_bytes, fresh=True)
+                return await _answer(port, (request, body), seconds, max_bytes, fresh=True)
     except TimeoutError:
         raise WorkerSilent(f"no answer within {seconds:g} s") from None
 
 
-async def _answer(port: WorkerPort, request: bytes, seconds: float, max_bytes: int, *, fresh: bool) -> Answer:
+async def _answer(
+    port: WorkerPort, request: tuple[bytes, bytes], seconds: float, max_bytes: int, *, fresh: bool
+) -> Answer:
     collector = _Collector(max_bytes)
-    connection = await port.send(request, collector, seconds, fresh=fresh)
+    connection = await port.send(*request, collector, seconds, fresh=fresh)
     is_whole = False
     try:
         answer = await collector.done

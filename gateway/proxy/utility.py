@@ -57,13 +57,18 @@ class UtilityDesk:
             raise Refusal(Outcome.NO_WORKER, _RETRY_SECONDS)
         record.worker = worker
         link = self._services.links[worker]
-        body = reading.upstream_body(link.pool.model_at_workers(reading.model), "")
-        head = request_head(link.upstream, reading.endpoint.path, record.request_id, len(body), request.raw_headers)
+        start, rest = reading.upstream_start(link.pool.model_at_workers(reading.model), ""), reading.rest
+        size = len(start) + len(rest)
+        head = request_head(link.upstream, reading.endpoint.path, record.request_id, size, request.raw_headers)
         visits = self._services.links.visits
         visits[worker] += 1  # it is not taken away before they end
         try:
             answer = await fetch(
-                link.utility, head + body, seconds=pool.timeouts.first_byte_seconds, max_bytes=MAX_ANSWER_BYTES
+                link.utility,
+                head + start,
+                body=rest,
+                seconds=pool.timeouts.first_byte_seconds,
+                max_bytes=MAX_ANSWER_BYTES,
             )
         except WorkerUnreachable as error:
             record.detail = str(error)

@@ -143,6 +143,12 @@ class StateFamilies:
         )
         self.held = _gauge("tenant_held", "1 where a tenant waits for its own limits, not for the others.", _SHARE)
         self.in_flight = _gauge("in_flight", "Requests handed to workers that have not ended.", _SHARE)
+        self.bodies = _gauge(
+            "body_bytes",
+            "Request bodies in memory: read (pool _none), waiting, or sent and not answered yet.",
+            _SHARE,
+        )
+        self.bodies_max = _gauge("body_max_bytes", "Most that request bodies may take together: listen.max_bodies_mib.")
         self.spread = _gauge(
             "spread",
             "Largest difference between the virtual counters of waiting tenants, in cost units.",

@@ -174,6 +174,7 @@ class Metrics:
             self._show_pool(pool, own)
         for worker in self._source.workers():
             self._show_worker(worker)
+        self._show_bodies(own)
         self._show_gateway()
         text = "".join([family.text() for family in self.families()])
         return text.encode() + generate_latest(self._process), CONTENT_TYPE
@@ -229,6 +230,15 @@ class Metrics:
             state.worker_engine_waiting.show(labels, worker.engine_waiting)
         if worker.unmetered_share is not None:
             state.worker_unmetered.show(labels, worker.unmetered_share)
+
+    def _show_bodies(self, own: Collection[str]) -> None:
+        sums: dict[tuple[str, str], int] = {(NONE, OTHER): 0}  # so that there is a series where there are no bodies
+        for body in self._source.held_bodies():
+            labels = (body.pool or NONE, body.tenant if body.tenant in own else OTHER)
+            sums[labels] = sums.get(labels, 0) + body.size_bytes
+        for labels, size_bytes in sums.items():
+            self._state.bodies.show(labels, size_bytes)
+        self._state.bodies_max.show((), self._source.most_held_bytes())
 
     def _show_gateway(self) -> None:
         state = self._state

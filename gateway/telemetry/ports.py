@@ -5,7 +5,7 @@ are values taken at one instant; reading them changes nothing. Service and count
 in seconds.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -110,6 +110,17 @@ class RequestView(Protocol):
     def output_tokens(self) -> int: ...
 
 
+class BodyView(Protocol):
+    """A request body in memory; `pool` is empty where it is still being read."""
+
+    @property
+    def pool(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+
+
 class QueueLimits(Protocol):
     """What may wait in each pool, and how long."""
 
@@ -132,6 +143,14 @@ class StateSource(Protocol):
 
     def workers(self) -> Sequence[WorkerView]:
         """Every worker of every pool."""
+        ...
+
+    def held_bodies(self) -> Iterable[BodyView]:
+        """Every request body in memory."""
+        ...
+
+    def most_held_bytes(self) -> int:
+        """The most that request bodies may take together."""
         ...
 
     def queue_limits(self) -> QueueLimits:

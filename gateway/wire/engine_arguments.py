@@ -4,11 +4,13 @@ An engine that orders its own queue is told here who pays and with which weight.
 client writes there is dropped, also at an engine that does not order.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+import orjson
 
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
+from gateway.wire.json_body import write_json
 
 ARGUMENTS = "vllm_xargs"
 TENANT, WEIGHT = "vtc_tenant", "vtc_weight"
@@ -22,16 +24,17 @@ class EngineTenant:
     weight: float
 
 
-def take_arguments(fields: dict[str, object]) -> dict[str, object] | None:
-    """The client's own arguments, taken out of `fields`, None where it gave none; that it may is checked already."""
+def take_arguments(fields: dict[str, object]) -> bytes | None:
+    """The client's own arguments as JSON, out of `fields`, None where it gave none; that it may is checked already."""
     own = fields.pop(ARGUMENTS, None)
     if own is None:
         return None
     if not isinstance(own, dict):
         raise RequestFault(Outcome.BAD_REQUEST, f"'{ARGUMENTS}' must be an object.", ARGUMENTS)
-    return {name: value for name, value in own.items() if name not in (TENANT, WEIGHT)}
+    return write_json({name: value for name, value in own.items() if name not in (TENANT, WEIGHT)})
 
 
-def with_tenant(own: Mapping[str, object] | None, tenant: EngineTenant) -> dict[str, object]:
+def with_tenant(own: bytes | None, tenant: EngineTenant) -> bytes:
     """The client's `own` arguments, and `tenant`."""
-    return {**(own or {}), TENANT: tenant.name, WEIGHT: tenant.weight}
+    told = orjson.dumps({TENANT: tenant.name, WEIGHT: tenant.weight})
+    return told if own is None or own == b"{}" else own[:-1] + b"," + told[1:]

@@ -59,7 +59,7 @@ class Reading:
 
     `prompt_bytes` and `prompt_tokens` cover all prompts; `max_output_tokens` and `min_output_tokens` are per
     sequence; `max_output_tokens` is None where only the engine's context bounds the output. `rest` is the JSON for
-    the worker after the members of `upstream_body`, with their comma and the closing brace: a request that waits
+    the worker after the members of `upstream_start`, with their comma and the closing brace: a request that waits
     holds its text, not its objects, and is written once however often it is sent. It begins with what the prompt is
     made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one; then comes what else
     decides the engine's work, up to `identity_size` bytes, and last what does not (`ACCIDENTAL`).
@@ -79,8 +79,8 @@ class Reading:
     max_output_tokens: int | None = None
     min_output_tokens: int = 0
     end_user: str | None = None
-    stream_options: Mapping[str, object] | None = None
-    engine_arguments: Mapping[str, object] | None = None
+    stream_options: bytes | None = None
+    engine_arguments: bytes | None = None
     rest: bytes = b"}"
     prompt_size: int = 0
     identity_size: int = 0
@@ -97,12 +97,24 @@ class Reading:
         return memoryview(self.rest)[: self.prompt_size]
 
     @property
+    def size_bytes(self) -> int:
+        """How much of the client's text is kept for the worker."""
+        return len(self.rest) + len(self.stream_options or b"") + len(self.engine_arguments or b"")
+
+    def let_go(self) -> None:
+        """Keep no text any more: nothing is sent again."""
+        self.rest, self.prompt_size = b"", 0
+        self.stream_options = self.engine_arguments = None
+
+    @property
     def sequences(self) -> int:
         """How many sequences the engine runs for this request."""
         return self.choices * self.prompts
 
-    def upstream_body(self, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
-        """The JSON for a worker that serves `model`; `cache_salt` keeps tenants' prefix caches apart.
+    def upstream_start(self, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
+        """What the JSON for a worker that serves `model` begins with, before `rest`: the two are never put together.
+
+        `cache_salt` keeps tenants' prefix caches apart.
 
         `tenant` is for a worker that orders its own queue by it; endpoints that generate nothing have no place for it.
         """
@@ -110,13 +122,13 @@ class Reading:
         if self.endpoint.kind is not _UTILITY:
             ours["cache_salt"] = cache_salt
         if self.stream_options is not None:
-            ours["stream_options"] = self.stream_options
+            ours["stream_options"] = orjson.Fragment(self.stream_options)
         arguments = self.engine_arguments
         if tenant is not None and self.endpoint.family in _STREAMING:
             arguments = with_tenant(arguments, tenant)
         if arguments is not None:
-            ours[ARGUMENTS] = arguments
-        return orjson.dumps(ours)[:-1] + self.rest
+            ours[ARGUMENTS] = orjson.Fragment(arguments)
+        return orjson.dumps(ours)[:-1]
 
 
 def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
@@ -152,7 +164,7 @@ def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
 
 
 def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
-    """The members that pass, those of `upstream_body` left out; of those in `written` there is the JSON already.
+    """The members that pass, those of `upstream_start` left out; of those in `written` there is the JSON already.
 
     What is written is taken out of `fields`.
     """
@@ -240,7 +252,7 @@ def _read_stream(reading: Reading, fields: Mapping[str, object]) -> None:
     options = {} if options is None else options
     if not isinstance(options, dict):
         raise RequestFault(Outcome.BAD_REQUEST, "'stream_options' must be an object.", "stream_options")
-    reading.stream_options = options | _FORCED_STREAM_OPTIONS
+    reading.stream_options = write_json(options | _FORCED_STREAM_OPTIONS)
     wishes = [options.get(name) is not None and flag_of(options[name], name) for name in _FORCED_STREAM_OPTIONS]
     # vLLM ignores the wish for running usage without the wish for usage.
     reading.wants_usage, reading.wants_continuous_usage = wishes[0], all(wishes)

@@ -30,6 +30,7 @@ from hashlib import blake2b
 KEPT_SECONDS = 600.0
 MAX_BODIES = 8192  # known at once; the one that was at a death longest ago is forgotten first
 TRIAL_SECONDS = 2.0
+MOST_KEPT_BYTES = 16 * 1024  # of a body whose answer runs; the digest of a longer one is taken, at 1 us for each KiB
 _STRIKES_FOR_WHOLE_TRIAL = 2
 
 
@@ -113,9 +114,17 @@ class Case:
     def key(self) -> bytes:
         """A digest of the body and its tenant; taken when first asked for, which for most requests is never."""
         if self._key is None:
-            parts = (self.tenant.encode(), self.path.encode(), self.model.encode(), self._body)
-            self._key = blake2b(b"\0".join(parts), digest_size=16).digest()
+            digest = blake2b(b"\0".join((self.tenant.encode(), self.path.encode(), self.model.encode(), b"")))
+            digest.update(self._body)
+            self._key = digest.digest()[:16]
         return self._key
+
+    def let_go(self) -> None:
+        """Keep no more of the request than a small body: of a large one the digest will do."""
+        if len(self._body) > MOST_KEPT_BYTES and self.key:
+            self._body = b""
+        else:
+            self._body = bytes(self._body)
 
 
 class _File:

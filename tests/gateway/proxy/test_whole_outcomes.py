@@ -44,13 +44,18 @@ def asks(body: object, path: str = CHAT) -> Act:
     return act
 
 
+def lines(scene: Stage, request: str) -> bytes:
+    """`request` with alice's credential in it."""
+    credential = f"Authorization: {scene.credential('alice')['Authorization']}"
+    return request.format(credential=credential).replace("\n", "\r\n").encode()
+
+
 def sends(request: str) -> Act:
     """Bytes on a connection of their own, the answer read."""
 
     async def act(scene: Stage) -> Answer:
         client = await Client.connect(scene.url)
-        credential = f"Authorization: {scene.credential('alice')['Authorization']}"
-        client.send_raw(request.format(credential=credential).replace("\n", "\r\n").encode())
+        client.send_raw(lines(scene, request))
         answer = await client.read()
         await client.close()
         return answer
@@ -79,6 +84,18 @@ async def behind_another(scene: Stage) -> Answer:
     running.cancel()
     waiting.cancel()
     await scene.turn(10)
+    return answer
+
+
+async def beyond_the_memory(scene: Stage) -> Answer:
+    """A request while two uploads of the same tenant have taken what there is."""
+    uploads = [await scene.connect() for _ in range(2)]
+    for upload in uploads:
+        upload.send_raw(lines(scene, f"{POST}Content-Length: {2**20}\n\n"))
+    await scene.until(lambda: scene.gateway._holdings.held_bytes == 2 * 2**20)
+    answer = await scene.ask(chat())
+    for upload in uploads:
+        upload.leave()
     return answer
 
 
@@ -197,6 +214,7 @@ CASES = {
         behind_another, plan=Plan(window=ONE_AT_A_TIME, tenants=(tenant("alice", limits=QUEUE_OF_ONE),))
     ),
     Outcome.PUSHED_OUT: Case(behind_another, plan=Plan(window=ONE_AT_A_TIME, scheduler={"max_queued": 1})),
+    Outcome.BODY_PUSHED_OUT: Case(beyond_the_memory, plan=Plan(listen={"max_body_mib": 1, "max_bodies_mib": 2})),
     Outcome.QUEUE_TIMEOUT: Case(
         waits_too_long, plan=Plan(window=ONE_AT_A_TIME, scheduler={"queue_timeout_seconds": 1})
     ),

@@ -68,10 +68,18 @@ class Request:
     output_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    pool: str
+    tenant: str
+    size_bytes: int
+
+
 @dataclass(slots=True)
 class State:
     pool_views: list[Pool] = field(default_factory=list)
     worker_views: list[Worker] = field(default_factory=list)
+    bodies: list[Body] = field(default_factory=list)
 
     asked: list[Collection[str] | None] = field(default_factory=list)
 
@@ -81,6 +89,12 @@ class State:
 
     def workers(self) -> list[Worker]:
         return self.worker_views
+
+    def held_bodies(self) -> list[Body]:
+        return self.bodies
+
+    def most_held_bytes(self) -> int:
+        return 1000
 
     def queue_limits(self) -> Scheduler:
         return Scheduler(max_queued=500, queue_timeout_seconds=30)
@@ -131,6 +145,11 @@ def pool() -> type[Pool]:
 @pytest.fixture
 def worker() -> type[Worker]:
     return Worker
+
+
+@pytest.fixture
+def body() -> type[Body]:
+    return Body
 
 
 @pytest.fixture

@@ -175,6 +175,19 @@ def test_what_an_engine_does_not_say_has_no_series(state, worker, metrics: Metri
         assert scrape.labels(f"worker_{name}", "worker") == set()
 
 
+def test_bodies_in_memory_are_summed_by_pool_and_tenant(state, body, finished: Finished) -> None:
+    """What is being read has no pool yet, a tenant without a label is one of the others, and 0 is shown too."""
+    metrics = Metrics(state, tenant_labels=1, version="1")
+    assert Scrape(metrics)("body_bytes", pool="_none", tenant="_other") == 0
+    metrics.observe(finished(tenant="alice"))
+    state.bodies = [body("tiny", "alice", 5), body("", "alice", 7), body("tiny", "bob", 11), body("tiny", "alice", 13)]
+    scrape = Scrape(metrics)
+    assert scrape("body_bytes", pool="tiny", tenant="alice") == 18
+    assert scrape("body_bytes", pool="_none", tenant="alice") == 7
+    assert scrape("body_bytes", pool="tiny", tenant="_other") == 11
+    assert scrape("body_max_bytes") == 1000
+
+
 def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finished) -> None:
     """Counters and queues of tenants without a label add up under `_other`; what has no sum is left out."""
     metrics = Metrics(state, tenant_labels=1, version="1")

@@ -68,14 +68,15 @@ def test_requests_that_differ_in_the_header_alone_are_one(case: str) -> None:
     first, second = (read(path, marked(fields, cch)) for cch in ("aaaaa", "b"))
     assert first.prompt == second.prompt
     assert first.identity == second.identity
-    assert first.upstream_body("m", "s") == second.upstream_body("m", "s")
+    assert (first.upstream_start("m", "s"), first.rest) == (second.upstream_start("m", "s"), second.rest)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_but_the_headers_value_goes(case: str) -> None:
     """What stands behind it and beside it is sent as it came, and the engine finds the header where it was."""
     path, fields = CASES[case]
-    sent = read(path, fields).upstream_body("m", "s")
+    reading = read(path, fields)
+    sent = reading.upstream_start("m", "s") + reading.rest
     assert LINE.encode() not in sent
     expected = orjson.loads(orjson.dumps(fields).replace(LINE.encode(), f"{HEADER}:".encode()))
     assert orjson.loads(sent).items() >= expected.items()
@@ -98,4 +99,5 @@ def test_nothing_but_the_headers_value_goes(case: str) -> None:
 def test_the_same_words_elsewhere_are_words(path: str, fields: dict[str, Any]) -> None:
     """A user may speak of the header; only a system text that begins with it carries it."""
     before = copy.deepcopy(fields)
-    assert orjson.loads(read(path, fields).upstream_body("m", "s")).items() >= before.items()
+    reading = read(path, fields)
+    assert orjson.loads(reading.upstream_start("m", "s") + reading.rest).items() >= before.items()

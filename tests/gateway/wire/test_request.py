@@ -38,9 +38,14 @@ def read(path: str, fields: Mapping[str, object], rights: Rights = NOBODY) -> Re
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), rights)
 
 
+def whole(reading: Reading, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
+    """The body for a worker."""
+    return reading.upstream_start(model, cache_salt, tenant) + reading.rest
+
+
 def sent(reading: Reading) -> dict[str, object]:
     """What a worker receives."""
-    body: dict[str, object] = orjson.loads(reading.upstream_body("served", "salt"))
+    body: dict[str, object] = orjson.loads(whole(reading, "served", "salt"))
     return body
 
 
@@ -174,7 +179,7 @@ def test_the_last_of_duplicate_keys_counts_and_only_it_is_sent() -> None:
     body = b'{"model":"a","model":"b","prompt":"x","max_tokens":1,"max_tokens":7,"n":1,"n":2}'
     reading = read_request(ENDPOINTS["/v1/completions"], body, NOBODY)
     assert (reading.model, reading.max_output_tokens, reading.choices) == ("b", 7, 2)
-    assert reading.upstream_body("b", "s").count(b"max_tokens") == 1
+    assert whole(reading, "b", "s").count(b"max_tokens") == 1
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -553,17 +558,17 @@ def test_an_engine_that_orders_its_queue_is_told_who_pays(path: str) -> None:
     """Beside what the client may send, and whatever it wrote in the gateway's place; once, in one body."""
     forged: dict[str, object] = {"vllm_xargs": {"a": 1, "vtc_tenant": "other", "vtc_weight": 1e6}}
     reading = read(path, forged, Rights(allow=frozenset({"vllm_xargs"})))
-    body = reading.upstream_body("served", "salt", PAYER)
+    body = whole(reading, "served", "salt", PAYER)
     assert orjson.loads(body)["vllm_xargs"] == {"a": 1, **TOLD}
     assert body.count(b"vllm_xargs") == 1
-    assert orjson.loads(read(path, {}).upstream_body("served", "salt", PAYER))["vllm_xargs"] == TOLD
+    assert orjson.loads(whole(read(path, {}), "served", "salt", PAYER))["vllm_xargs"] == TOLD
     assert sent(reading)["vllm_xargs"] == {"a": 1}
 
 
 def test_an_endpoint_without_a_place_for_the_tenant_is_left_alone() -> None:
     """vLLM's pooling requests carry no arguments of that kind."""
     reading = read("/v1/embeddings", {})
-    assert reading.upstream_body("served", "salt", PAYER) == reading.upstream_body("served", "salt")
+    assert whole(reading, "served", "salt", PAYER) == whole(reading, "served", "salt")
 
 
 def test_engine_arguments_are_an_object() -> None:
@@ -691,8 +696,8 @@ def test_unclassified_fields_pass_unless_the_tenant_is_strict() -> None:
 def test_a_request_can_be_sent_twice() -> None:
     """A retry at another worker gets the same body."""
     reading = read("/v1/chat/completions", {"stream": True, "n": 2})
-    assert reading.upstream_body("m", "s") == reading.upstream_body("m", "s")
-    assert orjson.loads(reading.upstream_body("other", "s"))["model"] == "other"
+    assert whole(reading, "m", "s") == whole(reading, "m", "s")
+    assert orjson.loads(whole(reading, "other", "s"))["model"] == "other"
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -706,7 +711,7 @@ def test_a_body_is_written_once_however_often_it_is_sent(path: str, monkeypatch:
         return b"{}"
 
     monkeypatch.setattr("orjson.dumps", dumps)
-    assert reading.upstream_body("m", "s").endswith(reading.rest)
+    assert whole(reading, "m", "s").endswith(reading.rest)
     assert "model" in written <= {"model", "cache_salt", "stream_options"}
 
 

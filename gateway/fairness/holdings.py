@@ -1,0 +1,121 @@
+"""Whose request bodies are in memory, and whose goes first where they are too many bytes.
+
+A `Holding` is one request's part, from the moment its size is known until its answer begins. Rules that hold whenever a
+call has returned:
+- the bytes of a tenant are the sum over its holdings, those of all are the sum over the tenants, at most `max_bytes`;
+- who has most goes by bytes divided by weight; where room is short, the tenant with most of them loses its newest
+  holding, again and again until the rest fits: a newcomer stays unless its own tenant has come to have the most;
+- a holding that was pushed out or let go of holds nothing, for ever.
+Left to others: when a body's size is known, and what becomes of a request that was pushed out.
+"""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from gateway.fairness.lazy_heap import Key, LazyHeap
+
+
+class Holding:
+    """What one request holds; `pool` is empty until it is known."""
+
+    __slots__ = ("is_pushed_out", "order", "pool", "size_bytes", "tenant", "weight")
+
+    def __init__(self, tenant: str, weight: float) -> None:
+        """Nothing is held yet, for `tenant` of `weight` (> 0)."""
+        self.tenant = tenant
+        self.weight = weight
+        self.pool = ""
+        self.size_bytes = 0
+        self.order = 0  # of its first byte among all holdings; 0 before and after
+        self.is_pushed_out = False
+
+
+_Held = TypeVar("_Held", bound=Holding)
+
+
+class _Holder(Generic[_Held]):
+    """A tenant that holds something; its holdings in the order of their first bytes."""
+
+    __slots__ = ("holdings", "size_bytes", "weight")
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.size_bytes = 0
+        self.holdings: dict[_Held, None] = {}
+
+    def newest(self) -> _Held:
+        """The holding that came last; there is one."""
+        return next(reversed(self.holdings))
+
+    def rank(self) -> Key:
+        """The more it holds by weight, the less; of several with as much the one that came last is least."""
+        return (-self.size_bytes / self.weight, -self.newest().order)
+
+
+class Holdings(Generic[_Held]):
+    """Every request body in memory."""
+
+    __slots__ = ("_holders", "_most", "_orders", "held_bytes", "max_bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        """Nothing is held."""
+        self.max_bytes = max_bytes
+        self.held_bytes = 0
+        self._orders = 0
+        self._holders: dict[str, _Holder[_Held]] = {}
+        self._most: LazyHeap[_Holder[_Held]] = LazyHeap(_rank)
+
+    def resize(self, holding: _Held, size_bytes: int) -> list[_Held]:
+        """Let `holding` hold `size_bytes` in all; who was pushed out for it, itself perhaps among them."""
+        grown_bytes = size_bytes - holding.size_bytes
+        holder = self._enter(holding) if holding.order == 0 else self._holders[holding.tenant]
+        holding.size_bytes = size_bytes
+        holder.size_bytes += grown_bytes
+        self.held_bytes += grown_bytes
+        if grown_bytes >= 0:
+            self._most.add(holder)
+        return self._push_out() if self.held_bytes > self.max_bytes else []
+
+    def let_go(self, holding: _Held) -> None:
+        """`holding` holds nothing any more; idempotent."""
+        if holding.order == 0:
+            return
+        holder = self._holders[holding.tenant]
+        del holder.holdings[holding]
+        holder.size_bytes -= holding.size_bytes
+        self.held_bytes -= holding.size_bytes
+        holding.size_bytes = holding.order = 0
+        if not holder.holdings:
+            del self._holders[holding.tenant]
+            self._most.discard(holder)
+
+    def __iter__(self) -> Iterator[_Held]:
+        """Every holding, by tenant."""
+        for holder in self._holders.values():
+            yield from holder.holdings
+
+    def _enter(self, holding: _Held) -> _Holder[_Held]:
+        assert not holding.is_pushed_out
+        self._orders += 1
+        holding.order = self._orders
+        holder = self._holders.get(holding.tenant)
+        if holder is None:
+            holder = self._holders[holding.tenant] = _Holder(holding.weight)
+        holder.weight = holding.weight  # as the configuration says by now
+        holder.holdings[holding] = None
+        return holder
+
+    def _push_out(self) -> list[_Held]:
+        pushed_out = []
+        while self.held_bytes > self.max_bytes:
+            holder = self._most.first()
+            assert holder is not None
+            holding = holder.newest()
+            self.let_go(holding)
+            holding.is_pushed_out = True
+            pushed_out.append(holding)
+        return pushed_out
+
+
+def _rank(holder: _Holder[_Held]) -> Key:
+    return holder.rank()
