@@ -9,7 +9,7 @@ from gateway.wire.answer_id import answers_another, marked
 
 IDS = RequestIds()
 OURS, OTHER = IDS.draw(), IDS.draw()
-FOREIGN = "0" * 31 + "1"
+FOREIGN = ["0" * 31 + "1", "0" * 32, "a" * 32, "0123456789abcdef" * 2]
 FORMS = [
     'data: {"id":"chatcmpl-%s","object":"chat.completion.chunk"',
     '{"id":"cmpl-%s","object":"text_completion"',
@@ -25,7 +25,8 @@ def test_only_an_id_that_a_gateway_drew_can_be_anothers(form: str) -> None:
     request_id = OURS.encode()
     assert answers_another((form % OTHER).encode(), request_id)
     assert not answers_another((form % OURS).encode(), request_id)
-    assert not answers_another((form % FOREIGN).encode(), request_id)
+    for foreign in FOREIGN:
+        assert not answers_another((form % foreign).encode(), request_id)
     assert not answers_another((form % "x").encode(), request_id)
     assert not answers_another(b'{"choices":[]}', request_id)
 
