@@ -3,7 +3,7 @@
 Start: scheduler and fleet, the supervisor of launched workers, first probes, listener; launched workers come to serve
 when their models are loaded. Stop: not ready, running requests get their grace, the rest is cut with an error of its
 own, then listener, probes, connections and workers. A reload replaces what may change while requests run (tenants,
-keys, limits, windows, workers) and touches no counter.
+keys, limits, windows, workers, pools) and touches no counter.
 """
 
 import asyncio
@@ -62,6 +62,7 @@ from gateway.proxy.health import Health
 from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.proxy.retired import RetiredPools
 from gateway.proxy.roster import Roster
 from gateway.proxy.sight import Sight
 from gateway.proxy.trials import Trials
@@ -93,10 +94,11 @@ class Gateway:
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         self._admission = Admission(_rules(config), self._fleet)
+        self._retired = RetiredPools(self._admission)
         self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))
         self._hits = CacheHits()
         self._observer = Observers(
-            (self._metrics, LogObserver(log.logger), self._hits, *observers, self._launched, self._audit)
+            (self._metrics, LogObserver(log.logger), self._hits, *observers, self._launched, self._audit, self._retired)
         )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer)
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
@@ -188,6 +190,9 @@ class Gateway:
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
         self._launched.configure(config.pools)
+        present = [pool.model for pool in config.pools]
+        self._dispatcher.keep_pools(present)
+        self._retired.settle(present)
 
     def _enroll(self, pool: Pool, worker: Worker) -> str:
         """Let a worker with a `url` serve; the name by which it is known, as is that of one to be launched."""

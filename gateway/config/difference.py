@@ -1,7 +1,7 @@
 """What a changed configuration changes, in words, and which part of it the running gateway can take.
 
 Pools and tenants are matched by name, workers and keys within them by name and id. Whether a key is live is written
-at the key itself (`x-reload` in the schema). Here only: pools come and go at a start.
+at the key itself (`x-reload` in the schema): what is not waits for a start, and no live change rests on one that waits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,10 +57,15 @@ def _names(config: Config) -> set[tuple[str, ...]]:
 def in_force(old: Config, new: Config) -> Config:
     """`new` as far as a gateway that runs with `old` can take it; the rest stays as it was."""
     scheduler = _live_part(old.scheduler, new.scheduler)
-    renewed = {pool.model: pool for pool in new.pools}
-    pools = tuple(renewed.get(pool.model, pool).model_copy(update={"cost": pool.cost}) for pool in old.pools)
+    before = {pool.model: pool for pool in old.pools}
+    pools = tuple(_renewed(before.get(pool.model), pool) for pool in new.pools)
     kept = {name: getattr(old, name) for name in _RESTART_ONLY}
     return new.model_copy(update={**kept, "scheduler": scheduler, "pools": pools})
+
+
+def _renewed(old: Pool | None, new: Pool) -> Pool:
+    """A pool that is not new keeps its cost: counters in one unit cannot be compared with charges in another."""
+    return new if old is None else new.model_copy(update={"cost": old.cost})
 
 
 def _live_part(old: _Model, new: _Model) -> _Model:
@@ -88,7 +93,7 @@ def _changes(old: Config, new: Config) -> Iterator[_Change]:
 
 def _pools(old: Config, new: Config) -> Iterator[_Change]:
     before, after = {pool.model: pool for pool in old.pools}, {pool.model: pool for pool in new.pools}
-    yield from _came_and_went("pool", before, after, is_live=False)
+    yield from _came_and_went("pool", before, after)
     for name in before.keys() & after.keys():
         yield from _pool(before[name], after[name])
 
@@ -123,15 +128,13 @@ def _tenant(old: Tenant, new: Tenant) -> Iterator[_Change]:
             yield _Change(f"{owner}: key {name} {'disabled' if after[name].disabled else 'enabled'}")
 
 
-def _came_and_went(
-    what: str, before: Mapping[str, object], after: Mapping[str, object], *, is_live: bool = True
-) -> Iterator[_Change]:
+def _came_and_went(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[_Change]:
     for name in after:
         if name not in before:
-            yield _Change(f"{what} {name} added", is_live)
+            yield _Change(f"{what} {name} added")
     for name in before:
         if name not in after:
-            yield _Change(f"{what} {name} removed", is_live)
+            yield _Change(f"{what} {name} removed")
 
 
 def _fields(

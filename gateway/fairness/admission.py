@@ -51,6 +51,14 @@ class Admission:
         else:
             account.configure(spec)
 
+    def forget_pool(self, name: str) -> bool:
+        """Forget a pool of which nothing waits or runs, with what it has charged and learned; False where it cannot."""
+        account = self._pools[name]
+        if account.queue.queued or account.in_flight:
+            return False
+        del self._pools[name]
+        return True
+
     def configure_tenant(self, name: str, weight: float, limits: TenantLimits) -> None:
         """Add a tenant or change its weight and limits; counters stay, nothing is charged again.
 

@@ -6,7 +6,7 @@ deadline; nothing polls. Who goes next is `gateway.fairness`'s, which worker `ga
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
 from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
@@ -20,8 +20,8 @@ PAUSE_SECONDS = 0.5  # how long a worker that refused for lack of room gets noth
 class Refused(Exception):
     """The request will not run: why, and when another attempt is worth its while."""
 
-    def __init__(self, outcome: Outcome, retry_after_seconds: float) -> None:
-        """Refused with `outcome`."""
+    def __init__(self, outcome: Outcome, retry_after_seconds: float | None) -> None:
+        """Refused with `outcome`; None where another attempt would end alike."""
         super().__init__(outcome.value)
         self.outcome = outcome
         self.retry_after_seconds = retry_after_seconds
@@ -41,13 +41,14 @@ class Dispatcher:
         self._due = 0.0
         self._pauses: dict[str, asyncio.TimerHandle] = {}
         self._refusal: Refused | None = None
+        self._pools: frozenset[str] | None = None  # None: all that the scheduler has
         self._is_closed = False
 
     # -- one request's way
 
     async def admit(self, ticket: Ticket) -> None:
         """Wait until `ticket` is granted room; raises `Refused`. Cancelled: the caller still calls `settle`."""
-        self._check_open()
+        self._check_open(ticket)
         now = self._loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
         decisions = self._admission.submit(ticket, now)
@@ -61,14 +62,16 @@ class Dispatcher:
 
     async def readmit(self, ticket: Ticket, *, failed_worker: str = "") -> None:
         """The worker sent the request back untouched: wait at the head of the queue for another grant."""
-        self._check_open()
+        self._check_open(ticket)
         granted = self._expect(ticket)
         self._carry_out(self._admission.requeue(ticket, self._loop.time(), failed_worker=failed_worker))
         await self._granted(ticket, granted)
 
-    def _check_open(self) -> None:
+    def _check_open(self, ticket: Ticket) -> None:
         if self._refusal is not None:
             raise Refused(self._refusal.outcome, self._refusal.retry_after_seconds)
+        if self._pools is not None and ticket.pool not in self._pools:
+            raise Refused(Outcome.UNKNOWN_MODEL, None)
 
     def _expect(self, ticket: Ticket) -> asyncio.Future[None]:
         granted = self._waiting[ticket] = self._loop.create_future()
@@ -128,6 +131,14 @@ class Dispatcher:
             case TicketState.NEW | TicketState.LEFT | TicketState.SETTLED:
                 pass
 
+    def keep_pools(self, pools: Collection[str]) -> None:
+        """The configuration has `pools` alone: whatever waits for another is refused, and what comes back to it."""
+        self._pools = frozenset(pools)
+        for ticket in [ticket for ticket in self._waiting if ticket.pool not in self._pools]:
+            if not self._waiting[ticket].done():
+                self._waiting[ticket].set_exception(Refused(Outcome.UNKNOWN_MODEL, None))
+                self.settle(ticket, None)
+
     def refuse_waiting(self, outcome: Outcome, retry_after_seconds: float) -> None:
         """Refuse every queued request and whatever comes from now on: the gateway's time is up."""
         self._refusal = Refused(outcome, retry_after_seconds)
@@ -157,7 +168,8 @@ class Dispatcher:
         """Room may have appeared in `pools`: a worker came back, a window grew."""
         now = self._loop.time()
         for pool in pools:
-            self._carry_out(self._admission.dispatch(pool, now))
+            if pool in self._admission.pools:  # it may be forgotten since
+                self._carry_out(self._admission.dispatch(pool, now))
 
     def pause(self, worker: str) -> None:
         """`worker` refused for lack of room: give it nothing for a moment."""

@@ -85,6 +85,7 @@ class LaunchedWorkers:
         before, self._wanted = self._wanted, {each: wanted for pool in pools for each, wanted in _wanted(pool)}
         for name in before.keys() - self._wanted.keys():
             self._retire(name, before[name])
+            self._site.fleet.expect(before[name].pool.model, is_expected=False)
         for name, wanted in self._wanted.items():
             if name not in self._running:
                 self._order(name)

@@ -22,6 +22,7 @@ _MESSAGES = {
     Outcome.BAD_REQUEST: "What this request could cost is too large to be counted. Ask for a shorter answer.",
     Outcome.QUARANTINED: "Two workers died while they ran this request, so it is not sent again for some minutes. "
     "Change it: another prompt, other parameters.",
+    Outcome.UNKNOWN_MODEL: "This model was taken out of the configuration while the request was under way.",
     Outcome.RATE_LIMITED: "This key's tenant has reached its rate limit. Retry after {seconds} s.",
     Outcome.TENANT_QUEUE_FULL: "This key's tenant has too many requests waiting. Retry after {seconds} s, "
     "or send fewer at once.",

@@ -209,6 +209,10 @@ class StateFamilies:
             "config_last_reload_successful",
             "1 where the last changed configuration was applied, 0 where rejected.",
         )
+        self.restart_pending = _gauge(
+            "config_restart_pending_changes",
+            "Changes of the last valid configuration that wait for a start of the gateway.",
+        )
         self.reload_timestamp = _gauge(
             "config_last_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time."
         )

@@ -116,6 +116,7 @@ class Metrics:
         self._state = StateFamilies()
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
+        self._pending_changes = 0
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)
@@ -166,6 +167,7 @@ class Metrics:
         self._events.reloads.add(("success" if event.succeeded else "failure",))
         if event.succeeded:
             self._loaded_at = self._wall_clock()
+            self._pending_changes = len(event.needs_restart)
 
     def render(self) -> tuple[bytes, str]:
         """The text of a scrape and its content type."""
@@ -243,5 +245,6 @@ class Metrics:
     def _show_gateway(self) -> None:
         state = self._state
         state.reload_successful.show((), int(self._last_reload_succeeded))
+        state.restart_pending.show((), self._pending_changes)
         state.reload_timestamp.show((), self._loaded_at)
         state.build_info.show((self._version, platform.python_version(), str(IS_COMPILED).lower()), 1)

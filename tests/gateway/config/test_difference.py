@@ -60,6 +60,8 @@ def _alice(**changes: object) -> Config:
 
 
 LIVE = [
+    (_with(pools=(POOL, Pool(model="m", engine_model="m"))), "pool m added"),
+    (_with(pools=()), "pool tiny removed"),
     (_alice(weight=2.5), "tenant alice: weight: 1 -> 2.5"),
     (_alice(limits=Limits(max_in_flight=4)), "tenant alice: limits.max_in_flight: none -> 4"),
     (_alice(models=("tiny", "a")), "tenant alice: models: [*] -> [a, tiny]"),
@@ -96,8 +98,6 @@ RESTART = [
     (_with(scheduler=Scheduler(policy=PolicySpec(PolicyName.RPM, 3))), "scheduler.policy: vtc -> rpm:3"),
     (_with(metrics=Metrics(enabled=False)), "metrics.enabled: true -> false"),
     (_with(logs=Logs(level=LogLevel.DEBUG)), "logs.level: info -> debug"),
-    (_with(pools=(POOL, Pool(model="m", engine_model="m"))), "pool m added"),
-    (_with(pools=()), "pool tiny removed"),
     (_pool(cost=LinearCost(output_weight=4)), "pool tiny: cost.output_weight: 2 -> 4"),
 ]
 
