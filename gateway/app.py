@@ -9,7 +9,7 @@ keys, limits, windows, workers, pools) and touches no counter.
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 
 from aiohttp import web
@@ -75,6 +75,16 @@ from gateway.telemetry.state import MAX_REQUESTS, Identity, state_dump
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec, open_window
 
 
+@dataclass(frozen=True, slots=True)
+class Turnover:
+    """What a reload comes to: what is told of it, the configuration in force, and what was worked out from it."""
+
+    told: ConfigReloaded
+    config: Config
+    changed_tenants: Sequence[Tenant]
+    directory: Directory
+
+
 class Gateway:
     """One running gateway."""
 
@@ -123,7 +133,7 @@ class Gateway:
 
     async def start(self) -> str:
         """Start listener and workers; the URL that clients use, once launched workers serve or have failed once."""
-        self._configure(self.config)
+        self._configure(self.config, self.config.tenants)
         await self._health.probe_all()
         self._health.start()
         self._watchdog.start()
@@ -159,23 +169,33 @@ class Gateway:
 
     def reload(self, loaded: Loaded | ConfigError) -> None:
         """Take over what changed in a configuration read again, or keep the last good one and say why."""
+        self.take_over(self.prepare(loaded))
+
+    def prepare(self, loaded: Loaded | ConfigError) -> Turnover:
+        """What a configuration read again comes to beside the present one; a thread may ask, for it changes nothing."""
+        path = str(self._path)
         if isinstance(loaded, ConfigError):
             faults = tuple(str(fault) for fault in loaded.faults)
-            self._observer.observe(ConfigReloaded(str(self._path), faults, (), ()))
-            return
-        found = difference(self.config, loaded.config)
+            return Turnover(ConfigReloaded(path, faults, (), ()), self.config, (), self._listener.directory)
+        found, config = difference(self.config, loaded.config), in_force(self.config, loaded.config)
         warnings = tuple(str(warning) for warning in loaded.warnings)
-        config = in_force(self.config, loaded.config)
-        self._configure(config, before=self.config)
-        self.config = config
-        self._listener.directory = Directory(config, self._listener.directory.salt_secret)
-        self._observer.observe(ConfigReloaded(str(self._path), (), found.changes, found.needs_restart, warnings))
-        self._dispatcher.dispatch(pool.model for pool in config.pools)
+        told = ConfigReloaded(path, (), found.changes, found.needs_restart, warnings)
+        known = {tenant.name: tenant for tenant in self.config.tenants}
+        changed = tuple(tenant for tenant in config.tenants if known.get(tenant.name) != tenant)
+        return Turnover(told, config, changed, Directory(config, self._listener.directory.salt_secret))
+
+    def take_over(self, turnover: Turnover) -> None:
+        """Carry out what was prepared."""
+        if turnover.told.succeeded:
+            self.config = turnover.config
+            self._configure(turnover.config, turnover.changed_tenants)
+            self._listener.directory = turnover.directory
+            self._dispatcher.dispatch(pool.model for pool in turnover.config.pools)
+        self._observer.observe(turnover.told)
 
     # -- configuration
 
-    def _configure(self, config: Config, before: Config | None = None) -> None:
-        known = {} if before is None else {tenant.name: tenant for tenant in before.tenants}
+    def _configure(self, config: Config, tenants: Sequence[Tenant]) -> None:
         self._admission.configure_queue(config.scheduler.max_queued)
         wanted: set[str] = set()
         for pool in config.pools:
@@ -183,9 +203,8 @@ class Gateway:
             self._fleet.set_locality(pool.model, pool.locality_quantum)
             for worker in pool.workers:
                 wanted.add(self._enroll(pool, worker))
-        for tenant in config.tenants:
-            if known.get(tenant.name) != tenant:
-                self._admission.configure_tenant(tenant.name, tenant.weight, _limits(tenant))
+        for tenant in tenants:
+            self._admission.configure_tenant(tenant.name, tenant.weight, _limits(tenant))
         for spec in self._fleet.specs():
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)

@@ -1,11 +1,11 @@
 """Reads the configuration again: when a file of it changes, and when told; one at a time, and off the event loop.
 
-A large configuration takes seconds to read, which no stream must notice: a thread reads, the loop only takes over the
-difference. A look at the files every quarter of a second, through all links, finds a change wherever they lie and
-however they were replaced; the key files of the last good configuration count as part of it. A writer may stop half
-way: what changed is read when the files stand still, and what is then wrong or gone (a tenant, a key, a pool, a worker,
-bytes of a file, its last line's end) is taken for true only when they have stood still for longer and say it again.
-SIGHUP reads at once.
+A large configuration takes seconds to read, which no stream must notice: a thread reads it and works out what changed,
+the loop only takes that over. A look at the files every quarter of a second, through all links, finds a change wherever
+they lie and however they were replaced; the key files of the last good configuration count as part of it. A writer may
+stop half way: what changed is read when the files stand still, and what is then wrong or gone (a tenant, a key, a pool,
+a worker, bytes of a file, its last line's end) is taken for true only when they have stood still for longer and say it
+again. SIGHUP reads at once.
 """
 
 import asyncio
@@ -57,10 +57,10 @@ class Reloader:
         """Read, and let the gateway take over what it found."""
         async with self._lock:
             before = await self._look()
-            self._take_over(await asyncio.to_thread(read, self._path), before)
+            await self._take_over(await asyncio.to_thread(read, self._path), before)
 
-    def _take_over(self, found: Loaded | ConfigError, seen: Stamps) -> None:
-        self._gateway.reload(found)
+    async def _take_over(self, found: Loaded | ConfigError, seen: Stamps) -> None:
+        self._gateway.take_over(await asyncio.to_thread(self._gateway.prepare, found))
         if isinstance(found, Loaded):
             self._files = (found.path, *found.key_files)
             seen = {file: seen[file] if file in seen else stamp(file) for file in self._files}
@@ -97,7 +97,7 @@ class Reloader:
             found = await asyncio.to_thread(read, self._path)
             if not is_sure and (self._is_doubtful(found, seen) or await self._look() != seen):
                 return False
-            self._take_over(found, seen)
+            await self._take_over(found, seen)
             return True
 
     def _is_doubtful(self, found: Loaded | ConfigError, seen: Stamps) -> bool:

@@ -108,3 +108,19 @@ async def test_what_waits_for_a_start_is_counted_until_it_is_taken_back() -> Non
                 float(next(line for line in text.splitlines() if line.startswith(name)).removeprefix(name)) == pending
             )
             assert len(scene.gateway.config.tenants) == len(config.tenants)
+
+
+@virtual_time
+async def test_a_reload_is_worked_out_aside_and_the_loop_takes_over_the_changes_alone() -> None:
+    """Of many tenants those that changed are configured; before it is taken over nothing has changed."""
+    crowd = tuple(tenant(f"t{number}") for number in range(500))
+    async with stage(plan=Plan(tenants=(*TENANTS, *crowd))) as scene:
+        gateway = scene.gateway
+        changed = crowd[7].model_copy(update={"weight": 3.0})
+        tenants = (*TENANTS, *crowd[:7], changed, *crowd[8:])
+        before = gateway.config
+        turnover = gateway.prepare(Loaded(before.model_copy(update={"tenants": tenants}), gateway._path, ()))
+        assert turnover.changed_tenants == (changed,)
+        assert gateway.config is before and gateway._admission.tenants.weight("t7") == 1
+        gateway.take_over(turnover)
+        assert gateway.config.tenants == tenants and gateway._admission.tenants.weight("t7") == 3
