@@ -2,8 +2,10 @@
 
 Why something waits at the engine beyond the slack decides which of them answers (`CAUSES`). Rules that hold throughout:
 - our own counts first: what is in flight, unread and promised is counted by us; readings only move the limits;
+- a number in the configuration stands still, whatever the engine says;
 - a limit grows only on evidence that the engine took all of it, while work was held back by that limit alone;
-- no action on a reading asked for before the last action, nor while a reading contradicts our own counts (`Trust`);
+- no action on a reading asked for before the last action, nor on one that tells of no step since the last, nor while a
+  reading contradicts our own counts (`Trust`);
 - without readings that can be believed the window is a fixed one and marked degraded.
 The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`; docs/window.md has it all.
 """
@@ -15,13 +17,14 @@ from dataclasses import dataclass
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase
 from gateway.workers.tuning_memory import Flight, Memory
-from gateway.workers.tuning_prefill import PrefillLaw
-from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SequenceLaw
+from gateway.workers.tuning_prefill import Prefill, fitted, overflowed
+from gateway.workers.tuning_pulse import Pulse
+from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, SequenceLaw, Sequences, Told
 from gateway.workers.tuning_trust import LAG_SEQUENCES, SHORT_QUEUE, Own, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
-# (the cache is full, the engine runs as many as it ever did and prefill was not the last to grow): what more than the
-# slack waits for
+# (the cache is full, prefill cannot be it: the engine ran as many as it ever did and prefill was not the last to grow,
+# or a smaller limit of prefill would not have held back any of what is unread): what more than the slack waits for
 CAUSES: dict[tuple[bool, bool], Limit] = {
     (True, True): Limit.MEMORY,
     (True, False): Limit.MEMORY,
@@ -49,9 +52,12 @@ class Tuning:
         "_generated",
         "_good_readings",
         "_last_grown",
+        "_law",
+        "_most_running",
+        "_pulse",
         "_queue",
         "_size",
-        "_steps",
+        "_slack",
         "_trusted_limit",
         "degraded",
         "ended_sequences",
@@ -76,8 +82,13 @@ class Tuning:
         self._begin()
 
     def _begin(self) -> None:
-        self.sequences = SequenceLaw(self._size.sequences, self._size.slack, self._learned_express)
-        self.prefill = PrefillLaw(self._size.prefill_tokens)
+        self._slack = self._size.slack if self._size.sequences is not None else max(1, self._size.slack)
+        if self._size.sequences is None:
+            self._law: SequenceLaw | None = SequenceLaw(self._slack, has_lane=self._size.express > 0)
+            self.sequences = self._law.start()
+        else:
+            self._law, self.sequences = None, Sequences(self._size.sequences + self._slack, SETTLED_PACE)
+        self.prefill = Prefill()
         self.trust = Trust()
         self._queue: _Queue | None = None
         self.ended_sequences = 0  # of ours, so many the last reading did not have
@@ -85,7 +96,8 @@ class Tuning:
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
         self._good_readings = 0
         self._last_grown = Limit.NOTHING
-        self._steps: float | None = None
+        self._most_running = 0
+        self._pulse = Pulse()
         self._trusted_limit: int | None = None
 
     # -- the limits
@@ -93,28 +105,22 @@ class Tuning:
     @property
     def max_sequences(self) -> int:
         """Sequences that may be in flight, without the express lane."""
+        if self._law is None:
+            return self.sequences.limit
         if self.degraded:
-            return self._fallback
-        learned = self._learned_express
-        settled = self._size.slack if learned and self.sequences.phase is Phase.SETTLED else 0
-        fewest = min(FEWEST_SEQUENCES, self.sequences.most)
-        return max(fewest, self.sequences.limit - learned - settled - self._foreign_sequences)
+            return self._trusted_limit or UNTUNED_SEQUENCES + self._slack
+        return max(FEWEST_SEQUENCES, self.sequences.limit - self._lane - self._foreign_sequences)
 
     @property
-    def _learned_express(self) -> int:
-        """The express lane, where it is a part of the slots that are found out."""
-        return 0 if self._size.sequences is not None else self._size.express
-
-    @property
-    def _fallback(self) -> int:
-        if self._size.sequences is not None:
-            return self._size.sequences + self._size.slack
-        return self._trusted_limit or UNTUNED_SEQUENCES + self._size.slack
+    def _lane(self) -> int:
+        """Slots that are kept free for the express lane once the engine's size was found: the slack too."""
+        is_kept = self._size.express and self.sequences.phase is Phase.SETTLED
+        return self._size.express + self._slack if is_kept else 0
 
     @property
     def max_prefill_tokens(self) -> int:
         """Prompt tokens that may be in flight without a first token."""
-        return (self._size.prefill_tokens or UNTUNED_PREFILL_TOKENS) if self.degraded else self.prefill.limit
+        return self._size.prefill_tokens or (UNTUNED_PREFILL_TOKENS if self.degraded else self.prefill.limit)
 
     def fits_memory(self, flight: Flight) -> bool:
         """True where the engine's KV cache holds one more such request, as far as that is the gateway's care."""
@@ -145,8 +151,10 @@ class Tuning:
     def observe(self, sample: EngineSample, in_flight: int, unread_tokens: int, now: float) -> bool:
         """Take in a reading; True where room may have appeared."""
         own = self._count(in_flight, unread_tokens, self._leapt(sample))
-        if self._has_restarted(sample):
+        pulse = self._pulse.next(sample, in_flight, self.memory.given_sequences)
+        if pulse.has_restarted:
             self.restart()
+        self._pulse = pulse
         may_act = self.trust.judge(sample, own)
         there = sample.running + sample.waiting + sample.deferred if may_act else math.inf
         self.ended_sequences = int(max(0.0, own.lasting_sequences - there - LAG_SEQUENCES))
@@ -173,17 +181,19 @@ class Tuning:
         usage = sample.kv_usage or 0.0
         if waiting == 0 and 8 * own.unread_tokens < self.memory.demand_tokens:
             self.memory.weigh(usage)
-        if sample.asked_at <= self._acted_at or self._size.is_open:
+        if sample.asked_at <= self._acted_at or self._pulse.is_still or self._size.is_open:
             return False
+        self._most_running = min(max(self._most_running, running), self.sequences.limit - self._slack)
         before = self._limits
-        overdrawn = max(0, own.in_flight - self.max_sequences, self.memory.overdrawn_sequences)
-        excess = waiting - self._size.slack - overdrawn
+        overdrawn = self.memory.overdrawn_sequences  # what of them waits, waits for memory
+        told = self._told(running, waiting, own)
+        excess = waiting - self._slack - max(0, own.in_flight - self.max_sequences, overdrawn)
         if excess > 0:
-            self._shrink(running, excess, usage)
+            self._shrink(told, self._cause(told, own, usage))
         elif waiting == 0:
-            self._grow(running, own)
-        elif self.held is Limit.SEQUENCES is self._cause(running, usage):
-            self.sequences.brimmed(running)
+            self._grow(told, own)
+        elif told.is_held and not overdrawn and self._cause(told, own, usage) is Limit.SEQUENCES:
+            self._follow(told)
         if self._limits != before:
             self._acted_at = now
         return any(after > old for after, old in zip(self._limits, before, strict=True))
@@ -192,28 +202,48 @@ class Tuning:
     def _limits(self) -> tuple[float, float, float]:
         return self.max_sequences, self.max_prefill_tokens, -self.memory.reserve
 
-    def _shrink(self, running: int, excess: int, usage: float) -> None:
-        match self._cause(running, usage):
+    def _told(self, running: int, waiting: int, own: Own) -> Told:
+        window = self.max_sequences
+        ours = max(window, own.in_flight, self._pulse.were_in_flight)
+        there = max(ours + self._foreign_sequences, running + waiting)
+        is_held = self.held is Limit.SEQUENCES
+        is_full = 8 * own.in_flight >= 7 * window
+        is_taken = is_held and is_full and 2 * self._pulse.ran(running) >= window
+        return Told(running, waiting, there, is_held, is_taken)
+
+    def _follow(self, told: Told) -> bool:
+        """Take what is told of slots to the law; True where the window of those that are found out grew."""
+        before = self.sequences
+        if self._law is not None:
+            self.sequences = self._law.step(before, told)
+        return self.sequences.limit > before.limit
+
+    def _shrink(self, told: Told, cause: Limit) -> None:
+        match cause:
             case Limit.MEMORY:
                 self.memory.ran_out()
             case Limit.SEQUENCES:
-                self.sequences.overflowed(running, excess)
+                self._follow(told)
             case Limit.PREFILL:
-                if self.prefill.overflowed():
+                before, self.prefill = self.prefill, overflowed(self.prefill)
+                if self.prefill.rung < before.rung:
                     self._last_grown = Limit.NOTHING
             case Limit.NOTHING:
                 raise AssertionError("what waits has a cause")
 
-    def _cause(self, running: int, usage: float) -> Limit:
-        runs_most = running >= self.sequences.seen - self.sequences.seen // 8 and self._last_grown is not Limit.PREFILL
-        return CAUSES[self.memory.is_full(usage), runs_most or self.prefill.is_least]
+    def _cause(self, told: Told, own: Own, usage: float) -> Limit:
+        ran_most = self._pulse.ran(told.running) >= self._most_running - self._most_running // 8
+        ran_most = ran_most and self._last_grown is not Limit.PREFILL
+        can_be_prefill = self._size.prefill_tokens is None and own.unread_tokens > self.prefill.smaller_limit
+        return CAUSES[self.memory.is_full(usage), ran_most or not can_be_prefill]
 
-    def _grow(self, running: int, own: Own) -> None:
-        by_sequences = self.held is Limit.SEQUENCES
-        if self.sequences.fitted(running, own.in_flight + self._foreign_sequences, is_held=by_sequences):
+    def _grow(self, told: Told, own: Own) -> None:
+        if self._follow(told):
             self._last_grown = Limit.SEQUENCES
         has_empty_slots = 8 * own.in_flight < 7 * self.max_sequences
-        if self.prefill.fitted(is_held=self.held is Limit.PREFILL and has_empty_slots):
+        before, is_held = self.prefill, self.held is Limit.PREFILL and has_empty_slots
+        self.prefill = fitted(before, is_held=is_held)
+        if self.prefill.rung > before.rung:
             self._last_grown = Limit.PREFILL
         self.memory.held_out(is_held=self.held is Limit.MEMORY)
 
@@ -265,9 +295,3 @@ class Tuning:
         self._generated = now_generated
         generated = self.memory.generated_tokens
         return Own(in_flight, lasting, progressing, prompt, unread_tokens, generated, leapt, lasting_sequences)
-
-    def _has_restarted(self, sample: EngineSample) -> bool:
-        """A total that shrinks is one that began again."""
-        total = sample.steps if sample.steps is not None else sample.output_tokens
-        before, self._steps = self._steps, total
-        return before is not None and total is not None and total < before

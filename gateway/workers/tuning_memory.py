@@ -51,6 +51,7 @@ class Memory:
         "_share",
         "_short_readings",
         "answered",
+        "given_sequences",
         "reserve",
         "running_part",
     )
@@ -67,6 +68,7 @@ class Memory:
         self._finished_tokens = 0
         self.answered: deque[Flight] = deque(maxlen=_MOST_ANSWERED)  # since they were last looked at
         self._ended = 0  # answers
+        self.given_sequences = 0  # of all requests that ended, whatever became of them
         self._counted_tokens = 0.0  # demand when it was last counted, and what was taken and given since
         self._flights: dict[Flight, float] = {}
 
@@ -81,6 +83,7 @@ class Memory:
     def give(self, flight: Flight) -> None:
         """It ended; how long it became is what is expected of others that nobody predicts."""
         self._counted_tokens -= self._flights.pop(flight)
+        self.given_sequences += flight.sequences
         tokens = flight.output_tokens
         if tokens:
             self._finished_tokens += tokens

@@ -1,56 +1,70 @@
 """The window in prompt tokens that were sent and not read: enough that no slot waits for a prompt, and no more.
 
-Grows by a quarter where for some readings in a row it alone held work back, nothing waited and an eighth of the slots
-stayed empty: fewer empty slots cost no throughput, and a prompt more that is sent is one more in front of a light
-tenant's. When more than the slack waits and neither slots nor memory explain it, it goes back to where it was before it
-grew, else shrinks by a quarter. The size that overflowed is not reached again.
+    reading                                                             effect
+    more than the slack waits, and neither slots nor memory explain it  a strike; the second makes it a rung smaller
+    nothing waits                                                       a hundredth of a strike is forgiven
+    besides, it alone held work back and an eighth of the slots was     the fourth in a row makes it a rung larger;
+    empty                                                               beyond what has overflowed only the 64th
+
+Fewer empty slots cost no throughput, and a prompt more that is sent is one more in front of a light tenant's. No size
+is given up for ever: what one moment's prompts overflowed may hold others.
 """
 
+from dataclasses import dataclass, replace
+
+LADDER = (
+    512,
+    640,
+    819,
+    1024,
+    1280,
+    1638,
+    2048,
+    2560,
+    3200,
+    4000,
+    5000,
+    6250,
+    8192,
+)  # the last: vLLM's largest budget on common GPUs
+FEWEST_PREFILL_TOKENS = LADDER[0]
 FIRST_PREFILL_TOKENS = 2048  # vLLM's default step budget
-FEWEST_PREFILL_TOKENS = 512
-MOST_PREFILL_TOKENS = 8192  # the largest step budget that vLLM chooses by itself on common GPUs
-_STRIKES = 2.0
-_FORGIVEN = 0.01  # of a strike, by each reading at which nothing waits: one queue in a hundred is borne
-_PATIENCE = 4
+_STRIKE, _MOST_STRIKES = 100, 200  # one queue in a hundred readings is borne
+_PATIENCE, _LONG_PATIENCE = 4, 64
 
 
-class PrefillLaw:
-    """How many prompt tokens may be in flight without a first token."""
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """What is known: the rung, up to which to climb soon, hundredths of strikes, readings held in a row."""
 
-    __slots__ = ("_before", "_ceiling", "_held", "_is_fixed", "_strikes", "limit")
-
-    def __init__(self, tokens: int | None) -> None:
-        """Fixed at `tokens`, or tuned."""
-        self._is_fixed = tokens is not None
-        self.limit = FIRST_PREFILL_TOKENS if tokens is None else tokens
-        self._before = self.limit  # the size before the last growth
-        self._ceiling = MOST_PREFILL_TOKENS
-        self._strikes = 0.0
-        self._held = 0  # readings in a row at which it alone held work back
+    rung: int = LADDER.index(FIRST_PREFILL_TOKENS)
+    safe_rung: int = len(LADDER) - 1
+    strikes: int = 0
+    held: int = 0
 
     @property
-    def is_least(self) -> bool:
-        """True where it cannot shrink."""
-        return self._is_fixed or self.limit <= FEWEST_PREFILL_TOKENS
+    def limit(self) -> int:
+        """The window."""
+        return LADDER[self.rung]
 
-    def overflowed(self) -> bool:
-        """More waits than the slack for want of prefill; True where the window changed."""
-        self._strikes += 1.0
-        self._held = 0
-        if self._strikes < _STRIKES or self.is_least:
-            return False
-        self._strikes = 0.0
-        shrunk = self._before if self._before < self.limit else self.limit * 3 // 4
-        self.limit = self._before = self._ceiling = max(FEWEST_PREFILL_TOKENS, shrunk)
-        return True
+    @property
+    def smaller_limit(self) -> float:
+        """The window after the next queue; nothing is smaller than the smallest."""
+        return LADDER[self.rung - 1] if self.rung else float("inf")
 
-    def fitted(self, *, is_held: bool) -> bool:
-        """Nothing waits; `is_held` says that work waits for prefill alone and slots are empty; True where it grew."""
-        self._strikes = max(0.0, self._strikes - _FORGIVEN)
-        self._held = self._held + 1 if is_held else 0
-        if self._is_fixed or self._held < _PATIENCE or self.limit >= self._ceiling:
-            return False
-        self._held = 0
-        self._before = self.limit
-        self.limit = min(self._ceiling, self.limit * 5 // 4)
-        return True
+
+def overflowed(known: Prefill) -> Prefill:
+    """After a queue for want of prefill."""
+    strikes = known.strikes + _STRIKE
+    if strikes < _MOST_STRIKES or not known.rung:
+        return replace(known, strikes=min(_MOST_STRIKES - 1, strikes), held=0)
+    return Prefill(known.rung - 1, known.rung - 1)
+
+
+def fitted(known: Prefill, *, is_held: bool) -> Prefill:
+    """After a reading at which nothing waits; `is_held` says that work waits for prefill alone and slots are empty."""
+    held, strikes = known.held + 1 if is_held else 0, max(0, known.strikes - 1)
+    patience = _PATIENCE if known.rung < known.safe_rung else _LONG_PATIENCE
+    if held < patience or known.rung == len(LADDER) - 1:
+        return replace(known, strikes=strikes, held=min(held, _LONG_PATIENCE))
+    return Prefill(known.rung + 1, max(known.safe_rung, known.rung + 1), strikes)

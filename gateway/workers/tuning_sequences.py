@@ -1,86 +1,135 @@
-"""The window in sequences: how many the engine runs at once, as far as it has shown.
+"""The window in sequences where nobody states it: what one worker's engine runs at once, as far as it has shown.
 
-    state       evidence                                         becomes    window
-    growing     all of a full window ran, work was held back     growing    + step
-    growing     the engine had no slot for what it had           settled    what it ran + slack
-    growing     a part of the slack waited for a slot            settled    what it ran + slack, if that is less
-    settled     it ran more than it was thought to run           growing    what it ran + slack
-    settled     the engine had no slot for what it had           settled    what it ran + slack
+A reading tells one of five things of an engine of N slots, and two of them are proofs. What more runs than the window
+less its slack shows that N is larger. What waits for a slot when no more than `there` can be there shows that N is
+`there` less what waits, however many have just ended and so do not run: short answers, bursts and cancellations hide
+what runs, but not that. So the window never shrinks below N + slack, and it leaves every other size:
 
-The step is a quarter while nothing is known, then 1, doubled by each growth that the engine takes: a size once found is
-left by one sequence at a time. Growth needs evidence at the edge and the edge is `slack` beyond what the engine runs,
-so a size that is right is never probed again.
+    evidence                                            growing                            settled
+    QUEUE    something waited for a slot                the second in a row: settled       the second in a row: settled
+    EDGE     more ran than the window less its slack    grows                              grows, growing
+    MOST     of a full window 7/8 ran, none waited      grows                              calm
+    TAKEN    of a full window half ran, none waited     calm                               calm
+    NOTHING  none of these                              -                                  -
+
+Where a second QUEUE settles it, the window becomes the larger of both proofs if that is less than it was. `PATIENCE`
+calm readings between which nothing waited make it grow too: it was too small for an engine that ends many in each step.
+The step of a growth is a quarter while nothing is known, then 1, 2, 4 up to a quarter.
 """
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from gateway.workers.snapshot import Phase
 
 MOST_SEQUENCES = 1024  # what an engine is believed to run at once: vLLM's largest default
 FEWEST_SEQUENCES = 2
 FIRST_SEQUENCES = 8
-_STRIKES = 2  # readings in a row that show a queue: one may be a moment's
-_CRUSH = 4  # sequences waiting beyond twice the slack, which no moment explains
+PATIENCE = {Phase.GROWING: 4, Phase.SETTLED: 32}  # calm readings for a growth
+LANE_PATIENCE = 128  # settled with an express lane, which is slots kept empty: calm is what it looks like
+SETTLED_PACE = 1
+_QUARTER = 0
+
+
+class Evidence(Enum):
+    """What a reading tells of the engine's slots."""
+
+    NOTHING = auto()
+    TAKEN = auto()
+    MOST = auto()
+    EDGE = auto()
+    QUEUE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One reading: `running` and `waiting` there, where no more than `there` can be by any count.
+
+    `is_held`: work was held back by this window alone. `is_taken`: it was full besides, and the engine ran half of it
+    or more in a step, those included that ended with the step.
+    """
+
+    running: int
+    waiting: int
+    there: int
+    is_held: bool
+    is_taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """What is known: the window, what the next growth adds (0: a quarter), what the last reading proved, calm ones.
+
+    `proof` is what the window need not exceed by the last reading, 0 where nothing waited.
+    """
+
+    limit: int
+    pace: int = _QUARTER
+    proof: int = 0
+    calm: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """Settled where a queue has shown the size since it last grew."""
+        return Phase.SETTLED if self.pace == SETTLED_PACE else Phase.GROWING
 
 
 class SequenceLaw:
-    """How many sequences may be in flight at one worker."""
+    """The step from what is known to what is known after one reading more."""
 
-    __slots__ = ("_express", "_ran", "_step", "_strikes", "limit", "most", "phase", "seen", "slack")
+    __slots__ = ("_patience", "_slack", "most")
 
-    def __init__(self, sequences: int | None, slack: int, express: int = 0) -> None:
-        """Settled where `sequences` says what the engine runs, else looking for it.
+    def __init__(self, slack: int, *, has_lane: bool = False, most: int = MOST_SEQUENCES) -> None:
+        """Before an engine of up to `most` slots; `slack` is at least 1, for by what waits the size is told."""
+        assert slack >= 1
+        self._slack = slack
+        self._patience = PATIENCE if not has_lane else PATIENCE | {Phase.SETTLED: LANE_PATIENCE}
+        self.most = most + slack
 
-        `express` of what is looked for are not part of the common window, which is full without them.
-        """
-        self.slack = slack
-        self._express = express
-        self.seen = 0  # the most that the engine has run at once
-        self._strikes = 0
-        self._ran = 0  # the most it ran while it had no slot
-        self._step = 0  # 0: a quarter
-        self.most = MOST_SEQUENCES + slack if sequences is None else sequences + slack
-        self.limit = min(self.most, FIRST_SEQUENCES) if sequences is None else self.most
-        self.phase = Phase.GROWING if sequences is None else Phase.SETTLED
+    def start(self) -> Sequences:
+        """Before an engine that is not known."""
+        return Sequences(min(self.most, FIRST_SEQUENCES))
 
-    def overflowed(self, running: int, waiting: int) -> bool:
-        """More waits than the slack for want of slots; True where the window changed."""
-        self._strikes += 1
-        self._ran = max(self._ran, running)
-        if self._strikes < _STRIKES and waiting <= 2 * self.slack + _CRUSH:
-            return False
-        before = self.limit
-        # A size that was settled is given up for what is seen now: the engine may have become a smaller one.
-        self.seen = self._ran if self.phase is Phase.SETTLED else max(self.seen, self._ran)
-        self._settle(self.seen)
-        return self.limit != before
+    def evidence(self, known: Sequences, told: Told) -> Evidence:
+        """What a reading tells."""
+        if told.is_held and told.running > known.limit - self._slack:
+            return Evidence.EDGE
+        if told.waiting:
+            return Evidence.QUEUE
+        if told.is_held and told.running >= known.limit - known.limit // 8:
+            return Evidence.MOST
+        return Evidence.TAKEN if told.is_taken else Evidence.NOTHING
 
-    def brimmed(self, running: int) -> None:
-        """A part of the slack waits for a slot, as it should: what is sought is found."""
-        self._strikes += 1
-        self.seen = max(self.seen, running)
-        if self.phase is Phase.GROWING and self._strikes >= _STRIKES:
-            limit = self.limit
-            self._settle(self.seen)
-            self.limit = min(self.limit, limit)
+    def step(self, known: Sequences, told: Told) -> Sequences:
+        """What is known after a reading."""
+        match self.evidence(known, told):
+            case Evidence.QUEUE:
+                return self._waited(known, told)
+            case Evidence.EDGE:
+                return self._grown(known)
+            case Evidence.MOST if known.phase is Phase.GROWING:
+                return self._grown(known)
+            case Evidence.MOST | Evidence.TAKEN:
+                return self._calmed(known)
+            case Evidence.NOTHING:
+                return known if not known.proof else replace(known, proof=0)
 
-    def fitted(self, running: int, own: int, *, is_held: bool) -> bool:
-        """Nothing waits beyond the slack; `is_held` says that work waits for sequences alone; True where it grew."""
-        self._strikes = self._ran = 0
-        known, self.seen = self.seen, max(self.seen, running)
-        if not is_held or self.limit >= self.most:
-            return False
-        if self.phase is Phase.SETTLED:
-            if min(running, own) <= max(known, self.limit - self.slack):
-                return False
-            self.phase = Phase.GROWING
-        elif min(running, own) < self.limit - self._express - self.limit // 8:
-            return False
-        step = self._step or max(1, self.limit // 4)
-        self._step *= 2
-        self.limit = min(self.most, self.limit + min(step, max(1, self.limit // 4)))
-        return True
+    def _waited(self, known: Sequences, told: Told) -> Sequences:
+        proof = told.there - told.waiting + self._slack
+        if not known.proof:
+            return replace(known, proof=min(proof, known.limit), calm=0)
+        limit = max(FEWEST_SEQUENCES, proof, known.proof)
+        if limit < known.limit:
+            return Sequences(limit, SETTLED_PACE)
+        return Sequences(known.limit, SETTLED_PACE, min(proof, known.limit))
 
-    def _settle(self, capacity: int) -> None:
-        self.limit = min(self.most, max(FEWEST_SEQUENCES, capacity + self.slack))
-        self.phase = Phase.SETTLED
-        self._strikes = self._ran = 0
-        self._step = 1
+    def _calmed(self, known: Sequences) -> Sequences:
+        if known.calm + 1 >= self._patience[known.phase]:
+            return self._grown(known)
+        return replace(known, proof=0, calm=known.calm + 1)
+
+    def _grown(self, known: Sequences) -> Sequences:
+        quarter = max(1, known.limit // 4)
+        limit = min(self.most, known.limit + min(known.pace or quarter, quarter))
+        pace = 2 * known.pace
+        return Sequences(limit, pace if pace < limit // 4 else _QUARTER)

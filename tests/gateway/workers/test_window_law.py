@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -10,8 +11,23 @@ from hypothesis import strategies as st
 from gateway.workers import EngineFacts, EngineSample, Limit, Phase, WindowSize
 from gateway.workers.tuning import CAUSES, Tuning
 from gateway.workers.tuning_memory import Memory
-from gateway.workers.tuning_prefill import FEWEST_PREFILL_TOKENS, FIRST_PREFILL_TOKENS, PrefillLaw
-from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, FIRST_SEQUENCES, MOST_SEQUENCES, SequenceLaw
+from gateway.workers.tuning_prefill import (
+    FEWEST_PREFILL_TOKENS,
+    FIRST_PREFILL_TOKENS,
+    LADDER,
+    Prefill,
+    fitted,
+    overflowed,
+)
+from gateway.workers.tuning_sequences import (
+    FEWEST_SEQUENCES,
+    FIRST_SEQUENCES,
+    MOST_SEQUENCES,
+    SETTLED_PACE,
+    SequenceLaw,
+    Sequences,
+    Told,
+)
 
 AUTO = WindowSize(None, 1, None)
 
@@ -30,107 +46,124 @@ class Flight:
 # -- sequences
 
 
+LAW = SequenceLaw(1)
+
+
+def full(known: Sequences, slots: int, *, ended: int = 0) -> Told:
+    """A reading of an engine of so many slots with all of a full window."""
+    ran = min(slots, known.limit)
+    return Told(ran - ended, known.limit - ran, known.limit, is_held=True, is_taken=True)
+
+
 def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
     """While nothing is known, each full window that leaves nothing waiting adds a quarter."""
-    law = SequenceLaw(None, 1)
-    sizes = [law.limit]
+    known = LAW.start()
+    sizes = [known.limit]
     while len(sizes) < 8:
-        assert law.fitted(law.limit, law.limit, is_held=True)
-        sizes.append(law.limit)
+        known = LAW.step(known, full(known, 99))
+        sizes.append(known.limit)
     assert sizes == [8, 10, 12, 15, 18, 22, 27, 33]
 
 
-@pytest.mark.parametrize(("running", "own", "is_held"), [(8, 8, False), (6, 8, True), (8, 6, True)])
-def test_a_window_does_not_grow_without_evidence(running: int, own: int, is_held: bool) -> None:
-    """Not without work held back, nor where the engine did not run all of it, nor by what others run."""
-    law = SequenceLaw(None, 1)
-    assert not law.fitted(running, own, is_held=is_held)
-    assert law.limit == FIRST_SEQUENCES
+@pytest.mark.parametrize(
+    "told",
+    [
+        Told(8, 0, 8, is_held=False, is_taken=False),
+        Told(3, 0, 8, is_held=True, is_taken=False),
+        Told(6, 1, 8, is_held=True, is_taken=False),
+    ],
+)
+def test_a_window_does_not_grow_without_evidence(told: Told) -> None:
+    """Not without work held back, nor where the engine did not take it, nor where something waits: however often."""
+    known = LAW.start()
+    for _ in range(99):
+        known = LAW.step(known, told)
+    assert known.limit == FIRST_SEQUENCES
 
 
-def test_an_overflow_settles_at_what_the_engine_ran() -> None:
-    """Two readings with a queue: what ran at most, and the slack; a reading without one between them forgives."""
-    law = SequenceLaw(None, 1)
-    law.fitted(8, 8, is_held=True)
-    assert not law.overflowed(8, 2)
-    law.fitted(8, 8, is_held=False)
-    assert not law.overflowed(8, 2)
-    law.overflowed(9, 2)
-    assert (law.limit, law.phase) == (10, Phase.SETTLED)
+def test_a_queue_settles_at_what_the_engine_can_have_run() -> None:
+    """Two readings in a row with a queue: what is there less what waits, and the slack; one between them forgives."""
+    known = Sequences(12)
+    known = LAW.step(known, full(known, 9))
+    known = LAW.step(known, Told(9, 0, 9, is_held=False, is_taken=False))
+    known = LAW.step(known, full(known, 9))
+    assert known.limit == 12
+    known = LAW.step(known, full(known, 9, ended=9))
+    assert (known.limit, known.phase) == (10, Phase.SETTLED)
 
 
-def test_a_right_size_is_never_probed_again() -> None:
-    """Settled, with the slack waiting or between two sequences, nothing moves however long work is held back."""
-    law = SequenceLaw(None, 1)
-    law.overflowed(7, 9)
-    for running in (7, 6, 7, 5) * 50:
-        assert not law.fitted(running, 8, is_held=True)
-        law.brimmed(running)
-    assert law.limit == 8
+def test_a_right_size_is_not_lost_to_one_reading_of_few() -> None:
+    """Readings at which the slack waits do not add up with a moment at which few run and many wait."""
+    known = Sequences(9, SETTLED_PACE)
+    for _ in range(20):
+        known = LAW.step(known, full(known, 8))
+        known = LAW.step(known, Told(5, 4, 9, is_held=True, is_taken=False))
+        known = LAW.step(known, full(known, 8))
+    assert known.limit == 9
 
 
 def test_an_engine_that_runs_more_than_it_was_thought_to_is_followed() -> None:
     """One sequence beyond what was known is evidence at the edge; growth starts at one and doubles."""
-    law = SequenceLaw(None, 1)
-    law.overflowed(40, 99)
-    sizes = []
+    known, sizes = Sequences(41, SETTLED_PACE), []
     for _ in range(4):
-        assert law.fitted(law.limit, law.limit, is_held=True)
-        sizes.append(law.limit)
+        known = LAW.step(known, full(known, 99))
+        sizes.append(known.limit)
     assert sizes == [42, 44, 48, 56]
 
 
 def test_an_engine_that_became_smaller_is_followed_down() -> None:
-    """A settled size is given up for what the engine runs now."""
-    law = SequenceLaw(None, 1)
-    law.overflowed(40, 99)
-    law.overflowed(16, 2)
-    assert law.overflowed(15, 2)
-    assert law.limit == 17
-
-
-def test_a_known_number_is_the_ceiling_from_the_start() -> None:
-    """Configured: settled at once, followed down, and back up to the number and not beyond."""
-    law = SequenceLaw(16, 2)
-    assert (law.limit, law.phase) == (18, Phase.SETTLED)
-    law.overflowed(10, 99)
-    assert law.limit == 12
-    while law.fitted(law.limit, law.limit, is_held=True):
-        pass
-    assert law.limit == 18
+    """A settled size is given up for what the engine has slots for now."""
+    known = Sequences(41, SETTLED_PACE)
+    for _ in range(2):
+        known = LAW.step(known, full(known, 16))
+    assert known.limit == 17
 
 
 # -- prompts
 
 
+def overflowing(known: Prefill) -> Prefill:
+    """Two queues in a row."""
+    return overflowed(overflowed(known))
+
+
+def held(known: Prefill, readings: int) -> Prefill:
+    """So many readings in a row at which it alone held work back and left slots empty."""
+    for _ in range(readings):
+        known = fitted(known, is_held=True)
+    return known
+
+
 def test_unread_prompts_grow_after_patience_only() -> None:
     """Four readings in a row at which they alone leave slots empty; any other reading starts the count again."""
-    law = PrefillLaw(None)
-    for is_held in (True, True, True, False, True, True, True):
-        assert not law.fitted(is_held=is_held)
-    assert law.fitted(is_held=True)
-    assert law.limit == FIRST_PREFILL_TOKENS * 5 // 4
+    known = fitted(held(Prefill(), 3), is_held=False)
+    assert held(known, 3).limit == FIRST_PREFILL_TOKENS
+    assert held(known, 4).limit == FIRST_PREFILL_TOKENS * 5 // 4
 
 
-def test_unread_prompts_go_back_to_before_they_grew_and_stay_there() -> None:
-    """The size that overflowed is not reached again; without a growth to undo it shrinks, to a floor."""
-    law = PrefillLaw(None)
-    for _ in range(4):
-        law.fitted(is_held=True)
-    assert [law.overflowed(), law.overflowed()] == [False, True]
-    assert law.limit == FIRST_PREFILL_TOKENS
-    assert not any(law.fitted(is_held=True) for _ in range(20))
-    for _ in range(20):
-        law.overflowed()
-    assert law.limit == FEWEST_PREFILL_TOKENS
+def test_unread_prompts_go_back_to_before_they_grew() -> None:
+    """The size that overflowed is reached again after much longer patience only; it shrinks to a floor."""
+    known = held(Prefill(), 4)
+    assert overflowed(known).limit == known.limit
+    known = overflowing(known)
+    assert known.limit == FIRST_PREFILL_TOKENS
+    assert held(known, 63).limit == FIRST_PREFILL_TOKENS
+    assert held(known, 64).limit == FIRST_PREFILL_TOKENS * 5 // 4
+    for _ in LADDER:
+        known = overflowing(known)
+    assert known.limit == FEWEST_PREFILL_TOKENS
 
 
-def test_a_configured_number_of_unread_tokens_stays() -> None:
-    """Nothing moves what the operator has set."""
-    law = PrefillLaw(700)
-    assert not any(law.fitted(is_held=True) for _ in range(9))
-    assert not any(law.overflowed() for _ in range(9))
-    assert law.limit == 700
+@pytest.mark.parametrize("rung", range(len(LADDER)))
+@pytest.mark.parametrize("safe_rung", range(len(LADDER)))
+def test_no_size_of_unread_prompts_is_a_trap(rung: int, safe_rung: int) -> None:
+    """From every state what is held back without a queue gets the largest size, and queues the smallest."""
+    for strikes, count in product((0, 1, 99, 100, 199), (0, 3, 63, 64)):
+        known = Prefill(rung, safe_rung, strikes, count)
+        assert held(known, 64 * (len(LADDER) - 1 - rung)).limit == LADDER[-1]
+        for _ in LADDER:
+            known = overflowing(known)
+        assert known.limit == LADDER[0]
 
 
 # -- memory
@@ -227,6 +260,7 @@ class Worker:
         self.flights: list[Flight] = []
         self.now = 0.0
         self.tokens = 0
+        self.unread = 0
 
     def fill(self, count: int | None = None) -> None:
         """Send until the window is full, or so many are there; work is held back."""
@@ -246,13 +280,13 @@ class Worker:
             self.tuning.memory.give(self.flights.pop())
 
     def read(self, running: float, waiting: float = 0, /, *, age: float = 0.0, **figures: float) -> bool:
-        """One reading, half a second after the last."""
+        """One reading, half a second after the last; of `unread` prompt tokens."""
         self.now += 0.5
         for flight in self.flights[: int(running) if math.isfinite(running) else None]:
             self.tokens += 20
             flight.output_tokens += 20
         sample = EngineSample(self.now - age, running, waiting, 0.1, 0, self.now * 50, 0, self.tokens)
-        return self.tuning.observe(replace(sample, **figures), len(self.flights), 0, self.now)
+        return self.tuning.observe(replace(sample, **figures), len(self.flights), self.unread, self.now)
 
     @property
     def size(self) -> int:
@@ -283,14 +317,29 @@ def test_a_queue_for_memory_shrinks_neither_of_the_others() -> None:
 
 
 def test_a_queue_with_empty_slots_shrinks_prefill() -> None:
-    """The engine ran more than it runs now, so its slots are not what is waited for."""
-    worker = Worker(WindowSize(16, 1, None))
+    """The engine ran more than it runs now, so its slots are not what is waited for; nor are prompts that are few."""
+    for unread, limit in ((2000, LADDER[LADDER.index(FIRST_PREFILL_TOKENS) - 1]), (500, FIRST_PREFILL_TOKENS)):
+        worker = Worker(WindowSize(16, 1, None))
+        worker.fill()
+        worker.read(16)
+        worker.unread = unread
+        for _ in range(2):
+            worker.read(10, 7)
+        assert worker.size == 17
+        assert worker.tuning.max_prefill_tokens == limit
+
+
+def test_a_configured_number_stands_still() -> None:
+    """Neither queues, nor others at the engine, nor prompts, nor blindness move what the operator has set."""
+    worker = Worker(WindowSize(16, 2, 700))
+    limits = (worker.size, worker.tuning.max_prefill_tokens)
     worker.fill()
-    worker.read(16)
-    for _ in range(2):
-        worker.read(10, 7)
-    assert worker.size == 17
-    assert worker.tuning.max_prefill_tokens < FIRST_PREFILL_TOKENS
+    for running, waiting in ((5, 13), (16, 2), (3, 15), (24, 12), (18, 0)) * 5:
+        worker.tokens += 400
+        worker.read(running, waiting)
+        assert (worker.size, worker.tuning.max_prefill_tokens) == limits == (18, 700)
+    worker.tuning.blind("no answer")
+    assert (worker.size, worker.tuning.max_prefill_tokens) == limits
 
 
 def test_no_action_on_a_reading_older_than_the_last_one() -> None:
@@ -303,9 +352,28 @@ def test_no_action_on_a_reading_older_than_the_last_one() -> None:
     assert worker.read(10)
 
 
+def test_no_action_on_a_reading_of_no_new_step() -> None:
+    """An engine that stands still says the same again, which is no second queue and no calm."""
+    worker = Worker()
+    worker.fill(3)
+    worker.read(3)
+    worker.fill()
+    worker.read(7, 1)
+    steps, tokens = worker.now * 50, worker.tokens
+    for _ in range(40):
+        worker.now += 0.5
+        for waiting in (2, 0):
+            sample = EngineSample(worker.now, 6, waiting, 0.1, 0, steps, 0, tokens)
+            worker.tuning.observe(sample, 8, 0, worker.now)
+    assert not worker.tuning.degraded
+    assert worker.size == FIRST_SEQUENCES
+    assert worker.tuning.sequences.phase is Phase.GROWING
+
+
 def test_a_window_that_shrank_waits_for_its_excess() -> None:
     """What is in flight beyond a smaller window still waits and is no new overflow."""
-    worker = Worker(WindowSize(20, 1, None))
+    worker = Worker()
+    worker.tuning.sequences = Sequences(21, SETTLED_PACE)
     worker.fill()
     for _ in range(2):
         worker.read(9, 12)
@@ -367,7 +435,8 @@ def test_figures_that_contradict_our_own_are_not_believed(figures: dict[str, flo
 
 def test_others_at_the_same_worker_keep_their_slots() -> None:
     """What runs and is not ours is taken off the window, once it has shown for three readings."""
-    worker = Worker(WindowSize(16, 1, None))
+    worker = Worker(WindowSize(None, 1, None))
+    worker.tuning.sequences = Sequences(17, SETTLED_PACE)
     worker.fill(8)
     for _ in range(3):
         worker.tokens += 400  # theirs

@@ -1,0 +1,184 @@
+"""The law for the window in sequences over its whole state space: no trap, no loss, and the explorer finds both."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.workers import Phase
+from gateway.workers.tuning_sequences import (
+    FEWEST_SEQUENCES,
+    LANE_PATIENCE,
+    MOST_SEQUENCES,
+    PATIENCE,
+    Evidence,
+    SequenceLaw,
+    Sequences,
+    Told,
+)
+
+from .window_explorer import Engine, Exploration, Law, Loss, Trap, every_state
+
+MOST_READINGS, MOST_READINGS_WITH_LANE = 150, 280  # docs/window.md says so
+MOST = 8  # slots, in the law that is explored whole
+SETTLED_PATIENCE = PATIENCE[Phase.SETTLED]
+
+
+@pytest.mark.parametrize("slots", range(1, MOST - 1))
+@pytest.mark.parametrize("slack", [1, 2])
+def test_from_every_state_telling_readings_lead_to_the_engines_size(slots: int, slack: int) -> None:
+    """Whatever was learned and whatever has just ended: a full engine and its slack, within the readings stated."""
+    exploration = Exploration(SequenceLaw(slack, most=MOST), Engine(slots, slack))
+    most = exploration.most_readings(every_state(MOST + slack, SETTLED_PATIENCE))
+    assert isinstance(most, int), most
+    assert most <= SETTLED_PATIENCE + PATIENCE[Phase.GROWING] * slots
+
+
+@pytest.mark.parametrize("slots", range(1, MOST - 1))
+@pytest.mark.parametrize("slack", [1, 2])
+def test_no_reading_of_a_healthy_engine_takes_a_slot_from_the_window(slots: int, slack: int) -> None:
+    """However few run because they ended, left or have not come: nothing shrinks it below slots and slack."""
+    states = (state for state in every_state(MOST + slack, SETTLED_PATIENCE) if state.calm in (0, SETTLED_PATIENCE - 1))
+    assert Exploration(SequenceLaw(slack, most=MOST), Engine(slots, slack)).loss(states) is None
+
+
+@pytest.mark.parametrize("slots", [2, 6])
+@pytest.mark.parametrize("lane", [1, 3])
+def test_slots_kept_free_for_the_express_lane_hide_no_trap(slots: int, lane: int) -> None:
+    """A window that is never full of all slots still finds their number, by trying beyond it now and then."""
+    exploration = Exploration(SequenceLaw(1, has_lane=True, most=MOST), Engine(slots, lane=lane))
+    starts = (state for state in every_state(MOST + 1, LANE_PATIENCE) if state.calm in (0, LANE_PATIENCE - 1))
+    most = exploration.most_readings(starts)
+    assert isinstance(most, int), most
+    assert most <= MOST_READINGS_WITH_LANE
+
+
+@pytest.mark.parametrize("slots", [9, 64, 256, MOST_SEQUENCES])
+@pytest.mark.parametrize(("lane", "most"), [(0, MOST_READINGS), (4, MOST_READINGS_WITH_LANE)])
+def test_engines_of_any_size_are_found_within_the_readings_stated(slots: int, lane: int, most: int) -> None:
+    """From sizes far and near, with every pace, where none, few, an eighth or all end with each step."""
+    law, engine = SequenceLaw(1, has_lane=lane > 0), Engine(slots, lane=lane)
+    limits = {*range(2, 40), slots // 2, slots - 1, slots, slots + 1, slots + 2, 500, MOST_SEQUENCES + 1}
+    starts = (Sequences(limit, pace) for limit in limits for pace in (0, 1, 2, 4, 8, 16))
+    readings = Exploration(law, engine, endings=(0, 1, 2, slots // 8 + 1, slots)).most_readings(starts)
+    assert isinstance(readings, int), readings
+    assert readings <= most
+
+
+def test_a_found_size_stays_while_it_is_full() -> None:
+    """At slots and slack no telling reading moves the window, from whatever state."""
+    law, engine = SequenceLaw(1, most=MOST), Engine(6)
+    for state in every_state(MOST + 1, SETTLED_PATIENCE):
+        if state.limit == 7:
+            assert {law.step(state, told).limit for told in engine.telling(state)} == {7}
+
+
+# -- laws with a known defect, which the explorer must find
+
+
+class _Mutant:
+    """The law with something wrong."""
+
+    def __init__(self) -> None:
+        self.law = SequenceLaw(1, most=MOST)
+
+    def step(self, known: Sequences, told: Told) -> Sequences:
+        raise NotImplementedError
+
+
+class _StrikesStay(_Mutant):
+    """A slack that waits counts against the window for ever, and the next queue makes it what runs just then."""
+
+    def step(self, known: Sequences, told: Told) -> Sequences:
+        if not told.waiting:
+            return replace(self.law.step(known, told), proof=known.proof)
+        if not known.proof or told.waiting <= 1:
+            return replace(known, proof=1)
+        return Sequences(max(FEWEST_SEQUENCES, min(known.limit, told.running + 1)), 1, 1)
+
+
+class _WhatRuns(_Mutant):
+    """What two readings in a row show running is taken for the size."""
+
+    def step(self, known: Sequences, told: Told) -> Sequences:
+        return self.law.step(known, replace(told, there=told.running + told.waiting))
+
+
+class _EdgeOnly(_Mutant):
+    """A settled window grows only where more runs than was thought possible."""
+
+    def step(self, known: Sequences, told: Told) -> Sequences:
+        evidence = self.law.evidence(known, told)
+        if known.phase is Phase.SETTLED and evidence in (Evidence.MOST, Evidence.TAKEN):
+            return replace(known, proof=0)
+        return self.law.step(known, told)
+
+
+class _NeverSmaller(_Mutant):
+    """No queue makes the window smaller."""
+
+    def step(self, known: Sequences, told: Told) -> Sequences:
+        return replace(self.law.step(known, told), limit=max(known.limit, self.law.step(known, told).limit))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "is_trap", "is_loss"),
+    [
+        (_StrikesStay(), False, True),
+        (_WhatRuns(), False, True),
+        (_EdgeOnly(), True, False),
+        (_NeverSmaller(), True, False),
+    ],
+)
+def test_the_explorer_finds_what_is_wrong_with_a_law(mutant: Law, is_trap: bool, is_loss: bool) -> None:
+    """Controls: two laws that lose slots, two with a trap."""
+    exploration = Exploration(mutant, Engine(5))
+    states = tuple(state for state in every_state(MOST + 1, SETTLED_PATIENCE) if state.calm == 0)
+    assert isinstance(exploration.most_readings(states), Trap) is is_trap
+    assert isinstance(exploration.loss(states), Loss) is is_loss
+
+
+# -- the table
+
+
+GROWN, SETTLED, CALMER, NOTED, SAME = "grown", "settled", "calmer", "noted", "same"
+TABLE = {
+    (Phase.GROWING, Evidence.QUEUE): NOTED,
+    (Phase.GROWING, Evidence.EDGE): GROWN,
+    (Phase.GROWING, Evidence.MOST): GROWN,
+    (Phase.GROWING, Evidence.TAKEN): CALMER,
+    (Phase.GROWING, Evidence.NOTHING): SAME,
+    (Phase.SETTLED, Evidence.QUEUE): NOTED,
+    (Phase.SETTLED, Evidence.EDGE): GROWN,
+    (Phase.SETTLED, Evidence.MOST): CALMER,
+    (Phase.SETTLED, Evidence.TAKEN): CALMER,
+    (Phase.SETTLED, Evidence.NOTHING): SAME,
+}
+TELLS = {
+    Evidence.QUEUE: Told(20, 21, 41, is_held=True, is_taken=False),
+    Evidence.EDGE: Told(40, 0, 40, is_held=True, is_taken=True),
+    Evidence.MOST: Told(38, 0, 40, is_held=True, is_taken=True),
+    Evidence.TAKEN: Told(0, 0, 40, is_held=True, is_taken=True),
+    Evidence.NOTHING: Told(0, 0, 40, is_held=True, is_taken=False),
+}
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("evidence", Evidence)
+def test_every_pair_of_phase_and_evidence_has_its_effect(phase: Phase, evidence: Evidence) -> None:
+    """As the table of docs/window.md says; the second queue in a row settles a window at the larger proof."""
+    law = SequenceLaw(1)
+    known, told = Sequences(40, pace=2 if phase is Phase.GROWING else 1), TELLS[evidence]
+    assert known.phase is phase
+    assert law.evidence(known, told) is evidence
+    effects = {
+        GROWN: Sequences(40 + known.pace, pace=2 * known.pace),
+        CALMER: replace(known, calm=1),
+        NOTED: replace(known, proof=21),
+        SAME: known,
+    }
+    after = law.step(known, told)
+    assert after == effects[TABLE[phase, evidence]]
+    if evidence is Evidence.QUEUE:
+        assert law.step(after, told) == Sequences(21, pace=1)
+        assert law.step(after, replace(told, waiting=1)) == Sequences(40, pace=1, proof=40)
+        assert law.step(law.step(after, TELLS[Evidence.NOTHING]), told) == after
