@@ -56,6 +56,8 @@ class Admission:
         account = self._pools[name]
         if account.queue.queued or account.in_flight:
             return False
+        for tenant in account.queue.tenants.values():
+            self._tenants.census.leave(tenant)
         del self._pools[name]
         return True
 

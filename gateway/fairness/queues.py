@@ -17,7 +17,6 @@ from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
 from gateway.learned.decay import DecayingSum
 
-MAX_IDLE_KEYS_PER_TENANT = 10_000  # idle keys are forgotten when this many, and as many as are busy, are known
 _RECENT_SECONDS = 60.0  # horizon of the service that the Jain index compares
 _DEAD_SLACK = 16  # withdrawn tickets a FIFO carries before it is swept
 
@@ -88,14 +87,14 @@ class FlowGroup:
 class TenantQueue(Flow):
     """One tenant in one pool: its keys, and what its answers have taught."""
 
-    __slots__ = ("_forget_at", "_keys", "allowance", "group", "in_flight", "is_light", "predictor", "recent")
+    __slots__ = ("_census", "_keys", "allowance", "group", "in_flight", "is_light", "predictor", "recent")
 
     def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
         """A tenant without requests, on the terms that `register` has for it."""
         super().__init__(name, register.weight(name))
         self.allowance = register.allowance(name)
         self._keys: dict[str, KeyQueue] = {}
-        self._forget_at = MAX_IDLE_KEYS_PER_TENANT
+        self._census = register.census
         self.group = FlowGroup(policy)
         self.predictor = predictor
         self.is_light = False  # waits with nothing in flight
@@ -108,11 +107,10 @@ class TenantQueue(Flow):
         return tuple(self._keys.values())
 
     def key(self, name: str) -> KeyQueue:
-        """The flow of key `name`, made on first use; idle ones are forgotten beyond the bound."""
+        """The flow of key `name`, made on first use; idle ones are forgotten beyond the bound over all (`census`)."""
         queue = self._keys.get(name)
         if queue is None:
-            if len(self._keys) >= self._forget_at:
-                self._forget_idle()
+            self._census.add(self)
             queue = self._keys[name] = KeyQueue(name)
         return queue
 
@@ -168,13 +166,17 @@ class TenantQueue(Flow):
         if queue is not None:
             self.head_order = queue.head_order
 
-    def _forget_idle(self) -> None:
-        """Drop every idle key: O(keys), once for as many new ones."""
+    @property
+    def known_keys(self) -> int:
+        """How many key flows are kept."""
+        return len(self._keys)
+
+    def forget_idle(self) -> None:
+        """Drop every idle key."""
         idle = [key for key in self._keys.values() if not key.queued and not key.outstanding and not key.ceilings]
         for key in idle:
             del self._keys[key.name]
             self.group.policy.forget(key)
-        self._forget_at = max(MAX_IDLE_KEYS_PER_TENANT, 2 * len(self._keys))
 
 
 class PoolQueue:

@@ -5,6 +5,7 @@ A tenant that nobody configured has weight 1 and no limits.
 
 from collections.abc import Iterator
 
+from gateway.fairness.census import Census
 from gateway.fairness.cost import LEAST_WEIGHT
 from gateway.fairness.limits import Allowance, TenantLimits
 
@@ -12,12 +13,13 @@ from gateway.fairness.limits import Allowance, TenantLimits
 class TenantRegister:
     """Weight and allowance by tenant name."""
 
-    __slots__ = ("_allowances", "_weights")
+    __slots__ = ("_allowances", "_weights", "census")
 
     def __init__(self) -> None:
         """Nobody is known."""
         self._allowances: dict[str, Allowance] = {}
         self._weights: dict[str, float] = {}
+        self.census = Census()
 
     def change(self, name: str, weight: float, limits: TenantLimits) -> None:
         """Add a tenant or change its terms; what it has used stays."""

@@ -343,7 +343,7 @@ def test_the_snapshot_reports_spread_and_bound_in_cost_units() -> None:
 
 def test_idle_keys_are_forgotten_without_losing_charges(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random identity per request does not fill the memory, and the tenant's account does not notice."""
-    monkeypatch.setattr("gateway.fairness.queues.MAX_IDLE_KEYS_PER_TENANT", 8)
+    monkeypatch.setattr("gateway.fairness.census.MAX_IDLE_KEYS", 8)
     for policy in ("vtc", "drr"):
         bench = Bench(policy)
         for number in range(200):
@@ -351,6 +351,18 @@ def test_idle_keys_are_forgotten_without_losing_charges(monkeypatch: pytest.Monk
             bench.step(2)
             assert len(bench.flow("t").keys) <= 10
         assert bench.flow("t").service == 200 * 3
+
+
+def test_idle_keys_have_one_bound_over_all_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tenants with an end user for each request keep no more together than one of them alone would."""
+    monkeypatch.setattr("gateway.fairness.census.MAX_IDLE_KEYS", 8)
+    bench = Bench()
+    for number in range(200):
+        bench.submit(f"t{number % 20}", key=f"visitor{number}", prompt=1, length=1)
+        bench.step(2)
+        (account,) = bench.admission.pools.values()
+        assert sum(len(tenant.keys) for tenant in account.queue.tenants.values()) <= 10
+    assert bench.flow("t3").service == 10 * 3
 
 
 def test_the_check_notices_a_counter_that_does_not_add_up() -> None:
