@@ -182,7 +182,7 @@ def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[st
             start = _MEMBER_STARTS[name]
             pieces += (start, text)
             reading.prompt_size += len(start) + len(text)
-    accidents = {name: fields.pop(name) for name in ACCIDENTAL & fields.keys()}
+    accidents = {name: fields.pop(name) for name in [name for name in fields if name in ACCIDENTAL]}
     deciding = _members(fields)
     reading.identity_size = reading.prompt_size + len(deciding)
     pieces += (deciding, _members(accidents), b"}")
