@@ -46,6 +46,8 @@ class Outcome(Enum):
     QUEUE_TIMEOUT = "queue_timeout"
     NO_WORKER = "no_worker"
     DRAINING = "draining"
+    NO_ROOM = "no_room"
+    GATEWAY_EXHAUSTED = "gateway_exhausted"
 
     CLIENT_GONE_QUEUED = "client_gone_queued"
     CLIENT_GONE_WAITING = "client_gone_waiting"
@@ -93,6 +95,8 @@ _ENDINGS = {
     Outcome.QUEUE_TIMEOUT: Ending(429, "rate_limit_error", "queue_timeout", "rate_limit_error"),
     Outcome.NO_WORKER: Ending(503, "server_error", "no_worker", "overloaded_error"),
     Outcome.DRAINING: Ending(503, "server_error", "draining", "overloaded_error"),
+    Outcome.NO_ROOM: Ending(503, "server_error", "no_room", "overloaded_error"),
+    Outcome.GATEWAY_EXHAUSTED: Ending(503, "server_error", "gateway_exhausted", "overloaded_error"),
     # 499 is nginx's status for a client that closed first; nobody is left to read it, logs and metrics do.
     Outcome.CLIENT_GONE_QUEUED: Ending(499, _INVALID, "client_closed_request", _INVALID),
     Outcome.CLIENT_GONE_WAITING: Ending(499, _INVALID, "client_closed_request", _INVALID),
@@ -124,5 +128,6 @@ _REFUSALS = frozenset(
         Outcome.QUEUE_TIMEOUT,
         Outcome.NO_WORKER,
         Outcome.DRAINING,
+        Outcome.GATEWAY_EXHAUSTED,
     }
 )

@@ -1,8 +1,9 @@
 """One request's life, from a read body to its one end.
 
-It waits for a grant, sends, and relays; a worker that breaks before the client has a byte is replaced once, and once
-more where it died of another request; an engine that has no room sends the request back to the head of its queue. What
-two workers died of is not sent again (`trials`). Whatever happens, a cancellation at any await included, the ticket is
+It waits for a grant, sends, and relays; what an attempt met is judged by `workers.judgement`, which says what follows.
+A worker that breaks before the client has a byte is replaced once, and once more where it died of another request; an
+engine that has no room sends the request back to the head of its queue. What two workers died of is not sent again
+(`trials`). Whatever happens, a cancellation at any await included, the ticket is
 settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again. What a
 reload has taken from the request while it waited (its key, its model, a right) is asked before it is sent.
 """
@@ -10,7 +11,6 @@ reload has taken from the request while it waited (its key, its model, a right) 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NoReturn
 
 from aiohttp import web
@@ -21,33 +21,41 @@ from gateway.outcomes import Outcome
 from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.dispatcher import Dispatcher, Refused
 from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
-from gateway.proxy.health import Health
+from gateway.proxy.health import Health, evidence_of_failure
 from gateway.proxy.links import Link, Links
 from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, message, own_headers
 from gateway.proxy.relay import End, Relay
 from gateway.proxy.trials import Trials
-from gateway.proxy.upstream import HostUnknown, WorkerUnreachable
+from gateway.proxy.upstream import WorkerUnreachable
+from gateway.wire.engine_answer import describe, read_error, types_for
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Reading
-from gateway.workers import Case, Fate, Signal, Turn
+from gateway.workers import Action, Case, Effect, Evidence, Fate, Situation, Turn, evidence_of, judge
 
 MAX_FAILED_ATTEMPTS = 2
+MAX_FULL_ATTEMPTS = 8  # at which the engine had no room
 MAX_BROKEN_ATTEMPTS = 4  # those included at which the worker died of another request
 _SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that it does not show counts as silent
 
-_STREAM_ENDS = {
-    End.LOST: Outcome.WORKER_LOST_STREAMING,
-    End.STALE: Outcome.WORKER_LOST_STREAMING,
-    End.MALFORMED: Outcome.WORKER_LOST_STREAMING,
-    End.WHOLE: Outcome.WORKER_LOST_STREAMING,
-    End.STALLED: Outcome.WORKER_STALLED,
-    End.CUT: Outcome.CUT_BY_SHUTDOWN,
+LOCAL_RETRY_SECONDS = 1.0  # until the gateway may have what it was short of
+FULL_RETRY_SECONDS = 5.0
+
+_ENDS = {
+    End.LOST: Evidence.LOST,
+    End.STALE: Evidence.LOST,
+    End.MALFORMED: Evidence.MALFORMED,
+    End.WHOLE: Evidence.TRUNCATED,
+    End.STALLED: Evidence.SILENT,
+    End.CUT: Evidence.CUT,
 }
+_RETRY_SECONDS = {Outcome.GATEWAY_EXHAUSTED: LOCAL_RETRY_SECONDS, Outcome.NO_ROOM: FULL_RETRY_SECONDS}
+# An answer that is not streamed and breaks off is told by a broken connection.
+_BROKEN = frozenset({Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +70,6 @@ class Services:
     holdings: Holdings[Custody]
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     outbox: Outbox = field(default_factory=Outbox)
-
-
-class _Verdict(Enum):
-    RELAY = "relay"
-    ANSWER = "answer"
-    NO_ROOM = "no_room"
-    FAILED = "failed"
-    CUT = "cut"
 
 
 class Exchange:
@@ -90,9 +90,8 @@ class Exchange:
         self._relay: Relay | None = None
         self._downstream = Downstream(request, own_headers(request, record.request_id), services.outbox)
         self._case: Case
-        self._failures = self._breaks = 0
-        self._was_sent = False
-        self._last_failure = Outcome.WORKER_FAILED
+        self._failures = self._breaks = self._fulls = 0
+        self._unsent: Evidence | None = None  # why the request could not be sent
         self._is_cut = False
         self._is_flushing = False
         self._loop = services.loop
@@ -145,26 +144,29 @@ class Exchange:
                     pass
             self._check_standing()
             relay = await self._attempt()
-            verdict = self._judge(relay)
-            if verdict is _Verdict.RELAY or verdict is _Verdict.ANSWER:
+            evidence = self._evidence(relay)
+            effect = judge(Situation.WAITING, evidence)
+            self._tell(effect, relay)
+            if effect.action in (Action.RELAY, Action.FORWARD):
                 self._let_go_of_body()
-            match verdict:
-                case _Verdict.RELAY:
+            match effect.action:
+                case Action.RELAY:
                     trials.survived(self._case)
                     return await self._relay_answer(relay)
-                case _Verdict.ANSWER:
+                case Action.FORWARD:
                     return await self._pass_on(relay)
-                case _Verdict.CUT:
-                    self._give_up(Outcome.CUT_BY_SHUTDOWN)
-                case _Verdict.NO_ROOM:
+                case Action.WAIT:
                     self._relay = None
-                    trials.leave(self._case)
+                    self._count_full(relay, evidence)
                     dispatcher.pause(ticket.worker)
                     await dispatcher.readmit(ticket)
-                case _Verdict.FAILED:
+                case Action.AGAIN:
                     self._relay = None
-                    await self._count_failure(relay)
+                    await self._count_failure(relay, effect, evidence)
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
+                case _:
+                    assert effect.outcome is not None
+                    self._give_up(effect.outcome, relay)
 
     def _let_go_of_body(self) -> None:
         """An answer has begun: nothing is sent again."""
@@ -172,35 +174,47 @@ class Exchange:
         self._reading.let_go()
         self._custody.let_go()
 
-    async def _count_failure(self, relay: Relay) -> None:
+    def _count_full(self, relay: Relay, evidence: Evidence) -> None:
+        """The engine had no room; raises `Refusal` where that was so too often."""
+        self._services.trials.leave(self._case)
+        self._fulls += 1
+        self._record.detail = f"{self._ticket.worker}: {relay.reason}"
+        if self._fulls == MAX_FULL_ATTEMPTS:
+            self._give_up(_last_outcome(evidence), relay)
+
+    async def _count_failure(self, relay: Relay, effect: Effect, evidence: Evidence) -> None:
         """An attempt failed before the client had a byte; raises `Refusal` where it was the last."""
-        fate = await self._fate(relay)
+        fate = await self._fate(effect)
         self._breaks += 1
         self._failures += fate is not Fate.EXCUSED
         if fate is Fate.CONVICTED:
-            self._give_up(Outcome.QUARANTINED, f"the second worker that died of it: {relay.reason}")
+            relay.reason = f"the second worker that died of it: {relay.reason}"
+            self._give_up(Outcome.QUARANTINED, relay)
         if self._failures == MAX_FAILED_ATTEMPTS or self._breaks == MAX_BROKEN_ATTEMPTS:
-            self._give_up(self._last_failure, relay.reason)
+            self._give_up(_last_outcome(evidence), relay)
+        self._record.detail = f"{self._ticket.worker}: {relay.reason}"
 
-    async def _fate(self, relay: Relay) -> Fate | None:
+    async def _fate(self, effect: Effect) -> Fate | None:
         """What the death of the worker means for the request, None where it has not died or never had the request."""
-        may_be_dead = relay.end in (End.LOST, End.STALE) or relay.status >= 500
-        if self._was_sent and may_be_dead:
+        if effect.may_be_death:
             return await self._services.trials.judge(self._case)
         self._services.trials.leave(self._case)
         return None
 
-    def _give_up(self, outcome: Outcome, detail: str = "") -> NoReturn:
+    def _give_up(self, outcome: Outcome, relay: Relay | None = None) -> NoReturn:
         self._services.dispatcher.settle(self._ticket, None)
-        self._record.detail = detail
-        raise Refusal(outcome)
+        said = ""
+        if relay is not None:
+            self._record.detail = relay.reason
+            said = relay.reason if outcome is Outcome.WORKER_FAILED and relay.status else ""
+        raise Refusal(outcome, _RETRY_SECONDS.get(outcome), said)
 
     async def _attempt(self) -> Relay:
         """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""
         record, ticket = self._record, self._ticket
         link = self._services.links[ticket.worker]
         record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
-        self._was_sent = False
+        self._unsent = None
         payer = self._payer if link.engine_order is EngineOrder.VTC else None
         reading = self._reading
         start = reading.upstream_start(self._adapter or link.pool.engine_model, self._payer.name, payer)
@@ -219,8 +233,9 @@ class Exchange:
     async def _send(self, link: Link, start: bytes, *, fresh: bool) -> Relay:
         """Send `start` and what the client wrote; the answer from its first byte on, or how it failed."""
         meter = meter_for(self._reading, link.fingerprint)
-        patience = self._patience(link)
-        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, self._record, patience)
+        patience, accepts = self._patience(link), types_for(self._reading)
+        dispatcher = self._services.dispatcher
+        relay = self._relay = Relay(self._ticket, meter, dispatcher, self._record, patience, accepts)
         self._record.sent_at = None
         if self._is_cut:
             relay.cut(End.CUT, "shutdown")
@@ -229,11 +244,11 @@ class Exchange:
             seconds, rest = self._pool.timeouts.connect_seconds, self._reading.rest
             connection = await link.port.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
+            self._unsent = evidence_of_failure(error)
+            if fresh and self._unsent is Evidence.UNREACHABLE:
+                self._unsent = Evidence.LOST  # it was sent, on the connection that broke
             relay.cut(End.LOST, str(error))
-            signal = Signal.FAULT if isinstance(error, HostUnknown) else Signal.DOWN
-            self._services.health.report(self._ticket.worker, signal, str(error))
             return relay
-        self._was_sent = True
         self._record.sent_at = self._loop.time()
         relay.attach(connection)
         await relay.begun()
@@ -250,22 +265,29 @@ class Exchange:
             self._reading.stream,
         )
 
-    def _judge(self, relay: Relay) -> _Verdict:
-        """What the first byte, or its absence, means; the worker's health hears of it."""
-        health, worker = self._services.health, self._ticket.worker
-        if relay.end is End.CUT:
-            return _Verdict.CUT
-        if relay.status == 503:
-            return _Verdict.NO_ROOM
-        if relay.end not in (None, End.WHOLE) or relay.status >= 500:
-            reason = relay.reason or f"status {relay.status}"
-            relay.reason = reason
-            stalled = relay.end is End.STALLED
-            self._last_failure = Outcome.FIRST_BYTE_TIMEOUT if stalled else Outcome.WORKER_FAILED
-            health.report(worker, Signal.FAULT, reason)
-            return _Verdict.FAILED
-        health.report(worker, Signal.ANSWERED)
-        return _Verdict.ANSWER if relay.status >= 400 else _Verdict.RELAY
+    def _evidence(self, relay: Relay) -> Evidence:
+        """What an attempt met before the client has a byte; what it was is noted as the relay's reason."""
+        if self._unsent is not None:
+            return self._unsent
+        is_whole = relay.end in (None, End.WHOLE)
+        if relay.is_answer and is_whole and relay.has_bytes:
+            return Evidence.ANSWERED
+        is_too_long = relay.end is End.MALFORMED and not relay.is_answer and relay.status > 0
+        if not (is_whole or is_too_long):
+            assert relay.end is not None
+            return _ENDS[relay.end]
+        if relay.is_answer:
+            relay.reason = "an empty answer"
+            return Evidence.TRUNCATED
+        error = read_error(relay.headers, relay.held)
+        relay.reason = describe(relay.status, relay.headers, error)
+        is_of_request = error is not None and not error.names_model
+        return evidence_of(relay.status, is_answer=False, is_of_request=is_of_request)
+
+    def _tell(self, effect: Effect, relay: Relay) -> None:
+        """The worker's circuit hears what the request met there."""
+        if effect.signal is not None:
+            self._services.health.report(self._ticket.worker, effect.signal, relay.reason, self._case)
 
     # -- answers
 
@@ -303,7 +325,9 @@ class Exchange:
             self._downstream.write(relay.last_bytes)
             return Outcome.COMPLETED
         assert relay.end is not None
-        outcome = _STREAM_ENDS[relay.end]
+        effect = judge(Situation.BEGUN, Evidence.ERROR if relay.has_engine_error else _ENDS[relay.end])
+        outcome = effect.outcome
+        assert outcome is not None
         last = relay.last_bytes
         if relay.has_engine_error:
             relay.reason = relay.reason or "the engine reported an error"
@@ -311,10 +335,9 @@ class Exchange:
             family, number = self._reading.endpoint.family, relay.next_sequence_number
             last += error_event(family, outcome, message(outcome), self._record.request_id, number)
         self._downstream.write(last)
-        if relay.end is End.LOST or relay.has_engine_error:
+        if effect.may_be_death:
             self._services.trials.report(self._case)
-        if relay.end in (End.LOST, End.STALLED, End.MALFORMED):
-            self._services.health.report(self._ticket.worker, Signal.FAULT, relay.reason)
+        self._tell(effect, relay)
         return outcome
 
     async def _flushed(self, outcome: Outcome, reason: str = "") -> web.StreamResponse:
@@ -322,7 +345,7 @@ class Exchange:
         self._is_flushing = True
         downstream = self._downstream
         is_stream = self._relay is not None and self._relay.is_stream
-        is_broken = outcome in _STREAM_ENDS.values() and not is_stream
+        is_broken = outcome in _BROKEN and not is_stream
         if not is_broken:
             downstream.finish()
         try:
@@ -373,7 +396,14 @@ class Exchange:
         self._services.trials.leave(self._case)
         if relay is not None and relay.end is None:
             relay.cut(End.CUT, "client gone")
-        was_read = relay is not None and relay.status < 400 and self._record.sent_at is not None
-        if relay is not None and was_read and self._ticket.state is TicketState.GRANTED:
+        may_be_read = relay is not None and (relay.is_answer or not relay.status) and self._record.sent_at is not None
+        if relay is not None and may_be_read and self._ticket.state is TicketState.GRANTED:
             relay.settle()  # the client left before the first byte: the prompt may have been read
         self._services.dispatcher.settle(self._ticket, None)
+
+
+def _last_outcome(evidence: Evidence) -> Outcome:
+    """How a request ends whose last attempt met `evidence`."""
+    outcome = judge(Situation.LAST, evidence).outcome
+    assert outcome is not None
+    return outcome

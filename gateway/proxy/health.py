@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from gateway.events import Observer, WorkerChanged
 from gateway.proxy.background import Background
 from gateway.proxy.links import Link, Links
-from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
-from gateway.workers import Fleet, Signal
+from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable, fetch
+from gateway.wire.engine_answer import describe, read_error
+from gateway.workers import Case, Evidence, Fleet, Signal, Situation, evidence_of, judge
 
 PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 2.0
@@ -36,9 +37,12 @@ class Health:
         # Without probes no worker comes back.
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
 
-    def report(self, worker: str, signal: Signal, reason: str = "") -> None:
-        """Take in what was seen of `worker`."""
-        state = self._fleet.signal(worker, signal)
+    def report(self, worker: str, signal: Signal, reason: str = "", case: Case | None = None) -> None:
+        """Take in what was seen of `worker`, by the request `case` if by any."""
+        if case is None:
+            state = self._fleet.signal(worker, signal)
+        else:
+            state = self._fleet.signal(worker, signal, case.tenant, case.key if signal is Signal.FAULT else b"")
         if state is None:
             return
         pool = self._fleet.spec(worker).pool
@@ -80,14 +84,14 @@ class Health:
         except WorkerUnreachable as error:
             is_silent = isinstance(error, WorkerSilent)
             if not is_silent or link.port.progress.output_at == output_at:
-                self._hear(worker, link, Signal.PROBE_FAILED, f"probe: {error}")
+                self._judge(worker, link, evidence_of_failure(error), str(error))
                 self._count_silence(link, is_silent=is_silent)
             return
         self._count_silence(link, is_silent=False)
-        if answer.status < 500:
-            self._hear(worker, link, Signal.PROBE_OK, f"probe: status {answer.status}")
-        else:
-            self._hear(worker, link, Signal.PROBE_FAILED, f"probe: status {answer.status}")
+        is_good = 200 <= answer.status < 300
+        evidence = evidence_of(answer.status, is_answer=is_good, is_of_request=False)
+        reason = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
+        self._judge(worker, link, evidence, f"status {answer.status}" if is_good else reason)
 
     def _count_silence(self, link: Link, *, is_silent: bool) -> None:
         """Probes in a row that nothing answered mean that the worker does not live: what has not begun there ends."""
@@ -95,7 +99,21 @@ class Health:
         if link.silent_probes >= SILENT_PROBES:
             link.port.give_up(f"no answer to {SILENT_PROBES} probes")
 
-    def _hear(self, worker: str, link: Link, signal: Signal, reason: str) -> None:
-        """Report what a probe over `link` found, unless the name is another engine's by now."""
-        if self._links[worker].url == link.url:
-            self.report(worker, signal, reason)
+    def _judge(self, worker: str, link: Link, evidence: Evidence, reason: str) -> None:
+        """Report what a probe over `link` met, unless the name is another engine's by now."""
+        signal = judge(Situation.PROBE, evidence).signal
+        if signal is not None and self._links[worker].url == link.url:
+            self.report(worker, signal, f"probe: {reason}")
+
+
+def evidence_of_failure(error: WorkerUnreachable) -> Evidence:
+    """What it means that a worker could not be asked, or that no whole answer came."""
+    match error:
+        case GatewayShort():
+            return Evidence.SHORT
+        case HostUnknown():
+            return Evidence.NAMELESS
+        case WorkerSilent():
+            return Evidence.SILENT
+        case _:
+            return Evidence.UNREACHABLE

@@ -37,7 +37,7 @@ class Link:
 
     def page_request(self, path: str) -> bytes:
         """What asks the worker for one of its own pages."""
-        return f"GET {path} HTTP/1.1\r\nhost: {self.upstream.host}\r\n\r\n".encode("ascii")
+        return self.upstream.page_lines(path)
 
     @property
     def ports(self) -> tuple[WorkerPort, WorkerPort, WorkerPort]:

@@ -42,11 +42,11 @@ class Record:
     detail: str = ""
 
     def end(self, outcome: Outcome, detail: str = "", status: int | None = None) -> None:
-        """Note how the request ended; the first word counts."""
+        """Note how the request ended; the first word counts, and no `detail` leaves what was noted of attempts."""
         if self.outcome is None:
             self.outcome = outcome
             self.status = outcome.ending.status if status is None else status
-            self.detail = detail
+            self.detail = detail or self.detail
 
     def finished(self, now: float) -> RequestFinished:
         """The event that tells of the end."""

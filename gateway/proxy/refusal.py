@@ -1,6 +1,7 @@
 """What a client is told when its request does not run: status, body in its own API's format, `Retry-After`.
 
-The words are the gateway's own: a message repeats at most the names in a JSON body that was read, never raw bytes.
+The words are the gateway's own: a message repeats at most the names in a JSON body that was read, never raw bytes, and
+one bounded line of what an engine said of the request.
 """
 
 import math
@@ -33,7 +34,9 @@ _MESSAGES = {
     "Retry after {seconds} s.",
     Outcome.NO_WORKER: "No worker that serves this model is available now. Retry after {seconds} s.",
     Outcome.DRAINING: "The gateway is shutting down. Retry after {seconds} s; another instance will answer.",
-    Outcome.WORKER_FAILED: "The worker failed before it answered, and so did another attempt. Retry.",
+    Outcome.NO_ROOM: "The workers had no room for this request each time it was sent. Retry after {seconds} s.",
+    Outcome.GATEWAY_EXHAUSTED: "The gateway is short of connections. Retry after {seconds} s.",
+    Outcome.WORKER_FAILED: "The worker failed before it answered. Retry.",
     Outcome.FIRST_BYTE_TIMEOUT: "The worker did not begin to answer in time. Retry, or ask for a shorter answer.",
     Outcome.WORKER_LOST_STREAMING: "The worker was lost while it answered; the answer is not complete.",
     Outcome.WORKER_STALLED: "The worker fell silent while it answered; the answer is not complete.",
@@ -50,9 +53,10 @@ def message(outcome: Outcome, retry_after_seconds: float = 0.0) -> str:
 class Refusal(RequestFault):
     """A request that is refused with the gateway's own words, and when to come again."""
 
-    def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None) -> None:
-        """Refuse with `outcome`; None says nothing of coming again."""
-        super().__init__(outcome, message(outcome, retry_after_seconds or 0.0))
+    def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None, said: str = "") -> None:
+        """Refuse with `outcome`; None says nothing of coming again. `said` is the worker's answer, where it had one."""
+        words = message(outcome, retry_after_seconds or 0.0)
+        super().__init__(outcome, f"{words} It said: {said}." if said else words)
         self.retry_after_seconds = retry_after_seconds
 
 

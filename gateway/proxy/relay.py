@@ -8,6 +8,7 @@ slow client still reads.
 """
 
 import asyncio
+from collections.abc import Set
 from enum import Enum
 
 from gateway.fairness import Ticket, Usage
@@ -17,11 +18,12 @@ from gateway.proxy.downstream import Downstream
 from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
 from gateway.wire.answer_id import answers_another
+from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
 from gateway.wire.sse import MalformedStream
 
 MAX_HELD_BYTES = 256 * 1024  # of an answer whose client's side is not open yet
-MAX_ERROR_BYTES = 1024 * 1024  # of an engine's error answer
+MAX_ERROR_BYTES = 1024 * 1024  # of what is no answer: an error, a page
 
 
 class End(Enum):
@@ -47,6 +49,7 @@ class Relay:
     """One attempt's answer on its way from the worker to the client."""
 
     __slots__ = (
+        "_accepts",
         "_connection",
         "_dispatcher",
         "_downstream",
@@ -70,6 +73,7 @@ class Relay:
         "_wake",
         "end",
         "headers",
+        "is_answer",
         "is_blocked",
         "last_bytes",
         "reason",
@@ -77,9 +81,16 @@ class Relay:
     )
 
     def __init__(
-        self, ticket: Ticket, meter: Meter, dispatcher: Dispatcher, record: Record, patience: Patience
+        self,
+        ticket: Ticket,
+        meter: Meter,
+        dispatcher: Dispatcher,
+        record: Record,
+        patience: Patience,
+        accepts: Set[bytes],
     ) -> None:
-        """A relay that settles `ticket` and notes times and tokens in `record`."""
+        """A relay that settles `ticket` and notes times and tokens in `record`; an answer is of a type in `accepts`."""
+        self._accepts = accepts
         self._ticket = ticket
         self._is_charged = not ticket.is_silent
         self._meter = meter
@@ -104,6 +115,7 @@ class Relay:
         self.is_blocked = False
         self.status = 0
         self.headers: Headers = ()
+        self.is_answer = False
         self.end: End | None = None
         self.reason = ""
         self.last_bytes = b""
@@ -121,10 +133,20 @@ class Relay:
 
     @property
     def has_begun(self) -> bool:
-        """True once the answer has output or more announcement than is held; an error counts when it is whole."""
+        """True once the answer has output or more announcement than is held; what is none counts when it is whole."""
         if self.end is not None:
             return True
-        return self.status < 400 and (self._has_output or self._held_bytes > MAX_HELD_BYTES)
+        return self.is_answer and (self._has_output or self._held_bytes > MAX_HELD_BYTES)
+
+    @property
+    def has_bytes(self) -> bool:
+        """True where a body has begun."""
+        return self._has_bytes
+
+    @property
+    def held(self) -> bytes:
+        """What has come of the body and was not taken yet."""
+        return b"".join(self._held)
 
     async def begun(self) -> None:
         """Wait for the first output, or the end."""
@@ -205,12 +227,14 @@ class Relay:
         A JSON body in place of a stream is read as one.
         """
         self.status, self.headers = status, headers
-        if self._meter.is_stream and _is_json(headers):
+        kind = media_type(headers)
+        self.is_answer = status == 200 and kind in self._accepts
+        if self.is_answer and self._meter.is_stream and kind == JSON:
             self._meter = self._meter.whole()
 
     def on_body(self, data: bytes) -> None:
         """Bytes of the body: metered, charged and on to the client: the hot path."""
-        if self.status >= 400:
+        if not self.is_answer:
             self._hold(data)
             return
         now = self._loop.time()
@@ -261,9 +285,9 @@ class Relay:
             self._has_bytes = True
             self._held.append(visible)
             self._held_bytes += len(visible)
-        if self.status >= 400 and self._held_bytes > MAX_ERROR_BYTES:
+        if not self.is_answer and self._held_bytes > MAX_ERROR_BYTES:
             self._finish(End.MALFORMED, "error answer too long")
-        elif self.status < 400 and self._held_bytes > MAX_HELD_BYTES and self._connection is not None:
+        elif self.is_answer and self._held_bytes > MAX_HELD_BYTES and self._connection is not None:
             self._connection.pause()
         self._notify()
 
@@ -290,7 +314,7 @@ class Relay:
 
     def _silence_ends_at(self) -> float:
         return self._patience.ends_at(
-            self._silent_since, has_output=self._has_output, is_announced=self._has_bytes and self.status < 400
+            self._silent_since, has_output=self._has_output, is_announced=self._has_bytes and self.is_answer
         )
 
     def _finish(self, end: End, reason: str = "") -> None:
@@ -306,9 +330,9 @@ class Relay:
         connection, self._connection = self._connection, None
         if connection is not None and end is not End.WHOLE:
             connection.abandon()
-        if 0 < self.status < 400:
+        if self.is_answer:
             self.last_bytes = self._meter.end() if end is End.WHOLE else self._meter.cut()
-            if end is End.WHOLE or self._downstream is not None:
+            if self._has_bytes and (end is End.WHOLE or self._downstream is not None):
                 self.settle()
         self._notify()
 
@@ -357,7 +381,3 @@ class Relay:
             told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
             return self._dispatcher.possible(self._ticket, told)
         return self._dispatcher.estimated_usage(self._ticket)
-
-
-def _is_json(headers: Headers) -> bool:
-    return any(name.lower() == b"content-type" and value.startswith(b"application/json") for name, value in headers)

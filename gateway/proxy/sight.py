@@ -29,7 +29,7 @@ READING_SECONDS = 1.0  # after which a reading counts as failed
 MAX_PAGE_BYTES = 1 << 20  # vLLM's whole page is 64 KiB for each data-parallel rank
 
 _SPREAD = 0.2  # of the period, so that workers are not all read at once
-_SERVING = frozenset({"closed", "half_open", "draining"})
+_SERVING = frozenset({"closed", "doubted", "half_open", "draining"})
 WHOLE_PAGE = "/metrics"
 FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NAMES, CACHE_NAME))
 

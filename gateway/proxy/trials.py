@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
-from gateway.proxy.upstream import HostUnknown, WorkerSilent, WorkerUnreachable, fetch
+from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable, fetch
 from gateway.workers import Case, Detention, Fate, Quarantine, Signal, Turn
 from gateway.workers.quarantine import TRIAL_SECONDS, Standing
 
@@ -138,7 +138,7 @@ class Trials:
                 link.aside, link.health_request, seconds=_INQUEST_SECONDS, max_bytes=_MAX_ANSWER_BYTES, fresh=True
             )
             is_dead = answer.status >= 500
-        except (WorkerSilent, HostUnknown):
+        except (WorkerSilent, HostUnknown, GatewayShort):
             is_dead = False
         except WorkerUnreachable:
             is_dead = True

@@ -7,6 +7,8 @@ environment.
 """
 
 import asyncio
+import errno
+import socket
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +23,26 @@ IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_
 MAX_IDLE_CONNECTIONS = 1024
 MAX_CONNECTIONS = 16384  # of a port for which nothing else is said: its worker's window bounds it
 
+# Errors of the machine that the gateway runs on; the last two are of a name lookup.
+_OURS = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EADDRNOTAVAIL,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        socket.EAI_MEMORY,
+        socket.EAI_SYSTEM,
+    }
+)
+
 
 class WorkerUnreachable(Exception):
     """The worker could not be asked, or did not answer; the text says why."""
+
+
+class GatewayShort(WorkerUnreachable):
+    """The worker could not be asked for want of descriptors, ports or memory here: it says nothing of the worker."""
 
 
 class WorkerSilent(WorkerUnreachable):
@@ -125,6 +144,8 @@ class WorkerPort:
             await self._open_up(cast(asyncio.Protocol, connection))
             self._open.add(connection)
         except OSError as error:
+            if error.errno in _OURS:
+                raise GatewayShort(f"the gateway is short: {error.strerror or error}") from error
             raise WorkerUnreachable(f"no connection: {error.strerror or error}") from error
         finally:
             self._connecting -= 1
@@ -141,6 +162,8 @@ class WorkerPort:
         try:
             *others, last = await self.host.addresses()
         except OSError as error:
+            if error.errno in _OURS:
+                raise
             raise HostUnknown(f"its host was not found: {error.strerror or error}") from error
         for address in others:
             with suppress(OSError):

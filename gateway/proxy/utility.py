@@ -12,11 +12,14 @@ from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
 from gateway.proxy.exchange import Services
+from gateway.proxy.health import evidence_of_failure
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, own_headers
 from gateway.proxy.upstream import WorkerUnreachable, fetch
+from gateway.wire.engine_answer import describe, media_type, read_error, types_for
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.request import Reading
+from gateway.workers import Evidence, Situation, evidence_of, judge
 
 MAX_AT_ONCE_PER_TENANT = 16
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -72,13 +75,19 @@ class UtilityDesk:
             )
         except WorkerUnreachable as error:
             record.detail = str(error)
-            raise Refusal(Outcome.WORKER_FAILED) from None
+            raise Refusal(_outcome(evidence_of_failure(error)), _RETRY_SECONDS) from None
         finally:
             visits[worker] -= 1
-        if answer.status >= 500:
-            record.detail = f"status {answer.status}"
-            raise Refusal(Outcome.WORKER_FAILED)
-        outcome = Outcome.COMPLETED if answer.status < 400 else Outcome.REJECTED_BY_ENGINE
+        said = None if answer.status == 200 else read_error(answer.headers, answer.body)
+        evidence = evidence_of(
+            answer.status,
+            is_answer=answer.status == 200 and media_type(answer.headers) in types_for(reading),
+            is_of_request=said is not None and not said.names_model,
+        )
+        outcome = _outcome(evidence)
+        if outcome not in (Outcome.COMPLETED, Outcome.REJECTED_BY_ENGINE):
+            record.detail = describe(answer.status, answer.headers, said)
+            raise Refusal(outcome, _RETRY_SECONDS, record.detail)
         record.end(outcome, status=answer.status)
         response = web.Response(status=answer.status, body=answer.body)
         for name, value in forwarded_response_headers(answer.headers):
@@ -86,3 +95,9 @@ class UtilityDesk:
         for name, value in own_headers(request, record.request_id):
             response.headers[name] = value
         return response
+
+
+def _outcome(evidence: Evidence) -> Outcome:
+    outcome = judge(Situation.ASIDE, evidence).outcome
+    assert outcome is not None
+    return outcome

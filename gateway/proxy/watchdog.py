@@ -101,7 +101,10 @@ class Watchdog:
         owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
         is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_OUTPUT and progress.sees_steps)
         has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
-        patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds)
+        if has_moved and (pulse.is_stalled or view.state == "half_open"):
+            self._health.report(worker, Signal.MOVED, "it makes progress with what runs there")
+        # Before the streams end by it: that all fell silent says more than that each of them failed.
+        patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds) - 2 * TICK_SECONDS
         if progress.sees_steps:
             is_reading = view.prefill_tokens_in_flight > 0
             patience_seconds = pulse.patience_seconds(timeouts.stall_seconds, is_reading=is_reading)

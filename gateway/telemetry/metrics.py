@@ -37,7 +37,7 @@ from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.ports import PoolView, StateSource, TenantView, WorkerView
 
 # The states in which a worker is given requests (half open: one at a time, to try it).
-SERVING_STATES = frozenset({"closed", "half_open"})
+SERVING_STATES = frozenset({"closed", "doubted", "half_open"})
 
 
 class _Share:

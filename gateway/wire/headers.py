@@ -93,6 +93,11 @@ class Upstream:
             b"accept-encoding: identity\r\nx-request-id: %b\r\n%b"
         ) % (path.encode("ascii"), self._host, body_bytes, request_id.encode("ascii"), self._credential)
 
+    def page_lines(self, path: str) -> bytes:
+        """The head of a GET of one of the worker's own pages, with the worker's key like any other request."""
+        head = b"GET %b HTTP/1.1\r\nhost: %b\r\n%b\r\n"
+        return head % (path.encode("ascii"), self._host, self._credential)
+
 
 def request_head(
     upstream: Upstream,

@@ -1,14 +1,20 @@
 """Whether a worker may be used: one table from (state, signal) to the next state.
 
-Only worker faults count (no connection, 5xx, time-outs, failed probes), never a 4xx: a tenant's bad request must not
-make a worker look unhealthy. A refused connection and an engine that stands still with requests in it open the circuit
-at once; other faults open it when they come in a row. A probe that succeeds lets one request through; its first byte
-closes the circuit. A worker that breaks again soon after it came back must answer twice as many probes in a row as the
-last time before it is tried: one that comes and goes costs fewer and fewer requests.
+Evidence that no request can bring about alone opens the circuit: no connection, an engine that stands still with
+requests in it, probes that fail in a row; then it gets nothing. A request that fails says less, for its tenant or its
+body may be the reason: failures in a row, of two tenants or of three bodies of the only one that is seen there, put the
+worker in doubt. While another worker of the pool is trusted, one in doubt gets one request at a time, from tenants
+whose requests did not fail there at once, from those others after ever more probes; where none is, it serves on. So
+nobody can take a worker from others, and one that fails quickly draws no load: a tenant whose request failed at a
+trusted worker is sent there last.
+
+A probe that succeeds lets one request through to an open worker; its first byte, progress of what runs there or some
+seconds of its life close the circuit. A worker that breaks again soon after it came back must answer twice as many
+probes in a row as the last time before it is tried: one that comes and goes costs fewer and fewer requests.
 """
 
 from enum import Enum
-from typing import assert_never
+from typing import Final, assert_never
 
 
 class CircuitState(Enum):
@@ -16,6 +22,7 @@ class CircuitState(Enum):
 
     STARTING = "starting"
     CLOSED = "closed"
+    DOUBTED = "doubted"
     OPEN = "open"
     HALF_OPEN = "half_open"
 
@@ -23,17 +30,24 @@ class CircuitState(Enum):
 class Signal(Enum):
     """What was seen of a worker."""
 
-    ANSWERED = "answered"  # a request got its first byte, or any answer below 500
-    FAULT = "fault"  # a 5xx or a time-out before the first byte, a stream that broke or went silent
+    ANSWERED = "answered"  # a request got its first byte, or the engine's word on it
+    FAULT = "fault"  # a request failed there
     DOWN = "down"  # no connection
     STALLED = "stalled"  # it has requests and makes no progress with any, whatever its server says
+    MOVED = "moved"  # bytes of answers, steps of the engine, or a trial that lives on
     PROBE_OK = "probe_ok"
     PROBE_FAILED = "probe_failed"
 
 
-FAULTS_IN_A_ROW = 3
-MAX_PROBES_BEFORE_TRIAL = 32  # probes come once a second: a worker that is well again waits half a minute at most
-PROBES_TO_FORGIVE = 60  # good ones in a row while it serves, after which a worker is trusted like a new one
+FAULTS_IN_A_ROW: Final = 3
+BODIES_OF_ONE: Final = 3  # that must fail where all failures are of one tenant, and nobody else is seen
+SEEN_PROBES: Final = 60  # for how long an answered tenant is a witness for the worker
+SHUNNED_PROBES: Final = 10  # for how long a tenant whose request failed is sent there last
+MAX_SHUNNING: Final = 64  # tenants that are remembered for that
+MAX_PROBES_BEFORE_TRIAL: Final = (
+    32  # probes come once a second: a worker that is well again waits half a minute at most
+)
+PROBES_TO_FORGIVE: Final = 60  # good ones in a row while it serves, after which a worker is trusted like a new one
 
 _S, _G = CircuitState, Signal
 TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
@@ -41,35 +55,91 @@ TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
     (_S.STARTING, _G.FAULT): _S.STARTING,
     (_S.STARTING, _G.DOWN): _S.STARTING,
     (_S.STARTING, _G.STALLED): _S.STARTING,
+    (_S.STARTING, _G.MOVED): _S.STARTING,
     (_S.STARTING, _G.PROBE_OK): _S.CLOSED,
     (_S.STARTING, _G.PROBE_FAILED): _S.STARTING,
     (_S.CLOSED, _G.ANSWERED): _S.CLOSED,
-    (_S.CLOSED, _G.FAULT): _S.OPEN,  # once FAULTS_IN_A_ROW have come
+    (_S.CLOSED, _G.FAULT): _S.DOUBTED,  # once the failures in a row are enough
     (_S.CLOSED, _G.DOWN): _S.OPEN,
     (_S.CLOSED, _G.STALLED): _S.OPEN,
+    (_S.CLOSED, _G.MOVED): _S.CLOSED,
     (_S.CLOSED, _G.PROBE_OK): _S.CLOSED,
     (_S.CLOSED, _G.PROBE_FAILED): _S.OPEN,  # once FAULTS_IN_A_ROW have come
+    (_S.DOUBTED, _G.ANSWERED): _S.CLOSED,
+    (_S.DOUBTED, _G.FAULT): _S.DOUBTED,
+    (_S.DOUBTED, _G.DOWN): _S.OPEN,
+    (_S.DOUBTED, _G.STALLED): _S.OPEN,
+    (_S.DOUBTED, _G.MOVED): _S.DOUBTED,  # old requests go on: that says nothing of new ones
+    (_S.DOUBTED, _G.PROBE_OK): _S.DOUBTED,
+    (_S.DOUBTED, _G.PROBE_FAILED): _S.OPEN,  # its requests fail and its server does not answer
     (_S.OPEN, _G.ANSWERED): _S.OPEN,  # an old request still running says nothing of new ones
     (_S.OPEN, _G.FAULT): _S.OPEN,
     (_S.OPEN, _G.DOWN): _S.OPEN,
     (_S.OPEN, _G.STALLED): _S.OPEN,
+    (_S.OPEN, _G.MOVED): _S.OPEN,
     (_S.OPEN, _G.PROBE_OK): _S.HALF_OPEN,
     (_S.OPEN, _G.PROBE_FAILED): _S.OPEN,
     (_S.HALF_OPEN, _G.ANSWERED): _S.CLOSED,
-    (_S.HALF_OPEN, _G.FAULT): _S.OPEN,
+    (_S.HALF_OPEN, _G.FAULT): _S.DOUBTED,
     (_S.HALF_OPEN, _G.DOWN): _S.OPEN,
     (_S.HALF_OPEN, _G.STALLED): _S.OPEN,
+    (_S.HALF_OPEN, _G.MOVED): _S.CLOSED,
     (_S.HALF_OPEN, _G.PROBE_OK): _S.HALF_OPEN,
     (_S.HALF_OPEN, _G.PROBE_FAILED): _S.OPEN,
 }
 
-_PATIENT = {(_S.CLOSED, _G.FAULT), (_S.CLOSED, _G.PROBE_FAILED)}
+
+class Suspects:
+    """Whose requests failed at a worker since it last answered one, and which bodies of each; bounded."""
+
+    __slots__ = ("_bodies",)
+
+    def __init__(self) -> None:
+        """Nobody's."""
+        self._bodies: dict[str, set[bytes]] = {}
+
+    def __contains__(self, tenant: str) -> bool:
+        """True for a tenant of which a request failed."""
+        return tenant in self._bodies
+
+    def add(self, tenant: str, body: bytes) -> None:
+        """A request of `tenant` with `body` (any digest of it) failed."""
+        if tenant not in self._bodies and len(self._bodies) >= MAX_SHUNNING:
+            self._bodies.pop(next(iter(self._bodies)))
+        bodies = self._bodies.setdefault(tenant, set())
+        if len(bodies) < BODIES_OF_ONE:
+            bodies.add(body)
+
+    def clear(self) -> None:
+        """The worker answered."""
+        self._bodies.clear()
+
+    @property
+    def are_several(self) -> bool:
+        """True where no single tenant is behind all failures."""
+        return len(self._bodies) > 1
+
+    def has_many_bodies(self, tenant: str) -> bool:
+        """True where no single body of `tenant` is behind its failures."""
+        return len(self._bodies.get(tenant, ())) >= BODIES_OF_ONE
 
 
 class Circuit:
-    """The state of one worker, its failed requests and its probes in a row, and how far it is trusted."""
+    """The state of one worker, its failed requests and its probes in a row, and how far and by whom it is trusted."""
 
-    __slots__ = ("_failed_probes", "_faults", "_good_probes", "_probes_before_trial", "state")
+    __slots__ = (
+        "_failed_probes",
+        "_faults",
+        "_good_probes",
+        "_probes",
+        "_probes_before_retrial",
+        "_probes_before_trial",
+        "_retrial_at",
+        "_shunning",
+        "_suspects",
+        "_witnesses",
+        "state",
+    )
 
     def __init__(self) -> None:
         """A worker that was not seen yet."""
@@ -77,43 +147,103 @@ class Circuit:
         self._faults = 0
         self._failed_probes = 0
         self._good_probes = 0
+        self._probes = 0  # good ones, ever: the circuit's clock
         self._probes_before_trial = 0  # 0: it has not broken, or long ago
+        self._probes_before_retrial = 0
+        self._retrial_at = 0
+        self._suspects = Suspects()
+        self._shunning: dict[str, int] = {}  # until which probe
+        self._witnesses: list[tuple[str, int]] = []  # the two tenants that were answered last, and when
 
-    def feed(self, signal: Signal) -> bool:
-        """Take in `signal`; True where the state changed."""
-        self._count(signal)
-        if not self._is_enough(signal):
+    def feed(self, signal: Signal, tenant: str = "", body: bytes = b"") -> bool:
+        """Take in `signal`, where it comes of a request that of `tenant`; True where the state changed."""
+        self._count(signal, tenant, body)
+        if not self._is_enough(signal, tenant):
             return False
         before, self.state = self.state, TABLE[self.state, signal]
+        if self.state is CircuitState.DOUBTED and signal is Signal.FAULT:
+            self._put_off_retrial()
         if self.state is before:
             return False
-        self._faults = self._failed_probes = self._good_probes = 0
+        self._failed_probes = self._good_probes = 0
         if self.state is CircuitState.OPEN:
             self._probes_before_trial = min(max(1, 2 * self._probes_before_trial), MAX_PROBES_BEFORE_TRIAL)
+        if self.state is not CircuitState.DOUBTED:
+            self._faults = 0
+            self._suspects.clear()
         return True
 
-    def _is_enough(self, signal: Signal) -> bool:
-        """False for a signal that must come more often in a row before the table holds."""
-        if (self.state, signal) in _PATIENT:
-            return max(self._faults, self._failed_probes) >= FAULTS_IN_A_ROW
-        if (self.state, signal) == (CircuitState.OPEN, Signal.PROBE_OK):
+    def may_try(self, tenant: str) -> bool:
+        """True where a worker that is not trusted may be tried with a request of `tenant`."""
+        is_suspect = self.state is CircuitState.DOUBTED and tenant in self._suspects
+        return not is_suspect or self._probes >= self._retrial_at
+
+    def is_shunned_by(self, tenant: str) -> bool:
+        """True where a request of `tenant` failed here of late and none was answered since."""
+        return bool(self._shunning) and self._shunning.get(tenant, 0) > self._probes
+
+    def _put_off_retrial(self) -> None:
+        self._probes_before_retrial = min(max(1, 2 * self._probes_before_retrial), MAX_PROBES_BEFORE_TRIAL)
+        self._retrial_at = self._probes + self._probes_before_retrial
+
+    def _is_enough(self, signal: Signal, tenant: str) -> bool:
+        """False for a signal that must come more often, or of more tenants, before the table holds."""
+        if self.state is CircuitState.CLOSED and signal is Signal.FAULT:
+            return self._faults >= FAULTS_IN_A_ROW and self._is_no_single_fault(tenant)
+        if self.state is CircuitState.CLOSED and signal is Signal.PROBE_FAILED:
+            return self._failed_probes >= FAULTS_IN_A_ROW
+        if self.state is CircuitState.OPEN and signal is Signal.PROBE_OK:
             return self._good_probes >= self._probes_before_trial
         return True
 
-    def _count(self, signal: Signal) -> None:
+    def _is_no_single_fault(self, tenant: str) -> bool:
+        """True where the failures since the last answer cannot be of one tenant's making alone."""
+        if self._suspects.are_several:
+            return True
+        return self._suspects.has_many_bodies(tenant) and not self._has_other_witness(tenant)
+
+    def _has_other_witness(self, tenant: str) -> bool:
+        oldest = self._probes - SEEN_PROBES
+        return any(other != tenant and seen_at >= oldest for other, seen_at in self._witnesses)
+
+    def _count(self, signal: Signal, tenant: str, body: bytes) -> None:
         """A good probe does not excuse failing requests: an engine's /health stays green while its requests fail."""
         match signal:
-            case Signal.FAULT | Signal.DOWN | Signal.STALLED:
+            case Signal.FAULT:
                 self._faults += 1
+                self._suspects.add(tenant, body)
+                self._shun(tenant)
             case Signal.PROBE_FAILED:
                 self._failed_probes += 1
                 self._good_probes = 0
             case Signal.PROBE_OK:
                 self._failed_probes = 0
                 self._good_probes += 1
+                self._probes += 1
                 if self.state is CircuitState.CLOSED and self._good_probes >= PROBES_TO_FORGIVE:
-                    self._probes_before_trial = 0
+                    self._probes_before_trial = self._probes_before_retrial = 0
             case Signal.ANSWERED:
                 self._faults = self._failed_probes = 0
+                self._suspects.clear()
+                self._testify(tenant)
+            case Signal.DOWN | Signal.STALLED | Signal.MOVED:
+                pass
             case _:
                 assert_never(signal)
+
+    def _shun(self, tenant: str) -> None:
+        self._shunning.pop(tenant, None)
+        self._shunning[tenant] = self._probes + SHUNNED_PROBES
+        if len(self._shunning) > MAX_SHUNNING:
+            self._shunning.pop(next(iter(self._shunning)))
+
+    def _testify(self, tenant: str) -> None:
+        if self._shunning:
+            self._shunning.pop(tenant, None)
+        witnesses = self._witnesses
+        if witnesses and witnesses[-1][0] == tenant:
+            witnesses[-1] = (tenant, self._probes)
+            return
+        witnesses.append((tenant, self._probes))
+        if len(witnesses) > 2:
+            del witnesses[0]

@@ -6,7 +6,7 @@ when its last request has ended. `pause` holds back one that refused for lack of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.placement import Placement
@@ -15,6 +15,8 @@ from gateway.workers.snapshot import Limit, WorkerSnapshot
 from gateway.workers.tuning import Tuning
 from gateway.workers.tuning_memory import Flight
 from gateway.workers.window import Window, WindowSize
+
+PROBES_OF_TRIAL: Final = 5  # good ones while a trial runs, after which it has said enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,20 @@ class Asking(Flight, Protocol):
 
 
 class _Worker:
-    __slots__ = ("circuit", "is_draining", "is_new", "is_paused", "name", "spec", "tuning", "window")
+    __slots__ = (
+        "circuit",
+        "is_draining",
+        "is_new",
+        "is_paused",
+        "is_spared",
+        "name",
+        "spec",
+        "trial",
+        "trial_probes",
+        "tuning",
+        "was_stalled",
+        "window",
+    )
 
     def __init__(self, spec: WorkerSpec) -> None:
         self.name = spec.name
@@ -50,6 +65,10 @@ class _Worker:
         self.is_draining = False
         self.is_new = True
         self.is_paused = False
+        self.is_spared = False  # it is in doubt, and another worker of its pool is trusted
+        self.trial: Asking | None = None  # what it is being tried with
+        self.trial_probes = 0  # good ones while that runs
+        self.was_stalled = False  # and has not moved since
         self.apply_limits()
 
     @property
@@ -58,7 +77,20 @@ class _Worker:
 
     @property
     def serves(self) -> bool:
-        return not self.is_draining and self.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN)
+        return not self.is_draining and self.circuit.state in _SERVING
+
+    @property
+    def is_tried(self) -> bool:
+        """True where it gets one request at a time, whatever else still runs there."""
+        return self.is_spared or self.circuit.state is CircuitState.HALF_OPEN
+
+    def may_be_tried_with(self, request: "Asking") -> bool:
+        """False while a trial runs, or while what the engine stood still with has not moved or left."""
+        is_stuck = self.was_stalled and not self.window.is_idle
+        return self.trial is None and not is_stuck and self.circuit.may_try(request.tenant)
+
+    def is_shunned_by(self, tenant: str) -> bool:
+        return self.circuit.is_shunned_by(tenant)
 
     @property
     def is_promising(self) -> bool:
@@ -66,17 +98,19 @@ class _Worker:
         return self.serves or (self.is_new and not self.is_draining)
 
     def has_room(self, request: "Asking") -> bool:
-        if self.is_paused or (self.circuit.state is CircuitState.HALF_OPEN and not self.window.is_idle):
-            return False
         return self.limit_on(request) is Limit.NOTHING
 
     def has_express_room(self, request: "Asking") -> bool:
-        if self.is_paused or self.circuit.state is CircuitState.HALF_OPEN:
+        if self.is_paused or self.is_tried:
             return False
         fits_window = self.window.has_express_room(request.sequences, request.prompt_tokens)
         return fits_window and self.tuning.fits_memory(request)
 
     def limit_on(self, request: "Asking") -> Limit:
+        if self.is_paused:
+            return Limit.PAUSE
+        if self.is_tried and not self.may_be_tried_with(request):
+            return Limit.TRIAL
         if not self.window.has_place:
             return Limit.SEQUENCES
         if not self.tuning.fits_memory(request):
@@ -90,6 +124,9 @@ class _Worker:
     @property
     def state(self) -> str:
         return "draining" if self.is_draining else self.circuit.state.value
+
+
+_SERVING = (CircuitState.CLOSED, CircuitState.DOUBTED, CircuitState.HALF_OPEN)
 
 
 class Fleet:
@@ -115,6 +152,7 @@ class Fleet:
             worker = self._workers[spec.name] = _Worker(spec)
         elif worker.spec.pool != spec.pool:
             self._pools[worker.spec.pool].leave(worker)
+            self._weigh_doubts(worker.spec.pool)
         worker.spec = spec
         if before is None or before.pool != spec.pool:
             self._placement(spec.pool).join(worker)
@@ -125,6 +163,7 @@ class Fleet:
             worker.tuning.resize(spec.window)
             worker.apply_limits()
         worker.is_draining = False
+        self._weigh_doubts(spec.pool)
 
     def set_locality(self, pool: str, quantum: float) -> None:
         """What a tenant may be ahead for the sake of a cached prompt, in cost units; placement follows it too."""
@@ -141,6 +180,7 @@ class Fleet:
         """Send nothing new to a worker; it is forgotten once idle."""
         worker = self._workers[name]
         worker.is_draining = True
+        self._weigh_doubts(worker.spec.pool)
         self._forget_if_done(worker)
 
     def expect(self, pool: str, *, is_expected: bool) -> None:
@@ -188,6 +228,8 @@ class Fleet:
         chosen.window.take(request.sequences, request.prompt_tokens)
         chosen.tuning.memory.take(request)
         chosen.tuning.held = Limit.NOTHING
+        if chosen.is_tried:
+            chosen.trial, chosen.trial_probes = request, 0
         placement.sent(request, chosen.name)
         return chosen.name
 
@@ -206,6 +248,8 @@ class Fleet:
         state.window.give(request.sequences)
         state.tuning.memory.give(request)
         state.tuning.memory.running_part = state.window.running_part
+        if state.trial is request:
+            state.trial = None
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:
@@ -224,20 +268,52 @@ class Fleet:
 
     # -- health
 
-    def signal(self, name: str, signal: Signal) -> str | None:
-        """Take in what was seen of a worker; its new state where that changed, else None."""
+    def signal(self, name: str, signal: Signal, tenant: str = "", body: bytes = b"") -> str | None:
+        """Take in what was seen of a worker, where a request tells it that of `tenant` with a digest of its body.
+
+        Returns the worker's new state where that changed, else None.
+        """
         worker = self._workers.get(name)
         if worker is None:
             return None
         worker.is_new = False
-        if not worker.circuit.feed(signal):
+        if not self._feed(worker, signal, tenant, body):
             return None
+        worker.trial = None
+        self._weigh_doubts(worker.spec.pool)
         if signal is Signal.DOWN:
             worker.tuning.restart()
             worker.apply_limits()
         if worker.circuit.state is CircuitState.OPEN:
             self._pools[worker.spec.pool].restarted(name)  # or will be: what it had cached is not to be counted on
         return worker.circuit.state.value
+
+    def _feed(self, worker: _Worker, signal: Signal, tenant: str, body: bytes) -> bool:
+        """Feed the circuit what `signal` is worth.
+
+        A trial that outlives some probes is progress, but not where the engine stood still: that answers probes too.
+        """
+        match signal:
+            case Signal.STALLED:
+                worker.was_stalled = True
+            case Signal.MOVED | Signal.ANSWERED:
+                worker.was_stalled = False
+            case Signal.PROBE_OK if worker.trial is not None and not worker.was_stalled:
+                worker.trial_probes += 1
+                if worker.trial_probes >= PROBES_OF_TRIAL:
+                    signal = Signal.MOVED
+            case _:
+                pass
+        return worker.circuit.feed(signal, tenant, body)
+
+    def _weigh_doubts(self, pool: str) -> None:
+        """A doubted worker is spared only while another one of its pool is trusted: it is never taken from all."""
+        workers = self._workers_of(pool)
+        is_one_trusted = any(
+            worker.circuit.state is CircuitState.CLOSED and not worker.is_draining for worker in workers
+        )
+        for worker in workers:
+            worker.is_spared = is_one_trusted and worker.circuit.state is CircuitState.DOUBTED
 
     def pause(self, name: str) -> None:
         """Give nothing to a worker that refused for lack of room, until `resume`."""
@@ -302,6 +378,7 @@ class Fleet:
         if worker.is_draining and worker.window.is_idle:
             del self._workers[worker.spec.name]
             self._pools[worker.spec.pool].leave(worker)
+            self._weigh_doubts(worker.spec.pool)
 
 
 _HasRoom = Callable[[_Worker, Asking], bool]

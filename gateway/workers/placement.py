@@ -6,7 +6,8 @@ different size and speed each get their share. The order of tenants is not decid
 sake of a cached prompt is the quantum rule's of `fairness`.
 
 The worker with the longest match is passed over where the tenant has used up its deficit there and a less loaded worker
-has room: one tenant's beginnings must not crowd one worker while others stand by.
+has room: one tenant's beginnings must not crowd one worker while others stand by. So is a worker that failed the
+tenant of late: one that fails fast is never busy, and must not draw requests by that.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ class Seat(Protocol):
     def serves(self) -> bool: ...
     @property
     def load(self) -> float: ...
+    def is_shunned_by(self, tenant: str, /) -> bool: ...
 
 
 _Seat = TypeVar("_Seat", bound=Seat)
@@ -136,7 +138,14 @@ class Placement(Generic[_Seat, _Request]):
         """Workers with room that have a beginning of the prompt cached, the longest first, ties by load."""
         for blocks, slots in self._index.holders(request.prefix):
             known = [self._seat_of[slot] for slot in slots]
-            usable = [seat for seat in known if seat.serves and seat.name != request.avoid and fits(seat, request)]
+            usable = [
+                seat
+                for seat in known
+                if seat.serves
+                and seat.name != request.avoid
+                and not seat.is_shunned_by(request.tenant)
+                and fits(seat, request)
+            ]
             for seat in sorted(usable, key=_load):
                 yield seat, blocks
 
@@ -146,10 +155,10 @@ class Placement(Generic[_Seat, _Request]):
             drawn = [seats[self._draw.below(len(seats))] for _ in range(DRAWS)]
             fitting = [seat for seat in drawn if seat.serves and seat.name != request.avoid and fits(seat, request)]
             if fitting:
-                return min(fitting, key=_load)
+                return _best(fitting, request)
         serving = [seat for seat in seats if seat.serves]
         others = [seat for seat in serving if seat.name != request.avoid] or serving
-        return min((seat for seat in others if fits(seat, request)), key=_load, default=None)
+        return _best([seat for seat in others if fits(seat, request)], request)
 
     # -- learning
 
@@ -190,3 +199,11 @@ class Placement(Generic[_Seat, _Request]):
 
 def _load(seat: Seat) -> float:
     return seat.load
+
+
+def _best(seats: list[_Seat], request: Placed) -> _Seat | None:
+    """The least loaded; one that failed the tenant of late only where all have, so that failing fast draws no load."""
+    best = min(seats, key=_load, default=None)
+    if best is None or not best.is_shunned_by(request.tenant):
+        return best
+    return min((seat for seat in seats if not seat.is_shunned_by(request.tenant)), key=_load, default=best)

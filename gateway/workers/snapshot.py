@@ -11,6 +11,8 @@ class Limit(Enum):
     SEQUENCES = "sequences"
     PREFILL = "prefill"
     MEMORY = "memory"
+    TRIAL = "trial"  # it is being tried with one request
+    PAUSE = "pause"  # its engine had no room a moment ago
 
 
 class Phase(Enum):

@@ -51,7 +51,7 @@ def event(tokens: int) -> bytes:
 def attempt(ticket: Ticket, heard: Heard, record: Record) -> Relay:
     meter = meter_for(read_request(CHAT, ASKED, Rights()), b"")
     patience = Patience(Progress(), 20.0, 5.0, 100.0, is_streamed=True)
-    relay = Relay(ticket, meter, cast(Dispatcher, heard), record, patience)
+    relay = Relay(ticket, meter, cast(Dispatcher, heard), record, patience, {b""})
     relay.on_head(200, ())
     return relay
 

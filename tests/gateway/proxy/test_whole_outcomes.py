@@ -1,5 +1,7 @@
 """Every ending of a request, produced once by the whole gateway: status, body, event and settlement."""
 
+import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -193,6 +195,22 @@ async def hits_a_bug(scene: Stage) -> Answer:
         return await scene.ask(chat())
 
 
+async def without_descriptors(scene: Stage) -> Answer:
+    """A request for which the gateway can open no connection."""
+
+    async def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    client = await Client.connect(scene.url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
+        client.send(CHAT, chat(), scene.credential("alice"))
+        answer = await client.read()
+    await client.close()
+    assert [change.state for change in scene.changes] == ["closed"]
+    return answer
+
+
 POST = f"POST {CHAT} HTTP/1.1\nHost: gateway\n{{credential}}\n"
 
 
@@ -220,6 +238,8 @@ CASES = {
     ),
     Outcome.NO_WORKER: Case(without_a_worker),
     Outcome.DRAINING: Case(while_draining),
+    Outcome.NO_ROOM: Case(asks(chat()), faults(fault(FaultKind.REFUSE, every=1, status=503))),
+    Outcome.GATEWAY_EXHAUSTED: Case(without_descriptors),
     Outcome.CLIENT_GONE_QUEUED: Case(leaves_while_queued, plan=Plan(window=ONE_AT_A_TIME)),
     Outcome.CLIENT_GONE_WAITING: Case(leaves_while_waiting, is_charged=True),
     Outcome.CLIENT_GONE_STREAMING: Case(leaves_while_streaming, is_charged=True),
@@ -268,5 +288,5 @@ def check_answer(answer: Answer, outcome: Outcome) -> None:
     elif outcome is not Outcome.REJECTED_BY_ENGINE:
         assert error is not None
         assert (error["type"], error["code"]) == (outcome.ending.openai_type, outcome.ending.openai_code)
-    is_retryable = outcome.ending.status == 429 or outcome in (Outcome.NO_WORKER, Outcome.DRAINING)
+    is_retryable = answer.status in (429, 503)
     assert ("retry-after" in answer.headers) is is_retryable

@@ -91,10 +91,11 @@ async def test_a_frozen_engine_without_metrics_is_found_by_its_streams_after_the
         frozen_at = asyncio.get_running_loop().time()
         await scene.until_worker_is("open")
         waited = asyncio.get_running_loop().time() - frozen_at
-        assert TIMEOUTS.first_byte_seconds - TICK_SECONDS <= waited <= TIMEOUTS.first_byte_seconds + SLACK_SECONDS
+        limit = TIMEOUTS.first_byte_seconds
+        assert limit - 3 * TICK_SECONDS <= waited <= limit + SLACK_SECONDS
         worker.engine.thaw()
         answers = await asyncio.gather(*asking)
-        assert all(answer.error is not None for answer in answers)
+        assert all(answer.is_done for answer in answers), "it moved before their own limit"
 
 
 @virtual_time

@@ -280,13 +280,13 @@ def test_up_means_what_the_fleet_means(metrics: Metrics, state) -> None:
     fleet = Fleet()
     fleet.configure(WorkerSpec("w0", "tiny", "http://127.0.0.1:8101", WindowSize(16, 2048)))
     told = {}
-    for signal in (None, Signal.PROBE_OK, Signal.DOWN, Signal.PROBE_OK):
+    for signal in (None, Signal.PROBE_OK, Signal.DOWN, Signal.PROBE_OK, Signal.FAULT):
         if signal is not None:
             fleet.signal("w0", signal)
         (view,) = state.worker_views = list(fleet.snapshot())
         told[view.state] = Scrape(metrics)("worker_up", pool="tiny", worker="w0", state=view.state)
         assert told[view.state] == int(fleet.least_loaded("tiny") is not None)
-    assert told == {"starting": 0, "closed": 1, "open": 0, "half_open": 1}
+    assert told == {"starting": 0, "closed": 1, "open": 0, "half_open": 1, "doubted": 1}
     assert set(told) == {circuit.value for circuit in CircuitState}
 
 

@@ -213,6 +213,9 @@ class Place:
     def load(self) -> float:
         return self.taken / self.seats
 
+    def is_shunned_by(self, tenant: str) -> bool:
+        return self.name[-1] == tenant
+
 
 def _fits(place: Place, request: Asked) -> bool:
     return place.taken < place.seats

@@ -1,4 +1,4 @@
-"""Windows, circuits and the placement of requests, by tables."""
+"""Windows and the placement of requests, by tables."""
 
 from dataclasses import dataclass
 
@@ -6,87 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.workers import Circuit, CircuitState, Fleet, Signal, Window, WindowSize, WorkerSpec
-from gateway.workers.circuit import FAULTS_IN_A_ROW, MAX_PROBES_BEFORE_TRIAL, PROBES_TO_FORGIVE, TABLE
-
-
-@pytest.mark.parametrize("signal", Signal)
-@pytest.mark.parametrize("state", CircuitState)
-def test_every_state_answers_every_signal(state: CircuitState, signal: Signal) -> None:
-    """The table is complete, and a circuit follows it; from CLOSED a fault must come in a row."""
-    circuit = Circuit()
-    circuit.state = state
-    is_patient = state is CircuitState.CLOSED and signal in (Signal.FAULT, Signal.PROBE_FAILED)
-    for _ in range(FAULTS_IN_A_ROW - 1 if is_patient else 0):
-        assert not circuit.feed(signal)
-        assert circuit.state is state
-    assert circuit.feed(signal) == (TABLE[state, signal] is not state)
-    assert circuit.state is TABLE[state, signal]
-
-
-S, G = CircuitState, Signal
-
-
-@pytest.mark.parametrize(
-    ("signals", "state"),
-    [
-        ([], S.STARTING),
-        ([G.PROBE_OK], S.CLOSED),
-        ([G.PROBE_OK, G.FAULT, G.FAULT, G.ANSWERED, G.FAULT, G.FAULT], S.CLOSED),
-        ([G.PROBE_OK, G.FAULT, G.PROBE_OK, G.FAULT, G.PROBE_OK, G.FAULT], S.OPEN),
-        ([G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED], S.CLOSED),
-        ([G.PROBE_OK, *[G.PROBE_FAILED] * 3], S.OPEN),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK], S.HALF_OPEN),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED], S.CLOSED),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.FAULT], S.OPEN),
-        ([G.PROBE_OK, G.DOWN, G.ANSWERED], S.OPEN),
-        ([G.STALLED, G.PROBE_OK], S.CLOSED),
-        ([G.PROBE_OK, G.STALLED, G.ANSWERED], S.OPEN),
-        ([G.PROBE_OK, G.STALLED, G.PROBE_OK], S.HALF_OPEN),
-        ([G.PROBE_OK, G.STALLED, G.PROBE_OK, G.STALLED], S.OPEN),
-        ([G.FAULT, G.FAULT, G.PROBE_OK, G.FAULT], S.CLOSED),
-    ],
-)
-def test_circuit_stories(signals: list[Signal], state: CircuitState) -> None:
-    """Requests in a row count apart from probes in a row; a green probe does not excuse failing requests."""
-    circuit = Circuit()
-    for signal in signals:
-        circuit.feed(signal)
-    assert circuit.state is state
-
-
-def probes_before_trial(circuit: Circuit) -> int:
-    """How many good probes in a row an open circuit waits for."""
-    assert circuit.state is S.OPEN
-    probes = 1
-    while not circuit.feed(G.PROBE_OK):
-        probes += 1
-    return probes
-
-
-def test_a_worker_that_comes_and_goes_is_tried_ever_more_rarely() -> None:
-    """Each time it breaks after it came back it must answer twice as many probes, in a row, up to a bound."""
-    circuit = Circuit()
-    circuit.feed(G.PROBE_OK)
-    waited = []
-    for _ in range(8):
-        circuit.feed(G.DOWN)
-        circuit.feed(G.PROBE_OK)
-        circuit.feed(G.PROBE_FAILED)
-        waited.append(probes_before_trial(circuit))
-        circuit.feed(G.ANSWERED)
-    assert waited == sorted(waited)
-    assert waited[-1] == MAX_PROBES_BEFORE_TRIAL
-    assert waited[2:5] == [8, 16, 32]
-
-
-def test_a_worker_that_has_served_for_long_is_trusted_like_a_new_one() -> None:
-    """Good probes while it serves are forgiveness; one fewer is none."""
-    for probes, waited in ((PROBES_TO_FORGIVE, 1), (PROBES_TO_FORGIVE - 1, 2)):
-        circuit = Circuit()
-        for signal in (G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED, *[G.PROBE_OK] * probes, G.DOWN):
-            circuit.feed(signal)
-        assert probes_before_trial(circuit) == waited
+from gateway.workers import Fleet, Limit, Signal, Window, WindowSize, WorkerSpec
+from gateway.workers.fleet import PROBES_OF_TRIAL
 
 
 @pytest.mark.parametrize(
@@ -222,12 +143,132 @@ def test_a_half_open_worker_gets_one_request() -> None:
     assert fleet.take(Request()) == "a"
 
 
+def limit(fleet: Fleet) -> Limit:
+    """What held back the last request, at the only worker."""
+    return fleet.snapshot()[0].limited_by
+
+
+def test_a_trial_is_one_extra_request_however_many_old_ones_run() -> None:
+    """It is the window's that is full, not the trial's; what waits for the trial is said; its end lets the next try."""
+    fleet = make_fleet("a", size=WindowSize(4, 0, 100))
+    old = [Request(worker="a") for _ in range(2)]
+    assert [fleet.take(request) for request in old] == ["a", "a"]
+    fleet.signal("a", Signal.DOWN)
+    fleet.signal("a", Signal.PROBE_OK)
+    trial = Request(worker="a")
+    assert [fleet.take(trial), fleet.take(Request())] == ["a", None]
+    assert limit(fleet) is Limit.TRIAL
+    fleet.prefilled(old[0])
+    fleet.give(old[0])
+    assert fleet.take(Request()) is None
+    fleet.prefilled(trial)
+    fleet.give(trial)
+    assert fleet.take(Request()) == "a"
+    assert limit(fleet) is Limit.NOTHING
+
+
+def test_a_trial_that_lives_for_some_probes_has_said_enough() -> None:
+    """An answer that is not streamed keeps nobody waiting for as long as it takes."""
+    fleet = make_fleet("a", size=WindowSize(4, 0, 100))
+    fleet.signal("a", Signal.DOWN)
+    fleet.signal("a", Signal.PROBE_OK)
+    for _ in range(PROBES_OF_TRIAL):
+        assert fleet.signal("a", Signal.PROBE_OK) is None, "nothing is on trial yet"
+    assert fleet.take(Request()) == "a"
+    states = [fleet.signal("a", Signal.PROBE_OK) for _ in range(PROBES_OF_TRIAL)]
+    assert states == [None] * (PROBES_OF_TRIAL - 1) + ["closed"]
+    assert fleet.take(Request()) == "a"
+
+
+@pytest.mark.parametrize("sign", [Signal.MOVED, Signal.ANSWERED])
+def test_an_engine_that_stood_still_and_moves_again_serves(sign: Signal) -> None:
+    """Its old requests are told to go on, so it is trusted at once."""
+    fleet = make_fleet("a", size=WindowSize(4, 0, 100))
+    fleet.take(Request(worker="a"))
+    fleet.signal("a", Signal.STALLED)
+    fleet.signal("a", Signal.PROBE_OK)
+    assert fleet.signal("a", sign) == "closed"
+    assert fleet.take(Request()) == "a"
+
+
+def test_probes_say_nothing_for_an_engine_that_stands_still_with_requests_in_it() -> None:
+    """It is tried once nothing is left in it, requests waiting meanwhile; and its trial must be answered, not live."""
+    fleet = make_fleet("a", size=WindowSize(4, 0, 100))
+    old = Request(worker="a")
+    fleet.take(old)
+    fleet.signal("a", Signal.STALLED)
+    for _ in range(100):
+        fleet.signal("a", Signal.PROBE_OK)
+        assert fleet.serves("p")
+        assert fleet.take(Request()) is None
+    assert limit(fleet) is Limit.TRIAL
+    fleet.prefilled(old)
+    fleet.give(old)
+    assert [fleet.take(Request()) for _ in range(2)] == ["a", None]
+    assert "closed" not in [fleet.signal("a", Signal.PROBE_OK) for _ in range(PROBES_OF_TRIAL)]
+    assert fleet.signal("a", Signal.ANSWERED) == "closed"
+
+
+def doubt(fleet: Fleet, name: str) -> None:
+    """Let requests of two tenants fail there."""
+    for tenant in ("mallory", "eve", "mallory"):
+        fleet.signal(name, Signal.FAULT, tenant, b"")
+
+
+def test_a_doubted_worker_gets_one_request_at_a_time_while_another_is_trusted() -> None:
+    """At once of whoever did not fail there, of the others after a probe; its first answer is the end of the doubt."""
+    fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
+    doubt(fleet, "a")
+    assert fleet.serves("p")
+    assert [fleet.take(Request(tenant="mallory")) for _ in range(3)] == ["b", "b", None]
+    assert [fleet.take(Request(tenant="bob")) for _ in range(2)] == ["a", None]
+    assert fleet.signal("a", Signal.ANSWERED, "bob") == "closed"
+    assert fleet.take(Request(tenant="mallory")) == "a"
+
+
+def test_suspects_try_a_doubted_worker_after_a_probe() -> None:
+    """Where nobody else comes, a worker that is well again is found by those who had failed there."""
+    fleet = make_fleet("a", "b", size=WindowSize(1, 0, 100))
+    doubt(fleet, "a")
+    assert [fleet.take(Request(tenant="mallory")) for _ in range(2)] == ["b", None]
+    fleet.signal("a", Signal.PROBE_OK)
+    assert fleet.take(Request(tenant="mallory")) == "a"
+
+
+@pytest.mark.parametrize("loses_the_other", ["down", "doubted", "drained"])
+def test_doubt_never_takes_the_last_worker(loses_the_other: str) -> None:
+    """Where no worker of the pool is trusted, doubted ones serve whoever comes, with their whole window."""
+    fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
+    doubt(fleet, "a")
+    match loses_the_other:
+        case "down":
+            fleet.signal("b", Signal.DOWN)
+        case "doubted":
+            doubt(fleet, "b")
+        case _:
+            fleet.drain("b")
+    room = 4 if loses_the_other == "doubted" else 2
+    taken = [fleet.take(Request(tenant="mallory")) for _ in range(room + 1)]
+    assert (taken[:-1].count("a"), taken[-1]) == (2, None)
+
+
+def test_a_worker_that_fails_fast_draws_no_load() -> None:
+    """Its window is always empty, and yet the tenant that it failed goes elsewhere; others do as before."""
+    fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
+    fleet.signal("a", Signal.FAULT, "alice", b"")
+    assert [fleet.take(Request(tenant="alice")) for _ in range(4)] == ["b", "b", "a", "a"]
+    fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
+    fleet.signal("a", Signal.FAULT, "alice", b"")
+    assert [fleet.take(Request(tenant="bob")) for _ in range(2)] == ["a", "b"]
+
+
 def test_a_paused_worker_serves_but_takes_nothing() -> None:
     """A refusal for lack of room is no fault: requests keep waiting for it."""
     fleet = make_fleet("a")
     fleet.pause("a")
     assert fleet.serves("p")
     assert fleet.take(Request()) is None
+    assert limit(fleet) is Limit.PAUSE
     fleet.resume("a")
     assert fleet.take(Request()) == "a"
 

@@ -1,0 +1,82 @@
+"""What a worker's answer is: of the kind that was asked for, an engine's word on the request, or something else.
+
+Kinds go by status and content type: a worker that names no type is believed, a page in HTML never is. Of an error the
+engine's own sentence is read, cut to one bounded line, in the formats of OpenAI, Anthropic, vLLM and FastAPI.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import orjson
+
+from gateway.wire.request import Reading
+from gateway.wire.surface import Kind
+
+MAX_WORDS: Final = 200  # characters of an engine's sentence that are passed on
+_MAX_READ_BYTES: Final = 64 * 1024  # of an error's body
+
+JSON: Final = b"application/json"
+"""The media type of an answer that is whole."""
+
+_WHOLE: Final = frozenset({b"", JSON})
+_STREAM: Final = frozenset({b"", JSON, b"text/event-stream"})  # some engines answer a stream whole
+_POOLED: Final = frozenset({b"", JSON, b"application/octet-stream"})
+_POOLING: Final = Kind.POOLING
+
+
+def types_for(reading: Reading) -> frozenset[bytes]:
+    """The content types that an answer to `reading` may have."""
+    if reading.stream:
+        return _STREAM
+    return _POOLED if reading.endpoint.kind is _POOLING else _WHOLE
+
+
+def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The content type without parameters, in lower case; empty where none is named."""
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b""
+
+
+class EngineError(NamedTuple):
+    """An error in the engine's own words; `names_model` says that it does not know the model that was named."""
+
+    words: str
+    names_model: bool
+
+
+def read_error(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> EngineError | None:
+    """The engine's error, None where `body` is no JSON object."""
+    if media_type(headers) not in _WHOLE or len(body) > _MAX_READ_BYTES:
+        return None
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    error = document.get("error", document)
+    members = error if isinstance(error, dict) else {"message": error}
+    text = members.get("message") or members.get("detail") or ""
+    words = _one_line(text if isinstance(text, str) else orjson.dumps(text).decode())
+    names_model = members.get("param") == "model" or (words.startswith("The model `") and "not exist" in words)
+    return EngineError(words, names_model)
+
+
+def describe(status: int, headers: Sequence[tuple[bytes, bytes]], error: EngineError | None) -> str:
+    """What an answer that is none was, in one line for the log and, where the engine worded it, the client."""
+    text = f"status {status}"
+    if error is not None and error.words:
+        return f"{text}: {error.words}"
+    if 300 <= status < 400:
+        return f"{text}: a redirect, which no engine sends"
+    kind = media_type(headers)
+    if kind not in _STREAM:
+        return f"{text} with {_one_line(kind.decode('latin-1'))}, which is no answer of an engine"
+    return text
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(each if each.isprintable() else " " for each in text[: 4 * MAX_WORDS]).split())
+    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "\N{HORIZONTAL ELLIPSIS}"
