@@ -9,7 +9,7 @@ TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers prox
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')
 
-.PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler demo schema clean
+.PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler soak demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -56,6 +56,9 @@ bench-datapath: $(COMPILED)/.done ## What a streamed chunk and a request cost, b
 
 bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queued requests
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench scheduler --check
+
+soak: $(COMPILED)/.done ## A quarter of an hour of ordinary trouble: memory, descriptors, tasks and accounts come out as they were
+	@cd $(COMPILED) && $(BIN)/python -m gateway bench soak --check
 
 schema: $(VENV)/.run
 	@$(BIN)/python -m gateway.config > docs/config.schema.json

@@ -249,6 +249,10 @@ class Gateway:
         """Every worker, now."""
         return self._launched.amended(self._sight.amended(self._fleet.snapshot()))
 
+    def tasks(self) -> int:
+        """Tasks of the event loop."""
+        return len(asyncio.all_tasks())
+
     def queue_limits(self) -> Scheduler:
         """What bounds the queue of every pool."""
         return self.config.scheduler

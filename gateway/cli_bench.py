@@ -162,3 +162,18 @@ def scheduler(
     from evaluation.bench.scheduler.command import SchedulerOptions, run
 
     raise typer.Exit(run(SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check)))
+
+
+@bench.command()
+def soak(
+    minutes: Annotated[
+        float, typer.Option(help="How long; what is before the third minute counts for nothing.", min=0.2)
+    ] = (15.0),
+    seed: Annotated[int, typer.Option(help="Seed of the callers.", min=0)] = 1,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Many minutes of ordinary trouble: memory, descriptors, tasks and accounts must come out as they were."""
+    from evaluation.bench.soak.command import SoakOptions, run
+
+    raise typer.Exit(run(SoakOptions(minutes=minutes, seed=seed, json_file=json, check=check)))

@@ -216,6 +216,7 @@ class StateFamilies:
         self.reload_timestamp = _gauge(
             "config_last_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time."
         )
+        self.tasks = _gauge("tasks", "Tasks of the gateway's event loop.")
         self.build_info = _gauge(
             "build_info",
             "1, with the versions of the gateway and of Python and whether what requests pass is compiled.",

@@ -247,4 +247,5 @@ class Metrics:
         state.reload_successful.show((), int(self._last_reload_succeeded))
         state.restart_pending.show((), self._pending_changes)
         state.reload_timestamp.show((), self._loaded_at)
+        state.tasks.show((), self._source.tasks())
         state.build_info.show((self._version, platform.python_version(), str(IS_COMPILED).lower()), 1)

@@ -153,6 +153,10 @@ class StateSource(Protocol):
         """The most that request bodies may take together."""
         ...
 
+    def tasks(self) -> int:
+        """Tasks of the event loop."""
+        ...
+
     def queue_limits(self) -> QueueLimits:
         """What the configuration in force says of every pool's queue."""
         ...

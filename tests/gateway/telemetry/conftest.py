@@ -96,6 +96,9 @@ class State:
     def most_held_bytes(self) -> int:
         return 1000
 
+    def tasks(self) -> int:
+        return 9
+
     def queue_limits(self) -> Scheduler:
         return Scheduler(max_queued=500, queue_timeout_seconds=30)
 
