@@ -170,7 +170,7 @@ class Front:
                     assert_never(decision)
         if has_granted:
             self.charge(now)
-            units, bound = self._queue.spread_units(), self._queue.group.bound.units
+            units, bound = self._queue.spread_units(), self._queue.group.policy.bound.units
             self.spread.note(Dispatch(now, to_cost(units), to_cost(bound)))
 
     def _all_heads(self) -> list[tuple[int, int]]:

@@ -32,8 +32,8 @@ class Spread:
 
     @property
     def bound(self) -> float:
-        """The last bound, which is the largest: it never shrinks."""
-        return self.dispatches[-1].bound if self.dispatches else 0.0
+        """The largest bound at any dispatch."""
+        return max((dispatch.bound for dispatch in self.dispatches), default=0.0)
 
     @property
     def violations(self) -> int:

@@ -1,113 +1,65 @@
-"""The computed bound on how far the counters of waiting flows can lie apart, from what was really in flight.
+"""The computed bound on how far the counters of waiting flows lie apart, from what was really in flight.
 
-With V the running maximum of the least waiting counter, a waiting flow is never above V + E and never below V - R: E is
-the most that requests in flight of one flow at its last dispatch (or lift) could still add, that dispatch's own charge
-and its lead over the least waiting counter included, R the most that refunds could take back from what one flow had in
-flight. The bound is the largest E plus the largest R seen. Every term is held in counter units (divided by the weight).
-The derivation stands in docs/fairness.md.
+A waiting flow f is at most E_f above the level of its last turn, the least waiting counter when it was last dispatched
+or lifted, and no waiting flow is more than R_f below that level. E_f is what its requests in flight at that turn could
+add, the turn's own charge and lead included (`Flow.exposure`); R_f (`Flow.margin`) the most that refunds could take
+back then from what any flow had in flight, and since then what an engine took back of its report. The bound is the
+largest E_f + R_f of those who wait: it shrinks when they have had their next turn. Every term is held in counter units
+(divided by the weight). The derivation stands in docs/fairness.md.
 """
 
-from gateway.fairness.cost import to_units
+from collections.abc import Iterable
+
 from gateway.fairness.flow import Flow
-from gateway.fairness.policies import Policy
+
+_FEWEST_TURNS = 16  # between two searches for the flow with the most to be refunded
 
 
 class SpreadBound:
-    """Largest exposure and largest refundable amount of any flow of one level so far."""
+    """What refunds may take back from the flows of one level, and the bound that follows for those who wait."""
 
-    __slots__ = ("exposure", "refundable")
+    __slots__ = ("_flying", "_turns", "_waiting", "refundable", "taken_back")
 
-    def __init__(self) -> None:
-        """Nothing was dispatched: counters of waiting flows are equal."""
-        self.exposure = 0
-        self.refundable = 0
+    def __init__(self, waiting: Iterable[Flow] = ()) -> None:
+        """Nothing was dispatched; `waiting` is a live view of the flows that wait."""
+        self._waiting = waiting
+        self._flying: dict[Flow, int] = {}
+        self._turns = 0
+        self.refundable = 0  # no flow has more; found anew after as many turns as there are flows in flight
+        self.taken_back = 0  # in all
 
     @property
     def units(self) -> int:
-        """The bound, in counter units."""
-        return self.exposure + self.refundable
+        """The bound for those who wait now, in counter units; O(waiting flows)."""
+        most = max((flow.exposure + flow.margin for flow in self._waiting), default=-self.taken_back)
+        return most + self.taken_back
+
+    @property
+    def margin(self) -> int:
+        """What a turn at this moment has for R_f, less what was taken back so far: the bound adds all of that again."""
+        return self.refundable - self.taken_back
+
+    def open(self, flow: Flow) -> None:
+        """A request of `flow` is about to be charged for the first time."""
+        self._flying[flow] = self._flying.get(flow, 0) + 1
+        self._turns += 1
+        if self._turns > max(_FEWEST_TURNS, len(self._flying)):
+            self._turns = 0
+            self.refundable = max(other.refundable for other in self._flying)
+
+    def close(self, flow: Flow) -> None:
+        """A request of `flow` was settled."""
+        left = self._flying[flow] - 1
+        if left:
+            self._flying[flow] = left
+        else:
+            del self._flying[flow]
 
     def note(self, flow: Flow) -> None:
-        """Take in the present exposure and refundable amount of `flow`."""
-        if flow.exposure > self.exposure:
-            self.exposure = flow.exposure
+        """Take in the present refundable amount of `flow`."""
         if flow.refundable > self.refundable:
             self.refundable = flow.refundable
 
     def widen(self, units: int) -> None:
         """An engine took back `units` that it had reported as used: no figure before had allowed for that."""
-        self.refundable += units
-
-
-class Tab:
-    """What one request in flight owes one flow: charged as it goes, settled exactly once.
-
-    `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back;
-    `spent` is the charge for the flow's accounts, which no weight divides.
-    """
-
-    __slots__ = ("bound", "ceiling", "certain", "flow", "policy", "spent", "units", "weight")
-
-    def __init__(self, flow: Flow, policy: Policy, bound: SpreadBound) -> None:
-        """An empty tab; the weight is that of this moment, a later change of it concerns later requests."""
-        self.flow = flow
-        self.policy = policy
-        self.bound = bound
-        self.weight = flow.weight
-        self.units = 0
-        self.spent = 0
-        self.certain = 0
-        self.ceiling = 0
-
-    def open(self, charge: float, ceiling: float, lead: int) -> None:
-        """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `lead` units before the flow's turn."""
-        flow, weight = self.flow, self.weight
-        units = self.units = to_units(charge, weight)
-        self.spent = units if weight == 1.0 else to_units(charge, 1.0)
-        self.ceiling = max(units, to_units(ceiling, weight))
-        flow.spent += self.spent
-        flow.open(units, self.ceiling, lead)
-        self.bound.note(flow)
-
-    def charge_to(self, cost: float, certain: float = 0.0) -> None:
-        """Bring the charge to `cost` in all; `certain` of it was really used: no refund will go below that."""
-        flow, weight = self.flow, self.weight
-        units = to_units(cost, weight)
-        moved = units - self.units
-        self.units = units
-        spent = units if weight == 1.0 else to_units(cost, 1.0)
-        flow.spent += spent - self.spent
-        self.spent = spent
-        flow.charge(moved)
-        if certain > 0.0:
-            confirmed = units if certain == cost else min(units, to_units(certain, weight))
-            if confirmed > self.certain:
-                flow.refundable -= confirmed - self.certain
-                self.certain = confirmed
-        if units > self.ceiling:
-            self._raise_ceiling()
-        self.bound.note(flow)
-        if moved < 0:
-            self.policy.charged(flow, moved)
-
-    def settle(self, cost: float) -> None:
-        """Close the tab at exactly `cost`."""
-        flow, charged = self.flow, self.units
-        final = to_units(cost, self.weight)
-        flow.refundable -= charged - self.certain
-        flow.settle(charged, final, self.ceiling)
-        flow.spent += (final if self.weight == 1.0 else to_units(cost, 1.0)) - self.spent
-        if final > self.ceiling:
-            flow.exposure += final - self.ceiling  # a tail that came with the last bytes, beyond what was asked
-        if final < self.certain:
-            self.bound.widen(self.certain - final)
-        self.bound.note(flow)
-        if final < charged:
-            self.policy.charged(flow, final - charged)
-
-    def _raise_ceiling(self) -> None:
-        """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""
-        beyond = self.units - self.ceiling
-        self.ceiling = self.units
-        self.flow.ceilings += beyond
-        self.flow.exposure += beyond
+        self.taken_back += units

@@ -4,7 +4,8 @@ The counter rises by charges and lifts and falls only by refunds of the flow's o
 of its last lift. All amounts are integer units (`cost.UNITS_PER_COST`) already divided by the weight, and always
 `settled + lifted + outstanding == counter`. `ceilings`, `refundable` and `exposure` feed the computed bound (`bound`):
 the most that the requests in flight can come to, the part of their charges that may be refunded, and the most that the
-counter could still rise above the level at which the flow was last dispatched or lifted.
+counter could still rise above the level at which the flow was last dispatched or lifted; `margin` is what the bound
+allowed for refunds of any flow at that turn, `floor_margin` when the floor was set.
 """
 
 from gateway.fairness.cost import UNITS_PER_COST
@@ -18,9 +19,11 @@ class Flow:
         "counter",
         "exposure",
         "floor",
+        "floor_margin",
         "head_order",
         "is_waiting",
         "lifted",
+        "margin",
         "name",
         "outstanding",
         "queued",
@@ -36,31 +39,33 @@ class Flow:
         self.weight = weight
         self.counter = 0
         self.floor = 0
+        self.floor_margin = 0
         self.settled = 0
         self.lifted = 0
         self.outstanding = 0
         self.ceilings = 0
         self.refundable = 0
         self.exposure = 0
+        self.margin = 0
         self.spent = 0  # charged, never divided by a weight: a change of weight restates nothing
         self.queued = 0
         self.head_order = 0
         self.is_waiting = False  # in the eyes of its policy
 
-    def lift_to(self, level: int) -> None:
+    def lift_to(self, level: int, margin: int) -> None:
         """Raise the counter to `level` where it lies below: credit earned while idle is not spent against others.
 
         A refund of what was charged before the lift then stops at `level` too, so that it makes no difference
         which of the two came first.
         """
         if level > self.floor:
-            self.floor = level
+            self.floor, self.floor_margin = level, margin
             self._keep_above_floor()
 
-    def open(self, units: int, ceiling: int, lead: int) -> None:
+    def open(self, units: int, ceiling: int, lead: int, margin: int) -> None:
         """Charge a new request `units` of at most `ceiling`; the flow is `lead` units above the least waiting one."""
         self.ceilings += ceiling
-        self.exposure = lead + self.ceilings - self.outstanding
+        self.exposure, self.margin = lead + self.ceilings - self.outstanding, margin
         self.counter += units
         self.outstanding += units
         self.refundable += units
@@ -86,7 +91,8 @@ class Flow:
         if self.counter < self.floor:
             self.lifted += self.floor - self.counter
             self.counter = self.floor
-            self.exposure = self.ceilings - self.outstanding  # at a level of others: it can rise by what is open
+            # At a level of others: it can rise by what is open.
+            self.exposure, self.margin = self.ceilings - self.outstanding, self.floor_margin
 
     @property
     def virtual_time(self) -> float:

@@ -7,10 +7,10 @@ mistake, never a client's.
 from collections.abc import Iterable
 
 from gateway.fairness.admission import Admission
-from gateway.fairness.bound import Tab
 from gateway.fairness.flow import Flow
 from gateway.fairness.pool import PoolAccount
 from gateway.fairness.queues import TenantQueue
+from gateway.fairness.tab import Tab
 from gateway.fairness.ticket import Ticket, TicketState
 
 

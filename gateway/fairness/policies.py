@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+from gateway.fairness.bound import SpreadBound
 from gateway.fairness.cost import UNITS_PER_COST
 from gateway.fairness.flow import Flow
 from gateway.fairness.lazy_heap import Key, LazyHeap
@@ -29,6 +30,7 @@ class Policy:
     def __init__(self) -> None:
         """Begin with nobody waiting."""
         self.waiting: LazyHeap[Flow] = LazyHeap(self.key)
+        self.bound = SpreadBound(self.waiting)
 
     def key(self, flow: Flow) -> Key:
         """What the waiting flows are ordered by; rises silently, falls with `refunded` or `head_changed`."""
@@ -114,7 +116,7 @@ class VirtualTokenCounter(LeastCounterFirst):
         """Lift `flow` to the least waiting counter, or to that of the flow that left the queue last; let it wait."""
         least = self.waiting.first() or self._left_last
         if least is not None:
-            flow.lift_to(least.counter)
+            flow.lift_to(least.counter, self.bound.margin)
         super().arrive(flow)
 
     def leave(self, flow: Flow) -> None:
@@ -125,7 +127,7 @@ class VirtualTokenCounter(LeastCounterFirst):
     def pass_by(self, flow: Flow) -> None:
         """Lift `flow` to the counter of the flow that left the queue last, which it then is itself."""
         if self._left_last is not None:
-            flow.lift_to(self._left_last.counter)
+            flow.lift_to(self._left_last.counter, self.bound.margin)
         self._left_last = flow
 
 

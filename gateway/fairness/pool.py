@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from gateway.fairness.bound import Tab
 from gateway.fairness.cost import MOST_COST, CostFunction, Usage, request_cost, spread_cost, to_cost, to_units
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.queues import PoolQueue, TenantQueue
 from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot
+from gateway.fairness.tab import Tab
 from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
@@ -98,8 +98,8 @@ class PoolAccount:
         """
         key = tenant.key(ticket.key)
         ticket.tabs = (
-            Tab(tenant, self.queue.group.policy, self.queue.group.bound),
-            Tab(key, tenant.group.policy, tenant.group.bound),
+            Tab(tenant, self.queue.group.policy),
+            Tab(key, tenant.group.policy),
         )
         charge = self.dispatch_charge(ticket)
         ceiling = self._cost_of(ticket, max(ticket.max_output_tokens, ticket.reserved_tokens))
@@ -246,7 +246,7 @@ class PoolAccount:
             queued=queue.queued,
             in_flight=self.in_flight,
             spread=to_cost(queue.spread_units()),
-            spread_bound=to_cost(queue.group.bound.units),
+            spread_bound=to_cost(queue.group.policy.bound.units),
             jain_index=jain_index(recent),
             drain_rate_per_second=self.drain.per_second(now),
             tenants=tuple(self._tenant_snapshot(flow, now) for flow in shown),

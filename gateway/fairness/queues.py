@@ -8,7 +8,6 @@ Left to others: room, charges and limits (`admission`).
 from collections import deque
 from collections.abc import Callable
 
-from gateway.fairness.bound import SpreadBound
 from gateway.fairness.flow import Flow
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.policies import Policy
@@ -75,12 +74,11 @@ class KeyQueue(Flow):
 class FlowGroup:
     """Flows that compete on one level, their policy, and which of them has the longest weighted queue."""
 
-    __slots__ = ("bound", "longest", "policy")
+    __slots__ = ("longest", "policy")
 
     def __init__(self, policy: Policy) -> None:
         """An empty group under `policy`."""
         self.policy = policy
-        self.bound = SpreadBound()
         self.longest: LazyHeap[Flow] = LazyHeap(lambda flow: (-flow.queued / flow.weight, flow.head_order))
 
 

@@ -8,8 +8,8 @@ ran (refused, withdrawn, expired). Any other move is our own mistake.
 from enum import Enum
 from typing import Final
 
-from gateway.fairness.bound import Tab
 from gateway.fairness.cost import Usage
+from gateway.fairness.tab import Tab
 
 MAX_TOKENS: Final = 2**53  # where nothing else bounds a figure
 

@@ -269,10 +269,10 @@ class Bench:
                 self._check_spread(account.queue)
 
     def _check_spread(self, queue: PoolQueue) -> None:
-        assert queue.spread_units() <= queue.group.bound.units, "spread of tenants"
+        assert queue.spread_units() <= queue.group.policy.bound.units, "spread of tenants"
         for tenant in queue.tenants.values():
             counters = [key.counter for key in tenant.group.policy.waiting]
-            assert not counters or max(counters) - min(counters) <= tenant.group.bound.units, "spread of keys"
+            assert not counters or max(counters) - min(counters) <= tenant.group.policy.bound.units, "spread of keys"
 
     def _check_work_conserved(self, pool: str) -> None:
         tenant = self.admission.pools[pool].queue.next_tenant()

@@ -1,12 +1,18 @@
 """Exposure, refundable amounts and the bound they add up to, tab by tab."""
 
+from collections.abc import Callable
+
 import pytest
 from uncompiled import needs_sources
 
-from gateway.fairness.bound import SpreadBound, Tab
+from gateway.fairness import Usage
+from gateway.fairness.bound import SpreadBound
 from gateway.fairness.cost import UNITS_PER_COST
 from gateway.fairness.flow import Flow
 from gateway.fairness.policies import VirtualTokenCounter
+from gateway.fairness.tab import Tab
+
+from .bench import Bench, Job
 
 
 class Forgetful(Flow):
@@ -14,9 +20,9 @@ class Forgetful(Flow):
 
     __slots__ = ()
 
-    def lift_to(self, level: int) -> None:
+    def lift_to(self, level: int, margin: int) -> None:
         """Lift, and forget."""
-        super().lift_to(level)
+        super().lift_to(level, margin)
         self.floor = 0
 
 
@@ -25,7 +31,7 @@ def spread_of_a_chain_of_refunds(make_flow: type[Flow], links: int) -> tuple[int
 
     Each had a reservation of 10 in flight from the time when all counters were 0.
     """
-    policy, bound = VirtualTokenCounter(), SpreadBound()
+    policy = VirtualTokenCounter()
     chain = [make_flow(f"c{number}", 1.0) for number in range(links)]
     leader, high = make_flow("leader", 1.0), make_flow("high", 1.0)
     flows = [*chain, leader, high]
@@ -34,12 +40,12 @@ def spread_of_a_chain_of_refunds(make_flow: type[Flow], links: int) -> tuple[int
         policy.arrive(flow)
     tabs = []
     for flow in chain:
-        tabs.append(Tab(flow, policy, bound))
+        tabs.append(Tab(flow, policy))
         tabs[-1].open(10.0, 10.0, 0)
         policy.leave(flow)
     for _ in range(20):
         for flow in (leader, high):
-            tab = Tab(flow, policy, bound)
+            tab = Tab(flow, policy)
             tab.open(5.0, 5.0, 0)
             tab.charge_to(5.0, certain=5.0)
             tab.settle(5.0)
@@ -50,7 +56,7 @@ def spread_of_a_chain_of_refunds(make_flow: type[Flow], links: int) -> tuple[int
         tab.settle(0.0)
         before = flow
     counters = [flow.counter for flow in policy.waiting]
-    return max(counters) - min(counters), bound.units
+    return max(counters) - min(counters), policy.bound.units
 
 
 def test_refunds_of_many_tenants_do_not_add_up() -> None:
@@ -67,15 +73,15 @@ def test_refunds_would_add_up_if_lifts_were_forgotten() -> None:
 
 
 def make_tab(weight: float = 1.0) -> Tab:
-    return Tab(Flow("f", weight), VirtualTokenCounter(), SpreadBound())
+    return Tab(Flow("f", weight), VirtualTokenCounter())
 
 
 def test_a_tab_is_exposed_to_its_ceiling_and_refundable_in_its_charge() -> None:
     """At dispatch E is the most that the request can come to, R what was charged for it."""
     tab = make_tab()
     tab.open(30.0, 100.0, 0)
-    assert tab.bound.exposure == 100 * UNITS_PER_COST
-    assert tab.bound.refundable == tab.flow.counter == 30 * UNITS_PER_COST
+    assert tab.flow.exposure == 100 * UNITS_PER_COST
+    assert tab.policy.bound.refundable == tab.flow.counter == 30 * UNITS_PER_COST
 
 
 def test_what_was_confirmed_is_not_refundable() -> None:
@@ -94,9 +100,9 @@ def test_a_longer_prompt_than_estimated_raises_the_exposure() -> None:
     tab = make_tab()
     tab.open(30.0, 40.0, 0)
     tab.charge_to(70.0)
-    assert tab.bound.exposure == 70 * UNITS_PER_COST
+    assert tab.flow.exposure == 70 * UNITS_PER_COST
     tab.settle(90.0)
-    assert tab.bound.exposure == 90 * UNITS_PER_COST
+    assert tab.flow.exposure == 90 * UNITS_PER_COST
 
 
 def test_tokens_taken_back_by_the_engine_widen_the_bound() -> None:
@@ -106,7 +112,7 @@ def test_tokens_taken_back_by_the_engine_widen_the_bound() -> None:
     tab.charge_to(30.0, certain=30.0)
     tab.settle(10.0)
     assert tab.flow.settled == 10 * UNITS_PER_COST
-    assert tab.bound.refundable == (30 + 20) * UNITS_PER_COST
+    assert tab.policy.bound.taken_back == 20 * UNITS_PER_COST
 
 
 def test_a_tab_keeps_the_weight_it_was_opened_with() -> None:
@@ -125,9 +131,9 @@ def test_a_tab_keeps_the_weight_it_was_opened_with() -> None:
 
 def test_a_million_charges_leave_no_drift() -> None:
     """Charged token by token a request comes to exactly what it comes to at once, whatever the weight."""
-    policy, bound, flow = VirtualTokenCounter(), SpreadBound(), Flow("f", 3.0)
+    policy, flow = VirtualTokenCounter(), Flow("f", 3.0)
     for _ in range(100):
-        tab = Tab(flow, policy, bound)
+        tab = Tab(flow, policy)
         tab.open(0.1, 2_000.0, 0)
         for tokens in range(1, 10_001):
             tab.charge_to(0.1 + 0.1 * tokens)
@@ -145,3 +151,85 @@ def test_charges_of_any_weight_sum_to_the_settlement(weight: float) -> None:
         tab.charge_to(1.0 + tokens * 0.37)
     tab.settle(777.7)
     assert tab.flow.counter == round(777.7 * UNITS_PER_COST / weight)
+
+
+class Marginless(SpreadBound):
+    """Control: a bound that allows for no refunds."""
+
+    __slots__ = ()
+
+    @property
+    def margin(self) -> int:
+        """None."""
+        return 0
+
+
+def spread_of_one_refund(make_bound: type[SpreadBound]) -> tuple[int, int]:
+    """Spread and bound after one of two was refunded a reservation of 10 while the other caught up with it."""
+    policy = VirtualTokenCounter()
+    policy.bound = make_bound(policy.waiting)
+    refunded, other = Flow("refunded", 1.0), Flow("other", 1.0)
+    for flow in (refunded, other):
+        policy.arrive(flow)
+    reserved = Tab(refunded, policy)
+    reserved.open(10.0, 10.0, 0)
+    for _ in range(3):
+        tab = Tab(other, policy)
+        tab.open(5.0, 5.0, 0)
+        tab.charge_to(5.0, certain=5.0)
+        tab.settle(5.0)
+    reserved.settle(0.0)
+    return other.counter - refunded.counter, policy.bound.units
+
+
+def test_a_refund_stays_within_the_bound() -> None:
+    """Its amount is the margin of the turn that the other one had while it was outstanding."""
+    spread, bound = spread_of_one_refund(SpreadBound)
+    assert 0 < spread <= bound
+
+
+@needs_sources
+def test_a_bound_without_its_margin_is_broken() -> None:
+    """Control: a refund takes two that wait further apart than what is open explains."""
+    spread, bound = spread_of_one_refund(Marginless)
+    assert spread > bound
+
+
+def huge_reservation(bench: Bench) -> Job:
+    """A request that may run for a million tokens, all of them reserved."""
+    return bench.submit("a", length=10**6, most=10**6)
+
+
+def understated_prompt(bench: Bench) -> Job:
+    """A prompt of a million tokens, estimated at one."""
+    return bench.submit("a", prompt=10**6, estimate=1, length=20)
+
+
+@pytest.mark.parametrize(
+    ("accident", "takes_back"), [(huge_reservation, False), (huge_reservation, True), (understated_prompt, True)]
+)
+def test_the_bound_returns_after_an_accident(accident: Callable[[Bench], Job], takes_back: bool) -> None:
+    """It is wide while the accident may move a counter, and as before when those who wait have had their turns."""
+    bench = Bench("vtc", "oracle")
+    bound = bench.admission.pools["p0"].queue.group.policy.bound
+
+    def most_in(steps: int) -> int:
+        most = 0
+        for _ in range(steps):
+            for name in "abc":
+                if sum(job.ticket.tenant == name for job in bench.waiting.values()) < 6:
+                    bench.submit(name, prompt=4, length=6)
+            bench.step()
+            most = max(most, bound.units)
+        return most
+
+    usual = most_in(80)
+    job = accident(bench)
+    while job.ticket not in bench.running:
+        most_in(1)
+    bench.step(3)
+    bench.submit("a", prompt=4, length=6)
+    assert most_in(1) > 100 * usual
+    bench.release(job, Usage(1, 0, 1) if takes_back else job.usage)
+    most_in(200)
+    assert bound.units <= usual

@@ -161,7 +161,7 @@ def test_two_backlogged_tenants_stay_within_twice_the_bound(predictor: str) -> N
         run(bench, demands, 10)
         f, g = (flow.settled + flow.outstanding for flow in flows)
         gaps.append(f - g)
-    assert max(gaps) - min(gaps) <= 2 * bench.admission.pools["p0"].queue.group.bound.units
+    assert max(gaps) - min(gaps) <= 2 * bench.admission.pools["p0"].queue.group.policy.bound.units
 
 
 def test_the_gap_does_not_grow_with_time_but_does_under_fcfs() -> None:
@@ -172,7 +172,7 @@ def test_the_gap_does_not_grow_with_time_but_does_under_fcfs() -> None:
         got = shares_got(run(Bench(policy), demands, steps))
         return abs(got["f"] - got["g"])
 
-    bound = to_cost(run(Bench(), demands, 200).admission.pools["p0"].queue.group.bound.units)
+    bound = to_cost(run(Bench(), demands, 200).admission.pools["p0"].queue.group.policy.bound.units)
     assert gap("vtc", 500) <= 2 * bound
     assert gap("vtc", 4_000) <= 2 * bound
     assert gap("fcfs", 500) > 2 * bound
@@ -191,7 +191,7 @@ def test_keys_of_a_tenant_share_what_it_gets() -> None:
         bench.step()
     tenant = bench.flow("t")
     greedy, modest = tenant.key("greedy"), tenant.key("modest")
-    assert abs(greedy.settled - modest.settled) <= 2 * tenant.group.bound.units
+    assert abs(greedy.settled - modest.settled) <= 2 * tenant.group.policy.bound.units
 
 
 @pytest.mark.parametrize("quantum", [8, 64])

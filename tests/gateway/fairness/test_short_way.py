@@ -36,7 +36,7 @@ class Recorded(Bench):
         accounts: list[object] = []
         for account in self.admission.pools.values():
             queue = account.queue
-            accounts += [queue.queued, queue.spread_units(), queue.group.bound.exposure, queue.group.bound.refundable]
+            accounts += [queue.queued, queue.spread_units(), queue.group.policy.bound.refundable]
             if queue.queued:
                 accounts.append(queue.longest_tenant().newest().request_id)
             for tenant in queue.tenants.values():

@@ -44,7 +44,7 @@ def test_the_quantum_is_what_a_cached_prefix_may_gain_and_the_bound_counts_it() 
         bench.step()
         widest = max(widest, spread(bench))
     assert to_units(10 * COST, 1.0) <= widest <= to_units(12 * COST, 1.0)
-    assert widest <= bench.admission.pools["p0"].queue.group.bound.units <= to_units(13 * COST, 1.0)
+    assert widest <= bench.admission.pools["p0"].queue.group.policy.bound.units <= to_units(13 * COST, 1.0)
 
 
 def test_without_a_quantum_a_cached_prefix_changes_nothing() -> None:
@@ -80,7 +80,7 @@ def test_among_the_keys_of_a_tenant_the_cached_one_goes_first_within_the_quantum
         bench.step()
         counters = [key.counter for key in bench.flow("a").group.policy.waiting]
         widest = max(widest, max(counters) - min(counters))
-    assert to_units(4 * COST, 1.0) <= widest <= bench.flow("a").group.bound.units
+    assert to_units(4 * COST, 1.0) <= widest <= bench.flow("a").group.policy.bound.units
 
 
 # -- the express lane

@@ -76,7 +76,7 @@ def test_wide_requests_at_will_cost_nobody_a_slot_or_a_share(
     part = part_of_wide(bench, width, length, prompt)
     assert bench.ran >= 0.95 * SLOTS * STEPS
     assert bench.most_in_flight < SLOTS + SLACK + max(SLOTS + SLACK, width) + width
-    bound = 2 * bench.admission.pools["p0"].queue.group.bound.units / 1e6
+    bound = 2 * bench.admission.pools["p0"].queue.group.policy.bound.units / 1e6
     total = sum(bench.books.service.values())
     assert abs(part - 0.5) * total <= bound
     bench.checks = True

@@ -1,0 +1,84 @@
+"""A tab: what one request in flight owes one flow, and how its charges move the flow and the computed bound.
+
+Opened at dispatch, charged as the request goes, settled exactly once. Every amount is in counter units of the weight
+with which it was opened. Left to others: which cost (`pool`), what the bound is (`bound`).
+"""
+
+from gateway.fairness.cost import to_units
+from gateway.fairness.flow import Flow
+from gateway.fairness.policies import Policy
+
+
+class Tab:
+    """What one request in flight owes one flow: charged as it goes, settled exactly once.
+
+    `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back;
+    `spent` is the charge for the flow's accounts, which no weight divides.
+    """
+
+    __slots__ = ("ceiling", "certain", "flow", "policy", "spent", "units", "weight")
+
+    def __init__(self, flow: Flow, policy: Policy) -> None:
+        """An empty tab; the weight is that of this moment, a later change of it concerns later requests."""
+        self.flow = flow
+        self.policy = policy
+        self.weight = flow.weight
+        self.units = 0
+        self.spent = 0
+        self.certain = 0
+        self.ceiling = 0
+
+    def open(self, charge: float, ceiling: float, lead: int) -> None:
+        """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `lead` units before the flow's turn."""
+        flow, weight = self.flow, self.weight
+        units = self.units = to_units(charge, weight)
+        self.spent = units if weight == 1.0 else to_units(charge, 1.0)
+        self.ceiling = max(units, to_units(ceiling, weight))
+        flow.spent += self.spent
+        bound = self.policy.bound
+        bound.open(flow)
+        flow.open(units, self.ceiling, lead, bound.margin)
+        bound.note(flow)
+
+    def charge_to(self, cost: float, certain: float = 0.0) -> None:
+        """Bring the charge to `cost` in all; `certain` of it was really used: no refund will go below that."""
+        flow, weight = self.flow, self.weight
+        units = to_units(cost, weight)
+        moved = units - self.units
+        self.units = units
+        spent = units if weight == 1.0 else to_units(cost, 1.0)
+        flow.spent += spent - self.spent
+        self.spent = spent
+        flow.charge(moved)
+        if certain > 0.0:
+            confirmed = units if certain == cost else min(units, to_units(certain, weight))
+            if confirmed > self.certain:
+                flow.refundable -= confirmed - self.certain
+                self.certain = confirmed
+        if units > self.ceiling:
+            self._raise_ceiling()
+        self.policy.bound.note(flow)
+        if moved < 0:
+            self.policy.charged(flow, moved)
+
+    def settle(self, cost: float) -> None:
+        """Close the tab at exactly `cost`."""
+        flow, charged = self.flow, self.units
+        final = to_units(cost, self.weight)
+        flow.refundable -= charged - self.certain
+        flow.settle(charged, final, self.ceiling)
+        flow.spent += (final if self.weight == 1.0 else to_units(cost, 1.0)) - self.spent
+        if final > self.ceiling:
+            flow.exposure += final - self.ceiling  # a tail that came with the last bytes, beyond what was asked
+        if final < self.certain:
+            self.policy.bound.widen(self.certain - final)
+        self.policy.bound.close(flow)
+        if final < charged:
+            self.policy.charged(flow, final - charged)
+
+    def _raise_ceiling(self) -> None:
+        """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""
+        beyond = self.units - self.ceiling
+        self.ceiling = self.units
+        self.flow.ceilings += beyond
+        self.flow.exposure += beyond
