@@ -36,6 +36,7 @@ class RequestFinished(NamedTuple):
     `tenant`, `pool`, `worker` are empty where the request ended before they were known. `gateway_seconds` is the
     time from the full request body to the bytes handed to the worker less the queue wait: the gateway's own share.
     `client_request_id` is what the client calls the request, empty where it says nothing.
+    `estimated_tokens` are those of the output that its engine did not count, None where it counted all.
     `asked_pool` is empty unless the request was for another pool, whose fallback `pool` is.
     `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
     """
@@ -64,6 +65,7 @@ class RequestFinished(NamedTuple):
     detail: str = ""
     asked_pool: str = ""
     client_request_id: str = ""
+    estimated_tokens: int | None = None
 
 
 class WorkerChanged(NamedTuple):

@@ -1,6 +1,7 @@
-"""The requests that are with a worker, and when the silent ones among them are charged their running estimate.
+"""The requests that are with a worker, and when those that tell nothing are charged their running estimate.
 
-An answer that reports no usage while it runs would be free until its end; every `ACCRUAL_SECONDS` it is due a charge.
+An answer that reports no usage while it runs would be free until its end; every `ACCRUAL_SECONDS` it is due a charge. A
+stream that should report is looked at too, once in `WATCH_PERIODS` of these.
 Left to others: room, charges and the decisions that follow (`admission`, `pool`).
 """
 
@@ -10,17 +11,20 @@ from gateway.fairness.snapshot import TicketSnapshot
 from gateway.fairness.ticket import Ticket
 
 ACCRUAL_SECONDS = 0.25
+WATCH_PERIODS = 4
 
 
 class Flights:
     """Granted tickets in the order of their grants."""
 
-    __slots__ = ("_silent", "_tickets", "next_accrual")
+    __slots__ = ("_periods", "_silent", "_tickets", "_watched", "next_accrual")
 
     def __init__(self) -> None:
         """Nothing is in flight."""
         self._tickets: dict[Ticket, None] = {}
         self._silent: dict[Ticket, None] = {}
+        self._watched: dict[Ticket, None] = {}
+        self._periods = 0
         self.next_accrual: float | None = None
 
     def __len__(self) -> int:
@@ -36,22 +40,33 @@ class Flights:
         self._tickets[ticket] = None
         if ticket.is_silent:
             self._silent[ticket] = None
-            if self.next_accrual is None:
-                self.next_accrual = now + ACCRUAL_SECONDS
+        elif ticket.is_watched:
+            self._watched[ticket] = None
+        else:
+            return
+        if self.next_accrual is None:
+            self.next_accrual = now + ACCRUAL_SECONDS
 
     def end(self, ticket: Ticket) -> None:
         """`ticket` ended or was sent back."""
         del self._tickets[ticket]
         self._silent.pop(ticket, None)
-        if not self._silent:
+        self._watched.pop(ticket, None)
+        if not self._silent and not self._watched:
             self.next_accrual = None
 
     def due(self, now: float) -> tuple[Ticket, ...]:
-        """The silent tickets, where their accrual is due; the next one is one period from now."""
+        """The tickets to be looked at, where their accrual is due; the next one is one period from now."""
         if self.next_accrual is None or self.next_accrual > now:
             return ()
         self.next_accrual = now + ACCRUAL_SECONDS
-        return tuple(self._silent)
+        self._periods = (self._periods + 1) % WATCH_PERIODS
+        return (*self._silent, *(() if self._periods else self._watched))
+
+    def estimated_tokens(self, pool: str) -> int:
+        """Output that streams of `pool` are charged by estimate beyond what their engines have told."""
+        streams = (ticket for ticket in self._tickets if ticket.is_watched and ticket.pool == pool)
+        return sum(max(0, ticket.accrued_tokens - ticket.output_tokens) for ticket in streams)
 
     def views(self, now: float) -> Iterator[TicketSnapshot]:
         """Every ticket in flight, for people."""

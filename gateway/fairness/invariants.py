@@ -35,8 +35,8 @@ def _check_flights(admission: Admission, flying: list[Ticket]) -> None:
         assert len(ticket.tabs) == 2, f"{ticket.request_id} has a tab on each level"
     for name, account in admission.pools.items():
         assert account.in_flight == sum(ticket.pool == name for ticket in flying), f"requests in flight of {name}"
-    has_silent = any(ticket.is_silent for ticket in flying)
-    assert (admission.flights.next_accrual is not None) == has_silent, "accrual runs while someone is silent"
+    is_due = any(ticket.is_silent or ticket.is_watched for ticket in flying)
+    assert (admission.flights.next_accrual is not None) == is_due, "accrual runs while someone is silent or watched"
 
 
 def _check_pool(admission: Admission, account: PoolAccount, tabs: dict[Flow, list[Tab]]) -> None:

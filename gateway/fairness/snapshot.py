@@ -20,7 +20,10 @@ class TenantSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PoolSnapshot:
-    """One pool: how far the waiting counters lie apart, next to the computed bound."""
+    """One pool: how far the waiting counters lie apart, next to the computed bound.
+
+    `estimated_tokens` are those that streams in flight are charged by estimate.
+    """
 
     pool: str
     queued: int
@@ -29,6 +32,7 @@ class PoolSnapshot:
     spread_bound: float
     jain_index: float
     drain_rate_per_second: float
+    estimated_tokens: int
     tenants: tuple[TenantSnapshot, ...]
 
 

@@ -5,6 +5,7 @@ room, back from `GRANTED` to `QUEUED` when a worker sent the request back untouc
 ran (refused, withdrawn, expired). Any other move is our own mistake.
 """
 
+import math
 from enum import Enum
 from typing import Final
 
@@ -12,6 +13,7 @@ from gateway.fairness.cost import Usage
 from gateway.fairness.tab import Tab
 
 MAX_TOKENS: Final = 2**53  # where nothing else bounds a figure
+CATCHING_UP_SECONDS: Final = 0.1  # in which all that waits at a socket is read, unless its reader falls behind again
 
 
 class TicketState(Enum):
@@ -41,7 +43,8 @@ class Ticket:
 
     `sequences` is what it occupies in a batch (choices x prompts), `prompt_tokens` the whole prompt's size (an estimate
     until the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent`
-    says that no usage arrives while it runs (not streamed), so its progress is estimated. `prefix` are the chained
+    says that no usage arrives while it runs, so its progress is estimated; `is_watched` that its bytes are seen as they
+    are generated (streamed), and that it is reckoned too where figures fail to come. `prefix` are the chained
     hashes of its prompt's blocks, by which workers that have read the same beginning are found; empty where nobody
     looks for it. `most_prompt_tokens` and `most_output_tokens` bound what is believed of its engine's figures.
     """
@@ -50,18 +53,24 @@ class Ticket:
         "accrued_tokens",
         "attempts",
         "avoid",
+        "behind_since",
+        "behind_tokens",
         "cached_tokens",
         "deadline",
         "first_output_tokens",
         "granted_at",
         "has_told",
         "holds_prefill",
+        "is_behind",
         "is_predicted",
         "is_silent",
+        "is_watched",
         "key",
         "max_output_tokens",
         "most_output_tokens",
         "most_prompt_tokens",
+        "noted_at",
+        "noted_tokens",
         "order",
         "output_tokens",
         "pool",
@@ -69,6 +78,7 @@ class Ticket:
         "prompt_tokens",
         "request_id",
         "reserved_tokens",
+        "resumed_at",
         "sequences",
         "started_at",
         "state",
@@ -94,6 +104,7 @@ class Ticket:
         self.most_prompt_tokens = MAX_TOKENS
         self.most_output_tokens = MAX_TOKENS
         self.is_silent = False
+        self.is_watched = False
         self.state = TicketState.NEW
         self.order = 0
         self.attempts = 0
@@ -113,7 +124,13 @@ class Ticket:
         self.told_prompt_tokens = 0
         self.cached_tokens = 0
         self.output_tokens = 0
-        self.first_output_tokens = 0  # of its first figures
+        self.first_output_tokens = 0  # told with its first output
+        self.noted_tokens = 0  # output told when its figures were last seen to have moved, at `noted_at`
+        self.noted_at = 0.0
+        self.is_behind = False  # its client is, so its answer is not read on and its engine goes on unseen
+        self.behind_since = 0.0
+        self.behind_tokens = 0  # told until then
+        self.resumed_at = -math.inf
         self.tabs: tuple[Tab, ...] = ()
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
@@ -152,13 +169,26 @@ class Ticket:
         """Take in the engine's figures, as far as they are possible; True where it had told some before."""
         had_told, self.has_told = self.has_told, True
         self.told_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
-        if not had_told:
-            self.first_output_tokens = self.output_tokens
         return had_told
 
     def forget_usage(self) -> None:
         """The worker sent the request back: what it told is void."""
         self.has_told, self.output_tokens, self.accrued_tokens = False, 0, 0
+        self.first_output_tokens, self.noted_tokens = 0, 0
+        self.is_behind, self.resumed_at = False, -math.inf
+
+    def fall_behind(self, now: float) -> None:
+        """Its client reads no more, so its answer is not read on; its figures are those of when that began.
+
+        Where it was read on only a moment ago, what its engine had sent meanwhile was not all read.
+        """
+        self.is_behind = True
+        if now - self.resumed_at > CATCHING_UP_SECONDS:
+            self.behind_since, self.behind_tokens = now, self.output_tokens
+
+    def resume(self, now: float) -> None:
+        """Its answer is read on."""
+        self.is_behind, self.resumed_at = False, now
 
     @property
     def usage_so_far(self) -> Usage:

@@ -110,9 +110,9 @@ class Dispatcher:
             )
         return usage
 
-    def estimated_usage(self, ticket: Ticket) -> Usage:
-        """What a running request has used so far where its engine does not tell."""
-        return self._admission.estimated_usage(ticket, self._loop.time())
+    def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
+        """What a running request has used whose engine, as far as known, generated until `until` and did not tell."""
+        return self._admission.estimated_usage(ticket, until)
 
     def prompts(self, pool: str) -> PromptEstimator:
         """What is learned of the prompts of `pool`."""

@@ -264,6 +264,7 @@ def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: 
     endpoint = reading.endpoint
     generating = 0 if endpoint.kind is _POOLING else sequences
     ticket = Ticket(request_id, identity.tenant.name, identity.flow(reading.end_user), pool.model)
+    ticket.is_watched = reading.stream
     return ticket.sized(
         sequences=sequences,
         prompt_tokens=prompt_tokens,

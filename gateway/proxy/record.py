@@ -31,6 +31,7 @@ class Record:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    estimated_tokens: int | None = None
     service: float = 0.0
     submitted_at: float | None = None
     granted_at: float | None = None
@@ -77,6 +78,7 @@ class Record:
             self.detail,
             self.asked_pool,
             self.client_request_id,
+            self.estimated_tokens,
         )
 
     def _queue_wait(self, now: float) -> float | None:

@@ -24,6 +24,7 @@ from gateway.wire.sse import MalformedStream
 
 MAX_HELD_BYTES = 256 * 1024  # of an answer whose client's side is not open yet
 MAX_ERROR_BYTES = 1024 * 1024  # of what is no answer: an error, a page
+STEPS_LAST_SECONDS = 2.0  # since the last step seen, in which an engine whose steps can be seen goes on
 
 
 class End(Enum):
@@ -182,21 +183,29 @@ class Relay:
         self._downstream = downstream
         rest = self.take_held()
         if rest and not downstream.write(rest):
-            self.is_blocked = True
+            self._fall_behind()
         if self.end is None:
             if not self.is_blocked:
-                self.unblock()
+                self._read_on()
             self._limit_silence()
 
     def unblock(self) -> None:
         """The client has caught up: read on."""
         self.is_blocked = False
+        self._ticket.resume(self._loop.time())
+        self._read_on()
+
+    def _read_on(self) -> None:
         self._silent_since = self._loop.time()
         if self._connection is not None:
             self._connection.resume()
 
-    def _block(self) -> None:
+    def _fall_behind(self) -> None:
         self.is_blocked = True
+        self._ticket.fall_behind(self._loop.time())
+
+    def _block(self) -> None:
+        self._fall_behind()
         if self._connection is not None:
             self._connection.pause()
         self._notify()
@@ -209,6 +218,7 @@ class Relay:
             self._dispatcher.started(self._ticket)
         if meter.outputs:
             self._has_output = True
+            self._ticket.first_output_tokens = meter.output_tokens
             self._record.started_at = self._last_token_at = now
         if meter.has_usage:
             self._charge()
@@ -376,8 +386,24 @@ class Relay:
         self._dispatcher.settle(self._ticket, usage, completed=self.is_complete and self._meter.has_usage)
 
     def _usage(self) -> Usage:
-        meter = self._meter
-        if meter.has_usage and (self.end is End.WHOLE or meter.is_complete or not self._ticket.is_silent):
-            told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
-            return self._dispatcher.possible(self._ticket, told)
-        return self._dispatcher.estimated_usage(self._ticket)
+        """The engine's own figures where they are its last word, else with what it should have generated unseen."""
+        meter, ticket, dispatcher = self._meter, self._ticket, self._dispatcher
+        told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
+        if meter.has_usage and (self.end is End.WHOLE or meter.is_complete):
+            return dispatcher.possible(ticket, told)
+        usage = dispatcher.estimated_usage(ticket, self._generated_until())
+        if meter.has_usage:
+            told = dispatcher.possible(ticket, told)
+            usage = told._replace(output_tokens=max(usage.output_tokens, told.output_tokens))
+        self._record.estimated_tokens = max(0, usage.output_tokens - told.output_tokens) or None
+        return usage
+
+    def _generated_until(self) -> float:
+        """Until when the engine is known to have generated: by its steps, else by output, else for all that is known."""
+        now, progress = self._loop.time(), self._progress
+        if progress.sees_steps and now - progress.moved_at > STEPS_LAST_SECONDS:
+            return max(self._silent_since, progress.moved_at)
+        if progress.sees_steps:
+            return now
+        is_seen = self._has_output and not self.is_blocked
+        return self._silent_since if is_seen or self.end is End.STALLED else now

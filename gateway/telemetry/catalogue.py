@@ -57,6 +57,11 @@ class EventFamilies:
         self.service = _counter(
             "service_total", "Service given to ended requests, in cost units, not divided by weight.", _SHARE
         )
+        self.uncounted = _counter(
+            "uncounted_tokens_total",
+            "Output tokens of ended requests charged by estimate: not counted by an engine.",
+            _SHARE,
+        )
         self.queue_wait = _histogram(
             "queue_wait_seconds",
             "Time in the gateway's queue, whether the wait ended in a worker or in a refusal.",
@@ -160,6 +165,11 @@ class StateFamilies:
         self.jain_index = _gauge(
             "jain_index",
             "Jain's index of waiting tenants' recent service by weight; 1 is equal, 1/n is one takes all.",
+            _POOL,
+        )
+        self.estimated = _gauge(
+            "estimated_tokens",
+            "Output tokens of streams in flight charged by estimate: not counted by their engines.",
             _POOL,
         )
         self.drain_rate = _gauge(

@@ -64,6 +64,8 @@ class _Share:
             prompt.value += event.prompt_tokens
             cached.value += event.cached_tokens
             output.value += event.output_tokens
+        if event.estimated_tokens:
+            self._families.uncounted.add(self._labels, event.estimated_tokens)
         if event.service:
             if self._service is None:
                 self._service = self._families.service.series(self._labels)
@@ -188,6 +190,7 @@ class Metrics:
         state.spread_bound.show(labels, pool.spread_bound)
         state.jain_index.show(labels, pool.jain_index)
         state.drain_rate.show(labels, pool.drain_rate_per_second)
+        state.estimated.show(labels, pool.estimated_tokens)
         limits = self._source.queue_limits()
         state.queue_max.show(labels, limits.max_queued)
         state.queue_timeout.show(labels, limits.queue_timeout_seconds)

@@ -97,6 +97,7 @@ def _pool(pool: PoolView) -> dict[str, object]:
         "spread_bound": pool.spread_bound,
         "jain_index": pool.jain_index,
         "drain_rate_per_second": pool.drain_rate_per_second,
+        "estimated_tokens": pool.estimated_tokens,
         "tenants": {
             "total": len(pool.tenants),
             "truncated": len(pool.tenants) > len(busiest),

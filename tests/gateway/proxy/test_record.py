@@ -16,7 +16,7 @@ def _whole() -> Record:
     record.model, record.worker, record.detail = "model", "worker", "detail"
     record.outcome, record.status, record.streamed = Outcome.COMPLETED, 201, True
     record.attempts, record.prompt_tokens, record.cached_tokens, record.output_tokens = 2, 31, 17, 5
-    record.service, record.longest_gap_seconds = 99.5, 0.25
+    record.service, record.longest_gap_seconds, record.estimated_tokens = 99.5, 0.25, 3
     record.body_read_at, record.submitted_at, record.granted_at, record.sent_at = 101.0, 102.0, 104.0, 108.0
     record.started_at, record.last_token_at = 116.0, 132.0
     return record

@@ -34,6 +34,7 @@ class Pool:
     jain_index: float = 1.0
     drain_rate_per_second: float = 0.0
     tenants: tuple[Tenant, ...] = ()
+    estimated_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

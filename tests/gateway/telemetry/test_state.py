@@ -42,6 +42,7 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
             "spread_bound": 9.0,
             "jain_index": 0.9,
             "drain_rate_per_second": 2.0,
+            "estimated_tokens": 0,
             "tenants": {
                 "total": 1,
                 "truncated": False,
