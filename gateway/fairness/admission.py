@@ -197,10 +197,6 @@ class Admission:
         """`charge` where nothing but the output has changed since."""
         self._pools[ticket.pool].charge_output(ticket, output_tokens)
 
-    def cost(self, ticket: Ticket, usage: Usage) -> float:
-        """What `usage` comes to for this request, in cost units."""
-        return self._pools[ticket.pool].cost(ticket, usage)
-
     def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
         """What a running request has used whose engine, as far as known, generated until `until` and did not tell."""
         return self._pools[ticket.pool].reckoning.final_usage(ticket, until)

@@ -125,10 +125,11 @@ class PoolAccount:
             self._charge_told(ticket)
 
     def _charge_told(self, ticket: Ticket) -> None:
-        """Bring the charge of `ticket` to what its engine has told."""
-        cached, output, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
+        """Bring the charge of `ticket` to what its engine has told, or to what was reckoned where that is more."""
+        cached, told, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
+        output = ticket.accrued_tokens if ticket.accrued_tokens > told else told
         cost = certain = self._running_cost(ticket, ticket.told_prompt_tokens, cached, output)
-        if self._discounts_cache or cached or output < reserved:
+        if self._discounts_cache or cached or told < reserved or told < output:
             certain = self._certain_cost(ticket)
         for tab in ticket.tabs:
             tab.charge_to(cost, certain)

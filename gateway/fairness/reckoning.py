@@ -33,7 +33,7 @@ class Reckoning:
             return self._unseen(ticket, now)
         if ticket.started_at is None:
             return None
-        if ticket.is_behind and ticket.has_told:
+        if ticket.has_told and ticket.is_lagging(now):
             return self._since(ticket, ticket.behind_since, ticket.behind_tokens, now)
         if ticket.is_silent:
             return self._since(ticket, ticket.started_at, ticket.sequences, now)
@@ -56,7 +56,7 @@ class Reckoning:
             return self._unseen(ticket, until)
         if ticket.started_at is None:
             return 0
-        if ticket.is_behind and ticket.has_told:
+        if ticket.has_told and ticket.is_lagging(until):
             return self._since(ticket, ticket.behind_since, ticket.behind_tokens, until)
         if ticket.has_told:
             is_quiet = until - ticket.noted_at >= QUIET_SECONDS and ticket.output_tokens == ticket.noted_tokens

@@ -186,6 +186,10 @@ class Ticket:
         if now - self.resumed_at > CATCHING_UP_SECONDS:
             self.behind_since, self.behind_tokens = now, self.output_tokens
 
+    def is_lagging(self, now: float) -> bool:
+        """True where its figures are behind its engine, which goes on for a client that does not read."""
+        return self.is_behind or now - self.resumed_at <= CATCHING_UP_SECONDS
+
     def resume(self, now: float) -> None:
         """Its answer is read on."""
         self.is_behind, self.resumed_at = False, now

@@ -99,7 +99,7 @@ class Dispatcher:
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
         """What `usage` comes to for this request, in cost units."""
-        return self._admission.cost(ticket, usage)
+        return self._admission.pools[ticket.pool].cost(ticket, usage)
 
     def possible(self, ticket: Ticket, told: Usage) -> Usage:
         """What of an engine's last figures the request can have taken; more than that is said."""

@@ -54,6 +54,7 @@ class Job:
     prefill_left: int = 1
     output_tokens: int = 0
     weight: float = 1.0
+    tells_every: int = 1  # tokens
 
     @property
     def usage(self) -> Usage:
@@ -132,11 +133,15 @@ class Bench:
         estimate: int | None = None,
         sequences: int = 1,
         silent: bool = False,
+        tells_every: int = 0,
         cached: int = 0,
         prefill_steps: int = 1,
         affinity: int = 0,
     ) -> Job:
-        """Send a request of `prompt` tokens (estimated as `estimate`) that would run for `length` tokens in all."""
+        """Send a request of `prompt` tokens (estimated as `estimate`) that would run for `length` tokens in all.
+
+        `tells_every` makes it a watched stream whose engine counts only once in so many tokens.
+        """
         self.books.submitted += 1
         ticket = Ticket(f"r{self.books.submitted}", tenant, key, pool).sized(
             sequences=sequences,
@@ -145,7 +150,8 @@ class Bench:
             is_silent=silent,
         )
         ticket.prefix = (affinity,)
-        job = Job(ticket, prompt, length, cached, prefill_steps, prefill_steps)
+        ticket.is_watched = tells_every > 0
+        job = Job(ticket, prompt, length, cached, prefill_steps, prefill_steps, tells_every=tells_every or 1)
         self.books.offered[tenant] += request_cost(self.cost, Usage(prompt, cached, length), sequences)
         self.waiting[ticket] = job
         self.carry_out(self.admission.submit(ticket, self.now), pool)
@@ -224,13 +230,18 @@ class Bench:
         if not job.ticket.is_silent:
             if job.output_tokens <= job.ticket.sequences:
                 self.carry_out(self.admission.started(job.ticket, self.now), job.ticket.pool)
-            if job.ticket.has_told:
-                self.admission.charge_output(job.ticket, job.output_tokens)
-            else:
-                self.admission.charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
+            self._tell(job)
             self.check_bound()
         if job.output_tokens >= job.length:
             self.release(job, job.usage, completed=True)
+
+    def _tell(self, job: Job) -> None:
+        if job.output_tokens % job.tells_every:
+            return
+        if job.ticket.has_told:
+            self.admission.charge_output(job.ticket, job.output_tokens)
+        else:
+            self.admission.charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
 
     def _served(self, job: Job, grown: int) -> float:
         before = Usage(job.prompt_tokens, job.cached_tokens, job.output_tokens - grown)
