@@ -399,7 +399,7 @@ class Relay:
         return usage
 
     def _generated_until(self) -> float:
-        """Until when the engine is known to have generated: by its steps, else by output, else for all that is known."""
+        """Until when the engine is known to have generated: by its steps, by output, or for all that is known."""
         now, progress = self._loop.time(), self._progress
         if progress.sees_steps and now - progress.moved_at > STEPS_LAST_SECONDS:
             return max(self._silent_since, progress.moved_at)
