@@ -30,15 +30,20 @@ LOADS: dict[str, dict[str, tuple[_Lengths, _Lengths | float]]] = {  # tenant: pr
     "long prompts": {"a": ((800, 1200), (50, 150)), "b": ((10, 30), (50, 150))},
 }
 
+FLOODS: dict[str, dict[str, tuple[_Lengths, _Lengths | float]]] = {
+    "flood beside long answers": {"a": ((20, 60), (1, 1)), "b": ((20, 60), (20, 100))},
+    "flood alone": {"a": ((20, 60), (1, 1))},
+}
+
 
 @cache
-def backlog(name: str, requests: int = 3000) -> tuple[Request, ...]:
+def backlog(name: str, requests: int = 0) -> tuple[Request, ...]:
     """All are there at once: two tenants that are never out of work; nobody states how long its answer is."""
     random = Random(1)
     return tuple(
         Request(0.0, tenant, random.randint(*prompt), _length(random, output), max_output_tokens=1024)
-        for tenant, (prompt, output) in LOADS[name].items()
-        for _ in range(requests)
+        for tenant, (prompt, output) in (LOADS | FLOODS)[name].items()
+        for _ in range(requests or (3000 if name in LOADS else 6000))
     )
 
 
@@ -136,6 +141,17 @@ def test_an_unknown_number_of_slots_is_found(load: str, slots: int) -> None:
     assert sum(before != after for before, after in pairwise(last)) <= 2
     assert all(reading.window.phase is Phase.SETTLED for reading in result.readings[len(sizes) // 2 :])
     assert queue_share(result.readings[len(sizes) // 2 :]) <= 0.01
+
+
+@pytest.mark.parametrize("slots", [4, 16])
+@pytest.mark.parametrize("load", FLOODS)
+def test_a_flood_of_one_token_answers_costs_nobody_the_window(load: str, slots: int) -> None:
+    """Beside long answers and alone: the size is found and kept, and as much is served as with the number known."""
+    found, known = (run(load, engine(slots), size, seconds=20.0) for size in (AUTO, WindowSize(slots, 1, 2048)))
+    sizes = [reading.window.window_sequences for reading in settled(found)]
+    assert set(sizes[len(sizes) // 2 :]) == {slots + SLACK}
+    assert min(sizes) >= min(8, slots + SLACK)
+    assert service(found) >= 0.99 * service(known)
 
 
 def test_the_found_window_serves_as_much_as_the_right_one() -> None:

@@ -461,6 +461,40 @@ def test_the_express_lane_is_a_part_of_what_was_found() -> None:
     assert Worker(WindowSize(16, 1, None, express=4)).size == 17
 
 
+READINGS = 150 + 2 * len(LADDER)  # those of the sequences, and what may be blamed on prompts before
+
+
+@given(
+    slots=st.integers(2, 40),
+    limit=st.integers(2, 90),
+    pace=st.sampled_from((0, 1, 2, 4)),
+    rung=st.integers(0, len(LADDER) - 1),
+    is_least=st.booleans(),
+    endings=st.lists(st.integers(0, 40), min_size=1, max_size=20),
+)
+def test_whatever_was_learned_a_full_engine_is_found_again(
+    slots: int, limit: int, pace: int, rung: int, is_least: bool, endings: list[int]
+) -> None:
+    """From any window of both kinds, whatever ends in a step and whichever limit is blamed: slots and slack."""
+    worker = Worker()
+    worker.tuning.sequences = Sequences(limit, pace)
+    worker.tuning.prefill = Prefill(rung)
+    worker.unread = 0 if is_least else 9000
+    for step in range(READINGS):
+        while len(worker.flights) > worker.size:
+            worker.tuning.memory.give(worker.flights.pop())
+        worker.fill()
+        before, ran = worker.size, min(slots, worker.size)
+        ended = min(ran, endings[step % len(endings)])
+        for flight in worker.flights[:ended]:
+            worker.tuning.memory.give(flight)
+        del worker.flights[:ended]
+        worker.fill()
+        worker.read(ran - ended, before - ran, steps=float(step))
+        assert worker.size >= min(before, slots + 1)
+    assert worker.size == slots + 1
+
+
 @given(
     slots=st.integers(2, 80),
     cache=st.integers(200, 4000),
