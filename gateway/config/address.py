@@ -5,7 +5,9 @@ credential: paths are the gateway's to write and keys have a setting of their ow
 """
 
 import re
-from ipaddress import ip_address
+import socket
+from ipaddress import IPv6Address, ip_address
+from posixpath import normpath
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _LISTEN_EXAMPLE = "write `127.0.0.1` for this machine alone, `0.0.0.0` for all interfaces"
+_THIS_MACHINE = "127.0.0.1"
 _EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
 
 
@@ -46,6 +49,31 @@ def listen_host(host: str) -> str:
         if is_numeric or not _HOST.fullmatch(host):
             raise _refusal(f"`{host[:60]}` is neither an address nor a host's name", _LISTEN_EXAMPLE) from None
     return host
+
+
+def endpoint_of(url: str) -> str:
+    """What `url`, in its one form, leads to: equal for all spellings of one address.
+
+    `localhost` is one of them. Other names are not looked up: two that lead to one engine are told apart.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{normpath(parts.path)}"
+    return f"{_machine(parts.hostname or '')}:{parts.port}"
+
+
+def _machine(host: str) -> str:
+    name = host.removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return _THIS_MACHINE
+    try:
+        address = ip_address(name if ":" in name else socket.inet_ntoa(socket.inet_aton(name)))
+    except (OSError, ValueError):
+        return name
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    # An engine that listens on all interfaces is at every address of this machine; these two lead to it.
+    return _THIS_MACHINE if address.is_unspecified or str(address) in ("127.0.0.1", "::1") else str(address)
 
 
 def short_name(url: str) -> str | None:

@@ -5,6 +5,7 @@ Works on a draft, so that these faults are reported beside those of the schema.
 
 from collections.abc import Iterable, Iterator
 
+from gateway.config.address import endpoint_of
 from gateway.config.choices import EngineOrder
 from gateway.config.cost import ExpressionCost, LinearCost, ProfiledCost
 from gateway.config.draft import Draft
@@ -191,7 +192,13 @@ def _worker_urls(draft: Draft) -> Iterator[Finding]:
         for place, worker in enumerate(pool.workers)
         if worker.url is not None
     ]
-    yield from _repeated(named, "the worker", "list each engine once: its window is counted in one pool")
+    first: dict[str, str] = {}
+    for path, url in named:
+        endpoint = endpoint_of(url)
+        if (other := first.get(endpoint)) is not None:
+            again = f"the worker `{url}` is given twice" + ("" if other == url else f", first as `{other}`")
+            yield path, again, "list each engine once: its window and its tenants' shares are counted in one pool"
+        first.setdefault(endpoint, url)
 
 
 def _tenants(draft: Draft) -> Iterator[Finding]:

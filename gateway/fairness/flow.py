@@ -52,6 +52,10 @@ class Flow:
         self.head_order = 0
         self.is_waiting = False  # in the eyes of its policy
 
+    def arrival(self) -> int:
+        """Arrival number of the request that goes next: what breaks ties."""
+        return self.head_order
+
     def lift_to(self, level: int, margin: int) -> None:
         """Raise the counter to `level` where it lies below: credit earned while idle is not spent against others.
 

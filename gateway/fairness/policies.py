@@ -85,7 +85,7 @@ class LeastCounterFirst(Policy):
 
     def key(self, flow: Flow) -> Key:
         """Counter, then arrival."""
-        return (flow.counter, flow.head_order)
+        return (flow.counter, flow.arrival())
 
     def lead(self, flow: Flow) -> int:
         """Counter of `flow` above the least one."""

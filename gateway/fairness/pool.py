@@ -94,18 +94,19 @@ class PoolAccount:
         return spread_cost(self.spec.cost, ticket.prompt_tokens, 0, output_tokens, ticket.sequences)
 
     def open_tabs(self, ticket: Ticket, tenant: TenantQueue, leads: tuple[int, int]) -> None:
-        """Charge the prompt and the reserved output at dispatch, to the tenant and to its key.
+        """Charge the prompt and the reserved output at dispatch, to the key and to its tenant.
 
-        `leads` are the units by which the two are ahead of their turn.
+        `leads` are the units by which tenant and key are ahead of their turn. The key comes first in all that is
+        charged: which of its keys goes next says what ties of the tenant are broken by.
         """
         key = tenant.key(ticket.key)
         ticket.tabs = (
-            Tab(tenant, self.queue.group.policy),
             Tab(key, tenant.group.policy),
+            Tab(tenant, self.queue.group.policy),
         )
         charge = self.dispatch_charge(ticket)
         ceiling = self._cost_of(ticket, max(ticket.max_output_tokens, ticket.reserved_tokens))
-        for tab, lead in zip(ticket.tabs, leads, strict=True):
+        for tab, lead in zip(ticket.tabs, reversed(leads), strict=True):
             tab.open(charge, ceiling, lead)
         tenant.in_flight += 1
         self.in_flight += 1

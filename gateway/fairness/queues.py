@@ -158,6 +158,12 @@ class TenantQueue(Flow):
         self.queued += 1
         self._find_head()
 
+    def arrival(self) -> int:
+        """Arrival number of the request that goes next: charges may have brought another key to the head."""
+        if len(self.group.policy.waiting) > 1:
+            self._find_head()
+        return self.head_order
+
     def _find_head(self) -> None:
         """Under FCFS between keys the next request is the oldest of all; otherwise this only breaks ties."""
         queue = self.group.policy.first()
@@ -188,7 +194,7 @@ class PoolQueue:
         self._make_predictor = make_predictor
         self.group = FlowGroup(make_policy())
         self.tenants: dict[str, TenantQueue] = {}
-        self.light: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.head_order))
+        self.light: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.arrival()))
         self.queued = 0
 
     def tenant(self, name: str, register: TenantRegister) -> TenantQueue:

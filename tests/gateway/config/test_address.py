@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from gateway.config.address import normalise, short_name
+from gateway.config.address import endpoint_of, normalise, short_name
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,26 @@ def test_any_text_is_an_address_or_refused(written: str) -> None:
     except PydanticCustomError:
         return
     assert normalise(address) == address
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        "http://127.0.0.1:1 http://localhost:1 http://LOCALHOST.:1 http://127.1:1 http://0x7f.1:1 http://2130706433:1"
+        " http://[::1]:1 http://[::ffff:127.0.0.1]:1 http://[::ffff:7f00:1]:1 http://[0:0:0:0:0:0:0:1]:1"
+        " http://0.0.0.0:1 http://[::]:1 http://vllm.localhost:1",
+        "http://10.0.0.7:1 http://10.7:1 http://[::ffff:10.0.0.7]:1",
+        "http://gpu-1.example:1 http://GPU-1.example.:1",
+        "http://[2001:db8::1]:1 http://[2001:DB8:0:0::1]:1",
+        "unix:///run/a.sock unix:///run/./a.sock unix:///run/x/../a.sock",
+    ],
+)
+def test_spellings_of_one_address_lead_to_one_endpoint(spellings: str) -> None:
+    """However an address is written, the engine that it leads to is known by one name."""
+    assert len({endpoint_of(normalise(url)) for url in spellings.split()}) == 1
+
+
+def test_other_addresses_lead_to_other_endpoints() -> None:
+    """Another port, another host, another address of this machine, another socket."""
+    urls = "http://127.0.0.1:1 http://127.0.0.1:2 http://127.0.0.2:1 http://gpu-1:1 http://gpu-2:1 unix:///a unix:///b"
+    assert len({endpoint_of(normalise(url)) for url in urls.split()}) == 7

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.fairness import Usage
 from gateway.fairness.cost import to_units
+from gateway.workers import WindowSize
 
 from .bench import Bench
 
@@ -75,6 +76,26 @@ def test_lift_and_refund_commute(is_refund_first: bool) -> None:
     if not is_refund_first:
         bench.release(idler, Usage(1, 0, 1))
     assert bench.flow("idler").counter - bench.flow("idler").outstanding >= level
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_ties_go_by_the_arrival_of_the_request_that_would_run(is_later: bool) -> None:
+    """A tenant whose charges brought a later request to its head is as old as that one, not as the one before it."""
+    bench = Bench(window=WindowSize(2, 0, 10_000))
+    bench.tenant("held", max_in_flight=1)
+    bench.submit("a", key="x", prompt=50, length=400)
+    bench.submit("held", length=6)
+    bench.submit("a", key="x")
+    if not is_later:
+        bench.submit("a", key="y")
+    waits = bench.submit("held")
+    if is_later:
+        bench.submit("a", key="y")
+    bench.step(6)
+    (started,) = [job for job in bench.running.values() if job.length == 4]
+    assert (started is waits) == is_later
+    prompt = units(1)
+    assert bench.flow("held").counter - prompt * is_later == bench.flow("a").counter - prompt * (not is_later), "a tie"
 
 
 def test_a_request_sent_back_is_undone_and_goes_next() -> None:
