@@ -37,6 +37,7 @@ class RequestFinished(NamedTuple):
     time from the full request body to the bytes handed to the worker less the queue wait: the gateway's own share.
     `client_request_id` is what the client calls the request, empty where it says nothing.
     `estimated_tokens` are those of the output that its engine did not count, None where it counted all.
+    `attempts` are grants of a worker, `retries` those of them that came after one that failed, None for none.
     `asked_pool` is empty unless the request was for another pool, whose fallback `pool` is.
     `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
     """
@@ -66,6 +67,7 @@ class RequestFinished(NamedTuple):
     asked_pool: str = ""
     client_request_id: str = ""
     estimated_tokens: int | None = None
+    retries: int | None = None
 
 
 class WorkerChanged(NamedTuple):

@@ -86,6 +86,7 @@ class Admission:
             ticket.move(TicketState.LEFT)
             return [refusal]
         ticket.submitted_at = now
+        ticket.wait(now)
         ticket.deadline = now + account.spec.queue_timeout_seconds
         tenant.allowance.take(ticket.taken_tokens, now)
         decisions = self._arrive(ticket, account, tenant, now)
@@ -162,9 +163,7 @@ class Admission:
 
     def _grant(self, turn: Turn, account: PoolAccount, now: float) -> Grant:
         ticket = turn.ticket
-        ticket.move(TicketState.GRANTED)
-        ticket.worker, ticket.granted_at, ticket.holds_prefill = turn.worker, now, True
-        ticket.attempts += 1
+        ticket.grant(turn.worker, now)
         self.flights.begin(ticket, now)
         turn.tenant.allowance.in_flight += ticket.sequences
         account.open_tabs(ticket, turn.tenant, turn.leads)
@@ -211,11 +210,9 @@ class Admission:
         tenant = account.queue.tenants[ticket.tenant]
         self._land(ticket, tenant)
         account.settle(ticket, tenant, None)
-        ticket.forget_usage()
-        ticket.started_at = None
-        ticket.is_predicted = False
+        ticket.send_back(now)
         if failed_worker:
-            ticket.avoid = failed_worker
+            ticket.avoid, ticket.is_retry = failed_worker, True
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
         self.room.enter_again(ticket, account, tenant)
         self.room.review_elsewhere(tenant)

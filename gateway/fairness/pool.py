@@ -262,7 +262,7 @@ class PoolAccount:
             service=flow.service,
             queued=flow.queued,
             in_flight=flow.in_flight,
-            oldest_wait_seconds=now - flow.oldest().submitted_at if flow.queued else 0.0,
+            oldest_wait_seconds=flow.oldest().waited(now) if flow.queued else 0.0,
             is_held=flow.queued > 0 and not flow.is_waiting,
         )
 

@@ -63,6 +63,7 @@ class Ticket:
         "holds_prefill",
         "is_behind",
         "is_predicted",
+        "is_retry",
         "is_silent",
         "is_watched",
         "key",
@@ -76,9 +77,11 @@ class Ticket:
         "pool",
         "prefix",
         "prompt_tokens",
+        "queued_at",
         "request_id",
         "reserved_tokens",
         "resumed_at",
+        "retries",
         "sequences",
         "started_at",
         "state",
@@ -87,6 +90,7 @@ class Ticket:
         "taken_tokens",
         "tenant",
         "told_prompt_tokens",
+        "waited_seconds",
         "watch",
         "worker",
     )
@@ -108,6 +112,10 @@ class Ticket:
         self.state = TicketState.NEW
         self.order = 0
         self.attempts = 0
+        self.retries = 0  # those of them that came after one that failed
+        self.is_retry = False
+        self.queued_at: float | None = None  # waits since then
+        self.waited_seconds = 0.0  # before that
         self.submitted_at = 0.0
         self.granted_at = 0.0
         self.started_at: float | None = None
@@ -118,20 +126,22 @@ class Ticket:
         self.holds_prefill = False
         self.is_predicted = False  # `reserved_tokens` is what its answer is expected to need
         self.reserved_tokens = 0
-        self.accrued_tokens = 0
         self.taken_tokens = 0
+        self.forget_usage()
+        self.tabs: tuple[Tab, ...] = ()
+
+    def forget_usage(self) -> None:
+        """Nothing is told: it is new, or the worker that had told something sent it back."""
         self.has_told = False  # the engine has given figures: the next three
-        self.told_prompt_tokens = 0
-        self.cached_tokens = 0
-        self.output_tokens = 0
+        self.told_prompt_tokens = self.cached_tokens = self.output_tokens = 0
         self.first_output_tokens = 0  # told with its first output
+        self.accrued_tokens = 0
         self.noted_tokens = 0  # output told when its figures were last seen to have moved, at `noted_at`
         self.noted_at = 0.0
         self.is_behind = False  # its client is, so its answer is not read on and its engine goes on unseen
         self.behind_since = 0.0
         self.behind_tokens = 0  # told until then
         self.resumed_at = -math.inf
-        self.tabs: tuple[Tab, ...] = ()
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
         """State what the request asks for; returns the ticket."""
@@ -146,6 +156,30 @@ class Ticket:
         self.most_prompt_tokens = most_prompt_tokens
         self.most_output_tokens = most_output_tokens
         return self
+
+    def wait(self, now: float) -> None:
+        """It queues from `now` on, for the first time or again."""
+        self.queued_at = now
+
+    def grant(self, worker: str, now: float) -> None:
+        """It may run at `worker`, and holds the room of its prompt there."""
+        self.move(TicketState.GRANTED)
+        self.waited_seconds, self.queued_at = self.waited(now), None
+        self.worker, self.granted_at, self.holds_prefill = worker, now, True
+        self.attempts += 1
+        self.retries += self.is_retry
+        self.is_retry = False
+
+    def send_back(self, now: float) -> None:
+        """Its worker gave it up untouched: what that told is void, and it waits again."""
+        self.forget_usage()
+        self.started_at = None
+        self.is_predicted = False
+        self.wait(now)
+
+    def waited(self, now: float) -> float:
+        """Seconds in the queue by `now`, attempts in between left out."""
+        return self.waited_seconds + (0.0 if self.queued_at is None else now - self.queued_at)
 
     def possible(self, usage: Usage) -> Usage:
         """`usage`, no more than the request can take: an engine may err, or claim."""
@@ -167,15 +201,10 @@ class Ticket:
 
     def tell(self, usage: Usage) -> bool:
         """Take in the engine's figures, as far as they are possible; True where it had told some before."""
-        had_told, self.has_told = self.has_told, True
+        had_told = self.has_told
+        self.has_told = True
         self.told_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
         return had_told
-
-    def forget_usage(self) -> None:
-        """The worker sent the request back: what it told is void."""
-        self.has_told, self.output_tokens, self.accrued_tokens = False, 0, 0
-        self.first_output_tokens, self.noted_tokens = 0, 0
-        self.is_behind, self.resumed_at = False, -math.inf
 
     def fall_behind(self, now: float) -> None:
         """Its client reads no more, so its answer is not read on; its figures are those of when that began.

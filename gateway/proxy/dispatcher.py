@@ -209,8 +209,8 @@ class Dispatcher:
         self._note_granted(ticket)
 
     def _note_granted(self, ticket: Ticket) -> None:
-        wait = ticket.granted_at - ticket.submitted_at
-        self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, ticket.worker, wait))
+        waited, worker = ticket.waited_seconds, ticket.worker
+        self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, worker, waited))
 
     def _arm(self) -> None:
         """Have one timer for the next deadline; an earlier one that is armed already finds the next itself."""

@@ -213,7 +213,8 @@ class Exchange:
         """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""
         record, ticket = self._record, self._ticket
         link = self._services.links[ticket.worker]
-        record.worker, record.granted_at, record.attempts = ticket.worker, ticket.granted_at, ticket.attempts
+        record.worker, record.granted_at = ticket.worker, ticket.granted_at
+        record.attempts, record.retries = ticket.attempts, ticket.retries
         self._unsent = None
         payer = self._payer if link.engine_order is EngineOrder.VTC else None
         reading = self._reading
@@ -393,6 +394,7 @@ class Exchange:
     def _leave(self) -> None:
         """Give back whatever is still held; synchronous, so that no cancellation can come between."""
         relay = self._relay
+        self._record.queue_wait_seconds = self._ticket.waited(self._loop.time())
         self._services.trials.leave(self._case)
         if relay is not None and relay.end is None:
             relay.cut(End.CUT, "client gone")

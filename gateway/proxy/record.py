@@ -33,6 +33,8 @@ class Record:
     output_tokens: int = 0
     estimated_tokens: int | None = None
     service: float = 0.0
+    retries: int = 0
+    queue_wait_seconds: float | None = None
     submitted_at: float | None = None
     granted_at: float | None = None
     sent_at: float | None = None
@@ -69,7 +71,7 @@ class Record:
             self.cached_tokens,
             self.output_tokens,
             self.service,
-            self._queue_wait(now),  # queue_wait_seconds
+            self.queue_wait_seconds,
             None if started_at is None else started_at - self.arrived_at,  # ttft_seconds
             None if started_at is None else self._inter_token(started_at),  # inter_token_seconds
             self.longest_gap_seconds if self.streamed and self.longest_gap_seconds else None,
@@ -79,12 +81,8 @@ class Record:
             self.asked_pool,
             self.client_request_id,
             self.estimated_tokens,
+            self.retries or None,
         )
-
-    def _queue_wait(self, now: float) -> float | None:
-        if self.submitted_at is None:
-            return None
-        return (now if self.granted_at is None else self.granted_at) - self.submitted_at
 
     def _inter_token(self, started_at: float) -> float | None:
         if self.last_token_at is None or self.output_tokens < 2:

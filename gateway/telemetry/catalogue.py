@@ -74,6 +74,11 @@ class EventFamilies:
             _SHARE,
             TTFT_BOUNDS,
         )
+        self.ttft_wait = _counter(
+            "ttft_wait_seconds_total",
+            "The part of the times to first token that was spent in the queue.",
+            _POOL,
+        )
         self.inter_token = _histogram(
             "inter_token_seconds",
             "Mean time between tokens of each streamed answer.",

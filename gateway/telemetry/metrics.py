@@ -83,6 +83,7 @@ class _Share:
             if self._ttft is None:
                 self._ttft = families.ttft.series(self._labels)
             self._ttft.observe(event.ttft_seconds)
+            families.ttft_wait.add(self._labels[:1], event.queue_wait_seconds or 0.0)
         if event.inter_token_seconds is not None:
             families.inter_token.observe(self._labels[:1], event.inter_token_seconds)
         if event.gateway_seconds is not None:
@@ -159,8 +160,8 @@ class Metrics:
         if share is None:
             share = self._shares[names] = _Share(self._events, *names)
         share.count(event)
-        if event.attempts > 1:
-            self._events.retries.add((names[0],), event.attempts - 1)
+        if event.retries:
+            self._events.retries.add((names[0],), event.retries)
         if event.asked_pool:
             self._events.fallbacks.add((event.asked_pool, names[0]))
 

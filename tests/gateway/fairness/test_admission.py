@@ -390,3 +390,30 @@ def test_an_engines_figures_are_believed_as_far_as_they_are_possible() -> None:
     assert bench.flow("t").service == 20 + 2 * 5
     assert bench.admission.snapshot(bench.now)[0].spread_bound <= 2 * (20 + 2 * 5)
     assert job.ticket.usage == Usage(20, 20, 5)
+
+
+def test_a_wait_leaves_out_the_attempts_between() -> None:
+    """Two seconds queued, five at a worker without room, three at one that broke: two seconds and one retry."""
+    bench = Bench(workers=2, window=WindowSize(1, 0, 1000))
+    busy = [bench.submit("u", length=10_000) for _ in range(2)]
+    job = bench.submit("t")
+    bench.wait(2.0)
+    bench.release(busy[0], busy[0].usage)
+    bench.wait(5.0)
+    bench.requeue(job)
+    bench.wait(3.0)
+    bench.release(busy[1], busy[1].usage)
+    bench.requeue(job, job.ticket.worker)
+    assert job.ticket in bench.running
+    assert (job.ticket.attempts, job.ticket.retries) == (3, 1)
+    assert job.ticket.waited(bench.now) == 2.0
+
+
+def test_a_request_that_never_ran_has_waited_until_now() -> None:
+    """Also one that a worker sent back waits on from then."""
+    bench = Bench(window=WindowSize(1, 0, 1000))
+    bench.submit("u", length=10_000)
+    job = bench.submit("t")
+    bench.wait(7.0)
+    assert job.ticket.waited(bench.now) == 7.0
+    assert job.ticket.retries == 0

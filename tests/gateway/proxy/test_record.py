@@ -19,6 +19,7 @@ def _whole() -> Record:
     record.service, record.longest_gap_seconds, record.estimated_tokens = 99.5, 0.25, 3
     record.body_read_at, record.submitted_at, record.granted_at, record.sent_at = 101.0, 102.0, 104.0, 108.0
     record.started_at, record.last_token_at = 116.0, 132.0
+    record.queue_wait_seconds, record.retries = 2.5, 4
     return record
 
 
@@ -26,10 +27,10 @@ def test_every_value_stands_under_its_own_name() -> None:
     """The event is made by position: a value in its neighbour's place would be another tenant's, another pool's."""
     record = _whole()
     event = record.finished(164.0)
-    assert len(SAME) == 20
+    assert len(SAME) == 22
     assert {name: getattr(event, name) for name in SAME} == {name: getattr(record, name) for name in SAME}
-    assert len({getattr(event, name) for name in SAME}) == 20
-    assert (event.queue_wait_seconds, event.ttft_seconds, event.inter_token_seconds) == (2.0, 16.0, 4.0)
+    assert len({getattr(event, name) for name in SAME}) == 22
+    assert (event.queue_wait_seconds, event.ttft_seconds, event.inter_token_seconds) == (2.5, 16.0, 4.0)
     assert (event.gateway_seconds, event.duration_seconds) == (5.0, 64.0)
 
 
@@ -39,7 +40,7 @@ def test_an_answer_that_is_not_streamed_has_no_times_of_tokens() -> None:
     record.streamed = False
     event = record.finished(164.0)
     assert (event.ttft_seconds, event.inter_token_seconds, event.longest_gap_seconds) == (None, None, None)
-    assert (event.queue_wait_seconds, event.gateway_seconds) == (2.0, 5.0)
+    assert (event.queue_wait_seconds, event.gateway_seconds) == (2.5, 5.0)
 
 
 def test_what_is_not_known_is_not_told() -> None:
@@ -47,10 +48,3 @@ def test_what_is_not_known_is_not_told() -> None:
     event = Record("id", "/endpoint", arrived_at=1.0).finished(2.0)
     assert (event.outcome, event.status, event.duration_seconds) == (Outcome.INTERNAL, 500, 1.0)
     assert event.queue_wait_seconds is event.ttft_seconds is event.inter_token_seconds is event.gateway_seconds is None
-
-
-def test_a_request_that_is_refused_in_the_queue_waited_until_then() -> None:
-    """No grant came: the wait lasts to the end."""
-    record = _whole()
-    record.granted_at = None
-    assert record.finished(164.0).queue_wait_seconds == 62.0

@@ -113,11 +113,21 @@ def test_every_outcome_is_a_label_and_refusals_are_those_of_the_list(
     assert sum(scrape("refusals_total", reason=reason) for reason in reasons) == int(outcome.is_refusal)
 
 
-def test_retries_are_the_attempts_beyond_the_first(metrics: Metrics, finished: Finished) -> None:
-    """No attempt, one attempt and three attempts make two retries."""
-    for attempts in (0, 1, 3):
-        metrics.observe(finished(attempts=attempts))
+def test_retries_are_what_came_after_a_failure(metrics: Metrics, finished: Finished) -> None:
+    """Attempts that a worker had no room for are none."""
+    for attempts, retries in ((0, 0), (1, 0), (9, 0), (3, 2)):
+        metrics.observe(finished(attempts=attempts, retries=retries))
     assert Scrape(metrics)("retries_total", pool="tiny") == 2
+
+
+def test_the_wait_for_first_tokens_is_of_those_that_had_one(metrics: Metrics, finished: Finished) -> None:
+    """Refusals that waited a minute are not in it: it is a part of the time to first token, never more than that."""
+    metrics.observe(finished(queue_wait_seconds=0.5, ttft_seconds=2.0))
+    for _ in range(10):
+        metrics.observe(finished(queue_wait_seconds=60.0, ttft_seconds=None, outcome=Outcome.QUEUE_TIMEOUT))
+    scrape = Scrape(metrics)
+    assert scrape("ttft_wait_seconds_total", pool="tiny") == 0.5
+    assert scrape("ttft_seconds_sum", pool="tiny", tenant="alice") == 2.0
 
 
 def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, state, pool, tenant, worker) -> None:
