@@ -16,6 +16,7 @@ PROXY = (
     "body",
     "connection",
     "custody",
+    "delivery",
     "directory",
     "dispatcher",
     "downstream",

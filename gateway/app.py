@@ -140,7 +140,12 @@ class Gateway:
         listen = self.config.listen
         front = Front(
             self._listener.handle,
-            FrontLimits(listen.header_timeout_seconds, listen.keepalive_timeout_seconds, listen.max_connections),
+            FrontLimits(
+                listen.header_timeout_seconds,
+                listen.keepalive_timeout_seconds,
+                listen.write_stall_seconds,
+                listen.max_connections,
+            ),
         )
         self._runner = web.ServerRunner(front, shutdown_timeout=1.0)
         await self._runner.setup()

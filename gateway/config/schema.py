@@ -128,7 +128,12 @@ class Listen(Section):
         75, "Time an idle connection stays open.", unit="seconds", gt=0, le=86400
     )
     write_stall_seconds: Quantity = restart(
-        30, "Time a client may take no bytes of its answer before it is cut.", unit="seconds", gt=0, le=3600
+        30,
+        "Time a client that is behind may take no bytes of its answer before it is cut; with each 4 KiB that it takes "
+        "it earns a second.",
+        unit="seconds",
+        gt=0,
+        le=3600,
     )
     drain_seconds: Quantity = restart(
         30, "Time that running requests get to finish at shutdown.", unit="seconds", ge=0, le=86400

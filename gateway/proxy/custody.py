@@ -1,6 +1,6 @@
-"""One request's body in memory, from the first byte that is read to the first byte of its answer.
+"""What one request holds in memory: its body until its answer begins, an answer that is whole until it is taken.
 
-A request is handled inside its custody. Where bodies come to more bytes than may be held (`fairness.holdings`), the
+A request is handled inside its custody. Where all come to more bytes than may be held (`fairness.holdings`), the
 task of whoever is pushed out is cancelled at whatever it awaits, as if its client had left, so that everything is given
 back by the way that leads there anyway; only the client is still there, and is told why.
 """
@@ -37,6 +37,12 @@ class Custody(Holding):
                 other._cancel()
         if self.is_pushed_out:
             raise _pushed_out()
+
+    def hold_aside(self, size_bytes: int) -> None:
+        """As `hold`, called by another than the request's task, which is cancelled where it is pushed out."""
+        if not self.is_pushed_out:
+            for other in self._holdings.resize(self, size_bytes):
+                other._cancel()
 
     def let_go(self) -> None:
         """Hold nothing any more: the body is not needed again."""

@@ -3,13 +3,14 @@
 Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What all streams write in
 one turn of the event loop leaves at its end, back to back (`Outbox`); a body of known length is written at once.
 aiohttp is handed back an answer of which nothing is left to write. `write` tells when the client is slow, `drain` waits
-until it has caught up, for a bounded time. HTTP/1.0 clients get the bare bytes and the end of the connection.
+until it has caught up, at a least rate. HTTP/1.0 clients get the bare bytes and the end of the connection.
 """
 
 import asyncio
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
+from math import inf
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from gateway.wire.chunks import LAST_CHUNK, chunk
 
 HIGH_WATER_BYTES: Final = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
 _CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much is waiting: so much more may wait
+LEAST_BYTES_PER_SECOND: Final = 4 * 1024  # that a client takes which is behind: less than any stream that is read along
+_LOOK_SECONDS: Final = 1.0  # between two looks at how much such a client has taken, at least
 HAS_BEGUN = web.RequestKey("has_begun", bool)
 """True on a request of whose answer something was written: nothing else can be answered to it."""
 
@@ -30,7 +33,7 @@ _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ClientStalled(Exception):
-    """The client took no byte of its answer for too long."""
+    """The client took too little of its answer for too long."""
 
 
 class _Answer(web.StreamResponse):
@@ -39,9 +42,9 @@ class _Answer(web.StreamResponse):
     aiohttp holds it until the connection's next request, so it lets go of what it ends.
     """
 
-    def __init__(self, downstream: "Downstream", status: int, *, keeps_alive: bool) -> None:
+    def __init__(self, downstream: "Downstream | None", status: int, *, keeps_alive: bool) -> None:
         super().__init__(status=status)
-        self._downstream: Downstream | None = downstream
+        self._downstream = downstream
         self._keep_alive = keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -89,11 +92,13 @@ class Downstream:
         "_headers",
         "_is_chunked",
         "_is_finished",
+        "_look_bytes",
         "_outbox",
+        "_patience_seconds",
         "_request",
         "_response",
         "_transport",
-        "_unchecked_bytes",
+        "_written_bytes",
     )
 
     def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox) -> None:
@@ -106,7 +111,9 @@ class Downstream:
         self._head = b""  # until it is sent, with the first piece
         self._is_chunked = False
         self._is_finished = False
-        self._unchecked_bytes = 0
+        self._written_bytes = 0
+        self._look_bytes = _CHECKED_BYTES  # written when it is looked next at how much is waiting
+        self._patience_seconds = inf
 
     @property
     def is_open(self) -> bool:
@@ -119,12 +126,17 @@ class Downstream:
         assert self._response is not None
         return self._response
 
-    def open(self, status: int, headers: Sequence[tuple[str, str]], length: int | None) -> None:
-        """Make the head, which leaves with the first piece; `length` is the body's, where known."""
+    def open(
+        self, status: int, headers: Sequence[tuple[str, str]], length: int | None, *, is_last: bool = False
+    ) -> None:
+        """Make the head, which leaves with the first piece; `length` is the body's, where known.
+
+        After an answer that `is_last` the connection closes.
+        """
         request = self._request
         is_new = request.version >= _HTTP_11
         self._is_chunked = is_new and length is None and status not in _WITHOUT_BODY
-        keeps_alive = request.keep_alive and (is_new or length is not None)
+        keeps_alive = request.keep_alive and (is_new or length is not None) and not is_last
         head = f"HTTP/1.{int(is_new)} {status} {_PHRASES.get(status, '')}\r\nDate: {rfc822_formatted_time()}\r\n"
         for name, value in headers:
             head += f"{name}: {value}\r\n"
@@ -145,15 +157,15 @@ class Downstream:
         transport = self._transport
         if not data or transport is None:
             return True
-        self._unchecked_bytes += len(data)
+        self._written_bytes += len(data)
         if self._is_chunked:
             data = chunk(data)
             self._outbox.put(transport, self._with_head(data) if self._head else data)
         elif not transport.is_closing():  # where it is, the client left and its handler is being cancelled
             transport.write(self._with_head(data) if self._head else data)
-        if self._unchecked_bytes < _CHECKED_BYTES:
+        if self._written_bytes < self._look_bytes:
             return True
-        self._unchecked_bytes = 0
+        self._look_bytes = self._written_bytes + _CHECKED_BYTES
         return self._waiting_bytes() <= HIGH_WATER_BYTES
 
     def finish(self) -> None:
@@ -179,21 +191,32 @@ class Downstream:
     async def drain(self, seconds: float) -> None:
         """Wait until the client has taken nearly all that waits for it.
 
-        Raises `ClientStalled` after `seconds` without progress.
+        It has `seconds` for that in the whole answer, and earns a second with each 4 KiB that it takes, up to as many.
+        Raises `ClientStalled` when they are used up.
         """
         self._outbox.send()
-        protocol = self._request.protocol
-        while self._waiting_bytes() and protocol.writing_paused:
-            before = self._waiting_bytes()
-            try:
-                async with asyncio.timeout(seconds):
-                    await protocol._drain_helper()
-            except TimeoutError:
-                if self._waiting_bytes() >= before:
+        if self._waiting_bytes() and self._request.protocol.writing_paused:
+            await self._catch_up(seconds)
+
+    async def _catch_up(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        caught_up = loop.create_task(self._request.protocol._drain_helper(), name="a slow client")
+        patience = min(seconds, self._patience_seconds)
+        try:
+            while not caught_up.done():
+                taken, since = self._taken_bytes(), loop.time()
+                await asyncio.wait((caught_up,), timeout=max(patience, _LOOK_SECONDS))
+                earned = (self._taken_bytes() - taken) / LEAST_BYTES_PER_SECOND
+                patience = min(seconds, patience + earned - (loop.time() - since))
+                if patience <= 0 and not caught_up.done():
                     self._abort()
-                    raise ClientStalled from None
-            except ConnectionError:
-                return  # the client left: its handler is being cancelled
+                    raise ClientStalled
+        finally:
+            self._patience_seconds = patience
+            if not caught_up.done():
+                caught_up.cancel()
+            elif not caught_up.cancelled():
+                caught_up.exception()  # a client that left: its handler is being cancelled
 
     def break_off(self) -> None:
         """End the connection: only that tells the client of a body that it is not whole."""
@@ -203,6 +226,9 @@ class Downstream:
         if self._transport is not None:
             self._transport.close()
 
+    def _taken_bytes(self) -> int:
+        return self._written_bytes - self._waiting_bytes()
+
     def _waiting_bytes(self) -> int:
         if self._transport is None or self._transport.is_closing():
             return 0
@@ -211,6 +237,19 @@ class Downstream:
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def give_up(request: web.BaseRequest) -> web.StreamResponse:
+    """End the connection of an answer that has begun and cannot go on: only that says that it is not whole."""
+    if request.transport is not None:
+        request.transport.abort()
+    return _Answer(None, 500, keeps_alive=False)
+
+
+def end_in_time(transport: asyncio.Transport | None, seconds: float) -> None:
+    """Let a connection that is being closed send what waits in it for `seconds` at most."""
+    if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
+        asyncio.get_running_loop().call_later(seconds, transport.abort)
 
 
 def bound_buffers(transport: asyncio.Transport) -> None:

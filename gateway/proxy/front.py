@@ -16,7 +16,7 @@ from typing import cast
 from aiohttp import http_exceptions, http_parser, web, web_protocol
 
 from gateway.outcomes import Outcome
-from gateway.proxy.downstream import HAS_BEGUN, bound_buffers
+from gateway.proxy.downstream import HAS_BEGUN, bound_buffers, end_in_time, give_up
 from gateway.proxy.refusal import OverlongHead, identifying_headers, refusal_response
 from gateway.proxy.refusal import message as message_for
 from gateway.wire.errors import RequestFault, error_body
@@ -43,6 +43,7 @@ class FrontLimits:
 
     header_timeout_seconds: float
     keepalive_timeout_seconds: float
+    write_stall_seconds: float
     max_connections: int
 
 
@@ -133,6 +134,17 @@ class ClientConnection(web_protocol.RequestHandler):
             request.content.set_exception(web.RequestPayloadError("malformed"))
             request.content.feed_eof()
 
+    async def start(self) -> None:
+        """Handle the connection's requests; what its client has not taken by the end it may take for some time yet."""
+        await super().start()
+        end_in_time(self.transport, self._front.limits.write_stall_seconds)
+
+    def force_close(self) -> None:
+        """Close; what its client has not taken it may take for some time yet."""
+        transport = self.transport
+        super().force_close()
+        end_in_time(transport, self._front.limits.write_stall_seconds)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline."""
         self._front.open_connections -= 1
@@ -154,7 +166,7 @@ class ClientConnection(web_protocol.RequestHandler):
             _logger.error("request %s failed", request_id, exc_info=exc)
             fault = RequestFault(Outcome.INTERNAL, message_for(Outcome.INTERNAL))
         if request.get(HAS_BEGUN):
-            raise ConnectionError("the answer has begun: only a broken connection can say that it is not whole")
+            return give_up(request)
         response = refusal_response(request, fault, request_id)
         response.force_close()
         return response

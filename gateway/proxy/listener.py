@@ -20,8 +20,10 @@ from gateway.outcomes import Outcome
 from gateway.proxy.body import body_at_hand, read_body
 from gateway.proxy.control import Control
 from gateway.proxy.custody import CUSTODY, Custody
+from gateway.proxy.delivery import Delivery, body_of
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.downstream import HAS_BEGUN, give_up
 from gateway.proxy.exchange import Exchange, Services
 from gateway.proxy.front import REQUEST_ID, check_protocol
 from gateway.proxy.origins import Origins, is_preflight, preflight_answer
@@ -73,7 +75,8 @@ class Listener:
         self._limits = limits
         self._origins = Origins(limits.allowed_origins)
         self._observer = observer
-        self._utility = UtilityDesk(services)
+        self._delivery = Delivery(services.outbox, services.write_stall_seconds)
+        self._utility = UtilityDesk(services, self._delivery)
         self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
         self._exchanges: set[Exchange] = set()
@@ -114,13 +117,15 @@ class Listener:
             check_protocol(request)
             if is_preflight(request):
                 record.is_minor = True
-                return _own(preflight_answer(request), request, record)
+                return await self._answer_minor(request, preflight_answer(request), record)
             if endpoint is None:
-                return self._answer_page(request, path, record)
+                return await self._answer_page(request, path, record)
             return await self._answer_api(request, endpoint, record)
         except RequestFault as fault:
             record.end(fault.outcome, record.detail or fault.message)
-            return self._refuse(fault, request, record)
+            if request.get(HAS_BEGUN):
+                return give_up(request)
+            return await self._delivery.deliver(request, self._refuse(fault, request, record), record, fault.outcome)
         except asyncio.CancelledError:
             record.end(Outcome.CLIENT_GONE_QUEUED)
             raise
@@ -134,7 +139,7 @@ class Listener:
             return path
         return MODELS if _is_models(path) else _UNKNOWN
 
-    def _answer_page(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
+    async def _answer_page(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
         if path not in self._pages and not _is_models(path):
             record.detail = f"path {shown(path)}"
             raise RequestFault(Outcome.UNKNOWN_PATH, remedy(path))
@@ -142,8 +147,19 @@ class Listener:
             raise WrongMethod(record.endpoint, _READING)
         if path in self._pages:
             record.is_minor = True
-            return _own(self._pages[path](request), request, record)
-        return _own(self._control.models(self._identify(request, record), path), request, record)
+            page = self._pages[path](request)
+        else:
+            page = self._control.models(self._identify(request, record), path)
+        return await self._answer_minor(request, page, record)
+
+    async def _answer_minor(self, request: web.BaseRequest, answer: web.Response, record: Record) -> web.StreamResponse:
+        """Answer with one of the gateway's own texts, held in memory until it is taken."""
+        for name, value in own_headers(request, record.request_id):
+            answer.headers[name] = value
+        with Custody(self._services.holdings, record.tenant, 1.0) as custody:
+            request[CUSTODY] = custody
+            custody.hold(len(body_of(answer)))
+            return await self._delivery.deliver(request, answer, record, _COMPLETED)
 
     async def _answer_api(self, request: web.BaseRequest, endpoint: Endpoint, record: Record) -> web.StreamResponse:
         if request.method != "POST":
@@ -216,21 +232,13 @@ class Listener:
         is_admin = self.directory.is_admin(presented_keys(request.headers))
         return self._control.debug_state(is_admin=is_admin)
 
-    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.StreamResponse:
+    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.Response:
         response = refusal_response(request, fault, record.request_id)
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         if is_strange or content.exception() is not None or not content.is_eof():
             response.force_close()  # what follows cannot be trusted, what is left of the body is not worth reading
         return response
-
-
-def _own(response: web.Response, request: web.BaseRequest, record: Record) -> web.Response:
-    """A page as the answer to `request`, which it completes."""
-    record.end(_COMPLETED, status=response.status)
-    for name, value in own_headers(request, record.request_id):
-        response.headers[name] = value
-    return response
 
 
 def _is_models(path: str) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -272,15 +273,28 @@ class _Stale(WorkerUnreachable):
     """The worker had closed a kept connection before it read the request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A body that is sent behind its request without a copy, and who is told how many bytes of an answer are here."""
+
+    body: bytes = b""
+    hold: Callable[[int], None] | None = None
+
+
+_NO_LOAD = Load()
+
+
 class _Collector:
     """Sink that keeps the whole answer, up to a bound."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, hold: Callable[[int], None] | None) -> None:
         self.done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._max_bytes = max_bytes
         self._status = 0
         self._headers: Headers = ()
-        self._body = bytearray()
+        self._hold = hold
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
 
     @property
     def has_begun(self) -> bool:
@@ -290,13 +304,16 @@ class _Collector:
         self._status, self._headers = status, headers
 
     def on_body(self, data: bytes) -> None:
-        self._body += data
-        if len(self._body) > self._max_bytes:
+        self._pieces.append(data)
+        self._size_bytes += len(data)
+        if self._hold is not None:
+            self._hold(self._size_bytes)
+        if self._size_bytes > self._max_bytes:
             self._fail(WorkerUnreachable(f"answer longer than {self._max_bytes} bytes"))
 
     def on_end(self) -> None:
         if not self.done.done():
-            self.done.set_result(Answer(self._status, self._headers, bytes(self._body)))
+            self.done.set_result(Answer(self._status, self._headers, b"".join(self._pieces)))
 
     def on_lost(self, reason: str, loss: Loss) -> None:
         self._fail(_Stale(reason) if loss is Loss.STALE else WorkerUnreachable(reason))
@@ -307,7 +324,7 @@ class _Collector:
 
 
 async def fetch(
-    port: WorkerPort, request: bytes, *, seconds: float, max_bytes: int, body: bytes = b"", fresh: bool = False
+    port: WorkerPort, request: bytes, load: Load = _NO_LOAD, *, seconds: float, max_bytes: int, fresh: bool = False
 ) -> Answer:
     """One whole answer to a request that may be sent twice, over a new connection where `fresh`.
 
@@ -316,18 +333,17 @@ async def fetch(
     try:
         async with asyncio.timeout(seconds):
             try:
-                return await _answer(port, (request, body), seconds, max_bytes, fresh=fresh)
+                return await _answer(port, request, load, _Collector(max_bytes, load.hold), seconds, fresh=fresh)
             except _Stale:
-                return await _answer(port, (request, body), seconds, max_bytes, fresh=True)
+                return await _answer(port, request, load, _Collector(max_bytes, load.hold), seconds, fresh=True)
     except TimeoutError:
         raise WorkerSilent(f"no answer within {seconds:g} s") from None
 
 
 async def _answer(
-    port: WorkerPort, request: tuple[bytes, bytes], seconds: float, max_bytes: int, *, fresh: bool
+    port: WorkerPort, request: bytes, load: Load, collector: _Collector, seconds: float, *, fresh: bool
 ) -> Answer:
-    collector = _Collector(max_bytes)
-    connection = await port.send(*request, collector, seconds, fresh=fresh)
+    connection = await port.send(request, load.body, collector, seconds, fresh=fresh)
     is_whole = False
     try:
         answer = await collector.done

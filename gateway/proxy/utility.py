@@ -1,38 +1,89 @@
 """Requests that run no model (tokenize, detokenize, count_tokens): not queued, not charged, but bounded per tenant.
 
-They cost the worker's API server a few milliseconds and take no slot of a batch. Each tenant has a few at a time and
-pays for them from its requests per minute, so that they are no way round its limits.
+They cost the worker's API server milliseconds for each 100 kB and take no slot of a batch. Each tenant pays for them
+from its requests per minute, and has a few at a time, of which those at a pool's workers have at most 1 MiB together:
+large ones go one behind the other, so that a flood of them takes little from what the others generate. An answer is
+taken in whole, so that a slow client keeps nobody from the worker, and both are held until the client has taken it.
 """
 
-from collections import Counter
+import asyncio
+from collections import deque
+from typing import Final
 
 from aiohttp import web
 
 from gateway.config import Pool
 from gateway.outcomes import Outcome
+from gateway.proxy.custody import CUSTODY
+from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Identity
 from gateway.proxy.exchange import Services
 from gateway.proxy.health import evidence_of_failure
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, own_headers
-from gateway.proxy.upstream import WorkerUnreachable, fetch
+from gateway.proxy.upstream import Answer, Load, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, media_type, read_error, types_for
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.request import Reading
 from gateway.workers import Evidence, Situation, evidence_of, judge
 
-MAX_AT_ONCE_PER_TENANT = 16
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_AT_ONCE_PER_TENANT: Final = 16
+MAX_BYTES_AT_WORKERS: Final = 2**20  # of one tenant's bodies in one pool; a larger one goes alone
+MAX_ANSWER_BYTES: Final = 64 * 2**20
 _RETRY_SECONDS = 1.0
+
+
+class _Line:
+    """One tenant's utility requests in one pool: those at the workers, and in their order those that wait for them."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._bytes_at_workers = 0
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    async def enter(self, size_bytes: int) -> None:
+        """Wait until a body of `size_bytes` may go to a worker; `leave` follows, unless this is cancelled."""
+        if not self._waiting and self._has_room(size_bytes):
+            self._bytes_at_workers += size_bytes
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, size_bytes))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._let_in()
+            else:
+                self.leave(size_bytes)  # it was let in just before
+            raise
+
+    def leave(self, size_bytes: int) -> None:
+        """A body is no longer at a worker."""
+        self._bytes_at_workers -= size_bytes
+        self._let_in()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        return not self._bytes_at_workers or self._bytes_at_workers + size_bytes <= MAX_BYTES_AT_WORKERS
+
+    def _let_in(self) -> None:
+        while self._waiting:
+            turn, size_bytes = self._waiting[0]
+            if not turn.cancelled():
+                if not self._has_room(size_bytes):
+                    return
+                self._bytes_at_workers += size_bytes
+                turn.set_result(None)
+            self._waiting.popleft()
 
 
 class UtilityDesk:
     """Answers utility requests through any worker of the pool that serves."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, delivery: Delivery) -> None:
         """A desk without requests."""
         self._services = services
-        self._running: Counter[str] = Counter()
+        self._delivery = delivery
+        self._lines: dict[tuple[str, str], _Line] = {}
 
     async def answer(
         self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
@@ -42,42 +93,59 @@ class UtilityDesk:
         wait = self._services.dispatcher.count_request(tenant)
         if wait is not None:
             raise Refusal(Outcome.RATE_LIMITED, wait)
-        if self._running[tenant] >= MAX_AT_ONCE_PER_TENANT:
+        name = (tenant, pool.model)
+        line = self._lines.setdefault(name, _Line())
+        if line.requests >= MAX_AT_ONCE_PER_TENANT:
             raise Refusal(Outcome.TENANT_QUEUE_FULL, _RETRY_SECONDS)
-        self._running[tenant] += 1
+        line.requests += 1
         try:
-            return await self._forward(request, reading, pool, record)
+            answer, outcome = await self._ask(request, reading, pool, line, record)
+            return await self._pass_on(request, answer, outcome, record)
         finally:
-            self._running[tenant] -= 1
-            if self._running[tenant] == 0:
-                del self._running[tenant]
+            line.requests -= 1
+            if line.requests == 0:
+                del self._lines[name]
 
-    async def _forward(
-        self, request: web.BaseRequest, reading: Reading, pool: Pool, record: Record
-    ) -> web.StreamResponse:
-        worker = self._services.dispatcher.any_worker(pool.model)
-        if worker is None:
-            raise Refusal(Outcome.NO_WORKER, _RETRY_SECONDS)
+    async def _ask(
+        self, request: web.BaseRequest, reading: Reading, pool: Pool, line: _Line, record: Record
+    ) -> tuple[Answer, Outcome]:
+        """The worker's answer, once the request's turn has come."""
+        size_bytes = len(reading.rest)
+        await line.enter(size_bytes)
+        try:
+            worker = self._services.dispatcher.any_worker(pool.model)
+            if worker is None:
+                raise Refusal(Outcome.NO_WORKER, _RETRY_SECONDS)
+            return await self._fetch(request, reading, pool, worker, record)
+        finally:
+            line.leave(size_bytes)
+
+    async def _fetch(
+        self, request: web.BaseRequest, reading: Reading, pool: Pool, worker: str, record: Record
+    ) -> tuple[Answer, Outcome]:
         record.worker = worker
-        link = self._services.links[worker]
+        link, custody = self._services.links[worker], request[CUSTODY]
         start, rest = reading.upstream_start(link.pool.model_at_workers(reading.model), ""), reading.rest
         size = len(start) + len(rest)
         head = request_head(link.upstream, reading.endpoint.path, record.request_id, size, request.raw_headers)
+        load = Load(rest, lambda come_bytes: custody.hold_aside(reading.size_bytes + come_bytes))
+        seconds = pool.timeouts.first_byte_seconds
         visits = self._services.links.visits
         visits[worker] += 1  # it is not taken away before they end
         try:
-            answer = await fetch(
-                link.utility,
-                head + start,
-                body=rest,
-                seconds=pool.timeouts.first_byte_seconds,
-                max_bytes=MAX_ANSWER_BYTES,
-            )
+            answer = await fetch(link.utility, head + start, load, seconds=seconds, max_bytes=MAX_ANSWER_BYTES)
         except WorkerUnreachable as error:
             record.detail = str(error)
             raise Refusal(_outcome(evidence_of_failure(error)), _RETRY_SECONDS) from None
         finally:
             visits[worker] -= 1
+        outcome = self._judge(answer, reading, record)
+        reading.let_go()
+        custody.hold(len(answer.body))
+        return answer, outcome
+
+    def _judge(self, answer: Answer, reading: Reading, record: Record) -> Outcome:
+        """How the request ends with this answer; raises `Refusal` where the worker is at fault."""
         said = None if answer.status == 200 else read_error(answer.headers, answer.body)
         evidence = evidence_of(
             answer.status,
@@ -88,13 +156,17 @@ class UtilityDesk:
         if outcome not in (Outcome.COMPLETED, Outcome.REJECTED_BY_ENGINE):
             record.detail = describe(answer.status, answer.headers, said)
             raise Refusal(outcome, _RETRY_SECONDS, record.detail)
-        record.end(outcome, status=answer.status)
+        return outcome
+
+    async def _pass_on(
+        self, request: web.BaseRequest, answer: Answer, outcome: Outcome, record: Record
+    ) -> web.StreamResponse:
         response = web.Response(status=answer.status, body=answer.body)
         for name, value in forwarded_response_headers(answer.headers):
             response.headers[name] = value
         for name, value in own_headers(request, record.request_id):
             response.headers[name] = value
-        return response
+        return await self._delivery.deliver(request, response, record, outcome)
 
 
 def _outcome(evidence: Evidence) -> Outcome:

@@ -155,10 +155,10 @@ class StateFamilies:
         self.in_flight = _gauge("in_flight", "Requests handed to workers that have not ended.", _SHARE)
         self.bodies = _gauge(
             "body_bytes",
-            "Request bodies in memory: read (pool _none), waiting, or sent and not answered yet.",
+            "Bodies in memory: of requests not answered yet (pool _none: still read), of whole answers not taken yet.",
             _SHARE,
         )
-        self.bodies_max = _gauge("body_max_bytes", "Most that request bodies may take together: listen.max_bodies_mib.")
+        self.bodies_max = _gauge("body_max_bytes", "Most that bodies may take together: listen.max_bodies_mib.")
         self.spread = _gauge(
             "spread",
             "Largest difference between the virtual counters of waiting tenants, in cost units.",

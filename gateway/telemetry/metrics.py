@@ -240,7 +240,8 @@ class Metrics:
     def _show_bodies(self, own: Collection[str]) -> None:
         sums: dict[tuple[str, str], int] = {(NONE, OTHER): 0}  # so that there is a series where there are no bodies
         for body in self._source.held_bodies():
-            labels = (body.pool or NONE, body.tenant if body.tenant in own else OTHER)
+            tenant = body.tenant if body.tenant in own else OTHER if body.tenant else NONE
+            labels = (body.pool or NONE, tenant)
             sums[labels] = sums.get(labels, 0) + body.size_bytes
         for labels, size_bytes in sums.items():
             self._state.bodies.show(labels, size_bytes)

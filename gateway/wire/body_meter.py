@@ -1,21 +1,23 @@
-"""Meters answers that are not streamed: the body passes unchanged, its usage is read at the end.
+"""Meters answers that are not streamed: the body passes unchanged, its usage is read on the way or at the end.
 
-Bodies are kept for reading up to a bound, beyond it the usage stays unknown and the caller settles by its
-estimate. Embeddings, the longest of all, are metered from their last bytes: usage is their last member, and
-nothing before it is the client's.
+A short body is kept and read at its end; of a longer one the few members that are needed are found as it passes
+(`members`), so that neither memory nor one long step goes into it. Embeddings, the longest of all, are metered from
+their last bytes: usage is their last member, and nothing before it is the client's.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
 
+from gateway.wire.members import Members
 from gateway.wire.meter import Meter
 from gateway.wire.usage import Usage, openai_usage
 
-MAX_METERED_BODY_BYTES: Final = 64 * 2**20
+MOST_KEPT_BYTES: Final = 64 * 2**10  # read whole at the end, in a fraction of a millisecond
 _TAIL_BYTES: Final = 4096
+_WANTED = ("error", "system_fingerprint", "usage")
 
 _LAST_USAGE = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*\Z')
 
@@ -23,7 +25,7 @@ _LAST_USAGE = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*
 class BodyMeter(Meter):
     """Meter of one JSON body; `read_usage` makes sense of its `usage` member, None where it has none."""
 
-    __slots__ = ("_kept", "_kept_bytes", "_read_usage")
+    __slots__ = ("_kept", "_kept_bytes", "_members", "_read_usage")
 
     def __init__(self, read_usage: Callable[[object], Usage | None] | None) -> None:
         super().__init__()
@@ -31,13 +33,14 @@ class BodyMeter(Meter):
         self._read_usage = read_usage
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._members: Members | None = None  # of a body that is too long to be kept
 
     def whole(self) -> Meter:
         """Itself."""
         return self
 
     def feed(self, data: bytes) -> bytes:
-        """Keep a reference to what just arrived, and pass it; white space is no output."""
+        """Take note of what just arrived, and pass it; white space is no output."""
         if data:
             self.outputs += not data.isspace()
             self._keep(data)
@@ -58,27 +61,38 @@ class BodyMeter(Meter):
     def _keep(self, data: bytes) -> None:
         if self._read_usage is None:
             return
+        if self._members is not None:
+            self._members.feed(data)
+            return
+        self._kept.append(data)
         self._kept_bytes += len(data)
-        if self._kept_bytes <= MAX_METERED_BODY_BYTES:
-            self._kept.append(data)
-        else:
-            self._kept.clear()
+        if self._kept_bytes > MOST_KEPT_BYTES:
+            self._members = Members(_WANTED)
+            for piece in self._kept:
+                self._members.feed(piece)
+            self._kept = []
 
     def _usage(self) -> Usage | None:
-        if self._read_usage is None or not self._kept:
+        members = self._wanted()
+        if self._read_usage is None or members is None:
             return None
+        # `/v1/responses` has "error": null in every good answer.
+        self.has_error = members.get("error") is not None
+        fingerprint = members.get("system_fingerprint")
+        if isinstance(fingerprint, str):
+            self.fingerprint = b',"system_fingerprint":' + orjson.dumps(fingerprint)
+        return self._read_usage(members.get("usage"))
+
+    def _wanted(self) -> Mapping[str, object] | None:
+        """The members of the body that are needed, perhaps with others; None where it is no object."""
+        if self._members is not None:
+            self._members.end()
+            return self._members.values
         try:
             body = orjson.loads(b"".join(self._kept))
         except orjson.JSONDecodeError:
             return None
-        if not isinstance(body, dict):
-            return None
-        # `/v1/responses` has "error": null in every good answer.
-        self.has_error = body.get("error") is not None
-        fingerprint = body.get("system_fingerprint")
-        if isinstance(fingerprint, str):
-            self.fingerprint = b',"system_fingerprint":' + orjson.dumps(fingerprint)
-        return self._read_usage(body.get("usage"))
+        return body if isinstance(body, dict) else None
 
 
 class TailMeter(BodyMeter):

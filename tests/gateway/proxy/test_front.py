@@ -330,7 +330,7 @@ def test_the_pure_python_parser_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         require_c_parser()
 
     async def build() -> None:
-        Front(lambda _: asyncio.sleep(0), FrontLimits(1, 1, 1))  # type: ignore[arg-type, return-value]
+        Front(lambda _: asyncio.sleep(0), FrontLimits(1, 1, 1, 1))  # type: ignore[arg-type, return-value]
 
     with pytest.raises(RuntimeError):
         asyncio.run(build())

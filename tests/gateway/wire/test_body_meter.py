@@ -3,9 +3,8 @@
 import tracemalloc
 
 import pytest
-from uncompiled import needs_sources
 
-from gateway.wire import body_meter
+from gateway.wire.body_meter import MOST_KEPT_BYTES
 from gateway.wire.meters import meter_for
 
 from .transcripts import numbers, pieces, reading, recorded, shown
@@ -102,15 +101,39 @@ def test_an_error_in_a_good_status_is_noted() -> None:
         assert meter.has_error is has_error
 
 
-@needs_sources
-def test_a_body_beyond_the_bound_passes_unmetered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept for reading is bounded; the client gets every byte all the same."""
-    monkeypatch.setattr(body_meter, "MAX_METERED_BODY_BYTES", 64)
+LONG = b"x" * (2 * MOST_KEPT_BYTES)
+USAGE = b'"usage":{"prompt_tokens":4,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":1}}'
+
+
+@pytest.mark.parametrize("size", [100, 2**16, 2**20])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":["%b"],"system_fingerprint":"f",%b}' % (LONG, USAGE),
+        b'{"system_fingerprint":"f",%b,"prompt_logprobs":["%b"]}' % (USAGE, LONG),
+        b'{"system_fingerprint":"f","error":null,"choices":[{"usage":{"prompt_tokens":9}},"%b"],%b}' % (LONG, USAGE),
+        b'{"system_fingerprint":"f",%b,"echo":[{"usage":{"prompt_tokens":9}},"%b"]}' % (USAGE, LONG),
+    ],
+)
+def test_a_long_body_is_metered_wherever_its_usage_stands(body: bytes, size: int) -> None:
+    """Before or behind what is long; only the outermost members count."""
     meter = meter_for(reading("/v1/chat/completions"))
-    body = b'{"text":"%b","usage":{"prompt_tokens":1}}' % (b"x" * 64)
-    assert shown(meter, pieces(body, 10)) == body
-    assert not meter.has_usage
-    assert meter.is_complete
+    assert shown(meter, pieces(body, size)) == body
+    assert numbers(meter) == (4, 1, 2, True, True, False, True)
+    assert meter.fingerprint == b',"system_fingerprint":"f"'
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/rerank"])
+def test_a_long_body_is_not_kept(path: str) -> None:
+    """Of an answer of any length no more stays in memory than of a short one."""
+    meter = meter_for(reading(path))
+    tracemalloc.start()
+    meter.feed(b'{"text":"')
+    for _ in range(64):
+        meter.feed(b"x" * 2**16)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2 * MOST_KEPT_BYTES + 2**17
 
 
 def test_an_embedding_is_not_kept() -> None:

@@ -1,0 +1,96 @@
+"""Finds members of the outermost object of a JSON text while the text passes: nothing but a few bytes of it is kept.
+
+A quote inside a string is always escaped, so the brackets outside strings tell how deep a place is, whatever the
+strings say; members of the outermost object stand at depth one. What one call costs is bounded by what it is fed.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+MOST_VALUE_BYTES: Final = 8 * 1024  # of a wanted member; a longer one is not read
+UNREAD: Final = False
+"""Stands for the value of a member that is too long or no JSON."""
+
+_DECODER = json.JSONDecoder()
+
+
+class Members:
+    """Reads one JSON text, piece by piece; `values` are the wanted members found so far, the last of each name."""
+
+    __slots__ = ("_depth", "_is_in_string", "_marks", "_most_ahead", "_rest", "values")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Nothing was read; members called `names` are wanted."""
+        self._marks = {b'"%b"' % name.encode(): name for name in names}
+        self._most_ahead = max(map(len, self._marks))
+        self._rest = b""
+        self._depth = 0
+        self._is_in_string = False
+        self.values: dict[str, object] = {}
+
+    def feed(self, data: bytes) -> None:
+        """Read on; what may be the beginning of a member is looked at again with what comes."""
+        text = self._rest + data
+        self._rest = text[self._read(text, is_whole=False) :]
+
+    def end(self) -> None:
+        """The text is whole."""
+        self._read(self._rest, is_whole=True)
+        self._rest = b""
+
+    def _read(self, text: bytes, *, is_whole: bool) -> int:
+        """Read `text`; how far it was read."""
+        start = 0
+        end = len(text) if is_whole else max(0, len(text) - self._most_ahead)
+        while (mark := self._next_mark(text, start, end)) is not None:
+            at, size = mark
+            self._pass(text[start:at])
+            start = at
+            if self._depth == 1 and not self._is_in_string:
+                name, ahead = self._marks[text[at : at + size]], text[at + size : at + size + MOST_VALUE_BYTES]
+                is_enough = is_whole or len(ahead) == MOST_VALUE_BYTES
+                if not self._take(name, ahead, is_enough=is_enough):
+                    return start
+            self._pass(text[at : at + size])
+            start = at + size
+        if start < end:
+            last = text[start:end]
+            end -= (len(last) - len(last.rstrip(b"\\"))) & 1  # a backslash belongs to what comes behind it
+            self._pass(text[start:end])
+        return max(start, end)
+
+    def _next_mark(self, text: bytes, start: int, end: int) -> tuple[int, int] | None:
+        """Place and size of the first wanted name between quotes that begins before `end`."""
+        first: tuple[int, int] | None = None
+        for mark in self._marks:
+            at = text.find(mark, start, end + len(mark) - 1)
+            while at > 0 and text[at - 1] == 0x5C:  # an escaped quote: the end of a string
+                at = text.find(mark, at + 1, end + len(mark) - 1)
+            if at >= 0:
+                first, end = (at, len(mark)), at
+        return first
+
+    def _take(self, name: str, ahead: bytes, *, is_enough: bool) -> bool:
+        """Read the value behind a name, if it is one; False where more must come for that."""
+        text = ahead.decode("utf-8", "replace").lstrip()
+        if text and text[0] != ":":
+            return True  # a value that reads like a name
+        text = text[1:].lstrip()
+        try:
+            value, end = _DECODER.raw_decode(text)
+        except (ValueError, RecursionError):
+            value, end = UNREAD, len(text)
+        if not is_enough and not text[end:].lstrip().startswith((",", "}")):
+            return False
+        self.values[name] = value
+        return True
+
+    def _pass(self, text: bytes) -> None:
+        """Go past `text`, which does not end inside an escape."""
+        if b"\\" in text:
+            text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+        between_quotes = text.split(b'"')
+        outside = b"".join(between_quotes[int(self._is_in_string) :: 2])
+        self._depth += outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
+        self._is_in_string = self._is_in_string is (len(between_quotes) % 2 == 1)

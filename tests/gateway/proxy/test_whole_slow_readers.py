@@ -1,0 +1,186 @@
+"""Clients that take their answers slowly or not at all, of every kind of answer: cut at a least rate, and bounded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from raw_client import Client
+from virtual_time import virtual_time
+from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gateway
+from workers_on_stage import ScriptedWorker
+
+from gateway.outcomes import Outcome
+from gateway.proxy.downstream import LEAST_BYTES_PER_SECOND
+from gateway.proxy.front import Front
+from gateway.proxy.utility import MAX_AT_ONCE_PER_TENANT
+
+STALL_SECONDS = 10.0  # write_stall_seconds on every stage
+KIB = 1024
+LARGE = b'{"tokens":[%b0]}' % (b"1234," * 200_000)
+TOKENIZE = {"model": "tiny", "prompt": "hi"}
+
+
+def now() -> float:
+    """Virtual seconds."""
+    return asyncio.get_running_loop().time()
+
+
+def open_connections(scene: Stage) -> int:
+    """Clients' connections."""
+    runner = scene.gateway._runner
+    assert runner is not None
+    front = runner.server
+    assert isinstance(front, Front)
+    return front.open_connections
+
+
+async def large_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A worker's answer of a megabyte to anything."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    writer.write(head % len(LARGE) + LARGE)
+
+
+async def take(client: Client, piece_bytes: int, pause_seconds: float) -> int:
+    """Take so many bytes after each pause; how many came until the connection broke."""
+    taken = 0
+    while True:
+        await asyncio.sleep(pause_seconds)
+        try:
+            piece = await client._reader.readexactly(piece_bytes)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return taken
+        taken += len(piece)
+
+
+async def ask_chat(scene: Stage) -> Client:
+    """A stream of several megabytes."""
+    return await scene.open(chat(1900, logprobs=True, top_logprobs=20), receive_bytes=4096)
+
+
+async def ask_whole(scene: Stage) -> Client:
+    """An answer of a megabyte that is not streamed."""
+    return await scene.open(chat(5, stream=False), receive_bytes=4096)
+
+
+async def ask_utility(scene: Stage) -> Client:
+    """A utility's answer of a megabyte."""
+    return await scene.open(TOKENIZE, path="/tokenize", receive_bytes=4096)
+
+
+@pytest.mark.parametrize("ask", [ask_chat, ask_whole, ask_utility])
+@pytest.mark.parametrize(("piece_bytes", "pause_seconds"), [(2 * KIB, 5.0), (KIB, 1.0), (8 * KIB, 9.0)])
+@virtual_time
+async def test_a_client_below_the_least_rate_is_cut(
+    ask: Callable[[Stage], Awaitable[Client]], piece_bytes: int, pause_seconds: float
+) -> None:
+    """A few kB now and then do not hold a slot, a place or an answer for hours, whatever was asked."""
+    workers = () if ask is ask_chat else (ScriptedWorker(large_answer),)
+    async with stage(*workers) as scene:
+        client = await ask(scene)
+        taking = asyncio.create_task(take(client, piece_bytes, pause_seconds))
+        await scene.until_finished(1)
+        assert scene.last.outcome is Outcome.CLIENT_STALLED
+        rate = piece_bytes / pause_seconds
+        buffered = 256 * KIB  # taken at its own pace before it counts as behind
+        assert now() < buffered / rate + STALL_SECONDS / (1 - rate / LEAST_BYTES_PER_SECOND) + 60
+        client.leave()
+        await taking
+        await scene.settled()
+
+
+@pytest.mark.parametrize("ask", [ask_whole, ask_utility])
+@virtual_time
+async def test_a_slow_client_above_the_least_rate_gets_everything(ask: Callable[[Stage], Awaitable[Client]]) -> None:
+    """Ten times the stall limit is time enough for whoever keeps taking."""
+    async with stage(ScriptedWorker(large_answer)) as scene:
+        client = await ask(scene)
+        began = now()
+        assert await take(client, 8 * KIB, 1.0) > len(LARGE) - 8 * KIB
+        assert now() - began > 100
+        await scene.until_finished(1)
+        assert scene.last.outcome is Outcome.COMPLETED
+        await client.close()
+
+
+@virtual_time
+async def test_a_place_at_the_desk_is_held_until_the_answer_is_taken() -> None:
+    """As many unread utility answers as a tenant may have; the next is refused, another tenant's is not."""
+    async with stage(ScriptedWorker(large_answer)) as scene:
+        unread = [await ask_utility(scene) for _ in range(MAX_AT_ONCE_PER_TENANT)]
+        await scene.turn(1000)
+        held = scene.gateway._holdings.held_bytes
+        assert MAX_AT_ONCE_PER_TENANT * len(LARGE) <= held < scene.gateway._holdings.max_bytes
+        assert (await scene.ask(TOKENIZE, path="/tokenize")).status == 429
+        assert (await scene.ask(TOKENIZE, "bob", path="/tokenize")).status == 200
+        await scene.until_finished(MAX_AT_ONCE_PER_TENANT + 2)
+        assert scene.outcomes.count(Outcome.CLIENT_STALLED) == MAX_AT_ONCE_PER_TENANT
+        for client in unread:
+            client.leave()
+
+
+@virtual_time
+async def test_unread_answers_count_in_memory() -> None:
+    """Of unread answers no more are kept than may be held: the newest is broken off, and another tenant's is not."""
+    plan = Plan(listen={"max_body_mib": 1, "max_bodies_mib": 3})
+    async with stage(ScriptedWorker(large_answer), plan=plan) as scene:
+        unread = [await ask_utility(scene)]
+        for _ in range(2):
+            await scene.turn(200)
+            unread.append(await ask_utility(scene))
+        await scene.turn(200)
+        assert scene.gateway._holdings.held_bytes == 3 * len(LARGE)
+        assert (await scene.ask(TOKENIZE, "bob", path="/tokenize")).is_whole
+        assert scene.outcomes == [Outcome.BODY_PUSHED_OUT, Outcome.COMPLETED]
+        answer = await unread[-1].read()
+        assert answer.status == 200
+        assert not answer.is_whole
+        for client in unread:
+            client.leave()
+
+
+@pytest.mark.parametrize(
+    ("path", "key"), [("/metrics", None), ("/debug/state", ADMIN_KEY), ("/v1/models", key_of("alice"))]
+)
+@virtual_time
+async def test_pages_that_nobody_reads_are_cut_and_bounded(path: str, key: str | None) -> None:
+    """A hundred unread pages are held in bytes, and gone after the stall limit."""
+    async with stage(plan=Plan(pool={"aliases": tuple(f"alias-{n:03}-{'x' * 200}" for n in range(64))})) as scene:
+        clients = []
+        for _ in range(50):
+            client = await Client.connect(scene.url, receive_bytes=4096)
+            for _ in range(20):  # one behind the other on its connection
+                client.send(path, headers={"Authorization": f"Bearer {key}"} if key else {})
+            clients.append(client)
+        await asyncio.sleep(1)
+        assert scene.gateway._holdings.held_bytes
+        await asyncio.sleep(3 * STALL_SECONDS)
+        assert scene.gateway._holdings.held_bytes == 0
+        assert open_connections(scene) == 0
+        for client in clients:
+            client.leave()
+
+
+@with_gateway()
+async def test_a_page_by_head_has_the_length_and_no_body(scene: Stage) -> None:
+    """And the connection serves the next request."""
+    client = await scene.connect()
+    client.send_raw(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await client.read(has_body=False)
+    assert answer.status == 200
+    assert int(answer.headers["content-length"]) > 1000
+    client.send("/health")
+    assert (await client.read()).json == {"status": "ok"}
+    await client.close()
+
+
+@with_gateway(listen={"keepalive_timeout_seconds": 5})
+async def test_what_nobody_takes_does_not_keep_a_closing_connection(scene: Stage) -> None:
+    """An idle client leaves less unread than counts as behind: its connection ends with the stall limit too."""
+    client = await Client.connect(scene.url, receive_bytes=4096)
+    for _ in range(60):
+        client.send("/v1/models", headers=scene.credential("alice"))
+    await asyncio.sleep(1)
+    assert open_connections(scene) == 1
+    await asyncio.sleep(5 + STALL_SECONDS)
+    assert open_connections(scene) == 0
+    client.leave()
