@@ -62,6 +62,7 @@ from gateway.proxy.health import Health
 from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.proxy.remainders import Remainders
 from gateway.proxy.retired import RetiredPools
 from gateway.proxy.roster import Roster
 from gateway.proxy.sight import Sight
@@ -115,6 +116,7 @@ class Gateway:
         self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher.dispatch, self._audit)
         self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
         self._trials = Trials(self._links, self._health, self._launched.is_being_ended)
+        self._remainders = Remainders(self._fleet, self._sight, self._holdings)
         services = Services(
             self._dispatcher,
             self._links,
@@ -122,6 +124,7 @@ class Gateway:
             self._trials,
             config.listen.write_stall_seconds,
             self._holdings,
+            self._remainders,
         )
         listen = config.listen
         limits = ListenerLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
@@ -137,6 +140,7 @@ class Gateway:
         await self._health.probe_all()
         self._health.start()
         self._watchdog.start()
+        self._remainders.start()
         listen = self.config.listen
         front = Front(
             self._listener.handle,
@@ -167,6 +171,7 @@ class Gateway:
             await self._runner.cleanup()
         await self._sight.stop()
         await self._watchdog.stop()
+        await self._remainders.stop()
         await self._health.stop()
         self._dispatcher.close()
         self._links.close()

@@ -27,6 +27,7 @@ from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, message, own_headers
 from gateway.proxy.relay import End, Relay
+from gateway.proxy.remainders import Remainders
 from gateway.proxy.trials import Trials
 from gateway.proxy.upstream import WorkerUnreachable
 from gateway.wire.engine_answer import describe, read_error, types_for
@@ -68,6 +69,7 @@ class Services:
     trials: Trials
     write_stall_seconds: float
     holdings: Holdings[Custody]
+    remainders: Remainders
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     outbox: Outbox = field(default_factory=Outbox)
 
@@ -308,7 +310,8 @@ class Exchange:
         relay.flow(downstream)
         try:
             while await relay.blocked_or_ended():
-                await downstream.drain(self._services.write_stall_seconds)
+                with self._services.remainders.behind(self._ticket, relay, self._custody):
+                    await downstream.drain(self._services.write_stall_seconds)
                 relay.unblock()
         except ClientStalled:
             relay.cut(End.CUT, "client stalled")

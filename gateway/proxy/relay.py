@@ -70,6 +70,7 @@ class Relay:
         "_record",
         "_silence",
         "_silent_since",
+        "_spare_bytes",
         "_ticket",
         "_wake",
         "end",
@@ -113,6 +114,7 @@ class Relay:
         self._last_token_at = 0.0
         self._longest_gap_seconds = 0.0
         self._connection: WorkerConnection | None = None
+        self._spare_bytes = 0  # that may still be read while the client is behind
         self.is_blocked = False
         self.status = 0
         self.headers: Headers = ()
@@ -191,7 +193,7 @@ class Relay:
 
     def unblock(self) -> None:
         """The client has caught up: read on."""
-        self.is_blocked = False
+        self.is_blocked, self._spare_bytes = False, 0
         self._ticket.resume(self._loop.time())
         self._read_on()
 
@@ -199,6 +201,20 @@ class Relay:
         self._silent_since = self._loop.time()
         if self._connection is not None:
             self._connection.resume()
+
+    def read_on(self, most_bytes: int) -> bool:
+        """Read about `most_bytes` more although the client is behind; False where it is so already, or need not be."""
+        if not self.is_blocked or self._connection is None or self._spare_bytes:
+            return False
+        self._spare_bytes = most_bytes
+        self._read_on()
+        return True
+
+    def _spend(self, size_bytes: int) -> None:
+        """The client is behind: read no more than may be read all the same."""
+        self._spare_bytes = max(0, self._spare_bytes - size_bytes)
+        if not self._spare_bytes:
+            self._block()
 
     def _fall_behind(self) -> None:
         self.is_blocked = True
@@ -278,7 +294,7 @@ class Relay:
         if downstream is None:
             self._hold(visible)
         elif visible and not downstream.write(visible) and self.end is None:
-            self._block()
+            self._spend(len(visible))
 
     def on_end(self) -> None:
         """The true end of the body: the engine is done, the room is free."""

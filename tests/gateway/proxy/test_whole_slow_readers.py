@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from raw_client import Client
+from raw_client import Answer, Client
 from virtual_time import virtual_time
 from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gateway
-from workers_on_stage import ScriptedWorker
+from workers_on_stage import ENGINE_CONFIG, ScriptedWorker
 
 from gateway.outcomes import Outcome
 from gateway.proxy.downstream import LEAST_BYTES_PER_SECOND
@@ -16,6 +16,7 @@ from gateway.proxy.utility import MAX_AT_ONCE_PER_TENANT
 
 STALL_SECONDS = 10.0  # write_stall_seconds on every stage
 KIB = 1024
+MIB = 1024 * KIB
 LARGE = b'{"tokens":[%b0]}' % (b"1234," * 200_000)
 TOKENIZE = {"model": "tiny", "prompt": "hi"}
 
@@ -183,4 +184,59 @@ async def test_what_nobody_takes_does_not_keep_a_closing_connection(scene: Stage
     assert open_connections(scene) == 1
     await asyncio.sleep(5 + STALL_SECONDS)
     assert open_connections(scene) == 0
+    client.leave()
+
+
+LONG = chat(600, logprobs=True, top_logprobs=20)  # about a megabyte in four seconds
+
+
+@with_gateway(engine=ENGINE_CONFIG, listen={"write_stall_seconds": 3000})
+async def test_what_the_engine_has_finished_holds_no_room(scene: Stage) -> None:
+    """A client that reads nothing keeps its slot while the engine works, and no longer; it pays for all of it."""
+    client = await scene.open(LONG, receive_bytes=4096)
+    await scene.until(lambda: scene.in_flight)
+    await asyncio.sleep(2)
+    assert scene.in_flight == 1
+    await asyncio.sleep(10)
+    assert scene.in_flight == 0
+    assert not scene.finished
+    assert scene.gateway._holdings.held_bytes > 0
+    assert scene.service("alice") == pytest.approx(20 + 2 * 600, abs=20)
+    answer = await read_all(client)
+    assert answer.is_done
+    await scene.settled()
+    assert scene.last.outcome is Outcome.COMPLETED
+    assert scene.last.output_tokens == 600
+
+
+async def read_all(client: Client) -> Answer:
+    """The whole answer, as fast as it comes."""
+    answer = await client.read()
+    await client.close()
+    return answer
+
+
+@with_gateway(engine=ENGINE_CONFIG, listen={"write_stall_seconds": 3000, "max_body_mib": 1, "max_bodies_mib": 2})
+async def test_unread_remainders_make_way_for_requests(scene: Stage) -> None:
+    """What is read on for slow clients is within the memory for bodies, and goes first when another tenant needs it."""
+    clients = [await scene.open(LONG, receive_bytes=4096) for _ in range(4)]
+    await asyncio.sleep(30)
+    holdings = scene.gateway._holdings
+    assert MIB < holdings.held_bytes <= holdings.max_bytes
+    body = chat(1, metadata={"padding": "x" * (1000 * KIB)})
+    assert (await scene.ask(body, "bob")).is_done
+    assert Outcome.BODY_PUSHED_OUT in scene.outcomes
+    assert {event.tenant for event in scene.finished if event.outcome is Outcome.BODY_PUSHED_OUT} == {"alice"}
+    for client in clients:
+        client.leave()
+
+
+@with_gateway(engine=ENGINE_CONFIG, listen={"write_stall_seconds": 3000})
+async def test_a_slow_stream_that_has_not_ended_is_not_read_on(scene: Stage) -> None:
+    """While the engine has every sequence that the gateway counts there, nothing is taken into memory."""
+    client = await scene.open(chat(1900, logprobs=True, top_logprobs=20), receive_bytes=4096)
+    await scene.until(lambda: scene.in_flight)
+    await asyncio.sleep(5)
+    assert scene.in_flight == 1
+    assert scene.gateway._holdings.held_bytes == 0
     client.leave()
