@@ -84,6 +84,7 @@ class Turnover:
     config: Config
     changed_tenants: Sequence[Tenant]
     directory: Directory
+    removed_tenants: frozenset[str] = frozenset()
 
 
 class Gateway:
@@ -130,6 +131,7 @@ class Gateway:
         limits = ListenerLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
         control = Control(Pages(self._render_metrics, self._state, self._serving, int(self._wall_started_at)))
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
+        self._removed_tenants: set[str] = set()  # that still have requests
         self._runner: web.ServerRunner | None = None
 
     # -- life
@@ -192,16 +194,27 @@ class Gateway:
         told = ConfigReloaded(path, (), found.changes, found.needs_restart, warnings)
         known = {tenant.name: tenant for tenant in self.config.tenants}
         changed = tuple(tenant for tenant in config.tenants if known.get(tenant.name) != tenant)
-        return Turnover(told, config, changed, Directory(config, self._listener.directory.salt_secret))
+        removed = known.keys() - {tenant.name for tenant in config.tenants}
+        directory = Directory(config, self._listener.directory.salt_secret)
+        return Turnover(told, config, changed, directory, frozenset(removed))
 
     def take_over(self, turnover: Turnover) -> None:
         """Carry out what was prepared."""
         if turnover.told.succeeded:
             self.config = turnover.config
             self._configure(turnover.config, turnover.changed_tenants)
+            self._forget_removed(turnover)
             self._listener.directory = turnover.directory
             self._dispatcher.dispatch(pool.model for pool in turnover.config.pools)
         self._observer.observe(turnover.told)
+
+    def _forget_removed(self, turnover: Turnover) -> None:
+        """Drop what is kept of tenants and workers that earlier configurations had, once nothing of theirs runs."""
+        for worker in self._roster.sweep():
+            self._trials.forget_worker(worker)
+        removed = self._removed_tenants | turnover.removed_tenants
+        removed -= {tenant.name for tenant in turnover.changed_tenants}
+        self._removed_tenants = {name for name in removed if not self._admission.forget_tenant(name)}
 
     # -- configuration
 

@@ -71,6 +71,13 @@ class Admission:
             account.queue.reweigh(name, weight)
         self.room.review_everywhere(name)
 
+    def forget_tenant(self, name: str) -> bool:
+        """Drop what is kept of a tenant that was removed, its counters too; False while it has requests."""
+        is_gone = all(account.queue.forget(name) for account in self._pools.values())
+        if is_gone:
+            self._tenants.forget(name)
+        return is_gone
+
     def configure_queue(self, max_queued: int) -> None:
         """Change how many requests may wait in each pool."""
         self._rules = Rules(self._rules.make_policy, self._rules.make_predictor, max_queued)

@@ -204,6 +204,17 @@ class PoolQueue:
             queue = self.tenants[name] = TenantQueue(name, register, self._make_policy(), self._make_predictor())
         return queue
 
+    def forget(self, name: str) -> bool:
+        """Drop tenant `name`, where it has no requests; False where it has."""
+        tenant = self.tenants.get(name)
+        if tenant is None:
+            return True
+        if tenant.queued or tenant.in_flight:
+            return False
+        del self.tenants[name]
+        self.group.policy.forget(tenant)
+        return True
+
     def reweigh(self, name: str, weight: float) -> None:
         """Give tenant `name` another weight: for what it is charged from its next dispatch on."""
         tenant = self.tenants.get(name)

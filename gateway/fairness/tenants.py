@@ -27,6 +27,11 @@ class TenantRegister:
         self._weights[name] = weight
         self.allowance(name).change(limits)
 
+    def forget(self, name: str) -> None:
+        """Tenant `name` was removed and has no requests."""
+        self._weights.pop(name, None)
+        self._allowances.pop(name, None)
+
     def weight(self, name: str) -> float:
         """Weight of tenant `name`."""
         return self._weights.get(name, 1.0)

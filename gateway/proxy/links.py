@@ -1,6 +1,7 @@
 """The way to each worker by name: its port, its key, the model's name there, and what its answers have taught."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.config import EngineOrder, Pool, Worker
@@ -80,6 +81,16 @@ class Links:
         fingerprint = link.fingerprint if link is not None and link.url == url else None
         upstream = Upstream(ports[0].address.authority, secret)
         self._links[name] = Link(url, *ports, upstream, pool, worker.engine_order, fingerprint)
+
+    def __iter__(self) -> Iterator[str]:
+        """Every name."""
+        return iter(self._links)
+
+    def forget(self, name: str) -> None:
+        """Drop the link to a worker that was removed."""
+        for port in self._links.pop(name).ports:
+            port.retire()
+        del self.visits[name]
 
     def close(self) -> None:
         """Close every connection."""

@@ -18,6 +18,15 @@ class Roster:
         """`fleet` and `links` know who is there."""
         self._fleet = fleet
         self._links = links
+        self._gone: set[str] = set()  # by the last sweep
+
+    def sweep(self) -> set[str]:
+        """Drop the links to workers that had left the fleet by the last sweep already; their names."""
+        gone = {name for name in self._links if name not in self._fleet and not self._links.visits[name]}
+        forgotten, self._gone = gone & self._gone, gone - self._gone
+        for name in forgotten:
+            self._links.forget(name)
+        return forgotten
 
     def name(self, pool: Pool, worker: Worker, url: str) -> str:
         """The name of `worker` at `url`; one that has it at another address is drained."""

@@ -44,6 +44,10 @@ class Trials:
         """Every body that was at a death of late, the latest first."""
         return self._quarantine.detained(self._loop.time())
 
+    def forget_worker(self, worker: str) -> None:
+        """`worker` was removed, and no request is there."""
+        self._quarantine.forget_worker(worker)
+
     # -- trials
 
     async def send(self, case: Case, worker: str) -> Turn:

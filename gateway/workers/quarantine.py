@@ -147,7 +147,7 @@ class Quarantine:
         """Nothing is known."""
         self._files: OrderedDict[bytes, _File] = OrderedDict()  # in the order in which they end
         self._lives: dict[str, int] = {}
-        self._convicts: dict[str, tuple[int, Case | None]] = {}  # of each worker's last death
+        self._convicts: dict[str, tuple[int, bytes | None]] = {}  # of each worker's last death
         self._on_trial: dict[str, Case] = {}
         self._suspects: dict[str, set[Case]] = {}  # that run at a worker
 
@@ -156,6 +156,11 @@ class Quarantine:
         self._forget(now)
         file = self._files.get(case.key) if self._files else None
         return Standing.CLEAN if file is None else file.standing
+
+    def forget_worker(self, worker: str) -> None:
+        """`worker` was removed: what its deaths told of bodies stays with the bodies."""
+        self._lives.pop(worker, None)
+        self._convicts.pop(worker, None)
 
     def life(self, worker: str) -> int:
         """How many deaths of `worker` were told."""
@@ -214,13 +219,14 @@ class Quarantine:
         self._forget(now)
         worker = case.worker
         if case.life == self.life(worker):
-            self._convicts[worker] = case.life, self._accused(worker)
+            accused = self._accused(worker)
+            self._convicts[worker] = case.life, None if accused is None else accused.key
             self._lives[worker] = case.life + 1
             self._on_trial.pop(worker, None)
             self._suspects.pop(worker, None)
         life, convict = self._convicts[worker]
         is_explained = convict is not None and life == case.life
-        is_accused = is_explained and convict is not None and convict.key == case.key
+        is_accused = is_explained and convict == case.key
         standing = self._note(case, Evidence.ACCUSED if is_accused else Evidence.DEATH, now)
         if standing is Standing.CONVICTED:
             return Fate.CONVICTED

@@ -203,3 +203,26 @@ def test_all_is_forgotten_in_time_and_in_number() -> None:
     suspects(quarantine, *(f"tea {next(numbers)}" for _ in range(MAX_BODIES + 1)), worker="c")
     assert quarantine.standing(case("tea 0"), 0.0) is S.CLEAN
     assert quarantine.standing(case("tea 1"), 0.0) is S.SUSPECT
+
+
+def test_a_death_keeps_no_request_and_a_removed_worker_no_death() -> None:
+    """Of who is to blame the digest stays; with the worker that goes too, while its bodies stay known."""
+    quarantine = Quarantine()
+    for number in range(2):
+        poison = case("x" * 100_000)
+        sent(quarantine, f"w{number}", poison)
+        died(quarantine, poison)
+        assert all(isinstance(convict, bytes | None) for _, convict in quarantine._convicts.values())
+        quarantine.forget_worker(f"w{number}")
+    assert not quarantine._convicts
+    assert not quarantine._lives
+    assert quarantine.standing(case("x" * 100_000), 0.0) is S.CONVICTED
+
+
+def test_a_case_that_lets_go_of_its_body_is_known_all_the_same() -> None:
+    """Small or large: what is kept of it, a copy or a digest, tells it from others."""
+    for size in (100, 100_000):
+        whole, less = case("x" * size), case("x" * size)
+        less.let_go()
+        assert less.key == whole.key != case("x" * size + "y").key
+        assert len(less._body) <= 16 * 1024
