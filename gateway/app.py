@@ -129,7 +129,15 @@ class Gateway:
         )
         listen = config.listen
         limits = ListenerLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
-        control = Control(Pages(self._render_metrics, self._state, self._serving, int(self._wall_started_at)))
+        control = Control(
+            Pages(
+                self._render_metrics,
+                self._state,
+                self._serving,
+                int(self._wall_started_at),
+                self._links.max_model_len,
+            )
+        )
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
         self._removed_tenants: set[str] = set()  # that still have requests
         self._runner: web.ServerRunner | None = None
@@ -270,7 +278,7 @@ class Gateway:
 
     def workers(self) -> Sequence[WorkerSnapshot]:
         """Every worker, now."""
-        return self._launched.amended(self._sight.amended(self._fleet.snapshot()))
+        return self._launched.amended(self._links.amended(self._sight.amended(self._fleet.snapshot())))
 
     def tasks(self) -> int:
         """Tasks of the event loop."""

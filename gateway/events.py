@@ -79,6 +79,14 @@ class WorkerChanged(NamedTuple):
     reason: str
 
 
+class WorkerRemarked(NamedTuple):
+    """What the operator should know of a worker, told once: why it does not serve yet, what is configured wrong."""
+
+    pool: str
+    worker: str
+    remark: str
+
+
 class WorkerStalled(NamedTuple):
     """A worker stands still with requests in it (`is_stalled`), or makes progress again, or has none left."""
 
@@ -158,6 +166,7 @@ Event = (
     | RequestDispatched
     | RequestFinished
     | WorkerChanged
+    | WorkerRemarked
     | WorkerStalled
     | WindowDegraded
     | TokensUnmetered

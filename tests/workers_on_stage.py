@@ -131,6 +131,8 @@ class ScriptedWorker:
         self.url = ""
         self.answers_probes = True
         self.probe_status = 200
+        self.models = b'{"object":"list","data":[{"id":"%b","object":"model"}]}' % MODEL.encode()
+        self.pages: list[bytes] = []
         self.requests: list[tuple[bytes, Any]] = []
         self.connections = 0
 
@@ -152,8 +154,10 @@ class ScriptedWorker:
                     await reader.read()
                     return
                 if head.startswith(b"GET"):
-                    head = b"HTTP/1.1 %d Probed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-                    writer.write(head % self.probe_status)
+                    page = self.models if head.startswith(b"GET /v1/models ") else b""
+                    self.pages.append(head)
+                    line = b"HTTP/1.1 %d Probed\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+                    writer.write(line % (200 if page else self.probe_status, len(page)) + page)
                     return
                 self.connections += is_new
                 is_new = False

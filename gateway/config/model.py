@@ -21,6 +21,8 @@ from gateway.config.schema import (
 
 ANY_MODEL = "*"
 
+DEFAULT_MODEL_LEN = 2048
+
 
 class Resolved(BaseModel):
     """An immutable part of the configuration in force."""
@@ -63,12 +65,17 @@ class Pool(Resolved):
     aliases: tuple[str, ...] = ()
     adapters: tuple[Adapter, ...] = ()
     fallback: str | None = None
-    max_model_len: int = 2048
+    max_model_len: int | None = None
     locality_quantum: float = 0.0
     cost: CostSpec = LinearCost()
     window: Window = Window()
     timeouts: Timeouts = Timeouts()
     workers: tuple[Worker, ...] = ()
+
+    @property
+    def assumed_model_len(self) -> int:
+        """The context length as long as no worker has told it; what engines that the gateway launches are given."""
+        return DEFAULT_MODEL_LEN if self.max_model_len is None else self.max_model_len
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -327,8 +327,13 @@ class PoolEntry(Section):
         "Model of another pool that gets the requests while no worker of this one serves or is expected.",
         pattern=MODEL_PATTERN,
     )
-    max_model_len: Count = live(
-        2048, "Context length of the engine (vLLM `--max-model-len`).", unit="tokens", ge=1, le=100_000_000
+    max_model_len: Count | None = live(
+        None,
+        "Context length of the engine (vLLM `--max-model-len`), until a worker's `/v1/models` tells it; "
+        "launched engines get it, or 2048.",
+        unit="tokens",
+        ge=1,
+        le=100_000_000,
     )
     locality_quantum: Units = live(
         0,

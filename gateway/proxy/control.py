@@ -26,6 +26,7 @@ class Pages:
     state: Callable[[], dict[str, object]]
     pools: Callable[[], Mapping[str, bool]]
     started_at: int
+    max_model_len: Callable[[Pool], int]
 
 
 class Control:
@@ -90,7 +91,7 @@ class Control:
             "owned_by": "vtc-gateway",
             "root": name if name in pool.adapter_names else pool.model,
             "parent": None if name == pool.model else pool.model,
-            "max_model_len": pool.max_model_len,
+            "max_model_len": self._pages.max_model_len(pool),
         }
 
 

@@ -259,7 +259,8 @@ class Exchange:
 
     def _patience(self, link: Link) -> Patience:
         timeouts, ticket = self._pool.timeouts, self._ticket
-        longest = ticket.max_output_tokens / ticket.sequences / _SLOWEST_TOKENS_PER_SECOND
+        tokens = max(ticket.max_output_tokens / ticket.sequences, self._reading.max_output_tokens or 0)
+        longest = tokens / _SLOWEST_TOKENS_PER_SECOND
         return Patience(
             link.port.progress,
             timeouts.first_byte_seconds,

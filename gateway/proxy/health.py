@@ -1,6 +1,7 @@
 """Watches the workers: probes each, takes in what requests met, and tells everybody of a change.
 
 A probe is `GET /health`, the engine's word that its server lives; that its requests succeed is only seen by requests.
+Now and then, and as long as the worker does not serve, it must list the pool's model too (`models`).
 An engine under load may send its streams on and leave a probe without an answer: such silence says nothing against it.
 One that is silent altogether, probe after probe, does not live: requests that wait there for their answer are told.
 A worker that comes back gives room, so a change to serving dispatches. What a signal changes is the circuit's table.
@@ -9,9 +10,10 @@ A worker that comes back gives room, so a change to serving dispatches. What a s
 import asyncio
 from collections.abc import Callable, Iterable
 
-from gateway.events import Observer, WorkerChanged
+from gateway.events import Observer, WorkerChanged, WorkerRemarked
 from gateway.proxy.background import Background
 from gateway.proxy.links import Link, Links
+from gateway.proxy.models import PROBES_BETWEEN, ask_models, difference
 from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, read_error
 from gateway.workers import Case, Evidence, Fleet, Signal, Situation, evidence_of, judge
@@ -33,6 +35,7 @@ class Health:
         self._links = links
         self._observer = observer
         self._dispatch = dispatch
+        self._remarks: dict[tuple[str, str], str] = {}
         self._first_probes: set[asyncio.Task[None]] = set()
         # Without probes no worker comes back.
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
@@ -90,8 +93,34 @@ class Health:
         self._count_silence(link, is_silent=False)
         is_good = 200 <= answer.status < 300
         evidence = evidence_of(answer.status, is_answer=is_good, is_of_request=False)
-        reason = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
-        self._judge(worker, link, evidence, f"status {answer.status}" if is_good else reason)
+        if is_good:
+            reason = f"status {answer.status}"
+            evidence, reason = await self._with_models(worker, link, evidence, reason)
+        else:
+            reason = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
+        self._judge(worker, link, evidence, reason)
+
+    async def _with_models(self, worker: str, link: Link, evidence: Evidence, reason: str) -> tuple[Evidence, str]:
+        """What a good probe is worth: where it is time for that, the worker must serve the pool's model too."""
+        view = self._fleet.look(worker)
+        link.probes_to_models -= 1
+        if view is not None and view.state == "closed" and link.probes_to_models > 0:
+            return evidence, reason
+        found, fault = await ask_models(link)
+        link.probes_to_models = 0 if fault else PROBES_BETWEEN
+        self._links.learned()
+        self._remark(worker, "context", difference(link, link.pool))
+        return (found, fault) if fault else (evidence, reason)
+
+    def _remark(self, worker: str, topic: str, remark: str) -> None:
+        """Tell something of a worker once, and again when it is another."""
+        before = self._remarks.get((worker, topic), "")
+        if remark == before:
+            return
+        self._remarks = {key: text for key, text in self._remarks.items() if key[0] in self._fleet}
+        self._remarks[worker, topic] = remark
+        if remark and worker in self._fleet:
+            self._observer.observe(WorkerRemarked(self._fleet.spec(worker).pool, worker, remark))
 
     def _count_silence(self, link: Link, *, is_silent: bool) -> None:
         """Probes in a row that nothing answered mean that the worker does not live: what has not begun there ends."""
@@ -102,8 +131,12 @@ class Health:
     def _judge(self, worker: str, link: Link, evidence: Evidence, reason: str) -> None:
         """Report what a probe over `link` met, unless the name is another engine's by now."""
         signal = judge(Situation.PROBE, evidence).signal
-        if signal is not None and self._links[worker].url == link.url:
+        is_same = worker in self._fleet and self._links[worker].url == link.url
+        if signal is not None and is_same:
             self.report(worker, signal, f"probe: {reason}")
+            view = self._fleet.look(worker)
+            is_new = view is not None and view.state == "starting"
+            self._remark(worker, "start", f"does not serve yet: {reason}" if is_new else "")
 
 
 def evidence_of_failure(error: WorkerUnreachable) -> Evidence:

@@ -321,7 +321,7 @@ def plan_of(pool: Pool, worker: Worker) -> Plan:
         "served_name": pool.engine_model,
         "engine": launch.engine.value,
         "profile": launch.profile,
-        "max_model_len": pool.max_model_len,
+        "max_model_len": pool.assumed_model_len,
         "sequences": _engine_sequences(window),
         "prefill_tokens": window.fixed_prefill_tokens,
         "gpus": launch.gpus,

@@ -22,7 +22,6 @@ from gateway.proxy.control import Control
 from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.delivery import Delivery, body_of
 from gateway.proxy.directory import Directory, Identity
-from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.downstream import HAS_BEGUN, give_up
 from gateway.proxy.exchange import Exchange, Services
 from gateway.proxy.front import REQUEST_ID, check_protocol
@@ -201,7 +200,7 @@ class Listener:
         header = identity.tenant.end_user_header
         if header is not None:
             reading.end_user = named_by_header(request.headers.get(header, "")) or reading.end_user
-        ticket = make_ticket(self._services.dispatcher, reading, pool, identity, record.request_id)
+        ticket = make_ticket(self._services, reading, pool, identity, record.request_id)
         if pool.knows_prefixes and reading.endpoint.kind is _GENERATE:
             ticket.prefix = prefix_chain(reading.prompt, payer.name, pool.model_at_workers(reading.model))
         exchange = Exchange(self._services, request, ticket, record)
@@ -257,15 +256,15 @@ def _only_model(identity: Identity) -> str:
     raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
 
 
-def make_ticket(dispatcher: Dispatcher, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:
+def make_ticket(services: Services, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:
     """The ticket of a request: what it may come to, before the engine has counted anything."""
     prompts, sequences = reading.prompts, reading.sequences
     prompt_tokens = reading.prompt_tokens
     if prompt_tokens is None:
-        prompt_tokens = dispatcher.prompts(pool.model).estimate(
+        prompt_tokens = services.dispatcher.prompts(pool.model).estimate(
             identity.tenant.name, reading.prompt_bytes, prompts=prompts, media_parts=reading.media_parts
         )
-    max_model_len = pool.max_model_len
+    max_model_len = services.links.max_model_len(pool)
     prompt_tokens = min(prompt_tokens, max_model_len * prompts)
     per_sequence = max(1, max_model_len - prompt_tokens // prompts)
     stated = max_model_len if reading.max_output_tokens is None else reading.max_output_tokens

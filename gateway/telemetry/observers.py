@@ -23,6 +23,7 @@ from gateway.events import (
     UsageCapped,
     WindowDegraded,
     WorkerChanged,
+    WorkerRemarked,
     WorkerStalled,
     WorkerWrote,
 )
@@ -90,6 +91,8 @@ class LogObserver:
                 self._logger.warning(
                     "worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason
                 )
+            case WorkerRemarked():
+                self._logger.warning("worker remark", pool=event.pool, worker=event.worker, remark=event.remark)
             case WorkerStalled():
                 words = "worker stalled" if event.is_stalled else "worker no longer stalled"
                 self._logger.warning(words, pool=event.pool, worker=event.worker, reason=event.reason)

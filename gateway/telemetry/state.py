@@ -137,6 +137,7 @@ def _worker(worker: WorkerView) -> dict[str, object]:
         "engine_running": worker.engine_running,
         "engine_waiting": worker.engine_waiting,
         "unmetered_share": worker.unmetered_share,
+        "max_model_len": worker.max_model_len,
     }
 
 

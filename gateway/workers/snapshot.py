@@ -29,7 +29,8 @@ class WorkerSnapshot:
     `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, of `kv_capacity_tokens` (0:
     the engine did not say); `degraded` is why the window is the fallback instead of tuned, empty where it is tuned.
     `generated_tokens` is every token that our requests have received there. What the engine says itself (None: nothing)
-    and the part of its tokens that we have not metered are filled in by whoever reads its metrics.
+    and the part of its tokens that we have not metered are filled in by whoever reads its metrics, its context length
+    by whoever asks for its models.
     """
 
     pool: str
@@ -49,3 +50,4 @@ class WorkerSnapshot:
     engine_running: float | None = None
     engine_waiting: float | None = None
     unmetered_share: float | None = None
+    max_model_len: int | None = None

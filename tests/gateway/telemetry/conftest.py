@@ -55,6 +55,7 @@ class Worker:
     engine_running: float | None = 3.0
     engine_waiting: float | None = 1.0
     unmetered_share: float | None = 0.25
+    max_model_len: int | None = 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
             "engine_running": 3.0,
             "engine_waiting": 1.0,
             "unmetered_share": 0.25,
+            "max_model_len": 2048,
         }
     ]
     assert dump["requests"] == {
