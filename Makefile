@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
 TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers proxy telemetry)
+FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
+  tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')
 
-.PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler soak demo schema clean
+.PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -59,6 +61,9 @@ bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queue
 
 soak: $(COMPILED)/.done ## A quarter of an hour of ordinary trouble: memory, descriptors, tasks and accounts come out as they were
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench soak --check
+
+fuzz: $(VENV)/.dev ## Minutes of hostile bytes for whatever reads bytes of others: streams, bodies, keys, files
+	@$(BIN)/pytest --hypothesis-profile=fuzz $(SIDE_BY_SIDE) $(FUZZED)
 
 schema: $(VENV)/.run
 	@$(BIN)/python -m gateway.config > docs/config.schema.json

@@ -1,9 +1,10 @@
 """Makes the modules beside it importable by every test: virtual time, the whole gateway, a raw HTTP client.
 
-For properties: a slow or busy machine is no failure.
+For properties: a slow or busy machine is no failure. `make fuzz` has the profile `fuzz`: minutes of search.
 """
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("patient"), max_examples=30_000, print_blob=True)
 settings.load_profile("patient")

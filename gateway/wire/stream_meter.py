@@ -248,8 +248,10 @@ class StreamMeter(Meter):
             self._by_choice[choice] = output_tokens
             self.output_tokens += grown
         prompt = choice // self._per_prompt
-        self.prompt_tokens += prompt_tokens - self._prompts_seen.get(prompt, 0)
-        self._prompts_seen[prompt] = prompt_tokens
+        more = prompt_tokens - self._prompts_seen.get(prompt, 0)
+        if more > 0:
+            self._prompts_seen[prompt] = prompt_tokens
+            self.prompt_tokens += more
 
     def _read_json(self, event: bytes, data: bytes) -> bytes:
         """Read the totals, an error, or a chunk in a form that vLLM does not write, by decoding it."""

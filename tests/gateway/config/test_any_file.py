@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from any_bytes import damaged, kept
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -93,8 +94,63 @@ def test_any_value_is_loaded_or_faulted(file: Path, value: Any) -> None:
     _load(file, yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
-@given(content=st.binary(max_size=200) | st.text(alphabet="{}[]:,-&*!|>'\"%@`?#\n ab1$", max_size=200).map(str.encode))
+_EXAMPLE = (Path(__file__).parents[3] / "config.yaml").read_bytes()
+_WORDS = [
+    *(
+        b"\n",
+        b"\r",
+        b": ",
+        b"- ",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"&a ",
+        b"*a",
+        b"<<: *a",
+        b"!!python/name:os.system ",
+        b"%YAML 9",
+    ),
+    *(
+        b"---\n",
+        b"...\n",
+        b"|\n",
+        b">-\n",
+        b"'",
+        b'"',
+        b"\t",
+        b"#",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\0",
+        b"\xe2\x80\xa8",
+        b"? ",
+    ),
+    *(
+        b"pools:\n",
+        b"tenants: ",
+        b"${X",
+        b"${X:-}",
+        b"1e999",
+        b".nan",
+        b"0x1F",
+        b"1_000",
+        b"2026-11-30",
+        b"[" * 400,
+        b"~",
+    ),
+]
+_TEXTS = st.text(alphabet="{}[]:,-&*!|>'\"%@`?#\n ab1$", max_size=200).map(str.encode)
+
+
+@given(content=damaged([_EXAMPLE, *kept("configurations")], _WORDS) | _TEXTS)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_are_loaded_or_faulted(file: Path, content: bytes) -> None:
     """Bytes of any kind never raise anything but `ConfigError`."""
+    _load(file, content)
+
+
+@pytest.mark.parametrize("content", kept("configurations"), ids=repr)
+def test_kept_files_are_loaded_or_faulted(file: Path, content: bytes) -> None:
+    """Those that were found or feared."""
     _load(file, content)

@@ -22,6 +22,19 @@ CORPUS = Path(__file__).parent / "corpus"
 EVERYTHING = Rights(
     allow=frozenset({"echo", "best_of", "beam_search", "ignore_eos", "prompt_logprobs"}), max_choices=64
 )
+BODIES: dict[str, dict[str, object]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "/v1/completions": {"prompt": "hello"},
+    "/v1/responses": {"input": "hi"},
+    "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
+    "/v1/embeddings": {"input": "hi"},
+    "/v1/rerank": {"query": "q", "documents": ["a", "b"]},
+    "/v1/score": {"queries": "q", "documents": ["a", "b"]},
+    "/tokenize": {"prompt": "hi"},
+    "/detokenize": {"tokens": [1]},
+    "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "hi"}]},
+}
+"""A small valid request of each path, without its model."""
 
 
 def recorded(name: str) -> bytes:
@@ -31,19 +44,7 @@ def recorded(name: str) -> bytes:
 
 def reading(path: str, **fields: object) -> Reading:
     """The reading of a small valid request to `path` with `fields` in it."""
-    texts: dict[str, dict[str, object]] = {
-        "/v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
-        "/v1/completions": {"prompt": "hello"},
-        "/v1/responses": {"input": "hi"},
-        "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
-        "/v1/embeddings": {"input": "hi"},
-        "/v1/rerank": {"query": "q", "documents": ["a", "b"]},
-        "/v1/score": {"queries": "q", "documents": ["a", "b"]},
-        "/tokenize": {"prompt": "hi"},
-        "/detokenize": {"tokens": [1]},
-        "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "hi"}]},
-    }
-    return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **texts[path], **fields}), EVERYTHING)
+    return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), EVERYTHING)
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
