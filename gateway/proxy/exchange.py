@@ -284,7 +284,8 @@ class Exchange:
             relay.reason = "an empty answer"
             return Evidence.TRUNCATED
         error = read_error(relay.headers, relay.held)
-        relay.reason = describe(relay.status, relay.headers, error)
+        described = describe(relay.status, relay.headers, error)
+        relay.reason = f"{relay.reason}; {described}" if relay.reason else described
         is_of_request = error is not None and not error.names_model
         return evidence_of(relay.status, is_answer=False, is_of_request=is_of_request)
 

@@ -74,7 +74,7 @@ def describe(status: int, headers: Sequence[tuple[bytes, bytes]], error: EngineE
     kind = media_type(headers)
     if kind not in _STREAM:
         return f"{text} with {_one_line(kind.decode('latin-1'))}, which is no answer of an engine"
-    return text
+    return f"{text} with {kind.decode()}, which was not asked for" if status == 200 and kind else text
 
 
 def _one_line(text: str) -> str:

@@ -101,7 +101,7 @@ def test_a_wrong_tenant_is_told_with_its_line(tmp_path: Path, tenant: str, path:
     [
         ("", 1, "is missing"),
         ("- 1\n", 1, "not a mapping"),
-        ("name: [\n", 2, "not valid YAML"),
+        ("name: [\n", 2, "has no value where one must stand"),
         (RIGHT.replace("seconds: 60\n", ""), 1, "is missing; add `seconds"),
         (RIGHT.replace("seconds: 60", "seconds: 0"), 3, "more than 0"),
         (RIGHT.replace("seconds: 60", "seconds: .nan"), 3, "seconds"),

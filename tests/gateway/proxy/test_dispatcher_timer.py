@@ -27,6 +27,7 @@ def test_a_deadline_that_is_past_is_armed_once_and_met() -> None:
         advanced = asyncio.Event()
         past = loop.time() - 1
         admission = SimpleNamespace(
+            pools=("a", "b", "c"),
             next_deadline=lambda: None if advanced.is_set() else past,
             dispatch=lambda _pool, _now: [],
             advance=lambda _now: advanced.set() or [],

@@ -149,7 +149,7 @@ async def test_what_is_charged_is_what_the_engine_counted() -> None:
             tail = counts[-1].output_tokens - event.output_tokens
             assert 0 <= tail <= TOKENS_AFTER_ABORT * counts[-1].sequences, event
             compared += 1
-        elif not counts:
+        elif not counts and event.streamed:  # of an answer that is not streamed an estimate is charged meanwhile
             assert event.output_tokens == 0
     assert compared > 150
 

@@ -86,7 +86,7 @@ def received(reads: Sequence[bytes]) -> Kept:
     """What a sink is given where the worker's bytes come as `reads`."""
     connection, sink = WorkerConnection(Nowhere()), Kept()
     connection.connection_made(Wire())
-    connection.send(b"", sink, is_reused=False)
+    connection.send(b"", b"", sink, is_reused=False)
     for read in reads:
         connection.data_received(read)
     return sink
@@ -171,7 +171,7 @@ def test_an_answer_is_whole_and_its_connection_lost_where_more_comes_with_it(ans
         home, sink, wire = Nowhere(), Kept(), Wire()
         connection = WorkerConnection(home)
         connection.connection_made(wire)
-        connection.send(b"", sink, is_reused=False)
+        connection.send(b"", b"", sink, is_reused=False)
         connection.data_received(answer + surplus[:place])
         assert (b"".join(sink.pieces), sink.ends) == (b"{}", ["end"])
         assert home.kept == ([connection] if not place else [])
@@ -187,7 +187,7 @@ def test_headers_behind_a_body_are_not_kept() -> None:
     trailers = b"".join(b"x-%d: y\r\n" % number for number in range(1000))
     connection, sink = WorkerConnection(Nowhere()), Kept()
     connection.connection_made(Wire())
-    connection.send(b"", sink, is_reused=False)
+    connection.send(b"", b"", sink, is_reused=False)
     connection.data_received(CHUNKED.removesuffix(b"\r\n") + trailers)
     assert len(connection._headers) == 1
     connection.data_received(b"\r\n")
@@ -199,7 +199,7 @@ def test_what_has_begun_is_not_given_up() -> None:
     for has_begun in (True, False):
         connection, sink = WorkerConnection(Nowhere()), Kept()
         connection.connection_made(Wire())
-        connection.send(b"", sink, is_reused=False)
+        connection.send(b"", b"", sink, is_reused=False)
         sink.has_begun = has_begun
         connection.give_up("it does not live")
         assert sink.ends == ([] if has_begun else ["it does not live"])
