@@ -48,7 +48,7 @@ def integers_of(values: list[object]) -> list[int] | None:
         return None
 
 
-Reader = Callable[[object, str], int]
+Reader = Callable[[object, str], object]  # not int: compiled code would make 1 of True
 
 
 def _typed(integers: str, flags: str) -> Mapping[str, Reader]:
