@@ -336,10 +336,12 @@ class Fleet:
         if worker is None or now < sample.asked_at:
             return False
         window, tuning = worker.window, worker.tuning
+        sequences, prefill_tokens = window.max_sequences, window.max_prefill_tokens
         has_grown = tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
         has_ended = window.end_early(tuning.ended_sequences)
-        worker.apply_limits()
-        return has_grown or has_ended
+        worker.apply_limits()  # those of a reading that ends the trust in the engine's figures may be wider too
+        is_wider = window.max_sequences > sequences or window.max_prefill_tokens > prefill_tokens
+        return has_grown or has_ended or is_wider
 
     def learn(self, name: str, facts: EngineFacts) -> None:
         """Take in what a worker's engine says once, at its start."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.workers import Fleet, Limit, Signal, Window, WindowSize, WorkerSpec
+from gateway.workers import EngineSample, Fleet, Limit, Signal, Window, WindowSize, WorkerSpec
 from gateway.workers.fleet import PROBES_OF_TRIAL
 
 
@@ -350,3 +350,16 @@ def test_requests_of_a_pool_may_wait_for_a_worker_that_is_about_to_serve() -> No
     assert fleet.least_loaded("p") is None
     fleet.expect("p", is_expected=False)
     assert not fleet.serves("p")
+
+
+def test_a_reading_that_ends_the_trust_and_opens_the_window_says_that_there_is_room() -> None:
+    """The window of a worker that is not believed may be wider than the found one: what waits must be dispatched."""
+    fleet = Fleet()
+    fleet.configure(WorkerSpec("w0", "tiny", "http://127.0.0.1:8101", WindowSize(None, 1, 2048)))
+    fleet.signal("w0", Signal.PROBE_OK)
+    (before,) = fleet.snapshot()
+    has_room = fleet.observe("w0", EngineSample(1.0, 0.0, 0.0, kv_usage=9.0), 1.0)
+    (after,) = fleet.snapshot()
+    assert after.degraded and after.window_sequences > before.window_sequences
+    assert has_room
+    assert not fleet.observe("w0", EngineSample(2.0, 0.0, 0.0, kv_usage=9.0), 2.0), "nothing has opened since"
