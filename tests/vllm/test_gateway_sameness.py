@@ -40,9 +40,10 @@ def test_what_vllm_refuses_is_refused(case: Case, vllm_url: str, gateway: Gatewa
     assert "error" in through.document
 
 
-HI = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
-TEXT = {"model": MODEL, "prompt": "hi", "max_tokens": 4}
-ASK = {"model": MODEL, "input": "hi", "max_output_tokens": 4}
+# At temperature 0 the model ends an answer at the same token each time.
+HI = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4, "temperature": 0}
+TEXT = {"model": MODEL, "prompt": "hi", "max_tokens": 4, "temperature": 0}
+ASK = {"model": MODEL, "input": "hi", "max_output_tokens": 4, "temperature": 0}
 ODD = [
     *(("/v1/chat/completions", HI | odd) for odd in ({"max_tokens": 4.0}, {"max_tokens": "4"}, {"max_tokens": 4.5})),
     *(
