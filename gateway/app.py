@@ -116,7 +116,7 @@ class Gateway:
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
         self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher.dispatch, self._audit)
         self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
-        self._trials = Trials(self._links, self._health, self._launched.is_being_ended)
+        self._trials = Trials(self._links, self._health, self._launched.is_being_ended, self._dispatcher.vouch)
         self._remainders = Remainders(self._fleet, self._sight, self._holdings)
         services = Services(
             self._dispatcher,

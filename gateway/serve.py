@@ -8,11 +8,13 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import shlex
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,8 +56,17 @@ def serve(options: ServeOptions) -> int:
         return 1
     if options.port is not None:
         loaded = _on_port(loaded, options.port)
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Process(loaded, options, keys).run())
+
+
+def raise_descriptor_limit() -> None:
+    """Let the process have as many descriptors as the machine allows it; many shells start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _on_port(loaded: Loaded, port: int) -> Loaded:

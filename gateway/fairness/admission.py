@@ -134,6 +134,26 @@ class Admission:
         retry_after = account.retry_after_seconds(tenant, now)
         return [Refuse(ticket, Outcome.PUSHED_OUT, retry_after), *self.withdraw(ticket, now)]
 
+    # -- bars
+
+    def bar(self, pool: str, name: str) -> None:
+        """Let no request of tenant `name` run in `pool` until `unbar`: it is held, and nobody waits for it."""
+        account = self._pools.get(pool)
+        tenant = None if account is None else account.queue.tenants.get(name)
+        if account is not None and tenant is not None:
+            tenant.is_barred = True
+            self.room.review(account, tenant)
+
+    def unbar(self, pool: str, name: str, now: float) -> list[Decision]:
+        """End a bar."""
+        account = self._pools.get(pool)
+        tenant = None if account is None else account.queue.tenants.get(name)
+        if account is None or tenant is None:
+            return []
+        tenant.is_barred = False
+        self.room.review(account, tenant)
+        return self.dispatch(pool, now)
+
     # -- departures
 
     def withdraw(self, ticket: Ticket, now: float) -> list[Decision]:

@@ -85,7 +85,7 @@ class FlowGroup:
 class TenantQueue(Flow):
     """One tenant in one pool: its keys, and what its answers have taught."""
 
-    __slots__ = ("_census", "_keys", "allowance", "group", "in_flight", "is_light", "predictor", "recent")
+    __slots__ = ("_census", "_keys", "allowance", "group", "in_flight", "is_barred", "is_light", "predictor", "recent")
 
     def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
         """A tenant without requests, on the terms that `register` has for it."""
@@ -96,6 +96,7 @@ class TenantQueue(Flow):
         self.group = FlowGroup(policy)
         self.predictor = predictor
         self.is_light = False  # waits with nothing in flight
+        self.is_barred = False  # workers had no room for its requests, and for its alone
         self.in_flight = 0
         self.recent = DecayingSum(_RECENT_SECONDS)
 

@@ -30,7 +30,7 @@ class WaitingRoom:
     def is_empty_before(self, account: PoolAccount, tenant: TenantQueue) -> bool:
         """True where a new request of `tenant` would be the only one that waits: no limit of its own could hold it."""
         is_empty = not account.queue.queued or not account.queue.group.policy.waiting
-        return is_empty and not tenant.allowance.is_capped
+        return is_empty and not tenant.allowance.is_capped and not tenant.is_barred
 
     def pass_by(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Note a new request that runs at once where the room was empty before it: what `enter` and `leave` come to."""
@@ -60,8 +60,8 @@ class WaitingRoom:
         self.review(account, tenant)
 
     def is_eligible(self, tenant: TenantQueue) -> bool:
-        """True where `tenant` has a request queued and its in-flight limit lets the next one run."""
-        if not tenant.queued:
+        """True where `tenant` has a request queued, is not barred, and its in-flight limit lets the next one run."""
+        if not tenant.queued or tenant.is_barred:
             return False
         allowance = tenant.allowance
         return not allowance.is_capped or allowance.has_flight_place(tenant.oldest().sequences)

@@ -14,7 +14,8 @@ from gateway.learned.prompts import PromptEstimator
 from gateway.outcomes import Outcome
 from gateway.workers import Fleet
 
-PAUSE_SECONDS = 0.5  # how long a worker that refused for lack of room gets nothing new
+PAUSE_SECONDS = 0.5  # how long a worker that broke a connection gets nothing new, until it is known to live
+VOUCHED_SECONDS = 5.0  # for how long a worker that was found alive is believed to be, whatever connections break
 
 
 class Refused(Exception):
@@ -40,6 +41,9 @@ class Dispatcher:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._pauses: dict[str, asyncio.TimerHandle] = {}
+        self._losses: set[str] = set()  # workers that are paused for a broken connection
+        self._vouched_until: dict[str, float] = {}
+        self._bars: dict[tuple[str, str], asyncio.TimerHandle] = {}  # by pool and tenant
         self._refusal: Refused | None = None
         self._pools: frozenset[str] | None = None  # None: all that the scheduler has
         self._is_closed = False
@@ -171,18 +175,58 @@ class Dispatcher:
             if pool in self._admission.pools:  # it may be forgotten since
                 self._carry_out(self._admission.dispatch(pool, now))
 
-    def pause(self, worker: str) -> None:
-        """`worker` refused for lack of room: give it nothing for a moment."""
+    def lost(self, worker: str) -> None:
+        """`worker` broke a connection: give it nothing until it is known to live, unless that was seen just now."""
+        if self._loop.time() >= self._vouched_until.get(worker, 0.0) and worker not in self._pauses:
+            self._losses.add(worker)
+            self._pause(worker, PAUSE_SECONDS)
+
+    def vouch(self, worker: str) -> None:
+        """`worker` lives, whatever connections it broke; for a while its broken connections say nothing more."""
+        vouched = {name: until for name, until in self._vouched_until.items() if name in self._fleet}
+        self._vouched_until = vouched | {worker: self._loop.time() + VOUCHED_SECONDS}
+        if worker in self._losses:
+            self._pauses[worker].cancel()
+            self._resume(worker)
+
+    def full(self, ticket: Ticket, seconds: float) -> None:
+        """The worker of `ticket` refused it for lack of room.
+
+        Where it refuses several tenants it gets nothing for `seconds`; where it refuses one, that tenant runs nothing
+        for so long, unless another worker may have room.
+        """
+        worker, tenant = ticket.worker, ticket.tenant
+        if self._fleet.refused(worker, tenant):
+            self._losses.discard(worker)
+            self._pause(worker, seconds)
+        elif self._fleet.refuses_everywhere(ticket.pool, tenant):
+            self._bar(ticket.pool, tenant, seconds)
+        else:
+            ticket.avoid = worker
+
+    def _pause(self, worker: str, seconds: float) -> None:
         self._fleet.pause(worker)
         running = self._pauses.pop(worker, None)
         if running is not None:
             running.cancel()
-        self._pauses[worker] = self._loop.call_later(PAUSE_SECONDS, self._resume, worker)
+        self._pauses[worker] = self._loop.call_later(seconds, self._resume, worker)
 
     def _resume(self, worker: str) -> None:
         del self._pauses[worker]
+        self._losses.discard(worker)
         self._fleet.resume(worker)
         self.dispatch({spec.pool for spec in self._fleet.specs() if spec.name == worker})
+
+    def _bar(self, pool: str, tenant: str, seconds: float) -> None:
+        self._admission.bar(pool, tenant)
+        running = self._bars.pop((pool, tenant), None)
+        if running is not None:
+            running.cancel()
+        self._bars[pool, tenant] = self._loop.call_later(seconds, self._unbar, pool, tenant)
+
+    def _unbar(self, pool: str, tenant: str) -> None:
+        del self._bars[pool, tenant]
+        self._carry_out(self._admission.unbar(pool, tenant, self._loop.time()))
 
     # -- decisions
 
@@ -231,8 +275,9 @@ class Dispatcher:
     def close(self) -> None:
         """Disarm the timers."""
         self._is_closed = True
-        for pause in self._pauses.values():
-            pause.cancel()
+        for timer in (*self._pauses.values(), *self._bars.values()):
+            timer.cancel()
+        self._bars.clear()
         self._pauses.clear()
         if self._timer is not None:
             self._timer.cancel()

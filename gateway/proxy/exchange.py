@@ -18,6 +18,7 @@ from aiohttp import web
 from gateway.config import EngineOrder, Pool
 from gateway.fairness import Holdings, Ticket, TicketState
 from gateway.outcomes import Outcome
+from gateway.proxy.attempt import before_answer, in_answer
 from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.dispatcher import Dispatcher, Refused
 from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
@@ -30,13 +31,13 @@ from gateway.proxy.relay import End, Relay
 from gateway.proxy.remainders import Remainders
 from gateway.proxy.trials import Trials
 from gateway.proxy.upstream import WorkerUnreachable
-from gateway.wire.engine_answer import describe, read_error, types_for
+from gateway.wire.engine_answer import retry_after_seconds, types_for
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Reading
-from gateway.workers import Action, Case, Effect, Evidence, Fate, Situation, Turn, evidence_of, judge
+from gateway.workers import Action, Case, Effect, Evidence, Fate, Situation, Turn, judge
 
 MAX_FAILED_ATTEMPTS = 2
 MAX_FULL_ATTEMPTS = 8  # at which the engine had no room
@@ -46,14 +47,6 @@ _SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that
 LOCAL_RETRY_SECONDS = 1.0  # until the gateway may have what it was short of
 FULL_RETRY_SECONDS = 5.0
 
-_ENDS = {
-    End.LOST: Evidence.LOST,
-    End.STALE: Evidence.LOST,
-    End.MALFORMED: Evidence.MALFORMED,
-    End.WHOLE: Evidence.TRUNCATED,
-    End.STALLED: Evidence.SILENT,
-    End.CUT: Evidence.CUT,
-}
 _RETRY_SECONDS = {Outcome.GATEWAY_EXHAUSTED: LOCAL_RETRY_SECONDS, Outcome.NO_ROOM: FULL_RETRY_SECONDS}
 # An answer that is not streamed and breaks off is told by a broken connection.
 _BROKEN = frozenset({Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN})
@@ -146,7 +139,7 @@ class Exchange:
                     pass
             self._check_standing()
             relay = await self._attempt()
-            evidence = self._evidence(relay)
+            evidence = self._unsent or before_answer(relay)
             effect = judge(Situation.WAITING, evidence)
             self._tell(effect, relay)
             if effect.action in (Action.RELAY, Action.FORWARD):
@@ -160,7 +153,7 @@ class Exchange:
                 case Action.WAIT:
                     self._relay = None
                     self._count_full(relay, evidence)
-                    dispatcher.pause(ticket.worker)
+                    dispatcher.full(ticket, retry_after_seconds(relay.headers))
                     await dispatcher.readmit(ticket)
                 case Action.AGAIN:
                     self._relay = None
@@ -269,26 +262,6 @@ class Exchange:
             self._reading.stream,
         )
 
-    def _evidence(self, relay: Relay) -> Evidence:
-        """What an attempt met before the client has a byte; what it was is noted as the relay's reason."""
-        if self._unsent is not None:
-            return self._unsent
-        is_whole = relay.end in (None, End.WHOLE)
-        if relay.is_answer and is_whole and relay.has_bytes:
-            return Evidence.ANSWERED
-        is_too_long = relay.end is End.MALFORMED and not relay.is_answer and relay.status > 0
-        if not (is_whole or is_too_long):
-            assert relay.end is not None
-            return _ENDS[relay.end]
-        if relay.is_answer:
-            relay.reason = "an empty answer"
-            return Evidence.TRUNCATED
-        error = read_error(relay.headers, relay.held)
-        described = describe(relay.status, relay.headers, error)
-        relay.reason = f"{relay.reason}; {described}" if relay.reason else described
-        is_of_request = error is not None and not error.names_model
-        return evidence_of(relay.status, is_answer=False, is_of_request=is_of_request)
-
     def _tell(self, effect: Effect, relay: Relay) -> None:
         """The worker's circuit hears what the request met there."""
         if effect.signal is not None:
@@ -331,7 +304,7 @@ class Exchange:
             self._downstream.write(relay.last_bytes)
             return Outcome.COMPLETED
         assert relay.end is not None
-        effect = judge(Situation.BEGUN, Evidence.ERROR if relay.has_engine_error else _ENDS[relay.end])
+        effect = judge(Situation.BEGUN, in_answer(relay))
         outcome = effect.outcome
         assert outcome is not None
         last = relay.last_bytes

@@ -303,7 +303,7 @@ class Relay:
     def on_lost(self, reason: str, loss: Loss) -> None:
         """The worker broke off; the room that this gives is for nobody until it is known whether the worker lives."""
         if loss is Loss.BROKEN:
-            self._dispatcher.pause(self._ticket.worker)
+            self._dispatcher.lost(self._ticket.worker)
         self._finish(_ENDS[loss], reason)
 
     def _hold(self, visible: bytes) -> None:

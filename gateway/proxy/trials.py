@@ -22,8 +22,14 @@ _MAX_ANSWER_BYTES = 64 * 1024
 class Trials:
     """Deaths of workers, and the requests that may have caused them."""
 
-    def __init__(self, links: Links, health: Health, is_being_ended: Callable[[str], bool]) -> None:
-        """Nobody is suspected; `is_being_ended` tells which workers the supervisor ends itself."""
+    def __init__(
+        self, links: Links, health: Health, is_being_ended: Callable[[str], bool], vouch: Callable[[str], None]
+    ) -> None:
+        """Nobody is suspected; `is_being_ended` tells which workers the supervisor ends itself.
+
+        `vouch` is told of each that is found alive.
+        """
+        self._vouch = vouch
         self._links = links
         self._health = health
         self._is_being_ended = is_being_ended
@@ -142,6 +148,8 @@ class Trials:
                 link.aside, link.health_request, seconds=_INQUEST_SECONDS, max_bytes=_MAX_ANSWER_BYTES, fresh=True
             )
             is_dead = answer.status >= 500
+            if not is_dead:
+                self._vouch(worker)
         except (WorkerSilent, HostUnknown, GatewayShort):
             is_dead = False
         except WorkerUnreachable:

@@ -12,6 +12,8 @@ import orjson
 from gateway.wire.request import Reading
 from gateway.wire.surface import Kind
 
+LEAST_RETRY_SECONDS: Final = 0.5
+MOST_RETRY_SECONDS: Final = 5.0
 MAX_WORDS: Final = 200  # characters of an engine's sentence that are passed on
 _MAX_READ_BYTES: Final = 64 * 1024  # of an error's body
 
@@ -37,6 +39,14 @@ def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         if name.lower() == b"content-type":
             return value.partition(b";")[0].strip().lower()
     return b""
+
+
+def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]]) -> float:
+    """The seconds of `Retry-After`, within bounds; the least where there are none (a date is not read)."""
+    for name, value in headers:
+        if name.lower() == b"retry-after" and value.strip().isdigit():
+            return min(max(LEAST_RETRY_SECONDS, float(value.strip()[:9])), MOST_RETRY_SECONDS)
+    return LEAST_RETRY_SECONDS
 
 
 class EngineError(NamedTuple):

@@ -2,19 +2,21 @@
 
 `window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker
 may be used, as a table; `placement` chooses among a pool's workers, by load and by what `prefixes` says of their
-caches, within a tenant's `deficits`; `fleet` keeps the workers of all pools; `quarantine` finds the request that kills
-whatever worker it meets; `judgement` says whose fault it is when something goes wrong, and what follows.
+caches, within a tenant's `deficits`; `worker` is one of them, `fleet` keeps those of all pools; `quarantine` finds the
+request that kills whatever worker it meets; `judgement` says whose fault it is when something goes wrong, and what
+follows.
 It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
 """
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal
-from gateway.workers.fleet import Fleet, WorkerSpec
+from gateway.workers.fleet import Fleet
 from gateway.workers.judgement import Action, Effect, Evidence, Situation, evidence_of, judge
 from gateway.workers.prefixes import prefix_chain
 from gateway.workers.quarantine import Case, Detention, Fate, Quarantine, Turn
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize, open_window
+from gateway.workers.worker import WorkerSpec
 
 __all__ = [
     "Action",

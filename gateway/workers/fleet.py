@@ -5,128 +5,12 @@ when its last request has ended. `pause` holds back one that refused for lack of
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
 
-from gateway.workers.circuit import Circuit, CircuitState, Signal
+from gateway.workers.circuit import CircuitState, Signal
 from gateway.workers.placement import Placement
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, WorkerSnapshot
-from gateway.workers.tuning import Tuning
-from gateway.workers.tuning_memory import Flight
-from gateway.workers.window import Window, WindowSize
-
-PROBES_OF_TRIAL: Final = 5  # good ones while a trial runs, after which it has said enough
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """One engine endpoint: a name unique over all pools, the pool it serves, where it listens, its window."""
-
-    name: str
-    pool: str
-    url: str
-    window: WindowSize
-
-
-class Asking(Flight, Protocol):
-    """What is read of a request: its size, how its prompt begins, where it may run, the worker it was given."""
-
-    pool: str
-    tenant: str
-    reserved_tokens: int
-    prefix: tuple[int, ...]
-    avoid: str
-    worker: str
-
-
-class _Worker:
-    __slots__ = (
-        "circuit",
-        "is_draining",
-        "is_new",
-        "is_paused",
-        "is_spared",
-        "name",
-        "spec",
-        "trial",
-        "trial_probes",
-        "tuning",
-        "was_stalled",
-        "window",
-    )
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        self.name = spec.name
-        self.spec = spec
-        self.window = Window(spec.window)
-        self.tuning = Tuning(spec.window)
-        self.circuit = Circuit()
-        self.is_draining = False
-        self.is_new = True
-        self.is_paused = False
-        self.is_spared = False  # it is in doubt, and another worker of its pool is trusted
-        self.trial: Asking | None = None  # what it is being tried with
-        self.trial_probes = 0  # good ones while that runs
-        self.was_stalled = False  # and has not moved since
-        self.apply_limits()
-
-    @property
-    def load(self) -> float:
-        return self.window.load
-
-    @property
-    def serves(self) -> bool:
-        return not self.is_draining and self.circuit.state in _SERVING
-
-    @property
-    def is_tried(self) -> bool:
-        """True where it gets one request at a time, whatever else still runs there."""
-        return self.is_spared or self.circuit.state is CircuitState.HALF_OPEN
-
-    def may_be_tried_with(self, request: "Asking") -> bool:
-        """False while a trial runs, or while what the engine stood still with has not moved or left."""
-        is_stuck = self.was_stalled and not self.window.is_idle
-        return self.trial is None and not is_stuck and self.circuit.may_try(request.tenant)
-
-    def is_shunned_by(self, tenant: str) -> bool:
-        return self.circuit.is_shunned_by(tenant)
-
-    @property
-    def is_promising(self) -> bool:
-        """True where it serves, or may do so at once: nothing was heard of it yet."""
-        return self.serves or (self.is_new and not self.is_draining)
-
-    def has_room(self, request: "Asking") -> bool:
-        return self.limit_on(request) is Limit.NOTHING
-
-    def has_express_room(self, request: "Asking") -> bool:
-        if self.is_paused or self.is_tried:
-            return False
-        fits_window = self.window.has_express_room(request.sequences, request.prompt_tokens)
-        return fits_window and self.tuning.fits_memory(request)
-
-    def limit_on(self, request: "Asking") -> Limit:
-        if self.is_paused:
-            return Limit.PAUSE
-        if self.is_tried and not self.may_be_tried_with(request):
-            return Limit.TRIAL
-        if not self.window.has_place:
-            return Limit.SEQUENCES
-        if not self.tuning.fits_memory(request):
-            return Limit.MEMORY
-        return Limit.NOTHING if self.window.fits_prefill(request.prompt_tokens) else Limit.PREFILL
-
-    def apply_limits(self) -> None:
-        self.window.limit(self.tuning.max_sequences, self.tuning.max_prefill_tokens)
-        self.tuning.memory.running_part = self.window.running_part
-
-    @property
-    def state(self) -> str:
-        return "draining" if self.is_draining else self.circuit.state.value
-
-
-_SERVING = (CircuitState.CLOSED, CircuitState.DOUBTED, CircuitState.HALF_OPEN)
+from gateway.workers.worker import Asking, Worker, WorkerSpec
 
 
 class Fleet:
@@ -134,8 +18,8 @@ class Fleet:
 
     def __init__(self) -> None:
         """No workers yet; `configure` adds them."""
-        self._workers: dict[str, _Worker] = {}
-        self._pools: dict[str, Placement[_Worker, Asking]] = {}
+        self._workers: dict[str, Worker] = {}
+        self._pools: dict[str, Placement[Worker, Asking]] = {}
         self._expecting: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
@@ -149,7 +33,7 @@ class Fleet:
         worker = self._workers.get(spec.name)
         before = None if worker is None else worker.spec
         if worker is None:
-            worker = self._workers[spec.name] = _Worker(spec)
+            worker = self._workers[spec.name] = Worker(spec)
         elif worker.spec.pool != spec.pool:
             self._pools[worker.spec.pool].leave(worker)
             self._weigh_doubts(worker.spec.pool)
@@ -169,10 +53,10 @@ class Fleet:
         """What a tenant may be ahead for the sake of a cached prompt, in cost units; placement follows it too."""
         self._placement(pool).set_quantum(quantum)
 
-    def _placement(self, pool: str) -> Placement[_Worker, Asking]:
+    def _placement(self, pool: str) -> Placement[Worker, Asking]:
         return self._pools.setdefault(pool, Placement())
 
-    def _workers_of(self, pool: str) -> Sequence[_Worker]:
+    def _workers_of(self, pool: str) -> Sequence[Worker]:
         placement = self._pools.get(pool)
         return () if placement is None else placement.seats
 
@@ -202,11 +86,11 @@ class Fleet:
 
     def take(self, request: Asking, /) -> str | None:
         """Reserve room at the least loaded worker that serves, None where the request fits none now."""
-        return self._place(request, _Worker.has_room)
+        return self._place(request, Worker.has_room)
 
     def take_express(self, request: Asking, /) -> str | None:
         """As `take`, in the express lanes."""
-        return self._place(request, _Worker.has_express_room)
+        return self._place(request, Worker.has_express_room)
 
     def has_express(self, pool: str) -> bool:
         """True where a worker of `pool` has an express lane."""
@@ -215,7 +99,7 @@ class Fleet:
     def affinity(self, request: Asking, /) -> int:
         """Prompt tokens cached where the request would run now."""
         placement = self._pools.get(request.pool)
-        return 0 if placement is None else placement.affinity(request, _Worker.has_room)
+        return 0 if placement is None else placement.affinity(request, Worker.has_room)
 
     def _place(self, request: Asking, has_room: "_HasRoom") -> str | None:
         placement = self._pools.get(request.pool)
@@ -277,7 +161,7 @@ class Fleet:
         if worker is None:
             return None
         worker.is_new = False
-        if not self._feed(worker, signal, tenant, body):
+        if not worker.feed(signal, tenant, body):
             return None
         worker.trial = None
         self._weigh_doubts(worker.spec.pool)
@@ -288,24 +172,6 @@ class Fleet:
             self._pools[worker.spec.pool].restarted(name)  # or will be: what it had cached is not to be counted on
         return worker.circuit.state.value
 
-    def _feed(self, worker: _Worker, signal: Signal, tenant: str, body: bytes) -> bool:
-        """Feed the circuit what `signal` is worth.
-
-        A trial that outlives some probes is progress, but not where the engine stood still: that answers probes too.
-        """
-        match signal:
-            case Signal.STALLED:
-                worker.was_stalled = True
-            case Signal.MOVED | Signal.ANSWERED:
-                worker.was_stalled = False
-            case Signal.PROBE_OK if worker.trial is not None and not worker.was_stalled:
-                worker.trial_probes += 1
-                if worker.trial_probes >= PROBES_OF_TRIAL:
-                    signal = Signal.MOVED
-            case _:
-                pass
-        return worker.circuit.feed(signal, tenant, body)
-
     def _weigh_doubts(self, pool: str) -> None:
         """A doubted worker is spared only while another one of its pool is trusted: it is never taken from all."""
         workers = self._workers_of(pool)
@@ -314,6 +180,18 @@ class Fleet:
         )
         for worker in workers:
             worker.is_spared = is_one_trusted and worker.circuit.state is CircuitState.DOUBTED
+
+    def refused(self, name: str, tenant: str) -> bool:
+        """A worker had no room for a request of `tenant`; True where that was not this tenant's requests' alone."""
+        worker = self._workers.get(name)
+        if worker is None:
+            return False
+        worker.fulls.add(tenant, b"")
+        return worker.fulls.are_several
+
+    def refuses_everywhere(self, pool: str, tenant: str) -> bool:
+        """True where each worker that serves `pool` refused `tenant` for lack of room since it last answered."""
+        return all(tenant in worker.fulls for worker in self._workers_of(pool) if worker.serves)
 
     def pause(self, name: str) -> None:
         """Give nothing to a worker that refused for lack of room, until `resume`."""
@@ -370,44 +248,24 @@ class Fleet:
     def look(self, name: str) -> WorkerSnapshot | None:
         """One worker, None where it is unknown."""
         worker = self._workers.get(name)
-        return None if worker is None else _snapshot(worker)
+        return None if worker is None else worker.snapshot()
 
     def snapshot(self) -> tuple[WorkerSnapshot, ...]:
         """Every worker."""
-        return tuple(_snapshot(worker) for worker in self._workers.values())
+        return tuple(worker.snapshot() for worker in self._workers.values())
 
-    def _forget_if_done(self, worker: _Worker) -> None:
+    def _forget_if_done(self, worker: Worker) -> None:
         if worker.is_draining and worker.window.is_idle:
             del self._workers[worker.spec.name]
             self._pools[worker.spec.pool].leave(worker)
             self._weigh_doubts(worker.spec.pool)
 
 
-_HasRoom = Callable[[_Worker, Asking], bool]
+_HasRoom = Callable[[Worker, Asking], bool]
 
 
-def _note_held(request: Asking, workers: Sequence[_Worker]) -> None:
+def _note_held(request: Asking, workers: Sequence[Worker]) -> None:
     """What kept `request` from each worker: only a limit that held work back may grow."""
     for worker in workers:
         if worker.serves:
             worker.tuning.held = worker.limit_on(request)
-
-
-def _snapshot(worker: _Worker) -> WorkerSnapshot:
-    window, tuning = worker.window, worker.tuning
-    return WorkerSnapshot(
-        pool=worker.spec.pool,
-        worker=worker.spec.name,
-        url=worker.spec.url,
-        state=worker.state,
-        sequences_in_flight=window.sequences_in_flight,
-        window_sequences=window.max_sequences,
-        prefill_tokens_in_flight=window.prefill_tokens_in_flight,
-        window_prefill_tokens=window.max_prefill_tokens,
-        kv_demand_tokens=tuning.memory.demand_tokens,
-        kv_capacity_tokens=tuning.memory.capacity_tokens,
-        limited_by=tuning.held,
-        phase=tuning.phase,
-        degraded=tuning.degraded,
-        generated_tokens=tuning.memory.generated_tokens,
-    )

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,14 @@ def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatc
     monkeypatch.setattr(LaunchedWorkers, "started", never)
     assert serve(ServeOptions(path, create_keys=True)) == 0
     assert cancelled
+
+
+def test_the_process_takes_as_many_descriptors_as_it_may() -> None:
+    """Whatever the shell that started it says at first."""
+    script = (
+        "import resource as r; from gateway.serve import raise_descriptor_limit; "
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (256, hard)); "
+        "raise_descriptor_limit(); print(r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard))"
+    )
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert child.stdout == "True\n"

@@ -92,6 +92,28 @@ def test_a_held_tenant_banks_no_credit() -> None:
     assert gained["held"] <= 1.1 * gained["free"]
 
 
+def test_a_barred_tenant_blocks_nobody_and_runs_nothing_until_the_bar_ends() -> None:
+    """Neither what it has queued nor what it sends meanwhile, in that pool; its order is kept, and it is held."""
+    bench = Bench(pools=2)
+    bench.admission.bar("p0", "nobody")
+    running = [bench.submit("alice", length=50).ticket for _ in range(4)]
+    queued = [bench.submit("alice", length=1).ticket for _ in range(2)]
+    bench.admission.bar("p0", "alice")
+    bob = bench.submit("bob", length=1).ticket
+    while any(ticket in bench.running for ticket in running):
+        bench.step()
+    queued.append(bench.submit("alice", length=1).ticket)
+    elsewhere = bench.submit("alice", pool="p1", length=1).ticket
+    assert elsewhere in bench.running
+    assert bob.state is TicketState.GRANTED
+    assert {ticket.state for ticket in queued} == {TicketState.QUEUED}
+    (held,) = [each for each in bench.admission.snapshot(bench.now)[0].tenants if each.tenant == "alice"]
+    assert held.is_held
+    check_invariants(bench.admission)
+    granted = bench.admission.unbar("p0", "alice", bench.now)
+    assert [decision.ticket for decision in granted] == queued
+
+
 def test_an_in_flight_limit_spans_the_pools() -> None:
     """One place in flight, two pools: the second request runs when the first ended, wherever it is."""
     bench = Bench(pools=2)

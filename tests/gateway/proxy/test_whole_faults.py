@@ -13,6 +13,7 @@ from workers_on_stage import EngineWorker, ScriptedWorker, fault, faults
 from backend.engine.faults import FaultKind
 from gateway.config import Timeouts, Window
 from gateway.outcomes import Outcome
+from gateway.proxy.exchange import MAX_FULL_ATTEMPTS
 
 POISON = "bitter tea"
 PATIENT = Timeouts(connect_seconds=2, first_byte_seconds=4, stall_seconds=5)
@@ -245,3 +246,98 @@ async def test_answers_of_a_good_worker_pass_whatever_type_they_name() -> None:
             assert (await scene.ask(chat(5, stream=False))).body == ANSWER
             assert scene.last.outcome is Outcome.COMPLETED
             assert (await scene.ask(chat(5))).status == 200
+
+
+SLOW_SECONDS = 0.05
+
+
+def slow_worker_that(poisoned: Reply) -> ScriptedWorker:
+    """A worker that takes a while for each answer and has no room for the poisoned, or breaks on them, at once."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if POISON in json.dumps(worker.requests[-1][1]):
+            poisoned(writer)
+            return
+        await asyncio.sleep(SLOW_SECONDS)
+        GOOD(writer)
+
+    worker = ScriptedWorker(respond)
+    return worker
+
+
+async def served_in(seconds: float, way: Reply | None, workers: int = 1) -> tuple[int, Stage]:
+    """How many answers four clients of bob get in so long, beside a tenant whose requests all meet `way`."""
+    served = 0
+
+    async def ask_on(scene: Stage) -> None:
+        nonlocal served
+        while True:
+            served += (await scene.ask(chat(5, stream=False, prompt="tea"), "bob")).status == 200
+
+    plan = Plan(tenants=TENANTS, window=Window(sequences=4, slack=0, prefill_tokens=4096))
+    async with stage(*(slow_worker_that(way or GOOD) for _ in range(workers)), plan=plan) as scene:
+        clients = [asyncio.create_task(ask_on(scene)) for _ in range(4)]
+        if way is not None:
+            clients += [asyncio.create_task(keep_failing(scene, "mallory")) for _ in range(4)]
+        await asyncio.sleep(seconds)
+        for client in clients:
+            client.cancel()
+        await asyncio.wait(clients)
+        await scene.settled()
+    return served, scene
+
+
+@virtual_time
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("way", ["503", "429", "drop", "babble"])
+async def test_a_pause_is_earned_by_the_worker(way: str, workers: int) -> None:
+    """A tenant for whose requests there is never room, or whose connections break, takes no answer from the other."""
+    alone, _ = await served_in(6, None, workers)
+    beside, scene = await served_in(6, WAYS_TO_FAIL.get(way, status(int(way) if way.isdigit() else 0)), workers)
+    assert beside >= 0.95 * alone
+    assert any(event.tenant == "mallory" and event.outcome.ending.status >= 502 for event in scene.finished)
+
+
+@virtual_time
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize(("retry_after", "seconds"), [(None, 0.5), ("0", 0.5), ("3", 3), ("3600", 5), ("soon", 0.5)])
+async def test_lack_of_room_is_waited_for_within_bounds(code: int, retry_after: str | None, seconds: float) -> None:
+    """As long as the worker asks for, a stated number of times; then 503 with the time at which to come again."""
+    headers = () if retry_after is None else (f"retry-after: {retry_after}",)
+    worker = worker_that(GOOD, status(code, WORDS, "application/json", *headers))
+    async with stage(worker, plan=Plan(scheduler={"queue_timeout_seconds": 600})) as scene:
+        answer = await scene.ask(chat(5))
+        assert (answer.status, answer.json["error"]["code"]) == (503, "no_room")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert len(worker.requests) == MAX_FULL_ATTEMPTS
+        assert scene.last.duration_seconds == pytest.approx((MAX_FULL_ATTEMPTS - 1) * seconds, abs=0.1)
+        assert scene.last.service == 0
+        assert [change.state for change in scene.changes] == ["closed"]
+
+
+@virtual_time
+async def test_a_worker_without_room_sends_the_request_to_the_next() -> None:
+    """At once, while another serves; it keeps its place."""
+    full, good = worker_that(GOOD, status(429)), worker_that(GOOD)
+    async with stage(full, good) as scene:
+        assert (await scene.ask(chat(5, stream=False))).body == ANSWER
+        assert scene.last.attempts == 2
+        assert scene.last.duration_seconds < 0.1
+
+
+@virtual_time
+async def test_a_worker_without_room_for_two_tenants_is_paused_for_all() -> None:
+    """It is the worker's lack then: nothing is sent there for a moment, and the state says so."""
+    worker = worker_that(GOOD, status(503))
+    async with stage(worker, plan=Plan(tenants=TENANTS)) as scene:
+        asking = [scene.asking(chat(5), who) for who in ("alice", "bob")]
+        while len(worker.requests) < 2:
+            await scene.turn()
+        third = scene.asking(chat(5), "mallory")
+        await asyncio.sleep(0.4)
+        assert len(worker.requests) == 2
+        assert scene.gateway.workers()[0].limited_by.value == "pause"
+        for task in (*asking, third):
+            task.cancel()
+        await asyncio.wait([*asking, third])
+        await scene.settled()

@@ -18,8 +18,8 @@ from gateway.events import (
 )
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
+from gateway.workers import Fleet, WorkerSpec
 from gateway.workers.circuit import CircuitState, Signal
-from gateway.workers.fleet import Fleet, WorkerSpec
 from gateway.workers.snapshot import Limit
 from gateway.workers.window import WindowSize
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.workers import EngineSample, Fleet, Limit, Signal, Window, WindowSize, WorkerSpec
-from gateway.workers.fleet import PROBES_OF_TRIAL
+from gateway.workers.worker import PROBES_OF_TRIAL
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""What an attempt met at its worker, as evidence to be judged: read off the relay, by its head and by its end."""
+
+from gateway.proxy.relay import End, Relay
+from gateway.wire.engine_answer import describe, read_error
+from gateway.workers import Evidence, evidence_of
+
+_ENDS = {
+    End.LOST: Evidence.LOST,
+    End.STALE: Evidence.LOST,
+    End.MALFORMED: Evidence.MALFORMED,
+    End.WHOLE: Evidence.TRUNCATED,
+    End.STALLED: Evidence.SILENT,
+    End.CUT: Evidence.CUT,
+}
+
+
+def before_answer(relay: Relay) -> Evidence:
+    """What an attempt met before the client has a byte; what it was is noted as the relay's reason."""
+    is_whole = relay.end in (None, End.WHOLE)
+    if relay.is_answer and is_whole and relay.has_bytes:
+        return Evidence.ANSWERED
+    is_too_long = relay.end is End.MALFORMED and not relay.is_answer and relay.status > 0
+    if not (is_whole or is_too_long):
+        assert relay.end is not None
+        return _ENDS[relay.end]
+    if relay.is_answer:
+        relay.reason = "an empty answer"
+        return Evidence.TRUNCATED
+    error = read_error(relay.headers, relay.held)
+    described = describe(relay.status, relay.headers, error)
+    relay.reason = f"{relay.reason}; {described}" if relay.reason else described
+    is_of_request = error is not None and not error.names_model
+    return evidence_of(relay.status, is_answer=False, is_of_request=is_of_request)
+
+
+def in_answer(relay: Relay) -> Evidence:
+    """How an answer ended that is not complete."""
+    assert relay.end is not None
+    return Evidence.ERROR if relay.has_engine_error else _ENDS[relay.end]
