@@ -12,6 +12,7 @@ from typing import Any
 from setuptools import setup
 
 PROXY = (
+    "attempt",
     "audit",
     "body",
     "connection",
@@ -24,7 +25,9 @@ PROXY = (
     "health",
     "links",
     "listener",
+    "models",
     "origins",
+    "outages",
     "progress",
     "record",
     "refusal",

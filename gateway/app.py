@@ -62,6 +62,7 @@ from gateway.proxy.health import Health
 from gateway.proxy.launched import LaunchedWorkers, Site
 from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
+from gateway.proxy.outages import Outages, Readiness
 from gateway.proxy.remainders import Remainders
 from gateway.proxy.retired import RetiredPools
 from gateway.proxy.roster import Roster
@@ -100,8 +101,15 @@ class Gateway:
         self._fleet = Fleet()
         self._links = Links()
         self._roster = Roster(self._fleet, self._links)
+        self._outages = Outages(self._fleet)
         self._launched = LaunchedWorkers(
-            Site(self._fleet, lambda worker: self._links.visits[worker] > 0, self._enlist, self._tell)
+            Site(
+                self._fleet,
+                lambda worker: self._links.visits[worker] > 0,
+                self._enlist,
+                self._outages.renew,
+                self._tell,
+            )
         )
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
@@ -110,9 +118,18 @@ class Gateway:
         self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))
         self._hits = CacheHits()
         self._observer = Observers(
-            (self._metrics, LogObserver(log.logger), self._hits, *observers, self._launched, self._audit, self._retired)
+            (
+                self._metrics,
+                LogObserver(log.logger),
+                self._hits,
+                *observers,
+                self._outages,
+                self._launched,
+                self._audit,
+                self._retired,
+            )
         )
-        self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer)
+        self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages)
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
         self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher.dispatch, self._audit)
         self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
@@ -133,7 +150,7 @@ class Gateway:
             Pages(
                 self._render_metrics,
                 self._state,
-                self._serving,
+                self._readiness,
                 int(self._wall_started_at),
                 self._links.max_model_len,
             )
@@ -184,6 +201,7 @@ class Gateway:
         await self._remainders.stop()
         await self._health.stop()
         self._dispatcher.close()
+        self._outages.close()
         self._links.close()
         await self._launched.stop()
 
@@ -240,6 +258,7 @@ class Gateway:
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
         self._launched.configure(config.pools)
+        self._outages.configure(config.pools)
         present = [pool.model for pool in config.pools]
         self._dispatcher.keep_pools(present)
         self._retired.settle(present)
@@ -311,8 +330,8 @@ class Gateway:
             "quarantine": detained,
         }
 
-    def _serving(self) -> dict[str, bool]:
-        return {pool.model: self._fleet.serves(pool.model) for pool in self.config.pools}
+    def _readiness(self) -> dict[str, Readiness]:
+        return {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
 
 
 def _rules(config: Config) -> Rules:

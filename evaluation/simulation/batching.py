@@ -102,7 +102,7 @@ class Batching:
             self._fleet.signal(name, Signal.PROBE_OK)
         self.take, self.prefilled, self.give = self._fleet.take, self._fleet.prefilled, self._fleet.give
         self.take_express, self.has_express = self._fleet.take_express, self._fleet.has_express
-        self.serves, self.affinity = self._fleet.serves, self._fleet.affinity
+        self.serves, self.awaits, self.affinity = self._fleet.serves, self._fleet.awaits, self._fleet.affinity
         self._outage = settings.outage
         self._turning_points = [] if self._outage is None else [self._outage.at + self._outage.seconds, self._outage.at]
         self._poller = None if settings.polling is None else Poller(settings.polling, self._fleet, self._engines)

@@ -188,6 +188,10 @@ class Rounds:
         """Always."""
         return True
 
+    def awaits(self, pool: str) -> bool:
+        """Never."""
+        return False
+
     def has_express(self, pool: str) -> bool:
         """Never: what the pool of tokens holds is all there is."""
         return False

@@ -266,7 +266,7 @@ class WindowOverride(Section):
 
 
 class Timeouts(Section):
-    """How long a worker may be silent."""
+    """How long a worker may be silent, and a pool without one that serves."""
 
     connect_seconds: Quantity = live(2, "Time to connect to a worker.", unit="seconds", gt=0, le=600)
     first_byte_seconds: Quantity = live(
@@ -277,6 +277,13 @@ class Timeouts(Section):
         "Longest silence of a streamed answer with output while its worker makes no step either.",
         unit="seconds",
         gt=0,
+        le=86400,
+    )
+    outage_seconds: Quantity = live(
+        30,
+        "For how long after a pool's last worker was lost, or after its start, requests may wait for one.",
+        unit="seconds",
+        ge=0,
         le=86400,
     )
 

@@ -115,7 +115,7 @@ class Admission:
         return self._tenants.allowance(tenant).count_request(now)
 
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
-        if not self._capacity.serves(ticket.pool):
+        if not (self._capacity.serves(ticket.pool) or self._capacity.awaits(ticket.pool)):
             return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
         if not account.is_countable(ticket):
             return Refuse(ticket, Outcome.BAD_REQUEST, 0.0)

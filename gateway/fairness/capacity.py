@@ -40,5 +40,9 @@ class Capacity(Protocol):
         ...
 
     def serves(self, pool: str) -> bool:
-        """True where at least one worker of the pool can be expected to answer."""
+        """True where at least one worker of the pool serves."""
+        ...
+
+    def awaits(self, pool: str) -> bool:
+        """True where requests of the pool may wait although none serves: one is expected to."""
         ...

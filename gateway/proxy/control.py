@@ -10,21 +10,23 @@ from aiohttp import web
 from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
+from gateway.proxy.outages import Readiness
 from gateway.wire.errors import RequestFault
 from gateway.wire.target import MODELS
 
 _NO_MODEL = "This model does not exist or this key may not use it. GET /v1/models lists the models of this key."
 _NO_POOL = "There is no pool of this name: 'pool' takes a pool's `model` as the configuration has it."
+_BEST_FIRST = tuple(Readiness)
 _NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Where the pages' contents come from; the composition root binds them. `pools` says of each whether it serves."""
+    """Where the pages' contents come from; the composition root binds them. `pools` says how ready each is."""
 
     metrics: Callable[[], tuple[bytes, str] | None]
     state: Callable[[], dict[str, object]]
-    pools: Callable[[], Mapping[str, bool]]
+    pools: Callable[[], Mapping[str, Readiness]]
     started_at: int
     max_model_len: Callable[[Pool], int]
 
@@ -41,22 +43,23 @@ class Control:
         return _json({"status": "ok"})
 
     def ready(self, query: str, *, is_draining: bool) -> web.Response:
-        """200 where some pool has a worker that serves, else 503; the body has every pool.
+        """200 where some pool has a worker that serves, or has just lost it and lets requests wait; else 503.
 
-        `pool=NAME` in `query` asks for that pool alone, several times for all that it names; one that is not there is
-        a `RequestFault` (404).
+        The body has every pool. `pool=NAME` in `query` asks for that pool alone, several times for all that it names;
+        one that is not there is a `RequestFault` (404).
         """
-        pools = {pool: "ready" if serves else "no worker" for pool, serves in self._pages.pools().items()}
+        found = self._pages.pools()
         asked = parse_qs(query, keep_blank_values=True).get("pool", [])
         for name in asked:
-            if name not in pools:
+            if name not in found:
                 raise RequestFault(Outcome.UNKNOWN_MODEL, _NO_POOL, "pool")
-        found = [pools[name] == "ready" for name in asked or pools]
+        pools = {name: readiness.value for name, readiness in found.items()}
         if is_draining:
             return _json({"status": "draining", "pools": pools}, status=503)
-        if not (all(found) if asked else any(found)):
-            return _json({"status": "no worker", "pools": pools}, status=503)
-        return _json({"status": "ready", "pools": pools})
+        among = max if asked else min  # as the worst of those that are asked for, else as the best of all
+        status = among((found[name] for name in asked or found), key=_BEST_FIRST.index)
+        is_ready = status is not Readiness.NO_WORKER
+        return _json({"status": status.value, "pools": pools}, status=200 if is_ready else 503)
 
     def metrics(self) -> web.Response:
         """Prometheus' text format; 404 where metrics are off."""

@@ -63,17 +63,21 @@ class Identity:
             )
         return pool
 
-    def stand_in(self, pool: Pool, serves: Callable[[str], bool]) -> Pool:
+    def stand_in(self, pool: Pool, serves: Callable[[str], bool], awaits: Callable[[str], bool]) -> Pool:
         """`pool`, or where it does not serve the first of its chain of fallbacks that does and that the tenant may use.
 
-        Where none does it is `pool` itself. The configuration has no ring of fallbacks.
+        Where none serves it is the first for which requests may wait, else `pool` itself.
         """
+        return self._first(pool, serves) or self._first(pool, awaits) or pool
+
+    def _first(self, pool: Pool, holds: Callable[[str], bool]) -> Pool | None:
+        """The configuration has no ring of fallbacks."""
         other: Pool | None = pool
         while other is not None:
-            if serves(other.model) and (other is pool or other.model in self.models):
+            if holds(other.model) and (other is pool or other.model in self.models):
                 return other
             other = self.directory.fallback_of(other)
-        return pool
+        return None
 
     def confirm(self, before: "Identity", pools: Mapping[str, str], rights: frozenset[str]) -> None:
         """Let a request run that was let in as `before`; raises `RequestFault` where it would be turned away now.

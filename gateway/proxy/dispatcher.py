@@ -12,6 +12,7 @@ from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapp
 from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
 from gateway.learned.prompts import PromptEstimator
 from gateway.outcomes import Outcome
+from gateway.proxy.outages import Outages
 from gateway.workers import Fleet
 
 PAUSE_SECONDS = 0.5  # how long a worker that broke a connection gets nothing new, until it is known to live
@@ -31,10 +32,11 @@ class Refused(Exception):
 class Dispatcher:
     """Carries requests through the queue and settles them."""
 
-    def __init__(self, admission: Admission, fleet: Fleet, observer: Observer) -> None:
+    def __init__(self, admission: Admission, fleet: Fleet, observer: Observer, outages: Outages) -> None:
         """A dispatcher on the running event loop."""
         self._admission = admission
         self._fleet = fleet
+        self._outages = outages
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
@@ -159,8 +161,16 @@ class Dispatcher:
         return self._admission.count_request(tenant, self._loop.time())
 
     def serves(self, pool: str) -> bool:
-        """True where a worker of `pool` can be expected to answer."""
-        return self._fleet.serves(pool)
+        """True where no other pool should stand in for `pool`."""
+        return self._outages.serves(pool)
+
+    def awaits(self, pool: str) -> bool:
+        """True where requests of `pool` may wait although no worker serves."""
+        return self._fleet.awaits(pool)
+
+    def outage_seconds(self, pool: str) -> float:
+        """For how long `pool` has been without a worker, which is also when another attempt is worth its while."""
+        return self._outages.age_seconds(pool)
 
     def any_worker(self, pool: str) -> str | None:
         """A worker of `pool` that serves, None where there is none."""
@@ -241,7 +251,9 @@ class Dispatcher:
             match decision:
                 case Grant(ticket):
                     self._tell_granted(ticket, granted)
-                case Refuse(_, outcome, retry_after):
+                case Refuse(ticket, outcome, retry_after):
+                    if outcome is Outcome.NO_WORKER:
+                        retry_after = max(retry_after, self.outage_seconds(ticket.pool))
                     if granted is not None and not granted.done():
                         granted.set_exception(Refused(outcome, retry_after))
         self._arm()

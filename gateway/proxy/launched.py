@@ -4,9 +4,9 @@ A launched worker is in the fleet exactly while the supervisor calls it ready, a
 changed plan is carried out worker by worker: it gets nothing new, its running requests finish, its process is
 replaced, and only when that is ready the next one's turn comes; a plan that does not come up stops there, so that the
 others go on serving; a change that no process sees replaces none. New workers start at once, removed ones end when
-their requests have. While a pool's only worker is replaced, or comes back after its death, its requests wait. One that
-stands still for longer than any stream may is started anew, whatever its server says. Processes are the supervisor's,
-which worker a request gets is the fleet's.
+their requests have. One that stands still for longer than any stream may is started anew, whatever its server says.
+Processes are the supervisor's, which worker a request gets is the fleet's, how long requests wait where none serves is
+`outages`'s.
 """
 
 import asyncio
@@ -27,7 +27,6 @@ _STOPPED = LaunchStatus("", "stopped")
 _UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # states from which it may still become ready by itself
 _BROKEN = frozenset({"back_off", "failed"})
 _ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
-_COMING_BACK = frozenset({"unhealthy", "back_off", "loading"})
 _PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # the supervisor's, unseen by the worker's process
 _TOLD_LINES = 5
 
@@ -36,12 +35,14 @@ _TOLD_LINES = 5
 class Site:
     """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event.
 
-    `is_visited` says whether requests that take no room are at a worker.
+    `is_visited` says whether requests that take no room are at a worker; `renew` hears in which pool a worker is being
+    replaced, "" for none.
     """
 
     fleet: Fleet
     is_visited: Callable[[str], bool]
     enlist: Callable[[Pool, Worker], None]
+    renew: Callable[[str], None]
     tell: Callable[[Event], None]
 
 
@@ -70,7 +71,6 @@ class LaunchedWorkers:
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, _Wanted] = {}  # as last ordered
         self._replaced = ""  # the worker that is being emptied for its replacement
-        self._renewed_pool = ""  # in which a worker is being replaced
         self._stalls: dict[str, asyncio.TimerHandle] = {}  # of workers that stand still
         self._failure: str | None = None
         self._statuses: dict[str, LaunchStatus] = {}
@@ -85,7 +85,6 @@ class LaunchedWorkers:
         before, self._wanted = self._wanted, {each: wanted for pool in pools for each, wanted in _wanted(pool)}
         for name in before.keys() - self._wanted.keys():
             self._retire(name, before[name])
-            self._site.fleet.expect(before[name].pool.model, is_expected=False)
         for name, wanted in self._wanted.items():
             if name not in self._running:
                 self._order(name)
@@ -97,7 +96,6 @@ class LaunchedWorkers:
         if self._rollout is None and self._outdated() is not None:
             self._rollout = asyncio.create_task(self._roll(), name="rolling restart")
             self._rollout.add_done_callback(self._rolled)
-        self._let_wait()
         self._news.set()
 
     async def started(self) -> None:
@@ -182,7 +180,6 @@ class LaunchedWorkers:
         wanted = self._wanted.get(name)
         if wanted is not None:
             self._serve_if_ready(name)
-            self._let_wait()
             if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
                 self._site.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
         elif status.state == "stopped":
@@ -212,19 +209,6 @@ class LaunchedWorkers:
         if name in self._site.fleet:
             self._site.fleet.drain(name)
 
-    def _let_wait(self) -> None:
-        """Let requests wait for a worker that will be back by itself, where no other pool stands in for theirs."""
-        pools = {wanted.pool.model: wanted.pool for wanted in self._wanted.values()}
-        expected = {wanted.pool.model for name, wanted in self._wanted.items() if self._comes_back(name)}
-        for model, pool in pools.items():
-            is_expected = model == self._renewed_pool or (model in expected and pool.fallback is None)
-            self._site.fleet.expect(model, is_expected=is_expected)
-
-    def _comes_back(self, name: str) -> bool:
-        """True for a worker that died of late and is on its way: not one that dies again and again."""
-        status = self._status(name)
-        return status.state in _COMING_BACK and status.restarts > 0 and not status.is_crash_loop
-
     # -- change
 
     def _order(self, name: str) -> None:
@@ -241,8 +225,7 @@ class LaunchedWorkers:
             await self._replace(name, self._wanted[name].pool.model)
 
     async def _replace(self, name: str, pool: str) -> None:
-        self._renewed_pool = pool
-        self._let_wait()
+        self._site.renew(pool)
         try:
             await self._empty(name)
             if name not in self._wanted:
@@ -251,9 +234,8 @@ class LaunchedWorkers:
             ordered = self._running[name]
             await self._until(lambda: self._has_come(name, ordered) or self._status(name).state in _BROKEN)
         finally:
-            self._renewed_pool = ""
-            self._let_wait()
-        # One that broke is tried again; its pool's requests are refused rather than kept meanwhile.
+            self._site.renew("")
+        # One that broke is tried again; its pool's requests wait no longer than in any outage meanwhile.
         await self._until(lambda: self._has_come(name, ordered))
 
     async def _empty(self, name: str) -> None:

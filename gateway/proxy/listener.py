@@ -185,7 +185,8 @@ class Listener:
         del body  # a request that waits keeps what is in `reading`
         custody.hold(reading.size_bytes)
         asked = identity.pool(reading.model or _only_model(identity))
-        pool = identity.stand_in(asked, self._services.dispatcher.serves)
+        dispatcher = self._services.dispatcher
+        pool = identity.stand_in(asked, dispatcher.serves, dispatcher.awaits)
         record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
         record.asked_pool = "" if pool is asked else asked.model
         custody.pool = pool.model

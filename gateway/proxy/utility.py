@@ -113,9 +113,10 @@ class UtilityDesk:
         size_bytes = len(reading.rest)
         await line.enter(size_bytes)
         try:
-            worker = self._services.dispatcher.any_worker(pool.model)
+            dispatcher = self._services.dispatcher
+            worker = dispatcher.any_worker(pool.model)
             if worker is None:
-                raise Refusal(Outcome.NO_WORKER, _RETRY_SECONDS)
+                raise Refusal(Outcome.NO_WORKER, max(_RETRY_SECONDS, dispatcher.outage_seconds(pool.model)))
             return await self._fetch(request, reading, pool, worker, record)
         finally:
             line.leave(size_bytes)

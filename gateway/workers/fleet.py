@@ -68,7 +68,7 @@ class Fleet:
         self._forget_if_done(worker)
 
     def expect(self, pool: str, *, is_expected: bool) -> None:
-        """Let requests of `pool` wait although no worker serves: one is about to; or no longer."""
+        """Let requests of `pool` wait where no worker serves, because one is about to; or no longer."""
         if is_expected:
             self._expecting.add(pool)
         else:
@@ -137,13 +137,15 @@ class Fleet:
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:
-        """True where a worker of `pool` can be expected to answer, now or soon."""
-        if pool in self._expecting:
-            return True
+        """True where a worker of `pool` serves."""
         for worker in self._workers_of(pool):  # noqa: SIM110 - asked of every request: no generator is made
-            if worker.is_promising:
+            if worker.serves:
                 return True
         return False
+
+    def awaits(self, pool: str) -> bool:
+        """True where requests of `pool` may wait for a worker that does not serve yet, as `expect` has it."""
+        return pool in self._expecting
 
     def least_loaded(self, pool: str) -> str | None:
         """The serving worker of `pool` with the least in flight, for requests that take no room."""
@@ -160,7 +162,6 @@ class Fleet:
         worker = self._workers.get(name)
         if worker is None:
             return None
-        worker.is_new = False
         if not worker.feed(signal, tenant, body):
             return None
         worker.trial = None

@@ -45,7 +45,6 @@ class Worker:
         "circuit",
         "fulls",
         "is_draining",
-        "is_new",
         "is_paused",
         "is_spared",
         "name",
@@ -66,7 +65,6 @@ class Worker:
         self.circuit = Circuit()
         self.fulls = Suspects()  # whom it had no room for since it last answered
         self.is_draining = False
-        self.is_new = True
         self.is_paused = False
         self.is_spared = False  # it is in doubt, and another worker of its pool is trusted
         self.trial: Asking | None = None  # what it is being tried with
@@ -97,11 +95,6 @@ class Worker:
     def is_shunned_by(self, tenant: str) -> bool:
         """True where a request of `tenant` failed here of late."""
         return self.circuit.is_shunned_by(tenant)
-
-    @property
-    def is_promising(self) -> bool:
-        """True where it serves, or may do so at once: nothing was heard of it yet."""
-        return self.serves or (self.is_new and not self.is_draining)
 
     def has_room(self, request: Asking) -> bool:
         """True where `request` may run here now."""

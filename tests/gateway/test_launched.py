@@ -283,14 +283,16 @@ def test_a_worker_that_stands_still_behind_a_healthy_server_is_started_anew(tmp_
 
 
 def test_a_killed_supervisor_is_replaced_with_its_workers(tmp_path: Path) -> None:
-    """`kill -9` of the supervisor: its workers end with it, others take their place, and the gateway serves again."""
+    """`kill -9` of the supervisor under load: its workers end with it, others take their place, nothing is refused."""
     with serving(_write(tmp_path)) as child:
         before = child.descendants()
-        os.kill(before[0], signal.SIGKILL)
-        for worker in ("tiny/w0", "tiny/w1"):
-            assert "the supervisor ended" in child.log_until(f'"worker":"{worker}","state":"stopped"')
-        for _ in range(2):
-            child.log_until('"state":"ready"')
+        with _crowd(child, tmp_path) as asked:
+            os.kill(before[0], signal.SIGKILL)
+            for worker in ("tiny/w0", "tiny/w1"):
+                assert "the supervisor ended" in child.log_until(f'"worker":"{worker}","state":"stopped"')
+            for _ in range(2):
+                child.log_until('"state":"ready"')
+        assert 503 not in _statuses(asked)
         assert not set(child.descendants()) & set(before)
         assert child.request("/ready")[0] == 200
 

@@ -95,6 +95,10 @@ class Room:
         """The worker is well."""
         return True
 
+    def awaits(self, pool: str) -> bool:
+        """There is nothing to wait for."""
+        return False
+
 
 class Bench:
     """A scheduler of one size, and the requests that run."""

@@ -9,6 +9,7 @@ from gateway.events import Event, RequestDispatched, RequestQueued
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Linear, PoolSpec, Rules, Ticket, TicketState, Usage
 from gateway.outcomes import Outcome
 from gateway.proxy.dispatcher import Dispatcher, Refused
+from gateway.proxy.outages import Outages
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec
 
 
@@ -34,7 +35,7 @@ class Stage:
         self.admission.configure_pool(PoolSpec("p", Linear()))
         fleet.configure(WorkerSpec("w", "p", "http://w", WindowSize(1, 0, 1000)))
         fleet.signal("w", Signal.PROBE_OK)
-        self.dispatcher = Dispatcher(self.admission, fleet, self.heard)
+        self.dispatcher = Dispatcher(self.admission, fleet, self.heard, Outages(fleet))
 
     def ticket(self, name: str, *, is_silent: bool = False) -> Ticket:
         """A request of a tenant of its own."""

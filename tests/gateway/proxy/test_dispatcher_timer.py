@@ -10,6 +10,7 @@ from uncompiled import needs_sources
 from gateway.events import Event
 from gateway.fairness import Admission
 from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.outages import Outages
 from gateway.workers import Fleet
 
 
@@ -32,7 +33,8 @@ def test_a_deadline_that_is_past_is_armed_once_and_met() -> None:
             dispatch=lambda _pool, _now: [],
             advance=lambda _now: advanced.set() or [],
         )
-        dispatcher = Dispatcher(cast(Admission, admission), Fleet(), _Nobody())
+        fleet = Fleet()
+        dispatcher = Dispatcher(cast(Admission, admission), fleet, _Nobody(), Outages(fleet))
         dispatcher.dispatch(("a", "b", "c"))
         await asyncio.wait_for(advanced.wait(), 60)
         dispatcher.close()

@@ -289,7 +289,7 @@ DEAD = Worker(name="w0", url="http://127.0.0.1:1", window=Window())
 
 
 @both_dialects
-@with_gateway(pool={"workers": (DEAD,)})
+@with_gateway(pool={"workers": (DEAD,), "timeouts": Timeouts(outage_seconds=0)})
 async def test_no_worker_is_503(scene: Stage, dialect: str) -> None:
     """Refused at once, with a time to come again; `/ready` says so too."""
     _check(await _ask(scene, dialect), dialect, Outcome.NO_WORKER)

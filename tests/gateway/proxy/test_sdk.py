@@ -13,7 +13,7 @@ from whole_gateway import Stage, key_of, tenant, with_gateway
 from workers_on_stage import CPU_TINY, fault, faults
 
 from backend.engine.faults import FaultKind
-from gateway.config import Limits, Window, Worker
+from gateway.config import Limits, Timeouts, Window, Worker
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 COLOUR: Any = {"type": "object", "properties": {"colour": {"type": "string"}}, "required": ["colour"]}
@@ -187,7 +187,7 @@ async def test_a_failing_worker_is_an_internal_server_error(scene: Stage, sdk: s
 
 
 @SDKS
-@with_gateway(pool={"workers": (DEAD,)})
+@with_gateway(pool={"workers": (DEAD,), "timeouts": Timeouts(outage_seconds=0)})
 async def test_no_worker_is_retried_and_then_told(scene: Stage, sdk: str) -> None:
     """503 is retried when `Retry-After` says, as often as the client allows, then raised."""
     began = asyncio.get_running_loop().time()

@@ -13,7 +13,7 @@ from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault, faults
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
-from gateway.config import Limits, Pool, Window
+from gateway.config import Limits, Pool, Timeouts, Window
 from gateway.outcomes import Outcome
 
 ONE_AT_A_TIME = Window(sequences=1, slack=0, prefill_tokens=2048)
@@ -236,7 +236,7 @@ CASES = {
     Outcome.QUEUE_TIMEOUT: Case(
         waits_too_long, plan=Plan(window=ONE_AT_A_TIME, scheduler={"queue_timeout_seconds": 1})
     ),
-    Outcome.NO_WORKER: Case(without_a_worker),
+    Outcome.NO_WORKER: Case(without_a_worker, plan=Plan(pool={"timeouts": Timeouts(outage_seconds=0)})),
     Outcome.DRAINING: Case(while_draining),
     Outcome.NO_ROOM: Case(asks(chat()), faults(fault(FaultKind.REFUSE, every=1, status=503))),
     Outcome.GATEWAY_EXHAUSTED: Case(without_descriptors),

@@ -10,13 +10,14 @@ from virtual_time import virtual_time
 from whole_gateway import ADMIN_KEY, CHAT, Plan, Stage, chat, key_of, question, stage, tenant
 from workers_on_stage import ENGINE_CONFIG, MODEL, EngineWorker
 
-from gateway.config import Config, Pool, Window, Worker
+from gateway.config import Config, Pool, Timeouts, Window, Worker
 from gateway.config.schema import Adapter
 from gateway.outcomes import Outcome
 
 TURNS = 5
 SAYING = "A few words of no importance, said at some length so that they fill a block or two of the cache. " * 3
 WIDE = Window(sequences=4, slack=1, prefill_tokens=100_000)  # room is always where the prompt is
+AT_ONCE = Timeouts(outage_seconds=0)  # no outage is waited out
 POETS = (Adapter(name="poet"), Adapter(name="sailor"))
 
 
@@ -132,7 +133,7 @@ TENANTS = (tenant("alice"), tenant("bob", models=(MODEL,)))
 @virtual_time
 async def test_a_pool_without_a_worker_is_stood_in_for() -> None:
     """Asked of a pool whose worker is gone: the fallback answers, and is who charges; log, state and metric tell."""
-    async with stage(EngineWorker(), EngineWorker(), plan=TwoPools(TENANTS)) as scene:
+    async with stage(EngineWorker(), EngineWorker(), plan=TwoPools(TENANTS, pool={"timeouts": AT_ONCE})) as scene:
         assert (await scene.ask(chat(5))).status == 200
         assert (scene.last.pool, scene.last.asked_pool) == (MODEL, "")
         scene.engines[0].kill()
@@ -155,12 +156,45 @@ async def test_a_pool_without_a_worker_is_stood_in_for() -> None:
 
 @virtual_time
 async def test_no_pool_stands_in_unless_it_is_told_to() -> None:
-    """Without `fallback` the requests of a pool without a worker are refused."""
-    async with stage(EngineWorker(), EngineWorker(), plan=TwoPools(TENANTS, falls_back=False)) as scene:
+    """Without `fallback` the requests of a pool without a worker stay there: they are refused when its time is over."""
+    plan = TwoPools(TENANTS, falls_back=False, pool={"timeouts": AT_ONCE})
+    async with stage(EngineWorker(), EngineWorker(), plan=plan) as scene:
         scene.engines[0].kill()
         await scene.until_worker_is("open")
         assert (await scene.ask(chat(5))).status == 503
         assert scene.last.outcome is Outcome.NO_WORKER
+
+
+@virtual_time
+async def test_a_fallback_is_taken_at_once_and_waited_for_only_where_none_serves() -> None:
+    """One that serves answers during the outage; where both are out a request waits for its own pool."""
+    async with stage(EngineWorker(), EngineWorker(), plan=TwoPools()) as scene:
+        scene.engines[0].kill()
+        await scene.until_worker_is("open")
+        assert (await scene.ask(chat(5))).is_done
+        assert (scene.last.pool, scene.last.asked_pool) == ("large", "tiny")
+        assert scene.last.queue_wait_seconds < 0.1
+        scene.engines[1].kill()
+        await scene.until_worker_is("open", 1)
+        asking = scene.asking(chat(5))
+        await asyncio.sleep(5)
+        await scene.engines[0].start()
+        assert (await asking).is_done
+        assert scene.last.pool == "tiny"
+
+
+@virtual_time
+async def test_a_fallback_in_its_outage_is_better_than_none() -> None:
+    """A pool whose time is over hands its requests to one whose time is not."""
+    async with stage(EngineWorker(), EngineWorker(), plan=TwoPools(pool={"timeouts": AT_ONCE})) as scene:
+        for number, engine in enumerate(scene.engines):
+            engine.kill()
+            await scene.until_worker_is("open", number)
+        asking = scene.asking(chat(5))
+        await asyncio.sleep(5)
+        await scene.engines[1].start()
+        assert (await asking).is_done
+        assert (scene.last.pool, scene.last.asked_pool) == ("large", "tiny")
 
 
 @virtual_time

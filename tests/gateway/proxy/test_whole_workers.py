@@ -99,8 +99,13 @@ async def test_a_refused_connection_opens_the_circuit_and_the_queue_is_served_by
 
 @virtual_time
 async def test_without_any_worker_new_requests_are_refused_and_queued_ones_wait() -> None:
-    """All workers down: 503 at once for a new request; the queued one is served when a worker comes back in time."""
-    async with stage(plan=Plan(window=ONE_SLOT, scheduler={"queue_timeout_seconds": 20})) as scene:
+    """No outage is waited out: 503 at once for a new request; those that wait are served when a worker comes back."""
+    plan = Plan(
+        window=ONE_SLOT,
+        scheduler={"queue_timeout_seconds": 20},
+        pool={"timeouts": Timeouts(first_byte_seconds=20, stall_seconds=5, outage_seconds=0)},
+    )
+    async with stage(plan=plan) as scene:
         asking = [scene.asking(chat(100)) for _ in range(3)]
         await scene.until(lambda: scene.queued == 2)
         scene.engines[0].kill()

@@ -337,7 +337,7 @@ def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int
 
 
 def test_requests_of_a_pool_may_wait_for_a_worker_that_is_about_to_serve() -> None:
-    """A pool whose only worker is being replaced serves as long as it is expected to; nothing is placed meanwhile."""
+    """A pool whose only worker is being replaced awaits it as long as it is told to; nothing is placed meanwhile."""
     fleet = Fleet()
     spec = WorkerSpec("p/w0", "p", "http://h:1", WindowSize())
     fleet.configure(spec)
@@ -345,11 +345,19 @@ def test_requests_of_a_pool_may_wait_for_a_worker_that_is_about_to_serve() -> No
     fleet.expect("p", is_expected=True)
     fleet.drain(spec.name)
     assert spec.name not in fleet
-    assert fleet.serves("p")
-    assert not fleet.serves("q")
+    assert (fleet.serves("p"), fleet.awaits("p"), fleet.awaits("q")) == (False, True, False)
     assert fleet.least_loaded("p") is None
     fleet.expect("p", is_expected=False)
+    assert not fleet.awaits("p")
+
+
+def test_a_worker_of_which_nothing_was_heard_does_not_serve() -> None:
+    """Its first good probe makes it serve."""
+    fleet = Fleet()
+    fleet.configure(WorkerSpec("p/w0", "p", "http://h:1", WindowSize()))
     assert not fleet.serves("p")
+    fleet.signal("p/w0", Signal.PROBE_OK)
+    assert fleet.serves("p")
 
 
 def test_a_reading_that_ends_the_trust_and_opens_the_window_says_that_there_is_room() -> None:
