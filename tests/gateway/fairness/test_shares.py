@@ -11,11 +11,13 @@ import pytest
 
 from gateway.fairness import KvTime, Linear, Profiled
 from gateway.fairness.cost import CostFunction, to_cost
+from gateway.fairness.pool import jain_index
 
 from .bench import Bench
 from .shares import is_fair, max_min_shares
 
 STEPS = 4_000
+LEAST_JAIN_INDEX = 0.99
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,14 @@ def test_backlogged_tenants_share_by_weight(name: str, predictor: str) -> None:
     demands = SCENARIOS[name]
     bench = run(Bench("vtc", predictor), demands)
     assert is_fair(shares_got(bench), due(bench, demands), 0.03), (shares_got(bench), due(bench, demands))
+
+
+@pytest.mark.parametrize("tenants", [2, 8, 64])
+def test_any_number_of_backlogged_tenants_share_alike(tenants: int) -> None:
+    """Jain's index of the services is 0.99 or more however many they are, though half of them queue four times more."""
+    demands = {f"t{n}": Demand(outstanding=4 if n % 2 else 16) for n in range(tenants)}
+    assert jain_index(list(shares_got(run(Bench(), demands)).values())) >= LEAST_JAIN_INDEX
+    assert jain_index(list(shares_got(run(Bench("fcfs"), demands)).values())) < LEAST_JAIN_INDEX
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

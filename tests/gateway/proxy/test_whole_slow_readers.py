@@ -2,21 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 import pytest
 from raw_client import Answer, Client
 from virtual_time import virtual_time
 from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gateway
-from workers_on_stage import ENGINE_CONFIG, ScriptedWorker
+from workers_on_stage import ENGINE_CONFIG, Respond, ScriptedWorker
 
+from gateway.config import Window
 from gateway.outcomes import Outcome
-from gateway.proxy.downstream import LEAST_BYTES_PER_SECOND
+from gateway.proxy.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
 from gateway.proxy.front import Front
 from gateway.proxy.utility import MAX_AT_ONCE_PER_TENANT
 
 STALL_SECONDS = 10.0  # write_stall_seconds on every stage
 KIB = 1024
 MIB = 1024 * KIB
+CROWD = 100
+READ_BYTES = 256 * KIB  # the most that asyncio takes from a worker at once
 LARGE = b'{"tokens":[%b0]}' % (b"1234," * 200_000)
 TOKENIZE = {"model": "tiny", "prompt": "hi"}
 
@@ -33,6 +37,15 @@ def open_connections(scene: Stage) -> int:
     front = runner.server
     assert isinstance(front, Front)
     return front.open_connections
+
+
+def waiting_bytes(scene: Stage) -> list[int]:
+    """Bytes that wait in the gateway for each of its clients."""
+    runner = scene.gateway._runner
+    assert runner is not None
+    assert runner.server is not None
+    transports = [connection.transport for connection in runner.server.connections]
+    return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
 
 async def large_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,6 +114,49 @@ async def test_a_slow_client_above_the_least_rate_gets_everything(ask: Callable[
         await scene.until_finished(1)
         assert scene.last.outcome is Outcome.COMPLETED
         await client.close()
+
+
+def endless_stream(event_bytes: int, pause_seconds: float) -> Respond:
+    """A worker's stream that goes on as long as it is read, a token after each pause."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        text = b"x" * event_bytes
+        for tokens in count(1):
+            usage = b'"usage":{"prompt_tokens":5,"total_tokens":%d,"completion_tokens":%d}' % (5 + tokens, tokens)
+            event = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}],%b}\n\n' % (text, usage)
+            writer.write(b"%x\r\n%b\r\n" % (len(event), event))
+            await writer.drain()
+            await asyncio.sleep(pause_seconds)
+
+    return respond
+
+
+@pytest.mark.parametrize(
+    ("event_bytes", "pause_seconds", "most_bytes"),
+    [(2000, 0.01, HIGH_WATER_BYTES + 16 * KIB), (4000, 0.0, HIGH_WATER_BYTES + 2 * READ_BYTES)],
+    ids=["token by token", "as fast as it is read"],
+)
+@virtual_time
+async def test_a_hundred_readers_that_never_read_cost_a_bounded_memory_each_and_pay(
+    event_bytes: int, pause_seconds: float, most_bytes: int
+) -> None:
+    """The mark and what was read of the worker beyond it; each is cut after the stall limit, and charged."""
+    wide = Window(sequences=CROWD, slack=0, prefill_tokens=2**20)
+    worker = ScriptedWorker(endless_stream(event_bytes, pause_seconds))
+    async with stage(worker, plan=Plan(window=wide)) as scene:
+        clients = [await scene.open(chat(1900), receive_bytes=4096) for _ in range(CROWD)]
+        most = 0
+        while len(scene.finished) < CROWD:
+            await asyncio.sleep(0.25)
+            most = max(most, *waiting_bytes(scene), 0)
+        assert HIGH_WATER_BYTES / 2 < most <= most_bytes
+        assert set(scene.outcomes) == {Outcome.CLIENT_STALLED}
+        assert all(event.output_tokens for event in scene.finished)
+        assert now() < 2 * STALL_SECONDS + 5
+        for client in clients:
+            client.leave()
+        await scene.settled()
 
 
 @virtual_time
