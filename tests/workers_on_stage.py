@@ -131,6 +131,7 @@ class ScriptedWorker:
         self.url = ""
         self.answers_probes = True
         self.probe_status = 200
+        self.probe_lines: tuple[bytes, ...] = ()
         self.models = b'{"object":"list","data":[{"id":"%b","object":"model"}]}' % MODEL.encode()
         self.pages: list[bytes] = []
         self.requests: list[tuple[bytes, Any]] = []
@@ -156,8 +157,9 @@ class ScriptedWorker:
                 if head.startswith(b"GET"):
                     page = self.models if head.startswith(b"GET /v1/models ") else b""
                     self.pages.append(head)
-                    line = b"HTTP/1.1 %d Probed\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-                    writer.write(line % (200 if page else self.probe_status, len(page)) + page)
+                    status = 200 if page else self.probe_status
+                    lines = [b"HTTP/1.1 %d Probed" % status, b"content-length: %d" % len(page), b"connection: close"]
+                    writer.write(b"\r\n".join([*lines, *self.probe_lines]) + b"\r\n\r\n" + page)
                     return
                 self.connections += is_new
                 is_new = False

@@ -16,7 +16,9 @@ import httptools
 
 from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
 
-MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024  # of a head, and of anything else that is read without a byte of a body: trailers too
+_OVERLONG: Final = f"answer head longer than {MAX_HEAD_BYTES} bytes"
+_LINE_BYTES: Final = len(b": \r\n")
 _MOST_JOINED: Final = 16 * 1024  # bytes of a body that leaves in one write with its head; a longer one is not copied
 
 _LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
@@ -115,7 +117,7 @@ class WorkerConnection:
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_bytes = 0
+        self._head_bytes = 0  # read since the last byte of a body
         self._pieces: list[bytes] = []
         self._has_head = False
         self._is_complete = False
@@ -223,8 +225,7 @@ class WorkerConnection:
 
     def _parse(self, data: bytes) -> None:
         self._has_answer = True
-        if not self._has_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         wrong = self._feed(data)
         if self._wrong or (wrong and not self._is_complete):
             self._break_off(wrong)
@@ -249,8 +250,10 @@ class WorkerConnection:
             self._has_surplus = True
             is_upgrade = isinstance(error, httptools.HttpParserUpgrade)
             return f"malformed answer: {'another protocol' if is_upgrade else error}"
-        if not self._has_head and self._head_bytes > MAX_HEAD_BYTES:
-            return f"answer head longer than {MAX_HEAD_BYTES} bytes"
+        if self._pieces:
+            self._head_bytes = 0
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            return _OVERLONG
         return self._wrong
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -286,7 +289,7 @@ class WorkerConnection:
             self._headers = []
             return
         self._has_head = True
-        self._wrong = _wrong_coding(self._headers)
+        self._wrong = _OVERLONG if self._is_overlong() else _wrong_coding(self._headers)
         if self._sink is not None and not self._wrong:
             self._sink.on_head(status, self._headers)
 
@@ -312,6 +315,12 @@ class WorkerConnection:
         self._keeps_alive = self._parser.should_keep_alive()  # the parser forgets it with the next byte it reads
 
     # -- ends
+
+    def _is_overlong(self) -> bool:
+        """True where the head that is complete is too long: what came with it in one read may be its body."""
+        if self._head_bytes <= MAX_HEAD_BYTES:
+            return False
+        return sum(len(name) + len(value) + _LINE_BYTES for name, value in self._headers) > MAX_HEAD_BYTES
 
     def _has_stated_length(self) -> bool:
         return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
