@@ -1,7 +1,7 @@
 """The pictures of docs/window.md: `python -m evaluation.window_pictures docs/images`.
 
 Each is drawn from runs of the production window on the vLLM-like engine in virtual time: the same picture each time.
-Needs matplotlib (the extra `plots`). What the pictures show is held by tests; nothing is judged here.
+Needs matplotlib (the extra `bench`). What the pictures show is held by tests; nothing is judged here.
 """
 
 import sys

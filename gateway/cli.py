@@ -100,7 +100,9 @@ def demo(
         Literal["vtc", "fcfs"], typer.Option(help="Who goes next: vtc, or fcfs to see what happens without.")
     ] = "vtc",
     seconds: Annotated[float, typer.Option(help="How long it runs.", min=5)] = 30.0,
-    plot: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("demo.png"),
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to write the picture; default: demo.png, with the extra `bench`.")
+    ] = None,
     engine: Engine = "embedded",
 ) -> None:
     """Let a flood and two modest tenants loose, and watch who gets how much."""

@@ -23,7 +23,7 @@ from evaluation.bench.probe import Sample, probe_session
 from evaluation.bench.screen import TenantRow, View, line, render, seconds_text
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Gateway, Stage, stage
-from evaluation.console.plots import PlotsMissing, require_matplotlib
+from evaluation.console.plots import PlotsMissing, has_matplotlib, require_matplotlib
 from evaluation.console.progress import Progress, error_console
 from evaluation.console.report import EXIT_NOT_RUN, EXIT_PASSED, output_console
 from evaluation.load.processes import ChildFailed
@@ -36,6 +36,8 @@ PLAIN_LINE_SECONDS = 2.0
 RECENT_SECONDS = 5.0
 RATE_WIDTH_SECONDS = 2.0
 SEQUENCES = 16
+PICTURE = Path("demo.png")
+NO_PICTURE = "no picture, which needs matplotlib: pip install 'vtc-gateway[bench]'"
 
 FLOOD = "flood"
 CHAT = Lengths(24, 64)
@@ -52,11 +54,11 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show, and where to put the picture (None: nowhere)."""
+    """What to show, and where to put the picture (None: `PICTURE`, where one can be drawn)."""
 
     policy: str = "vtc"
     seconds: float = 30.0
-    plot: Path | None = Path("demo.png")
+    plot: Path | None = None
     engine: EngineKind = EngineKind.EMBEDDED
     profile: str = "cpu-tiny"
     seed: int = 1
@@ -105,10 +107,17 @@ def run(options: DemoOptions) -> int:
         return EXIT_NOT_RUN
     console = output_console()
     console.print(summary(show))
-    if options.plot is not None:
-        draw(picture(show), options.plot)
-        console.print(f"plot: {options.plot}", highlight=False)
+    leave_picture(show, options.plot, console)
     return EXIT_PASSED
+
+
+def leave_picture(show: Show, file: Path | None, console: Console) -> None:
+    """Draw `show` into `file`, or say why there is no picture where none was asked for by name."""
+    if file is None and not has_matplotlib():
+        console.print(NO_PICTURE, markup=False, highlight=False)
+        return
+    draw(picture(show), file or PICTURE)
+    console.print(f"plot: {file or PICTURE}", highlight=False)
 
 
 async def _perform(options: DemoOptions, console: Console) -> Show:

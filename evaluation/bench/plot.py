@@ -1,6 +1,6 @@
 """The demo's picture: service, TTFT and the spread of counters over one time axis, as a PNG file.
 
-Needs matplotlib (the extra `plots`), imported only here and only when a picture is asked for.
+Needs matplotlib (the extra `bench`), imported only here and only when a picture is asked for.
 """
 
 from collections.abc import Sequence

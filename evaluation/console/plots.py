@@ -1,6 +1,6 @@
 """Whether pictures can be drawn, and what all of them look like.
 
-matplotlib is the extra `plots`, which a gateway in production does without.
+matplotlib is the extra `bench`, which a gateway in production does without.
 """
 
 from importlib.util import find_spec
@@ -18,10 +18,15 @@ class PlotsMissing(Exception):
     """matplotlib is not installed; the message names the remedy."""
 
 
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn."""
+    return find_spec("matplotlib") is not None
+
+
 def require_matplotlib() -> None:
     """Raise `PlotsMissing` where pictures cannot be drawn."""
-    if find_spec("matplotlib") is None:
-        raise PlotsMissing("drawing the plot needs matplotlib, the extra `plots`: pip install 'vtc-gateway[plots]'")
+    if not has_matplotlib():
+        raise PlotsMissing("drawing the plot needs matplotlib, the extra `bench`: pip install 'vtc-gateway[bench]'")
 
 
 def lay_bare(axes: "Axes") -> None:

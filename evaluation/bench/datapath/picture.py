@@ -1,6 +1,6 @@
 """The costs as a picture: processor time for each chunk and each request, a bar for each proxy.
 
-Needs matplotlib (the extra `plots`), imported only when a picture is asked for.
+Needs matplotlib (the extra `bench`), imported only when a picture is asked for.
 """
 
 import math

@@ -1,6 +1,6 @@
 """The picture of the memory part: what each window gives, and window, running and waiting over time.
 
-Needs matplotlib (the extra `plots`), imported only here and only when a picture is asked for.
+Needs matplotlib (the extra `bench`), imported only here and only when a picture is asked for.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """Draws a picture as a PNG: one style for all of them, names at the lines' ends, no legend where a name fits.
 
-Needs matplotlib (the extra `plots`), imported only when a picture is drawn.
+Needs matplotlib (the extra `bench`), imported only when a picture is drawn.
 """
 
 import math

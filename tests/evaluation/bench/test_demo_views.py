@@ -92,10 +92,26 @@ def test_the_picture_is_a_png(show: demo.Show, tmp_path: Path) -> None:
 def test_without_matplotlib_the_demo_names_the_extra_before_it_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody watches for 30 s to learn that the picture cannot be drawn."""
+    """Nobody who named a file watches for 30 s to learn that the picture cannot be drawn."""
     monkeypatch.setattr(plots, "find_spec", lambda _: None)
-    assert demo.run(OPTIONS) == 2
-    assert "vtc-gateway[plots]" in capsys.readouterr().err
+    assert demo.run(demo.DemoOptions(plot=Path("demo.png"))) == 2
+    assert "vtc-gateway[bench]" in capsys.readouterr().err
+
+
+def test_without_matplotlib_and_a_named_file_there_is_no_picture(
+    show: demo.Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A bare installation has the demo too: its last line says what the picture needs."""
+    monkeypatch.chdir(tmp_path)
+    console = Console(width=140)
+    with console.capture() as capture:
+        demo.leave_picture(show, None, console)
+    assert capture.get() == "plot: demo.png\n" and (tmp_path / "demo.png").exists()
+    (tmp_path / "demo.png").unlink()
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    with console.capture() as capture:
+        demo.leave_picture(show, None, console)
+    assert capture.get() == f"{demo.NO_PICTURE}\n" and not (tmp_path / "demo.png").exists()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.25, "250 ms"), (12.34, "12.3 s")])
