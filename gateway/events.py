@@ -71,7 +71,7 @@ class RequestFinished(NamedTuple):
 
 
 class WorkerChanged(NamedTuple):
-    """A worker's health or circuit changed state; `reason` says why in words."""
+    """A worker changed its state; `reason` says why in words."""
 
     pool: str
     worker: str

@@ -165,7 +165,7 @@ class Batching:
         name, engine = next(iter(self._engines.items()))
         if self._turning_points:
             self._front.charge(now)
-            self._fleet.signal(name, Signal.DOWN)
+            self._fleet.signal(name, Signal.GONE)
             for job, token_times in engine.crash().items():
                 self._front.lose(job, name, token_times, now)
         else:

@@ -16,7 +16,7 @@ from gateway.proxy.links import Link, Links
 from gateway.proxy.models import PROBES_BETWEEN, ask_models, difference
 from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, read_error
-from gateway.workers import Case, Evidence, Fleet, Signal, Situation, evidence_of, judge
+from gateway.workers import Case, CircuitState, Evidence, Fleet, Signal, Situation, evidence_of, judge
 
 PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 2.0
@@ -104,7 +104,7 @@ class Health:
         """What a good probe is worth: where it is time for that, the worker must serve the pool's model too."""
         view = self._fleet.look(worker)
         link.probes_to_models -= 1
-        if view is not None and view.state == "closed" and link.probes_to_models > 0:
+        if view is not None and view.state == CircuitState.SERVING.value and link.probes_to_models > 0:
             return evidence, reason
         found, fault = await ask_models(link)
         link.probes_to_models = 0 if fault else PROBES_BETWEEN
@@ -135,7 +135,7 @@ class Health:
         if signal is not None and is_same:
             self.report(worker, signal, f"probe: {reason}")
             view = self._fleet.look(worker)
-            is_new = view is not None and view.state == "starting"
+            is_new = view is not None and view.state == CircuitState.STARTING.value
             self._remark(worker, "start", f"does not serve yet: {reason}" if is_new else "")
 
 

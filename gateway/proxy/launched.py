@@ -19,7 +19,7 @@ from gateway.config import Pool, Window, Worker
 from gateway.events import Event, RequestFinished, WorkerChanged, WorkerStalled, WorkerWrote
 from gateway.proxy.links import worker_name
 from gateway.proxy.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
-from gateway.workers import Fleet, WorkerSnapshot
+from gateway.workers import CircuitState, Fleet, WorkerSnapshot
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
 READY = "ready"
@@ -144,7 +144,8 @@ class LaunchedWorkers:
         """A worker has not moved all this time: end its process, by force where it does not go, and start it anew."""
         self._stalls.pop(name, None)
         view = self._site.fleet.look(name)
-        if view is not None and view.state != "closed":  # it may have answered since, and have nothing to do
+        # It may have answered since, and have nothing to do.
+        if view is not None and view.state != CircuitState.SERVING.value:
             self._supervisor.restart(name, reason)
 
     def is_being_ended(self, name: str) -> bool:

@@ -18,7 +18,7 @@ from gateway.proxy.links import Link, Links
 from gateway.proxy.progress import Progress
 from gateway.proxy.upstream import WorkerUnreachable, fetch
 from gateway.wire.exposition import CACHE_NAME, FIGURE_NAMES, CacheFigures, EngineFigures, read_cache, read_figures
-from gateway.workers import EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
+from gateway.workers import DRAINING, UP_STATES, EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
 
 PERIOD_SECONDS = 0.5
 GROWING_PERIOD_SECONDS = 0.25  # while the window looks for the engine's size
@@ -29,7 +29,7 @@ READING_SECONDS = 1.0  # after which a reading counts as failed
 MAX_PAGE_BYTES = 1 << 20  # vLLM's whole page is 64 KiB for each data-parallel rank
 
 _SPREAD = 0.2  # of the period, so that workers are not all read at once
-_SERVING = frozenset({"closed", "doubted", "half_open", "draining"})
+_WITH_REQUESTS = frozenset({state.value for state in UP_STATES} | {DRAINING})
 WHOLE_PAGE = "/metrics"
 FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NAMES, CACHE_NAME))
 
@@ -66,7 +66,7 @@ class _Eye:
 
     def is_due(self, view: WorkerSnapshot, output_at: float) -> bool:
         """True where something is in flight, or was since the last reading, or nothing was ever read."""
-        return view.sequences_in_flight > 0 or (view.state in _SERVING and output_at != self.output_at)
+        return view.sequences_in_flight > 0 or (view.state in _WITH_REQUESTS and output_at != self.output_at)
 
 
 class Sight:

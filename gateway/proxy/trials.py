@@ -155,7 +155,7 @@ class Trials:
         except WorkerUnreachable:
             is_dead = True
         if is_dead:
-            self._health.report(worker, Signal.DOWN, "its connections broke and it is gone")
+            self._health.report(worker, Signal.GONE, "its connections broke and it is gone")
         return is_dead and not is_excused
 
     # -- end

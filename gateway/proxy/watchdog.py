@@ -18,7 +18,7 @@ from gateway.proxy.connection import Awaited
 from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.sight import Sight
-from gateway.workers import EngineSample, Fleet, Signal, WorkerSnapshot
+from gateway.workers import CircuitState, EngineSample, Fleet, Signal, WorkerSnapshot
 
 TICK_SECONDS = 0.5
 MIN_PATIENCE_SECONDS = 5.0
@@ -101,7 +101,7 @@ class Watchdog:
         owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
         is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_OUTPUT and progress.sees_steps)
         has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
-        if has_moved and (pulse.is_stalled or view.state == "half_open"):
+        if has_moved and (pulse.is_stalled or view.state == CircuitState.ON_TRIAL.value):
             self._health.report(worker, Signal.MOVED, "it makes progress with what runs there")
         # Before the streams end by it: that all fell silent says more than that each of them failed.
         patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds) - 2 * TICK_SECONDS

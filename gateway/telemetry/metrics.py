@@ -35,9 +35,9 @@ from gateway.telemetry.catalogue import EventFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.ports import PoolView, StateSource, TenantView, WorkerView
+from gateway.workers.circuit import UP_STATES
 
-# The states in which a worker is given requests (half open: one at a time, to try it).
-SERVING_STATES = frozenset({"closed", "doubted", "half_open"})
+_UP_STATES = frozenset(state.value for state in UP_STATES)
 
 
 class _Share:
@@ -215,7 +215,7 @@ class Metrics:
     def _show_worker(self, worker: WorkerView) -> None:
         state = self._state
         labels = (worker.pool, worker.worker)
-        state.worker_up.show((*labels, worker.state), int(worker.state in SERVING_STATES))
+        state.worker_up.show((*labels, worker.state), int(worker.state in _UP_STATES))
         state.worker_sequences.show(labels, worker.sequences_in_flight)
         state.worker_window_sequences.show(labels, worker.window_sequences)
         state.worker_prefill.show(labels, worker.prefill_tokens_in_flight)

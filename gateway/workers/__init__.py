@@ -8,7 +8,7 @@ follows.
 It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
 """
 
-from gateway.workers.circuit import Circuit, CircuitState, Signal
+from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet
 from gateway.workers.judgement import Action, Effect, Evidence, Situation, evidence_of, judge
 from gateway.workers.prefixes import prefix_chain
@@ -16,9 +16,11 @@ from gateway.workers.quarantine import Case, Detention, Fate, Quarantine, Turn
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize, open_window
-from gateway.workers.worker import WorkerSpec
+from gateway.workers.worker import DRAINING, WorkerSpec
 
 __all__ = [
+    "DRAINING",
+    "UP_STATES",
     "Action",
     "Case",
     "Circuit",

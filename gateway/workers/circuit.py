@@ -1,16 +1,17 @@
 """Whether a worker may be used: one table from (state, signal) to the next state.
 
-Evidence that no request can bring about alone opens the circuit: no connection, an engine that stands still with
-requests in it, probes that fail in a row; then it gets nothing. A request that fails says less, for its tenant or its
-body may be the reason: failures in a row, of two tenants or of three bodies of the only one that is seen there, put the
-worker in doubt. While another worker of the pool is trusted, one in doubt gets one request at a time, from tenants
-whose requests did not fail there at once, from those others after ever more probes; where none is, it serves on. So
-nobody can take a worker from others, and one that fails quickly draws no load: a tenant whose request failed at a
-trusted worker is sent there last.
+A worker that serves is trusted. Evidence that no request can bring about alone takes it down: no connection, an engine
+that stands still with requests in it, probes that fail in a row; then it gets nothing. A request that fails says less,
+for its tenant or its body may be the reason: failures in a row, of two tenants or of three bodies of the only one that
+is seen there, put the worker in doubt. While another worker of the pool is trusted, one in doubt gets one request at a
+time, from tenants whose requests did not fail there at once, from those others after ever more probes; where none is,
+it gets them as before. So nobody can take a worker from others, and one that fails quickly draws no load: a tenant
+whose request failed at a trusted worker is sent there last.
 
-A probe that succeeds lets one request through to an open worker; its first byte, progress of what runs there or some
-seconds of its life close the circuit. A worker that breaks again soon after it came back must answer twice as many
-probes in a row as the last time before it is tried: one that comes and goes costs fewer and fewer requests.
+A probe that succeeds puts a worker that is down on trial with one request; its first byte, progress of what runs there
+or some seconds of its life end the trial, and it serves. A worker that breaks again soon after it came back must answer
+twice as many probes in a row as the last time before it is tried: one that comes and goes costs fewer and fewer
+requests.
 """
 
 from enum import Enum
@@ -18,13 +19,13 @@ from typing import Final, assert_never
 
 
 class CircuitState(Enum):
-    """State of one worker."""
+    """State of one worker; the value is what an operator reads."""
 
-    STARTING = "starting"
-    CLOSED = "closed"
+    STARTING = "starting"  # not seen yet
+    SERVING = "serving"
     DOUBTED = "doubted"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+    DOWN = "down"
+    ON_TRIAL = "on_trial"
 
 
 class Signal(Enum):
@@ -32,12 +33,15 @@ class Signal(Enum):
 
     ANSWERED = "answered"  # a request got its first byte, or the engine's word on it
     FAULT = "fault"  # a request failed there
-    DOWN = "down"  # no connection
+    GONE = "gone"  # no connection
     STALLED = "stalled"  # it has requests and makes no progress with any, whatever its server says
     MOVED = "moved"  # bytes of answers, steps of the engine, or a trial that lives on
     PROBE_OK = "probe_ok"
     PROBE_FAILED = "probe_failed"
 
+
+UP_STATES: Final = frozenset({CircuitState.SERVING, CircuitState.DOUBTED, CircuitState.ON_TRIAL})
+"""Those in which a worker is given requests."""
 
 FAULTS_IN_A_ROW: Final = 3
 BODIES_OF_ONE: Final = 3  # that must fail where all failures are of one tenant, and nobody else is seen
@@ -51,41 +55,41 @@ PROBES_TO_FORGIVE: Final = 60  # good ones in a row while it serves, after which
 
 _S, _G = CircuitState, Signal
 TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
-    (_S.STARTING, _G.ANSWERED): _S.CLOSED,
+    (_S.STARTING, _G.ANSWERED): _S.SERVING,
     (_S.STARTING, _G.FAULT): _S.STARTING,
-    (_S.STARTING, _G.DOWN): _S.STARTING,
+    (_S.STARTING, _G.GONE): _S.STARTING,
     (_S.STARTING, _G.STALLED): _S.STARTING,
     (_S.STARTING, _G.MOVED): _S.STARTING,
-    (_S.STARTING, _G.PROBE_OK): _S.CLOSED,
+    (_S.STARTING, _G.PROBE_OK): _S.SERVING,
     (_S.STARTING, _G.PROBE_FAILED): _S.STARTING,
-    (_S.CLOSED, _G.ANSWERED): _S.CLOSED,
-    (_S.CLOSED, _G.FAULT): _S.DOUBTED,  # once the failures in a row are enough
-    (_S.CLOSED, _G.DOWN): _S.OPEN,
-    (_S.CLOSED, _G.STALLED): _S.OPEN,
-    (_S.CLOSED, _G.MOVED): _S.CLOSED,
-    (_S.CLOSED, _G.PROBE_OK): _S.CLOSED,
-    (_S.CLOSED, _G.PROBE_FAILED): _S.OPEN,  # once FAULTS_IN_A_ROW have come
-    (_S.DOUBTED, _G.ANSWERED): _S.CLOSED,
+    (_S.SERVING, _G.ANSWERED): _S.SERVING,
+    (_S.SERVING, _G.FAULT): _S.DOUBTED,  # once the failures in a row are enough
+    (_S.SERVING, _G.GONE): _S.DOWN,
+    (_S.SERVING, _G.STALLED): _S.DOWN,
+    (_S.SERVING, _G.MOVED): _S.SERVING,
+    (_S.SERVING, _G.PROBE_OK): _S.SERVING,
+    (_S.SERVING, _G.PROBE_FAILED): _S.DOWN,  # once FAULTS_IN_A_ROW have come
+    (_S.DOUBTED, _G.ANSWERED): _S.SERVING,
     (_S.DOUBTED, _G.FAULT): _S.DOUBTED,
-    (_S.DOUBTED, _G.DOWN): _S.OPEN,
-    (_S.DOUBTED, _G.STALLED): _S.OPEN,
+    (_S.DOUBTED, _G.GONE): _S.DOWN,
+    (_S.DOUBTED, _G.STALLED): _S.DOWN,
     (_S.DOUBTED, _G.MOVED): _S.DOUBTED,  # old requests go on: that says nothing of new ones
     (_S.DOUBTED, _G.PROBE_OK): _S.DOUBTED,
-    (_S.DOUBTED, _G.PROBE_FAILED): _S.OPEN,  # its requests fail and its server does not answer
-    (_S.OPEN, _G.ANSWERED): _S.OPEN,  # an old request still running says nothing of new ones
-    (_S.OPEN, _G.FAULT): _S.OPEN,
-    (_S.OPEN, _G.DOWN): _S.OPEN,
-    (_S.OPEN, _G.STALLED): _S.OPEN,
-    (_S.OPEN, _G.MOVED): _S.OPEN,
-    (_S.OPEN, _G.PROBE_OK): _S.HALF_OPEN,
-    (_S.OPEN, _G.PROBE_FAILED): _S.OPEN,
-    (_S.HALF_OPEN, _G.ANSWERED): _S.CLOSED,
-    (_S.HALF_OPEN, _G.FAULT): _S.DOUBTED,
-    (_S.HALF_OPEN, _G.DOWN): _S.OPEN,
-    (_S.HALF_OPEN, _G.STALLED): _S.OPEN,
-    (_S.HALF_OPEN, _G.MOVED): _S.CLOSED,
-    (_S.HALF_OPEN, _G.PROBE_OK): _S.HALF_OPEN,
-    (_S.HALF_OPEN, _G.PROBE_FAILED): _S.OPEN,
+    (_S.DOUBTED, _G.PROBE_FAILED): _S.DOWN,  # its requests fail and its server does not answer
+    (_S.DOWN, _G.ANSWERED): _S.DOWN,  # an old request still running says nothing of new ones
+    (_S.DOWN, _G.FAULT): _S.DOWN,
+    (_S.DOWN, _G.GONE): _S.DOWN,
+    (_S.DOWN, _G.STALLED): _S.DOWN,
+    (_S.DOWN, _G.MOVED): _S.DOWN,
+    (_S.DOWN, _G.PROBE_OK): _S.ON_TRIAL,
+    (_S.DOWN, _G.PROBE_FAILED): _S.DOWN,
+    (_S.ON_TRIAL, _G.ANSWERED): _S.SERVING,
+    (_S.ON_TRIAL, _G.FAULT): _S.DOUBTED,
+    (_S.ON_TRIAL, _G.GONE): _S.DOWN,
+    (_S.ON_TRIAL, _G.STALLED): _S.DOWN,
+    (_S.ON_TRIAL, _G.MOVED): _S.SERVING,
+    (_S.ON_TRIAL, _G.PROBE_OK): _S.ON_TRIAL,
+    (_S.ON_TRIAL, _G.PROBE_FAILED): _S.DOWN,
 }
 
 
@@ -166,7 +170,7 @@ class Circuit:
         if self.state is before:
             return False
         self._failed_probes = self._good_probes = 0
-        if self.state is CircuitState.OPEN:
+        if self.state is CircuitState.DOWN:
             self._probes_before_trial = min(max(1, 2 * self._probes_before_trial), MAX_PROBES_BEFORE_TRIAL)
         if self.state is not CircuitState.DOUBTED:
             self._faults = 0
@@ -188,11 +192,11 @@ class Circuit:
 
     def _is_enough(self, signal: Signal, tenant: str) -> bool:
         """False for a signal that must come more often, or of more tenants, before the table holds."""
-        if self.state is CircuitState.CLOSED and signal is Signal.FAULT:
+        if self.state is CircuitState.SERVING and signal is Signal.FAULT:
             return self._faults >= FAULTS_IN_A_ROW and self._is_no_single_fault(tenant)
-        if self.state is CircuitState.CLOSED and signal is Signal.PROBE_FAILED:
+        if self.state is CircuitState.SERVING and signal is Signal.PROBE_FAILED:
             return self._failed_probes >= FAULTS_IN_A_ROW
-        if self.state is CircuitState.OPEN and signal is Signal.PROBE_OK:
+        if self.state is CircuitState.DOWN and signal is Signal.PROBE_OK:
             return self._good_probes >= self._probes_before_trial
         return True
 
@@ -220,13 +224,13 @@ class Circuit:
                 self._failed_probes = 0
                 self._good_probes += 1
                 self._probes += 1
-                if self.state is CircuitState.CLOSED and self._good_probes >= PROBES_TO_FORGIVE:
+                if self.state is CircuitState.SERVING and self._good_probes >= PROBES_TO_FORGIVE:
                     self._probes_before_trial = self._probes_before_retrial = 0
             case Signal.ANSWERED:
                 self._faults = self._failed_probes = 0
                 self._suspects.clear()
                 self._testify(tenant)
-            case Signal.DOWN | Signal.STALLED | Signal.MOVED:
+            case Signal.GONE | Signal.STALLED | Signal.MOVED:
                 pass
             case _:
                 assert_never(signal)

@@ -166,10 +166,10 @@ class Fleet:
             return None
         worker.trial = None
         self._weigh_doubts(worker.spec.pool)
-        if signal is Signal.DOWN:
+        if signal is Signal.GONE:
             worker.tuning.restart()
             worker.apply_limits()
-        if worker.circuit.state is CircuitState.OPEN:
+        if worker.circuit.state is CircuitState.DOWN:
             self._pools[worker.spec.pool].restarted(name)  # or will be: what it had cached is not to be counted on
         return worker.circuit.state.value
 
@@ -177,7 +177,7 @@ class Fleet:
         """A doubted worker is spared only while another one of its pool is trusted: it is never taken from all."""
         workers = self._workers_of(pool)
         is_one_trusted = any(
-            worker.circuit.state is CircuitState.CLOSED and not worker.is_draining for worker in workers
+            worker.circuit.state is CircuitState.SERVING and not worker.is_draining for worker in workers
         )
         for worker in workers:
             worker.is_spared = is_one_trusted and worker.circuit.state is CircuitState.DOUBTED

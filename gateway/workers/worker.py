@@ -7,14 +7,14 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway.workers.circuit import Circuit, CircuitState, Signal, Suspects
+from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal, Suspects
 from gateway.workers.snapshot import Limit, WorkerSnapshot
 from gateway.workers.tuning import Tuning
 from gateway.workers.tuning_memory import Flight
 from gateway.workers.window import Window, WindowSize
 
+DRAINING: Final = "draining"  # the state of a worker that leaves, whatever its circuit says
 PROBES_OF_TRIAL: Final = 5  # good ones while a trial runs, after which it has said enough
-_SERVING: Final = (CircuitState.CLOSED, CircuitState.DOUBTED, CircuitState.HALF_OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ class Worker:
     @property
     def serves(self) -> bool:
         """True where it may be given requests."""
-        return not self.is_draining and self.circuit.state in _SERVING
+        return not self.is_draining and self.circuit.state in UP_STATES
 
     @property
     def is_tried(self) -> bool:
         """True where it gets one request at a time, whatever else still runs there."""
-        return self.is_spared or self.circuit.state is CircuitState.HALF_OPEN
+        return self.is_spared or self.circuit.state is CircuitState.ON_TRIAL
 
     def may_be_tried_with(self, request: Asking) -> bool:
         """False while a trial runs, or while what the engine stood still with has not moved or left."""
@@ -127,7 +127,7 @@ class Worker:
     @property
     def state(self) -> str:
         """The state in one word."""
-        return "draining" if self.is_draining else self.circuit.state.value
+        return DRAINING if self.is_draining else self.circuit.state.value
 
     def feed(self, signal: Signal, tenant: str, body: bytes) -> bool:
         """Feed the circuit what `signal` is worth; True where its state changed.

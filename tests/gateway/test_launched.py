@@ -139,7 +139,7 @@ def test_a_changed_launch_replaces_worker_after_worker_without_a_failed_request(
 
 
 def _serves(child: Served, worker: str) -> bool:
-    return any(each["worker"] == worker and each["state"] == "closed" for each in _state(child)["workers"])
+    return any(each["worker"] == worker and each["state"] == "serving" for each in _state(child)["workers"])
 
 
 def test_another_engine_model_is_a_rolling_change_too(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_requests_for_a_pool_without_workers_are_refused() -> None:
     bench = Bench(queue_timeout_seconds=5.0)
     for _ in range(5):
         bench.submit("t")
-    bench.fleet.signal("p0w0", Signal.DOWN)
+    bench.fleet.signal("p0w0", Signal.GONE)
     bench.submit("t")
     assert bench.outcomes["t", Outcome.NO_WORKER] == 1
     bench.wait(6.0)

@@ -45,7 +45,7 @@ def add_pool(scene: Stage) -> None:
     """A second pool, whose only worker is not there."""
     fleet = scene.gateway._fleet
     fleet.configure(WorkerSpec("org/large/gone", "org/large", "http://127.0.0.1:9", WindowSize(1)))
-    fleet.signal("org/large/gone", Signal.DOWN)
+    fleet.signal("org/large/gone", Signal.GONE)
     config = scene.gateway.config
     scene.gateway.config = config.model_copy(update={"pools": (*config.pools, LARGE)})
 
@@ -57,7 +57,7 @@ async def test_ready_while_some_pool_serves(scene: Stage) -> None:
     answer = await scene.get("/ready")
     pools = {"tiny": "ready", "org/large": "no worker"}
     assert (answer.status, answer.json) == (200, {"status": "ready", "pools": pools})
-    scene.gateway._fleet.signal("tiny/w0", Signal.DOWN)
+    scene.gateway._fleet.signal("tiny/w0", Signal.GONE)
     answer = await scene.get("/ready")
     assert (answer.status, answer.json["status"]) == (503, "no worker")
     assert set(answer.json["pools"].values()) == {"no worker"}

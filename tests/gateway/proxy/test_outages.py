@@ -44,7 +44,7 @@ class Stage:
     def lose(self) -> None:
         """Both workers are lost."""
         for name in ("p/a", "p/b"):
-            self.signal(name, Signal.DOWN)
+            self.signal(name, Signal.GONE)
 
     @property
     def seen(self) -> tuple[bool, Readiness]:
@@ -93,7 +93,7 @@ async def test_one_worker_that_serves_is_no_outage() -> None:
     """Nothing waits for the other one."""
     stage = Stage()
     stage.serve()
-    stage.signal("p/a", Signal.DOWN)
+    stage.signal("p/a", Signal.GONE)
     assert stage.seen == (False, READY)
 
 

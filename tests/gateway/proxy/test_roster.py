@@ -49,7 +49,7 @@ async def test_what_runs_at_the_old_address_goes_on_and_the_new_one_joins_afresh
         assert [(await answer).status for answer in (*fresh, *running)] == [200] * 4
         assert old.engine.witness.started == 2
         await scene.turn(10)
-        assert states(scene) == {new.url: "closed"}
+        assert states(scene) == {new.url: "serving"}
         assert set(scene.outcomes) == {Outcome.COMPLETED}
 
 
@@ -66,8 +66,8 @@ async def test_faults_at_the_old_address_are_not_the_new_engines() -> None:
         old.kill()
         assert all(answer.error for answer in await asyncio.gather(*running))
         await asyncio.sleep(3)
-        assert states(scene) == {new.url: "closed"}
-        assert not [change for change in scene.changes if change.worker == name and change.state == "open"]
+        assert states(scene) == {new.url: "serving"}
+        assert not [change for change in scene.changes if change.worker == name and change.state == "down"]
         assert (await scene.ask(chat(5))).status == 200
 
 
@@ -80,7 +80,7 @@ async def test_a_probe_of_the_old_address_says_nothing_of_the_new_engine() -> No
         await asyncio.sleep(0.9)
         move(scene, new.url)
         await asyncio.sleep(3)
-        assert [(worker.worker, worker.state) for worker in scene.gateway.workers()] == [("tiny/w0", "closed")]
+        assert [(worker.worker, worker.state) for worker in scene.gateway.workers()] == [("tiny/w0", "serving")]
         assert (await scene.ask(chat(5))).status == 200
 
 
@@ -95,7 +95,7 @@ async def test_there_and_back_while_requests_run() -> None:
         second = scene.asking(chat(300))
         await scene.until(lambda: new.engine.witness.started == 1)
         move(scene, old.url)
-        assert states(scene) == {old.url: "closed", new.url: "draining"}
+        assert states(scene) == {old.url: "serving", new.url: "draining"}
         third = scene.asking(chat(10), "bob")
         await scene.until(lambda: scene.queued == 1)
         assert [(await answer).is_done for answer in (first, second, third)] == [True] * 3
@@ -103,7 +103,7 @@ async def test_there_and_back_while_requests_run() -> None:
         for url in (new.url, new.url, old.url):
             move(scene, url)
             assert (await scene.ask(chat(3))).is_done
-            assert states(scene) == {url: "closed"}
+            assert states(scene) == {url: "serving"}
 
 
 @virtual_time

@@ -142,7 +142,7 @@ async def test_requests_that_a_worker_never_answers_hold_a_bounded_number_of_con
         asking = [scene.asking(UTILITIES["/tokenize"], name, "/tokenize") for name in names for _ in range(10)]
         await asyncio.sleep(15)
         assert MAX_UTILITY_CONNECTIONS <= worker.open <= MAX_UTILITY_CONNECTIONS + MAX_OWN_CONNECTIONS
-        assert {view.state for view in scene.gateway.workers()} == {"closed"}
+        assert {view.state for view in scene.gateway.workers()} == {"serving"}
         worker.is_silent = False
         await asyncio.gather(*asking)
         assert worker.most_open <= MAX_UTILITY_CONNECTIONS + MAX_OWN_CONNECTIONS
@@ -158,7 +158,7 @@ async def test_probes_that_a_worker_never_answers_do_not_pile_up() -> None:
         worker.is_silent, worker.is_probed = True, False
         await asyncio.sleep(600)
         assert worker.most_open <= MAX_OWN_CONNECTIONS
-        assert scene.gateway.workers()[0].state == "open"
+        assert scene.gateway.workers()[0].state == "down"
 
 
 @virtual_time

@@ -113,7 +113,7 @@ async def test_what_fails_for_one_tenant_is_served_to_the_other(way: str) -> Non
         failed = [event for event in scene.finished if event.tenant == "mallory" and event.outcome.ending.status != 499]
         assert failed
         assert all(event.outcome.ending.status >= 500 and event.service == 0 for event in failed)
-        assert "open" not in {change.state for change in scene.changes}
+        assert "down" not in {change.state for change in scene.changes}
 
 
 @virtual_time
@@ -124,7 +124,7 @@ async def test_what_fails_for_two_tenants_is_served_to_the_third() -> None:
             await scene.ask(chat(5, stream=False, prompt=POISON), who)
         assert scene.gateway.workers()[0].state == "doubted"
         assert (await scene.ask(chat(5, stream=False), "bob")).status == 200
-        assert scene.gateway.workers()[0].state == "closed"
+        assert scene.gateway.workers()[0].state == "serving"
 
 
 @virtual_time
@@ -197,7 +197,7 @@ async def test_what_is_the_clients_fault_is_told_in_the_engines_words(code: int,
             assert (answer.status, answer.body) == (code, words)
         assert len(worker.requests) == 6
         assert {event.outcome for event in scene.finished} == {Outcome.REJECTED_BY_ENGINE}
-        assert [change.state for change in scene.changes] == ["closed"]
+        assert [change.state for change in scene.changes] == ["serving"]
 
 
 @virtual_time
@@ -312,7 +312,7 @@ async def test_lack_of_room_is_waited_for_within_bounds(code: int, retry_after: 
         assert len(worker.requests) == MAX_FULL_ATTEMPTS
         assert scene.last.duration_seconds == pytest.approx((MAX_FULL_ATTEMPTS - 1) * seconds, abs=0.1)
         assert scene.last.service == 0
-        assert [change.state for change in scene.changes] == ["closed"]
+        assert [change.state for change in scene.changes] == ["serving"]
 
 
 @virtual_time

@@ -65,7 +65,7 @@ async def test_after_the_grace_an_answer_without_a_byte_is_refused_not_sent_agai
         assert answer.status == 503
         assert answer.json["error"]["code"] == "shutting_down"
         assert len(scene.dispatched) == 1
-        assert [change.state for change in scene.changes] == ["closed", "closed"]
+        assert [change.state for change in scene.changes] == ["serving", "serving"]
 
 
 def document(urls: list[str], *, weight: float = 1.0, bob_disabled: bool = False) -> str:

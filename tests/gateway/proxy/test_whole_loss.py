@@ -40,7 +40,7 @@ async def test_a_worker_killed_under_full_load_costs_its_streams_and_nothing_els
             await scene.turn()
         scene.engines[0].kill()
         await asyncio.sleep(NOTICED_SECONDS)
-        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "open"
+        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "down"
         assert scene.gateway.workers()[0].sequences_in_flight == 0
         scene.check()
         answers = await asyncio.gather(*asking)
@@ -81,13 +81,13 @@ async def test_a_frozen_worker_is_ejected_and_tried_with_one_request() -> None:
         frozen.answers_probes = False
         asking = [scene.asking(chat(5, prompt=f"tea {n}")) for n in range(8)]
         await asyncio.sleep(FIRST_BYTE_SECONDS + PROBE_SECONDS)
-        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "open"
+        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "down"
         assert all(answer.is_done for answer in await asyncio.gather(*asking))
         asked = len(frozen.requests)
         assert (await scene.ask(chat(5))).is_done
         assert len(frozen.requests) == asked
         frozen.answers_probes = True
-        await scene.until_worker_is("half_open")
+        await scene.until_worker_is("on_trial")
         more = [scene.asking(chat(100)) for _ in range(6)]
         await asyncio.sleep(FIRST_BYTE_SECONDS - 1)
         assert len(frozen.requests) == asked + 1

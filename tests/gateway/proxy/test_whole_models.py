@@ -80,10 +80,10 @@ async def test_a_worker_that_loses_the_model_while_it_serves_is_found() -> None:
     async with stage(worker) as scene:
         worker.models = serving("another")
         await asyncio.sleep((PROBES_BETWEEN + 4) * PROBE_SECONDS)
-        assert [change.state for change in scene.changes] == ["closed", "open"]
+        assert [change.state for change in scene.changes] == ["serving", "down"]
         assert "does not list `tiny`" in scene.changes[-1].reason
         worker.models = serving(MODEL)
-        await scene.until_worker_is("half_open")
+        await scene.until_worker_is("on_trial")
         assert sum(page.startswith(b"GET /v1/models ") for page in worker.pages) < PROBES_BETWEEN
 
 
@@ -137,7 +137,7 @@ async def test_a_long_answer_that_is_not_streamed_has_the_time_that_its_tokens_t
         answer = await scene.ask(chat(2000, stream=False))
         assert answer.status == 200
         assert len(worker.requests) == 1
-        assert [change.state for change in scene.changes] == ["closed"]
+        assert [change.state for change in scene.changes] == ["serving"]
 
 
 @virtual_time

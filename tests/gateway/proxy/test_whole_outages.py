@@ -18,7 +18,7 @@ async def lose_all(scene: Stage) -> None:
     """Every worker dies, and the gateway knows."""
     for number, engine in enumerate(scene.engines):
         engine.kill()
-        await scene.until_worker_is("open", number)
+        await scene.until_worker_is("down", number)
 
 
 def code(answer: Answer) -> str:

@@ -114,7 +114,7 @@ async def waits_too_long(scene: Stage) -> Answer:
 async def without_a_worker(scene: Stage) -> Answer:
     """A request when the only worker is known to be dead."""
     scene.engines[0].kill()
-    await scene.until_worker_is("open")
+    await scene.until_worker_is("down")
     return await scene.ask(chat())
 
 
@@ -171,7 +171,7 @@ async def reads_nothing(scene: Stage) -> None:
 async def kills_its_worker_twice(scene: Stage) -> Answer:
     """Ask for what the worker dies of, and have it come back once."""
     asking = scene.asking(chat())
-    await scene.until_worker_is("open")
+    await scene.until_worker_is("down")
     await scene.engines[0].start()
     return await asking
 
@@ -207,7 +207,7 @@ async def without_descriptors(scene: Stage) -> Answer:
         client.send(CHAT, chat(), scene.credential("alice"))
         answer = await client.read()
     await client.close()
-    assert [change.state for change in scene.changes] == ["closed"]
+    assert [change.state for change in scene.changes] == ["serving"]
     return answer
 
 

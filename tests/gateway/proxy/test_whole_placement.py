@@ -137,7 +137,7 @@ async def test_a_pool_without_a_worker_is_stood_in_for() -> None:
         assert (await scene.ask(chat(5))).status == 200
         assert (scene.last.pool, scene.last.asked_pool) == (MODEL, "")
         scene.engines[0].kill()
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         answer = await scene.ask(chat(5, stream=False))
         assert answer.status == 200
         assert answer.json["model"] == MODEL  # as the engine calls it
@@ -148,7 +148,7 @@ async def test_a_pool_without_a_worker_is_stood_in_for() -> None:
         assert f'vtc_gateway_fallbacks_total{{pool="{MODEL}",fallback="large"}} 1' in metrics
         assert (await scene.ask(chat(5), "bob")).status == 503  # who may not use the model that stands in
         await scene.engines[0].start()
-        await scene.until_worker_is("half_open")
+        await scene.until_worker_is("on_trial")
         assert (await scene.ask(chat(5))).status == 200
         assert scene.last.pool == MODEL
         assert '"asked_pool":"tiny"' in scene.end_log()
@@ -160,7 +160,7 @@ async def test_no_pool_stands_in_unless_it_is_told_to() -> None:
     plan = TwoPools(TENANTS, falls_back=False, pool={"timeouts": AT_ONCE})
     async with stage(EngineWorker(), EngineWorker(), plan=plan) as scene:
         scene.engines[0].kill()
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         assert (await scene.ask(chat(5))).status == 503
         assert scene.last.outcome is Outcome.NO_WORKER
 
@@ -170,12 +170,12 @@ async def test_a_fallback_is_taken_at_once_and_waited_for_only_where_none_serves
     """One that serves answers during the outage; where both are out a request waits for its own pool."""
     async with stage(EngineWorker(), EngineWorker(), plan=TwoPools()) as scene:
         scene.engines[0].kill()
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         assert (await scene.ask(chat(5))).is_done
         assert (scene.last.pool, scene.last.asked_pool) == ("large", "tiny")
         assert scene.last.queue_wait_seconds < 0.1
         scene.engines[1].kill()
-        await scene.until_worker_is("open", 1)
+        await scene.until_worker_is("down", 1)
         asking = scene.asking(chat(5))
         await asyncio.sleep(5)
         await scene.engines[0].start()
@@ -189,7 +189,7 @@ async def test_a_fallback_in_its_outage_is_better_than_none() -> None:
     async with stage(EngineWorker(), EngineWorker(), plan=TwoPools(pool={"timeouts": AT_ONCE})) as scene:
         for number, engine in enumerate(scene.engines):
             engine.kill()
-            await scene.until_worker_is("open", number)
+            await scene.until_worker_is("down", number)
         asking = scene.asking(chat(5))
         await asyncio.sleep(5)
         await scene.engines[1].start()

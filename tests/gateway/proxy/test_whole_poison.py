@@ -212,7 +212,7 @@ async def test_an_engine_that_calls_itself_dead_counts_as_dead() -> None:
     async with stage(dying, EngineWorker()) as scene:
         assert (await scene.ask(chat(5, stream=False))).status == 200
         assert scene.last.attempts == 2
-        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "open"
+        assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "down"
         assert scene.gateway._trials._quarantine.life("tiny/w0") == 1
 
 

@@ -39,13 +39,13 @@ def freezing(tokens: int = 20) -> EngineWorker:
 
 @virtual_time
 async def test_a_frozen_engine_gets_nothing_new_though_its_health_is_green() -> None:
-    """Its circuit opens after the least patience; the queue goes to the other, its own streams end by their limit."""
+    """It is down after the least patience; the queue goes to the other, its own streams end by their limit."""
     async with stage(freezing(), EngineWorker(), plan=PLAN) as scene:
         doomed = [scene.asking(chat(400)) for _ in range(8)]
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         began = asyncio.get_running_loop().time()
         assert stalls(scene) == [True]
-        change = next(change for change in scene.changes if change.state == "open")
+        change = next(change for change in scene.changes if change.state == "down")
         assert change.worker == "tiny/w0"
         assert change.reason.startswith("stalled: ")
         grants = len(scene.dispatched)
@@ -69,14 +69,14 @@ async def test_how_soon_a_frozen_engine_is_found() -> None:
         await asyncio.sleep(5)
         frozen_at = asyncio.get_running_loop().time()
         worker.engine.freeze()
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         waited = asyncio.get_running_loop().time() - frozen_at
         assert MIN_PATIENCE_SECONDS - TICK_SECONDS <= waited <= MIN_PATIENCE_SECONDS + SLACK_SECONDS
         worker.engine.thaw()
         await asyncio.gather(*asking)
         assert stalls(scene) == [True, False]
         await scene.ask(chat(5))
-        assert scene.changes[-1].state == "closed"
+        assert scene.changes[-1].state == "serving"
 
 
 @virtual_time
@@ -89,7 +89,7 @@ async def test_a_frozen_engine_without_metrics_is_found_by_its_streams_after_the
         await asyncio.sleep(3)
         worker.engine.freeze()
         frozen_at = asyncio.get_running_loop().time()
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         waited = asyncio.get_running_loop().time() - frozen_at
         limit = TIMEOUTS.first_byte_seconds
         assert limit - 3 * TICK_SECONDS <= waited <= limit + SLACK_SECONDS

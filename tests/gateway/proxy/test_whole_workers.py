@@ -85,7 +85,7 @@ async def test_a_worker_killed_in_mid_stream_is_told_in_one_error_event() -> Non
 
 
 @virtual_time
-async def test_a_refused_connection_opens_the_circuit_and_the_queue_is_served_by_the_other() -> None:
+async def test_a_refused_connection_takes_the_worker_down_and_the_queue_is_served_by_the_other() -> None:
     """Twenty requests queued when a worker dies are all answered by the one that is left."""
     async with stage(EngineWorker(), EngineWorker(), plan=Plan(window=ONE_SLOT)) as scene:
         asking = [scene.asking(chat(30)) for _ in range(20)]
@@ -94,7 +94,7 @@ async def test_a_refused_connection_opens_the_circuit_and_the_queue_is_served_by
         answers = await asyncio.gather(*asking)
         assert sum(answer.is_done for answer in answers) >= 19
         assert all(answer.is_done or answer.error is not None for answer in answers)
-        assert [change.state for change in scene.changes if change.worker == "tiny/w0"] == ["closed", "open"]
+        assert [change.state for change in scene.changes if change.worker == "tiny/w0"] == ["serving", "down"]
 
 
 @virtual_time
@@ -109,7 +109,7 @@ async def test_without_any_worker_new_requests_are_refused_and_queued_ones_wait(
         asking = [scene.asking(chat(100)) for _ in range(3)]
         await scene.until(lambda: scene.queued == 2)
         scene.engines[0].kill()
-        await scene.until_worker_is("open")
+        await scene.until_worker_is("down")
         refused = await scene.ask(chat(1))
         assert refused.status == 503
         assert refused.json["error"]["code"] == "no_worker"
@@ -200,7 +200,7 @@ async def test_a_probe_without_an_answer_counts_only_where_nothing_else_comes(to
         worker.answers_probes = False
         client = await scene.open(chat(100))
         await asyncio.sleep(25)
-        assert any(change.state == "open" for change in scene.changes) is is_ejected
+        assert any(change.state == "down" for change in scene.changes) is is_ejected
         await client.close()
         await scene.settled()
 
@@ -305,7 +305,7 @@ async def test_a_stale_connection_is_replaced_without_a_lost_attempt() -> None:
         assert worker.connections == 2
         assert len(worker.requests) == 3
         assert scene.last.attempts == 1
-        assert [change.state for change in scene.changes] == ["closed"]
+        assert [change.state for change in scene.changes] == ["serving"]
 
 
 @virtual_time

@@ -42,7 +42,7 @@ class Worker:
     pool: str = "tiny"
     worker: str = "w0"
     url: str = "http://127.0.0.1:8101"
-    state: str = "closed"
+    state: str = "serving"
     sequences_in_flight: int = 0
     window_sequences: int = 17
     prefill_tokens_in_flight: int = 0

@@ -61,11 +61,11 @@ def test_a_line_is_one_json_object() -> None:
 def test_console_lines_are_text() -> None:
     """For people: event and fields in one line, without colours where the stream is no terminal."""
     opened = Opened(LogFormat.CONSOLE)
-    opened.logger.warning("worker", worker="w0", state="open")
+    opened.logger.warning("worker", worker="w0", state="down")
     text = opened.text()
     assert text.count("\n") == 1
     assert "worker" in text
-    assert "state=open" in text
+    assert "state=down" in text
     assert "\x1b[" not in text
 
 

@@ -137,7 +137,7 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
     state.pool_views = [pool("tiny", 3, 2, 12.0, 64.0, 0.97, 4.5, (alice,))]
     state.worker_views = [
         worker(sequences_in_flight=2, prefill_tokens_in_flight=120),
-        worker(worker="w1", state="open"),
+        worker(worker="w1", state="down"),
     ]
     scrape = Scrape(metrics)
     share = {"pool": "tiny", "tenant": "alice"}
@@ -153,8 +153,8 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
     assert scrape("drain_rate_requests_per_second", pool="tiny") == 4.5
     assert scrape("queue_max_requests", pool="tiny") == 500
     assert scrape("queue_timeout_seconds", pool="tiny") == 30
-    assert scrape("worker_up", pool="tiny", worker="w0", state="closed") == 1
-    assert scrape("worker_up", pool="tiny", worker="w1", state="open") == 0
+    assert scrape("worker_up", pool="tiny", worker="w0", state="serving") == 1
+    assert scrape("worker_up", pool="tiny", worker="w1", state="down") == 0
     assert scrape("worker_in_flight_sequences", pool="tiny", worker="w0") == 2
     assert scrape("worker_window_sequences", pool="tiny", worker="w0") == 17
     assert scrape("worker_prefill_tokens", pool="tiny", worker="w0") == 120
@@ -290,23 +290,23 @@ def test_up_means_what_the_fleet_means(metrics: Metrics, state) -> None:
     fleet = Fleet()
     fleet.configure(WorkerSpec("w0", "tiny", "http://127.0.0.1:8101", WindowSize(16, 2048)))
     told = {}
-    for signal in (None, Signal.PROBE_OK, Signal.DOWN, Signal.PROBE_OK, Signal.FAULT):
+    for signal in (None, Signal.PROBE_OK, Signal.GONE, Signal.PROBE_OK, Signal.FAULT):
         if signal is not None:
             fleet.signal("w0", signal)
         (view,) = state.worker_views = list(fleet.snapshot())
         told[view.state] = Scrape(metrics)("worker_up", pool="tiny", worker="w0", state=view.state)
         assert told[view.state] == int(fleet.least_loaded("tiny") is not None)
-    assert told == {"starting": 0, "closed": 1, "open": 0, "half_open": 1, "doubted": 1}
+    assert told == {"starting": 0, "serving": 1, "down": 0, "on_trial": 1, "doubted": 1}
     assert set(told) == {circuit.value for circuit in CircuitState}
 
 
 def test_changes_of_a_worker_are_counted_by_state(metrics: Metrics) -> None:
     """A worker that fell twice and came back once shows as two and one."""
-    for changed in ("open", "half_open", "open"):
+    for changed in ("down", "on_trial", "down"):
         metrics.observe(WorkerChanged("tiny", "w0", changed, "connect refused"))
     scrape = Scrape(metrics)
-    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="open") == 2
-    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="half_open") == 1
+    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="down") == 2
+    assert scrape("worker_state_changes_total", pool="tiny", worker="w0", state="on_trial") == 1
 
 
 def test_the_process_tells_about_itself(metrics: Metrics) -> None:
@@ -340,7 +340,7 @@ def test_promtool_finds_nothing_to_complain_about(
     metrics.observe(finished(attempts=2))
     metrics.observe(refused())
     metrics.observe(RequestDispatched("r1", "alice", "tiny", "w0", 0.25))
-    metrics.observe(WorkerChanged("tiny", "w0", "open", "connect refused"))
+    metrics.observe(WorkerChanged("tiny", "w0", "down", "connect refused"))
     state.pool_views = [pool(tenants=(tenant("alice"), tenant("bob")))]
     state.worker_views = [worker()]
     content, _ = metrics.render()

@@ -183,10 +183,10 @@ def test_strangers_share_a_budget_and_tenants_have_none(
 
 def test_a_workers_change_says_why(observer: LogObserver, logger: CapturingLogger) -> None:
     """The line names the worker, its new state and the reason."""
-    observer.observe(WorkerChanged("tiny", "w0", "open", "connect refused"))
+    observer.observe(WorkerChanged("tiny", "w0", "down", "connect refused"))
     (call,) = logger.calls
     assert (call.method_name, call.args) == ("warning", ("worker",))
-    assert call.kwargs == {"pool": "tiny", "worker": "w0", "state": "open", "reason": "connect refused"}
+    assert call.kwargs == {"pool": "tiny", "worker": "w0", "state": "down", "reason": "connect refused"}
 
 
 def test_a_launched_workers_lines_are_passed_on(observer: LogObserver, logger: CapturingLogger) -> None:

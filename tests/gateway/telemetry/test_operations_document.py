@@ -7,8 +7,10 @@ from gateway.config import Scheduler, Timeouts, json_schema
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
+from gateway.workers import DRAINING, CircuitState
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+DOCUMENT_OF_METRICS = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
 
 
 def section(title: str) -> str:
@@ -48,6 +50,16 @@ def test_the_table_of_fields_is_the_event() -> None:
         for name in re.findall(r"`(\w+)`", row[0])
     ]
     assert sorted(described) == sorted(RequestFinished._fields)
+
+
+def test_the_table_of_states_is_what_a_worker_can_be() -> None:
+    """Each state is explained once, in the word that is shown, and docs/metrics.md has the same words."""
+    states = [*(state.value for state in CircuitState), DRAINING]
+    table = section("When a worker breaks").split("### ", 1)[0]
+    assert [row[0].strip("`") for row in rows(table)] == states
+    (up,) = re.findall(r"\| `vtc_gateway_worker_up` .*", DOCUMENT_OF_METRICS)
+    named = re.findall(r"`(\w+)`", up.split("the one state it is in:", 1)[1].split("A launched worker", 1)[0])
+    assert named == states
 
 
 def test_named_metrics_exist() -> None:

@@ -20,10 +20,10 @@ S, G = CircuitState, Signal
 @pytest.mark.parametrize("signal", Signal)
 @pytest.mark.parametrize("state", CircuitState)
 def test_every_state_answers_every_signal(state: CircuitState, signal: Signal) -> None:
-    """The table is complete, and a circuit follows it; from CLOSED a fault must come in a row, of several tenants."""
+    """The table is complete, and a circuit follows it; from SERVING a fault must come in a row, of several tenants."""
     circuit = Circuit()
     circuit.state = state
-    is_patient = state is S.CLOSED and signal in (G.FAULT, G.PROBE_FAILED)
+    is_patient = state is S.SERVING and signal in (G.FAULT, G.PROBE_FAILED)
     for number in range(FAULTS_IN_A_ROW - 1 if is_patient else 0):
         assert not circuit.feed(signal, f"t{number}")
         assert circuit.state is state
@@ -56,33 +56,33 @@ BOTH = (fault("a"), fault("b"), fault("a"))
     ("story", "state"),
     [
         ([], S.STARTING),
-        ([G.PROBE_OK], S.CLOSED),
+        ([G.PROBE_OK], S.SERVING),
         ([G.PROBE_OK, *BOTH], S.DOUBTED),
-        ([G.PROBE_OK, *BOTH, answer("c")], S.CLOSED),
+        ([G.PROBE_OK, *BOTH, answer("c")], S.SERVING),
         ([G.PROBE_OK, *BOTH, fault("c"), fault("d")], S.DOUBTED),
         ([G.PROBE_OK, *BOTH, G.MOVED], S.DOUBTED),
-        ([G.PROBE_OK, *BOTH, G.PROBE_FAILED], S.OPEN),
-        ([G.PROBE_OK, fault("a"), fault("b"), answer("c"), fault("a"), fault("b")], S.CLOSED),
+        ([G.PROBE_OK, *BOTH, G.PROBE_FAILED], S.DOWN),
+        ([G.PROBE_OK, fault("a"), fault("b"), answer("c"), fault("a"), fault("b")], S.SERVING),
         ([G.PROBE_OK, fault("a"), G.PROBE_OK, fault("b"), G.PROBE_OK, fault("a")], S.DOUBTED),
-        ([G.PROBE_OK, *[fault("a", "same")] * 20], S.CLOSED),
+        ([G.PROBE_OK, *[fault("a", "same")] * 20], S.SERVING),
         ([G.PROBE_OK, *[fault("a", f"{n}") for n in range(BODIES_OF_ONE)]], S.DOUBTED),
-        ([G.PROBE_OK, answer("b"), *[fault("a", f"{n}") for n in range(20)]], S.CLOSED),
-        ([G.PROBE_OK, answer("b"), answer("a"), *[fault("a", f"{n}") for n in range(20)]], S.CLOSED),
-        ([answer("b"), *[G.PROBE_OK] * SEEN_PROBES, *[fault("a", f"{n}") for n in range(20)]], S.CLOSED),
+        ([G.PROBE_OK, answer("b"), *[fault("a", f"{n}") for n in range(20)]], S.SERVING),
+        ([G.PROBE_OK, answer("b"), answer("a"), *[fault("a", f"{n}") for n in range(20)]], S.SERVING),
+        ([answer("b"), *[G.PROBE_OK] * SEEN_PROBES, *[fault("a", f"{n}") for n in range(20)]], S.SERVING),
         ([answer("b"), *[G.PROBE_OK] * (SEEN_PROBES + 1), *[fault("a", f"{n}") for n in range(20)]], S.DOUBTED),
-        ([G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED], S.CLOSED),
-        ([G.PROBE_OK, *[G.PROBE_FAILED] * 3], S.OPEN),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK], S.HALF_OPEN),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED], S.CLOSED),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.MOVED], S.CLOSED),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, fault("a")], S.DOUBTED),
-        ([G.PROBE_OK, G.DOWN, G.PROBE_OK, G.DOWN], S.OPEN),
-        ([G.PROBE_OK, G.DOWN, G.ANSWERED], S.OPEN),
-        ([G.STALLED, G.PROBE_OK], S.CLOSED),
-        ([G.PROBE_OK, G.STALLED, G.ANSWERED], S.OPEN),
-        ([G.PROBE_OK, G.STALLED, G.PROBE_OK], S.HALF_OPEN),
-        ([G.PROBE_OK, G.STALLED, G.PROBE_OK, G.STALLED], S.OPEN),
-        ([fault("a"), fault("b"), G.PROBE_OK, fault("c")], S.CLOSED),
+        ([G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED, G.PROBE_OK, G.PROBE_FAILED], S.SERVING),
+        ([G.PROBE_OK, *[G.PROBE_FAILED] * 3], S.DOWN),
+        ([G.PROBE_OK, G.GONE, G.PROBE_OK], S.ON_TRIAL),
+        ([G.PROBE_OK, G.GONE, G.PROBE_OK, G.ANSWERED], S.SERVING),
+        ([G.PROBE_OK, G.GONE, G.PROBE_OK, G.MOVED], S.SERVING),
+        ([G.PROBE_OK, G.GONE, G.PROBE_OK, fault("a")], S.DOUBTED),
+        ([G.PROBE_OK, G.GONE, G.PROBE_OK, G.GONE], S.DOWN),
+        ([G.PROBE_OK, G.GONE, G.ANSWERED], S.DOWN),
+        ([G.STALLED, G.PROBE_OK], S.SERVING),
+        ([G.PROBE_OK, G.STALLED, G.ANSWERED], S.DOWN),
+        ([G.PROBE_OK, G.STALLED, G.PROBE_OK], S.ON_TRIAL),
+        ([G.PROBE_OK, G.STALLED, G.PROBE_OK, G.STALLED], S.DOWN),
+        ([fault("a"), fault("b"), G.PROBE_OK, fault("c")], S.SERVING),
     ],
 )
 def test_circuit_stories(story: list[Signal | tuple[Signal, str, bytes]], state: CircuitState) -> None:
@@ -123,8 +123,8 @@ def test_a_tenant_shuns_a_worker_that_failed_it_until_it_is_answered_or_for_a_wh
 
 
 def probes_before_trial(circuit: Circuit) -> int:
-    """How many good probes in a row an open circuit waits for."""
-    assert circuit.state is S.OPEN
+    """How many good probes in a row a worker that is down waits for."""
+    assert circuit.state is S.DOWN
     probes = 1
     while not circuit.feed(G.PROBE_OK):
         probes += 1
@@ -136,7 +136,7 @@ def test_a_worker_that_comes_and_goes_is_tried_ever_more_rarely() -> None:
     circuit = after(G.PROBE_OK)
     waited = []
     for _ in range(8):
-        circuit.feed(G.DOWN)
+        circuit.feed(G.GONE)
         circuit.feed(G.PROBE_OK)
         circuit.feed(G.PROBE_FAILED)
         waited.append(probes_before_trial(circuit))
@@ -149,12 +149,12 @@ def test_a_worker_that_comes_and_goes_is_tried_ever_more_rarely() -> None:
 def test_failing_requests_do_not_delay_the_return_from_an_outage() -> None:
     """However often one tenant's requests failed before, the first good probe after an outage brings the trial."""
     faults = [fault("a", f"{number}") for number in range(200)]
-    circuit = after(G.PROBE_OK, *faults, answer("a"), *faults, G.DOWN)
+    circuit = after(G.PROBE_OK, *faults, answer("a"), *faults, G.GONE)
     assert probes_before_trial(circuit) == 1
 
 
 def test_a_worker_that_has_served_for_long_is_trusted_like_a_new_one() -> None:
     """Good probes while it serves are forgiveness; one fewer is none."""
     for probes, waited in ((PROBES_TO_FORGIVE, 1), (PROBES_TO_FORGIVE - 1, 2)):
-        circuit = after(G.PROBE_OK, G.DOWN, G.PROBE_OK, G.ANSWERED, *[G.PROBE_OK] * probes, G.DOWN)
+        circuit = after(G.PROBE_OK, G.GONE, G.PROBE_OK, G.ANSWERED, *[G.PROBE_OK] * probes, G.GONE)
         assert probes_before_trial(circuit) == waited

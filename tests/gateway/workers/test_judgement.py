@@ -48,7 +48,7 @@ def test_what_a_client_meets_that_has_no_byte(evidence: Evidence) -> None:
     assert (first.signal, first.may_be_death) == (last.signal, last.may_be_death)
     if evidence in ELSEWHERE:
         assert last.outcome is (Outcome.FIRST_BYTE_TIMEOUT if evidence is E.SILENT else Outcome.WORKER_FAILED)
-        assert last.signal is (Signal.DOWN if evidence is E.UNREACHABLE else Signal.FAULT)
+        assert last.signal is (Signal.GONE if evidence is E.UNREACHABLE else Signal.FAULT)
     elif evidence is E.FULL:
         assert (first.action, last.outcome) == (A.WAIT, Outcome.NO_ROOM)
     else:

@@ -142,14 +142,14 @@ def test_a_worker_that_failed_is_not_returned_to() -> None:
     fleet = make_fleet(2)
     home = done(fleet, asked("a"))
     assert done(fleet, asked("a", avoid=home)) != home
-    fleet.signal("w1" if home == "w0" else "w0", Signal.DOWN)
+    fleet.signal("w1" if home == "w0" else "w0", Signal.GONE)
     assert done(fleet, asked("a", avoid=home)) == home
 
 
 def test_a_worker_that_restarts_has_forgotten() -> None:
-    """An open circuit, another address and a new process each mean an empty cache."""
+    """A worker that is down, another address and a new process each mean an empty cache."""
     for forget in (
-        lambda fleet: fleet.signal("w0", Signal.DOWN),
+        lambda fleet: fleet.signal("w0", Signal.GONE),
         lambda fleet: fleet.configure(WorkerSpec("w0", "p", "http://new", WindowSize(4, 0, 10**6))),
         lambda fleet: (fleet.drain("w0"), fleet.configure(WorkerSpec("w0", "p", "http://w0", WindowSize(4, 0, 10**6)))),
     ):

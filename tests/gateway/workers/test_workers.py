@@ -127,19 +127,19 @@ def test_a_failed_worker_is_avoided_while_another_serves() -> None:
     """The avoided worker is used only where it is the only one; full others are waited for."""
     fleet = make_fleet("a", "b")
     assert [fleet.take(Request(avoid="a")) for _ in range(3)] == ["b", "b", None]
-    fleet.signal("b", Signal.DOWN)
+    fleet.signal("b", Signal.GONE)
     assert fleet.take(Request(avoid="a")) == "a"
 
 
-def test_a_half_open_worker_gets_one_request() -> None:
+def test_a_worker_on_trial_gets_one_request() -> None:
     """One trial at a time; its answer opens the rest of the window."""
     fleet = make_fleet("a")
-    fleet.signal("a", Signal.DOWN)
+    fleet.signal("a", Signal.GONE)
     assert not fleet.serves("p")
     assert fleet.take(Request()) is None
     fleet.signal("a", Signal.PROBE_OK)
     assert [fleet.take(Request()) for _ in range(2)] == ["a", None]
-    assert fleet.signal("a", Signal.ANSWERED) == "closed"
+    assert fleet.signal("a", Signal.ANSWERED) == "serving"
     assert fleet.take(Request()) == "a"
 
 
@@ -153,7 +153,7 @@ def test_a_trial_is_one_extra_request_however_many_old_ones_run() -> None:
     fleet = make_fleet("a", size=WindowSize(4, 0, 100))
     old = [Request(worker="a") for _ in range(2)]
     assert [fleet.take(request) for request in old] == ["a", "a"]
-    fleet.signal("a", Signal.DOWN)
+    fleet.signal("a", Signal.GONE)
     fleet.signal("a", Signal.PROBE_OK)
     trial = Request(worker="a")
     assert [fleet.take(trial), fleet.take(Request())] == ["a", None]
@@ -170,13 +170,13 @@ def test_a_trial_is_one_extra_request_however_many_old_ones_run() -> None:
 def test_a_trial_that_lives_for_some_probes_has_said_enough() -> None:
     """An answer that is not streamed keeps nobody waiting for as long as it takes."""
     fleet = make_fleet("a", size=WindowSize(4, 0, 100))
-    fleet.signal("a", Signal.DOWN)
+    fleet.signal("a", Signal.GONE)
     fleet.signal("a", Signal.PROBE_OK)
     for _ in range(PROBES_OF_TRIAL):
         assert fleet.signal("a", Signal.PROBE_OK) is None, "nothing is on trial yet"
     assert fleet.take(Request()) == "a"
     states = [fleet.signal("a", Signal.PROBE_OK) for _ in range(PROBES_OF_TRIAL)]
-    assert states == [None] * (PROBES_OF_TRIAL - 1) + ["closed"]
+    assert states == [None] * (PROBES_OF_TRIAL - 1) + ["serving"]
     assert fleet.take(Request()) == "a"
 
 
@@ -187,7 +187,7 @@ def test_an_engine_that_stood_still_and_moves_again_serves(sign: Signal) -> None
     fleet.take(Request(worker="a"))
     fleet.signal("a", Signal.STALLED)
     fleet.signal("a", Signal.PROBE_OK)
-    assert fleet.signal("a", sign) == "closed"
+    assert fleet.signal("a", sign) == "serving"
     assert fleet.take(Request()) == "a"
 
 
@@ -205,8 +205,8 @@ def test_probes_say_nothing_for_an_engine_that_stands_still_with_requests_in_it(
     fleet.prefilled(old)
     fleet.give(old)
     assert [fleet.take(Request()) for _ in range(2)] == ["a", None]
-    assert "closed" not in [fleet.signal("a", Signal.PROBE_OK) for _ in range(PROBES_OF_TRIAL)]
-    assert fleet.signal("a", Signal.ANSWERED) == "closed"
+    assert "serving" not in [fleet.signal("a", Signal.PROBE_OK) for _ in range(PROBES_OF_TRIAL)]
+    assert fleet.signal("a", Signal.ANSWERED) == "serving"
 
 
 def doubt(fleet: Fleet, name: str) -> None:
@@ -222,7 +222,7 @@ def test_a_doubted_worker_gets_one_request_at_a_time_while_another_is_trusted() 
     assert fleet.serves("p")
     assert [fleet.take(Request(tenant="mallory")) for _ in range(3)] == ["b", "b", None]
     assert [fleet.take(Request(tenant="bob")) for _ in range(2)] == ["a", None]
-    assert fleet.signal("a", Signal.ANSWERED, "bob") == "closed"
+    assert fleet.signal("a", Signal.ANSWERED, "bob") == "serving"
     assert fleet.take(Request(tenant="mallory")) == "a"
 
 
@@ -242,7 +242,7 @@ def test_doubt_never_takes_the_last_worker(loses_the_other: str) -> None:
     doubt(fleet, "a")
     match loses_the_other:
         case "down":
-            fleet.signal("b", Signal.DOWN)
+            fleet.signal("b", Signal.GONE)
         case "doubted":
             doubt(fleet, "b")
         case _:
@@ -281,11 +281,11 @@ def test_a_draining_worker_ends_what_it_has_and_is_forgotten() -> None:
     fleet.drain("a")
     assert fleet.take(Request()) == "b"
     assert [spec.name for spec in fleet.specs()] == ["b"]
-    assert {worker.worker: worker.state for worker in fleet.snapshot()} == {"a": "draining", "b": "closed"}
+    assert {worker.worker: worker.state for worker in fleet.snapshot()} == {"a": "draining", "b": "serving"}
     fleet.prefilled(request)
     fleet.give(request)
     assert [worker.worker for worker in fleet.snapshot()] == ["b"]
-    assert fleet.signal("a", Signal.DOWN) is None
+    assert fleet.signal("a", Signal.GONE) is None
 
 
 def test_a_worker_taken_back_while_draining_keeps_its_room() -> None:
