@@ -32,6 +32,7 @@ PROXY = (
     "record",
     "refusal",
     "relay",
+    "reminders",
     "request_ids",
     "trials",
     "upstream",

@@ -80,7 +80,7 @@ class WorkerChanged(NamedTuple):
 
 
 class WorkerRemarked(NamedTuple):
-    """What the operator should know of a worker, told once: why it does not serve yet, what is configured wrong."""
+    """What the operator should know of a worker: why it does not serve (again and again), what is configured wrong."""
 
     pool: str
     worker: str

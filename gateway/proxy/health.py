@@ -5,6 +5,8 @@ Now and then, and as long as the worker does not serve, it must list the pool's 
 An engine under load may send its streams on and leave a probe without an answer: such silence says nothing against it.
 One that is silent altogether, probe after probe, does not live: requests that wait there for their answer are told.
 A worker that comes back gives room, so a change to serving dispatches. What a signal changes is the circuit's table.
+One that does not serve, since its start or since it went down, is told of again and again (`reminders`), with its
+address, the reason and what helps.
 """
 
 import asyncio
@@ -14,14 +16,35 @@ from gateway.events import Observer, WorkerChanged, WorkerRemarked
 from gateway.proxy.background import Background
 from gateway.proxy.links import Link, Links
 from gateway.proxy.models import PROBES_BETWEEN, ask_models, difference
+from gateway.proxy.reminders import Reminders
 from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, read_error
-from gateway.workers import Case, CircuitState, Evidence, Fleet, Signal, Situation, evidence_of, judge
+from gateway.workers import (
+    Case,
+    CircuitState,
+    Evidence,
+    Fleet,
+    Signal,
+    Situation,
+    WorkerSnapshot,
+    evidence_of,
+    judge,
+)
 
 PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 2.0
 SILENT_PROBES = 3  # in a row, after which a worker is known not to live
 _MAX_PROBE_BYTES = 64 * 1024
+
+_ENGINES_LOG = "the engine's own log says more"
+_REMEDIES = {
+    Evidence.UNREACHABLE: "start the engine there, or correct `url`",
+    Evidence.NAMELESS: "correct the host in `url`, or let its name be found from here",
+    Evidence.SILENT: "see whether the engine hangs, or a firewall drops what is sent there",
+    Evidence.LOCKED: "set the worker's `api_key` to one that the engine takes",
+    Evidence.STRANGE: "`url` must lead to an engine that serves the pool's `engine_model`",
+}
+_NOT_SERVING = (CircuitState.STARTING.value, CircuitState.DOWN.value)
 
 
 class Health:
@@ -35,7 +58,9 @@ class Health:
         self._links = links
         self._observer = observer
         self._dispatch = dispatch
-        self._remarks: dict[tuple[str, str], str] = {}
+        self._loop = asyncio.get_running_loop()
+        self._differences: dict[str, str] = {}  # from the configuration, as they were told
+        self._reminders = Reminders()
         self._first_probes: set[asyncio.Task[None]] = set()
         # Without probes no worker comes back.
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
@@ -49,7 +74,12 @@ class Health:
         if state is None:
             return
         pool = self._fleet.spec(worker).pool
-        self._observer.observe(WorkerChanged(pool, worker, state, reason or signal.value))
+        reason = reason or signal.value
+        if state == CircuitState.DOWN.value:
+            self._reminders.begin(worker, self._links[worker].url, self._loop.time())
+        else:
+            self._reminders.end(worker)
+        self._observer.observe(WorkerChanged(pool, worker, state, reason))
         self._dispatch((pool,))
 
     async def probe_all(self) -> None:
@@ -109,17 +139,20 @@ class Health:
         found, fault = await ask_models(link)
         link.probes_to_models = 0 if fault else PROBES_BETWEEN
         self._links.learned()
-        self._remark(worker, "context", difference(link, link.pool))
+        self._tell_difference(worker, difference(link, link.pool))
         return (found, fault) if fault else (evidence, reason)
 
-    def _remark(self, worker: str, topic: str, remark: str) -> None:
-        """Tell something of a worker once, and again when it is another."""
-        before = self._remarks.get((worker, topic), "")
-        if remark == before:
+    def _tell_difference(self, worker: str, remark: str) -> None:
+        """Tell where the configuration and an engine differ, once, and again where that is another."""
+        if remark == self._differences.get(worker, ""):
             return
-        self._remarks = {key: text for key, text in self._remarks.items() if key[0] in self._fleet}
-        self._remarks[worker, topic] = remark
-        if remark and worker in self._fleet:
+        self._differences = {name: text for name, text in self._differences.items() if name in self._fleet}
+        self._differences[worker] = remark
+        if remark:
+            self._remark(worker, remark)
+
+    def _remark(self, worker: str, remark: str) -> None:
+        if worker in self._fleet:
             self._observer.observe(WorkerRemarked(self._fleet.spec(worker).pool, worker, remark))
 
     def _count_silence(self, link: Link, *, is_silent: bool) -> None:
@@ -135,8 +168,20 @@ class Health:
         if signal is not None and is_same:
             self.report(worker, signal, f"probe: {reason}")
             view = self._fleet.look(worker)
-            is_new = view is not None and view.state == CircuitState.STARTING.value
-            self._remark(worker, "start", f"does not serve yet: {reason}" if is_new else "")
+            if signal is Signal.PROBE_FAILED and view is not None and view.state in _NOT_SERVING:
+                self._remind(view, evidence, reason)
+
+    def _remind(self, view: WorkerSnapshot, evidence: Evidence, reason: str) -> None:
+        """Tell of a worker that does not serve, where that is due."""
+        now, worker = self._loop.time(), view.worker
+        if not self._reminders.is_due(worker, view.url, reason, now):
+            return
+        self._reminders.keep({spec.name for spec in self._fleet.specs()})
+        age_seconds = self._reminders.age_seconds(worker, now)
+        since = f" for {age_seconds:.0f} s" if age_seconds else ""
+        lacks = "has not served yet" if view.state == CircuitState.STARTING.value else "is down"
+        remedy = _REMEDIES.get(evidence, _ENGINES_LOG)
+        self._remark(worker, f"{lacks}{since} at {view.url}: {reason}; {remedy}")
 
 
 def evidence_of_failure(error: WorkerUnreachable) -> Evidence:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from gateway.config import Pool, Window, Worker
-from gateway.events import Event, RequestFinished, WorkerChanged, WorkerStalled, WorkerWrote
+from gateway.events import Event, RequestFinished, WorkerChanged, WorkerRemarked, WorkerStalled, WorkerWrote
 from gateway.proxy.links import worker_name
 from gateway.proxy.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
 from gateway.workers import CircuitState, Fleet, WorkerSnapshot
@@ -194,6 +194,9 @@ class LaunchedWorkers:
         """The supervisor is gone, and every worker with it; it will be back."""
         self._failure = reason
         for name in list(self._statuses):
+            if name in self._wanted:
+                remark = f"{reason}; it is started again, and its workers"
+                self._site.tell(WorkerRemarked(self._wanted[name].pool.model, name, remark))
             self._told(replace(self._status(name), state="stopped", url="", reason=reason))
         self._news.set()
 

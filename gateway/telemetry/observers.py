@@ -1,9 +1,11 @@
 """Who listens to the gateway's events: the fan-out, and the observer that writes log lines.
 
 One line per request that ended, per change of a worker, per line that a launched worker writes, per reload of the
-configuration. Lines hold names from the configuration, numbers, our own words and the engine's; the few fields that a
-stranger words (an unknown model, an unknown path) are cut short, and requests without a tenant share a `LineBudget`,
-so that no stranger can fill a disk.
+configuration. INFO is what goes well, and what the gateway refuses by its rules; WARNING is trouble that it lives with;
+ERROR is what failed and is the gateway's own to do.
+Lines hold names from the configuration, numbers, our own words and the engine's; the few fields that a stranger words
+(an unknown model, an unknown path) are cut short, and requests without a tenant share a `LineBudget`, so that no
+stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +38,25 @@ _MAX_TEXT = 200
 _DIGITS = 6
 
 _FIELDS = RequestFinished._fields
-_INTERNAL: Final = Outcome.INTERNAL
+
+_FAULTS: Final = frozenset({Outcome.INTERNAL, Outcome.GATEWAY_EXHAUSTED})
+_TROUBLE: Final = frozenset(
+    {
+        Outcome.QUARANTINED,
+        Outcome.NO_WORKER,
+        Outcome.NO_ROOM,
+        Outcome.WORKER_FAILED,
+        Outcome.FIRST_BYTE_TIMEOUT,
+        Outcome.WORKER_LOST_STREAMING,
+        Outcome.WORKER_STALLED,
+        Outcome.CUT_BY_SHUTDOWN,
+    }
+)
+_WELL_STATES: Final = frozenset({"serving", "on_trial", "draining", "loading", "ready", "stopped"})
+
+
+class _Teller(Protocol):
+    def __call__(self, event: str, **fields: object) -> None: ...
 
 
 class LineLogger(Protocol):
@@ -88,20 +108,22 @@ class LogObserver:
             case RequestQueued() | RequestDispatched():
                 pass  # told by the line at the request's end
             case WorkerChanged():
-                self._logger.warning(
-                    "worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason
-                )
+                tell = self._teller(is_well=event.state in _WELL_STATES)
+                tell("worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason)
             case WorkerRemarked():
                 self._logger.warning("worker remark", pool=event.pool, worker=event.worker, remark=event.remark)
             case WorkerStalled():
                 words = "worker stalled" if event.is_stalled else "worker no longer stalled"
-                self._logger.warning(words, pool=event.pool, worker=event.worker, reason=event.reason)
+                tell = self._teller(is_well=not event.is_stalled)
+                tell(words, pool=event.pool, worker=event.worker, reason=event.reason)
             case WindowDegraded():
                 words = "worker window degraded" if event.reason else "worker window tuned again"
-                self._logger.warning(words, pool=event.pool, worker=event.worker, reason=event.reason)
+                tell = self._teller(is_well=not event.reason)
+                tell(words, pool=event.pool, worker=event.worker, reason=event.reason)
             case TokensUnmetered():
                 words = "tokens unmetered" if event.share else "tokens metered again"
-                self._logger.warning(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
+                tell = self._teller(is_well=not event.share)
+                tell(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
             case UsageCapped():
                 self._logger.warning("usage capped", **event._asdict())
             case WorkerWrote():
@@ -118,12 +140,13 @@ class LogObserver:
         fields = request_fields(event)
         if suppressed:
             fields["suppressed"] = suppressed
-        if event.outcome is _INTERNAL:
+        if event.outcome in _FAULTS:
             self._logger.error("request", **fields)
-        elif event.status >= 500:
-            self._logger.warning("request", **fields)
         else:
-            self._logger.info("request", **fields)
+            self._teller(is_well=event.outcome not in _TROUBLE)("request", **fields)
+
+    def _teller(self, *, is_well: bool) -> _Teller:
+        return self._logger.info if is_well else self._logger.warning
 
     def _write_failure(self, event: ObserverFailed) -> None:
         """Within the budget of strangers: an event that one of them shapes may be what an observer fails at."""

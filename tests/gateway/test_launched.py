@@ -289,6 +289,8 @@ def test_a_killed_supervisor_is_replaced_with_its_workers(tmp_path: Path) -> Non
         with _crowd(child, tmp_path) as asked:
             os.kill(before[0], signal.SIGKILL)
             for worker in ("tiny/w0", "tiny/w1"):
+                remark = f'"worker":"{worker}","remark":"the supervisor ended with status -9; it is started again'
+                assert '"level":"warning"' in child.log_until(remark)
                 assert "the supervisor ended" in child.log_until(f'"worker":"{worker}","state":"stopped"')
             for _ in range(2):
                 child.log_until('"state":"ready"')

@@ -1,6 +1,8 @@
 """Which lines are written for which events, and that every observer hears every event."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from structlog.testing import CapturingLogger
@@ -12,13 +14,33 @@ from gateway.events import (
     RequestDispatched,
     RequestFinished,
     RequestQueued,
+    TokensUnmetered,
+    UsageCapped,
+    WindowDegraded,
     WorkerChanged,
+    WorkerRemarked,
+    WorkerStalled,
     WorkerWrote,
 )
 from gateway.outcomes import Outcome
 from gateway.telemetry.observers import LogObserver, Observers
+from gateway.workers import DRAINING, CircuitState
 
 Finished = Callable[..., RequestFinished]
+
+FAULTS = {Outcome.INTERNAL, Outcome.GATEWAY_EXHAUSTED}
+TROUBLE = {
+    Outcome.QUARANTINED,
+    Outcome.NO_WORKER,
+    Outcome.NO_ROOM,
+    Outcome.WORKER_FAILED,
+    Outcome.FIRST_BYTE_TIMEOUT,
+    Outcome.WORKER_LOST_STREAMING,
+    Outcome.WORKER_STALLED,
+    Outcome.CUT_BY_SHUTDOWN,
+}
+WELL_STATES = {"serving", "on_trial", "draining", "loading", "ready", "stopped"}
+TROUBLED_STATES = {"doubted", "down", "unhealthy", "back_off", "failed"}
 
 
 class Clock:
@@ -151,11 +173,43 @@ def test_what_is_not_known_is_left_out(observer: LogObserver, logger: CapturingL
 def test_the_level_tells_whose_fault_it_is(
     observer: LogObserver, logger: CapturingLogger, finished: Finished, outcome: Outcome
 ) -> None:
-    """INFO where the client or the ordinary ended it, WARNING for workers and shutdown, ERROR for the gateway."""
-    status = outcome.ending.status
-    observer.observe(finished(outcome=outcome, status=status))
-    expected = "error" if outcome is Outcome.INTERNAL else "warning" if status >= 500 else "info"
+    """INFO for the client's doing and what the rules refuse, WARNING for trouble with workers, ERROR for our faults."""
+    observer.observe(finished(outcome=outcome, status=outcome.ending.status))
+    expected = "error" if outcome in FAULTS else "warning" if outcome in TROUBLE else "info"
     assert [call.method_name for call in logger.calls] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        *((WorkerChanged("tiny", "w0", state, "so"), "info") for state in WELL_STATES),
+        *((WorkerChanged("tiny", "w0", state, "so"), "warning") for state in TROUBLED_STATES),
+        (WorkerStalled("tiny", "w0", True, "no progress"), "warning"),
+        (WorkerStalled("tiny", "w0", False, "it moves again"), "info"),
+        (WindowDegraded("tiny", "w0", "no metrics"), "warning"),
+        (WindowDegraded("tiny", "w0", ""), "info"),
+        (TokensUnmetered("tiny", "w0", 0.2), "warning"),
+        (TokensUnmetered("tiny", "w0", 0.0), "info"),
+        (WorkerRemarked("tiny", "w0", "has not served yet"), "warning"),
+        (UsageCapped("r1", "tiny", "w0", 1, 2), "warning"),
+    ],
+)
+def test_trouble_is_a_warning_and_its_end_is_not(
+    observer: LogObserver, logger: CapturingLogger, event: Event, level: str
+) -> None:
+    """What comes back, moves again or is tuned again is told at INFO."""
+    observer.observe(event)
+    assert [call.method_name for call in logger.calls] == [level]
+
+
+def test_every_state_that_is_shown_has_a_level() -> None:
+    """Those of a worker with a `url`, and those of the supervisor as docs/operations.md lists them."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    table = page.split("## Workers that the gateway starts", 1)[1].split("\n## ", 1)[0]
+    launched = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert len(launched) == 7
+    shown = launched | {DRAINING} | {state.value for state in CircuitState} - {CircuitState.STARTING.value}
+    assert shown == WELL_STATES | TROUBLED_STATES
 
 
 def test_a_strangers_words_are_cut_short(observer: LogObserver, logger: CapturingLogger, refused: Finished) -> None:
