@@ -166,7 +166,8 @@ class Downstream:
         if self._written_bytes < self._look_bytes:
             return True
         self._look_bytes = self._written_bytes + _CHECKED_BYTES
-        return self._waiting_bytes() <= HIGH_WATER_BYTES
+        put_bytes = len(data) if self._is_chunked else 0  # the transport has it only at the end of this turn
+        return self._waiting_bytes() + put_bytes <= HIGH_WATER_BYTES
 
     def finish(self) -> None:
         """Mark the end of the body."""

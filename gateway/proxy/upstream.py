@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from gateway.proxy.connection import Awaited, Headers, Loss, Sink, WorkerConnection
@@ -22,6 +22,8 @@ from gateway.proxy.progress import Progress
 
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
 MAX_IDLE_CONNECTIONS = 1024
+# Of an answer in the kernel (Linux doubles it), hence in one read: else it is 256 KiB, for a client that may not read.
+RECEIVE_BYTES: Final = 48 * 1024
 MAX_CONNECTIONS = 16384  # of a port for which nothing else is said: its worker's window bounds it
 
 # Errors of the machine that the gateway runs on; the last two are of a name lookup.
@@ -168,9 +170,21 @@ class WorkerPort:
             raise HostUnknown(f"its host was not found: {error.strerror or error}") from error
         for address in others:
             with suppress(OSError):
-                await self._loop.create_connection(lambda: protocol, address, self.address.port)
+                await self._reach(protocol, address)
                 return
-        await self._loop.create_connection(lambda: protocol, last, self.address.port)
+        await self._reach(protocol, last)
+
+    async def _reach(self, protocol: asyncio.Protocol, address: str) -> None:
+        """Connect to `address`; the bound on what is received must be known before, or the worker is told of more."""
+        wire = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        try:
+            wire.setblocking(False)
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+            await self._loop.sock_connect(wire, (address, self.address.port))
+            await self._loop.create_connection(lambda: protocol, sock=wire)
+        except BaseException:
+            wire.close()
+            raise
 
     async def _one_came_free(self) -> None:
         waiting = self._loop.create_future()

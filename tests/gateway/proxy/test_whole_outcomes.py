@@ -1,6 +1,5 @@
 """Every ending of a request, produced once by the whole gateway: status, body, event and settlement."""
 
-import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -198,12 +197,12 @@ async def hits_a_bug(scene: Stage) -> Answer:
 async def without_descriptors(scene: Stage) -> Answer:
     """A request for which the gateway can open no connection."""
 
-    async def refuse(*_: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
     client = await Client.connect(scene.url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
+        patch.setattr("gateway.proxy.upstream.socket.socket", refuse)
         client.send(CHAT, chat(), scene.credential("alice"))
         answer = await client.read()
     await client.close()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
+from math import inf
 
 import pytest
 from raw_client import Answer, Client
@@ -14,13 +15,14 @@ from gateway.config import Window
 from gateway.outcomes import Outcome
 from gateway.proxy.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
 from gateway.proxy.front import Front
+from gateway.proxy.upstream import RECEIVE_BYTES
 from gateway.proxy.utility import MAX_AT_ONCE_PER_TENANT
 
 STALL_SECONDS = 10.0  # write_stall_seconds on every stage
 KIB = 1024
 MIB = 1024 * KIB
 CROWD = 100
-READ_BYTES = 256 * KIB  # the most that asyncio takes from a worker at once
+READ_BYTES = 2 * RECEIVE_BYTES  # the most that is taken from a worker at once
 LARGE = b'{"tokens":[%b0]}' % (b"1234," * 200_000)
 TOKENIZE = {"model": "tiny", "prompt": "hi"}
 
@@ -116,8 +118,8 @@ async def test_a_slow_client_above_the_least_rate_gets_everything(ask: Callable[
         await client.close()
 
 
-def endless_stream(event_bytes: int, pause_seconds: float) -> Respond:
-    """A worker's stream that goes on as long as it is read, a token after each pause."""
+def endless_stream(event_bytes: int, slow_tokens: float) -> Respond:
+    """A worker's stream that goes on as long as it is read, after `slow_tokens` one by one as fast as it is read."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -127,30 +129,31 @@ def endless_stream(event_bytes: int, pause_seconds: float) -> Respond:
             event = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}],%b}\n\n' % (text, usage)
             writer.write(b"%x\r\n%b\r\n" % (len(event), event))
             await writer.drain()
-            await asyncio.sleep(pause_seconds)
+            if tokens <= slow_tokens:
+                await asyncio.sleep(0.01)
 
     return respond
 
 
 @pytest.mark.parametrize(
-    ("event_bytes", "pause_seconds", "most_bytes"),
-    [(2000, 0.01, HIGH_WATER_BYTES + 16 * KIB), (4000, 0.0, HIGH_WATER_BYTES + 2 * READ_BYTES)],
-    ids=["token by token", "as fast as it is read"],
+    ("event_bytes", "slow_tokens", "most_bytes"),
+    [(2000, inf, HIGH_WATER_BYTES + 16 * KIB)]
+    + [(4000, slow_tokens, HIGH_WATER_BYTES + 8 * KIB + READ_BYTES) for slow_tokens in (0, 25, 30, 33)],
 )
 @virtual_time
 async def test_a_hundred_readers_that_never_read_cost_a_bounded_memory_each_and_pay(
-    event_bytes: int, pause_seconds: float, most_bytes: int
+    event_bytes: int, slow_tokens: float, most_bytes: int
 ) -> None:
     """The mark and what was read of the worker beyond it; each is cut after the stall limit, and charged."""
     wide = Window(sequences=CROWD, slack=0, prefill_tokens=2**20)
-    worker = ScriptedWorker(endless_stream(event_bytes, pause_seconds))
+    worker = ScriptedWorker(endless_stream(event_bytes, slow_tokens))
     async with stage(worker, plan=Plan(window=wide)) as scene:
         clients = [await scene.open(chat(1900), receive_bytes=4096) for _ in range(CROWD)]
         most = 0
         while len(scene.finished) < CROWD:
             await asyncio.sleep(0.25)
             most = max(most, *waiting_bytes(scene), 0)
-        assert HIGH_WATER_BYTES / 2 < most <= most_bytes
+        assert HIGH_WATER_BYTES / 2 < most <= most_bytes < 192_000
         assert set(scene.outcomes) == {Outcome.CLIENT_STALLED}
         assert all(event.output_tokens for event in scene.finished)
         assert now() < 2 * STALL_SECONDS + 5
