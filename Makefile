@@ -65,8 +65,9 @@ soak: $(COMPILED)/.done ## A quarter of an hour of ordinary trouble: memory, des
 fuzz: $(VENV)/.dev ## Minutes of hostile bytes for whatever reads bytes of others: streams, bodies, keys, files
 	@$(BIN)/pytest --hypothesis-profile=fuzz $(SIDE_BY_SIDE) $(FUZZED)
 
-schema: $(VENV)/.run
+schema: $(VENV)/.run ## What editors know of config.yaml, and the one here, which is the starter with a line for editors
 	@$(BIN)/python -m gateway.config > docs/config.schema.json
+	@{ printf '# yaml-language-server: $$schema=docs/config.schema.json\n#\n'; cat gateway/config/starter.yaml; } > config.yaml
 
 clean:
 	rm -rf $(VENV) .venv-vllm .clients build *.egg-info .*_cache

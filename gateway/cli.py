@@ -48,6 +48,19 @@ def gateway(
 
 
 @app.command()
+def init(
+    config: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("config.yaml"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a configuration that is there. Key files stay as they are.")
+    ] = False,
+) -> None:
+    """Write a commented configuration and the keys of its tenants: enough to serve, with engines that need no GPU."""
+    from gateway.cli_init import init as run
+
+    raise typer.Exit(run(config, force=force))
+
+
+@app.command()
 def serve(
     config: Annotated[Path, typer.Argument(help="The configuration's file.")] = Path("config.yaml"),
     port: Annotated[int | None, typer.Option(help="Listen on this port instead of the configured one.")] = None,

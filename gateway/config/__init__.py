@@ -33,6 +33,7 @@ from gateway.config.schema import (
     Timeouts,
     Window,
 )
+from gateway.config.starter import write_starter
 
 __all__ = [
     "Admin",
@@ -80,4 +81,5 @@ __all__ = [
     "load",
     "takes_away",
     "write_key_file",
+    "write_starter",
 ]
