@@ -9,7 +9,7 @@ FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_requ
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
-SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json')
+SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
 .PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
 

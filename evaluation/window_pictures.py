@@ -11,9 +11,8 @@ from random import Random
 
 from backend.engine.core import Capacity
 from backend.engine.profile import load_profile
-from evaluation.console.plots import require_matplotlib
-from evaluation.paper.figures.drawing import draw
-from evaluation.paper.figures.picture import BLUE, GREEN, ORANGE, VERMILION, Curve, LinePanel, Mark, Picture
+from evaluation.pictures.drawing import draw, require_matplotlib
+from evaluation.pictures.picture import BLUE, GREEN, ORANGE, VERMILION, Curve, LinePanel, Mark, Picture
 from evaluation.requests import Request
 from evaluation.simulation import EngineModel, GaugeFault, Outage, Polling, Reading, Result, Settings, simulate
 from gateway.workers import WindowSize

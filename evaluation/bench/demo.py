@@ -13,23 +13,23 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from evaluation.bench.engines import EngineChoice, EngineKind
-from evaluation.bench.plot import Curve, Picture, draw
 from evaluation.bench.probe import Sample, probe_session
 from evaluation.bench.screen import TenantRow, View, line, render, seconds_text
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Gateway, Stage, stage
-from evaluation.console.plots import PlotsMissing, has_matplotlib, require_matplotlib
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import EXIT_NOT_RUN, EXIT_PASSED, output_console
 from evaluation.load.processes import ChildFailed
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Spaced, Tally
 from evaluation.metrics import max_min_shares, percentile
+from evaluation.pictures.drawing import PlotsMissing, draw, has_matplotlib, require_matplotlib
+from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
+from evaluation.report.delivery import EXIT_NOT_RUN, EXIT_PASSED
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import Progress, output_console, say, show
 
 REFRESH_SECONDS = 0.25
 PLAIN_LINE_SECONDS = 2.0
@@ -45,7 +45,7 @@ CHAT = Lengths(24, 64)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A tenant of the demo with the words and the colours that stand for it (Okabe and Ito's palette)."""
+    """A tenant of the demo with the words and the colours that stand for it."""
 
     load: LoadTenant
     behaviour: str
@@ -73,9 +73,9 @@ class DemoOptions:
         """The tenants."""
         flood = LoadTenant(FLOOD, ClosedLoop(64), CHAT, Lengths(32, 160), starts_after_seconds=self.flood_after_seconds)
         return (
-            Actor(flood, "64 at once", "#D55E00"),
-            Actor(LoadTenant("alice", OpenLoop(2.0), CHAT, Lengths(24, 64)), "2 per second", "#0072B2"),
-            Actor(LoadTenant("bob", ClosedLoop(4), CHAT, Lengths(24, 64)), "4 at once", "#009E73"),
+            Actor(flood, "64 at once", VERMILION),
+            Actor(LoadTenant("alice", OpenLoop(2.0), CHAT, Lengths(24, 64)), "2 per second", BLUE),
+            Actor(LoadTenant("bob", ClosedLoop(4), CHAT, Lengths(24, 64)), "4 at once", GREEN),
         )
 
 
@@ -101,13 +101,12 @@ def run(options: DemoOptions) -> int:
         if options.plot is not None:
             require_matplotlib()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            show = runner.run(_perform(options, Console()))
+            seen = runner.run(_perform(options, Console()))
     except (PlotsMissing, ChildFailed, aiohttp.ClientError, OSError) as fault:
-        error_console().print(f"the demo could not be run: {fault}", markup=False, highlight=False, soft_wrap=True)
+        say(f"the demo could not be run: {fault}")
         return EXIT_NOT_RUN
-    console = output_console()
-    console.print(summary(show))
-    leave_picture(show, options.plot, console)
+    show(summary(seen))
+    leave_picture(seen, options.plot, output_console())
     return EXIT_PASSED
 
 
@@ -121,7 +120,7 @@ def leave_picture(show: Show, file: Path | None, console: Console) -> None:
 
 
 async def _perform(options: DemoOptions, console: Console) -> Show:
-    progress = Progress(error_console())
+    progress = Progress()
     tenants = [actor.load for actor in options.cast]
     async with (
         stage(progress, EngineChoice(options.engine, options.profile, SEQUENCES)) as running,
@@ -204,31 +203,27 @@ def _ttfts(tally: Tally, start: float, end: float) -> list[float]:
     ]
 
 
-def summary(show: Show) -> RenderableType:
+def summary(show: Show) -> Sheet:
     """The closing table: everybody's service since the flood began, next to the max-min fair share of it."""
     shares = fair_shares(show)
     seconds = show.end - show.flood_from
-    table = Table(title=f"policy {show.options.policy}, from the flood's beginning", title_justify="left")
-    table.add_column("tenant")
-    for heading in ("requests", "service/s", "max-min fair share/s", "TTFT p50", "TTFT p95"):
-        table.add_column(heading, justify="right")
+    rows = []
     for actor in show.options.cast:
         tally = show.tallies[actor.load.name]
         ttfts = _ttfts(tally, show.flood_from, show.end)
         finished = sum(record.is_complete and record.sent_at >= show.flood_from for record in tally.records)
-        table.add_row(
-            f"[{actor.colour}]{actor.load.name}[/] {actor.behaviour}",
-            str(finished),
-            f"{tally.service.between(show.flood_from, show.end) / seconds:,.0f}",
-            f"{shares[actor.load.name] / seconds:,.0f}",
-            seconds_text(percentile(ttfts, 50) if ttfts else None),
-            seconds_text(percentile(ttfts, 95) if ttfts else None),
-        )
+        service, share = tally.service.between(show.flood_from, show.end), shares[actor.load.name]
+        waits = [seconds_text(percentile(ttfts, percent) if ttfts else None) for percent in (50, 95)]
+        cells = (str(finished), f"{service / seconds:,.0f}", f"{share / seconds:,.0f}", *waits)
+        rows.append(SheetRow((f"{actor.load.name} {actor.behaviour}", *cells)))
     states = [sample.gateway for sample in show.samples]
     worst = max((state.spread for state in states), default=0.0)
     bound = max((state.spread_bound for state in states), default=0.0)
-    table.caption = f"largest observed spread of counters {worst:,.0f}, computed bound {bound:,.0f}"
-    return table
+    title = (
+        f"policy {show.options.policy}, from the flood's beginning; "
+        f"largest observed spread of counters {worst:,.0f}, computed bound {bound:,.0f}"
+    )
+    return Sheet(title, ("tenant", "requests", "service/s", "max-min fair share/s", "TTFT p50", "TTFT p95"), rows)
 
 
 def fair_shares(show: Show) -> dict[str, float]:
@@ -250,29 +245,33 @@ def fair_shares(show: Show) -> dict[str, float]:
 
 
 def picture(show: Show) -> Picture:
-    """What is drawn of the demo."""
-    curves = [_curve(actor, show) for actor in show.options.cast]
+    """Service, TTFT and the spread of counters over one time axis; the time of the flood is shaded."""
+    shade = (show.options.flood_after_seconds, show.options.seconds)
+    cast = show.options.cast
+    service = [Curve(actor.load.name, actor.colour, _rates(actor, show)) for actor in cast]
+    ttfts = [Curve(actor.load.name, actor.colour, _waits(actor, show), dots=True) for actor in cast]
+    spread = [(sample.at - show.start, sample.gateway.spread) for sample in show.samples]
+    bound = [(sample.at - show.start, sample.gateway.spread_bound) for sample in show.samples]
+    counters = [Curve("spread", BLUE, spread), Curve("bound", GREY, bound, dashed=True)]
+    behaviour = "; ".join(f"{actor.load.name}: {actor.behaviour}" for actor in cast)
     return Picture(
-        title=f"One flood, two modest tenants: policy {show.options.policy}",
-        subtitle="; ".join(f"{actor.load.name}: {actor.behaviour}" for actor in show.options.cast),
-        seconds=show.options.seconds,
-        flood_at=show.options.flood_after_seconds,
-        curves=curves,
-        spread=[(sample.at - show.start, sample.gateway.spread) for sample in show.samples],
-        bound=[(sample.at - show.start, sample.gateway.spread_bound) for sample in show.samples],
-    )
-
-
-def _curve(actor: Actor, show: Show) -> Curve:
-    tally = show.tallies[actor.load.name]
-    rates = tally.service.rates(show.start, show.end, RATE_WIDTH_SECONDS, REFRESH_SECONDS)
-    return Curve(
-        name=actor.load.name,
-        colour=actor.colour,
-        rates=[(at - show.start, rate) for at, rate in rates],
-        ttfts=[
-            (record.sent_at - show.start, record.ttft_seconds)
-            for record in tally.records
-            if record.ttft_seconds is not None
+        f"One flood, two modest tenants: policy {show.options.policy} ({behaviour})",
+        [
+            LinePanel("Service received", "input + 2 x output tokens per second", service, shade=shade),
+            LinePanel("Time to first token of each request (log scale)", "seconds", ttfts, shade=shade, is_log=True),
+            LinePanel("Spread of the waiting tenants' counters, and its bound", "cost", counters, shade=shade),
         ],
+        "Service, time to first token and spread of the counters over time, before and while the flood is there.",
+        is_stacked=True,
     )
+
+
+def _rates(actor: Actor, show: Show) -> list[tuple[float, float]]:
+    rates = show.tallies[actor.load.name].service.rates(show.start, show.end, RATE_WIDTH_SECONDS, REFRESH_SECONDS)
+    return [(at - show.start, rate) for at, rate in rates]
+
+
+def _waits(actor: Actor, show: Show) -> list[tuple[float, float]]:
+    records = show.tallies[actor.load.name].records
+    waits = ((record.sent_at - show.start, record.ttft_seconds) for record in records)
+    return [(at, seconds) for at, seconds in waits if seconds is not None]

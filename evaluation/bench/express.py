@@ -19,9 +19,9 @@ from evaluation.bench.flood import MODEST_ALONE, SEQUENCES, TENANTS, part, ttfts
 from evaluation.bench.judgement import mean_rate
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Engine, Gateway, Run, RunOptions, Stage, stage
-from evaluation.console.progress import Progress
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import percentile
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 EXPRESS = 2
 PROFILE = "h100-llama3-8b"

@@ -14,12 +14,12 @@ from evaluation.bench.engines import EngineChoice
 from evaluation.bench.measures import share_within
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Engine, Gateway, Part, Run, RunOptions, Stage, stage
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Report, conduct
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.metrics import mean, median
+from evaluation.report.delivery import Report, conduct
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 # Half of the few requests of the smallest tenant: it stays backlogged even where all of its running requests
 # end in one step.
@@ -122,7 +122,7 @@ def run(options: FairnessOptions) -> int:
 async def measure(options: FairnessOptions) -> Report:
     """Run every scenario and judge it."""
     choice = EngineChoice(options.engine, options.profile, SEQUENCES)
-    async with stage(Progress(error_console()), choice) as running:
+    async with stage(Progress(), choice) as running:
         async with running.gateway(options.policy, MANY_AND_FEW, WindowSettings(SEQUENCES)) as gateway:
             equal = await running.run(_part("many and few", MANY_AND_FEW, options), gateway)
             rounds = await _rounds(running, gateway, options)

@@ -22,10 +22,10 @@ from evaluation.bench.measures import (
 )
 from evaluation.bench.settings import WindowSettings
 from evaluation.bench.stage import Engine, Gateway, Run, RunOptions, Stage, stage
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Report, conduct
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import median, percentile
+from evaluation.report.delivery import Report, conduct
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 WINDOW = WindowSettings(SEQUENCES, prefill_tokens=2048)
 
@@ -76,7 +76,7 @@ def run(options: IsolationOptions) -> int:
 
 async def measure(options: IsolationOptions) -> Report:
     """Run the load in all three ways and judge it."""
-    progress = Progress(error_console())
+    progress = Progress()
     choice = EngineChoice(options.engine, options.profile, SEQUENCES)
     async with (
         stage(progress, choice) as running,

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.bench.measures import ratio_of_service, share_within
 from evaluation.bench.stage import Run
-from evaluation.console.verdicts import Target, Verdict
 from evaluation.load.tenants import LoadTenant
 from evaluation.metrics import mean
+from evaluation.report.verdicts import Target, Verdict
 
 
 def service(target: Target, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> Verdict:

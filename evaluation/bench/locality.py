@@ -9,18 +9,17 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from evaluation.bench import judgement
 from evaluation.bench.engines import EngineChoice, EngineKind, KvCache
 from evaluation.bench.settings import WindowSettings
 from evaluation.bench.stage import Part, Run, RunOptions, Stage, stage
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Report, conduct, output_console
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.prompts import Chats, Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant, Surface
 from evaluation.metrics import median
+from evaluation.report.delivery import Report, conduct
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 TENANTS = 8
 INSTRUCTIONS = Lengths(1500, 1500)
@@ -79,17 +78,17 @@ def run(options: LocalityOptions) -> int:
 
 
 async def measure(options: LocalityOptions) -> Report:
-    """Run both ways in turns, print what each tenant found cached, and judge."""
+    """Run both ways in turns and judge."""
     choices = [options.engine_choice] * options.workers
-    async with stage(Progress(error_console()), *choices) as running:
+    async with stage(Progress(), *choices) as running:
         findings = await _rounds(running, options)
-    output_console().print(table(findings))
     return Report(
         title="locality",
         setting={**options.setting, "workers": options.workers, "quantum": options.quantum},
         verdicts=verdicts(findings),
         measurements=measurements(findings),
         warnings=sorted(set(findings.faults)),
+        sheets=[by_tenant(findings)],
     )
 
 
@@ -162,14 +161,14 @@ def _rate(runs: Sequence[Run]) -> float:
     return median([run.tokens_per_second for run in runs])
 
 
-def table(findings: Findings) -> Table:
+def by_tenant(findings: Findings) -> Sheet:
     """What each tenant found cached and received, with the quantum and without."""
-    shown = Table(title="by tenant, with the quantum and without", title_justify="left")
-    for column in ("tenant", "cached", "service/s", "cached without", "service/s without"):
-        shown.add_column(column, justify="left" if column == "tenant" else "right")
-    for name in findings.local[0].tallies:
-        shown.add_row(name, *(cell for runs in findings.ways.values() for cell in _cells(runs, name)))
-    return shown
+    rows = [
+        SheetRow((name, *(cell for runs in findings.ways.values() for cell in _cells(runs, name))))
+        for name in findings.local[0].tallies
+    ]
+    columns = ("tenant", "cached", "service/s", "cached without", "service/s without")
+    return Sheet("by tenant, with the quantum and without", columns, rows)
 
 
 def _cells(runs: Sequence[Run], name: str) -> tuple[str, str]:

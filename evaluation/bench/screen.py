@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.console.verdicts import number
+from evaluation.report.verdicts import number
 
 BAR_WIDTH = 28
 

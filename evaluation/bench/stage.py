@@ -20,8 +20,6 @@ from evaluation.bench.engines import EngineChoice, EngineKind
 from evaluation.bench.journal import FinishedRequest, read_journal
 from evaluation.bench.probe import Probe, Sample, probe_session
 from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings, draw_keys
-from evaluation.console.progress import Progress
-from evaluation.console.report import Delivery
 from evaluation.load.connection import RequestRecord
 from evaluation.load.processes import Child, child
 from evaluation.load.series import Span
@@ -35,6 +33,8 @@ from evaluation.load.tenants import (
     Surface,
     Tally,
 )
+from evaluation.report.delivery import Delivery
+from evaluation.report.terminal import Progress
 
 ENGINE_READY_SECONDS = 240.0
 GATEWAY_READY_SECONDS = 30.0

@@ -19,11 +19,11 @@ from evaluation.conformance.page import write_page
 from evaluation.conformance.report import document, table
 from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import TenantsError, read_cast
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED, output_console
 from evaluation.load.descriptors import allow_many_connections
 from evaluation.load.keys import read_keys
 from evaluation.load.wire import Address
+from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
+from evaluation.report.terminal import Progress, output_console, say
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,13 @@ class ConformanceOptions:
 
 def run(options: ConformanceOptions) -> int:
     """Run the suite and return the exit status."""
-    errors = error_console()
     try:
         subject = Subject(_address(options.url), read_cast(read_keys(options.keys), options.weights), options.model)
         scenarios = _chosen(options.scenarios)
     except (ValueError, OSError) as fault:
-        errors.print(f"conformance: {fault}", markup=False, highlight=False, soft_wrap=True)
+        say(f"conformance: {fault}")
         return EXIT_NOT_RUN
-    progress = Progress(errors)
+    progress = Progress()
     allow_many_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

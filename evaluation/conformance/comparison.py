@@ -13,7 +13,7 @@ import orjson
 
 from evaluation.conformance.catalogue import SCENARIOS
 from evaluation.conformance.judgement import Outcome
-from evaluation.console.verdicts import number
+from evaluation.report.verdicts import number
 
 _MARKS = {Outcome.PASSED: "passed", Outcome.FAILED: "**failed**", Outcome.NOT_APPLICABLE: "-"}
 

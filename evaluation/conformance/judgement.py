@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from evaluation.console.verdicts import Target
+from evaluation.report.verdicts import Target
 
 
 class Outcome(Enum):

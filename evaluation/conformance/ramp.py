@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from evaluation.conformance.capacity import Capacity, Level, capacity_of, is_enough
 from evaluation.conformance.greeting import PATIENCE_SECONDS, Unserved
 from evaluation.conformance.tenants import Cast
-from evaluation.console.progress import Progress
 from evaluation.load.connection import RequestRecord
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant
 from evaluation.metrics import mean
+from evaluation.report.terminal import Progress
 
 PROMPT_TOKENS = 32
 ANSWER = Lengths(12, 20)

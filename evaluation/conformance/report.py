@@ -4,7 +4,7 @@ from rich.table import Table
 
 from evaluation.conformance.judgement import Judgement, Outcome
 from evaluation.conformance.suite import Finding, Findings
-from evaluation.console.verdicts import number
+from evaluation.report.verdicts import number
 
 _MARKS = {
     Outcome.PASSED: "[green]passed[/]",

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 
 from evaluation.conformance.judgement import Judgement, Outcome, failed, judged
 from evaluation.conformance.observation import Observed, Refusal
-from evaluation.console.verdicts import Comparison, Target, number
 from evaluation.metrics import max_min_shares, median, percentile
+from evaluation.report.verdicts import Comparison, Target, number
 
 FACTOR = 2.0
 REFUSING_STATUSES = (429, 503)

@@ -15,7 +15,7 @@ from evaluation.conformance.greeting import Reporting, Unserved, greet
 from evaluation.conformance.judgement import Judgement, Outcome, failed
 from evaluation.conformance.ramp import find_capacity
 from evaluation.conformance.tenants import Cast
-from evaluation.console.progress import Progress
+from evaluation.report.terminal import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import Difference
-from evaluation.paper.experiment import Comparability, Experiment, Readings
-from evaluation.paper.published import Row
-from evaluation.paper.reading import Reading
+from evaluation.paper.experiment import TOLERANCE, Comparability, Experiment, Row
+from evaluation.paper.reading import Reading, Readings
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 COLUMNS = ("max_difference", "average_difference", "difference_variance", "tokens_per_second")
 COLUMN_WORDS = {
@@ -32,10 +31,9 @@ def judge(experiment: Experiment, readings: Readings, *, real_trace: bool) -> li
     if experiment.needs_trace and not real_trace:
         return verdicts
     for printed in experiment.printed:
-        if printed.tolerance is not None:
-            name = f"{experiment.key}: {printed.name}, deviation from the published"
-            target = Target(name, Comparison.AT_MOST, 100 * printed.tolerance, " %")
-            verdicts.append(target.judge(100 * abs(printed.deviation(readings))))
+        name = f"{experiment.key}: {printed.name}, deviation from the published"
+        target = Target(name, Comparison.AT_MOST, 100 * TOLERANCE, " %")
+        verdicts.append(target.judge(100 * abs(printed.deviation(readings))))
     if experiment.table is not None:
         verdicts += _judge_table(experiment.key, experiment.table, readings)
     return verdicts
@@ -43,7 +41,7 @@ def judge(experiment: Experiment, readings: Readings, *, real_trace: bool) -> li
 
 def _judge_table(key: str, table: Comparability, readings: Readings) -> Iterator[Verdict]:
     ours = {label: our_row(readings[label], profiled=table.profiled) for label in table.published}
-    for label in table.held:
+    for label in table.published:
         for column in ("max_difference", "average_difference"):
             what = f"{key}: {label}, {COLUMN_WORDS[column]}"
             published, measured = getattr(table.published[label], column), getattr(ours[label], column)

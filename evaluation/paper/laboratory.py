@@ -16,9 +16,9 @@ from backend.engine.core import StepCost
 from evaluation import workloads
 from evaluation.metrics import Measure, measure_difference, measure_service, summarise
 from evaluation.paper.experiment import TRACE, Experiment, Trial
-from evaluation.paper.figures.drawing import draw
-from evaluation.paper.figures.picture import Picture
 from evaluation.paper.reading import Bound, Reading, grid, record_series
+from evaluation.pictures.drawing import draw
+from evaluation.pictures.picture import Picture
 from evaluation.simulation import RoundsSize, Settings, simulate
 from evaluation.simulation.settings import STEP_COST
 from evaluation.workloads import Workload

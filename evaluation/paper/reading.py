@@ -70,9 +70,18 @@ class Reading:
         return next(tenant for tenant in self.summary.tenants if tenant.tenant == name)
 
     @property
+    def refused_percent(self) -> float:
+        """The part of the requests that was refused for good, in percent."""
+        return 100 * self.summary.refused_share
+
+    @property
     def largest_gap(self) -> float:
         """The largest accumulated gap at the ticks of the published figures."""
         return max(gap for at, gap in self.series.gap() if at in FIGURE_TICKS)
+
+
+Readings = Mapping[str, Reading]
+"""The runs of an experiment by label."""
 
 
 def record_series(records: Sequence[Served], ticks: Values) -> Series:

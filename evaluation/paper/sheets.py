@@ -4,14 +4,12 @@ No difference stands without the throughput, the refusals and the isolation that
 """
 
 import math
-from collections.abc import Sequence
 
-from evaluation.console.verdicts import Verdict, number
-from evaluation.paper.document import RowKind, Sheet, SheetRow
-from evaluation.paper.experiment import Comparability, Experiment, Readings
+from evaluation.paper.experiment import TOLERANCE, AtSpeeds, Comparability, Experiment, Row, is_within, signed
 from evaluation.paper.judgement import COLUMNS, our_row
-from evaluation.paper.published import Row
-from evaluation.paper.reading import Reading
+from evaluation.paper.reading import Reading, Readings
+from evaluation.report.document import RowKind, Sheet, SheetRow
+from evaluation.report.verdicts import number
 
 DIFFERENCE_COLUMNS = ("max difference", "average", "variance", "tokens/s")
 BESIDE_COLUMNS = ("refused", "modest tenants' TTFT", "they got", "Jain", "p99 TTFT")
@@ -22,8 +20,8 @@ def sheets_of(experiment: Experiment, readings: Readings) -> list[Sheet]:
     sheets = []
     if experiment.printed:
         sheets.append(_printed_sheet(experiment, readings))
-    if experiment.sheet is not None:
-        sheets.append(experiment.sheet(readings))
+    if experiment.at_speeds is not None and any(each.printed for each in experiment.at_speeds.of):
+        sheets.append(_speeds_sheet(experiment.at_speeds, readings))
     if experiment.table is not None:
         sheets.append(_published_sheet(experiment.table, readings))
         if experiment.table.profiled or any(reading.summary.refused_share for reading in readings.values()):
@@ -31,24 +29,6 @@ def sheets_of(experiment: Experiment, readings: Readings) -> list[Sheet]:
     else:
         sheets.append(_runs_sheet(readings))
     return sheets
-
-
-def targets_sheet(verdicts: Sequence[Verdict]) -> Sheet:
-    """Every target with its measurement, those missed first."""
-    rows = [
-        SheetRow(
-            (
-                verdict.target.name,
-                verdict.target.text,
-                verdict.text,
-                "met" if verdict.passed else "missed",
-                verdict.note,
-            ),
-            RowKind.PLAIN if verdict.passed else RowKind.MISSED,
-        )
-        for verdict in sorted(verdicts, key=lambda verdict: verdict.passed)
-    ]
-    return Sheet("Targets", ("target", "wanted", "measured", "verdict", "note"), rows)
 
 
 def deviation(ours: float, published: float) -> str:
@@ -63,7 +43,7 @@ def _printed_sheet(experiment: Experiment, readings: Readings) -> Sheet:
     rows = []
     for printed in experiment.printed:
         ours = printed.measure(readings)
-        far = printed.tolerance is not None and not abs(printed.deviation(readings)) <= printed.tolerance
+        far = not abs(printed.deviation(readings)) <= TOLERANCE
         cells = (
             printed.name,
             f"{number(printed.published)}{printed.unit}",
@@ -72,6 +52,16 @@ def _printed_sheet(experiment: Experiment, readings: Readings) -> Sheet:
         )
         rows.append(SheetRow(cells, RowKind.MISSED if far else RowKind.PLAIN))
     return Sheet("Printed in the paper", ("number", "published", "ours", "deviation"), rows)
+
+
+def _speeds_sheet(at_speeds: AtSpeeds, readings: Readings) -> Sheet:
+    rows = []
+    for figure, printed, values in at_speeds.printed(readings):
+        inside = "inside" if is_within(printed.published, values) else "outside"
+        cells = [f"{number(value)}{printed.unit}" for value in (printed.published, *values)]
+        rows.append(SheetRow((f"{figure}: {printed.name}", *cells, inside)))
+    columns = ("number", "published", *map(signed, at_speeds.percents), "published lies")
+    return Sheet("Printed numbers at other speeds", columns, rows, words=1)
 
 
 def _published_sheet(table: Comparability, readings: Readings) -> Sheet:

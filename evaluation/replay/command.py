@@ -15,8 +15,6 @@ from typing import assert_never
 import orjson
 from rich.table import Table
 
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import output_console
 from evaluation.load.descriptors import allow_many_connections
 from evaluation.load.keys import KeysError, read_keys
 from evaluation.load.models import NoModelError, first_model
@@ -26,6 +24,7 @@ from evaluation.replay.keys import Keyring
 from evaluation.replay.player import Cue, Played, Player
 from evaluation.replay.prompts import Prompts
 from evaluation.replay.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
+from evaluation.report.terminal import Progress, output_console, say
 from evaluation.workloads import ConfigError, Found, Reading, Workload, find
 
 
@@ -86,7 +85,7 @@ def run(options: ReplayOptions) -> int:
         # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
         return deliver(options, found, asyncio.run(play(options, found.workload)))
     except (ConfigError, KeysError, ValueError, NoModelError, OSError) as fault:
-        error_console().print(str(fault), markup=False, highlight=False, soft_wrap=True)
+        say(str(fault))
         return 1
 
 
@@ -106,7 +105,7 @@ async def play(options: ReplayOptions, workload: Workload) -> Result:
     keyring.check(workload.tenants)
     plan = cues(workload, options, keyring)
     model = options.model or await first_model(address, plan[0].key if plan else None)
-    progress = Progress(error_console())
+    progress = Progress()
     progress.step(f"playing {len(plan)} requests of {workload.name} to {model}", workload.seconds / options.speed)
     player = Player(options.endpoint(model), plan, progress.advance)
     try:
@@ -121,21 +120,20 @@ def deliver(options: ReplayOptions, found: Found, result: Result) -> int:
     tenants = result.tenants()
     output_console().print(table(tenants))
     lag = result.lag_seconds
-    errors = error_console()
     notes = [
         *found.notes,
         f"the player was late by {_ms(lag[50])} (median), {_ms(lag[99])} (p99), {_ms(lag[100])} at most",
     ]
     for text in notes:
-        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(text)
     for text in result.warnings():
-        errors.print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True)
+        say(f"warning: {text}")
     if options.json_file is not None:
         document = orjson.dumps(report(options, found, result), option=orjson.OPT_APPEND_NEWLINE)
         options.json_file.write_bytes(document)
     if any(each.record.output_tokens for each in result.played):
         return 0
-    errors.print("no request was served: " + _first_fault(result.played), markup=False, highlight=False, soft_wrap=True)
+    say("no request was served: " + _first_fault(result.played))
     return 1
 
 

@@ -18,7 +18,7 @@ from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.judgement import Outcome
 from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import Cast, Tenant
-from evaluation.console.progress import Progress
+from evaluation.report.terminal import Progress
 
 SECONDS = 3.0
 CAST = Cast((Tenant(ALICE.name, (ALICE.key,)), Tenant(BOB.name, (BOB.key,))))

@@ -10,12 +10,12 @@ from evaluation.bench.datapath.field import Field, Running, field
 from evaluation.bench.datapath.findings import Findings
 from evaluation.bench.datapath.load import Observation
 from evaluation.bench.datapath.loads import LOADS, MANY, Load, Part
-from evaluation.bench.datapath.picture import draw
-from evaluation.bench.datapath.table import tables
+from evaluation.bench.datapath.picture import draw_costs
+from evaluation.bench.datapath.table import sheets
 from evaluation.bench.datapath.targets import CLEAN_SECONDS, verdicts
-from evaluation.console.plots import require_matplotlib
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Delivery, Report, conduct, output_console
+from evaluation.pictures.drawing import require_matplotlib
+from evaluation.report.delivery import Delivery, Report, conduct
+from evaluation.report.terminal import Progress
 from gateway.compilation import IS_COMPILED
 
 CAPACITY_GROWTH = 1.25
@@ -48,13 +48,11 @@ async def measure(options: DatapathOptions) -> Report:
     contenders, missing = installed(wanted)
     parts = options.parts or tuple(Part)
     with TemporaryDirectory(prefix="vtc-bench-") as folder:
-        async with field(Path(folder), Progress(error_console())) as running:
+        async with field(Path(folder), Progress()) as running:
             findings = await _Bench(running, contenders, options).run(parts)
             failures = running.failures
-    for table in tables(findings):
-        output_console().print(table)
     if options.plot is not None:
-        draw(findings, options.plot)
+        draw_costs(findings, options.plot)
     return Report(
         title="datapath",
         setting={
@@ -64,6 +62,7 @@ async def measure(options: DatapathOptions) -> Report:
         },
         verdicts=verdicts(findings),
         measurements=findings.document(),
+        sheets=list(sheets(findings)),
         warnings=[
             *(f"{name} is not installed (scripts/install-bench --all): not compared" for name in missing),
             *(f"{name} does not serve here: not compared. {reason}" for name, reason in failures.items()),

@@ -21,8 +21,8 @@ from evaluation.bench.datapath.load import Observation, Order
 from evaluation.bench.datapath.loads import Load
 from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
-from evaluation.console.progress import Progress
 from evaluation.load.processes import Child, ChildFailed, child, program
+from evaluation.report.terminal import Progress
 
 TENANTS = tuple(f"tenant-{number}" for number in range(16))
 READY_SECONDS = 90.0

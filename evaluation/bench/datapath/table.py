@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from rich.table import Table
-
 from evaluation.bench.datapath.contenders import DIRECT
 from evaluation.bench.datapath.findings import Findings
 from evaluation.bench.datapath.load import Observation, Shape
 from evaluation.bench.datapath.loads import ARRIVALS, CROWD, FEW, IDLE, MANY, WHOLE, Load
 from evaluation.bench.datapath.targets import cost, memory
-from evaluation.console.verdicts import number
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.verdicts import number
 
 Column = tuple[str, Callable[[Observation], float]]
 
@@ -28,11 +27,11 @@ _FAULTS: Column = ("broken", lambda seen: seen.faults)
 _COST: Column = ("CPU us", cost)
 
 
-def tables(findings: Findings) -> Iterator[Table]:
+def sheets(findings: Findings) -> Iterator[Sheet]:
     """A table for each load that was measured."""
     for load in (FEW, MANY, WHOLE, ARRIVALS, CROWD, IDLE):
         if findings.names(load):
-            yield _table(findings, load)
+            yield _sheet(findings, load)
     if findings.most_streams:
         yield _capacity(findings)
 
@@ -49,17 +48,14 @@ def _columns(load: Load) -> tuple[Column, ...]:
             return (("kB each", memory(load)), _FAULTS)
 
 
-def _table(findings: Findings, load: Load) -> Table:
-    table = Table(title=f"{load.name} ({_unit(load)}, medians)", title_justify="left")
-    table.add_column("proxy", no_wrap=True)
+def _sheet(findings: Findings, load: Load) -> Sheet:
     columns = _columns(load)
-    for name, _ in columns:
-        table.add_column(name, justify="right")
+    rows = []
     for proxy in findings.names(load):
         without = {_COST[0], "kB each"} if proxy == DIRECT else set()
         row = ["" if name in without else number(findings.median(load, proxy, figure)) for name, figure in columns]
-        table.add_row(proxy, *row)
-    return table
+        rows.append(SheetRow((proxy, *row)))
+    return Sheet(f"{load.name} ({_unit(load)}, medians)", ("proxy", *(name for name, _ in columns)), rows)
 
 
 def _unit(load: Load) -> str:
@@ -72,10 +68,6 @@ def _unit(load: Load) -> str:
             return "per connection"
 
 
-def _capacity(findings: Findings) -> Table:
-    table = Table(title="most clean streams at 50 tokens/s (each token on time within 100 ms)", title_justify="left")
-    table.add_column("proxy", no_wrap=True)
-    table.add_column("streams", justify="right")
-    for name, count in findings.most_streams.items():
-        table.add_row(name, number(count))
-    return table
+def _capacity(findings: Findings) -> Sheet:
+    rows = [SheetRow((name, number(count))) for name, count in findings.most_streams.items()]
+    return Sheet("most clean streams at 50 tokens/s (each token on time within 100 ms)", ("proxy", "streams"), rows)

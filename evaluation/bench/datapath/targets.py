@@ -9,7 +9,7 @@ from evaluation.bench.datapath.contenders import DIRECT, GATEWAY
 from evaluation.bench.datapath.findings import Figure, Findings
 from evaluation.bench.datapath.load import Observation
 from evaluation.bench.datapath.loads import ARRIVALS, CROWD, FEW, IDLE, MANY, WHOLE, Load
-from evaluation.console.verdicts import Comparison, Target, Verdict, number
+from evaluation.report.verdicts import Comparison, Target, Verdict, number
 
 NGINX, ENVOY, VLLM_ROUTER, SMG = "nginx", "envoy", "vllm-router", "smg"
 PEERS_BELOW = (ENVOY, VLLM_ROUTER, SMG)

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from rich.table import Table
-
 from evaluation.bench.scheduler.trial import RUNNING, Size, Trial, run_trial
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Delivery, Report, deliver, output_console
-from evaluation.console.verdicts import Comparison, Target, Verdict, number
+from evaluation.report.delivery import Delivery, Report, deliver
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict, number
 from gateway.compilation import IS_COMPILED
 
 SIZES: Mapping[str, Sequence[Size]] = {
@@ -38,8 +37,6 @@ class SchedulerOptions:
 def run(options: SchedulerOptions) -> int:
     """Run the trials and return the exit status."""
     trials = measure(options)
-    for title, series in trials.items():
-        output_console().print(_table(title, series))
     report = Report(
         title="scheduler",
         setting={
@@ -51,13 +48,14 @@ def run(options: SchedulerOptions) -> int:
         },
         verdicts=verdicts(trials),
         measurements={title: [asdict(trial) for trial in series] for title, series in trials.items()},
+        sheets=[_sheet(title, series) for title, series in trials.items()],
     )
     return deliver(report, Delivery(options.json_file, options.check))
 
 
 def measure(options: SchedulerOptions) -> dict[str, list[Trial]]:
     """Every trial, each in a process of its own; of several rounds the fastest, which the machine disturbed least."""
-    progress = Progress(error_console())
+    progress = Progress()
     trials: dict[str, list[Trial]] = {}
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for title, sizes in SIZES.items():
@@ -104,20 +102,15 @@ def _requests(size: Size) -> int:
     return size.waiting * size.queued_each
 
 
-def _table(title: str, series: Sequence[Trial]) -> Table:
-    table = Table(title=f"by {title}", title_justify="left")
-    for name in ("waiting", "known", "queued", "arrival us", "dispatch us", "end us", "worst ms", "requests/s", "MB"):
-        table.add_column(name, justify="right")
+def _sheet(title: str, series: Sequence[Trial]) -> Sheet:
+    columns = ("waiting", "known", "queued", "arrival us", "dispatch us", "end us", "worst ms", "requests/s", "MB")
+    rows = []
     for trial in series:
-        size = trial.size
-        table.add_row(
-            *(f"{count:,}" for count in (size.waiting, max(size.known, size.waiting), _requests(size))),
-            *(number(seconds * _US) for seconds in _steps(trial)),
-            number(trial.worst_seconds * 1e3),
-            number(trial.requests_per_second),
-            number(trial.resident_bytes / 1e6),
-        )
-    return table
+        counts = (trial.size.waiting, max(trial.size.known, trial.size.waiting), _requests(trial.size))
+        figures = [seconds * _US for seconds in _steps(trial)]
+        figures += [trial.worst_seconds * 1e3, trial.requests_per_second, trial.resident_bytes / 1e6]
+        rows.append(SheetRow((*(f"{count:,}" for count in counts), *map(number, figures))))
+    return Sheet(f"by {title}", columns, rows)
 
 
 def _steps(trial: Trial) -> tuple[float, float, float]:

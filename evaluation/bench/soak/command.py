@@ -17,10 +17,10 @@ from evaluation.bench.settings import GatewaySettings, WindowSettings, draw_keys
 from evaluation.bench.soak.books import Books, compare
 from evaluation.bench.soak.clients import Callers
 from evaluation.bench.soak.footprint import Footprint, growth_per_100_000, rise, sample
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Delivery, Report, conduct
-from evaluation.console.verdicts import Comparison, Target
 from evaluation.load.processes import Child, program
+from evaluation.report.delivery import Delivery, Report, conduct
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target
 
 ENGINES = 2
 SEQUENCES = 16
@@ -82,7 +82,7 @@ def run(options: SoakOptions) -> int:
 
 
 async def _soak(options: SoakOptions) -> Report:
-    progress = Progress(error_console())
+    progress = Progress()
     with TemporaryDirectory(prefix="vtc-soak-") as name:
         findings = await _observe(options, Path(name), progress)
     progress.clear()

@@ -13,9 +13,9 @@ from evaluation.bench.settings import WindowSettings
 from evaluation.bench.stage import Run, Stage, stage
 from evaluation.bench.window.distortion import DistortingProxy, Distortion, distorting
 from evaluation.bench.window.part import TENANTS, Outcome, Turn, WindowOptions, in_turns, rate
-from evaluation.console.progress import Progress
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import mean
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 SEQUENCES = 8
 HONEST, NEVER = Distortion.HONEST.value, "dead from the start"

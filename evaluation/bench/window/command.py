@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 
 from evaluation.bench.window import blind, memory, speeds, unknown
 from evaluation.bench.window.part import Outcome, Subject, WindowOptions
-from evaluation.bench.window.picture import draw
-from evaluation.console.plots import require_matplotlib
-from evaluation.console.progress import Progress, error_console
-from evaluation.console.report import Report, conduct
-from evaluation.console.verdicts import Comparison, Target
+from evaluation.bench.window.picture import draw_memory
+from evaluation.pictures.drawing import require_matplotlib
+from evaluation.report.delivery import Report, conduct
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target
 
 FAULTS = Target("requests refused or broken", Comparison.AT_MOST, 0)
 
@@ -22,7 +22,7 @@ def run(options: WindowOptions) -> int:
 
 async def measure(options: WindowOptions) -> Report:
     """Run every part that is wanted and judge it."""
-    progress = Progress(error_console())
+    progress = Progress()
     subjects = options.subjects or tuple(Subject)
     outcomes = {subject: await PARTS[subject](options, progress) for subject in Subject if subject in subjects}
     faults = [fault for outcome in outcomes.values() for fault in outcome.faults]
@@ -41,7 +41,7 @@ async def measure(options: WindowOptions) -> Report:
 async def _memory(options: WindowOptions, progress: Progress) -> Outcome:
     findings = await memory.measure(options, progress)
     if options.plot is not None:
-        draw(findings, options.plot)
+        draw_memory(findings, options.plot)
     return memory.outcome(findings)
 
 

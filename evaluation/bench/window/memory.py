@@ -15,11 +15,11 @@ from evaluation.bench.measures import share_within
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Run, Stage, stage
 from evaluation.bench.window.part import Outcome, Turn, WindowOptions, faults_of, in_turns, is_vllm, mean_running, rate
-from evaluation.console.progress import Progress
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import RUNNING_USAGE, ClosedLoop, LoadTenant
 from evaluation.metrics import mean
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 SEQUENCES = 16
 FIXED = (6, 8, 10, 12, 16)

@@ -10,10 +10,10 @@ from evaluation.bench.engines import EngineKind
 from evaluation.bench.probe import WorkerState
 from evaluation.bench.settings import WindowSettings
 from evaluation.bench.stage import Part, Run, RunOptions, Stage
-from evaluation.console.verdicts import Verdict
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.metrics import mean, median
+from evaluation.report.verdicts import Verdict
 
 WARMUP_SECONDS = 8.0
 

@@ -25,9 +25,9 @@ from evaluation.bench.window.part import (
     through_gateway,
     windows,
 )
-from evaluation.console.progress import Progress
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import mean, median
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 SEQUENCES = 8
 SLOW_PROFILE = "cpu-tiny-slow"

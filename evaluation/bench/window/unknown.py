@@ -19,9 +19,9 @@ from evaluation.bench.window.part import (
     rate,
     through_gateway,
 )
-from evaluation.console.progress import Progress
-from evaluation.console.verdicts import Comparison, Target, Verdict
 from evaluation.metrics import percentile
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 SIZES = (8, 16)
 KNOWN, AUTO = "told", "auto"

@@ -9,10 +9,10 @@ from evaluation.bench import fairness, flood, isolation, judgement
 from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
-from evaluation.console.verdicts import Verdict
 from evaluation.load.connection import RequestRecord
 from evaluation.load.series import Span
 from evaluation.load.tenants import Tally
+from evaluation.report.verdicts import Verdict
 
 WINDOW = Span(100.0, 110.0)
 WALL = Span(1000.0, 1010.0)

@@ -10,7 +10,7 @@ from evaluation.bench import demo, fairness, isolation, locality
 from evaluation.bench.engines import EngineKind
 from evaluation.bench.window import command, memory
 from evaluation.bench.window.part import Subject, WindowOptions
-from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
+from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
 
 
 def _measured(path: Path) -> dict[str, float]:

@@ -12,7 +12,7 @@ from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender, Launch
 from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE, Part
 from evaluation.bench.scheduler import command as scheduler
-from evaluation.console.report import EXIT_MISSED, EXIT_PASSED
+from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
 
 # Loads that a machine busy with other work carries too.
 LIGHT = {

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from evaluation.bench import demo, plot
+from evaluation.bench import demo
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.screen import line, render, seconds_text
 from evaluation.bench.settings import SLACK
-from evaluation.console import plots
 from evaluation.load.connection import RequestRecord
 from evaluation.load.tenants import Tally
+from evaluation.pictures import drawing
+from evaluation.pictures.picture import LinePanel
+from evaluation.report.terminal import table
 
 OPTIONS = demo.DemoOptions(policy="vtc", seconds=10.0)
 RATES = {"flood": 800, "alice": 200, "bob": 500}
@@ -60,7 +62,7 @@ def test_the_view_works_before_anything_was_seen() -> None:
     """The first refresh comes before the first sample and the first token."""
     empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
     assert "flood" in _text(render(demo.view_at(empty, 50.0)))
-    assert "flood" in _text(demo.summary(empty))
+    assert "flood" in _text(table(demo.summary(empty)))
 
 
 def test_fair_shares_follow_demand_and_divide_the_rest(show: demo.Show) -> None:
@@ -73,27 +75,27 @@ def test_fair_shares_follow_demand_and_divide_the_rest(show: demo.Show) -> None:
 
 def test_the_summary_ends_with_spread_and_bound(show: demo.Show) -> None:
     """The closing table counts from the flood's beginning."""
-    text = _text(demo.summary(show))
+    text = " ".join(_text(table(demo.summary(show))).split())
     assert "largest observed spread of counters 600" in text
     assert "computed bound 3,000" in text
     assert "max-min fair share" in text
 
 
-def test_the_picture_is_a_png(show: demo.Show, tmp_path: Path) -> None:
-    """The file can be drawn from a whole demo and from one that saw nothing."""
-    path = tmp_path / "demo.png"
-    plot.draw(demo.picture(show), path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+def test_the_picture_has_every_tenant_and_the_flood(show: demo.Show, tmp_path: Path) -> None:
+    """Service and waits of each tenant, then the counters; the flood's time is shaded. It is drawn of nothing too."""
+    panels = demo.picture(show).panels
+    assert all(isinstance(panel, LinePanel) and panel.shade == (2.0, 10.0) for panel in panels)
+    names = [[curve.name for curve in panel.curves if curve.points] for panel in panels if isinstance(panel, LinePanel)]
+    assert names == [["flood", "alice", "bob"], ["flood", "alice", "bob"], ["spread", "bound"]]
     empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
-    plot.draw(demo.picture(empty), path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+    drawing.draw(demo.picture(empty), tmp_path / "demo.png")
 
 
 def test_without_matplotlib_the_demo_names_the_extra_before_it_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody who named a file watches for 30 s to learn that the picture cannot be drawn."""
-    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     assert demo.run(demo.DemoOptions(plot=Path("demo.png"))) == 2
     assert "vtc-gateway[bench]" in capsys.readouterr().err
 
@@ -108,7 +110,7 @@ def test_without_matplotlib_and_a_named_file_there_is_no_picture(
         demo.leave_picture(show, None, console)
     assert capture.get() == "plot: demo.png\n" and (tmp_path / "demo.png").exists()
     (tmp_path / "demo.png").unlink()
-    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     with console.capture() as capture:
         demo.leave_picture(show, None, console)
     assert capture.get() == f"{demo.NO_PICTURE}\n" and not (tmp_path / "demo.png").exists()

@@ -8,8 +8,8 @@ from handwritten import run, sample, tally
 from evaluation.bench import express, locality
 from evaluation.bench.probe import Gauges
 from evaluation.bench.stage import Run
-from evaluation.console.verdicts import Verdict
 from evaluation.load.connection import RequestRecord
+from evaluation.report.verdicts import Verdict
 
 
 def _missed(verdicts: Sequence[Verdict]) -> list[str]:

@@ -11,7 +11,7 @@ from evaluation.bench.stage import Run
 from evaluation.bench.window import blind, memory, speeds, unknown
 from evaluation.bench.window.distortion import Distortion
 from evaluation.bench.window.part import in_turns
-from evaluation.console.verdicts import Verdict
+from evaluation.report.verdicts import Verdict
 
 
 def _way(tokens: int, *samples: Any, tenants: tuple[str, str] = ("many", "few"), larger: float = 1.0) -> Run:

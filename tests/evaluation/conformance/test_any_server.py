@@ -28,7 +28,7 @@ from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.judgement import Outcome
 from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import read_cast
-from evaluation.console.progress import Progress
+from evaluation.report.terminal import Progress
 
 SECONDS = 2.0
 NOWHERE = Subject("http://127.0.0.1:9", read_cast("a=1,b=2", ""), "tiny")

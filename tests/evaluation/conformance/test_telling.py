@@ -19,7 +19,7 @@ from evaluation.conformance.page import html, markdown, write_page
 from evaluation.conformance.report import document, table
 from evaluation.conformance.rules import SHARE, WITHIN
 from evaluation.conformance.suite import Finding, Findings
-from evaluation.console.report import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
+from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
 
 STAMP = "2026-01-02T03:04:05+00:00"
 HOSTILE = 'it said <b>"no"</b> & [red]\x00\r\nthen nothing'

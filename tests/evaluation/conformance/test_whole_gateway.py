@@ -12,7 +12,7 @@ from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.judgement import Outcome
 from evaluation.conformance.suite import Findings, Subject, run_suite
 from evaluation.conformance.tenants import read_cast
-from evaluation.console.progress import Progress
+from evaluation.report.terminal import Progress
 from gateway.config import Right
 
 SECONDS = 1.5

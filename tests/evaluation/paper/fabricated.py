@@ -6,9 +6,8 @@ from random import Random
 
 from evaluation import workloads
 from evaluation.metrics import Difference, Isolation, RunSummary, TenantSummary
-from evaluation.paper.assembly import Findings, find
 from evaluation.paper.experiment import TRACE, Experiment, Trial
-from evaluation.paper.numbers import trial_name
+from evaluation.paper.findings import Findings, find, trial_name
 from evaluation.paper.reading import Bound, Reading, Series, Values, grid
 
 

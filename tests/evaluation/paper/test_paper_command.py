@@ -5,12 +5,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evaluation.console.verdicts import Comparison
 from evaluation.paper import command
 from evaluation.paper.command import PaperOptions, run
-from evaluation.paper.experiment import Claim, Experiment, Trial, ratio
-from evaluation.paper.experiments.measures import largest_gap
-from evaluation.paper.figures.builders import gaps, picture
+from evaluation.paper.experiment import Claim, Experiment, Trial
+from evaluation.paper.measures import over
+from evaluation.paper.panels import gaps
+from evaluation.paper.reading import Readings
+from evaluation.pictures.picture import Picture
+from evaluation.report.verdicts import Comparison
 
 WORKLOAD = """
 name: tiny
@@ -23,24 +25,31 @@ tenants:
 """
 
 
+def _apart(readings: Readings) -> float:
+    return over(readings, readings["FCFS"].largest_gap, readings["VTC"].largest_gap)
+
+
+def _picture(readings: Readings) -> Picture:
+    return Picture("Gap", [gaps(readings)], "Two lines that part.")
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """One experiment of two short runs, with one target that is met and one that cannot be."""
     file = tmp_path / "tiny.yaml"
     file.write_text(WORKLOAD)
-    apart = ratio(largest_gap("FCFS"), largest_gap("VTC"))
     experiment = Experiment(
         "tiny",
         "A tiny experiment",
         "Two tenants.",
         {"VTC": Trial(str(file)), "FCFS": Trial(str(file), "fcfs")},
-        picture=picture("Gap", "Two lines that part.", gaps()),
+        picture=_picture,
         claims=[
-            Claim("FCFS's gap is {} times VTC's", Comparison.ABOVE, 1, apart),
-            Claim("FCFS's gap is {} times VTC's, less than nothing", Comparison.AT_MOST, 0, apart),
+            Claim("FCFS's gap is {} times VTC's", Comparison.ABOVE, 1, _apart),
+            Claim("FCFS's gap is {} times VTC's, less than nothing", Comparison.AT_MOST, 0, _apart),
         ],
     )
-    monkeypatch.setattr(command, "EXPERIMENTS", [experiment])
+    monkeypatch.setattr(command, "experiments", lambda: (experiment,))
     return experiment
 
 

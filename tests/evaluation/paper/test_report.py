@@ -6,17 +6,17 @@ from html.parser import HTMLParser
 import orjson
 import pytest
 
-from evaluation.console.verdicts import number
-from evaluation.paper.assembly import assemble
-from evaluation.paper.document import Document
-from evaluation.paper.experiments import EXPERIMENTS
-from evaluation.paper.html import render_html
+from evaluation.paper.experiment import experiments
+from evaluation.paper.findings import assemble, encode_numbers
 from evaluation.paper.judgement import COLUMNS
-from evaluation.paper.markdown import render_markdown
-from evaluation.paper.numbers import encode_numbers
+from evaluation.report.document import Document
+from evaluation.report.html import render_html
+from evaluation.report.markdown import render_markdown
+from evaluation.report.verdicts import number
 
 from .fabricated import findings_of
 
+EXPERIMENTS = experiments()
 VOID = {"meta", "img", "br"}
 
 
@@ -103,7 +103,7 @@ def test_no_difference_stands_alone(document: Document) -> None:
 def test_missed_targets_are_told_first(document: Document) -> None:
     """The fabricated numbers miss most targets: the overview says how many, and the list begins with them."""
     met, _, total = document.statements[0].text.split()[:3]
-    marks = [row.cells[3] for row in document.targets.rows]
+    marks = [row.cells[3] for row in document.sections[-1].sheets[0].rows]
     assert (int(met), int(total)) == (marks.count("met"), len(marks))
     assert marks == sorted(marks, reverse=True, key=lambda mark: mark == "missed")
     assert "missed" in marks

@@ -1,8 +1,10 @@
-"""The report before it is HTML or Markdown: sections of statements, sheets and one picture each."""
+"""A report before it is HTML, Markdown or text: sections of statements, sheets and one picture each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+
+from evaluation.report.verdicts import Verdict
 
 
 class Mark(Enum):
@@ -11,6 +13,11 @@ class Mark(Enum):
     HOLDS = "holds"
     FAILS = "does not hold"
     PLAIN = ""
+
+    @classmethod
+    def of(cls, holds: bool) -> "Mark":
+        """The mark of a statement that was judged."""
+        return cls.HOLDS if holds else cls.FAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +47,28 @@ class SheetRow:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table; the first column holds words, the others numbers."""
+    """A table; the first column and the last `words` ones hold words, the others numbers."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[SheetRow]
+    words: int = 0
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column, counted from 0, holds numbers."""
+        return 0 < column < len(self.columns) - self.words
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One experiment. `picture` is the file of its picture, relative to the report; `remarks` say why ours differs;
+    """One part. `picture` is the file of its picture, relative to the report; `remarks` stand at its end;
     `part` is the heading of the part of the report that begins with it."""
 
     key: str
     title: str
-    setting: str
-    statements: Sequence[Statement]
-    sheets: Sequence[Sheet]
+    setting: str = ""
+    statements: Sequence[Statement] = ()
+    sheets: Sequence[Sheet] = ()
     picture: str | None = None
     alt: str = ""
     part: str = ""
@@ -71,5 +83,16 @@ class Document:
     introduction: Sequence[str]
     statements: Sequence[Statement]
     sections: Sequence[Section]
-    targets: Sheet
-    facts: Sequence[str]
+    facts: Sequence[str] = ()
+
+
+def targets_sheet(title: str, verdicts: Sequence[Verdict]) -> Sheet:
+    """Every target with its measurement, in the order given."""
+    rows = [
+        SheetRow(
+            (each.target.name, each.target.text, each.text, "met" if each.passed else "missed", each.note),
+            RowKind.PLAIN if each.passed else RowKind.MISSED,
+        )
+        for each in verdicts
+    ]
+    return Sheet(title, ("target", "wanted", "measured", "verdict", "note"), rows, words=2)

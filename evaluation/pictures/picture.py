@@ -1,5 +1,6 @@
-"""A picture as data: panels of lines or bars, with what the paper printed beside them. `drawing` puts it on paper."""
+"""A picture as data: panels of lines or bars, with published numbers beside them. `drawing` puts it on paper."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,39 +16,22 @@ ORANGE = "#E69F00"
 GREY = "#8a8a8a"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 
-# One colour for one policy in every picture.
-POLICY_COLOURS = {
-    "VTC": BLUE,
-    "VTC predict": SKY,
-    "VTC ±50 %": SKY,
-    "VTC quantile": SKY,
-    "VTC stated maximum": GREEN,
-    "VTC oracle": GREEN,
-    "FCFS": VERMILION,
-    "LCF": PURPLE,
-    "DRR": GREY,
-    "RPM 5": ORANGE,
-    "RPM 10": ORANGE,
-    "RPM 15": ORANGE,
-    "RPM 20": ORANGE,
-    "RPM 30": ORANGE,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line with its name written at its end; `faint` ones are background."""
+    """A line with its name written at its end; `faint` ones are background, `dots` have no line between them."""
 
     name: str
     colour: str
     points: Points
     dashed: bool = False
     faint: bool = False
+    dots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A published number, drawn as a dotted horizontal line."""
+    """A number to compare with, drawn as a dotted horizontal line."""
 
     text: str
     value: float
@@ -56,7 +40,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class LinePanel:
-    """Lines over time (or over `x_label`)."""
+    """Lines over time (or over `x_label`), from 0 to `top` or, where `is_log`, on a logarithmic scale."""
 
     title: str
     y_label: str
@@ -65,6 +49,7 @@ class LinePanel:
     x_label: str = "seconds since the start"
     top: float | None = None
     shade: tuple[float, float] | None = None
+    is_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +64,15 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarPanel:
-    """Horizontal bars, one below the other, each with its number; a diamond is the published value."""
+    """Horizontal bars, one below the other, each with its number; a diamond is the published value.
+
+    No bar is drawn longer than `most`: one of many times the others would leave no room to tell these apart.
+    """
 
     title: str
     x_label: str
     bars: Sequence[Bar]
+    most: float = math.inf
 
 
 Panel = LinePanel | BarPanel
@@ -91,8 +80,9 @@ Panel = LinePanel | BarPanel
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Panels side by side. `alt` says in words what is seen, for whoever cannot see it."""
+    """Panels side by side, or `is_stacked`. `alt` says in words what is seen, for whoever cannot see it."""
 
     title: str
     panels: Sequence[Panel]
     alt: str
+    is_stacked: bool = False

@@ -1,8 +1,8 @@
-"""The report as Markdown, the same content as the page."""
+"""A report as Markdown, the same content as the page."""
 
 from collections.abc import Iterator, Sequence
 
-from evaluation.paper.document import Document, Mark, RowKind, Section, Sheet, SheetRow, Statement
+from evaluation.report.document import Document, Mark, RowKind, Section, Sheet, SheetRow, Statement
 
 SIGNS = {Mark.HOLDS: "✓ ", Mark.FAILS: "✗ ", Mark.PLAIN: ""}
 
@@ -16,28 +16,28 @@ def _page(document: Document) -> Iterator[str]:
     yield f"# {document.title}\n"
     yield from (f"{text}\n" for text in document.introduction)
     yield from _statements(document.statements)
-    yield f"{' '.join(document.facts)}\n"
+    if document.facts:
+        yield f"{' '.join(document.facts)}\n"
     for section in document.sections:
         yield from _section(section)
-    yield "## Targets\n"
-    yield from render_sheet(document.targets)
 
 
 def _section(section: Section) -> Iterator[str]:
     if section.part:
         yield f"## {section.part}\n"
     yield f"### {section.title}\n"
-    yield f"{section.setting}\n"
+    if section.setting:
+        yield f"{section.setting}\n"
     yield from _statements(section.statements)
     if section.picture is not None:
         yield f"![{section.alt}]({section.picture})\n"
     for sheet in section.sheets:
         yield from render_sheet(sheet)
-    yield from (f"> {remark}\n" for remark in section.remarks)
+    yield from (f"> {_one_line(remark)}\n" for remark in section.remarks)
 
 
 def _statements(statements: Sequence[Statement]) -> Iterator[str]:
-    yield from (f"- {SIGNS[statement.mark]}{statement.text}" for statement in statements)
+    yield from (f"- {SIGNS[statement.mark]}{_one_line(statement.text)}" for statement in statements)
     if statements:
         yield ""
 
@@ -59,4 +59,9 @@ def _cells(row: SheetRow) -> Sequence[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(_one_line(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _one_line(text: str) -> str:
+    """A text may quote what a server said, line ends included."""
+    return " ".join(text.split()) if "\n" in text or "\r" in text else text

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.console.verdicts import Comparison, Target, missed, number
+from evaluation.report.verdicts import Comparison, Target, missed, number
 
 
 @pytest.mark.parametrize(

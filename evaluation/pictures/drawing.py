@@ -1,23 +1,26 @@
 """Draws a picture as a PNG: one style for all of them, names at the lines' ends, no legend where a name fits.
 
-Needs matplotlib (the extra `bench`), imported only when a picture is drawn.
+Needs matplotlib (the extra `bench`, which a gateway in production does without), imported only when a picture is drawn.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from evaluation.console.plots import GRID, INK, lay_bare
-from evaluation.paper.figures.picture import BarPanel, Curve, LinePanel, Panel, Picture
+from evaluation.pictures.picture import GREY, BarPanel, Curve, LinePanel, Panel, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+INK = "#222222"
+GRID = "#e6e6e6"
 SHADE = "#f4f1ec"
 # Inches of one panel by the number of columns: about 1,200 pixels in all, so that a page shows them unscaled.
 PANEL_WIDTH = {1: 7.0, 2: 5.5, 3: 3.9}
+STACKED_WIDTH = 11.0
 PANEL_HEIGHT = 3.3
 TITLE_INCHES = 0.35
 MOST_COLUMNS = 3
@@ -26,16 +29,33 @@ MANY_BARS = 15
 DPI = 110
 
 
+class PlotsMissing(Exception):
+    """matplotlib is not installed; the message names the remedy."""
+
+
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn."""
+    return find_spec("matplotlib") is not None
+
+
+def require_matplotlib() -> None:
+    """Raise `PlotsMissing` where pictures cannot be drawn."""
+    if not has_matplotlib():
+        raise PlotsMissing("drawing the plot needs matplotlib, the extra `bench`: pip install 'vtc-gateway[bench]'")
+
+
 def draw(picture: Picture, path: Path) -> None:
-    """Write the picture to `path`."""
+    """Write the picture to `path`; raises `PlotsMissing`."""
+    require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(picture.panels)
-    columns = count if count <= MOST_COLUMNS else 2
+    columns = 1 if picture.is_stacked else count if count <= MOST_COLUMNS else 2
     rows = -(-count // columns)
-    size = (PANEL_WIDTH[columns] * columns, PANEL_HEIGHT * rows + TITLE_INCHES)
+    width = STACKED_WIDTH if picture.is_stacked else PANEL_WIDTH[columns] * columns
+    size = (width, PANEL_HEIGHT * rows + TITLE_INCHES)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04, hspace=0.04)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
@@ -66,7 +86,7 @@ def _highest(panel: LinePanel) -> float:
 def _draw_panel(axes: "Axes", panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", fontsize=10.5, color=INK, pad=8)
     axes.set_xlabel(panel.x_label, color=INK, fontsize=9.5)
-    lay_bare(axes)
+    _lay_bare(axes)
     match panel:
         case LinePanel():
             _draw_lines(axes, panel)
@@ -76,13 +96,22 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
             assert_never(panel)
 
 
+def _lay_bare(axes: "Axes") -> None:
+    """Leave of the frame the base line alone, with labels but no ticks, all of it behind the data."""
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GREY)
+
+
 def _draw_lines(axes: "Axes", panel: LinePanel) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_ylabel(panel.y_label, color=INK, fontsize=9.5)
     if panel.shade is not None:
         axes.axvspan(*panel.shade, color=SHADE, zorder=0)
     for curve in panel.curves:
-        axes.plot(*zip(*curve.points, strict=True), **_look(curve))
+        axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], **_look(curve))
     for mark in panel.marks:
         axes.axhline(mark.value, color=mark.colour, linewidth=1.2, linestyle=(0, (1, 2)))
     _scale(axes, panel)
@@ -101,6 +130,8 @@ def _draw_lines(axes: "Axes", panel: LinePanel) -> None:
 
 
 def _look(curve: Curve) -> dict[str, Any]:
+    if curve.dots:
+        return {"color": curve.colour, "linestyle": "none", "marker": "o", "markersize": 4, "alpha": 0.65}
     return {
         "color": curve.colour,
         "linewidth": 0.8 if curve.faint else 2.0,
@@ -110,15 +141,19 @@ def _look(curve: Curve) -> dict[str, Any]:
 
 
 def _scale(axes: "Axes", panel: LinePanel) -> None:
-    axes.set_ylim(0, panel.top)
+    if panel.is_log:
+        axes.set_yscale("log")
+        axes.minorticks_off()
+    else:
+        axes.set_ylim(0, panel.top or 1.0)
     axes.yaxis.set_major_formatter(_short)
     starts = [x for curve in panel.curves for x, _ in curve.points]
-    axes.set_xlim(min(starts), max(starts))
+    axes.set_xlim(min(starts, default=0.0), max(starts, default=1.0))
 
 
 def _draw_bars(axes: "Axes", panel: BarPanel) -> None:
     rows = range(len(panel.bars))
-    values = [0.0 if math.isnan(bar.value) else bar.value for bar in panel.bars]
+    values = [0.0 if math.isnan(bar.value) else min(bar.value, panel.most) for bar in panel.bars]
     axes.barh(rows, values, color=[bar.colour for bar in panel.bars], height=0.62)
     axes.set_yticks(rows, [bar.name for bar in panel.bars], fontsize=9.5 if len(rows) < MANY_BARS else 7)
     axes.invert_yaxis()
@@ -153,7 +188,7 @@ def _short(value: float, _position: float) -> str:
 def _name_ends(axes: "Axes", curves: Sequence[Curve]) -> None:
     """Name each line at its right end, moved apart where two would overlap."""
     to_pixels = axes.transData.transform
-    ends = [(curve, _last(curve)) for curve in curves if curve.name]
+    ends = [(curve, _last(curve)) for curve in curves if curve.name and curve.points]
     lowest = -math.inf
     for curve, value in sorted(ends, key=lambda end: end[1]):
         pixel = float(to_pixels((0.0, value))[1])

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import orjson
 import pytest
-from rich.console import Console
 
-from evaluation.console.report import (
+from evaluation.load.processes import ChildFailed
+from evaluation.report.delivery import (
     EXIT_MISSED,
     EXIT_NOT_RUN,
     EXIT_PASSED,
@@ -16,8 +16,8 @@ from evaluation.console.report import (
     conduct,
     deliver,
 )
-from evaluation.console.verdicts import Comparison, Target
-from evaluation.load.processes import ChildFailed
+from evaluation.report.terminal import show
+from evaluation.report.verdicts import Comparison, Target
 
 RATIO = Target("service of the larger over the smaller", Comparison.AT_MOST, 1.05, " x")
 
@@ -64,11 +64,8 @@ def test_a_bench_that_cannot_run_says_why(capsys: pytest.CaptureFixture[str]) ->
     assert "[no GPU]" in capsys.readouterr().err
 
 
-def test_the_table_shows_target_and_measurement() -> None:
+def test_the_table_shows_target_and_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     """A reader sees what was wanted and what was found, side by side."""
-    console = Console(width=130, record=True, quiet=True)
-    with console.capture() as capture:
-        console.quiet = False
-        console.print(_report(1.01).table())
-    text = capture.get()
+    show(_report(1.01).targets)
+    text = capsys.readouterr().out
     assert "<= 1.05 x" in text and "1.01 x" in text and "met" in text

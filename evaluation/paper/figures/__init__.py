@@ -1,1 +1,0 @@
-"""Pictures as data (`picture`), made from readings (`builders`, `clients`), put on paper by `drawing`."""

@@ -1,0 +1,107 @@
+"""The measurements that claims are made of: functions of the runs of an experiment, by the names that its file uses."""
+
+import math
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any
+
+from evaluation.metrics import Difference, jain_index, mean
+from evaluation.paper.reading import Reading, Readings
+
+__all__ = ["MEASURES", "Difference", "figure"]
+
+FIFTH_MINUTE = 300.0  # when all tenants still ask for more
+HALF_WINDOW_SECONDS = 30
+SMALL_CLIENTS = 20
+
+
+def figure(reading: Reading, path: str) -> float:
+    """What stands under `path` in a reading, or behind `NAME/` in the summary of that tenant."""
+    tenant, parted, inner = path.rpartition("/")
+    found: float = attrgetter(inner)(reading.tenant(tenant) if parted else reading)
+    return found
+
+
+def over(readings: Readings, above: Any, below: Any) -> float:
+    """One measurement, or number, over another; infinite where the second is 0, NaN where both are."""
+    top, bottom = (each(readings) if callable(each) else each for each in (above, below))
+    if bottom == 0:
+        return math.nan if top == 0 else math.inf
+    return float(top / bottom)
+
+
+def percent_off(readings: Readings, measure: Callable[[Readings], float], published: float) -> float:
+    """How far a measurement lies from a published number, percent either way."""
+    return 100 * abs(measure(readings) / published - 1)
+
+
+def gap(readings: Readings, label: str, start: float, end: float) -> float:
+    """The largest accumulated gap between tenants within an interval."""
+    return max(gap for _, gap in readings[label].series.gap(start, end))
+
+
+def rate(readings: Readings, label: str, tenant: str, start: float, end: float) -> float:
+    """Mean service of one tenant within an interval, cost per second, windows that reach beyond it left out."""
+    series = readings[label].series
+    within = (start + HALF_WINDOW_SECONDS, end - HALF_WINDOW_SECONDS)
+    pairs = zip(series.ticks, series.rates[tenant], strict=True)
+    return mean([value for at, value in pairs if within[0] <= at <= within[1]])
+
+
+def service(readings: Readings, label: str, tenant: str) -> float:
+    """Accumulated service of a tenant at the end of the fifth minute."""
+    series = readings[label].series
+    return series.totals[tenant][series.ticks.index(FIFTH_MINUTE)]
+
+
+def apart(readings: Readings, label: str, *tenants: str) -> float:
+    """The largest over the smallest accumulated service of these tenants at the end of the fifth minute."""
+    services = [service(readings, label, tenant) for tenant in tenants]
+    return max(services) / min(services)
+
+
+def per_weight(readings: Readings, label: str) -> list[float]:
+    """Service at the end of the fifth minute over the weight, the weights being 1, 2, 3, ... by name of tenant."""
+    tenants = sorted(readings[label].series.totals)
+    return [service(readings, label, tenant) / weight for weight, tenant in enumerate(tenants, 1)]
+
+
+def apart_per_weight(readings: Readings, label: str) -> float:
+    """The largest over the smallest service per weight."""
+    shares = per_weight(readings, label)
+    return max(shares) / min(shares)
+
+
+def jain_per_weight(readings: Readings, label: str) -> float:
+    """Jain's index of service per weight."""
+    return jain_index(per_weight(readings, label))
+
+
+def small_clients_ttft(readings: Readings, label: str) -> float:
+    """Mean TTFT over all requests of the clients that have the fewest."""
+    ordered = sorted(readings[label].summary.tenants, key=lambda tenant: (tenant.requests, tenant.tenant))
+    small = [tenant for tenant in ordered[:SMALL_CLIENTS] if tenant.completed]
+    waits = sum(tenant.mean_ttft_seconds * tenant.completed for tenant in small)
+    return waits / sum(tenant.completed for tenant in small)
+
+
+def spread_over_bound(readings: Readings, *labels: str) -> float:
+    """Largest observed spread of the counters over the bound that the scheduler computed for itself, in any run."""
+    return max(readings[label].bound.spread / readings[label].bound.bound for label in labels)
+
+
+def violations(readings: Readings, *labels: str) -> float:
+    """Dispatches at which the spread was over the bound of that moment, in all of these runs."""
+    return sum(readings[label].bound.violations for label in labels)
+
+
+MEASURES: Mapping[str, Callable[..., float]] = MappingProxyType(
+    {
+        measure.__name__: measure
+        for measure in (
+            *(over, percent_off, gap, rate, service, apart, apart_per_weight, jain_per_weight),
+            *(small_clients_ttft, spread_over_bound, violations),
+        )
+    }
+)

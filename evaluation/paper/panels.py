@@ -1,0 +1,211 @@
+"""Panels of pictures from the runs of an experiment, by the names that its file uses.
+
+Labels of runs are names of policies where they have a colour of their own; runs that differ by something else take one
+each.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from evaluation.paper.measures import figure
+from evaluation.paper.reading import Reading, Readings, Values
+from evaluation.pictures.drawing import INK
+from evaluation.pictures.picture import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Bar,
+    BarPanel,
+    Curve,
+    LinePanel,
+    Mark,
+    Panel,
+)
+
+SERVICE_UNIT = "cost per second"
+COST_UNIT = "cost (input + 2 x output)"
+HEADROOM = 1.05
+
+# One colour for one policy in every picture.
+POLICY_COLOURS = {
+    "VTC": BLUE,
+    "VTC predict": SKY,
+    "VTC ±50 %": SKY,
+    "VTC quantile": SKY,
+    "VTC stated maximum": GREEN,
+    "VTC oracle": GREEN,
+    "FCFS": VERMILION,
+    "LCF": PURPLE,
+    "DRR": GREY,
+    **{f"RPM {limit}": ORANGE for limit in (5, 10, 15, 20, 30)},
+}
+
+
+def gaps(
+    readings: Readings,
+    title: str = "Accumulated gap between the tenants",
+    *,
+    marks: Mapping[str, float] | None = None,
+    bound: float | None = None,
+    labels: Sequence[str] = (),
+    from_second: float = 0.0,
+) -> Panel:
+    """Largest minus smallest accumulated service, one line for each run, with the published maxima."""
+    chosen = labels or list(readings)
+    curves = [
+        Curve(label, _colour(label, at), readings[label].series.gap(from_second)) for at, label in enumerate(chosen)
+    ]
+    lines = [
+        Mark(f"published maximum, {label}: {value:,.0f}", value, _colour(label, chosen.index(label)))
+        for label, value in (marks or {}).items()
+    ]
+    if bound is not None:
+        lines.append(Mark(f"theoretical bound 2U: {bound:,.0f}", bound, GREY))
+    return LinePanel(title, COST_UNIT, curves, lines)
+
+
+def rates(
+    readings: Readings, label: str, *, shade: tuple[float, float] | None = None, top: float | None = None
+) -> Panel:
+    """What each tenant got over time in one run."""
+    series = readings[label].series
+    return LinePanel(f"Service under {label}", SERVICE_UNIT, _curves(series.ticks, series.rates), shade=shade, top=top)
+
+
+def responses(readings: Readings, label: str) -> Panel:
+    """Mean TTFT over time in one run."""
+    series = readings[label].series
+    return LinePanel(f"Time to first token under {label}", "seconds", _curves(series.ticks, series.responses))
+
+
+def waits(readings: Readings, published: Mapping[str, Sequence[float]]) -> Panel:
+    """Mean TTFT of each tenant in each run, with the published one as a diamond."""
+    bars = []
+    for at, label in enumerate(readings):
+        printed = published.get(label, ())
+        for place, tenant in enumerate(readings[label].summary.tenants):
+            value = printed[place] if place < len(printed) else None
+            bars.append(Bar(f"{tenant.tenant}, {label}", tenant.mean_ttft_seconds, _colour(label, at), value))
+    return BarPanel("Mean time to first token (published: diamond)", "seconds", bars)
+
+
+def bars(
+    readings: Readings,
+    title: str,
+    x_label: str,
+    path: str,
+    *,
+    published: Mapping[str, float] | float | None = None,
+    labels: Sequence[str] = (),
+) -> Panel:
+    """One number of each run, with the published one (its own, or one for all) as a diamond."""
+    diamonds = published if isinstance(published, Mapping) else dict.fromkeys(labels, published)
+    values = [
+        Bar(label, figure(readings[label], path), POLICY_COLOURS.get(label, BLUE), diamonds.get(label))
+        for label in labels or readings
+    ]
+    return BarPanel(f"{title}{' (published: diamond)' if published else ''}", x_label, values)
+
+
+def bounds(readings: Readings) -> Panel:
+    """Computed bound and observed spread of each run."""
+    rows = []
+    for label, reading in readings.items():
+        rows.append(Bar(f"{label}: bound", reading.bound.bound, GREY))
+        rows.append(Bar("observed spread", reading.bound.spread, BLUE))
+    return BarPanel("Spread of the counters", COST_UNIT, rows)
+
+
+def over_percents(readings: Readings, title: str, path: str, percents: Sequence[int]) -> Panel:
+    """One number of each policy over the percent by which the engine is slower."""
+    by_label: dict[str, list[float]] = {}
+    for label, reading in readings.items():
+        by_label.setdefault(label.partition(",")[0], []).append(figure(reading, path))
+    curves = [
+        Curve(label, POLICY_COLOURS[label], list(zip(percents, values, strict=True)))
+        for label, values in by_label.items()
+    ]
+    return LinePanel(title, SERVICE_UNIT, curves, x_label="steps longer than fitted, %")
+
+
+def shares(readings: Readings, label: str) -> Panel:
+    """Accumulated service of each tenant over time in one run, all panels on one scale."""
+    series = readings[label].series
+    curves = _curves(series.ticks, series.totals, colours=(INK, BLUE))
+    top = max(values[-1] for reading in readings.values() for values in reading.series.totals.values())
+    return LinePanel(f"Accumulated service, {label}", COST_UNIT, curves, top=top * HEADROOM)
+
+
+# -- many clients
+
+
+def client_waits(readings: Readings, label: str) -> Panel:
+    """Mean TTFT over time, four clients named, all panels on one scale."""
+    everything = [
+        value
+        for reading in readings.values()
+        for values in reading.series.responses.values()
+        for value in values
+        if not math.isnan(value)  # nobody waited then
+    ]
+    reading = readings[label]
+    curves = _curves(reading.series.ticks, reading.series.responses, named=_named_clients(reading))
+    return LinePanel(f"Time to first token under {label}", "seconds", curves, top=max(everything) * HEADROOM)
+
+
+def requests_of_clients(readings: Readings, label: str) -> Panel:
+    """How many requests each client sends, the largest first."""
+    named = _named_clients(readings[label])
+    ordered = sorted(readings[label].summary.tenants, key=lambda each: -each.requests)
+    rows = [
+        Bar(each.tenant, each.requests, CYCLE[named.index(each.tenant)])
+        if each.tenant in named
+        else Bar("", each.requests, GREY)
+        for each in ordered
+    ]
+    return BarPanel("Requests in ten minutes", "requests", rows)
+
+
+def demand_of_clients(readings: Readings, label: str) -> Panel:
+    """What each client asks for over time, four of them named."""
+    reading = readings[label]
+    curves = _curves(reading.series.ticks, reading.series.demands, named=_named_clients(reading))
+    return LinePanel("Demand over time", SERVICE_UNIT, curves)
+
+
+def _named_clients(reading: Reading) -> list[str]:
+    """Two medium clients and the two with the most requests, as in the paper's pictures."""
+    ordered = [each.tenant for each in sorted(reading.summary.tenants, key=lambda each: (each.requests, each.tenant))]
+    middle = len(ordered) // 2
+    return [*ordered[middle - 1 : middle + 1], *ordered[-2:]]
+
+
+def _curves(
+    ticks: Values, values: Mapping[str, Values], *, named: Sequence[str] = (), colours: Sequence[str] = CYCLE
+) -> list[Curve]:
+    """A line for each tenant; with `named` the others stay in the background."""
+    points = {name: list(zip(ticks, each, strict=True)) for name, each in values.items()}
+    shown = named or list(points)
+    others = [Curve("", GREY, line, faint=True) for name, line in points.items() if name not in shown]
+    return [*others, *(Curve(name, colours[at % len(colours)], points[name]) for at, name in enumerate(shown))]
+
+
+def _colour(label: str, at: int) -> str:
+    return POLICY_COLOURS.get(label, CYCLE[at % len(CYCLE)])
+
+
+PANELS: Mapping[str, Callable[..., Panel]] = MappingProxyType(
+    {
+        panel.__name__: panel
+        for panel in (
+            *(gaps, rates, responses, waits, bars, bounds, over_percents, shares),
+            *(client_waits, requests_of_clients, demand_of_clients),
+        )
+    }
+)

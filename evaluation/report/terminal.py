@@ -1,0 +1,88 @@
+"""What a command says in the terminal: sheets on stdout; progress, warnings and faults on stderr."""
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from evaluation.report.document import RowKind, Sheet
+
+PLAIN_WIDTH = 160
+_WRAPPED_FROM = 30  # characters: a longer cell may be broken
+_STEPS = 200  # of a bar: a run may tell of a million arrivals
+_STYLES = {RowKind.PLAIN: "", RowKind.PUBLISHED: "dim", RowKind.DEVIATION: "italic", RowKind.MISSED: "bold red"}
+
+
+def output_console() -> Console:
+    """The console on stdout, wide enough for a table where there is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def say(text: str) -> None:
+    """One line on stderr, as it stands."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(sheet: Sheet) -> None:
+    """A sheet on stdout."""
+    output_console().print(table(sheet))
+
+
+def table(sheet: Sheet) -> Table:
+    """A sheet as the terminal has it."""
+    drawn = Table(title=Text(sheet.title), title_justify="left", title_style="bold")
+    for place, heading in enumerate(sheet.columns):
+        is_short = all(len(row.cells[place]) < _WRAPPED_FROM for row in sheet.rows)
+        drawn.add_column(heading, justify="right" if sheet.is_number(place) else "left", no_wrap=is_short)
+    for row in sheet.rows:
+        drawn.add_row(*(Text(cell) for cell in row.cells), style=_STYLES[row.kind])
+    return drawn
+
+
+class Progress:
+    """What is being done: a bar with the time left; without a terminal one line per step.
+
+    On a terminal only one display may be live: `clear()` before another begins.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._total = 0.0
+        self._untold = 0.0
+
+    def step(self, what: str, total: float | None = None, unit: str = "s") -> None:
+        """A new step began; `total` is its length in `unit`, where that is known."""
+        if not self._console.is_terminal:
+            self._console.print(f"{what} ({total:.0f} {unit})" if total else what, highlight=False)
+            return
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._total, self._untold = total or 0.0, 0.0
+        self._bars.start()
+        self._task = self._bars.add_task(what, total=total)
+
+    def advance(self, done: float) -> None:
+        """So much more of the current step is done."""
+        self._untold += done
+        if self._task is not None and self._untold * _STEPS >= self._total:
+            self._bars.advance(self._task, self._untold)
+            self._untold = 0.0
+
+    def clear(self) -> None:
+        """Take the display away; the next step brings it back."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        if self._console.is_terminal:
+            self._bars.stop()
