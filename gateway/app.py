@@ -69,6 +69,7 @@ from gateway.proxy.roster import Roster
 from gateway.proxy.sight import Sight
 from gateway.proxy.trials import Trials
 from gateway.proxy.watchdog import Watchdog
+from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
@@ -158,11 +159,13 @@ class Gateway:
         self._listener = Listener(Directory(config), services, control, limits, self._observer)
         self._removed_tenants: set[str] = set()  # that still have requests
         self._runner: web.ServerRunner | None = None
+        self._is_ready = False
 
     # -- life
 
     async def start(self) -> str:
         """Start listener and workers; the URL that clients use, once launched workers serve or have failed once."""
+        self._tell(life.starting(self.config, self._path, __version__))
         self._configure(self.config, self.config.tenants)
         await self._health.probe_all()
         self._health.start()
@@ -183,15 +186,21 @@ class Gateway:
         site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
         await site.start()
         await self._launched.started()
-        return _url(self._runner.addresses[0])
+        self._is_ready = True
+        url = _url(self._runner.addresses[0])
+        self._tell(life.ready(url, self._loop.time() - self._started_at))
+        return url
 
     async def stop(self) -> None:
         """Drain for the configured grace, then end everything."""
         self._listener.is_draining = True
-        deadline = self._loop.time() + self.config.listen.drain_seconds
-        await self._listener.ended(deadline)
-        self._dispatcher.refuse_waiting(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
-        for exchange in self._listener.exchanges:
+        drain_seconds = self.config.listen.drain_seconds
+        if self._is_ready:
+            self._tell(life.draining(len(self._listener.exchanges), drain_seconds))
+        await self._listener.ended(self._loop.time() + drain_seconds)
+        left = self._listener.exchanges
+        refused = self._dispatcher.refuse_waiting(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
+        for exchange in left:
             exchange.cut()
         await self._trials.close()
         if self._runner is not None:
@@ -204,6 +213,8 @@ class Gateway:
         self._outages.close()
         self._links.close()
         await self._launched.stop()
+        if self._is_ready:  # else the last line is why it could not start
+            self._tell(life.stopped(refused, len(left) - refused))
 
     def reload(self, loaded: Loaded | ConfigError) -> None:
         """Take over what changed in a configuration read again, or keep the last good one and say why."""

@@ -6,7 +6,7 @@ loop time (monotonic), durations end in `_seconds`. Service and counters are in 
 are named tuples because three are made for each request, in less than half the time of frozen dataclasses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gateway.outcomes import Outcome
@@ -35,7 +35,8 @@ class RequestFinished(NamedTuple):
 
     `tenant`, `pool`, `worker` are empty where the request ended before they were known. `gateway_seconds` is the
     time from the full request body to the bytes handed to the worker less the queue wait: the gateway's own share.
-    `client_request_id` is what the client calls the request, empty where it says nothing.
+    `client_request_id` is what the client calls the request, empty where it says nothing; `client_address` is where
+    its connection comes from; `end_user` stands for whom the client acts for, who cannot be read from it.
     `estimated_tokens` are those of the output that its engine did not count, None where it counted all.
     `attempts` are grants of a worker, `retries` those of them that came after one that failed, None for none.
     `asked_pool` is empty unless the request was for another pool, whose fallback `pool` is.
@@ -68,6 +69,8 @@ class RequestFinished(NamedTuple):
     client_request_id: str = ""
     estimated_tokens: int | None = None
     retries: int | None = None
+    client_address: str = ""
+    end_user: str = ""
 
 
 class WorkerChanged(NamedTuple):
@@ -143,6 +146,14 @@ class ObserverFailed(NamedTuple):
     error: str
 
 
+class LifeChanged(NamedTuple):
+    """The gateway itself is in another `phase` of its life; `facts` say more, `is_well` whether nothing was lost."""
+
+    phase: str
+    facts: Mapping[str, object]
+    is_well: bool = True
+
+
 class ConfigReloaded(NamedTuple):
     """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force.
 
@@ -173,6 +184,7 @@ Event = (
     | UsageCapped
     | WorkerWrote
     | ObserverFailed
+    | LifeChanged
     | ConfigReloaded
 )
 

@@ -145,14 +145,15 @@ class Dispatcher:
                 self._waiting[ticket].set_exception(Refused(Outcome.UNKNOWN_MODEL, None))
                 self.settle(ticket, None)
 
-    def refuse_waiting(self, outcome: Outcome, retry_after_seconds: float) -> None:
-        """Refuse every queued request and whatever comes from now on: the gateway's time is up."""
+    def refuse_waiting(self, outcome: Outcome, retry_after_seconds: float) -> int:
+        """Refuse every queued request and whatever comes from now on: the gateway's time is up; how many had waited."""
         self._refusal = Refused(outcome, retry_after_seconds)
         waiting = [ticket for ticket, granted in self._waiting.items() if not granted.done()]
         for ticket in waiting:  # all are told first: the room that one gives up must not start another
             self._waiting[ticket].set_exception(Refused(outcome, retry_after_seconds))
         for ticket in waiting:
             self.settle(ticket, None)
+        return len(waiting)
 
     # -- requests that take no room
 

@@ -30,7 +30,7 @@ from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, WrongMethod, own_headers, refusal_response
 from gateway.proxy.request_ids import RequestIds
 from gateway.proxy.utility import UtilityDesk
-from gateway.wire.end_user import named_by_header
+from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import client_request_id, presented_keys
 from gateway.wire.request import Reading, read_request
@@ -109,7 +109,8 @@ class Listener:
         path = path_of(request.raw_path) or ""
         endpoint = ENDPOINTS.get(path)
         label = self._label(path) if endpoint is None else endpoint.path
-        record = Record(self._ids.draw(), label, self._loop.time(), client_request_id(request.headers))
+        address, id_there = request.remote or "", client_request_id(request.headers)
+        record = Record(self._ids.draw(), label, self._loop.time(), id_there, address)
         request[REQUEST_ID] = record.request_id
         self._origins.note(request)
         try:
@@ -183,6 +184,10 @@ class Listener:
         record.body_read_at = self._loop.time()
         reading = read_request(endpoint, body, identity.rights)
         del body  # a request that waits keeps what is in `reading`
+        header = identity.tenant.end_user_header
+        if header is not None:
+            reading.end_user = named_by_header(request.headers.get(header, "")) or reading.end_user
+        record.end_user = pseudonym(reading.end_user)
         custody.hold(reading.size_bytes)
         asked = identity.pool(reading.model or _only_model(identity))
         dispatcher = self._services.dispatcher
@@ -198,9 +203,6 @@ class Listener:
         self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
     ) -> web.StreamResponse:
         payer = identity.payer
-        header = identity.tenant.end_user_header
-        if header is not None:
-            reading.end_user = named_by_header(request.headers.get(header, "")) or reading.end_user
         ticket = make_ticket(self._services, reading, pool, identity, record.request_id)
         if pool.knows_prefixes and reading.endpoint.kind is _GENERATE:
             ticket.prefix = prefix_chain(reading.prompt, payer.name, pool.model_at_workers(reading.model))

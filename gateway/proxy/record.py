@@ -17,6 +17,8 @@ class Record:
     endpoint: str
     arrived_at: float
     client_request_id: str = ""
+    client_address: str = ""
+    end_user: str = ""
     is_minor: bool = False
     tenant: str = ""
     key_id: str = ""
@@ -82,6 +84,8 @@ class Record:
             self.client_request_id,
             self.estimated_tokens,
             self.retries or None,
+            self.client_address,
+            self.end_user,
         )
 
     def _inter_token(self, started_at: float) -> float | None:

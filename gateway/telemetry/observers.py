@@ -1,8 +1,8 @@
 """Who listens to the gateway's events: the fan-out, and the observer that writes log lines.
 
-One line per request that ended, per change of a worker, per line that a launched worker writes, per reload of the
-configuration. INFO is what goes well, and what the gateway refuses by its rules; WARNING is trouble that it lives with;
-ERROR is what failed and is the gateway's own to do.
+One line per request that ended, per change of a worker or of the gateway itself, per line that a launched worker
+writes, per reload of the configuration. INFO is what goes well, and what the gateway refuses by its rules; WARNING is
+trouble that it lives with; ERROR is what failed and is the gateway's own to do.
 Lines hold names from the configuration, numbers, our own words and the engine's; the few fields that a stranger words
 (an unknown model, an unknown path) are cut short, and requests without a tenant share a `LineBudget`, so that no
 stranger can fill a disk.
@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from gateway.events import (
     ConfigReloaded,
     Event,
+    LifeChanged,
     Observer,
     ObserverFailed,
     RequestDispatched,
@@ -130,6 +131,8 @@ class LogObserver:
                 self._logger.info("worker output", worker=event.worker, line=event.line)
             case ObserverFailed():
                 self._write_failure(event)
+            case LifeChanged():
+                self._teller(is_well=event.is_well)(event.phase, **event.facts)
             case ConfigReloaded():
                 self._write_reload(event)
 

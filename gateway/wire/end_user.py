@@ -6,6 +6,7 @@ have eight shares. What stays from one session to the next is the name: the acco
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Final
 
 import orjson
@@ -13,6 +14,7 @@ import orjson
 from gateway.wire.surface import Family
 
 MAX_END_USER_CHARS: Final = 256
+PSEUDONYM_DIGITS: Final = 16  # 64 bits: no two users of one gateway have the same
 _MAX_JSON_CHARS: Final = 4096
 
 _LEGACY = re.compile(r"user_(?P<device>[^_]+)_account_(?P<account>[^_]*)_session_.*")
@@ -33,6 +35,11 @@ def named_by_header(value: str) -> str | None:
     """The end user that a header names; what of its bytes is no UTF-8 is replaced, an empty one names nobody."""
     text = value.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text[:MAX_END_USER_CHARS] or None
+
+
+def pseudonym(name: str | None) -> str:
+    """What stands for `name` in the log: the beginning of its SHA-256, "" for nobody."""
+    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:PSEUDONYM_DIGITS] if name else ""
 
 
 def _person(text: str) -> str:

@@ -90,8 +90,15 @@ def test_announce_prints_one_line_and_sigterm_ends_it_with_0(tmp_path: Path) -> 
             status, out, err = child.ended()
             assert (status, out) == (0, "")
             assert has_ended(descriptor)
-    events = [json.loads(line)["event"] for line in err.splitlines()]
-    assert "request" in events
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert (lines[0]["event"], lines[-1]["event"]) == ("starting", "stopped")
+    assert lines[0]["configuration"] == str(tmp_path / "config.yaml")
+    assert [line["event"] for line in lines if line["event"] in ("ready", "draining", "request")] == [
+        "ready",
+        "request",
+        "draining",
+    ]
+    assert _key(tmp_path) not in err
 
 
 def test_sigterm_lets_a_running_answer_finish(tmp_path: Path) -> None:

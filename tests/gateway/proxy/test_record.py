@@ -11,7 +11,9 @@ SAME = {field.name for field in fields(Record)} & set(RequestFinished._fields)
 
 def _whole() -> Record:
     """A streamed request of which everything is known, no two values the same."""
-    record = Record("id", "/endpoint", arrived_at=100.0, client_request_id="theirs")
+    record = Record(
+        "id", "/endpoint", arrived_at=100.0, client_request_id="theirs", client_address="192.0.2.7", end_user="c0ffee"
+    )
     record.tenant, record.key_id, record.pool, record.asked_pool = "tenant", "key", "pool", "asked"
     record.model, record.worker, record.detail = "model", "worker", "detail"
     record.outcome, record.status, record.streamed = Outcome.COMPLETED, 201, True
@@ -27,9 +29,9 @@ def test_every_value_stands_under_its_own_name() -> None:
     """The event is made by position: a value in its neighbour's place would be another tenant's, another pool's."""
     record = _whole()
     event = record.finished(164.0)
-    assert len(SAME) == 22
+    assert len(SAME) == 24
     assert {name: getattr(event, name) for name in SAME} == {name: getattr(record, name) for name in SAME}
-    assert len({getattr(event, name) for name in SAME}) == 22
+    assert len({getattr(event, name) for name in SAME}) == 24
     assert (event.queue_wait_seconds, event.ttft_seconds, event.inter_token_seconds) == (2.5, 16.0, 4.0)
     assert (event.gateway_seconds, event.duration_seconds) == (5.0, 64.0)
 

@@ -1,6 +1,7 @@
 """The gateway's own life under load: it drains, it reloads, workers come and go."""
 
 import asyncio
+import json
 from pathlib import Path
 from random import Random
 
@@ -9,6 +10,7 @@ from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, key_of, stage, tenant
 from workers_on_stage import EngineWorker
 
+from gateway import __version__
 from gateway.config import Window, digest
 from gateway.events import ConfigReloaded
 from gateway.outcomes import Outcome
@@ -52,6 +54,48 @@ async def test_after_the_grace_streams_end_in_an_error_event_and_the_queue_in_50
             assert refused.status == 503
             assert int(refused.headers["retry-after"]) >= 1
         assert sorted(outcome.value for outcome in scene.outcomes) == ["cut_by_shutdown", "draining", "draining"]
+
+
+@virtual_time
+async def test_the_log_tells_its_life_from_start_to_stop() -> None:
+    """What it starts with, that it is ready, what it has when it drains, and how many were refused and cut."""
+    plan = Plan(window=ONE_SLOT, listen={"drain_seconds": 2})
+    async with stage(plan=plan) as scene:
+        asking = [scene.asking(chat(1900), who) for who in ("alice", "bob", "bob")]
+        await scene.until(lambda: scene.queued == 2)
+        await scene.stop()
+        await asyncio.gather(*asking)
+        lines = [json.loads(line) for line in scene.end_log().splitlines()]
+        starting, ready, draining, stopped = (
+            line for line in lines if line["event"] in ("starting", "ready", "draining", "stopped")
+        )
+        assert (lines[0], lines[-1]) == (starting, stopped)
+        told = {name: starting[name] for name in ("event", "level", "version", "listen", "pools", "policy")}
+        assert told == {
+            "event": "starting",
+            "level": "info",
+            "version": __version__,
+            "listen": "127.0.0.1:0",
+            "pools": {"tiny": ["w0"]},
+            "policy": "vtc",
+        }
+        assert starting["configuration"].startswith("/")
+        assert (ready["event"], ready["level"], ready["url"]) == ("ready", "info", scene.url)
+        assert (draining["event"], draining["level"]) == ("draining", "info")
+        assert (draining["requests"], draining["drain_seconds"]) == (3, 2)
+        assert (stopped["event"], stopped["level"], stopped["refused"], stopped["cut"]) == ("stopped", "warning", 2, 1)
+
+
+@virtual_time
+async def test_a_stop_that_cuts_nobody_is_no_warning() -> None:
+    """What had time to end is not counted."""
+    async with stage() as scene:
+        asking = scene.asking(chat(5))
+        await scene.until(lambda: scene.in_flight)
+        await scene.stop()
+        assert (await asking).is_done
+        stopped = json.loads(scene.end_log().splitlines()[-1])
+        assert (stopped["event"], stopped["level"], stopped["refused"], stopped["cut"]) == ("stopped", "info", 0, 0)
 
 
 @virtual_time

@@ -1,10 +1,11 @@
 """Whom a request acts for: a person, whatever session."""
 
+import hashlib
 import json
 
 import pytest
 
-from gateway.wire.end_user import MAX_END_USER_CHARS, end_user, named_by_header
+from gateway.wire.end_user import MAX_END_USER_CHARS, end_user, named_by_header, pseudonym
 from gateway.wire.surface import Family
 
 DEVICE, ACCOUNT = "b588b9c24a062b00", "2d7b4f3e-aaaa-bbbb-cccc-0123456789ab"
@@ -60,3 +61,11 @@ def test_every_other_text_is_a_name_as_it_is(text: str) -> None:
 def test_what_a_header_names(value: str, name: str | None) -> None:
     """Its bytes as UTF-8, bounded: any name can be written to a log."""
     assert named_by_header(value) == name
+
+
+def test_a_pseudonym_is_the_beginning_of_the_names_hash() -> None:
+    """The same for the same person, whom an operator who knows the name can look up; nobody's is empty."""
+    assert pseudonym("ann@example.com") == hashlib.sha256(b"ann@example.com").hexdigest()[:16]
+    assert pseudonym("ann") != pseudonym("ben")
+    assert pseudonym(None) == pseudonym("") == ""
+    assert len(pseudonym("half of a pair \ud800")) == 16
