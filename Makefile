@@ -4,14 +4,16 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
+LOWEST := build/lowest
 TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers proxy telemetry)
+TESTED_LOWEST := $(addprefix tests/gateway/,config wire proxy telemetry test_cli.py test_cli_init.py test_serve.py) tests/backend
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
-.PHONY: run run-vllm test test-compiled test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -29,6 +31,11 @@ test: $(VENV)/.dev ## The ordinary test suite
 
 test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the request's way compiled
 	@cd $(COMPILED) && $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TESTED_COMPILED)
+
+test-lowest: $(VENV)/.dev ## The gateway's tests with the oldest allowed release of each dependency
+	@scripts/install-system
+	@$(BIN)/python scripts/install-lowest $(LOWEST)
+	@$(LOWEST)/bin/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

@@ -15,7 +15,10 @@ from gateway.config.schema import ConfigFile
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "commands.md").read_text("utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 COMMANDS = dict(commands())
 OPTIONS = {name: {option for param in command.params for option in param.opts} for name, command in COMMANDS.items()}
 # With or without a prompt and a folder; not the greeting that `serve` prints.
