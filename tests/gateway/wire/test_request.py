@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.outcomes import Outcome
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.fields import RIGHTS
+from gateway.wire.json_body import MAX_FIELDS
 from gateway.wire.prompt import MAX_ITEMS
 from gateway.wire.request import Reading, RequestFault, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
@@ -121,13 +122,33 @@ def test_a_body_in_another_encoding_is_told_which_one_is_read(encoding: str) -> 
 
 
 @pytest.mark.parametrize(
-    "value", [[1] * 2**18, [[]] * 2**18, [""] * 2**18, [""] * 2**20, {str(i): 0 for i in range(2**18)}], ids=repr_of
+    "value",
+    [
+        *([1] * 2**18, [[]] * 2**18, [""] * 2**18, [""] * 2**20),
+        *({str(i): 0 for i in range(2**18)}, {str(i): 0 for i in range(2**17)}),
+    ],
+    ids=repr_of,
 )
 def test_bodies_of_too_many_values_are_refused_unread(value: object) -> None:
     """Reading a megabyte of tiny values would hold up every stream; text of the same length would not."""
     fault = refused("/v1/chat/completions", {"messages": value})
     assert fault.outcome is Outcome.BAD_REQUEST
     assert "values" in fault.message
+
+
+@pytest.mark.parametrize(
+    "value", [[1] * (2**18 - 20), ["some, text"] * (2**18 - 20), {str(i): 0 for i in range(2**17 - 20)}]
+)
+def test_bodies_of_as_many_values_as_may_be_are_read(value: object) -> None:
+    """Numbers, texts, names."""
+    assert read("/v1/chat/completions", {"metadata": value}).prompt_bytes == 2
+
+
+def test_a_body_of_more_fields_than_any_api_has_is_refused() -> None:
+    """Each is looked up; what is inside of a field is not."""
+    fields = {f"f{number}": 1 for number in range(MAX_FIELDS)}
+    assert str(MAX_FIELDS) in refused("/v1/chat/completions", fields).message
+    assert read("/v1/chat/completions", {"metadata": fields}).prompt_bytes == 2
 
 
 _SEVERAL_PARTS = [{"type": "text", "text": "x"}] * 3
