@@ -165,6 +165,18 @@ def scheduler(
 
 
 @bench.command()
+def blocking(
+    rounds: Annotated[int, typer.Option(help="Times that each input is tried; the median counts.", min=1)] = 5,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """How long the largest and the most hostile inputs, and the gateway's own pages, hold up everybody else."""
+    from evaluation.bench.blocking import BlockingOptions, run
+
+    raise typer.Exit(run(BlockingOptions(rounds=rounds, json_file=json, check=check)))
+
+
+@bench.command()
 def soak(
     minutes: Annotated[
         float, typer.Option(help="How long; what is before the third minute counts for nothing.", min=0.2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from evaluation.bench import blocking
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender, Launch
@@ -67,3 +68,22 @@ def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:
         for trial in trials:
             assert min(trial["arrival_seconds"], trial["dispatch_seconds"], trial["settlement_seconds"]) > 0
     assert any("10,000 queued requests" in verdict["target"] for verdict in document["verdicts"])
+
+
+def test_the_blocking_bench_tries_every_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is answered and has a time, the largest of which is judged for each size of body."""
+    monkeypatch.setattr(blocking, "TENANTS", 20)
+    monkeypatch.setattr(blocking, "BODY_MIB", (2,))
+    monkeypatch.setattr(blocking, "BLOCKED", {2: blocking.BLOCKED[4]})
+    found = tmp_path / "blocking.json"
+    options = blocking.BlockingOptions(rounds=1, json_file=found, check=True)
+    assert blocking.run(options) in (EXIT_PASSED, EXIT_MISSED)
+    document = orjson.loads(found.read_bytes())
+    findings = document["measurements"]["2"]
+    assert set(findings) == set(blocking.inputs(2 * 2**20))
+    assert {each["status"] for each in findings.values()} == {200, 400, 415}
+    assert all(each["blocked_seconds"] > 0 for each in findings.values())
+    assert [verdict["measured"] for verdict in document["verdicts"]] == [
+        max(each["blocked_seconds"] for each in findings.values()) * 1e3,
+        0,
+    ]

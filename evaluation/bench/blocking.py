@@ -1,0 +1,272 @@
+"""How long the gateway's event loop is held up by one input: the largest bodies, hostile ones, and its own pages.
+
+Nothing of the gateway is looked into: one connection sends the input, another asks for `/health` without a pause. The
+longest of these answers, less the usual one, is what everybody else waited; the gateway's own processor time meanwhile
+bounds what it had a part in, where the machine has other work. The clients are threads on plain sockets, which wait in
+the kernel.
+"""
+
+import asyncio
+import gzip
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, sleep
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import yaml
+
+from evaluation.bench.processes import processor_seconds
+from evaluation.bench.settings import POOL, GatewaySettings, draw_keys
+from evaluation.load.processes import child
+from evaluation.metrics import median
+from evaluation.report.delivery import Delivery, Report, conduct
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from gateway.compilation import IS_COMPILED
+
+MIB = 1024 * 1024
+BODY_MIB = (4, 16)  # the default of `listen.max_body_mib`, and four times that
+TENANTS = 10_000
+MOST_MILLISECONDS = 50.0
+READY_SECONDS = 120.0
+IDLE_ANSWERS = 200
+SECONDS_BETWEEN_LOOKS = 0.001
+STUCK_SECONDS = 60.0
+
+ENGINE = ("-m", "backend", "embedded", "--end-with-parent", "--profile", "instant")
+CHAT = "/v1/chat/completions"
+NAMED = b'{"model":"%b",' % POOL.encode()
+
+BLOCKED = {
+    mib: Target(f"longest hold-up by one input, bodies of {mib} MiB", Comparison.AT_MOST, MOST_MILLISECONDS, " ms")
+    for mib in BODY_MIB
+}
+WELL = Target("inputs that were answered with 5xx or not at all", Comparison.AT_MOST, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockingOptions:
+    """How often each input is sent, and where the report goes."""
+
+    rounds: int = 5
+    json_file: Path | None = None
+    check: bool = False
+
+
+class Input(NamedTuple):
+    """One request; `body` None is a GET."""
+
+    path: str
+    body: bytes | None
+    header: str = ""
+
+
+class Finding(NamedTuple):
+    """The status of the answer to an input (0: none), and the longest time that another client waited meanwhile."""
+
+    status: int
+    blocked_seconds: float
+
+
+def run(options: BlockingOptions) -> int:
+    """Carry the command out; the exit status."""
+    return conduct(_measure(options), Delivery(options.json_file, options.check))
+
+
+async def _measure(options: BlockingOptions) -> Report:
+    progress = Progress()
+    with TemporaryDirectory(prefix="vtc-blocking-") as name:
+        folder = Path(name)
+        progress.step("starting engine and gateway")
+        async with child("engine", ENGINE, folder, READY_SECONDS) as engine:
+            settings = _settings(engine.url)
+            serve = ("-m", "gateway", "serve", str(_written(settings, folder)), "--announce")
+            async with child("gateway", serve, folder, READY_SECONDS) as gateway:
+                client = _Client(gateway.url, gateway.pid, settings)
+                findings = await asyncio.to_thread(_try_all, options, client, progress)
+    progress.clear()
+    return _report(options, findings)
+
+
+def _settings(engine_url: str) -> GatewaySettings:
+    names = [f"tenant-{each}" for each in range(TENANTS)]
+    return GatewaySettings("vtc", [engine_url], "tiny", dict.fromkeys(names, 1.0), keys=draw_keys(names))
+
+
+def _written(settings: GatewaySettings, folder: Path) -> Path:
+    """The configuration's file, with room for the largest body."""
+    document = settings.document()
+    document["listen"] = {"host": "127.0.0.1", "port": 0, "drain_seconds": 0, "max_body_mib": max(BODY_MIB)}
+    path = folder / "gateway.yaml"
+    path.write_text(yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)), "utf-8")
+    return path
+
+
+def _filled(before: bytes, piece: bytes, after: bytes, size: int) -> bytes:
+    """`before` and `after`, with as many `piece`s between them as `size` bytes hold."""
+    return before + piece * ((size - len(before) - len(after)) // len(piece)) + after
+
+
+def inputs(size: int) -> Mapping[str, Input]:
+    """What is tried, by its name, with bodies of up to `size` bytes."""
+    asked = NAMED + b'"max_tokens":1,"messages":[{"role":"user","content":"'
+    end = b'"}]}'
+    bodies = {
+        "a text": _filled(asked, b"word ", end, size),
+        "a text of escapes": _filled(asked, rb"\u00e9", end, size),
+        "a text that ends in half a surrogate": _filled(asked, b"x", rb"\ud800" + end, size),
+        "a text of quotes": _filled(asked, rb"\"", end, size),
+        "a text of quotes and brackets": _filled(asked, rb"[\"", end, size),
+        "lists in lists": _filled(NAMED + b'"messages":', b"[", b"", size),
+        "objects in objects": _filled(b"", b'{"a":', b"", size),
+        "empty lists": _filled(NAMED + b'"messages":[', b"[],", b"[]]}", size),
+        "as many values as may be": NAMED + b'"messages":[' + b"0," * (2**18 - 10) + b"0]}",
+        "a name again and again": _filled(b"{", b'"model":1,', b'"model":2}', size),
+        "one name 100,000 times": _filled(b"{", b'"model":1,', b'"model":2}', 10 * 100_000),
+        "different names": b"{" + b",".join(b'"f%d":1' % each for each in range(130_000)) + b"}",
+        "different names inside": NAMED
+        + b'"metadata":{'
+        + b",".join(b'"f%d":1' % each for each in range(130_000))
+        + b"}}",
+        "texts": NAMED + b'"messages":[' + b'"x",' * 130_000 + b'"x"]}',
+        "messages": NAMED + b'"max_tokens":1,"messages":[' + b'{"role":"user","content":"x"},' * 10_000 + b"{}]}",
+        "one long number": _filled(NAMED + b'"seed":', b"1", b"}", size),
+        "NaN behind a text": _filled(NAMED + b'"user":"', b"x", b'","seed":NaN}', size),
+        "white space": _filled(NAMED, b" ", b'"messages":1}', size),
+        "no UTF-8": _filled(asked, b"x", b"\xff" + end, size),
+    }
+    tokens = NAMED + b'"max_tokens":1,"prompt":[' + b"7," * 250_000 + b"7]}"
+    batch = NAMED + b'"input":[' + b'"x",' * 100_000 + b'"x"]}'
+    packed = gzip.compress(bodies["a text"])
+    return {f"{name}, {len(body) / MIB:.1f} MiB": Input(CHAT, body) for name, body in bodies.items()} | {
+        "a text, Messages": Input("/v1/messages", bodies["a text"]),
+        "a text, tokenize": Input("/tokenize", _filled(NAMED + b'"prompt":"', b"word ", b'"}', size)),
+        "250,000 tokens": Input("/v1/completions", tokens),
+        "100,000 inputs": Input("/v1/embeddings", batch),
+        "a gzip of it": Input(CHAT, packed, "Content-Encoding: gzip\r\n"),
+        f"/metrics, {TENANTS:,} tenants": Input("/metrics", None),
+        f"/debug/state, {TENANTS:,} tenants": Input("/debug/state", None),
+    }
+
+
+class _Client:
+    """Asks the gateway, over connections of its own."""
+
+    def __init__(self, url: str, pid: int, settings: GatewaySettings) -> None:
+        parts = urlsplit(url)
+        self.pid = pid
+        self._address = (parts.hostname or "", parts.port or 0)
+        self._settings = settings
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self._address, STUCK_SECONDS)
+
+    def ask(self, each: Input, tenant: int = 0) -> int:
+        """The status of the answer, which is read to the end; 0 where the connection broke without one."""
+        key = self._settings.keys[f"tenant-{tenant}"] if each.body is not None else self._settings.admin_key
+        head = f"{'GET' if each.body is None else 'POST'} {each.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        head += f"Authorization: Bearer {key}\r\n{each.header}"
+        if each.body is not None:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(each.body)}\r\n"
+        with self.connect() as wire:
+            with suppress(ConnectionError):  # answered before all was sent
+                wire.sendall(head.encode() + b"\r\n" + (each.body or b""))
+            return _status(wire)
+
+
+def _status(wire: socket.socket) -> int:
+    answer = b""
+    with suppress(ConnectionError):
+        while piece := wire.recv(MIB):
+            answer = answer or piece
+    return int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+class _Bystander(threading.Thread):
+    """Asks for `/health` without a pause until it is told to stop; `waited_seconds` has each answer's time."""
+
+    def __init__(self, client: _Client) -> None:
+        super().__init__(name="bystander")
+        self._wire = client.connect()
+        self._is_over = threading.Event()
+        self.waited_seconds: list[float] = []
+
+    def run(self) -> None:
+        with self._wire as wire:
+            while not self._is_over.is_set():
+                asked_at = perf_counter()
+                wire.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                wire.recv(MIB)
+                self.waited_seconds.append(perf_counter() - asked_at)
+
+    def until(self, answers: int) -> int:
+        """Return once there are so many answers; how many there are."""
+        while len(self.waited_seconds) < answers:
+            sleep(SECONDS_BETWEEN_LOOKS)
+        return len(self.waited_seconds)
+
+    def end(self) -> None:
+        self._is_over.set()
+        self.join()
+
+
+def _try_all(options: BlockingOptions, client: _Client, progress: Progress) -> dict[int, dict[str, Finding]]:
+    """By the size of bodies each input's worst status, and the median over the rounds of what it blocked."""
+    progress.step("a request of many tenants")
+    small = Input(CHAT, NAMED + b'"max_tokens":1,"messages":[{"role":"user","content":"x"}]}')
+    for tenant in range(0, TENANTS, 20):
+        client.ask(small, tenant)
+    findings: dict[int, dict[str, Finding]] = {mib: {} for mib in BODY_MIB}
+    for mib in BODY_MIB:
+        for name, each in inputs(mib * MIB).items():
+            progress.step(name)
+            rounds = [_try(client, each) for _ in range(options.rounds)]
+            statuses = [found.status for found in rounds]
+            worst = 0 if 0 in statuses else max(statuses)
+            findings[mib][name] = Finding(worst, median([found.blocked_seconds for found in rounds]))
+    return findings
+
+
+def _try(client: _Client, each: Input) -> Finding:
+    bystander = _Bystander(client)
+    bystander.start()
+    idle = bystander.until(IDLE_ANSWERS)
+    began = processor_seconds([client.pid])
+    status = client.ask(each)
+    bystander.until(len(bystander.waited_seconds) + 2)
+    at_work = processor_seconds([client.pid]) - began
+    bystander.end()
+    waited = max(bystander.waited_seconds[idle - 1 :]) - median(bystander.waited_seconds[:idle])
+    return Finding(status, min(waited, at_work))
+
+
+def _sheet(mib: int, findings: Mapping[str, Finding]) -> Sheet:
+    rows = [
+        SheetRow((name, str(found.status), number(found.blocked_seconds * 1e3))) for name, found in findings.items()
+    ]
+    return Sheet(f"what each input held up, bodies of {mib} MiB", ("input", "status", "ms"), rows)
+
+
+def _report(options: BlockingOptions, findings: Mapping[int, Mapping[str, Finding]]) -> Report:
+    ill = [name for of_size in findings.values() for name, found in of_size.items() if not 200 <= found.status < 500]
+    return Report(
+        title="blocking",
+        setting={"rounds": options.rounds, "tenants": TENANTS, "compiled": IS_COMPILED},
+        verdicts=[*(_longest(mib, of_size) for mib, of_size in findings.items()), WELL.judge(len(ill), ", ".join(ill))],
+        measurements={
+            str(mib): {name: found._asdict() for name, found in of_size.items()} for mib, of_size in findings.items()
+        },
+        sheets=[_sheet(mib, of_size) for mib, of_size in findings.items()],
+    )
+
+
+def _longest(mib: int, findings: Mapping[str, Finding]) -> Verdict:
+    worst = max(findings, key=lambda name: findings[name].blocked_seconds)
+    return BLOCKED[mib].judge(findings[worst].blocked_seconds * 1e3, worst)
