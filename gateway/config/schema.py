@@ -122,7 +122,11 @@ class Listen(Section):
         20, "Time a client has to send a request's headers.", unit="seconds", gt=0, le=3600
     )
     body_timeout_seconds: Quantity = restart(
-        10, "Longest pause between two parts of a request's body.", unit="seconds", gt=0, le=3600
+        10,
+        "Time a client has to send a request's body; with each 16 KiB that come it has a second more.",
+        unit="seconds",
+        gt=0,
+        le=3600,
     )
     keepalive_timeout_seconds: Quantity = restart(
         75, "Time an idle connection stays open.", unit="seconds", gt=0, le=86400
@@ -383,7 +387,12 @@ class Limits(Section):
     tokens_per_minute: Cap | None = live(
         None, "Most input and output tokens per minute; the expected output is taken at arrival.", unit="tokens"
     )
-    max_output_tokens: Cap | None = live(None, "Most output tokens per sequence.", unit="tokens")
+    max_output_tokens: Cap | None = live(
+        None,
+        "Most output tokens per sequence, also of a request that states none; `excess_output` says what becomes of one "
+        "that states more.",
+        unit="tokens",
+    )
     excess_output: ExcessOutput = live(
         ExcessOutput.CUT,
         "What becomes of a request for more than `max_output_tokens`: `cut` answers it with at most so many, `refuse` "
