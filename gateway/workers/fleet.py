@@ -217,7 +217,8 @@ class Fleet:
         window, tuning = worker.window, worker.tuning
         sequences, prefill_tokens = window.max_sequences, window.max_prefill_tokens
         has_grown = tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
-        has_ended = window.end_early(tuning.ended_sequences)
+        there, ended = tuning.there_sequences, tuning.ended_sequences
+        has_ended = window.blind() if tuning.degraded else window.read(there, ended)
         worker.apply_limits()  # those of a reading that ends the trust in the engine's figures may be wider too
         is_wider = window.max_sequences > sequences or window.max_prefill_tokens > prefill_tokens
         return has_grown or has_ended or is_wider
@@ -234,7 +235,7 @@ class Fleet:
         if name in self._workers:
             worker = self._workers[name]
             worker.tuning.blind(reason)
-            worker.window.end_early(0)
+            worker.window.blind()
             worker.apply_limits()
 
     # -- views

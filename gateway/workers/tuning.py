@@ -10,7 +10,6 @@ Why something waits at the engine beyond the slack decides which of them answers
 The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`; docs/window.md has it all.
 """
 
-import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -65,6 +64,7 @@ class Tuning:
         "memory",
         "prefill",
         "sequences",
+        "there_sequences",
         "trust",
     )
 
@@ -91,7 +91,8 @@ class Tuning:
         self.prefill = Prefill()
         self.trust = Trust()
         self._queue: _Queue | None = None
-        self.ended_sequences = 0  # of ours, so many the last reading did not have
+        self.there_sequences: float | None = None  # at the last reading, whosever; None where it is not believed
+        self.ended_sequences = 0  # of ours, so many it did not have
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
         self._good_readings = 0
@@ -156,8 +157,9 @@ class Tuning:
             self.restart()
         self._pulse = pulse
         may_act = self.trust.judge(sample, own)
-        there = sample.running + sample.waiting + sample.deferred if may_act else math.inf
-        self.ended_sequences = int(max(0.0, own.lasting_sequences - there - LAG_SEQUENCES))
+        there = sample.running + sample.waiting + sample.deferred
+        self.there_sequences = there if may_act else None
+        self.ended_sequences = int(max(0.0, own.lasting_sequences - there - LAG_SEQUENCES)) if may_act else 0
         if self.trust.is_lost:
             if not self.degraded:
                 self.memory.forget()  # what its gauges taught of the cache may be as wrong

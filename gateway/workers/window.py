@@ -5,19 +5,23 @@ trip but the engine's own first-come queue stays as short as the slack. Prompt t
 about one step's budget, so that a light tenant's prompt does not wait behind several long ones.
 The window is the fairness bound's M: nothing that has left the gateway can be reordered any more.
 A request of several sequences goes as soon as one of them has a place, and the engine runs the others as its slots come
-free: no slot stays empty for it. When they end, one by one, only the engine knows. Those that it has no more hold no
-place (`end_early`), and of the further ones, all but the first of each request, some are not counted: as many as the
-latest such request has, which begins when the others end, or as the window has places, if that is more. So with places
-for W sequences and requests of at most n fewer than W + max(W, n) + n sequences are in flight.
+free: no slot stays empty for it. When they end, one by one, only the engine knows. Those that it has no more for sure
+hold no place. Of the further ones, all but the first of each request, some are not counted: as many as the latest such
+request has, which begins when the others end, or the part that had ended unseen at recent readings, if that is more, up
+to four windows. So with places for W sequences and requests of at most n that start and end together fewer than
+W + 2n - 1 are in flight; after others fewer than W + max(4W, n - 1) + n, until readings show the change.
 The express lane is room for a few sequences beyond it, for those who have nothing in flight: the engine runs that many
 more. Nobody is counted in the lane: it is free again as soon as so many requests, whosever, have ended.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 UNTUNED_SEQUENCES = 16
 UNTUNED_PREFILL_TOKENS = 2048
 OPEN_SEQUENCES, OPEN_PREFILL_TOKENS = 1024, 1_000_000_000
+MOST_UNSEEN_WINDOWS: Final = 4  # of sequences that are taken to have ended unseen
+_BLIND_PART: Final = 0.5  # of the further sequences, taken to have ended where no engine tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,11 @@ class Window:
 
     __slots__ = (
         "_ended",
+        "_ended_part",
         "_further",
         "_held",
         "_latest",
+        "_parts",
         "_several",
         "_size",
         "max_prefill_tokens",
@@ -64,6 +70,8 @@ class Window:
         self._further = 0  # of these, all but the first of each request
         self._latest = 0  # further sequences of the latest request of several
         self._ended = 0  # of the further ones, those that the engine has no more
+        self._parts = 0.0, 0.0  # of the further ones, not there at the last two readings
+        self._ended_part = 0.0  # of the further ones, as the readings have it
         self.prefill_tokens_in_flight = 0
         self.prefills_in_flight = 0
 
@@ -106,11 +114,15 @@ class Window:
     @property
     def has_place(self) -> bool:
         """True where there is a place for one sequence more."""
-        places = self.max_sequences
+        return self._counted < self.max_sequences
+
+    @property
+    def _counted(self) -> float:
+        """Sequences that hold a place."""
         if not self._further:
-            return self._held < places
-        uncounted = min(self._further - self._ended, max(places, self._latest))
-        return self.sequences_in_flight - uncounted < places
+            return self._held
+        unseen = min(self._ended_part * self._further - self._ended, MOST_UNSEEN_WINDOWS * self.max_sequences)
+        return self._held - self._ended - max(unseen, min(self._further - self._ended, self._latest))
 
     def fits_prefill(self, prompt_tokens: int) -> bool:
         """True where there is room for so many unread tokens more; one larger than the cap fits when all are read."""
@@ -148,10 +160,25 @@ class Window:
             self._further -= sequences - 1
             self._ended = min(max(0, self._ended - (sequences - 1)), self._further)
 
-    def end_early(self, sequences: int) -> bool:
-        """The engine has so many fewer than are in flight; True where places came free by it.
+    def read(self, there: float | None, ended: int) -> bool:
+        """The engine has `there` sequences, and `ended` of ours have ended for certain; True where places came free.
 
-        A request holds one place to its end: only its further sequences can have ended.
+        A request holds one place to its end: only its further sequences can have ended. Of the latest requests nothing
+        is certain, for a reading may be older: the part that is not there counts as far as one of two readings before
+        showed as much.
         """
-        before, self._ended = self._ended, min(sequences, self._further)
-        return self._ended > before
+        before = self._ended, self._counted
+        self._ended = min(ended, self._further)
+        if self._further and there is not None:
+            part = min(1.0, max(0.0, (self._held - there) / self._further))
+            self._ended_part = min(part, max(self._parts))
+            self._parts = self._parts[1], part
+        return self._ended > before[0] or self._counted < before[1]
+
+    def blind(self) -> bool:
+        """Nobody tells which sequences have ended; True where places came free by it."""
+        before = self._counted
+        self._ended = 0
+        self._ended_part = _BLIND_PART
+        self._parts = _BLIND_PART, _BLIND_PART
+        return self._counted < before

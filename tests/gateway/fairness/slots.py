@@ -34,6 +34,7 @@ class Slots(Bench):
         self.left: dict[Ticket, list[int]] = {}  # tokens to go of every sequence
         self.steps = self.ran = self.idle = 0  # slots times steps: `idle` while somebody waits who may run
         self.most_in_flight = 0
+        self.queued = 0  # sequences times steps that wait at the engine
 
     def send(self, tenant: str, *lengths: int, prompt: int = 1, silent: bool = False) -> Job:
         """A request with a sequence of each of `lengths`."""
@@ -58,6 +59,7 @@ class Slots(Bench):
         self.steps += 1
         self.ran += SLOTS - free
         self.idle += free if is_wanted else 0
+        self.queued += sum(len(self.left[ticket]) for ticket in self.running) - (SLOTS - free)
         if self.steps % READING_STEPS == 0:
             self._read()
         (worker,) = self.fleet.snapshot()

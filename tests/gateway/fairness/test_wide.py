@@ -4,10 +4,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gateway.workers.window import MOST_UNSEEN_WINDOWS
+
 from .bench import Job
 from .slots import READING_STEPS, SLACK, SLOTS, DrainingFleet, Slots
 
 STEPS = 600
+PLACES = SLOTS + SLACK
 CHEAP = settings(
     deadline=None,
     database=None,
@@ -75,12 +78,47 @@ def test_wide_requests_at_will_cost_nobody_a_slot_or_a_share(
     bench = Slots("vtc", predictor)
     part = part_of_wide(bench, width, length, prompt)
     assert bench.ran >= 0.95 * SLOTS * STEPS
-    assert bench.most_in_flight < SLOTS + SLACK + max(SLOTS + SLACK, width) + width
+    assert bench.most_in_flight < PLACES + max(MOST_UNSEEN_WINDOWS * PLACES, width - 1) + width
     bound = 2 * bench.admission.pools["p0"].queue.group.policy.bound.units / 1e6
     total = sum(bench.books.service.values())
     assert abs(part - 0.5) * total <= bound
     bench.checks = True
     bench.check()
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 6, 8, SLOTS, PLACES])
+@pytest.mark.parametrize("length", [8, 20])
+def test_in_the_mean_the_slack_and_one_wide_request_wait_at_the_engine(width: int, length: int) -> None:
+    """Who is granted next has no window of others' sequences before it in the engine's own queue."""
+    bench = Slots()
+    part_of_wide(bench, width, length)
+    assert bench.queued <= (SLACK + width) * STEPS
+    assert bench.ran >= 0.99 * SLOTS * STEPS
+
+
+@pytest.mark.parametrize(
+    ("width", "longest", "part"), [(4, 9, 0.85), (4, 40, 0.9), (PLACES, 9, 0.8), (PLACES, 40, 0.8)]
+)
+def test_what_ends_between_readings_leaves_few_slots_idle(width: int, longest: int, part: float) -> None:
+    """All but one sequence of each request end at once, some before a reading can tell: most slots run."""
+    bench = Slots()
+    bench.checks = False
+    for _ in range(STEPS):
+        keep_sending(bench, "wide", 2 * SLOTS, longest, *[1] * (width - 1))
+        keep_sending(bench, "small", 2 * SLOTS, 8)
+        bench.step()
+    assert bench.ran >= part * SLOTS * STEPS
+
+
+def test_a_tenant_that_alternates_leaves_no_longer_queue() -> None:
+    """Uneven requests, whose ends let more go, and even ones in turn: no more waits at the engine in the mean."""
+    bench = Slots()
+    bench.checks = False
+    for step in range(STEPS):
+        keep_sending(bench, "wide", 4, *([9] * 4 if step // 20 % 2 else [9, 1, 1, 1]))
+        keep_sending(bench, "small", 4, 8)
+        bench.step()
+    assert bench.queued <= (SLACK + 4) * STEPS
 
 
 @pytest.mark.parametrize("width", WIDTHS[2:])

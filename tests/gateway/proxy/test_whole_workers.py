@@ -323,11 +323,11 @@ async def test_connections_are_kept_only_as_long_as_the_engine_keeps_them() -> N
             assert worker.connections == connections
 
 
-@pytest.mark.parametrize(("choices", "most"), [(1, 5), (2, 5 + 5 + 2 - 1)])
+@pytest.mark.parametrize(("choices", "most"), [(1, 5), (2, 5 + 2 * 2 - 2)])
 def test_the_engine_never_holds_more_than_the_window(choices: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait at the gateway, what is at the engine stays within sequences plus slack.
 
-    Requests of several sequences stay within the bound of `workers.window`: fewer than W + max(W, n) + n.
+    Requests of several sequences that end together stay within the bound of `workers.window`: fewer than W + 2n - 1.
     """
     held: list[int] = []
     see = Witness.see

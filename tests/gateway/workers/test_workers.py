@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.workers import EngineSample, Fleet, Limit, Signal, Window, WindowSize, WorkerSpec
+from gateway.workers.window import MOST_UNSEEN_WINDOWS
 from gateway.workers.worker import PROBES_OF_TRIAL
 
 
@@ -38,10 +39,10 @@ def test_sequences_that_ended_before_their_request_hold_no_place() -> None:
     window = Window(WindowSize(4, 0, 100))
     window.take(1, 1)
     window.take(9, 1)
-    assert window.end_early(7)
+    assert window.read(3, 7)
     assert (window.sequences_in_flight, window.running_part) == (3, pytest.approx(2 / 9))
-    assert not window.end_early(7)
-    window.end_early(50)
+    assert not window.read(3, 7)
+    window.read(2, 50)
     assert window.sequences_in_flight == 2
     window.take(3, 1)
     window.give(3)
@@ -50,6 +51,33 @@ def test_sequences_that_ended_before_their_request_hold_no_place() -> None:
     assert window.sequences_in_flight == 1
     window.give(1)
     assert window.is_idle
+
+
+def test_what_readings_do_not_find_between_them_holds_no_place() -> None:
+    """The part that two of three readings miss is not counted, of later requests either; one reading says nothing."""
+    window = Window(WindowSize(8, 0, 100))
+    window.take(8, 1)
+    window.take(5, 1)
+    assert not window.has_place, "twelve are there, four of them not begun"
+    assert not window.read(4, 0), "they may have ended this moment"
+    assert window.read(4, 0)
+    assert window.has_place, "of eleven further ones nine have ended"
+    for _ in range(20):
+        if window.has_place:
+            window.take(5, 1)
+    assert window.sequences_in_flight < 8 + MOST_UNSEEN_WINDOWS * 8 + 5
+    window.read(window.sequences_in_flight, 0)
+    assert not window.has_place, "all are there: none is taken to have ended"
+
+
+def test_half_of_what_nobody_tells_of_is_taken_to_have_ended() -> None:
+    """Where no engine tells, requests of several neither fill two windows nor hold all places to their ends."""
+    window = Window(WindowSize(8, 0, 100))
+    for sequences in (5, 5, 2):
+        window.take(sequences, 1)
+    assert not window.has_place
+    assert window.blind()
+    assert window.has_place
 
 
 @given(st.lists(st.tuples(st.sampled_from(["take", "give", "read"]), st.integers(1, 9)), max_size=60))
@@ -63,7 +91,7 @@ def test_places_are_neither_lost_nor_given_twice(steps: list[tuple[str, int]]) -
         elif step == "give" and flying:
             window.give(flying.pop(number % len(flying)))
         elif step == "read":
-            window.end_early(number * 3)
+            window.read(float(number), number * 3)
         assert len(flying) <= window.sequences_in_flight <= sum(flying)
     for sequences in flying:
         window.give(sequences)
