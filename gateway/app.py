@@ -132,7 +132,7 @@ class Gateway:
         )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages)
         self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
-        self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher.dispatch, self._audit)
+        self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher, self._audit)
         self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
         self._trials = Trials(self._links, self._health, self._launched.is_being_ended, self._dispatcher.vouch)
         self._remainders = Remainders(self._fleet, self._sight, self._holdings)

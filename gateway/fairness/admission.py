@@ -235,7 +235,7 @@ class Admission:
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
-        self._land(ticket, tenant)
+        self._land(ticket, tenant, now)
         account.settle(ticket, tenant, None)
         ticket.send_back(now)
         if failed_worker:
@@ -256,7 +256,7 @@ class Admission:
         if usage is not None:
             usage = ticket.possible(usage)
             ticket.tell(usage)  # what the capacity learns from of an answer that told nothing while it ran
-        self._land(ticket, tenant)
+        self._land(ticket, tenant, now)
         before = tenant.settled
         account.settle(ticket, tenant, usage)
         tenant.recent.add(to_cost(tenant.settled - before), now)
@@ -267,13 +267,13 @@ class Admission:
         self.room.review_elsewhere(tenant)
         return self._dispatch_all(ticket, tenant, now)
 
-    def _land(self, ticket: Ticket, tenant: TenantQueue) -> None:
+    def _land(self, ticket: Ticket, tenant: TenantQueue, now: float) -> None:
         """Give back all the room that the ticket holds."""
         if ticket.holds_prefill:
             ticket.holds_prefill = False
             self._capacity.prefilled(ticket)
         self._capacity.give(ticket)
-        self.flights.end(ticket)
+        self.flights.end(ticket, now)
         tenant.allowance.in_flight -= ticket.sequences
 
     def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:

@@ -1,12 +1,14 @@
 """The requests that are with a worker, and when those that tell nothing are charged their running estimate.
 
 An answer that reports no usage while it runs would be free until its end; every `ACCRUAL_SECONDS` it is due a charge. A
-stream that should report is looked at too, once in `WATCH_PERIODS` of these.
+stream that should report is looked at too, once in `WATCH_PERIODS` of these. What each worker's engine does meanwhile
+is its `cadence`'s to count.
 Left to others: room, charges and the decisions that follow (`admission`, `pool`).
 """
 
 from collections.abc import Iterator
 
+from gateway.fairness.cadence import Cadence
 from gateway.fairness.snapshot import TicketSnapshot
 from gateway.fairness.ticket import Ticket
 
@@ -17,13 +19,14 @@ WATCH_PERIODS = 4
 class Flights:
     """Granted tickets in the order of their grants."""
 
-    __slots__ = ("_periods", "_silent", "_tickets", "_watched", "next_accrual")
+    __slots__ = ("_cadences", "_periods", "_silent", "_tickets", "_watched", "next_accrual")
 
     def __init__(self) -> None:
         """Nothing is in flight."""
         self._tickets: dict[Ticket, None] = {}
         self._silent: dict[Ticket, None] = {}
         self._watched: dict[Ticket, None] = {}
+        self._cadences: dict[str, Cadence] = {}  # by worker
         self._periods = 0
         self.next_accrual: float | None = None
 
@@ -38,7 +41,13 @@ class Flights:
     def begin(self, ticket: Ticket, now: float) -> None:
         """`ticket` was granted."""
         self._tickets[ticket] = None
+        cadence = self._cadences.get(ticket.worker)
+        if cadence is None:
+            cadence = self._cadences[ticket.worker] = Cadence()
+        cadence.begin(now)
+        ticket.cadence = cadence
         if ticket.is_silent:
+            ticket.mark = cadence.mark(now)
             self._silent[ticket] = None
         elif ticket.is_watched:
             self._watched[ticket] = None
@@ -47,9 +56,12 @@ class Flights:
         if self.next_accrual is None:
             self.next_accrual = now + ACCRUAL_SECONDS
 
-    def end(self, ticket: Ticket) -> None:
+    def end(self, ticket: Ticket, now: float) -> None:
         """`ticket` ended or was sent back."""
         del self._tickets[ticket]
+        ticket.unmark()
+        if ticket.cadence is not None:
+            ticket.cadence.end(now)
         self._silent.pop(ticket, None)
         self._watched.pop(ticket, None)
         if not self._silent and not self._watched:
@@ -62,6 +74,15 @@ class Flights:
         self.next_accrual = now + ACCRUAL_SECONDS
         self._periods = (self._periods + 1) % WATCH_PERIODS
         return (*self._silent, *(() if self._periods else self._watched))
+
+    def count(self, worker: str, steps: float | None, now: float) -> None:
+        """The engine of `worker` has made so many steps ever, or does not say (None), as one that is no more."""
+        cadence = self._cadences.get(worker)
+        if cadence is None:
+            return
+        cadence.count(steps, now)
+        if steps is None and cadence.is_idle:
+            del self._cadences[worker]
 
     def estimated_tokens(self, pool: str) -> int:
         """Output that streams of `pool` are charged by estimate beyond what their engines have told."""

@@ -1,13 +1,16 @@
-"""How far an answer is that tells nothing: dead reckoning from what was seen last, at the pace it had.
+"""How far an answer is that tells nothing: dead reckoning from what was seen last, by its engine's steps or its pace.
 
-- An answer that is not streamed is reckoned from its dispatch, at its tenant's usual speeds.
+- An answer that is not streamed is reckoned from its dispatch: where its engine's steps are counted (`cadence`) one
+  token for each sequence and step behind those that read its prompt, else at its tenant's usual speeds.
 - A stream is reckoned once it has begun: from its beginning where its engine counts only at the end, from the last
   figure where these ceased to come, from the moment at which its client fell behind, since its engine goes on unseen.
-- Its own pace counts, where it was long enough to be one. Nothing goes beyond the most that was asked for.
+- A client's lag counts in steps too, any other silence by the stream's own pace, where it was long enough to be one.
+Nothing goes beyond the most that was asked for.
 While it runs, what is reckoned is charged and corrected by the next figure (`flights` says when); at its end the caller
 says until when it can have generated.
 """
 
+import math
 from typing import Final
 
 from gateway.fairness.cost import Usage
@@ -16,6 +19,11 @@ from gateway.learned.speeds import EngineSpeeds
 
 QUIET_SECONDS: Final = 1.0  # without a figure, after which a stream that gives some is reckoned
 _LEAST_PACE_SECONDS: Final = 0.2
+# Tokens of a sequence per step, by two paces: between these it is one; it is less where some of its sequences have
+# ended, more where the engine guesses ahead (speculative decoding).
+_LEAST_OF_ONE: Final = 0.75
+_MOST_OF_ONE: Final = 1.5
+_STEP_UNDER_WAY: Final = 1.0  # when a request comes, which does not run it, and the one that is when it is asked for
 
 
 class Reckoning:
@@ -34,7 +42,7 @@ class Reckoning:
         if ticket.started_at is None:
             return None
         if ticket.has_told and ticket.is_lagging(now):
-            return self._since(ticket, ticket.behind_since, ticket.behind_tokens, now)
+            return self._behind(ticket, now)
         if ticket.is_silent:
             return self._since(ticket, ticket.started_at, ticket.sequences, now)
         if ticket.output_tokens != ticket.noted_tokens:
@@ -57,16 +65,39 @@ class Reckoning:
         if ticket.started_at is None:
             return 0
         if ticket.has_told and ticket.is_lagging(until):
-            return self._since(ticket, ticket.behind_since, ticket.behind_tokens, until)
+            return self._behind(ticket, until)
         if ticket.has_told:
             is_quiet = until - ticket.noted_at >= QUIET_SECONDS and ticket.output_tokens == ticket.noted_tokens
             return self._since(ticket, ticket.noted_at, ticket.noted_tokens, until) if is_quiet else 0
         return self._since(ticket, ticket.started_at, ticket.sequences, until)
 
     def _unseen(self, ticket: Ticket, now: float) -> int:
-        seconds = now - ticket.granted_at
-        tokens = self._speeds.output_tokens(ticket.tenant, seconds, ticket.prompt_tokens) * ticket.sequences
-        return min(ticket.max_output_tokens, int(tokens))
+        tokens = self._steps_behind_prompt(ticket, now)
+        if tokens is None:
+            tokens = self._speeds.output_tokens(ticket.tenant, now - ticket.granted_at, ticket.prompt_tokens)
+        return min(ticket.max_output_tokens, int(tokens * ticket.sequences))
+
+    def _steps_behind_prompt(self, ticket: Ticket, now: float) -> float | None:
+        """Whole steps of its engine that gave a token each; None where they are not counted."""
+        mark, cadence = ticket.mark, ticket.cadence
+        if mark is None or cadence is None or cadence.pace is None:
+            return None
+        waiting, reading = self._speeds.prefill(ticket.tenant, ticket.prompt_tokens)
+        steps = mark.steps_since(now, reading)
+        if steps is None:
+            return None
+        return max(0.0, math.floor(steps - max(_STEP_UNDER_WAY, cadence.pace * waiting - 0.5)))
+
+    def _behind(self, ticket: Ticket, now: float) -> int:
+        at, tokens, mark, cadence = ticket.behind_since, ticket.behind_tokens, ticket.mark, ticket.cadence
+        steps = None if mark is None else mark.steps_since(now)
+        pace = None if cadence is None else cadence.pace
+        if steps is None or not pace:
+            return self._since(ticket, at, tokens, now)
+        per_step = self._pace(ticket, at, tokens) / pace
+        if _LEAST_OF_ONE < per_step / ticket.sequences < _MOST_OF_ONE:
+            per_step = ticket.sequences
+        return min(max(ticket.max_output_tokens, tokens), tokens + int(per_step * steps))
 
     def _since(self, ticket: Ticket, at: float, tokens: int, now: float) -> int:
         reckoned = tokens + self._pace(ticket, at, tokens) * max(0.0, now - at)

@@ -9,6 +9,7 @@ import math
 from enum import Enum
 from typing import Final
 
+from gateway.fairness.cadence import Cadence, Mark
 from gateway.fairness.cost import Usage
 from gateway.fairness.tab import Tab
 
@@ -56,6 +57,7 @@ class Ticket:
         "behind_since",
         "behind_tokens",
         "cached_tokens",
+        "cadence",
         "deadline",
         "first_output_tokens",
         "granted_at",
@@ -67,6 +69,7 @@ class Ticket:
         "is_silent",
         "is_watched",
         "key",
+        "mark",
         "max_output_tokens",
         "most_output_tokens",
         "most_prompt_tokens",
@@ -122,6 +125,8 @@ class Ticket:
         self.deadline = 0.0
         self.watch = 0  # which entry of the deadlines is the valid one
         self.worker = ""
+        self.cadence: Cadence | None = None  # of its worker
+        self.mark: Mark | None = None  # where its engine goes on unseen, since when
         self.avoid = ""
         self.holds_prefill = False
         self.is_predicted = False  # `reserved_tokens` is what its answer is expected to need
@@ -214,6 +219,15 @@ class Ticket:
         self.is_behind = True
         if now - self.resumed_at > CATCHING_UP_SECONDS:
             self.behind_since, self.behind_tokens = now, self.output_tokens
+            if self.is_watched and self.cadence is not None:
+                self.unmark()
+                self.mark = self.cadence.mark(now)
+
+    def unmark(self) -> None:
+        """Count its engine's steps no more."""
+        if self.mark is not None:
+            self.mark.cadence.drop(self.mark)
+            self.mark = None
 
     def is_lagging(self, now: float) -> bool:
         """True where its figures are behind its engine, which goes on for a client that does not read."""

@@ -2,8 +2,8 @@
 
 They say when an answer that tells nothing while it runs should have read its prompt, and how much it should have
 generated. What cannot be told from outside is not learned from: what came within a few milliseconds says nothing of a
-speed, and where nearly all of an answer came at once its prompt's expected time is taken off its whole time, of which a
-part is left in any case.
+speed, and where nearly all of an answer came at once its prompt's expected time is taken off its whole time, of which
+half is left in any case.
 """
 
 from typing import Final, NamedTuple
@@ -20,7 +20,8 @@ _LEAST_TOKENS_PER_SECOND: Final = 0.05
 _MOST_TOKENS_PER_SECOND: Final = 2000.0  # of one sequence: several times what any engine does
 _PREFILL: Final = Range(knee=512.0, least_slope=1e-6, most_slope=0.1, most_constant=30.0)
 _LEAST_DECODE_SECONDS: Final = 0.05  # below which the way of the bytes, not the engine, sets the time
-_LEAST_DECODE_SHARE: Final = 0.05  # of an answer's whole time
+_AT_ONCE_SHARE: Final = 0.05  # of an answer's whole time: what of it came in less came at once
+_LEAST_DECODE_SHARE: Final = 0.5  # of an answer that came at once: its pace is at most twice what it shows
 
 
 def _prefill_line(figures: Figures) -> Line:
@@ -57,8 +58,13 @@ class EngineSpeeds:
 
     def prefill_seconds(self, tenant: str, prompt_tokens: float) -> float:
         """Time from dispatch to first token expected of a prompt of `tenant`."""
+        waiting, reading = self.prefill(tenant, prompt_tokens)
+        return waiting + reading
+
+    def prefill(self, tenant: str, prompt_tokens: float) -> tuple[float, float]:
+        """The same in its parts: seconds that any prompt takes, and those that its tokens take."""
         constant, per_token = self._prefill.figures(tenant)
-        return constant + per_token * prompt_tokens
+        return constant, per_token * prompt_tokens
 
     def output_tokens(self, tenant: str, seconds: float, prompt_tokens: float) -> float:
         """Tokens that one sequence should have generated `seconds` after its dispatch."""
@@ -72,7 +78,7 @@ class EngineSpeeds:
     def observe_stream(self, tenant: str, prompt_tokens: int, ttft_seconds: float, course: Course) -> None:
         """Learn from an answer of which the beginning was seen, unless nearly all of it came at once."""
         seconds = ttft_seconds + course.later_seconds
-        if course.tokens > 1.0 and course.later_seconds < _LEAST_DECODE_SHARE * seconds:
+        if course.tokens > 1.0 and course.later_seconds < _AT_ONCE_SHARE * seconds:
             self.observe_whole(tenant, prompt_tokens, course.tokens, seconds)
         else:
             self.observe_prefill(tenant, prompt_tokens, ttft_seconds)

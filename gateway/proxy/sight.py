@@ -8,12 +8,13 @@ What a reading means for the window is `gateway.workers`'s.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from zlib import crc32
 
 from gateway.events import Observer, WindowDegraded
 from gateway.proxy.audit import Audit
+from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.links import Link, Links
 from gateway.proxy.progress import Progress
 from gateway.proxy.upstream import WorkerUnreachable, fetch
@@ -72,14 +73,12 @@ class _Eye:
 class Sight:
     """Reads every worker of the fleet."""
 
-    def __init__(
-        self, fleet: Fleet, links: Links, observer: Observer, dispatch: Callable[[Iterable[str]], None], audit: Audit
-    ) -> None:
-        """Read nothing yet; `dispatch` is told the pools in which room may have appeared."""
+    def __init__(self, fleet: Fleet, links: Links, observer: Observer, dispatcher: Dispatcher, audit: Audit) -> None:
+        """Read nothing yet; `dispatcher` is told of steps, and of the pools in which room may have appeared."""
         self._fleet = fleet
         self._links = links
         self._observer = observer
-        self._dispatch = dispatch
+        self._dispatcher = dispatcher
         self._audit = audit
         self._loop = asyncio.get_running_loop()
         self._eyes: dict[str, _Eye] = {}
@@ -91,7 +90,7 @@ class Sight:
         task = self._tasks.get(worker)
         if task is not None and self._eyes[worker].url != url:
             task.cancel()
-            self._audit.forget(worker)
+            self._forget(worker)
         if task is None or task.done() or self._eyes[worker].url != url:
             eye = self._eyes[worker] = _Eye(worker, url)
             task = self._tasks[worker] = asyncio.create_task(self._watch(eye), name=f"metrics of {worker}")
@@ -108,9 +107,14 @@ class Sight:
     def _ended(self, worker: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(worker) is task:
             del self._tasks[worker], self._eyes[worker]
-            self._audit.forget(worker)
+            self._forget(worker)
         if not task.cancelled() and (failure := task.exception()) is not None:
             task.get_loop().call_exception_handler({"message": f"{task.get_name()} ended", "exception": failure})
+
+    def _forget(self, worker: str) -> None:
+        """Its engine is another one, or no more."""
+        self._audit.forget(worker)
+        self._dispatcher.count_steps(worker, None)
 
     # -- views
 
@@ -165,12 +169,13 @@ class Sight:
             eye.failures = 0
             self._learn(eye, page)
             self._note_steps(link.port.progress, eye.sample, figures.steps, asked_at)
+            self._dispatcher.count_steps(eye.worker, figures.steps)
             eye.sample = _sample(figures, asked_at)
             has_room = self._fleet.observe(eye.worker, eye.sample, self._loop.time())
             self._audit.take(before.pool, eye.worker, eye.sample)
         self._tell(before)
         if has_room:
-            self._dispatch((before.pool,))
+            self._dispatcher.dispatch((before.pool,))
 
     async def _page(self, eye: _Eye, link: Link) -> tuple[bytes, EngineFigures]:
         """A page that says how many run and wait; raises `NoReading`."""

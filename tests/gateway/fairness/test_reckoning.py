@@ -95,3 +95,23 @@ def test_a_stream_that_counts_is_never_reckoned() -> None:
         bench.step()
         assert charged(bench) == job.output_tokens
         assert bench.admission.estimated_usage(job.ticket, bench.now + 0.5).output_tokens == job.output_tokens
+
+
+def test_an_answer_that_is_not_streamed_is_charged_the_steps_of_its_engine() -> None:
+    """At half the pace that its pool has shown, since its engine's count says so; at its end nothing is kept of it."""
+    bench = Bench()
+    for _ in range(20):
+        bench.admission.pools["p0"].speeds.observe_stream("other", 1, 0.1, Course(101, 100, 50 / PACE))
+    job = bench.submit("t", prompt=10, length=400, silent=True)
+    for step in range(1, 301):
+        bench.step()
+        if step % 10 == 0:
+            bench.admission.flights.count("p0w0", step, bench.now)
+            if step > 20:
+                assert charged(bench) == pytest.approx(job.output_tokens, abs=12)
+                usage = bench.admission.estimated_usage(job.ticket, bench.now)
+                assert job.output_tokens - 2 <= usage.output_tokens <= job.output_tokens
+    bench.release(job, job.usage)
+    assert job.ticket.mark is None
+    bench.admission.flights.count("p0w0", None, bench.now)
+    bench.drain()

@@ -52,6 +52,15 @@ def test_an_answer_in_one_read_is_no_decode_rate() -> None:
     assert speeds.tokens_per_second("bob") == pytest.approx(50.0, rel=0.2)
 
 
+def test_a_whole_answer_shows_less_than_twice_its_own_pace() -> None:
+    """However long prompts are believed to take: what is reckoned by it is no more than twice what came."""
+    speeds = EngineSpeeds()
+    for _ in range(100):
+        speeds.observe_prefill("t", 10, 0.3)
+        speeds.observe_whole("t", 10, 16, 0.3)
+    assert 16 / 0.3 < speeds.tokens_per_second("t") <= 2 * 16 / 0.3
+
+
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 100), st.floats(0, 100)), max_size=60))
 def test_no_tenants_answers_move_anothers_speeds(answers: Sequence[tuple[float, float, float, float]]) -> None:
     """Bursts, lies and slow readers: who has a history keeps it, a newcomer starts from the median."""

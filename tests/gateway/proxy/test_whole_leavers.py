@@ -1,0 +1,127 @@
+"""Answers that end before their engine has counted: no more is charged than it made steps for, and hardly less."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from virtual_time import virtual_time
+from whole_gateway import Plan, Stage, chat, stage
+from workers_on_stage import CPU_TINY, EngineWorker, Meddle, fault
+
+from backend.engine.faults import FaultKind, FaultScript
+from gateway.config import Window
+from gateway.outcomes import Outcome
+
+STEPS = 2  # the one that runs while the connection closes, and the one before it is seen
+ROOMY = Plan(window=Window(sequences=16, slack=0))
+
+
+async def learn(scene: Stage, **fields: Any) -> None:
+    """A second of ordinary answers of another tenant, by which the engine's pace is known."""
+    for _ in range(6):
+        assert (await scene.ask(chat(30, **fields), "bob")).status == 200
+
+
+def unlike(scene: Stage) -> list[tuple[int, int]]:
+    """Of alice's requests those of more than two steps' difference: tokens charged, tokens generated."""
+    figures = []
+    for event in scene.finished:
+        if event.tenant == "alice":
+            (count,) = scene.engine_count(event.request_id)
+            if abs(event.output_tokens - count.output_tokens) > STEPS * count.sequences:
+                figures.append((event.output_tokens, count.output_tokens))
+    return figures
+
+
+async def leave(scene: Stage, body: object, seconds: float) -> None:
+    """A request of alice, whose client leaves after so long; its engine has heard of it in the end."""
+    client = await scene.open(body)
+    await asyncio.sleep(seconds)
+    client.leave()
+    before = len(scene.finished)
+    await scene.until_finished(before + 1)
+    await client.close()
+    await scene.turn(20)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("choices", [1, 3])
+@virtual_time
+async def test_a_client_that_leaves_pays_for_the_steps_that_its_engine_made(choices: int, stream: bool) -> None:
+    """Within two steps, before the first token and after seconds, whether its tokens were seen or not."""
+    async with stage(EngineWorker(CPU_TINY), plan=ROOMY) as scene:
+        await learn(scene, n=choices)
+        for milliseconds in (3, 8, 20, 63, 63, 150, 400, 800, 1700, 3100):
+            await leave(scene, chat(1500, stream=stream, n=choices), milliseconds / 1000)
+        assert len(scene.finished) == 16
+        assert not unlike(scene)
+        assert sum(event.output_tokens for event in scene.finished[6:]) > 900 * choices
+
+
+@virtual_time
+async def test_those_who_leave_side_by_side_pay_for_the_steps_that_they_shared() -> None:
+    """Twelve answers that are not streamed slow the engine down, and each that ends lets it go faster."""
+    async with stage(EngineWorker(CPU_TINY), plan=ROOMY) as scene:
+        await learn(scene)
+        await asyncio.gather(*(leave(scene, chat(1500, stream=False), 1.5 + number / 8) for number in range(12)))
+        for event in scene.finished[6:]:
+            (count,) = scene.engine_count(event.request_id)
+            assert 0.95 * count.output_tokens <= event.output_tokens <= count.output_tokens + STEPS
+
+
+@virtual_time
+async def test_an_engine_that_stands_still_makes_no_steps_to_charge_for() -> None:
+    """It freezes after a second; clients that leave seconds later pay for that second."""
+    async with stage(EngineWorker(CPU_TINY), plan=ROOMY) as scene:
+        await learn(scene)
+        leaving = [asyncio.create_task(leave(scene, chat(1500, stream=stream), 5)) for stream in (False, True)]
+        await asyncio.sleep(1.0)
+        scene.engines[0].engine.freeze()
+        await asyncio.wait(leaving)
+        scene.engines[0].engine.thaw()
+        await scene.turn(20)
+        assert [event.output_tokens > 100 for event in scene.finished[6:]] == [True, True]
+        assert not unlike(scene)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stream"),
+    [(FaultKind.CUT, False), (FaultKind.CUT, True), (FaultKind.CUT_EVENT, True), (FaultKind.ERROR_EVENT, True)],
+)
+@pytest.mark.parametrize("tokens", [5, 90])
+@virtual_time
+async def test_an_answer_that_its_engine_breaks_off_is_charged_what_was_made(
+    kind: FaultKind, tokens: int, stream: bool
+) -> None:
+    """After any number of tokens."""
+    script = FaultScript((fault(kind, nth=7, after_tokens=tokens),))
+    async with stage(EngineWorker(replace(CPU_TINY, faults=script)), plan=ROOMY) as scene:
+        await learn(scene)
+        await scene.ask(chat(200, stream=stream))
+        assert scene.last.outcome is Outcome.WORKER_LOST_STREAMING
+        assert scene.last.output_tokens >= tokens - 1
+        assert not unlike(scene)
+
+
+async def hidden(_request: web.Request, _page: web.StreamResponse) -> web.StreamResponse:
+    """The engine has no metrics."""
+    return web.Response(status=404)
+
+
+@pytest.mark.parametrize("prompt", ["hi", "x" * 1500])
+@pytest.mark.parametrize("meddle", [hidden, None], ids=["hidden", "told"])
+@virtual_time
+async def test_nobody_pays_for_more_than_the_engine_can_have_made(prompt: str, meddle: Meddle | None) -> None:
+    """Nor where nothing but short answers to long prompts, all of them whole, told of its pace."""
+    worker = EngineWorker(CPU_TINY)
+    worker.meddle = meddle
+    async with stage(worker, plan=ROOMY) as scene:
+        for number in range(20):
+            await scene.ask(chat(4, stream=False, prompt=f"{number}" + "x" * 1500))
+        for milliseconds in (20, 63, 63, 150, 400, 900):
+            await leave(scene, chat(400, stream=False, prompt=prompt), milliseconds / 1000)
+        for event in scene.finished[20:]:
+            (count,) = scene.engine_count(event.request_id)
+            assert event.output_tokens <= count.output_tokens + STEPS
