@@ -102,7 +102,8 @@ def find_python(named: Path | None, environment: Mapping[str, str]) -> Path:
     if package is not None and package.origin is not None:  # not any folder of that name on the path
         return Path(sys.executable)
     raise LaunchError(
-        f"no interpreter with vLLM: run scripts/install-vllm, or name one with --python or {PYTHON_VARIABLE}"
+        "no interpreter with vLLM: install the gateway's extra `vllm`, in a clone run scripts/install-vllm, or name an "
+        f"interpreter that has it with --python or {PYTHON_VARIABLE}"
     )
 
 
