@@ -260,7 +260,9 @@ class Admission:
         before = tenant.settled
         account.settle(ticket, tenant, usage)
         tenant.recent.add(to_cost(tenant.settled - before), now)
-        if usage is not None:
+        if usage is None:
+            account.queue.refunded(tenant, ticket)
+        else:
             account.learn(ticket, usage, now, completed=completed)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
         tenant.allowance.correct(used - ticket.taken_tokens, now)

@@ -49,6 +49,9 @@ class Policy:
     def pass_by(self, flow: Flow) -> None:
         """`flow` arrives where nobody waits, is first and leaves, in one step: the same as these three."""
 
+    def refunded(self, flow: Flow) -> None:
+        """A request of `flow` held room and was refunded whole: that is no credit against the others that wait."""
+
     def first(self) -> Flow | None:
         """The flow whose oldest request goes next, None where nobody waits."""
         return self.waiting.first()
@@ -124,6 +127,15 @@ class VirtualTokenCounter(LeastCounterFirst):
         super().leave(flow)
         self._left_last = flow
 
+    def refunded(self, flow: Flow) -> None:
+        """Lift `flow` just above the least counter of the others that wait, which are then first at any age.
+
+        Otherwise requests at which the engine fails would go next for ever: they hold room and cost nothing.
+        """
+        others = [other for other in self.waiting.least(2) if other is not flow]
+        if others:
+            flow.lift_to(others[0].counter + 1, self.bound.margin + 1)
+
     def pass_by(self, flow: Flow) -> None:
         """Lift `flow` to the counter of the flow that left the queue last, which it then is itself."""
         if self._left_last is not None:
@@ -193,6 +205,15 @@ class DeficitRoundRobin(Policy):
 
     def arrive(self, flow: Flow) -> None:
         """Join the end of the ring; what was left from before is dropped, a debt is not."""
+        self._join(flow)
+        super().arrive(flow)
+
+    def refunded(self, flow: Flow) -> None:
+        """Go to the end of the ring, without what was left."""
+        if flow.is_waiting:
+            self._join(flow)
+
+    def _join(self, flow: Flow) -> None:
         deficit = self._deficits.get(flow)
         if deficit is None:
             deficit = self._deficits[flow] = _Deficit(flow.counter)
@@ -200,7 +221,6 @@ class DeficitRoundRobin(Policy):
         deficit.reach = min(deficit.reach, flow.counter)
         self._places += 1
         deficit.place = self._places
-        super().arrive(flow)
 
     def pass_by(self, flow: Flow) -> None:
         """Join the ring, let it move on to `flow`, leave."""

@@ -240,6 +240,11 @@ class PoolQueue:
         tenant.group.policy.pass_by(tenant.key(ticket.key))
         self.group.policy.pass_by(tenant)
 
+    def refunded(self, tenant: TenantQueue, ticket: Ticket) -> None:
+        """A request ended that held room and was refunded whole: it leaves no credit to its tenant and key."""
+        tenant.group.policy.refunded(tenant.key(ticket.key))
+        self.group.policy.refunded(tenant)
+
     def next_tenant(self) -> TenantQueue | None:
         """The waiting tenant that goes next."""
         tenant = self.group.policy.first()

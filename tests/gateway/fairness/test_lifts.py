@@ -155,3 +155,30 @@ def test_time_away_with_a_worker_that_failed_is_no_credit() -> None:
     bench.requeue(lost, "p0w0")
     bench.check()
     assert lost.ticket.state.value == "granted" or bench.flow("unlucky").counter == bench.flow("busy").counter
+
+
+@pytest.mark.parametrize("policy", ["vtc", "drr"])
+def test_a_flood_that_is_refunded_whole_goes_before_nobody_for_ever(policy: str) -> None:
+    """Requests that hold room and cost nothing: whoever waits beside them goes at the next release."""
+    bench = Bench(policy)
+    for _ in range(100):
+        bench.submit("free")
+    for _ in range(20):
+        paying = bench.submit("paying", length=50)
+        bench.release(next(iter(bench.running.values())), None)
+        assert paying.ticket in bench.running
+        bench.release(paying, paying.usage._replace(output_tokens=50), completed=True)
+    bench.drain()
+    bench.check_books()
+
+
+def test_a_key_whose_requests_are_refunded_whole_goes_before_no_other_key_for_ever() -> None:
+    """The same within a tenant."""
+    bench = Bench()
+    for _ in range(100):
+        bench.submit("a", key="free")
+    for _ in range(20):
+        paying = bench.submit("a", key="paying", length=50)
+        bench.release(next(iter(bench.running.values())), None)
+        assert paying.ticket in bench.running
+        bench.release(paying, paying.usage._replace(output_tokens=50), completed=True)

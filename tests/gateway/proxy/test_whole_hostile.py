@@ -81,14 +81,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """What `callers` of the attacker do again and again; some of it ends as `ends` says (None: nothing of it
-    becomes a request), or it was no such attack."""
+    """What `callers` of the attacker do again and again; some of it ends as `ends` says, or it was no such attack.
+
+    `ends` is None where nothing of it becomes a request. The victim may wait for `releases`: one for each attempt of a
+    request that is tried again, since that goes to the head of its queue.
+    """
 
     steps: Steps
     ends: Outcome | None = Outcome.COMPLETED
     engine: EngineConfig = ENGINE_CONFIG
     callers: int = CALLERS
     pause_seconds: float = 0.02
+    releases: int = 1
 
     async def play(self, scene: Stage) -> None:
         """Attack until cancelled."""
@@ -148,10 +152,14 @@ def stranger(scene: Stage) -> Coroutine[Any, Any, object]:
     return scene.post(CHAT, question(), "vtc-" + "0" * 43)
 
 
+def failing(**terms: Any) -> EngineConfig:
+    """The engine, with a fault for whatever is cursed."""
+    return replace(ENGINE_CONFIG, faults=FaultScript((fault(contains=CURSE, **terms),)))
+
+
 def cursed(ends: Outcome, **terms: Any) -> Attack:
     """Requests that the engine fails at, as `terms` of a fault say."""
-    script = FaultScript((fault(contains=CURSE, **terms),))
-    return Attack(asking(chat(TOKENS, prompt=CURSE)), ends, replace(ENGINE_CONFIG, faults=script), pause_seconds=0.1)
+    return Attack(asking(chat(TOKENS, prompt=CURSE)), ends, failing(**terms), pause_seconds=0.1)
 
 
 def head(length: int) -> bytes:
@@ -173,6 +181,15 @@ ATTACKS: Mapping[str, Attack] = {
     "the engine answers 501": cursed(Outcome.WORKER_FAILED, kind=FaultKind.REFUSE, status=501),
     "the engine has no room, 429": cursed(Outcome.CLIENT_GONE_QUEUED, kind=FaultKind.REFUSE, status=429),
     "the engine has no room, 503": cursed(Outcome.CLIENT_GONE_QUEUED, kind=FaultKind.REFUSE, status=503),
+    # Nothing of these is charged, and they hold all places: who is never charged must not go first for ever.
+    "the engine breaks off at once": Attack(
+        asking(chat(TOKENS, prompt=CURSE)),
+        Outcome.WORKER_FAILED,
+        failing(kind=FaultKind.CUT),
+        callers=12,
+        pause_seconds=0.001,
+        releases=2,
+    ),
     "the engine breaks off": cursed(Outcome.WORKER_LOST_STREAMING, kind=FaultKind.CUT, after_tokens=3),
     "the engine reports an error": cursed(Outcome.WORKER_LOST_STREAMING, kind=FaultKind.ERROR_EVENT, after_tokens=3),
     "the engine claims too much": cursed(Outcome.COMPLETED, kind=FaultKind.WRONG_USAGE, usage_factor=1e6),
@@ -326,7 +343,7 @@ def test_a_victim_is_served_as_if_it_were_alone(name: str, pace: float, alone: S
     seen = run_in_virtual_time(play(attack, pace))
     assert seen.whole == seen.asked == alone.asked
     assert seen.service >= LEAST_SERVICE * alone.service
-    assert seen.late <= seen.allowed(alone)
+    assert seen.late <= seen.allowed(alone, attack.releases)
     assert (attack.ends in seen.ends) if attack.ends else not seen.ends
     assert seen.learned.prompt_tokens == alone.learned.prompt_tokens
     assert seen.learned.answer_tokens == pytest.approx(alone.learned.answer_tokens, abs=1)
