@@ -23,13 +23,11 @@ app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 
 Format = Annotated[
-    Literal["auto", "csv", "jsonl", "vtc-artifact", "azure", "mooncake", "burstgpt", "gateway-log"],
+    Literal["auto", "csv", "jsonl", "gateway-log"],
     typer.Option("--format", help="Format of a trace; auto tells by its first line."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Draw anew with this seed; default: the workload's own, 1.", min=0)]
 Until = Annotated[float | None, typer.Option("--seconds", help="Only the first so many seconds of it.", min=0.001)]
-Tenants = Annotated[int, typer.Option(help="Tenants for a trace that has none.", min=1, max=10_000)]
-Skew = Annotated[float, typer.Option(help="How unequal those are: exponent of Zipf's law, 0 for equal.", min=0, max=10)]
 
 
 def _version(wanted: bool) -> None:
@@ -179,7 +177,7 @@ def conformance(  # noqa: PLR0913 -- one parameter for each option
 
 
 @app.command()
-def workloads(  # noqa: PLR0913 - one parameter for each option
+def workloads(
     source: Annotated[str | None, typer.Argument(help="A workload's name, its YAML file or a trace.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write its requests as a trace to this CSV file.")] = None,
     jsonl: Annotated[
@@ -188,14 +186,12 @@ def workloads(  # noqa: PLR0913 - one parameter for each option
     seed: Seed = None,
     seconds: Until = None,
     trace_format: Format = "auto",
-    tenants: Tenants = 10,
-    skew: Skew = 1.0,
 ) -> None:
     """List the workloads; with one, say what it holds and write it as a trace."""
-    from evaluation.workloads.command import WorkloadsOptions, reading, run
+    from evaluation.play.listing import WorkloadsOptions, run
+    from evaluation.workloads import Reading
 
-    how = reading(seed, seconds, trace_format, tenants, skew)
-    raise typer.Exit(run(WorkloadsOptions(source, how, csv, jsonl)))
+    raise typer.Exit(run(WorkloadsOptions(source, Reading.of(seed, seconds, trace_format), csv, jsonl)))
 
 
 @app.command()
@@ -229,14 +225,12 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     seed: Seed = None,
     seconds: Until = None,
     trace_format: Format = "auto",
-    tenants: Tenants = 10,
-    skew: Skew = 1.0,
     json: JsonFile = None,
 ) -> None:
     """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
+    from evaluation.play.simulation import SimulateOptions, run
     from evaluation.simulation import EngineModel, RoundsSize, Settings, with_length
-    from evaluation.simulation.command import SimulateOptions, run
-    from evaluation.workloads.command import reading
+    from evaluation.workloads import Reading
     from gateway.fairness import Linear, Profiled
 
     settings = Settings(
@@ -250,7 +244,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     if max_model_len is not None:
         settings = replace(settings, batching=with_length(settings.batching, max_model_len))
     grows = (pool_tokens if engine == "paper" else max_model_len) is None
-    how = reading(seed, seconds, trace_format, tenants, skew)
+    how = Reading.of(seed, seconds, trace_format)
     raise typer.Exit(run(SimulateOptions(workload, how, settings, json, grows)))
 
 
@@ -264,8 +258,6 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     seconds: Until = None,
     seed: Seed = None,
     trace_format: Format = "auto",
-    tenants: Tenants = 10,
-    skew: Skew = 1.0,
     bytes_per_token: Annotated[
         float, typer.Option("--token-bytes", help="Bytes of a prompt that make a token.", min=0.1, max=100)
     ] = 1.0,
@@ -285,12 +277,12 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     ] = None,
 ) -> None:
     """Play a trace or a workload against a live endpoint: every request at its own time."""
-    from evaluation.replay.command import ReplayOptions, UsageWanted, run
-    from evaluation.workloads.command import reading
+    from evaluation.play.replay import ReplayOptions, UsageWanted, run
+    from evaluation.workloads import Reading
 
     options = ReplayOptions(
         source=source,
-        reading=reading(seed, seconds, trace_format, tenants, skew),
+        reading=Reading.of(seed, seconds, trace_format),
         url=url,
         keys=keys,
         model=model,

@@ -65,17 +65,16 @@ def isolation(
 def window(  # noqa: PLR0913 - one parameter for each option
     engine: Engine = "embedded",
     policy: Policy = "vtc",
-    only: Annotated[str, typer.Option(help="Parts, as in memory,speeds (also blind, unknown); default: all.")] = "",
+    only: Annotated[str, typer.Option(help="Parts, as in memory,speeds (also unknown); default: all.")] = "",
     seconds: Seconds = 24.0,
     rounds: Rounds = 3,
     plot: Annotated[Path | None, typer.Option(help="Draw the memory part into this PNG file.")] = None,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """What an engine can take, found out by the gateway: memory, speeds, bad metrics, a size nobody told."""
+    """What an engine can take, found out by the gateway: memory, speeds, a size nobody told."""
     from evaluation.bench.engines import EngineKind
-    from evaluation.bench.window.command import run
-    from evaluation.bench.window.part import Subject, WindowOptions
+    from evaluation.bench.window import Subject, WindowOptions, run
 
     options = WindowOptions(
         engine=EngineKind(engine),

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 
 from evaluation.bench.engines import EngineChoice, EngineKind
 from evaluation.bench.probe import Sample, probe_session
-from evaluation.bench.screen import TenantRow, View, line, render, seconds_text
 from evaluation.bench.settings import SLACK, WindowSettings
 from evaluation.bench.stage import Gateway, Stage, stage
 from evaluation.load.processes import ChildFailed
@@ -29,13 +28,14 @@ from evaluation.pictures.drawing import PlotsMissing, draw, has_matplotlib, requ
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
 from evaluation.report.delivery import EXIT_NOT_RUN, EXIT_PASSED
 from evaluation.report.document import Sheet, SheetRow
-from evaluation.report.terminal import Progress, output_console, say, show
+from evaluation.report.terminal import Progress, output_console, say, show, table
 
 REFRESH_SECONDS = 0.25
 PLAIN_LINE_SECONDS = 2.0
 RECENT_SECONDS = 5.0
 RATE_WIDTH_SECONDS = 2.0
 SEQUENCES = 16
+BAR_WIDTH = 28
 PICTURE = Path("demo.png")
 NO_PICTURE = "no picture, which needs matplotlib: pip install 'vtc-gateway[bench]'"
 
@@ -45,11 +45,16 @@ CHAT = Lengths(24, 64)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A tenant of the demo with the words and the colours that stand for it."""
+    """A tenant of the demo with the words and the colour that stand for it."""
 
     load: LoadTenant
     behaviour: str
     colour: str
+
+    @property
+    def name(self) -> str:
+        """Its name at the gateway."""
+        return self.load.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,16 @@ class Show:
     def flood_from(self) -> float:
         """When the flood began, loop time."""
         return self.start + self.options.flood_after_seconds
+
+    def service(self, name: str, start: float, end: float) -> float:
+        """What a tenant received in this time, a second."""
+        return self.tallies[name].service.between(start, end) / (end - start) if end > start else 0.0
+
+    def ttft(self, name: str, start: float, end: float, percent: float) -> str:
+        """A percentile of the TTFT of the requests whose first token came in this time, in words."""
+        waits = [(record.sent_at, record.ttft_seconds) for record in self.tallies[name].records]
+        found = [seconds for sent_at, seconds in waits if seconds is not None and start <= sent_at + seconds <= end]
+        return seconds_text(percentile(found, percent) if found else None)
 
 
 def run(options: DemoOptions) -> int:
@@ -153,69 +168,72 @@ async def _display(show: Show, console: Console, load: Load, gateway: Gateway) -
             await asyncio.sleep(max(0.0, due - loop.time()))
             load.raise_failure()
             gateway.process.raise_if_ended()
-            view = view_at(show, loop.time())
             if screen:
-                screen.update(render(view), refresh=True)
+                screen.update(Group(table(view(show, loop.time())), _state(show)), refresh=True)
             else:
-                console.print(line(view), markup=False, highlight=False, soft_wrap=True)
+                console.print(line(show, loop.time()), markup=False, highlight=False, soft_wrap=True)
             due += period
 
 
-def view_at(show: Show, now: float) -> View:
-    """The demo at loop time `now`."""
-    sample = show.samples[-1] if show.samples else None
-    return View(
-        policy=show.options.policy,
-        elapsed_seconds=now - show.start,
-        seconds=show.options.seconds,
-        rows=[_row(actor, show, sample, now) for actor in show.options.cast],
-        spread=sample.gateway.spread if sample else 0.0,
-        spread_bound=sample.gateway.spread_bound if sample else 0.0,
-        engine_running=sample.running if sample else 0,
-        engine_waiting=sample.waiting if sample else 0,
+# -- what is shown
+
+
+def view(show: Show, now: float) -> Sheet:
+    """The demo at loop time `now`: who gets how much, and how far each counter is."""
+    since, recent = max(show.start, now - RATE_WIDTH_SECONDS), now - RECENT_SECONDS
+    whole = sum(show.service(actor.name, since, now) for actor in show.options.cast)
+    state = show.samples[-1].gateway if show.samples else None
+    rows = []
+    for actor in show.options.cast:
+        service = show.service(actor.name, since, now)
+        bar = "█" * round(BAR_WIDTH * service / whole) if whole else ""
+        waits = [show.ttft(actor.name, recent, now, percent) for percent in (50, 95)]
+        account = state.tenants.get(actor.name) if state else None
+        counts = (account.queued, account.in_flight, round(account.counter)) if account else (0, 0, 0)
+        figures = (f"{service:,.0f}", *waits, *(f"{count:,}" for count in counts), bar.ljust(BAR_WIDTH))
+        rows.append(SheetRow((f"{actor.name} {actor.behaviour}", *figures)))
+    title = f"policy {show.options.policy}, {now - show.start:.0f}/{show.options.seconds:.0f} s"
+    columns = ("tenant", "service/s", "TTFT p50", "TTFT p95", "queued", "in flight", "counter", "share of the service")
+    return Sheet(title, columns, rows, words=1)
+
+
+def _state(show: Show) -> str:
+    """How far apart the counters are, next to the bound, and what the engine does."""
+    if not show.samples:
+        return "spread 0 of 0"
+    sample = show.samples[-1]
+    spread = f"spread {sample.gateway.spread:,.0f} of {sample.gateway.spread_bound:,.0f}"
+    return f"{spread}, the computed bound; engine: {sample.running} running, {sample.waiting} waiting"
+
+
+def line(show: Show, now: float) -> str:
+    """The view as one line of text."""
+    tenants = "; ".join(
+        f"{row.cells[0]} {row.cells[1]}/s, TTFT {row.cells[2]}, queued {row.cells[4]}, in flight {row.cells[5]}"
+        for row in view(show, now).rows
     )
+    return f"{now - show.start:5.1f} s  {tenants}; {_state(show)}"
 
 
-def _row(actor: Actor, show: Show, sample: Sample | None, now: float) -> TenantRow:
-    tally = show.tallies[actor.load.name]
-    state = sample.gateway.tenants.get(actor.load.name) if sample else None
-    since = max(show.start, now - RATE_WIDTH_SECONDS)
-    recent = _ttfts(tally, now - RECENT_SECONDS, now)
-    return TenantRow(
-        name=actor.load.name,
-        behaviour=actor.behaviour,
-        colour=actor.colour,
-        service_per_second=tally.service.between(since, now) / (now - since) if now > since else 0.0,
-        ttft_p50_seconds=percentile(recent, 50) if recent else None,
-        ttft_p95_seconds=percentile(recent, 95) if recent else None,
-        queued=state.queued if state else 0,
-        in_flight=state.in_flight if state else 0,
-        counter=state.counter if state else 0.0,
-    )
-
-
-def _ttfts(tally: Tally, start: float, end: float) -> list[float]:
-    """TTFT of the requests whose first token came between `start` and `end`."""
-    return [
-        record.ttft_seconds
-        for record in tally.records
-        if record.ttft_seconds is not None and start <= record.sent_at + record.ttft_seconds <= end
-    ]
+def seconds_text(seconds: float | None) -> str:
+    """A duration for people."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def summary(show: Show) -> Sheet:
     """The closing table: everybody's service since the flood began, next to the max-min fair share of it."""
     shares = fair_shares(show)
-    seconds = show.end - show.flood_from
+    start, end = show.flood_from, show.end
     rows = []
     for actor in show.options.cast:
-        tally = show.tallies[actor.load.name]
-        ttfts = _ttfts(tally, show.flood_from, show.end)
-        finished = sum(record.is_complete and record.sent_at >= show.flood_from for record in tally.records)
-        service, share = tally.service.between(show.flood_from, show.end), shares[actor.load.name]
-        waits = [seconds_text(percentile(ttfts, percent) if ttfts else None) for percent in (50, 95)]
-        cells = (str(finished), f"{service / seconds:,.0f}", f"{share / seconds:,.0f}", *waits)
-        rows.append(SheetRow((f"{actor.load.name} {actor.behaviour}", *cells)))
+        records = show.tallies[actor.name].records
+        finished = sum(record.is_complete and record.sent_at >= start for record in records)
+        services = (show.service(actor.name, start, end), shares[actor.name] / (end - start))
+        waits = [show.ttft(actor.name, start, end, percent) for percent in (50, 95)]
+        cells = (str(finished), *(f"{service:,.0f}" for service in services), *waits)
+        rows.append(SheetRow((f"{actor.name} {actor.behaviour}", *cells)))
     states = [sample.gateway for sample in show.samples]
     worst = max((state.spread for state in states), default=0.0)
     bound = max((state.spread_bound for state in states), default=0.0)
@@ -233,14 +251,14 @@ def fair_shares(show: Show) -> dict[str, float]:
     outstanding requests can fill.
     """
     seconds = show.end - show.flood_from
-    capacity = sum(tally.service.between(show.flood_from, show.end) for tally in show.tallies.values())
+    capacity = sum(show.service(name, show.flood_from, show.end) for name in show.tallies) * seconds
     demands: dict[str, float] = {}
     for actor in show.options.cast:
         match actor.load.arrivals:
             case OpenLoop() | Spaced() as arrivals:
-                demands[actor.load.name] = arrivals.requests_per_second * actor.load.mean_cost * seconds
+                demands[actor.name] = arrivals.requests_per_second * actor.load.mean_cost * seconds
             case ClosedLoop(outstanding):
-                demands[actor.load.name] = capacity * min(1.0, outstanding / (SEQUENCES + SLACK))
+                demands[actor.name] = capacity * min(1.0, outstanding / (SEQUENCES + SLACK))
     return max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)
 
 
@@ -248,12 +266,12 @@ def picture(show: Show) -> Picture:
     """Service, TTFT and the spread of counters over one time axis; the time of the flood is shaded."""
     shade = (show.options.flood_after_seconds, show.options.seconds)
     cast = show.options.cast
-    service = [Curve(actor.load.name, actor.colour, _rates(actor, show)) for actor in cast]
-    ttfts = [Curve(actor.load.name, actor.colour, _waits(actor, show), dots=True) for actor in cast]
+    service = [Curve(actor.name, actor.colour, _rates(actor, show)) for actor in cast]
+    ttfts = [Curve(actor.name, actor.colour, _waits(actor, show), dots=True) for actor in cast]
     spread = [(sample.at - show.start, sample.gateway.spread) for sample in show.samples]
     bound = [(sample.at - show.start, sample.gateway.spread_bound) for sample in show.samples]
     counters = [Curve("spread", BLUE, spread), Curve("bound", GREY, bound, dashed=True)]
-    behaviour = "; ".join(f"{actor.load.name}: {actor.behaviour}" for actor in cast)
+    behaviour = "; ".join(f"{actor.name}: {actor.behaviour}" for actor in cast)
     return Picture(
         f"One flood, two modest tenants: policy {show.options.policy} ({behaviour})",
         [
@@ -267,11 +285,11 @@ def picture(show: Show) -> Picture:
 
 
 def _rates(actor: Actor, show: Show) -> list[tuple[float, float]]:
-    rates = show.tallies[actor.load.name].service.rates(show.start, show.end, RATE_WIDTH_SECONDS, REFRESH_SECONDS)
+    rates = show.tallies[actor.name].service.rates(show.start, show.end, RATE_WIDTH_SECONDS, REFRESH_SECONDS)
     return [(at - show.start, rate) for at, rate in rates]
 
 
 def _waits(actor: Actor, show: Show) -> list[tuple[float, float]]:
-    records = show.tallies[actor.load.name].records
+    records = show.tallies[actor.name].records
     waits = ((record.sent_at - show.start, record.ttft_seconds) for record in records)
     return [(at, seconds) for at, seconds in waits if seconds is not None]

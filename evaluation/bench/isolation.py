@@ -1,58 +1,81 @@
 """What does a modest tenant feel of a flood beside it?
 
-The same load runs under the policy that is tested, under `fcfs` and on the engine alone, in rounds that alternate;
-then with an express lane, which is judged in `express`. Wait: at the gateway, from its log. TTFT: at the client.
+The flooding tenant keeps 64 requests outstanding; the modest one sends about one short one per second, at random but
+not together: it should wait for the flood, not for itself. The flood's output lengths are random: of equal lengths
+whole windows would end together, and the many intervals of almost zero would say nothing about how long one waits for
+the next. The same load runs under the policy that is tested, under `fcfs` and on the engine alone, in rounds that
+alternate. Wait: at the gateway, from its log. TTFT: at the client.
 
 The wait is held against the interval between releases of room, also from the log. Each request is one
 sequence and all prompts of a full window fit the prefill cap together, so every end of a request at the
 worker is a release that the modest request fits. Ends of one engine step are one release.
+
+Then the express lane, on an engine that runs as many sequences as window, slack and lane are together: the modest
+tenant alone and without a gateway; with the flood through a gateway without a lane; the same with one. So both gateways
+keep the same number of the flood's requests in flight, and the difference is the lane's. An arrival waits for the step
+that runs and then shares one with the whole batch, so twice the time alone is what a lane can give where a step of the
+whole batch takes hardly longer than a step of one: on an accelerator, whose speed the embedded engine is given here.
+With a lane two prompts of others are let in at a time. What that costs counts as the lane's: the gateway without one
+sizes the prompts in flight by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
-from evaluation.bench import express
+from evaluation.bench import judgement
 from evaluation.bench.engines import EngineChoice
-from evaluation.bench.flood import FLOOD, MODEST, SEQUENCES, TENANTS, part, ttfts, unanswered
-from evaluation.bench.measures import (
-    intervals,
-    release_moments,
-    releases_seen,
-    share_within,
-)
-from evaluation.bench.settings import WindowSettings
-from evaluation.bench.stage import Engine, Gateway, Run, RunOptions, Stage, stage
-from evaluation.metrics import median, percentile
+from evaluation.bench.judgement import intervals, release_moments, releases_seen, share_within
+from evaluation.bench.settings import SLACK, WindowSettings
+from evaluation.bench.stage import Part, Run, stage
+from evaluation.bench.turns import RunOptions, Ways, in_turns, on
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced
+from evaluation.metrics import percentile
 from evaluation.report.delivery import Report, conduct
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
 
+SEQUENCES = 8
+FLOOD = "flood"
+MODEST = "modest"
+MODEST_ALONE = (LoadTenant(MODEST, Spaced(0.7, 1.3), Lengths(24, 40), Lengths(24, 40)),)
+TENANTS = (LoadTenant(FLOOD, ClosedLoop(64), Lengths(24, 40), Lengths(8, 56)), *MODEST_ALONE)
 WINDOW = WindowSettings(SEQUENCES, prefill_tokens=2048)
+TESTED, FCFS, DIRECT = "tested", "fcfs", "direct"
 
+EXPRESS = 2
+EXPRESS_PROFILE = "h100-llama3-8b"
+# Two of the flood's prompts at a time; the lane may go beyond the cap by as much again.
+EXPRESS_WINDOW = WindowSettings(SEQUENCES, prefill_tokens=80, express=EXPRESS)
+ALONE, WITHOUT, LANE = "express lane, alone", "express lane, without", "express lane, lane"
+
+GRACE_SECONDS = 30.0
 ALLOWANCE_SECONDS = 0.020
 # The ends of one engine step reach the gateway within this time of each other; a step takes about twice as long.
 SAME_STEP_SECONDS = 0.004
+PERCENTS = (50, 95, 99, 100)
 
 REFUSED = Target("modest requests refused, broken or unanswered", Comparison.AT_MOST, 0)
 AGAINST_ENGINE = Target("modest TTFT p95: engine alone over gateway", Comparison.AT_LEAST, 5.0, " x")
 AGAINST_FCFS = Target("modest TTFT p95: fcfs over the tested policy", Comparison.AT_LEAST, 5.0, " x")
 BACKLOGGED = Target("samples with the flood backlogged at the gateway", Comparison.AT_LEAST, 0.99)
+LANE_TTFT = Target("express lane: modest TTFT p95 over its p95 alone", Comparison.AT_MOST, 2.0, " x")
+LANE_RATE = Target("express lane: output tokens per second, of those without the lane", Comparison.AT_LEAST, 0.98)
+LANE_REFUSED = Target("express lane: modest requests refused, broken or unanswered", Comparison.AT_MOST, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class IsolationOptions(RunOptions):
-    """What to run: `seconds` of measured window in `rounds` parts for each of the three ways."""
+    """What to run: `seconds` of measured window in `rounds` parts for each way."""
 
     rounds: int = 3
 
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """Every run, by what decided the order."""
-
-    tested: Sequence[Run]
-    fcfs: Sequence[Run]
-    direct: Sequence[Run]
+    def turn(self, name: str, tenants: Sequence[LoadTenant], number: int) -> Part:
+        """One way's part of the measured window in round `number`; stragglers of the window are awaited."""
+        warmup = min(8.0, self.round_seconds / 2)
+        return self.part(name, number, tenants, warmup_seconds=warmup, grace_seconds=GRACE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,59 +98,72 @@ def run(options: IsolationOptions) -> int:
 
 
 async def measure(options: IsolationOptions) -> Report:
-    """Run the load in all three ways and judge it."""
+    """Run the load in all ways and judge it."""
     progress = Progress()
-    choice = EngineChoice(options.engine, options.profile, SEQUENCES)
-    async with (
-        stage(progress, choice) as running,
-        running.gateway(options.policy, TENANTS, WINDOW) as tested,
-        running.gateway("fcfs", TENANTS, WINDOW) as fcfs,
-    ):
-        findings = await _rounds(running, tested, fcfs, options)
-    lane = await express.measure(options, progress)
-    faults = {fault for run in [*findings.tested, *findings.fcfs, *lane.without, *lane.lane] for fault in run.faults}
-    return Report(
-        title="isolation",
-        setting=options.setting,
-        verdicts=[*verdicts(findings), *express.verdicts(lane)],
-        measurements={**_measurements(findings), "express_lane": express.measurements(lane)},
-        warnings=sorted(faults),
-    )
+    ordinary = EngineChoice(options.engine, options.profile, SEQUENCES)
+    gateways = {TESTED: (options.policy, WINDOW), FCFS: ("fcfs", WINDOW)}
+    ways = await _ways(options, progress, ordinary, gateways, {DIRECT: TENANTS})
+    roomier = EngineChoice(options.engine, EXPRESS_PROFILE, SEQUENCES + SLACK + EXPRESS)
+    lanes = {WITHOUT: (options.policy, WindowSettings(SEQUENCES)), LANE: (options.policy, EXPRESS_WINDOW)}
+    ways |= await _ways(options, progress, roomier, lanes, {ALONE: MODEST_ALONE})
+    waiting = waiting_of(ways[TESTED])
+    found = {
+        "wait_seconds": _by_percent(waiting.waits),
+        "release_interval_seconds": _by_percent(waiting.intervals),
+        "granted_within_one_release": share_within(waiting.releases, 1),
+        "ttft_seconds": {way: _by_percent(ttfts(runs)) for way, runs in ways.items()},
+    }
+    judged = [*verdicts(ways), *express_verdicts(ways)]
+    return options.report("isolation", judged, ways, measurements=found)
 
 
-async def _rounds(running: Stage, tested: Gateway, fcfs: Gateway, options: IsolationOptions) -> Findings:
-    findings: dict[str, list[Run]] = {"tested": [], "fcfs": [], "direct": []}
-    ways: dict[str, Gateway | Engine] = {"tested": tested, "fcfs": fcfs, "direct": running.engine}
-    for number in range(options.rounds):
-        for way, target in ways.items():
-            name = options.policy if way == "tested" else way
-            findings[way].append(await running.run(part(options, number, name), target))
-    return Findings(**findings)
+async def _ways(
+    options: IsolationOptions,
+    progress: Progress,
+    engine: EngineChoice,
+    gateways: Mapping[str, tuple[str, WindowSettings]],
+    alone: Mapping[str, Sequence[LoadTenant]],
+) -> dict[str, list[Run]]:
+    """The load through each of `gateways`, which live for all rounds, and loads on the engine `alone`."""
+    async with stage(progress, engine) as running, AsyncExitStack() as stack:
+        turns = {}
+        for name, (policy, window) in gateways.items():
+            gateway = await stack.enter_async_context(running.gateway(policy, TENANTS, window))
+            turns[name] = on(running, gateway, partial(options.turn, name, TENANTS))
+        for name, tenants in alone.items():
+            turns[name] = on(running, running.engine, partial(options.turn, name, tenants))
+        return await in_turns(turns, options.rounds)
 
 
-def verdicts(findings: Findings) -> list[Verdict]:
-    """What the runs are worth, one verdict per target."""
-    waiting = waiting_of(findings.tested)
-    own = percentile(ttfts(findings.tested), 95)
+def verdicts(ways: Ways) -> list[Verdict]:
+    """What the runs beside the flood are worth, one verdict per target."""
+    waiting, own = waiting_of(ways[TESTED]), percentile(ttfts(ways[TESTED]), 95)
+    queued = [sample.gateway.queued_of(FLOOD) for sample in judgement.samples_of(ways[TESTED])]
     return [
         _wait(waiting),
-        REFUSED.judge(unanswered(findings.tested), f"{len(ttfts(findings.tested))} sent"),
-        _ratio(AGAINST_ENGINE, ttfts(findings.direct), own),
-        _ratio(AGAINST_FCFS, ttfts(findings.fcfs), own),
-        _backlogged(findings.tested),
+        REFUSED.judge(unanswered(ways[TESTED]), f"{len(ttfts(ways[TESTED]))} sent"),
+        _ratio(AGAINST_ENGINE, ttfts(ways[DIRECT]), own),
+        _ratio(AGAINST_FCFS, ttfts(ways[FCFS]), own),
+        BACKLOGGED.judge(1 - share_within(queued, 0), f"{len(queued)} samples"),
+    ]
+
+
+def express_verdicts(ways: Ways) -> list[Verdict]:
+    """What the lane is worth."""
+    p95 = {way: percentile(ttfts(ways[way]), 95) for way in (ALONE, WITHOUT, LANE)}
+    note = ", ".join(f"{way.partition(', ')[2]} {seconds * 1000:,.1f} ms" for way, seconds in p95.items())
+    return [
+        LANE_TTFT.judge(p95[LANE] / p95[ALONE], note),
+        judgement.throughput(LANE_RATE, judgement.mean_rate(ways[LANE]), judgement.mean_rate(ways[WITHOUT])),
+        LANE_REFUSED.judge(unanswered(ways[LANE]), f"{len(ttfts(ways[LANE]))} sent"),
     ]
 
 
 def _wait(waiting: Waiting) -> Verdict:
-    target = Target(
-        "modest wait p95: p95 of the interval between releases + 20 ms",
-        Comparison.AT_MOST,
-        waiting.limit_seconds * 1000,
-        " ms",
-    )
+    name, limit = "modest wait p95: p95 of the interval between releases + 20 ms", waiting.limit_seconds * 1000
     first = share_within(waiting.releases, 1)
     note = f"{len(waiting.waits)} waits, {len(waiting.intervals)} intervals, {first:.0%} within one release"
-    return target.judge(percentile(waiting.waits, 95) * 1000, note)
+    return Target(name, Comparison.AT_MOST, limit, " ms").judge(percentile(waiting.waits, 95) * 1000, note)
 
 
 def _ratio(target: Target, others: Sequence[float], own: float) -> Verdict:
@@ -135,9 +171,21 @@ def _ratio(target: Target, others: Sequence[float], own: float) -> Verdict:
     return target.judge(other / own, f"{other * 1000:,.0f} ms over {own * 1000:,.0f} ms")
 
 
-def _backlogged(runs: Sequence[Run]) -> Verdict:
-    queued = [sample.gateway.queued_of(FLOOD) for run in runs for sample in run.samples]
-    return BACKLOGGED.judge(1 - share_within(queued, 0), f"{len(queued)} samples")
+def ttfts(runs: Sequence[Run]) -> list[float]:
+    """TTFT of every modest request of the windows; one without a token counts as long as it was watched.
+
+    That is less than it would have been, and so never in favour of a comparison with something slower.
+    """
+    return [
+        run.observed_until - record.sent_at if record.ttft_seconds is None else record.ttft_seconds
+        for run in runs
+        for record in run.sent(MODEST)
+    ]
+
+
+def unanswered(runs: Sequence[Run]) -> int:
+    """Modest requests of the windows that did not get their whole answer."""
+    return sum(not record.is_complete for run in runs for record in run.sent(MODEST))
 
 
 def waiting_of(runs: Sequence[Run]) -> Waiting:
@@ -151,33 +199,12 @@ def waiting_of(runs: Sequence[Run]) -> Waiting:
         moments = release_moments(ends, SAME_STEP_SECONDS)
         between.extend(intervals([at for at in moments if window.start <= at < window.end]))
         for request in run.finished:
-            if (
-                request.tenant == MODEST
-                and request.granted_at is not None
-                and window.start <= request.arrived_at < window.end
-            ):
+            is_within = window.start <= request.arrived_at < window.end
+            if request.tenant == MODEST and request.granted_at is not None and is_within:
                 waits.append(request.granted_at - request.arrived_at)
                 releases.append(releases_seen(moments, request.arrived_at, request.granted_at))
     return Waiting(waits, between, releases)
 
 
-def _measurements(findings: Findings) -> dict[str, object]:
-    waiting = waiting_of(findings.tested)
-    ways = {"tested": findings.tested, "fcfs": findings.fcfs, "direct": findings.direct}
-    return {
-        "wait_seconds": _spread(waiting.waits),
-        "release_interval_seconds": _spread(waiting.intervals),
-        "granted_within_one_release": share_within(waiting.releases, 1),
-        "ttft_seconds": {way: _spread(ttfts(runs)) for way, runs in ways.items()},
-        "output_tokens_per_second": {way: [run.tokens_per_second for run in runs] for way, runs in ways.items()},
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {
-        "count": len(values),
-        "p50": median(values),
-        "p95": percentile(values, 95),
-        "p99": percentile(values, 99),
-        "max": max(values, default=float("nan")),
-    }
+def _by_percent(values: Sequence[float]) -> dict[str, float]:
+    return {"count": len(values), **{f"p{percent}": percentile(values, percent) for percent in PERCENTS}}

@@ -1,22 +1,68 @@
-"""Verdicts that several benches give: service, spread, the engine's own queue, whether all were backlogged."""
+"""The arithmetic of the benches: what runs show, and the verdicts that several benches give on it.
+
+An empty sample has no share and gives NaN, which no verdict accepts. The general statistics are those of
+`evaluation.metrics`.
+"""
 
 import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from evaluation.bench.measures import ratio_of_service, share_within
+from evaluation.bench.probe import GatewayState, Sample, WorkerState
 from evaluation.bench.stage import Run
 from evaluation.load.tenants import LoadTenant
-from evaluation.metrics import mean
+from evaluation.metrics import mean, median
 from evaluation.report.verdicts import Target, Verdict
 
 
-def service(target: Target, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> Verdict:
-    """The service per weight of the tenant served best over that of the one served worst, all windows together."""
-    weights = {tenant.name: tenant.weight for tenant in tenants}
-    services = served(runs)
-    seconds = sum(run.window.seconds for run in runs)
-    note = ", ".join(f"{name} {received / seconds:,.0f}/s" for name, received in services.items())
-    return target.judge(ratio_of_service(services, weights), note)
+def ratio_of_service(services: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """Largest over smallest service per weight: 1 is perfectly fair, infinite where somebody got nothing."""
+    shares = [service / weights[tenant] for tenant, service in services.items()]
+    smallest = min(shares)
+    return max(shares) / smallest if smallest > 0 else math.inf
+
+
+def share_within(samples: Sequence[float], limit: float) -> float:
+    """The share of `samples` that are at most `limit`; NaN when empty."""
+    return mean([float(sample <= limit) for sample in samples])
+
+
+def release_moments(finished_at: Sequence[float], same_step_seconds: float) -> list[float]:
+    """The moments at which room appears: ends within `same_step_seconds` of the first one are one moment.
+
+    One step of the engine ends several requests at once; whoever waits then waited for one release of
+    room, not for several.
+    """
+    moments: list[float] = []
+    for at in sorted(finished_at):
+        if not moments or at - moments[-1] > same_step_seconds:
+            moments.append(at)
+    return moments
+
+
+def intervals(moments: Sequence[float]) -> list[float]:
+    """The distances between consecutive `moments`."""
+    return [later - earlier for earlier, later in pairwise(moments)]
+
+
+def releases_seen(moments: Sequence[float], arrived_at: float, granted_at: float) -> int:
+    """How many of the ascending `moments` of release fell into a wait, both of its ends included."""
+    return bisect_right(moments, granted_at) - bisect_left(moments, arrived_at)
+
+
+# -- what runs show
+
+
+def samples_of(runs: Sequence[Run]) -> list[Sample]:
+    """Every sample of these runs."""
+    return [sample for run in runs for sample in run.samples]
+
+
+def rate(runs: Sequence[Run]) -> float:
+    """Output tokens per second: the median of the rounds."""
+    return median([run.tokens_per_second for run in runs])
 
 
 def mean_rate(runs: Sequence[Run]) -> float:
@@ -24,14 +70,74 @@ def mean_rate(runs: Sequence[Run]) -> float:
     return mean([run.tokens_per_second for run in runs])
 
 
-def served(runs: Sequence[Run]) -> Mapping[str, float]:
+def mean_running(runs: Sequence[Run]) -> float:
+    """What all engines ran at once on average: unlike a rate it does not depend on the machine's speed that day."""
+    return mean([sample.running for sample in samples_of(runs)])
+
+
+def served(runs: Sequence[Run]) -> dict[str, float]:
     """What each tenant received in all windows together."""
     return {name: sum(run.services[name] for run in runs) for name in runs[0].tallies}
 
 
+def windows(runs: Sequence[Run]) -> list[float]:
+    """The size of every worker's window in each sample."""
+    return [worker.window for sample in samples_of(runs) for worker in sample.gateway.workers]
+
+
+def window_stories(runs: Sequence[Run]) -> list[str]:
+    """Of each worker the windows that it had, and the reasons why it was degraded, in words."""
+    states = [sample.gateway.workers for sample in samples_of(runs)]
+    return [_story(workers) for workers in zip(*states, strict=True)]
+
+
+def _story(states: Sequence[WorkerState]) -> str:
+    sizes = [state.window for state in states]
+    size = f"a window of {min(sizes)}" if min(sizes) == max(sizes) else f"windows of {min(sizes)} to {max(sizes)}"
+    reasons = Counter(state.degraded for state in states if state.degraded)
+    degraded = (f"degraded in {count} of {len(states)} samples ({reason})" for reason, count in reasons.items())
+    return ", ".join((size, *degraded))
+
+
+def figures(runs: Sequence[Run]) -> dict[str, object]:
+    """One way in numbers, as JSON data; what was not sampled is null."""
+    samples = samples_of(runs)
+    waiting = [sample.waiting for sample in samples]
+    return {
+        "output_tokens_per_second": [run.tokens_per_second for run in runs],
+        "service": [run.services for run in runs],
+        "spread_max": max((sample.gateway.spread for sample in samples), default=None),
+        "spread_bound": max((sample.gateway.spread_bound for sample in samples), default=None),
+        "backlogged": 1 - share_within([queued for run in runs for queued in run.shortest_queues], 0),
+        "engine_running_mean": mean_running(runs),
+        "engine_waiting_max": max(waiting, default=None),
+        "engine_preemptions": sum(
+            run.samples[-1].preemptions - run.samples[0].preemptions for run in runs if run.samples
+        ),
+        "windows": window_stories(runs),
+        "samples": len(samples),
+    }
+
+
+# -- verdicts
+
+
+def service(target: Target, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> Verdict:
+    """The service per weight of the tenant served best over that of the one served worst, all windows together."""
+    weights = {tenant.name: tenant.weight for tenant in tenants}
+    seconds = sum(run.window.seconds for run in runs)
+    note = ", ".join(f"{name} {received / seconds:,.0f}/s" for name, received in served(runs).items())
+    return target.judge(ratio_of_service(served(runs), weights), note)
+
+
+def throughput(target: Target, ours: float, theirs: float, note: str = "") -> Verdict:
+    """One rate of output tokens per second over another."""
+    return target.judge(ours / theirs, f"{ours:,.0f}/s against {theirs:,.0f}/s{note}")
+
+
 def spread(target: Target, runs: Sequence[Run]) -> Verdict:
     """The largest observed spread of counters as a part of the bound that held then."""
-    states = [sample.gateway for run in runs for sample in run.samples]
+    states: list[GatewayState] = [sample.gateway for sample in samples_of(runs)]
     worst = max(states, key=lambda state: state.spread_of_bound, default=None)
     if worst is None:
         return target.judge(math.nan)
@@ -41,7 +147,7 @@ def spread(target: Target, runs: Sequence[Run]) -> Verdict:
 
 def engine_queue(target: Target, runs: Sequence[Run], slack: int) -> Verdict:
     """How often an engine held at most `slack` waiting requests, of the moments when the gateway held some too."""
-    waiting = [sample.waiting for run in runs for sample in run.samples if sample.gateway.queued > 0]
+    waiting = [sample.waiting for sample in samples_of(runs) if sample.gateway.queued > 0]
     note = f"largest {max(waiting, default=0)}, {len(waiting)} samples"
     return target.judge(share_within(waiting, slack), note)
 

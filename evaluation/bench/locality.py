@@ -7,69 +7,55 @@ VTC, which sends every tenant everywhere. Both ways run in turns, each turn with
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from evaluation.bench import judgement
 from evaluation.bench.engines import EngineChoice, EngineKind, KvCache
 from evaluation.bench.settings import WindowSettings
-from evaluation.bench.stage import Part, Run, RunOptions, Stage, stage
+from evaluation.bench.stage import Part, Run, stage
+from evaluation.bench.turns import FAULTS, RunOptions, Ways, faults_of, in_turns, through
+from evaluation.load.client import Surface
 from evaluation.load.prompts import Chats, Lengths
-from evaluation.load.tenants import ClosedLoop, LoadTenant, Surface
-from evaluation.metrics import median
+from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.report.delivery import Report, conduct
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
 
-TENANTS = 8
+TENANTS = tuple(f"tenant-{number}" for number in range(1, 9))
 INSTRUCTIONS = Lengths(1500, 1500)
 TURNS = 4
 QUESTION = Lengths(24, 48)
 ANSWER = Lengths(8, 24)
 OUTSTANDING = 8
+QUANTUM, WITHOUT = "quantum", "without"
 
 # Two workers' caches hold the instructions of the eight tenants once; with more workers there is more room to spare.
-EMBEDDED = EngineChoice(EngineKind.EMBEDDED, "a10g-llama2-7b", 8, kv=KvCache(625, 16))
-VLLM = EngineChoice(EngineKind.VLLM, sequences=4, kv=KvCache(288, 32))
+ENGINES = {
+    EngineKind.EMBEDDED: EngineChoice(EngineKind.EMBEDDED, "a10g-llama2-7b", 8, kv=KvCache(625, 16)),
+    EngineKind.VLLM: EngineChoice(EngineKind.VLLM, sequences=4, kv=KvCache(288, 32)),
+}
 
 THROUGHPUT = Target("output tokens per second with the quantum, of those without", Comparison.AT_LEAST, 1.5, " x")
 SPREAD = Target("largest observed spread with the quantum, of the bound it is in", Comparison.AT_MOST, 1.0)
 SPREAD_WITHOUT = Target("the same without a quantum", Comparison.AT_MOST, 1.0)
 BACKLOGGED = Target("samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
-FAULTS = Target("requests refused or broken", Comparison.AT_MOST, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalityOptions(RunOptions):
     """What to run: the two ways, each for `seconds` of measured window in `rounds` parts."""
 
-    seconds: float = 60.0
     rounds: int = 3
     workers: int = 2
     quantum: int = 4000
 
-    @property
-    def engine_choice(self) -> EngineChoice:
-        """Each of the workers."""
-        return VLLM if self.engine is EngineKind.VLLM else EMBEDDED
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The turns with the quantum and those without."""
-
-    local: Sequence[Run]
-    exact: Sequence[Run]
-
-    @property
-    def ways(self) -> dict[str, Sequence[Run]]:
-        """Both ways by name."""
-        return {"quantum": self.local, "without": self.exact}
-
-    @property
-    def faults(self) -> list[str]:
-        """Every request that failed by itself."""
-        return [fault for runs in self.ways.values() for run in runs for fault in run.faults]
+    def turn(self, quantum: int, number: int) -> Part:
+        """One turn of a way, with instructions that no other turn knows."""
+        warmup = min(12.0, self.round_seconds)
+        tenants = cast(f"{number}/{quantum}")
+        return self.part(f"quantum {quantum}", number, tenants, warmup_seconds=warmup, surface=Surface.CHAT)
 
 
 def run(options: LocalityOptions) -> int:
@@ -78,68 +64,46 @@ def run(options: LocalityOptions) -> int:
 
 
 async def measure(options: LocalityOptions) -> Report:
-    """Run both ways in turns and judge."""
-    choices = [options.engine_choice] * options.workers
-    async with stage(Progress(), *choices) as running:
-        findings = await _rounds(running, options)
-    return Report(
-        title="locality",
-        setting={**options.setting, "workers": options.workers, "quantum": options.quantum},
-        verdicts=verdicts(findings),
-        measurements=measurements(findings),
-        warnings=sorted(set(findings.faults)),
-        sheets=[by_tenant(findings)],
-    )
-
-
-async def _rounds(running: Stage, options: LocalityOptions) -> Findings:
-    local: list[Run] = []
-    exact: list[Run] = []
-    for number in range(options.rounds):
-        pair = [(options.quantum, local), (0, exact)]
-        for quantum, runs in pair if number % 2 == 0 else reversed(pair):
-            runs.append(await _turn(running, options, number, quantum))
-    return Findings(local, exact)
-
-
-async def _turn(running: Stage, options: LocalityOptions, number: int, quantum: int) -> Run:
-    tenants = cast(f"{number}/{quantum}")
-    part = Part(
-        name=f"round {number + 1} of {options.rounds}: quantum {quantum}",
-        tenants=tenants,
-        seed=options.seed + number,
-        warmup_seconds=min(12.0, options.seconds / options.rounds),
-        seconds=options.seconds / options.rounds,
-        surface=Surface.CHAT,
-    )
-    window = WindowSettings(options.engine_choice.sequences)
-    async with running.gateway(options.policy, tenants, window, locality_quantum=quantum) as gateway:
-        return await running.run(part, gateway)
+    """Run both ways in turns and judge them."""
+    engine = ENGINES[options.engine]
+    window = WindowSettings(engine.sequences)
+    async with stage(Progress(), *[engine] * options.workers) as running:
+        turns = {
+            name: through(
+                running,
+                options.policy,
+                window,
+                partial(options.turn, quantum),
+                locality_quantum=quantum,
+            )
+            for name, quantum in ((QUANTUM, options.quantum), (WITHOUT, 0))
+        }
+        ways: Ways = await in_turns(turns, options.rounds)
+    rates = {name: {tenant: _share([each]) for tenant, each in hit_rates(runs).items()} for name, runs in ways.items()}
+    found = {"hit_rate": rates}
+    report = options.report("locality", verdicts(ways), ways, measurements=found, sheets=[by_tenant(ways)])
+    return replace(report, setting={**report.setting, "workers": options.workers, "quantum": options.quantum})
 
 
 def cast(turn: str) -> tuple[LoadTenant, ...]:
     """The tenants of one turn, whose instructions no other turn knows."""
-    names = [f"tenant-{number}" for number in range(1, TENANTS + 1)]
-    chats = {name: INSTRUCTIONS.text(random.Random(f"{turn}/{name}")) for name in names}
+    chats = {name: INSTRUCTIONS.text(random.Random(f"{turn}/{name}")) for name in TENANTS}
     return tuple(
         LoadTenant(name, ClosedLoop(OUTSTANDING), Chats(text, TURNS, QUESTION, ANSWER), ANSWER)
         for name, text in chats.items()
     )
 
 
-def verdicts(findings: Findings) -> list[Verdict]:
+def verdicts(ways: Ways) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
-    local, exact = _rate(findings.local), _rate(findings.exact)
-    hits = {way: _share(hit_rates(runs).values()) for way, runs in findings.ways.items()}
-    note = (
-        f"{local:,.0f}/s against {exact:,.0f}/s; cached {hits['quantum']:.0%} against {hits['without']:.0%} of prompts"
-    )
+    hits = {way: _share(hit_rates(runs).values()) for way, runs in ways.items()}
+    note = f"; cached {hits[QUANTUM]:.0%} against {hits[WITHOUT]:.0%} of prompts"
     return [
-        THROUGHPUT.judge(local / exact, note),
-        judgement.spread(SPREAD, findings.local),
-        judgement.spread(SPREAD_WITHOUT, findings.exact),
-        judgement.backlogged(BACKLOGGED, [*findings.local, *findings.exact]),
-        FAULTS.judge(len(findings.faults)),
+        judgement.throughput(THROUGHPUT, judgement.rate(ways[QUANTUM]), judgement.rate(ways[WITHOUT]), note),
+        judgement.spread(SPREAD, ways[QUANTUM]),
+        judgement.spread(SPREAD_WITHOUT, ways[WITHOUT]),
+        judgement.backlogged(BACKLOGGED, [*ways[QUANTUM], *ways[WITHOUT]]),
+        FAULTS.judge(len(faults_of(ways))),
     ]
 
 
@@ -157,15 +121,11 @@ def _share(counts: Iterable[tuple[int, int]]) -> float:
     return cached / prompts if prompts else 0.0
 
 
-def _rate(runs: Sequence[Run]) -> float:
-    return median([run.tokens_per_second for run in runs])
-
-
-def by_tenant(findings: Findings) -> Sheet:
+def by_tenant(ways: Ways) -> Sheet:
     """What each tenant found cached and received, with the quantum and without."""
     rows = [
-        SheetRow((name, *(cell for runs in findings.ways.values() for cell in _cells(runs, name))))
-        for name in findings.local[0].tallies
+        SheetRow((name, *(cell for way in (QUANTUM, WITHOUT) for cell in _cells(ways[way], name))))
+        for name in ways[QUANTUM][0].tallies
     ]
     columns = ("tenant", "cached", "service/s", "cached without", "service/s without")
     return Sheet("by tenant, with the quantum and without", columns, rows)
@@ -174,17 +134,3 @@ def by_tenant(findings: Findings) -> Sheet:
 def _cells(runs: Sequence[Run], name: str) -> tuple[str, str]:
     seconds = sum(run.window.seconds for run in runs)
     return f"{_share([hit_rates(runs)[name]]):.0%}", f"{judgement.served(runs)[name] / seconds:,.0f}"
-
-
-def measurements(findings: Findings) -> dict[str, object]:
-    """The figures of both ways."""
-    return {
-        way: {
-            "output_tokens_per_second": [run.tokens_per_second for run in runs],
-            "hit_rate": {name: _share([counts]) for name, counts in hit_rates(runs).items()},
-            "service": judgement.served(runs),
-            "spread": max((sample.gateway.spread for run in runs for sample in run.samples), default=None),
-            "spread_bound": max((sample.gateway.spread_bound for run in runs for sample in run.samples), default=None),
-        }
-        for way, runs in findings.ways.items()
-    }

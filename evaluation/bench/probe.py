@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import aiohttp
@@ -38,6 +38,11 @@ class TenantState:
     queued: int
     in_flight: int
 
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> Self:
+        """The tenant of one row of the dump."""
+        return cls(*(row[field.name] for field in fields(cls)))
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
@@ -51,12 +56,7 @@ class WorkerState:
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Self:
         """The worker of one row of the dump."""
-        return cls(
-            worker=row["worker"],
-            window=int(row["window_sequences"]),
-            in_flight=int(row["sequences_in_flight"]),
-            degraded=row.get("degraded") or "",
-        )
+        return cls(row["worker"], row["window_sequences"], row["sequences_in_flight"], row.get("degraded") or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +85,14 @@ class GatewayState:
     def parse(cls, document: Mapping[str, Any]) -> Self:
         """The only pool of a `/debug/state` answer."""
         (pool,) = document["pools"]
+        tenants = [TenantState.parse(row) for row in pool["tenants"]["busiest_first"]]
         return cls(
-            queued=int(pool["queued"]),
-            in_flight=int(pool["in_flight"]),
-            spread=float(pool["spread"]),
-            spread_bound=float(pool["spread_bound"]),
-            tenants={
-                row["tenant"]: TenantState(
-                    tenant=row["tenant"],
-                    counter=float(row["counter"]),
-                    service=float(row["service"]),
-                    queued=int(row["queued"]),
-                    in_flight=int(row["in_flight"]),
-                )
-                for row in pool["tenants"]["busiest_first"]
-            },
-            workers=tuple(WorkerState.parse(row) for row in document["workers"]),
+            queued=pool["queued"],
+            in_flight=pool["in_flight"],
+            spread=pool["spread"],
+            spread_bound=pool["spread_bound"],
+            tenants={tenant.tenant: tenant for tenant in tenants},
+            workers=tuple(map(WorkerState.parse, document["workers"])),
         )
 
 

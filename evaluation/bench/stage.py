@@ -16,59 +16,21 @@ from pathlib import Path
 
 import aiohttp
 
-from evaluation.bench.engines import EngineChoice, EngineKind
+from evaluation.bench.engines import EngineChoice
 from evaluation.bench.journal import FinishedRequest, read_journal
 from evaluation.bench.probe import Probe, Sample, probe_session
 from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings, draw_keys
+from evaluation.load.client import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
 from evaluation.load.connection import RequestRecord
 from evaluation.load.processes import Child, child
 from evaluation.load.series import Span
-from evaluation.load.tenants import (
-    KNOWN_LENGTH,
-    RUNNING_USAGE,
-    ClosedLoop,
-    Endpoint,
-    Load,
-    LoadTenant,
-    Surface,
-    Tally,
-)
-from evaluation.report.delivery import Delivery
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, Tally
 from evaluation.report.terminal import Progress
 
 ENGINE_READY_SECONDS = 240.0
 GATEWAY_READY_SECONDS = 30.0
 IDLE_SECONDS = 30.0
 SECONDS_BETWEEN_CHECKS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a bench is told: the engine, the policy that is tested, `seconds` of measured window in `rounds` parts."""
-
-    engine: EngineKind = EngineKind.VLLM
-    profile: str = "cpu-tiny"
-    policy: str = "vtc"
-    seconds: float = 60.0
-    rounds: int = 1
-    seed: int = 1
-    json_file: Path | None = None
-    check: bool = False
-
-    @property
-    def setting(self) -> dict[str, object]:
-        """Under which conditions a report was found."""
-        return {
-            "engine": self.engine.value,
-            "policy": self.policy,
-            "seconds": self.seconds,
-            "rounds": self.rounds,
-        }
-
-    @property
-    def delivery(self) -> Delivery:
-        """Where the report goes."""
-        return Delivery(self.json_file, self.check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +65,12 @@ class Run:
     @property
     def services(self) -> dict[str, float]:
         """Service that reached each tenant within the window."""
-        start, end = self.window.start, self.window.end
-        return {name: tally.service.between(start, end) for name, tally in self.tallies.items()}
+        return {name: tally.service.within(self.window) for name, tally in self.tallies.items()}
 
     @property
     def tokens_per_second(self) -> float:
         """Output tokens that reached all tenants, per second of the window."""
-        start, end = self.window.start, self.window.end
-        return sum(tally.tokens.between(start, end) for tally in self.tallies.values()) / self.window.seconds
+        return sum(tally.tokens.within(self.window) for tally in self.tallies.values()) / self.window.seconds
 
     @property
     def shortest_queues(self) -> list[int]:
@@ -182,15 +142,14 @@ class Stage:
         window: WindowSettings,
         *,
         locality_quantum: int = 0,
-        urls: Sequence[str] = (),
     ) -> AsyncIterator[Gateway]:
-        """Run a gateway for `tenants` while the context is open, in front of `urls` or, without, of every engine."""
+        """Run a gateway for `tenants` while the context is open, in front of every engine."""
         self._gateways += 1
         name = f"gateway-{self._gateways}-{policy.replace(':', '-')}"
         self._progress.step(f"starting the gateway ({policy})")
         settings = GatewaySettings(
             policy=policy,
-            engine_urls=urls or [engine.url for engine in self.engines],
+            engine_urls=[engine.url for engine in self.engines],
             engine_model=self.engines[0].model,
             weights={tenant.name: tenant.weight for tenant in tenants},
             window=window,

@@ -6,5 +6,5 @@ token and 2 for an output token, as the client received it.
 
 `judgement` and `rules` decide (PURE: numbers in, verdict out), `observation` is what they are given, `capacity` turns a
 ramp of load into the sizes of all scenarios (PURE). `greeting` learns how the endpoint speaks, `arena` puts load on it,
-`plays` are the scenarios' acts and `catalogue` their claims in words. `report`, `junit` and `page` tell the verdicts.
+`plays` are the scenarios' acts and `catalogue` their claims in words; `telling` tells the verdicts.
 """

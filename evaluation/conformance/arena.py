@@ -13,9 +13,10 @@ from evaluation.conformance.capacity import Scale
 from evaluation.conformance.greeting import credential
 from evaluation.conformance.observation import Observed, Received, Refusal, received, together
 from evaluation.conformance.tenants import Cast, Tenant
+from evaluation.load.client import Endpoint
 from evaluation.load.prompts import Lengths
 from evaluation.load.series import Span
-from evaluation.load.tenants import Arrivals, ClosedLoop, Endpoint, Load, LoadTenant
+from evaluation.load.tenants import Arrivals, ClosedLoop, Load, LoadTenant
 from evaluation.report.terminal import Progress
 
 MAX_REFUSALS = 1000

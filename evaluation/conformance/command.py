@@ -10,20 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
 import uvloop
 
 from evaluation.conformance.catalogue import NAMES, SCENARIOS, Scenario
-from evaluation.conformance.junit import junit
-from evaluation.conformance.page import write_page
-from evaluation.conformance.report import document, table
 from evaluation.conformance.suite import Findings, Subject, run_suite
+from evaluation.conformance.telling import document, junit, sheet, write_page
 from evaluation.conformance.tenants import TenantsError, read_cast
-from evaluation.load.descriptors import allow_many_connections
+from evaluation.load.client import Address, allow_many_connections
 from evaluation.load.keys import read_keys
-from evaluation.load.wire import Address
-from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
-from evaluation.report.terminal import Progress, output_console, say
+from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED, write_json
+from evaluation.report.terminal import Progress, say, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +59,9 @@ def run(options: ConformanceOptions) -> int:
 
 def deliver(findings: Findings, options: ConformanceOptions, stamp: str) -> None:
     """Print the table and write the files that were asked for."""
-    output_console().print(table(findings))
+    show(sheet(findings))
     if options.json_file is not None:
-        told = {**document(findings), "time": stamp}
-        options.json_file.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        write_json(options.json_file, {**document(findings), "time": stamp})
     if options.junit_file is not None:
         options.junit_file.write_bytes(junit(findings, stamp))
     if options.page is not None:

@@ -10,20 +10,18 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from evaluation.conformance.tenants import Cast
-from evaluation.load.connection import RequestRecord
-from evaluation.load.models import NoModelError, first_model
-from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import (
+from evaluation.load.client import (
     FINAL_USAGE,
     KNOWN_LENGTH,
     RUNNING_USAGE,
-    ClosedLoop,
+    Address,
     Endpoint,
-    Load,
-    LoadTenant,
+    NoModelError,
     Surface,
 )
-from evaluation.load.wire import Address
+from evaluation.load.connection import RequestRecord
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant
 
 PATIENCE_SECONDS = 30.0
 PROMPT_BYTES = 256
@@ -101,7 +99,7 @@ async def greet(url: str, model: str, cast: Cast) -> Greeting:
 
 async def _listed_model(base: str, key: str) -> str:
     try:
-        return await first_model(Address.parse(base), key)
+        return await Address.parse(base).first_model(key)
     except NoModelError as fault:
         raise Unserved(str(fault)) from fault
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from evaluation.conformance.capacity import Capacity, Level, capacity_of, is_enough
 from evaluation.conformance.greeting import PATIENCE_SECONDS, Unserved
 from evaluation.conformance.tenants import Cast
+from evaluation.load.client import Endpoint
 from evaluation.load.connection import RequestRecord
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant
 from evaluation.metrics import mean
 from evaluation.report.terminal import Progress
 

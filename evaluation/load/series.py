@@ -51,6 +51,10 @@ class ServiceSeries:
         """What arrived after `start` and not after `end`."""
         return self.until(end) - self.until(start)
 
+    def within(self, window: Span) -> float:
+        """What arrived in `window`."""
+        return self.between(window.start, window.end)
+
     def rates(self, start: float, end: float, width_seconds: float, step_seconds: float) -> list[tuple[float, float]]:
         """(time, service per second over the `width_seconds` before it), every `step_seconds`."""
         count = int((end - start) / step_seconds + 1e-9)

@@ -9,17 +9,16 @@ Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self, assert_never
 
-from evaluation.load.connection import RequestRecord, StreamConnection, connect, cut_off
+from evaluation.load.client import Client, Endpoint
+from evaluation.load.connection import RequestRecord, StreamConnection, cut_off
 from evaluation.load.prompts import Chats, Lengths, Prompt, characters
 from evaluation.load.series import ServiceSeries
-from evaluation.load.wire import Address
 
 INPUT_WEIGHT = 1
 OUTPUT_WEIGHT = 2
@@ -78,47 +77,6 @@ class LoadTenant:
         return INPUT_WEIGHT * self.prompt.mean + OUTPUT_WEIGHT * self.output.mean
 
 
-class Surface(Enum):
-    """Which API the load speaks; the value is its path."""
-
-    COMPLETIONS = "/v1/completions"
-    CHAT = "/v1/chat/completions"
-
-
-KNOWN_LENGTH = {"ignore_eos": True}
-FINAL_USAGE = {"stream_options": {"include_usage": True}}
-RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the load goes, and how it speaks there.
-
-    `url` is the base without `/v1`; `keys` each tenant's credential (none: no credential); `fields` go into every
-    request; `guesses`: events count as tokens where no usage tells, prompts then as their bytes by `bytes_per_token`.
-    """
-
-    url: str
-    model: str
-    keys: Mapping[str, str] = field(default_factory=dict)
-    surface: Surface = Surface.COMPLETIONS
-    fields: Mapping[str, object] = field(default_factory=lambda: KNOWN_LENGTH | RUNNING_USAGE)
-    guesses: bool = False
-    bytes_per_token: float = 1.0
-
-    def body(self, prompt: Prompt, output_tokens: int) -> dict[str, object]:
-        """A streamed request for at most `output_tokens`."""
-        match self.surface:
-            case Surface.COMPLETIONS:
-                assert isinstance(prompt, str), "a conversation needs the chat surface"
-                asked: dict[str, object] = {"prompt": prompt}
-            case Surface.CHAT:
-                asked = {"messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt}
-            case _:
-                assert_never(self.surface)
-        return {"model": self.model, **asked, "max_tokens": output_tokens, "stream": True, **self.fields}
-
-
 class Tally:
     """What one tenant sent and received in one run."""
 
@@ -141,8 +99,7 @@ class Load:
     """Runs the tenants against an endpoint while its context is open; leaving it aborts what is in flight."""
 
     def __init__(self, endpoint: Endpoint, tenants: Sequence[LoadTenant], seed: int) -> None:
-        self._address = Address.parse(endpoint.url)
-        self._endpoint = endpoint
+        self._client = Client(endpoint)
         self._tenants = tenants
         self._seed = seed
         self._tasks: set[asyncio.Task[None]] = set()
@@ -234,29 +191,9 @@ class Load:
         self, tenant: LoadTenant, prompt: Prompt, source: random.Random, connection: StreamConnection | None
     ) -> StreamConnection | None:
         """Send one request; gives the connection back where it can be used again."""
-        tally = self.tallies[tenant.name]
+        tally, endpoint = self.tallies[tenant.name], self._client.endpoint
         record = RequestRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
-        record.prompt_guess = round(characters(prompt) / self._endpoint.bytes_per_token)
+        record.prompt_guess = round(characters(prompt) / endpoint.bytes_per_token)
         tally.records.append(record)
-        request = self._render(tenant, prompt, tenant.output.draw(source))
-        try:
-            if connection is None or not connection.is_open or not await connection.exchange(request, record):
-                connection = await self._connect(tally)
-                await connection.exchange(request, record)
-        except OSError as fault:
-            record.ended_at, record.error = record.sent_at, f"cannot connect: {fault}"
-            return None
-        except asyncio.CancelledError:
-            record.error = record.error or "cut by the end of the run"
-            raise
-        if record.error:
-            connection.close()
-            return None
-        return connection
-
-    async def _connect(self, tally: Tally) -> StreamConnection:
-        return await connect(self._address.host, self._address.port, tally.take, guesses=self._endpoint.guesses)
-
-    def _render(self, tenant: LoadTenant, prompt: Prompt, output_tokens: int) -> bytes:
-        body = self._endpoint.body(prompt, output_tokens)
-        return self._address.post(self._endpoint.surface.value, body, self._endpoint.keys.get(tenant.name))
+        request = self._client.render(prompt, tenant.output.draw(source), endpoint.keys.get(tenant.name))
+        return await self._client.exchange(request, record, tally.take, connection)

@@ -32,7 +32,8 @@ def show(sheet: Sheet) -> None:
 
 def table(sheet: Sheet) -> Table:
     """A sheet as the terminal has it."""
-    drawn = Table(title=Text(sheet.title), title_justify="left", title_style="bold")
+    title = Text(sheet.title, style="bold") if sheet.title else None
+    drawn = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
     for place, heading in enumerate(sheet.columns):
         is_short = all(len(row.cells[place]) < _WRAPPED_FROM for row in sheet.rows)
         drawn.add_column(heading, justify="right" if sheet.is_number(place) else "left", no_wrap=is_short)

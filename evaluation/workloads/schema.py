@@ -37,9 +37,9 @@ class TenantFile(Section):
         1, "Tenants of this description; above 1 they are called `NAME-1`, `NAME-2` and so on."
     )
     weight: Quantity = setting(1.0, "Its share of a busy engine, against the other weights.", gt=0, le=1e6)
-    arrivals: Arrivals = setting(..., "When its requests arrive.")
-    prompt: Lengths = setting(..., "Tokens of its prompts.", unit="tokens")
-    output: Lengths = setting(..., "Tokens of its answers.", unit="tokens")
+    arrivals: Arrivals = setting(..., "When its requests arrive, a mapping with `kind`.")
+    prompt: Lengths = setting(..., "Tokens of its prompts: a whole number, or a mapping with `kind`.", unit="tokens")
+    output: Lengths = setting(..., "Tokens of its answers: a whole number, or a mapping with `kind`.", unit="tokens")
     max_output_tokens: Annotated[Count, Field(ge=1, le=MAX_LENGTH_TOKENS)] | None = setting(
         None, "What it states as `max_tokens`; default: each answer's true length.", unit="tokens"
     )

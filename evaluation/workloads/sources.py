@@ -1,30 +1,37 @@
 """Whatever names a workload on the command line: a name of the catalogue, a workload's file or a trace.
 
-YAML files are descriptions; any other file is a trace.
+YAML files are descriptions; any other file is a trace. The catalogue holds the set-ups of the paper ("Fairness in
+Serving Large Language Models", OSDI '24, arXiv 2401.00588), with the rates, durations, lengths and schedules of its
+artifact (Ying1123/VTC-artifact, fair_bench/exp_suite.py and fair_bench/trace.py), and what the paper leaves out.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.workloads.catalogue import file_of, names
 from evaluation.workloads.files import read_workload_file
 from evaluation.workloads.generate import generate
-from evaluation.workloads.traces import TenantMapping, TraceFormat, read_trace
+from evaluation.workloads.traces import TraceFormat, read_trace
 from evaluation.workloads.workload import Workload
 from gateway.config.faults import ConfigError, Fault, nearest
 
+_CATALOGUE = Path(__file__).parent / "catalogue"
 _DESCRIPTIONS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How to read: `seed` draws a description (None: its own), the rest is for traces; `seconds` cuts both off."""
+    """How to read: `seed` draws a description (None: its own), `trace_format` is for traces; `seconds` cuts both."""
 
     seed: int | None = None
     seconds: float = math.inf
     trace_format: TraceFormat | None = None
-    mapping: TenantMapping = field(default_factory=TenantMapping)
+
+    @classmethod
+    def of(cls, seed: int | None, seconds: float | None, trace_format: str) -> "Reading":
+        """How to read, from the command line's values: `auto` is no format."""
+        chosen = None if trace_format == "auto" else TraceFormat(trace_format)
+        return cls(seed, math.inf if seconds is None else seconds, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +42,28 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
+def names() -> tuple[str, ...]:
+    """Every name of the catalogue, in alphabetical order."""
+    return tuple(sorted(file.stem for file in _CATALOGUE.glob("*.yaml")))
+
+
+def file_of(name: str) -> Path:
+    """The file of a name of `names()`."""
+    return _CATALOGUE / f"{name}.yaml"
+
+
+def load(name_or_path: str | Path, seed: int | None = None) -> Workload:
+    """The workload of a name in the catalogue or of a file; `seed` replaces the file's own. Raises `ConfigError`."""
+    return find(name_or_path, Reading(seed=seed)).workload
+
+
 def find(source: str | Path, reading: Reading | None = None) -> Found:
     """The workload that `source` names; raises `ConfigError` where there is none or it is wrong."""
     reading = reading or Reading()
     path = _path(source)
     if path.suffix in _DESCRIPTIONS and reading.trace_format is None:
         return Found(generate(read_workload_file(path), reading.seed).until(reading.seconds))
-    trace = read_trace(path, reading.trace_format, reading.mapping, reading.seconds)
+    trace = read_trace(path, reading.trace_format, reading.seconds)
     return Found(trace.workload, (f"read as {trace.format.value}", *trace.notes))
 
 

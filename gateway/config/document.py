@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from math import isfinite
+from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
@@ -54,6 +55,26 @@ class _Lines:
 
     def of(self, node: yaml.Node) -> int:
         return self.number(node.start_mark.index)
+
+
+def read_text(path: FilePath, faults: FaultLog) -> str | None:
+    """The text of the file at `path`; None where it has none, which is noted in `faults`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        faults.add((), f"cannot be read: {reason}", "name a readable file")
+        return None
+    if len(content) > MAX_BYTES:
+        faults.add((), f"is larger than {MAX_BYTES} bytes", "use a smaller file")
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        faults.add((), "is not UTF-8 text", "save it as UTF-8", line=line)
+        return None
 
 
 def read_document(text: str, environ: Mapping[str, str], faults: FaultLog, *, is_complete: bool = True) -> Value:

@@ -49,7 +49,7 @@ def draft(value: Value, faults: FaultLog) -> Draft | None:
         try:
             return Draft(ConfigFile.model_validate(rest), kept, faults.guesses)
         except ValidationError as error:
-            for finding in explain(error):
+            for finding in explain(error.errors(include_url=False), ConfigFile, tag="function"):
                 faults.add(_origin(finding.path, kept), finding.message, finding.remedy)
                 broken.add(_origin(finding.cut, kept))
     return None

@@ -5,16 +5,15 @@ members of a closed set name the nearest right one.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from gateway.config.faults import Path, nearest
-from gateway.config.schema import ConfigFile
 
 _SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key", "environment"}
 _KINDS = {
@@ -44,33 +43,35 @@ class Finding:
     remedy: str
 
 
-def explain(error: ValidationError) -> Iterator[Finding]:
-    """Every mistake that `error` holds."""
-    for details in error.errors(include_url=False):
-        path, field, models = _place(details["loc"])
-        message, remedy = _words(details, path, field, models)
+def explain(errors: Iterable[ErrorDetails], root: type[BaseModel], *, tag: str) -> Iterator[Finding]:
+    """Every mistake among `errors` of a file that is a `root`; `tag` is the key that tells the kinds of a mapping."""
+    for details in errors:
+        path, field, models = _place(details["loc"], root, tag)
+        message, remedy = _words(details, path, (field, models), tag)
         match details["type"]:
             case "missing":
                 yield Finding(path, path[:-1], message, remedy)
             case "union_tag_invalid" if isinstance(details["input"], dict):
-                yield Finding((*path, "function"), path, message, remedy)
+                yield Finding((*path, tag), path, message, remedy)
             case _:
                 yield Finding(path, path, message, remedy)
 
 
-def _place(loc: tuple[int | str, ...]) -> tuple[Path, FieldInfo | None, list[type[BaseModel]]]:
+def _place(
+    loc: tuple[int | str, ...], root: type[BaseModel], tag: str
+) -> tuple[Path, FieldInfo | None, list[type[BaseModel]]]:
     """Path in the file, the field there, and the models of the mapping that was expected or holds it.
 
     Pydantic's location also holds the tag of the chosen member of a union; the file does not.
     """
     path: Path = ()
     field: FieldInfo | None = None
-    models: list[type[BaseModel]] = [ConfigFile]
+    models: list[type[BaseModel]] = [root]
     for step in loc:
         if isinstance(step, int):
             path = (*path, step)
         elif len(models) > 1:
-            models = [model for model in models if _tag(model) == step]
+            models = [model for model in models if _tag(model, tag) == step]
         elif field is not None and not list(_models(field.annotation)):
             break  # the tag of a number that may also be a word
         else:
@@ -89,14 +90,15 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-def _tag(model: type[BaseModel]) -> str:
-    return str(get_args(model.model_fields["function"].annotation)[0])
+def _tag(model: type[BaseModel], tag: str) -> str:
+    return str(get_args(model.model_fields[tag].annotation)[0])
 
 
 def _words(
-    details: ErrorDetails, path: Path, field: FieldInfo | None, models: list[type[BaseModel]]
+    details: ErrorDetails, path: Path, expected: tuple[FieldInfo | None, list[type[BaseModel]]], tag: str
 ) -> tuple[str, str]:
-    """Message and remedy."""
+    """Message and remedy; `expected` are the field and the models of its place."""
+    field, models = expected
     kind, context = details["type"], details.get("ctx", {})
     shown = "" if _SECRET_KEYS.intersection(path) else _shown(details["input"])
     meaning = (field.description or "") if field else _MEMBERS
@@ -106,7 +108,9 @@ def _words(
         case "missing":
             return "is missing", f"add `{path[-1]}: ...` ({meaning.rstrip('.')})"
         case "union_tag_invalid":
-            return _wrong_function(details["input"], context)
+            return _wrong_tag(details["input"], context, tag)
+        case "union_tag_not_found":
+            return f"does not say its {tag}", f"expected: {meaning}"
         case "enum" | "literal_error":
             return _wrong_member(details["input"], shown, str(context["expected"]))
         case "refused":
@@ -117,6 +121,8 @@ def _words(
             return "is empty", f"expected: {meaning}"
         case "too_long" | "string_too_long":
             return "is too long", f"at most {context['max_length']}"
+        case "too_short":
+            return "is too short", f"at least {context['min_length']}"
         case "greater_than_equal" | "greater_than" | "less_than_equal":
             bound = next(iter(context.values()))
             return (
@@ -136,11 +142,13 @@ def _known_key(key: str, models: list[type[BaseModel]]) -> str:
     return f"did you mean `{close}`?" if close else f"known here: {', '.join(known)}"
 
 
-def _wrong_function(given: object, context: dict[str, Any]) -> tuple[str, str]:
+def _wrong_tag(given: object, context: dict[str, Any], tag: str) -> tuple[str, str]:
+    members = str(context["expected_tags"])
     if not isinstance(given, dict):
-        return f"must be a mapping of keys{_not(_shown(given))}", "write for example `{function: linear}`"
-    function = given.get("function")
-    return _wrong_member(function, _shown(function), str(context["expected_tags"]))
+        example = members.partition(",")[0].strip("'")
+        return f"must be a mapping of keys{_not(_shown(given))}", f"write for example `{{{tag}: {example}}}`"
+    chosen = given.get(tag)
+    return _wrong_member(chosen, _shown(chosen), members)
 
 
 def _wrong_member(given: object, shown: str, expected: str) -> tuple[str, str]:

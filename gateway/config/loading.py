@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.config.cautions import warn
 from gateway.config.checks import check
-from gateway.config.document import MAX_BYTES, read_document
+from gateway.config.document import read_document, read_text
 from gateway.config.draft import Draft, draft
 from gateway.config.faults import ConfigError, Fault, FaultLog
 from gateway.config.keys import KeyFormat, UnusableKeyFile, read_key_file, write_key_file
@@ -41,7 +41,7 @@ def load(path: Path | str, environ: Mapping[str, str] | None = None, *, is_compl
     """
     path, surroundings = Path(path), Surroundings(os.environ if environ is None else environ, is_complete)
     faults = FaultLog(str(path))
-    text = _text(path, faults)
+    text = read_text(path, faults)
     readable = None if text is None else _read(text, surroundings, faults)
     if text is None or readable is None:
         faults.raise_any()
@@ -70,7 +70,7 @@ def ensure_key_files(path: Path | str, environ: Mapping[str, str] | None = None)
     """
     path, surroundings = Path(path), Surroundings(os.environ if environ is None else environ)
     faults = FaultLog(str(path))
-    text = _text(path, faults)
+    text = read_text(path, faults)
     readable = None if text is None else _read(text, surroundings, faults)
     if readable is not None:
         check(readable, faults)
@@ -100,22 +100,3 @@ def _ensured(file: Path, faults: FaultLog) -> str:
 def _read(text: str, surroundings: Surroundings, faults: FaultLog) -> Draft | None:
     value = read_document(text, surroundings.variables, faults, is_complete=surroundings.is_complete)
     return None if faults.covers(()) and not isinstance(value, dict) else draft(value, faults)
-
-
-def _text(path: Path, faults: FaultLog) -> str | None:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        faults.add((), f"cannot be read: {reason}", "name a readable file")
-        return None
-    if len(content) > MAX_BYTES:
-        faults.add((), f"is larger than {MAX_BYTES} bytes", "use a smaller file")
-        return None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        faults.add((), "is not UTF-8 text", "save it as UTF-8", line=line)
-        return None

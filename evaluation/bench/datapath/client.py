@@ -9,17 +9,16 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from time import perf_counter
 from typing import TypeVar, cast
 
 import httptools
 import uvloop
 
-from evaluation.bench.datapath.load import Observation, Order, Shape
-from evaluation.bench.datapath.timing import gaps, lateness
+from evaluation.bench.datapath.loads import Observation, Order, Shape
 from evaluation.bench.processes import processor_seconds, resident_bytes
-from evaluation.load.wire import Address
+from evaluation.load.client import Address
 from evaluation.metrics import percentile
 
 SETTLE_SECONDS = 0.5
@@ -205,6 +204,22 @@ class Crowd:
                 await self._all_ended.wait()
         except TimeoutError:
             return
+
+
+def gaps(arrivals: Sequence[float]) -> list[float]:
+    """Times between consecutive arrivals."""
+    return [later - earlier for earlier, later in pairwise(arrivals)]
+
+
+def lateness(arrivals: Sequence[float], interval: float) -> list[float]:
+    """How much later each token of an even stream came than its most punctual one allows.
+
+    Token k is due k intervals after token 0; the stream's start is where its earliest token, against that pace, puts
+    it. So a constant delay is no lateness, and one token that is held up does not make the others early.
+    """
+    offsets = [at - number * interval for number, at in enumerate(arrivals)]
+    earliest = min(offsets, default=0.0)
+    return [offset - earliest for offset in offsets]
 
 
 async def streams(order: Order, meter: Meter) -> Observation:

@@ -7,13 +7,9 @@ from tempfile import TemporaryDirectory
 
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, installed
 from evaluation.bench.datapath.field import Field, Running, field
-from evaluation.bench.datapath.findings import Findings
-from evaluation.bench.datapath.load import Observation
-from evaluation.bench.datapath.loads import LOADS, MANY, Load, Part
-from evaluation.bench.datapath.picture import draw_costs
-from evaluation.bench.datapath.table import sheets
-from evaluation.bench.datapath.targets import CLEAN_SECONDS, verdicts
-from evaluation.pictures.drawing import require_matplotlib
+from evaluation.bench.datapath.findings import CLEAN_SECONDS, Findings, picture, sheets, verdicts
+from evaluation.bench.datapath.loads import LOADS, MANY, Load, Observation, Part
+from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.report.delivery import Delivery, Report, conduct
 from evaluation.report.terminal import Progress
 from gateway.compilation import IS_COMPILED
@@ -51,8 +47,9 @@ async def measure(options: DatapathOptions) -> Report:
         async with field(Path(folder), Progress()) as running:
             findings = await _Bench(running, contenders, options).run(parts)
             failures = running.failures
-    if options.plot is not None:
-        draw_costs(findings, options.plot)
+    costs = picture(findings)
+    if options.plot is not None and costs.panels:
+        draw(costs, options.plot)
     return Report(
         title="datapath",
         setting={

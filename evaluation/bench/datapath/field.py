@@ -17,8 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, Site
-from evaluation.bench.datapath.load import Observation, Order
-from evaluation.bench.datapath.loads import Load
+from evaluation.bench.datapath.loads import Load, Observation, Order
 from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.load.processes import Child, ChildFailed, child, program
@@ -84,9 +83,9 @@ class Field:
         folder.mkdir()
         site = Site(folder, _free_port(), _free_port(), self._engine.url, self._keys)
         assert contender.path is not None
-        launch = contender.launch(contender.path, site)
+        environment = site.environment(contender.path)
         running = program(
-            contender.name, launch.command, folder, environment=launch.environment, core=self._cores.proxy
+            contender.name, contender.command(site), folder, environment=environment, core=self._cores.proxy
         )
         async with running as process:
             await self._until_it_serves(process, site)

@@ -1,18 +1,65 @@
-"""What the rounds found: every observation by load and proxy, and the medians that are judged.
+"""What the rounds found: every observation by load and proxy, told as tables, a picture and verdicts.
 
 A ratio or a difference is taken within each round, so that what slows the machine in one round weighs on both sides;
-the median over the rounds is what is told.
+the median over the rounds is what is told. Verdicts are ratios or differences within a run; a peer that is not
+installed is not judged against, the command names it in a warning.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from evaluation.bench.datapath.load import Observation
-from evaluation.bench.datapath.loads import Load
+from evaluation.bench.datapath.contenders import DIRECT, GATEWAY
+from evaluation.bench.datapath.loads import ARRIVALS, CROWD, FEW, IDLE, MANY, WHOLE, Load, Observation, Shape
 from evaluation.metrics import median
+from evaluation.pictures.picture import GREY, VERMILION, Bar, BarPanel, Picture
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.verdicts import Comparison, Target, Verdict, number
 
 Figure = Callable[[Observation], float]
+Column = tuple[str, Figure]
+
+NGINX, ENVOY, VLLM_ROUTER, SMG = "nginx", "envoy", "vllm-router", "smg"
+CLEAN_SECONDS = 0.1
+# What the processor time of the gateway for a streamed chunk may be, of each peer's.
+CHUNK_COSTS = {
+    NGINX: (Comparison.AT_MOST, 1.25),
+    ENVOY: (Comparison.BELOW, 1.0),
+    VLLM_ROUTER: (Comparison.BELOW, 1.0),
+    SMG: (Comparison.BELOW, 1.0),
+}
+_MS = 1000.0
+_KB = 1000.0
+MOST_TIMES_MEDIAN = 6.0  # in the picture
+
+
+def cost(seen: Observation) -> float:
+    """Processor time for each chunk or request, in microseconds."""
+    return seen.cost_seconds * 1e6
+
+
+def memory(load: Load) -> Figure:
+    """Memory that each connection of `load` takes, in kilobytes."""
+    return lambda seen: (seen.resident_during - seen.resident_before) / load.count / _KB
+
+
+def _milliseconds(name: str) -> Figure:
+    return lambda seen: float(getattr(seen, name)) * _MS
+
+
+_COST: Column = ("CPU us", cost)
+_RATE: Column = ("per second", lambda seen: seen.per_second)
+_FAULTS: Column = ("broken", lambda seen: seen.faults)
+_FIRST: tuple[Column, ...] = (
+    ("first p50 ms", _milliseconds("first_p50")),
+    ("first p99 ms", _milliseconds("first_p99")),
+)
+_TIMES: tuple[Column, ...] = (
+    ("gap p50 ms", _milliseconds("gap_p50")),
+    ("gap p99 ms", _milliseconds("gap_p99")),
+    ("latest ms", _milliseconds("late_max")),
+)
 
 
 class Findings:
@@ -56,3 +103,115 @@ class Findings:
 
     def _pairs(self, load: Load, name: str, other: str) -> list[tuple[Observation, Observation]]:
         return list(zip(self.rounds(load, name), self.rounds(load, other), strict=False))
+
+
+# -- tables and picture
+
+
+def sheets(findings: Findings) -> Iterator[Sheet]:
+    """A table for each load that was measured, a row for each proxy: medians over the rounds."""
+    for load in (FEW, MANY, WHOLE, ARRIVALS, CROWD, IDLE):
+        if findings.names(load):
+            yield _sheet(findings, load)
+    if findings.most_streams:
+        rows = [SheetRow((name, number(count))) for name, count in findings.most_streams.items()]
+        title = "most clean streams at 50 tokens/s (each token on time within 100 ms)"
+        yield Sheet(title, ("proxy", "streams"), rows)
+
+
+def _sheet(findings: Findings, load: Load) -> Sheet:
+    unit, columns = _unit_and_columns(load)
+    rows = []
+    for proxy in findings.names(load):
+        without = {_COST[0], "kB each"} if proxy == DIRECT else set()
+        row = ["" if name in without else number(findings.median(load, proxy, figure)) for name, figure in columns]
+        rows.append(SheetRow((proxy, *row)))
+    return Sheet(f"{load.name} ({unit}, medians)", ("proxy", *(name for name, _ in columns)), rows)
+
+
+def _unit_and_columns(load: Load) -> tuple[str, tuple[Column, ...]]:
+    kept = ("kB each", memory(load))
+    match load.shape:
+        case Shape.STREAMS:
+            return f"{load.pace} tokens/s each, per chunk", (_COST, *_TIMES, _RATE, kept, _FAULTS)
+        case Shape.WHOLE:
+            return f"{load.count} connections, per request", (_COST, _RATE, *_FIRST, _FAULTS)
+        case Shape.ARRIVALS:
+            return "per connection", (*_FIRST, _FAULTS)
+        case Shape.IDLE:
+            return "per connection", (kept, _FAULTS)
+
+
+def picture(findings: Findings) -> Picture:
+    """Processor time for each chunk and each request, a bar for each proxy; no panels where nothing was measured."""
+    panels = [_panel(findings, load) for load in (FEW, MANY, WHOLE)]
+    return Picture("Processor time of each proxy", [each for each in panels if each.bars], "Bars by proxy and load.")
+
+
+def _panel(findings: Findings, load: Load) -> BarPanel:
+    costs = {name: findings.median(load, name, cost) for name in findings.names(load) if name != DIRECT}
+    bars = [
+        Bar(name, value, VERMILION if name == GATEWAY else GREY)
+        for name, value in costs.items()
+        if math.isfinite(value)
+    ]
+    most = MOST_TIMES_MEDIAN * median([bar.value for bar in bars])
+    return BarPanel(f"{load.name}, per {'request' if load is WHOLE else 'chunk'}", "us of CPU", bars, most)
+
+
+# -- verdicts
+
+
+def verdicts(findings: Findings) -> list[Verdict]:
+    """The verdict on every target that was measured."""
+    return [*_chunks(findings), *_whole(findings), *_delays(findings), *_crowd(findings)]
+
+
+def _chunks(findings: Findings) -> Iterator[Verdict]:
+    for load in (FEW, MANY):
+        for peer, (comparison, limit) in CHUNK_COSTS.items():
+            if peer in findings.names(load):
+                target = Target(f"CPU per chunk, {load.name}: gateway over {peer}", comparison, limit, " x")
+                yield target.judge(findings.ratio(load, GATEWAY, peer, cost), _costs(findings, load, peer))
+
+
+def _whole(findings: Findings) -> Iterator[Verdict]:
+    if SMG not in findings.names(WHOLE):
+        return
+    note = _costs(findings, WHOLE, SMG)
+    if VLLM_ROUTER in findings.names(WHOLE):
+        stretch = findings.ratio(WHOLE, GATEWAY, VLLM_ROUTER, cost)
+        note += f"; {number(stretch)} x {VLLM_ROUTER}, which should become 2 x"
+    target = Target("CPU per request, not streamed: gateway over smg", Comparison.AT_MOST, 1.0, " x")
+    yield target.judge(findings.ratio(WHOLE, GATEWAY, SMG, cost), note)
+
+
+def _delays(findings: Findings) -> Iterator[Verdict]:
+    for name, load, figure, limit in (
+        ("TTFT added, p50, 200 new streams/s", ARRIVALS, "first_p50", 1.0),
+        ("TTFT added, p99, 200 new streams/s", ARRIVALS, "first_p99", 5.0),
+        ("time between tokens added, p99, 600 streams", MANY, "gap_p99", 2.0),
+    ):
+        if findings.names(load):
+            read = _milliseconds(figure)
+            ours, direct = (number(findings.median(load, proxy, read)) for proxy in (GATEWAY, DIRECT))
+            target = Target(name, Comparison.AT_MOST, limit, " ms")
+            yield target.judge(findings.added(load, GATEWAY, DIRECT, read), f"{ours} ms, without a proxy {direct} ms")
+
+
+def _crowd(findings: Findings) -> Iterator[Verdict]:
+    if findings.names(CROWD):
+        latest, direct = (findings.median(CROWD, proxy, _milliseconds("late_max")) for proxy in (GATEWAY, DIRECT))
+        late = Target(f"{CROWD.name}: the latest token", Comparison.AT_MOST, CLEAN_SECONDS * _MS, " ms")
+        yield late.judge(latest, f"{CROWD.pace} tokens/s each; without a proxy {number(direct)} ms")
+        whole = Target(f"{CROWD.name}: streams that were not complete", Comparison.AT_MOST, 0)
+        yield whole.judge(findings.median(CROWD, GATEWAY, lambda seen: seen.faults))
+    for load, name, limit in ((CROWD, "memory for each stream", 50), (IDLE, "memory for each idle connection", 12)):
+        if findings.names(load):
+            kept = Target(name, Comparison.AT_MOST, limit, " kB")
+            yield kept.judge(findings.median(load, GATEWAY, memory(load)), f"of {load.count}")
+
+
+def _costs(findings: Findings, load: Load, peer: str) -> str:
+    mine, theirs = (number(findings.median(load, name, cost)) for name in (GATEWAY, peer))
+    return f"{mine} us against {theirs} us, {len(findings.rounds(load, GATEWAY))} rounds"

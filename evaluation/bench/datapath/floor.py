@@ -11,7 +11,7 @@ from typing import cast
 
 import uvloop
 
-from evaluation.load.wire import Address
+from evaluation.load.client import Address
 
 
 class _Side(asyncio.Protocol):

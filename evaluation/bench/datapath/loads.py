@@ -1,11 +1,28 @@
-"""What is measured: the loads, and the parts of the bench that they make up."""
+"""What is measured: the loads, what the load client is told to do, and what it saw.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+Order and observation pass between the client and the bench as JSON: the order as the client's only argument, the
+observation as its only line of output.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum
 from types import MappingProxyType
+from typing import Any, Self
 
-from evaluation.bench.datapath.load import Shape
+import orjson
+
+NAN = math.nan
+
+
+class Shape(Enum):
+    """What kind of load: steady paced streams, whole answers in a closed loop, new streams at a rate, or none."""
+
+    STREAMS = "streams"
+    WHOLE = "whole"
+    ARRIVALS = "arrivals"
+    IDLE = "idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +70,77 @@ LOADS: Mapping[Part, tuple[Load, ...]] = MappingProxyType(
         Part.CAPACITY: (),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A load on `port`: `count` connections (a second, for arrivals), measured over `seconds`.
+
+    `pace`: tokens per second of a stream. `keys`: the clients' credentials, taken in turn. `pids`: the processes whose
+    costs are read at both ends of the window; `engine_pids`: those of the engine.
+    """
+
+    shape: Shape
+    port: int
+    model: str
+    keys: Sequence[str]
+    count: int
+    seconds: float
+    pace: int = 50
+    pids: Sequence[int] = ()
+    engine_pids: Sequence[int] = ()
+
+    def encode(self) -> str:
+        """As an argument."""
+        return orjson.dumps(asdict(self)).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """The order that `encode` wrote."""
+        fields = orjson.loads(text)
+        return cls(**{**fields, "shape": Shape(fields["shape"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One measured window; times are in seconds, memory in bytes, what was not measured is NaN.
+
+    `done`: chunks of a stream, or requests, that reached the client within the window. `faults`: streams that were not
+    complete, requests that failed. `first_*`: time to the first event of a stream, or to a whole answer. `late_max`:
+    the latest token against its own stream's pace.
+    """
+
+    done: int
+    window_seconds: float
+    faults: int
+    processor_seconds: float
+    engine_seconds: float
+    client_seconds: float
+    resident_before: int
+    resident_during: int
+    first_p50: float = NAN
+    first_p99: float = NAN
+    gap_p50: float = NAN
+    gap_p99: float = NAN
+    late_p99: float = NAN
+    late_max: float = NAN
+
+    @property
+    def cost_seconds(self) -> float:
+        """Processor time of the proxy for each chunk, or each request."""
+        return self.processor_seconds / self.done if self.done else NAN
+
+    @property
+    def per_second(self) -> float:
+        """Chunks or requests per second."""
+        return self.done / self.window_seconds
+
+    def encode(self) -> bytes:
+        """As a line of output; NaN becomes null."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def decode(cls, line: bytes) -> Self:
+        """The observation that `encode` wrote."""
+        fields: dict[str, Any] = {name: NAN if value is None else value for name, value in orjson.loads(line).items()}
+        return cls(**fields)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from evaluation.bench import fairness, flood, isolation, judgement
+from evaluation.bench import fairness, isolation, judgement
 from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
@@ -40,20 +40,22 @@ def _many_and_few(many: float, few: float, samples: Sequence[Sample]) -> Run:
     return _run({"many": _tally(many, 500), "few": _tally(few, 500)}, samples)
 
 
-def _findings(gateway_tokens: int = 980) -> fairness.Findings:
+def _rounds(*tokens: int) -> list[Run]:
+    return [_run({"many": _tally(0, each)}) for each in tokens]
+
+
+def _fair(gateway_tokens: int = 980) -> dict[str, list[Run]]:
     samples = [_sample({"many": 40, "few": 5}, spread=float(i), waiting=i % 2) for i in range(5)]
     weighted = _run({"one": _tally(100), "three": _tally(300)}, [_sample({"one": 1, "three": 1}, spread=9.0)])
     lengths = _run({"short": _tally(200), "long": _tally(210)}, [_sample({"short": 3, "long": 3})])
-    return fairness.Findings(
-        equal=_many_and_few(1020, 1000, samples),
-        weighted=weighted,
-        lengths=lengths,
-        control=_many_and_few(4000, 1000, samples),
-        rounds=fairness.Rounds(
-            through=[_run({"many": _tally(0, tokens)}) for tokens in (100, gateway_tokens, 2000)],
-            alone=[_run({"many": _tally(0, tokens)}) for tokens in (900, 1000, 1100)],
-        ),
-    )
+    return {
+        "many and few": [_many_and_few(1020, 1000, samples)],
+        "weights": [weighted],
+        "short and long": [lengths],
+        fairness.CONTROL: [_many_and_few(4000, 1000, samples)],
+        fairness.GATEWAY: _rounds(100, gateway_tokens, 2000),
+        fairness.ALONE: _rounds(900, 1000, 1100),
+    }
 
 
 def _by_target(verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
@@ -62,7 +64,7 @@ def _by_target(verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
 
 def test_fairness_meets_every_target_on_a_fair_run() -> None:
     """Ratios per weight, medians of the rounds, the worst spread of all scenarios."""
-    found = _by_target(fairness.verdicts(_findings()))
+    found = _by_target(fairness.verdicts(_fair()))
     assert all(verdict.passed for verdict in found.values())
     assert found[fairness.EQUAL.name].measured == pytest.approx(1.02)
     assert found[fairness.UNEQUAL.name].measured == pytest.approx(4.0)
@@ -74,7 +76,7 @@ def test_fairness_meets_every_target_on_a_fair_run() -> None:
 
 def test_fairness_misses_what_a_costly_gateway_misses() -> None:
     """A median round of 96 percent is not 97."""
-    found = _by_target(fairness.verdicts(_findings(gateway_tokens=960)))
+    found = _by_target(fairness.verdicts(_fair(gateway_tokens=960)))
     assert [name for name, verdict in found.items() if not verdict.passed] == [fairness.THROUGHPUT.name]
 
 
@@ -127,10 +129,10 @@ def test_a_request_without_a_token_counts_as_long_as_it_was_watched() -> None:
     unanswered = RequestRecord("modest", sent_at=109.0)
     late = RequestRecord("modest", sent_at=110.0, first_token_at=111.0)
     run = _run({"modest": _tally(0, records=[answered, unanswered, late])})
-    assert flood.ttfts([run]) == [0.25, 21.0]
+    assert isolation.ttfts([run]) == [0.25, 21.0]
 
 
-def _isolated(own: float, others: float, wait: float) -> isolation.Findings:
+def _isolated(own: float, others: float, wait: float) -> dict[str, list[Run]]:
     def run(ttft: float) -> Run:
         records = [RequestRecord("modest", at, first_token_at=at + ttft, is_complete=True) for at in (101.0, 102.0)]
         finished = [_finished("flood", 1000.0 + i / 10) for i in range(50)]
@@ -138,7 +140,7 @@ def _isolated(own: float, others: float, wait: float) -> isolation.Findings:
         samples = [_sample({"flood": 40})]
         return _run({"modest": _tally(0, records=records), "flood": _tally(0)}, samples, finished)
 
-    return isolation.Findings([run(own)], [run(others)], [run(others)])
+    return {isolation.TESTED: [run(own)], isolation.FCFS: [run(others)], isolation.DIRECT: [run(others)]}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,6 @@ def test_isolation_is_judged_by_wait_and_ttft(own: float, others: float, wait: f
 
 def test_a_modest_request_that_was_refused_is_counted() -> None:
     """One refusal is one too many."""
-    findings = _isolated(0.2, 1.1, 0.1)
-    findings.tested[0].tallies["modest"].records.append(RequestRecord("modest", 103.0, status=429))
-    assert [verdict.measured for verdict in isolation.verdicts(findings)][1] == 1
+    ways = _isolated(0.2, 1.1, 0.1)
+    ways[isolation.TESTED][0].tallies["modest"].records.append(RequestRecord("modest", 103.0, status=429))
+    assert [verdict.measured for verdict in isolation.verdicts(ways)][1] == 1

@@ -6,10 +6,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evaluation.bench import demo, fairness, isolation, locality
+from evaluation.bench import demo, fairness, isolation, locality, window
 from evaluation.bench.engines import EngineKind
-from evaluation.bench.window import command, memory
-from evaluation.bench.window.part import Subject, WindowOptions
+from evaluation.bench.turns import FAULTS
+from evaluation.bench.window import Subject, WindowOptions
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
 
 
@@ -29,7 +29,7 @@ def test_fairness_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFi
     options = fairness.FairnessOptions(engine=EngineKind.EMBEDDED, seconds=1.0, rounds=1, json_file=path, check=True)
     assert fairness.run(options) in (EXIT_PASSED, EXIT_MISSED)
     measured = _measured(path)
-    assert measured[fairness.FAULTS.name] == 0
+    assert measured[FAULTS.name] == 0
     assert measured[fairness.SPREAD.name] <= 1
     assert "64 outstanding against 16" in capsys.readouterr().out
 
@@ -48,13 +48,13 @@ def test_the_window_bench_measures_every_target(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each part gives a number for each of its targets, and nobody is refused or broken."""
-    monkeypatch.setattr(memory, "FIXED", (4, 16))
+    monkeypatch.setattr(window, "FIXED", (4, 16))
     path, plot = tmp_path / "window.json", tmp_path / "window.png"
     options = WindowOptions(
         engine=EngineKind.EMBEDDED, seconds=0.5, rounds=1, subjects=[subject], json_file=path, plot=plot
     )
-    assert command.run(options) == EXIT_PASSED
-    assert _measured(path)[command.FAULTS.name] == 0
+    assert window.run(options) == EXIT_PASSED
+    assert _measured(path)[FAULTS.name] == 0
     assert plot.exists() is (subject is Subject.MEMORY)
 
 
@@ -63,7 +63,7 @@ def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "locality.json"
     options = locality.LocalityOptions(engine=EngineKind.EMBEDDED, seconds=2.0, rounds=1, json_file=path)
     assert locality.run(options) == EXIT_PASSED
-    assert _measured(path)[locality.FAULTS.name] == 0
+    assert _measured(path)[FAULTS.name] == 0
     assert "tenant-8" in capsys.readouterr().out
 
 

@@ -1,6 +1,5 @@
 """Tiny runs of the benches of cost with real processes: everything works together; speed is not judged."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from evaluation.bench import blocking
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
-from evaluation.bench.datapath.contenders import Contender, Launch
+from evaluation.bench.datapath.contenders import Contender
 from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE, Part
 from evaluation.bench.scheduler import command as scheduler
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
@@ -27,7 +26,7 @@ def test_the_datapath_bench_measures_gateway_and_peer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every load gives costs and times, a peer that does not start is left out, and the picture is drawn."""
-    broken = Contender("broken", sys.executable, lambda program, _: Launch([program, "-c", "raise SystemExit(3)"]))
+    broken = Contender("broken", module="evaluation.no_such_module")
     monkeypatch.setattr(contenders, "CONTENDERS", {**contenders.CONTENDERS, "broken": broken})
     monkeypatch.setattr(datapath, "LOADS", LIGHT)
     found, picture = tmp_path / "datapath.json", tmp_path / "datapath.png"

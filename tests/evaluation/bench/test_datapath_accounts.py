@@ -2,18 +2,17 @@
 
 import math
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evaluation.bench.datapath.client import StreamClient
-from evaluation.bench.datapath.findings import Findings
+from evaluation.bench.datapath.client import StreamClient, gaps, lateness
+from evaluation.bench.datapath.contenders import CONTENDERS, Site
+from evaluation.bench.datapath.findings import Findings, cost, memory, verdicts
 from evaluation.bench.datapath.frames import STREAM_HEAD, Frames
-from evaluation.bench.datapath.load import Observation, Order, Shape
-from evaluation.bench.datapath.loads import CROWD, FEW, MANY, WHOLE
-from evaluation.bench.datapath.targets import cost, memory, verdicts
-from evaluation.bench.datapath.timing import gaps, lateness
+from evaluation.bench.datapath.loads import CROWD, FEW, MANY, WHOLE, Observation, Order, Shape
 from evaluation.bench.processes import group_members, processor_seconds, resident_bytes
 
 SEEN = Observation(
@@ -144,3 +143,17 @@ def test_targets_are_judged_where_their_peer_was_measured() -> None:
     assert not judged["CPU per chunk, 600 streams: gateway over envoy"]
     assert not judged["CPU per request, not streamed: gateway over smg"]
     assert not any("vllm-router" in name for name in judged)
+
+
+@pytest.mark.parametrize("name", [each.name for each in CONTENDERS.values() if not each.module])
+def test_a_peers_script_runs_its_program_with_a_whole_configuration(name: str, tmp_path: Path) -> None:
+    """A program that prints what it is given: port, engine and every tenant's key reach it, in files too."""
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho "$@"; find $FOLDER -name "*.*" -exec cat {} +\n')
+    program.chmod(0o755)
+    site = Site(tmp_path, 4711, 4712, "http://127.0.0.1:815", {"a": "one", "b": "two"})
+    environment = {**os.environ, **site.environment(str(program))}
+    command = CONTENDERS[name].command(site)
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "4711" in told and "815" in told and "$" not in told
+    assert ("a:one" in told and "b:two" in told) is (name == "smg")

@@ -1,14 +1,13 @@
 """The demo's views say what was measured, live, as plain lines, as a table and as a picture."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
 from evaluation.bench import demo
+from evaluation.bench.demo import line, seconds_text, view
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
-from evaluation.bench.screen import line, render, seconds_text
 from evaluation.bench.settings import SLACK
 from evaluation.load.connection import RequestRecord
 from evaluation.load.tenants import Tally
@@ -50,18 +49,21 @@ def show() -> demo.Show:
     return demo.Show(OPTIONS, 50.0, 60.0, {name: _tally(name) for name in RATES}, samples)
 
 
-@pytest.mark.parametrize("view_of", [lambda view: _text(render(view)), line])
-def test_the_live_view_shows_every_tenant(show: demo.Show, view_of: Callable[[object], str]) -> None:
-    """Rates, TTFT, queues and the spread next to its bound are on it."""
-    text = view_of(demo.view_at(show, 56.0))
-    for expected in ("flood", "alice", "bob", "800", "500", "250 ms", "600", "3,000"):
-        assert expected in text, expected
+def test_the_live_view_shows_every_tenant(show: demo.Show) -> None:
+    """Rates, TTFT, queues and the spread next to its bound are on it, as a table and as a line."""
+    shown = _text(table(view(show, 56.0)))
+    for text in (shown, line(show, 56.0)):
+        for expected in ("flood", "alice", "bob", "800", "500", "250 ms"):
+            assert expected in text, expected
+    assert "spread 600 of 3,000" in line(show, 56.0)
+    bars = {row.split()[0]: row.count("█") for row in shown.splitlines() if "█" in row}
+    assert bars["flood"] > bars["bob"] > bars["alice"] > 0
 
 
 def test_the_view_works_before_anything_was_seen() -> None:
     """The first refresh comes before the first sample and the first token."""
     empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
-    assert "flood" in _text(render(demo.view_at(empty, 50.0)))
+    assert "flood" in _text(table(view(empty, 50.0)))
     assert "flood" in _text(table(demo.summary(empty)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from handwritten import run, sample, tally
 
-from evaluation.bench import express, locality
+from evaluation.bench import isolation, locality
 from evaluation.bench.probe import Gauges
 from evaluation.bench.stage import Run
 from evaluation.load.connection import RequestRecord
@@ -26,13 +26,15 @@ def _chats(tokens: int, cached: int, spread: float = 9.0) -> Run:
     return run({"a": tally(10, tokens, records), "b": tally(10)}, [seen])
 
 
+def _missed_by(local: Run, exact: Run) -> list[str]:
+    return _missed(locality.verdicts({locality.QUANTUM: [local], locality.WITHOUT: [exact]}))
+
+
 def test_the_quantum_must_give_half_as_much_again_within_its_bound() -> None:
     """Rates are compared, each spread is held to the bound that its own gateway computed."""
-    assert _missed(locality.verdicts(locality.Findings([_chats(150, 900)], [_chats(100, 0)]))) == []
-    slow = locality.Findings([_chats(149, 900)], [_chats(100, 0)])
-    assert _missed(locality.verdicts(slow)) == [locality.THROUGHPUT.name]
-    wide = locality.Findings([_chats(150, 900, spread=11.0)], [_chats(100, 0)])
-    assert _missed(locality.verdicts(wide)) == [locality.SPREAD.name]
+    assert _missed_by(_chats(150, 900), _chats(100, 0)) == []
+    assert _missed_by(_chats(149, 900), _chats(100, 0)) == [locality.THROUGHPUT.name]
+    assert _missed_by(_chats(150, 900, spread=11.0), _chats(100, 0)) == [locality.SPREAD.name]
 
 
 def test_a_hit_rate_is_of_the_windows_answered_requests() -> None:
@@ -43,7 +45,7 @@ def test_a_hit_rate_is_of_the_windows_answered_requests() -> None:
 def test_every_turn_has_instructions_of_its_own() -> None:
     """No cache can know them from an earlier turn, and no tenant's are another's."""
     texts = {tenant.prompt.instructions for turn in ("0/0", "0/9", "1/0") for tenant in locality.cast(turn)}  # type: ignore[union-attr]
-    assert len(texts) == 3 * locality.TENANTS
+    assert len(texts) == 3 * len(locality.TENANTS)
 
 
 def _modest(ttft: float, tokens: int, *, is_complete: bool = True) -> Run:
@@ -55,16 +57,18 @@ def _modest(ttft: float, tokens: int, *, is_complete: bool = True) -> Run:
     ("ttft", "tokens", "is_complete", "missed"),
     [
         (0.0399, 980, True, []),
-        (0.041, 980, True, [express.TTFT.name]),
-        (0.0399, 979, True, [express.THROUGHPUT.name]),
-        (0.0399, 980, False, [express.REFUSED.name]),
+        (0.041, 980, True, [isolation.LANE_TTFT.name]),
+        (0.0399, 979, True, [isolation.LANE_RATE.name]),
+        (0.0399, 980, False, [isolation.LANE_REFUSED.name]),
     ],
 )
 def test_the_lane_is_held_to_the_time_alone_and_the_rate_without(
     ttft: float, tokens: int, is_complete: bool, missed: list[str]
 ) -> None:
     """Twice the time alone, two percent of the rate, every request answered."""
-    findings = express.Findings(
-        alone=[_modest(0.02, 30)], without=[_modest(0.2, 1000)], lane=[_modest(ttft, tokens, is_complete=is_complete)]
-    )
-    assert _missed(express.verdicts(findings)) == missed
+    ways = {
+        isolation.ALONE: [_modest(0.02, 30)],
+        isolation.WITHOUT: [_modest(0.2, 1000)],
+        isolation.LANE: [_modest(ttft, tokens, is_complete=is_complete)],
+    }
+    assert _missed(isolation.express_verdicts(ways)) == missed

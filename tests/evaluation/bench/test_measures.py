@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evaluation.bench.measures import (
+from evaluation.bench.judgement import (
     intervals,
     ratio_of_service,
     release_moments,

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from handwritten import run, sample, tally
 
+from evaluation.bench import window as bench
+from evaluation.bench.engines import EngineKind
+from evaluation.bench.judgement import figures
 from evaluation.bench.probe import Gauges
 from evaluation.bench.stage import Run
-from evaluation.bench.window import blind, memory, speeds, unknown
-from evaluation.bench.window.distortion import Distortion
-from evaluation.bench.window.part import in_turns
+from evaluation.bench.turns import in_turns
+from evaluation.bench.window import WindowOptions
 from evaluation.report.verdicts import Verdict
 
 
@@ -30,86 +32,85 @@ def _missed(verdicts: Sequence[Verdict]) -> list[str]:
 PAIR = ("chats", "documents")
 
 
-def _memory(auto: int, waiting: int = 1, control: int = 7, larger: float = 1.0) -> memory.Findings:
-    fixed = {size: [_way(100 * size, _busy(), tenants=PAIR)] for size in (6, 8)}
-    fixed |= {10: [_way(780, _busy(), tenants=PAIR)], max(memory.FIXED): [_way(500, _busy(control), tenants=PAIR)]}
+def _memory(auto: int, waiting: int = 1, control: int = 7, larger: float = 1.0) -> dict[str, list[Run]]:
+    fixed = {str(size): [_way(100 * size, _busy(), tenants=PAIR)] for size in (6, 8)}
+    fixed |= {"10": [_way(780, _busy(), tenants=PAIR)], "12": [_way(700, _busy(), tenants=PAIR)]}
     tuned = _way(auto, _busy(waiting, 2), _busy(waiting, 5), tenants=PAIR, larger=larger)
     best = [_way(tokens, _busy(), tenants=PAIR) for tokens in (700, 900)]
-    return memory.Findings(fixed, best, [tuned])
+    return {**fixed, "16": [_way(500, _busy(control), tenants=PAIR)], "8 again": best, "auto": [tuned]}
+
+
+def _memory_missed(ways: dict[str, list[Run]]) -> list[str]:
+    return _missed(bench.memory_verdicts(WindowOptions(), ways))
 
 
 def test_auto_is_held_against_the_best_window_of_the_sweep() -> None:
     """The best is found among the fixed ones, not the largest; 97 percent of its rate beside it is enough."""
-    findings = _memory(auto=776)
-    assert findings.best_size == 8
-    assert _missed(memory.verdicts(findings)) == []
-    assert _missed(memory.verdicts(_memory(auto=775))) == [memory.THROUGHPUT.name]
+    assert bench.best_size(_memory(auto=776)) == "8"
+    assert _memory_missed(_memory(auto=776)) == []
+    assert _memory_missed(_memory(auto=775)) == [bench.MEMORY_RATE.name]
 
 
 def test_a_control_without_a_queue_shows_nothing() -> None:
     """The largest window must be seen to be too large, and auto must not be."""
-    assert _missed(memory.verdicts(_memory(800, control=1))) == [memory.CONTROL.name]
-    assert _missed(memory.verdicts(_memory(800, waiting=2))) == [memory.WAITING.name]
+    assert _memory_missed(_memory(800, control=1)) == [bench.CONTROL.name]
+    assert _memory_missed(_memory(800, waiting=2)) == [bench.WAITING.name]
 
 
 def test_memory_is_unfair_where_one_tenant_has_more() -> None:
     """Six percent more is too much."""
-    assert _missed(memory.verdicts(_memory(800, larger=1.06))) == [memory.EQUAL.name]
+    assert _memory_missed(_memory(800, larger=1.06)) == ["memory: service of the larger tenant over the smaller"]
 
 
 def test_preemptions_are_those_of_the_windows() -> None:
     """The engine counts since it started: what came before a window is not the window's."""
-    assert memory.preemptions(_memory(800).auto) == 3
-    assert memory.preemptions([_way(1)]) == 0
+    assert figures(_memory(800)["auto"])["engine_preemptions"] == 3
+    assert figures([_way(1)])["engine_preemptions"] == 0
 
 
-def _speeds(gateway: int, *, is_shared: bool, slow_running: int = 8) -> speeds.Findings:
+def test_the_picture_of_the_sweep_has_every_window_and_auto() -> None:
+    """A dot for each turn, the line of the medians, the mark of auto, then two runs over time."""
+    sweep, *over_time = bench.memory_picture(_memory(800)).panels
+    assert [len(curve.points) for curve in sweep.curves] == [5, 5]  # type: ignore[union-attr]
+    assert [mark.value for mark in sweep.marks] == [80.0]  # type: ignore[union-attr]
+    for panel in over_time:
+        assert [curve.name for curve in panel.curves] == ["window", "running", "waiting"]  # type: ignore[union-attr]
+
+
+def _speeds(gateway: int, slow_running: int = 8) -> dict[str, list[Run]]:
     both = sample({"many": 3, "few": 2}, [Gauges(0, 8), Gauges(0, slow_running)])
-    runs = {speeds.FAST: 900, speeds.SLOW: 300, speeds.BESIDE_FAST: 600, speeds.BESIDE_SLOW: 200}
-    return speeds.Findings(
-        {name: [_way(tokens)] for name, tokens in runs.items()} | {speeds.GATEWAY: [_way(gateway, both)]}, is_shared
-    )
+    runs = {bench.FAST: 900, bench.SLOW: 300, bench.BESIDE_FAST: 600, bench.BESIDE_SLOW: 200}
+    return {name: [_way(tokens)] for name, tokens in runs.items()} | {bench.GATEWAY: [_way(gateway, both)]}
 
 
 @pytest.mark.parametrize(
-    ("gateway", "is_shared", "passes"), [(1140, False, True), (1139, False, False), (760, True, True)]
+    ("gateway", "engine", "passes"),
+    [(1140, EngineKind.EMBEDDED, True), (1139, EngineKind.EMBEDDED, False), (760, EngineKind.VLLM, True)],
 )
-def test_two_speeds_are_held_against_what_both_can_do(gateway: int, is_shared: bool, passes: bool) -> None:
+def test_two_speeds_are_held_against_what_both_can_do(gateway: int, engine: EngineKind, passes: bool) -> None:
     """The sum of each alone, or both at once where they share a machine."""
-    missed = _missed(speeds.verdicts(_speeds(gateway, is_shared=is_shared)))
-    assert (speeds.THROUGHPUT.name not in missed) is passes
+    missed = _missed(bench.speeds_verdicts(WindowOptions(engine), _speeds(gateway)))
+    assert (bench.PAIR_RATE.name not in missed) is passes
 
 
 def test_an_engine_left_idle_is_seen() -> None:
     """The less busy of the two counts."""
-    assert _missed(speeds.verdicts(_speeds(1200, is_shared=False, slow_running=6))) == [speeds.BUSY.name]
+    idle = _speeds(1200, slow_running=6)
+    assert _missed(bench.speeds_verdicts(WindowOptions(EngineKind.EMBEDDED), idle)) == [bench.BUSY.name]
 
 
-def _blind(worst: int, *, marked: bool = True, honest_marked: bool = False) -> blind.Findings:
-    bad = [kind.value for kind in Distortion if kind is not Distortion.HONEST]
-    runs = {name: [_way(1000, _busy(degraded="dead"))] for name in bad}
-    runs[blind.NEVER] = [_way(worst, _busy(degraded="dead"), _busy(degraded="dead" if marked else ""))]
-    return blind.Findings({blind.HONEST: [_way(1000, _busy(degraded="dead" if honest_marked else ""))], **runs})
-
-
-def test_blind_traffic_is_judged_by_its_worst_case() -> None:
-    """One way below nine tenths, or one sample unmarked, is a miss; honest metrics must not be marked."""
-    assert _missed(blind.verdicts(_blind(900))) == []
-    assert _missed(blind.verdicts(_blind(899))) == [blind.THROUGHPUT.name]
-    assert _missed(blind.verdicts(_blind(900, marked=False))) == [blind.MARKED.name]
-    assert _missed(blind.verdicts(_blind(900, honest_marked=True))) == [blind.UNMARKED.name]
-
-
-def _unknown(auto: int, windows: Sequence[int]) -> unknown.Findings:
+def _unknown_missed(auto: int, windows: Sequence[int]) -> list[str]:
     samples = [_busy(window=window) for window in windows]
-    return unknown.Findings({8: {unknown.KNOWN: [_way(1000, _busy())], unknown.AUTO: [_way(auto, *samples)]}})
+    small = {"8 told": [_way(1000, _busy())], "8 auto": [_way(auto, *samples)]}
+    large = {"16 told": [_way(1000, _busy())], "16 auto": [_way(1000, _busy())]}
+    return _missed(bench.unknown_verdicts(WindowOptions(), small | large))
 
 
 def test_a_window_that_nobody_told_must_settle_and_serve_as_much() -> None:
     """97 percent of the told window's rate, and a window that stays within two sequences."""
-    assert _missed(unknown.verdicts(_unknown(970, [9, 9, 10, 9]))) == []
-    assert _missed(unknown.verdicts(_unknown(969, [9]))) == [unknown.THROUGHPUT.format(8)]
-    assert _missed(unknown.verdicts(_unknown(1000, [9, 13, 9, 13]))) == [unknown.SETTLED.format(8)]
+    assert _unknown_missed(970, [9, 9, 10, 9]) == []
+    assert _unknown_missed(969, [9]) == [bench.KNOWN_RATE.format(8)]
+    assert _unknown_missed(1000, [9, 13, 9, 13]) == [bench.SETTLED.format(8)]
 
 
 async def _turns() -> list[str]:

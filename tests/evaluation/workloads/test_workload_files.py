@@ -33,13 +33,13 @@ def test_a_right_file_is_right(tmp_path: Path) -> None:
     [
         ("{name: a, prompt: 8, output: 8}", "tenants[0].arrivals", "is missing"),
         (TENANT.replace("per_minute", "per_minut"), "tenants[0].arrivals.per_minut", "did you mean `per_minute`"),
-        (TENANT.replace("poisson", "poison"), "tenants[0].arrivals", "did you mean `poisson`"),
+        (TENANT.replace("poisson", "poison"), "tenants[0].arrivals.kind", "did you mean `poisson`"),
         (TENANT.replace("kind: poisson, ", ""), "tenants[0].arrivals", "does not say its kind"),
         (TENANT.replace("per_minute: 6", "per_minute: -6"), "tenants[0].arrivals.per_minute", "more than 0"),
         (TENANT.replace("per_minute: 6", "per_minute: true"), "tenants[0].arrivals.per_minute", "a whole number"),
         (TENANT.replace("prompt: 8", "prompt: 0"), "tenants[0].prompt", "at least 1"),
-        (TENANT.replace("prompt: 8", "prompt: 8.5"), "tenants[0].prompt", "can be a whole number"),
-        (TENANT.replace("prompt: 8", "prompt: long"), "tenants[0].prompt", "can be a whole number"),
+        (TENANT.replace("prompt: 8", "prompt: 8.5"), "tenants[0].prompt", "whole number"),
+        (TENANT.replace("prompt: 8", "prompt: long"), "tenants[0].prompt", "whole number"),
         (
             TENANT.replace("prompt: 8", "prompt: {kind: uniform, shortest: 9, longest: 3}"),
             "tenants[0].prompt",

@@ -12,9 +12,9 @@ from evaluation.workloads.arrivals import EvenlySpaced, OnOff, Phase, Phases, Po
 from evaluation.workloads.files import parse
 from evaluation.workloads.generate import generate
 from evaluation.workloads.lengths import Choices, Fixed, Lognormal, Quantiles, Uniform
+from evaluation.workloads.rows import OPTIONAL, REQUIRED
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
 from evaluation.workloads.traces import TraceFormat
-from evaluation.workloads.traces.formats import OPTIONAL, REQUIRED
 from gateway.config.faults import FaultLog
 
 PAGE = (Path(__file__).parents[3] / "docs" / "workloads.md").read_text("utf-8")

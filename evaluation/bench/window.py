@@ -1,0 +1,318 @@
+"""Does the gateway find out by itself how much each engine can take? On live engines, whose own words it goes by.
+
+Three parts, each a question of its own; in all of them nobody told the gateway anything of the engines. That it also
+holds where metrics are dead, slow, stale or lies is shown in virtual time, where nothing else moves.
+
+- `memory`: a KV cache too small for what the engine may run at once, so that no constant is right. A tenant with short
+  prompts and long answers beside one with long prompts and short answers, of lengths that nobody knows. Fixed windows
+  are swept; then the best of them and `auto` take turns, because the best of several noisy figures is too good to be
+  held against. The largest is the control: with it the engine's own queue fills with what it preempts.
+- `speeds`: two engines of which one is three times slower, behind one gateway. What they can do together is measured
+  without the gateway. The embedded engines hardly use a processor: each alone, and the sum of both. Two real vLLM on
+  one small machine take processor time from each other: both at once, each with a load of its own.
+- `unknown`: engines of 8 and of 16 sequences, each with a gateway that was told and with one that was not.
+
+Every way has a gateway of its own, started for its turn: what it knows of the engine it has learned from its own
+requests.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+from evaluation.bench import judgement
+from evaluation.bench.engines import VLLM_MODEL, EngineChoice, EngineKind, KvCache
+from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of, window_stories, windows
+from evaluation.bench.probe import Sample
+from evaluation.bench.settings import SLACK, WindowSettings
+from evaluation.bench.stage import Part, Run, Stage, stage
+from evaluation.bench.turns import FAULTS, RunOptions, Turn, Ways, faults_of, in_turns, on, through
+from evaluation.load.client import RUNNING_USAGE
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, LoadTenant
+from evaluation.metrics import mean, percentile
+from evaluation.pictures.drawing import draw, require_matplotlib
+from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Mark, Picture
+from evaluation.report.delivery import Report, conduct
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict
+
+# Two tenants that are always backlogged, of many and of few requests, each of the same cost.
+TENANTS = (
+    LoadTenant("many", ClosedLoop(64), Lengths(24, 40), Lengths(32, 96)),
+    LoadTenant("few", ClosedLoop(32), Lengths(24, 40), Lengths(32, 96)),
+)
+AUTO, TOLD = "auto", "told"
+
+
+class Subject(Enum):
+    """The parts of the bench; the values are the names to choose them by."""
+
+    MEMORY = "memory"
+    SPEEDS = "speeds"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions(RunOptions):
+    """What to run: `seconds` of measured window for each way, in `rounds` parts; no `subjects` means all."""
+
+    seconds: float = 24.0
+    rounds: int = 3
+    subjects: Sequence[Subject] = ()
+    plot: Path | None = None
+
+    @property
+    def is_vllm(self) -> bool:
+        """Whether real vLLM runs."""
+        return self.engine is EngineKind.VLLM
+
+    def turn(self, name: str, number: int) -> Part:
+        """The turn of one way with the usual load."""
+        return self.part(name, number, TENANTS)
+
+
+def _shared_targets(part: str) -> dict[str, Target]:
+    """The targets that two parts have alike."""
+    return {
+        "equal": Target(f"{part}: service of the larger tenant over the smaller", Comparison.AT_MOST, 1.05, " x"),
+        "spread": Target(f"{part}: largest observed spread, of the computed bound", Comparison.AT_MOST, 1.0),
+        "backlogged": Target(f"{part}: samples with every tenant backlogged", Comparison.AT_LEAST, 0.99),
+    }
+
+
+def _shared_verdicts(part: str, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> list[Verdict]:
+    targets = _shared_targets(part)
+    return [
+        judgement.service(targets["equal"], runs, tenants),
+        judgement.spread(targets["spread"], runs),
+        judgement.backlogged(targets["backlogged"], runs),
+    ]
+
+
+def run(options: WindowOptions) -> int:
+    """Run the bench and return its exit status."""
+    if options.plot is not None:
+        require_matplotlib()
+    return conduct(measure(options), options.delivery)
+
+
+async def measure(options: WindowOptions) -> Report:
+    """Run every part that is wanted and judge it."""
+    progress = Progress()
+    verdicts: list[Verdict] = []
+    ways: dict[str, Sequence[Run]] = {}
+    for subject in options.subjects or tuple(Subject):
+        measured, judge = PARTS[subject]
+        found = await measured(options, progress)
+        verdicts += judge(options, found)
+        if subject is Subject.MEMORY and options.plot is not None:
+            draw(memory_picture(found), options.plot)
+        ways |= {f"{subject.value}, {name}": runs for name, runs in found.items()}
+    verdicts.append(FAULTS.judge(len(faults_of(ways))))
+    return options.report("window", verdicts, ways)
+
+
+# -- memory
+
+SEQUENCES = 16
+FIXED = (6, 8, 10, 12, 16)
+AGAIN = " again"
+# What to hold back for answers to grow is learned from what had to wait for memory: that needs some of it to happen.
+LEARNING_SECONDS = 8.0
+TIMES_SWEEP = 2  # how much longer a window of the comparison is than one of the sweep
+MIXED = (
+    LoadTenant("chats", ClosedLoop(48), Lengths(16, 64), Lengths(320, 320)),
+    LoadTenant("documents", ClosedLoop(32), Lengths(200, 400), Lengths(96, 96)),
+)
+# The random model ends an answer with probability 1/259 after each token, and as often with each of these letters.
+UNKNOWN_LENGTH = RUNNING_USAGE | {"stop": ["q", "z"]}
+
+MEMORY_RATE = Target("memory: output tokens per second, of the best fixed window", Comparison.AT_LEAST, 0.97)
+WAITING = Target(f"memory: samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
+CONTROL = Target(f"memory: the same with a window of {max(FIXED)}, the control", Comparison.BELOW, 0.99)
+
+
+async def measure_memory(options: WindowOptions, progress: Progress) -> dict[str, list[Run]]:
+    """Sweep the fixed windows, then let the best of them and `auto` take turns."""
+    # vLLM insists on room for one sequence of its full length, 2,048 tokens, and keeps a block for itself.
+    engine = EngineChoice(options.engine, options.profile, SEQUENCES, kv=KvCache(blocks=72, block_tokens=32))
+    async with stage(progress, engine) as running:
+        sweep = {str(size): _memory_turn(running, options, size) for size in FIXED}
+        swept = await in_turns(sweep, options.rounds)
+        longer = replace(options, seconds=TIMES_SWEEP * options.seconds)
+        best = best_size(swept)
+        compared = {best + AGAIN: int(best), AUTO: None}
+        turns = {name: _memory_turn(running, longer, size, LEARNING_SECONDS) for name, size in compared.items()}
+        return {**swept, **await in_turns(turns, options.rounds)}
+
+
+def _memory_turn(running: Stage, options: WindowOptions, size: int | None, learning: float = 0.0) -> Turn:
+    def part(number: int) -> Part:
+        fields = UNKNOWN_LENGTH if options.is_vllm else RUNNING_USAGE
+        todo = options.part(f"window {size or AUTO}", number, MIXED, fields=fields)
+        return replace(todo, warmup_seconds=todo.warmup_seconds + min(learning, todo.warmup_seconds))
+
+    window = WindowSettings(None) if size is None else WindowSettings(size, prefill_tokens=2048)
+    return through(running, options.policy, window, part)
+
+
+def best_size(ways: Ways) -> str:
+    """The fixed window of the sweep with the highest throughput."""
+    return max(map(str, FIXED), key=lambda size: rate(ways[size]))
+
+
+def memory_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
+    """What the runs are worth, one verdict per target."""
+    best, auto = ways[best_size(ways) + AGAIN], ways[AUTO]
+    note = f" with a window of {best_size(ways)}, {mean_running(auto):.2f} against {mean_running(best):.2f} running"
+    return [
+        judgement.throughput(MEMORY_RATE, mean_rate(auto), mean_rate(best), note),
+        judgement.engine_queue(WAITING, auto, SLACK),
+        judgement.engine_queue(CONTROL, ways[str(max(FIXED))], SLACK),
+        *_shared_verdicts("memory", auto, MIXED),
+    ]
+
+
+SERIES: Mapping[str, tuple[str, Callable[[Sample], float]]] = {
+    "window": (BLUE, lambda sample: sum(worker.window for worker in sample.gateway.workers)),
+    "running": (GREEN, lambda sample: sample.running),
+    "waiting": (VERMILION, lambda sample: sample.waiting),
+}
+
+
+def memory_picture(ways: Ways) -> Picture:
+    """What each window gives; window, running and waiting over time, tuned and with the largest fixed one."""
+    largest = max(FIXED)
+    turns = [(size, run.tokens_per_second) for size in FIXED for run in ways[str(size)]]
+    medians = [(size, rate(ways[str(size)])) for size in FIXED]
+    sweep = LinePanel(
+        "Output tokens per second by window, and of auto",
+        "tokens per second",
+        [Curve("", GREY, turns, dots=True), Curve("fixed", GREY, medians)],
+        [Mark("auto", mean_rate(ways[AUTO]), BLUE)],
+        "window, sequences",
+    )
+    over_time = [
+        _over_time(ways[AUTO][-1], "auto"),
+        _over_time(ways[str(largest)][0], f"a fixed window of {largest}"),
+    ]
+    alt = "Throughput by window; window, running and waiting over time, tuned and with the largest fixed window."
+    return Picture("A KV cache too small for full concurrency", [sweep, *over_time], alt, is_stacked=True)
+
+
+def _over_time(run: Run, name: str) -> LinePanel:
+    curves = [
+        Curve(label, colour, [(sample.at - run.window.start, read(sample)) for sample in run.samples])
+        for label, (colour, read) in SERIES.items()
+    ]
+    return LinePanel(f"Sequences over time with {name}", "sequences", curves, x_label="seconds of the window")
+
+
+# -- speeds
+
+PAIR_SEQUENCES = 8
+SLOW_PROFILE = "cpu-tiny-slow"
+SLOW_MODEL = {**VLLM_MODEL, "num_hidden_layers": 3 * VLLM_MODEL["num_hidden_layers"]}
+FAST, SLOW, BESIDE_FAST, BESIDE_SLOW, GATEWAY = "fast alone", "slow alone", "fast beside", "slow beside", "gateway"
+
+PAIR_RATE = Target("speeds: output tokens per second, of both engines without the gateway", Comparison.AT_LEAST, 0.95)
+BUSY = Target("speeds: mean running sequences of the less busy engine", Comparison.AT_LEAST, 0.95 * PAIR_SEQUENCES)
+PAIR_QUEUE = Target(f"speeds: samples with at most {SLACK} waiting in either engine", Comparison.AT_LEAST, 0.99)
+
+
+async def measure_speeds(options: WindowOptions, progress: Progress) -> dict[str, list[Run]]:
+    """Let each engine work alone, both beside each other and both behind the gateway, in turns."""
+    fast = EngineChoice(options.engine, options.profile, PAIR_SEQUENCES)
+    slow = replace(fast, profile=SLOW_PROFILE, model=SLOW_MODEL)
+    async with stage(progress, fast, slow) as running:
+        beside: list[Run] = []
+
+        async def both(number: int) -> Run:
+            """Both engines at once, each with a load of its own; the slow one's run is kept beside."""
+            parts = (options.turn(name, number) for name in (BESIDE_FAST, BESIDE_SLOW))
+            runs = await asyncio.gather(*map(running.run, parts, running.engines))
+            beside.append(runs[1])
+            return runs[0]
+
+        ways = {
+            FAST: on(running, running.engines[0], partial(options.turn, FAST)),
+            SLOW: on(running, running.engines[1], partial(options.turn, SLOW)),
+            BESIDE_FAST: both,
+            GATEWAY: through(running, options.policy, WindowSettings(None), partial(options.turn, GATEWAY)),
+        }
+        return {**await in_turns(ways, options.rounds), BESIDE_SLOW: beside}
+
+
+def reference(options: WindowOptions, ways: Ways) -> float:
+    """What both engines do together without a gateway, output tokens per second."""
+    # Real engines take processor time from each other.
+    return sum(rate(ways[way]) for way in ((BESIDE_FAST, BESIDE_SLOW) if options.is_vllm else (FAST, SLOW)))
+
+
+def speeds_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
+    """What the runs are worth, one verdict per target."""
+    runs = ways[GATEWAY]
+    kind = "both at once" if options.is_vllm else "the sum of each alone"
+    note = f", {kind}; fast {rate(ways[FAST]):,.0f}/s and slow {rate(ways[SLOW]):,.0f}/s alone"
+    engines = zip(*(sample.engines for sample in samples_of(runs)), strict=True)
+    busy = [mean([engine.running for engine in each]) for each in engines]
+    stories = "; ".join(f"{each:.2f} in {used}" for each, used in zip(busy, window_stories(runs), strict=True))
+    return [
+        judgement.throughput(PAIR_RATE, rate(runs), reference(options, ways), note),
+        BUSY.judge(min(busy), stories),
+        judgement.engine_queue(PAIR_QUEUE, runs, SLACK),
+        *_shared_verdicts("speeds", runs, TENANTS),
+    ]
+
+
+# -- unknown
+
+SIZES = (8, 16)
+# Windows that differ by less are one: the law feels its way up now and then.
+SETTLED_WITHIN = 2
+
+KNOWN_RATE = "unknown: an engine of {} sequences, output tokens per second of the known window"
+SETTLED = "unknown: an engine of {} sequences, 5th to 95th percentile of the window"
+UNKNOWN_QUEUE = Target(f"unknown: samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
+
+
+async def measure_unknown(options: WindowOptions, progress: Progress) -> dict[str, list[Run]]:
+    """Run both ways in turns on an engine of each size."""
+    ways: dict[str, list[Run]] = {}
+    for size in SIZES:
+        async with stage(progress, EngineChoice(options.engine, options.profile, size)) as running:
+            settings = {f"{size} {TOLD}": WindowSettings(size), f"{size} {AUTO}": WindowSettings(None)}
+            turns = {
+                name: through(running, options.policy, window, partial(options.turn, name))
+                for name, window in settings.items()
+            }
+            ways |= await in_turns(turns, options.rounds)
+    return ways
+
+
+def unknown_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
+    """What the runs are worth, two verdicts for each size and one on the engines' queues."""
+    verdicts = []
+    for size in SIZES:
+        auto, told = ways[f"{size} {AUTO}"], ways[f"{size} {TOLD}"]
+        batch = f", {mean_running(auto):.2f} against {mean_running(told):.2f} running"
+        target = Target(KNOWN_RATE.format(size), Comparison.AT_LEAST, 0.97)
+        verdicts.append(judgement.throughput(target, rate(auto), rate(told), batch))
+        low, high = (percentile(windows(auto), percent) for percent in (5, 95))
+        settled = Target(SETTLED.format(size), Comparison.AT_MOST, SETTLED_WITHIN)
+        verdicts.append(settled.judge(high - low, f"{low:.0f} to {high:.0f}, {len(windows(auto))} samples"))
+    auto = [run for size in SIZES for run in ways[f"{size} {AUTO}"]]
+    return [*verdicts, judgement.engine_queue(UNKNOWN_QUEUE, auto, SLACK)]
+
+
+Measured = Callable[[WindowOptions, Progress], Awaitable[dict[str, list[Run]]]]
+Judged = Callable[[WindowOptions, Ways], list[Verdict]]
+PARTS: Mapping[Subject, tuple[Measured, Judged]] = {
+    Subject.MEMORY: (measure_memory, memory_verdicts),
+    Subject.SPEEDS: (measure_speeds, speeds_verdicts),
+    Subject.UNKNOWN: (measure_unknown, unknown_verdicts),
+}

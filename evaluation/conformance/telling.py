@@ -1,0 +1,151 @@
+"""The verdicts in every form: a table on the terminal, JSON, JUnit XML, and a page that stands by itself.
+
+JUnit's schema is the one of Ant's task that Jenkins, GitLab and GitHub's reporters accept: one suite, one case per
+scenario. A verdict is a case: failed with its reason, or skipped where it does not apply; numbers are in its output.
+"""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from evaluation.conformance.judgement import Judgement, Outcome
+from evaluation.conformance.suite import Finding, Findings
+from evaluation.report.document import Document, Mark, RowKind, Section, Sheet, SheetRow, Statement
+from evaluation.report.html import render_html
+from evaluation.report.markdown import render_markdown
+from evaluation.report.verdicts import number
+
+SUITE = "vtc-gateway conformance"
+_MARKS = {Outcome.PASSED: Mark.HOLDS, Outcome.FAILED: Mark.FAILS, Outcome.NOT_APPLICABLE: Mark.PLAIN}
+_ROWS = {Outcome.PASSED: RowKind.PLAIN, Outcome.FAILED: RowKind.MISSED, Outcome.NOT_APPLICABLE: RowKind.PUBLISHED}
+# What XML 1.0 cannot hold, not even escaped.
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def number_text(judgement: Judgement) -> str:
+    """The number as printed, with its unit."""
+    if judgement.number is None:
+        return "-"
+    unit = judgement.margin.unit if judgement.margin else ""
+    return f"{number(round(judgement.number, 3))}{unit}"
+
+
+def margin_text(judgement: Judgement) -> str:
+    """The margin as printed."""
+    if judgement.margin is None:
+        return "-"
+    return f"{judgement.margin.comparison.value} {number(round(judgement.margin.limit, 2))}{judgement.margin.unit}"
+
+
+def summary(findings: Findings) -> str:
+    """How many scenarios passed, failed and did not apply."""
+    return ", ".join(f"{findings.count(outcome)} {outcome.value}" for outcome in Outcome)
+
+
+def sheet(findings: Findings) -> Sheet:
+    """One row per scenario."""
+    rows = []
+    for finding in findings.findings:
+        judged = finding.judgement
+        cells = (judged.outcome.value, number_text(judged), margin_text(judged), judged.reason)
+        rows.append(SheetRow((finding.scenario.title, *cells), _ROWS[judged.outcome]))
+    title = f"fairness of {findings.url}: {summary(findings)}"
+    return Sheet(title, ("scenario", "verdict", "number", "margin", "reason"), rows, words=1)
+
+
+def document(findings: Findings) -> dict[str, object]:
+    """The findings as JSON data; a number that is not finite becomes null."""
+    return {
+        "suite": "conformance",
+        "url": findings.url,
+        "setting": findings.setting,
+        "passed": not findings.failures,
+        "counts": {outcome.value: findings.count(outcome) for outcome in Outcome},
+        "scenarios": [_row(finding) for finding in findings.findings],
+    }
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    judgement, margin = finding.judgement, finding.judgement.margin
+    return {
+        "name": finding.scenario.name,
+        "title": finding.scenario.title,
+        "outcome": judgement.outcome.value,
+        "number": judgement.number,
+        "measures": margin.name if margin else None,
+        "comparison": margin.comparison.value if margin else None,
+        "margin": margin.limit if margin else None,
+        "reason": judgement.reason,
+        "seconds": round(finding.seconds, 1),
+        "measurements": dict(judgement.measurements),
+    }
+
+
+def write_page(findings: Findings, stamp: str, file: Path) -> None:
+    """The page: HTML where the file is named so, Markdown otherwise; `stamp` is the time of the run."""
+    told = page(findings, stamp)
+    is_html = file.suffix.lower() in (".html", ".htm")
+    file.write_text(render_html(told) if is_html else render_markdown(told), encoding="utf-8")
+
+
+def page(findings: Findings, stamp: str) -> Document:
+    """The verdicts, then a section for each scenario: what it claims, and how and why it is judged so."""
+    setting = [Statement(f"{name}: {value}") for name, value in findings.setting.items()]
+    verdicts = Section("verdicts", "Verdicts", sheets=[sheet(findings)])
+    sections = [verdicts, *map(_section, findings.findings)]
+    return Document(f"Fairness of {findings.url}", (f"{summary(findings)}. Run at {stamp}.",), setting, sections)
+
+
+def _section(finding: Finding) -> Section:
+    judgement, scenario = finding.judgement, finding.scenario
+    measures = f" ({judgement.margin.name})" if judgement.margin else ""
+    return Section(
+        key=scenario.name,
+        title=scenario.title,
+        setting=scenario.claim,
+        statements=[Statement(f"{judgement.outcome.value}: {judgement.reason}", _MARKS[judgement.outcome])],
+        remarks=[
+            f"Number: {number_text(judgement)}, margin {margin_text(judgement)}{measures}.",
+            f"How it is judged: {scenario.method}",
+            f"Why this margin: {scenario.margin_reason}",
+        ],
+    )
+
+
+def junit(findings: Findings, stamp: str) -> bytes:
+    """The XML document; `stamp` is the ISO 8601 time of the run."""
+    counts = {
+        "tests": str(len(findings.findings)),
+        "failures": str(len(findings.failures)),
+        "errors": "0",
+        "skipped": str(findings.count(Outcome.NOT_APPLICABLE)),
+        "time": f"{sum(finding.seconds for finding in findings.findings):.3f}",
+    }
+    root = ElementTree.Element("testsuites", {"name": SUITE, **counts})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": SUITE, **counts, "timestamp": stamp})
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in {"url": findings.url, **findings.setting}.items():
+        ElementTree.SubElement(properties, "property", {"name": name, "value": _clean(value)})
+    for finding in findings.findings:
+        _case(suite, finding)
+    ElementTree.indent(root)
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def _case(suite: ElementTree.Element, finding: Finding) -> None:
+    judgement = finding.judgement
+    attributes = {"classname": "conformance", "name": finding.scenario.title, "time": f"{finding.seconds:.3f}"}
+    case = ElementTree.SubElement(suite, "testcase", attributes)
+    reason = _clean(judgement.reason)
+    if judgement.outcome is Outcome.FAILED:
+        failure = ElementTree.SubElement(case, "failure", {"message": reason, "type": finding.scenario.name})
+        failure.text = _clean(finding.scenario.claim)
+    elif judgement.outcome is Outcome.NOT_APPLICABLE:
+        ElementTree.SubElement(case, "skipped", {"message": reason})
+    out = ElementTree.SubElement(case, "system-out")
+    out.text = f"{number_text(judgement)} (margin {margin_text(judgement)}): {reason}"
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("?", text)

@@ -1,0 +1,152 @@
+"""A client of an OpenAI-compatible endpoint: where it is, how it is spoken to, and one request after another.
+
+Requests are streamed; their bytes are rendered here. A server may give up a connection that was used before: the
+request then goes on a new one. What became of each request stands in its record, never in an exception.
+"""
+
+import asyncio
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from evaluation.load.connection import OnTokens, RequestRecord, StreamConnection, connect
+from evaluation.load.prompts import Prompt
+
+CUT_OFF = "cut off by the end of the run"
+MODELS_SECONDS = 30.0
+
+KNOWN_LENGTH = {"ignore_eos": True}
+FINAL_USAGE = {"stream_options": {"include_usage": True}}
+RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+_HTTP_PORT = 80
+
+
+class NoModelError(Exception):
+    """The endpoint lists no model; the message says what it did instead."""
+
+
+def allow_many_connections() -> None:
+    """Every connection is a descriptor: allow as many as the system does; the usual soft limit is 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an endpoint listens, and the path that its `/v1` stands under."""
+
+    host: str
+    port: int
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """The address of a base URL, with or without `/v1`; raises ValueError with a remedy."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"{url} is no http:// URL: put a proxy that speaks HTTP in front of another")
+        return cls(parts.hostname, parts.port or _HTTP_PORT, parts.path.rstrip("/").removesuffix("/v1"))
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def post(self, path: str, body: object, key: str | None) -> bytes:
+        """A POST of `body` as JSON with `key` as its bearer."""
+        content = orjson.dumps(body)
+        head = [
+            f"POST {self.prefix}{path} HTTP/1.1",
+            f"Host: {self.netloc}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(content)}",
+            *([f"Authorization: Bearer {key}"] if key else []),
+        ]
+        return "\r\n".join([*head, "", ""]).encode() + content
+
+    async def first_model(self, key: str | None) -> str:
+        """The first model that is listed to the holder of `key`; raises NoModelError."""
+        url = f"http://{self.netloc}{self.prefix}/v1/models"
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        timeout = aiohttp.ClientTimeout(total=MODELS_SECONDS)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, headers=headers) as answer:
+                document = await answer.json(content_type=None)
+                return str(document["data"][0]["id"])
+        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+            raise NoModelError(f"GET {url}: {type(fault).__name__}: {fault}") from fault
+        except (ValueError, KeyError, IndexError, TypeError) as fault:
+            raise NoModelError(f"GET {url} ({answer.status}) names no model: give --model") from fault
+
+
+class Surface(Enum):
+    """Which API the load speaks; the value is its path."""
+
+    COMPLETIONS = "/v1/completions"
+    CHAT = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the load goes, and how it speaks there.
+
+    `url` is the base without `/v1`; `keys` each tenant's credential (none: no credential); `fields` go into every
+    request; `guesses`: events count as tokens where no usage tells, prompts then as their bytes by `bytes_per_token`.
+    """
+
+    url: str
+    model: str
+    keys: Mapping[str, str] = field(default_factory=dict)
+    surface: Surface = Surface.COMPLETIONS
+    fields: Mapping[str, object] = field(default_factory=lambda: KNOWN_LENGTH | RUNNING_USAGE)
+    guesses: bool = False
+    bytes_per_token: float = 1.0
+
+    def body(self, prompt: Prompt, output_tokens: int) -> dict[str, object]:
+        """A streamed request for at most `output_tokens`."""
+        if self.surface is Surface.COMPLETIONS:
+            assert isinstance(prompt, str), "a conversation needs the chat surface"
+            asked: dict[str, object] = {"prompt": prompt}
+        else:
+            asked = {"messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt}
+        return {"model": self.model, **asked, "max_tokens": output_tokens, "stream": True, **self.fields}
+
+
+class Client:
+    """Sends requests to one endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._address = Address.parse(endpoint.url)
+
+    def render(self, prompt: Prompt, output_tokens: int, key: str | None) -> bytes:
+        """The bytes of one request."""
+        return self._address.post(self.endpoint.surface.value, self.endpoint.body(prompt, output_tokens), key)
+
+    async def exchange(
+        self, request: bytes, record: RequestRecord, on_tokens: OnTokens, connection: StreamConnection | None = None
+    ) -> StreamConnection | None:
+        """Send one request, on `connection` where that is still open; the connection, where it can be used again."""
+        try:
+            if connection is None or not connection.is_open or not await connection.exchange(request, record):
+                guesses = self.endpoint.guesses
+                connection = await connect(self._address.host, self._address.port, on_tokens, guesses=guesses)
+                await connection.exchange(request, record)
+        except OSError as fault:
+            record.ended_at = asyncio.get_running_loop().time()
+            record.error = f"cannot connect: {fault}"
+            return None
+        except asyncio.CancelledError:
+            record.error = record.error or CUT_OFF
+            raise
+        if record.error:
+            connection.close()
+            return None
+        return connection

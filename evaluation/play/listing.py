@@ -1,0 +1,77 @@
+"""`vtc-gateway workloads`: lists the catalogue, tells what a workload or a trace holds, writes it as a trace.
+
+Exit status 0; 1 where the workload is wrong, each fault on stderr with its line and remedy.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import output_console, say, show
+from evaluation.requests import Request
+from evaluation.workloads import ConfigError, Found, Reading, Workload, find, names
+from evaluation.workloads.traces import write_csv, write_jsonl
+
+_SECONDS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadsOptions:
+    """What to show and where to write it; without a source the catalogue is listed."""
+
+    source: str | None
+    reading: Reading
+    csv_file: Path | None = None
+    jsonl_file: Path | None = None
+
+
+def run(options: WorkloadsOptions) -> int:
+    """Carry the command out; the exit status."""
+    if options.source is None:
+        rows = [SheetRow((name, find(name).workload.description)) for name in names()]
+        show(Sheet("", ("workload", "what it shows"), rows, words=1))
+        return 0
+    try:
+        found = find(options.source, options.reading)
+        for file, write in ((options.csv_file, write_csv), (options.jsonl_file, write_jsonl)):
+            if file is not None:
+                write(found.workload.requests, file)
+    except ConfigError as error:
+        say(str(error))
+        return 1
+    except OSError as error:
+        say(f"{error.filename}: cannot be written: {error.strerror}; name another file")
+        return 1
+    _tell(found)
+    return 0
+
+
+def _tell(found: Found) -> None:
+    workload = found.workload
+    console = output_console()
+    for text in (workload.description, *found.notes):
+        console.print(text, markup=False, highlight=False)
+    rows = [
+        SheetRow((tenant, f"{weight:g}", *_cells(workload.of(tenant), workload.seconds)))
+        for tenant, weight in workload.tenants.items()
+    ]
+    show(Sheet(_title(workload), ("tenant", "weight", "requests", "per minute", *_LENGTHS), rows))
+
+
+_LENGTHS = ("prompt", "longest", "output", "longest")
+
+
+def _title(workload: Workload) -> str:
+    return f"{workload.name}: {workload.seconds:g} s, {len(workload.requests)} requests"
+
+
+def _cells(requests: tuple[Request, ...], seconds: float) -> list[str]:
+    if not requests:
+        return ["0"] + [""] * 5
+    lengths = ([each.prompt_tokens for each in requests], [each.output_tokens for each in requests])
+    return [
+        str(len(requests)),
+        f"{len(requests) * _SECONDS_PER_MINUTE / seconds:.1f}",
+        *(text for each in lengths for text in (f"{fmean(each):.0f}", str(max(each)))),
+    ]

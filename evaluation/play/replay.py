@@ -1,0 +1,205 @@
+"""`vtc-gateway replay`: a trace or a workload against a live endpoint, a table for each tenant, every request as JSON.
+
+Exit status 0; 1 where the trace, the keys or the endpoint cannot be used or no request was served, told on stderr.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from evaluation.load.client import (
+    FINAL_USAGE,
+    KNOWN_LENGTH,
+    RUNNING_USAGE,
+    Address,
+    Endpoint,
+    NoModelError,
+    Surface,
+    allow_many_connections,
+)
+from evaluation.load.keys import Keyring, KeysError, read_keys
+from evaluation.play.player import Cue, Played, Player
+from evaluation.play.prompts import Prompts
+from evaluation.play.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import Progress, say, show
+from evaluation.workloads import ConfigError, Found, Reading, Workload, find
+
+
+class UsageWanted(Enum):
+    """How token counts are asked for; the value is the name on the command line."""
+
+    RUNNING = "running"
+    FINAL = "final"
+    NONE = "none"
+
+
+_USAGE: Mapping[UsageWanted, Mapping[str, object]] = {
+    UsageWanted.RUNNING: RUNNING_USAGE,
+    UsageWanted.FINAL: FINAL_USAGE,
+    UsageWanted.NONE: {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What is played (`source`, read as `reading` says), where to, and how."""
+
+    source: str
+    reading: Reading
+    url: str
+    keys: str = ""
+    model: str = ""
+    speed: float = 1.0
+    bytes_per_token: float = 1.0
+    chat: bool = False
+    ignore_eos: bool = True
+    usage: UsageWanted = UsageWanted.RUNNING
+    grace_seconds: float = 60.0
+    json_file: Path | None = None
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Where the requests go, and what each of them holds."""
+        return Endpoint(
+            url=self.url,
+            model=model,
+            surface=Surface.CHAT if self.chat else Surface.COMPLETIONS,
+            fields={**_USAGE[self.usage], **(KNOWN_LENGTH if self.ignore_eos else {})},
+            guesses=True,
+        )
+
+
+def run(options: ReplayOptions) -> int:
+    """Carry the command out; the exit status."""
+    try:
+        found = find(options.source, options.reading)
+        allow_many_connections()
+        # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
+        return deliver(options, found, asyncio.run(play(options, found.workload)))
+    except (ConfigError, KeysError, ValueError, NoModelError, OSError) as fault:
+        say(str(fault))
+        return 1
+
+
+def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[Cue]:
+    """The play of a workload."""
+    seed = options.reading.seed or 0
+    prompts = Prompts(seed, options.bytes_per_token, workload.prefix_block_tokens)
+    return [
+        Cue(request, request.arrival_seconds / options.speed, key, partial(prompts.prompt, number, request))
+        for number, (request, key) in enumerate(zip(workload.requests, keyring.assign(workload.requests), strict=True))
+    ]
+
+
+async def play(options: ReplayOptions, workload: Workload) -> Result:
+    """Play `workload`; raises `KeysError`, `ValueError` or `NoModelError` where that cannot begin."""
+    address, keyring = Address.parse(options.url), Keyring.parse(read_keys(options.keys))
+    keyring.check(workload.tenants)
+    plan = cues(workload, options, keyring)
+    model = options.model or await address.first_model(plan[0].key if plan else None)
+    progress = Progress()
+    progress.step(f"playing {len(plan)} requests of {workload.name} to {model}", workload.seconds / options.speed)
+    player = Player(options.endpoint(model), plan, progress.advance)
+    try:
+        start = await player.play(options.grace_seconds)
+    finally:
+        progress.clear()
+    return Result(start, asyncio.get_running_loop().time(), player.played)
+
+
+def deliver(options: ReplayOptions, found: Found, result: Result) -> int:
+    """Print the table and what is to be said about it, write the file; the exit status."""
+    show(_by_tenant(result.tenants()))
+    lag = result.lag_seconds
+    late = f"the player was late by {_ms(lag[50])} (median), {_ms(lag[99])} (p99), {_ms(lag[100])} at most"
+    for text in (*found.notes, late, *(f"warning: {each}" for each in result.warnings())):
+        say(text)
+    if options.json_file is not None:
+        document = orjson.dumps(report(options, found, result), option=orjson.OPT_APPEND_NEWLINE)
+        options.json_file.write_bytes(document)
+    if any(each.record.output_tokens for each in result.played):
+        return 0
+    faults = (each.record.error for each in result.played if each.record.error)
+    say("no request was served: " + next(faults, "the workload is empty")[:300])
+    return 1
+
+
+def _by_tenant(tenants: Iterable[TenantResult]) -> Sheet:
+    """One row for each tenant; p50, p95 and p99 of each wait."""
+    waits = [f"{what} p{percent}" for what in ("TTFT", "per token") for percent in PERCENTS]
+    rows = [
+        SheetRow(
+            (
+                each.tenant,
+                str(each.sent),
+                *(str(each.endings[end]) for end in Ended),
+                f"{each.service_per_second:,.0f}",
+                *(_ms(each.ttft_seconds[percent]) for percent in PERCENTS),
+                *(_ms(each.per_token_seconds[percent]) for percent in PERCENTS),
+            )
+        )
+        for each in tenants
+    ]
+    return Sheet("", ("tenant", "sent", *(end.value for end in Ended), "service/s", *waits), rows)
+
+
+def report(options: ReplayOptions, found: Found, result: Result) -> dict[str, object]:
+    """Everything as JSON data; numbers that are not finite become null."""
+    return {
+        "replay": found.workload.name,
+        "url": options.url,
+        "speed": options.speed,
+        "seconds": result.seconds,
+        "notes": found.notes,
+        "warnings": result.warnings(),
+        "lag_seconds": _by_percent(result.lag_seconds),
+        "tenants": [_tenant_document(each) for each in result.tenants()],
+        "requests": [_request_document(each, result) for each in result.played],
+    }
+
+
+def _tenant_document(each: TenantResult) -> dict[str, object]:
+    return {
+        "tenant": each.tenant,
+        "sent": each.sent,
+        **{end.name.lower(): count for end, count in each.endings.items()},
+        "service_per_second": each.service_per_second,
+        "ttft_seconds": _by_percent(each.ttft_seconds),
+        "per_token_seconds": _by_percent(each.per_token_seconds),
+        "whole_seconds": _by_percent(each.whole_seconds),
+    }
+
+
+def _request_document(each: Played, result: Result) -> dict[str, object]:
+    """One request; moments in seconds from the start of the replay."""
+    record = each.record
+    return {
+        "tenant": each.request.tenant,
+        "intended_at": each.intended_at - result.start,
+        "lag_seconds": each.lag_seconds,
+        "ended": ended(each).name.lower(),
+        "status": record.status,
+        "error": record.error,
+        "wanted_prompt_tokens": each.request.prompt_tokens,
+        "wanted_output_tokens": each.request.output_tokens,
+        "prompt_tokens": record.prompt_tokens,
+        "output_tokens": record.output_tokens,
+        "ttft_seconds": ttft_seconds(each, result.end),
+        "ended_at": None if record.ended_at is None else record.ended_at - result.start,
+    }
+
+
+def _by_percent(values: Mapping[int, float]) -> dict[str, float]:
+    return {f"p{percent}": value for percent, value in values.items()}
+
+
+def _ms(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "-"
+    return f"{seconds * 1000:,.1f} ms" if seconds < 1 else f"{seconds:,.2f} s"
