@@ -325,7 +325,7 @@ class PoolEntry(Section):
 
     model_config = ConfigDict(json_schema_extra=_at_least_one("model", "workers"))
 
-    model: str = restart(..., "Name of the model for clients.", pattern=MODEL_PATTERN)
+    model: str = live(..., "Name of the model for clients; another name is another pool.", pattern=MODEL_PATTERN)
     engine_model: str | None = live(
         None, "Name of the model at the workers, where it differs from `model`.", pattern=MODEL_PATTERN
     )

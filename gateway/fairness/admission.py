@@ -86,6 +86,7 @@ class Admission:
 
     def submit(self, ticket: Ticket, now: float) -> list[Decision]:
         """Queue a new request, or refuse it; returns what follows, its own grant perhaps among it."""
+        self._tenants.census.sweep(now)
         account = self._pools[ticket.pool]
         tenant = account.queue.tenant(ticket.tenant, self._tenants)
         refusal = self._refusal(ticket, account, tenant, now)

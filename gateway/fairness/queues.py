@@ -23,11 +23,12 @@ _DEAD_SLACK = 16  # withdrawn tickets a FIFO carries before it is swept
 class KeyQueue(Flow):
     """Requests of one key, oldest first; withdrawn ones stay until they surface or are swept."""
 
-    __slots__ = ("_fifo",)
+    __slots__ = ("_fifo", "is_used")
 
     def __init__(self, name: str, weight: float = 1.0) -> None:
         """An empty FIFO."""
         super().__init__(name, weight)
+        self.is_used = True  # since the last look for those that are not
         self._fifo: deque[Ticket] = deque()
 
     def append(self, ticket: Ticket) -> None:
@@ -111,6 +112,7 @@ class TenantQueue(Flow):
         if queue is None:
             self._census.add(self)
             queue = self._keys[name] = KeyQueue(name)
+        queue.is_used = True
         return queue
 
     def enqueue(self, ticket: Ticket) -> None:
@@ -176,12 +178,14 @@ class TenantQueue(Flow):
         """How many key flows are kept."""
         return len(self._keys)
 
-    def forget_idle(self) -> None:
-        """Drop every idle key."""
-        idle = [key for key in self._keys.values() if not key.queued and not key.outstanding and not key.ceilings]
-        for key in idle:
-            del self._keys[key.name]
-            self.group.policy.forget(key)
+    def forget_idle(self, *, only_unused: bool = False) -> None:
+        """Drop every idle key, or those among them that nobody has used since the last time."""
+        for key in self.keys:
+            is_idle = not key.queued and not key.outstanding and not key.ceilings
+            if is_idle and not (only_unused and key.is_used):
+                del self._keys[key.name]
+                self.group.policy.forget(key)
+            key.is_used = False
 
 
 class PoolQueue:

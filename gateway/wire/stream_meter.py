@@ -197,7 +197,7 @@ class StreamMeter(Meter):
         self._count(index, int(usage["prompt"]), int(usage["output"]))
         is_last = _FINISHED in event
         if is_last:
-            self._finished.add(index)
+            self._finished.add(self._known(index))
         if is_last or self.output_tokens > before or shows_output(event_data(event)):
             self.outputs += 1
         if self._by_choice is None:
@@ -209,6 +209,8 @@ class StreamMeter(Meter):
             return b"".join(kept)
         if self.fingerprint is not None:
             return self.fingerprint.join(kept)
+        if len(self._held) >= self._sequences:
+            return self._release(b"".join(kept))  # a choice that ends twice waits no more
         self._held.append(kept)
         return b""
 
@@ -231,7 +233,7 @@ class StreamMeter(Meter):
     def _read_unmetered(self, event: bytes, data: bytes, choice: int) -> None:
         """Read a chunk of an engine that tells its usage at the end only."""
         if _FINISHED in event:
-            self._finished.add(choice)
+            self._finished.add(self._known(choice))
             self.outputs += 1
         elif (_EMPTY_DELTA not in event) if self.outputs else shows_output(data):
             self.outputs += 1
@@ -243,6 +245,7 @@ class StreamMeter(Meter):
             self.prompt_tokens = prompt_tokens
             self.output_tokens = max(self.output_tokens, output_tokens)
             return
+        choice = self._known(choice)
         grown = output_tokens - self._by_choice.get(choice, 0)
         if grown > 0:
             self._by_choice[choice] = output_tokens
@@ -252,6 +255,10 @@ class StreamMeter(Meter):
         if more > 0:
             self._prompts_seen[prompt] = prompt_tokens
             self.prompt_tokens += more
+
+    def _known(self, choice: int) -> int:
+        """The number of a choice that was asked for."""
+        return min(max(0, choice), self._sequences - 1)
 
     def _read_json(self, event: bytes, data: bytes) -> bytes:
         """Read the totals, an error, or a chunk in a form that vLLM does not write, by decoding it."""
@@ -281,7 +288,7 @@ class StreamMeter(Meter):
             self.outputs += 1
         elif has_output(chunk):
             self.outputs += 1
-        self._finished.update(finished_choices(chunk))
+        self._finished.update(map(self._known, finished_choices(chunk)))
 
     def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: Usage) -> bytes:
         before = self.output_tokens

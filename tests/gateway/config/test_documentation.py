@@ -1,5 +1,6 @@
 """docs/configuration.md has the row of every key as the models say it, and no other."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def test_the_page_documents_the_schema() -> None:
     assert sorted(set(schema) - set(page)) == []
     assert sorted(set(page) - set(schema)) == []
     assert len(page) == len(schema)
+
+
+def test_the_page_lists_what_waits_for_a_restart() -> None:
+    """Each key that waits belongs to one entry of the list, and no entry has a key that does not wait."""
+    text = PAGE.read_text().partition("All that waits is:")[2].strip().partition("\n\n")[0]
+    listed = [name for line in text.splitlines() for name in re.findall("`([^`]*)`", line.partition(":")[0])]
+    keys = [row.split("`")[1] for row in rows()]
+    waiting = {row.split("`")[1] for row in rows() if " | restart | " in row}
+    assert {key for key in keys for name in listed if re.match(rf"{re.escape(name)}($|\W)", key)} == waiting
+    assert all(any(key.startswith(name) for key in waiting) for name in listed)
 
 
 def test_every_table_has_the_columns() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.config.expression import parse
 from gateway.fairness import KvTime, Usage, check_invariants
+from gateway.fairness.census import SWEEP_SECONDS
 from gateway.fairness.cost import LEAST_WEIGHT, Expression
 from gateway.fairness.ticket import MOVES, Ticket, TicketState
 from gateway.outcomes import Outcome
@@ -385,6 +386,29 @@ def test_idle_keys_have_one_bound_over_all_tenants(monkeypatch: pytest.MonkeyPat
         (account,) = bench.admission.pools.values()
         assert sum(len(tenant.keys) for tenant in account.queue.tenants.values()) <= 10
     assert bench.flow("t3").service == 10 * 3
+
+
+def test_idle_keys_are_forgotten_by_time() -> None:
+    """Within an hour of their last request, those that wait or run never, and what was charged stays charged."""
+    bench = Bench()
+    long = bench.submit("t", key="long", prompt=1, length=10_000)
+    for number in range(20):
+        bench.submit("t", key=f"visitor{number}", prompt=1, length=1)
+        bench.step(2)
+    for _ in range(3):
+        bench.wait(SWEEP_SECONDS / 2)
+        bench.submit("t", key="steady", prompt=1, length=1)
+        bench.step(2)
+    assert len(bench.flow("t").keys) == 22
+    bench.wait(SWEEP_SECONDS)
+    bench.submit("u", prompt=1, length=1)
+    assert {key.name for key in bench.flow("t").keys} == {"long", "steady"}
+    bench.step(2)
+    spent = bench.flow("t").service
+    bench.release(long, None)
+    assert spent >= 23 * 3
+    bench.drain()
+    bench.check_books()
 
 
 def test_the_check_notices_a_counter_that_does_not_add_up() -> None:

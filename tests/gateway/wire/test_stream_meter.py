@@ -11,6 +11,7 @@ from gateway.wire.meter import Meter
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Reading
 from gateway.wire.sse import MalformedStream
+from gateway.wire.stream_meter import StreamMeter
 
 from .transcripts import PATIENT, at_cuts, numbers, pieces, reading, recorded, shown
 
@@ -320,6 +321,25 @@ def test_an_engine_without_usage_is_known_as_such() -> None:
     stream = recorded("chat.none.sse")
     assert shown(meter, [stream]) == stream
     assert numbers(meter) == (0, 0, 0, False, True, False, True)
+
+
+@pytest.mark.parametrize("sequences", [1, 3])
+def test_choices_that_nobody_asked_for_take_no_memory(sequences: int) -> None:
+    """An engine that numbers them without end: kept is what was asked for, and what it says of others is not lost."""
+    meter = StreamMeter(reading(CHAT, stream=True, n=sequences))
+    seen = b""
+    for number in range(500):
+        usage = b',"usage":{"prompt_tokens":5,"total_tokens":9,"completion_tokens":4}}\n\n'
+        event = b'data: {"id":"a","choices":[{"index":%d,"delta":{},"finish_reason":"stop"}]' % number + usage
+        odd = b'data: {"id":"a", "choices":[{"index": %d, "finish_reason":"stop"}]%b' % (-number, usage)
+        seen += meter.feed(event) + meter.feed(odd)
+    assert len(meter._finished) == sequences
+    assert len(meter._held) <= sequences
+    assert meter._by_choice is None or len(meter._by_choice) == sequences
+    assert meter.output_tokens == 4 * sequences
+    seen += meter.end()
+    assert seen.count(b"data: ") == 1000
+    assert meter.is_complete
 
 
 def test_an_event_without_end_is_malformed() -> None:
