@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from yaml.reader import ReaderError
@@ -109,13 +109,19 @@ def read_document(text: str, environ: Mapping[str, str], faults: FaultLog, *, is
     if node is None:
         return {}
     reader = _Reader(lines, Surroundings(environ, is_complete), faults)
-    value = reader.read(node, ())
     faults.lines = reader.lines
-    return value
+    try:
+        return reader.read(node, ())
+    except _BeyondBoundsError:
+        return None
+
+
+class _BeyondBoundsError(Exception):
+    """The text holds more than is read, as is noted: a few bytes of aliases can stand for any number of values."""
 
 
 class _Reader:
-    """Walks the nodes once, noting lines and faults."""
+    """Walks the nodes once, noting lines and faults, until one is beyond the bounds."""
 
     def __init__(self, lines: _Lines, surroundings: Surroundings, faults: FaultLog) -> None:
         self.lines: dict[Path, int] = {}
@@ -129,10 +135,9 @@ class _Reader:
         self.lines.setdefault(path, line)
         self._nodes += 1
         if len(path) > MAX_DEPTH:
-            self._faults.add(path, f"is nested deeper than {MAX_DEPTH} levels", "flatten it", line=line)
-            return None
+            self._end(path, f"is nested deeper than {MAX_DEPTH} levels", "flatten it", line)
         if self._nodes > MAX_NODES:
-            return self._too_large(path, line)
+            self._end(path, f"is one of more than {MAX_NODES} values", "repeat less by aliases", line)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rsplit(":", 1)[1] not in _PLAIN_TAGS:
             self._faults.add(path, f"has the YAML tag {node.tag!r}", "remove the tag", line=line)
             return None
@@ -143,9 +148,9 @@ class _Reader:
         assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node, path)
 
-    def _too_large(self, path: Path, line: int) -> None:
-        if self._nodes == MAX_NODES + 1:
-            self._faults.add(path, f"is one of more than {MAX_NODES} values", "repeat less by aliases", line=line)
+    def _end(self, path: Path, message: str, remedy: str, line: int) -> NoReturn:
+        self._faults.add(path, message, remedy, line=line)
+        raise _BeyondBoundsError
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
         result: dict[str, Value] = {}

@@ -1,7 +1,8 @@
 """The gateway's account of each request beside the engines' own count of its tokens.
 
-An answer that ended by itself is charged exactly what its engine generated. A client that left in the middle of a
-stream is charged what its engine had generated when the gateway saw it leave: the engine may be up to two steps on.
+An answer that ended by itself is charged exactly what its engine generated. A client that left a stream, before its
+first byte or behind it, is charged what its engine had generated when the gateway saw it leave: the engine may be up to
+two steps on.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import orjson
 
+_LEFT = frozenset({"client_gone_streaming", "client_gone_waiting"})
 STEPS_AFTER_LEAVING = 2  # the step that runs while the connection closes, and the one before it is seen
 
 
@@ -50,7 +52,7 @@ def _enter(books: Books, line: Mapping[str, Any], counts: Mapping[str, Mapping[s
         books.ended += 1
         if charged != generated:
             books.unlike.append((request_id, charged, generated))
-    elif outcome == "client_gone_streaming" and line.get("streamed"):
+    elif outcome in _LEFT and line.get("streamed"):
         books.left += 1
         if abs(charged - generated) > STEPS_AFTER_LEAVING * count["sequences"]:
             books.left_unlike.append((request_id, charged, generated))

@@ -143,8 +143,17 @@ _WORDS = [
 _TEXTS = st.text(alphabet="{}[]:,-&*!|>'\"%@`?#\n ab1$", max_size=200).map(str.encode)
 
 
+@pytest.fixture
+def few_values() -> Iterator[None]:
+    """A lower bound of values: reading a file up to the real one takes seconds, which the kept files do once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.config.document.MAX_NODES", 5_000)
+        yield
+
+
+@pytest.mark.usefixtures("few_values")
 @given(content=damaged([_EXAMPLE, *kept("configurations")], _WORDS) | _TEXTS)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_loaded_or_faulted(file: Path, content: bytes) -> None:
     """Bytes of any kind never raise anything but `ConfigError`."""
     _load(file, content)

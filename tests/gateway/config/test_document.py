@@ -161,6 +161,14 @@ def test_many_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [fault.message for fault in faults.faults()] == ["is one of more than 1000 values"]
 
 
+@pytest.mark.parametrize("text", ["a: &a [*a, *a]\nb: *a", "a: &a {b: *a, c: *a, d: *a}\nb: [*a, *a]"])
+def test_a_value_that_contains_itself_is_read_once_to_the_depth(text: str) -> None:
+    """With as many places as levels and one fault, although it has more places at each level."""
+    _, faults = _read(text)
+    assert [fault.message for fault in faults.faults()] == [f"is nested deeper than {MAX_DEPTH} levels"]
+    assert len(faults.lines) <= MAX_DEPTH + 2
+
+
 @given(st.text())
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_text_raises(text: str) -> None:
