@@ -57,12 +57,15 @@ def test_what_was_charged_is_held_against_the_engine_that_served() -> None:
         line("client_gone_streaming", "d", 8),
         line("client_gone_streaming", "e", 7),
         line("client_gone_streaming", "f", 1, streamed=False),
+        line("client_gone_waiting", "h", 0),
+        line("client_gone_waiting", "i", 0),
+        line("client_gone_waiting", "unsent", 0, ""),
         line("worker_lost_streaming", "g", 1),
         line("internal", "h", 0, ""),
         b'{"event":"configuration applied"}',
     ]
-    engines = {"engine-1": witness(a=10, b=10, c=99, d=10, e=10, f=50, g=50), "engine-2": witness(c=5)}
+    engines = {"engine-1": witness(a=10, b=10, c=99, d=10, e=10, f=50, g=50, h=2, i=3), "engine-2": witness(c=5)}
     books = compare(log, engines)
     assert (books.ended, books.unlike) == (3, [("b", 9, 10)])
-    assert (books.left, books.left_unlike) == (2, [("e", 7, 10)])
+    assert (books.left, books.left_unlike) == (4, [("e", 7, 10), ("i", 0, 3)])
     assert books.internal == 1
