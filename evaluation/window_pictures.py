@@ -14,7 +14,10 @@ from backend.engine.profile import load_profile
 from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, ORANGE, VERMILION, Curve, LinePanel, Mark, Picture
 from evaluation.requests import Request
-from evaluation.simulation import EngineModel, GaugeFault, Outage, Polling, Reading, Result, Settings, simulate
+from evaluation.simulation.gauges import GaugeFault, Polling, Reading
+from evaluation.simulation.result import Result
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import EngineModel, Outage, Settings
 from gateway.workers import WindowSize
 
 PROFILE = load_profile("cpu-tiny")

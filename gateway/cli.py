@@ -229,7 +229,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
     from evaluation.play.simulation import SimulateOptions, run
-    from evaluation.simulation import EngineModel, RoundsSize, Settings, with_length
+    from evaluation.simulation.settings import EngineModel, RoundsSize, Settings, with_length
     from evaluation.workloads import Reading
     from gateway.fairness import Linear, Profiled
 

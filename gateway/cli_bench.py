@@ -158,7 +158,7 @@ def scheduler(
     check: Check = False,
 ) -> None:
     """Cost of a decision and memory, by waiting tenants, known tenants and queued requests."""
-    from evaluation.bench.scheduler.command import SchedulerOptions, run
+    from evaluation.bench.scheduler import SchedulerOptions, run
 
     raise typer.Exit(run(SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check)))
 

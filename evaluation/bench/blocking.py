@@ -24,7 +24,7 @@ import yaml
 from evaluation.bench.processes import processor_seconds
 from evaluation.bench.settings import POOL, GatewaySettings, draw_keys
 from evaluation.load.processes import child
-from evaluation.metrics import median
+from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report, conduct
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress

@@ -23,7 +23,7 @@ from evaluation.bench.stage import Gateway, Stage, stage
 from evaluation.load.processes import ChildFailed
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Spaced, Tally
-from evaluation.metrics import max_min_shares, percentile
+from evaluation.metrics.statistics import max_min_shares, percentile
 from evaluation.pictures.drawing import PlotsMissing, draw, has_matplotlib, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
 from evaluation.report.delivery import EXIT_NOT_RUN, EXIT_PASSED

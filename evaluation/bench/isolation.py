@@ -32,7 +32,7 @@ from evaluation.bench.stage import Part, Run, stage
 from evaluation.bench.turns import RunOptions, Ways, in_turns, on
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced
-from evaluation.metrics import percentile
+from evaluation.metrics.statistics import percentile
 from evaluation.report.delivery import Report, conduct
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict

@@ -13,7 +13,7 @@ from itertools import pairwise
 from evaluation.bench.probe import GatewayState, Sample, WorkerState
 from evaluation.bench.stage import Run
 from evaluation.load.tenants import LoadTenant
-from evaluation.metrics import mean, median
+from evaluation.metrics.statistics import mean, median
 from evaluation.report.verdicts import Target, Verdict
 
 

@@ -33,7 +33,7 @@ from evaluation.bench.turns import FAULTS, RunOptions, Turn, Ways, faults_of, in
 from evaluation.load.client import RUNNING_USAGE
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
-from evaluation.metrics import mean, percentile
+from evaluation.metrics.statistics import mean, percentile
 from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Mark, Picture
 from evaluation.report.delivery import Report, conduct

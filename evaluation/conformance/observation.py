@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from evaluation.load.connection import RequestRecord
 from evaluation.load.tenants import INPUT_WEIGHT, OUTPUT_WEIGHT, Tally
-from evaluation.metrics import mean
+from evaluation.metrics.statistics import mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,47 +86,32 @@ class Observed:
 def received(tally: Tally, start: float, end: float) -> Received:
     """What the tenant of `tally` saw from `start` to `end`, which is now."""
     records = tally.sent_between(start, end)
-    broken = [record for record in records if record.has_failed and not record.is_refused]
     completed = [record for record in tally.records if record.is_complete and start <= (record.ended_at or end) < end]
     return Received(
         service=tally.service.between(start, end),
         output_tokens=tally.tokens.between(start, end),
         sent=len(records),
-        refusals=tuple(_refusal(record) for record in records if record.is_refused and record.ended_at is not None),
-        faults=tuple(record.error for record in broken),
-        ttft_seconds=tuple(_wait(record, end) for record in records if not record.has_failed),
-        run_seconds=tuple(_run(record) for record in completed),
-        costs=tuple(_cost(record) for record in completed),
+        refusals=tuple(
+            Refusal(record.status, record.retry_after, record.error)
+            for record in records
+            if record.is_refused and record.ended_at is not None
+        ),
+        faults=tuple(record.error for record in records if record.has_failed and not record.is_refused),
+        ttft_seconds=tuple(
+            end - record.sent_at if record.ttft_seconds is None else record.ttft_seconds
+            for record in records
+            if not record.has_failed
+        ),
+        run_seconds=tuple(
+            (record.ended_at or 0.0) - (record.first_token_at or record.ended_at or 0.0) for record in completed
+        ),
+        costs=tuple(
+            float(INPUT_WEIGHT * record.prompt_tokens + OUTPUT_WEIGHT * record.output_tokens) for record in completed
+        ),
     )
 
 
 def together(parts: Sequence[Received]) -> Received:
-    """Several credentials of one tenant as that tenant."""
-    return Received(
-        service=sum(part.service for part in parts),
-        output_tokens=sum(part.output_tokens for part in parts),
-        sent=sum(part.sent for part in parts),
-        refusals=tuple(refusal for part in parts for refusal in part.refusals),
-        faults=tuple(fault for part in parts for fault in part.faults),
-        ttft_seconds=tuple(wait for part in parts for wait in part.ttft_seconds),
-        run_seconds=tuple(run for part in parts for run in part.run_seconds),
-        costs=tuple(cost for part in parts for cost in part.costs),
-    )
-
-
-def _refusal(record: RequestRecord) -> Refusal:
-    return Refusal(record.status, record.retry_after, record.error)
-
-
-def _cost(record: RequestRecord) -> float:
-    return INPUT_WEIGHT * record.prompt_tokens + OUTPUT_WEIGHT * record.output_tokens
-
-
-def _wait(record: RequestRecord, end: float) -> float:
-    return end - record.sent_at if record.ttft_seconds is None else record.ttft_seconds
-
-
-def _run(record: RequestRecord) -> float:
-    if record.ended_at is None or record.first_token_at is None:
-        return 0.0
-    return record.ended_at - record.first_token_at
+    """Several credentials of one tenant as that tenant: counts are added, lists joined."""
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(Received))
+    return Received(*(sum(column[1:], column[0]) for column in columns))

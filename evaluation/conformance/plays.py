@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from evaluation.conformance import rules
 from evaluation.conformance.arena import Arena
-from evaluation.conformance.judgement import Judgement, not_applicable
 from evaluation.conformance.observation import Observed
+from evaluation.conformance.rules import Judgement, not_applicable
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant, OpenLoop
 

@@ -1,19 +1,58 @@
 """The rules: what was observed in, a judgement out. PURE.
 
-Margins are coarse on purpose. Shares are measured over seconds, from outside, on machines that do other things too: a
-share may be off by a factor of two. Where unfairness itself is only a factor r (weights 1:r, a tenant with r keys,
-1/r of the capacity), the margin is its square root: as far from right as from wrong.
+A verdict is passed, failed or not applicable, with a number, a margin and the reason in words; a number that is not
+finite never passes: where nobody received anything nothing was shown. Margins are coarse on purpose. Shares are
+measured over seconds, from outside, on machines that do other things too: a share may be off by a factor of two. Where
+unfairness itself is only a factor r (weights 1:r, a tenant with r keys, 1/r of the capacity), the margin is its square
+root: as far from right as from wrong.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from enum import Enum
 
-from evaluation.conformance.judgement import Judgement, Outcome, failed, judged
 from evaluation.conformance.observation import Observed, Refusal
-from evaluation.metrics import max_min_shares, median, percentile
+from evaluation.metrics.statistics import max_min_shares, median, percentile
 from evaluation.report.verdicts import Comparison, Target, number
+
+
+class Outcome(Enum):
+    """What a scenario found; the value is the word to print."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One verdict. `number` is None where there was nothing to measure; `measurements` holds the figures behind it."""
+
+    outcome: Outcome
+    reason: str
+    number: float | None = None
+    margin: Target | None = None
+    measurements: Mapping[str, object] = field(default_factory=dict)
+
+
+def judged(margin: Target, number: float, reason: str, measurements: Mapping[str, object] | None = None) -> Judgement:
+    """Hold `number` against `margin`."""
+    passed = math.isfinite(number) and margin.judge(number).passed
+    return Judgement(Outcome.PASSED if passed else Outcome.FAILED, reason, number, margin, measurements or {})
+
+
+def failed(reason: str, margin: Target | None = None) -> Judgement:
+    """The verdict on an endpoint that gave nothing to measure."""
+    return Judgement(Outcome.FAILED, reason, None, margin)
+
+
+def not_applicable(reason: str) -> Judgement:
+    """The verdict where the suite was not given what the scenario needs."""
+    return Judgement(Outcome.NOT_APPLICABLE, reason)
+
 
 FACTOR = 2.0
 REFUSING_STATUSES = (429, 503)

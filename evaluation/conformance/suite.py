@@ -1,21 +1,65 @@
-"""The suite from greeting to last verdict.
+"""The suite from greeting to last verdict, and its scenarios: what each claims, how and why it is judged so.
 
-An endpoint that cannot be spoken to, or that stops answering while its capacity is sought, fails every scenario with
-that reason: a verdict, not an error of the suite.
+The words of the scenarios stand in `scenarios.yaml`, in the order in which they run. An endpoint that cannot be spoken
+to, or that stops answering while its capacity is sought, fails every scenario with that reason: a verdict, not an error
+of the suite.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.resources import files
 
+import yaml
+
+from evaluation.conformance import plays
 from evaluation.conformance.arena import Arena
-from evaluation.conformance.capacity import Capacity, Scale, scale_of
-from evaluation.conformance.catalogue import Scenario
+from evaluation.conformance.capacity import Capacity, Scale, find_capacity, scale_of
 from evaluation.conformance.greeting import Reporting, Unserved, greet
-from evaluation.conformance.judgement import Judgement, Outcome, failed
-from evaluation.conformance.ramp import find_capacity
+from evaluation.conformance.rules import Judgement, Outcome, failed
 from evaluation.conformance.tenants import Cast
 from evaluation.report.terminal import Progress
+
+# Why a margin is what it is, where several scenarios have the same.
+MARGINS = {
+    "coarse": (
+        "A factor of two: shares are measured from outside over seconds, and a neighbour on the machine must not "
+        "decide. What is judged unfair here is off by more than any of that."
+    ),
+    "halfway": (
+        "The square root of the unfair result: as far from right as from wrong, and never more than a factor of two."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One scenario. `name` is its name for `--scenario`, for JSON and JUnit."""
+
+    name: str
+    title: str
+    claim: str
+    method: str
+    margin_reason: str
+    play: Callable[[Arena], Awaitable[Judgement]]
+
+
+def _scenario(entry: Mapping[str, str]) -> Scenario:
+    margin = MARGINS.get(entry["margin"], entry["margin"])
+    return Scenario(
+        name=entry["name"],
+        title=entry["title"],
+        claim=entry["claim"],
+        method=entry["method"],
+        margin_reason=f"{margin} {entry.get('besides', '')}".strip(),
+        play=getattr(plays, entry["play"]),
+    )
+
+
+SCENARIOS = tuple(
+    map(_scenario, yaml.safe_load(files("evaluation.conformance").joinpath("scenarios.yaml").read_text("utf-8")))
+)
+NAMES = tuple(scenario.name for scenario in SCENARIOS)
 
 
 @dataclass(frozen=True, slots=True)

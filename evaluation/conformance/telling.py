@@ -1,18 +1,25 @@
-"""The verdicts in every form: a table on the terminal, JSON, JUnit XML, and a page that stands by itself.
+"""The verdicts in every form: a table, JSON, JUnit XML, a page that stands by itself; suites side by side.
 
 JUnit's schema is the one of Ant's task that Jenkins, GitLab and GitHub's reporters accept: one suite, one case per
 scenario. A verdict is a case: failed with its reason, or skipped where it does not apply; numbers are in its output.
+`python -m evaluation.conformance.telling FILE.json...` prints a Markdown table of several suites: a row for each
+scenario, a column for each file, named as the file is; the last row is the throughput of all tenants together, without
+which shares say little: who lets nobody through is fair.
 """
 
 import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from evaluation.conformance.judgement import Judgement, Outcome
-from evaluation.conformance.suite import Finding, Findings
+import orjson
+
+from evaluation.conformance.rules import Judgement, Outcome
+from evaluation.conformance.suite import SCENARIOS, Finding, Findings
 from evaluation.report.document import Document, Mark, RowKind, Section, Sheet, SheetRow, Statement
-from evaluation.report.html import render_html
-from evaluation.report.markdown import render_markdown
+from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.verdicts import number
 
 SUITE = "vtc-gateway conformance"
@@ -149,3 +156,42 @@ def _case(suite: ElementTree.Element, finding: Finding) -> None:
 
 def _clean(text: str) -> str:
     return _FORBIDDEN.sub("?", text)
+
+
+# -- several suites side by side
+
+_WORDS = {Outcome.PASSED: "passed", Outcome.FAILED: "**failed**", Outcome.NOT_APPLICABLE: "-"}
+
+
+def comparison(suites: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of the suites' JSON documents by name."""
+    found = [{row["name"]: row for row in suite["scenarios"]} for suite in suites.values()]
+    rows = [
+        ["scenario", *suites],
+        ["---"] * (len(suites) + 1),
+        *([each.title, *(_cell(rows.get(each.name)) for rows in found)] for each in SCENARIOS),
+        ["output tokens per second, all together", *(_throughput(rows.get("conservation")) for rows in found)],
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    mark = _WORDS[Outcome(row["outcome"])]
+    return mark if row["number"] is None else f"{mark} {number(round(row['number'], 2))}"
+
+
+def _throughput(row: Mapping[str, Any] | None) -> str:
+    rate = row["measurements"].get("together_tokens_per_second") if row else None
+    return "-" if rate is None else number(round(rate))
+
+
+def main(files: Sequence[str]) -> None:
+    """Print the table of `files`."""
+    suites = {Path(file).stem: orjson.loads(Path(file).read_bytes()) for file in files}
+    sys.stdout.write(comparison(suites))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

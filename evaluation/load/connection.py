@@ -61,6 +61,11 @@ class RequestRecord:
         return None if self.first_token_at is None else self.first_token_at - self.sent_at
 
     @property
+    def run_seconds(self) -> float:
+        """Time from the first generated token to the end; 0 where either did not come."""
+        return 0.0 if self.ended_at is None or self.first_token_at is None else self.ended_at - self.first_token_at
+
+    @property
     def has_failed(self) -> bool:
         """True where it ended in an error of its own, not by the end of the run."""
         return bool(self.error) and self.ended_at is not None

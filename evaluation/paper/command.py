@@ -26,11 +26,10 @@ from evaluation.paper.findings import (
 from evaluation.paper.laboratory import Laboratory, Source, distinct_trials, is_published, load_workload
 from evaluation.pictures.drawing import PlotsMissing, require_matplotlib
 from evaluation.report.delivery import EXIT_NOT_RUN, exit_status
-from evaluation.report.html import render_html
-from evaluation.report.markdown import render_markdown
+from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.terminal import Progress, say
 from evaluation.report.verdicts import missed
-from evaluation.simulation import RequestTooLarge
+from evaluation.simulation.run import RequestTooLarge
 from evaluation.workloads import ConfigError
 
 PROCESSES = 2

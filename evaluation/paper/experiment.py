@@ -16,7 +16,7 @@ from evaluation.paper import measures, panels
 from evaluation.paper.reading import Readings
 from evaluation.pictures.picture import Panel, Picture
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
-from evaluation.simulation import EngineModel
+from evaluation.simulation.settings import EngineModel
 
 TRACE = "trace"  # stands for the file given, or for the generated `arena_like`
 

@@ -14,12 +14,11 @@ from typing import Any
 import orjson
 
 from evaluation.paper.experiment import POOL_TOKENS, Claim, Experiment, Trial
-from evaluation.paper.judgement import judge, our_row
+from evaluation.paper.judgement import judge, our_row, sheets_of
 from evaluation.paper.reading import Reading, Readings
-from evaluation.paper.sheets import sheets_of
 from evaluation.pictures.picture import Picture
 from evaluation.report.document import Document, Mark, Section, Sheet, Statement, targets_sheet
-from evaluation.report.markdown import SIGNS, render_sheet
+from evaluation.report.pages import SIGNS, render_sheet
 from evaluation.report.verdicts import Verdict, missed, number
 
 PAPER = "'Fairness in Serving Large Language Models' (Sheng et al., OSDI '24, arXiv 2401.00588)"

@@ -14,13 +14,14 @@ from typing import Any, Self
 
 from backend.engine.core import StepCost
 from evaluation import workloads
-from evaluation.metrics import Measure, measure_difference, measure_service, summarise
+from evaluation.metrics.runs import Measure, summarise
+from evaluation.metrics.service import measure_difference, measure_service
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.reading import Bound, Reading, grid, record_series
 from evaluation.pictures.drawing import draw
 from evaluation.pictures.picture import Picture
-from evaluation.simulation import RoundsSize, Settings, simulate
-from evaluation.simulation.settings import STEP_COST
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import STEP_COST, RoundsSize, Settings
 from evaluation.workloads import Workload
 from evaluation.workloads.traces import read_trace
 from gateway.fairness import Linear, Profiled

@@ -6,7 +6,8 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
-from evaluation.metrics import Difference, jain_index, mean
+from evaluation.metrics.service import Difference
+from evaluation.metrics.statistics import jain_index, mean
 from evaluation.paper.reading import Reading, Readings
 
 __all__ = ["MEASURES", "Difference", "figure"]

@@ -7,15 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.metrics import (
-    FIGURE_TICKS,
-    Difference,
-    RunSummary,
-    TenantSummary,
-    by_tenant,
-    measure_service,
-    response_at,
-)
+from evaluation.metrics.runs import RunSummary, TenantSummary, by_tenant, response_at
+from evaluation.metrics.service import FIGURE_TICKS, Difference, measure_service
 from evaluation.requests import Served
 
 GRID_SECONDS = 10

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import orjson
 
-from evaluation.metrics import by_tenant, loaded_time, summarise_tenant, throughput
+from evaluation.metrics.runs import by_tenant, loaded_time, summarise_tenant
+from evaluation.metrics.service import throughput
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress, output_console, say, show
 from evaluation.requests import Served
-from evaluation.simulation import GRID_SECONDS, Result, Settings, simulate, sized_to
+from evaluation.simulation.result import GRID_SECONDS, Result
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import Settings, sized_to
 from evaluation.workloads import ConfigError, Reading, Workload, find
 
 _UNPLAYABLE = 2

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 from backend.engine.core import Scheduler, Step
 from backend.engine.core import Sequence as Generation
-from evaluation.simulation.front import POOL, Front
-from evaluation.simulation.gauges import Gauges, Reading
-from evaluation.simulation.job import Job
-from evaluation.simulation.polling import Poller
+from evaluation.simulation.front import POOL, Front, Job
+from evaluation.simulation.gauges import Gauges, Poller, Reading
 from evaluation.simulation.result import EngineTally
 from evaluation.simulation.rounds import NEVER
 from evaluation.simulation.settings import Settings

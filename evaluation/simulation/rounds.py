@@ -12,8 +12,7 @@ from collections import Counter
 
 from backend.engine.core import Batch, StepCost
 from evaluation.simulation.forecast import Forecast
-from evaluation.simulation.front import Front
-from evaluation.simulation.job import Job
+from evaluation.simulation.front import Front, Job
 from evaluation.simulation.result import EngineTally
 from evaluation.simulation.settings import RoundsSize, Settings
 from gateway.fairness import Ticket

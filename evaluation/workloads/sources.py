@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.workloads.files import read_workload_file
-from evaluation.workloads.generate import generate
 from evaluation.workloads.traces import TraceFormat, read_trace
-from evaluation.workloads.workload import Workload
+from evaluation.workloads.workload import Workload, generate
 from gateway.config.faults import ConfigError, Fault, nearest
 
 _CATALOGUE = Path(__file__).parent / "catalogue"

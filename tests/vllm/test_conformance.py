@@ -14,9 +14,8 @@ from rich.console import Console
 from vllm_servers import python, running
 
 from evaluation.bench.engines import VLLM_MODEL
-from evaluation.conformance.catalogue import NAMES, SCENARIOS
-from evaluation.conformance.judgement import Outcome
-from evaluation.conformance.suite import Findings, Subject, run_suite
+from evaluation.conformance.rules import Outcome
+from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Subject, run_suite
 from evaluation.conformance.tenants import Cast, Tenant
 from evaluation.report.terminal import Progress
 

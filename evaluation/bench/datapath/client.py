@@ -19,7 +19,7 @@ import uvloop
 from evaluation.bench.datapath.loads import Observation, Order, Shape
 from evaluation.bench.processes import processor_seconds, resident_bytes
 from evaluation.load.client import Address
-from evaluation.metrics import percentile
+from evaluation.metrics.statistics import percentile
 
 SETTLE_SECONDS = 0.5
 TAIL_SECONDS = 0.3

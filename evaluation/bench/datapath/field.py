@@ -1,4 +1,4 @@
-"""The field: the engine and the proxies as running processes, each on its core, and one measurement of one of them.
+"""The field: the engine and the proxies as running processes, each on its core, and the rounds that measure them.
 
 Proxies share a core, of which one at a time has work; engine and load client share another, or have one each where the
 machine has three. A proxy serves once it has answered a request and streamed one; a peer that does not is told of and
@@ -11,13 +11,14 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, Site
-from evaluation.bench.datapath.loads import Load, Observation, Order
+from evaluation.bench.datapath.findings import CLEAN_SECONDS, Findings
+from evaluation.bench.datapath.loads import MANY, Load, Observation, Order
 from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.load.processes import Child, ChildFailed, child, program
@@ -26,6 +27,8 @@ from evaluation.report.terminal import Progress
 TENANTS = tuple(f"tenant-{number}" for number in range(16))
 READY_SECONDS = 90.0
 CLIENT_SECONDS = 60.0
+CAPACITY_GROWTH = 1.25
+MOST_CAPACITY = 9000  # streams: two descriptors each in a proxy that may have 20,000
 
 _ENGINE = "evaluation.bench.datapath.engine"
 _CLIENT = "evaluation.bench.datapath.client"
@@ -58,57 +61,62 @@ class Running:
 
 
 class Field:
-    """The engine, and proxies started in front of it."""
+    """The engine, proxies started in front of it, and what was found of them; `failures`: why one does not serve."""
 
     def __init__(self, engine: Child, folder: Path, cores: Cores, progress: Progress) -> None:
+        self.findings = Findings()
+        self.failures: dict[str, str] = {}
         self._engine = engine
+        self._direct = Running(DIRECT, int(engine.url.rpartition(":")[2]), ())
         self._folder = folder
         self._cores = cores
         self._progress = progress
         self._keys = draw_keys(TENANTS)
         self._started = 0
-        self.failures: dict[str, str] = {}
 
-    @property
-    def direct(self) -> Running:
-        """The engine without a proxy."""
-        return Running(DIRECT, int(self._engine.url.rpartition(":")[2]), ())
+    # -- what is measured; `seconds` None is each load's own window
 
-    @asynccontextmanager
-    async def proxy(self, contender: Contender) -> AsyncIterator[Running]:
-        """Run `contender` while the context is open."""
-        self._started += 1
-        self._progress.step(f"starting {contender.name}")
-        folder = self._folder / f"{self._started}-{contender.name}"
-        folder.mkdir()
-        site = Site(folder, _free_port(), _free_port(), self._engine.url, self._keys)
-        assert contender.path is not None
-        environment = site.environment(contender.path)
-        running = program(
-            contender.name, contender.command(site), folder, environment=environment, core=self._cores.proxy
-        )
-        async with running as process:
-            await self._until_it_serves(process, site)
-            yield Running(contender.name, site.port, group_members(process.pid))
+    async def rounds(
+        self, contenders: Sequence[Contender], loads: Sequence[Load], rounds: int, seconds: float | None
+    ) -> None:
+        """Every load on the engine alone and on every contender in turn, `rounds` times."""
+        shared = [load for load in loads if not load.fresh]
+        if shared:
+            async with self._proxies(contenders) as proxies:
+                for load in shared * rounds:
+                    await self._note(load, self._direct, seconds)
+                    for contender in _able(contenders, load):
+                        if contender.name in proxies:
+                            await self._note(load, proxies[contender.name], seconds)
+        for load in (load for load in loads if load.fresh for _ in range(rounds)):
+            await self._note(load, self._direct, seconds)
+            for contender in _able(contenders, load):
+                async with self._proxies([contender]) as proxies:
+                    for proxy in proxies.values():
+                        await self._note(load, proxy, seconds)
 
-    @asynccontextmanager
-    async def proxies(self, contenders: Sequence[Contender]) -> AsyncIterator[Mapping[str, Running]]:
-        """Run those of `contenders` that serve while the context is open; why others do not is in `failures`."""
-        async with AsyncExitStack() as stack:
-            running: dict[str, Running] = {}
-            for contender in contenders:
-                if contender.name in self.failures:
-                    continue
-                try:
-                    running[contender.name] = await stack.enter_async_context(self.proxy(contender))
-                except (ChildFailed, OSError) as error:
-                    if contender.name == GATEWAY:
-                        raise
-                    self.failures[contender.name] = str(error)
-            yield running
+    async def capacities(self, contenders: Sequence[Contender], seconds: float | None) -> None:
+        """How many streams each of them carries."""
+        self.findings.most_streams[DIRECT] = await self._capacity(self._direct, seconds)
+        for contender in _able(contenders, MANY):
+            async with self._proxies([contender]) as proxies:
+                for name, proxy in proxies.items():
+                    self.findings.most_streams[name] = await self._capacity(proxy, seconds)
 
-    async def measure(self, load: Load, proxy: Running, seconds: float) -> Observation:
-        """Put `load` on `proxy` and measure it for `seconds`."""
+    async def _capacity(self, proxy: Running, seconds: float | None) -> int:
+        """The largest number of streams, in steps of a quarter, of which every token came on time."""
+        clean, count = 0, MANY.count
+        while count <= MOST_CAPACITY:
+            seen = await self._measure(replace(MANY, name=f"{count} streams", count=count), proxy, seconds)
+            if seen.faults or not seen.late_max <= CLEAN_SECONDS:
+                break
+            clean, count = count, round(count * CAPACITY_GROWTH)
+        return clean
+
+    async def _note(self, load: Load, proxy: Running, seconds: float | None) -> None:
+        self.findings.add(load, proxy.name, await self._measure(load, proxy, seconds))
+
+    async def _measure(self, load: Load, proxy: Running, seconds: float | None) -> Observation:
         self._progress.step(f"{proxy.name}: {load.name}")
         order = Order(
             shape=load.shape,
@@ -116,7 +124,7 @@ class Field:
             model=POOL,
             keys=list(self._keys.values()),
             count=load.count,
-            seconds=seconds,
+            seconds=seconds or load.seconds,
             pace=load.pace,
             pids=proxy.pids,
             engine_pids=[self._engine.pid],
@@ -124,6 +132,37 @@ class Field:
         command = [sys.executable, "-m", _CLIENT, order.encode()]
         async with program("client", command, self._folder, core=self._cores.client) as client:
             return Observation.decode(await client.printed(CLIENT_SECONDS))
+
+    # -- proxies
+
+    @asynccontextmanager
+    async def _proxies(self, contenders: Sequence[Contender]) -> AsyncIterator[Mapping[str, Running]]:
+        """Run those of `contenders` that serve while the context is open."""
+        async with AsyncExitStack() as stack:
+            running: dict[str, Running] = {}
+            for contender in contenders:
+                if contender.name in self.failures:
+                    continue
+                try:
+                    running[contender.name] = await stack.enter_async_context(self._proxy(contender))
+                except (ChildFailed, OSError) as error:
+                    if contender.name == GATEWAY:
+                        raise
+                    self.failures[contender.name] = str(error)
+            yield running
+
+    @asynccontextmanager
+    async def _proxy(self, contender: Contender) -> AsyncIterator[Running]:
+        self._started += 1
+        self._progress.step(f"starting {contender.name}")
+        folder = self._folder / f"{self._started}-{contender.name}"
+        folder.mkdir()
+        site = Site(folder, _free_port(), _free_port(), self._engine.url, self._keys)
+        assert contender.path is not None
+        command, environment = contender.command(site), site.environment(contender.path)
+        async with program(contender.name, command, folder, environment=environment, core=self._cores.proxy) as process:
+            await self._until_it_serves(process, site)
+            yield Running(contender.name, site.port, group_members(process.pid))
 
     async def _until_it_serves(self, process: Child, site: Site) -> None:
         loop = asyncio.get_running_loop()
@@ -137,12 +176,8 @@ class Field:
         raise process.failure(f"did not serve within {READY_SECONDS:.0f} s")
 
     async def _serves(self, session: aiohttp.ClientSession, site: Site, *, stream: bool) -> bool:
-        body = {
-            "model": POOL,
-            "messages": [{"role": "user", "content": "pace 50"}],
-            "max_tokens": 2,
-            "stream": stream,
-        }
+        messages = [{"role": "user", "content": "pace 50"}]
+        body = {"model": POOL, "messages": messages, "max_tokens": 2, "stream": stream}
         headers = {"Authorization": f"Bearer {self._keys[TENANTS[0]]}"}
         url = f"http://127.0.0.1:{site.port}/v1/chat/completions"
         try:
@@ -162,6 +197,10 @@ async def field(folder: Path, progress: Progress) -> AsyncIterator[Field]:
             yield Field(engine, folder, cores, progress)
     finally:
         progress.clear()
+
+
+def _able(contenders: Sequence[Contender], load: Load) -> list[Contender]:
+    return [contender for contender in contenders if load.count <= contender.most_streams]
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY
 from evaluation.bench.datapath.loads import ARRIVALS, CROWD, FEW, IDLE, MANY, WHOLE, Load, Observation, Shape
-from evaluation.metrics import median
+from evaluation.metrics.statistics import median
 from evaluation.pictures.picture import GREY, VERMILION, Bar, BarPanel, Picture
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.verdicts import Comparison, Target, Verdict, number

@@ -1,11 +1,9 @@
 """The soak: engines with scripted faults, a configuration that changes, callers at 70 % of what they can get."""
 
 import asyncio
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import astuple, dataclass, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,15 +12,14 @@ from typing import Any
 import aiohttp
 
 from evaluation.bench.settings import GatewaySettings, WindowSettings, draw_keys
-from evaluation.bench.soak.books import Books, compare
 from evaluation.bench.soak.clients import Callers
-from evaluation.bench.soak.footprint import Footprint, growth_per_100_000, rise, sample
-from evaluation.load.processes import Child, program
+from evaluation.bench.soak.evidence import Books, Footprint, compare, growth_per_100_000, rise, sample
+from evaluation.load.processes import child
 from evaluation.report.delivery import Delivery, Report, conduct
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target
 
-ENGINES = 2
+ENGINES = ("engine-1", "engine-2")
 SEQUENCES = 16
 WEIGHTS = {"alice": 1.0, "bob": 2.0, "carol": 1.0, "dave": 0.5}
 LOAD = 0.7  # of what the callers get where they ask without a pause
@@ -31,19 +28,7 @@ SETTLING_SECONDS = 180.0  # memory is still being taken up for caches and pools;
 SECONDS_BETWEEN_RELOADS = 10.0
 READY_SECONDS = 60.0
 QUIET_SECONDS = 5.0
-FAULTS = {
-    "seed": 1,
-    "faults": [
-        {"kind": "refuse", "probability": 0.01, "status": 503},
-        {"kind": "refuse", "probability": 0.005, "status": 500},
-        {"kind": "refuse", "probability": 0.005, "status": 400},
-        {"kind": "cut", "probability": 0.003, "after_tokens": 4},
-        {"kind": "cut_event", "probability": 0.003, "after_tokens": 4},
-        {"kind": "error_event", "probability": 0.003, "after_tokens": 4},
-        {"kind": "stall", "probability": 0.003, "after_tokens": 3, "seconds": 1},
-        {"kind": "stall_first_byte", "probability": 0.003, "seconds": 1},
-    ],
-}
+FAULTS = Path(__file__).with_name("faults.json")
 
 MEMORY = Target("memory that 100,000 requests leave behind", Comparison.AT_MOST, 2.0, " MiB")
 DESCRIPTORS = Target("descriptors, last third over first third less 1", Comparison.AT_MOST, 0.05)
@@ -92,109 +77,83 @@ async def _soak(options: SoakOptions) -> Report:
 async def _observe(options: SoakOptions, folder: Path, progress: Progress) -> Findings:
     async with AsyncExitStack() as stack:
         progress.step("starting engines and gateway")
-        (folder / "faults.json").write_text(json.dumps(FAULTS), "utf-8")
-        engines = [await stack.enter_async_context(_engine(number, folder)) for number in range(1, ENGINES + 1)]
-        urls = [await engine.ready(READY_SECONDS) for engine in engines]
-        keys = draw_keys(list(WEIGHTS))
-        settings = GatewaySettings("vtc", urls, "tiny", WEIGHTS, WindowSettings(SEQUENCES), keys=keys)
-        settings.write(folder / "gateway.yaml")
-        gateway = await stack.enter_async_context(_gateway(folder))
-        url = await gateway.ready(READY_SECONDS)
+        urls = {}
+        for number, name in enumerate(ENGINES, 1):
+            sizes = [
+                "--max-num-seqs",
+                str(SEQUENCES),
+                "--max-num-queued-reqs",
+                str(4 * SEQUENCES),
+                "--seed",
+                str(number),
+            ]
+            start = ["-m", "backend", "embedded", "--end-with-parent", "--faults", str(FAULTS), *sizes]
+            urls[name] = (await stack.enter_async_context(child(name, start, folder, READY_SECONDS))).url
+        file, keys = folder / "gateway.yaml", draw_keys(list(WEIGHTS))
+        settings = GatewaySettings("vtc", [*urls.values()], "tiny", WEIGHTS, WindowSettings(SEQUENCES), keys=keys)
+        settings.write(file)
+        serve = ["-m", "gateway", "serve", str(file), "--announce"]
+        gateway = await stack.enter_async_context(child("gateway", serve, folder, READY_SECONDS))
         timeout, connector = aiohttp.ClientTimeout(total=None), aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, connector=connector))
-        callers = Callers(session, url, settings.keys, options.seed)
+        callers = Callers(session, gateway.url, keys, options.seed)
         progress.step("measuring what the engines give", MEASURED_SECONDS)
-        per_second = LOAD * await callers.measure(2 * ENGINES * SEQUENCES, MEASURED_SECONDS)
+        per_second = LOAD * await callers.measure(2 * len(ENGINES) * SEQUENCES, MEASURED_SECONDS)
         samples: list[Footprint] = []
+        written: list[int] = []
         progress.step(f"{per_second:.0f} requests a second", 60 * options.minutes)
-        reloads = await _play(options, callers, per_second, samples, _Trouble(session, url, settings, folder, progress))
+        async with _beside(
+            sample(session, gateway.url, samples), _reload(settings, file, written), _show_time(progress)
+        ):
+            await callers.call(per_second, 60 * options.minutes)
         await asyncio.sleep(QUIET_SECONDS)
-        witnesses = {f"engine-{number}": await _witness(session, each) for number, each in enumerate(urls, 1)}
+        witnesses = {}
+        for name, url in urls.items():
+            async with session.get(f"{url}/witness") as answer:
+                witnesses[name] = await answer.json()
         await gateway.end()
         with gateway.log.open("rb") as log:
-            return Findings(per_second, samples, callers.ended, compare(log, witnesses), reloads)
+            return Findings(per_second, samples, callers.ended, compare(log, witnesses), len(written))
 
 
-def _engine(number: int, folder: Path) -> AbstractAsyncContextManager[Child]:
-    sizes = ("--max-num-seqs", str(SEQUENCES), "--max-num-queued-reqs", str(4 * SEQUENCES), "--seed", str(number))
-    command = (
-        sys.executable,
-        "-m",
-        "backend",
-        "embedded",
-        "--end-with-parent",
-        "--faults",
-        str(folder / "faults.json"),
-    )
-    return program(f"engine-{number}", [*command, *sizes], folder)
-
-
-def _gateway(folder: Path) -> AbstractAsyncContextManager[Child]:
-    return program(
-        "gateway", [sys.executable, "-m", "gateway", "serve", str(folder / "gateway.yaml"), "--announce"], folder
-    )
-
-
-async def _witness(session: aiohttp.ClientSession, url: str) -> Mapping[str, Any]:
-    """An engine's own count of every request."""
-    async with session.get(f"{url}/witness") as answer:
-        counts: Mapping[str, Any] = await answer.json()
-        return counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """What goes on beside the callers."""
-
-    session: aiohttp.ClientSession
-    url: str
-    settings: GatewaySettings
-    folder: Path
-    progress: Progress
-
-    async def reload(self, done: list[int]) -> None:
-        """Change a weight again and again; every third file is one that must be rejected."""
-        for number in count(1):
-            await asyncio.sleep(SECONDS_BETWEEN_RELOADS)
-            path = self.folder / "gateway.yaml"
-            if number % 3 == 0:
-                path.write_text("pools: [broken\n", "utf-8")
-            else:
-                weights = {**WEIGHTS, "alice": 1.0 + number % 2}
-                replace(self.settings, weights=weights).write(path)
-            done.append(number)
-
-    async def tick(self) -> None:
-        """Show that time goes on."""
-        while True:
-            await asyncio.sleep(1.0)
-            self.progress.advance(1.0)
-
-
-async def _play(
-    options: SoakOptions, callers: Callers, per_second: float, samples: list[Footprint], trouble: _Trouble
-) -> int:
-    """The load, with its trouble; how many times the configuration was written."""
-    done: list[int] = []
-    beside = [
-        asyncio.create_task(sample(trouble.session, trouble.url, samples), name="footprint"),
-        asyncio.create_task(trouble.reload(done), name="reloads"),
-        asyncio.create_task(trouble.tick(), name="clock"),
-    ]
+@asynccontextmanager
+async def _beside(*trouble: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """What goes on while the context is open."""
+    tasks = [asyncio.create_task(each, name="soak") for each in trouble]
     try:
-        await callers.call(per_second, 60 * options.minutes)
+        yield
     finally:
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(beside)
-    return len(done)
+        await asyncio.wait(tasks)
+
+
+async def _reload(settings: GatewaySettings, file: Path, written: list[int]) -> None:
+    """Change a weight again and again; every third file is one that must be rejected."""
+    for number in count(1):
+        await asyncio.sleep(SECONDS_BETWEEN_RELOADS)
+        if number % 3 == 0:
+            _break(file)
+        else:
+            replace(settings, weights={**WEIGHTS, "alice": 1.0 + number % 2}).write(file)
+        written.append(number)
+
+
+def _break(file: Path) -> None:
+    file.write_text("pools: [broken\n", "utf-8")
+
+
+async def _show_time(progress: Progress) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        progress.advance(1.0)
 
 
 def _judge(options: SoakOptions, findings: Findings) -> Report:
     settled = [each for each in findings.samples if each.at >= min(SETTLING_SECONDS, 60 * options.minutes / 3)]
-    books, requests = findings.books, settled[-1].requests if settled else 0
+    books, last = findings.books, settled[-1] if settled else Footprint(*[0.0] * 5)
     verdicts = [
-        MEMORY.judge(growth_per_100_000(settled), f"{requests:.0f} requests, {settled[-1].rss_mib:.0f} MiB at the end"),
+        MEMORY.judge(growth_per_100_000(settled), f"{last.requests:.0f} requests, {last.rss_mib:.0f} MiB at the end"),
         DESCRIPTORS.judge(rise([each.descriptors for each in settled])),
         TASKS.judge(rise([each.tasks for each in settled])),
         CHARGES.judge(len(books.unlike), f"of {books.ended}; {books.unlike[:3]}"),
@@ -207,8 +166,6 @@ def _judge(options: SoakOptions, findings: Findings) -> Report:
     measurements = {
         "ended": dict(findings.ended),
         "configurations written": findings.reloads,
-        "footprints": [
-            [each.at, each.requests, each.rss_mib, each.descriptors, each.tasks] for each in findings.samples
-        ],
+        "footprints": [astuple(each) for each in findings.samples],
     }
     return Report("soak", setting, verdicts, measurements)

@@ -6,12 +6,11 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evaluation.bench import blocking
+from evaluation.bench import blocking, scheduler
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender
 from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE, Part
-from evaluation.bench.scheduler import command as scheduler
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
 
 # Loads that a machine busy with other work carries too.

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from evaluation.bench.soak.books import compare
-from evaluation.bench.soak.footprint import Footprint, growth_per_100_000, rise
+from evaluation.bench.soak.evidence import Footprint, compare, growth_per_100_000, rise
 
 PAGE = """\
 # HELP process_open_fds Number of open file descriptors.

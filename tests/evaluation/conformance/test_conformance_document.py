@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.conformance.catalogue import SCENARIOS, Scenario
+from evaluation.conformance.suite import SCENARIOS, Scenario
 
 PAGE = " ".join((Path(__file__).parents[3] / "docs" / "conformance.md").read_text("utf-8").split())
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pytest
 
 from evaluation.conformance import rules
-from evaluation.conformance.judgement import Judgement, Outcome
 from evaluation.conformance.observation import Observed, Received, Refusal
+from evaluation.conformance.rules import Judgement, Outcome
 
 EQUAL = {"a": 1.0, "b": 1.0}
 ERROR = '{"error": {"message": "come again", "type": "rate_limit_error"}}'

@@ -9,16 +9,12 @@ import orjson
 import pytest
 from rich.console import Console
 
-from evaluation.conformance.catalogue import NAMES, SCENARIOS
 from evaluation.conformance.command import ConformanceOptions, deliver, run
-from evaluation.conformance.comparison import main
-from evaluation.conformance.judgement import Judgement, failed, judged, not_applicable
-from evaluation.conformance.rules import SHARE, WITHIN
-from evaluation.conformance.suite import Finding, Findings
-from evaluation.conformance.telling import document, junit, page, sheet, write_page
+from evaluation.conformance.rules import SHARE, WITHIN, Judgement, failed, judged, not_applicable
+from evaluation.conformance.suite import NAMES, SCENARIOS, Finding, Findings
+from evaluation.conformance.telling import document, junit, main, page, sheet, write_page
 from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
-from evaluation.report.html import render_html
-from evaluation.report.markdown import render_markdown
+from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.terminal import table
 
 STAMP = "2026-01-02T03:04:05+00:00"

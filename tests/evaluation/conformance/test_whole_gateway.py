@@ -8,9 +8,8 @@ from rich.console import Console
 from virtual_time import run_in_virtual_time
 from whole_gateway import Plan, key_of, stage, tenant
 
-from evaluation.conformance.catalogue import NAMES, SCENARIOS
-from evaluation.conformance.judgement import Outcome
-from evaluation.conformance.suite import Findings, Subject, run_suite
+from evaluation.conformance.rules import Outcome
+from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Subject, run_suite
 from evaluation.conformance.tenants import read_cast
 from evaluation.report.terminal import Progress
 from gateway.config import Right

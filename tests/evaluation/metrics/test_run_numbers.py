@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given, settings
 
-from evaluation.metrics import (
+from evaluation.metrics.runs import (
     Measure,
     loaded_time,
     measure_isolation,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics import (
+from evaluation.metrics.service import (
     Curve,
     Span,
     cost_received,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics import jain_index, max_min_shares, mean, median, percentile, variance
+from evaluation.metrics.statistics import jain_index, max_min_shares, mean, median, percentile, variance
 
 AMOUNTS = st.lists(st.just(0.0) | st.floats(1e-6, 1e6), min_size=1, max_size=20)
 

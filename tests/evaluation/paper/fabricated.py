@@ -5,7 +5,8 @@ from functools import cache
 from random import Random
 
 from evaluation import workloads
-from evaluation.metrics import Difference, Isolation, RunSummary, TenantSummary
+from evaluation.metrics.runs import Isolation, RunSummary, TenantSummary
+from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.findings import Findings, find, trial_name
 from evaluation.paper.reading import Bound, Reading, Series, Values, grid

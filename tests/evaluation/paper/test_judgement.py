@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.metrics import Difference
+from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import Claim, Comparability, Experiment, Printed, Row, Trial
 from evaluation.paper.judgement import judge
 from evaluation.paper.reading import Reading

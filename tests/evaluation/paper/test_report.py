@@ -10,8 +10,7 @@ from evaluation.paper.experiment import experiments
 from evaluation.paper.findings import assemble, encode_numbers
 from evaluation.paper.judgement import COLUMNS
 from evaluation.report.document import Document
-from evaluation.report.html import render_html
-from evaluation.report.markdown import render_markdown
+from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.verdicts import number
 
 from .fabricated import findings_of

@@ -6,7 +6,9 @@ from random import Random
 from hypothesis import strategies as st
 
 from evaluation.requests import Ending, Request
-from evaluation.simulation import EngineModel, Result, Settings, simulate
+from evaluation.simulation.result import Result
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import EngineModel, Settings
 from gateway.fairness import KvTime, Linear, Profiled
 
 POLICIES = ("vtc", "fcfs", "lcf", "rpm:6", "drr:200")

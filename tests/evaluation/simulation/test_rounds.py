@@ -4,7 +4,9 @@ import pytest
 
 from backend.engine.core import StepCost
 from evaluation.requests import Request
-from evaluation.simulation import RequestTooLarge, Result, RoundsSize, Settings, simulate
+from evaluation.simulation.result import Result
+from evaluation.simulation.run import RequestTooLarge, simulate
+from evaluation.simulation.settings import RoundsSize, Settings
 
 # A decode step of n sequences takes n hundredths of a second and one, a prompt token a thousandth.
 COST = StepCost(0.01, 0.001, 0.01, 0.0)

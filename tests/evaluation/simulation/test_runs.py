@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from evaluation.metrics import by_tenant, measure_difference, measure_service, throughput
+from evaluation.metrics.runs import by_tenant
+from evaluation.metrics.service import measure_difference, measure_service, throughput
 from evaluation.requests import Ending, Request, Served
-from evaluation.simulation import EngineModel, Result, Settings, simulate
+from evaluation.simulation.result import Result
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import EngineModel, Settings
 from gateway.fairness import KvTime, Linear, Profiled
 from gateway.workers import WindowSize
 

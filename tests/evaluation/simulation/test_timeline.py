@@ -1,6 +1,6 @@
 """Service over time, by hand."""
 
-from evaluation.simulation.timeline import Timeline
+from evaluation.simulation.result import Timeline
 from gateway.fairness import KvTime, Linear
 
 

@@ -13,7 +13,10 @@ import pytest
 from backend.engine.core import Capacity
 from backend.engine.profile import load_profile
 from evaluation.requests import Request
-from evaluation.simulation import EngineModel, GaugeFault, Outage, Polling, Reading, Result, Settings, simulate
+from evaluation.simulation.gauges import GaugeFault, Polling, Reading
+from evaluation.simulation.result import Result
+from evaluation.simulation.run import simulate
+from evaluation.simulation.settings import EngineModel, Outage, Settings
 from gateway.workers import Phase, WindowSize
 
 PROFILE = load_profile("cpu-tiny")

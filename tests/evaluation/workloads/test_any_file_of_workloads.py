@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from evaluation.workloads import ConfigError, file_of, names
 from evaluation.workloads.files import parse
-from evaluation.workloads.generate import generate
 from evaluation.workloads.traces import TraceFormat, read_trace
+from evaluation.workloads.workload import generate
 from gateway.config.document import read_document
 from gateway.config.faults import FaultLog
 

@@ -19,9 +19,9 @@ from evaluation.workloads.arrivals import (
     Scattered,
     Silent,
 )
-from evaluation.workloads.generate import generate
 from evaluation.workloads.lengths import Choices, Fixed, Lengths, Lognormal, Quantiles, Uniform
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
+from evaluation.workloads.workload import generate
 
 SECONDS = 120.0
 SEEDS = st.integers(0, 2**32)

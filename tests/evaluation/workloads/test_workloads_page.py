@@ -10,11 +10,10 @@ from pydantic import BaseModel
 from evaluation.workloads import names
 from evaluation.workloads.arrivals import EvenlySpaced, OnOff, Phase, Phases, Poisson, Ramp, Scattered, Silent
 from evaluation.workloads.files import parse
-from evaluation.workloads.generate import generate
 from evaluation.workloads.lengths import Choices, Fixed, Lognormal, Quantiles, Uniform
-from evaluation.workloads.rows import OPTIONAL, REQUIRED
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
-from evaluation.workloads.traces import TraceFormat
+from evaluation.workloads.traces import OPTIONAL, REQUIRED, TraceFormat
+from evaluation.workloads.workload import generate
 from gateway.config.faults import FaultLog
 
 PAGE = (Path(__file__).parents[3] / "docs" / "workloads.md").read_text("utf-8")

@@ -1,0 +1,282 @@
+"""What a decision costs the production scheduler, by how many tenants wait, are known, and have requests queued.
+
+Pure computation, no sockets: every trial runs in a process of its own, so that its memory is its own. A scheduler is
+brought to a size and held there while its decisions are timed: every measured turn one running request ends, room
+appears and the next is dispatched, and the tenant that was given it sends another request, which finds none. Garbage
+collection runs as it does in a gateway. Judged are ratios between sizes, which any machine can repeat, and the stated
+numbers.
+"""
+
+import gc
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+from evaluation.bench.processes import resident_bytes
+from evaluation.metrics.statistics import median
+from evaluation.report.delivery import Delivery, Report, deliver
+from evaluation.report.document import Sheet, SheetRow
+from evaluation.report.terminal import Progress
+from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from gateway.compilation import IS_COMPILED
+from gateway.fairness import Admission, Decision, Grant, Linear, PoolSpec, Rules, Ticket, Usage
+from gateway.fairness.policies import POLICIES
+from gateway.fairness.predictor import Quantile
+
+POOL = "bench"
+WORKER = "worker"
+RUNNING = 64
+TURNS_IN_BLOCK = 200
+BLOCKS = 15
+
+_PROMPT_TOKENS = 256
+_OUTPUT_TOKENS = 128
+_MOST_OUTPUT_TOKENS = 512
+_TURN_SECONDS = 0.001
+_NO_LIMIT = 10_000_000
+_GC_ALLOCATIONS = 20_000  # what `gateway.serve` sets
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a scheduler is: tenants that wait, requests that each of these has queued, tenants known in all."""
+
+    waiting: int
+    queued_each: int = 2
+    known: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was measured: seconds for each decision (the median over blocks, and the worst one), memory in bytes.
+
+    `arrival`: a request that has to wait; `dispatch`: room is given to the next; `settlement`: a request ends.
+    """
+
+    size: Size
+    arrival_seconds: float
+    dispatch_seconds: float
+    settlement_seconds: float
+    worst_seconds: float
+    resident_bytes: int
+
+    @property
+    def requests_per_second(self) -> float:
+        """How many requests could come, run and end in a second of decisions."""
+        return 1 / (self.arrival_seconds + self.dispatch_seconds + self.settlement_seconds)
+
+
+class Room:
+    """The scheduler's capacity: one worker, whose room appears when the bench says so."""
+
+    def __init__(self) -> None:
+        self.free = RUNNING
+
+    def take(self, ticket: Ticket) -> str | None:
+        """Room for one more, if there is any."""
+        if self.free == 0:
+            return None
+        self.free -= 1
+        return WORKER
+
+    def has_express(self, pool: str) -> bool:
+        """There is no room beyond the window."""
+        return False
+
+    def take_express(self, ticket: Ticket) -> None:
+        """There is none."""
+
+    def affinity(self, ticket: Ticket) -> int:
+        """Nothing is cached."""
+        return 0
+
+    def prefilled(self, ticket: Ticket) -> None:
+        """Prompts take no room."""
+
+    def give(self, ticket: Ticket) -> None:
+        """One request ended; its room appears in a step of its own."""
+
+    def serves(self, pool: str) -> bool:
+        """The worker is well."""
+        return True
+
+    def awaits(self, pool: str) -> bool:
+        """There is nothing to wait for."""
+        return False
+
+
+class Bench:
+    """A scheduler of one size, and the requests that run."""
+
+    def __init__(self) -> None:
+        self._room = Room()
+        self._admission = Admission(Rules(lambda: POLICIES["vtc"](None), Quantile, _NO_LIMIT), self._room)
+        self._admission.configure_pool(PoolSpec(POOL, Linear(), queue_timeout_seconds=_NO_LIMIT))
+        self._running: deque[Ticket] = deque()
+        self._serial = 0
+        self._now = 0.0
+
+    def fill(self, size: Size) -> None:
+        """Make the known tenants known, then let the waiting ones wait."""
+        for place in range(size.waiting, size.known):
+            self._arrive(f"tenant-{place}")
+            self._end()
+            self._room.free += 1
+        for _ in range(size.queued_each):
+            for place in range(size.waiting):
+                self._arrive(f"tenant-{place}")
+
+    def turn(self) -> tuple[float, float, float]:
+        """One request ends, another starts, its tenant sends one more: what arrival, dispatch and settlement took."""
+        self._now += _TURN_SECONDS
+        began = perf_counter()
+        self._end()
+        settled = perf_counter()
+        self._room.free += 1
+        self._note(self._admission.dispatch(POOL, self._now))
+        dispatched = perf_counter()
+        self._arrive(self._running[-1].tenant)
+        return perf_counter() - dispatched, dispatched - settled, settled - began
+
+    def _end(self) -> None:
+        usage = Usage(_PROMPT_TOKENS, 0, _OUTPUT_TOKENS)
+        self._admission.release(self._running.popleft(), usage, self._now, completed=True)
+
+    def _arrive(self, tenant: str) -> None:
+        self._serial += 1
+        ticket = Ticket(f"request-{self._serial}", tenant, "key", POOL).sized(
+            sequences=1, prompt_tokens=_PROMPT_TOKENS, max_output_tokens=_MOST_OUTPUT_TOKENS, is_silent=False
+        )
+        self._note(self._admission.submit(ticket, self._now))
+
+    def _note(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            assert isinstance(decision, Grant)
+            self._running.append(decision.ticket)
+
+
+def run_trial(size: Size, blocks: int = BLOCKS) -> Trial:
+    """Bring a scheduler to `size` and time its decisions."""
+    gc.set_threshold(_GC_ALLOCATIONS)
+    before = resident_bytes([os.getpid()])
+    bench = Bench()
+    bench.fill(size)
+    taken = resident_bytes([os.getpid()]) - before
+    turns = [[bench.turn() for _ in range(TURNS_IN_BLOCK)] for _ in range(blocks)]
+    arrival, dispatch, settlement = (_typical([[turn[step] for turn in block] for block in turns]) for step in range(3))
+    worst = max(max(turn) for block in turns for turn in block)
+    return Trial(size, arrival, dispatch, settlement, worst, taken)
+
+
+def _typical(blocks: Sequence[Sequence[float]]) -> float:
+    """The median of the blocks' means: a block in which the machine did something else does not count."""
+    return median([sum(block) / len(block) for block in blocks])
+
+
+SIZES: Mapping[str, Sequence[Size]] = {
+    "waiting": tuple(Size(waiting) for waiting in (100, 1_000, 10_000, 100_000)),
+    "known": tuple(Size(100, known=known) for known in (1_000, 10_000, 100_000, 1_000_000)),
+    "queued": tuple(Size(1_000, queued_each=each) for each in (10, 100, 1_000)),
+}
+FLAT = 2.0  # a heap's logarithm, and a cache that no longer holds everything
+MOST_DISPATCH_MICROSECONDS = 20.0
+MOST_QUEUE_BYTES = 1e9
+_US = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerOptions:
+    """What to run; `most` leaves out the sizes with more tenants or requests than that."""
+
+    most: int = 1_000_000
+    rounds: int = 3
+    json_file: Path | None = None
+    check: bool = False
+
+
+def run(options: SchedulerOptions) -> int:
+    """Run the trials and return the exit status."""
+    trials = measure(options)
+    report = Report(
+        title="scheduler",
+        setting={
+            "policy": "vtc",
+            "predictor": "quantile",
+            "running": RUNNING,
+            "rounds": options.rounds,
+            "compiled": IS_COMPILED,
+        },
+        verdicts=verdicts(trials),
+        measurements={title: [asdict(trial) for trial in series] for title, series in trials.items()},
+        sheets=[_sheet(title, series) for title, series in trials.items()],
+    )
+    return deliver(report, Delivery(options.json_file, options.check))
+
+
+def measure(options: SchedulerOptions) -> dict[str, list[Trial]]:
+    """Every trial, each in a process of its own; of several rounds the fastest, which the machine disturbed least."""
+    progress = Progress()
+    trials: dict[str, list[Trial]] = {}
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        for title, sizes in SIZES.items():
+            for size in (size for size in sizes if _largest(size) <= options.most):
+                progress.step(f"{title}: {size}")
+                rounds = [pool.submit(run_trial, size).result() for _ in range(options.rounds)]
+                trials.setdefault(title, []).append(min(rounds, key=lambda trial: trial.dispatch_seconds))
+    progress.clear()
+    return trials
+
+
+def _largest(size: Size) -> int:
+    return max(size.known, size.waiting * size.queued_each)
+
+
+def verdicts(trials: Mapping[str, Sequence[Trial]]) -> list[Verdict]:
+    """The verdict on every target; a series that was cut short is judged by its largest size."""
+    waiting, known, queued = trials["waiting"], trials["known"], trials["queued"]
+    most = _requests(queued[-1].size)
+    dispatch = Target(
+        f"dispatch with {waiting[-1].size.waiting:,} waiting tenants",
+        Comparison.AT_MOST,
+        MOST_DISPATCH_MICROSECONDS,
+        " us",
+    )
+    held = Target(f"memory of {most:,} queued requests", Comparison.AT_MOST, MOST_QUEUE_BYTES / 1e6, " MB")
+    return [
+        dispatch.judge(waiting[-1].dispatch_seconds * _US),
+        _flat("dispatch, by waiting tenants", waiting, lambda trial: trial.dispatch_seconds),
+        _flat("arrival, by waiting tenants", waiting, lambda trial: trial.arrival_seconds),
+        _flat("dispatch, by known tenants", known, lambda trial: trial.dispatch_seconds),
+        _flat("arrival, by queued requests", queued, lambda trial: trial.arrival_seconds),
+        held.judge(queued[-1].resident_bytes / 1e6, f"{queued[-1].resident_bytes / most:,.0f} bytes each"),
+    ]
+
+
+def _flat(name: str, series: Sequence[Trial], figure: Callable[[Trial], float]) -> Verdict:
+    least, most = figure(series[0]), figure(series[-1])
+    note = f"{number(most * _US)} us against {number(least * _US)} us at the smallest size"
+    return Target(f"{name}: largest over smallest", Comparison.AT_MOST, FLAT, " x").judge(most / least, note)
+
+
+def _requests(size: Size) -> int:
+    return size.waiting * size.queued_each
+
+
+def _sheet(title: str, series: Sequence[Trial]) -> Sheet:
+    columns = ("waiting", "known", "queued", "arrival us", "dispatch us", "end us", "worst ms", "requests/s", "MB")
+    rows = []
+    for trial in series:
+        counts = (trial.size.waiting, max(trial.size.known, trial.size.waiting), _requests(trial.size))
+        figures = [seconds * _US for seconds in _steps(trial)]
+        figures += [trial.worst_seconds * 1e3, trial.requests_per_second, trial.resident_bytes / 1e6]
+        rows.append(SheetRow((*(f"{count:,}" for count in counts), *map(number, figures))))
+    return Sheet(f"by {title}", columns, rows)
+
+
+def _steps(trial: Trial) -> tuple[float, float, float]:
+    return trial.arrival_seconds, trial.dispatch_seconds, trial.settlement_seconds
