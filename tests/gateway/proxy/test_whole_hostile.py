@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from virtual_time import run_in_virtual_time
-from whole_gateway import CHAT, Plan, Stage, chat, key_of, question, stage, tenant
+from whole_gateway import CHAT, COMPLETIONS, Plan, Stage, chat, key_of, question, stage, tenant
 from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault
 
 from backend.engine.config import EngineConfig
@@ -177,6 +177,12 @@ ATTACKS: Mapping[str, Attack] = {
     "a flood not streamed": Attack(asking(chat(TOKENS, stream=False))),
     "answers of one token": Attack(asking(chat(1, stream=False)), pause_seconds=0.05),
     "long prompts": Attack(asking(chat(1, prompt=LONG))),
+    # The next of these goes as soon as one of its sequences has a place, so one waits at the engine: with n sequences
+    # up to 2n - 2 beyond the window's places, which are two more releases.
+    "several choices": Attack(asking(chat(TOKENS, n=4)), releases=3),
+    "lists of prompts": Attack(
+        asking({"model": "tiny", "prompt": ["a"] * 18, "max_tokens": 1}, COMPLETIONS), releases=3
+    ),
     "the engine answers 500": cursed(Outcome.WORKER_FAILED, kind=FaultKind.REFUSE, status=500),
     "the engine answers 501": cursed(Outcome.WORKER_FAILED, kind=FaultKind.REFUSE, status=501),
     "the engine has no room, 429": cursed(Outcome.CLIENT_GONE_QUEUED, kind=FaultKind.REFUSE, status=429),
