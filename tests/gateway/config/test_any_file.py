@@ -81,8 +81,15 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any") / "config.yaml"
 
 
+_MOST_VALUES = 3_000  # one takes ten times as long to make and to read as bytes do
+
+
 @given(value=_VALUES | _FILES)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None,
+    max_examples=min(settings.default.max_examples, _MOST_VALUES),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @example(value={"pools": [{"model": "a", "cost": {"function": ["x"]}}], "tenants": 3})
 @example(value={"pools": [{"model": {}, "cost": 5, "workers": [{"launch": {"count": 10**30}}]}]})
 @example(value={"tenants": [{"name": "a", "keys": [{"file": "\0"}, {"file": "x" * 5000}, {"env": "\0"}]}]})
