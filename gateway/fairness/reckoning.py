@@ -96,7 +96,7 @@ class Reckoning:
             return self._since(ticket, at, tokens, now)
         per_step = self._pace(ticket, at, tokens) / pace
         if _LEAST_OF_ONE < per_step / ticket.sequences < _MOST_OF_ONE:
-            per_step = ticket.sequences
+            per_step = float(ticket.sequences)
         return min(max(ticket.max_output_tokens, tokens), tokens + int(per_step * steps))
 
     def _since(self, ticket: Ticket, at: float, tokens: int, now: float) -> int:
