@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gateway.app import Gateway
 from gateway.config import ConfigError, Loaded, load, takes_away
+from gateway.proxy.background import Background, Errands
 
 LOOK_SECONDS = 0.25
 STILL_SECONDS = 0.5
@@ -45,13 +46,22 @@ class Reloader:
         self._read = stamps(self._files)  # the files as they were when they were read last
         self._pause_seconds = LOOK_SECONDS
         self._lock = asyncio.Lock()
-        self._asked: set[asyncio.Task[None]] = set()
+        self._asked = Errands("a reload that was asked for broke")
+        # Without it a change is taken over only where SIGHUP asks for that.
+        self._background = Background("configuration watch", self._watch, "the watch on the configuration broke")
+
+    def start(self) -> None:
+        """Reload after every change, until `stop`; one during the start, which may load models for minutes, counts."""
+        self._background.start()
+
+    async def stop(self) -> None:
+        """Reload no more."""
+        await self._asked.stop()
+        await self._background.stop()
 
     def ask(self) -> None:
         """Reload now, as SIGHUP asks."""
-        task = asyncio.create_task(self.reload(), name="reload")
-        self._asked.add(task)
-        task.add_done_callback(self._asked.discard)
+        self._asked.run("reload", self.reload())
 
     async def reload(self) -> None:
         """Read, and let the gateway take over what it found."""
@@ -66,20 +76,19 @@ class Reloader:
             seen = {file: seen[file] if file in seen else stamp(file) for file in self._files}
         self._read = seen
 
-    async def watch(self, end: asyncio.Event) -> None:
-        """Reload after every change, until `end`; one during the start, which may load models for minutes, counts."""
-        while not end.is_set():
+    async def _watch(self) -> None:
+        while True:
             if await self._look() != self._read:
-                await self._follow(end)
-            await self._pause(end)
+                await self._follow()
+            await asyncio.sleep(self._pause_seconds)
 
-    async def _follow(self, end: asyncio.Event) -> None:
+    async def _follow(self) -> None:
         """The files change: take over what they come to say."""
         loop = asyncio.get_running_loop()
         began = since = loop.time()
         seen, doubted = await self._look(), None
-        while not end.is_set():
-            await self._pause(end)
+        while True:
+            await asyncio.sleep(self._pause_seconds)
             fresh, now = await self._look(), loop.time()
             if fresh != seen:
                 seen, since = fresh, now
@@ -111,13 +120,6 @@ class Reloader:
         seen = await asyncio.to_thread(stamps, self._files)
         self._pause_seconds = max(LOOK_SECONDS, (time.perf_counter() - began) / _LOOKS_SHARE)
         return seen
-
-    async def _pause(self, end: asyncio.Event) -> None:
-        try:
-            async with asyncio.timeout(self._pause_seconds):
-                await end.wait()
-        except TimeoutError:
-            return
 
 
 def stamps(files: Iterable[Path]) -> Stamps:

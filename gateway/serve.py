@@ -106,13 +106,13 @@ class _Process:
         if url is None:
             await gateway.stop()
             return 0
-        watch = asyncio.create_task(reloader.watch(self._end), name="configuration watch")
+        reloader.start()
         gc.freeze()  # what lives as long as the process need not be looked at again
         gc.set_threshold(GC_ALLOCATIONS)
         self._greet(url)
         await self._end.wait()
+        await reloader.stop()
         await gateway.stop()
-        await watch
         return 0
 
     def _listen_to_signals(self, reloader: Reloader) -> None:
@@ -123,8 +123,8 @@ class _Process:
 
     async def _started(self, gateway: Gateway) -> str | None:
         """The URL once the gateway serves; None where the process was told to end first."""
-        starting = asyncio.create_task(gateway.start(), name="start")
-        ending = asyncio.create_task(self._end.wait(), name="end")
+        starting = asyncio.create_task(gateway.start(), name="start")  # noqa: TID251 - awaited here
+        ending = asyncio.create_task(self._end.wait(), name="end")  # noqa: TID251 - awaited here
         await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         if not starting.done():

@@ -18,11 +18,11 @@ from aiohttp import web
 from gateway.config import EngineOrder, Pool
 from gateway.fairness import Holdings, Ticket, TicketState
 from gateway.outcomes import Outcome
-from gateway.proxy.attempt import before_answer, in_answer
+from gateway.proxy.attempt import before_answer, evidence_of_failure, in_answer
 from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.dispatcher import Dispatcher, Refused
 from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
-from gateway.proxy.health import Health, evidence_of_failure
+from gateway.proxy.health import Health
 from gateway.proxy.links import Link, Links
 from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record

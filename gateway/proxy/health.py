@@ -13,11 +13,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from gateway.events import Observer, WorkerChanged, WorkerRemarked
-from gateway.proxy.background import Background
+from gateway.proxy.attempt import evidence_of_failure
+from gateway.proxy.background import Background, Errands
 from gateway.proxy.links import Link, Links
 from gateway.proxy.models import PROBES_BETWEEN, ask_models, difference
 from gateway.proxy.reminders import Reminders
-from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable, fetch
+from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, read_error
 from gateway.workers import (
     Case,
@@ -61,9 +62,9 @@ class Health:
         self._loop = asyncio.get_running_loop()
         self._differences: dict[str, str] = {}  # from the configuration, as they were told
         self._reminders = Reminders()
-        self._first_probes: set[asyncio.Task[None]] = set()
         # Without probes no worker comes back.
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
+        self._first_probes = Errands("a worker's first probe broke")
 
     def report(self, worker: str, signal: Signal, reason: str = "", case: Case | None = None) -> None:
         """Take in what was seen of `worker`, by the request `case` if by any."""
@@ -92,14 +93,11 @@ class Health:
 
     def probe_soon(self, worker: str) -> None:
         """Probe a worker that has just come, without waiting for its turn."""
-        task = asyncio.create_task(self._probe(worker), name=f"first probe of {worker}")
-        self._first_probes.add(task)
-        task.add_done_callback(self._first_probes.discard)
+        self._first_probes.run(f"first probe of {worker}", self._probe(worker))
 
     async def stop(self) -> None:
         """End the probes."""
-        for task in self._first_probes:
-            task.cancel()
+        await self._first_probes.stop()
         await self._background.stop()
 
     async def _watch(self) -> None:
@@ -182,16 +180,3 @@ class Health:
         lacks = "has not served yet" if view.state == CircuitState.STARTING.value else "is down"
         remedy = _REMEDIES.get(evidence, _ENGINES_LOG)
         self._remark(worker, f"{lacks}{since} at {view.url}: {reason}; {remedy}")
-
-
-def evidence_of_failure(error: WorkerUnreachable) -> Evidence:
-    """What it means that a worker could not be asked, or that no whole answer came."""
-    match error:
-        case GatewayShort():
-            return Evidence.SHORT
-        case HostUnknown():
-            return Evidence.NAMELESS
-        case WorkerSilent():
-            return Evidence.SILENT
-        case _:
-            return Evidence.UNREACHABLE

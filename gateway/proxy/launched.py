@@ -12,11 +12,13 @@ Processes are the supervisor's, which worker a request gets is the fleet's, how 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pydantic import SecretStr
 
 from gateway.config import Pool, Window, Worker
 from gateway.events import Event, RequestFinished, WorkerChanged, WorkerRemarked, WorkerStalled, WorkerWrote
+from gateway.proxy.background import Background
 from gateway.proxy.links import worker_name
 from gateway.proxy.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
 from gateway.workers import CircuitState, Fleet, WorkerSnapshot
@@ -75,8 +77,9 @@ class LaunchedWorkers:
         self._failure: str | None = None
         self._statuses: dict[str, LaunchStatus] = {}
         self._news = asyncio.Event()
-        self._rollout: asyncio.Task[None] | None = None
-        self._drains: set[asyncio.Task[None]] = set()
+        # Without it the workers run on by the old plan.
+        self._rollout = Background("rolling restart", self._roll, "the rolling restart broke off")
+        self._drains: list[Background] = []
 
     # -- what the composition root does
 
@@ -93,9 +96,8 @@ class LaunchedWorkers:
                     self._supervisor.start(name, wanted.plan)
                 self._running[name] = wanted
                 self._serve_if_ready(name)
-        if self._rollout is None and self._outdated() is not None:
-            self._rollout = asyncio.create_task(self._roll(), name="rolling restart")
-            self._rollout.add_done_callback(self._rolled)
+        if self._outdated() is not None:
+            self._rollout.start()
         self._news.set()
 
     async def started(self) -> None:
@@ -116,11 +118,8 @@ class LaunchedWorkers:
         for stall in self._stalls.values():
             stall.cancel()
         self._stalls.clear()
-        tasks = {*self._drains, *([self._rollout] if self._rollout is not None else [])}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for work in (self._rollout, *self._drains):
+            await work.stop()
         await self._supervisor.close()
 
     def observe(self, event: Event) -> None:
@@ -260,9 +259,10 @@ class LaunchedWorkers:
 
     def _retire(self, name: str, wanted: _Wanted) -> None:
         """End a worker that is no longer wanted when its requests have ended."""
-        task = asyncio.create_task(self._end(name, wanted), name=f"end of worker {name}")
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+        work = f"end of worker {name}"
+        drain = Background(work, partial(self._end, name, wanted), f"the {work} broke off")
+        drain.start()
+        self._drains = [drain, *(each for each in self._drains if each.is_running)]
 
     async def _end(self, name: str, wanted: _Wanted) -> None:
         await self._idle(name, wanted)
@@ -283,11 +283,6 @@ class LaunchedWorkers:
         while not holds():
             self._news.clear()
             await self._news.wait()
-
-    def _rolled(self, task: asyncio.Task[None]) -> None:
-        self._rollout = None
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            task.get_loop().call_exception_handler({"message": "the rolling restart broke off", "exception": failure})
 
 
 def _wanted(pool: Pool) -> Iterable[tuple[str, _Wanted]]:

@@ -5,6 +5,7 @@ one that has no such page is believed. What is asked with the worker's key shows
 """
 
 from gateway.config import Pool
+from gateway.proxy.attempt import evidence_of_failure
 from gateway.proxy.links import Link
 from gateway.proxy.upstream import WorkerSilent, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, read_error
@@ -26,7 +27,7 @@ async def ask_models(link: Link) -> tuple[Evidence, str]:
     except WorkerSilent:
         return Evidence.ANSWERED, ""  # busy: its health was good a moment ago
     except WorkerUnreachable as error:
-        return Evidence.LOST, str(error)
+        return evidence_of_failure(error), str(error)
     evidence = evidence_of(answer.status, is_answer=answer.status == 200, is_of_request=False)
     if answer.status in _WITHOUT_PAGE or evidence is Evidence.FULL:
         return Evidence.ANSWERED, ""

@@ -69,7 +69,8 @@ class Host:
 
     def _start(self) -> asyncio.Task[None]:
         if self._lookup is None:
-            self._lookup = asyncio.create_task(self._find(), name=f"lookup of {self._name}")
+            lookup = asyncio.create_task(self._find(), name=f"lookup of {self._name}")  # noqa: TID251 - who asks waits
+            self._lookup = lookup
             self._lookup.add_done_callback(self._ended)
         return self._lookup
 

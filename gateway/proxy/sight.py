@@ -4,20 +4,23 @@ A reading is one GET of the few samples that count (`/metrics/?name[]=...`, a mi
 engine that answers it with nothing is asked for the whole page, four times as seldom because that costs it 5 to 25 ms.
 At most one reading of a worker is under way, none while it is idle, and it is bounded in time and size. Three readings
 in a row that brought nothing make the worker blind to the fleet until the next good one; it is then read more seldom.
+One that the gateway could not take for want of something of its own says nothing of the worker, and is left out.
 What a reading means for the window is `gateway.workers`'s.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from zlib import crc32
 
 from gateway.events import Observer, WindowDegraded
 from gateway.proxy.audit import Audit
+from gateway.proxy.background import Background
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.links import Link, Links
 from gateway.proxy.progress import Progress
-from gateway.proxy.upstream import WorkerUnreachable, fetch
+from gateway.proxy.upstream import GatewayShort, WorkerUnreachable, fetch
 from gateway.wire.exposition import CACHE_NAME, FIGURE_NAMES, CacheFigures, EngineFigures, read_cache, read_figures
 from gateway.workers import DRAINING, UP_STATES, EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
 
@@ -82,39 +85,32 @@ class Sight:
         self._audit = audit
         self._loop = asyncio.get_running_loop()
         self._eyes: dict[str, _Eye] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._readings: dict[str, Background] = {}
 
     def watch(self, worker: str) -> None:
         """Read `worker` from now on, until it leaves the fleet; at another address it is another engine."""
         url = self._links[worker].url
-        task = self._tasks.get(worker)
-        if task is not None and self._eyes[worker].url != url:
-            task.cancel()
-            self._forget(worker)
-        if task is None or task.done() or self._eyes[worker].url != url:
-            eye = self._eyes[worker] = _Eye(worker, url)
-            task = self._tasks[worker] = asyncio.create_task(self._watch(eye), name=f"metrics of {worker}")
-            task.add_done_callback(lambda done: self._ended(worker, done))
+        eye = self._eyes.get(worker)
+        if eye is not None and eye.url == url:
+            return
+        if eye is not None:
+            self._forget(worker).cancel()
+        eye = self._eyes[worker] = _Eye(worker, url)
+        readings = Background(f"metrics of {worker}", partial(self._watch, eye), f"the readings of {worker} broke")
+        self._readings[worker] = readings
+        readings.start()
 
     async def stop(self) -> None:
         """End every reading."""
-        tasks = tuple(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        for readings in tuple(self._readings.values()):
+            await readings.stop()
 
-    def _ended(self, worker: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(worker) is task:
-            del self._tasks[worker], self._eyes[worker]
-            self._forget(worker)
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            task.get_loop().call_exception_handler({"message": f"{task.get_name()} ended", "exception": failure})
-
-    def _forget(self, worker: str) -> None:
-        """Its engine is another one, or no more."""
+    def _forget(self, worker: str) -> Background:
+        """Its engine is another one, or no more: keep nothing of what was read; returns the work that read it."""
+        del self._eyes[worker]
         self._audit.forget(worker)
         self._dispatcher.count_steps(worker, None)
+        return self._readings.pop(worker)
 
     # -- views
 
@@ -147,38 +143,51 @@ class Sight:
             await asyncio.sleep(eye.pause_seconds(phase))
             view = self._fleet.look(eye.worker)
             if view is None:
+                self._forget(eye.worker)
                 return
             phase = view.phase
             link = self._links[eye.worker]
             if eye.is_due(view, link.port.progress.output_at):
                 eye.output_at = link.port.progress.output_at
-                await self._read(eye, link, view)
+                try:
+                    await self._read(eye, link, view)
+                except Exception:
+                    self._missed(eye, view, "a reading of its metrics broke")
+                    raise
 
     async def _read(self, eye: _Eye, link: Link, before: WorkerSnapshot) -> None:
         """One reading, or the failure of one, as the fleet takes it in."""
         asked_at = self._loop.time()
         try:
             page, figures = await self._page(eye, link)
+        except GatewayShort:
+            link.port.progress.sees_steps = False  # it may make some all the same
+            return
         except NoReading as failure:
-            eye.failures += 1
-            has_room = eye.is_blind
-            if eye.is_blind:
-                eye.is_filtered = True
-                self._fleet.blind(eye.worker, str(failure))
-        else:
-            eye.failures = 0
-            self._learn(eye, page)
-            self._note_steps(link.port.progress, eye.sample, figures.steps, asked_at)
-            self._dispatcher.count_steps(eye.worker, figures.steps)
-            eye.sample = _sample(figures, asked_at)
-            has_room = self._fleet.observe(eye.worker, eye.sample, self._loop.time())
-            self._audit.take(before.pool, eye.worker, eye.sample)
+            self._missed(eye, before, str(failure))
+            return
+        self._learn(eye, page)
+        self._note_steps(link.port.progress, eye.sample, figures.steps, asked_at)
+        self._dispatcher.count_steps(eye.worker, figures.steps)
+        eye.sample = _sample(figures, asked_at)
+        has_room = self._fleet.observe(eye.worker, eye.sample, self._loop.time())
+        self._audit.take(before.pool, eye.worker, eye.sample)
+        eye.failures = 0
         self._tell(before)
         if has_room:
             self._dispatcher.dispatch((before.pool,))
 
+    def _missed(self, eye: _Eye, before: WorkerSnapshot, reason: str) -> None:
+        """A reading brought nothing, because of `reason`."""
+        eye.failures += 1
+        if eye.is_blind:
+            eye.is_filtered = True
+            self._fleet.blind(eye.worker, reason)
+            self._tell(before)
+            self._dispatcher.dispatch((before.pool,))
+
     async def _page(self, eye: _Eye, link: Link) -> tuple[bytes, EngineFigures]:
-        """A page that says how many run and wait; raises `NoReading`."""
+        """A page that says how many run and wait; raises `NoReading`, or `GatewayShort`."""
         if eye.is_filtered:
             page = await _fetched(link, FILTERED_PAGE)
             figures = read_figures(page)
@@ -228,9 +237,11 @@ def _sample(figures: EngineFigures, asked_at: float) -> EngineSample:
 
 
 async def _fetched(link: Link, path: str) -> bytes:
-    """The body of a page; empty where the worker has no such page."""
+    """The body of a page; empty where the worker has no such page. Raises `NoReading`, or `GatewayShort`."""
     try:
         answer = await fetch(link.aside, link.page_request(path), seconds=READING_SECONDS, max_bytes=MAX_PAGE_BYTES)
+    except GatewayShort:
+        raise
     except WorkerUnreachable as error:
         raise NoReading(f"its metrics cannot be read: {error}") from None
     if answer.status >= 500:

@@ -113,7 +113,9 @@ class Trials:
 
     def report(self, case: Case) -> "asyncio.Task[Fate | None]":
         """As `judge`, without waiting for it."""
-        task = asyncio.create_task(self._judge(case), name=f"account of {case.worker}")
+        task = asyncio.create_task(  # noqa: TID251 - `close` awaits it
+            self._judge(case), name=f"account of {case.worker}"
+        )
         self._accounts.add(case)
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
@@ -135,7 +137,7 @@ class Trials:
         task = self._inquests.get(worker)
         if task is None:
             is_excused = self._is_being_ended(worker)
-            task = asyncio.create_task(
+            task = asyncio.create_task(  # noqa: TID251 - `_judge` awaits it
                 self._has_died(worker, self._links[worker], is_excused), name=f"inquest of {worker}"
             )
             self._inquests[worker] = task

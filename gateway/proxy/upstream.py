@@ -11,7 +11,6 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -163,16 +162,21 @@ class WorkerPort:
             await self._loop.create_unix_connection(lambda: protocol, self.address.socket_path)
             return
         try:
-            *others, last = await self.host.addresses()
+            addresses = await self.host.addresses()
         except OSError as error:
             if error.errno in _OURS:
                 raise
             raise HostUnknown(f"its host was not found: {error.strerror or error}") from error
-        for address in others:
-            with suppress(OSError):
+        faults: list[OSError] = []
+        for address in addresses:
+            try:
                 await self._reach(protocol, address)
+            except OSError as error:
+                faults.append(error)
+            else:
                 return
-        await self._reach(protocol, last)
+        # A machine without IPv6 has no way to that address at all: what another address answers says more.
+        raise next((fault for fault in faults if fault.errno not in _OURS), faults[-1])
 
     async def _reach(self, protocol: asyncio.Protocol, address: str) -> None:
         """Connect to `address`; the bound on what is received must be known before, or the worker is told of more."""

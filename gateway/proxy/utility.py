@@ -14,11 +14,11 @@ from aiohttp import web
 
 from gateway.config import Pool
 from gateway.outcomes import Outcome
+from gateway.proxy.attempt import evidence_of_failure
 from gateway.proxy.custody import CUSTODY
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Identity
 from gateway.proxy.exchange import Services
-from gateway.proxy.health import evidence_of_failure
 from gateway.proxy.record import Record
 from gateway.proxy.refusal import Refusal, own_headers
 from gateway.proxy.upstream import Answer, Load, WorkerUnreachable, fetch

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from virtual_time import run_in_virtual_time
+from virtual_time import expect_in_log, run_in_virtual_time
 from whole_gateway import Plan, Stage, stage, tenant
 
 from gateway.config import Loaded
@@ -73,14 +73,13 @@ async def followed(folder: Path) -> AsyncIterator[Scene]:
         loaded = read(path)
         assert isinstance(loaded, Loaded), loaded
         scene.gateway.reload(loaded)
-        reloader, end = Reloader(scene.gateway, loaded), asyncio.Event()
-        watch = asyncio.create_task(reloader.watch(end))
+        reloader = Reloader(scene.gateway, loaded)
+        reloader.start()
         await asyncio.sleep(1)
         try:
             yield Scene(scene, folder, reloader)
         finally:
-            end.set()
-            await watch
+            await reloader.stop()
 
 
 Story = Callable[[Scene], Awaitable[None]]
@@ -231,5 +230,36 @@ def test_links_of_folders_are_followed(tell: Callable[[Story], None]) -> None:
         (scene.folder / "link").rename(keys)
         await asyncio.sleep(NOTICED_SECONDS)
         assert [reload.changes for reload in scene.reloads[before:]] == [("tenant bob: key key1 replaced",)]
+
+    tell(story)
+
+
+def test_a_watch_that_breaks_is_told_and_watches_on(
+    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes later is taken over as ever; so does a reload that is asked for after one that broke."""
+    looks = 0
+
+    async def story(scene: Scene) -> None:
+        def broken(_: object) -> Any:
+            nonlocal looks
+            looks += 1
+            raise MemoryError
+
+        expect_in_log("the watch on the configuration broke; it begins again in ")
+        expect_in_log("a reload that was asked for broke (reload)")
+        asyncio.get_running_loop().set_exception_handler(None)
+        with monkeypatch.context() as patch:
+            patch.setattr("gateway.reload.stamps", broken)
+            scene.reloader.ask()
+            await asyncio.sleep(1)
+        assert looks > 2
+        scene.path.write_text(TEXT + "    weight: 2\n")
+        scene.reloader.ask()
+        await asyncio.sleep(0.01)
+        assert scene.config.tenants[1].weight == 2
+        scene.path.write_text(TEXT + "    weight: 3.5\n")
+        await asyncio.sleep(2 * NOTICED_SECONDS)
+        assert scene.config.tenants[1].weight == 3.5
 
     tell(story)

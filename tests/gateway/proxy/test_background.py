@@ -1,12 +1,15 @@
 """Work beside the requests: broken once it is told and back, broken for ever it is tried ever more rarely."""
 
 import asyncio
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from virtual_time import run_in_virtual_time
 
-from gateway.proxy.background import FIRST_PAUSE_SECONDS, LASTING_SECONDS, LONGEST_PAUSE_SECONDS, Background
+import gateway
+from gateway.proxy.background import FIRST_PAUSE_SECONDS, LASTING_SECONDS, LONGEST_PAUSE_SECONDS, Background, Errands
 
 
 class Broken(Exception):
@@ -76,3 +79,36 @@ def test_work_that_ends_is_over_until_it_is_started_again() -> None:
 
     run_in_virtual_time(story())
     assert lives == 2
+
+
+def test_an_errand_that_breaks_is_told_and_the_others_go_on() -> None:
+    """One is told by its name, one that is still under way at the end is cancelled without a word."""
+    told: list[str] = []
+    done: list[str] = []
+
+    async def errand(seconds: float, *, breaks: bool = False) -> None:
+        await asyncio.sleep(seconds)
+        if breaks:
+            raise Broken
+        done.append(f"{seconds:g} s")
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        errands = Errands("an errand broke")
+        errands.run("short", errand(1, breaks=True))
+        errands.run("longer", errand(2))
+        errands.run("endless", errand(1e9))
+        await asyncio.sleep(3)
+        await errands.stop()
+        await errands.stop()
+
+    run_in_virtual_time(story())
+    assert told == ["an errand broke (short)"]
+    assert done == ["2 s"]
+
+
+def test_tasks_are_made_in_one_place() -> None:
+    """Loops make them too, unseen by the linter: no other module does, but for those that await their own."""
+    modules = Path(gateway.__file__).parent.rglob("*.py")
+    makers = {path.name for path in modules if re.search(r"\w\.create_task\(", path.read_text())}
+    assert makers == {"background.py", "downstream.py", "names.py", "serve.py", "trials.py"}
