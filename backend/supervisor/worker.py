@@ -2,10 +2,12 @@
 
 What follows from what is `life`'s; here signals come from the real world and effects go there. The process is any
 server command of ours: it prints `ready URL` when it serves and ends its own children when it is told to end. The
-kernel ends it when this program dies. `/health` is asked once a second; an answer below 500 in time is a good one.
+kernel ends it when this program dies. `/health` is asked once a second; an answer below 500 in time is a good one, and
+a probe for which this program lacks something says nothing. A fault of our own costs a life or a probe, no worker.
 """
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from backend.vllm.process import ProcessTree
 KEPT_LINES = 40
 MAX_LINE_CHARS = 500
 _READY = "ready "
+# Errors of this machine, not of a worker.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,9 @@ class SupervisedWorker:
             reason = f"cannot be started: {error.strerror}"
         except asyncio.CancelledError:
             reason = self._reason  # of whoever ended it
+        except Exception as fault:
+            reason = f"the supervisor met a fault of its own: {type(fault).__name__}"
+            self._tell_fault("a life", fault)
         self._machine.give_back(self.plan.name)
         self._url = ""
         self.feed(Signal.ENDED, reason)
@@ -229,9 +236,21 @@ class SupervisedWorker:
         serves = self.state in (State.READY, State.UNHEALTHY) and not self._is_ending
         if serves and self._probes is None:
             self._probes = asyncio.create_task(self._probe_on(), name=f"probes of worker {self.plan.name}")
+            self._probes.add_done_callback(self._have_broken)
         elif not serves and self._probes is not None:
             self._probes.cancel()
             self._probes = None
+
+    def _have_broken(self, probes: asyncio.Task[None]) -> None:
+        """Probe on after a pause where the probes broke."""
+        if not probes.cancelled() and (fault := probes.exception()) is not None:
+            self._tell_fault("the probes", fault)
+            self._probes = None if self._probes is probes else self._probes
+            self._loop.call_later(self._pace.probe_seconds, self._probe_while_it_serves)
+
+    def _tell_fault(self, what: str, fault: BaseException) -> None:
+        message = f"{what} of worker {self.plan.name} broke"
+        self._loop.call_exception_handler({"message": message, "exception": fault})
 
     async def _probe_on(self) -> None:
         failures = 0
@@ -239,7 +258,10 @@ class SupervisedWorker:
         async with aiohttp.ClientSession(timeout=limit) as session:
             while True:
                 await asyncio.sleep(self._pace.probe_seconds)
-                fault = await _fault(session, self._url)
+                try:
+                    fault = await _fault(session, self._url)
+                except _Short:
+                    continue
                 failures = 0 if fault is None else failures + 1
                 if fault is None:
                     self.feed(Signal.PROBE_OK, "answers again")
@@ -265,12 +287,18 @@ class SupervisedWorker:
             self._listener.told(status)
 
 
+class _Short(Exception):
+    """There is no descriptor, port or memory here to ask a worker with."""
+
+
 async def _fault(session: aiohttp.ClientSession, url: str) -> str | None:
-    """What is wrong with the answer of `/health`, None where nothing is."""
+    """What is wrong with the answer of `/health`, None where nothing is; raises `_Short`."""
     try:
         async with session.get(f"{url}/health") as answer:
             return None if answer.status < 500 else f"status {answer.status}"
     except TimeoutError:
         return "no answer"
     except aiohttp.ClientError as error:
+        if isinstance(error, OSError) and error.errno in _OURS:
+            raise _Short from None
         return str(error) or type(error).__name__

@@ -1,16 +1,21 @@
 """Real processes under the supervisor: killed, frozen, ill, failing at start, never ready, stubborn."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
-from stand_in import Watch, plan
+from stand_in import QUICK, ScriptedMachine, Watch, plan
 
-from backend.supervisor import crashes
+from backend.supervisor import crashes, worker
+from backend.supervisor.machine import Recipe
+from backend.supervisor.plan import Plan
 from backend.supervisor.voice import BURST_LINES
 
 
@@ -273,5 +278,61 @@ def test_workers_that_share_a_gpu_load_one_after_another() -> None:
             told = [(status.worker, status.state) for status in watch.told]
             assert told.index(("a", "back_off")) < told.index(("b", "ready"))
             await watch.until(lambda: len(watch.pids) == 3)  # a again, beside b
+
+    asyncio.run(story())
+
+
+def test_a_fault_of_the_supervisors_own_costs_a_life_and_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts a process breaks once, and so do its probes: both are told, and the worker is started and watched."""
+
+    async def story() -> None:
+        told: list[str] = []
+        recipe, fault = ScriptedMachine.recipe, worker._fault
+        have_probes_broken = asyncio.Event()
+
+        def recipe_but_once(machine: ScriptedMachine, order: Plan) -> Recipe:
+            if not told:
+                raise RuntimeError("a mistake of ours")
+            return recipe(machine, order)
+
+        async def fault_but_once(session: aiohttp.ClientSession, url: str) -> str | None:
+            if not have_probes_broken.is_set():
+                have_probes_broken.set()
+                raise RuntimeError("a mistake of ours")
+            return await fault(session, url)
+
+        monkeypatch.setattr(ScriptedMachine, "recipe", recipe_but_once)
+        monkeypatch.setattr(worker, "_fault", fault_but_once)
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        async with watching() as watch:
+            watch.supervisor.start(plan("serve"))
+            assert "a fault of its own: RuntimeError" in (await watch.until_state("back_off")).reason
+            await have_probes_broken.wait()
+            os.kill(watch.pids[0], signal.SIGSTOP)
+            await watch.until_state("unhealthy")
+        assert told == ["a life of worker w broke", "the probes of worker w broke"]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS])
+def test_a_probe_for_want_of_a_descriptor_here_says_nothing(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """More of them in a row than would end a worker: it stays as it is."""
+
+    async def story() -> None:
+        tries, have_been_many = 0, asyncio.Event()
+
+        async def short(_: Any, request: Any, *__: Any, **___: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            if tries > 4 * QUICK.failures_in_a_row:
+                have_been_many.set()
+            raise aiohttp.ClientConnectorError(request.connection_key, OSError(code, os.strerror(code)))
+
+        monkeypatch.setattr(aiohttp.TCPConnector, "_create_direct_connection", short)
+        async with watching() as watch:
+            watch.supervisor.start(plan("serve"))
+            await have_been_many.wait()
+            assert [status.state for status in watch.told] == ["loading", "ready"]
 
     asyncio.run(story())
