@@ -5,6 +5,7 @@ packaging is in pyproject.toml.
 """
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ PROXY = (
     "trials",
     "upstream",
 )
+DESCRIBES = {"sdist", "egg_info", "dist_info"}  # commands of setuptools that build nothing
 TELEMETRY = ("budget", "families", "hits", "labels", "logs", "metrics", "observers")
 
 
@@ -73,6 +75,6 @@ def needs() -> list[str]:
 
 
 if os.environ.get("VTC_GATEWAY_COMPILE") == "1":
-    setup(ext_modules=extensions(), setup_requires=needs())
+    setup(ext_modules=[] if DESCRIBES & set(sys.argv) else extensions(), setup_requires=needs())
 else:
     setup()
