@@ -23,6 +23,7 @@ from evaluation.report.delivery import Delivery, Report, deliver
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from evaluation.simulation.front import PlainCapacity
 from gateway.compilation import IS_COMPILED
 from gateway.fairness import Admission, Decision, Grant, Linear, PoolSpec, Rules, Ticket, Usage
 from gateway.fairness.policies import POLICIES
@@ -71,7 +72,7 @@ class Trial:
         return 1 / (self.arrival_seconds + self.dispatch_seconds + self.settlement_seconds)
 
 
-class Room:
+class Room(PlainCapacity):
     """The scheduler's capacity: one worker, whose room appears when the bench says so."""
 
     def __init__(self) -> None:
@@ -83,31 +84,6 @@ class Room:
             return None
         self.free -= 1
         return WORKER
-
-    def has_express(self, pool: str) -> bool:
-        """There is no room beyond the window."""
-        return False
-
-    def take_express(self, ticket: Ticket) -> None:
-        """There is none."""
-
-    def affinity(self, ticket: Ticket) -> int:
-        """Nothing is cached."""
-        return 0
-
-    def prefilled(self, ticket: Ticket) -> None:
-        """Prompts take no room."""
-
-    def give(self, ticket: Ticket) -> None:
-        """One request ended; its room appears in a step of its own."""
-
-    def serves(self, pool: str) -> bool:
-        """The worker is well."""
-        return True
-
-    def awaits(self, pool: str) -> bool:
-        """There is nothing to wait for."""
-        return False
 
 
 class Bench:

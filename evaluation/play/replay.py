@@ -6,7 +6,7 @@ Exit status 0; 1 where the trace, the keys or the endpoint cannot be used or no 
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -116,8 +116,8 @@ async def play(options: ReplayOptions, workload: Workload) -> Result:
 def deliver(options: ReplayOptions, found: Found, result: Result) -> int:
     """Print the table and what is to be said about it, write the file; the exit status."""
     show(_by_tenant(result.tenants()))
-    lag = result.lag_seconds
-    late = f"the player was late by {_ms(lag[50])} (median), {_ms(lag[99])} (p99), {_ms(lag[100])} at most"
+    usual, slow, worst = (_ms(result.lag_seconds[name]) for name in ("p50", "p99", "p100"))
+    late = f"the player was late by {usual} (median), {slow} (p99), {worst} at most"
     for text in (*found.notes, late, *(f"warning: {each}" for each in result.warnings())):
         say(text)
     if options.json_file is not None:
@@ -140,8 +140,8 @@ def _by_tenant(tenants: Iterable[TenantResult]) -> Sheet:
                 str(each.sent),
                 *(str(each.endings[end]) for end in Ended),
                 f"{each.service_per_second:,.0f}",
-                *(_ms(each.ttft_seconds[percent]) for percent in PERCENTS),
-                *(_ms(each.per_token_seconds[percent]) for percent in PERCENTS),
+                *map(_ms, each.ttft_seconds.values()),
+                *map(_ms, each.per_token_seconds.values()),
             )
         )
         for each in tenants
@@ -158,22 +158,17 @@ def report(options: ReplayOptions, found: Found, result: Result) -> dict[str, ob
         "seconds": result.seconds,
         "notes": found.notes,
         "warnings": result.warnings(),
-        "lag_seconds": _by_percent(result.lag_seconds),
+        "lag_seconds": result.lag_seconds,
         "tenants": [_tenant_document(each) for each in result.tenants()],
         "requests": [_request_document(each, result) for each in result.played],
     }
 
 
 def _tenant_document(each: TenantResult) -> dict[str, object]:
-    return {
-        "tenant": each.tenant,
-        "sent": each.sent,
-        **{end.name.lower(): count for end, count in each.endings.items()},
-        "service_per_second": each.service_per_second,
-        "ttft_seconds": _by_percent(each.ttft_seconds),
-        "per_token_seconds": _by_percent(each.per_token_seconds),
-        "whole_seconds": _by_percent(each.whole_seconds),
-    }
+    counts = {end.name.lower(): count for end, count in each.endings.items()}
+    fields = asdict(each)
+    del fields["endings"]
+    return {**fields, **counts}
 
 
 def _request_document(each: Played, result: Result) -> dict[str, object]:
@@ -193,10 +188,6 @@ def _request_document(each: Played, result: Result) -> dict[str, object]:
         "ttft_seconds": ttft_seconds(each, result.end),
         "ended_at": None if record.ended_at is None else record.ended_at - result.start,
     }
-
-
-def _by_percent(values: Mapping[int, float]) -> dict[str, float]:
-    return {f"p{percent}": value for percent, value in values.items()}
 
 
 def _ms(seconds: float) -> str:

@@ -22,6 +22,10 @@ LAG_WARNING_SECONDS = 0.05
 LENGTH_TOLERANCE = 0.1
 
 
+Waits = Mapping[str, float]
+"""Seconds by percentile, `p50` and so on; NaN where nothing was measured."""
+
+
 class Ended(Enum):
     """How a request ended, as its client saw it."""
 
@@ -72,15 +76,15 @@ def whole_seconds(played: Played, end: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class TenantResult:
-    """One tenant; waits in seconds, by percent, NaN where nothing was measured."""
+    """One tenant."""
 
     tenant: str
     sent: int
     endings: Mapping[Ended, int]
     service_per_second: float
-    ttft_seconds: Mapping[int, float]
-    per_token_seconds: Mapping[int, float]
-    whole_seconds: Mapping[int, float]
+    ttft_seconds: Waits
+    per_token_seconds: Waits
+    whole_seconds: Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,9 @@ class Result:
         return self.end - self.start
 
     @property
-    def lag_seconds(self) -> Mapping[int, float]:
-        """How late the player was, by percent; 100 is the worst."""
-        lags = [each.lag_seconds for each in self.played]
-        return {percent: percentile(lags, percent) for percent in (*PERCENTS, 100)}
+    def lag_seconds(self) -> Waits:
+        """How late the player was; p100 is the worst."""
+        return _by_percent([each.lag_seconds for each in self.played], (*PERCENTS, 100))
 
     def tenants(self) -> list[TenantResult]:
         """One result for each tenant, by name."""
@@ -121,16 +124,15 @@ class Result:
             whole_seconds=self._waits(played, whole_seconds),
         )
 
-    def _waits(self, played: Sequence[Played], measure: Callable[[Played, float], float | None]) -> Mapping[int, float]:
-        found = [seconds for each in played if (seconds := measure(each, self.end)) is not None]
-        return {percent: percentile(found, percent) for percent in PERCENTS}
+    def _waits(self, played: Sequence[Played], measure: Callable[[Played, float], float | None]) -> Waits:
+        return _by_percent([seconds for each in played if (seconds := measure(each, self.end)) is not None], PERCENTS)
 
     def warnings(self) -> list[str]:
         """What makes the numbers doubtful."""
         return list(self._doubts())
 
     def _doubts(self) -> Iterator[str]:
-        if (late := self.lag_seconds[99]) > LAG_WARNING_SECONDS:
+        if (late := self.lag_seconds["p99"]) > LAG_WARNING_SECONDS:
             yield (
                 f"the player was late by {late:.3f} s (99th percentile): it could not send as fast as the trace wants; "
                 "play more slowly, or on a machine with more to spare"
@@ -143,3 +145,7 @@ class Result:
             yield f"prompts came to {ratio:.2f} tokens for each that was wanted: divide --token-bytes by {ratio:.2f}"
         if untold := sum(each.record.output_tokens > 0 and not each.record.usages for each in self.played):
             yield f"{untold} answers came without usage: their events were counted as tokens"
+
+
+def _by_percent(values: Sequence[float], percents: Sequence[int]) -> Waits:
+    return {f"p{percent}": percentile(values, percent) for percent in percents}

@@ -4,10 +4,10 @@ A measurement that is not a number never passes: a bench that saw nothing has sh
 """
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import assert_never
 
 
 class Comparison(Enum):
@@ -17,6 +17,14 @@ class Comparison(Enum):
     AT_LEAST = ">="
     ABOVE = ">"
     BELOW = "<"
+
+
+_MEETS: dict[Comparison, Callable[[float, float], bool]] = {
+    Comparison.AT_MOST: operator.le,
+    Comparison.AT_LEAST: operator.ge,
+    Comparison.ABOVE: operator.gt,
+    Comparison.BELOW: operator.lt,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +56,8 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """True where the measurement meets the limit."""
-        if math.isnan(self.measured):
-            return False
-        match self.target.comparison:
-            case Comparison.AT_MOST:
-                return self.measured <= self.target.limit
-            case Comparison.AT_LEAST:
-                return self.measured >= self.target.limit
-            case Comparison.ABOVE:
-                return self.measured > self.target.limit
-            case Comparison.BELOW:
-                return self.measured < self.target.limit
-            case _:
-                assert_never(self.target.comparison)
+        """True where the measurement meets the limit; what is no number meets none."""
+        return _MEETS[self.target.comparison](self.measured, self.target.limit)
 
     @property
     def text(self) -> str:

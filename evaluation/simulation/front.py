@@ -60,6 +60,35 @@ POOL = "pool"
 BY_ARRIVAL = ("fcfs", "rpm")  # policies whose order no charge changes
 
 
+class PlainCapacity:
+    """The part of a capacity that says no: no lane, no cache, no window of prompts, nobody unwell."""
+
+    def has_express(self, pool: str) -> bool:
+        """There is no room beyond the usual."""
+        return False
+
+    def take_express(self, ticket: Ticket) -> None:
+        """There is no lane."""
+
+    def affinity(self, ticket: Ticket) -> int:
+        """Nothing is cached."""
+        return 0
+
+    def prefilled(self, ticket: Ticket, /) -> None:
+        """Prompts take no room of their own."""
+
+    def give(self, ticket: Ticket, /) -> None:
+        """Whoever counts the room sees by itself when it is free again."""
+
+    def serves(self, pool: str) -> bool:
+        """Always."""
+        return True
+
+    def awaits(self, pool: str) -> bool:
+        """Never."""
+        return False
+
+
 class Engines(Capacity, Protocol):
     """The workers, as the gateway sees them."""
 

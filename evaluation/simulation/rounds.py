@@ -12,7 +12,7 @@ from collections import Counter
 
 from backend.engine.core import Batch, StepCost
 from evaluation.simulation.forecast import Forecast
-from evaluation.simulation.front import Front, Job
+from evaluation.simulation.front import Front, Job, PlainCapacity
 from evaluation.simulation.result import EngineTally
 from evaluation.simulation.settings import RoundsSize, Settings
 from gateway.fairness import Ticket
@@ -154,7 +154,7 @@ class RoundsEngine:
         self.tally.sequence_steps += job.tokens - 1
 
 
-class Rounds:
+class Rounds(PlainCapacity):
     """All workers of the paper's kind: to the scheduler there is room in the one whose round is open, nowhere else."""
 
     def __init__(self, settings: Settings) -> None:
@@ -176,31 +176,6 @@ class Rounds:
         if self._open is None or self._front.is_behind(ticket) or not self._open.admit(self._front.job(ticket)):
             return None
         return self._open.name
-
-    def prefilled(self, ticket: Ticket, /) -> None:
-        """Prompts are counted by the round."""
-
-    def give(self, ticket: Ticket, /) -> None:
-        """The pool is the engine's to count."""
-
-    def serves(self, pool: str) -> bool:
-        """Always."""
-        return True
-
-    def awaits(self, pool: str) -> bool:
-        """Never."""
-        return False
-
-    def has_express(self, pool: str) -> bool:
-        """Never: what the pool of tokens holds is all there is."""
-        return False
-
-    def take_express(self, ticket: Ticket) -> None:
-        """There is no lane."""
-
-    def affinity(self, ticket: Ticket) -> int:
-        """Nothing is cached."""
-        return 0
 
     # -- the run's port
 

@@ -42,16 +42,22 @@ class OnOff(Section):
         return [moment for moment in moments if moment % cycle < self.on_seconds]
 
 
-class EvenlySpaced(Section):
-    """Equal distances; where the first one falls within its distance is drawn, so that tenants do not march in step."""
+class _AtRate(Section):
+    """A mean rate, off and on by turns."""
 
-    kind: Literal["evenly_spaced"] = setting(..., "Equal distances, the first moment drawn within the first distance.")
-    per_minute: Quantity = _rate("The rate.")
+    kind: str
+    per_minute: Quantity = _rate("The mean rate.")
     on_off: OnOff | None = setting(None, "Off and on by turns.")
 
     def expected(self, seconds: float) -> float:
         """How many come, at most."""
         return self.per_minute * seconds / SECONDS_PER_MINUTE
+
+
+class EvenlySpaced(_AtRate):
+    """Equal distances; where the first one falls within its distance is drawn, so that tenants do not march in step."""
+
+    kind: Literal["evenly_spaced"] = setting(..., "Equal distances, the first moment drawn within the first distance.")
 
     def moments(self, seconds: float, source: Random) -> list[float]:
         """The moments within `seconds`."""
@@ -60,16 +66,10 @@ class EvenlySpaced(Section):
         return _when_on(((phase + index) * distance for index in range(count)), self.on_off)
 
 
-class Poisson(Section):
+class Poisson(_AtRate):
     """Independent arrivals."""
 
     kind: Literal["poisson"] = setting(..., "Independent arrivals, the distances between them exponential.")
-    per_minute: Quantity = _rate("The mean rate.")
-    on_off: OnOff | None = setting(None, "Off and on by turns.")
-
-    def expected(self, seconds: float) -> float:
-        """How many come, at most."""
-        return self.per_minute * seconds / SECONDS_PER_MINUTE
 
     def moments(self, seconds: float, source: Random) -> list[float]:
         """The moments within `seconds`."""

@@ -9,7 +9,7 @@ seconds; weights are 1, a trace has none. Reading what was written gives the sam
 import csv
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -17,136 +17,84 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
+from pydantic import ConfigDict, ValidationError, model_validator
 
 from evaluation.requests import Request
 from evaluation.workloads.arrivals import MAX_SECONDS
-from evaluation.workloads.lengths import MAX_LENGTH_TOKENS
+from evaluation.workloads.lengths import MAX_LENGTH_TOKENS, refused
 from evaluation.workloads.schema import MAX_REQUESTS
 from evaluation.workloads.workload import Workload
-from gateway.config.faults import ConfigError, Fault
+from gateway.config.explain import explain
+from gateway.config.faults import ConfigError, Fault, dotted
+from gateway.config.section import Count, Quantity, Section, setting
 
 REQUIRED = ("arrival_seconds", "tenant", "prompt_tokens", "output_tokens")
 OPTIONAL = ("key", "max_output_tokens", "leaves_after_tokens", "prefix_ids")
-MAX_NAME_CHARACTERS = 200
-MAX_PREFIX_BLOCKS = 100_000
+_PRINTABLE = r"^[^\p{C}\p{Zl}\p{Zp}]+$"
 
 
-class RowFault(Exception):
-    """A field that cannot be used; `field` is empty where the row as a whole cannot."""
-
-    def __init__(self, field: str, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.field, self.message, self.remedy = field, message, remedy
+def _length(meaning: str, default: Any = ...) -> Any:
+    return setting(default, meaning, ge=1, le=MAX_LENGTH_TOKENS)
 
 
-def own_request(values: Mapping[str, Any]) -> Request:
-    """The request of a row of our own format; its time is that of the file."""
-    fields = Fields(values)
-    unknown = sorted(set(map(str, values)) - {*REQUIRED, *OPTIONAL, "client"})
-    if unknown:
-        raise RowFault(unknown[0], "is not a known field", f"known: {', '.join((*REQUIRED, *OPTIONAL))}")
-    if fields.has("client") and fields.has("tenant"):
-        raise RowFault("client", "stands beside tenant", "keep one of the two: they mean the same")
-    request = Request(
-        arrival_seconds=fields.seconds("arrival_seconds"),
-        tenant=fields.text("client" if "client" in values else "tenant"),
-        prompt_tokens=fields.tokens("prompt_tokens"),
-        output_tokens=fields.tokens("output_tokens"),
-        key=fields.text("key") if fields.has("key") else "",
-        max_output_tokens=fields.tokens("max_output_tokens") if fields.has("max_output_tokens") else None,
-        leaves_after_tokens=fields.tokens("leaves_after_tokens") if fields.has("leaves_after_tokens") else None,
-        prefix_ids=fields.ids("prefix_ids"),
-    )
-    if request.max_output_tokens is not None and request.max_output_tokens < request.output_tokens:
-        raise RowFault("max_output_tokens", "is below output_tokens", "state at least what is generated")
-    if request.leaves_after_tokens is not None and request.leaves_after_tokens >= request.output_tokens:
-        raise RowFault("leaves_after_tokens", "is not below output_tokens", "leave it empty for a client that stays")
-    return request
+def _name(meaning: str, default: Any = ...) -> Any:
+    return setting(default, meaning, pattern=_PRINTABLE, max_length=200)
 
 
-def logged_request(values: Mapping[str, Any]) -> Request | None:
-    """The request of a line of the gateway's JSON log, which is stamped at its end; its time is since 1970."""
-    fields = Fields(values)
-    if values.get("event") != "request" or not fields.has("tenant"):
-        return None
-    if not all(fields.tokens(name, at_least=0) for name in ("prompt_tokens", "output_tokens")):
-        return None
-    return Request(
-        arrival_seconds=fields.moment("timestamp") - fields.seconds("duration_seconds"),
-        tenant=fields.text("tenant"),
-        prompt_tokens=fields.tokens("prompt_tokens"),
-        output_tokens=fields.tokens("output_tokens"),
-        key=fields.text("key_id") if fields.has("key_id") else "",
-    )
+class OwnRow(Section):
+    """A row of our own format, as CSV (texts, of which an empty one is none) or as JSON; `client` means the tenant."""
+
+    arrival_seconds: Quantity = setting(..., "Seconds from the start, 0 or more.", ge=0)
+    tenant: str = _name("At most 200 characters that can be printed.")
+    prompt_tokens: Count = _length("A whole number of tokens.")
+    output_tokens: Count = _length("A whole number of tokens.")
+    key: str = _name("At most 200 characters that can be printed.", "")
+    max_output_tokens: Count | None = _length("At least what is generated.", None)
+    leaves_after_tokens: Count | None = _length("Fewer than are generated; empty for a client that stays.", None)
+    prefix_ids: tuple[Count, ...] = setting((), "Whole numbers, in CSV parted by spaces.", max_length=100_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if {"client", "tenant"} <= values.keys():
+            raise refused("has both client and tenant", "keep one of the two: they mean the same")
+        given = {"tenant" if name == "client" else name: value for name, value in values.items()}
+        if isinstance(ids := given.get("prefix_ids"), str):
+            given["prefix_ids"] = ids.split()
+        return {name: value for name, value in given.items() if value not in ("", None)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OwnRow":
+        if self.max_output_tokens is not None and self.max_output_tokens < self.output_tokens:
+            raise refused("has max_output_tokens below output_tokens", "state at least what is generated")
+        if self.leaves_after_tokens is not None and self.leaves_after_tokens >= self.output_tokens:
+            raise refused("has leaves_after_tokens not below output_tokens", "leave it empty for a client that stays")
+        return self
+
+    def request(self) -> Request:
+        """What was recorded; its time is that of the file."""
+        return Request(**dict(self))
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """The named values of a row: texts from CSV, values from JSON."""
+class LoggedRow(Section):
+    """A request's line of the gateway's JSON log, which is stamped at its end."""
 
-    values: Mapping[str, Any]
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    def has(self, name: str) -> bool:
-        """True where the field is there and not empty."""
-        return self.values.get(name) not in (None, "")
+    timestamp: datetime = setting(..., "A date and time of ISO 8601; without a zone it is UTC.")
+    duration_seconds: Quantity = setting(..., "Seconds, 0 or more.", ge=0)
+    tenant: str = _name("At most 200 characters that can be printed.")
+    key_id: str = ""
+    prompt_tokens: Count = setting(..., "A whole number of tokens.", ge=0, le=MAX_LENGTH_TOKENS)
+    output_tokens: Count = setting(..., "A whole number of tokens.", ge=0, le=MAX_LENGTH_TOKENS)
 
-    def seconds(self, name: str) -> float:
-        """A time or a duration: finite, not negative."""
-        number = self._number(name)
-        if not 0 <= number < math.inf:
-            raise RowFault(name, f"is no time: {number}", "use seconds from the start, 0 or more")
-        return number
-
-    def moment(self, name: str) -> float:
-        """A date and time of ISO 8601 as seconds since 1970; without a zone it is UTC."""
-        text = str(self._required(name))
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            remedy = "write it as 2023-11-16 18:15:46.680"
-            raise RowFault(name, f"is no date and time: {text!r:.60}", remedy) from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-    def tokens(self, name: str, at_least: int = 1) -> int:
-        """A length: a whole number within bounds."""
-        number = self._number(name)
-        if number != int(number) or not at_least <= number <= MAX_LENGTH_TOKENS:
-            remedy = f"use a whole number from {at_least} to {MAX_LENGTH_TOKENS}"
-            raise RowFault(name, f"is no number of tokens: {number:g}", remedy)
-        return int(number)
-
-    def text(self, name: str) -> str:
-        """A name: printable, not empty."""
-        text = str(self._required(name))
-        if not text.isprintable() or len(text) > MAX_NAME_CHARACTERS:
-            raise RowFault(name, "is no name", f"use at most {MAX_NAME_CHARACTERS} characters that can be printed")
-        return text
-
-    def ids(self, name: str) -> tuple[int, ...]:
-        """Whole numbers: a list in JSON, separated by spaces in CSV; none where the field is missing or empty."""
-        given = self.values.get(name) or ()
-        items = given.split() if isinstance(given, str) else given
-        if not isinstance(items, list | tuple) or len(items) > MAX_PREFIX_BLOCKS:
-            raise RowFault(name, "is no list of numbers", f"use at most {MAX_PREFIX_BLOCKS} whole numbers")
-        try:
-            return tuple(int(str(item)) for item in items)
-        except ValueError:
-            raise RowFault(name, f"holds what is no whole number: {given!r:.60}", "use whole numbers") from None
-
-    def _required(self, name: str) -> Any:
-        if not self.has(name):
-            raise RowFault(name, "is missing", "give every row a value, or take the row out")
-        return self.values[name]
-
-    def _number(self, name: str) -> float:
-        value = self._required(name)
-        try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise RowFault(name, f"is no number: {value!r:.60}", "use a plain number")
-        return number
+    def request(self) -> Request | None:
+        """What was recorded, its time since 1970; None where it has no prompt or no answer."""
+        if not self.prompt_tokens or not self.output_tokens:
+            return None
+        ended = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
+        began_at = ended.timestamp() - self.duration_seconds
+        return Request(began_at, self.tenant, self.prompt_tokens, self.output_tokens, key=self.key_id)
 
 
 MAX_FAULTS = 20
@@ -238,10 +186,13 @@ class _Reader:
         if not isinstance(values, dict):
             self._fault(line, "", "is not a JSON object", "write one object in each line")
             return
+        row = LoggedRow if self._format is TraceFormat.GATEWAY_LOG else OwnRow
         try:
-            request = logged_request(values) if self._format is TraceFormat.GATEWAY_LOG else own_request(values)
-        except RowFault as fault:
-            self._fault(line, fault.field, fault.message, fault.remedy)
+            is_none = row is LoggedRow and (values.get("event") != "request" or not values.get("tenant"))
+            request = None if is_none else row.model_validate(values).request()
+        except ValidationError as error:
+            for found in explain(error.errors(include_url=False), row, tag=""):
+                self._fault(line, dotted(found.path), found.message, found.remedy)
             return
         if request is None:
             self._left_out += 1

@@ -8,7 +8,8 @@ counts belong to the same time. Streams are complete where every event and the e
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain, pairwise
 from time import perf_counter
 from typing import TypeVar, cast
@@ -51,8 +52,8 @@ class StreamClient(asyncio.Protocol):
 
     __slots__ = ("_tail", "arrivals", "ended", "sent_at", "transport")
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self.ended = ended
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
         self.arrivals: list[float] = []
         self.sent_at = 0.0
         self.transport: asyncio.Transport
@@ -78,19 +79,19 @@ class StreamClient(asyncio.Protocol):
             self.arrivals.extend([now] * count)
         self._tail = data[1 - len(_EVENT) :]
         if _DONE in data:
-            self.ended()
+            self.ended.set()
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, expected or not: what is missing shows in the count of events."""
-        self.ended()
+        self.ended.set()
 
 
 class WholeClient(asyncio.Protocol):
     """One connection that sends its request again as soon as it was answered; `latencies` of what was answered 200."""
 
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self.ended = ended
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
         self.latencies: list[float] = []
         self.faults = 0
         self.is_last = False
@@ -120,14 +121,14 @@ class WholeClient(asyncio.Protocol):
         else:
             self.faults += 1
         if self.is_last:
-            self.ended()
+            self.ended.set()
         else:
             self.send(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that broke is a fault."""
         self.faults += 1
-        self.ended()
+        self.ended.set()
 
 
 Client = TypeVar("Client", StreamClient, WholeClient)
@@ -164,46 +165,23 @@ class Meter:
         return Observation(done, seconds, faults, proxy, engine, client, self.before, self.during, **times)
 
 
-class Crowd:
-    """Connections that were opened together and that end together."""
+async def connect(kind: type[Client], port: int, count: int) -> list[Client]:
+    """`count` connections, some at a time so that no backlog overflows."""
+    loop = asyncio.get_running_loop()
+    clients: list[Client] = []
+    while len(clients) < count:
+        wave = min(CONNECTIONS_AT_ONCE, count - len(clients))
+        opened = await asyncio.gather(*(loop.create_connection(kind, "127.0.0.1", port) for _ in range(wave)))
+        clients += [client for _, client in opened]
+    return clients
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._open = 0
-        self._all_ended = asyncio.Event()
 
-    async def connect(self, kind: type[Client], count: int) -> list[Client]:
-        """`count` connections, some at a time so that no backlog overflows."""
-        clients: list[Client] = []
-        while len(clients) < count:
-            wave = min(CONNECTIONS_AT_ONCE, count - len(clients))
-            clients += await asyncio.gather(*(self.one(kind) for _ in range(wave)))
-        return clients
-
-    async def one(self, kind: type[Client]) -> Client:
-        """One connection."""
-        self._open += 1
-        self._all_ended.clear()
-        ended: set[int] = set()
-
-        def end() -> None:
-            if not ended:
-                ended.add(1)
-                self._open -= 1
-                if self._open == 0:
-                    self._all_ended.set()
-
-        loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(lambda: kind(end), "127.0.0.1", self._port)
-        return client
-
-    async def ended(self) -> None:
-        """Wait until all have ended, for a bounded time."""
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._all_ended.wait()
-        except TimeoutError:
-            return
+async def all_ended(clients: Sequence[Client]) -> None:
+    """Wait until all have ended, for a bounded time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for client in clients:
+                await client.ended.wait()
 
 
 def gaps(arrivals: Sequence[float]) -> list[float]:
@@ -226,8 +204,7 @@ async def streams(order: Order, meter: Meter) -> Observation:
     """Steady streams, of which a window in the middle is measured."""
     ramp = order.count / STREAMS_PER_SECOND
     tokens = round((ramp + SETTLE_SECONDS + order.seconds + TAIL_SECONDS) * order.pace)
-    crowd = Crowd(order.port)
-    clients = await crowd.connect(StreamClient, order.count)
+    clients = await connect(StreamClient, order.port, order.count)
     start = perf_counter()
     for number, client in enumerate(clients):
         client.send(chat_request(order, number, tokens))
@@ -237,7 +214,7 @@ async def streams(order: Order, meter: Meter) -> Observation:
     began = meter.begin()
     await asyncio.sleep(order.seconds)
     end = meter.end()
-    await crowd.ended()
+    await all_ended(clients)
     return _observed(order, meter, clients, tokens, (began, end))
 
 
@@ -264,8 +241,7 @@ def _observed(
 
 async def whole(order: Order, meter: Meter) -> Observation:
     """Whole answers in a closed loop on each connection."""
-    crowd = Crowd(order.port)
-    clients = await crowd.connect(WholeClient, order.count)
+    clients = await connect(WholeClient, order.port, order.count)
     for number, client in enumerate(clients):
         client.send(chat_request(order, number, WHOLE_TOKENS))
     await asyncio.sleep(SETTLE_SECONDS)
@@ -276,7 +252,7 @@ async def whole(order: Order, meter: Meter) -> Observation:
     counted = [client.latencies[skipped:] for client, skipped in zip(clients, already, strict=True)]
     for client in clients:
         client.is_last = True
-    await crowd.ended()
+    await all_ended(clients)
     faults = sum(client.faults for client in clients)
     return meter.observe(
         done=sum(map(len, counted)),
@@ -288,30 +264,28 @@ async def whole(order: Order, meter: Meter) -> Observation:
 
 async def arrivals(order: Order, meter: Meter) -> Observation:
     """New short streams at an even rate, each on a connection of its own that stands already."""
-    crowd = Crowd(order.port)
     count = round(order.count * order.seconds)
-    clients = await crowd.connect(StreamClient, count)
+    clients = await connect(StreamClient, order.port, count)
     await asyncio.sleep(SETTLE_SECONDS)
     start = meter.begin()
     for number, client in enumerate(clients):
         await asyncio.sleep(max(0.0, start + number / order.count - perf_counter()))
         client.send(chat_request(order, number, ARRIVAL_TOKENS))
     end = meter.end()
-    await crowd.ended()
+    await all_ended(clients)
     return _observed(order, meter, clients, ARRIVAL_TOKENS, (start, end))
 
 
 async def idle(order: Order, meter: Meter) -> Observation:
     """Connections that have been answered once and now wait."""
-    crowd = Crowd(order.port)
-    clients = await crowd.connect(WholeClient, order.count)
+    clients = await connect(WholeClient, order.port, order.count)
     for first in range(0, len(clients), CONNECTIONS_AT_ONCE):
         wave = clients[first : first + CONNECTIONS_AT_ONCE]
         for number, client in enumerate(wave):
             client.is_last = True
             client.send(chat_request(order, number, WHOLE_TOKENS))
         await asyncio.sleep(0.05)
-    await crowd.ended()
+    await all_ended(clients)
     meter.begin()
     await asyncio.sleep(order.seconds)
     meter.end()

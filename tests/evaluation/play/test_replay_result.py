@@ -51,9 +51,9 @@ def test_a_tenant_by_hand() -> None:
         Ended.CUT_OFF: 1,
     }
     assert tenant.service_per_second == 2 * (10 + 2 * 5) / 20
-    assert tenant.ttft_seconds[50] == 3  # of 1, 3 and at least 10
-    assert tenant.per_token_seconds[50] == (4 / 4 + 2 / 4) / 2
-    assert tenant.whole_seconds[50] == 5  # of 5, 5 and at least 10
+    assert tenant.ttft_seconds["p50"] == 3  # of 1, 3 and at least 10
+    assert tenant.per_token_seconds["p50"] == (4 / 4 + 2 / 4) / 2
+    assert tenant.whole_seconds["p50"] == 5  # of 5, 5 and at least 10
 
 
 def test_nothing_measured_is_not_a_number() -> None:
@@ -69,4 +69,4 @@ def test_a_lag_is_warned_about_from_fifty_milliseconds() -> None:
     assert Result(0, 20, played).warnings() == []
     played[5].record.sent_at += 1
     assert len(Result(0, 20, played).warnings()) == 1
-    assert Result(0, 20, played).lag_seconds[100] == pytest.approx(1.01)
+    assert Result(0, 20, played).lag_seconds["p100"] == pytest.approx(1.01)
