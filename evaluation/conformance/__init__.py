@@ -4,7 +4,7 @@ It needs nothing of the gateway but an address and the keys of two to four tenan
 that is, it finds out by itself. Numbers are ratios: of service, of waits, of throughput. Service is 1 for an input
 token and 2 for an output token, as the client received it.
 
-`judgement` and `rules` decide (PURE: numbers in, verdict out), `observation` is what they are given, `capacity` turns a
-ramp of load into the sizes of all scenarios (PURE). `greeting` learns how the endpoint speaks, `arena` puts load on it,
-`plays` are the scenarios' acts and `catalogue` their claims in words; `telling` tells the verdicts.
+`rules` decide (PURE: numbers in, verdict out), `observation` is what they are given, `capacity` turns a ramp of load
+into the sizes of all scenarios. `greeting` learns how the endpoint speaks, `arena` puts load on it, `plays` are the
+scenarios' acts, `suite` runs them, with their claims from `scenarios.yaml`; `telling` tells the verdicts.
 """

@@ -2,5 +2,5 @@
 
 `experiments.yaml` says what is run, drawn, printed and claimed; `experiment` reads it, with the words that `measures`
 and `panels` give it. `laboratory` runs it in several processes and keeps a `reading` of each run; `judgement` holds the
-readings against the targets; `findings` tells them, with tables from `sheets`. `command` puts it together.
+readings against the targets and makes tables of them; `findings` tells them. `command` puts it together.
 """

@@ -3,5 +3,5 @@
 Nothing of the gateway is imitated: `front` drives `gateway.fairness.Admission` as the proxy does, and where a window
 decides it is `gateway.workers.Fleet`. Two models of an engine stand behind it: `rounds`, the paper's, with the fit
 check of `forecast`; and `batching`, which steps the embedded engine's vLLM scheduler. `settings` says what a run is,
-`run` plays it, `job` is one request on its way; `result`, `spread` and `timeline` are what is left of it.
+`run` plays it; `result` is what is left of it, `gauges` what the engines say of themselves meanwhile.
 """

@@ -1,9 +1,8 @@
 """What arrives: workloads as data, by name or from a file, always the same for the same seed.
 
-`schema`, `arrivals` and `lengths` are a workload's YAML file, `files` reads it and `generate` draws from it; `traces`
-reads and writes recorded ones, row by row in `rows`; `sources` finds either. All give a `Workload`, which simulations,
-replays and benches take. Faults of a file are `ConfigError`s, as of a configuration: file, line, what is wrong and what
-to do.
+`schema`, `arrivals` and `lengths` are a workload's YAML file, which `files` reads; `workload` is drawn from it;
+`traces` reads and writes recorded ones; `sources` finds either. Simulations and replays take a `Workload`. Faults of a
+file are `ConfigError`s, as of a configuration: file, line, what is wrong and what to do.
 """
 
 from evaluation.workloads.sources import Found, Reading, file_of, find, load, names
