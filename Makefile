@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMPILED := build/compiled
 LOWEST := build/lowest
 TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers proxy telemetry)
-TESTED_LOWEST := $(addprefix tests/gateway/,config wire proxy telemetry test_cli.py test_cli_init.py test_serve.py) tests/backend
+TESTED_LOWEST := $(addprefix tests/gateway/,config proxy telemetry test_cli.py test_cli_init.py test_serve.py) tests/backend
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 # Two at a time: the tests wait for real processes as much as they reckon.
