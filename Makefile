@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
 LOWEST := build/lowest
-TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers proxy telemetry)
-TESTED_LOWEST := $(addprefix tests/gateway/,config proxy telemetry test_cli.py test_cli_init.py test_serve.py) tests/backend
+TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers clients endpoints proxy watch telemetry)
+TESTED_LOWEST := $(addprefix tests/gateway/,config clients endpoints proxy watch telemetry test_cli.py test_cli_init.py test_serve.py) tests/backend
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 # Two at a time: the tests wait for real processes as much as they reckon.
@@ -44,7 +44,7 @@ test-vllm: $(VENV)/.dev ## The tests against real vLLM
 test-clients: $(VENV)/.dev ## The clients that people use, each against the gateway
 	@scripts/install-clients
 	@scripts/install-vllm
-	@$(BIN)/pytest tests/clients
+	@$(BIN)/pytest tests/real_clients
 
 check: $(VENV)/.dev ## Format, lint, types, import layers
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo >/dev/null

@@ -12,34 +12,14 @@ from typing import Any
 
 from setuptools import setup
 
-PROXY = (
-    "attempt",
-    "audit",
-    "body",
-    "connection",
-    "custody",
-    "delivery",
-    "directory",
-    "dispatcher",
-    "downstream",
-    "exchange",
-    "health",
-    "links",
-    "listener",
-    "models",
-    "origins",
-    "outages",
-    "progress",
-    "record",
-    "refusal",
-    "relay",
-    "reminders",
-    "request_ids",
-    "trials",
-    "upstream",
-)
+PASSED = {  # of the rooms that a request passes, the modules that it does
+    "clients": ("body", "custody", "downstream", "origins", "refusal", "request_ids"),
+    "endpoints": ("connection", "failures", "links", "progress", "upstream"),
+    "proxy": ("attempt", "delivery", "directory", "dispatcher", "exchange", "listener", "record", "relay"),
+    "telemetry": ("budget", "families", "hits", "labels", "logs", "metrics", "observers"),
+    "watch": ("audit", "health", "models", "outages", "reminders", "trials"),
+}
 DESCRIBES = {"sdist", "egg_info", "dist_info"}  # commands of setuptools that build nothing
-TELEMETRY = ("budget", "families", "hits", "labels", "logs", "metrics", "observers")
 
 
 def compiled_modules() -> list[str]:
@@ -53,8 +33,7 @@ def compiled_modules() -> list[str]:
             for package in ("fairness", "learned", "wire", "workers")
             for path in Path("gateway", package).glob("*.py")
         ),
-        *(f"gateway/proxy/{name}.py" for name in PROXY),
-        *(f"gateway/telemetry/{name}.py" for name in TELEMETRY),
+        *(f"gateway/{room}/{name}.py" for room, names in PASSED.items() for name in names),
     ]
 
 

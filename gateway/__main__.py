@@ -12,6 +12,6 @@ if not sys.flags.safe_path:
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-from gateway.cli import main  # noqa: E402 - found by the path that was just set
+from gateway.cli.commands import main  # noqa: E402 - found by the path that was just set
 
 main()

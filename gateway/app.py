@@ -15,67 +15,51 @@ from itertools import chain
 from aiohttp import web
 
 from gateway import __version__
+from gateway.clients.custody import Custody
+from gateway.clients.front import Front, FrontLimits
 from gateway.config import (
     Config,
     ConfigError,
-    CostSpec,
-    EngineOrder,
-    ExpressionCost,
-    KvTimeCost,
-    LinearCost,
     Loaded,
     Pool,
-    ProfiledCost,
     Scheduler,
     Tenant,
     Worker,
     difference,
     in_force,
 )
-from gateway.config.expression import parse
+from gateway.endpoints.links import Links, worker_name
+from gateway.endpoints.roster import Roster
 from gateway.events import ConfigReloaded, Event, Observer
 from gateway.fairness import (
-    POLICIES,
-    PREDICTORS,
     Admission,
-    CostFunction,
-    Expression,
     Holding,
     Holdings,
-    KvTime,
-    Linear,
     PoolSnapshot,
-    PoolSpec,
-    Profiled,
-    Rules,
-    TenantLimits,
 )
 from gateway.outcomes import Outcome
-from gateway.proxy.audit import Audit
 from gateway.proxy.control import Control, Pages
-from gateway.proxy.custody import Custody
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Services
-from gateway.proxy.front import Front, FrontLimits
-from gateway.proxy.health import Health
-from gateway.proxy.launched import LaunchedWorkers, Site
-from gateway.proxy.links import Links, worker_name
 from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
-from gateway.proxy.outages import Outages, Readiness
 from gateway.proxy.remainders import Remainders
 from gateway.proxy.retired import RetiredPools
-from gateway.proxy.roster import Roster
-from gateway.proxy.sight import Sight
-from gateway.proxy.trials import Trials
-from gateway.proxy.watchdog import Watchdog
 from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import MAX_REQUESTS, Identity, state_dump
-from gateway.workers import Fleet, Signal, WindowSize, WorkerSnapshot, WorkerSpec, open_window
+from gateway.terms import pool_spec, rules, tenant_limits, window_size
+from gateway.watch.audit import Audit
+from gateway.watch.health import Health
+from gateway.watch.launched import LaunchedWorkers, Site
+from gateway.watch.outages import Outages, Readiness
+from gateway.watch.sight import Sight
+from gateway.watch.trials import Trials
+from gateway.watch.watchdog import Watchdog
+from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +98,7 @@ class Gateway:
         )
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
-        self._admission = Admission(_rules(config), self._fleet)
+        self._admission = Admission(rules(config), self._fleet)
         self._retired = RetiredPools(self._admission)
         self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))
         self._hits = CacheHits()
@@ -259,12 +243,12 @@ class Gateway:
         self._admission.configure_queue(config.scheduler.max_queued)
         wanted: set[str] = set()
         for pool in config.pools:
-            self._admission.configure_pool(_pool_spec(pool, config))
+            self._admission.configure_pool(pool_spec(pool, config))
             self._fleet.set_locality(pool.model, pool.locality_quantum)
             for worker in pool.workers:
                 wanted.add(self._enroll(pool, worker))
         for tenant in tenants:
-            self._admission.configure_tenant(tenant.name, tenant.weight, _limits(tenant))
+            self._admission.configure_tenant(tenant.name, tenant.weight, tenant_limits(tenant))
         for spec in self._fleet.specs():
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
@@ -287,7 +271,7 @@ class Gateway:
 
     def _configure_worker(self, name: str, pool: Pool, worker: Worker, url: str) -> None:
         self._links.configure(name, url, pool, worker)
-        self._fleet.configure(WorkerSpec(name, pool.model, url, _window_size(worker)))
+        self._fleet.configure(WorkerSpec(name, pool.model, url, window_size(worker)))
         self._sight.watch(name)
 
     def _enlist(self, pool: Pool, worker: Worker) -> None:
@@ -343,47 +327,6 @@ class Gateway:
 
     def _readiness(self) -> dict[str, Readiness]:
         return {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
-
-
-def _rules(config: Config) -> Rules:
-    policy, predictor = config.scheduler.policy, config.scheduler.predictor
-    make = POLICIES[policy.name.value]
-    return Rules(
-        make_policy=lambda: make(policy.parameter),
-        make_predictor=PREDICTORS[predictor.name.value](predictor.error_percent),
-        max_queued=config.scheduler.max_queued,
-    )
-
-
-def _pool_spec(pool: Pool, config: Config) -> PoolSpec:
-    timeout_seconds = config.scheduler.queue_timeout_seconds
-    return PoolSpec(pool.model, cost_function(pool.cost), timeout_seconds, pool.locality_quantum)
-
-
-def cost_function(spec: CostSpec) -> CostFunction:
-    """The function that `spec` describes."""
-    match spec:
-        case LinearCost():
-            return Linear(spec.input_weight, spec.output_weight, spec.cached_input_weight)
-        case ProfiledCost():
-            return Profiled(spec.a, spec.b, spec.c, spec.d, spec.e)
-        case KvTimeCost():
-            return KvTime()
-        case ExpressionCost():
-            return Expression(spec.expression, parse(spec.expression))
-
-
-def _window_size(worker: Worker) -> WindowSize:
-    window = worker.window
-    sequences, prefill_tokens = window.fixed_sequences, window.fixed_prefill_tokens
-    if worker.engine_order is EngineOrder.VTC:
-        return open_window(sequences, window.slack, prefill_tokens)
-    return WindowSize(sequences, window.slack, prefill_tokens, window.express)
-
-
-def _limits(tenant: Tenant) -> TenantLimits:
-    limits = tenant.limits
-    return TenantLimits(limits.max_in_flight, limits.max_queued, limits.requests_per_minute, limits.tokens_per_minute)
 
 
 def _url(address: Sequence[object] | str) -> str:

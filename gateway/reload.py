@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.app import Gateway
+from gateway.background import Background, Errands
 from gateway.config import ConfigError, Loaded, load, takes_away
-from gateway.proxy.background import Background, Errands
 
 LOOK_SECONDS = 0.25
 STILL_SECONDS = 0.5

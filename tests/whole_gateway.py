@@ -392,7 +392,7 @@ def numbered_requests() -> Iterator[None]:
     numbers = count(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "gateway.proxy.request_ids.token_hex",
+            "gateway.clients.request_ids.token_hex",
             lambda size: "".join(f"{next(numbers):032x}" for _ in range(size // 16)),
         )
         yield

@@ -40,7 +40,7 @@ _OUTPUT_TOKENS = 128
 _MOST_OUTPUT_TOKENS = 512
 _TURN_SECONDS = 0.001
 _NO_LIMIT = 10_000_000
-_GC_ALLOCATIONS = 20_000  # what `gateway.serve` sets
+_GC_ALLOCATIONS = 20_000  # what `gateway.cli.serve` sets
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
-"""What an attempt met at its worker, as evidence to be judged: read off the relay, or off the failure to get one."""
+"""What an attempt met at its worker, as evidence to be judged: read off the relay, by its head and by its end."""
 
 from gateway.proxy.relay import End, Relay
-from gateway.proxy.upstream import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable
 from gateway.wire.engine_answer import describe, read_error
 from gateway.workers import Evidence, evidence_of
 
@@ -38,16 +37,3 @@ def in_answer(relay: Relay) -> Evidence:
     """How an answer ended that is not complete."""
     assert relay.end is not None
     return Evidence.ERROR if relay.has_engine_error else _ENDS[relay.end]
-
-
-def evidence_of_failure(error: WorkerUnreachable) -> Evidence:
-    """What it means that a worker could not be asked, or that no whole answer came."""
-    match error:
-        case GatewayShort():
-            return Evidence.SHORT
-        case HostUnknown():
-            return Evidence.NAMELESS
-        case WorkerSilent():
-            return Evidence.SILENT
-        case _:
-            return Evidence.UNREACHABLE

@@ -10,7 +10,7 @@ from aiohttp import web
 from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
-from gateway.proxy.outages import Readiness
+from gateway.watch.outages import Readiness
 from gateway.wire.errors import RequestFault
 from gateway.wire.target import MODELS
 

@@ -9,9 +9,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from gateway.clients.custody import CUSTODY
+from gateway.clients.downstream import ClientStalled, Downstream, Outbox
 from gateway.outcomes import Outcome
-from gateway.proxy.custody import CUSTODY
-from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
 from gateway.proxy.record import Record
 
 

@@ -12,7 +12,7 @@ from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapp
 from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
 from gateway.learned.prompts import PromptEstimator
 from gateway.outcomes import Outcome
-from gateway.proxy.outages import Outages
+from gateway.watch.outages import Outages
 from gateway.workers import Fleet
 
 PAUSE_SECONDS = 0.5  # how long a worker that broke a connection gets nothing new, until it is known to live

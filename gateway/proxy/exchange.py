@@ -15,22 +15,22 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from gateway.clients.custody import CUSTODY, Custody
+from gateway.clients.downstream import ClientStalled, Downstream, Outbox
+from gateway.clients.refusal import Refusal, message, own_headers
 from gateway.config import EngineOrder, Pool
+from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
+from gateway.endpoints.links import Link, Links
+from gateway.endpoints.progress import Patience
 from gateway.fairness import Holdings, Ticket, TicketState
 from gateway.outcomes import Outcome
-from gateway.proxy.attempt import before_answer, evidence_of_failure, in_answer
-from gateway.proxy.custody import CUSTODY, Custody
+from gateway.proxy.attempt import before_answer, in_answer
 from gateway.proxy.dispatcher import Dispatcher, Refused
-from gateway.proxy.downstream import ClientStalled, Downstream, Outbox
-from gateway.proxy.health import Health
-from gateway.proxy.links import Link, Links
-from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, message, own_headers
 from gateway.proxy.relay import End, Relay
 from gateway.proxy.remainders import Remainders
-from gateway.proxy.trials import Trials
-from gateway.proxy.upstream import WorkerUnreachable
+from gateway.watch.health import Health
+from gateway.watch.trials import Trials
 from gateway.wire.engine_answer import retry_after_seconds, types_for
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event

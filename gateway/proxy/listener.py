@@ -13,22 +13,22 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.clients.body import body_at_hand, read_body
+from gateway.clients.custody import CUSTODY, Custody
+from gateway.clients.downstream import HAS_BEGUN, give_up
+from gateway.clients.front import REQUEST_ID, check_protocol
+from gateway.clients.origins import Origins, is_preflight, preflight_answer
+from gateway.clients.refusal import Refusal, WrongMethod, own_headers, refusal_response
+from gateway.clients.request_ids import RequestIds
 from gateway.config import Pool
 from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
-from gateway.proxy.body import body_at_hand, read_body
 from gateway.proxy.control import Control
-from gateway.proxy.custody import CUSTODY, Custody
 from gateway.proxy.delivery import Delivery, body_of
 from gateway.proxy.directory import Directory, Identity
-from gateway.proxy.downstream import HAS_BEGUN, give_up
 from gateway.proxy.exchange import Exchange, Services
-from gateway.proxy.front import REQUEST_ID, check_protocol
-from gateway.proxy.origins import Origins, is_preflight, preflight_answer
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, WrongMethod, own_headers, refusal_response
-from gateway.proxy.request_ids import RequestIds
 from gateway.proxy.utility import UtilityDesk
 from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault

@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Set
 from enum import Enum
 
+from gateway.clients.downstream import Downstream
+from gateway.endpoints.connection import Headers, Loss, WorkerConnection
+from gateway.endpoints.progress import Patience
 from gateway.fairness import Ticket, Usage
-from gateway.proxy.connection import Headers, Loss, WorkerConnection
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.downstream import Downstream
-from gateway.proxy.progress import Patience
 from gateway.proxy.record import Record
 from gateway.wire.answer_id import answers_another
 from gateway.wire.engine_answer import JSON, media_type

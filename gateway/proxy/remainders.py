@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.background import Background
+from gateway.clients.custody import Custody
 from gateway.fairness import Holdings, Ticket
-from gateway.proxy.background import Background
-from gateway.proxy.custody import Custody
 from gateway.proxy.relay import Relay
-from gateway.proxy.sight import Sight
+from gateway.watch.sight import Sight
 from gateway.workers import Fleet
 
 TICK_SECONDS: Final = 0.5

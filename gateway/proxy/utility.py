@@ -12,16 +12,16 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.clients.custody import CUSTODY
+from gateway.clients.refusal import Refusal, own_headers
 from gateway.config import Pool
+from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
+from gateway.endpoints.upstream import Answer, Load, fetch
 from gateway.outcomes import Outcome
-from gateway.proxy.attempt import evidence_of_failure
-from gateway.proxy.custody import CUSTODY
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Identity
 from gateway.proxy.exchange import Services
 from gateway.proxy.record import Record
-from gateway.proxy.refusal import Refusal, own_headers
-from gateway.proxy.upstream import Answer, Load, WorkerUnreachable, fetch
 from gateway.wire.engine_answer import describe, media_type, read_error, types_for
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.request import Reading

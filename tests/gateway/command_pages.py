@@ -7,9 +7,9 @@ import typer
 from typer.main import get_command
 
 import backend.cli
-import gateway.cli
+import gateway.cli.commands
 
-PROGRAMS: dict[str, typer.Typer] = {"vtc-gateway": gateway.cli.app, "vtc-backend": backend.cli.app}
+PROGRAMS: dict[str, typer.Typer] = {"vtc-gateway": gateway.cli.commands.app, "vtc-backend": backend.cli.app}
 
 
 def commands() -> Iterator[tuple[str, Any]]:

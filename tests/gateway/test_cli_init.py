@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
+from gateway.cli.commands import app
 from gateway.config import KeyFormat, load
 
 ROOT = Path(__file__).parents[2]

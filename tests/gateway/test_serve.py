@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from served import STUCK_SECONDS, Served, has_ended, serving, watching, write_config
 
+from gateway.cli.serve import ServeOptions, serve
 from gateway.config import ConfigError, load
-from gateway.proxy.launched import LaunchedWorkers
-from gateway.serve import ServeOptions, serve
+from gateway.watch.launched import LaunchedWorkers
 
 
 def _body(tokens: int, *, stream: bool = False) -> bytes:
@@ -225,7 +225,7 @@ def test_a_broken_configuration_is_told_fault_by_fault(tmp_path: Path, capsys: p
 def test_a_worker_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit status 1 where the embedded engine ends at once."""
     path = write_config(tmp_path)
-    monkeypatch.setattr("gateway.proxy.supervisor.sys.executable", "/bin/false")
+    monkeypatch.setattr("gateway.watch.supervisor.sys.executable", "/bin/false")
     assert serve(ServeOptions(path, create_keys=True)) == 1
 
 
@@ -251,7 +251,7 @@ def test_an_interrupt_during_the_start_ends_the_start(tmp_path: Path, monkeypatc
 def test_the_process_takes_as_many_descriptors_as_it_may() -> None:
     """Whatever the shell that started it says at first."""
     script = (
-        "import resource as r; from gateway.serve import raise_descriptor_limit; "
+        "import resource as r; from gateway.cli.serve import raise_descriptor_limit; "
         "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (256, hard)); "
         "raise_descriptor_limit(); print(r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard))"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway.cli_check import check
+from gateway.cli.check import check
 from gateway.config import ConfigError, Fault, KeyFormat, load, write_key_file
 
 BROKEN = sorted((Path(__file__).parent / "broken").glob("*.yaml"))

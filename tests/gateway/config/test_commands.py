@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway import cli_check, cli_keys
+from gateway.cli import check, keys
 from gateway.config import KeyFormat, digest, load
 from gateway.config.keys import read_key_file
 
@@ -30,7 +30,7 @@ def test_a_right_file_is_summed_up(tmp_path: Path, console: Console) -> None:
     """A right file gives status 0 and one line."""
     file = tmp_path / "config.yaml"
     file.write_text(POOL + f"tenants: [{{name: a, keys: [{KEY}]}}]\n")
-    assert cli_check.check([file], console) == 0
+    assert check.check([file], console) == 0
     assert _printed(console) == f"{file}: valid (1 pool, 1 worker, 1 tenant)\n"
 
 
@@ -39,7 +39,7 @@ def test_every_file_is_checked(tmp_path: Path, console: Console) -> None:
     wrong, right = tmp_path / "wrong.yaml", tmp_path / "right.yaml"
     wrong.write_text(POOL + "tenants: [{name: a, wieght: 1}]")
     right.write_text(POOL + f"tenants: [{{name: a, keys: [{KEY}]}}]")
-    assert cli_check.check([wrong, right], console) == 1
+    assert check.check([wrong, right], console) == 1
     assert _printed(console).splitlines() == [
         f"{wrong}:2: tenants[0].wieght: is not a known key",
         "    remedy: did you mean `weight`?",
@@ -52,13 +52,13 @@ def test_markup_in_a_file_is_printed_as_it_stands(tmp_path: Path, console: Conso
     """Square brackets of the file's own are not taken for styles."""
     file = tmp_path / "config.yaml"
     file.write_text(POOL + "tenants: [{name: '[red]a[/red]'}]")
-    assert cli_check.check([file], console) == 1
+    assert check.check([file], console) == 1
     assert "[red]a[/red]" in _printed(console)
 
 
 def test_a_new_key_is_shown_with_its_digest(tmp_path: Path, console: Console) -> None:
     """The key and the lines to paste belong together: the pasted configuration knows the key."""
-    assert cli_keys.create("alice", None, console) == 0
+    assert keys.create("alice", None, console) == 0
     printed = _printed(console)
     key = re.search(r"vtc-\S+", printed)
     assert key and KeyFormat.matches(key[0])
@@ -70,7 +70,7 @@ def test_a_new_key_is_shown_with_its_digest(tmp_path: Path, console: Console) ->
 
 def test_the_admins_key_goes_to_its_place(tmp_path: Path, console: Console) -> None:
     """The lines to paste are those of `admin`, not of a tenant."""
-    assert cli_keys.create("admin", None, console) == 0
+    assert keys.create("admin", None, console) == 0
     printed = _printed(console)
     file = tmp_path / "config.yaml"
     file.write_text(POOL + "tenants: [{name: a}]\n" + printed[printed.index("admin:\n") :])
@@ -83,7 +83,7 @@ def test_warnings_are_printed_and_change_nothing(tmp_path: Path, console: Consol
     """Status 0; each warning has its line and remedy, and the last line counts them."""
     file = tmp_path / "config.yaml"
     file.write_text(POOL + "tenants:\n  - name: a\n    keys: []\n")
-    assert cli_check.check([file], console) == 0
+    assert check.check([file], console) == 0
     first, remedy, last = _printed(console).splitlines()
     assert first.startswith(f"warning: {file}:4: tenants[0].keys: has no key")
     assert remedy.startswith("    remedy: ") and last.endswith("1 tenant, 1 warning)")
@@ -103,21 +103,21 @@ tenants:
 admin: {key: {env: ADMIN_KEY}}
 """
     file.write_text(text)
-    assert cli_check.check([file], console) == 1
-    assert cli_check.check([file], console, has_environment=False) == 0
+    assert check.check([file], console) == 1
+    assert check.check([file], console, has_environment=False) == 0
     file.write_text(text + "logs: {levle: debug}\n")
-    assert cli_check.check([file], console, has_environment=False) == 1
+    assert check.check([file], console, has_environment=False) == 1
     assert _printed(console).splitlines()[-3].endswith("logs.levle: is not a known key")
 
 
 def test_a_new_key_can_go_to_a_file(tmp_path: Path, console: Console) -> None:
     """With a file the key is written there, privately, and never over an older one."""
     file = tmp_path / "keys" / "alice.key"
-    assert cli_keys.create("alice", file, console) == 0
+    assert keys.create("alice", file, console) == 0
     key = read_key_file(file)
     assert key in _printed(console)
     assert f"- file: {file}" in _printed(console)
-    assert cli_keys.create("alice", file, console) == 1
+    assert keys.create("alice", file, console) == 1
     assert read_key_file(file) == key
     assert "exists already" in _printed(console)
 
@@ -125,12 +125,12 @@ def test_a_new_key_can_go_to_a_file(tmp_path: Path, console: Console) -> None:
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, console: Console) -> None:
     """A folder that is a file ends the command with a reason."""
     (tmp_path / "keys").write_text("")
-    assert cli_keys.create("alice", tmp_path / "keys" / "a.key", console) == 1
+    assert keys.create("alice", tmp_path / "keys" / "a.key", console) == 1
     assert "cannot be written" in _printed(console)
 
 
 @pytest.mark.parametrize("tenant", ["", "_other", "a b", "x" * 65, "a\n"])
 def test_a_wrong_tenant_name_gets_no_key(tenant: str, console: Console) -> None:
     """A name that the configuration would refuse is refused here."""
-    assert cli_keys.create(tenant, None, console) == 2
+    assert keys.create(tenant, None, console) == 2
     assert "vtc-" not in _printed(console)

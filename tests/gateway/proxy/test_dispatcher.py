@@ -9,7 +9,7 @@ from gateway.events import Event, RequestDispatched, RequestQueued
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Linear, PoolSpec, Rules, Ticket, TicketState, Usage
 from gateway.outcomes import Outcome
 from gateway.proxy.dispatcher import Dispatcher, Refused
-from gateway.proxy.outages import Outages
+from gateway.watch.outages import Outages
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec
 
 

@@ -10,7 +10,7 @@ from uncompiled import needs_sources
 from gateway.events import Event
 from gateway.fairness import Admission
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.outages import Outages
+from gateway.watch.outages import Outages
 from gateway.workers import Fleet
 
 

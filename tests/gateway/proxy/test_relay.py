@@ -5,10 +5,10 @@ from typing import cast
 
 from uncompiled import needs_sources
 
+from gateway.endpoints.connection import Loss
+from gateway.endpoints.progress import Patience, Progress
 from gateway.fairness import Ticket, Usage
-from gateway.proxy.connection import Loss
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.progress import Patience, Progress
 from gateway.proxy.record import Record
 from gateway.proxy.relay import Relay
 from gateway.wire.meters import meter_for

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from gateway.proxy.reminders import (
+from gateway.watch.reminders import (
     CHANGED_PAUSE_SECONDS,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,

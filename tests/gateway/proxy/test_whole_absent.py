@@ -10,7 +10,7 @@ from whole_gateway import Stage, chat, stage
 from workers_on_stage import EngineWorker, ScriptedWorker
 
 from backend.engine.faults import FaultScript
-from gateway.proxy.reminders import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from gateway.watch.reminders import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 HOUR_SECONDS = 3600
 

@@ -10,13 +10,13 @@ from virtual_time import expect_in_log, virtual_time
 from whole_gateway import Plan, chat, stage
 from workers_on_stage import CPU_TINY, EngineWorker
 
+from gateway.background import FIRST_PAUSE_SECONDS
 from gateway.config import Launch, Pool, Timeouts, Window, Worker
 from gateway.events import WindowDegraded
-from gateway.proxy.background import FIRST_PAUSE_SECONDS
-from gateway.proxy.launched import LaunchedWorkers, Site
-from gateway.proxy.sight import BLIND_PERIOD_SECONDS, FAILURES_TO_BLIND
-from gateway.proxy.supervisor import Hearer, LaunchStatus, Supervisor
-from gateway.proxy.supervisor import Plan as Order
+from gateway.watch.launched import LaunchedWorkers, Site
+from gateway.watch.sight import BLIND_PERIOD_SECONDS, FAILURES_TO_BLIND
+from gateway.watch.supervisor import Hearer, LaunchStatus, Supervisor
+from gateway.watch.supervisor import Plan as Order
 from gateway.workers import Fleet
 
 PLAN = Plan(window=Window(), pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=120, stall_seconds=30)})
@@ -85,7 +85,7 @@ async def test_a_reading_that_breaks_counts_as_one_that_brought_nothing() -> Non
         async with stage(worker, plan=PLAN) as scene:
             asking = [scene.asking(chat(1500)) for _ in range(4)]
             await asyncio.sleep(2)
-            patch.setattr("gateway.proxy.sight.read_figures", lambda _: 1 / 0)
+            patch.setattr("gateway.watch.sight.read_figures", lambda _: 1 / 0)
             await scene.when(lambda: any(isinstance(event, WindowDegraded) for event in scene.events))
             assert scene.end_log().count(f"the readings of {WORKER} broke") == FAILURES_TO_BLIND
             patch.undo()
@@ -128,7 +128,7 @@ async def test_the_supervisors_link_begins_again() -> None:
 
     starts: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.proxy.supervisor.asyncio.create_subprocess_exec", start)
+        patch.setattr("gateway.watch.supervisor.asyncio.create_subprocess_exec", start)
         supervisor = Supervisor(Hearer(lambda _: None, lambda *_: None, lambda _: None))
         supervisor.start("w", {"name": "w"})
         await asyncio.sleep(2 * FIRST_PAUSE_SECONDS)

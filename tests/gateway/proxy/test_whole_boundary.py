@@ -17,8 +17,8 @@ from virtual_time import virtual_time
 from whole_gateway import CHAT, COMPLETIONS, Plan, Stage, key_of, stage
 from workers_on_stage import MODEL, Respond, ScriptedWorker
 
+from gateway.endpoints.connection import MAX_HEAD_BYTES
 from gateway.outcomes import Outcome
-from gateway.proxy.connection import MAX_HEAD_BYTES
 
 WORKER_KEY = "key-of-the-worker"
 USAGE = b'"usage":{"prompt_tokens":5,"total_tokens":6,"completion_tokens":1}'

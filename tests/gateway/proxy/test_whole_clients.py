@@ -9,9 +9,9 @@ from whole_gateway import CHAT, Plan, Stage, chat, stage
 from workers_on_stage import EngineWorker, ScriptedWorker
 
 from backend.engine.config import EngineConfig
+from gateway.clients.downstream import HIGH_WATER_BYTES
 from gateway.config import Window
 from gateway.outcomes import Outcome
-from gateway.proxy.downstream import HIGH_WATER_BYTES
 
 ONE_SLOT = Window(sequences=1, slack=0, prefill_tokens=2048)
 AT_ONCE_SECONDS = 0.01  # of virtual time: less than two steps of the engine

@@ -8,9 +8,10 @@ from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage, tenant
 from workers_on_stage import MODEL, EngineWorker, ScriptedWorker
 
+from gateway.endpoints.failures import WorkerUnreachable
+from gateway.endpoints.links import MAX_OWN_CONNECTIONS, MAX_UTILITY_CONNECTIONS
+from gateway.endpoints.upstream import IDLE_SECONDS, WorkerPort, fetch
 from gateway.outcomes import Outcome
-from gateway.proxy.links import MAX_OWN_CONNECTIONS, MAX_UTILITY_CONNECTIONS
-from gateway.proxy.upstream import IDLE_SECONDS, WorkerPort, WorkerUnreachable, fetch
 
 LISTED = f'{{"object":"list","data":[{{"id":"{MODEL}","object":"model"}}]}}'.encode()
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(LISTED), LISTED)

@@ -10,8 +10,8 @@ from workers_on_stage import INSTANT, MODEL, EngineWorker, ScriptedWorker
 
 from gateway.config import Timeouts
 from gateway.events import WorkerRemarked
-from gateway.proxy.health import PROBE_SECONDS
-from gateway.proxy.models import PROBES_BETWEEN
+from gateway.watch.health import PROBE_SECONDS
+from gateway.watch.models import PROBES_BETWEEN
 
 ANSWER = b'{"choices":[{"index":0}],"usage":{"prompt_tokens":20,"total_tokens":25,"completion_tokens":5}}'
 

@@ -202,7 +202,7 @@ async def without_descriptors(scene: Stage) -> Answer:
 
     client = await Client.connect(scene.url)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.proxy.upstream.socket.socket", refuse)
+        patch.setattr("gateway.endpoints.upstream.socket.socket", refuse)
         client.send(CHAT, chat(), scene.credential("alice"))
         answer = await client.read()
     await client.close()

@@ -12,8 +12,8 @@ from workers_on_stage import EngineWorker
 
 from gateway.config import Launch, Loaded, Worker
 from gateway.events import WorkerChanged
-from gateway.proxy.supervisor import LaunchStatus
-from gateway.proxy.supervisor import Plan as Order
+from gateway.watch.supervisor import LaunchStatus
+from gateway.watch.supervisor import Plan as Order
 
 RESTARTS = 20
 LOAD_SECONDS = 1.5  # of a model, at each start

@@ -14,11 +14,12 @@ from whole_gateway import Plan, Stage, chat, stage
 from workers_on_stage import CPU_TINY, EngineWorker, ScriptedWorker
 
 from gateway.config import Timeouts, Window
+from gateway.endpoints.failures import GatewayShort, WorkerUnreachable
+from gateway.endpoints.names import Host
+from gateway.endpoints.upstream import WorkerPort, fetch
 from gateway.events import WindowDegraded, WorkerStalled
-from gateway.proxy.health import PROBE_SECONDS
-from gateway.proxy.models import PROBES_BETWEEN, ask_models
-from gateway.proxy.names import Host
-from gateway.proxy.upstream import GatewayShort, WorkerPort, WorkerUnreachable, fetch
+from gateway.watch.health import PROBE_SECONDS
+from gateway.watch.models import PROBES_BETWEEN, ask_models
 from gateway.workers import Evidence
 
 OURS = [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM]

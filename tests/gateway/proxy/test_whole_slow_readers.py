@@ -11,11 +11,11 @@ from virtual_time import virtual_time
 from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gateway
 from workers_on_stage import ENGINE_CONFIG, Respond, ScriptedWorker
 
+from gateway.clients.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
+from gateway.clients.front import Front
 from gateway.config import Window
+from gateway.endpoints.upstream import RECEIVE_BYTES
 from gateway.outcomes import Outcome
-from gateway.proxy.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
-from gateway.proxy.front import Front
-from gateway.proxy.upstream import RECEIVE_BYTES
 from gateway.proxy.utility import MAX_AT_ONCE_PER_TENANT
 
 STALL_SECONDS = 10.0  # write_stall_seconds on every stage

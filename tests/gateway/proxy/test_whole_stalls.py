@@ -13,7 +13,7 @@ from backend.engine.faults import FaultKind
 from gateway.config import Timeouts, Window
 from gateway.events import WorkerStalled
 from gateway.outcomes import Outcome
-from gateway.proxy.watchdog import MIN_PATIENCE_SECONDS, TICK_SECONDS, Pulse
+from gateway.watch.watchdog import MIN_PATIENCE_SECONDS, TICK_SECONDS, Pulse
 from gateway.workers import EngineSample
 
 TIMEOUTS = Timeouts(connect_seconds=2, first_byte_seconds=120, stall_seconds=30)

@@ -10,8 +10,8 @@ from whole_gateway import ADMIN_KEY, Plan, Stage, chat, stage
 from workers_on_stage import CPU_TINY, EngineWorker, ScriptedWorker
 
 from gateway.config import Timeouts, Window
-from gateway.proxy.health import PROBE_SECONDS
-from gateway.proxy.watchdog import TICK_SECONDS
+from gateway.watch.health import PROBE_SECONDS
+from gateway.watch.watchdog import TICK_SECONDS
 from gateway.workers import Signal
 from gateway.workers.worker import PROBES_OF_TRIAL
 

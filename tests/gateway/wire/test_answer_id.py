@@ -4,7 +4,7 @@ from secrets import token_hex
 
 import pytest
 
-from gateway.proxy.request_ids import RequestIds
+from gateway.clients.request_ids import RequestIds
 from gateway.wire.answer_id import answers_another, marked
 
 IDS = RequestIds()

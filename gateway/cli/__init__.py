@@ -1,0 +1,1 @@
+"""The commands of `vtc-gateway`: `commands` parses each, and the module of its name carries it out."""

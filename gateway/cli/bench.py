@@ -1,0 +1,190 @@
+"""The commands of `vtc-gateway bench`: each is parsed here and carried out by its own module, imported when it runs."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gateway.cli.options import Check, Engine, JsonFile
+
+bench = typer.Typer(help="Measure fairness, isolation, windows, locality, cost and delay.", no_args_is_help=True)
+
+Policy = Annotated[Literal["vtc", "fcfs", "lcf", "rpm", "drr"], typer.Option(help="The policy held to the targets.")]
+Seconds = Annotated[float, typer.Option(help="Measured window of each way.", min=1)]
+Rounds = Annotated[int, typer.Option(help="Parts that the window is cut into, interleaved.", min=1)]
+
+
+def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
+    """The comma-separated `names`, each of which must be one of `known`."""
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    if unknown := [name for name in chosen if name not in known]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(known)}", param_hint=option)
+    return chosen
+
+
+@bench.command()
+def fairness(
+    engine: Engine = "embedded",
+    policy: Policy = "vtc",
+    seconds: Annotated[float, typer.Option(help="Measured window of each scenario.", min=1)] = 60.0,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds with and without the gateway.", min=1)] = 5,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Equal shares, weights, short against long answers, and what it costs in throughput."""
+    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.fairness import FairnessOptions, run
+
+    options = FairnessOptions(
+        engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
+def isolation(
+    engine: Engine = "embedded",
+    policy: Policy = "vtc",
+    seconds: Seconds = 60.0,
+    rounds: Rounds = 3,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """A modest tenant beside a flood: how long it waits, and its time to first token, with an express lane too."""
+    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.isolation import IsolationOptions, run
+
+    options = IsolationOptions(
+        engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
+def window(  # noqa: PLR0913 - one parameter for each option
+    engine: Engine = "embedded",
+    policy: Policy = "vtc",
+    only: Annotated[str, typer.Option(help="Parts, as in memory,speeds (also unknown); default: all.")] = "",
+    seconds: Seconds = 24.0,
+    rounds: Rounds = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw the memory part into this PNG file.")] = None,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """What an engine can take, found out by the gateway: memory, speeds, a size nobody told."""
+    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.window import Subject, WindowOptions, run
+
+    options = WindowOptions(
+        engine=EngineKind(engine),
+        policy=policy,
+        subjects=tuple(Subject(name) for name in _chosen("--only", only, [part.value for part in Subject])),
+        seconds=seconds,
+        rounds=rounds,
+        plot=plot,
+        json_file=json,
+        check=check,
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
+def locality(  # noqa: PLR0913 - one parameter for each option
+    engine: Engine = "embedded",
+    workers: Annotated[int, typer.Option(help="Engines behind the gateway.", min=2, max=4)] = 2,
+    quantum: Annotated[int, typer.Option(help="Cost by which a cached prompt may go first.", min=1)] = 4000,
+    seconds: Seconds = 60.0,
+    rounds: Rounds = 3,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Conversations that begin alike: what the locality quantum gives, and what it costs in fairness."""
+    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.locality import LocalityOptions, run
+
+    options = LocalityOptions(
+        engine=EngineKind(engine),
+        workers=workers,
+        quantum=quantum,
+        seconds=seconds,
+        rounds=rounds,
+        json_file=json,
+        check=check,
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
+def datapath(  # noqa: PLR0913 - one parameter for each option
+    only: Annotated[
+        str, typer.Option(help="Parts, as in streaming,whole (also arrivals, crowd, idle, capacity); default: all.")
+    ] = "",
+    peers: Annotated[
+        str, typer.Option(help="Proxies to compare with, as in nginx,envoy; default: all that are installed.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds.", min=1)] = 5,
+    seconds: Annotated[
+        float | None, typer.Option(help="Measured window of each turn; default: the load's own, 2 or 3.", min=0.2)
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG file.")] = None,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Cost and delay of a streamed chunk and of a whole answer, beside other proxies."""
+    from evaluation.bench.datapath.command import DatapathOptions, run
+    from evaluation.bench.datapath.contenders import CONTENDERS
+    from evaluation.bench.datapath.loads import Part
+
+    options = DatapathOptions(
+        parts=tuple(Part(name) for name in _chosen("--only", only, [part.value for part in Part])),
+        peers=_chosen("--peers", peers, CONTENDERS),
+        rounds=rounds,
+        seconds=seconds,
+        json_file=json,
+        plot=plot,
+        check=check,
+    )
+    raise typer.Exit(run(options))
+
+
+@bench.command()
+def scheduler(
+    most: Annotated[int, typer.Option(help="Leave out sizes with more tenants or requests than this.", min=10_000)] = (
+        1_000_000
+    ),
+    rounds: Annotated[int, typer.Option(help="Times that each size is tried; the fastest counts.", min=1)] = 3,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Cost of a decision and memory, by waiting tenants, known tenants and queued requests."""
+    from evaluation.bench.scheduler import SchedulerOptions, run
+
+    raise typer.Exit(run(SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check)))
+
+
+@bench.command()
+def blocking(
+    rounds: Annotated[int, typer.Option(help="Times that each input is tried; the median counts.", min=1)] = 5,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """How long the largest and the most hostile inputs, and the gateway's own pages, hold up everybody else."""
+    from evaluation.bench.blocking import BlockingOptions, run
+
+    raise typer.Exit(run(BlockingOptions(rounds=rounds, json_file=json, check=check)))
+
+
+@bench.command()
+def soak(
+    minutes: Annotated[
+        float, typer.Option(help="How long; what is before the third minute counts for nothing.", min=0.2)
+    ] = (15.0),
+    seed: Annotated[int, typer.Option(help="Seed of the callers.", min=0)] = 1,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Many minutes of ordinary trouble: memory, descriptors, tasks and accounts must come out as they were."""
+    from evaluation.bench.soak.command import SoakOptions, run
+
+    raise typer.Exit(run(SoakOptions(minutes=minutes, seed=seed, json_file=json, check=check)))

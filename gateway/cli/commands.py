@@ -1,0 +1,302 @@
+"""The commands of `vtc-gateway`: each is parsed here and carried out by its own module, imported when it runs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gateway import __version__
+from gateway.cli.bench import bench
+from gateway.cli.options import Check, Engine, JsonFile
+from gateway.compilation import IS_COMPILED
+
+app = typer.Typer(
+    name="vtc-gateway",
+    help="Fairness-aware gateway in front of LLM engines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(help="Make keys for tenants.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(bench, name="bench")
+
+Format = Annotated[
+    Literal["auto", "csv", "jsonl", "gateway-log"],
+    typer.Option("--format", help="Format of a trace; auto tells by its first line."),
+]
+Seed = Annotated[int | None, typer.Option(help="Draw anew with this seed; default: the workload's own, 1.", min=0)]
+Until = Annotated[float | None, typer.Option("--seconds", help="Only the first so many seconds of it.", min=0.001)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vtc-gateway {__version__}{' (compiled)' if IS_COMPILED else ''}")
+        raise typer.Exit
+
+
+@app.callback()
+def gateway(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fairness-aware gateway in front of LLM engines."""
+
+
+@app.command()
+def init(
+    config: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("config.yaml"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a configuration that is there. Key files stay as they are.")
+    ] = False,
+) -> None:
+    """Write a commented configuration and the keys of its tenants: enough to serve, with engines that need no GPU."""
+    from gateway.cli.init import init as run
+
+    raise typer.Exit(run(config, force=force))
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Argument(help="The configuration's file.")] = Path("config.yaml"),
+    port: Annotated[int | None, typer.Option(help="Listen on this port instead of the configured one.")] = None,
+    create_keys: Annotated[
+        bool, typer.Option("--create-keys", help="Create the key files that are missing, and print every key.")
+    ] = False,
+    announce: Annotated[
+        bool, typer.Option("--announce", help="Print one line, `ready URL`, instead of the greeting.")
+    ] = False,
+) -> None:
+    """Run the gateway."""
+    from gateway.cli.serve import ServeOptions
+    from gateway.cli.serve import serve as run
+
+    raise typer.Exit(run(ServeOptions(config, port, create_keys, announce)))
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Configuration files.")],
+    no_environment: Annotated[
+        bool, typer.Option("--no-environment", help="Take variables and key files that are not here on trust.")
+    ] = False,
+) -> None:
+    """Check configurations and name every fault with its line and remedy."""
+    from gateway.cli.check import check as run
+
+    raise typer.Exit(run(files, has_environment=not no_environment))
+
+
+@keys.callback()
+def _keys() -> None:
+    """Make keys for tenants."""
+
+
+@keys.command()
+def create(
+    tenant: Annotated[str, typer.Argument(help="Who the key is for.")],
+    file: Annotated[Path | None, typer.Option(help="Write the key to this file instead of keeping its digest.")] = None,
+) -> None:
+    """Make a key, print it once, and say what to write into the configuration."""
+    from gateway.cli.keys import create as run
+
+    raise typer.Exit(run(tenant, file))
+
+
+@app.command()
+def demo(
+    policy: Annotated[
+        Literal["vtc", "fcfs"], typer.Option(help="Who goes next: vtc, or fcfs to see what happens without.")
+    ] = "vtc",
+    seconds: Annotated[float, typer.Option(help="How long it runs.", min=5)] = 30.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to write the picture; default: demo.png, with the extra `bench`.")
+    ] = None,
+    engine: Engine = "embedded",
+) -> None:
+    """Let a flood and two modest tenants loose, and watch who gets how much."""
+    from evaluation.bench.demo import DemoOptions, run
+    from evaluation.bench.engines import EngineKind
+
+    raise typer.Exit(run(DemoOptions(policy=policy, seconds=seconds, plot=plot, engine=EngineKind(engine))))
+
+
+@app.command()
+def paper(  # noqa: PLR0913 - one parameter for each option
+    trace: Annotated[
+        Path | None, typer.Option(help="The real trace; without it a generated one with its statistics.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    only: Annotated[str, typer.Option(help="Figures and tables, as in fig3,table2; everything if not given.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.", min=0)] = 1,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="A Markdown page, whose blocks `<!-- run: ... -->` are written anew.")
+    ] = None,
+    check: Check = False,
+) -> None:
+    """Repeat the published evaluation of VTC in virtual time, and go past it."""
+    from evaluation.paper.command import PaperOptions, run
+
+    chosen = tuple(name.strip() for name in only.split(",") if name.strip())
+    options = PaperOptions(trace=trace, out=out, only=chosen, seed=seed, json=json, check=check, page=page)
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def conformance(  # noqa: PLR0913 -- one parameter for each option
+    url: Annotated[str, typer.Option(help="The gateway: http://HOST:PORT, with or without /v1.")],
+    keys: Annotated[str, typer.Option(help="Keys of 2 to 4 tenants: NAME=KEY,NAME=KEY, or a file with one per line.")],
+    model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the gateway lists.")] = "",
+    weights: Annotated[str, typer.Option(help="Which tenant has which weight: NAME=1,NAME=3.")] = "",
+    seconds: Annotated[float, typer.Option(help="Measured window of each scenario.", min=1)] = 8.0,
+    scenario: Annotated[list[str] | None, typer.Option(help="Run only this one; may be given again.")] = None,
+    json: JsonFile = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write a page (.html or .md) that explains every verdict.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 where a scenario failed.")] = False,
+) -> None:
+    """Judge the fairness of any OpenAI-compatible gateway."""
+    from evaluation.conformance.command import ConformanceOptions, run
+
+    options = ConformanceOptions(
+        url=url,
+        keys=keys,
+        model=model,
+        weights=weights,
+        seconds=seconds,
+        scenarios=tuple(scenario or ()),
+        json_file=json,
+        junit_file=junit,
+        page=page,
+        check=check,
+    )
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def workloads(
+    source: Annotated[str | None, typer.Argument(help="A workload's name, its YAML file or a trace.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write its requests as a trace to this CSV file.")] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Write its requests as a trace to this file of JSON lines.")
+    ] = None,
+    seed: Seed = None,
+    seconds: Until = None,
+    trace_format: Format = "auto",
+) -> None:
+    """List the workloads; with one, say what it holds and write it as a trace."""
+    from evaluation.play.listing import WorkloadsOptions, run
+    from evaluation.workloads import Reading
+
+    raise typer.Exit(run(WorkloadsOptions(source, Reading.of(seed, seconds, trace_format), csv, jsonl)))
+
+
+@app.command()
+def simulate(  # noqa: PLR0913 - one parameter for each option
+    workload: Annotated[str, typer.Argument(help="A workload's name, its YAML file or a trace.")],
+    policy: Annotated[str, typer.Option(help="Who goes next: vtc, fcfs, lcf, rpm:N or drr:N.")] = "vtc",
+    predictor: Annotated[
+        str, typer.Option(help="Reserved at dispatch: none, moving_average, quantile, oracle or noisy_oracle:N%.")
+    ] = "none",
+    engine: Annotated[
+        Literal["paper", "vllm"], typer.Option(help="Engine: the paper's rounds, or vLLM behind the gateway's window.")
+    ] = "paper",
+    workers: Annotated[int, typer.Option(help="Engines side by side.", min=1, max=64)] = 1,
+    pool_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="KV tokens of the paper's engine; default 10000, or what the longest request needs.",
+            min=100,
+            max=10_000_000,
+        ),
+    ] = None,
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            help="Longest sequence of the vLLM engine; default 4096, or what the longest request needs.",
+            min=2,
+            max=10_000_000,
+        ),
+    ] = None,
+    profiled: Annotated[bool, typer.Option("--profiled", help="Charge the profiled cost instead of tokens.")] = False,
+    seed: Seed = None,
+    seconds: Until = None,
+    trace_format: Format = "auto",
+    json: JsonFile = None,
+) -> None:
+    """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
+    from evaluation.play.simulation import SimulateOptions, run
+    from evaluation.simulation.settings import EngineModel, RoundsSize, Settings, with_length
+    from evaluation.workloads import Reading
+    from gateway.fairness import Linear, Profiled
+
+    settings = Settings(
+        policy=policy,
+        predictor=predictor,
+        cost=Profiled() if profiled else Linear(),
+        engine=EngineModel(engine),
+        workers=workers,
+        rounds=RoundsSize() if pool_tokens is None else RoundsSize(pool_tokens=pool_tokens),
+    )
+    if max_model_len is not None:
+        settings = replace(settings, batching=with_length(settings.batching, max_model_len))
+    grows = (pool_tokens if engine == "paper" else max_model_len) is None
+    how = Reading.of(seed, seconds, trace_format)
+    raise typer.Exit(run(SimulateOptions(workload, how, settings, json, grows)))
+
+
+@app.command()
+def replay(  # noqa: PLR0913 - one parameter for each option
+    source: Annotated[str, typer.Argument(help="A trace, a workload's name or its YAML file.")],
+    url: Annotated[str, typer.Option(help="Base URL of the endpoint, with or without `/v1`.")],
+    keys: Annotated[str, typer.Option(help="NAME=KEY,... (`*` for the others), or a file with one on each line.")] = "",
+    model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the endpoint lists.")] = "",
+    speed: Annotated[float, typer.Option(help="How many times faster than recorded.", min=0.001, max=1000)] = 1.0,
+    seconds: Until = None,
+    seed: Seed = None,
+    trace_format: Format = "auto",
+    bytes_per_token: Annotated[
+        float, typer.Option("--token-bytes", help="Bytes of a prompt that make a token.", min=0.1, max=100)
+    ] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat", help="Chat completions instead of completions.")] = False,
+    usage: Annotated[
+        Literal["running", "final", "none"],
+        typer.Option(help="How token counts are asked for: running (vLLM), final (OpenAI), none (events are counted)."),
+    ] = "running",
+    ignore_eos: Annotated[
+        bool, typer.Option("--ignore-eos/--no-ignore-eos", help="Ask for answers of exactly the recorded length.")
+    ] = True,
+    grace_seconds: Annotated[
+        float, typer.Option(help="What answers get after the last request was sent.", min=0)
+    ] = 60.0,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write every request and every figure to this file.")
+    ] = None,
+) -> None:
+    """Play a trace or a workload against a live endpoint: every request at its own time."""
+    from evaluation.play.replay import ReplayOptions, UsageWanted, run
+    from evaluation.workloads import Reading
+
+    options = ReplayOptions(
+        source=source,
+        reading=Reading.of(seed, seconds, trace_format),
+        url=url,
+        keys=keys,
+        model=model,
+        speed=speed,
+        bytes_per_token=bytes_per_token,
+        chat=chat,
+        usage=UsageWanted(usage),
+        ignore_eos=ignore_eos,
+        grace_seconds=grace_seconds,
+        json_file=json,
+    )
+    raise typer.Exit(run(options))
+
+
+def main() -> None:
+    """Entry point of `vtc-gateway` and `python -m gateway`."""
+    app()

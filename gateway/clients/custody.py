@@ -1,0 +1,79 @@
+"""What one request holds in memory: its body until its answer begins, an answer that is whole until it is taken.
+
+A request is handled inside its custody. Where all come to more bytes than may be held (`fairness.holdings`), the
+task of whoever is pushed out is cancelled at whatever it awaits, as if its client had left, so that everything is given
+back by the way that leads there anyway; only the client is still there, and is told why.
+"""
+
+import asyncio
+from types import TracebackType
+
+from aiohttp import web
+
+from gateway.clients.refusal import Refusal
+from gateway.fairness import Holding, Holdings
+from gateway.outcomes import Outcome
+
+_RETRY_SECONDS = 2.0
+
+
+class Custody(Holding):
+    """What the current task's request holds."""
+
+    __slots__ = ("_cancellations", "_holdings", "_is_cancelled", "_task")
+
+    def __init__(self, holdings: "Holdings[Custody]", tenant: str, weight: float) -> None:
+        """Nothing is held yet."""
+        super().__init__(tenant, weight)
+        self._holdings = holdings
+        self._is_cancelled = False
+        self._task = asyncio.current_task()
+        self._cancellations = 0 if self._task is None else self._task.cancelling()
+
+    def hold(self, size_bytes: int) -> None:
+        """Hold so much in all; raises `Refusal` where this request is pushed out."""
+        for other in self._holdings.resize(self, size_bytes):
+            if other is not self:
+                other._cancel()
+        if self.is_pushed_out:
+            raise _pushed_out()
+
+    def hold_aside(self, size_bytes: int) -> None:
+        """As `hold`, called by another than the request's task, which is cancelled where it is pushed out."""
+        if not self.is_pushed_out:
+            for other in self._holdings.resize(self, size_bytes):
+                other._cancel()
+
+    def let_go(self) -> None:
+        """Hold nothing any more: the body is not needed again."""
+        self._holdings.let_go(self)
+
+    def _cancel(self) -> None:
+        task = self._task
+        assert task is not None
+        self._is_cancelled = True
+        task.cancel()
+
+    def __enter__(self) -> "Custody":
+        """The request's custody begins."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The request's custody ends; raises `Refusal` where it was cancelled for being pushed out only."""
+        self._holdings.let_go(self)
+        task, self._task = self._task, None
+        if not self._is_cancelled:
+            return
+        assert task is not None
+        if task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
+            raise _pushed_out()
+
+
+CUSTODY = web.RequestKey("custody", Custody)
+"""What a request with a body holds."""
+
+
+def _pushed_out() -> Refusal:
+    return Refusal(Outcome.BODY_PUSHED_OUT, _RETRY_SECONDS)

@@ -1,0 +1,215 @@
+"""The HTTP front: aiohttp's server with the gaps closed that matter between strangers and a shared GPU.
+
+Requests that two HTTP readers could understand in two ways are refused and their connection closed; headers have a
+deadline of their own; connections are bounded; a fault is answered in JSON and never echoes what was sent. Without
+aiohttp's C parser the gateway does not start: the pure Python one is another reader with other gaps.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from secrets import token_hex
+from typing import cast
+
+from aiohttp import http_exceptions, http_parser, web, web_protocol
+
+from gateway.clients.downstream import HAS_BEGUN, bound_buffers, end_in_time, give_up
+from gateway.clients.refusal import OverlongHead, identifying_headers, refusal_response
+from gateway.clients.refusal import message as message_for
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault, error_body
+from gateway.wire.surface import Dialect
+from gateway.wire.target import path_of
+
+REQUEST_ID = web.RequestKey("request_id", str)
+"""The id under which a request is answered and logged."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+MAX_HEADERS = 128
+_HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
+_HTTP_10, _HTTP_11 = (1, 0), (1, 1)
+_LINGER_SECONDS = 2.0  # what is read of a refused body before the connection closes, so that the refusal arrives
+_logger = logging.getLogger("gateway.front")
+_no_access_log = logging.getLogger("gateway.access")  # one line per request is written by the telemetry
+_no_access_log.disabled = True
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLimits:
+    """Bounds on connections."""
+
+    header_timeout_seconds: float
+    keepalive_timeout_seconds: float
+    write_stall_seconds: float
+    max_connections: int
+
+
+def require_c_parser() -> None:
+    """Raise `RuntimeError` where aiohttp runs on its pure Python parser."""
+    if getattr(http_parser, "HttpRequestParserC", None) is not http_parser.HttpRequestParser:
+        raise RuntimeError("aiohttp's C extensions are missing; install the binary wheel of aiohttp")
+
+
+def check_protocol(request: web.BaseRequest) -> None:
+    """Raise `RequestFault` where the request line or the framing can be read in two ways."""
+    version, headers = request.version, request.headers
+    is_new = version == _HTTP_11
+    if not is_new and version != _HTTP_10:
+        raise _malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
+    if path_of(request.raw_path) is None:
+        raise _malformed("the request target must be a path or a URL")
+    hosts = headers.getall("Host", ())
+    if len(hosts) > 1 or (is_new and not hosts) or (hosts and not _HOST.fullmatch(hosts[0])):
+        raise _malformed("the Host header must name one host")
+    codings = headers.getall("Transfer-Encoding", ())
+    if codings and (not is_new or [coding.strip().lower() for coding in codings] != ["chunked"]):
+        raise _malformed("the only Transfer-Encoding is chunked, and only in HTTP/1.1")
+
+
+def _malformed(reason: str) -> RequestFault:
+    return RequestFault(Outcome.BAD_REQUEST, f"The request is not well-formed HTTP: {reason}.")
+
+
+def _unparsed(error: BaseException | None) -> RequestFault:
+    """What the parser's `error` comes to, in words that do not repeat what it read."""
+    if isinstance(error, http_exceptions.LineTooLong):
+        line, limit = error.args[:2]
+        if isinstance(line, bytearray):  # the parser's buffer for a target; what it read of a header are bytes
+            return OverlongHead(414, f"The request's target is longer than {limit} bytes, the most that is read.")
+        return OverlongHead(431, f"A header of the request is longer than {limit} bytes, the most that is read.")
+    if isinstance(error, http_exceptions.BadHttpMessage) and error.message.startswith("Too many headers"):
+        return OverlongHead(431, f"The request has more than {MAX_HEADERS} headers, the most that are read.")
+    return _malformed("it could not be parsed")
+
+
+class ClientConnection(web_protocol.RequestHandler):
+    """One client connection: a deadline for headers, our own words for faults."""
+
+    __slots__ = ("_front", "_headers_due")
+
+    def __init__(self, front: "Front", loop: asyncio.AbstractEventLoop) -> None:
+        """A connection accepted by `front`."""
+        super().__init__(
+            front,
+            loop=loop,
+            keepalive_timeout=front.limits.keepalive_timeout_seconds,
+            access_log=_no_access_log,
+            auto_decompress=False,
+            lingering_time=_LINGER_SECONDS,
+            max_headers=MAX_HEADERS,
+            logger=_logger,
+        )
+        self._front = front
+        self._headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse a connection over the bound; otherwise its first headers are due soon."""
+        super().connection_made(transport)
+        bound_buffers(cast(asyncio.Transport, transport))
+        self._front.open_connections += 1
+        if self._front.open_connections > self._front.limits.max_connections:
+            cast(asyncio.Transport, transport).write(_too_many())
+            self.force_close()
+            return
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; where a request has begun and its head is not complete, the rest is due soon."""
+        super().data_received(data)
+        self._fail_broken_body()
+        if self._waiter is None or self._waiter.done():
+            self._cancel_headers_due()
+        elif self._headers_due is None:
+            self._expect_headers()
+
+    def _fail_broken_body(self) -> None:
+        """Tell the reader of a body that its framing broke: aiohttp only queues the error behind that request."""
+        request = self._current_request
+        if request is None or request.content.is_eof() or not self._messages:
+            return
+        if isinstance(self._messages[-1][0], web_protocol._ErrInfo):
+            request.content.set_exception(web.RequestPayloadError("malformed"))
+            request.content.feed_eof()
+
+    async def start(self) -> None:
+        """Handle the connection's requests; what its client has not taken by the end it may take for some time yet."""
+        await super().start()
+        end_in_time(self.transport, self._front.limits.write_stall_seconds)
+
+    def force_close(self) -> None:
+        """Close; what its client has not taken it may take for some time yet."""
+        transport = self.transport
+        super().force_close()
+        end_in_time(transport, self._front.limits.write_stall_seconds)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the deadline."""
+        self._front.open_connections -= 1
+        self._cancel_headers_due()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse with 400, and our own failure with 500; close either way."""
+        request_id = request.get(REQUEST_ID) or token_hex(16)
+        if status < 500:
+            fault = _unparsed(exc)
+        else:
+            _logger.error("request %s failed", request_id, exc_info=exc)
+            fault = RequestFault(Outcome.INTERNAL, message_for(Outcome.INTERNAL))
+        if request.get(HAS_BEGUN):
+            return give_up(request)
+        response = refusal_response(request, fault, request_id)
+        response.force_close()
+        return response
+
+    def _expect_headers(self) -> None:
+        seconds = self._front.limits.header_timeout_seconds
+        self._headers_due = self._loop.call_later(seconds, self._close_if_headers_miss)
+
+    def _cancel_headers_due(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+    def _close_if_headers_miss(self) -> None:
+        self._headers_due = None
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+
+
+def _too_many() -> bytes:
+    """A whole answer for a connection beyond the bound, of which nothing is read."""
+    body = error_body(Dialect.OPENAI, Outcome.DRAINING, "The gateway has too many connections. Retry after 1 s.")
+    head = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Retry-After: 1",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in identifying_headers(token_hex(16))),
+    ]
+    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
+
+
+class Front(web.Server):
+    """The server that accepts client connections; a client that leaves cancels its handler."""
+
+    def __init__(self, handler: Handler, limits: FrontLimits) -> None:
+        """Serve `handler` within `limits`."""
+        require_c_parser()
+        super().__init__(handler, handler_cancellation=True)
+        self.limits = limits
+        self.open_connections = 0
+
+    def __call__(self) -> ClientConnection:
+        """A protocol for one accepted connection."""
+        return ClientConnection(self, asyncio.get_running_loop())

@@ -1,0 +1,120 @@
+"""What a client is told when its request does not run: status, body in its own API's format, `Retry-After`.
+
+The words are the gateway's own: a message repeats at most the names in a JSON body that was read, never raw bytes, and
+one bounded line of what an engine said of the request.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from aiohttp import web
+
+from gateway.clients.origins import reading_headers
+from gateway.outcomes import Outcome
+from gateway.wire.errors import RequestFault, error_body
+from gateway.wire.surface import ENDPOINTS, Dialect
+from gateway.wire.target import path_of, spoken_at
+
+SERVER = "vtc-gateway"
+MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps as long as it is told; who comes back too early is told again
+_ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other knows
+
+_MESSAGES = {
+    Outcome.BAD_REQUEST: "What this request could cost is too large to be counted. Ask for a shorter answer.",
+    Outcome.QUARANTINED: "Two workers died while they ran this request, so it is not sent again for some minutes. "
+    "Change it: another prompt, other parameters.",
+    Outcome.UNKNOWN_MODEL: "This model was taken out of the configuration while the request was under way.",
+    Outcome.RATE_LIMITED: "This key's tenant has reached its rate limit. Retry after {seconds} s.",
+    Outcome.TENANT_QUEUE_FULL: "This key's tenant has too many requests waiting. Retry after {seconds} s, "
+    "or send fewer at once.",
+    Outcome.PUSHED_OUT: "The queue is full and this key's tenant has the longest part of it. Retry after {seconds} s.",
+    Outcome.BODY_PUSHED_OUT: "The memory for requests is full and this key's tenant has the largest part of it. "
+    "Retry after {seconds} s; send smaller requests, or fewer at once.",
+    Outcome.QUEUE_TIMEOUT: "The request waited too long for room beside other tenants' requests. "
+    "Retry after {seconds} s.",
+    Outcome.NO_WORKER: "No worker that serves this model is available now. Retry after {seconds} s.",
+    Outcome.DRAINING: "The gateway is shutting down. Retry after {seconds} s; another instance will answer.",
+    Outcome.NO_ROOM: "The workers had no room for this request each time it was sent. Retry after {seconds} s.",
+    Outcome.GATEWAY_EXHAUSTED: "The gateway is short of connections. Retry after {seconds} s.",
+    Outcome.WORKER_FAILED: "The worker failed before it answered. Retry.",
+    Outcome.FIRST_BYTE_TIMEOUT: "The worker did not begin to answer in time. Retry, or ask for a shorter answer.",
+    Outcome.WORKER_LOST_STREAMING: "The worker was lost while it answered; the answer is not complete.",
+    Outcome.WORKER_STALLED: "The worker fell silent while it answered; the answer is not complete.",
+    Outcome.CUT_BY_SHUTDOWN: "The gateway shut down while the worker answered; the answer is not complete.",
+    Outcome.INTERNAL: "The gateway failed. The operator finds the cause under this request's id.",
+}
+
+
+def message(outcome: Outcome, retry_after_seconds: float = 0.0) -> str:
+    """The sentence for the client of what the scheduler decided; other faults word themselves."""
+    return _MESSAGES[outcome].format(seconds=_whole_seconds(retry_after_seconds))
+
+
+class Refusal(RequestFault):
+    """A request that is refused with the gateway's own words, and when to come again."""
+
+    def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None, said: str = "") -> None:
+        """Refuse with `outcome`; None says nothing of coming again. `said` is the worker's answer, where it had one."""
+        words = message(outcome, retry_after_seconds or 0.0)
+        super().__init__(outcome, f"{words} It said: {said}." if said else words)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class WrongMethod(RequestFault):
+    """A path that exists, called with a method that it does not have; `allow` lists those that it has."""
+
+    def __init__(self, path: str, allow: str) -> None:
+        """`path` is one of the gateway's own, not the client's words."""
+        super().__init__(Outcome.WRONG_METHOD, f"{path} is called with {allow.partition(',')[0]}.")
+        self.allow = allow
+
+
+class OverlongHead(RequestFault):
+    """A request line or a header that is longer than is read: `status` is 414 or 431."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(Outcome.BAD_REQUEST, message)
+        self.status = status
+
+
+def dialect_of(target: str, headers: Mapping[str, str]) -> Dialect:
+    """The API that a client of `target` speaks; where its path does not say, its headers do."""
+    path = path_of(target) or ""
+    if path not in ENDPOINTS and _ANTHROPIC_VERSION in headers:
+        return Dialect.ANTHROPIC
+    return spoken_at(path)
+
+
+def identifying_headers(request_id: str) -> Sequence[tuple[str, str]]:
+    """Who answers, and the headers by which OpenAI's and Anthropic's SDKs report a request."""
+    return (("Server", SERVER), ("x-request-id", request_id), ("request-id", request_id))
+
+
+def own_headers(request: web.BaseRequest, request_id: str) -> Sequence[tuple[str, str]]:
+    """The headers of every answer to `request` that are the gateway's."""
+    return (*identifying_headers(request_id), *reading_headers(request))
+
+
+def refusal_response(request: web.BaseRequest, fault: RequestFault, request_id: str) -> web.Response:
+    """The whole answer to a `request` that ends with `fault`."""
+    dialect = dialect_of(request.raw_path, request.headers)
+    response = web.Response(
+        status=fault.status if isinstance(fault, OverlongHead) else fault.outcome.ending.status,
+        body=error_body(dialect, fault.outcome, fault.message, fault.param, request_id),
+        content_type="application/json",
+    )
+    for name, value in own_headers(request, request_id):
+        response.headers[name] = value
+    if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(_whole_seconds(fault.retry_after_seconds))
+    if isinstance(fault, WrongMethod):
+        response.headers["Allow"] = fault.allow
+    if fault.outcome is Outcome.UNAUTHENTICATED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if fault.outcome is Outcome.DRAINING:
+        response.force_close()  # so that the client's next request finds another instance
+    return response
+
+
+def _whole_seconds(seconds: float) -> int:
+    return min(max(1, math.ceil(seconds)), MOST_RETRY_AFTER_SECONDS)

@@ -1,0 +1,344 @@
+"""The workers that the gateway has started for itself: which serve, and how they change to a new configuration.
+
+A launched worker is in the fleet exactly while the supervisor calls it ready, at the address that it has then. A
+changed plan is carried out worker by worker: it gets nothing new, its running requests finish, its process is
+replaced, and only when that is ready the next one's turn comes; a plan that does not come up stops there, so that the
+others go on serving; a change that no process sees replaces none. New workers start at once, removed ones end when
+their requests have. One that stands still for longer than any stream may is started anew, whatever its server says.
+Processes are the supervisor's, which worker a request gets is the fleet's, how long requests wait where none serves is
+`outages`'s.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from pydantic import SecretStr
+
+from gateway.background import Background
+from gateway.config import Pool, Window, Worker
+from gateway.endpoints.links import worker_name
+from gateway.events import Event, RequestFinished, WorkerChanged, WorkerRemarked, WorkerStalled, WorkerWrote
+from gateway.watch.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
+from gateway.workers import CircuitState, Fleet, WorkerSnapshot
+from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
+
+READY = "ready"
+_STOPPED = LaunchStatus("", "stopped")
+_UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # states from which it may still become ready by itself
+_BROKEN = frozenset({"back_off", "failed"})
+_ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
+_PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # the supervisor's, unseen by the worker's process
+_TOLD_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event.
+
+    `is_visited` says whether requests that take no room are at a worker; `renew` hears in which pool a worker is being
+    replaced, "" for none.
+    """
+
+    fleet: Fleet
+    is_visited: Callable[[str], bool]
+    enlist: Callable[[Pool, Worker], None]
+    renew: Callable[[str], None]
+    tell: Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    pool: Pool
+    worker: Worker
+    plan: Plan
+
+    def runs_as(self, other: "_Wanted") -> bool:
+        """True where a process of the one is a process of the other."""
+        return self._process == other._process
+
+    @property
+    def _process(self) -> Plan:
+        return {name: value for name, value in self.plan.items() if name not in _PATIENCE}
+
+
+class LaunchedWorkers:
+    """Every worker of the configuration that has `launch`."""
+
+    def __init__(self, site: Site) -> None:
+        """None yet."""
+        self._site = site
+        self._supervisor = Supervisor(Hearer(self._told, self._wrote, self._lost))
+        self._wanted: dict[str, _Wanted] = {}
+        self._running: dict[str, _Wanted] = {}  # as last ordered
+        self._replaced = ""  # the worker that is being emptied for its replacement
+        self._stalls: dict[str, asyncio.TimerHandle] = {}  # of workers that stand still
+        self._failure: str | None = None
+        self._statuses: dict[str, LaunchStatus] = {}
+        self._news = asyncio.Event()
+        # Without it the workers run on by the old plan.
+        self._rollout = Background("rolling restart", self._roll, "the rolling restart broke off")
+        self._drains: list[Background] = []
+
+    # -- what the composition root does
+
+    def configure(self, pools: Iterable[Pool]) -> None:
+        """Bring the workers to what `pools` say, beginning now."""
+        before, self._wanted = self._wanted, {each: wanted for pool in pools for each, wanted in _wanted(pool)}
+        for name in before.keys() - self._wanted.keys():
+            self._retire(name, before[name])
+        for name, wanted in self._wanted.items():
+            if name not in self._running:
+                self._order(name)
+            elif self._running[name].runs_as(wanted):
+                if self._running[name].plan != wanted.plan:
+                    self._supervisor.start(name, wanted.plan)
+                self._running[name] = wanted
+                self._serve_if_ready(name)
+        if self._outdated() is not None:
+            self._rollout.start()
+        self._news.set()
+
+    async def started(self) -> None:
+        """Wait until each worker serves or has failed once; raises `LaunchFailed` where a pool has none that serves."""
+        await self._until(lambda: self._failure is not None or self._have_all_begun())
+        if self._failure is not None:
+            raise LaunchFailed(self._failure)
+        serving = {wanted.pool.model for name, wanted in self._wanted.items() if self._status(name).state == READY}
+        failed = [name for name, wanted in self._wanted.items() if wanted.pool.model not in serving]
+        if failed:
+            raise LaunchFailed("; ".join(_words(self._status(name)) for name in failed))
+
+    def _have_all_begun(self) -> bool:
+        return all(self._status(name).state not in _UNDER_WAY for name in self._wanted)
+
+    async def stop(self) -> None:
+        """End every worker."""
+        for stall in self._stalls.values():
+            stall.cancel()
+        self._stalls.clear()
+        for work in (self._rollout, *self._drains):
+            await work.stop()
+        await self._supervisor.close()
+
+    def observe(self, event: Event) -> None:
+        """A request that ended may be the last that a worker had; one that stands still may have to be started anew."""
+        match event:
+            case RequestFinished():
+                self._news.set()
+            case WorkerStalled(_, worker, is_stalled, reason) if worker in self._wanted:
+                stall = self._stalls.pop(worker, None)
+                if stall is not None:
+                    stall.cancel()
+                if is_stalled:
+                    # By then its streams have ended by their own limit.
+                    seconds = self._wanted[worker].pool.timeouts.stall_seconds
+                    loop = asyncio.get_running_loop()
+                    self._stalls[worker] = loop.call_later(seconds, self._renew, worker, reason)
+            case _:
+                pass
+
+    def _renew(self, name: str, reason: str) -> None:
+        """A worker has not moved all this time: end its process, by force where it does not go, and start it anew."""
+        self._stalls.pop(name, None)
+        view = self._site.fleet.look(name)
+        # It may have answered since, and have nothing to do.
+        if view is not None and view.state != CircuitState.SERVING.value:
+            self._supervisor.restart(name, reason)
+
+    def is_being_ended(self, name: str) -> bool:
+        """True for a worker whose process is ended on purpose: what runs there does not die of a request."""
+        return name in self._statuses and self._statuses[name].state in _ENDED
+
+    # -- views
+
+    def amended(self, fleet: Sequence[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:
+        """`fleet` with the launched workers that do not serve: in their own states."""
+        known = {snapshot.worker for snapshot in fleet}
+        seen = [self._amended(snapshot) for snapshot in fleet]
+        absent = [_absent(wanted, self._status(name)) for name, wanted in self._wanted.items() if name not in known]
+        return (*seen, *absent)
+
+    def statuses(self) -> tuple[LaunchStatus, ...]:
+        """What the supervisor says of each."""
+        return tuple(self._status(name) for name in self._wanted)
+
+    def _amended(self, snapshot: WorkerSnapshot) -> WorkerSnapshot:
+        state = self._status(snapshot.worker).state
+        is_ours = snapshot.worker in self._wanted
+        return replace(snapshot, state=state) if is_ours and state != READY else snapshot
+
+    def _status(self, name: str) -> LaunchStatus:
+        return self._statuses.get(name) or replace(_STOPPED, worker=name)
+
+    # -- what the supervisor says
+
+    def _told(self, status: LaunchStatus) -> None:
+        name, before = status.worker, self._status(status.worker)
+        self._statuses[name] = status
+        wanted = self._wanted.get(name)
+        if wanted is not None:
+            self._serve_if_ready(name)
+            if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
+                self._site.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
+        elif status.state == "stopped":
+            del self._statuses[name]
+        self._news.set()
+
+    def _wrote(self, worker: str, line: str) -> None:
+        self._site.tell(WorkerWrote(worker, line))
+
+    def _lost(self, reason: str) -> None:
+        """The supervisor is gone, and every worker with it; it will be back."""
+        self._failure = reason
+        for name in list(self._statuses):
+            if name in self._wanted:
+                remark = f"{reason}; it is started again, and its workers"
+                self._site.tell(WorkerRemarked(self._wanted[name].pool.model, name, remark))
+            self._told(replace(self._status(name), state="stopped", url="", reason=reason))
+        self._news.set()
+
+    def _serve_if_ready(self, name: str) -> None:
+        """Let a worker serve on the terms of its running process, or give it nothing new."""
+        running, status = self._running[name], self._status(name)
+        if status.state == READY and name != self._replaced:
+            key = SecretStr(self._supervisor.api_key)
+            self._site.enlist(running.pool, running.worker.model_copy(update={"url": status.url, "api_key": key}))
+        else:
+            self._rest(name)
+
+    def _rest(self, name: str) -> None:
+        if name in self._site.fleet:
+            self._site.fleet.drain(name)
+
+    # -- change
+
+    def _order(self, name: str) -> None:
+        wanted = self._running[name] = self._wanted[name]
+        self._supervisor.start(name, wanted.plan)
+
+    def _outdated(self) -> str | None:
+        """A worker that runs by another plan than it should."""
+        wanted = self._wanted.items()
+        return next((name for name, each in wanted if not self._running[name].runs_as(each)), None)
+
+    async def _roll(self) -> None:
+        while (name := self._outdated()) is not None:
+            await self._replace(name, self._wanted[name].pool.model)
+
+    async def _replace(self, name: str, pool: str) -> None:
+        self._site.renew(pool)
+        try:
+            await self._empty(name)
+            if name not in self._wanted:
+                return
+            self._order(name)
+            ordered = self._running[name]
+            await self._until(lambda: self._has_come(name, ordered) or self._status(name).state in _BROKEN)
+        finally:
+            self._site.renew("")
+        # One that broke is tried again; its pool's requests wait no longer than in any outage meanwhile.
+        await self._until(lambda: self._has_come(name, ordered))
+
+    async def _empty(self, name: str) -> None:
+        """End a worker's process when its requests have ended."""
+        self._replaced = name
+        try:
+            self._rest(name)
+            await self._idle(name, self._running[name])
+            self._supervisor.stop(name)
+            await self._until(lambda: self._status(name).state == "stopped")
+        finally:
+            self._replaced = ""
+
+    def _has_come(self, name: str, ordered: _Wanted) -> bool:
+        """True where a replacement serves, or is no longer what the configuration wants."""
+        wanted = self._wanted.get(name)
+        return wanted is None or not wanted.runs_as(ordered) or self._status(name).state == READY
+
+    def _retire(self, name: str, wanted: _Wanted) -> None:
+        """End a worker that is no longer wanted when its requests have ended."""
+        work = f"end of worker {name}"
+        drain = Background(work, partial(self._end, name, wanted), f"the {work} broke off")
+        drain.start()
+        self._drains = [drain, *(each for each in self._drains if each.is_running)]
+
+    async def _end(self, name: str, wanted: _Wanted) -> None:
+        await self._idle(name, wanted)
+        if name not in self._wanted:
+            self._running.pop(name, None)
+            self._supervisor.stop(name)
+
+    async def _idle(self, name: str, wanted: _Wanted) -> None:
+        """Wait until no request is at the worker, as long as its drain may take."""
+        assert wanted.worker.launch is not None
+        try:
+            async with asyncio.timeout(wanted.worker.launch.drain_seconds):
+                await self._until(lambda: name not in self._site.fleet and not self._site.is_visited(name))
+        except TimeoutError:
+            return
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._news.clear()
+            await self._news.wait()
+
+
+def _wanted(pool: Pool) -> Iterable[tuple[str, _Wanted]]:
+    for worker in pool.workers:
+        if worker.is_launched:
+            yield worker_name(pool, worker), _Wanted(pool, worker, plan_of(pool, worker))
+
+
+def plan_of(pool: Pool, worker: Worker) -> Plan:
+    """What the supervisor is told of `worker`: names and sizes of the pool, and what `launch` says."""
+    launch, window = worker.launch, worker.window
+    assert launch is not None
+    variables = (variable.get_secret_value().partition("=") for variable in launch.environment)
+    return {
+        "name": worker_name(pool, worker),
+        "model": launch.model or pool.engine_model,
+        "served_name": pool.engine_model,
+        "engine": launch.engine.value,
+        "profile": launch.profile,
+        "max_model_len": pool.assumed_model_len,
+        "sequences": _engine_sequences(window),
+        "prefill_tokens": window.fixed_prefill_tokens,
+        "gpus": launch.gpus,
+        "engine_order": worker.engine_order.value,
+        "adapters": {adapter.name: adapter.path or "" for adapter in pool.adapters},
+        "arguments": list(launch.arguments),
+        "environment": {name: value for name, _, value in variables},
+        "start_seconds": launch.start_seconds,
+        "max_failed_starts": launch.max_failed_starts,
+    }
+
+
+def _engine_sequences(window: Window) -> int | None:
+    """What the engine is to run at once: with an express lane all that it may be sent; None where that is learned."""
+    if window.fixed_sequences is None or window.express == 0:
+        return window.fixed_sequences
+    return window.fixed_sequences + window.slack + window.express
+
+
+def _words(status: LaunchStatus) -> str:
+    """A status in a line: what it is about, and for one that does not work its last words."""
+    parts = [status.reason, status.engine]
+    if status.state in _BROKEN:
+        parts = [f"worker {status.worker}", *parts, *status.last_lines[-_TOLD_LINES:]]
+    return "; ".join(filter(None, parts))
+
+
+def _absent(wanted: _Wanted, status: LaunchStatus) -> WorkerSnapshot:
+    window = wanted.worker.window
+    return WorkerSnapshot(
+        pool=wanted.pool.model,
+        worker=worker_name(wanted.pool, wanted.worker),
+        url=status.url,
+        state=status.state,
+        sequences_in_flight=0,
+        window_sequences=(window.fixed_sequences or UNTUNED_SEQUENCES) + window.slack,
+        prefill_tokens_in_flight=0,
+        window_prefill_tokens=window.fixed_prefill_tokens or UNTUNED_PREFILL_TOKENS,
+    )

@@ -1,0 +1,162 @@
+"""The supervisor as a child process: the one that starts engine workers beside the gateway, and what is said to it.
+
+One JSON object a line: `{"start": PLAN}`, `{"stop": NAME}` and `{"restart": NAME, "reason": TEXT}` go in;
+`{"supervisor": ...}` comes out first, with the key that its workers ask for, then `{"worker": STATUS}` at every change
+and `{"output": ...}` for lines that a worker writes.
+It ends every worker when its input ends, and the kernel ends it with the gateway. One that dies is started again and
+gets its orders again. What to order is `launched`'s.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.background import Background
+
+# The file that was installed beside the gateway: by its name a module of the folder we are started in could be meant.
+COMMAND = ("-P", str(Path(__file__).resolve().parents[2] / "backend" / "__main__.py"), "supervise")
+RESTART_SECONDS = 1.0
+# vLLM gets 8 s to end by itself, `vtc-backend vllm` 12 s for that.
+STOP_SECONDS = 20.0
+_MAX_LINE_BYTES = 1 << 20  # a message holds 40 lines of a worker at most, each cut at 4 KiB, written in six times that
+_SHOWN_BYTES = 200  # of a line that is no message
+
+Plan = Mapping[str, object]
+
+
+class LaunchFailed(Exception):
+    """Workers that the gateway should start did not start; the text says which and what they said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchStatus:
+    """What the supervisor says of one worker; the fields are its own."""
+
+    worker: str
+    state: str
+    url: str = ""
+    engine: str = ""
+    reason: str = ""
+    restarts: int = 0
+    is_crash_loop: bool = False
+    last_lines: tuple[str, ...] = ()
+
+
+_STATUS = TypeAdapter(LaunchStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class Hearer:
+    """Who hears the supervisor: of a worker's state, of a worker's line, and that the supervisor itself is gone."""
+
+    told: Callable[[LaunchStatus], None]
+    wrote: Callable[[str, str], None]
+    lost: Callable[[str], None]
+
+
+class Supervisor:
+    """The child process; `start` and `stop` are orders, carried out when it can."""
+
+    def __init__(self, hearer: Hearer) -> None:
+        """Not running."""
+        self.api_key = ""
+        self._hearer = hearer
+        self._plans: dict[str, Plan] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        # Without it no worker comes back.
+        self._background = Background("supervisor", self._keep_running, "the link to the supervisor broke")
+
+    def start(self, name: str, plan: Plan) -> None:
+        """Have a worker run by `plan`; the first order starts the supervisor itself."""
+        self._plans[name] = plan
+        self._background.start()
+        self._say({"start": plan})
+
+    def stop(self, name: str) -> None:
+        """Have a worker ended."""
+        self._plans.pop(name, None)
+        self._say({"stop": name})
+
+    def restart(self, name: str, reason: str) -> None:
+        """Have a worker that serves started anew, by force where it does not end."""
+        self._say({"restart": name, "reason": reason})
+
+    async def close(self) -> None:
+        """End it and every worker, by force where they do not go."""
+        await self._background.stop()
+
+    def _say(self, order: Mapping[str, object]) -> None:
+        """Write an order; one that starts later gets every plan anyway."""
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(orjson.dumps(order) + b"\n")
+
+    async def _keep_running(self) -> None:
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *COMMAND,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=_MAX_LINE_BYTES,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for the gateway, which ends its workers when it has drained
+            )
+            self._process = process
+            try:
+                for plan in self._plans.values():
+                    self._say({"start": plan})
+                await self._hear(process)
+                reason = f"the supervisor ended with status {await process.wait()}"
+            finally:
+                self._process = None
+                await _end(process)
+            self._hearer.lost(reason)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _hear(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            try:
+                self._take(orjson.loads(line))
+            except (orjson.JSONDecodeError, ValidationError):  # a library of its printed something
+                self._hearer.wrote("supervisor", line[:_SHOWN_BYTES].decode(errors="replace").rstrip())
+
+    def _take(self, message: object) -> None:
+        match message:
+            case {"supervisor": {"api_key": str(key)}}:
+                self.api_key = key
+            case {"worker": status}:
+                self._hearer.told(_STATUS.validate_python(status))
+            case {"output": {"worker": str(worker), "line": str(text)}}:
+                self._hearer.wrote(worker, text)
+
+
+def _environment() -> dict[str, str]:
+    """Ours without a key that may be there for other workers: these get one of their own."""
+    return {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """The end of its input is the supervisor's order to end everything."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await _drained(process)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _drained(process: asyncio.subprocess.Process) -> None:
+    """Read what it still says, so that it never blocks on a line that nobody reads."""
+    assert process.stdout is not None
+    while await process.stdout.read(65536):
+        pass
+    await process.wait()

@@ -1,0 +1,124 @@
+"""Notices a worker that stands still with requests in it, whatever its server answers to `/health`.
+
+Progress is output of an answer, or a step of the engine where its metrics show them: a long prompt on a slow engine
+makes steps and no output. What is owed but comes from a client that reads slowly does not count, nor does a first
+output while steps cannot be seen (`first_byte_seconds` is for that). Where they are seen the patience follows the
+longest silences that the worker shows while all is well; where not, one silent answer says little, and it is as long
+as that answer's. One that exceeds it is reported at once, and again each time its silence lasts as long again, until it
+moves; its streams end by their own limit, and what had not begun is tried elsewhere where another worker serves. What
+the report changes is the circuit's table.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from gateway.background import Background
+from gateway.endpoints.connection import Awaited
+from gateway.endpoints.links import Link, Links
+from gateway.events import Observer, WorkerStalled
+from gateway.watch.health import Health
+from gateway.watch.sight import Sight
+from gateway.workers import CircuitState, EngineSample, Fleet, Signal, WorkerSnapshot
+
+TICK_SECONDS = 0.5
+MIN_PATIENCE_SECONDS = 5.0
+GAPS_OF_PATIENCE = 8.0  # times the longest usual silence
+_FADING = 0.999  # of the longest silence, each tick with progress: halved in six minutes
+_READING_SHARE = 0.5  # of the pool's stall limit, the least patience while prompts are being read
+
+
+@dataclass(slots=True)
+class Pulse:
+    """One worker's progress; times are counted in ticks that really came, so that our own stalls are not its."""
+
+    output_at: float = -1.0
+    steps: float | None = None
+    silent_seconds: float = 0.0
+    longest_gap_seconds: float = 0.0
+    is_stalled: bool = False
+
+    def beat(self, output_at: float, sample: EngineSample | None, *, is_owed: bool, seconds: float) -> bool:
+        """Take in what a tick shows; True where the worker moved."""
+        steps = self.steps if sample is None else sample.steps
+        has_moved = (output_at, steps) != (self.output_at, self.steps)
+        self.output_at, self.steps = output_at, steps
+        if has_moved:
+            self.longest_gap_seconds = max(self.longest_gap_seconds * _FADING, self.silent_seconds)
+        self.silent_seconds = 0.0 if has_moved or not is_owed else self.silent_seconds + seconds
+        return has_moved
+
+    def patience_seconds(self, stall_seconds: float, *, is_reading: bool) -> float:
+        """How long its silence may last."""
+        least = max(MIN_PATIENCE_SECONDS, _READING_SHARE * stall_seconds if is_reading else 0.0)
+        return min(stall_seconds, max(least, GAPS_OF_PATIENCE * self.longest_gap_seconds))
+
+
+class Watchdog:
+    """Watches the progress of every worker that has requests."""
+
+    def __init__(self, fleet: Fleet, links: Links, sight: Sight, health: Health, observer: Observer) -> None:
+        """Watch nothing yet."""
+        self._fleet = fleet
+        self._links = links
+        self._sight = sight
+        self._health = health
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._pulses: dict[str, Pulse] = {}
+        # Without it a worker that hangs is found by each of its requests alone.
+        self._background = Background(
+            "progress of the workers", self._watch, "the watch on the workers' progress broke"
+        )
+
+    def start(self) -> None:
+        """Watch on until `stop`."""
+        self._background.start()
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        await self._background.stop()
+
+    def is_stalled(self, worker: str) -> bool:
+        """True for a worker that stood still when it had requests last, and has not moved since."""
+        return worker in self._pulses and self._pulses[worker].is_stalled
+
+    async def _watch(self) -> None:
+        last = self._loop.time()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            last, seconds = self._loop.time(), min(self._loop.time() - last, 2 * TICK_SECONDS)
+            for name in self._pulses.keys() - {spec.name for spec in self._fleet.specs()}:
+                del self._pulses[name]
+            for spec in self._fleet.specs():
+                view = self._fleet.look(spec.name)
+                if view is not None:
+                    self._look(view, self._links[spec.name], seconds)
+
+    def _look(self, view: WorkerSnapshot, link: Link, seconds: float) -> None:
+        worker, sample = view.worker, self._sight.sample(view.worker)
+        pulse = self._pulses.setdefault(worker, Pulse())
+        progress, timeouts = link.port.progress, link.pool.timeouts
+        owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
+        is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_OUTPUT and progress.sees_steps)
+        has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
+        if has_moved and (pulse.is_stalled or view.state == CircuitState.ON_TRIAL.value):
+            self._health.report(worker, Signal.MOVED, "it makes progress with what runs there")
+        # Before the streams end by it: that all fell silent says more than that each of them failed.
+        patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds) - 2 * TICK_SECONDS
+        if progress.sees_steps:
+            is_reading = view.prefill_tokens_in_flight > 0
+            patience_seconds = pulse.patience_seconds(timeouts.stall_seconds, is_reading=is_reading)
+        if has_moved and pulse.is_stalled:
+            self._tell(view, pulse, is_stalled=False, reason="it moves again")
+        elif pulse.silent_seconds >= patience_seconds:
+            reason = f"stalled: {view.sequences_in_flight} sequences and no progress for {pulse.silent_seconds:.0f} s"
+            pulse.silent_seconds = 0.0
+            self._health.report(worker, Signal.STALLED, reason)
+            if not pulse.is_stalled:
+                self._tell(view, pulse, is_stalled=True, reason=reason)
+            if self._fleet.least_loaded(view.pool) not in (None, worker):
+                link.port.give_up(reason)
+
+    def _tell(self, view: WorkerSnapshot, pulse: Pulse, *, is_stalled: bool, reason: str) -> None:
+        pulse.is_stalled = is_stalled
+        self._observer.observe(WorkerStalled(view.pool, view.worker, is_stalled, reason))
