@@ -138,3 +138,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"{page.name}: {target}"
         assert not fragment or fragment in anchors(file), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    "page", ["CONTRIBUTING.md", "SECURITY.md", "docs/compatibility.md", "docs/decisions/folders.md"]
+)
+def test_places_that_a_page_names_exist(page: str) -> None:
+    """Who is sent to a folder, a file or a pattern of files finds it."""
+    places = r"`((?:gateway|backend|evaluation|tests|docs|deploy|scripts|\.github)/[\w./*-]*)`"
+    named = re.findall(places, (ROOT / page).read_text("utf-8"))
+    assert [place for place in named if not any(ROOT.glob(place.rstrip("/")))] == []
