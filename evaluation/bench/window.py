@@ -95,13 +95,13 @@ def _shared_verdicts(part: str, runs: Sequence[Run], tenants: Sequence[LoadTenan
 
 def run(options: WindowOptions) -> int:
     """Run the bench and return its exit status."""
-    if options.plot is not None:
-        require_matplotlib()
     return conduct(measure(options), options.delivery)
 
 
 async def measure(options: WindowOptions) -> Report:
-    """Run every part that is wanted and judge it."""
+    """Run every part that is wanted and judge it; raises `PlotsMissing` before where a picture cannot be drawn."""
+    if options.plot is not None:
+        require_matplotlib()
     progress = Progress()
     verdicts: list[Verdict] = []
     ways: dict[str, Sequence[Run]] = {}

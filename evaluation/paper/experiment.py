@@ -279,12 +279,9 @@ def _picture(entry: Mapping[str, Any], readings: Readings) -> Picture:
 
 
 def _panel(readings: Readings, name: str, *arguments: Any) -> Panel:
-    *given, last = arguments or ({},)
-    options = last if isinstance(last, dict) else {}
-    if isinstance(published := options.get("published"), list):
-        table, column = published
-        options = {
-            **options,
-            "published": {label: getattr(row, column) for label, row in published_tables()[table].items()},
-        }
-    return panels.PANELS[name](readings, *(given if isinstance(last, dict) else arguments), **options)
+    given = [each for each in arguments if not isinstance(each, dict)]
+    options = {key: value for each in arguments if isinstance(each, dict) for key, value in each.items()}
+    if isinstance(options.get("published"), list):
+        table, column = options["published"]
+        options["published"] = {label: getattr(row, column) for label, row in published_tables()[table].items()}
+    return panels.PANELS[name](readings, *given, **options)

@@ -84,7 +84,7 @@ def responses(readings: Readings, label: str) -> Panel:
     return LinePanel(f"Time to first token under {label}", "seconds", _curves(series.ticks, series.responses))
 
 
-def waits(readings: Readings, published: Mapping[str, Sequence[float]]) -> Panel:
+def waits(readings: Readings, *, published: Mapping[str, Sequence[float]]) -> Panel:
     """Mean TTFT of each tenant in each run, with the published one as a diamond."""
     bars = []
     for at, label in enumerate(readings):

@@ -30,13 +30,13 @@ class DatapathOptions:
 
 def run(options: DatapathOptions) -> int:
     """Run the bench and return its exit status."""
-    if options.plot is not None:
-        require_matplotlib()
     return conduct(measure(options), Delivery(options.json_file, options.check))
 
 
 async def measure(options: DatapathOptions) -> Report:
-    """Measure every part that is wanted and judge it."""
+    """Measure every part that is wanted and judge it; raises `PlotsMissing` before where a picture cannot be drawn."""
+    if options.plot is not None:
+        require_matplotlib()
     wanted = () if not options.peers else (GATEWAY, *(name for name in options.peers if name != GATEWAY))
     contenders, missing = installed(wanted)
     parts = options.parts or tuple(Part)

@@ -66,7 +66,7 @@ def test_every_number_drawn_as_published_is_compared() -> None:
             match name, arguments:
                 case "gaps", [{"marks": marks}]:
                     shown = list(marks.values())
-                case "waits", [waits, {}]:
+                case "waits", [{"published": waits}]:
                     shown = [value for values in waits.values() for value in values]
                 case _:
                     continue
