@@ -14,10 +14,10 @@ from setuptools import setup
 
 PASSED = {  # of the rooms that a request passes, the modules that it does
     "clients": ("body", "custody", "downstream", "origins", "refusal", "request_ids"),
-    "endpoints": ("connection", "failures", "links", "progress", "upstream"),
-    "proxy": ("attempt", "delivery", "directory", "dispatcher", "exchange", "listener", "record", "relay"),
+    "endpoints": ("connection", "failures", "progress", "upstream", "workers"),
+    "proxy": ("attempt", "delivery", "directory", "dispatcher", "exchange", "record", "relay", "router"),
     "telemetry": ("budget", "families", "hits", "labels", "logs", "metrics", "observers"),
-    "watch": ("audit", "health", "models", "outages", "reminders", "trials"),
+    "watch": ("death_guard", "health", "models", "outages", "reconciliation", "reminders"),
 }
 DESCRIBES = {"sdist", "egg_info", "dist_info"}  # commands of setuptools that build nothing
 

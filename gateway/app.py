@@ -16,7 +16,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.clients.custody import Custody
-from gateway.clients.front import Front, FrontLimits
+from gateway.clients.server import HttpServer, ServerLimits
 from gateway.config import (
     Config,
     ConfigError,
@@ -28,8 +28,8 @@ from gateway.config import (
     difference,
     in_force,
 )
-from gateway.endpoints.links import Links, worker_name
 from gateway.endpoints.roster import Roster
+from gateway.endpoints.workers import WorkerEndpoints, worker_name
 from gateway.events import ConfigReloaded, Event, Observer
 from gateway.fairness import (
     Admission,
@@ -42,22 +42,22 @@ from gateway.proxy.control import Control, Pages
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Services
-from gateway.proxy.listener import DRAIN_RETRY_SECONDS, Listener, ListenerLimits
 from gateway.proxy.remainders import Remainders
 from gateway.proxy.retired import RetiredPools
+from gateway.proxy.router import DRAIN_RETRY_SECONDS, Router, RouterLimits
 from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
-from gateway.telemetry.state import MAX_REQUESTS, Identity, state_dump
+from gateway.telemetry.state import MAX_REQUESTS, GatewayIdentity, state_dump
 from gateway.terms import pool_spec, rules, tenant_limits, window_size
-from gateway.watch.audit import Audit
+from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
-from gateway.watch.launched import LaunchedWorkers, Site
+from gateway.watch.launched import LaunchContext, LaunchedWorkers
 from gateway.watch.outages import Outages, Readiness
-from gateway.watch.sight import Sight
-from gateway.watch.trials import Trials
+from gateway.watch.poller import MetricsPoller
+from gateway.watch.reconciliation import Reconciliation
 from gateway.watch.watchdog import Watchdog
 from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 
@@ -84,13 +84,13 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._fleet = Fleet()
-        self._links = Links()
-        self._roster = Roster(self._fleet, self._links)
+        self._endpoints = WorkerEndpoints()
+        self._roster = Roster(self._fleet, self._endpoints)
         self._outages = Outages(self._fleet)
         self._launched = LaunchedWorkers(
-            Site(
+            LaunchContext(
                 self._fleet,
-                lambda worker: self._links.visits[worker] > 0,
+                lambda worker: self._endpoints.visits[worker] > 0,
                 self._enlist,
                 self._outages.renew,
                 self._tell,
@@ -100,7 +100,7 @@ class Gateway:
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         self._admission = Admission(rules(config), self._fleet)
         self._retired = RetiredPools(self._admission)
-        self._audit = Audit(self._tell, lambda: self._admission.flying(self._loop.time()))
+        self._reconciliation = Reconciliation(self._tell, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
         self._observer = Observers(
             (
@@ -110,37 +110,39 @@ class Gateway:
                 *observers,
                 self._outages,
                 self._launched,
-                self._audit,
+                self._reconciliation,
                 self._retired,
             )
         )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages)
-        self._health = Health(self._fleet, self._links, self._observer, self._dispatcher.dispatch)
-        self._sight = Sight(self._fleet, self._links, self._observer, self._dispatcher, self._audit)
-        self._watchdog = Watchdog(self._fleet, self._links, self._sight, self._health, self._observer)
-        self._trials = Trials(self._links, self._health, self._launched.is_being_ended, self._dispatcher.vouch)
-        self._remainders = Remainders(self._fleet, self._sight, self._holdings)
+        self._health = Health(self._fleet, self._endpoints, self._observer, self._dispatcher.dispatch)
+        self._poller = MetricsPoller(
+            self._fleet, self._endpoints, self._observer, self._dispatcher, self._reconciliation
+        )
+        self._watchdog = Watchdog(self._fleet, self._endpoints, self._poller, self._health, self._observer)
+        self._guard = DeathGuard(self._endpoints, self._health, self._launched.is_being_ended, self._dispatcher.vouch)
+        self._remainders = Remainders(self._fleet, self._poller, self._holdings)
         services = Services(
             self._dispatcher,
-            self._links,
+            self._endpoints,
             self._health,
-            self._trials,
+            self._guard,
             config.listen.write_stall_seconds,
             self._holdings,
             self._remainders,
         )
         listen = config.listen
-        limits = ListenerLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
+        limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
         control = Control(
             Pages(
                 self._render_metrics,
                 self._state,
                 self._readiness,
                 int(self._wall_started_at),
-                self._links.max_model_len,
+                self._endpoints.max_model_len,
             )
         )
-        self._listener = Listener(Directory(config), services, control, limits, self._observer)
+        self._router = Router(Directory(config), services, control, limits, self._observer)
         self._removed_tenants: set[str] = set()  # that still have requests
         self._runner: web.ServerRunner | None = None
         self._is_ready = False
@@ -156,16 +158,16 @@ class Gateway:
         self._watchdog.start()
         self._remainders.start()
         listen = self.config.listen
-        front = Front(
-            self._listener.handle,
-            FrontLimits(
+        server = HttpServer(
+            self._router.handle,
+            ServerLimits(
                 listen.header_timeout_seconds,
                 listen.keepalive_timeout_seconds,
                 listen.write_stall_seconds,
                 listen.max_connections,
             ),
         )
-        self._runner = web.ServerRunner(front, shutdown_timeout=1.0)
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
         await site.start()
@@ -177,25 +179,25 @@ class Gateway:
 
     async def stop(self) -> None:
         """Drain for the configured grace, then end everything."""
-        self._listener.is_draining = True
+        self._router.is_draining = True
         drain_seconds = self.config.listen.drain_seconds
         if self._is_ready:
-            self._tell(life.draining(len(self._listener.exchanges), drain_seconds))
-        await self._listener.ended(self._loop.time() + drain_seconds)
-        left = self._listener.exchanges
+            self._tell(life.draining(len(self._router.exchanges), drain_seconds))
+        await self._router.ended(self._loop.time() + drain_seconds)
+        left = self._router.exchanges
         refused = self._dispatcher.refuse_waiting(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
         for exchange in left:
             exchange.cut()
-        await self._trials.close()
+        await self._guard.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        await self._sight.stop()
+        await self._poller.stop()
         await self._watchdog.stop()
         await self._remainders.stop()
         await self._health.stop()
         self._dispatcher.close()
         self._outages.close()
-        self._links.close()
+        self._endpoints.close()
         await self._launched.stop()
         if self._is_ready:  # else the last line is why it could not start
             self._tell(life.stopped(refused, len(left) - refused))
@@ -209,14 +211,14 @@ class Gateway:
         path = str(self._path)
         if isinstance(loaded, ConfigError):
             faults = tuple(str(fault) for fault in loaded.faults)
-            return Turnover(ConfigReloaded(path, faults, (), ()), self.config, (), self._listener.directory)
+            return Turnover(ConfigReloaded(path, faults, (), ()), self.config, (), self._router.directory)
         found, config = difference(self.config, loaded.config), in_force(self.config, loaded.config)
         warnings = tuple(str(warning) for warning in loaded.warnings)
         told = ConfigReloaded(path, (), found.changes, found.needs_restart, warnings)
         known = {tenant.name: tenant for tenant in self.config.tenants}
         changed = tuple(tenant for tenant in config.tenants if known.get(tenant.name) != tenant)
         removed = known.keys() - {tenant.name for tenant in config.tenants}
-        directory = Directory(config, self._listener.directory.salt_secret)
+        directory = Directory(config, self._router.directory.salt_secret)
         return Turnover(told, config, changed, directory, frozenset(removed))
 
     def take_over(self, turnover: Turnover) -> None:
@@ -225,14 +227,14 @@ class Gateway:
             self.config = turnover.config
             self._configure(turnover.config, turnover.changed_tenants)
             self._forget_removed(turnover)
-            self._listener.directory = turnover.directory
+            self._router.directory = turnover.directory
             self._dispatcher.dispatch(pool.model for pool in turnover.config.pools)
         self._observer.observe(turnover.told)
 
     def _forget_removed(self, turnover: Turnover) -> None:
         """Drop what is kept of tenants and workers that earlier configurations had, once nothing of theirs runs."""
         for worker in self._roster.sweep():
-            self._trials.forget_worker(worker)
+            self._guard.forget_worker(worker)
         removed = self._removed_tenants | turnover.removed_tenants
         removed -= {tenant.name for tenant in turnover.changed_tenants}
         self._removed_tenants = {name for name in removed if not self._admission.forget_tenant(name)}
@@ -270,9 +272,9 @@ class Gateway:
         return name
 
     def _configure_worker(self, name: str, pool: Pool, worker: Worker, url: str) -> None:
-        self._links.configure(name, url, pool, worker)
+        self._endpoints.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, window_size(worker)))
-        self._sight.watch(name)
+        self._poller.watch(name)
 
     def _enlist(self, pool: Pool, worker: Worker) -> None:
         """A launched worker says that it serves, at the URL that `worker` now has."""
@@ -292,7 +294,7 @@ class Gateway:
 
     def workers(self) -> Sequence[WorkerSnapshot]:
         """Every worker, now."""
-        return self._launched.amended(self._links.amended(self._sight.amended(self._fleet.snapshot())))
+        return self._launched.amended(self._endpoints.amended(self._poller.amended(self._fleet.snapshot())))
 
     def tasks(self) -> int:
         """Tasks of the event loop."""
@@ -315,10 +317,10 @@ class Gateway:
 
     def _state(self) -> dict[str, object]:
         now = self._loop.time()
-        requests = list(chain(self._dispatcher.queued(), self._admission.flying(now)))
-        identity = Identity(__version__, self._wall_started_at, now - self._started_at, self._listener.is_draining)
+        requests = list(chain(self._dispatcher.queued(), self._admission.in_flight(now)))
+        identity = GatewayIdentity(__version__, self._wall_started_at, now - self._started_at, self._router.is_draining)
         launched = [asdict(status) for status in self._launched.statuses()]
-        detained = [asdict(detention) for detention in self._trials.detained()[:MAX_REQUESTS]]
+        detained = [asdict(detention) for detention in self._guard.detained()[:MAX_REQUESTS]]
         return state_dump(self, requests, self.config, identity) | {
             "launched": launched,
             "prefix_cache": self._hits.dump(),

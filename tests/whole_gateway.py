@@ -319,7 +319,7 @@ class Stage:
         assert self.in_flight == 0
         assert self.gateway._fleet.is_idle
         assert not list(self.gateway._dispatcher.queued())
-        assert not self.gateway._listener.exchanges
+        assert not self.gateway._router.exchanges
         assert self.gateway._holdings.held_bytes == 0
         ids = [event.request_id for event in self.finished]
         assert len(ids) == len(set(ids)), "a request that ended twice"

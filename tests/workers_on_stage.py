@@ -49,7 +49,7 @@ class EngineWorker:
         self._config = config
         self._port = 0
         self._runner: Any = None
-        self._listener: socket.socket | None = None
+        self._router: socket.socket | None = None
         self._past: list[Any] = []
         self.lives: list[Engine] = []
         self.sent: list[Sent] = []
@@ -81,21 +81,21 @@ class EngineWorker:
             logger=_engine_log,
         )
         await runner.setup()
-        self._listener = bind("127.0.0.1", self._port)
-        self._port = self._listener.getsockname()[1]
+        self._router = bind("127.0.0.1", self._port)
+        self._port = self._router.getsockname()[1]
         assert runner.server is not None
-        await asyncio.get_running_loop().create_server(runner.server, sock=self._listener)
+        await asyncio.get_running_loop().create_server(runner.server, sock=self._router)
         self._runner = runner
         self.lives.append(app[ENGINE])
 
     def kill(self) -> None:
         """Die at once: every connection is reset, the port refuses."""
-        if self._listener is None:
+        if self._router is None:
             return
         # Not by the server's own `close`: a connection that is being accepted then would be leaked by asyncio.
-        asyncio.get_running_loop().remove_reader(self._listener)
-        self._listener.close()
-        self._listener = None
+        asyncio.get_running_loop().remove_reader(self._router)
+        self._router.close()
+        self._router = None
         self._past.append(self._runner)
         self._reset(self._runner.server, _TURNS_TO_ACCEPT)
 

@@ -21,7 +21,7 @@ from backend.supervisor.gpus import NoGpuLeft
 from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, Signal, State
 from backend.supervisor.machine import CannotStart, Machine, Recipe
 from backend.supervisor.plan import Plan
-from backend.supervisor.voice import Voice
+from backend.supervisor.reporter import Reporter
 from backend.vllm.process import ProcessTree
 
 KEPT_LINES = 40
@@ -77,7 +77,7 @@ class SupervisedWorker:
         self._crashes = Crashes(random)
         self._url = self._engine = self._reason = ""
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._voice = Voice()
+        self._reporter = Reporter()
         self._life: asyncio.Task[None] | None = None
         self._probes: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -227,7 +227,7 @@ class SupervisedWorker:
             self.feed(Signal.ANNOUNCED, "serves")
             return
         self._last_lines.append(line)
-        for told in self._voice.told(line, self._loop.time()):
+        for told in self._reporter.told(line, self._loop.time()):
             self._listener.wrote(self.plan.name, told)
 
     # -- its health

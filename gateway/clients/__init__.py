@@ -5,7 +5,7 @@ An answer that a client does not take is cut after a time, and what it holds in 
 refusal has the format of the API that was called, a status, and where another attempt is worth its while a `Retry-
 After`.
 
-Modules: `front` is aiohttp's server with its gaps closed; `body` reads a body; `custody` counts what a request holds
+Modules: `server` is aiohttp's server with its gaps closed; `body` reads a body; `custody` counts what a request holds
 in memory; `downstream` writes an answer; `refusal` words one that is none; `origins` answers browsers (CORS);
 `request_ids` draws ids.
 """

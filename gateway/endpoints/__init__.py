@@ -6,6 +6,6 @@ gateway's own (descriptors, ports, memory) is told apart from a fault of the wor
 
 Modules: `connection` is one HTTP/1.1 connection, read without a task; `upstream` makes connections, keeps idle ones
 and fetches small pages; `names` looks up hosts; `failures` says how a worker can fail to be asked; `progress` notes
-what a worker was last seen to do; `links` keeps the way to each worker by its name; `roster` says under which name a
+what a worker was last seen to do; `workers` keeps the way to each worker by its name; `roster` says under which name a
 worker is known.
 """

@@ -7,25 +7,25 @@ else under name and address.
 """
 
 from gateway.config import Pool, Worker
-from gateway.endpoints.links import Links, worker_name
+from gateway.endpoints.workers import WorkerEndpoints, worker_name
 from gateway.workers import Fleet
 
 
 class Roster:
     """The names of workers with a `url`."""
 
-    def __init__(self, fleet: Fleet, links: Links) -> None:
-        """`fleet` and `links` know who is there."""
+    def __init__(self, fleet: Fleet, endpoints: WorkerEndpoints) -> None:
+        """`fleet` and `workers` know who is there."""
         self._fleet = fleet
-        self._links = links
+        self._endpoints = endpoints
         self._gone: set[str] = set()  # by the last sweep
 
     def sweep(self) -> set[str]:
-        """Drop the links to workers that had left the fleet by the last sweep already; their names."""
-        gone = {name for name in self._links if name not in self._fleet and not self._links.visits[name]}
+        """Drop the endpoints of workers that had left the fleet by the last sweep already; their names."""
+        gone = {name for name in self._endpoints if name not in self._fleet and not self._endpoints.visits[name]}
         forgotten, self._gone = gone & self._gone, gone - self._gone
         for name in forgotten:
-            self._links.forget(name)
+            self._endpoints.forget(name)
         return forgotten
 
     def name(self, pool: Pool, worker: Worker, url: str) -> str:
@@ -41,4 +41,4 @@ class Roster:
 
     def _has_visits(self, name: str, url: str) -> bool:
         """Whether requests that take no room are still at another address under this name."""
-        return self._links.visits[name] > 0 and self._links[name].url != url
+        return self._endpoints.visits[name] > 0 and self._endpoints[name].url != url

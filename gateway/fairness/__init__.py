@@ -16,7 +16,7 @@ bound. A tenant's keys share what it gets by the same rule, one level down.
 
 Modules: `cost` what a request costs; `flow` the counter; `policies` who goes next; `predictor` what is reserved
 (`gateway.learned` guesses the rest); `queues`, `limits`, `tenants`, `deadlines`, `waiting_room` who waits; `turns`
-whose turn it is; `flights` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the
+whose turn it is; `running` who runs; `bound` charges and the computed bound; `pool` one pool's account; `admission` the
 decisions; `invariants` what must hold after each of them; `holdings` whose bodies are in memory. The same objects run
 in the gateway, in simulations and in the property tests.
 """

@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterable, Mapping
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import Usage, to_cost
 from gateway.fairness.decisions import Decision, Grant, Refuse
-from gateway.fairness.flights import Flights
 from gateway.fairness.limits import TenantLimits
 from gateway.fairness.pool import PoolAccount, PoolSpec, Rules
 from gateway.fairness.queues import TenantQueue
+from gateway.fairness.running import Running
 from gateway.fairness.snapshot import PoolSnapshot, TicketSnapshot
 from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
@@ -39,7 +39,7 @@ class Admission:
         self._tenants = TenantRegister()
         self.room = WaitingRoom(self._pools, self._tenants)
         self._turns = Turns(capacity, self.room)
-        self.flights = Flights()
+        self.running = Running()
 
     # -- configuration
 
@@ -106,7 +106,7 @@ class Admission:
         """Let a new request run at once where nobody waits and it has room; else it queues."""
         is_alone = self.room.is_empty_before(account, tenant)
         if is_alone and (turn := self._turns.take_for(ticket, account, tenant)) is not None:
-            self.room.pass_by(ticket, account, tenant)
+            self.room.admit_directly(ticket, account, tenant)
             return [self._grant(turn, account, now)]
         self.room.enter(ticket, account, tenant)
         return self._dispatch([ticket.pool], now, is_full=is_alone)
@@ -192,9 +192,9 @@ class Admission:
     def _grant(self, turn: Turn, account: PoolAccount, now: float) -> Grant:
         ticket = turn.ticket
         ticket.grant(turn.worker, now)
-        self.flights.begin(ticket, now)
+        self.running.begin(ticket, now)
         turn.tenant.allowance.in_flight += ticket.sequences
-        account.open_tabs(ticket, turn.tenant, turn.leads)
+        account.open_charges(ticket, turn.tenant, turn.units_ahead)
         account.drain.add(1.0, now)
         return Grant(ticket, turn.worker)
 
@@ -276,7 +276,7 @@ class Admission:
             ticket.holds_prefill = False
             self._capacity.prefilled(ticket)
         self._capacity.give(ticket)
-        self.flights.end(ticket, now)
+        self.running.end(ticket, now)
         tenant.allowance.in_flight -= ticket.sequences
 
     def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:
@@ -287,7 +287,7 @@ class Admission:
 
     def next_deadline(self) -> float | None:
         """When `advance` must be called next, None where nothing is due."""
-        deadline, accrual = self.room.deadlines.next(), self.flights.next_accrual
+        deadline, accrual = self.room.deadlines.next(), self.running.next_accrual
         if deadline is None or accrual is None:
             return accrual if deadline is None else deadline
         return min(deadline, accrual)
@@ -297,7 +297,7 @@ class Admission:
         decisions: list[Decision] = []
         while (ticket := self.room.deadlines.pop_due(now)) is not None:
             decisions += self._expire(ticket, now)
-        for ticket in self.flights.due(now):
+        for ticket in self.running.due(now):
             decisions += self._accrue(ticket, now)
         return decisions
 
@@ -320,12 +320,12 @@ class Admission:
     def snapshot(self, now: float, tenants: Collection[str] | None = None) -> tuple[PoolSnapshot, ...]:
         """Every pool, with the accounts of `tenants` (None: of all); the totals are over all either way."""
         return tuple(
-            account.snapshot(now, self.flights.estimated_tokens(name), tenants) for name, account in self._pools.items()
+            account.snapshot(now, self.running.estimated_tokens(name), tenants) for name, account in self._pools.items()
         )
 
-    def flying(self, now: float) -> Iterable[TicketSnapshot]:
+    def in_flight(self, now: float) -> Iterable[TicketSnapshot]:
         """Every request that is with a worker."""
-        return self.flights.views(now)
+        return self.running.views(now)
 
     @property
     def pools(self) -> Mapping[str, PoolAccount]:

@@ -66,10 +66,10 @@ class Flow:
             self.floor, self.floor_margin = level, margin
             self._keep_above_floor()
 
-    def open(self, units: int, ceiling: int, lead: int, margin: int) -> None:
-        """Charge a new request `units` of at most `ceiling`; the flow is `lead` units above the least waiting one."""
+    def open(self, units: int, ceiling: int, units_ahead: int, margin: int) -> None:
+        """Charge a new request `units` of at most `ceiling`; the flow is `units_ahead` of the least waiting one."""
         self.ceilings += ceiling
-        self.exposure, self.margin = lead + self.ceilings - self.outstanding, margin
+        self.exposure, self.margin = units_ahead + self.ceilings - self.outstanding, margin
         self.counter += units
         self.outstanding += units
         self.refundable += units

@@ -46,7 +46,7 @@ class Policy:
         flow.is_waiting = False
         self.waiting.discard(flow)
 
-    def pass_by(self, flow: Flow) -> None:
+    def admit_directly(self, flow: Flow) -> None:
         """`flow` arrives where nobody waits, is first and leaves, in one step: the same as these three."""
 
     def refunded(self, flow: Flow) -> None:
@@ -56,7 +56,7 @@ class Policy:
         """The flow whose oldest request goes next, None where nobody waits."""
         return self.waiting.first()
 
-    def lead(self, flow: Flow) -> int | None:
+    def units_ahead(self, flow: Flow) -> int | None:
         """Units by which the waiting `flow` is ahead of the one in turn; None where counters do not rule."""
         return None
 
@@ -90,7 +90,7 @@ class LeastCounterFirst(Policy):
         """Counter, then arrival."""
         return (flow.counter, flow.arrival())
 
-    def lead(self, flow: Flow) -> int:
+    def units_ahead(self, flow: Flow) -> int:
         """Counter of `flow` above the least one."""
         first = self.waiting.first()
         return 0 if first is None else flow.counter - first.counter
@@ -136,7 +136,7 @@ class VirtualTokenCounter(LeastCounterFirst):
         if others:
             flow.lift_to(others[0].counter + 1, self.bound.margin + 1)
 
-    def pass_by(self, flow: Flow) -> None:
+    def admit_directly(self, flow: Flow) -> None:
         """Lift `flow` to the counter of the flow that left the queue last, which it then is itself."""
         if self._left_last is not None:
             flow.lift_to(self._left_last.counter, self.bound.margin)
@@ -222,7 +222,7 @@ class DeficitRoundRobin(Policy):
         self._places += 1
         deficit.place = self._places
 
-    def pass_by(self, flow: Flow) -> None:
+    def admit_directly(self, flow: Flow) -> None:
         """Join the ring, let it move on to `flow`, leave."""
         self.arrive(flow)
         self.first()

@@ -1,6 +1,6 @@
 """One pool's account: its queues, its cost function and what it has learned, and the charges of its tickets.
 
-Opens, moves and settles the tabs of a ticket on both levels (tenant, key), so that every charge has one author.
+Opens, moves and settles the charges of a ticket on both levels (tenant, key), so that every charge has one author.
 Left to `admission`: room, limits, deadlines and the order of decisions.
 """
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from gateway.fairness.cost import MOST_COST, CostFunction, Usage, request_cost, spread_cost, to_cost, to_units
+from gateway.fairness.open_charge import OpenCharge
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.queues import PoolQueue, TenantQueue
 from gateway.fairness.reckoning import Reckoning
 from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot
-from gateway.fairness.tab import Tab
 from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
@@ -93,21 +93,21 @@ class PoolAccount:
     def _cost_of(self, ticket: Ticket, output_tokens: int) -> float:
         return spread_cost(self.spec.cost, ticket.prompt_tokens, 0, output_tokens, ticket.sequences)
 
-    def open_tabs(self, ticket: Ticket, tenant: TenantQueue, leads: tuple[int, int]) -> None:
+    def open_charges(self, ticket: Ticket, tenant: TenantQueue, units_ahead: tuple[int, int]) -> None:
         """Charge the prompt and the reserved output at dispatch, to the key and to its tenant.
 
-        `leads` are the units by which tenant and key are ahead of their turn. The key comes first in all that is
+        `units_ahead` are the units by which tenant and key are ahead of their turn. The key comes first in all that is
         charged: which of its keys goes next says what ties of the tenant are broken by.
         """
         key = tenant.key(ticket.key)
-        ticket.tabs = (
-            Tab(key, tenant.group.policy),
-            Tab(tenant, self.queue.group.policy),
+        ticket.charges = (
+            OpenCharge(key, tenant.group.policy),
+            OpenCharge(tenant, self.queue.group.policy),
         )
         charge = self.dispatch_charge(ticket)
         ceiling = self._cost_of(ticket, max(ticket.max_output_tokens, ticket.reserved_tokens))
-        for tab, lead in zip(ticket.tabs, reversed(leads), strict=True):
-            tab.open(charge, ceiling, lead)
+        for open_charge, units in zip(ticket.charges, reversed(units_ahead), strict=True):
+            open_charge.open(charge, ceiling, units)
         tenant.in_flight += 1
         self.in_flight += 1
 
@@ -132,8 +132,8 @@ class PoolAccount:
         cost = certain = self._running_cost(ticket, ticket.told_prompt_tokens, cached, output)
         if self._discounts_cache or cached or told < reserved or told < output:
             certain = self._certain_cost(ticket)
-        for tab in ticket.tabs:
-            tab.charge_to(cost, certain)
+        for open_charge in ticket.charges:
+            open_charge.charge_to(cost, certain)
 
     def accrue(self, ticket: Ticket, now: float) -> None:
         """Charge a running estimate to a ticket that reports nothing; take it back from one that reports again."""
@@ -148,15 +148,15 @@ class PoolAccount:
             if ticket.has_told:
                 prompt, cached = ticket.told_prompt_tokens, ticket.cached_tokens
             cost = self._running_cost(ticket, prompt, cached, tokens)
-            for tab in ticket.tabs:
-                tab.charge_to(cost)
+            for open_charge in ticket.charges:
+                open_charge.charge_to(cost)
 
     def settle(self, ticket: Ticket, tenant: TenantQueue, usage: Usage | None) -> None:
-        """Close the tabs at exactly `usage`; None refunds the whole charge."""
+        """Close the charges at exactly `usage`; None refunds the whole charge."""
         cost = 0.0 if usage is None else self.cost(ticket, usage)
-        for tab in ticket.tabs:
-            tab.settle(cost)
-        ticket.tabs = ()
+        for open_charge in ticket.charges:
+            open_charge.settle(cost)
+        ticket.charges = ()
         tenant.in_flight -= 1
         self.in_flight -= 1
         if tenant.in_flight == 0:

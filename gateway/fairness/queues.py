@@ -86,7 +86,17 @@ class FlowGroup:
 class TenantQueue(Flow):
     """One tenant in one pool: its keys, and what its answers have taught."""
 
-    __slots__ = ("_census", "_keys", "allowance", "group", "in_flight", "is_barred", "is_light", "predictor", "recent")
+    __slots__ = (
+        "_census",
+        "_keys",
+        "allowance",
+        "group",
+        "in_flight",
+        "is_barred",
+        "is_express_eligible",
+        "predictor",
+        "recent",
+    )
 
     def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
         """A tenant without requests, on the terms that `register` has for it."""
@@ -96,7 +106,7 @@ class TenantQueue(Flow):
         self._census = register.census
         self.group = FlowGroup(policy)
         self.predictor = predictor
-        self.is_light = False  # waits with nothing in flight
+        self.is_express_eligible = False  # waits with nothing in flight
         self.is_barred = False  # workers had no room for its requests, and for its alone
         self.in_flight = 0
         self.recent = DecayingSum(_RECENT_SECONDS)
@@ -191,7 +201,7 @@ class TenantQueue(Flow):
 class PoolQueue:
     """All that waits for one pool."""
 
-    __slots__ = ("_make_policy", "_make_predictor", "group", "light", "queued", "tenants")
+    __slots__ = ("_make_policy", "_make_predictor", "express_eligible", "group", "queued", "tenants")
 
     def __init__(self, make_policy: Callable[[], Policy], make_predictor: Callable[[], Predictor]) -> None:
         """An empty pool whose two levels both run the rule of `make_policy`."""
@@ -199,7 +209,7 @@ class PoolQueue:
         self._make_predictor = make_predictor
         self.group = FlowGroup(make_policy())
         self.tenants: dict[str, TenantQueue] = {}
-        self.light: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.arrival()))
+        self.express_eligible: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.arrival()))
         self.queued = 0
 
     def tenant(self, name: str, register: TenantRegister) -> TenantQueue:
@@ -239,10 +249,10 @@ class PoolQueue:
         tenant.put_back(ticket)
         self._grew(tenant, before)
 
-    def pass_by(self, tenant: TenantQueue, ticket: Ticket) -> None:
+    def admit_directly(self, tenant: TenantQueue, ticket: Ticket) -> None:
         """A new request came where nobody waited, and runs: tenant and key have been in the queue for no time."""
-        tenant.group.policy.pass_by(tenant.key(ticket.key))
-        self.group.policy.pass_by(tenant)
+        tenant.group.policy.admit_directly(tenant.key(ticket.key))
+        self.group.policy.admit_directly(tenant)
 
     def refunded(self, tenant: TenantQueue, ticket: Ticket) -> None:
         """A request ended that held room and was refunded whole: it leaves no credit to its tenant and key."""
@@ -256,15 +266,15 @@ class PoolQueue:
         return tenant
 
     def review_light(self, tenant: TenantQueue) -> None:
-        """Keep in `light` who waits with nothing in flight: for those the express lane is."""
-        is_light = tenant.is_waiting and not tenant.in_flight
-        if is_light is tenant.is_light:
+        """Keep in `express_eligible` who waits with nothing in flight: for those the express lane is."""
+        is_express_eligible = tenant.is_waiting and not tenant.in_flight
+        if is_express_eligible is tenant.is_express_eligible:
             return
-        tenant.is_light = is_light
-        if is_light:
-            self.light.add(tenant)
+        tenant.is_express_eligible = is_express_eligible
+        if is_express_eligible:
+            self.express_eligible.add(tenant)
         else:
-            self.light.discard(tenant)
+            self.express_eligible.discard(tenant)
 
     def longest_tenant(self) -> TenantQueue:
         """The tenant with the longest weighted queue; something must be queued."""

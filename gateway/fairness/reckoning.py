@@ -6,7 +6,7 @@
   figure where these ceased to come, from the moment at which its client fell behind, since its engine goes on unseen.
 - A client's lag counts in steps too, any other silence by the stream's own pace, where it was long enough to be one.
 Nothing goes beyond the most that was asked for.
-While it runs, what is reckoned is charged and corrected by the next figure (`flights` says when); at its end the caller
+While it runs, what is reckoned is charged and corrected by the next figure (`running` says when); at its end the caller
 says until when it can have generated.
 """
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.fairness.cadence import Cadence, Mark
 from gateway.fairness.cost import Usage
-from gateway.fairness.tab import Tab
+from gateway.fairness.open_charge import OpenCharge
 
 MAX_TOKENS: Final = 2**53  # where nothing else bounds a figure
 CATCHING_UP_SECONDS: Final = 0.1  # in which all that waits at a socket is read, unless its reader falls behind again
@@ -58,6 +58,7 @@ class Ticket:
         "behind_tokens",
         "cached_tokens",
         "cadence",
+        "charges",
         "deadline",
         "first_output_tokens",
         "granted_at",
@@ -89,7 +90,6 @@ class Ticket:
         "started_at",
         "state",
         "submitted_at",
-        "tabs",
         "taken_tokens",
         "tenant",
         "told_prompt_tokens",
@@ -133,7 +133,7 @@ class Ticket:
         self.reserved_tokens = 0
         self.taken_tokens = 0
         self.forget_usage()
-        self.tabs: tuple[Tab, ...] = ()
+        self.charges: tuple[OpenCharge, ...] = ()
 
     def forget_usage(self) -> None:
         """Nothing is told: it is new, or the worker that had told something sent it back."""

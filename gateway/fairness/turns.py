@@ -27,7 +27,7 @@ class Turn(NamedTuple):
     ticket: Ticket
     tenant: TenantQueue
     worker: str
-    leads: tuple[int, int] = (0, 0)
+    units_ahead: tuple[int, int] = (0, 0)
 
 
 class Turns:
@@ -105,18 +105,18 @@ class Turns:
     # -- express lane
 
     def _take_express(self, account: PoolAccount) -> Turn | None:
-        tenant = account.queue.light.first()
+        tenant = account.queue.express_eligible.first()
         if tenant is None or not self._room.is_eligible(tenant):
             return None
-        lead = account.queue.group.policy.lead(tenant)
+        units_ahead = account.queue.group.policy.units_ahead(tenant)
         ticket = tenant.oldest()
         account.predict(ticket, tenant)
-        if lead is None or lead > to_units(account.dispatch_charge(ticket), tenant.weight):
+        if units_ahead is None or units_ahead > to_units(account.dispatch_charge(ticket), tenant.weight):
             return None
         worker = self._capacity.take_express(ticket)
-        return None if worker is None else Turn(ticket, tenant, worker, (lead, 0))
+        return None if worker is None else Turn(ticket, tenant, worker, (units_ahead, 0))
 
 
 def _leads(account: PoolAccount, tenant: TenantQueue, ticket: Ticket) -> tuple[int, int]:
     tenants, keys = account.queue.group.policy, tenant.group.policy
-    return (tenants.lead(tenant) or 0, keys.lead(tenant.key(ticket.key)) or 0)
+    return (tenants.units_ahead(tenant) or 0, keys.units_ahead(tenant.key(ticket.key)) or 0)

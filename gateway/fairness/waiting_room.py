@@ -32,11 +32,11 @@ class WaitingRoom:
         is_empty = not account.queue.queued or not account.queue.group.policy.waiting
         return is_empty and not tenant.allowance.is_capped and not tenant.is_barred
 
-    def pass_by(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
+    def admit_directly(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Note a new request that runs at once where the room was empty before it: what `enter` and `leave` come to."""
         self._orders += 1
         ticket.order = self._orders
-        account.queue.pass_by(tenant, ticket)
+        account.queue.admit_directly(tenant, ticket)
 
     def enter(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Queue a new request behind those of its key."""

@@ -1,25 +1,25 @@
 """What an attempt met at its worker, as evidence to be judged: read off the relay, by its head and by its end."""
 
-from gateway.proxy.relay import End, Relay
+from gateway.proxy.relay import AttemptEnd, Relay
 from gateway.wire.engine_answer import describe, read_error
 from gateway.workers import Evidence, evidence_of
 
 _ENDS = {
-    End.LOST: Evidence.LOST,
-    End.STALE: Evidence.LOST,
-    End.MALFORMED: Evidence.MALFORMED,
-    End.WHOLE: Evidence.TRUNCATED,
-    End.STALLED: Evidence.SILENT,
-    End.CUT: Evidence.CUT,
+    AttemptEnd.LOST: Evidence.LOST,
+    AttemptEnd.STALE: Evidence.LOST,
+    AttemptEnd.MALFORMED: Evidence.MALFORMED,
+    AttemptEnd.WHOLE: Evidence.TRUNCATED,
+    AttemptEnd.STALLED: Evidence.SILENT,
+    AttemptEnd.CUT: Evidence.CUT,
 }
 
 
 def before_answer(relay: Relay) -> Evidence:
     """What an attempt met before the client has a byte; what it was is noted as the relay's reason."""
-    is_whole = relay.end in (None, End.WHOLE)
+    is_whole = relay.end in (None, AttemptEnd.WHOLE)
     if relay.is_answer and is_whole and relay.has_bytes:
         return Evidence.ANSWERED
-    is_too_long = relay.end is End.MALFORMED and not relay.is_answer and relay.status > 0
+    is_too_long = relay.end is AttemptEnd.MALFORMED and not relay.is_answer and relay.status > 0
     if not (is_whole or is_too_long):
         assert relay.end is not None
         return _ENDS[relay.end]

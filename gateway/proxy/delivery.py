@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.clients.custody import CUSTODY
 from gateway.clients.downstream import ClientStalled, Downstream, Outbox
 from gateway.outcomes import Outcome
-from gateway.proxy.record import Record
+from gateway.proxy.record import RequestRecord
 
 
 def body_of(answer: web.Response) -> bytes:
@@ -31,7 +31,7 @@ class Delivery:
         self._stall_seconds = stall_seconds
 
     async def deliver(
-        self, request: web.BaseRequest, answer: web.Response, record: Record, outcome: Outcome
+        self, request: web.BaseRequest, answer: web.Response, record: RequestRecord, outcome: Outcome
     ) -> web.StreamResponse:
         """Send `answer` and end `record` with `outcome` once it is taken; what to return to aiohttp."""
         body = body_of(answer)

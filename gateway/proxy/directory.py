@@ -63,7 +63,7 @@ class Identity:
             )
         return pool
 
-    def stand_in(self, pool: Pool, serves: Callable[[str], bool], awaits: Callable[[str], bool]) -> Pool:
+    def fallback_for(self, pool: Pool, serves: Callable[[str], bool], awaits: Callable[[str], bool]) -> Pool:
         """`pool`, or where it does not serve the first of its chain of fallbacks that does and that the tenant may use.
 
         Where none serves it is the first for which requests may wait, else `pool` itself.

@@ -118,7 +118,7 @@ class Dispatcher:
 
     def count_steps(self, worker: str, steps: float | None) -> None:
         """The engine of `worker` has made so many steps ever; None where it does not say, or is no more."""
-        self._admission.flights.count(worker, steps, self._loop.time())
+        self._admission.running.count(worker, steps, self._loop.time())
 
     def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
         """What a running request has used whose engine, as far as known, generated until `until` and did not tell."""

@@ -3,7 +3,7 @@
 It waits for a grant, sends, and relays; what an attempt met is judged by `workers.judgement`, which says what follows.
 A worker that breaks before the client has a byte is replaced once, and once more where it died of another request; an
 engine that has no room sends the request back to the head of its queue. What two workers died of is not sent again
-(`trials`). Whatever happens, a cancellation at any await included, the ticket is
+(`death_guard`). Whatever happens, a cancellation at any await included, the ticket is
 settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again. What a
 reload has taken from the request while it waited (its key, its model, a right) is asked before it is sent.
 """
@@ -20,24 +20,24 @@ from gateway.clients.downstream import ClientStalled, Downstream, Outbox
 from gateway.clients.refusal import Refusal, message, own_headers
 from gateway.config import EngineOrder, Pool
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
-from gateway.endpoints.links import Link, Links
 from gateway.endpoints.progress import Patience
+from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
 from gateway.fairness import Holdings, Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.attempt import before_answer, in_answer
 from gateway.proxy.dispatcher import Dispatcher, Refused
-from gateway.proxy.record import Record
-from gateway.proxy.relay import End, Relay
+from gateway.proxy.record import RequestRecord
+from gateway.proxy.relay import AttemptEnd, Relay
 from gateway.proxy.remainders import Remainders
+from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
-from gateway.watch.trials import Trials
 from gateway.wire.engine_answer import retry_after_seconds, types_for
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
-from gateway.wire.request import Reading
-from gateway.workers import Action, Case, Effect, Evidence, Fate, Situation, Turn, judge
+from gateway.wire.request import ParsedRequest
+from gateway.workers import Action, Blame, Clearance, Effect, Evidence, Situation, Suspect, judge
 
 MAX_FAILED_ATTEMPTS = 2
 MAX_FULL_ATTEMPTS = 8  # at which the engine had no room
@@ -57,9 +57,9 @@ class Services:
     """What every exchange works with."""
 
     dispatcher: Dispatcher
-    links: Links
+    endpoints: WorkerEndpoints
     health: Health
-    trials: Trials
+    guard: DeathGuard
     write_stall_seconds: float
     holdings: Holdings[Custody]
     remainders: Remainders
@@ -70,13 +70,13 @@ class Services:
 class Exchange:
     """One scheduled request."""
 
-    def __init__(self, services: Services, request: web.BaseRequest, ticket: Ticket, record: Record) -> None:
+    def __init__(self, services: Services, request: web.BaseRequest, ticket: Ticket, record: RequestRecord) -> None:
         """An exchange for `request`, whose place in the queue is `ticket`; `describe` says what to send."""
         self._services = services
         self._request = request
         self._ticket = ticket
         self._record = record
-        self._reading: Reading
+        self._reading: ParsedRequest
         self._pool: Pool
         self._payer: EngineTenant
         self._check_standing: Callable[[], None]
@@ -84,14 +84,16 @@ class Exchange:
         self._adapter = ""
         self._relay: Relay | None = None
         self._downstream = Downstream(request, own_headers(request, record.request_id), services.outbox)
-        self._case: Case
+        self._case: Suspect
         self._failures = self._breaks = self._fulls = 0
         self._unsent: Evidence | None = None  # why the request could not be sent
         self._is_cut = False
         self._is_flushing = False
         self._loop = services.loop
 
-    def describe(self, reading: Reading, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]) -> None:
+    def describe(
+        self, reading: ParsedRequest, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]
+    ) -> None:
         """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too.
 
         `check_standing` is asked before each sending: it raises `RequestFault` where the request may no longer run.
@@ -99,14 +101,14 @@ class Exchange:
         self._reading, self._pool, self._payer = reading, pool, payer
         self._check_standing = check_standing
         self._adapter = reading.model if pool.adapters and reading.model in pool.adapter_names else ""
-        self._case = Case(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
+        self._case = Suspect(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
 
     async def run(self) -> web.StreamResponse:
         """Carry the request through; raises `RequestFault` where it ends before a byte of an answer."""
         dispatcher, ticket = self._services.dispatcher, self._ticket
         self._record.submitted_at = self._loop.time()
         try:
-            if self._services.trials.is_convicted(self._case):
+            if self._services.guard.is_convicted(self._case):
                 raise Refusal(Outcome.QUARANTINED)
             await dispatcher.admit(ticket)
             return await self._attempts()
@@ -122,20 +124,20 @@ class Exchange:
         """End the request wherever it is: the gateway's grace time is over."""
         self._is_cut = True
         if self._relay is not None:
-            self._relay.cut(End.CUT, "shutdown")
+            self._relay.cut(AttemptEnd.CUT, "shutdown")
 
     # -- attempts
 
     async def _attempts(self) -> web.StreamResponse:
-        dispatcher, trials, ticket = self._services.dispatcher, self._services.trials, self._ticket
+        dispatcher, guard, ticket = self._services.dispatcher, self._services.guard, self._ticket
         while True:
-            match await trials.send(self._case, ticket.worker):
-                case Turn.REFUSE:
+            match await guard.send(self._case, ticket.worker):
+                case Clearance.REFUSE:
                     self._give_up(Outcome.QUARANTINED)
-                case Turn.WAIT:  # the worker died before the request was sent
+                case Clearance.WAIT:  # the worker died before the request was sent
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
                     continue
-                case Turn.SEND:
+                case Clearance.SEND:
                     pass
             self._check_standing()
             relay = await self._attempt()
@@ -146,7 +148,7 @@ class Exchange:
                 self._let_go_of_body()
             match effect.action:
                 case Action.RELAY:
-                    trials.survived(self._case)
+                    guard.survived(self._case)
                     return await self._relay_answer(relay)
                 case Action.FORWARD:
                     return await self._pass_on(relay)
@@ -171,7 +173,7 @@ class Exchange:
 
     def _count_full(self, relay: Relay, evidence: Evidence) -> None:
         """The engine had no room; raises `Refusal` where that was so too often."""
-        self._services.trials.leave(self._case)
+        self._services.guard.leave(self._case)
         self._fulls += 1
         self._record.detail = f"{self._ticket.worker}: {relay.reason}"
         if self._fulls == MAX_FULL_ATTEMPTS:
@@ -179,21 +181,21 @@ class Exchange:
 
     async def _count_failure(self, relay: Relay, effect: Effect, evidence: Evidence) -> None:
         """An attempt failed before the client had a byte; raises `Refusal` where it was the last."""
-        fate = await self._fate(effect)
+        blame = await self._blame(effect)
         self._breaks += 1
-        self._failures += fate is not Fate.EXCUSED
-        if fate is Fate.CONVICTED:
+        self._failures += blame is not Blame.EXCUSED
+        if blame is Blame.CONVICTED:
             relay.reason = f"the second worker that died of it: {relay.reason}"
             self._give_up(Outcome.QUARANTINED, relay)
         if self._failures == MAX_FAILED_ATTEMPTS or self._breaks == MAX_BROKEN_ATTEMPTS:
             self._give_up(_last_outcome(evidence), relay)
         self._record.detail = f"{self._ticket.worker}: {relay.reason}"
 
-    async def _fate(self, effect: Effect) -> Fate | None:
+    async def _blame(self, effect: Effect) -> Blame | None:
         """What the death of the worker means for the request, None where it has not died or never had the request."""
         if effect.may_be_death:
-            return await self._services.trials.judge(self._case)
-        self._services.trials.leave(self._case)
+            return await self._services.guard.judge(self._case)
+        self._services.guard.leave(self._case)
         return None
 
     def _give_up(self, outcome: Outcome, relay: Relay | None = None) -> NoReturn:
@@ -207,55 +209,55 @@ class Exchange:
     async def _attempt(self) -> Relay:
         """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""
         record, ticket = self._record, self._ticket
-        link = self._services.links[ticket.worker]
+        endpoint = self._services.endpoints[ticket.worker]
         record.worker, record.granted_at = ticket.worker, ticket.granted_at
         record.attempts, record.retries = ticket.attempts, ticket.retries
         self._unsent = None
-        payer = self._payer if link.engine_order is EngineOrder.VTC else None
+        payer = self._payer if endpoint.engine_order is EngineOrder.VTC else None
         reading = self._reading
-        start = reading.upstream_start(self._adapter or link.pool.engine_model, self._payer.name, payer)
+        start = reading.upstream_start(self._adapter or endpoint.pool.engine_model, self._payer.name, payer)
         head = request_head(
-            link.upstream,
+            endpoint.upstream,
             reading.endpoint.path,
             record.request_id,
             len(start) + len(reading.rest),
             self._request.raw_headers,
         )
-        relay = await self._send(link, head + start, fresh=False)
-        if relay.end is End.STALE:
-            relay = await self._send(link, head + start, fresh=True)
+        relay = await self._send(endpoint, head + start, fresh=False)
+        if relay.end is AttemptEnd.STALE:
+            relay = await self._send(endpoint, head + start, fresh=True)
         return relay
 
-    async def _send(self, link: Link, start: bytes, *, fresh: bool) -> Relay:
+    async def _send(self, endpoint: WorkerEndpoint, start: bytes, *, fresh: bool) -> Relay:
         """Send `start` and what the client wrote; the answer from its first byte on, or how it failed."""
-        meter = meter_for(self._reading, link.fingerprint)
-        patience, accepts = self._patience(link), types_for(self._reading)
+        meter = meter_for(self._reading, endpoint.fingerprint)
+        patience, accepts = self._patience(endpoint), types_for(self._reading)
         dispatcher = self._services.dispatcher
         relay = self._relay = Relay(self._ticket, meter, dispatcher, self._record, patience, accepts)
         self._record.sent_at = None
         if self._is_cut:
-            relay.cut(End.CUT, "shutdown")
+            relay.cut(AttemptEnd.CUT, "shutdown")
             return relay
         try:
             seconds, rest = self._pool.timeouts.connect_seconds, self._reading.rest
-            connection = await link.port.send(start, rest, relay, seconds, fresh=fresh)
+            connection = await endpoint.data.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
             self._unsent = evidence_of_failure(error)
             if fresh and self._unsent is Evidence.UNREACHABLE:
                 self._unsent = Evidence.LOST  # it was sent, on the connection that broke
-            relay.cut(End.LOST, str(error))
+            relay.cut(AttemptEnd.LOST, str(error))
             return relay
         self._record.sent_at = self._loop.time()
         relay.attach(connection)
         await relay.begun()
         return relay
 
-    def _patience(self, link: Link) -> Patience:
+    def _patience(self, endpoint: WorkerEndpoint) -> Patience:
         timeouts, ticket = self._pool.timeouts, self._ticket
         tokens = max(ticket.max_output_tokens / ticket.sequences, self._reading.max_output_tokens or 0)
         longest = tokens / _SLOWEST_TOKENS_PER_SECOND
         return Patience(
-            link.port.progress,
+            endpoint.data.progress,
             timeouts.first_byte_seconds,
             timeouts.stall_seconds,
             timeouts.first_byte_seconds + longest,
@@ -273,7 +275,7 @@ class Exchange:
         """The engine refuses the request itself (4xx): its own words reach the client, nothing is charged."""
         body = relay.take_held()
         downstream = self._downstream
-        self._services.trials.answered(self._case)
+        self._services.guard.answered(self._case)
         self._services.dispatcher.settle(self._ticket, None)
         downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
         downstream.write(body)
@@ -289,7 +291,7 @@ class Exchange:
                     await downstream.drain(self._services.write_stall_seconds)
                 relay.unblock()
         except ClientStalled:
-            relay.cut(End.CUT, "client stalled")
+            relay.cut(AttemptEnd.CUT, "client stalled")
             self._record.end(Outcome.CLIENT_STALLED)
             return downstream.response
         return await self._flushed(self._end_answer(relay), relay.reason)
@@ -297,9 +299,9 @@ class Exchange:
     def _end_answer(self, relay: Relay) -> Outcome:
         """Write the last bytes, and learn from a complete answer; how the request ends."""
         if relay.fingerprint is not None:
-            self._services.links[self._ticket.worker].fingerprint = relay.fingerprint
+            self._services.endpoints[self._ticket.worker].fingerprint = relay.fingerprint
         if relay.is_complete:
-            self._services.trials.answered(self._case)
+            self._services.guard.answered(self._case)
             self._learn_prompt(relay)
             self._downstream.write(relay.last_bytes)
             return Outcome.COMPLETED
@@ -315,7 +317,7 @@ class Exchange:
             last += error_event(family, outcome, message(outcome), self._record.request_id, number)
         self._downstream.write(last)
         if effect.may_be_death:
-            self._services.trials.report(self._case)
+            self._services.guard.report(self._case)
         self._tell(effect, relay)
         return outcome
 
@@ -373,9 +375,9 @@ class Exchange:
         """Give back whatever is still held; synchronous, so that no cancellation can come between."""
         relay = self._relay
         self._record.queue_wait_seconds = self._ticket.waited(self._loop.time())
-        self._services.trials.leave(self._case)
+        self._services.guard.leave(self._case)
         if relay is not None and relay.end is None:
-            relay.cut(End.CUT, "client gone")
+            relay.cut(AttemptEnd.CUT, "client gone")
         may_be_read = relay is not None and (relay.is_answer or not relay.status) and self._record.sent_at is not None
         if relay is not None and may_be_read and self._ticket.state is TicketState.GRANTED:
             relay.settle()  # the client left before the first byte: the prompt may have been read

@@ -7,7 +7,7 @@ from gateway.outcomes import Outcome
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """Filled in as the request goes; times are loop time. `outcome` is set once, by whoever ends the request.
 
     `is_minor`: nobody pays for it and it comes often (health, preflight); where it completes no event tells of it.

@@ -16,7 +16,7 @@ from gateway.endpoints.connection import Headers, Loss, WorkerConnection
 from gateway.endpoints.progress import Patience
 from gateway.fairness import Ticket, Usage
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.record import Record
+from gateway.proxy.record import RequestRecord
 from gateway.wire.answer_id import answers_another
 from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
@@ -27,7 +27,7 @@ MAX_ERROR_BYTES = 1024 * 1024  # of what is no answer: an error, a page
 STEPS_LAST_SECONDS = 2.0  # since the last step seen, in which an engine whose steps can be seen goes on
 
 
-class End(Enum):
+class AttemptEnd(Enum):
     """How the worker's side of an attempt ended."""
 
     WHOLE = "whole"
@@ -39,10 +39,10 @@ class End(Enum):
 
 
 _ENDS = {
-    Loss.STALE: End.STALE,
-    Loss.BROKEN: End.LOST,
-    Loss.MALFORMED: End.MALFORMED,
-    Loss.SILENT: End.STALLED,
+    Loss.STALE: AttemptEnd.STALE,
+    Loss.BROKEN: AttemptEnd.LOST,
+    Loss.MALFORMED: AttemptEnd.MALFORMED,
+    Loss.SILENT: AttemptEnd.STALLED,
 }
 
 
@@ -87,7 +87,7 @@ class Relay:
         ticket: Ticket,
         meter: Meter,
         dispatcher: Dispatcher,
-        record: Record,
+        record: RequestRecord,
         patience: Patience,
         accepts: Set[bytes],
     ) -> None:
@@ -119,7 +119,7 @@ class Relay:
         self.status = 0
         self.headers: Headers = ()
         self.is_answer = False
-        self.end: End | None = None
+        self.end: AttemptEnd | None = None
         self.reason = ""
         self.last_bytes = b""
 
@@ -269,14 +269,14 @@ class Relay:
         try:
             visible = meter.feed(data)
         except MalformedStream as error:
-            self._finish(End.MALFORMED, str(error))
+            self._finish(AttemptEnd.MALFORMED, str(error))
             return
         tokens = meter.output_tokens
         if meter.outputs != outputs:
             self._silent_since = self._progress.output_at = now
         if not self._has_output:
             if not self._has_bytes and answers_another(data, ticket.request_id.encode()):
-                self._finish(End.MALFORMED, "the answer is to another request")
+                self._finish(AttemptEnd.MALFORMED, "the answer is to another request")
                 return
             self._begin(now)
         elif tokens != before:
@@ -298,7 +298,7 @@ class Relay:
 
     def on_end(self) -> None:
         """The true end of the body: the engine is done, the room is free."""
-        self._finish(End.WHOLE)
+        self._finish(AttemptEnd.WHOLE)
 
     def on_lost(self, reason: str, loss: Loss) -> None:
         """The worker broke off; the room that this gives is for nobody until it is known whether the worker lives."""
@@ -312,14 +312,14 @@ class Relay:
             self._held.append(visible)
             self._held_bytes += len(visible)
         if not self.is_answer and self._held_bytes > MAX_ERROR_BYTES:
-            self._finish(End.MALFORMED, "error answer too long")
+            self._finish(AttemptEnd.MALFORMED, "error answer too long")
         elif self.is_answer and self._held_bytes > MAX_HELD_BYTES and self._connection is not None:
             self._connection.pause()
         self._notify()
 
     # -- ends
 
-    def cut(self, end: End, reason: str) -> None:
+    def cut(self, end: AttemptEnd, reason: str) -> None:
         """End the attempt from this side: the engine hears of it by the closed connection."""
         self._finish(end, reason)
 
@@ -336,14 +336,14 @@ class Relay:
         if self._silence_ends_at() > at:
             self._limit_silence()
         else:
-            self._finish(End.STALLED, f"no output for {at - self._silent_since:.0f} s")
+            self._finish(AttemptEnd.STALLED, f"no output for {at - self._silent_since:.0f} s")
 
     def _silence_ends_at(self) -> float:
         return self._patience.ends_at(
             self._silent_since, has_output=self._has_output, is_announced=self._has_bytes and self.is_answer
         )
 
-    def _finish(self, end: End, reason: str = "") -> None:
+    def _finish(self, end: AttemptEnd, reason: str = "") -> None:
         if self.end is not None:
             return
         self.end, self.reason = end, reason
@@ -354,11 +354,11 @@ class Relay:
             self._silence.cancel()
             self._silence = None
         connection, self._connection = self._connection, None
-        if connection is not None and end is not End.WHOLE:
+        if connection is not None and end is not AttemptEnd.WHOLE:
             connection.abandon()
         if self.is_answer:
-            self.last_bytes = self._meter.end() if end is End.WHOLE else self._meter.cut()
-            if self._has_bytes and (end is End.WHOLE or self._downstream is not None):
+            self.last_bytes = self._meter.end() if end is AttemptEnd.WHOLE else self._meter.cut()
+            if self._has_bytes and (end is AttemptEnd.WHOLE or self._downstream is not None):
                 self.settle()
         self._notify()
 
@@ -405,7 +405,7 @@ class Relay:
         """The engine's own figures where they are its last word, else with what it should have generated unseen."""
         meter, ticket, dispatcher = self._meter, self._ticket, self._dispatcher
         told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
-        if meter.has_usage and (self.end is End.WHOLE or meter.is_complete):
+        if meter.has_usage and (self.end is AttemptEnd.WHOLE or meter.is_complete):
             return dispatcher.possible(ticket, told)
         usage = dispatcher.estimated_usage(ticket, self._generated_until())
         if meter.has_usage:
@@ -422,4 +422,4 @@ class Relay:
         if progress.sees_steps:
             return now
         is_seen = self._has_output and not self.is_blocked
-        return self._silent_since if is_seen or self.end is End.STALLED else now
+        return self._silent_since if is_seen or self.end is AttemptEnd.STALLED else now

@@ -17,7 +17,7 @@ from gateway.background import Background
 from gateway.clients.custody import Custody
 from gateway.fairness import Holdings, Ticket
 from gateway.proxy.relay import Relay
-from gateway.watch.sight import Sight
+from gateway.watch.poller import MetricsPoller
 from gateway.workers import Fleet
 
 TICK_SECONDS: Final = 0.5
@@ -37,10 +37,10 @@ class _Behind:
 class Remainders:
     """Looks at every worker for answers that have ended unseen."""
 
-    def __init__(self, fleet: Fleet, sight: Sight, holdings: Holdings[Custody]) -> None:
+    def __init__(self, fleet: Fleet, poller: MetricsPoller, holdings: Holdings[Custody]) -> None:
         """Nobody is behind, and nobody looks yet."""
         self._fleet = fleet
-        self._sight = sight
+        self._poller = poller
         self._holdings = holdings
         self._behind: dict[_Behind, None] = {}  # the one that waits longest first
         # Without it a slow client holds its slot until it has taken everything.
@@ -72,7 +72,7 @@ class Remainders:
                 self._look(worker, [behind for behind in self._behind if behind.ticket.worker == worker])
 
     def _look(self, worker: str, waiting: list[_Behind]) -> None:
-        view, sample = self._fleet.look(worker), self._sight.sample(worker)
+        view, sample = self._fleet.look(worker), self._poller.sample(worker)
         if view is None or sample is None:
             return
         ended = view.sequences_in_flight - sample.running - sample.waiting - sample.deferred

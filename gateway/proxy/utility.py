@@ -21,10 +21,10 @@ from gateway.outcomes import Outcome
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Identity
 from gateway.proxy.exchange import Services
-from gateway.proxy.record import Record
+from gateway.proxy.record import RequestRecord
 from gateway.wire.engine_answer import describe, media_type, read_error, types_for
 from gateway.wire.headers import forwarded_response_headers, request_head
-from gateway.wire.request import Reading
+from gateway.wire.request import ParsedRequest
 from gateway.workers import Evidence, Situation, evidence_of, judge
 
 MAX_AT_ONCE_PER_TENANT: Final = 16
@@ -86,7 +86,7 @@ class UtilityDesk:
         self._lines: dict[tuple[str, str], _Line] = {}
 
     async def answer(
-        self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
+        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
         """The engine's answer, unchanged; raises `Refusal`."""
         tenant = identity.tenant.name
@@ -107,7 +107,7 @@ class UtilityDesk:
                 del self._lines[name]
 
     async def _ask(
-        self, request: web.BaseRequest, reading: Reading, pool: Pool, line: _Line, record: Record
+        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, line: _Line, record: RequestRecord
     ) -> tuple[Answer, Outcome]:
         """The worker's answer, once the request's turn has come."""
         size_bytes = len(reading.rest)
@@ -122,19 +122,19 @@ class UtilityDesk:
             line.leave(size_bytes)
 
     async def _fetch(
-        self, request: web.BaseRequest, reading: Reading, pool: Pool, worker: str, record: Record
+        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, worker: str, record: RequestRecord
     ) -> tuple[Answer, Outcome]:
         record.worker = worker
-        link, custody = self._services.links[worker], request[CUSTODY]
-        start, rest = reading.upstream_start(link.pool.model_at_workers(reading.model), ""), reading.rest
+        endpoint, custody = self._services.endpoints[worker], request[CUSTODY]
+        start, rest = reading.upstream_start(endpoint.pool.model_at_workers(reading.model), ""), reading.rest
         size = len(start) + len(rest)
-        head = request_head(link.upstream, reading.endpoint.path, record.request_id, size, request.raw_headers)
+        head = request_head(endpoint.upstream, reading.endpoint.path, record.request_id, size, request.raw_headers)
         load = Load(rest, lambda come_bytes: custody.hold_aside(reading.size_bytes + come_bytes))
         seconds = pool.timeouts.first_byte_seconds
-        visits = self._services.links.visits
+        visits = self._services.endpoints.visits
         visits[worker] += 1  # it is not taken away before they end
         try:
-            answer = await fetch(link.utility, head + start, load, seconds=seconds, max_bytes=MAX_ANSWER_BYTES)
+            answer = await fetch(endpoint.utility, head + start, load, seconds=seconds, max_bytes=MAX_ANSWER_BYTES)
         except WorkerUnreachable as error:
             record.detail = str(error)
             raise Refusal(_outcome(evidence_of_failure(error)), _RETRY_SECONDS) from None
@@ -145,7 +145,7 @@ class UtilityDesk:
         custody.hold(len(answer.body))
         return answer, outcome
 
-    def _judge(self, answer: Answer, reading: Reading, record: Record) -> Outcome:
+    def _judge(self, answer: Answer, reading: ParsedRequest, record: RequestRecord) -> Outcome:
         """How the request ends with this answer; raises `Refusal` where the worker is at fault."""
         said = None if answer.status == 200 else read_error(answer.headers, answer.body)
         evidence = evidence_of(
@@ -160,7 +160,7 @@ class UtilityDesk:
         return outcome
 
     async def _pass_on(
-        self, request: web.BaseRequest, answer: Answer, outcome: Outcome, record: Record
+        self, request: web.BaseRequest, answer: Answer, outcome: Outcome, record: RequestRecord
     ) -> web.StreamResponse:
         response = web.Response(status=answer.status, body=answer.body)
         for name, value in forwarded_response_headers(answer.headers):

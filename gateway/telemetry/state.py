@@ -17,7 +17,7 @@ MAX_TENANTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class GatewayIdentity:
     """Which gateway this is and since when; `started_at` is Unix time."""
 
     version: str
@@ -27,7 +27,7 @@ class Identity:
 
 
 def state_dump(
-    source: StateSource, requests: Collection[RequestView], config: Config, identity: Identity
+    source: StateSource, requests: Collection[RequestView], config: Config, identity: GatewayIdentity
 ) -> dict[str, object]:
     """The whole state at one instant, made of JSON's types only."""
     oldest = nlargest(MAX_REQUESTS, requests, key=lambda request: request.age_seconds)

@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterable
 
 from gateway.background import Background, Errands
 from gateway.endpoints.failures import WorkerSilent, WorkerUnreachable, evidence_of_failure
-from gateway.endpoints.links import Link, Links
 from gateway.endpoints.upstream import fetch
+from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
 from gateway.events import Observer, WorkerChanged, WorkerRemarked
 from gateway.watch.models import PROBES_BETWEEN, ask_models, difference
 from gateway.watch.reminders import Reminders
 from gateway.wire.engine_answer import describe, read_error
 from gateway.workers import (
-    Case,
     CircuitState,
     Evidence,
     Fleet,
     Signal,
     Situation,
+    Suspect,
     WorkerSnapshot,
     evidence_of,
     judge,
@@ -52,11 +52,11 @@ class Health:
     """Health of every worker of the fleet."""
 
     def __init__(
-        self, fleet: Fleet, links: Links, observer: Observer, dispatch: Callable[[Iterable[str]], None]
+        self, fleet: Fleet, endpoints: WorkerEndpoints, observer: Observer, dispatch: Callable[[Iterable[str]], None]
     ) -> None:
-        """Watch `fleet` through `links`; `dispatch` is told the pools in which room may have appeared."""
+        """Watch `fleet` through `endpoints`; `dispatch` is told the pools in which room may have appeared."""
         self._fleet = fleet
-        self._links = links
+        self._endpoints = endpoints
         self._observer = observer
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
@@ -66,7 +66,7 @@ class Health:
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
         self._first_probes = Errands("a worker's first probe broke")
 
-    def report(self, worker: str, signal: Signal, reason: str = "", case: Case | None = None) -> None:
+    def report(self, worker: str, signal: Signal, reason: str = "", case: Suspect | None = None) -> None:
         """Take in what was seen of `worker`, by the request `case` if by any."""
         if case is None:
             state = self._fleet.signal(worker, signal)
@@ -77,7 +77,7 @@ class Health:
         pool = self._fleet.spec(worker).pool
         reason = reason or signal.value
         if state == CircuitState.DOWN.value:
-            self._reminders.begin(worker, self._links[worker].url, self._loop.time())
+            self._reminders.begin(worker, self._endpoints[worker].url, self._loop.time())
         else:
             self._reminders.end(worker)
         self._observer.observe(WorkerChanged(pool, worker, state, reason))
@@ -106,38 +106,40 @@ class Health:
             await asyncio.sleep(PROBE_SECONDS)
 
     async def _probe(self, worker: str) -> None:
-        link = self._links[worker]
-        output_at = link.port.progress.output_at
+        endpoint = self._endpoints[worker]
+        output_at = endpoint.data.progress.output_at
         try:
             answer = await fetch(
-                link.aside, link.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
+                endpoint.control, endpoint.health_request, seconds=_PROBE_TIMEOUT_SECONDS, max_bytes=_MAX_PROBE_BYTES
             )
         except WorkerUnreachable as error:
             is_silent = isinstance(error, WorkerSilent)
-            if not is_silent or link.port.progress.output_at == output_at:
-                self._judge(worker, link, evidence_of_failure(error), str(error))
-                self._count_silence(link, is_silent=is_silent)
+            if not is_silent or endpoint.data.progress.output_at == output_at:
+                self._judge(worker, endpoint, evidence_of_failure(error), str(error))
+                self._count_silence(endpoint, is_silent=is_silent)
             return
-        self._count_silence(link, is_silent=False)
+        self._count_silence(endpoint, is_silent=False)
         is_good = 200 <= answer.status < 300
         evidence = evidence_of(answer.status, is_answer=is_good, is_of_request=False)
         if is_good:
             reason = f"status {answer.status}"
-            evidence, reason = await self._with_models(worker, link, evidence, reason)
+            evidence, reason = await self._with_models(worker, endpoint, evidence, reason)
         else:
             reason = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
-        self._judge(worker, link, evidence, reason)
+        self._judge(worker, endpoint, evidence, reason)
 
-    async def _with_models(self, worker: str, link: Link, evidence: Evidence, reason: str) -> tuple[Evidence, str]:
+    async def _with_models(
+        self, worker: str, endpoint: WorkerEndpoint, evidence: Evidence, reason: str
+    ) -> tuple[Evidence, str]:
         """What a good probe is worth: where it is time for that, the worker must serve the pool's model too."""
         view = self._fleet.look(worker)
-        link.probes_to_models -= 1
-        if view is not None and view.state == CircuitState.SERVING.value and link.probes_to_models > 0:
+        endpoint.probes_to_models -= 1
+        if view is not None and view.state == CircuitState.SERVING.value and endpoint.probes_to_models > 0:
             return evidence, reason
-        found, fault = await ask_models(link)
-        link.probes_to_models = 0 if fault else PROBES_BETWEEN
-        self._links.learned()
-        self._tell_difference(worker, difference(link, link.pool))
+        found, fault = await ask_models(endpoint)
+        endpoint.probes_to_models = 0 if fault else PROBES_BETWEEN
+        self._endpoints.learned()
+        self._tell_difference(worker, difference(endpoint, endpoint.pool))
         return (found, fault) if fault else (evidence, reason)
 
     def _tell_difference(self, worker: str, remark: str) -> None:
@@ -153,16 +155,16 @@ class Health:
         if worker in self._fleet:
             self._observer.observe(WorkerRemarked(self._fleet.spec(worker).pool, worker, remark))
 
-    def _count_silence(self, link: Link, *, is_silent: bool) -> None:
+    def _count_silence(self, endpoint: WorkerEndpoint, *, is_silent: bool) -> None:
         """Probes in a row that nothing answered mean that the worker does not live: what has not begun there ends."""
-        link.silent_probes = link.silent_probes + 1 if is_silent else 0
-        if link.silent_probes >= SILENT_PROBES:
-            link.port.give_up(f"no answer to {SILENT_PROBES} probes")
+        endpoint.silent_probes = endpoint.silent_probes + 1 if is_silent else 0
+        if endpoint.silent_probes >= SILENT_PROBES:
+            endpoint.data.give_up(f"no answer to {SILENT_PROBES} probes")
 
-    def _judge(self, worker: str, link: Link, evidence: Evidence, reason: str) -> None:
-        """Report what a probe over `link` met, unless the name is another engine's by now."""
+    def _judge(self, worker: str, endpoint: WorkerEndpoint, evidence: Evidence, reason: str) -> None:
+        """Report what a probe over `endpoint` met, unless the name is another engine's by now."""
         signal = judge(Situation.PROBE, evidence).signal
-        is_same = worker in self._fleet and self._links[worker].url == link.url
+        is_same = worker in self._fleet and self._endpoints[worker].url == endpoint.url
         if signal is not None and is_same:
             self.report(worker, signal, f"probe: {reason}")
             view = self._fleet.look(worker)

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from gateway.background import Background
 from gateway.config import Pool, Window, Worker
-from gateway.endpoints.links import worker_name
+from gateway.endpoints.workers import worker_name
 from gateway.events import Event, RequestFinished, WorkerChanged, WorkerRemarked, WorkerStalled, WorkerWrote
-from gateway.watch.supervisor import Hearer, LaunchFailed, LaunchStatus, Plan, Supervisor
+from gateway.watch.supervisor import LaunchFailed, LaunchStatus, Plan, Supervisor, SupervisorCallbacks
 from gateway.workers import CircuitState, Fleet, WorkerSnapshot
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
@@ -34,7 +34,7 @@ _TOLD_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class LaunchContext:
     """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event.
 
     `is_visited` says whether requests that take no room are at a worker; `renew` hears in which pool a worker is being
@@ -66,10 +66,10 @@ class _Wanted:
 class LaunchedWorkers:
     """Every worker of the configuration that has `launch`."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: LaunchContext) -> None:
         """None yet."""
-        self._site = site
-        self._supervisor = Supervisor(Hearer(self._told, self._wrote, self._lost))
+        self._context = site
+        self._supervisor = Supervisor(SupervisorCallbacks(self._told, self._wrote, self._lost))
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, _Wanted] = {}  # as last ordered
         self._replaced = ""  # the worker that is being emptied for its replacement
@@ -142,7 +142,7 @@ class LaunchedWorkers:
     def _renew(self, name: str, reason: str) -> None:
         """A worker has not moved all this time: end its process, by force where it does not go, and start it anew."""
         self._stalls.pop(name, None)
-        view = self._site.fleet.look(name)
+        view = self._context.fleet.look(name)
         # It may have answered since, and have nothing to do.
         if view is not None and view.state != CircuitState.SERVING.value:
             self._supervisor.restart(name, reason)
@@ -181,13 +181,13 @@ class LaunchedWorkers:
         if wanted is not None:
             self._serve_if_ready(name)
             if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
-                self._site.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
+                self._context.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
         elif status.state == "stopped":
             del self._statuses[name]
         self._news.set()
 
     def _wrote(self, worker: str, line: str) -> None:
-        self._site.tell(WorkerWrote(worker, line))
+        self._context.tell(WorkerWrote(worker, line))
 
     def _lost(self, reason: str) -> None:
         """The supervisor is gone, and every worker with it; it will be back."""
@@ -195,7 +195,7 @@ class LaunchedWorkers:
         for name in list(self._statuses):
             if name in self._wanted:
                 remark = f"{reason}; it is started again, and its workers"
-                self._site.tell(WorkerRemarked(self._wanted[name].pool.model, name, remark))
+                self._context.tell(WorkerRemarked(self._wanted[name].pool.model, name, remark))
             self._told(replace(self._status(name), state="stopped", url="", reason=reason))
         self._news.set()
 
@@ -204,13 +204,13 @@ class LaunchedWorkers:
         running, status = self._running[name], self._status(name)
         if status.state == READY and name != self._replaced:
             key = SecretStr(self._supervisor.api_key)
-            self._site.enlist(running.pool, running.worker.model_copy(update={"url": status.url, "api_key": key}))
+            self._context.enlist(running.pool, running.worker.model_copy(update={"url": status.url, "api_key": key}))
         else:
             self._rest(name)
 
     def _rest(self, name: str) -> None:
-        if name in self._site.fleet:
-            self._site.fleet.drain(name)
+        if name in self._context.fleet:
+            self._context.fleet.drain(name)
 
     # -- change
 
@@ -228,7 +228,7 @@ class LaunchedWorkers:
             await self._replace(name, self._wanted[name].pool.model)
 
     async def _replace(self, name: str, pool: str) -> None:
-        self._site.renew(pool)
+        self._context.renew(pool)
         try:
             await self._empty(name)
             if name not in self._wanted:
@@ -237,7 +237,7 @@ class LaunchedWorkers:
             ordered = self._running[name]
             await self._until(lambda: self._has_come(name, ordered) or self._status(name).state in _BROKEN)
         finally:
-            self._site.renew("")
+            self._context.renew("")
         # One that broke is tried again; its pool's requests wait no longer than in any outage meanwhile.
         await self._until(lambda: self._has_come(name, ordered))
 
@@ -275,7 +275,7 @@ class LaunchedWorkers:
         assert wanted.worker.launch is not None
         try:
             async with asyncio.timeout(wanted.worker.launch.drain_seconds):
-                await self._until(lambda: name not in self._site.fleet and not self._site.is_visited(name))
+                await self._until(lambda: name not in self._context.fleet and not self._context.is_visited(name))
         except TimeoutError:
             return
 

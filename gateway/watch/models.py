@@ -6,8 +6,8 @@ one that has no such page is believed. What is asked with the worker's key shows
 
 from gateway.config import Pool
 from gateway.endpoints.failures import WorkerSilent, WorkerUnreachable, evidence_of_failure
-from gateway.endpoints.links import Link
 from gateway.endpoints.upstream import fetch
+from gateway.endpoints.workers import WorkerEndpoint
 from gateway.wire.engine_answer import describe, read_error
 from gateway.wire.models_page import read_models
 from gateway.workers import Evidence, evidence_of
@@ -19,11 +19,11 @@ _WITHOUT_PAGE = frozenset({404, 405, 501})
 _MAX_NAMES = 5
 
 
-async def ask_models(link: Link) -> tuple[Evidence, str]:
-    """What the worker's list of models says of it, in one line where that is bad; its context length goes to `link`."""
+async def ask_models(endpoint: WorkerEndpoint) -> tuple[Evidence, str]:
+    """What the list of models says of the worker, in a line where that is bad; `endpoint` keeps its context length."""
     try:
-        page = link.page_request("/v1/models")
-        answer = await fetch(link.aside, page, seconds=_TIMEOUT_SECONDS, max_bytes=MAX_PAGE_BYTES)
+        page = endpoint.page_request("/v1/models")
+        answer = await fetch(endpoint.control, page, seconds=_TIMEOUT_SECONDS, max_bytes=MAX_PAGE_BYTES)
     except WorkerSilent:
         return Evidence.ANSWERED, ""  # busy: its health was good a moment ago
     except WorkerUnreachable as error:
@@ -34,27 +34,27 @@ async def ask_models(link: Link) -> tuple[Evidence, str]:
     if evidence is not Evidence.ANSWERED:
         said = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
         return evidence, f"its /v1/models answers {said}{_of_key(evidence)}"
-    return _judged(link, read_models(answer.body))
+    return _judged(endpoint, read_models(answer.body))
 
 
 def _of_key(evidence: Evidence) -> str:
     return " (it does not accept the worker's api_key)" if evidence is Evidence.LOCKED else ""
 
 
-def _judged(link: Link, models: dict[str, int | None] | None) -> tuple[Evidence, str]:
+def _judged(endpoint: WorkerEndpoint, models: dict[str, int | None] | None) -> tuple[Evidence, str]:
     if models is None:
         return Evidence.STRANGE, "its /v1/models is no list of models: no engine listens there"
-    wanted = link.pool.engine_model
+    wanted = endpoint.pool.engine_model
     if wanted not in models:
         names = ", ".join(f"`{name[:80]}`" for name in list(models)[:_MAX_NAMES]) or "nothing"
         return Evidence.STRANGE, f"its /v1/models does not list `{wanted}` (engine_model), but {names}"
-    link.max_model_len = models[wanted]
+    endpoint.max_model_len = models[wanted]
     return Evidence.ANSWERED, ""
 
 
-def difference(link: Link, pool: Pool) -> str:
+def difference(endpoint: WorkerEndpoint, pool: Pool) -> str:
     """Where the configuration and the engine differ in the context's length, in words; empty where they do not."""
-    found, stated = link.max_model_len, pool.max_model_len
+    found, stated = endpoint.max_model_len, pool.max_model_len
     if found is None or stated is None or found == stated:
         return ""
     return f"max_model_len is {stated} in the configuration and {found} at its engine, which counts"

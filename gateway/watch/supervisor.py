@@ -52,7 +52,7 @@ _STATUS = TypeAdapter(LaunchStatus)
 
 
 @dataclass(frozen=True, slots=True)
-class Hearer:
+class SupervisorCallbacks:
     """Who hears the supervisor: of a worker's state, of a worker's line, and that the supervisor itself is gone."""
 
     told: Callable[[LaunchStatus], None]
@@ -63,14 +63,14 @@ class Hearer:
 class Supervisor:
     """The child process; `start` and `stop` are orders, carried out when it can."""
 
-    def __init__(self, hearer: Hearer) -> None:
+    def __init__(self, callbacks: SupervisorCallbacks) -> None:
         """Not running."""
         self.api_key = ""
-        self._hearer = hearer
+        self._callbacks = callbacks
         self._plans: dict[str, Plan] = {}
         self._process: asyncio.subprocess.Process | None = None
         # Without it no worker comes back.
-        self._background = Background("supervisor", self._keep_running, "the link to the supervisor broke")
+        self._background = Background("supervisor", self._keep_running, "the endpoint to the supervisor broke")
 
     def start(self, name: str, plan: Plan) -> None:
         """Have a worker run by `plan`; the first order starts the supervisor itself."""
@@ -116,7 +116,7 @@ class Supervisor:
             finally:
                 self._process = None
                 await _end(process)
-            self._hearer.lost(reason)
+            self._callbacks.lost(reason)
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _hear(self, process: asyncio.subprocess.Process) -> None:
@@ -125,16 +125,16 @@ class Supervisor:
             try:
                 self._take(orjson.loads(line))
             except (orjson.JSONDecodeError, ValidationError):  # a library of its printed something
-                self._hearer.wrote("supervisor", line[:_SHOWN_BYTES].decode(errors="replace").rstrip())
+                self._callbacks.wrote("supervisor", line[:_SHOWN_BYTES].decode(errors="replace").rstrip())
 
     def _take(self, message: object) -> None:
         match message:
             case {"supervisor": {"api_key": str(key)}}:
                 self.api_key = key
             case {"worker": status}:
-                self._hearer.told(_STATUS.validate_python(status))
+                self._callbacks.told(_STATUS.validate_python(status))
             case {"output": {"worker": str(worker), "line": str(text)}}:
-                self._hearer.wrote(worker, text)
+                self._callbacks.wrote(worker, text)
 
 
 def _environment() -> dict[str, str]:

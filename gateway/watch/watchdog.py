@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from gateway.background import Background
 from gateway.endpoints.connection import Awaited
-from gateway.endpoints.links import Link, Links
+from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
 from gateway.events import Observer, WorkerStalled
 from gateway.watch.health import Health
-from gateway.watch.sight import Sight
+from gateway.watch.poller import MetricsPoller
 from gateway.workers import CircuitState, EngineSample, Fleet, Signal, WorkerSnapshot
 
 TICK_SECONDS = 0.5
@@ -56,11 +56,13 @@ class Pulse:
 class Watchdog:
     """Watches the progress of every worker that has requests."""
 
-    def __init__(self, fleet: Fleet, links: Links, sight: Sight, health: Health, observer: Observer) -> None:
+    def __init__(
+        self, fleet: Fleet, endpoints: WorkerEndpoints, poller: MetricsPoller, health: Health, observer: Observer
+    ) -> None:
         """Watch nothing yet."""
         self._fleet = fleet
-        self._links = links
-        self._sight = sight
+        self._endpoints = endpoints
+        self._poller = poller
         self._health = health
         self._observer = observer
         self._loop = asyncio.get_running_loop()
@@ -92,13 +94,13 @@ class Watchdog:
             for spec in self._fleet.specs():
                 view = self._fleet.look(spec.name)
                 if view is not None:
-                    self._look(view, self._links[spec.name], seconds)
+                    self._look(view, self._endpoints[spec.name], seconds)
 
-    def _look(self, view: WorkerSnapshot, link: Link, seconds: float) -> None:
-        worker, sample = view.worker, self._sight.sample(view.worker)
+    def _look(self, view: WorkerSnapshot, endpoint: WorkerEndpoint, seconds: float) -> None:
+        worker, sample = view.worker, self._poller.sample(view.worker)
         pulse = self._pulses.setdefault(worker, Pulse())
-        progress, timeouts = link.port.progress, link.pool.timeouts
-        owed = link.port.awaited if view.sequences_in_flight else Awaited.NOTHING
+        progress, timeouts = endpoint.data.progress, endpoint.pool.timeouts
+        owed = endpoint.data.awaited if view.sequences_in_flight else Awaited.NOTHING
         is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_OUTPUT and progress.sees_steps)
         has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
         if has_moved and (pulse.is_stalled or view.state == CircuitState.ON_TRIAL.value):
@@ -117,7 +119,7 @@ class Watchdog:
             if not pulse.is_stalled:
                 self._tell(view, pulse, is_stalled=True, reason=reason)
             if self._fleet.least_loaded(view.pool) not in (None, worker):
-                link.port.give_up(reason)
+                endpoint.data.give_up(reason)
 
     def _tell(self, view: WorkerSnapshot, pulse: Pulse, *, is_stalled: bool, reason: str) -> None:
         pulse.is_stalled = is_stalled

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from gateway.wire.request import Reading
+from gateway.wire.request import ParsedRequest
 from gateway.wire.surface import Kind
 
 LEAST_RETRY_SECONDS: Final = 0.5
@@ -26,7 +26,7 @@ _POOLED: Final = frozenset({b"", JSON, b"application/octet-stream"})
 _POOLING: Final = Kind.POOLING
 
 
-def types_for(reading: Reading) -> frozenset[bytes]:
+def types_for(reading: ParsedRequest) -> frozenset[bytes]:
     """The content types that an answer to `reading` may have."""
     if reading.stream:
         return _STREAM

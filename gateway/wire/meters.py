@@ -6,10 +6,10 @@ from typing import Final
 from gateway.wire.body_meter import BodyMeter, TailMeter
 from gateway.wire.event_meter import MessagesMeter, ResponsesMeter
 from gateway.wire.meter import Meter
-from gateway.wire.request import Reading
+from gateway.wire.request import ParsedRequest
 from gateway.wire.stream_meter import StreamMeter
 from gateway.wire.surface import Family
-from gateway.wire.usage import Usage, messages_usage, openai_usage, responses_usage
+from gateway.wire.usage import ReportedUsage, messages_usage, openai_usage, responses_usage
 
 _RESPONSES: Final = Family.RESPONSES
 _MESSAGES: Final = Family.MESSAGES
@@ -17,7 +17,7 @@ _EMBEDDING: Final = Family.EMBEDDING
 _CHUNKED = frozenset({Family.CHAT, Family.COMPLETION})
 
 # What makes sense of the `usage` of a body that is not streamed; no model runs for those of which nothing is read.
-_USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
+_USAGES: Mapping[Family, Callable[[object], ReportedUsage | None] | None] = {
     Family.CHAT: openai_usage,
     Family.COMPLETION: openai_usage,
     Family.RESPONSES: responses_usage,
@@ -30,7 +30,7 @@ _USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
 }
 
 
-def meter_for(reading: Reading, fingerprint: bytes | None = None) -> Meter:
+def meter_for(reading: ParsedRequest, fingerprint: bytes | None = None) -> Meter:
     """The meter of the answer to `reading`.
 
     `fingerprint` is what an earlier meter of the same worker learned: with it no last chunk of a choice is held back.

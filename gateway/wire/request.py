@@ -1,6 +1,6 @@
 """Reads a request body: the fields that decide cost, rights and metering, strictly; the rest as it came.
 
-`read_request` applies the table of `fields.py` once; the `Reading` that results is what the scheduler
+`read_request` applies the table of `fields.py` once; the `ParsedRequest` that results is what the scheduler
 estimates from and what is sent to a worker, in one re-serialisation, so that nothing the client wrote twice
 or oddly is read in two ways. The validity of every other field is the engine's to judge: its answer reaches the
 client unchanged.
@@ -25,7 +25,7 @@ from gateway.wire.measures import measure
 from gateway.wire.prompt import Prompt
 from gateway.wire.surface import Endpoint, Family, Kind
 
-__all__ = ["Reading", "RequestFault", "Rights", "read_request"]
+__all__ = ["ParsedRequest", "RequestFault", "Rights", "read_request"]
 
 MAX_MODEL_CHARS = 256
 
@@ -54,7 +54,7 @@ _MEMBER_STARTS: Mapping[str, bytes] = {
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedRequest:
     """One request as the gateway understands it; `model` is "" where the client named none, as vLLM takes it.
 
     `prompt_bytes` and `prompt_tokens` cover all prompts; `max_output_tokens` and `min_output_tokens` are per
@@ -131,11 +131,11 @@ class Reading:
         return orjson.dumps(ours)[:-1]
 
 
-def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
+def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> ParsedRequest:
     """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
     fields = read_object(body)
     family = endpoint.family
-    reading = Reading(endpoint, _model(fields), end_user=end_user(family, fields))
+    reading = ParsedRequest(endpoint, _model(fields), end_user=end_user(family, fields))
     coerce_fields(family, fields)
     _apply_treatments(reading, fields, rights)
     cut_attribution(family, fields)
@@ -153,7 +153,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> Reading:
     return reading
 
 
-def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
+def _take_prompt(reading: ParsedRequest, prompt: Prompt, rights: Rights) -> None:
     if prompt.rights_needed:
         for right, param in prompt.rights_needed.items():
             _require(reading, right, param, rights)
@@ -163,7 +163,7 @@ def _take_prompt(reading: Reading, prompt: Prompt, rights: Rights) -> None:
     reading.media_parts = prompt.media_parts
 
 
-def _write_rest(reading: Reading, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
+def _write_rest(reading: ParsedRequest, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
     """The members that pass, those of `upstream_start` left out; of those in `written` there is the JSON already.
 
     What is written is taken out of `fields`.
@@ -194,7 +194,7 @@ def _members(fields: Mapping[str, object]) -> bytes:
     return b",%b" % write_json(fields)[1:-1] if fields else b""
 
 
-def _apply_treatments(reading: Reading, fields: dict[str, object], rights: Rights) -> None:
+def _apply_treatments(reading: ParsedRequest, fields: dict[str, object], rights: Rights) -> None:
     """Remove what is the gateway's, refuse what the tenant may not send."""
     family = reading.endpoint.family
     untreated = UNTREATED[family]
@@ -205,7 +205,7 @@ def _apply_treatments(reading: Reading, fields: dict[str, object], rights: Right
         _require(reading, "chat_template", "chat_template_kwargs.chat_template", rights)
 
 
-def _treat(reading: Reading, name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
+def _treat(reading: ParsedRequest, name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
     if rule is None:
         if rights.strict and fields[name] is not None:
             message = f"'{name}' is not a known field, and this tenant accepts known fields only."
@@ -228,7 +228,7 @@ def _is_active(name: str, value: object) -> bool:
     return bool(value)
 
 
-def _require(reading: Reading, right: str, param: str, rights: Rights) -> None:
+def _require(reading: ParsedRequest, right: str, param: str, rights: Rights) -> None:
     if right not in rights.allow:
         message = f"'{param}' needs the right '{right}', which this tenant lacks. {_REMEDY.format(right=right)}"
         raise RequestFault(Outcome.FORBIDDEN, message, param)
@@ -244,7 +244,7 @@ def _model(fields: Mapping[str, object]) -> str:
     return model
 
 
-def _read_stream(reading: Reading, fields: Mapping[str, object]) -> None:
+def _read_stream(reading: ParsedRequest, fields: Mapping[str, object]) -> None:
     reading.stream = bool(fields.get("stream"))
     if not reading.stream or reading.endpoint.family not in _METERED_STREAMS:
         return

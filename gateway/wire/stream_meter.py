@@ -4,10 +4,11 @@ The gateway forces `include_usage` and `continuous_usage_stats` upstream: each c
 choice, and one chunk without choices the totals. Rules: only whole events are read and passed on; a chunk in vLLM's
 form is read by regular expressions, without decoding; inside JSON text a quote is always escaped, so the bytes
 `,"usage":{` are never content; an event without exactly one such member is decoded. A stream of one choice repeats
-itself: an event that is as those before but for its text and its counts is known by its fixed parts (`_Course`). vLLM
-writes `system_fingerprint` on a choice's last chunk only where no usage chunk follows: it is put back there. Until a
-worker's fingerprint is known, which is on its first answer, each choice's last chunk waits for the totals, which name
-it. An answer whose choices have all finished is complete without the end marker too, as every SDK takes it.
+itself: an event that is as those before but for its text and its counts is known by its fixed parts
+(`_ExpectedEvent`). vLLM writes `system_fingerprint` on a choice's last chunk only where no usage chunk follows: it is
+put back there. Until a worker's fingerprint is known, which is on its first answer, each choice's last chunk waits
+for the totals, which name it. An answer whose choices have all finished is complete without the end marker too, as
+every SDK takes it.
 """
 
 import re
@@ -18,9 +19,9 @@ import orjson
 from gateway.wire.body_meter import BodyMeter
 from gateway.wire.choices import finished_choices, has_output, shows_output
 from gateway.wire.meter import Meter
-from gateway.wire.request import Reading
+from gateway.wire.request import ParsedRequest
 from gateway.wire.sse import DONE, LINE_FEED, RETURN, EventSplitter, closed, event_data
-from gateway.wire.usage import Usage, openai_usage
+from gateway.wire.usage import ReportedUsage, openai_usage
 
 _KEY: Final = b',"usage":{'
 _ANY_KEY: Final = b'"usage":{'
@@ -45,7 +46,7 @@ _NINE: Final = ord("9")
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 
 
-class _Course:
+class _ExpectedEvent:
     """What the events of a stream of one choice have in common until the choice ends or a count takes a digit more.
 
     Before the text stands `head`, behind it `tail`, up to the digits of the total, which begins `tail_bytes` before
@@ -73,12 +74,12 @@ class _Course:
         self.last = size - usage.end("output")
 
 
-def _course(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _Course | None:
-    """The course that `event` shows; None where its form lets nothing be foretold."""
+def _expected(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _ExpectedEvent | None:
+    """The expected that `event` shows; None where its form lets nothing be foretold."""
     at = event.rfind(_UNFINISHED, 0, usage.start())
     if at < choice.end() or event[usage.end() :] != _CLOSE or RETURN in event or event.find(b"\n") != len(event) - 2:
         return None
-    return _Course(event, choice, at, usage)
+    return _ExpectedEvent(event, choice, at, usage)
 
 
 class StreamMeter(Meter):
@@ -86,8 +87,8 @@ class StreamMeter(Meter):
 
     __slots__ = (
         "_by_choice",
-        "_course",
         "_cuts",
+        "_expected",
         "_finished",
         "_held",
         "_is_between_events",
@@ -99,7 +100,7 @@ class StreamMeter(Meter):
         "_splitter",
     )
 
-    def __init__(self, reading: Reading, fingerprint: bytes | None = None) -> None:
+    def __init__(self, reading: ParsedRequest, fingerprint: bytes | None = None) -> None:
         super().__init__()
         self.fingerprint = fingerprint
         self._cuts = not reading.wants_continuous_usage
@@ -112,12 +113,12 @@ class StreamMeter(Meter):
         self._prompts_seen: dict[int, int] = {}
         self._held: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
         self._splitter = EventSplitter()
-        self._course: _Course | None = None
+        self._expected: _ExpectedEvent | None = None
         self._is_between_events = True
 
     def feed(self, data: bytes) -> bytes:
         """Meter what just arrived; the bytes that the client may see now."""
-        if self._course is not None and self._is_between_events and (shown := self._follow(self._course, data)):
+        if self._expected is not None and self._is_between_events and (shown := self._follow(self._expected, data)):
             return shown
         return self._split(data)
 
@@ -150,29 +151,29 @@ class StreamMeter(Meter):
         self._splitter = EventSplitter()
         return self._release(self._read(last))
 
-    def _follow(self, course: _Course, data: bytes) -> bytes:
-        """Read `data`, which begins where an event begins, where it is exactly the next event of `course`; else b"".
+    def _follow(self, expected: _ExpectedEvent, data: bytes) -> bytes:
+        """Read `data`, which begins where an event begins, where it is exactly the next event of `expected`; else b"".
 
         Known by fixed bytes in their places and a look at the text alone: the way of nearly every token.
         """
         size = len(data)
-        at = size - course.tail_bytes
-        if at < course.head_bytes or not data.startswith(course.head) or not data.endswith(course.rest):
+        at = size - expected.tail_bytes
+        if at < expected.head_bytes or not data.startswith(expected.head) or not data.endswith(expected.rest):
             return b""
-        text, digits = data[course.head_bytes : at], size - course.first
+        text, digits = data[expected.head_bytes : at], size - expected.first
         if (
-            data[at : at + len(course.tail)] != course.tail
-            or data[digits - len(course.link) : digits] != course.link
+            data[at : at + len(expected.tail)] != expected.tail
+            or data[digits - len(expected.link) : digits] != expected.link
             or LINE_FEED in text
             or RETURN in text
             or (len(text) >= len(_KEY) and text.find(_KEY) >= 0)
         ):
             return b""
-        for place in range(at + len(course.tail), digits - len(course.link)):
+        for place in range(at + len(expected.tail), digits - len(expected.link)):
             if not _ZERO <= data[place] <= _NINE:
                 return b""
         tokens = 0
-        for place in range(digits, size - course.last):
+        for place in range(digits, size - expected.last):
             digit = data[place]
             if not _ZERO <= digit <= _NINE:
                 return b""
@@ -182,11 +183,11 @@ class StreamMeter(Meter):
             self.outputs += 1
         elif text:
             self.outputs += 1
-        return data[: size - course.usage_bytes] + _CLOSE if self._cuts else data
+        return data[: size - expected.usage_bytes] + _CLOSE if self._cuts else data
 
     def _read(self, event: bytes) -> bytes:
         """Read one event; what of it, and of what was held, the client may see."""
-        if self._course is not None and (shown := self._follow(self._course, event)):
+        if self._expected is not None and (shown := self._follow(self._expected, event)):
             return shown
         choice = _CHOICE.search(event)
         at = event.find(_KEY)
@@ -201,7 +202,7 @@ class StreamMeter(Meter):
         if is_last or self.output_tokens > before or shows_output(event_data(event)):
             self.outputs += 1
         if self._by_choice is None:
-            self._course = _course(event, choice, usage)
+            self._expected = _expected(event, choice, usage)
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]
@@ -290,7 +291,7 @@ class StreamMeter(Meter):
             self.outputs += 1
         self._finished.update(map(self._known, finished_choices(chunk)))
 
-    def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: Usage) -> bytes:
+    def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: ReportedUsage) -> bytes:
         before = self.output_tokens
         match chunk["choices"]:
             case [{"index": int(choice)}, *_]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 MAX_TOKENS = 2**53  # beyond it a count is garbage, and floats of cost would lose units
 
 
-class Usage(NamedTuple):
+class ReportedUsage(NamedTuple):
     """Tokens of one request: all prompts, the cached part of them, and the output of all choices."""
 
     prompt_tokens: int
@@ -19,7 +19,7 @@ class Usage(NamedTuple):
     output_tokens: int
 
 
-def openai_usage(value: object) -> Usage | None:
+def openai_usage(value: object) -> ReportedUsage | None:
     """The usage of chat, completions and pooling answers; None where it is not one."""
     if not isinstance(value, dict):
         return None
@@ -27,10 +27,10 @@ def openai_usage(value: object) -> Usage | None:
     if prompt is None:
         return None
     cached = _nested_count(value, "prompt_tokens_details", "cached_tokens")
-    return Usage(prompt, min(cached, prompt), _count(value, "completion_tokens") or 0)
+    return ReportedUsage(prompt, min(cached, prompt), _count(value, "completion_tokens") or 0)
 
 
-def responses_usage(value: object) -> Usage | None:
+def responses_usage(value: object) -> ReportedUsage | None:
     """The usage of an answer of `/v1/responses`."""
     if not isinstance(value, dict):
         return None
@@ -38,10 +38,10 @@ def responses_usage(value: object) -> Usage | None:
     if prompt is None:
         return None
     cached = _nested_count(value, "input_tokens_details", "cached_tokens")
-    return Usage(prompt, min(cached, prompt), _count(value, "output_tokens") or 0)
+    return ReportedUsage(prompt, min(cached, prompt), _count(value, "output_tokens") or 0)
 
 
-def messages_usage(value: object) -> Usage | None:
+def messages_usage(value: object) -> ReportedUsage | None:
     """The usage of an answer or event of `/v1/messages`."""
     if not isinstance(value, dict):
         return None
@@ -50,7 +50,7 @@ def messages_usage(value: object) -> Usage | None:
         return None
     cached = _count(value, "cache_read_input_tokens") or 0
     created = _count(value, "cache_creation_input_tokens") or 0
-    return Usage(fresh + cached + created, cached, _count(value, "output_tokens") or 0)
+    return ReportedUsage(fresh + cached + created, cached, _count(value, "output_tokens") or 0)
 
 
 def _count(value: Mapping[str, object], name: str) -> int | None:

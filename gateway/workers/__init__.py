@@ -12,7 +12,7 @@ from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet
 from gateway.workers.judgement import Action, Effect, Evidence, Situation, evidence_of, judge
 from gateway.workers.prefixes import prefix_chain
-from gateway.workers.quarantine import Case, Detention, Fate, Quarantine, Turn
+from gateway.workers.quarantine import Blame, Clearance, Quarantine, Suspect, SuspectSnapshot
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize, open_window
@@ -22,22 +22,22 @@ __all__ = [
     "DRAINING",
     "UP_STATES",
     "Action",
-    "Case",
+    "Blame",
     "Circuit",
     "CircuitState",
-    "Detention",
+    "Clearance",
     "Effect",
     "EngineFacts",
     "EngineSample",
     "Evidence",
-    "Fate",
     "Fleet",
     "Limit",
     "Phase",
     "Quarantine",
     "Signal",
     "Situation",
-    "Turn",
+    "Suspect",
+    "SuspectSnapshot",
     "Window",
     "WindowSize",
     "WorkerSnapshot",

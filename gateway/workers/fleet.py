@@ -58,7 +58,7 @@ class Fleet:
 
     def _workers_of(self, pool: str) -> Sequence[Worker]:
         placement = self._pools.get(pool)
-        return () if placement is None else placement.seats
+        return () if placement is None else placement.candidates
 
     def drain(self, name: str) -> None:
         """Send nothing new to a worker; it is forgotten once idle."""
@@ -107,7 +107,7 @@ class Fleet:
             return None
         chosen = placement.choose(request, has_room)
         if chosen is None:
-            _note_held(request, placement.seats)
+            _note_held(request, placement.candidates)
             return None
         chosen.window.take(request.sequences, request.prompt_tokens)
         chosen.tuning.memory.take(request)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from gateway.workers.deficits import DEFAULT_QUANTUM_TOKENS, Deficits
-from gateway.workers.prefixes import PrefixIndex, Sighting, cached_tokens
+from gateway.workers.prefixes import CachedPrefix, PrefixIndex, cached_tokens
 
 MANY_WORKERS = 16  # beyond so many, some are drawn and the least loaded of them taken, instead of looking at all
 # The power of two choices with two more: of two, both would too often be of the smallest windows where those differ.
@@ -31,7 +31,7 @@ class Placed(Protocol):
     avoid: str
 
 
-class Seat(Protocol):
+class Candidate(Protocol):
     """What is read of a worker; its name is unique."""
 
     @property
@@ -43,9 +43,9 @@ class Seat(Protocol):
     def is_shunned_by(self, tenant: str, /) -> bool: ...
 
 
-_Seat = TypeVar("_Seat", bound=Seat)
+_Candidate = TypeVar("_Candidate", bound=Candidate)
 _Request = TypeVar("_Request", bound=Placed)
-Fits = Callable[[_Seat, _Request], bool]
+Fits = Callable[[_Candidate, _Request], bool]
 
 
 class _Draw:
@@ -61,7 +61,7 @@ class _Draw:
         return (self._state >> 33) % bound
 
 
-class Placement(Generic[_Seat, _Request]):
+class Placement(Generic[_Candidate, _Request]):
     """The workers of one pool, the choice among them, and what is known of their caches."""
 
     def __init__(self) -> None:
@@ -69,27 +69,27 @@ class Placement(Generic[_Seat, _Request]):
         self._index = PrefixIndex()
         self._deficits = Deficits()
         self._draw = _Draw()
-        self.seats: list[_Seat] = []
+        self.candidates: list[_Candidate] = []
         self._slots: dict[str, int] = {}
-        self._seat_of: dict[int, _Seat] = {}
-        self._sightings: dict[_Request, tuple[str, Sighting]] = {}  # of requests in flight
+        self._seat_of: dict[int, _Candidate] = {}
+        self._cached: dict[_Request, tuple[str, CachedPrefix]] = {}  # of requests in flight
 
     # -- workers
 
-    def join(self, seat: _Seat) -> None:
+    def join(self, candidate: _Candidate) -> None:
         """A worker is there, its cache empty."""
-        slot = next(slot for slot in range(len(self.seats) + 1) if slot not in self._seat_of)
-        self._slots[seat.name], self._seat_of[slot] = slot, seat
-        self.seats.append(seat)
+        slot = next(slot for slot in range(len(self.candidates) + 1) if slot not in self._seat_of)
+        self._slots[candidate.name], self._seat_of[slot] = slot, candidate
+        self.candidates.append(candidate)
         self._index.add(slot)
 
-    def leave(self, seat: _Seat) -> None:
+    def leave(self, candidate: _Candidate) -> None:
         """A worker has gone."""
-        self.seats.remove(seat)
-        slot = self._slots.pop(seat.name)
+        self.candidates.remove(candidate)
+        slot = self._slots.pop(candidate.name)
         del self._seat_of[slot]
         self._index.remove(slot)
-        self._deficits.forget(seat.name)
+        self._deficits.forget(candidate.name)
 
     def restarted(self, name: str) -> None:
         """A worker has lost its cache."""
@@ -106,59 +106,63 @@ class Placement(Generic[_Seat, _Request]):
 
     # -- choosing
 
-    def choose(self, request: _Request, fits: Fits[_Seat, _Request]) -> _Seat | None:
+    def choose(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
         """The worker for `request`, None where it fits none now."""
-        if len(self.seats) == 1:  # whatever is cached, and whichever worker is to be avoided
-            seat = self.seats[0]
-            return seat if seat.serves and fits(seat, request) else None
+        if len(self.candidates) == 1:  # whatever is cached, and whichever worker is to be avoided
+            candidate = self.candidates[0]
+            return candidate if candidate.serves and fits(candidate, request) else None
         return self._nearest(request, fits) if request.prefix else self._least_loaded(request, fits)
 
-    def _nearest(self, request: _Request, fits: Fits[_Seat, _Request]) -> _Seat | None:
-        nearest: _Seat | None = None
-        for seat, _ in self._knowing(request, fits):
-            has_deficit = self._deficits.left(request.tenant, seat.name) > 0
+    def _nearest(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
+        nearest: _Candidate | None = None
+        for candidate, _ in self._knowing(request, fits):
+            has_deficit = self._deficits.left(request.tenant, candidate.name) > 0
             if nearest is None and has_deficit:
-                return seat
-            if nearest is not None and has_deficit and seat.load < nearest.load:
-                return seat
-            nearest = nearest or seat
+                return candidate
+            if nearest is not None and has_deficit and candidate.load < nearest.load:
+                return candidate
+            nearest = nearest or candidate
         other = self._least_loaded(request, fits)
         return other if nearest is None or (other is not None and other.load < nearest.load) else nearest
 
-    def affinity(self, request: _Request, fits: Fits[_Seat, _Request]) -> int:
+    def affinity(self, request: _Request, fits: Fits[_Candidate, _Request]) -> int:
         """Prompt tokens cached where `request` would go now; 0 where the tenant's deficit there is used up."""
         if not request.prefix:
             return 0
-        for seat, blocks in self._knowing(request, fits):
-            if self._deficits.left(request.tenant, seat.name) > 0:
+        for candidate, blocks in self._knowing(request, fits):
+            if self._deficits.left(request.tenant, candidate.name) > 0:
                 return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
         return 0
 
-    def _knowing(self, request: _Request, fits: Fits[_Seat, _Request]) -> Iterator[tuple[_Seat, int]]:
+    def _knowing(self, request: _Request, fits: Fits[_Candidate, _Request]) -> Iterator[tuple[_Candidate, int]]:
         """Workers with room that have a beginning of the prompt cached, the longest first, ties by load."""
         for blocks, slots in self._index.holders(request.prefix):
             known = [self._seat_of[slot] for slot in slots]
             usable = [
-                seat
-                for seat in known
-                if seat.serves
-                and seat.name != request.avoid
-                and not seat.is_shunned_by(request.tenant)
-                and fits(seat, request)
+                candidate
+                for candidate in known
+                if candidate.serves
+                and candidate.name != request.avoid
+                and not candidate.is_shunned_by(request.tenant)
+                and fits(candidate, request)
             ]
-            for seat in sorted(usable, key=_load):
-                yield seat, blocks
+            for candidate in sorted(usable, key=_load):
+                yield candidate, blocks
 
-    def _least_loaded(self, request: _Request, fits: Fits[_Seat, _Request]) -> _Seat | None:
-        seats = self.seats
-        if len(seats) > MANY_WORKERS:
-            drawn = [seats[self._draw.below(len(seats))] for _ in range(DRAWS)]
-            fitting = [seat for seat in drawn if seat.serves and seat.name != request.avoid and fits(seat, request)]
+    def _least_loaded(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
+        candidates = self.candidates
+        if len(candidates) > MANY_WORKERS:
+            drawn = [candidates[self._draw.below(len(candidates))] for _ in range(DRAWS)]
+            fitting = [
+                candidate
+                for candidate in drawn
+                if candidate.serves and candidate.name != request.avoid and fits(candidate, request)
+            ]
             if fitting:
                 return _best(fitting, request)
-        serving = [seat for seat in seats if seat.serves]
-        others = [seat for seat in serving if seat.name != request.avoid] or serving
-        return _best([seat for seat in others if fits(seat, request)], request)
+        serving = [candidate for candidate in candidates if candidate.serves]
+        others = [candidate for candidate in serving if candidate.name != request.avoid] or serving
+        return _best([candidate for candidate in others if fits(candidate, request)], request)
 
     # -- learning
 
@@ -166,24 +170,24 @@ class Placement(Generic[_Seat, _Request]):
         """`request` goes to the worker `name`, which will have its prompt cached."""
         if not request.prefix:
             return
-        sighting = self._index.send(self._slots[name], request.prefix)
-        self._sightings[request] = (name, sighting)
-        found = cached_tokens(request.prompt_tokens, len(request.prefix), sighting.found)
+        cached = self._index.send(self._slots[name], request.prefix)
+        self._cached[request] = (name, cached)
+        found = cached_tokens(request.prompt_tokens, len(request.prefix), cached.found)
         tokens = request.prompt_tokens - found + request.reserved_tokens
         if self._deficits.spend(request.tenant, name, tokens):
-            self._deficits.refill(request.tenant, {seat.name for seat in self.seats if seat.serves})
+            self._deficits.refill(request.tenant, {candidate.name for candidate in self.candidates if candidate.serves})
 
     def counted(self, request: _Request, prompt_tokens: int, found_tokens: int) -> None:
         """The engine has counted the prompt of `request`, and how much of it was cached."""
-        name, sighting = self._sightings.get(request, ("", None)) if request.prefix else ("", None)
-        if sighting is not None and name in self._slots:
-            self._index.report(self._slots[name], sighting, len(request.prefix), prompt_tokens, found_tokens)
+        name, cached = self._cached.get(request, ("", None)) if request.prefix else ("", None)
+        if cached is not None and name in self._slots:
+            self._index.report(self._slots[name], cached, len(request.prefix), prompt_tokens, found_tokens)
 
     def ended(self, request: _Request) -> None:
         """`request` is no longer at its worker."""
-        name, sighting = self._sightings.pop(request, ("", None)) if request.prefix else ("", None)
-        if sighting is not None and name in self._slots:
-            self._index.answered(self._slots[name], sighting)
+        name, cached = self._cached.pop(request, ("", None)) if request.prefix else ("", None)
+        if cached is not None and name in self._slots:
+            self._index.answered(self._slots[name], cached)
 
     # -- views
 
@@ -194,16 +198,18 @@ class Placement(Generic[_Seat, _Request]):
     @property
     def is_idle(self) -> bool:
         """True where nothing is kept of a request in flight."""
-        return not self._sightings
+        return not self._cached
 
 
-def _load(seat: Seat) -> float:
-    return seat.load
+def _load(candidate: Candidate) -> float:
+    return candidate.load
 
 
-def _best(seats: list[_Seat], request: Placed) -> _Seat | None:
+def _best(candidates: list[_Candidate], request: Placed) -> _Candidate | None:
     """The least loaded; one that failed the tenant of late only where all have, so that failing fast draws no load."""
-    best = min(seats, key=_load, default=None)
+    best = min(candidates, key=_load, default=None)
     if best is None or not best.is_shunned_by(request.tenant):
         return best
-    return min((seat for seat in seats if not seat.is_shunned_by(request.tenant)), key=_load, default=best)
+    return min(
+        (candidate for candidate in candidates if not candidate.is_shunned_by(request.tenant)), key=_load, default=best
+    )

@@ -62,7 +62,7 @@ def cached_tokens(prompt_tokens: int, blocks: int, found: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class CachedPrefix:
     """What was believed when a prompt was sent: `found` of its blocks cached, the stalest of them last used at `since`.
 
     `is_sure`: whoever used them had been answered, so that they had been read.
@@ -148,17 +148,17 @@ class PrefixIndex:
 
     # -- learning
 
-    def send(self, worker: int, prefix: Sequence[int]) -> Sighting:
+    def send(self, worker: int, prefix: Sequence[int]) -> CachedPrefix:
         """A prompt goes to a worker: what is expected of its cache, which from now on holds the whole prompt."""
         cache = self._caches[worker]
         self._visits += 1
         visit, found = self._visits, self.found(worker, prefix)
         since = cache.blocks[prefix[found - 1]][0] if found else 0
-        sighting = Sighting(visit, found, since, is_sure=since < next(iter(cache.visits), visit))
+        cached = CachedPrefix(visit, found, since, is_sure=since < next(iter(cache.visits), visit))
         cache.visits[visit] = None
         self._hold(worker, cache, prefix, found, visit)
         self._trim(worker, cache)
-        return sighting
+        return cached
 
     def _hold(self, worker: int, cache: _Cache, prefix: Sequence[int], found: int, visit: int) -> None:
         """Make every block of `prefix` the most recently used, the first one most of all."""
@@ -172,11 +172,11 @@ class PrefixIndex:
                 cache.size_bytes += size
             blocks[name] = (visit, size)
 
-    def answered(self, worker: int, sighting: Sighting) -> None:
+    def answered(self, worker: int, cached: CachedPrefix) -> None:
         """A prompt's request has ended, however."""
-        self._caches[worker].visits.pop(sighting.visit, None)
+        self._caches[worker].visits.pop(cached.visit, None)
 
-    def report(self, worker: int, sighting: Sighting, blocks: int, prompt_tokens: int, found_tokens: int) -> None:
+    def report(self, worker: int, cached: CachedPrefix, blocks: int, prompt_tokens: int, found_tokens: int) -> None:
         """An engine has counted a prompt of so many `blocks`, and found the first `found_tokens` of it in its cache.
 
         Only an engine that has ever found something is believed when it says that it found nothing: many do not tell.
@@ -184,10 +184,10 @@ class PrefixIndex:
         cache = self._caches[worker]
         self._tokens.observe(prompt_bytes(blocks), prompt_tokens)
         cache.reports = cache.reports or found_tokens > 0
-        expected = cached_tokens(prompt_tokens, blocks, sighting.found)
+        expected = cached_tokens(prompt_tokens, blocks, cached.found)
         slack = prompt_tokens / _TOLERANCE + BLOCK_BYTES * self._tokens.value
-        if cache.reports and sighting.is_sure and found_tokens < expected - slack:
-            self._drop_unused_since(worker, cache, sighting.since)
+        if cache.reports and cached.is_sure and found_tokens < expected - slack:
+            self._drop_unused_since(worker, cache, cached.since)
 
     # -- forgetting
 

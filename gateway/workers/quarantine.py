@@ -68,7 +68,7 @@ TABLE: dict[tuple[Standing, Evidence], Standing] = {
 }
 
 
-class Turn(Enum):
+class Clearance(Enum):
     """What is to be done with a request that has room at a worker."""
 
     SEND = "send"
@@ -76,7 +76,7 @@ class Turn(Enum):
     REFUSE = "refuse"
 
 
-class Fate(Enum):
+class Blame(Enum):
     """What a worker's death means for a request that was there."""
 
     STRUCK = "struck"  # it may have been the cause
@@ -85,7 +85,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Detention:
+class SuspectSnapshot:
     """A body that was at a worker's death of late: whose it is, what is known of it, when that is forgotten."""
 
     tenant: str
@@ -97,7 +97,7 @@ class Detention:
     seconds_left: float
 
 
-class Case:
+class Suspect:
     """One request: its body, and the worker, in which of its lives, that it was sent to last."""
 
     __slots__ = ("_body", "_key", "life", "model", "path", "tenant", "worker")
@@ -132,7 +132,7 @@ class _File:
 
     __slots__ = ("last_death", "model", "path", "standing", "strikes", "tenant", "until")
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Suspect) -> None:
         self.tenant, self.path, self.model = case.tenant, case.path, case.model
         self.standing = Standing.CLEAN
         self.strikes = 0
@@ -148,10 +148,10 @@ class Quarantine:
         self._files: OrderedDict[bytes, _File] = OrderedDict()  # in the order in which they end
         self._lives: dict[str, int] = {}
         self._convicts: dict[str, tuple[int, bytes | None]] = {}  # of each worker's last death
-        self._on_trial: dict[str, Case] = {}
-        self._suspects: dict[str, set[Case]] = {}  # that run at a worker
+        self._on_trial: dict[str, Suspect] = {}
+        self._suspects: dict[str, set[Suspect]] = {}  # that run at a worker
 
-    def standing(self, case: Case, now: float) -> Standing:
+    def standing(self, case: Suspect, now: float) -> Standing:
         """What is known of the body of `case`; costs nothing while nothing is known of any."""
         self._forget(now)
         file = self._files.get(case.key) if self._files else None
@@ -168,20 +168,20 @@ class Quarantine:
 
     # -- trials
 
-    def send(self, case: Case, worker: str, now: float) -> Turn:
+    def send(self, case: Suspect, worker: str, now: float) -> Clearance:
         """Whether `case`, which has room at `worker`, may be sent there now; it counts as there if so."""
         standing = self.standing(case, now)
         if standing is Standing.CONVICTED:
-            return Turn.REFUSE
+            return Clearance.REFUSE
         if standing is Standing.SUSPECT:
             if worker in self._on_trial:
-                return Turn.WAIT
+                return Clearance.WAIT
             self._on_trial[worker] = case
             self._suspects.setdefault(worker, set()).add(case)
         case.worker, case.life = worker, self.life(worker)
-        return Turn.SEND
+        return Clearance.SEND
 
-    def is_on_trial(self, case: Case) -> bool:
+    def is_on_trial(self, case: Suspect) -> bool:
         """True while no other suspect may be sent where `case` is."""
         return self._on_trial.get(case.worker) is case
 
@@ -189,7 +189,7 @@ class Quarantine:
         """True while a suspect stands trial at `worker`."""
         return worker in self._on_trial
 
-    def survived(self, case: Case) -> None:
+    def survived(self, case: Suspect) -> None:
         """The worker of `case` lives with it: the next one's trial may begin, unless this one's lasts to its end."""
         if not self.is_on_trial(case):
             return
@@ -197,7 +197,7 @@ class Quarantine:
         if file is None or file.strikes < _STRIKES_FOR_WHOLE_TRIAL:
             del self._on_trial[case.worker]
 
-    def leave(self, case: Case) -> None:
+    def leave(self, case: Suspect) -> None:
         """`case` is no longer at its worker."""
         if self.is_on_trial(case):
             del self._on_trial[case.worker]
@@ -209,12 +209,12 @@ class Quarantine:
 
     # -- evidence
 
-    def answered(self, case: Case, now: float) -> None:
+    def answered(self, case: Suspect, now: float) -> None:
         """A worker answered the whole of `case`."""
         if self.standing(case, now) is not Standing.CLEAN:
             self._note(case, Evidence.ANSWERED, now)
 
-    def died(self, case: Case, now: float) -> Fate:
+    def died(self, case: Suspect, now: float) -> Blame:
         """The worker died to which `case` was sent, and was there; every case that was there is told so once."""
         self._forget(now)
         worker = case.worker
@@ -229,16 +229,16 @@ class Quarantine:
         is_accused = is_explained and convict == case.key
         standing = self._note(case, Evidence.ACCUSED if is_accused else Evidence.DEATH, now)
         if standing is Standing.CONVICTED:
-            return Fate.CONVICTED
-        return Fate.EXCUSED if is_explained and not is_accused else Fate.STRUCK
+            return Blame.CONVICTED
+        return Blame.EXCUSED if is_explained and not is_accused else Blame.STRUCK
 
-    def _accused(self, worker: str) -> Case | None:
+    def _accused(self, worker: str) -> Suspect | None:
         """Who is to blame for a death of `worker`, where that can be said."""
         suspects = self._suspects.get(worker, set())
         alone = next(iter(suspects)) if len(suspects) == 1 else None
         return self._on_trial.get(worker, alone)
 
-    def _note(self, case: Case, evidence: Evidence, now: float) -> Standing:
+    def _note(self, case: Suspect, evidence: Evidence, now: float) -> Standing:
         file = self._files.get(case.key)
         if file is None:
             file = self._files[case.key] = _File(case)
@@ -253,11 +253,11 @@ class Quarantine:
             self._files.popitem(last=False)
         return file.standing
 
-    def detained(self, now: float) -> tuple[Detention, ...]:
+    def detained(self, now: float) -> tuple[SuspectSnapshot, ...]:
         """Every body that is known, the one that was at a death last first."""
         self._forget(now)
         return tuple(
-            Detention(
+            SuspectSnapshot(
                 file.tenant, file.path, file.model, file.standing, file.strikes, file.last_death[0], file.until - now
             )
             for file in reversed(self._files.values())

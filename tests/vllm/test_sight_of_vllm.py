@@ -13,7 +13,7 @@ from test_window import keep_asking
 from vllm_exchange import exchange
 from vllm_servers import python, running
 
-from gateway.watch.sight import FILTERED_PAGE, WHOLE_PAGE
+from gateway.watch.poller import FILTERED_PAGE, WHOLE_PAGE
 from gateway.wire.exposition import read_cache, read_figures
 
 CLIENTS_PER_TENANT = 12

@@ -1,11 +1,11 @@
 """How much of a worker's output is told."""
 
-from backend.supervisor.voice import BURST_LINES, LINES_PER_SECOND, Voice
+from backend.supervisor.reporter import BURST_LINES, LINES_PER_SECOND, Reporter
 
 
 def test_a_start_is_told_whole_and_a_flood_in_part() -> None:
     """A burst passes, then so many lines a second, each time with the number of those left out before."""
-    voice = Voice()
+    voice = Reporter()
     told = [line for number in range(BURST_LINES + 100) for line in voice.told(f"{number}", 100.0)]
     assert told == [f"{number}" for number in range(BURST_LINES)]
     assert voice.told("later", 101.0) == ("[100 lines left out]", "later")
@@ -15,7 +15,7 @@ def test_a_start_is_told_whole_and_a_flood_in_part() -> None:
 
 def test_a_clock_that_steps_back_gives_nothing() -> None:
     """No line more than the burst, and no fewer."""
-    voice = Voice()
+    voice = Reporter()
     for number in range(BURST_LINES):
         assert voice.told(f"{number}", 100.0)
     assert voice.told("more", 0.0) == ()

@@ -16,7 +16,7 @@ from stand_in import QUICK, ScriptedMachine, Watch, plan
 from backend.supervisor import crashes, worker
 from backend.supervisor.machine import Recipe
 from backend.supervisor.plan import Plan
-from backend.supervisor.voice import BURST_LINES
+from backend.supervisor.reporter import BURST_LINES
 
 
 @asynccontextmanager

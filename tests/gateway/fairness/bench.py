@@ -270,7 +270,7 @@ class Bench:
             return
         check_invariants(self.admission)
         assert self.admission.room.queued == len(self.waiting)
-        assert len(self.admission.flights) == len(self.running)
+        assert len(self.admission.running) == len(self.running)
         self.check_bound()
 
     def check_bound(self) -> None:

@@ -361,7 +361,7 @@ def test_the_snapshot_reports_spread_and_bound_in_cost_units() -> None:
     assert pool.spread == pytest.approx(max(counters) - min(counters))
     assert 0 < pool.spread <= pool.spread_bound
     assert 0.5 <= pool.jain_index <= 1.0
-    assert [view.worker for view in bench.admission.flying(bench.now)] == ["p0w0"] * 4
+    assert [view.worker for view in bench.admission.in_flight(bench.now)] == ["p0w0"] * 4
 
 
 def test_idle_keys_are_forgotten_without_losing_charges(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,12 +106,12 @@ def test_an_answer_that_is_not_streamed_is_charged_the_steps_of_its_engine() -> 
     for step in range(1, 301):
         bench.step()
         if step % 10 == 0:
-            bench.admission.flights.count("p0w0", step, bench.now)
+            bench.admission.running.count("p0w0", step, bench.now)
             if step > 20:
                 assert charged(bench) == pytest.approx(job.output_tokens, abs=12)
                 usage = bench.admission.estimated_usage(job.ticket, bench.now)
                 assert job.output_tokens - 2 <= usage.output_tokens <= job.output_tokens
     bench.release(job, job.usage)
     assert job.ticket.mark is None
-    bench.admission.flights.count("p0w0", None, bench.now)
+    bench.admission.running.count("p0w0", None, bench.now)
     bench.drain()

@@ -42,7 +42,7 @@ class Recorded(Bench):
             for tenant in queue.tenants.values():
                 accounts.append(_account(tenant))
                 accounts += map(_account, tenant.keys)
-        accounts += [(ticket.request_id, ticket.order, ticket.worker) for ticket in self.admission.flights]
+        accounts += [(ticket.request_id, ticket.order, ticket.worker) for ticket in self.admission.running]
         return [*accounts, self.admission.next_deadline(), self.fleet.snapshot()]
 
 

@@ -79,7 +79,7 @@ async def test_ready_of_one_pool_by_query(scene: Stage) -> None:
         assert (await scene.get(f"/ready?{query}")).status == status, query
     answer = await scene.get("/ready?pool=none")
     assert "pool" in answer.json["error"]["message"]
-    scene.gateway._listener.is_draining = True
+    scene.gateway._router.is_draining = True
     for path in ("/ready", "/ready?pool=tiny"):
         answer = await scene.get(path)
         assert (answer.status, answer.json["status"]) == (503, "draining")

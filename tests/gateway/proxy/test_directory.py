@@ -55,7 +55,7 @@ def test_an_identity_of_another_configuration_changes_nothing_in_this_one() -> N
     before = _directory(b"secret").identify([key_of("alice")])
     directory = Directory(Config(pools=(TINY, LARGE), tenants=(poorer, BOB)), b"secret")
     assert before.pool("large") is LARGE
-    assert before.stand_in(TINY, lambda _: False, lambda _: False) is TINY
+    assert before.fallback_for(TINY, lambda _: False, lambda _: False) is TINY
     now = directory.identify([key_of("alice")])
     assert set(now.models) == {"tiny", "tiny-alias"} and now.payer.weight == 2.0
     with pytest.raises(RequestFault):

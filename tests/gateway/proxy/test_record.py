@@ -4,14 +4,14 @@ from dataclasses import fields
 
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
-from gateway.proxy.record import Record
+from gateway.proxy.record import RequestRecord
 
-SAME = {field.name for field in fields(Record)} & set(RequestFinished._fields)
+SAME = {field.name for field in fields(RequestRecord)} & set(RequestFinished._fields)
 
 
-def _whole() -> Record:
+def _whole() -> RequestRecord:
     """A streamed request of which everything is known, no two values the same."""
-    record = Record(
+    record = RequestRecord(
         "id", "/endpoint", arrived_at=100.0, client_request_id="theirs", client_address="192.0.2.7", end_user="c0ffee"
     )
     record.tenant, record.key_id, record.pool, record.asked_pool = "tenant", "key", "pool", "asked"
@@ -47,6 +47,6 @@ def test_an_answer_that_is_not_streamed_has_no_times_of_tokens() -> None:
 
 def test_what_is_not_known_is_not_told() -> None:
     """A request that nobody ended is an internal failure; one that was never queued did not wait."""
-    event = Record("id", "/endpoint", arrived_at=1.0).finished(2.0)
+    event = RequestRecord("id", "/endpoint", arrived_at=1.0).finished(2.0)
     assert (event.outcome, event.status, event.duration_seconds) == (Outcome.INTERNAL, 500, 1.0)
     assert event.queue_wait_seconds is event.ttft_seconds is event.inter_token_seconds is event.gateway_seconds is None

@@ -9,7 +9,7 @@ from gateway.endpoints.connection import Loss
 from gateway.endpoints.progress import Patience, Progress
 from gateway.fairness import Ticket, Usage
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.record import Record
+from gateway.proxy.record import RequestRecord
 from gateway.proxy.relay import Relay
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Rights, read_request
@@ -48,7 +48,7 @@ def event(tokens: int) -> bytes:
     ) % (5 + tokens, tokens)
 
 
-def attempt(ticket: Ticket, heard: Heard, record: Record) -> Relay:
+def attempt(ticket: Ticket, heard: Heard, record: RequestRecord) -> Relay:
     meter = meter_for(read_request(CHAT, ASKED, Rights()), b"")
     patience = Patience(Progress(), 20.0, 5.0, 100.0, is_streamed=True)
     relay = Relay(ticket, meter, cast(Dispatcher, heard), record, patience, {b""})
@@ -63,7 +63,7 @@ def test_tokens_within_the_reservation_are_counted_and_not_charged() -> None:
     async def play() -> None:
         ticket, heard = Ticket("r", "t", "k", "p"), Heard()
         ticket.reserved_tokens = 4
-        relay = attempt(ticket, heard, Record("r", "chat", 0.0))
+        relay = attempt(ticket, heard, RequestRecord("r", "chat", 0.0))
         for tokens in range(1, 7):
             relay.on_body(event(tokens))
             assert ticket.usage == Usage(5, 0, tokens)
@@ -77,7 +77,7 @@ def test_a_second_attempt_tells_of_its_first_token_too() -> None:
     """The prefill's room of the second worker is free as soon as its first token comes."""
 
     async def play() -> None:
-        ticket, heard, record = Ticket("r", "t", "k", "p"), Heard(), Record("r", "chat", 0.0)
+        ticket, heard, record = Ticket("r", "t", "k", "p"), Heard(), RequestRecord("r", "chat", 0.0)
         first = attempt(ticket, heard, record)
         first.on_body(event(1))
         first.on_lost("gone", Loss.STALE)

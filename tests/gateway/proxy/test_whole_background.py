@@ -14,8 +14,8 @@ from gateway.background import FIRST_PAUSE_SECONDS
 from gateway.config import Launch, Pool, Timeouts, Window, Worker
 from gateway.events import WindowDegraded
 from gateway.watch.launched import LaunchedWorkers, Site
-from gateway.watch.sight import BLIND_PERIOD_SECONDS, FAILURES_TO_BLIND
-from gateway.watch.supervisor import Hearer, LaunchStatus, Supervisor
+from gateway.watch.poller import BLIND_PERIOD_SECONDS, FAILURES_TO_BLIND
+from gateway.watch.supervisor import LaunchStatus, Supervisor, SupervisorCallbacks
 from gateway.watch.supervisor import Plan as Order
 from gateway.workers import Fleet
 
@@ -59,7 +59,7 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1900)) for _ in range(4)]
         await asyncio.sleep(1)
-        links = scene.gateway._links._links
+        links = scene.gateway._endpoints._endpoints
         link = links.pop(WORKER)
         await asyncio.sleep(1)  # the pause between two probes, the longest
         links[WORKER] = link
@@ -85,7 +85,7 @@ async def test_a_reading_that_breaks_counts_as_one_that_brought_nothing() -> Non
         async with stage(worker, plan=PLAN) as scene:
             asking = [scene.asking(chat(1500)) for _ in range(4)]
             await asyncio.sleep(2)
-            patch.setattr("gateway.watch.sight.read_figures", lambda _: 1 / 0)
+            patch.setattr("gateway.watch.poller.read_figures", lambda _: 1 / 0)
             await scene.when(lambda: any(isinstance(event, WindowDegraded) for event in scene.events))
             assert scene.end_log().count(f"the readings of {WORKER} broke") == FAILURES_TO_BLIND
             patch.undo()
@@ -129,7 +129,7 @@ async def test_the_supervisors_link_begins_again() -> None:
     starts: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gateway.watch.supervisor.asyncio.create_subprocess_exec", start)
-        supervisor = Supervisor(Hearer(lambda _: None, lambda *_: None, lambda _: None))
+        supervisor = Supervisor(SupervisorCallbacks(lambda _: None, lambda *_: None, lambda _: None))
         supervisor.start("w", {"name": "w"})
         await asyncio.sleep(2 * FIRST_PAUSE_SECONDS)
         assert orders == [b'{"start":{"name":"w"}}\n']

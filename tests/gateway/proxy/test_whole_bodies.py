@@ -109,7 +109,7 @@ async def test_a_body_is_let_go_of_when_its_answer_begins(scene: Stage) -> None:
     """What is not sent again is not kept: a long answer to a large prompt holds nothing."""
     client = await scene.open(chat(200, metadata=LARGE))
     await client.read_head()
-    (exchange,) = scene.gateway._listener.exchanges
+    (exchange,) = scene.gateway._router.exchanges
     assert held(scene) == 0
     assert exchange._reading.rest == b""
     kept = exchange._case._body

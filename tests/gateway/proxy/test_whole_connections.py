@@ -9,8 +9,8 @@ from whole_gateway import Plan, Stage, chat, stage, tenant
 from workers_on_stage import MODEL, EngineWorker, ScriptedWorker
 
 from gateway.endpoints.failures import WorkerUnreachable
-from gateway.endpoints.links import MAX_OWN_CONNECTIONS, MAX_UTILITY_CONNECTIONS
 from gateway.endpoints.upstream import IDLE_SECONDS, WorkerPort, fetch
+from gateway.endpoints.workers import MAX_OWN_CONNECTIONS, MAX_UTILITY_CONNECTIONS
 from gateway.outcomes import Outcome
 
 LISTED = f'{{"object":"list","data":[{{"id":"{MODEL}","object":"model"}}]}}'.encode()
@@ -167,7 +167,7 @@ async def test_connections_of_answers_are_closed_once_nobody_needs_them() -> Non
     """A burst leaves nothing open longer than the engine is expected to."""
     async with stage(EngineWorker(), plan=Plan()) as scene:
         await asyncio.gather(*(scene.ask(chat(5)) for _ in range(20)))
-        port = scene.gateway._links["tiny/w0"].port
+        port = scene.gateway._endpoints["tiny/w0"].data
         assert port._open
         await asyncio.sleep(IDLE_SECONDS + 0.1)
         assert not port._open
@@ -205,7 +205,7 @@ async def test_whoever_waits_for_a_connection_gets_it_in_order_and_one_that_gave
 
 @virtual_time
 async def test_a_new_connection_that_is_asked_for_takes_the_place_of_an_idle_one() -> None:
-    """An inquest is about whether the worker can still be reached."""
+    """An confirmation is about whether the worker can still be reached."""
     worker = Witness()
     await worker.start()
     port = WorkerPort(worker.url, max_connections=1)

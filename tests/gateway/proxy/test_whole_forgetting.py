@@ -57,5 +57,5 @@ async def test_removed_workers_leave_no_links_behind() -> None:
             reload(scene, [ALICE, BOB], f"worker-{number}")
             await scene.turn(1500)
             assert (await scene.ask(chat(2))).is_done
-            assert len(list(scene.gateway._links)) <= 3
-        assert len(scene.gateway._links.visits) <= 3
+            assert len(list(scene.gateway._endpoints)) <= 3
+        assert len(scene.gateway._endpoints.visits) <= 3

@@ -28,7 +28,7 @@ def poison(**fields: Any) -> dict[str, Any]:
 
 def is_alive(worker: EngineWorker) -> bool:
     """True where it was not killed."""
-    return worker._listener is not None
+    return worker._router is not None
 
 
 async def ask_on(scene: Stage, who: str, answers: list[Answer], enough: asyncio.Event) -> None:
@@ -197,7 +197,7 @@ async def test_only_a_death_counts() -> None:
         await client.close()
         await scene.settled()
         assert (await scene.ask(body)).is_done
-        assert scene.gateway._trials._quarantine._files == {}
+        assert scene.gateway._guard._quarantine._files == {}
 
 
 @virtual_time
@@ -213,7 +213,7 @@ async def test_an_engine_that_calls_itself_dead_counts_as_dead() -> None:
         assert (await scene.ask(chat(5, stream=False))).status == 200
         assert scene.last.attempts == 2
         assert [change.state for change in scene.changes if change.worker == "tiny/w0"][-1] == "down"
-        assert scene.gateway._trials._quarantine.life("tiny/w0") == 1
+        assert scene.gateway._guard._quarantine.life("tiny/w0") == 1
 
 
 @virtual_time

@@ -12,7 +12,7 @@ from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gate
 from workers_on_stage import ENGINE_CONFIG, Respond, ScriptedWorker
 
 from gateway.clients.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
-from gateway.clients.front import Front
+from gateway.clients.server import Front
 from gateway.config import Window
 from gateway.endpoints.upstream import RECEIVE_BYTES
 from gateway.outcomes import Outcome

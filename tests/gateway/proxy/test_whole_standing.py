@@ -139,13 +139,13 @@ async def test_a_name_that_leads_elsewhere_is_not_served_by_the_old_workers() ->
         await scene.until(lambda: scene.in_flight)
         waiting = scene.asking(question(model="org/alias", max_tokens=3))
         await scene.until(lambda: scene.queued)
-        identity = scene.gateway._listener.directory
+        identity = scene.gateway._router.directory
         config = identity.config
         moved = (
             config.pools[0].model_copy(update={"aliases": ()}),
             spare.model_copy(update={"aliases": ("org/alias",)}),
         )
-        scene.gateway._listener.directory = type(identity)(config.model_copy(update={"pools": moved}))
+        scene.gateway._router.directory = type(identity)(config.model_copy(update={"pools": moved}))
         assert (await running).is_done
         answer = await waiting
         assert answer.status == 404 and "other workers" in answer.json["error"]["message"]

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from gateway.config import Admin, Config, Pool, ResolvedKey, Tenant, Worker
-from gateway.telemetry.state import Identity, state_dump
+from gateway.telemetry.state import GatewayIdentity, state_dump
 
-IDENTITY = Identity("1.2.3", started_at=1_700_000_000.0, uptime_seconds=12.5, is_draining=False)
+IDENTITY = GatewayIdentity("1.2.3", started_at=1_700_000_000.0, uptime_seconds=12.5, is_draining=False)
 
 
 @pytest.fixture

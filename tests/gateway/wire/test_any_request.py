@@ -13,7 +13,7 @@ from gateway.outcomes import Outcome
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_body
 from gateway.wire.fields import FIELDS, RIGHTS
-from gateway.wire.request import Reading, RequestFault, Rights, read_request
+from gateway.wire.request import ParsedRequest, RequestFault, Rights, read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
 
 from .transcripts import BODIES
@@ -131,7 +131,7 @@ def is_understood(path: str, body: bytes, rights: Rights) -> None:
         assert _figures(read_request(endpoint, sent, EVERYTHING)) == _figures(reading)
 
 
-def _figures(reading: Reading) -> tuple[object, ...]:
+def _figures(reading: ParsedRequest) -> tuple[object, ...]:
     """What is estimated, held to limits and metered by."""
     return (
         reading.stream,
@@ -159,7 +159,7 @@ def _members_once(sent: bytes) -> dict[str, Any]:
     return value
 
 
-def _is_what_was_measured(endpoint: Endpoint, reading: Reading, sent: dict[str, Any]) -> None:
+def _is_what_was_measured(endpoint: Endpoint, reading: ParsedRequest, sent: dict[str, Any]) -> None:
     """What the engine reads in `sent` is what the gateway has read, and what is the gateway's is the gateway's."""
     family = endpoint.family
     assert sent["model"] == "served"

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from gateway.wire.attribution import HEADER
-from gateway.wire.request import Reading, Rights, read_request
+from gateway.wire.request import ParsedRequest, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
 
 LINE = f"{HEADER}: cc_version=2.1.7.abc; cc_entrypoint=cli; cch={{cch}};"
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def read(path: str, fields: dict[str, Any]) -> Reading:
+def read(path: str, fields: dict[str, Any]) -> ParsedRequest:
     """What the gateway makes of a request."""
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "m", **fields}), Rights())
 

@@ -12,7 +12,7 @@ from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.fields import RIGHTS
 from gateway.wire.json_body import MAX_FIELDS
 from gateway.wire.prompt import MAX_ITEMS
-from gateway.wire.request import Reading, RequestFault, Rights, read_request
+from gateway.wire.request import ParsedRequest, RequestFault, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
 
 from .transcripts import PATIENT
@@ -34,17 +34,17 @@ GENERATE = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/mes
 NOBODY = Rights()
 
 
-def read(path: str, fields: Mapping[str, object], rights: Rights = NOBODY) -> Reading:
+def read(path: str, fields: Mapping[str, object], rights: Rights = NOBODY) -> ParsedRequest:
     """Read a valid small request to `path` with `fields` in it."""
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), rights)
 
 
-def whole(reading: Reading, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
+def whole(reading: ParsedRequest, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
     """The body for a worker."""
     return reading.upstream_start(model, cache_salt, tenant) + reading.rest
 
 
-def sent(reading: Reading) -> dict[str, object]:
+def sent(reading: ParsedRequest) -> dict[str, object]:
     """What a worker receives."""
     body: dict[str, object] = orjson.loads(whole(reading, "served", "salt"))
     return body

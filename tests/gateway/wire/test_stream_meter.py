@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.wire.meter import Meter
 from gateway.wire.meters import meter_for
-from gateway.wire.request import Reading
+from gateway.wire.request import ParsedRequest
 from gateway.wire.sse import MalformedStream
 from gateway.wire.stream_meter import StreamMeter
 
@@ -37,7 +37,7 @@ WISHES = {"none": None, "usage": {"include_usage": True}}
 BOTH = {"include_usage": True, "continuous_usage_stats": True}
 
 
-def asked(name: str, options: object = None) -> Reading:
+def asked(name: str, options: object = None) -> ParsedRequest:
     """The request whose answer was recorded as `name`, with the client's own stream options."""
     path, fields, _ = RECORDED[name]
     return reading(path, stream=True, stream_options=options, **fields)

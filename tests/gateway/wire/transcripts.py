@@ -12,7 +12,7 @@ import orjson
 from hypothesis import HealthCheck, settings
 
 from gateway.wire.meter import Meter
-from gateway.wire.request import Reading, Rights, read_request
+from gateway.wire.request import ParsedRequest, Rights, read_request
 from gateway.wire.surface import ENDPOINTS
 
 # A slow machine is no failure.
@@ -42,7 +42,7 @@ def recorded(name: str) -> bytes:
     return (CORPUS / name).read_bytes()
 
 
-def reading(path: str, **fields: object) -> Reading:
+def reading(path: str, **fields: object) -> ParsedRequest:
     """The reading of a small valid request to `path` with `fields` in it."""
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), EVERYTHING)
 

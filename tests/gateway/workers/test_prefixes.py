@@ -8,8 +8,8 @@ from gateway.workers.prefixes import (
     BLOCK_BYTES,
     BLOCK_ENDS,
     MAX_BLOCKS_PER_WORKER,
+    CachedPrefix,
     PrefixIndex,
-    Sighting,
     cached_tokens,
     prompt_bytes,
 )
@@ -85,13 +85,13 @@ def test_a_restarted_worker_has_nothing() -> None:
     index.check_invariants()
 
 
-def _told(index: PrefixIndex, name: str, found_tokens: int, *, others: bool = False) -> Sighting:
+def _told(index: PrefixIndex, name: str, found_tokens: int, *, others: bool = False) -> CachedPrefix:
     """Send the prompt `name` to worker 0, whose engine counts 1,000 tokens and finds so many of them."""
-    sighting = index.send(0, prefix_chain(TEXT, name))
+    cached = index.send(0, prefix_chain(TEXT, name))
     if not others:
-        index.report(0, sighting, 16, 1000, found_tokens)
-        index.answered(0, sighting)
-    return sighting
+        index.report(0, cached, 16, 1000, found_tokens)
+        index.answered(0, cached)
+    return cached
 
 
 def test_a_lost_beginning_takes_all_that_was_used_before_it_along() -> None:
@@ -148,17 +148,17 @@ def test_the_index_claims_no_more_than_was_sent_and_stays_bounded(steps: list[tu
     """In any order of events: a worker has at most the longest beginning sent to it, within its KV cache."""
     index = make_index(0, 1, 2, 3, tokens=3000)
     sent: dict[tuple[int, int], int] = {}
-    flying: list[tuple[int, int, Sighting]] = []
+    flying: list[tuple[int, int, CachedPrefix]] = []
     for kind, worker, number, blocks in steps:
         prefix = prefix_chain(TEXT[: blocks * BLOCK_BYTES], str(number))
         if kind == "send" and prefix:
             flying.append((worker, blocks, index.send(worker, prefix)))
             sent[worker, number] = max(blocks, sent.get((worker, number), 0))
         elif kind in ("answer", "report") and flying:
-            where, length, sighting = flying.pop(number % len(flying))
+            where, length, cached = flying.pop(number % len(flying))
             if kind == "report":
-                index.report(where, sighting, length, length * 80, blocks * 5 * length)
-            index.answered(where, sighting)
+                index.report(where, cached, length, length * 80, blocks * 5 * length)
+            index.answered(where, cached)
         elif kind == "clear":
             index.clear(worker)
             sent = {key: most for key, most in sent.items() if key[0] != worker}

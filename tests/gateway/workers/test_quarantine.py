@@ -8,38 +8,38 @@ from gateway.workers.quarantine import (
     KEPT_SECONDS,
     MAX_BODIES,
     TABLE,
-    Case,
+    Blame,
+    Clearance,
     Evidence,
-    Fate,
     Quarantine,
     Standing,
-    Turn,
+    Suspect,
 )
 
 S, E = Standing, Evidence
 
 
-def case(body: str, tenant: str = "alice") -> Case:
+def case(body: str, tenant: str = "alice") -> Suspect:
     """A request with this body."""
-    return Case(tenant, "/v1/completions", "m", body.encode())
+    return Suspect(tenant, "/v1/completions", "m", body.encode())
 
 
-def sent(quarantine: Quarantine, worker: str, *cases: Case, now: float = 0.0) -> None:
+def sent(quarantine: Quarantine, worker: str, *cases: Suspect, now: float = 0.0) -> None:
     """All of `cases` go to `worker` at once."""
     for each in cases:
-        assert quarantine.send(each, worker, now) is Turn.SEND
+        assert quarantine.send(each, worker, now) is Clearance.SEND
 
 
-def died(quarantine: Quarantine, *cases: Case, now: float = 0.0) -> list[Fate]:
+def died(quarantine: Quarantine, *cases: Suspect, now: float = 0.0) -> list[Blame]:
     """The worker of `cases` dies; what each is told."""
     return [quarantine.died(each, now) for each in cases]
 
 
-def suspects(quarantine: Quarantine, *bodies: str, worker: str = "old") -> list[Case]:
+def suspects(quarantine: Quarantine, *bodies: str, worker: str = "old") -> list[Suspect]:
     """Requests that were at one death."""
     cases = [case(body) for body in bodies]
     sent(quarantine, worker, *cases)
-    assert died(quarantine, *cases) == [Fate.STRUCK] * len(cases)
+    assert died(quarantine, *cases) == [Blame.STRUCK] * len(cases)
     return cases
 
 
@@ -72,8 +72,8 @@ def test_two_workers_die_of_a_poison_and_no_third() -> None:
     quarantine = Quarantine()
     (poison,) = suspects(quarantine, "poison", worker="a")
     sent(quarantine, "b", poison)
-    assert died(quarantine, poison) == [Fate.CONVICTED]
-    assert quarantine.send(case("poison"), "c", 1.0) is Turn.REFUSE
+    assert died(quarantine, poison) == [Blame.CONVICTED]
+    assert quarantine.send(case("poison"), "c", 1.0) is Clearance.REFUSE
     assert quarantine.standing(case("poison", tenant="bob"), 1.0) is S.CLEAN
     assert quarantine.standing(case("tea"), 1.0) is S.CLEAN
 
@@ -84,7 +84,7 @@ def test_a_pool_of_one_worker_that_comes_back_is_enough() -> None:
     (poison,) = suspects(quarantine, "poison", worker="a")
     assert quarantine.life("a") == 1
     sent(quarantine, "a", poison)
-    assert died(quarantine, poison) == [Fate.CONVICTED]
+    assert died(quarantine, poison) == [Blame.CONVICTED]
     assert quarantine.life("a") == 2
 
 
@@ -94,11 +94,11 @@ def test_innocents_that_were_beside_it_are_told_so() -> None:
     poison, tea, milk = suspects(quarantine, "poison", "tea", "milk", worker="a")
     fresh = case("fresh")
     sent(quarantine, "b", tea, fresh)
-    assert quarantine.send(poison, "b", 0.0) is Turn.WAIT
-    assert quarantine.send(milk, "c", 0.0) is Turn.SEND
+    assert quarantine.send(poison, "b", 0.0) is Clearance.WAIT
+    assert quarantine.send(milk, "c", 0.0) is Clearance.SEND
     quarantine.survived(tea)
     sent(quarantine, "b", poison)
-    assert died(quarantine, tea, fresh, poison) == [Fate.EXCUSED, Fate.EXCUSED, Fate.CONVICTED]
+    assert died(quarantine, tea, fresh, poison) == [Blame.EXCUSED, Blame.EXCUSED, Blame.CONVICTED]
     assert quarantine.standing(fresh, 0.0) is S.SUSPECT
     assert quarantine.is_on_trial(milk)
 
@@ -112,7 +112,7 @@ def test_who_is_accused_does_not_depend_on_who_is_told_first(order: tuple[int, i
     quarantine.survived(tea)
     sent(quarantine, "b", poison)
     told = {index: quarantine.died((poison, tea)[index], 0.0) for index in order}
-    assert told == {0: Fate.CONVICTED, 1: Fate.EXCUSED}
+    assert told == {0: Blame.CONVICTED, 1: Blame.EXCUSED}
 
 
 def test_one_that_kills_after_its_first_byte_is_found_too() -> None:
@@ -122,8 +122,8 @@ def test_one_that_kills_after_its_first_byte_is_found_too() -> None:
     again, fresh = case("poison"), case("fresh")
     sent(quarantine, "b", again, fresh)
     quarantine.survived(again)
-    assert died(quarantine, fresh, again) == [Fate.EXCUSED, Fate.CONVICTED]
-    assert quarantine.send(poison, "c", 0.0) is Turn.REFUSE
+    assert died(quarantine, fresh, again) == [Blame.EXCUSED, Blame.CONVICTED]
+    assert quarantine.send(poison, "c", 0.0) is Clearance.REFUSE
 
 
 def test_several_poisons_cost_two_workers_each() -> None:
@@ -132,9 +132,9 @@ def test_several_poisons_cost_two_workers_each() -> None:
     (first,) = suspects(quarantine, "first poison")
     second = case("second poison")
     sent(quarantine, "b", first, second)
-    assert died(quarantine, first, second) == [Fate.CONVICTED, Fate.EXCUSED]
+    assert died(quarantine, first, second) == [Blame.CONVICTED, Blame.EXCUSED]
     sent(quarantine, "c", second)
-    assert died(quarantine, second) == [Fate.CONVICTED]
+    assert died(quarantine, second) == [Blame.CONVICTED]
 
 
 def test_where_nobody_can_be_told_from_the_others_nobody_is_convicted() -> None:
@@ -144,15 +144,15 @@ def test_where_nobody_can_be_told_from_the_others_nobody_is_convicted() -> None:
     for each in slow:
         sent(quarantine, "b", each)
         quarantine.survived(each)
-    assert died(quarantine, *slow) == [Fate.STRUCK, Fate.STRUCK]
+    assert died(quarantine, *slow) == [Blame.STRUCK, Blame.STRUCK]
     poison, tea = slow
     sent(quarantine, "c", tea)
     quarantine.survived(tea)
-    assert quarantine.send(poison, "c", 0.0) is Turn.WAIT
+    assert quarantine.send(poison, "c", 0.0) is Clearance.WAIT
     quarantine.answered(tea, 0.0)
     quarantine.leave(tea)
     sent(quarantine, "c", poison)
-    assert died(quarantine, poison) == [Fate.CONVICTED]
+    assert died(quarantine, poison) == [Blame.CONVICTED]
 
 
 def test_an_answer_clears() -> None:
@@ -164,7 +164,7 @@ def test_an_answer_clears() -> None:
     quarantine.leave(tea)
     for _ in range(5):
         sent(quarantine, "b", tea)
-        assert died(quarantine, tea) == [Fate.STRUCK]
+        assert died(quarantine, tea) == [Blame.STRUCK]
     assert quarantine.standing(tea, 0.0) is S.CLEARED
 
 
@@ -173,10 +173,10 @@ def test_copies_of_one_body_count_once_for_a_death() -> None:
     quarantine = Quarantine()
     copies = [case("tea") for _ in range(10)]
     sent(quarantine, "a", *copies)
-    assert died(quarantine, *copies) == [Fate.STRUCK] * 10
+    assert died(quarantine, *copies) == [Blame.STRUCK] * 10
     sent(quarantine, "b", copies[0])
     quarantine.survived(copies[0])
-    assert quarantine.send(copies[1], "b", 0.0) is Turn.SEND
+    assert quarantine.send(copies[1], "b", 0.0) is Clearance.SEND
 
 
 def test_whoever_leaves_makes_room_for_the_next_trial_and_is_not_accused() -> None:
@@ -184,10 +184,10 @@ def test_whoever_leaves_makes_room_for_the_next_trial_and_is_not_accused() -> No
     quarantine = Quarantine()
     gone, tea = suspects(quarantine, "gone", "tea")
     sent(quarantine, "b", gone)
-    assert quarantine.send(tea, "b", 0.0) is Turn.WAIT
+    assert quarantine.send(tea, "b", 0.0) is Clearance.WAIT
     quarantine.leave(gone)
     sent(quarantine, "b", tea)
-    assert died(quarantine, tea) == [Fate.CONVICTED]
+    assert died(quarantine, tea) == [Blame.CONVICTED]
     assert quarantine.standing(gone, 0.0) is S.SUSPECT
 
 
@@ -196,7 +196,7 @@ def test_all_is_forgotten_in_time_and_in_number() -> None:
     quarantine = Quarantine()
     (poison,) = suspects(quarantine, "poison")
     sent(quarantine, "b", poison)
-    assert died(quarantine, poison, now=1.0) == [Fate.CONVICTED]
+    assert died(quarantine, poison, now=1.0) == [Blame.CONVICTED]
     assert quarantine.standing(poison, KEPT_SECONDS + 0.9) is S.CONVICTED
     assert quarantine.standing(poison, KEPT_SECONDS + 1.0) is S.CLEAN
     numbers = count()

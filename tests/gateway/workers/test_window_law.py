@@ -257,7 +257,7 @@ class Worker:
         self.tuning = Tuning(size)
         if facts is not None:
             self.tuning.learn(facts)
-        self.flights: list[Flight] = []
+        self.running: list[Flight] = []
         self.now = 0.0
         self.tokens = 0
         self.unread = 0
@@ -265,28 +265,28 @@ class Worker:
     def fill(self, count: int | None = None) -> None:
         """Send until the window is full, or so many are there; work is held back."""
         wanted = self.tuning.max_sequences if count is None else count
-        while len(self.flights) < wanted:
-            self.flights.append(Flight())
-            self.tuning.memory.take(self.flights[-1])
+        while len(self.running) < wanted:
+            self.running.append(Flight())
+            self.tuning.memory.take(self.running[-1])
         self.tuning.held = Limit.SEQUENCES
 
     def find(self, slots: int) -> None:
         """Fill and read until an engine of so many slots is found."""
         for _ in range(40):
             self.fill()
-            self.read(min(slots, len(self.flights)), max(0, len(self.flights) - slots))
+            self.read(min(slots, len(self.running)), max(0, len(self.running) - slots))
         assert self.tuning.sequences.phase is Phase.SETTLED
-        while len(self.flights) > self.size:
-            self.tuning.memory.give(self.flights.pop())
+        while len(self.running) > self.size:
+            self.tuning.memory.give(self.running.pop())
 
     def read(self, running: float, waiting: float = 0, /, *, age: float = 0.0, **figures: float) -> bool:
         """One reading, half a second after the last; of `unread` prompt tokens."""
         self.now += 0.5
-        for flight in self.flights[: int(running) if math.isfinite(running) else None]:
+        for flight in self.running[: int(running) if math.isfinite(running) else None]:
             self.tokens += 20
             flight.output_tokens += 20
         sample = EngineSample(self.now - age, running, waiting, 0.1, 0, self.now * 50, 0, self.tokens)
-        return self.tuning.observe(replace(sample, **figures), len(self.flights), self.unread, self.now)
+        return self.tuning.observe(replace(sample, **figures), len(self.running), self.unread, self.now)
 
     @property
     def size(self) -> int:

@@ -16,10 +16,10 @@ from aiohttp import web
 from gateway.clients.body import body_at_hand, read_body
 from gateway.clients.custody import CUSTODY, Custody
 from gateway.clients.downstream import HAS_BEGUN, give_up
-from gateway.clients.front import REQUEST_ID, check_protocol
 from gateway.clients.origins import Origins, is_preflight, preflight_answer
 from gateway.clients.refusal import Refusal, WrongMethod, own_headers, refusal_response
 from gateway.clients.request_ids import RequestIds
+from gateway.clients.server import REQUEST_ID, check_protocol
 from gateway.config import Pool
 from gateway.events import Observer
 from gateway.fairness import Ticket
@@ -28,12 +28,12 @@ from gateway.proxy.control import Control
 from gateway.proxy.delivery import Delivery, body_of
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.exchange import Exchange, Services
-from gateway.proxy.record import Record
+from gateway.proxy.record import RequestRecord
 from gateway.proxy.utility import UtilityDesk
 from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import client_request_id, presented_keys
-from gateway.wire.request import Reading, read_request
+from gateway.wire.request import ParsedRequest, read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
 from gateway.wire.target import MODELS, path_of, remedy, shown
 from gateway.workers import prefix_chain
@@ -52,7 +52,7 @@ _Page = Callable[[web.BaseRequest], web.Response]
 
 
 @dataclass(frozen=True, slots=True)
-class ListenerLimits:
+class RouterLimits:
     """Bounds on requests, and the origins whose pages may read the answers."""
 
     max_body_bytes: int
@@ -60,11 +60,11 @@ class ListenerLimits:
     allowed_origins: tuple[str, ...] = ()
 
 
-class Listener:
-    """Answers every request that the front has parsed."""
+class Router:
+    """Answers every request that the HTTP server has parsed."""
 
     def __init__(
-        self, directory: Directory, services: Services, control: Control, limits: ListenerLimits, observer: Observer
+        self, directory: Directory, services: Services, control: Control, limits: RouterLimits, observer: Observer
     ) -> None:
         """Serve with `directory`'s tenants until it is replaced."""
         self.directory = directory
@@ -110,7 +110,7 @@ class Listener:
         endpoint = ENDPOINTS.get(path)
         label = self._label(path) if endpoint is None else endpoint.path
         address, id_there = request.remote or "", client_request_id(request.headers)
-        record = Record(self._ids.draw(), label, self._loop.time(), id_there, address)
+        record = RequestRecord(self._ids.draw(), label, self._loop.time(), id_there, address)
         request[REQUEST_ID] = record.request_id
         self._origins.note(request)
         try:
@@ -139,7 +139,7 @@ class Listener:
             return path
         return MODELS if _is_models(path) else _UNKNOWN
 
-    async def _answer_page(self, request: web.BaseRequest, path: str, record: Record) -> web.StreamResponse:
+    async def _answer_page(self, request: web.BaseRequest, path: str, record: RequestRecord) -> web.StreamResponse:
         if path not in self._pages and not _is_models(path):
             record.detail = f"path {shown(path)}"
             raise RequestFault(Outcome.UNKNOWN_PATH, remedy(path))
@@ -152,7 +152,9 @@ class Listener:
             page = self._control.models(self._identify(request, record), path)
         return await self._answer_minor(request, page, record)
 
-    async def _answer_minor(self, request: web.BaseRequest, answer: web.Response, record: Record) -> web.StreamResponse:
+    async def _answer_minor(
+        self, request: web.BaseRequest, answer: web.Response, record: RequestRecord
+    ) -> web.StreamResponse:
         """Answer with one of the gateway's own texts, held in memory until it is taken."""
         for name, value in own_headers(request, record.request_id):
             answer.headers[name] = value
@@ -161,7 +163,9 @@ class Listener:
             custody.hold(len(body_of(answer)))
             return await self._delivery.deliver(request, answer, record, _COMPLETED)
 
-    async def _answer_api(self, request: web.BaseRequest, endpoint: Endpoint, record: Record) -> web.StreamResponse:
+    async def _answer_api(
+        self, request: web.BaseRequest, endpoint: Endpoint, record: RequestRecord
+    ) -> web.StreamResponse:
         if request.method != "POST":
             raise WrongMethod(endpoint.path, "POST")
         identity = self._identify(request, record)
@@ -173,7 +177,7 @@ class Listener:
             return await self._answer_held(request, endpoint, identity, record)
 
     async def _answer_held(
-        self, request: web.BaseRequest, endpoint: Endpoint, identity: Identity, record: Record
+        self, request: web.BaseRequest, endpoint: Endpoint, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
         """Read the body and answer; the request's custody holds it from its first byte on."""
         limits, custody = self._limits, request[CUSTODY]
@@ -191,7 +195,7 @@ class Listener:
         custody.hold(reading.size_bytes)
         asked = identity.pool(reading.model or _only_model(identity))
         dispatcher = self._services.dispatcher
-        pool = identity.stand_in(asked, dispatcher.serves, dispatcher.awaits)
+        pool = identity.fallback_for(asked, dispatcher.serves, dispatcher.awaits)
         record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
         record.asked_pool = "" if pool is asked else asked.model
         custody.pool = pool.model
@@ -200,7 +204,7 @@ class Listener:
         return await self._exchange(request, reading, pool, identity, record)
 
     async def _exchange(
-        self, request: web.BaseRequest, reading: Reading, pool: Pool, identity: Identity, record: Record
+        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
         payer = identity.payer
         ticket = make_ticket(self._services, reading, pool, identity, record.request_id)
@@ -216,7 +220,9 @@ class Listener:
             if not self._exchanges:
                 self._none_left.set()
 
-    def _confirm(self, request: web.BaseRequest, identity: Identity, reading: Reading, record: Record) -> None:
+    def _confirm(
+        self, request: web.BaseRequest, identity: Identity, reading: ParsedRequest, record: RequestRecord
+    ) -> None:
         """Raise `RequestFault` where a reload has taken from a request that waited what it was let in by."""
         if self.directory is identity.directory:
             return
@@ -225,7 +231,7 @@ class Listener:
             pools[record.pool] = record.pool
         self.directory.identify(presented_keys(request.headers)).confirm(identity, pools, reading.rights_used)
 
-    def _identify(self, request: web.BaseRequest, record: Record) -> Identity:
+    def _identify(self, request: web.BaseRequest, record: RequestRecord) -> Identity:
         identity = self.directory.identify(presented_keys(request.headers))
         record.tenant, record.key_id = identity.tenant.name, identity.key_id
         return identity
@@ -234,7 +240,7 @@ class Listener:
         is_admin = self.directory.is_admin(presented_keys(request.headers))
         return self._control.debug_state(is_admin=is_admin)
 
-    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: Record) -> web.Response:
+    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: RequestRecord) -> web.Response:
         response = refusal_response(request, fault, record.request_id)
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
@@ -259,7 +265,7 @@ def _only_model(identity: Identity) -> str:
     raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
 
 
-def make_ticket(services: Services, reading: Reading, pool: Pool, identity: Identity, request_id: str) -> Ticket:
+def make_ticket(services: Services, reading: ParsedRequest, pool: Pool, identity: Identity, request_id: str) -> Ticket:
     """The ticket of a request: what it may come to, before the engine has counted anything."""
     prompts, sequences = reading.prompts, reading.sequences
     prompt_tokens = reading.prompt_tokens
@@ -267,7 +273,7 @@ def make_ticket(services: Services, reading: Reading, pool: Pool, identity: Iden
         prompt_tokens = services.dispatcher.prompts(pool.model).estimate(
             identity.tenant.name, reading.prompt_bytes, prompts=prompts, media_parts=reading.media_parts
         )
-    max_model_len = services.links.max_model_len(pool)
+    max_model_len = services.endpoints.max_model_len(pool)
     prompt_tokens = min(prompt_tokens, max_model_len * prompts)
     per_sequence = max(1, max_model_len - prompt_tokens // prompts)
     stated = max_model_len if reading.max_output_tokens is None else reading.max_output_tokens

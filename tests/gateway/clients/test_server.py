@@ -8,8 +8,7 @@ from uncompiled import needs_sources
 from whole_gateway import Stage, key_of, post, question, with_gateway
 from workers_on_stage import CPU_TINY
 
-from gateway.clients import front
-from gateway.clients.front import Front, FrontLimits, require_c_parser
+from gateway.clients.server import HttpServer, ServerLimits, require_c_parser
 from gateway.config import Window
 from gateway.outcomes import Outcome
 
@@ -303,7 +302,7 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> N
 @with_gateway(is_real_time=True)
 async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(scene: Stage) -> None:
     """500 with the request's id; the log has the same id and the place, and no word of the request."""
-    listener = scene.gateway._listener
+    listener = scene.gateway._router
 
     def fail(*_: object) -> None:
         raise LookupError("the secret words")
@@ -330,9 +329,9 @@ def test_the_pure_python_parser_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         require_c_parser()
 
     async def build() -> None:
-        Front(lambda _: asyncio.sleep(0), FrontLimits(1, 1, 1, 1))  # type: ignore[arg-type, return-value]
+        HttpServer(lambda _: asyncio.sleep(0), ServerLimits(1, 1, 1, 1))  # type: ignore[arg-type, return-value]
 
     with pytest.raises(RuntimeError):
         asyncio.run(build())
     monkeypatch.undo()
-    front.require_c_parser()
+    require_c_parser()

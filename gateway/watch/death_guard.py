@@ -10,44 +10,48 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.endpoints.failures import GatewayShort, HostUnknown, WorkerSilent, WorkerUnreachable
-from gateway.endpoints.links import Link, Links
 from gateway.endpoints.upstream import fetch
+from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
 from gateway.watch.health import Health
-from gateway.workers import Case, Detention, Fate, Quarantine, Signal, Turn
+from gateway.workers import Blame, Clearance, Quarantine, Signal, Suspect, SuspectSnapshot
 from gateway.workers.quarantine import TRIAL_SECONDS, Standing
 
-_INQUEST_SECONDS = 2.0
+_CONFIRMATION_SECONDS = 2.0
 _MAX_ANSWER_BYTES = 64 * 1024
 
 
-class Trials:
+class DeathGuard:
     """Deaths of workers, and the requests that may have caused them."""
 
     def __init__(
-        self, links: Links, health: Health, is_being_ended: Callable[[str], bool], vouch: Callable[[str], None]
+        self,
+        endpoints: WorkerEndpoints,
+        health: Health,
+        is_being_ended: Callable[[str], bool],
+        vouch: Callable[[str], None],
     ) -> None:
         """Nobody is suspected; `is_being_ended` tells which workers the supervisor ends itself.
 
         `vouch` is told of each that is found alive.
         """
         self._vouch = vouch
-        self._links = links
+        self._endpoints = endpoints
         self._health = health
         self._is_being_ended = is_being_ended
         self._quarantine = Quarantine()
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._timers: dict[Case, asyncio.TimerHandle] = {}
-        self._inquests: dict[str, asyncio.Task[bool]] = {}
-        self._reports: set[asyncio.Task[Fate | None]] = set()
-        self._accounts: set[Case] = set()  # of which an inquest is still to tell
+        self._timers: dict[Suspect, asyncio.TimerHandle] = {}
+        self._confirmations: dict[str, asyncio.Task[bool]] = {}
+        self._reports: set[asyncio.Task[Blame | None]] = set()
+        self._accounts: set[Suspect] = set()  # of which an confirmation is still to tell
         self._is_closed = False
 
-    def is_convicted(self, case: Case) -> bool:
+    def is_convicted(self, case: Suspect) -> bool:
         """True for a body that is refused."""
         return self._quarantine.standing(case, self._loop.time()) is Standing.CONVICTED
 
-    def detained(self) -> tuple[Detention, ...]:
+    def detained(self) -> tuple[SuspectSnapshot, ...]:
         """Every body that was at a death of late, the latest first."""
         return self._quarantine.detained(self._loop.time())
 
@@ -57,41 +61,41 @@ class Trials:
 
     # -- trials
 
-    async def send(self, case: Case, worker: str) -> Turn:
+    async def send(self, case: Suspect, worker: str) -> Clearance:
         """Whether `case` may go to `worker`, once no other stands trial there; WAIT where the worker died meanwhile."""
         life = self._quarantine.life(worker)
         while not self._is_closed and life == self._quarantine.life(worker):
             turn = self._quarantine.send(case, worker, self._loop.time())
-            if turn is not Turn.WAIT:
+            if turn is not Clearance.WAIT:
                 self._limit(case)
                 return turn
             waiting = self._loop.create_future()
             self._waiting.setdefault(worker, []).append(waiting)
             await waiting
-        return Turn.WAIT
+        return Clearance.WAIT
 
-    def _limit(self, case: Case) -> None:
+    def _limit(self, case: Suspect) -> None:
         if self._quarantine.is_on_trial(case):
             self._timers[case] = self._loop.call_later(TRIAL_SECONDS, self.survived, case)
 
-    def survived(self, case: Case) -> None:
+    def survived(self, case: Suspect) -> None:
         """The first byte came, or the worker has lived with it for a while."""
         self._disarm(case)
         self._quarantine.survived(case)
         self._call(case.worker)
 
-    def answered(self, case: Case) -> None:
+    def answered(self, case: Suspect) -> None:
         """The whole answer came."""
         self._quarantine.answered(case, self._loop.time())
 
-    def leave(self, case: Case) -> None:
-        """`case` is no longer at its worker; one of which an inquest is to tell stays until then."""
+    def leave(self, case: Suspect) -> None:
+        """`case` is no longer at its worker; one of which an confirmation is to tell stays until then."""
         if case not in self._accounts:
             self._disarm(case)
             self._quarantine.leave(case)
             self._call(case.worker)
 
-    def _disarm(self, case: Case) -> None:
+    def _disarm(self, case: Suspect) -> None:
         timer = self._timers.pop(case, None)
         if timer is not None:
             timer.cancel()
@@ -108,11 +112,11 @@ class Trials:
 
     # -- inquests
 
-    async def judge(self, case: Case) -> Fate | None:
+    async def judge(self, case: Suspect) -> Blame | None:
         """The connection of `case` was lost: what its worker's death means for it, None where the worker lives."""
         return await asyncio.shield(self.report(case))  # a client that leaves does not take the account with it
 
-    def report(self, case: Case) -> "asyncio.Task[Fate | None]":
+    def report(self, case: Suspect) -> "asyncio.Task[Blame | None]":
         """As `judge`, without waiting for it."""
         task = asyncio.create_task(  # noqa: TID251 - `close` awaits it
             self._judge(case), name=f"account of {case.worker}"
@@ -122,33 +126,37 @@ class Trials:
         task.add_done_callback(self._reports.discard)
         return task
 
-    async def _judge(self, case: Case) -> Fate | None:
-        inquest = self._inquest(case.worker)
-        await asyncio.wait({inquest})
+    async def _judge(self, case: Suspect) -> Blame | None:
+        confirmation = self._inquest(case.worker)
+        await asyncio.wait({confirmation})
         self._accounts.discard(case)
-        if inquest.cancelled() or not inquest.result():
+        if confirmation.cancelled() or not confirmation.result():
             self.leave(case)
             return None
         self._disarm(case)
-        fate = self._quarantine.died(case, self._loop.time())
+        blame = self._quarantine.died(case, self._loop.time())
         self._call(case.worker)
-        return fate
+        return blame
 
     def _inquest(self, worker: str) -> "asyncio.Task[bool]":
-        task = self._inquests.get(worker)
+        task = self._confirmations.get(worker)
         if task is None:
             is_excused = self._is_being_ended(worker)
             task = asyncio.create_task(  # noqa: TID251 - `_judge` awaits it
-                self._has_died(worker, self._links[worker], is_excused), name=f"inquest of {worker}"
+                self._has_died(worker, self._endpoints[worker], is_excused), name=f"confirmation of {worker}"
             )
-            self._inquests[worker] = task
-            task.add_done_callback(lambda _: self._inquests.pop(worker, None))
+            self._confirmations[worker] = task
+            task.add_done_callback(lambda _: self._confirmations.pop(worker, None))
         return task
 
-    async def _has_died(self, worker: str, link: Link, is_excused: bool) -> bool:
+    async def _has_died(self, worker: str, endpoint: WorkerEndpoint, is_excused: bool) -> bool:
         try:
             answer = await fetch(
-                link.aside, link.health_request, seconds=_INQUEST_SECONDS, max_bytes=_MAX_ANSWER_BYTES, fresh=True
+                endpoint.control,
+                endpoint.health_request,
+                seconds=_CONFIRMATION_SECONDS,
+                max_bytes=_MAX_ANSWER_BYTES,
+                fresh=True,
             )
             is_dead = answer.status >= 500
             if not is_dead:
@@ -170,7 +178,7 @@ class Trials:
             self._call(worker)
         for case in list(self._timers):
             self._disarm(case)
-        for inquest in self._inquests.values():
-            inquest.cancel()
+        for confirmation in self._confirmations.values():
+            confirmation.cancel()
         if self._reports:
             await asyncio.wait(set(self._reports))

@@ -1,4 +1,4 @@
-"""A tab: what one request in flight owes one flow, and how its charges move the flow and the computed bound.
+"""An open charge: what one request in flight owes one flow, and how its charges move the flow and the computed bound.
 
 Opened at dispatch, charged as the request goes, settled exactly once. Every amount is in counter units of the weight
 with which it was opened. Left to others: which cost (`pool`), what the bound is (`bound`).
@@ -9,7 +9,7 @@ from gateway.fairness.flow import Flow
 from gateway.fairness.policies import Policy
 
 
-class Tab:
+class OpenCharge:
     """What one request in flight owes one flow: charged as it goes, settled exactly once.
 
     `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back;
@@ -19,7 +19,7 @@ class Tab:
     __slots__ = ("ceiling", "certain", "flow", "policy", "spent", "units", "weight")
 
     def __init__(self, flow: Flow, policy: Policy) -> None:
-        """An empty tab; the weight is that of this moment, a later change of it concerns later requests."""
+        """An empty open charge; the weight is that of this moment, a later change of it concerns later requests."""
         self.flow = flow
         self.policy = policy
         self.weight = flow.weight
@@ -28,8 +28,8 @@ class Tab:
         self.certain = 0
         self.ceiling = 0
 
-    def open(self, charge: float, ceiling: float, lead: int) -> None:
-        """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `lead` units before the flow's turn."""
+    def open(self, charge: float, ceiling: float, units_ahead: int) -> None:
+        """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `units_ahead` before its turn."""
         flow, weight = self.flow, self.weight
         units = self.units = to_units(charge, weight)
         self.spent = units if weight == 1.0 else to_units(charge, 1.0)
@@ -37,7 +37,7 @@ class Tab:
         flow.spent += self.spent
         bound = self.policy.bound
         bound.open(flow)
-        flow.open(units, self.ceiling, lead, bound.margin)
+        flow.open(units, self.ceiling, units_ahead, bound.margin)
         bound.note(flow)
 
     def charge_to(self, cost: float, certain: float = 0.0) -> None:
@@ -62,7 +62,7 @@ class Tab:
             self.policy.charged(flow, moved)
 
     def settle(self, cost: float) -> None:
-        """Close the tab at exactly `cost`."""
+        """Close the open charge at exactly `cost`."""
         flow, charged = self.flow, self.units
         final = to_units(cost, self.weight)
         flow.refundable -= charged - self.certain

@@ -17,11 +17,11 @@ from zlib import crc32
 
 from gateway.background import Background
 from gateway.endpoints.failures import GatewayShort, WorkerUnreachable
-from gateway.endpoints.links import Link, Links
 from gateway.endpoints.progress import Progress
 from gateway.endpoints.upstream import fetch
+from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
 from gateway.events import Observer, WindowDegraded
-from gateway.watch.audit import Audit
+from gateway.watch.reconciliation import Reconciliation
 from gateway.wire.exposition import CACHE_NAME, FIGURE_NAMES, CacheFigures, EngineFigures, read_cache, read_figures
 from gateway.workers import DRAINING, UP_STATES, EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
 
@@ -53,7 +53,7 @@ class NoReading(Exception):
     """A worker's metrics could not be read; the text says why."""
 
 
-class _Eye:
+class _Polled:
     """How one worker is read, and what was seen last."""
 
     def __init__(self, worker: str, url: str) -> None:
@@ -84,30 +84,37 @@ class _Eye:
         return view.sequences_in_flight > 0 or (view.state in _WITH_REQUESTS and output_at != self.output_at)
 
 
-class Sight:
+class MetricsPoller:
     """Reads every worker of the fleet."""
 
-    def __init__(self, fleet: Fleet, links: Links, observer: Observer, scheduling: Scheduling, audit: Audit) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        endpoints: WorkerEndpoints,
+        observer: Observer,
+        scheduling: Scheduling,
+        reconciliation: Reconciliation,
+    ) -> None:
         """Read nothing yet; `scheduling` is told of steps, and of the pools in which room may have appeared."""
         self._fleet = fleet
-        self._links = links
+        self._endpoints = endpoints
         self._observer = observer
         self._scheduling = scheduling
-        self._audit = audit
+        self._reconciliation = reconciliation
         self._loop = asyncio.get_running_loop()
-        self._eyes: dict[str, _Eye] = {}
+        self._polled: dict[str, _Polled] = {}
         self._readings: dict[str, Background] = {}
 
     def watch(self, worker: str) -> None:
         """Read `worker` from now on, until it leaves the fleet; at another address it is another engine."""
-        url = self._links[worker].url
-        eye = self._eyes.get(worker)
-        if eye is not None and eye.url == url:
+        url = self._endpoints[worker].url
+        polled = self._polled.get(worker)
+        if polled is not None and polled.url == url:
             return
-        if eye is not None:
+        if polled is not None:
             self._forget(worker).cancel()
-        eye = self._eyes[worker] = _Eye(worker, url)
-        readings = Background(f"metrics of {worker}", partial(self._watch, eye), f"the readings of {worker} broke")
+        polled = self._polled[worker] = _Polled(worker, url)
+        readings = Background(f"metrics of {worker}", partial(self._watch, polled), f"the readings of {worker} broke")
         self._readings[worker] = readings
         readings.start()
 
@@ -118,8 +125,8 @@ class Sight:
 
     def _forget(self, worker: str) -> Background:
         """Its engine is another one, or no more: keep nothing of what was read; returns the work that read it."""
-        del self._eyes[worker]
-        self._audit.forget(worker)
+        del self._polled[worker]
+        self._reconciliation.forget(worker)
         self._scheduling.count_steps(worker, None)
         return self._readings.pop(worker)
 
@@ -127,11 +134,11 @@ class Sight:
 
     def sample(self, worker: str) -> EngineSample | None:
         """The last reading of a worker that is not blind and was read just now; None otherwise."""
-        eye = self._eyes.get(worker)
-        if eye is None or eye.sample is None or eye.is_blind:
+        polled = self._polled.get(worker)
+        if polled is None or polled.sample is None or polled.is_blind:
             return None
-        oldest = self._loop.time() - 2 * max(eye.pause_seconds(Phase.SETTLED), READING_SECONDS)
-        return eye.sample if eye.sample.asked_at >= oldest else None
+        oldest = self._loop.time() - 2 * max(polled.pause_seconds(Phase.SETTLED), READING_SECONDS)
+        return polled.sample if polled.sample.asked_at >= oldest else None
 
     def amended(self, fleet: Sequence[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:
         """`fleet` with what the engines say themselves."""
@@ -143,73 +150,73 @@ class Sight:
             snapshot,
             engine_running=None if sample is None else sample.running,
             engine_waiting=None if sample is None else sample.waiting,
-            unmetered_share=self._audit.share(snapshot.worker),
+            unmetered_share=self._reconciliation.share(snapshot.worker),
         )
 
     # -- readings
 
-    async def _watch(self, eye: _Eye) -> None:
+    async def _watch(self, polled: _Polled) -> None:
         phase = Phase.SETTLED
         while True:
-            await asyncio.sleep(eye.pause_seconds(phase))
-            view = self._fleet.look(eye.worker)
+            await asyncio.sleep(polled.pause_seconds(phase))
+            view = self._fleet.look(polled.worker)
             if view is None:
-                self._forget(eye.worker)
+                self._forget(polled.worker)
                 return
             phase = view.phase
-            link = self._links[eye.worker]
-            if eye.is_due(view, link.port.progress.output_at):
-                eye.output_at = link.port.progress.output_at
+            endpoint = self._endpoints[polled.worker]
+            if polled.is_due(view, endpoint.data.progress.output_at):
+                polled.output_at = endpoint.data.progress.output_at
                 try:
-                    await self._read(eye, link, view)
+                    await self._read(polled, endpoint, view)
                 except Exception:
-                    self._missed(eye, view, "a reading of its metrics broke")
+                    self._missed(polled, view, "a reading of its metrics broke")
                     raise
 
-    async def _read(self, eye: _Eye, link: Link, before: WorkerSnapshot) -> None:
+    async def _read(self, polled: _Polled, endpoint: WorkerEndpoint, before: WorkerSnapshot) -> None:
         """One reading, or the failure of one, as the fleet takes it in."""
         asked_at = self._loop.time()
         try:
-            page, figures = await self._page(eye, link)
+            page, figures = await self._page(polled, endpoint)
         except GatewayShort:
-            link.port.progress.sees_steps = False  # it may make some all the same
+            endpoint.data.progress.sees_steps = False  # it may make some all the same
             return
         except NoReading as failure:
-            self._missed(eye, before, str(failure))
+            self._missed(polled, before, str(failure))
             return
-        self._learn(eye, page)
-        self._note_steps(link.port.progress, eye.sample, figures.steps, asked_at)
-        self._scheduling.count_steps(eye.worker, figures.steps)
-        eye.sample = _sample(figures, asked_at)
-        has_room = self._fleet.observe(eye.worker, eye.sample, self._loop.time())
-        self._audit.take(before.pool, eye.worker, eye.sample)
-        eye.failures = 0
+        self._learn(polled, page)
+        self._note_steps(endpoint.data.progress, polled.sample, figures.steps, asked_at)
+        self._scheduling.count_steps(polled.worker, figures.steps)
+        polled.sample = _sample(figures, asked_at)
+        has_room = self._fleet.observe(polled.worker, polled.sample, self._loop.time())
+        self._reconciliation.take(before.pool, polled.worker, polled.sample)
+        polled.failures = 0
         self._tell(before)
         if has_room:
             self._scheduling.dispatch((before.pool,))
 
-    def _missed(self, eye: _Eye, before: WorkerSnapshot, reason: str) -> None:
+    def _missed(self, polled: _Polled, before: WorkerSnapshot, reason: str) -> None:
         """A reading brought nothing, because of `reason`."""
-        eye.failures += 1
-        if eye.is_blind:
-            eye.is_filtered = True
-            self._fleet.blind(eye.worker, reason)
+        polled.failures += 1
+        if polled.is_blind:
+            polled.is_filtered = True
+            self._fleet.blind(polled.worker, reason)
             self._tell(before)
             self._scheduling.dispatch((before.pool,))
 
-    async def _page(self, eye: _Eye, link: Link) -> tuple[bytes, EngineFigures]:
+    async def _page(self, polled: _Polled, endpoint: WorkerEndpoint) -> tuple[bytes, EngineFigures]:
         """A page that says how many run and wait; raises `NoReading`, or `GatewayShort`."""
-        if eye.is_filtered:
-            page = await _fetched(link, FILTERED_PAGE)
+        if polled.is_filtered:
+            page = await _fetched(endpoint, FILTERED_PAGE)
             figures = read_figures(page)
             if figures.running is not None and figures.waiting is not None:
                 return page, figures
-        page = await _fetched(link, WHOLE_PAGE)
+        page = await _fetched(endpoint, WHOLE_PAGE)
         figures = read_figures(page)
         if figures.running is None or figures.waiting is None:
-            link.port.progress.sees_steps = False
+            endpoint.data.progress.sees_steps = False
             raise NoReading("its metrics do not say how many requests run and wait")
-        eye.is_filtered = False
+        polled.is_filtered = False
         return page, figures
 
     def _note_steps(self, progress: Progress, before: EngineSample | None, steps: float | None, now: float) -> None:
@@ -217,12 +224,12 @@ class Sight:
         if before is None or before.steps != steps:
             progress.stepped_at = now
 
-    def _learn(self, eye: _Eye, page: bytes) -> None:
+    def _learn(self, polled: _Polled, page: bytes) -> None:
         cache = read_cache(page)
-        if cache is not None and cache != eye.cache:
-            eye.cache = cache
+        if cache is not None and cache != polled.cache:
+            polled.cache = cache
             facts = EngineFacts(cache.kv_tokens, cache.block_tokens, cache.max_full_length_sequences)
-            self._fleet.learn(eye.worker, facts)
+            self._fleet.learn(polled.worker, facts)
 
     def _tell(self, before: WorkerSnapshot) -> None:
         """Say it where a worker became degraded, or is no more."""
@@ -247,10 +254,12 @@ def _sample(figures: EngineFigures, asked_at: float) -> EngineSample:
     )
 
 
-async def _fetched(link: Link, path: str) -> bytes:
+async def _fetched(endpoint: WorkerEndpoint, path: str) -> bytes:
     """The body of a page; empty where the worker has no such page. Raises `NoReading`, or `GatewayShort`."""
     try:
-        answer = await fetch(link.aside, link.page_request(path), seconds=READING_SECONDS, max_bytes=MAX_PAGE_BYTES)
+        answer = await fetch(
+            endpoint.control, endpoint.page_request(path), seconds=READING_SECONDS, max_bytes=MAX_PAGE_BYTES
+        )
     except GatewayShort:
         raise
     except WorkerUnreachable as error:

@@ -30,13 +30,13 @@ class _Account:
     is_told: bool = False
 
 
-class Audit:
+class Reconciliation:
     """The tokens of every worker, by its own count and by ours; an observer of the requests that end."""
 
-    def __init__(self, tell: Callable[[Event], None], flying: Callable[[], Iterable[TicketSnapshot]]) -> None:
-        """Nothing counted yet; `flying` are the requests in flight."""
+    def __init__(self, tell: Callable[[Event], None], in_flight: Callable[[], Iterable[TicketSnapshot]]) -> None:
+        """Nothing counted yet; `in_flight` are the requests in flight."""
         self._tell = tell
-        self._flying = flying
+        self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._settled: Counter[str] = Counter()
         self._accounts: dict[str, _Account] = {}
@@ -68,7 +68,7 @@ class Audit:
             self._close(pool, worker, account, engine_tokens, now)
 
     def _metered(self, worker: str) -> int:
-        return self._settled[worker] + sum(each.output_tokens for each in self._flying() if each.worker == worker)
+        return self._settled[worker] + sum(each.output_tokens for each in self._in_flight() if each.worker == worker)
 
     def _close(self, pool: str, worker: str, account: _Account, engine_tokens: float, now: float) -> None:
         """End a period and begin the next."""

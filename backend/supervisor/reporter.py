@@ -8,7 +8,7 @@ LINES_PER_SECOND = 20.0
 BURST_LINES = 400  # vLLM writes some 200 lines while it starts
 
 
-class Voice:
+class Reporter:
     """The lines of one worker."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ ACCRUAL_SECONDS = 0.25
 WATCH_PERIODS = 4
 
 
-class Flights:
+class Running:
     """Granted tickets in the order of their grants."""
 
     __slots__ = ("_cadences", "_periods", "_silent", "_tickets", "_watched", "next_accrual")

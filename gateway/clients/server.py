@@ -1,4 +1,4 @@
-"""The HTTP front: aiohttp's server with the gaps closed that matter between strangers and a shared GPU.
+"""The HTTP server: aiohttp's server with the gaps closed that matter between strangers and a shared GPU.
 
 Requests that two HTTP readers could understand in two ways are refused and their connection closed; headers have a
 deadline of their own; connections are bounded; a fault is answered in JSON and never echoes what was sent. Without
@@ -32,13 +32,13 @@ MAX_HEADERS = 128
 _HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
 _HTTP_10, _HTTP_11 = (1, 0), (1, 1)
 _LINGER_SECONDS = 2.0  # what is read of a refused body before the connection closes, so that the refusal arrives
-_logger = logging.getLogger("gateway.front")
+_logger = logging.getLogger("gateway.server")
 _no_access_log = logging.getLogger("gateway.access")  # one line per request is written by the telemetry
 _no_access_log.disabled = True
 
 
 @dataclass(frozen=True, slots=True)
-class FrontLimits:
+class ServerLimits:
     """Bounds on connections."""
 
     header_timeout_seconds: float
@@ -88,29 +88,29 @@ def _unparsed(error: BaseException | None) -> RequestFault:
 class ClientConnection(web_protocol.RequestHandler):
     """One client connection: a deadline for headers, our own words for faults."""
 
-    __slots__ = ("_front", "_headers_due")
+    __slots__ = ("_headers_due", "_http_server")
 
-    def __init__(self, front: "Front", loop: asyncio.AbstractEventLoop) -> None:
-        """A connection accepted by `front`."""
+    def __init__(self, http_server: "HttpServer", loop: asyncio.AbstractEventLoop) -> None:
+        """A connection accepted by `server`."""
         super().__init__(
-            front,
+            http_server,
             loop=loop,
-            keepalive_timeout=front.limits.keepalive_timeout_seconds,
+            keepalive_timeout=http_server.limits.keepalive_timeout_seconds,
             access_log=_no_access_log,
             auto_decompress=False,
             lingering_time=_LINGER_SECONDS,
             max_headers=MAX_HEADERS,
             logger=_logger,
         )
-        self._front = front
+        self._http_server = http_server
         self._headers_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection over the bound; otherwise its first headers are due soon."""
         super().connection_made(transport)
         bound_buffers(cast(asyncio.Transport, transport))
-        self._front.open_connections += 1
-        if self._front.open_connections > self._front.limits.max_connections:
+        self._http_server.open_connections += 1
+        if self._http_server.open_connections > self._http_server.limits.max_connections:
             cast(asyncio.Transport, transport).write(_too_many())
             self.force_close()
             return
@@ -137,17 +137,17 @@ class ClientConnection(web_protocol.RequestHandler):
     async def start(self) -> None:
         """Handle the connection's requests; what its client has not taken by the end it may take for some time yet."""
         await super().start()
-        end_in_time(self.transport, self._front.limits.write_stall_seconds)
+        end_in_time(self.transport, self._http_server.limits.write_stall_seconds)
 
     def force_close(self) -> None:
         """Close; what its client has not taken it may take for some time yet."""
         transport = self.transport
         super().force_close()
-        end_in_time(transport, self._front.limits.write_stall_seconds)
+        end_in_time(transport, self._http_server.limits.write_stall_seconds)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline."""
-        self._front.open_connections -= 1
+        self._http_server.open_connections -= 1
         self._cancel_headers_due()
         super().connection_lost(exc)
 
@@ -172,7 +172,7 @@ class ClientConnection(web_protocol.RequestHandler):
         return response
 
     def _expect_headers(self) -> None:
-        seconds = self._front.limits.header_timeout_seconds
+        seconds = self._http_server.limits.header_timeout_seconds
         self._headers_due = self._loop.call_later(seconds, self._close_if_headers_miss)
 
     def _cancel_headers_due(self) -> None:
@@ -200,10 +200,10 @@ def _too_many() -> bytes:
     return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
 
 
-class Front(web.Server):
+class HttpServer(web.Server):
     """The server that accepts client connections; a client that leaves cancels its handler."""
 
-    def __init__(self, handler: Handler, limits: FrontLimits) -> None:
+    def __init__(self, handler: Handler, limits: ServerLimits) -> None:
         """Serve `handler` within `limits`."""
         require_c_parser()
         super().__init__(handler, handler_cancellation=True)

@@ -15,8 +15,8 @@ from workers_on_stage import CPU_TINY, EngineWorker, Meddle, ScriptedWorker
 
 from gateway.config import Window
 from gateway.events import TokensUnmetered, WindowDegraded
-from gateway.watch.audit import PERIOD_SECONDS
-from gateway.watch.sight import FAILURES_TO_BLIND, MAX_PAGE_BYTES, READING_SECONDS
+from gateway.watch.poller import FAILURES_TO_BLIND, MAX_PAGE_BYTES, READING_SECONDS
+from gateway.watch.reconciliation import PERIOD_SECONDS
 
 TUNED = Window()
 PLAN = Plan(window=TUNED)
