@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 COMPILED := build/compiled
 LOWEST := build/lowest
 TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers clients endpoints proxy watch telemetry)
-TESTED_LOWEST := $(addprefix tests/gateway/,config clients endpoints proxy watch telemetry test_cli.py test_cli_init.py test_serve.py) tests/backend
+# What leans on dependencies: files, HTTP on both sides, metrics, the command line.
+TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config/test_*.py)) \
+  $(addprefix tests/gateway/,clients endpoints watch telemetry test_cli.py test_cli_init.py test_serve.py) \
+  $(addprefix tests/gateway/proxy/test_whole_,boundary.py clients.py connections.py outcomes.py) \
+  $(wildcard tests/backend/test_engine_*.py)
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 # Two at a time: the tests wait for real processes as much as they reckon.
@@ -32,7 +36,7 @@ test: $(VENV)/.dev ## The ordinary test suite
 test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the request's way compiled
 	@cd $(COMPILED) && $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TESTED_COMPILED)
 
-test-lowest: $(VENV)/.dev ## The gateway's tests with the oldest allowed release of each dependency
+test-lowest: $(VENV)/.dev ## The tests of what leans on dependencies, with the oldest allowed release of each
 	@scripts/install-system
 	@$(BIN)/python scripts/install-lowest $(LOWEST)
 	@$(LOWEST)/bin/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
