@@ -1,12 +1,14 @@
 """One request, from its route to its one end.
 
-Rules. Every request ends in exactly one outcome, one event and one answer in its own API's format. Its ticket is
-settled exactly once, by a call that does not wait, whatever is cancelled where. Nothing is tried again after the
-first byte. The streaming path wakes no task: a buffer is metered, charged and written in the call that received it.
+Rules. Every request ends with exactly one outcome, one event and one answer in its own API's format. Its ticket is
+settled exactly once, by a call that does not wait, wherever the request's task is cancelled. The gateway tries nothing
+again after the first byte. The streaming path wakes no task: the call that receives a buffer meters it, charges it and
+writes it.
 
-Modules: `router` has the routes and credentials, `directory` who may do what; `exchange` is the life of a scheduled
-request, `attempt` what one sending of it met, `relay` the way of its answer, `remainders` what a slow client leaves
-behind; `dispatcher` carries out the scheduler's decisions; `utility` answers requests that run no model, `control`
-the gateway's own pages, `delivery` whatever is whole before its first byte; `record` becomes the event of its end;
-`retired` forgets pools that the configuration no longer has.
+Modules: `router` finds the handler of a request and checks its key; `directory` knows who may do what. `exchange` is
+the life of a scheduled request; `attempt` says what one sending of it met; `relay` passes the answer on; `remainders`
+reads what a slow client has not taken. `dispatcher` carries out the scheduler's decisions. `utility` answers requests
+that run no model; `control` serves the gateway's own pages; `delivery` sends an answer that is complete before its
+first byte. `record` collects what is known of a request and becomes the event of its end. `retired` forgets pools that
+the configuration no longer has.
 """

@@ -1,4 +1,4 @@
-"""What an attempt met at its worker, as evidence to be judged: read off the relay, by its head and by its end."""
+"""What an attempt met at its worker, as evidence for `workers.judgement`; the relay's head and end tell it."""
 
 from gateway.proxy.relay import AttemptEnd, Relay
 from gateway.wire.engine_answer import describe, read_error
@@ -15,7 +15,7 @@ _ENDS = {
 
 
 def before_answer(relay: Relay) -> Evidence:
-    """What an attempt met before the client has a byte; what it was is noted as the relay's reason."""
+    """What an attempt met before the client has a byte; the relay's `reason` then describes it in words."""
     is_whole = relay.end in (None, AttemptEnd.WHOLE)
     if relay.is_answer and is_whole and relay.has_bytes:
         return Evidence.ANSWERED
@@ -34,6 +34,6 @@ def before_answer(relay: Relay) -> Evidence:
 
 
 def in_answer(relay: Relay) -> Evidence:
-    """How an answer ended that is not complete."""
+    """How an incomplete answer ended, as evidence."""
     assert relay.end is not None
     return Evidence.ERROR if relay.has_engine_error else _ENDS[relay.end]

@@ -22,7 +22,7 @@ _NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as '
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Where the pages' contents come from; the composition root binds them. `pools` says how ready each is."""
+    """Where the pages get their contents; `app` binds these functions. `pools` says how ready each pool is."""
 
     metrics: Callable[[], tuple[bytes, str] | None]
     state: Callable[[], dict[str, object]]
@@ -39,14 +39,14 @@ class Control:
         self._pages = pages
 
     def health(self) -> web.Response:
-        """200 as long as the process answers."""
+        """Answer 200 as long as the process can answer at all."""
         return _json({"status": "ok"})
 
     def ready(self, query: str, *, is_draining: bool) -> web.Response:
-        """200 where some pool has a worker that serves, or has just lost it and lets requests wait; else 503.
+        """Answer 200 if some pool has a worker that serves, or has just lost it and lets requests wait; else 503.
 
-        The body has every pool. `pool=NAME` in `query` asks for that pool alone, several times for all that it names;
-        one that is not there is a `RequestFault` (404).
+        The body lists every pool. Each `pool=NAME` in `query` names a pool: the status is then that of the worst pool
+        named. Raises `RequestFault` (404) for a pool that does not exist.
         """
         found = self._pages.pools()
         asked = parse_qs(query, keep_blank_values=True).get("pool", [])
@@ -56,13 +56,13 @@ class Control:
         pools = {name: readiness.value for name, readiness in found.items()}
         if is_draining:
             return _json({"status": "draining", "pools": pools}, status=503)
-        among = max if asked else min  # as the worst of those that are asked for, else as the best of all
+        among = max if asked else min  # the worst of the pools that are named, else the best of all
         status = among((found[name] for name in asked or found), key=_BEST_FIRST.index)
         is_ready = status is not Readiness.NO_WORKER
         return _json({"status": status.value, "pools": pools}, status=200 if is_ready else 503)
 
     def metrics(self) -> web.Response:
-        """Prometheus' text format; 404 where metrics are off."""
+        """The metrics in Prometheus' text format; raises `RequestFault` (404) if metrics are off."""
         rendered = self._pages.metrics()
         if rendered is None:
             raise RequestFault(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
@@ -76,7 +76,7 @@ class Control:
         return _json(self._pages.state())
 
     def models(self, identity: Identity, path: str) -> web.Response:
-        """The models and aliases that a tenant may use, or the one that `path` names."""
+        """The models, adapters and aliases that a tenant may use, or the one that `path` names."""
         cards = {name: self._card(name, pool) for name, pool in identity.models.items()}
         if path == MODELS:
             return _json({"object": "list", "data": list(cards.values())})
@@ -86,7 +86,7 @@ class Control:
         return _json(card)
 
     def _card(self, name: str, pool: Pool) -> dict[str, object]:
-        """An adapter is a model of its own whose parent is the pool's; an alias is the pool's under another name."""
+        """The card of a model. An adapter has the pool's model as its parent; an alias names the pool's model."""
         return {
             "id": name,
             "object": "model",

@@ -1,7 +1,8 @@
-"""How an answer that is whole before its first byte leaves: a page, what a utility request asked for, a refusal.
+"""Sends an answer that is complete before its first byte: a page, a utility request's answer, a refusal.
 
-It goes by the same way as a stream (`downstream`), so that a client which takes it too slowly is cut, and it counts as
-delivered when the client has taken nearly all of it. Who made it holds its bytes until then.
+Such an answer takes the same way as a stream (`downstream`): a client that takes it too slowly is cut off, and the
+answer counts as delivered when the client has taken nearly all of it. Until then its bytes count in the custody of the
+caller.
 """
 
 import asyncio
@@ -16,24 +17,27 @@ from gateway.proxy.record import RequestRecord
 
 
 def body_of(answer: web.Response) -> bytes:
-    """The whole body."""
+    """The whole body of `answer`."""
     body = answer.body or b""
     assert isinstance(body, bytes)
     return body
 
 
 class Delivery:
-    """Sends whole answers."""
+    """Sends complete answers."""
 
     def __init__(self, outbox: Outbox, stall_seconds: float) -> None:
-        """Cut clients that take too little for `stall_seconds`."""
+        """Cut off clients that take too little for `stall_seconds`."""
         self._outbox = outbox
         self._stall_seconds = stall_seconds
 
     async def deliver(
         self, request: web.BaseRequest, answer: web.Response, record: RequestRecord, outcome: Outcome
     ) -> web.StreamResponse:
-        """Send `answer` and end `record` with `outcome` once it is taken; what to return to aiohttp."""
+        """Send `answer`, end `record` with `outcome` once the client has it, and return what aiohttp needs.
+
+        Cancelled: the record ends here too; the caller's custody lets go of the bytes.
+        """
         body = body_of(answer)
         downstream = Downstream(request, (), self._outbox)
         length = None if answer.status == HTTPStatus.NO_CONTENT else len(body)

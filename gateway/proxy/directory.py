@@ -1,9 +1,9 @@
-"""Who may do what: the configuration in force, arranged for look-ups; replaced as a whole by a reload.
+"""Who may do what: the configuration in force, arranged for look-ups; a reload replaces it as a whole.
 
-What a request is judged by is one `Identity` of one directory: it holds all of it, so that nothing of another
-configuration can get in, and nothing is kept by a name that two configurations share. A key is found by its digest and
-compared in constant time; unknown and disabled keys are not told apart. Of several keys in one request those that are
-nobody's count for nothing; two of ours are refused: either could be meant to pay.
+Each request is judged by one `Identity` of one directory. The identity holds all that this takes, so the parts of two
+configurations never mix, even where both use the same name. A key is found by its digest and compared in constant
+time; the answer to an unknown key is the same as to a disabled one. If a request carries several keys, those that
+belong to nobody are ignored; two known keys are refused, because either could be meant to pay.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ _LISTED_MODELS = 20
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who pays, and all that requests of this key are judged by: one configuration's word, frozen.
+    """Who pays, and all that requests of this key are judged by, as one configuration says it.
 
-    `models` are the pools by every name that the tenant may use, `payer` is the tenant as engines know it.
+    `models` has a pool for every name that the tenant may use; `payer` is the tenant as engines know it.
     """
 
     directory: "Directory"
@@ -46,13 +46,13 @@ class Identity:
     payer: EngineTenant
 
     def flow(self, end_user: str | None) -> str:
-        """What the tenant's share is divided by: the key, or the end user where the tenant says so."""
+        """The flow of a request within its tenant's share: its key, or its end user if the tenant says so."""
         if end_user and self.tenant.share_by is _BY_END_USER:
             return f"user:{end_user}"
         return self.key_id
 
     def pool(self, model: str) -> Pool:
-        """The pool that serves `model`; raises `RequestFault` (404, as for a model that does not exist)."""
+        """The pool that serves `model`; raises `RequestFault` (404) if there is none, or none for this key."""
         pool = self.models.get(model)
         if pool is None:
             known = ", ".join(sorted(self.models)[:_LISTED_MODELS]) or "none"
@@ -64,14 +64,14 @@ class Identity:
         return pool
 
     def fallback_for(self, pool: Pool, serves: Callable[[str], bool], awaits: Callable[[str], bool]) -> Pool:
-        """`pool`, or where it does not serve the first of its chain of fallbacks that does and that the tenant may use.
+        """`pool` if it serves, else the first in its chain of fallbacks that serves and that the tenant may use.
 
-        Where none serves it is the first for which requests may wait, else `pool` itself.
+        If none serves, this is the first for which requests may wait, else `pool` itself.
         """
         return self._first(pool, serves) or self._first(pool, awaits) or pool
 
     def _first(self, pool: Pool, holds: Callable[[str], bool]) -> Pool | None:
-        """The configuration has no ring of fallbacks."""
+        """The first pool of the chain for which `holds` is true; a configuration's chains have no ring."""
         other: Pool | None = pool
         while other is not None:
             if holds(other.model) and (other is pool or other.model in self.models):
@@ -80,10 +80,10 @@ class Identity:
         return None
 
     def confirm(self, before: "Identity", pools: Mapping[str, str], rights: frozenset[str]) -> None:
-        """Let a request run that was let in as `before`; raises `RequestFault` where it would be turned away now.
+        """Raise `RequestFault` if a request that was admitted as `before` would be turned away under this identity.
 
-        `pools` has the pool by each name by which it got at one, `rights` are those that it uses: what a reload has
-        taken is told as to a new request, key (401), model (404) or right (403).
+        `pools` has the pool's model for each name that led the request there; `rights` are those that the request
+        uses. The fault is the one that a new request would get: for its key (401), its model (404) or a right (403).
         """
         if self.tenant.name != before.tenant.name:
             raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY)
@@ -100,7 +100,7 @@ class Directory:
     """Tenants, keys, pools and rights of one configuration."""
 
     def __init__(self, config: Config, salt_secret: bytes | None = None) -> None:
-        """Arrange `config`; `salt_secret` keys the tenants' cache salts and lives as long as the process."""
+        """Arrange `config`; `salt_secret` is the key of the tenants' cache salts and lives as long as the process."""
         self.config = config
         self.salt_secret = salt_secret or secrets.token_bytes(32)
         self._keys: dict[bytes, tuple[Tenant, ResolvedKey]] = {
@@ -112,19 +112,19 @@ class Directory:
         self._models: dict[tuple[str, ...], Mapping[str, Pool]] = {}  # by the value of a tenant's `models`
 
     def identify(self, keys: Sequence[str]) -> Identity:
-        """The identity behind the presented `keys`; raises `RequestFault` where there is none (401), or two (400)."""
+        """The identity behind `keys`; raises `RequestFault` if none of them is known (401), or two are (400)."""
         found = [owner for key in keys if (owner := self._owner(_digest(key))) is not None]
         if len(found) > 1:
             raise RequestFault(Outcome.BAD_REQUEST, _TWO_KEYS)
         if found:
             return self._identity(*found[0])
-        # SDKs demand a key, so clients that need none present a placeholder; one of our form was meant to be a key.
+        # SDKs demand a key, so anonymous clients send a placeholder. A key in our own form is no placeholder.
         if self._anonymous is not None and not any(key.startswith(_OUR_KEYS_BEGIN) for key in keys):
             return self._identity(b"", self._anonymous, ANONYMOUS_KEY)
         raise RequestFault(Outcome.UNAUTHENTICATED, _UNKNOWN_KEY if keys else _NO_KEY)
 
     def _owner(self, presented: bytes) -> tuple[bytes, Tenant, str] | None:
-        """Whose key has the digest `presented`, and the key's name."""
+        """The digest, the tenant and the id of the enabled key with the digest `presented`; None if there is none."""
         tenant, known = self._keys.get(presented, (None, None))
         if tenant is None or known is None or known.disabled or not hmac.compare_digest(known.digest, presented):
             return None
@@ -144,11 +144,11 @@ class Directory:
         return expected is not None and any(hmac.compare_digest(expected, _digest(key)) for key in keys)
 
     def fallback_of(self, pool: Pool) -> Pool | None:
-        """The pool that stands in for `pool`."""
+        """The fallback pool of `pool`; None if it has none."""
         return None if pool.fallback is None else self._pools.get(pool.fallback)
 
     def _usable(self, tenant: Tenant) -> Mapping[str, Pool]:
-        """Every name that the tenant may use: models, aliases and adapters."""
+        """The pool for every name that the tenant may use: models, aliases and adapters."""
         usable = self._models.get(tenant.models)
         if usable is None:
             usable = {name: pool for name, pool in self._pools.items() if tenant.may_use(pool, name)}
@@ -156,9 +156,9 @@ class Directory:
         return usable
 
     def _payer(self, tenant: Tenant) -> EngineTenant:
-        """The tenant under the name that engines know: a keyed hash, which salts their prefix caches too.
+        """The tenant as engines know it: its name is a keyed hash, which also salts their prefix caches.
 
-        The salt keeps the caches from telling tenants about each other.
+        The salt keeps one tenant from learning by the cache what another one sent.
         """
         mac = hmac.new(self.salt_secret, tenant.name.encode(), hashlib.sha256)
         return EngineTenant(mac.hexdigest(), tenant.weight)
@@ -179,5 +179,5 @@ def _rights(tenant: Tenant) -> Rights:
 
 
 def _digest(key: str) -> bytes:
-    """SHA-256 of the key's bytes as they came: a header's that are not UTF-8 arrive as lone surrogates."""
+    """SHA-256 of the key's bytes as they came; bytes that are not UTF-8 arrive as lone surrogates."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,8 +1,9 @@
 """The scheduler's only writer: carries out its decisions on the event loop.
 
-One coroutine per request waits here for its grant; charges, releases and refusals are plain synchronous calls, so a
-cancelled request gives back its room in `finally` whatever it was doing. One timer is armed for the scheduler's next
-deadline; nothing polls. Who goes next is `gateway.fairness`'s, which worker `gateway.workers`'s.
+One coroutine per request waits here for its grant. Charges, releases and refusals are plain synchronous calls, so a
+cancelled request can give back its room in `finally`, whatever it was doing. One timer is armed for the scheduler's
+next deadline; nothing polls. `gateway.fairness` decides which request goes next, `gateway.workers` which worker gets
+it.
 """
 
 import asyncio
@@ -15,15 +16,15 @@ from gateway.outcomes import Outcome
 from gateway.watch.outages import Outages
 from gateway.workers import Fleet
 
-PAUSE_SECONDS = 0.5  # how long a worker that broke a connection gets nothing new, until it is known to live
-VOUCHED_SECONDS = 5.0  # for how long a worker that was found alive is believed to be, whatever connections break
+PAUSE_SECONDS = 0.5  # a worker that broke a connection gets nothing new for this long, or until it is seen alive
+VOUCHED_SECONDS = 5.0  # a worker that was seen alive counts as alive for this long, whatever connections break
 
 
 class Refused(Exception):
-    """The request will not run: why, and when another attempt is worth its while."""
+    """The request will not run: why, and after how many seconds another attempt makes sense."""
 
     def __init__(self, outcome: Outcome, retry_after_seconds: float | None) -> None:
-        """Refused with `outcome`; None where another attempt would end alike."""
+        """Refused with `outcome`; `retry_after_seconds` is None if another attempt would end the same way."""
         super().__init__(outcome.value)
         self.outcome = outcome
         self.retry_after_seconds = retry_after_seconds
@@ -53,12 +54,15 @@ class Dispatcher:
     # -- one request's way
 
     async def admit(self, ticket: Ticket) -> None:
-        """Wait until `ticket` is granted room; raises `Refused`. Cancelled: the caller still calls `settle`."""
+        """Wait until `ticket` is granted room; raises `Refused`.
+
+        Cancelled: the ticket stays queued, or granted if the grant came just before; the caller must call `settle`.
+        """
         self._check_open(ticket)
         now = self._loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
         decisions = self._admission.submit(ticket, now)
-        if ticket.state is TicketState.GRANTED and len(decisions) == 1:  # nobody waits for a word: no future is made
+        if ticket.state is TicketState.GRANTED and len(decisions) == 1:  # nobody waits: no future is made
             self._note_granted(ticket)
             self._arm()
             return
@@ -67,7 +71,7 @@ class Dispatcher:
         await self._granted(ticket, granted)
 
     async def readmit(self, ticket: Ticket, *, failed_worker: str = "") -> None:
-        """The worker sent the request back untouched: wait at the head of the queue for another grant."""
+        """Wait at the head of the queue for another grant; the first one brought no answer. Cancelled: as `admit`."""
         self._check_open(ticket)
         granted = self._expect(ticket)
         self._carry_out(self._admission.requeue(ticket, self._loop.time(), failed_worker=failed_worker))
@@ -85,30 +89,30 @@ class Dispatcher:
 
     async def _granted(self, ticket: Ticket, granted: asyncio.Future[None]) -> None:
         try:
-            await granted
+            await granted  # cancelled: the ticket stays as it is until the request's `settle`
         finally:
             self._waiting.pop(ticket, None)
             if granted.done() and not granted.cancelled():
-                granted.exception()  # a refusal that crossed the client's leaving is told to nobody
+                granted.exception()  # marks as seen a refusal that nobody reads: the client has just left
 
     def started(self, ticket: Ticket) -> None:
         """The first token of `ticket` came."""
         self._give_on(self._admission.started(ticket, self._loop.time()))
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """Charge a running request up to `usage`: nothing else happens here."""
+        """Charge a running request up to `usage`; this does nothing else."""
         self._admission.charge(ticket, usage)
 
     def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
-        """`charge` where nothing but the output has changed since: the hot path."""
+        """As `charge`, where only the output has changed since the last charge: the hot path."""
         self._admission.charge_output(ticket, output_tokens)
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
-        """What `usage` comes to for this request, in cost units."""
+        """What `usage` costs for this request, in cost units."""
         return self._admission.pools[ticket.pool].cost(ticket, usage)
 
     def possible(self, ticket: Ticket, told: Usage) -> Usage:
-        """What of an engine's last figures the request can have taken; more than that is said."""
+        """The engine's final figures, capped at what the request can have used; an event reports a cap."""
         usage = ticket.possible(told)
         if usage is not told:
             self._observer.observe(
@@ -117,19 +121,19 @@ class Dispatcher:
         return usage
 
     def count_steps(self, worker: str, steps: float | None) -> None:
-        """The engine of `worker` has made so many steps ever; None where it does not say, or is no more."""
+        """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
         self._admission.running.count(worker, steps, self._loop.time())
 
     def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
-        """What a running request has used whose engine, as far as known, generated until `until` and did not tell."""
+        """What a running request has used by `until`, as estimated where its engine does not report usage."""
         return self._admission.estimated_usage(ticket, until)
 
     def prompts(self, pool: str) -> PromptEstimator:
-        """What is learned of the prompts of `pool`."""
+        """What the gateway has learned of the prompts of `pool`."""
         return self._admission.pools[pool].prompts
 
     def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
-        """End `ticket` wherever it is: withdraw it, or settle it at `usage` (None: refund it whole). Idempotent."""
+        """End `ticket`: withdraw it if it waits, else settle it at `usage` (None: refund it in full). Idempotent."""
         now = self._loop.time()
         match ticket.state:
             case TicketState.QUEUED:
@@ -142,7 +146,7 @@ class Dispatcher:
                 pass
 
     def keep_pools(self, pools: Collection[str]) -> None:
-        """The configuration has `pools` alone: whatever waits for another is refused, and what comes back to it."""
+        """Serve `pools` alone: refuse every request that waits for another pool, or comes to it later."""
         self._pools = frozenset(pools)
         for ticket in [ticket for ticket in self._waiting if ticket.pool not in self._pools]:
             if not self._waiting[ticket].done():
@@ -150,10 +154,10 @@ class Dispatcher:
                 self.settle(ticket, None)
 
     def refuse_waiting(self, outcome: Outcome, retry_after_seconds: float) -> int:
-        """Refuse every queued request and whatever comes from now on: the gateway's time is up; how many had waited."""
+        """Refuse every queued request, and every later one, because the gateway ends; returns how many had waited."""
         self._refusal = Refused(outcome, retry_after_seconds)
         waiting = [ticket for ticket, granted in self._waiting.items() if not granted.done()]
-        for ticket in waiting:  # all are told first: the room that one gives up must not start another
+        for ticket in waiting:  # refuse all before any is settled: the room that one gives back must not start another
             self._waiting[ticket].set_exception(Refused(outcome, retry_after_seconds))
         for ticket in waiting:
             self.settle(ticket, None)
@@ -162,42 +166,42 @@ class Dispatcher:
     # -- requests that take no room
 
     def count_request(self, tenant: str) -> float | None:
-        """Count such a request against the tenant's rates; seconds to wait where it is over them."""
+        """Count such a request against the tenant's rate limits; the seconds to wait if it exceeds them, else None."""
         return self._admission.count_request(tenant, self._loop.time())
 
     def serves(self, pool: str) -> bool:
-        """True where no other pool should stand in for `pool`."""
+        """True if `pool` serves, so that no fallback pool is needed."""
         return self._outages.serves(pool)
 
     def awaits(self, pool: str) -> bool:
-        """True where requests of `pool` may wait although no worker serves."""
+        """True if requests of `pool` may wait even while none of its workers serves."""
         return self._fleet.awaits(pool)
 
     def outage_seconds(self, pool: str) -> float:
-        """For how long `pool` has been without a worker, which is also when another attempt is worth its while."""
+        """For how long `pool` has been without a worker; clients are told to retry after as long."""
         return self._outages.age_seconds(pool)
 
     def any_worker(self, pool: str) -> str | None:
-        """A worker of `pool` that serves, None where there is none."""
+        """The least loaded worker of `pool` that serves; None if there is none."""
         return self._fleet.least_loaded(pool)
 
     # -- room that appears for other reasons
 
     def dispatch(self, pools: Iterable[str]) -> None:
-        """Room may have appeared in `pools`: a worker came back, a window grew."""
+        """Grant what fits in `pools`, where room may have appeared: a worker came back, or a window grew."""
         now = self._loop.time()
         for pool in pools:
-            if pool in self._admission.pools:  # it may be forgotten since
+            if pool in self._admission.pools:  # a reload may have removed it meanwhile
                 self._carry_out(self._admission.dispatch(pool, now))
 
     def lost(self, worker: str) -> None:
-        """`worker` broke a connection: give it nothing until it is known to live, unless that was seen just now."""
+        """Pause `worker`, which broke a connection, until it is seen alive; not if it was vouched for just now."""
         if self._loop.time() >= self._vouched_until.get(worker, 0.0) and worker not in self._pauses:
             self._losses.add(worker)
             self._pause(worker, PAUSE_SECONDS)
 
     def vouch(self, worker: str) -> None:
-        """`worker` lives, whatever connections it broke; for a while its broken connections say nothing more."""
+        """End the pause of `worker`, which was seen alive, and ignore its broken connections for `VOUCHED_SECONDS`."""
         vouched = {name: until for name, until in self._vouched_until.items() if name in self._fleet}
         self._vouched_until = vouched | {worker: self._loop.time() + VOUCHED_SECONDS}
         if worker in self._losses:
@@ -205,10 +209,10 @@ class Dispatcher:
             self._resume(worker)
 
     def full(self, ticket: Ticket, seconds: float) -> None:
-        """The worker of `ticket` refused it for lack of room.
+        """Note that the worker of `ticket` refused it for lack of room.
 
-        Where it refuses several tenants it gets nothing for `seconds`; where it refuses one, that tenant runs nothing
-        for so long, unless another worker may have room.
+        A worker that refuses several tenants gets nothing for `seconds`. If only this tenant is refused, and by every
+        worker, the tenant runs nothing in the pool for as long. Otherwise the ticket avoids this worker.
         """
         worker, tenant = ticket.worker, ticket.tenant
         if self._fleet.refused(worker, tenant):
@@ -246,7 +250,7 @@ class Dispatcher:
     # -- decisions
 
     def _give_on(self, decisions: list[Decision]) -> None:
-        """Carry out what follows from room that came free; where nothing does no deadline has come nearer either."""
+        """Carry out what freed room led to; without decisions no deadline is nearer, so the timer stays."""
         if decisions:
             self._carry_out(decisions)
 
@@ -265,7 +269,7 @@ class Dispatcher:
 
     def _tell_granted(self, ticket: Ticket, granted: asyncio.Future[None] | None) -> None:
         if granted is None or granted.done():
-            return  # its client left in this very moment: `settle` follows and gives the room back
+            return  # the client has just left: `settle` follows and gives the room back
         granted.set_result(None)
         self._note_granted(ticket)
 
@@ -274,7 +278,7 @@ class Dispatcher:
         self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, worker, waited))
 
     def _arm(self) -> None:
-        """Have one timer for the next deadline; an earlier one that is armed already finds the next itself."""
+        """Keep one timer for the next deadline; a timer that is due earlier stays and arms the next one itself."""
         deadline = self._admission.next_deadline()
         if deadline is None or self._is_closed:
             return
@@ -282,7 +286,7 @@ class Dispatcher:
             if self._due <= deadline:
                 return
             self._timer.cancel()
-        self._due = deadline  # uvloop's handle of a time that is past does not know it
+        self._due = deadline  # kept here, because uvloop's handle does not know its time once that is past
         self._timer = self._loop.call_at(deadline, self._advance)
 
     def _advance(self) -> None:
@@ -303,7 +307,7 @@ class Dispatcher:
     # -- views
 
     def queued(self) -> Iterable[TicketSnapshot]:
-        """Every request that waits."""
+        """A snapshot of every request that waits."""
         now = self._loop.time()
         for ticket in self._waiting:
             if ticket.state is TicketState.QUEUED:

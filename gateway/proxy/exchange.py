@@ -1,11 +1,12 @@
-"""One request's life, from a read body to its one end.
+"""The life of one scheduled request, from the body that was read to its one end.
 
-It waits for a grant, sends, and relays; what an attempt met is judged by `workers.judgement`, which says what follows.
-A worker that breaks before the client has a byte is replaced once, and once more where it died of another request; an
-engine that has no room sends the request back to the head of its queue. What two workers died of is not sent again
-(`death_guard`). Whatever happens, a cancellation at any await included, the ticket is
-settled exactly once and the record ends with exactly one outcome. After the first byte nothing is tried again. What a
-reload has taken from the request while it waited (its key, its model, a right) is asked before it is sent.
+The request waits for a grant, is sent, and its answer is relayed. `workers.judgement` judges what each attempt met and
+says what follows. If a worker breaks before the client has a byte, the request is sent again: at most two failed
+attempts, and at most four in all where workers died of other requests. If an engine has no room, the request goes back
+to the head of its queue. A request of which two workers died is not sent again (`death_guard`). The ticket is settled
+exactly once and the record ends with exactly one outcome, even if the task is cancelled at an await: `run` then calls
+`_leave`. After the first byte nothing is tried again. A reload may take the key, the model or a right from a request
+that waits: this is checked before each sending.
 """
 
 import asyncio
@@ -40,21 +41,21 @@ from gateway.wire.request import ParsedRequest
 from gateway.workers import Action, Blame, Clearance, Effect, Evidence, Situation, Suspect, judge
 
 MAX_FAILED_ATTEMPTS = 2
-MAX_FULL_ATTEMPTS = 8  # at which the engine had no room
-MAX_BROKEN_ATTEMPTS = 4  # those included at which the worker died of another request
-_SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine slower than this on an answer that it does not show counts as silent
+MAX_FULL_ATTEMPTS = 8  # attempts at which the engine had no room
+MAX_BROKEN_ATTEMPTS = 4  # failed attempts, including those whose worker died of another request
+_SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine that generates an unseen answer more slowly than this counts as silent
 
-LOCAL_RETRY_SECONDS = 1.0  # until the gateway may have what it was short of
+LOCAL_RETRY_SECONDS = 1.0  # after this time the gateway may again have what it lacked (descriptors, memory)
 FULL_RETRY_SECONDS = 5.0
 
 _RETRY_SECONDS = {Outcome.GATEWAY_EXHAUSTED: LOCAL_RETRY_SECONDS, Outcome.NO_ROOM: FULL_RETRY_SECONDS}
-# An answer that is not streamed and breaks off is told by a broken connection.
+# If an answer that is not streamed breaks off, only a broken connection can tell the client.
 _BROKEN = frozenset({Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN})
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What every exchange works with."""
+    """The objects that every exchange uses."""
 
     dispatcher: Dispatcher
     endpoints: WorkerEndpoints
@@ -94,9 +95,10 @@ class Exchange:
     def describe(
         self, reading: ParsedRequest, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]
     ) -> None:
-        """What is asked, of which pool; `payer` names the tenant to the engine, as the salt of its prefix cache too.
+        """Say what to send, and to which pool.
 
-        `check_standing` is asked before each sending: it raises `RequestFault` where the request may no longer run.
+        `payer` is the tenant's name at the engine and the salt of its prefix cache. `check_standing` is called before
+        each sending: it raises `RequestFault` if the request may no longer run.
         """
         self._reading, self._pool, self._payer = reading, pool, payer
         self._check_standing = check_standing
@@ -104,13 +106,16 @@ class Exchange:
         self._case = Suspect(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
 
     async def run(self) -> web.StreamResponse:
-        """Carry the request through; raises `RequestFault` where it ends before a byte of an answer."""
+        """Carry the request to its end; raises `RequestFault` if it ends before the client has a byte of an answer.
+
+        Cancelled anywhere below: the `except` names the outcome and `_leave` gives back what the request holds.
+        """
         dispatcher, ticket = self._services.dispatcher, self._ticket
         self._record.submitted_at = self._loop.time()
         try:
             if self._services.guard.is_convicted(self._case):
                 raise Refusal(Outcome.QUARANTINED)
-            await dispatcher.admit(ticket)
+            await dispatcher.admit(ticket)  # cancelled: the ticket is queued or just granted; nothing was sent
             return await self._attempts()
         except Refused as refused:
             raise Refusal(refused.outcome, refused.retry_after_seconds or None) from None
@@ -121,7 +126,7 @@ class Exchange:
             self._leave()
 
     def cut(self) -> None:
-        """End the request wherever it is: the gateway's grace time is over."""
+        """End the request wherever it is, because the gateway's grace time is over."""
         self._is_cut = True
         if self._relay is not None:
             self._relay.cut(AttemptEnd.CUT, "shutdown")
@@ -131,11 +136,12 @@ class Exchange:
     async def _attempts(self) -> web.StreamResponse:
         dispatcher, guard, ticket = self._services.dispatcher, self._services.guard, self._ticket
         while True:
+            # Cancelled here: the ticket holds its grant and nothing was sent, so `_leave` refunds it.
             match await guard.send(self._case, ticket.worker):
                 case Clearance.REFUSE:
                     self._give_up(Outcome.QUARANTINED)
                 case Clearance.WAIT:  # the worker died before the request was sent
-                    await dispatcher.readmit(ticket, failed_worker=ticket.worker)
+                    await dispatcher.readmit(ticket, failed_worker=ticket.worker)  # cancelled: as at `admit`
                     continue
                 case Clearance.SEND:
                     pass
@@ -156,7 +162,7 @@ class Exchange:
                     self._relay = None
                     self._count_full(relay, evidence)
                     dispatcher.full(ticket, retry_after_seconds(relay.headers))
-                    await dispatcher.readmit(ticket)
+                    await dispatcher.readmit(ticket)  # cancelled: as at `admit`; the first worker ran nothing
                 case Action.AGAIN:
                     self._relay = None
                     await self._count_failure(relay, effect, evidence)
@@ -166,13 +172,13 @@ class Exchange:
                     self._give_up(effect.outcome, relay)
 
     def _let_go_of_body(self) -> None:
-        """An answer has begun: nothing is sent again."""
+        """Drop the body: an answer has begun, so nothing is sent again."""
         self._case.let_go()
         self._reading.let_go()
         self._custody.let_go()
 
     def _count_full(self, relay: Relay, evidence: Evidence) -> None:
-        """The engine had no room; raises `Refusal` where that was so too often."""
+        """Count an attempt at which the engine had no room; raises `Refusal` if it was the last one allowed."""
         self._services.guard.leave(self._case)
         self._fulls += 1
         self._record.detail = f"{self._ticket.worker}: {relay.reason}"
@@ -180,8 +186,8 @@ class Exchange:
             self._give_up(_last_outcome(evidence), relay)
 
     async def _count_failure(self, relay: Relay, effect: Effect, evidence: Evidence) -> None:
-        """An attempt failed before the client had a byte; raises `Refusal` where it was the last."""
-        blame = await self._blame(effect)
+        """Count an attempt that failed before the client had a byte; raises `Refusal` if no other is allowed."""
+        blame = await self._blame(effect)  # cancelled: the guard still finds out whether the worker died
         self._breaks += 1
         self._failures += blame is not Blame.EXCUSED
         if blame is Blame.CONVICTED:
@@ -192,7 +198,7 @@ class Exchange:
         self._record.detail = f"{self._ticket.worker}: {relay.reason}"
 
     async def _blame(self, effect: Effect) -> Blame | None:
-        """What the death of the worker means for the request, None where it has not died or never had the request."""
+        """What the worker's death means for the request; None if it did not die, or never had the request."""
         if effect.may_be_death:
             return await self._services.guard.judge(self._case)
         self._services.guard.leave(self._case)
@@ -207,7 +213,10 @@ class Exchange:
         raise Refusal(outcome, _RETRY_SECONDS.get(outcome), said)
 
     async def _attempt(self) -> Relay:
-        """Send to the granted worker and wait for a first byte or an end; a stale connection is replaced unseen."""
+        """Send to the granted worker and wait for the first output or the end.
+
+        If a kept connection proves stale, the request is sent again over a new one; this is no failed attempt.
+        """
         record, ticket = self._record, self._ticket
         endpoint = self._services.endpoints[ticket.worker]
         record.worker, record.granted_at = ticket.worker, ticket.granted_at
@@ -229,7 +238,7 @@ class Exchange:
         return relay
 
     async def _send(self, endpoint: WorkerEndpoint, start: bytes, *, fresh: bool) -> Relay:
-        """Send `start` and what the client wrote; the answer from its first byte on, or how it failed."""
+        """Send `start` and the rest of the client's body; the relay has begun or ended when this returns."""
         meter = meter_for(self._reading, endpoint.fingerprint)
         patience, accepts = self._patience(endpoint), types_for(self._reading)
         dispatcher = self._services.dispatcher
@@ -240,15 +249,17 @@ class Exchange:
             return relay
         try:
             seconds, rest = self._pool.timeouts.connect_seconds, self._reading.rest
+            # Cancelled here: the port drops a half-made connection; nothing was sent, so `_leave` refunds the ticket.
             connection = await endpoint.data.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
             self._unsent = evidence_of_failure(error)
             if fresh and self._unsent is Evidence.UNREACHABLE:
-                self._unsent = Evidence.LOST  # it was sent, on the connection that broke
+                self._unsent = Evidence.LOST  # it was sent before, on the connection that broke
             relay.cut(AttemptEnd.LOST, str(error))
             return relay
         self._record.sent_at = self._loop.time()
         relay.attach(connection)
+        # Cancelled here: the engine may run the request, so `_leave` closes the connection and charges an estimate.
         await relay.begun()
         return relay
 
@@ -265,14 +276,14 @@ class Exchange:
         )
 
     def _tell(self, effect: Effect, relay: Relay) -> None:
-        """The worker's circuit hears what the request met there."""
+        """Tell the worker's circuit what the request met there."""
         if effect.signal is not None:
             self._services.health.report(self._ticket.worker, effect.signal, relay.reason, self._case)
 
     # -- answers
 
     async def _pass_on(self, relay: Relay) -> web.StreamResponse:
-        """The engine refuses the request itself (4xx): its own words reach the client, nothing is charged."""
+        """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
         body = relay.take_held()
         downstream = self._downstream
         self._services.guard.answered(self._case)
@@ -286,6 +297,7 @@ class Exchange:
         downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
         relay.flow(downstream)
         try:
+            # Cancelled at either await: `_leave` cuts the relay, which settles the ticket at what was generated.
             while await relay.blocked_or_ended():
                 with self._services.remainders.behind(self._ticket, relay, self._custody):
                     await downstream.drain(self._services.write_stall_seconds)
@@ -297,7 +309,7 @@ class Exchange:
         return await self._flushed(self._end_answer(relay), relay.reason)
 
     def _end_answer(self, relay: Relay) -> Outcome:
-        """Write the last bytes, and learn from a complete answer; how the request ends."""
+        """Write the last bytes and learn from a complete answer; returns how the request ends."""
         if relay.fingerprint is not None:
             self._services.endpoints[self._ticket.worker].fingerprint = relay.fingerprint
         if relay.is_complete:
@@ -322,7 +334,7 @@ class Exchange:
         return outcome
 
     async def _flushed(self, outcome: Outcome, reason: str = "") -> web.StreamResponse:
-        """Wait until the client has taken everything; the request then ends with `outcome`."""
+        """Wait until the client has taken nearly everything; the request then ends with `outcome`."""
         self._is_flushing = True
         downstream = self._downstream
         is_stream = self._relay is not None and self._relay.is_stream
@@ -330,6 +342,7 @@ class Exchange:
         if not is_broken:
             downstream.finish()
         try:
+            # Cancelled here: the ticket is settled already; the client has missed the last bytes.
             await downstream.drain(self._services.write_stall_seconds)
         except ClientStalled:
             outcome, reason = Outcome.CLIENT_STALLED, "with the whole answer generated"
@@ -346,7 +359,7 @@ class Exchange:
             )
 
     def _length(self, relay: Relay) -> int | None:
-        """The length of a body that passes unchanged; a stream's is not known."""
+        """The length in bytes of a body that passes unchanged; None for a stream, whose length is not known."""
         if relay.is_stream:
             return None
         for name, value in relay.headers:
@@ -357,7 +370,7 @@ class Exchange:
     # -- ends
 
     def _place_of_leaving(self) -> Outcome:
-        """Why the handler was cancelled: the client left, before, while or just after it was answered; or ours."""
+        """The outcome of a cancelled request: why its task was cancelled, or how far it was when the client left."""
         if self._is_cut:
             return Outcome.CUT_BY_SHUTDOWN
         if self._custody.is_pushed_out:
@@ -368,11 +381,11 @@ class Exchange:
         if not self._downstream.is_open or relay is None:
             return Outcome.CLIENT_GONE_WAITING
         if relay.is_complete and not relay.is_blocked and not self._is_flushing:
-            return Outcome.COMPLETED  # it read the end marker and did not wait for the connection's last bytes
+            return Outcome.COMPLETED  # the client read the end marker and did not wait for the connection's last bytes
         return Outcome.CLIENT_GONE_STREAMING
 
     def _leave(self) -> None:
-        """Give back whatever is still held; synchronous, so that no cancellation can come between."""
+        """Give back whatever the request still holds; this never waits, so no cancellation can interrupt it."""
         relay = self._relay
         self._record.queue_wait_seconds = self._ticket.waited(self._loop.time())
         self._services.guard.leave(self._case)
@@ -385,7 +398,7 @@ class Exchange:
 
 
 def _last_outcome(evidence: Evidence) -> Outcome:
-    """How a request ends whose last attempt met `evidence`."""
+    """The outcome of a request whose last attempt met `evidence`."""
     outcome = judge(Situation.LAST, evidence).outcome
     assert outcome is not None
     return outcome

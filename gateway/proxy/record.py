@@ -8,9 +8,9 @@ from gateway.outcomes import Outcome
 
 @dataclass(slots=True)
 class RequestRecord:
-    """Filled in as the request goes; times are loop time. `outcome` is set once, by whoever ends the request.
+    """Filled in as the request proceeds; times are loop time. `outcome` is set once, by whoever ends the request.
 
-    `is_minor`: nobody pays for it and it comes often (health, preflight); where it completes no event tells of it.
+    An `is_minor` request (health, preflight) comes often and nobody pays for it: if it completes, there is no event.
     """
 
     request_id: str
@@ -47,17 +47,17 @@ class RequestRecord:
     detail: str = ""
 
     def end(self, outcome: Outcome, detail: str = "", status: int | None = None) -> None:
-        """Note how the request ended; the first word counts, and no `detail` leaves what was noted of attempts."""
+        """Note how the request ended; only the first call counts. Without `detail` that of the attempts stays."""
         if self.outcome is None:
             self.outcome = outcome
             self.status = outcome.ending.status if status is None else status
             self.detail = detail or self.detail
 
     def finished(self, now: float) -> RequestFinished:
-        """The event that tells of the end."""
+        """The event that reports the request's end."""
         outcome = self.outcome or Outcome.INTERNAL
         started_at = self.started_at if self.streamed else None
-        return RequestFinished(  # by position: by name it takes more than twice as long
+        return RequestFinished(  # by position: keywords take more than twice as long
             self.request_id,
             self.endpoint,
             self.tenant,

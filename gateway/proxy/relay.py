@@ -1,10 +1,10 @@
 """The streaming path: from a worker's connection through the meter to the client, without a task per chunk.
 
-A `Relay` is the sink of one attempt. Each buffer is metered, charged and written to the client in the very call that
-received it; until the exchange has opened the client's side it is held. An answer begins with its first output: what
-announces it is held too, so that a worker that breaks by then can still be replaced. How long it may be silent is
-`progress`'s to say. The ticket is settled here, at the true end of the worker's body, so that its room is free while a
-slow client still reads.
+A `Relay` is the sink of one attempt. The call that receives a buffer also meters it, charges it and writes it to the
+client; the relay holds the bytes until the exchange has opened the client's side. An answer begins with its first
+output. Events before that output are held too, so that a worker that breaks before it can still be replaced.
+`progress` says how long the answer may be silent. The ticket is settled here, at the true end of the worker's body, so
+that its room is free while a slow client still reads.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
 from gateway.wire.sse import MalformedStream
 
-MAX_HELD_BYTES = 256 * 1024  # of an answer whose client's side is not open yet
-MAX_ERROR_BYTES = 1024 * 1024  # of what is no answer: an error, a page
-STEPS_LAST_SECONDS = 2.0  # since the last step seen, in which an engine whose steps can be seen goes on
+MAX_HELD_BYTES = 256 * 1024  # of an answer before the client's side is open
+MAX_ERROR_BYTES = 1024 * 1024  # of a response that is no answer: an error, a page
+STEPS_LAST_SECONDS = 2.0  # an engine whose steps can be seen counts as generating for this long after its last step
 
 
 class AttemptEnd(Enum):
@@ -91,7 +91,7 @@ class Relay:
         patience: Patience,
         accepts: Set[bytes],
     ) -> None:
-        """A relay that settles `ticket` and notes times and tokens in `record`; an answer is of a type in `accepts`."""
+        """Settle `ticket`, and note times and tokens in `record`; `accepts` has the media types of an answer."""
         self._accepts = accepts
         self._ticket = ticket
         self._is_charged = not ticket.is_silent
@@ -110,11 +110,11 @@ class Relay:
         self._silent_since = 0.0
         self._is_read = False
         self._has_output = False
-        self._prompt_tokens = -1  # for which the ticket was charged
+        self._prompt_tokens = -1  # the prompt tokens of the last charge
         self._last_token_at = 0.0
         self._longest_gap_seconds = 0.0
         self._connection: WorkerConnection | None = None
-        self._spare_bytes = 0  # that may still be read while the client is behind
+        self._spare_bytes = 0  # may still be read although the client is behind
         self.is_blocked = False
         self.status = 0
         self.headers: Headers = ()
@@ -124,7 +124,7 @@ class Relay:
         self.last_bytes = b""
 
     def attach(self, connection: WorkerConnection) -> None:
-        """The connection on which the answer comes; one that came too late is closed."""
+        """Take the connection on which the answer comes; close it if the relay has ended already."""
         if self.end is None:
             self._connection = connection
             self._silent_since = self._loop.time()
@@ -136,19 +136,22 @@ class Relay:
 
     @property
     def has_begun(self) -> bool:
-        """True once the answer has output or more announcement than is held; what is none counts when it is whole."""
+        """True once the answer has output, or more bytes before it than may be held.
+
+        A response that is no answer has begun only when it has ended.
+        """
         if self.end is not None:
             return True
         return self.is_answer and (self._has_output or self._held_bytes > MAX_HELD_BYTES)
 
     @property
     def has_bytes(self) -> bool:
-        """True where a body has begun."""
+        """True once a byte of the body has come."""
         return self._has_bytes
 
     @property
     def held(self) -> bytes:
-        """What has come of the body and was not taken yet."""
+        """The bytes of the body that have come and were not taken yet."""
         return b"".join(self._held)
 
     async def begun(self) -> None:
@@ -165,7 +168,7 @@ class Relay:
     async def _sleep(self) -> None:
         self._wake = self._loop.create_future()
         try:
-            await self._wake
+            await self._wake  # cancelled: the connection still delivers, until the exchange cuts the relay
         finally:
             self._wake = None
 
@@ -176,12 +179,12 @@ class Relay:
     # -- the way through
 
     def take_held(self) -> bytes:
-        """What the client may see so far."""
+        """Hand over the bytes that are held for the client."""
         held, self._held, self._held_bytes = self._held, [], 0
         return b"".join(held)
 
     def flow(self, downstream: Downstream) -> None:
-        """Write to `downstream` from now on, what came meanwhile first."""
+        """Write to `downstream` from now on, beginning with the bytes that are held."""
         self._downstream = downstream
         rest = self.take_held()
         if rest and not downstream.write(rest):
@@ -203,7 +206,10 @@ class Relay:
             self._connection.resume()
 
     def read_on(self, most_bytes: int) -> bool:
-        """Read about `most_bytes` more although the client is behind; False where it is so already, or need not be."""
+        """Read about `most_bytes` more although the client is behind.
+
+        False, and without effect, if the client is not behind, if such bytes are left, or if no connection is there.
+        """
         if not self.is_blocked or self._connection is None or self._spare_bytes:
             return False
         self._spare_bytes = most_bytes
@@ -211,7 +217,7 @@ class Relay:
         return True
 
     def _spend(self, size_bytes: int) -> None:
-        """The client is behind: read no more than may be read all the same."""
+        """The client is behind: stop reading once the spare bytes are used up."""
         self._spare_bytes = max(0, self._spare_bytes - size_bytes)
         if not self._spare_bytes:
             self._block()
@@ -227,7 +233,7 @@ class Relay:
         self._notify()
 
     def _begin(self, now: float) -> None:
-        """Note that the prompt is read, and the first output, where either has come."""
+        """Note that the engine has read the prompt, and that the first output came, if they have."""
         meter = self._meter
         if not self._is_read and (meter.has_usage or meter.outputs):
             self._is_read = True
@@ -248,9 +254,9 @@ class Relay:
     # -- Sink
 
     def on_head(self, status: int, headers: Headers) -> None:
-        """Status and headers of the answer; the exchange goes on with the first output.
+        """Take the status and headers; the exchange wakes only at the first output.
 
-        A JSON body in place of a stream is read as one.
+        If the engine sends a JSON body in place of a stream, the body is metered as JSON.
         """
         self.status, self.headers = status, headers
         kind = media_type(headers)
@@ -259,7 +265,7 @@ class Relay:
             self._meter = self._meter.whole()
 
     def on_body(self, data: bytes) -> None:
-        """Bytes of the body: metered, charged and on to the client: the hot path."""
+        """Meter and charge bytes of the body and write them to the client: the hot path."""
         if not self.is_answer:
             self._hold(data)
             return
@@ -287,7 +293,7 @@ class Relay:
             if meter.prompt_tokens != self._prompt_tokens:
                 self._charge()
             elif tokens <= ticket.reserved_tokens:
-                ticket.output_tokens = tokens  # paid at dispatch: no counter moves
+                ticket.output_tokens = tokens  # charged at dispatch already: no counter moves
             elif self._is_charged and self.end is None:
                 self._dispatcher.charge_output(ticket, tokens)
         downstream = self._downstream
@@ -297,11 +303,14 @@ class Relay:
             self._spend(len(visible))
 
     def on_end(self) -> None:
-        """The true end of the body: the engine is done, the room is free."""
+        """End the relay at the true end of the body: the engine is done, and its room is free."""
         self._finish(AttemptEnd.WHOLE)
 
     def on_lost(self, reason: str, loss: Loss) -> None:
-        """The worker broke off; the room that this gives is for nobody until it is known whether the worker lives."""
+        """End the relay because the worker broke off.
+
+        If the connection broke, the worker is paused: nobody gets the freed room until it is seen alive.
+        """
         if loss is Loss.BROKEN:
             self._dispatcher.lost(self._ticket.worker)
         self._finish(_ENDS[loss], reason)
@@ -320,11 +329,11 @@ class Relay:
     # -- ends
 
     def cut(self, end: AttemptEnd, reason: str) -> None:
-        """End the attempt from this side: the engine hears of it by the closed connection."""
+        """End the attempt from this side; the closed connection tells the engine."""
         self._finish(end, reason)
 
     def _limit_silence(self) -> None:
-        """Look again when this silence would be too long, and before where that is far: what is known may change."""
+        """Look again when this silence would be too long; sooner if that is far off, since the limit may change."""
         if self._silence is not None:
             self._silence.cancel()
         at = min(self._silence_ends_at(), self._loop.time() + self._patience.shorter_seconds)
@@ -364,36 +373,36 @@ class Relay:
 
     @property
     def is_stream(self) -> bool:
-        """True where the answer is a stream of events, as far as is known."""
+        """True if the answer is a stream of events; before its head has come, if one was asked for."""
         return self._meter.is_stream
 
     @property
     def next_sequence_number(self) -> int:
-        """The number of an event of ours behind the last of the stream, where its format has numbers."""
+        """The number for an event of our own after the stream's last one, where the format numbers its events."""
         return self._meter.next_sequence_number
 
     @property
     def is_complete(self) -> bool:
-        """True where the engine's answer came to its own end and says so, whatever its connection did then."""
+        """True if the engine's answer says that it is at its end, whatever the connection did after that."""
         return self._meter.is_complete and not self._meter.has_error
 
     @property
     def has_engine_error(self) -> bool:
-        """True where the engine itself told the client of an error in the stream."""
+        """True if the engine itself reported an error to the client in the stream."""
         return self._meter.has_error
 
     @property
     def has_usage(self) -> bool:
-        """True where the engine told what the request took."""
+        """True if the engine reported the usage of the request."""
         return self._meter.has_usage
 
     @property
     def fingerprint(self) -> bytes | None:
-        """What this worker writes as `system_fingerprint`, where the answer told."""
+        """The `system_fingerprint` in the answer, None if it had none."""
         return self._meter.fingerprint
 
     def settle(self) -> None:
-        """Settle the ticket at what the engine counted, or at an estimate where it told nothing."""
+        """Settle the ticket at the usage that the engine reported, or at an estimate if it reported none."""
         usage = self._usage()
         record = self._record
         record.prompt_tokens, record.cached_tokens = usage.prompt_tokens, usage.cached_tokens
@@ -402,7 +411,7 @@ class Relay:
         self._dispatcher.settle(self._ticket, usage, completed=self.is_complete and self._meter.has_usage)
 
     def _usage(self) -> Usage:
-        """The engine's own figures where they are its last word, else with what it should have generated unseen."""
+        """The engine's own figures if they are final; else these, and an estimate of the output not yet seen."""
         meter, ticket, dispatcher = self._meter, self._ticket, self._dispatcher
         told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
         if meter.has_usage and (self.end is AttemptEnd.WHOLE or meter.is_complete):
@@ -415,7 +424,7 @@ class Relay:
         return usage
 
     def _generated_until(self) -> float:
-        """Until when the engine is known to have generated: by its steps, by output, or for all that is known."""
+        """Until when the engine generated, by its steps or its output; until this moment if neither tells."""
         now, progress = self._loop.time(), self._progress
         if progress.sees_steps and now - progress.moved_at > STEPS_LAST_SECONDS:
             return max(self._silent_since, progress.moved_at)

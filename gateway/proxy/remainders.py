@@ -1,10 +1,11 @@
-"""What an engine has finished and a slow client has not taken: read to its end, so that its room is free.
+"""Reads answers that an engine has finished but a slow client has not taken, so that their room comes free.
 
-While a client is behind, its worker is not read on, and the gateway cannot see that the answer is done: the request
-would hold its slot for as long as the client takes. The engine's own figures say so: where it has fewer sequences than
-the gateway counts there, as many of those whose clients are behind have ended, the one that waits longest first. Their
-rest is read into memory, piece by piece, while there is memory to spare (`holdings`); a stream that had not ended after
-all is only buffered a little further. The answer is settled at its true end, as every other.
+While a client is behind, the gateway stops reading from its worker. It cannot see that the answer is done, and the
+request would hold its slot for as long as the client takes. The engine's own figures show it: if the engine has fewer
+sequences than the gateway counts there, the difference has ended among the answers whose clients are behind. The
+gateway takes those that have waited longest, and reads the rest of them into memory, piece by piece, while there is
+memory to spare (`holdings`). If the guess is wrong, a stream is only buffered a little further. Each answer is settled
+at its true end, as every other is.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from gateway.watch.poller import MetricsPoller
 from gateway.workers import Fleet
 
 TICK_SECONDS: Final = 0.5
-PIECE_BYTES: Final = 256 * 1024  # of an answer, read on at once
+PIECE_BYTES: Final = 256 * 1024  # of an answer, read at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,28 +36,28 @@ class _Behind:
 
 
 class Remainders:
-    """Looks at every worker for answers that have ended unseen."""
+    """Looks for answers that have ended at their worker while the gateway was not reading."""
 
     def __init__(self, fleet: Fleet, poller: MetricsPoller, holdings: Holdings[Custody]) -> None:
-        """Nobody is behind, and nobody looks yet."""
+        """Start with no client behind; `start` begins the search."""
         self._fleet = fleet
         self._poller = poller
         self._holdings = holdings
-        self._behind: dict[_Behind, None] = {}  # the one that waits longest first
-        # Without it a slow client holds its slot until it has taken everything.
+        self._behind: dict[_Behind, None] = {}  # the client that has been behind longest comes first
+        # Without this task a slow client holds its slot until it has taken everything.
         self._background = Background("remainders of answers", self._watch, "nobody looks for ends behind slow clients")
 
     def start(self) -> None:
-        """Look on until `stop`."""
+        """Look every `TICK_SECONDS` until `stop`."""
         self._background.start()
 
     async def stop(self) -> None:
-        """Look no more."""
+        """End the search."""
         await self._background.stop()
 
     @contextmanager
     def behind(self, ticket: Ticket, relay: Relay, custody: Custody) -> Iterator[None]:
-        """The client of `relay` is behind, for as long as the context lasts; `custody` holds what is read on for it."""
+        """A context in which the client of `relay` is behind; `custody` counts what is read for it meanwhile."""
         behind = _Behind(ticket, relay, custody, asyncio.get_running_loop().time())
         self._behind[behind] = None
         try:

@@ -1,4 +1,4 @@
-"""Pools that the configuration no longer has: their accounts are forgotten when their last request has ended."""
+"""Forgets the accounts of pools that the configuration no longer has, when their last request has ended."""
 
 from collections.abc import Collection
 
@@ -7,21 +7,21 @@ from gateway.fairness import Admission
 
 
 class RetiredPools:
-    """An observer of the requests that end; bounded by the pools of which one is still in flight."""
+    """Observes the requests that end; it keeps the names of removed pools that still have a request."""
 
     def __init__(self, admission: Admission) -> None:
-        """None yet."""
+        """Start without removed pools."""
         self._admission = admission
         self._names: set[str] = set()
 
     def settle(self, present: Collection[str]) -> None:
-        """The configuration has the pools `present`: forget the others, at once or with their last request."""
+        """Forget every pool that is not in `present`, at once or when its last request has ended."""
         self._names = set(self._admission.pools) - set(present)
         for name in tuple(self._names):
             self._forget(name)
 
     def observe(self, event: Event) -> None:
-        """The request that ended may be a pool's last."""
+        """Forget a removed pool if the request that ended was its last."""
         if isinstance(event, RequestFinished) and event.pool in self._names:
             self._forget(event.pool)
 

@@ -1,8 +1,8 @@
-"""What a client may ask: routes, credentials, and the way of each request to its handler.
+"""What a client may ask: the routes, the credentials, and the handler of each request.
 
-Exact paths only; authorisation belongs to the matched route, never to the URL. Every request ends in one outcome, one
-event and an answer in the dialect of the API that was called. Scheduled requests live in `exchange`, cheap ones in
-`utility`.
+A route matches one exact path. The matched route says who may call it, never the URL as it was written. Every request
+ends with one outcome, one event and one answer in the format of the API that was called. `exchange` handles requests
+that are scheduled, `utility` those that run no model.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ _Page = Callable[[web.BaseRequest], web.Response]
 
 @dataclass(frozen=True, slots=True)
 class RouterLimits:
-    """Bounds on requests, and the origins whose pages may read the answers."""
+    """Bounds on requests, and the web origins whose pages may read the answers."""
 
     max_body_bytes: int
     body_timeout_seconds: float
@@ -66,7 +66,7 @@ class Router:
     def __init__(
         self, directory: Directory, services: Services, control: Control, limits: RouterLimits, observer: Observer
     ) -> None:
-        """Serve with `directory`'s tenants until it is replaced."""
+        """Serve the tenants of `directory`, which a reload replaces."""
         self.directory = directory
         self.is_draining = False
         self._services = services
@@ -95,7 +95,7 @@ class Router:
         return frozenset(self._exchanges)
 
     async def ended(self, deadline: float) -> None:
-        """Wait until no scheduled request is left, at most until `deadline` (loop time)."""
+        """Wait until no scheduled request is left, but not beyond `deadline` (loop time)."""
         try:
             async with asyncio.timeout_at(deadline):
                 while self._exchanges:
@@ -105,7 +105,11 @@ class Router:
             return
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """Answer one request.
+
+        Cancelled at any await: the calls below close what they opened (custody, ticket, visit), the outcome that was
+        noted first stays, and `finally` reports the event.
+        """
         path = path_of(request.raw_path) or ""
         endpoint = ENDPOINTS.get(path)
         label = self._label(path) if endpoint is None else endpoint.path
@@ -134,7 +138,7 @@ class Router:
                 self._observer.observe(record.finished(self._loop.time()))
 
     def _label(self, path: str) -> str:
-        """The closed list of paths besides the API's that events tell of."""
+        """The name that events use for a path outside the API: one of a closed list."""
         if path in self._pages:
             return path
         return MODELS if _is_models(path) else _UNKNOWN
@@ -155,7 +159,7 @@ class Router:
     async def _answer_minor(
         self, request: web.BaseRequest, answer: web.Response, record: RequestRecord
     ) -> web.StreamResponse:
-        """Answer with one of the gateway's own texts, held in memory until it is taken."""
+        """Answer with one of the gateway's own texts; its custody counts it until the client has taken it."""
         for name, value in own_headers(request, record.request_id):
             answer.headers[name] = value
         with Custody(self._services.holdings, record.tenant, 1.0) as custody:
@@ -179,10 +183,10 @@ class Router:
     async def _answer_held(
         self, request: web.BaseRequest, endpoint: Endpoint, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
-        """Read the body and answer; the request's custody holds it from its first byte on."""
+        """Read the body and answer; the request's custody counts the body from its first byte on."""
         limits, custody = self._limits, request[CUSTODY]
         body = body_at_hand(request, limits.max_body_bytes)
-        if body is None:
+        if body is None:  # cancelled while it is read: there is no ticket yet, and the custody lets go of the pieces
             body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds, custody.hold)
             identity = self._identify(request, record)  # a reload may have come meanwhile
         record.body_read_at = self._loop.time()
@@ -223,7 +227,7 @@ class Router:
     def _confirm(
         self, request: web.BaseRequest, identity: Identity, reading: ParsedRequest, record: RequestRecord
     ) -> None:
-        """Raise `RequestFault` where a reload has taken from a request that waited what it was let in by."""
+        """Raise `RequestFault` if a reload has taken from a waiting request what it was admitted by."""
         if self.directory is identity.directory:
             return
         pools = {record.model: record.asked_pool or record.pool}
@@ -245,7 +249,7 @@ class Router:
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         if is_strange or content.exception() is not None or not content.is_eof():
-            response.force_close()  # what follows cannot be trusted, what is left of the body is not worth reading
+            response.force_close()  # what follows cannot be trusted, and the rest of the body is not worth reading
         return response
 
 
@@ -258,7 +262,7 @@ def _query(request: web.BaseRequest) -> str:
 
 
 def _only_model(identity: Identity) -> str:
-    """The model of a request that names none, as at endpoints that do not ask for a name."""
+    """The model of a request that names none, as some endpoints allow: the only one that the key may use."""
     pools = {pool.model for pool in identity.models.values()}
     if len(pools) == 1:
         return pools.pop()
@@ -266,7 +270,7 @@ def _only_model(identity: Identity) -> str:
 
 
 def make_ticket(services: Services, reading: ParsedRequest, pool: Pool, identity: Identity, request_id: str) -> Ticket:
-    """The ticket of a request: what it may come to, before the engine has counted anything."""
+    """The ticket of a request, with an estimate of its tokens before the engine has counted any."""
     prompts, sequences = reading.prompts, reading.sequences
     prompt_tokens = reading.prompt_tokens
     if prompt_tokens is None:

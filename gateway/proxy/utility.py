@@ -1,9 +1,10 @@
 """Requests that run no model (tokenize, detokenize, count_tokens): not queued, not charged, but bounded per tenant.
 
-They cost the worker's API server milliseconds for each 100 kB and take no slot of a batch. Each tenant pays for them
-from its requests per minute, and has a few at a time, of which those at a pool's workers have at most 1 MiB together:
-large ones go one behind the other, so that a flood of them takes little from what the others generate. An answer is
-taken in whole, so that a slow client keeps nobody from the worker, and both are held until the client has taken it.
+They cost the worker's API server milliseconds for each 100 kB and take no slot of a batch. They count against the
+tenant's requests per minute. A tenant may have a few at a time in each pool. The bodies of those that are at the
+pool's workers have at most 1 MiB together; a larger body goes alone. A flood of them therefore takes little from what
+other tenants generate. The gateway reads an answer completely before it sends it, so that a slow client keeps nobody
+from the worker. The request's custody counts the answer until the client has taken it.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ _RETRY_SECONDS = 1.0
 
 
 class _Line:
-    """One tenant's utility requests in one pool: those at the workers, and in their order those that wait for them."""
+    """One tenant's utility requests in one pool: those at the workers, and those that wait, in their order."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -42,7 +43,7 @@ class _Line:
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
     async def enter(self, size_bytes: int) -> None:
-        """Wait until a body of `size_bytes` may go to a worker; `leave` follows, unless this is cancelled."""
+        """Wait until a body of `size_bytes` may go to a worker; the caller then owes `leave`, unless cancelled here."""
         if not self._waiting and self._has_room(size_bytes):
             self._bytes_at_workers += size_bytes
             return
@@ -52,13 +53,13 @@ class _Line:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._let_in()
+                self._let_in()  # takes the cancelled one out of the line
             else:
-                self.leave(size_bytes)  # it was let in just before
+                self.leave(size_bytes)  # its turn had just come: give the bytes back
             raise
 
     def leave(self, size_bytes: int) -> None:
-        """A body is no longer at a worker."""
+        """Note that a body is no longer at a worker."""
         self._bytes_at_workers -= size_bytes
         self._let_in()
 
@@ -80,7 +81,7 @@ class UtilityDesk:
     """Answers utility requests through any worker of the pool that serves."""
 
     def __init__(self, services: Services, delivery: Delivery) -> None:
-        """A desk without requests."""
+        """Start without requests."""
         self._services = services
         self._delivery = delivery
         self._lines: dict[tuple[str, str], _Line] = {}
@@ -88,7 +89,10 @@ class UtilityDesk:
     async def answer(
         self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
-        """The engine's answer, unchanged; raises `Refusal`."""
+        """Answer with the engine's own answer, unchanged; raises `Refusal`.
+
+        Cancelled at any await: the `finally` blocks below take the request out of its line and end its visit.
+        """
         tenant = identity.tenant.name
         wait = self._services.dispatcher.count_request(tenant)
         if wait is not None:
@@ -111,7 +115,7 @@ class UtilityDesk:
     ) -> tuple[Answer, Outcome]:
         """The worker's answer, once the request's turn has come."""
         size_bytes = len(reading.rest)
-        await line.enter(size_bytes)
+        await line.enter(size_bytes)  # cancelled: `enter` itself gives back what it took
         try:
             dispatcher = self._services.dispatcher
             worker = dispatcher.any_worker(pool.model)
@@ -132,8 +136,8 @@ class UtilityDesk:
         load = Load(rest, lambda come_bytes: custody.hold_aside(reading.size_bytes + come_bytes))
         seconds = pool.timeouts.first_byte_seconds
         visits = self._services.endpoints.visits
-        visits[worker] += 1  # it is not taken away before they end
-        try:
+        visits[worker] += 1  # the worker's endpoint is kept while it has visits
+        try:  # cancelled: `fetch` closes the connection, so that the worker stops
             answer = await fetch(endpoint.utility, head + start, load, seconds=seconds, max_bytes=MAX_ANSWER_BYTES)
         except WorkerUnreachable as error:
             record.detail = str(error)
@@ -146,7 +150,7 @@ class UtilityDesk:
         return answer, outcome
 
     def _judge(self, answer: Answer, reading: ParsedRequest, record: RequestRecord) -> Outcome:
-        """How the request ends with this answer; raises `Refusal` where the worker is at fault."""
+        """The outcome of a request with this answer; raises `Refusal` if the worker is at fault."""
         said = None if answer.status == 200 else read_error(answer.headers, answer.body)
         evidence = evidence_of(
             answer.status,
