@@ -1,8 +1,8 @@
 """The closed list of how a request can end.
 
-Every request that reaches the listener ends in exactly one `Outcome`. It is the metric's label, the log line's
-field, the HTTP status and the error type of both API dialects; nothing else in the gateway invents an ending.
-Sources of the types: the error pages of the OpenAI and the Anthropic API.
+Every request that reaches the HTTP server ends with exactly one `Outcome`. The outcome gives the metric's label, the
+log line's field, the HTTP status and the error type in both API dialects. No other module defines an ending. The error
+types come from the error pages of the OpenAI and the Anthropic API.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Outcome(Enum):
     CUT_BY_SHUTDOWN = "cut_by_shutdown"
     INTERNAL = "internal"
 
-    # Tables by outcome are looked up in each request; Enum's own hash is a Python function.
+    # Each request looks up tables by outcome, and Enum's own hash is a slow Python function.
     __hash__ = object.__hash__
 
     @property
@@ -71,7 +71,7 @@ class Outcome(Enum):
 
     @property
     def is_refusal(self) -> bool:
-        """True where the gateway turned the request away before any worker saw it."""
+        """True if the gateway turned the request away before any worker saw it."""
         return self in _REFUSALS
 
 
@@ -97,7 +97,7 @@ _ENDINGS = {
     Outcome.DRAINING: Ending(503, "server_error", "draining", "overloaded_error"),
     Outcome.NO_ROOM: Ending(503, "server_error", "no_room", "overloaded_error"),
     Outcome.GATEWAY_EXHAUSTED: Ending(503, "server_error", "gateway_exhausted", "overloaded_error"),
-    # 499 is nginx's status for a client that closed first; nobody is left to read it, logs and metrics do.
+    # 499 is nginx's status for a client that closed first: only logs and metrics read it.
     Outcome.CLIENT_GONE_QUEUED: Ending(499, _INVALID, "client_closed_request", _INVALID),
     Outcome.CLIENT_GONE_WAITING: Ending(499, _INVALID, "client_closed_request", _INVALID),
     Outcome.CLIENT_GONE_STREAMING: Ending(499, _INVALID, "client_closed_request", _INVALID),

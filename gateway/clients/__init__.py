@@ -1,11 +1,11 @@
-"""The client's side of HTTP: what may come in and how an answer leaves, each with its bounds.
+"""The client's side of HTTP: how requests come in and answers leave, each within bounds.
 
-Rules. Heads, bodies and waits are bounded in bytes and in time. What two parsers could read differently is refused.
-An answer that a client does not take is cut after a time, and what it holds in memory counts for its tenant. A
-refusal has the format of the API that was called, a status, and where another attempt is worth its while a `Retry-
-After`.
+Rules. Heads, bodies and waits are bounded in bytes and in time. The gateway refuses a request that two parsers could
+read differently. It cuts off a client that does not take its answer for too long; the memory of the answer counts
+for the client's tenant. A refusal has the format of the API that was called, a status, and a `Retry-After` if another
+attempt makes sense.
 
-Modules: `server` is aiohttp's server with its gaps closed; `body` reads a body; `custody` counts what a request holds
-in memory; `downstream` writes an answer; `refusal` words one that is none; `origins` answers browsers (CORS);
-`request_ids` draws ids.
+Modules: `server` is aiohttp's server with its gaps closed; `body` reads a request's body; `custody` counts what a
+request holds in memory; `downstream` writes an answer; `refusal` makes the answer to a request that does not run;
+`origins` answers browsers (CORS); `request_ids` draws ids.
 """

@@ -13,9 +13,9 @@ _HTTP_11 = (1, 1)
 
 
 def body_at_hand(request: web.BaseRequest, max_bytes: int) -> bytes | None:
-    """The whole body of at most `max_bytes`, None where it has not all come: `read_body` waits for it.
+    """The whole body of at most `max_bytes`; None if part of it is still to come, which `read_body` waits for.
 
-    Raises `RequestFault`, also for a body still to come that will not be accepted.
+    Raises `RequestFault`, also if the head shows that the rest of the body will not be accepted.
     """
     _check_media(request)
     content = request.content
@@ -35,10 +35,10 @@ def body_at_hand(request: web.BaseRequest, max_bytes: int) -> bytes | None:
 async def read_body(
     request: web.BaseRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
 ) -> bytes:
-    """The whole body of at most `max_bytes`, of which some is still to come.
+    """Wait for the rest of the body, and return the whole of at most `max_bytes`.
 
-    `hold` is told how much it comes to: at once where the client has said it, else as it grows. A sender has
-    `timeout_seconds`, and one second more for each 16 KiB that came. Raises `RequestFault`.
+    `hold` is called with the body's size in bytes: once if the client has stated it, else as the body grows. A sender
+    has `timeout_seconds`, and one second more for each 16 KiB that has come. Raises `RequestFault`.
     """
     hold(request.content_length or 0)
     _invite(request)
@@ -49,7 +49,7 @@ async def read_body(
 
 
 def _invite(request: web.BaseRequest) -> None:
-    """Send the interim answer that some clients wait for; HTTP/1.0 does not know it."""
+    """Send the interim answer `100 Continue` to a client that waits for it; HTTP/1.0 has none."""
     expects = request.headers.get("Expect", "").lower() == "100-continue"
     if expects and request.version >= _HTTP_11 and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,8 +1,8 @@
-"""What one request holds in memory: its body until its answer begins, an answer that is whole until it is taken.
+"""What one request holds in memory: its body until the answer begins, then a complete answer until the client has it.
 
-A request is handled inside its custody. Where all come to more bytes than may be held (`fairness.holdings`), the
-task of whoever is pushed out is cancelled at whatever it awaits, as if its client had left, so that everything is given
-back by the way that leads there anyway; only the client is still there, and is told why.
+A request is handled inside its custody. If all requests together hold more bytes than they may (`fairness.holdings`),
+some are pushed out. The custody cancels the task of such a request at whatever it awaits, as if its client had left,
+so that it gives back everything in the same way. The client is still there, and is told why.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Custody(Holding):
         self._cancellations = 0 if self._task is None else self._task.cancelling()
 
     def hold(self, size_bytes: int) -> None:
-        """Hold so much in all; raises `Refusal` where this request is pushed out."""
+        """Hold `size_bytes` in all; raises `Refusal` if this request is pushed out."""
         for other in self._holdings.resize(self, size_bytes):
             if other is not self:
                 other._cancel()
@@ -39,13 +39,13 @@ class Custody(Holding):
             raise _pushed_out()
 
     def hold_aside(self, size_bytes: int) -> None:
-        """As `hold`, called by another than the request's task, which is cancelled where it is pushed out."""
+        """As `hold`, but for callers outside the request's task: if it is pushed out, its task is cancelled."""
         if not self.is_pushed_out:
             for other in self._holdings.resize(self, size_bytes):
                 other._cancel()
 
     def let_go(self) -> None:
-        """Hold nothing any more: the body is not needed again."""
+        """Hold nothing any more, because the bytes are not needed again."""
         self._holdings.let_go(self)
 
     def _cancel(self) -> None:
@@ -61,7 +61,7 @@ class Custody(Holding):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The request's custody ends; raises `Refusal` where it was cancelled for being pushed out only."""
+        """The request's custody ends; raises `Refusal` if the task was cancelled only because it was pushed out."""
         self._holdings.let_go(self)
         task, self._task = self._task, None
         if not self._is_cancelled:
@@ -72,7 +72,7 @@ class Custody(Holding):
 
 
 CUSTODY = web.RequestKey("custody", Custody)
-"""What a request with a body holds."""
+"""The custody of a request."""
 
 
 def _pushed_out() -> Refusal:

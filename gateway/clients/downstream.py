@@ -1,9 +1,9 @@
 """The client's side of an answer, written straight to the transport.
 
-Each piece becomes one HTTP chunk, for which no task wakes up; the head leaves with the first. What all streams write in
-one turn of the event loop leaves at its end, back to back (`Outbox`); a body of known length is written at once.
-aiohttp is handed back an answer of which nothing is left to write. `write` tells when the client is slow, `drain` waits
-until it has caught up, at a least rate. HTTP/1.0 clients get the bare bytes and the end of the connection.
+Each piece becomes one HTTP chunk, without waking a task; the head leaves with the first piece. What all streams write
+in one turn of the event loop is sent at the end of that turn (`Outbox`); a body of known length is written at once.
+aiohttp gets back an answer with nothing left to write. `write` tells when the client is slow; `drain` waits until it
+has caught up, and demands a minimum rate. HTTP/1.0 clients get the bare bytes and then the end of the connection.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from aiohttp.helpers import rfc822_formatted_time
 
 from gateway.wire.chunks import LAST_CHUNK, chunk
 
-HIGH_WATER_BYTES: Final = 64 * 1024  # of answer waiting for a slow client before its worker is no longer read
-_CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much is waiting: so much more may wait
-LEAST_BYTES_PER_SECOND: Final = 4 * 1024  # that a client takes which is behind: less than any stream that is read along
-_LOOK_SECONDS: Final = 1.0  # between two looks at how much such a client has taken, at least
+HIGH_WATER_BYTES: Final = 64 * 1024  # of an answer may wait for a slow client before the gateway stops reading it
+_CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much waits: so much more may wait
+LEAST_BYTES_PER_SECOND: Final = 4 * 1024  # a client that is behind must take these; a client that reads takes more
+_LOOK_SECONDS: Final = 1.0  # the least time between two looks at how much such a client has taken
 HAS_BEGUN = web.RequestKey("has_begun", bool)
-"""True on a request of whose answer something was written: nothing else can be answered to it."""
+"""True on a request once part of its answer was written: it can get no other answer."""
 
 _HTTP_11 = (1, 1)
 _WITHOUT_BODY = frozenset({204, 304})
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-# Linux keeps up to 4 MB unsent for a client that does not read (tcp_wmem); what is on its way is not counted in this.
+# Without this option Linux keeps up to 4 MB unsent for a client that does not read (tcp_wmem).
 _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
@@ -37,9 +37,9 @@ class ClientStalled(Exception):
 
 
 class _Answer(web.StreamResponse):
-    """What aiohttp sees of an answer that was written past it: it says whether the connection is kept.
+    """Stands in aiohttp for an answer that was written past it, and says whether the connection is kept.
 
-    aiohttp holds it until the connection's next request, so it lets go of what it ends.
+    aiohttp keeps this object until the connection's next request, so it drops its `Downstream` at the end.
     """
 
     def __init__(self, downstream: "Downstream | None", status: int, *, keeps_alive: bool) -> None:
@@ -48,7 +48,7 @@ class _Answer(web.StreamResponse):
         self._keep_alive = keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """The head needs nobody's help."""
+        """Do nothing: the head was written past aiohttp."""
 
     async def write_eof(self, data: bytes = b"") -> None:
         """The answer is complete."""
@@ -58,26 +58,26 @@ class _Answer(web.StreamResponse):
 
 
 class Outbox:
-    """What all streams wrote in this turn of the event loop, to leave at its end, back to back.
+    """Collects what all streams write in one turn of the event loop, and sends it at the end of the turn.
 
-    Each write wakes whoever reads it, which costs least where that one is still awake from the write before.
+    Each write wakes a process that reads it; this costs least if that process is still awake from the write before.
     """
 
     __slots__ = ("_loop", "_writes")
 
     def __init__(self) -> None:
-        """Nothing is to be sent by the running event loop."""
+        """Start empty, on the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._writes: list[tuple[asyncio.Transport, bytes]] = []
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Send `data` at the end of the turn, behind what was put before."""
+        """Send `data` at the end of the turn, after what was put before."""
         if not self._writes:
             self._loop.call_soon(self.send)
         self._writes.append((transport, data))
 
     def send(self) -> None:
-        """Hand all of it to the transports, now."""
+        """Hand everything to the transports now."""
         writes, self._writes = self._writes, []
         for transport, data in writes:
             if not transport.is_closing():
@@ -102,7 +102,7 @@ class Downstream:
     )
 
     def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox) -> None:
-        """An answer to `request` that carries `headers`, the gateway's own."""
+        """An answer to `request`; `headers` are the gateway's own headers in it."""
         self._request = request
         self._headers = headers
         self._outbox = outbox
@@ -112,7 +112,7 @@ class Downstream:
         self._is_chunked = False
         self._is_finished = False
         self._written_bytes = 0
-        self._look_bytes = _CHECKED_BYTES  # written when it is looked next at how much is waiting
+        self._look_bytes = _CHECKED_BYTES  # written bytes at which `write` looks next at how much waits
         self._patience_seconds = inf
 
     @property
@@ -129,9 +129,9 @@ class Downstream:
     def open(
         self, status: int, headers: Sequence[tuple[str, str]], length: int | None, *, is_last: bool = False
     ) -> None:
-        """Make the head, which leaves with the first piece; `length` is the body's, where known.
+        """Make the head, which leaves with the first piece; `length` is the body's in bytes, None if not known.
 
-        After an answer that `is_last` the connection closes.
+        The connection closes after an answer that `is_last`.
         """
         request = self._request
         is_new = request.version >= _HTTP_11
@@ -153,7 +153,7 @@ class Downstream:
         self._transport = request.transport
 
     def write(self, data: bytes) -> bool:
-        """Send `data`, if any; False where the client is behind and `drain` must be awaited before more."""
+        """Send `data`, if any; False if the client is behind, so that `drain` must be awaited before more is sent."""
         transport = self._transport
         if not data or transport is None:
             return True
@@ -161,7 +161,7 @@ class Downstream:
         if self._is_chunked:
             data = chunk(data)
             self._outbox.put(transport, self._with_head(data) if self._head else data)
-        elif not transport.is_closing():  # where it is, the client left and its handler is being cancelled
+        elif not transport.is_closing():  # if it is closing, the client left and its handler is being cancelled
             transport.write(self._with_head(data) if self._head else data)
         if self._written_bytes < self._look_bytes:
             return True
@@ -183,7 +183,7 @@ class Downstream:
             transport.write(self._with_head(b""))
 
     def _with_head(self, data: bytes) -> bytes:
-        """`data`, behind the head where that was not sent yet."""
+        """`data`, after the head if that was not sent yet."""
         head, self._head = self._head, b""
         if head:
             self._request[HAS_BEGUN] = True
@@ -192,8 +192,9 @@ class Downstream:
     async def drain(self, seconds: float) -> None:
         """Wait until the client has taken nearly all that waits for it.
 
-        It has `seconds` for that in the whole answer, and earns a second with each 4 KiB that it takes, up to as many.
-        Raises `ClientStalled` when they are used up.
+        A client has a budget of `seconds` for its whole answer. Waiting uses the budget up; each 4 KiB that the client
+        takes adds a second, up to `seconds`. Raises `ClientStalled` when nothing is left. Cancelled: the bytes stay
+        with the transport.
         """
         self._outbox.send()
         if self._waiting_bytes() and self._request.protocol.writing_paused:
@@ -217,10 +218,10 @@ class Downstream:
             if not caught_up.done():
                 caught_up.cancel()
             elif not caught_up.cancelled():
-                caught_up.exception()  # a client that left: its handler is being cancelled
+                caught_up.exception()  # marks it as seen: the client left, and its handler is being cancelled
 
     def break_off(self) -> None:
-        """End the connection: only that tells the client of a body that it is not whole."""
+        """Close the connection: nothing else can tell the client that the body is not complete."""
         self._outbox.send()
         self._is_finished = True
         self.response.force_close()
@@ -241,20 +242,20 @@ class Downstream:
 
 
 def give_up(request: web.BaseRequest) -> web.StreamResponse:
-    """End the connection of an answer that has begun and cannot go on: only that says that it is not whole."""
+    """Abort the connection of an answer that has begun and cannot go on, so that the client sees it is incomplete."""
     if request.transport is not None:
         request.transport.abort()
     return _Answer(None, 500, keeps_alive=False)
 
 
 def end_in_time(transport: asyncio.Transport | None, seconds: float) -> None:
-    """Let a connection that is being closed send what waits in it for `seconds` at most."""
+    """Give a connection that is being closed at most `seconds` to send what still waits in it."""
     if transport is not None and transport.is_closing() and transport.get_write_buffer_size():
         asyncio.get_running_loop().call_later(seconds, transport.abort)
 
 
 def bound_buffers(transport: asyncio.Transport) -> None:
-    """Let at most `HIGH_WATER_BYTES` wait for a client here, and as many unsent in the kernel."""
+    """Let at most `HIGH_WATER_BYTES` wait for a client in this process, and as many unsent in the kernel."""
     transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
     client = transport.get_extra_info("socket")
     if _UNSENT_OPTION is not None and client is not None:

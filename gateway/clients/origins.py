@@ -1,8 +1,8 @@
-"""Which pages in browsers may read the answers (CORS): those of the configured origins; by default none.
+"""Which web pages may read the answers (CORS): those of the configured origins; by default none.
 
-A browser asks before it sends (the preflight, without a credential) and reads an answer only where a header names its
-origin, so every answer to an allowed one carries that header: errors and streams too. The gateway takes no cookies: who
-pays is said by the key, which the page must have.
+Before a page's request the browser asks for permission (the preflight, which has no credential). It lets the page read
+an answer only if a header names the page's origin. Every answer to an allowed origin carries that header, errors and
+streams too. The gateway takes no cookies: the key says who pays, and the page must have it.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 ALLOWED_ORIGIN: Final = web.RequestKey("allowed_origin", str)
-"""What `Access-Control-Allow-Origin` says in the answer to a request; set only where it is allowed."""
+"""The value of `Access-Control-Allow-Origin` in the answer to a request; set only if its origin is allowed."""
 
 ANY_ORIGIN: Final = "*"
 _PREFLIGHT_SECONDS = 600
@@ -25,11 +25,11 @@ class Origins:
     """The origins whose pages may read answers."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        """Allow those in `allowed`, all where it holds `*`."""
+        """Allow the origins in `allowed`, or all of them if it holds `*`."""
         self._allowed = frozenset(allowed)
 
     def note(self, request: web.BaseRequest) -> None:
-        """Mark `request` where the page that sends it may read the answer."""
+        """Mark `request` if the page that sends it may read the answer."""
         origin = request.headers.get("Origin")
         if origin is None:
             return
@@ -48,14 +48,14 @@ def reading_headers(request: web.BaseRequest) -> Sequence[tuple[str, str]]:
 
 
 def is_preflight(request: web.BaseRequest) -> bool:
-    """True where the browser of an allowed page asks what it may send."""
+    """True if the browser of an allowed page asks what the page may send."""
     return (
         request.method == "OPTIONS" and ALLOWED_ORIGIN in request and "Access-Control-Request-Method" in request.headers
     )
 
 
 def preflight_answer(request: web.BaseRequest) -> web.Response:
-    """Let the page send what it asks to; whether it is served, the request itself will tell."""
+    """Let the page send what it asks for; whether that is served is decided when the request comes."""
     asked = request.headers.get("Access-Control-Request-Headers", "")
     headers = {
         "Access-Control-Allow-Methods": "GET, HEAD, POST",

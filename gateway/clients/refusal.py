@@ -1,7 +1,7 @@
-"""What a client is told when its request does not run: status, body in its own API's format, `Retry-After`.
+"""What a client is told when its request does not run: a status, a body in its own API's format, `Retry-After`.
 
-The words are the gateway's own: a message repeats at most the names in a JSON body that was read, never raw bytes, and
-one bounded line of what an engine said of the request.
+The words are the gateway's own. A message may repeat names from a JSON body that was read, and one bounded line of what
+an engine said of the request. It never repeats raw bytes.
 """
 
 import math
@@ -16,8 +16,8 @@ from gateway.wire.surface import ENDPOINTS, Dialect
 from gateway.wire.target import path_of, spoken_at
 
 SERVER = "vtc-gateway"
-MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps as long as it is told; who comes back too early is told again
-_ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other knows
+MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps for as long as it is told; one that comes too early is told again
+_ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other API has
 
 _MESSAGES = {
     Outcome.BAD_REQUEST: "What this request could cost is too large to be counted. Ask for a shorter answer.",
@@ -46,31 +46,34 @@ _MESSAGES = {
 
 
 def message(outcome: Outcome, retry_after_seconds: float = 0.0) -> str:
-    """The sentence for the client of what the scheduler decided; other faults word themselves."""
+    """The sentence for the client where the gateway itself ends the request; other faults bring their own message."""
     return _MESSAGES[outcome].format(seconds=_whole_seconds(retry_after_seconds))
 
 
 class Refusal(RequestFault):
-    """A request that is refused with the gateway's own words, and when to come again."""
+    """A request that is refused in the gateway's own words, with the time after which to retry."""
 
     def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None, said: str = "") -> None:
-        """Refuse with `outcome`; None says nothing of coming again. `said` is the worker's answer, where it had one."""
+        """Refuse with `outcome`; without `retry_after_seconds` there is no `Retry-After`.
+
+        `said` is the worker's answer in words, empty if it had none.
+        """
         words = message(outcome, retry_after_seconds or 0.0)
         super().__init__(outcome, f"{words} It said: {said}." if said else words)
         self.retry_after_seconds = retry_after_seconds
 
 
 class WrongMethod(RequestFault):
-    """A path that exists, called with a method that it does not have; `allow` lists those that it has."""
+    """A path was called with a method that it does not have; `allow` lists the methods that it has."""
 
     def __init__(self, path: str, allow: str) -> None:
-        """`path` is one of the gateway's own, not the client's words."""
+        """`path` is one of the gateway's own paths, not text of the client."""
         super().__init__(Outcome.WRONG_METHOD, f"{path} is called with {allow.partition(',')[0]}.")
         self.allow = allow
 
 
 class OverlongHead(RequestFault):
-    """A request line or a header that is longer than is read: `status` is 414 or 431."""
+    """A request line or a header is longer than the gateway reads: `status` is 414 or 431."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(Outcome.BAD_REQUEST, message)
@@ -78,7 +81,7 @@ class OverlongHead(RequestFault):
 
 
 def dialect_of(target: str, headers: Mapping[str, str]) -> Dialect:
-    """The API that a client of `target` speaks; where its path does not say, its headers do."""
+    """The API that a client of `target` speaks, by the path, or by the headers if the path does not tell."""
     path = path_of(target) or ""
     if path not in ENDPOINTS and _ANTHROPIC_VERSION in headers:
         return Dialect.ANTHROPIC
@@ -86,17 +89,17 @@ def dialect_of(target: str, headers: Mapping[str, str]) -> Dialect:
 
 
 def identifying_headers(request_id: str) -> Sequence[tuple[str, str]]:
-    """Who answers, and the headers by which OpenAI's and Anthropic's SDKs report a request."""
+    """The `Server` header, and those by which OpenAI's and Anthropic's SDKs report a request."""
     return (("Server", SERVER), ("x-request-id", request_id), ("request-id", request_id))
 
 
 def own_headers(request: web.BaseRequest, request_id: str) -> Sequence[tuple[str, str]]:
-    """The headers of every answer to `request` that are the gateway's."""
+    """The gateway's own headers in every answer to `request`."""
     return (*identifying_headers(request_id), *reading_headers(request))
 
 
 def refusal_response(request: web.BaseRequest, fault: RequestFault, request_id: str) -> web.Response:
-    """The whole answer to a `request` that ends with `fault`."""
+    """The complete answer to a `request` that ends with `fault`."""
     dialect = dialect_of(request.raw_path, request.headers)
     response = web.Response(
         status=fault.status if isinstance(fault, OverlongHead) else fault.outcome.ending.status,

@@ -1,11 +1,11 @@
-"""Ids of requests: nobody can guess one, no two are the same, and each can be told from other engines' ids."""
+"""Ids of requests: nobody can guess one, no two are the same, and each can be told from an engine's own ids."""
 
 from secrets import token_hex
 
 from gateway.wire.answer_id import marked
 
 _ID_BYTES = 16
-_IDS_AT_ONCE = 64  # a call of the system for each id would cost as much as all else that it takes
+_IDS_AT_ONCE = 64  # drawn by one system call: a call for each id would double its cost
 
 
 class RequestIds:
@@ -14,7 +14,7 @@ class RequestIds:
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        """Nothing is drawn before it is needed."""
+        """Start empty; ids are drawn when they are needed."""
         self._left: list[str] = []
 
     def draw(self) -> str:

@@ -1,8 +1,9 @@
-"""The HTTP server: aiohttp's server with the gaps closed that matter between strangers and a shared GPU.
+"""The HTTP server: aiohttp's server, without the gaps that matter between strangers and a shared GPU.
 
-Requests that two HTTP readers could understand in two ways are refused and their connection closed; headers have a
-deadline of their own; connections are bounded; a fault is answered in JSON and never echoes what was sent. Without
-aiohttp's C parser the gateway does not start: the pure Python one is another reader with other gaps.
+If two HTTP parsers could read a request differently, the server refuses it and closes the connection. Headers have a
+deadline of their own. The number of connections is bounded. A fault is answered in JSON and never echoes what was
+sent. The gateway does not start without aiohttp's C parser: the pure Python parser reads differently and has other
+gaps.
 """
 
 import asyncio
@@ -31,9 +32,9 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 MAX_HEADERS = 128
 _HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
 _HTTP_10, _HTTP_11 = (1, 0), (1, 1)
-_LINGER_SECONDS = 2.0  # what is read of a refused body before the connection closes, so that the refusal arrives
+_LINGER_SECONDS = 2.0  # a refused body is read for this long before the connection closes, so that the refusal arrives
 _logger = logging.getLogger("gateway.server")
-_no_access_log = logging.getLogger("gateway.access")  # one line per request is written by the telemetry
+_no_access_log = logging.getLogger("gateway.access")  # telemetry writes the line of each request
 _no_access_log.disabled = True
 
 
@@ -48,13 +49,13 @@ class ServerLimits:
 
 
 def require_c_parser() -> None:
-    """Raise `RuntimeError` where aiohttp runs on its pure Python parser."""
+    """Raise `RuntimeError` if aiohttp runs on its pure Python parser."""
     if getattr(http_parser, "HttpRequestParserC", None) is not http_parser.HttpRequestParser:
         raise RuntimeError("aiohttp's C extensions are missing; install the binary wheel of aiohttp")
 
 
 def check_protocol(request: web.BaseRequest) -> None:
-    """Raise `RequestFault` where the request line or the framing can be read in two ways."""
+    """Raise `RequestFault` if the request line or the framing can be read in two ways."""
     version, headers = request.version, request.headers
     is_new = version == _HTTP_11
     if not is_new and version != _HTTP_10:
@@ -74,10 +75,10 @@ def _malformed(reason: str) -> RequestFault:
 
 
 def _unparsed(error: BaseException | None) -> RequestFault:
-    """What the parser's `error` comes to, in words that do not repeat what it read."""
+    """The fault for the parser's `error`, in words that do not repeat what was read."""
     if isinstance(error, http_exceptions.LineTooLong):
         line, limit = error.args[:2]
-        if isinstance(line, bytearray):  # the parser's buffer for a target; what it read of a header are bytes
+        if isinstance(line, bytearray):  # the parser keeps a target in a bytearray and a header in bytes
             return OverlongHead(414, f"The request's target is longer than {limit} bytes, the most that is read.")
         return OverlongHead(431, f"A header of the request is longer than {limit} bytes, the most that is read.")
     if isinstance(error, http_exceptions.BadHttpMessage) and error.message.startswith("Too many headers"):
@@ -86,12 +87,12 @@ def _unparsed(error: BaseException | None) -> RequestFault:
 
 
 class ClientConnection(web_protocol.RequestHandler):
-    """One client connection: a deadline for headers, our own words for faults."""
+    """One client connection, with a deadline for headers and the gateway's own words for faults."""
 
     __slots__ = ("_headers_due", "_http_server")
 
     def __init__(self, http_server: "HttpServer", loop: asyncio.AbstractEventLoop) -> None:
-        """A connection accepted by `server`."""
+        """A connection that `http_server` accepts."""
         super().__init__(
             http_server,
             loop=loop,
@@ -106,7 +107,7 @@ class ClientConnection(web_protocol.RequestHandler):
         self._headers_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse a connection over the bound; otherwise its first headers are due soon."""
+        """Refuse a connection beyond the bound; else start the deadline for its first headers."""
         super().connection_made(transport)
         bound_buffers(cast(asyncio.Transport, transport))
         self._http_server.open_connections += 1
@@ -117,7 +118,7 @@ class ClientConnection(web_protocol.RequestHandler):
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; where a request has begun and its head is not complete, the rest is due soon."""
+        """Parse `data`; if a request's head has begun and is not complete, a deadline for the rest runs."""
         super().data_received(data)
         self._fail_broken_body()
         if self._waiter is None or self._waiter.done():
@@ -126,7 +127,7 @@ class ClientConnection(web_protocol.RequestHandler):
             self._expect_headers()
 
     def _fail_broken_body(self) -> None:
-        """Tell the reader of a body that its framing broke: aiohttp only queues the error behind that request."""
+        """Tell the reader of a body that its framing is broken; aiohttp only queues the error behind that request."""
         request = self._current_request
         if request is None or request.content.is_eof() or not self._messages:
             return
@@ -135,12 +136,12 @@ class ClientConnection(web_protocol.RequestHandler):
             request.content.feed_eof()
 
     async def start(self) -> None:
-        """Handle the connection's requests; what its client has not taken by the end it may take for some time yet."""
+        """Handle the connection's requests; at the end its client has `write_stall_seconds` to take the rest."""
         await super().start()
         end_in_time(self.transport, self._http_server.limits.write_stall_seconds)
 
     def force_close(self) -> None:
-        """Close; what its client has not taken it may take for some time yet."""
+        """Close the connection; its client has `write_stall_seconds` to take the rest."""
         transport = self.transport
         super().force_close()
         end_in_time(transport, self._http_server.limits.write_stall_seconds)
@@ -158,7 +159,7 @@ class ClientConnection(web_protocol.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what aiohttp could not parse with 400, and our own failure with 500; close either way."""
+        """Answer what aiohttp could not parse (400, 414, 431) or our own failure (500), and close the connection."""
         request_id = request.get(REQUEST_ID) or token_hex(16)
         if status < 500:
             fault = _unparsed(exc)
@@ -187,7 +188,7 @@ class ClientConnection(web_protocol.RequestHandler):
 
 
 def _too_many() -> bytes:
-    """A whole answer for a connection beyond the bound, of which nothing is read."""
+    """The complete answer to a connection beyond the bound; nothing of its request is read."""
     body = error_body(Dialect.OPENAI, Outcome.DRAINING, "The gateway has too many connections. Retry after 1 s.")
     head = [
         "HTTP/1.1 503 Service Unavailable",
@@ -201,10 +202,10 @@ def _too_many() -> bytes:
 
 
 class HttpServer(web.Server):
-    """The server that accepts client connections; a client that leaves cancels its handler."""
+    """The server that accepts client connections; when a client leaves, its handler is cancelled."""
 
     def __init__(self, handler: Handler, limits: ServerLimits) -> None:
-        """Serve `handler` within `limits`."""
+        """Serve requests by `handler`, within `limits`."""
         require_c_parser()
         super().__init__(handler, handler_cancellation=True)
         self.limits = limits
