@@ -1,9 +1,9 @@
 """One connection to a worker: HTTP/1.1 parsed by httptools, read without a task.
 
-Each received buffer is handed synchronously to the request's `Sink`; nothing wakes up per chunk. A request has one
-answer: what a worker sends beyond it is dropped with the connection, so that it reaches nobody else, and what is not
-one plain HTTP answer is one kind of loss. Where a connection comes from and when it is used again is `upstream`'s
-business, what an answer means the sink's.
+Each received buffer is handed synchronously to the request's `Sink`; no task wakes up per chunk. A request has one
+answer. If the worker sends more, the connection is closed and the surplus dropped, so that it reaches nobody else. A
+response that is not one plain HTTP answer counts as a loss (`MALFORMED`). `upstream` makes connections and uses them
+again; the sink knows what an answer means.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ import httptools
 
 from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
 
-MAX_HEAD_BYTES = 64 * 1024  # of a head, and of anything else that is read without a byte of a body: trailers too
+MAX_HEAD_BYTES = 64 * 1024  # of a head, or of anything else that comes without a byte of the body, such as trailers
 _OVERLONG: Final = f"answer head longer than {MAX_HEAD_BYTES} bytes"
 _LINE_BYTES: Final = len(b": \r\n")
-_MOST_JOINED: Final = 16 * 1024  # bytes of a body that leaves in one write with its head; a longer one is not copied
+_MOST_JOINED: Final = 16 * 1024  # bytes of a body that is joined to its head for one write; a longer one is not copied
 
 _LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
 _FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
@@ -30,12 +30,12 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Loss(Enum):
-    """How an answer can end other than by its own end."""
+    """How an answer can end before its own end."""
 
     STALE = "stale"  # a reused connection broke before any byte of an answer
     BROKEN = "broken"  # the connection broke
     MALFORMED = "malformed"  # what came is not one HTTP answer
-    SILENT = "silent"  # the worker is known not to live; nothing had come yet
+    SILENT = "silent"  # the worker is known to be dead or stalled; nothing of the answer had come
 
 
 class Sink(Protocol):
@@ -43,7 +43,7 @@ class Sink(Protocol):
 
     @property
     def has_begun(self) -> bool:
-        """True once the answer has brought something that its reader waits for."""
+        """True once the answer has brought what its reader waits for."""
         ...
 
     def on_head(self, status: int, headers: Headers) -> None:
@@ -51,7 +51,7 @@ class Sink(Protocol):
         ...
 
     def on_body(self, data: bytes) -> None:
-        """Bytes of the body, as one read brought them."""
+        """Bytes of the body that one read brought."""
         ...
 
     def on_end(self) -> None:
@@ -59,12 +59,12 @@ class Sink(Protocol):
         ...
 
     def on_lost(self, reason: str, loss: Loss) -> None:
-        """The answer ended before that."""
+        """The answer broke off before its body was complete."""
         ...
 
 
 class Home(Protocol):
-    """Where connections come from."""
+    """The owner of connections."""
 
     def keep(self, connection: "WorkerConnection") -> None:
         """Take back a connection whose answer ended."""
@@ -76,18 +76,18 @@ class Home(Protocol):
 
 
 class Awaited(IntEnum):
-    """What a worker owes; the greater, the sooner it is due."""
+    """What a worker still has to send; the greater the value, the sooner it is due."""
 
     NOTHING = 0
-    FIRST_OUTPUT = 1  # prompts take their time
-    MORE = 2  # of an answer that has begun
+    FIRST_OUTPUT = 1  # due late: reading a prompt takes time
+    MORE = 2  # the rest of an answer that has begun
 
 
 class WorkerConnection:
-    """One connection to a worker, at most one request on it at a time: an `asyncio.Protocol` by its methods.
+    """One connection to a worker, with at most one request at a time; it has the methods of an `asyncio.Protocol`.
 
-    Where the parser stands between two chunks, a read that is exactly one chunk of three digits passes it by: nothing
-    of its state would be another after that chunk. So does nearly every token.
+    A shortcut: if the parser stands between two chunks, and a read is exactly one chunk whose length has three digits,
+    the parser is left out, because that chunk would not change its state. Nearly every token comes in this way.
     """
 
     __slots__ = (
@@ -111,7 +111,7 @@ class WorkerConnection:
     )
 
     def __init__(self, home: Home) -> None:
-        """A connection that returns to `home` when an answer ended and it can be used again."""
+        """The connection returns to `home` when an answer has ended and it can be used again."""
         self._home = home
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -133,7 +133,7 @@ class WorkerConnection:
     # -- the owner's side
 
     def send(self, request: bytes, body: bytes, sink: Sink, *, is_reused: bool) -> None:
-        """Send `request` (the head, and what the body may begin with), then `body`; its answer goes to `sink`."""
+        """Send `request` (the head and perhaps the beginning of the body), then `body`; `sink` gets the answer."""
         assert self._transport is not None
         assert self._sink is None
         self._sink, self._is_reused = sink, is_reused
@@ -157,26 +157,26 @@ class WorkerConnection:
             self._transport.resume_reading()
 
     def abandon(self) -> None:
-        """Close at once, which aborts the request at the engine; the sink hears nothing more."""
+        """Close at once, so that the engine aborts the request; the sink is not called again."""
         self._sink = None
         if self._transport is not None:
             self._transport.abort()
 
     @property
     def awaited(self) -> Awaited:
-        """What should come next, while its reader is not behind."""
+        """What the worker has to send next; `NOTHING` while reading is paused."""
         if self._sink is None or self._is_paused:
             return Awaited.NOTHING
         return Awaited.MORE if self._sink.has_begun else Awaited.FIRST_OUTPUT
 
     @property
     def is_open(self) -> bool:
-        """True where a request can be sent."""
+        """True if a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def is_quiet(self) -> bool:
-        """True where the worker has sent nothing, its end included, since the last answer was read."""
+        """True if nothing has come from the worker since the last answer, neither bytes nor its end of connection."""
         if self._transport is None or self._transport.is_closing():
             return False
         wire = self._transport.get_extra_info("socket")
@@ -187,7 +187,7 @@ class WorkerConnection:
         return not poll.poll(0)
 
     def give_up(self, reason: str) -> None:
-        """The worker is known not to live: what has not begun ends; the sink is told."""
+        """End an answer that has not begun, because its worker is known to be dead or stalled; tell the sink."""
         sink = self._sink
         if sink is not None and not sink.has_begun:
             self.abandon()
@@ -197,10 +197,10 @@ class WorkerConnection:
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; asyncio sets TCP_NODELAY."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport only has its methods
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what `data` brings: head, body, end, in that order."""
+        """Pass the head, the body and the end in `data` to the sink, in that order."""
         size, sink = len(data) - _FRAME_BYTES, self._sink
         if (
             self._is_between_chunks
@@ -214,14 +214,14 @@ class WorkerConnection:
         self._parse(data)
 
     def eof_received(self) -> bool:
-        """The worker sends no more: the connection closes."""
+        """Let the connection close, because the worker sends no more."""
         return False
 
     def pause_writing(self) -> None:
-        """A request is written at once: there is nobody to hold back."""
+        """Do nothing: a request is written in one go, so no writer has to be held back."""
 
     def resume_writing(self) -> None:
-        """The same."""
+        """Do nothing, as in `pause_writing`."""
 
     def _parse(self, data: bytes) -> None:
         self._has_answer = True
@@ -230,7 +230,7 @@ class WorkerConnection:
         if self._wrong or (wrong and not self._is_complete):
             self._break_off(wrong)
             return
-        # Where more follows the chunk, it ends in the middle of a length, or with a length that is told of.
+        # If more than the chunk has come, `data` ends within a chunk's length, or `on_chunk_header` was called.
         self._is_between_chunks = self._is_between_chunks and data.endswith(b"\r\n")
         sink = self._sink
         if sink is None:
@@ -243,7 +243,7 @@ class WorkerConnection:
             self._end()
 
     def _feed(self, data: bytes) -> str:
-        """Have `data` parsed; what is wrong with the answer, "" for nothing."""
+        """Parse `data`; returns what is wrong with the answer, "" if nothing is."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -257,7 +257,7 @@ class WorkerConnection:
         return self._wrong
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the sink, where one waits: the end of a body without stated length, else a loss."""
+        """Tell a waiting sink: this is the end of a body without a stated length, or else a loss."""
         self._transport = None
         self._home.forget(self)
         sink, self._sink = self._sink, None
@@ -272,16 +272,16 @@ class WorkerConnection:
     # -- httptools callbacks
 
     def on_message_begin(self) -> None:
-        """Where the answer was complete before, this is surplus."""
+        """Note a surplus if an answer is complete already."""
         self._has_surplus = self._has_surplus or self._is_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header of the answer; what comes behind the body is not looked at."""
+        """Take one header of the answer; trailers after the body are ignored."""
         if not self._has_head:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is complete; interim answers are passed over."""
+        """Pass the complete head to the sink; interim answers (1xx) are skipped."""
         status = self._parser.get_status_code()
         if self._has_head:
             return
@@ -294,30 +294,30 @@ class WorkerConnection:
             self._sink.on_head(status, self._headers)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body; handed on once per read."""
+        """Keep a piece of the body; all pieces of one read go to the sink together."""
         if not self._is_complete:
             self._pieces.append(body)
 
     def on_chunk_header(self) -> None:
-        """The length of a chunk is known: the parser is inside it."""
+        """Note that the parser is inside a chunk, since its length has come."""
         self._is_between_chunks = False
 
     def on_chunk_complete(self) -> None:
-        """A chunk and its line break are read."""
+        """Note that a chunk and its line break were read."""
         self._is_between_chunks = True
 
     def on_message_complete(self) -> None:
-        """The true end of the answer."""
+        """Note the true end of the answer."""
         self._is_between_chunks = False
         if self._is_complete:
             return
         self._is_complete = self._has_head
-        self._keeps_alive = self._parser.should_keep_alive()  # the parser forgets it with the next byte it reads
+        self._keeps_alive = self._parser.should_keep_alive()  # asked now: the parser forgets it at the next byte
 
     # -- ends
 
     def _is_overlong(self) -> bool:
-        """True where the head that is complete is too long: what came with it in one read may be its body."""
+        """True if the complete head itself is too long; the same read may have brought bytes of the body."""
         if self._head_bytes <= MAX_HEAD_BYTES:
             return False
         return sum(len(name) + len(value) + _LINE_BYTES for name, value in self._headers) > MAX_HEAD_BYTES
@@ -330,7 +330,7 @@ class WorkerConnection:
         self._headers, self._head_bytes = [], 0
         self._has_head = self._is_complete = False
         if self._keeps_alive and self.is_open and not self._has_surplus:
-            self.resume()  # a slow client may have had it paused with the answer's last bytes
+            self.resume()  # the answer's last bytes may have paused it for a slow client
             self._home.keep(self)
         elif self._transport is not None:
             self._transport.close()
@@ -345,7 +345,7 @@ class WorkerConnection:
 
 
 def _wrong_coding(headers: Headers) -> str:
-    """What is wrong where a body comes in a coding that nobody asked for, "" for nothing."""
+    """What is wrong if a body comes in a coding that nobody asked for, else ""."""
     for name, value in headers:
         if len(name) not in _CODING_LENGTHS:
             continue

@@ -1,14 +1,14 @@
-"""How a worker can fail to be asked, and what each failure is as evidence."""
+"""The reasons why a worker could not be reached, and the evidence that each of them is."""
 
 from gateway.workers import Evidence
 
 
 class WorkerUnreachable(Exception):
-    """The worker could not be asked, or did not answer; the text says why."""
+    """The worker could not be reached, or did not answer; the text says why."""
 
 
 class GatewayShort(WorkerUnreachable):
-    """The worker could not be asked for want of descriptors, ports or memory here: it says nothing of the worker."""
+    """The gateway itself lacked descriptors, ports or memory; this says nothing about the worker."""
 
 
 class WorkerSilent(WorkerUnreachable):
@@ -16,11 +16,11 @@ class WorkerSilent(WorkerUnreachable):
 
 
 class HostUnknown(WorkerUnreachable):
-    """The worker's host was not found: that says nothing of the worker."""
+    """The worker's host name was not found; this says nothing about the worker."""
 
 
 def evidence_of_failure(error: WorkerUnreachable) -> Evidence:
-    """What it means that a worker could not be asked, or that no whole answer came."""
+    """The evidence that a failure to reach a worker, or to get its complete answer, is."""
     match error:
         case GatewayShort():
             return Evidence.SHORT

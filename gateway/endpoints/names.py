@@ -1,8 +1,9 @@
-"""Where a worker's host is: its name looked up beside the event loop, the last good addresses kept.
+"""Looks up the addresses of a worker's host in a thread beside the event loop, and keeps the last good ones.
 
-A host that is an address is never looked up. At most one lookup of a host runs, for everybody who asks meanwhile, in a
-thread of its own. Where it was found before, a lookup that fails, or is slow, costs nothing but `PATIENT_SECONDS` once:
-the last addresses are used, and what a slow one finds counts from then on. Only a host that was never found is unknown.
+A host that is an address is never looked up. At most one lookup of a host runs at a time; all who ask meanwhile share
+it. If the host was found before, a lookup that fails costs nothing, and a slow one costs one wait of `PATIENT_SECONDS`:
+the last addresses are used, and the result of a slow lookup counts once it is there. Only a host that was never found
+is unknown.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
-PATIENT_SECONDS = 0.5  # for a lookup of a host that was found before
+PATIENT_SECONDS = 0.5  # the longest wait for a lookup of a host that was found before
 MAX_ADDRESSES = 8
 MAX_LOOKUPS = 64  # of different hosts at a time
 
@@ -31,10 +32,10 @@ def _ask_system(host: str) -> list[str]:
 
 
 class Host:
-    """One host, and where it was found last."""
+    """One host, and the addresses at which it was found last."""
 
     def __init__(self, name: str, ask: LookUp | None = None) -> None:
-        """Nothing is looked up before it is asked for, by `ask` in place of the system."""
+        """Look nothing up before `addresses` is called; `ask` does a lookup in place of the system."""
         self._name = name
         self._ask = ask or look_up
         self._is_address = _is_address(name)
@@ -44,11 +45,14 @@ class Host:
 
     @property
     def is_known(self) -> bool:
-        """True once it was found."""
+        """True once the host was found."""
         return bool(self._known)
 
     async def addresses(self) -> tuple[str, ...]:
-        """Where it is, as far as is known soon; raises `OSError` where it was never found."""
+        """The best known addresses, without a long wait if some are known; raises `OSError` if none were ever found.
+
+        Cancelled: the lookup goes on for others.
+        """
         if self._is_address:
             return self._known
         lookup = self._start()
@@ -63,7 +67,7 @@ class Host:
         return self._known
 
     def close(self) -> None:
-        """Wait for no lookup any more."""
+        """Cancel the lookup that runs."""
         if self._lookup is not None:
             self._lookup.cancel()
 
@@ -81,7 +85,7 @@ class Host:
     def _ended(self, lookup: asyncio.Task[None]) -> None:
         self._lookup, self._is_slow = None, False
         if not lookup.cancelled():
-            lookup.exception()  # who waits for it is told; nobody may
+            lookup.exception()  # marks it as seen: callers that wait get it, but there may be none
 
 
 def _is_address(name: str) -> bool:

@@ -1,16 +1,19 @@
-"""What a worker was last seen to do, and how long an answer may be silent because of it.
+"""What a worker was last seen to do, and how long one of its answers may therefore be silent.
 
-Output is what the model made: text, reasoning, a tool call, the end of an answer; no keep-alive and no announcement.
-Silence is a fault only where the worker makes no step either. An engine's steps are seen in its metrics; another's
-output says the same of any worker. Rules, each with its limit:
+Output is what the model made: text, reasoning, a tool call, the end of an answer. A keep-alive is no output, nor is an
+event that only announces an answer. Silence is a fault only while the worker makes no step either. An engine's metrics
+show its steps; output of any other answer shows that the worker moves. "Both limits" are `first_byte_seconds` and
+`stall_seconds`. Rules:
 
-- A stream of which nothing has come has `first_byte_seconds`, whatever else its worker does.
-- One that has announced itself may keep its output back (hidden reasoning, a tool call that is collected), and so does
-  an answer that is not streamed: the longer of both limits from the worker's last step. Where steps cannot be seen the
-  announcement counts for nothing, and an answer that is not streamed has `whole_seconds`.
-- A stream with output has `stall_seconds` from the worker's last step; where steps cannot be seen, the longer of both
-  limits from the worker's last output.
-- None is silent longer than `whole_seconds`: what an engine too slow to serve would take for all that is left.
+- A stream of which nothing has come may be silent for `first_byte_seconds`, whatever else its worker does.
+- A stream that has announced itself may hold its output back (hidden reasoning, a tool call that is collected). It may
+  be silent for the longer of both limits after the worker's last move. If steps cannot be seen, the announcement does
+  not count: the first rule applies.
+- An answer that is not streamed has the same time; if steps cannot be seen, it has `whole_seconds`.
+- A stream with output may be silent for `stall_seconds` after the worker's last move; if steps cannot be seen, for the
+  longer of both limits after the worker's last output.
+- No answer may be silent for longer than `whole_seconds`, except that a stream without output follows the first rule.
+  An engine that needs longer for the rest of an answer is too slow to serve.
 
 No clock is read here.
 """
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 
 
 class Progress:
-    """The times of one worker's last output and of its engine's last step, and whether its steps can be seen."""
+    """When one worker last made output and its engine last made a step, and whether its steps can be seen."""
 
     __slots__ = ("output_at", "sees_steps", "stepped_at")
 
@@ -31,7 +34,7 @@ class Progress:
 
     @property
     def moved_at(self) -> float:
-        """When it was last seen to do anything."""
+        """When the worker last made output or a step."""
         return max(self.output_at, self.stepped_at)
 
 
@@ -56,7 +59,7 @@ class Patience:
         return max(self.stall_seconds, self.first_byte_seconds)
 
     def ends_at(self, since: float, *, has_output: bool, is_announced: bool) -> float:
-        """When a silence that began at `since` is too long, by what was seen of the worker so far."""
+        """When a silence that began at `since` becomes too long, by what was seen of the worker so far."""
         progress, most = self.progress, since + self.whole_seconds
         moved_at = max(since, progress.moved_at)
         if has_output:

@@ -1,9 +1,9 @@
-"""The ways to the workers: connections over TCP or a Unix socket, made where none is kept.
+"""Connections to workers over TCP or a Unix socket: idle ones are used again, new ones are made when needed.
 
-Connections are kept for reuse shorter than the engine keeps them: a timer closes what nobody took in that time. One
-that the engine closed meanwhile is reported as stale, so that the caller may send again. Where a port has a bound,
-who finds all its connections in use waits for one, in order. Nothing is redirected, decompressed, or taken from the
-environment.
+An idle connection is kept for less time than the engine keeps it; then a timer closes it. If the engine closed it
+before, the loss is reported as stale, so that the caller may send again. A port has a bound of connections: callers
+that find all of them in use wait for one, in order. The gateway follows no redirect, decompresses nothing, and takes
+nothing from the environment.
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from gateway.endpoints.progress import Progress
 
 IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
 MAX_IDLE_CONNECTIONS = 1024
-# Of an answer in the kernel (Linux doubles it), hence in one read: else it is 256 KiB, for a client that may not read.
+# The kernel's receive buffer (Linux doubles it), and so the size of one read. By default a read may bring 256 KiB,
+# which would wait here for a client that may not read.
 RECEIVE_BYTES: Final = 48 * 1024
-MAX_CONNECTIONS = 16384  # of a port for which nothing else is said: its worker's window bounds it
+MAX_CONNECTIONS = 16384  # the default of a port; the worker's window is what bounds it in practice
 
-# Errors of the machine that the gateway runs on; the last two are of a name lookup.
+# Errors of the machine that the gateway runs on; the last two come from a name lookup.
 _OURS = frozenset(
     {
         errno.EMFILE,
@@ -66,10 +67,10 @@ class Address:
 
 
 class WorkerPort:
-    """The way to one worker: its address and the connections to it, at most `max_connections` at a time."""
+    """One worker's address and the connections to it, at most `max_connections` at a time."""
 
     def __init__(self, url: str, max_connections: int = MAX_CONNECTIONS, host: Host | None = None) -> None:
-        """Nothing is connected until the first request; `host` is what other ways to the worker know of its place."""
+        """Connect nothing before the first request; `host` is shared with other ports of the same worker."""
         self.address = Address.parse(url)
         self.host = host or Host(self.address.host)
         self._max_connections = max_connections
@@ -85,9 +86,10 @@ class WorkerPort:
     async def send(
         self, request: bytes, body: bytes, sink: Sink, connect_seconds: float, *, fresh: bool = False
     ) -> WorkerConnection:
-        """Send `request` and `body` over a kept connection, or a new one (always, where `fresh`), for `sink`.
+        """Send `request` and `body` over an idle connection or a new one (`fresh`: always a new one).
 
-        Raises `WorkerUnreachable` where there is no connection within `connect_seconds`.
+        `sink` gets the answer. Raises `WorkerUnreachable` if there is no connection within `connect_seconds`.
+        Cancelled: nothing was sent; a connection that was being made is dropped, a place among the waiters given up.
         """
         connection = None if fresh or self._waiting else self._take_idle()
         is_reused = connection is not None
@@ -103,7 +105,7 @@ class WorkerPort:
         return connection
 
     async def _obtain(self, *, fresh: bool) -> tuple[WorkerConnection, bool]:
-        """A connection, and whether it was used before; behind those who wait for one already."""
+        """A connection, and whether it was used before; callers that wait already come first."""
         must_wait = bool(self._waiting)
         while True:
             if must_wait:
@@ -116,7 +118,7 @@ class WorkerPort:
             must_wait = True
 
     def _makes_room(self) -> bool:
-        """True where one more connection is within the bound, if need be in the place of one that is idle."""
+        """True if one more connection is within the bound; if need be, an idle one is closed for it."""
         if len(self._open) + self._connecting < self._max_connections:
             return True
         if self._idle:
@@ -142,7 +144,7 @@ class WorkerPort:
         return connection
 
     async def _open_up(self, protocol: asyncio.Protocol) -> None:
-        """Connect to the first address of the worker that takes it; raises `OSError` where none does."""
+        """Connect to the first of the worker's addresses that accepts; raises `OSError` if none does."""
         if self.address.socket_path is not None:
             await self._loop.create_unix_connection(lambda: protocol, self.address.socket_path)
             return
@@ -160,11 +162,11 @@ class WorkerPort:
                 faults.append(error)
             else:
                 return
-        # A machine without IPv6 has no way to that address at all: what another address answers says more.
+        # A machine without IPv6 cannot try such an address at all, so the fault of another address says more.
         raise next((fault for fault in faults if fault.errno not in _OURS), faults[-1])
 
     async def _reach(self, protocol: asyncio.Protocol, address: str) -> None:
-        """Connect to `address`; the bound on what is received must be known before, or the worker is told of more."""
+        """Connect to `address`; the receive buffer is set first, or the worker would be offered a larger one."""
         wire = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
             wire.setblocking(False)
@@ -184,7 +186,7 @@ class WorkerPort:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
             else:
-                self._call_next()  # it was called, and goes instead
+                self._call_next()  # it was called just before: the next waiter takes its place
             raise
 
     def _call_next(self) -> None:
@@ -194,7 +196,7 @@ class WorkerPort:
                 waiting.set_result(None)
 
     def _take_idle(self) -> WorkerConnection | None:
-        """The connection used last, if the engine can still be expected to have it open."""
+        """The idle connection used last that the engine should still have open; None if there is none."""
         latest = self._loop.time() - IDLE_SECONDS
         while self._idle:
             connection = self._idle.pop()
@@ -207,7 +209,7 @@ class WorkerPort:
         self._reaper = self._loop.call_at(due, self._reap, due)
 
     def _reap(self, due: float) -> None:
-        """Close what is idle too long by `due`, and come again for what is idle yet."""
+        """Close the connections that have been idle for too long at `due`, and set the timer for the others."""
         self._reaper = None
         while self._idle and self._idle[0].idle_since + IDLE_SECONDS <= due:
             self._drop(self._idle.popleft())
@@ -220,11 +222,11 @@ class WorkerPort:
 
     @property
     def awaited(self) -> Awaited:
-        """The most urgent that is awaited on any connection."""
+        """The most urgent thing that is awaited on any connection."""
         return max((connection.awaited for connection in self._open), default=Awaited.NOTHING)
 
     def give_up(self, reason: str) -> None:
-        """The worker is known not to live: every request whose answer has not begun ends and can be sent elsewhere."""
+        """End every request whose answer has not begun, so that it can be sent elsewhere: the worker is out."""
         for connection in tuple(self._open):
             connection.give_up(reason)
 
@@ -247,7 +249,7 @@ class WorkerPort:
         self._call_next()
 
     def retire(self) -> None:
-        """Keep no connection any more: those in use end with their answers."""
+        """Keep no connection any more; those in use close when their answers end."""
         self._is_closed = True
         while self._idle:
             self._drop(self._idle.popleft())
@@ -265,7 +267,7 @@ class WorkerPort:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, for the few places that want one."""
+    """A complete answer, for the few callers that want one."""
 
     status: int
     headers: Headers
@@ -273,12 +275,12 @@ class Answer:
 
 
 class _Stale(WorkerUnreachable):
-    """The worker had closed a kept connection before it read the request."""
+    """The worker had closed an idle connection before it read the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A body that is sent behind its request without a copy, and who is told how many bytes of an answer are here."""
+    """A body that is sent after its request without a copy; `hold` is called with the bytes of the answer so far."""
 
     body: bytes = b""
     hold: Callable[[int], None] | None = None
@@ -288,7 +290,7 @@ _NO_LOAD = Load()
 
 
 class _Collector:
-    """Sink that keeps the whole answer, up to a bound."""
+    """A sink that keeps the complete answer, up to a bound."""
 
     def __init__(self, max_bytes: int, hold: Callable[[int], None] | None) -> None:
         self.done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -301,7 +303,7 @@ class _Collector:
 
     @property
     def has_begun(self) -> bool:
-        return False  # a whole answer is waited for
+        return False  # its reader waits for the complete answer
 
     def on_head(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, headers
@@ -329,9 +331,9 @@ class _Collector:
 async def fetch(
     port: WorkerPort, request: bytes, load: Load = _NO_LOAD, *, seconds: float, max_bytes: int, fresh: bool = False
 ) -> Answer:
-    """One whole answer to a request that may be sent twice, over a new connection where `fresh`.
+    """The complete answer to a request that may be sent twice (`fresh`: only over a new connection).
 
-    Raises `WorkerSilent` after `seconds`, else `WorkerUnreachable`.
+    Raises `WorkerSilent` after `seconds`, and `WorkerUnreachable` for other failures. Cancelled: the connection closes.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""The way to each worker by name: its port, its key, the model's name there, and what its answers have taught."""
+"""The endpoint of each worker by name: its ports, its key, its pool, and what its answers have told of it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,18 +9,19 @@ from gateway.endpoints.upstream import WorkerPort
 from gateway.wire.headers import Upstream
 from gateway.workers import WorkerSnapshot
 
-MAX_UTILITY_CONNECTIONS = 32  # to one worker, for requests of tenants that run no model
-MAX_OWN_CONNECTIONS = 4  # to one worker: a probe, a reading of its metrics, an confirmation
+MAX_UTILITY_CONNECTIONS = 32  # to one worker, for tenants' requests that run no model
+MAX_OWN_CONNECTIONS = 4  # to one worker: a probe, a reading of its metrics, a confirmation of its death
 
 
 @dataclass(slots=True)
 class WorkerEndpoint:
-    """One worker as the exchange sees it; `fingerprint` is what it writes as `system_fingerprint`, None until seen.
+    """The ways to one worker, and what is known of it.
 
-    `silent_probes` counts the last probes that nothing answered, `probes_to_models` those until the worker is asked for
-    its models again; `max_model_len` is what it told of the pool's, None until it did.
-    Requests that run the model go by `data`, so that its bytes are the engine's progress; the tenants' other requests
-    by `utility`, and what the gateway asks for itself by `control`, so that neither waits for them.
+    Requests that run the model use `data`, so that all output there is the engine's progress. The tenants' other
+    requests use `utility`. What the gateway itself asks uses `control`, so that it waits for neither of them.
+    `fingerprint` is what the worker writes as `system_fingerprint`, None until seen. `silent_probes` counts the latest
+    probes in a row without an answer, `probes_to_models` the probes until the worker is asked for its models again.
+    `max_model_len` is the context length (tokens) that the worker reports for the pool's model, None until it does.
     """
 
     url: str
@@ -37,21 +38,21 @@ class WorkerEndpoint:
 
     @property
     def health_request(self) -> bytes:
-        """What asks the worker whether it lives."""
+        """The bytes of a request that asks the worker for its health."""
         return self.page_request("/health")
 
     def page_request(self, path: str) -> bytes:
-        """What asks the worker for one of its own pages."""
+        """The bytes of a request for one of the worker's own pages."""
         return self.upstream.page_lines(path)
 
     @property
     def ports(self) -> tuple[WorkerPort, WorkerPort, WorkerPort]:
-        """All ways to the worker."""
+        """All three ports of the worker."""
         return self.data, self.utility, self.control
 
 
 def worker_name(pool: Pool, worker: Worker) -> str:
-    """The name of a worker that is unique over all pools: a metric's label, a log line's field."""
+    """A worker's name, unique over all pools: the label in metrics and the field in log lines."""
     return f"{pool.model}/{worker.name}"
 
 
@@ -59,19 +60,19 @@ class WorkerEndpoints:
     """Every endpoint by worker name."""
 
     def __init__(self) -> None:
-        """No workers yet."""
+        """Start without workers."""
         self._endpoints: dict[str, WorkerEndpoint] = {}
-        self._lengths: dict[str, int] = {}  # by pool, as long as nothing changes
-        self.visits: Counter[str] = Counter()  # requests at each worker that take no room
+        self._lengths: dict[str, int] = {}  # context length by pool, dropped when a worker changes
+        self.visits: Counter[str] = Counter()  # by worker: requests there that take no room
 
     def __getitem__(self, worker: str) -> WorkerEndpoint:
         """The endpoint to `worker`."""
         return self._endpoints[worker]
 
     def configure(self, name: str, url: str, pool: Pool, worker: Worker) -> None:
-        """Add a endpoint, or give it the pool's present terms.
+        """Add an endpoint, or bring it to what the configuration says.
 
-        Connections stay unless the URL changed; then what runs at the old one ends there.
+        Its connections stay unless the address changed; then requests at the old address end there.
         """
         endpoint = self._endpoints.get(name)
         port = WorkerPort(url)
@@ -91,11 +92,11 @@ class WorkerEndpoints:
         self._lengths.clear()
 
     def learned(self) -> None:
-        """A worker told its context length: what is known of its pool is reckoned again."""
+        """Compute the pools' context lengths again, because a worker has reported its own."""
         self._lengths.clear()
 
     def max_model_len(self, pool: Pool) -> int:
-        """The context length that every worker of `pool` has, as they say; as configured while none does."""
+        """The shortest context length (tokens) that a worker of `pool` reports; as configured while none reports."""
         length = self._lengths.get(pool.model)
         if length is None:
             told = [
@@ -106,7 +107,7 @@ class WorkerEndpoints:
         return length
 
     def amended(self, fleet: Sequence[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:
-        """`fleet` with the context length that each worker told."""
+        """`fleet` with the context length that each worker reports."""
         return tuple(
             replace(worker, max_model_len=endpoint.max_model_len)
             if (endpoint := self._endpoints.get(worker.worker)) is not None
@@ -115,11 +116,11 @@ class WorkerEndpoints:
         )
 
     def __iter__(self) -> Iterator[str]:
-        """Every name."""
+        """The name of every worker."""
         return iter(self._endpoints)
 
     def forget(self, name: str) -> None:
-        """Drop the endpoint to a worker that was removed."""
+        """Drop the endpoint of a worker that was removed."""
         for port in self._endpoints.pop(name).ports:
             port.retire()
         del self.visits[name]
