@@ -7,13 +7,13 @@ show its steps; output of any other answer shows that the worker moves. "Both li
 
 - A stream of which nothing has come may be silent for `first_byte_seconds`, whatever else its worker does.
 - A stream that has announced itself may hold its output back (hidden reasoning, a tool call that is collected). It may
-  be silent for the longer of both limits after the worker's last move. If steps cannot be seen, the announcement does
-  not count: the first rule applies.
+  be silent for the longer of both limits after the worker last moved (made output or a step). If steps cannot be seen,
+  the announcement does not count: the first rule applies.
 - An answer that is not streamed has the same time; if steps cannot be seen, it has `whole_seconds`.
-- A stream with output may be silent for `stall_seconds` after the worker's last move; if steps cannot be seen, for the
+- A stream with output may be silent for `stall_seconds` after the worker last moved; if steps cannot be seen, for the
   longer of both limits after the worker's last output.
-- No answer may be silent for longer than `whole_seconds`, except that a stream without output follows the first rule.
-  An engine that needs longer for the rest of an answer is too slow to serve.
+- No answer may be silent for longer than `whole_seconds`: an engine that needs longer for the rest of an answer is too
+  slow to serve.
 
 No clock is read here.
 """

@@ -1,9 +1,10 @@
-"""Workers that died with requests: whether they did, and how the requests that were there go on.
+"""Finds out whether a worker has died, and decides how the requests that were there go on.
 
-A lost connection is a death only where the worker is gone too: it is asked at once for its health, and no connection or
-an engine that calls itself dead means yes. A worker that the supervisor was ending died of that, a silent one is not
-dead. Whom a death accuses and who must wait is `quarantine`'s; here suspects wait for their trial, and a trial that
-lasts is cut short by a timer.
+A lost connection means a death only if the worker is gone too. So the guard asks the worker for its health at once: it
+is dead if it cannot be connected to, or if the engine calls itself dead. A silent worker is not dead. A worker that the
+supervisor was ending died of that, not of a request. `quarantine` decides which requests a death makes suspects, and
+which of them must wait. A suspect runs alone among suspects at its worker: that is its trial. Here suspects wait for
+their trial, and a timer ends a trial that lasts.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _MAX_ANSWER_BYTES = 64 * 1024
 
 
 class DeathGuard:
-    """Deaths of workers, and the requests that may have caused them."""
+    """The deaths of workers, and the requests that may have caused them."""
 
     def __init__(
         self,
@@ -30,9 +31,10 @@ class DeathGuard:
         is_being_ended: Callable[[str], bool],
         vouch: Callable[[str], None],
     ) -> None:
-        """Nobody is suspected; `is_being_ended` tells which workers the supervisor ends itself.
+        """Start without suspects.
 
-        `vouch` is told of each that is found alive.
+        `is_being_ended` tells whether the supervisor itself ends a worker; `vouch` is called for each worker that is
+        found alive.
         """
         self._vouch = vouch
         self._endpoints = endpoints
@@ -44,25 +46,29 @@ class DeathGuard:
         self._timers: dict[Suspect, asyncio.TimerHandle] = {}
         self._confirmations: dict[str, asyncio.Task[bool]] = {}
         self._reports: set[asyncio.Task[Blame | None]] = set()
-        self._accounts: set[Suspect] = set()  # of which an confirmation is still to tell
+        self._accounts: set[Suspect] = set()  # suspects whose worker is being asked whether it lives
         self._is_closed = False
 
     def is_convicted(self, case: Suspect) -> bool:
-        """True for a body that is refused."""
+        """True for a request whose body is refused, because workers died of it."""
         return self._quarantine.standing(case, self._loop.time()) is Standing.CONVICTED
 
     def detained(self) -> tuple[SuspectSnapshot, ...]:
-        """Every body that was at a death of late, the latest first."""
+        """Every body that was at a worker when it died of late, the latest first."""
         return self._quarantine.detained(self._loop.time())
 
     def forget_worker(self, worker: str) -> None:
-        """`worker` was removed, and no request is there."""
+        """Forget a worker that was removed and has no request."""
         self._quarantine.forget_worker(worker)
 
     # -- trials
 
     async def send(self, case: Suspect, worker: str) -> Clearance:
-        """Whether `case` may go to `worker`, once no other stands trial there; WAIT where the worker died meanwhile."""
+        """Wait until no other suspect's trial bars `case` from `worker`; returns what may be done with it then.
+
+        WAIT means that the worker died meanwhile. Cancelled: the caller calls `leave`; its place among the waiters is
+        skipped.
+        """
         life = self._quarantine.life(worker)
         while not self._is_closed and life == self._quarantine.life(worker):
             turn = self._quarantine.send(case, worker, self._loop.time())
@@ -79,17 +85,17 @@ class DeathGuard:
             self._timers[case] = self._loop.call_later(TRIAL_SECONDS, self.survived, case)
 
     def survived(self, case: Suspect) -> None:
-        """The first byte came, or the worker has lived with it for a while."""
+        """End the trial of `case`: its first byte came, or the worker has lived with it for `TRIAL_SECONDS`."""
         self._disarm(case)
         self._quarantine.survived(case)
         self._call(case.worker)
 
     def answered(self, case: Suspect) -> None:
-        """The whole answer came."""
+        """Clear `case`: its complete answer came."""
         self._quarantine.answered(case, self._loop.time())
 
     def leave(self, case: Suspect) -> None:
-        """`case` is no longer at its worker; one of which an confirmation is to tell stays until then."""
+        """Note that `case` is no longer at its worker; it stays while the worker is being asked whether it lives."""
         if case not in self._accounts:
             self._disarm(case)
             self._quarantine.leave(case)
@@ -101,7 +107,7 @@ class DeathGuard:
             timer.cancel()
 
     def _call(self, worker: str) -> None:
-        """Somebody's trial at `worker` may be over: those who wait look again, in their order."""
+        """Wake those who wait for `worker`, in their order, if no trial runs there any more."""
         if self._waiting and not self._has_trial(worker):
             for waiting in self._waiting.pop(worker, ()):
                 if not waiting.done():
@@ -110,14 +116,14 @@ class DeathGuard:
     def _has_trial(self, worker: str) -> bool:
         return self._quarantine.has_trial(worker) and not self._is_closed
 
-    # -- inquests
+    # -- confirmations of a death
 
     async def judge(self, case: Suspect) -> Blame | None:
-        """The connection of `case` was lost: what its worker's death means for it, None where the worker lives."""
-        return await asyncio.shield(self.report(case))  # a client that leaves does not take the account with it
+        """What its worker's death means for `case`, whose connection was lost; None if the worker lives."""
+        return await asyncio.shield(self.report(case))  # cancelled: the question to the worker goes on
 
     def report(self, case: Suspect) -> "asyncio.Task[Blame | None]":
-        """As `judge`, without waiting for it."""
+        """As `judge`, but without waiting for the verdict."""
         task = asyncio.create_task(  # noqa: TID251 - `close` awaits it
             self._judge(case), name=f"account of {case.worker}"
         )
@@ -172,7 +178,7 @@ class DeathGuard:
     # -- end
 
     async def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waiting: waiters go on, and the questions to workers are cancelled."""
         self._is_closed = True
         for worker in list(self._waiting):
             self._call(worker)

@@ -1,12 +1,11 @@
-"""Watches the workers: probes each, takes in what requests met, and tells everybody of a change.
+"""Watches the workers: it probes each one, hears what requests met there, and reports every change.
 
-A probe is `GET /health`, the engine's word that its server lives; that its requests succeed is only seen by requests.
-Now and then, and as long as the worker does not serve, it must list the pool's model too (`models`).
-An engine under load may send its streams on and leave a probe without an answer: such silence says nothing against it.
-One that is silent altogether, probe after probe, does not live: requests that wait there for their answer are told.
-A worker that comes back gives room, so a change to serving dispatches. What a signal changes is the circuit's table.
-One that does not serve, since its start or since it went down, is told of again and again (`reminders`), with its
-address, the reason and what helps.
+A probe is `GET /health`: the answer says that the engine's server lives. Only requests show whether requests succeed.
+Now and then, and always while it does not serve, the worker must also list the pool's model (`models`). An engine under
+load may leave a probe unanswered while its streams go on: such silence does not count against it. An engine that is
+silent altogether, probe after probe, is dead: requests that wait there for an answer are ended. A worker that comes
+back brings room, so every change of a state dispatches. The circuit's table says what a signal changes. A worker that
+does not serve is reported again and again (`reminders`), with its address, the reason and what helps.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ from gateway.workers import (
 
 PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 2.0
-SILENT_PROBES = 3  # in a row, after which a worker is known not to live
+SILENT_PROBES = 3  # after so many in a row a worker counts as dead
 _MAX_PROBE_BYTES = 64 * 1024
 
 _ENGINES_LOG = "the engine's own log says more"
@@ -49,25 +48,25 @@ _NOT_SERVING = (CircuitState.STARTING.value, CircuitState.DOWN.value)
 
 
 class Health:
-    """Health of every worker of the fleet."""
+    """The health of every worker of the fleet."""
 
     def __init__(
         self, fleet: Fleet, endpoints: WorkerEndpoints, observer: Observer, dispatch: Callable[[Iterable[str]], None]
     ) -> None:
-        """Watch `fleet` through `endpoints`; `dispatch` is told the pools in which room may have appeared."""
+        """Watch `fleet` through `endpoints`; `dispatch` is called with the pools in which room may have appeared."""
         self._fleet = fleet
         self._endpoints = endpoints
         self._observer = observer
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
-        self._differences: dict[str, str] = {}  # from the configuration, as they were told
+        self._differences: dict[str, str] = {}  # by worker: how it differs from the configuration, as last reported
         self._reminders = Reminders()
-        # Without probes no worker comes back.
+        # Without this task no worker comes back.
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
         self._first_probes = Errands("a worker's first probe broke")
 
     def report(self, worker: str, signal: Signal, reason: str = "", case: Suspect | None = None) -> None:
-        """Take in what was seen of `worker`, by the request `case` if by any."""
+        """Take in what was seen of `worker`; `case` is the request that saw it, if one did."""
         if case is None:
             state = self._fleet.signal(worker, signal)
         else:
@@ -88,11 +87,11 @@ class Health:
         await asyncio.gather(*(self._probe(spec.name) for spec in self._fleet.specs()))
 
     def start(self) -> None:
-        """Probe on, once a second, until `stop`."""
+        """Probe every worker once a second until `stop`."""
         self._background.start()
 
     def probe_soon(self, worker: str) -> None:
-        """Probe a worker that has just come, without waiting for its turn."""
+        """Probe a new worker now, without waiting for the next round."""
         self._first_probes.run(f"first probe of {worker}", self._probe(worker))
 
     async def stop(self) -> None:
@@ -131,7 +130,7 @@ class Health:
     async def _with_models(
         self, worker: str, endpoint: WorkerEndpoint, evidence: Evidence, reason: str
     ) -> tuple[Evidence, str]:
-        """What a good probe is worth: where it is time for that, the worker must serve the pool's model too."""
+        """The verdict after a good probe: if it is time to ask for models, the worker must serve the pool's too."""
         view = self._fleet.look(worker)
         endpoint.probes_to_models -= 1
         if view is not None and view.state == CircuitState.SERVING.value and endpoint.probes_to_models > 0:
@@ -143,7 +142,7 @@ class Health:
         return (found, fault) if fault else (evidence, reason)
 
     def _tell_difference(self, worker: str, remark: str) -> None:
-        """Tell where the configuration and an engine differ, once, and again where that is another."""
+        """Report once how an engine differs from the configuration, and again if the difference changes."""
         if remark == self._differences.get(worker, ""):
             return
         self._differences = {name: text for name, text in self._differences.items() if name in self._fleet}
@@ -156,13 +155,13 @@ class Health:
             self._observer.observe(WorkerRemarked(self._fleet.spec(worker).pool, worker, remark))
 
     def _count_silence(self, endpoint: WorkerEndpoint, *, is_silent: bool) -> None:
-        """Probes in a row that nothing answered mean that the worker does not live: what has not begun there ends."""
+        """Count probes in a row without an answer; at `SILENT_PROBES` end the requests that wait for one there."""
         endpoint.silent_probes = endpoint.silent_probes + 1 if is_silent else 0
         if endpoint.silent_probes >= SILENT_PROBES:
             endpoint.data.give_up(f"no answer to {SILENT_PROBES} probes")
 
     def _judge(self, worker: str, endpoint: WorkerEndpoint, evidence: Evidence, reason: str) -> None:
-        """Report what a probe over `endpoint` met, unless the name is another engine's by now."""
+        """Report what a probe over `endpoint` met, unless its name belongs to another engine by now."""
         signal = judge(Situation.PROBE, evidence).signal
         is_same = worker in self._fleet and self._endpoints[worker].url == endpoint.url
         if signal is not None and is_same:
@@ -172,7 +171,7 @@ class Health:
                 self._remind(view, evidence, reason)
 
     def _remind(self, view: WorkerSnapshot, evidence: Evidence, reason: str) -> None:
-        """Tell of a worker that does not serve, where that is due."""
+        """Report a worker that does not serve, if a report is due."""
         now, worker = self._loop.time(), view.worker
         if not self._reminders.is_due(worker, view.url, reason, now):
             return

@@ -1,12 +1,12 @@
-"""The workers that the gateway has started for itself: which serve, and how they change to a new configuration.
+"""The workers that the gateway itself has started: which of them serve, and how they change to a new configuration.
 
-A launched worker is in the fleet exactly while the supervisor calls it ready, at the address that it has then. A
-changed plan is carried out worker by worker: it gets nothing new, its running requests finish, its process is
-replaced, and only when that is ready the next one's turn comes; a plan that does not come up stops there, so that the
-others go on serving; a change that no process sees replaces none. New workers start at once, removed ones end when
-their requests have. One that stands still for longer than any stream may is started anew, whatever its server says.
-Processes are the supervisor's, which worker a request gets is the fleet's, how long requests wait where none serves is
-`outages`'s.
+A launched worker is in the fleet exactly while the supervisor calls it ready, at the address that it then has. A
+changed plan is carried out worker by worker: the worker gets nothing new, its running requests finish, its process is
+replaced, and only when the new process is ready does the next worker follow. If a new process does not come up, the
+change stops there, so that the other workers go on serving. A change that no process sees replaces none. New workers
+start at once; removed workers end when their requests have ended. A worker that stands still for longer than a stream
+may is started anew, whatever its server says. The supervisor runs the processes; the fleet chooses a request's worker;
+`outages` says how long requests wait while none serves.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
 READY = "ready"
 _STOPPED = LaunchStatus("", "stopped")
-_UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # states from which it may still become ready by itself
+_UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # from these states a worker may still become ready
 _BROKEN = frozenset({"back_off", "failed"})
 _ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
-_PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # the supervisor's, unseen by the worker's process
+_PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # only the supervisor uses these, not the process
 _TOLD_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchContext:
-    """What launched workers act on: the fleet, and the root's way to let a worker serve and to tell of an event.
+    """The parts of the gateway that launched workers act on.
 
-    `is_visited` says whether requests that take no room are at a worker; `renew` hears in which pool a worker is being
-    replaced, "" for none.
+    `is_visited` says whether requests that take no room are at a worker. `enlist` lets a worker serve. `renew` is
+    called with the pool in which a worker is being replaced, "" for none. `tell` emits an event.
     """
 
     fleet: Fleet
@@ -55,7 +55,7 @@ class _Wanted:
     plan: Plan
 
     def runs_as(self, other: "_Wanted") -> bool:
-        """True where a process of the one is a process of the other."""
+        """True if a process started for the one does as well for the other."""
         return self._process == other._process
 
     @property
@@ -67,7 +67,7 @@ class LaunchedWorkers:
     """Every worker of the configuration that has `launch`."""
 
     def __init__(self, site: LaunchContext) -> None:
-        """None yet."""
+        """Start without workers."""
         self._context = site
         self._supervisor = Supervisor(SupervisorCallbacks(self._told, self._wrote, self._lost))
         self._wanted: dict[str, _Wanted] = {}
@@ -77,14 +77,14 @@ class LaunchedWorkers:
         self._failure: str | None = None
         self._statuses: dict[str, LaunchStatus] = {}
         self._news = asyncio.Event()
-        # Without it the workers run on by the old plan.
+        # Without this task the workers run on by the old plan.
         self._rollout = Background("rolling restart", self._roll, "the rolling restart broke off")
         self._drains: list[Background] = []
 
     # -- what the composition root does
 
     def configure(self, pools: Iterable[Pool]) -> None:
-        """Bring the workers to what `pools` say, beginning now."""
+        """Begin to bring the workers to what `pools` say."""
         before, self._wanted = self._wanted, {each: wanted for pool in pools for each, wanted in _wanted(pool)}
         for name in before.keys() - self._wanted.keys():
             self._retire(name, before[name])
@@ -101,7 +101,7 @@ class LaunchedWorkers:
         self._news.set()
 
     async def started(self) -> None:
-        """Wait until each worker serves or has failed once; raises `LaunchFailed` where a pool has none that serves."""
+        """Wait until each worker serves or has failed once; raises `LaunchFailed` if a pool has none that serves."""
         await self._until(lambda: self._failure is not None or self._have_all_begun())
         if self._failure is not None:
             raise LaunchFailed(self._failure)
@@ -123,7 +123,7 @@ class LaunchedWorkers:
         await self._supervisor.close()
 
     def observe(self, event: Event) -> None:
-        """A request that ended may be the last that a worker had; one that stands still may have to be started anew."""
+        """Look again after each request, which may be a worker's last; set a timer to restart a worker that stalls."""
         match event:
             case RequestFinished():
                 self._news.set()
@@ -132,7 +132,7 @@ class LaunchedWorkers:
                 if stall is not None:
                     stall.cancel()
                 if is_stalled:
-                    # By then its streams have ended by their own limit.
+                    # When the timer ends, the worker's streams have ended by their own limit.
                     seconds = self._wanted[worker].pool.timeouts.stall_seconds
                     loop = asyncio.get_running_loop()
                     self._stalls[worker] = loop.call_later(seconds, self._renew, worker, reason)
@@ -140,28 +140,28 @@ class LaunchedWorkers:
                 pass
 
     def _renew(self, name: str, reason: str) -> None:
-        """A worker has not moved all this time: end its process, by force where it does not go, and start it anew."""
+        """Restart a worker that has not moved since it was reported, by force if it does not end."""
         self._stalls.pop(name, None)
         view = self._context.fleet.look(name)
-        # It may have answered since, and have nothing to do.
+        # It may have answered meanwhile and have nothing more to do.
         if view is not None and view.state != CircuitState.SERVING.value:
             self._supervisor.restart(name, reason)
 
     def is_being_ended(self, name: str) -> bool:
-        """True for a worker whose process is ended on purpose: what runs there does not die of a request."""
+        """True for a worker whose process is ended on purpose, so that its death is no request's fault."""
         return name in self._statuses and self._statuses[name].state in _ENDED
 
     # -- views
 
     def amended(self, fleet: Sequence[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:
-        """`fleet` with the launched workers that do not serve: in their own states."""
+        """`fleet`, and the launched workers that do not serve, in the states that the supervisor gives."""
         known = {snapshot.worker for snapshot in fleet}
         seen = [self._amended(snapshot) for snapshot in fleet]
         absent = [_absent(wanted, self._status(name)) for name, wanted in self._wanted.items() if name not in known]
         return (*seen, *absent)
 
     def statuses(self) -> tuple[LaunchStatus, ...]:
-        """What the supervisor says of each."""
+        """What the supervisor says of each worker."""
         return tuple(self._status(name) for name in self._wanted)
 
     def _amended(self, snapshot: WorkerSnapshot) -> WorkerSnapshot:
@@ -190,7 +190,7 @@ class LaunchedWorkers:
         self._context.tell(WorkerWrote(worker, line))
 
     def _lost(self, reason: str) -> None:
-        """The supervisor is gone, and every worker with it; it will be back."""
+        """Note that the supervisor died, and every worker with it; it is started again."""
         self._failure = reason
         for name in list(self._statuses):
             if name in self._wanted:
@@ -200,7 +200,7 @@ class LaunchedWorkers:
         self._news.set()
 
     def _serve_if_ready(self, name: str) -> None:
-        """Let a worker serve on the terms of its running process, or give it nothing new."""
+        """Let a worker serve, as its running process was ordered, if it is ready; else give it nothing new."""
         running, status = self._running[name], self._status(name)
         if status.state == READY and name != self._replaced:
             key = SecretStr(self._supervisor.api_key)
@@ -219,7 +219,7 @@ class LaunchedWorkers:
         self._supervisor.start(name, wanted.plan)
 
     def _outdated(self) -> str | None:
-        """A worker that runs by another plan than it should."""
+        """The name of a worker that runs by another plan than it should; None if there is none."""
         wanted = self._wanted.items()
         return next((name for name, each in wanted if not self._running[name].runs_as(each)), None)
 
@@ -238,7 +238,7 @@ class LaunchedWorkers:
             await self._until(lambda: self._has_come(name, ordered) or self._status(name).state in _BROKEN)
         finally:
             self._context.renew("")
-        # One that broke is tried again; its pool's requests wait no longer than in any outage meanwhile.
+        # A broken one is tried again; meanwhile the pool's requests wait only as long as in any outage.
         await self._until(lambda: self._has_come(name, ordered))
 
     async def _empty(self, name: str) -> None:
@@ -253,12 +253,12 @@ class LaunchedWorkers:
             self._replaced = ""
 
     def _has_come(self, name: str, ordered: _Wanted) -> bool:
-        """True where a replacement serves, or is no longer what the configuration wants."""
+        """True if a replacement serves, or the configuration no longer wants it."""
         wanted = self._wanted.get(name)
         return wanted is None or not wanted.runs_as(ordered) or self._status(name).state == READY
 
     def _retire(self, name: str, wanted: _Wanted) -> None:
-        """End a worker that is no longer wanted when its requests have ended."""
+        """End a worker that the configuration no longer has, once its requests have ended."""
         work = f"end of worker {name}"
         drain = Background(work, partial(self._end, name, wanted), f"the {work} broke off")
         drain.start()
@@ -271,7 +271,7 @@ class LaunchedWorkers:
             self._supervisor.stop(name)
 
     async def _idle(self, name: str, wanted: _Wanted) -> None:
-        """Wait until no request is at the worker, as long as its drain may take."""
+        """Wait until no request is at the worker, but for at most its `drain_seconds`."""
         assert wanted.worker.launch is not None
         try:
             async with asyncio.timeout(wanted.worker.launch.drain_seconds):
@@ -292,7 +292,7 @@ def _wanted(pool: Pool) -> Iterable[tuple[str, _Wanted]]:
 
 
 def plan_of(pool: Pool, worker: Worker) -> Plan:
-    """What the supervisor is told of `worker`: names and sizes of the pool, and what `launch` says."""
+    """The order for the supervisor to run `worker`: names and sizes from the pool, the rest from `launch`."""
     launch, window = worker.launch, worker.window
     assert launch is not None
     variables = (variable.get_secret_value().partition("=") for variable in launch.environment)
@@ -316,14 +316,17 @@ def plan_of(pool: Pool, worker: Worker) -> Plan:
 
 
 def _engine_sequences(window: Window) -> int | None:
-    """What the engine is to run at once: with an express lane all that it may be sent; None where that is learned."""
+    """How many sequences the engine is to run at once; None if that is learned.
+
+    With an express lane this is all that the engine may be sent.
+    """
     if window.fixed_sequences is None or window.express == 0:
         return window.fixed_sequences
     return window.fixed_sequences + window.slack + window.express
 
 
 def _words(status: LaunchStatus) -> str:
-    """A status in a line: what it is about, and for one that does not work its last words."""
+    """A status in one line; for a worker that does not work, also its name and its last words."""
     parts = [status.reason, status.engine]
     if status.state in _BROKEN:
         parts = [f"worker {status.worker}", *parts, *status.last_lines[-_TOLD_LINES:]]

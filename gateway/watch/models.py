@@ -1,7 +1,8 @@
-"""Asks a worker which model it serves and how long that may be: at its start, after an outage, and now and then.
+"""Asks a worker which models it serves and with which context length: at its start, after an outage, now and then.
 
-A worker that lists its models without the pool's, or answers with something that is no list, does not serve the pool;
-one that has no such page is believed. What is asked with the worker's key shows whether the worker accepts it.
+A worker does not serve the pool if its list lacks the pool's model, or if it answers with something that is no list. A
+worker without such a page is believed. The question carries the worker's key, so it also shows whether the worker
+accepts the key.
 """
 
 from gateway.config import Pool
@@ -12,7 +13,7 @@ from gateway.wire.engine_answer import describe, read_error
 from gateway.wire.models_page import read_models
 from gateway.workers import Evidence, evidence_of
 
-PROBES_BETWEEN = 30  # of a worker that serves
+PROBES_BETWEEN = 30  # probes of a serving worker from one question to the next
 MAX_PAGE_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 2.0
 _WITHOUT_PAGE = frozenset({404, 405, 501})
@@ -20,12 +21,12 @@ _MAX_NAMES = 5
 
 
 async def ask_models(endpoint: WorkerEndpoint) -> tuple[Evidence, str]:
-    """What the list of models says of the worker, in a line where that is bad; `endpoint` keeps its context length."""
+    """What the list of models says of the worker, and a line if that is bad; `endpoint` keeps the context length."""
     try:
         page = endpoint.page_request("/v1/models")
         answer = await fetch(endpoint.control, page, seconds=_TIMEOUT_SECONDS, max_bytes=MAX_PAGE_BYTES)
     except WorkerSilent:
-        return Evidence.ANSWERED, ""  # busy: its health was good a moment ago
+        return Evidence.ANSWERED, ""  # the worker is busy: its health was good a moment ago
     except WorkerUnreachable as error:
         return evidence_of_failure(error), str(error)
     evidence = evidence_of(answer.status, is_answer=answer.status == 200, is_of_request=False)
@@ -53,7 +54,7 @@ def _judged(endpoint: WorkerEndpoint, models: dict[str, int | None] | None) -> t
 
 
 def difference(endpoint: WorkerEndpoint, pool: Pool) -> str:
-    """Where the configuration and the engine differ in the context's length, in words; empty where they do not."""
+    """A sentence if the configuration and the engine differ in the context length; "" if they do not."""
     found, stated = endpoint.max_model_len, pool.max_model_len
     if found is None or stated is None or found == stated:
         return ""

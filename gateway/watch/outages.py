@@ -1,10 +1,10 @@
-"""Pools without a worker that serves: for how long their requests wait for one, and what is said of them.
+"""Pools without a worker that serves: for how long their requests may wait for one, and what `/ready` says of them.
 
-A pool is out from the moment at which none of its workers serves: at its start, after a loss, while its only worker is
-replaced. Its requests may wait for the first `timeouts.outage_seconds` of that, and as long as a replacement that was
-asked for is under way; after that new ones are refused. What waits by then stays, within its own queue time. An outage
-ends when a worker serves; the next one has a whole time of its own. Where requests go is the fleet's, what becomes of
-one that waits is the scheduler's.
+A pool is out from the moment at which none of its workers serves: at its start, after a loss, or while its only worker
+is replaced. New requests may wait during the first `timeouts.outage_seconds` of the outage, and for as long as an
+ordered replacement is under way. After that, new requests are refused; those that wait already stay until their own
+queue time ends. An outage ends when a worker serves; the next outage has its full time again. The fleet decides where
+requests go, and the scheduler what becomes of those that wait.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from gateway.workers import Fleet
 
 
 class Readiness(Enum):
-    """What `/ready` says of a pool, the best first."""
+    """What `/ready` says of a pool; the best state comes first."""
 
     READY = "ready"
     WAITING = "waiting"
@@ -25,7 +25,7 @@ class Readiness(Enum):
 
 
 class _Outage:
-    """Since when a pool is out; `is_loss` says that it served before."""
+    """When a pool went out (loop time); `is_loss` is True if it had served before."""
 
     __slots__ = ("began_at", "is_loss", "timer")
 
@@ -36,10 +36,10 @@ class _Outage:
 
 
 class Outages:
-    """The outage of each pool that is out; an observer of the workers' changes."""
+    """The outage of each pool that is out; it observes the workers' changes."""
 
     def __init__(self, fleet: Fleet) -> None:
-        """No pools yet; `fleet` is told for which pools a worker is expected."""
+        """Start without pools; `fleet` hears for which pools a worker is expected."""
         self._fleet = fleet
         self._loop = asyncio.get_running_loop()
         self._waits_seconds: dict[str, float] = {}  # by pool
@@ -48,7 +48,7 @@ class Outages:
         self._renewed = ""  # the pool in which a worker is being replaced
 
     def configure(self, pools: Sequence[Pool]) -> None:
-        """Know `pools` and no others; what one's requests may wait counts from the beginning of its outage."""
+        """Know `pools` and no others; a changed waiting time counts from the beginning of the outage."""
         self._waits_seconds = {pool.model: pool.timeouts.outage_seconds for pool in pools}
         for gone in self._out.keys() - self._waits_seconds.keys():
             self._end(gone)
@@ -57,12 +57,12 @@ class Outages:
             self._review(pool)
 
     def observe(self, event: Event) -> None:
-        """A worker that changed may have been a pool's last, or is its first again."""
+        """Review a pool whose worker changed: it may have lost its last worker, or have its first one again."""
         if isinstance(event, WorkerChanged) and event.pool in self._waits_seconds:
             self._review(event.pool)
 
     def renew(self, pool: str) -> None:
-        """A worker of `pool` is being replaced, which is waited for as long as it takes; "" ends that."""
+        """Let requests of `pool` wait while one of its workers is replaced, however long it takes; "" ends this."""
         before, self._renewed = self._renewed, pool
         for changed in {before, pool} & self._waits_seconds.keys():
             self._review(changed)
@@ -75,15 +75,15 @@ class Outages:
     # -- views
 
     def serves(self, pool: str) -> bool:
-        """True where no other pool should stand in for `pool`: a worker serves, or is being replaced."""
+        """True if `pool` needs no fallback: a worker serves, or is being replaced."""
         return self._fleet.serves(pool) or pool == self._renewed
 
     def age_seconds(self, pool: str) -> float:
-        """For how long `pool` has been out; 0 where it is not."""
+        """For how long `pool` has been out, in seconds; 0 if it is not."""
         return self._loop.time() - self._out[pool].began_at if pool in self._out else 0.0
 
     def readiness(self, pool: str) -> Readiness:
-        """What to tell a load balancer: a pool that has not served yet is not ready, although its requests may wait."""
+        """What to tell a load balancer; a pool that has never served is not ready, although its requests may wait."""
         if self._fleet.serves(pool):
             return Readiness.READY
         outage = self._out.get(pool)
@@ -97,7 +97,7 @@ class Outages:
         if self._fleet.serves(pool):
             self._end(pool)
             self._served.add(pool)
-            self._fleet.expect(pool, is_expected=pool == self._renewed)  # it is emptied next, and nobody tells of that
+            self._fleet.expect(pool, is_expected=pool == self._renewed)  # it is emptied next, and no event says so
             return
         outage = self._out.setdefault(pool, _Outage(self._loop.time(), is_loss=pool in self._served))
         left_seconds = outage.began_at + self._waits_seconds[pool] - self._loop.time()

@@ -1,11 +1,11 @@
-"""What the engines say of themselves: each worker's metrics, read while it has requests, as samples for the fleet.
+"""Reads each worker's metrics while it has requests, and gives them to the fleet as samples.
 
-A reading is one GET of the few samples that count (`/metrics/?name[]=...`, a millisecond of the engine's time); an
-engine that answers it with nothing is asked for the whole page, four times as seldom because that costs it 5 to 25 ms.
-At most one reading of a worker is under way, none while it is idle, and it is bounded in time and size. Three readings
-in a row that brought nothing make the worker blind to the fleet until the next good one; it is then read more seldom.
-One that the gateway could not take for want of something of its own says nothing of the worker, and is left out.
-What a reading means for the window is `gateway.workers`'s.
+A reading is one GET of the few metrics that count (`/metrics/?name[]=...`), which costs the engine a millisecond. An
+engine that answers it with nothing is asked for the whole page, four times less often, because that costs 5 to 25 ms.
+At most one reading of a worker runs at a time, none while the worker is idle, and it is bounded in time and size. After
+three readings in a row without a result the worker is blind: the fleet does not tune its window, and readings come
+less often, until the next good one. A reading that the gateway could not make, because it lacked something itself,
+says nothing about the worker and does not count. `gateway.workers` decides what a reading means for the window.
 """
 
 import asyncio
@@ -26,27 +26,27 @@ from gateway.wire.exposition import CACHE_NAME, FIGURE_NAMES, CacheFigures, Engi
 from gateway.workers import DRAINING, UP_STATES, EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
 
 PERIOD_SECONDS = 0.5
-GROWING_PERIOD_SECONDS = 0.25  # while the window looks for the engine's size
+GROWING_PERIOD_SECONDS = 0.25  # while the window still grows to the engine's size
 WHOLE_PAGE_PERIOD_SECONDS = 2.0
 BLIND_PERIOD_SECONDS = 2.0
 FAILURES_TO_BLIND = 3
 READING_SECONDS = 1.0  # after which a reading counts as failed
 MAX_PAGE_BYTES = 1 << 20  # vLLM's whole page is 64 KiB for each data-parallel rank
 
-_SPREAD = 0.2  # of the period, so that workers are not all read at once
+_SPREAD = 0.2  # each worker's period differs by up to this share, so that not all are read at once
 _WITH_REQUESTS = frozenset({state.value for state in UP_STATES} | {DRAINING})
 WHOLE_PAGE = "/metrics"
 FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NAMES, CACHE_NAME))
 
 
 class Scheduling(Protocol):
-    """What is told of the engines' own words."""
+    """What the poller tells the scheduler."""
 
     def count_steps(self, worker: str, steps: float | None) -> None:
-        """The engine of `worker` has made so many steps ever; None where it does not say, or is no more."""
+        """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
 
     def dispatch(self, pools: Iterable[str]) -> None:
-        """Room may have appeared in `pools`."""
+        """Grant what fits in `pools`, where room may have appeared."""
 
 
 class NoReading(Exception):
@@ -54,7 +54,7 @@ class NoReading(Exception):
 
 
 class _Polled:
-    """How one worker is read, and what was seen last."""
+    """How one worker is read, and what the last reading showed."""
 
     def __init__(self, worker: str, url: str) -> None:
         self.worker = worker
@@ -62,7 +62,7 @@ class _Polled:
         self.pace = 1 - _SPREAD + 2 * _SPREAD * crc32(worker.encode()) / 0xFFFFFFFF
         self.is_filtered = True
         self.failures = 0
-        self.output_at = -2.0  # when the engine's last output before the last reading came; -2: nothing was read yet
+        self.output_at = -2.0  # time of the engine's last output before the last reading; -2: no reading yet
         self.sample: EngineSample | None = None
         self.cache: CacheFigures | None = None
 
@@ -80,7 +80,7 @@ class _Polled:
         return (GROWING_PERIOD_SECONDS if phase is Phase.GROWING else PERIOD_SECONDS) * self.pace
 
     def is_due(self, view: WorkerSnapshot, output_at: float) -> bool:
-        """True where something is in flight, or was since the last reading, or nothing was ever read."""
+        """True if a request is in flight, or was since the last reading, or there was no reading yet."""
         return view.sequences_in_flight > 0 or (view.state in _WITH_REQUESTS and output_at != self.output_at)
 
 
@@ -95,7 +95,7 @@ class MetricsPoller:
         scheduling: Scheduling,
         reconciliation: Reconciliation,
     ) -> None:
-        """Read nothing yet; `scheduling` is told of steps, and of the pools in which room may have appeared."""
+        """Read nothing yet; `scheduling` hears of steps, and of the pools in which room may have appeared."""
         self._fleet = fleet
         self._endpoints = endpoints
         self._observer = observer
@@ -106,7 +106,7 @@ class MetricsPoller:
         self._readings: dict[str, Background] = {}
 
     def watch(self, worker: str) -> None:
-        """Read `worker` from now on, until it leaves the fleet; at another address it is another engine."""
+        """Read `worker` from now on, until it leaves the fleet; a worker at a new address is another engine."""
         url = self._endpoints[worker].url
         polled = self._polled.get(worker)
         if polled is not None and polled.url == url:
@@ -124,7 +124,7 @@ class MetricsPoller:
             await readings.stop()
 
     def _forget(self, worker: str) -> Background:
-        """Its engine is another one, or no more: keep nothing of what was read; returns the work that read it."""
+        """Forget what was read of a worker whose engine is gone or another; returns the work that reads it."""
         del self._polled[worker]
         self._reconciliation.forget(worker)
         self._scheduling.count_steps(worker, None)
@@ -133,7 +133,7 @@ class MetricsPoller:
     # -- views
 
     def sample(self, worker: str) -> EngineSample | None:
-        """The last reading of a worker that is not blind and was read just now; None otherwise."""
+        """The last reading of a worker, if it is recent and the worker is not blind; else None."""
         polled = self._polled.get(worker)
         if polled is None or polled.sample is None or polled.is_blind:
             return None
@@ -141,7 +141,7 @@ class MetricsPoller:
         return polled.sample if polled.sample.asked_at >= oldest else None
 
     def amended(self, fleet: Sequence[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:
-        """`fleet` with what the engines say themselves."""
+        """`fleet` with the engines' own figures."""
         return tuple(self._amended(snapshot) for snapshot in fleet)
 
     def _amended(self, snapshot: WorkerSnapshot) -> WorkerSnapshot:
@@ -174,12 +174,12 @@ class MetricsPoller:
                     raise
 
     async def _read(self, polled: _Polled, endpoint: WorkerEndpoint, before: WorkerSnapshot) -> None:
-        """One reading, or the failure of one, as the fleet takes it in."""
+        """Make one reading, and tell the fleet of it or of its failure."""
         asked_at = self._loop.time()
         try:
             page, figures = await self._page(polled, endpoint)
         except GatewayShort:
-            endpoint.data.progress.sees_steps = False  # it may make some all the same
+            endpoint.data.progress.sees_steps = False  # the engine may make steps that nobody sees
             return
         except NoReading as failure:
             self._missed(polled, before, str(failure))
@@ -196,7 +196,7 @@ class MetricsPoller:
             self._scheduling.dispatch((before.pool,))
 
     def _missed(self, polled: _Polled, before: WorkerSnapshot, reason: str) -> None:
-        """A reading brought nothing, because of `reason`."""
+        """Count a reading that brought nothing, because of `reason`."""
         polled.failures += 1
         if polled.is_blind:
             polled.is_filtered = True
@@ -205,7 +205,7 @@ class MetricsPoller:
             self._scheduling.dispatch((before.pool,))
 
     async def _page(self, polled: _Polled, endpoint: WorkerEndpoint) -> tuple[bytes, EngineFigures]:
-        """A page that says how many run and wait; raises `NoReading`, or `GatewayShort`."""
+        """A page that says how many requests run and wait, and its figures; raises `NoReading` or `GatewayShort`."""
         if polled.is_filtered:
             page = await _fetched(endpoint, FILTERED_PAGE)
             figures = read_figures(page)
@@ -232,7 +232,7 @@ class MetricsPoller:
             self._fleet.learn(polled.worker, facts)
 
     def _tell(self, before: WorkerSnapshot) -> None:
-        """Say it where a worker became degraded, or is no more."""
+        """Report a worker whose window became degraded, or no longer is."""
         after = self._fleet.look(before.worker)
         if after is not None and bool(after.degraded) is not bool(before.degraded):
             self._observer.observe(WindowDegraded(after.pool, after.worker, after.degraded))
@@ -255,7 +255,7 @@ def _sample(figures: EngineFigures, asked_at: float) -> EngineSample:
 
 
 async def _fetched(endpoint: WorkerEndpoint, path: str) -> bytes:
-    """The body of a page; empty where the worker has no such page. Raises `NoReading`, or `GatewayShort`."""
+    """The body of a page, empty if the worker has no such page; raises `NoReading` or `GatewayShort`."""
     try:
         answer = await fetch(
             endpoint.control, endpoint.page_request(path), seconds=READING_SECONDS, max_bytes=MAX_PAGE_BYTES

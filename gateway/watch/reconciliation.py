@@ -1,8 +1,9 @@
-"""Whether a worker generates what the gateway meters there: tokens that it generates for others pass the fair shares.
+"""Compares the tokens that a worker generates with those that the gateway meters there.
 
-The engine's own count of generated tokens is compared with what requests were settled at, and with what those in flight
-have so far, minute by minute. A minute's difference may be a few requests whose clients left; two in a row of more than
-5 % are told once. Either traffic bypasses the gateway, or an answer's tokens are read wrongly.
+Tokens that a worker generates for others are outside the fair shares. Minute by minute, the engine's own count of
+generated tokens is compared with the tokens that requests were settled at and those of requests in flight. In one
+minute a few requests whose clients left may explain a difference. Two minutes in a row with more than 5 % are reported
+once: either traffic bypasses the gateway, or the gateway reads an answer's tokens wrongly.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from gateway.fairness import TicketSnapshot
 from gateway.workers import EngineSample
 
 PERIOD_SECONDS = 60.0
-MIN_TOKENS = 2000  # of a period, below which chance decides
+MIN_TOKENS = 2000  # generated in a period; below this the difference is chance
 TOLERATED_SHARE = 0.05
 _PERIODS_TO_TELL = 2
 
@@ -31,10 +32,10 @@ class _Account:
 
 
 class Reconciliation:
-    """The tokens of every worker, by its own count and by ours; an observer of the requests that end."""
+    """The tokens of every worker, by its own count and by the gateway's; it observes the requests that end."""
 
     def __init__(self, tell: Callable[[Event], None], in_flight: Callable[[], Iterable[TicketSnapshot]]) -> None:
-        """Nothing counted yet; `in_flight` are the requests in flight."""
+        """Start with nothing counted; `in_flight` returns the requests in flight."""
         self._tell = tell
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
@@ -42,17 +43,17 @@ class Reconciliation:
         self._accounts: dict[str, _Account] = {}
 
     def observe(self, event: Event) -> None:
-        """Count what a request was settled at."""
+        """Count the output tokens that a request was settled at."""
         if isinstance(event, RequestFinished) and event.worker:
             self._settled[event.worker] += event.output_tokens
 
     def forget(self, worker: str) -> None:
-        """A worker left."""
+        """Forget a worker that left."""
         self._settled.pop(worker, None)
         self._accounts.pop(worker, None)
 
     def share(self, worker: str) -> float | None:
-        """The part of the engine's tokens that is not metered, as of the last whole period; None before that."""
+        """The share of the engine's tokens that was not metered in the last period; None before any reading."""
         account = self._accounts.get(worker)
         return None if account is None else account.share
 

@@ -1,7 +1,8 @@
-"""When lasting trouble of a worker is said again: at growing intervals, so that it is neither missed nor fills a log.
+"""When lasting trouble of a worker is reported again: at growing intervals, so that it neither hides nor fills a log.
 
-What is said first is said at once, then after half a minute, a minute, and so on up to ten minutes. Other words for the
-same trouble (an engine that starts is refused, then silent, then lacks the model) are said a little earlier.
+The first report comes at once, the next after half a minute, then after a minute, and so on up to ten minutes. If the
+trouble has other words (a starting engine refuses connections, then is silent, then lacks the model), its report may
+come earlier, but at least ten seconds after the one before.
 """
 
 from collections.abc import Container
@@ -10,12 +11,15 @@ from typing import Final
 
 FIRST_PAUSE_SECONDS: Final = 30.0
 LONGEST_PAUSE_SECONDS: Final = 600.0
-CHANGED_PAUSE_SECONDS: Final = 10.0  # the least time between two lines, whatever changes
+CHANGED_PAUSE_SECONDS: Final = 10.0  # the least time between two reports, whatever changes
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """One worker's at one address: since when, and what was said of it last ("": by another line); loop time."""
+    """The trouble of one worker at one address: since when (loop time), and what was last said of it.
+
+    `said` is "" if another log line has said it.
+    """
 
     url: str
     began_at: float
@@ -25,18 +29,18 @@ class _Trouble:
 
 
 class Reminders:
-    """The trouble that every worker is in; one that is in none is not here."""
+    """The trouble of every worker that is in trouble."""
 
     def __init__(self) -> None:
-        """All is well."""
+        """Start with no worker in trouble."""
         self._troubles: dict[str, _Trouble] = {}
 
     def begin(self, worker: str, url: str, now: float, said: str = "") -> None:
-        """`worker` is in trouble at `url`, and that was said."""
+        """Note that `worker` is in trouble at `url`, and that this was reported."""
         self._troubles[worker] = _Trouble(url, now, said, now)
 
     def is_due(self, worker: str, url: str, words: str, now: float) -> bool:
-        """True where it is time to say `words` of a worker in trouble, which counts as said then."""
+        """True if it is time to say `words` of a worker in trouble; they count as said from then on."""
         trouble = self._troubles.get(worker)
         if trouble is None or trouble.url != url:
             self.begin(worker, url, now, words)
@@ -52,14 +56,14 @@ class Reminders:
         return True
 
     def age_seconds(self, worker: str, now: float) -> float:
-        """For how long `worker` has been in trouble; 0 where it is in none."""
+        """For how long `worker` has been in trouble, in seconds; 0 if it is in none."""
         trouble = self._troubles.get(worker)
         return 0.0 if trouble is None else now - trouble.began_at
 
     def end(self, worker: str) -> None:
-        """`worker` is well, or well enough."""
+        """Note that `worker` is no longer in trouble."""
         self._troubles.pop(worker, None)
 
     def keep(self, workers: Container[str]) -> None:
-        """Forget all but `workers`."""
+        """Forget all workers but `workers`."""
         self._troubles = {name: trouble for name, trouble in self._troubles.items() if name in workers}

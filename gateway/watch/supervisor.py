@@ -1,10 +1,10 @@
-"""The supervisor as a child process: the one that starts engine workers beside the gateway, and what is said to it.
+"""Runs the supervisor, the child process that starts engine workers beside the gateway, and talks with it.
 
-One JSON object a line: `{"start": PLAN}`, `{"stop": NAME}` and `{"restart": NAME, "reason": TEXT}` go in;
-`{"supervisor": ...}` comes out first, with the key that its workers ask for, then `{"worker": STATUS}` at every change
-and `{"output": ...}` for lines that a worker writes.
-It ends every worker when its input ends, and the kernel ends it with the gateway. One that dies is started again and
-gets its orders again. What to order is `launched`'s.
+Messages are JSON objects, one a line. The gateway writes `{"start": PLAN}`, `{"stop": NAME}` and
+`{"restart": NAME, "reason": TEXT}`. The supervisor writes `{"supervisor": ...}` first, with the key that its workers
+demand. Then it writes `{"worker": STATUS}` at every change and `{"output": ...}` for each line that a worker writes.
+It ends every worker when its input ends, and the kernel ends it with the gateway. A supervisor that dies is started
+again and gets its orders again. `launched` decides what to order.
 """
 
 import asyncio
@@ -19,24 +19,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.background import Background
 
-# The file that was installed beside the gateway: by its name a module of the folder we are started in could be meant.
+# The file that was installed beside the gateway; its module's name could also mean a module in the current folder.
 COMMAND = ("-P", str(Path(__file__).resolve().parents[2] / "backend" / "__main__.py"), "supervise")
 RESTART_SECONDS = 1.0
-# vLLM gets 8 s to end by itself, `vtc-backend vllm` 12 s for that.
+# vLLM gets 8 s to end by itself, and `vtc-backend vllm` 12 s, which include these.
 STOP_SECONDS = 20.0
-_MAX_LINE_BYTES = 1 << 20  # a message holds 40 lines of a worker at most, each cut at 4 KiB, written in six times that
-_SHOWN_BYTES = 200  # of a line that is no message
+_MAX_LINE_BYTES = 1 << 20  # a message has at most 40 lines of a worker, each cut at 4 KiB, which JSON may write sixfold
+_SHOWN_BYTES = 200  # the most that is shown of a line that is no message
 
 Plan = Mapping[str, object]
 
 
 class LaunchFailed(Exception):
-    """Workers that the gateway should start did not start; the text says which and what they said last."""
+    """Workers that the gateway should start did not start; the text says which, and their last words."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchStatus:
-    """What the supervisor says of one worker; the fields are its own."""
+    """What the supervisor says of one worker; it defines the fields."""
 
     worker: str
     state: str
@@ -53,7 +53,7 @@ _STATUS = TypeAdapter(LaunchStatus)
 
 @dataclass(frozen=True, slots=True)
 class SupervisorCallbacks:
-    """Who hears the supervisor: of a worker's state, of a worker's line, and that the supervisor itself is gone."""
+    """What to call at a worker's new state (`told`), at its output (`wrote`), and when the supervisor dies (`lost`)."""
 
     told: Callable[[LaunchStatus], None]
     wrote: Callable[[str, str], None]
@@ -61,38 +61,38 @@ class SupervisorCallbacks:
 
 
 class Supervisor:
-    """The child process; `start` and `stop` are orders, carried out when it can."""
+    """The child process; `start`, `stop` and `restart` are orders, which it carries out when it can."""
 
     def __init__(self, callbacks: SupervisorCallbacks) -> None:
-        """Not running."""
+        """Run nothing before the first order."""
         self.api_key = ""
         self._callbacks = callbacks
         self._plans: dict[str, Plan] = {}
         self._process: asyncio.subprocess.Process | None = None
-        # Without it no worker comes back.
+        # Without this task no worker comes back.
         self._background = Background("supervisor", self._keep_running, "the endpoint to the supervisor broke")
 
     def start(self, name: str, plan: Plan) -> None:
-        """Have a worker run by `plan`; the first order starts the supervisor itself."""
+        """Order a worker to run by `plan`; the first such order starts the supervisor itself."""
         self._plans[name] = plan
         self._background.start()
         self._say({"start": plan})
 
     def stop(self, name: str) -> None:
-        """Have a worker ended."""
+        """Order the end of a worker."""
         self._plans.pop(name, None)
         self._say({"stop": name})
 
     def restart(self, name: str, reason: str) -> None:
-        """Have a worker that serves started anew, by force where it does not end."""
+        """Order a new start of a worker that serves, by force if it does not end."""
         self._say({"restart": name, "reason": reason})
 
     async def close(self) -> None:
-        """End it and every worker, by force where they do not go."""
+        """End the supervisor and every worker, by force if they do not end."""
         await self._background.stop()
 
     def _say(self, order: Mapping[str, object]) -> None:
-        """Write an order; one that starts later gets every plan anyway."""
+        """Write an order, if the supervisor runs; at its start it gets every plan anyway."""
         if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(orjson.dumps(order) + b"\n")
 
@@ -105,7 +105,7 @@ class Supervisor:
                 stdout=asyncio.subprocess.PIPE,
                 limit=_MAX_LINE_BYTES,
                 env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the gateway, which ends its workers when it has drained
+                start_new_session=True,  # Ctrl-C reaches the gateway alone, which ends its workers when it has drained
             )
             self._process = process
             try:
@@ -124,7 +124,7 @@ class Supervisor:
         async for line in process.stdout:
             try:
                 self._take(orjson.loads(line))
-            except (orjson.JSONDecodeError, ValidationError):  # a library of its printed something
+            except (orjson.JSONDecodeError, ValidationError):  # a library in the supervisor has printed something
                 self._callbacks.wrote("supervisor", line[:_SHOWN_BYTES].decode(errors="replace").rstrip())
 
     def _take(self, message: object) -> None:
@@ -138,12 +138,12 @@ class Supervisor:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without a key that may be there for other workers: these get one of their own."""
+    """The gateway's environment without its engine key: launched workers get a key of their own."""
     return {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """The end of its input is the supervisor's order to end everything."""
+    """Close the supervisor's input, which orders it to end everything; kill it after `STOP_SECONDS`."""
     assert process.stdin is not None
     process.stdin.close()
     try:
@@ -155,7 +155,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _drained(process: asyncio.subprocess.Process) -> None:
-    """Read what it still says, so that it never blocks on a line that nobody reads."""
+    """Read what it still writes until it has ended, so that it never blocks on a line that nobody reads."""
     assert process.stdout is not None
     while await process.stdout.read(65536):
         pass

@@ -1,12 +1,13 @@
-"""Notices a worker that stands still with requests in it, whatever its server answers to `/health`.
+"""Notices a worker that stands still while it has requests, whatever its server answers to `/health`.
 
-Progress is output of an answer, or a step of the engine where its metrics show them: a long prompt on a slow engine
-makes steps and no output. What is owed but comes from a client that reads slowly does not count, nor does a first
-output while steps cannot be seen (`first_byte_seconds` is for that). Where they are seen the patience follows the
-longest silences that the worker shows while all is well; where not, one silent answer says little, and it is as long
-as that answer's. One that exceeds it is reported at once, and again each time its silence lasts as long again, until it
-moves; its streams end by their own limit, and what had not begun is tried elsewhere where another worker serves. What
-the report changes is the circuit's table.
+A worker makes progress when an answer gets output, or when its metrics show that the engine made a step: a slow engine
+that reads a long prompt makes steps but no output. Silence counts only while the worker owes something. An answer whose
+client reads slowly is not owed, nor is a first output while steps cannot be seen (`first_byte_seconds` is for that).
+The patience depends on the steps. If they can be seen, it follows the longest silences that the worker showed while it
+worked well. If not, one silent answer says little, so the patience is nearly that of an answer. A worker that exceeds
+it is reported at once, and again each time the silence has lasted as long again, until it moves. Its streams end by
+their own limit; requests whose answer has not begun go elsewhere if another worker serves. The circuit's table says
+what the report changes.
 """
 
 import asyncio
@@ -22,14 +23,14 @@ from gateway.workers import CircuitState, EngineSample, Fleet, Signal, WorkerSna
 
 TICK_SECONDS = 0.5
 MIN_PATIENCE_SECONDS = 5.0
-GAPS_OF_PATIENCE = 8.0  # times the longest usual silence
-_FADING = 0.999  # of the longest silence, each tick with progress: halved in six minutes
-_READING_SHARE = 0.5  # of the pool's stall limit, the least patience while prompts are being read
+GAPS_OF_PATIENCE = 8.0  # the patience is this many times the longest usual silence
+_FADING = 0.999  # the longest silence is multiplied by this at each tick with progress: halved in six minutes
+_READING_SHARE = 0.5  # while prompts are being read, the patience is at least this share of the pool's stall limit
 
 
 @dataclass(slots=True)
 class Pulse:
-    """One worker's progress; times are counted in ticks that really came, so that our own stalls are not its."""
+    """One worker's progress; silence is counted tick by tick, so that a stall of the gateway is not the worker's."""
 
     output_at: float = -1.0
     steps: float | None = None
@@ -38,7 +39,7 @@ class Pulse:
     is_stalled: bool = False
 
     def beat(self, output_at: float, sample: EngineSample | None, *, is_owed: bool, seconds: float) -> bool:
-        """Take in what a tick shows; True where the worker moved."""
+        """Take in what a tick shows; True if the worker made progress."""
         steps = self.steps if sample is None else sample.steps
         has_moved = (output_at, steps) != (self.output_at, self.steps)
         self.output_at, self.steps = output_at, steps
@@ -48,7 +49,7 @@ class Pulse:
         return has_moved
 
     def patience_seconds(self, stall_seconds: float, *, is_reading: bool) -> float:
-        """How long its silence may last."""
+        """How long the worker may be silent."""
         least = max(MIN_PATIENCE_SECONDS, _READING_SHARE * stall_seconds if is_reading else 0.0)
         return min(stall_seconds, max(least, GAPS_OF_PATIENCE * self.longest_gap_seconds))
 
@@ -59,7 +60,7 @@ class Watchdog:
     def __init__(
         self, fleet: Fleet, endpoints: WorkerEndpoints, poller: MetricsPoller, health: Health, observer: Observer
     ) -> None:
-        """Watch nothing yet."""
+        """Watch nothing before `start`."""
         self._fleet = fleet
         self._endpoints = endpoints
         self._poller = poller
@@ -67,21 +68,21 @@ class Watchdog:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._pulses: dict[str, Pulse] = {}
-        # Without it a worker that hangs is found by each of its requests alone.
+        # Without this task each request must find out for itself that its worker hangs.
         self._background = Background(
             "progress of the workers", self._watch, "the watch on the workers' progress broke"
         )
 
     def start(self) -> None:
-        """Watch on until `stop`."""
+        """Watch every `TICK_SECONDS` until `stop`."""
         self._background.start()
 
     async def stop(self) -> None:
-        """Watch no more."""
+        """End the watch."""
         await self._background.stop()
 
     def is_stalled(self, worker: str) -> bool:
-        """True for a worker that stood still when it had requests last, and has not moved since."""
+        """True for a worker that was reported to stand still and has not moved since."""
         return worker in self._pulses and self._pulses[worker].is_stalled
 
     async def _watch(self) -> None:
@@ -105,7 +106,7 @@ class Watchdog:
         has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
         if has_moved and (pulse.is_stalled or view.state == CircuitState.ON_TRIAL.value):
             self._health.report(worker, Signal.MOVED, "it makes progress with what runs there")
-        # Before the streams end by it: that all fell silent says more than that each of them failed.
+        # Just before the streams' own limit: that all fell silent says more than that each of them failed.
         patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds) - 2 * TICK_SECONDS
         if progress.sees_steps:
             is_reading = view.prefill_tokens_in_flight > 0
