@@ -70,7 +70,7 @@ class Supervisor:
         self._plans: dict[str, Plan] = {}
         self._process: asyncio.subprocess.Process | None = None
         # Without this task no worker comes back.
-        self._background = Background("supervisor", self._keep_running, "the endpoint to the supervisor broke")
+        self._background = Background("supervisor", self._keep_running, "the link to the supervisor broke")
 
     def start(self, name: str, plan: Plan) -> None:
         """Order a worker to run by `plan`; the first such order starts the supervisor itself."""

@@ -13,7 +13,7 @@ from workers_on_stage import CPU_TINY, EngineWorker
 from gateway.background import FIRST_PAUSE_SECONDS
 from gateway.config import Launch, Pool, Timeouts, Window, Worker
 from gateway.events import WindowDegraded
-from gateway.watch.launched import LaunchedWorkers, Site
+from gateway.watch.launched import LaunchContext, LaunchedWorkers
 from gateway.watch.poller import BLIND_PERIOD_SECONDS, FAILURES_TO_BLIND
 from gateway.watch.supervisor import LaunchStatus, Supervisor, SupervisorCallbacks
 from gateway.watch.supervisor import Plan as Order
@@ -159,16 +159,16 @@ class ObedientSupervisor:
 
 
 def launched(fault: str) -> tuple[LaunchedWorkers, ObedientSupervisor]:
-    """Workers on nobody's stage, of which the site's `fault` breaks once."""
-    site = SimpleNamespace(
+    """Workers on nobody's stage, of which the context's `fault` breaks once."""
+    context = SimpleNamespace(
         fleet=Fleet(),
         is_visited=lambda _: False,
         enlist=lambda *_: None,
         renew=lambda _: None,
         tell=lambda _: None,
     )
-    setattr(site, fault, failing_once(getattr(site, fault)))
-    workers = LaunchedWorkers(cast(Site, site))
+    setattr(context, fault, failing_once(getattr(context, fault)))
+    workers = LaunchedWorkers(cast(LaunchContext, context))
     supervisor = ObedientSupervisor(workers._told)
     workers._supervisor = cast(Any, supervisor)
     return workers, supervisor

@@ -12,7 +12,7 @@ from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gate
 from workers_on_stage import ENGINE_CONFIG, Respond, ScriptedWorker
 
 from gateway.clients.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
-from gateway.clients.server import Front
+from gateway.clients.server import HttpServer
 from gateway.config import Window
 from gateway.endpoints.upstream import RECEIVE_BYTES
 from gateway.outcomes import Outcome
@@ -36,9 +36,9 @@ def open_connections(scene: Stage) -> int:
     """Clients' connections."""
     runner = scene.gateway._runner
     assert runner is not None
-    front = runner.server
-    assert isinstance(front, Front)
-    return front.open_connections
+    server = runner.server
+    assert isinstance(server, HttpServer)
+    return server.open_connections
 
 
 def waiting_bytes(scene: Stage) -> list[int]:

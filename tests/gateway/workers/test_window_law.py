@@ -378,9 +378,9 @@ def test_a_window_that_shrank_waits_for_its_excess() -> None:
     for _ in range(2):
         worker.read(9, 12)
     assert worker.size == 10
-    while len(worker.flights) > 11:
-        worker.tuning.memory.give(worker.flights.pop())
-        worker.read(9, len(worker.flights) - 9)
+    while len(worker.running) > 11:
+        worker.tuning.memory.give(worker.running.pop())
+        worker.read(9, len(worker.running) - 9)
         assert worker.size == 10
 
 
@@ -481,14 +481,14 @@ def test_whatever_was_learned_a_full_engine_is_found_again(
     worker.tuning.prefill = Prefill(rung)
     worker.unread = 0 if is_least else 9000
     for step in range(READINGS):
-        while len(worker.flights) > worker.size:
-            worker.tuning.memory.give(worker.flights.pop())
+        while len(worker.running) > worker.size:
+            worker.tuning.memory.give(worker.running.pop())
         worker.fill()
         before, ran = worker.size, min(slots, worker.size)
         ended = min(ran, endings[step % len(endings)])
-        for flight in worker.flights[:ended]:
+        for flight in worker.running[:ended]:
             worker.tuning.memory.give(flight)
-        del worker.flights[:ended]
+        del worker.running[:ended]
         worker.fill()
         worker.read(ran - ended, before - ran, steps=float(step))
         assert worker.size >= min(before, slots + 1)
@@ -509,28 +509,28 @@ def test_before_any_engine_the_window_stays_within_its_range_and_settles(
     memory = worker.tuning.memory
     sizes = []
     for step in range(320):
-        while len(worker.flights) < worker.size:
+        while len(worker.running) < worker.size:
             flight = Flight(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
             if not memory.has_room(flight):
                 worker.tuning.held = Limit.MEMORY
                 break
-            worker.flights.append(flight)
+            worker.running.append(flight)
             memory.take(flight)
         else:
             worker.tuning.held = Limit.SEQUENCES
         running, used = 0, 0
-        for flight in worker.flights:
+        for flight in worker.running:
             need = flight.prompt_tokens + flight.output_tokens + 20
             if running == slots or used + need > max(cache, need):
                 break
             running, used = running + 1, used + need
-        worker.read(running, len(worker.flights) - running, kv_usage=min(1.0, used / cache))
-        for flight in [each for each in worker.flights if each.output_tokens >= 60]:
-            worker.flights.remove(flight)
+        worker.read(running, len(worker.running) - running, kv_usage=min(1.0, used / cache))
+        for flight in [each for each in worker.running if each.output_tokens >= 60]:
+            worker.running.remove(flight)
             memory.give(flight)
         sizes.append(worker.size)
     assert all(FEWEST_SEQUENCES <= size <= MOST_SEQUENCES + 1 for size in sizes)
     assert max(sizes[-40:]) - min(sizes[-40:]) <= 1
-    for flight in worker.flights:
+    for flight in worker.running:
         memory.give(flight)
     assert memory.demand_tokens == 0
