@@ -25,7 +25,7 @@ import aiohttp
 import orjson
 import typer
 
-from backend.engine.core import Capacity, StepCost
+from backend.engine.core import EngineCapacity, StepCost
 from backend.engine.profile import OutputLengths, Profile
 from backend.fit import Measurement, fit
 
@@ -125,10 +125,10 @@ def _usage(line: bytes) -> Mapping[str, int] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CalibrationPlan:
     """What to measure: as large as the engine allows. `output_tokens` of each answer, each prompt `repeats` times."""
 
-    capacity: Capacity
+    capacity: EngineCapacity
     output_tokens: int = 64
     repeats: int = 3
 
@@ -158,7 +158,7 @@ class Plan:
         return self.output_tokens + -(-size * prompt_tokens // self.capacity.max_num_batched_tokens)
 
 
-async def measure_prefill(engine: EngineUnderTest, plan: Plan) -> list[Measurement]:
+async def measure_prefill(engine: EngineUnderTest, plan: CalibrationPlan) -> list[Measurement]:
     """The time to the first token by prompt length: median of the repeats, with a constant for step and API."""
     found = []
     for tokens in plan.prompts:
@@ -169,7 +169,7 @@ async def measure_prefill(engine: EngineUnderTest, plan: Plan) -> list[Measureme
     return found
 
 
-async def measure_decode(engine: EngineUnderTest, plan: Plan) -> list[Measurement]:
+async def measure_decode(engine: EngineUnderTest, plan: CalibrationPlan) -> list[Measurement]:
     """The time of a step by batch and by context, for each batch that decoded long enough undisturbed."""
     found = []
     for size, context in plan.batches:
@@ -246,7 +246,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-async def capacity_of(http: aiohttp.ClientSession, model: str, max_num_seqs: int, step_tokens: int) -> Capacity:
+async def capacity_of(http: aiohttp.ClientSession, model: str, max_num_seqs: int, step_tokens: int) -> EngineCapacity:
     """The engine's sizes: what it does not tell is given."""
     cards = {card["id"]: card for card in (await _json(http, "/v1/models"))["data"]}
     if model not in cards:
@@ -256,7 +256,7 @@ async def capacity_of(http: aiohttp.ClientSession, model: str, max_num_seqs: int
     if facts is None:
         raise CalibrationError("the engine's /metrics has no vllm:cache_config_info: is it vLLM?")
     labels = dict(re.findall(r'(\w+)="([^"]*)"', facts[1]))
-    return Capacity(
+    return EngineCapacity(
         max_num_seqs,
         step_tokens,
         cards[model]["max_model_len"],
@@ -293,7 +293,7 @@ async def reached(url: str) -> AsyncIterator[aiohttp.ClientSession]:
         raise CalibrationError(f"{url}: {error or type(error).__name__}") from error
 
 
-async def measure(engine: EngineUnderTest, plan: Plan) -> Calibration:
+async def measure(engine: EngineUnderTest, plan: CalibrationPlan) -> Calibration:
     """Everything that a profile needs, one measurement after the other."""
     await engine.learn_letters(min(_PROBE_LETTERS, plan.capacity.max_model_len // 2))
     prefill = await measure_prefill(engine, plan)
@@ -311,7 +311,7 @@ class Given:
     seed: int = 0
 
 
-async def profile_of(url: str, given: Given, plan_of: Callable[[Capacity], Plan]) -> Profile:
+async def profile_of(url: str, given: Given, plan_of: Callable[[EngineCapacity], CalibrationPlan]) -> Profile:
     """Measure the engine at `url` and describe it."""
     async with reached(url) as http:
         model = given.model or await first_model(http)
@@ -343,7 +343,9 @@ def calibrate(  # noqa: PLR0913 -- one parameter for each option
     """Measure a running engine and write a profile of the embedded engine that is as fast."""
     given = Given(machine, max_num_seqs, max_num_batched_tokens, model, seed=seed)
     try:
-        profile = asyncio.run(profile_of(url, given, lambda capacity: Plan(capacity, output_tokens, repeats)))
+        profile = asyncio.run(
+            profile_of(url, given, lambda capacity: CalibrationPlan(capacity, output_tokens, repeats))
+        )
     except (CalibrationError, ValueError) as error:
         typer.echo(f"calibrate: {error}", err=True)
         raise typer.Exit(1) from None

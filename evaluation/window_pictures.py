@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from backend.engine.core import Capacity
+from backend.engine.core import EngineCapacity
 from backend.engine.profile import load_profile
 from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, ORANGE, VERMILION, Curve, LinePanel, Mark, Picture
 from evaluation.requests import Request
-from evaluation.simulation.gauges import GaugeFault, Polling, Reading
+from evaluation.simulation.gauges import GaugeFault, GaugeReading, Polling
 from evaluation.simulation.result import Result
 from evaluation.simulation.run import simulate
 from evaluation.simulation.settings import EngineModel, Outage, Settings
@@ -39,7 +39,9 @@ def backlog(requests: int = 3000) -> list[Request]:
     ]
 
 
-def play(capacity: Capacity, window: WindowSize, seconds: float = SECONDS, outage: Outage | None = None) -> Result:
+def play(
+    capacity: EngineCapacity, window: WindowSize, seconds: float = SECONDS, outage: Outage | None = None
+) -> Result:
     """One run; nobody reads the metrics for a window of fixed size."""
     fault = GaugeFault.NONE if window.sequences is None else GaugeFault.DEAD
     rules = Settings(
@@ -69,7 +71,7 @@ def queue_share(result: Result) -> float:
     return sum(waits) / len(waits)
 
 
-def curve(name: str, colour: str, result: Result, figure: Callable[[Reading], float]) -> Curve:
+def curve(name: str, colour: str, result: Result, figure: Callable[[GaugeReading], float]) -> Curve:
     """A figure of the first worker over time."""
     return Curve(name, colour, [(reading.at, figure(reading)) for reading in result.readings])
 
@@ -90,7 +92,7 @@ def sequences(title: str, result: Result) -> LinePanel:
 def memory(title: str, result: Result) -> LinePanel:
     """What is in use of the cache over time, and what the gateway has promised of it."""
 
-    def promised(reading: Reading) -> float:
+    def promised(reading: GaugeReading) -> float:
         capacity = reading.window.kv_capacity_tokens
         return 100 * reading.window.kv_demand_tokens / capacity if capacity else 0.0
 

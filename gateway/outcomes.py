@@ -10,7 +10,7 @@ from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class WireForm:
     """What an outcome means on the wire: HTTP status, OpenAI `type` and `code`, Anthropic `type`."""
 
     status: int
@@ -65,9 +65,9 @@ class Outcome(Enum):
     __hash__ = object.__hash__
 
     @property
-    def ending(self) -> Ending:
+    def wire_form(self) -> WireForm:
         """Status and error types of this outcome."""
-        return _ENDINGS[self]
+        return _WIRE_FORMS[self]
 
     @property
     def is_refusal(self) -> bool:
@@ -75,39 +75,39 @@ class Outcome(Enum):
         return self in _REFUSALS
 
 
-_ENDINGS = {
-    Outcome.COMPLETED: Ending(200, "", None, ""),
-    Outcome.REJECTED_BY_ENGINE: Ending(400, _INVALID, None, _INVALID),
-    Outcome.BAD_REQUEST: Ending(400, _INVALID, None, _INVALID),
-    Outcome.UNAUTHENTICATED: Ending(401, _INVALID, "invalid_api_key", "authentication_error"),
-    Outcome.FORBIDDEN: Ending(403, _INVALID, "permission_denied", "permission_error"),
-    Outcome.UNKNOWN_MODEL: Ending(404, _INVALID, "model_not_found", "not_found_error"),
-    Outcome.UNKNOWN_PATH: Ending(404, _INVALID, "unknown_url", "not_found_error"),
-    Outcome.WRONG_METHOD: Ending(405, _INVALID, "method_not_allowed", _INVALID),
-    Outcome.BODY_TIMEOUT: Ending(408, _INVALID, "request_timeout", _INVALID),
-    Outcome.BODY_TOO_LARGE: Ending(413, _INVALID, "request_too_large", "request_too_large"),
-    Outcome.UNSUPPORTED_MEDIA: Ending(415, _INVALID, "unsupported_media_type", _INVALID),
-    Outcome.QUARANTINED: Ending(422, _INVALID, "request_quarantined", _INVALID),
-    Outcome.RATE_LIMITED: Ending(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
-    Outcome.TENANT_QUEUE_FULL: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
-    Outcome.PUSHED_OUT: Ending(429, "rate_limit_error", "queue_full", "rate_limit_error"),
-    Outcome.BODY_PUSHED_OUT: Ending(429, "rate_limit_error", "bodies_full", "rate_limit_error"),
-    Outcome.QUEUE_TIMEOUT: Ending(429, "rate_limit_error", "queue_timeout", "rate_limit_error"),
-    Outcome.NO_WORKER: Ending(503, "server_error", "no_worker", "overloaded_error"),
-    Outcome.DRAINING: Ending(503, "server_error", "draining", "overloaded_error"),
-    Outcome.NO_ROOM: Ending(503, "server_error", "no_room", "overloaded_error"),
-    Outcome.GATEWAY_EXHAUSTED: Ending(503, "server_error", "gateway_exhausted", "overloaded_error"),
+_WIRE_FORMS = {
+    Outcome.COMPLETED: WireForm(200, "", None, ""),
+    Outcome.REJECTED_BY_ENGINE: WireForm(400, _INVALID, None, _INVALID),
+    Outcome.BAD_REQUEST: WireForm(400, _INVALID, None, _INVALID),
+    Outcome.UNAUTHENTICATED: WireForm(401, _INVALID, "invalid_api_key", "authentication_error"),
+    Outcome.FORBIDDEN: WireForm(403, _INVALID, "permission_denied", "permission_error"),
+    Outcome.UNKNOWN_MODEL: WireForm(404, _INVALID, "model_not_found", "not_found_error"),
+    Outcome.UNKNOWN_PATH: WireForm(404, _INVALID, "unknown_url", "not_found_error"),
+    Outcome.WRONG_METHOD: WireForm(405, _INVALID, "method_not_allowed", _INVALID),
+    Outcome.BODY_TIMEOUT: WireForm(408, _INVALID, "request_timeout", _INVALID),
+    Outcome.BODY_TOO_LARGE: WireForm(413, _INVALID, "request_too_large", "request_too_large"),
+    Outcome.UNSUPPORTED_MEDIA: WireForm(415, _INVALID, "unsupported_media_type", _INVALID),
+    Outcome.QUARANTINED: WireForm(422, _INVALID, "request_quarantined", _INVALID),
+    Outcome.RATE_LIMITED: WireForm(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    Outcome.TENANT_QUEUE_FULL: WireForm(429, "rate_limit_error", "queue_full", "rate_limit_error"),
+    Outcome.PUSHED_OUT: WireForm(429, "rate_limit_error", "queue_full", "rate_limit_error"),
+    Outcome.BODY_PUSHED_OUT: WireForm(429, "rate_limit_error", "bodies_full", "rate_limit_error"),
+    Outcome.QUEUE_TIMEOUT: WireForm(429, "rate_limit_error", "queue_timeout", "rate_limit_error"),
+    Outcome.NO_WORKER: WireForm(503, "server_error", "no_worker", "overloaded_error"),
+    Outcome.DRAINING: WireForm(503, "server_error", "draining", "overloaded_error"),
+    Outcome.NO_ROOM: WireForm(503, "server_error", "no_room", "overloaded_error"),
+    Outcome.GATEWAY_EXHAUSTED: WireForm(503, "server_error", "gateway_exhausted", "overloaded_error"),
     # 499 is nginx's status for a client that closed first: only logs and metrics read it.
-    Outcome.CLIENT_GONE_QUEUED: Ending(499, _INVALID, "client_closed_request", _INVALID),
-    Outcome.CLIENT_GONE_WAITING: Ending(499, _INVALID, "client_closed_request", _INVALID),
-    Outcome.CLIENT_GONE_STREAMING: Ending(499, _INVALID, "client_closed_request", _INVALID),
-    Outcome.CLIENT_STALLED: Ending(499, _INVALID, "client_stalled", _INVALID),
-    Outcome.WORKER_FAILED: Ending(502, "server_error", "worker_failed", "api_error"),
-    Outcome.FIRST_BYTE_TIMEOUT: Ending(504, "server_error", "first_byte_timeout", "timeout_error"),
-    Outcome.WORKER_LOST_STREAMING: Ending(502, "server_error", "worker_lost", "api_error"),
-    Outcome.WORKER_STALLED: Ending(504, "server_error", "worker_stalled", "timeout_error"),
-    Outcome.CUT_BY_SHUTDOWN: Ending(503, "server_error", "shutting_down", "overloaded_error"),
-    Outcome.INTERNAL: Ending(500, "server_error", "internal_error", "api_error"),
+    Outcome.CLIENT_GONE_QUEUED: WireForm(499, _INVALID, "client_closed_request", _INVALID),
+    Outcome.CLIENT_GONE_WAITING: WireForm(499, _INVALID, "client_closed_request", _INVALID),
+    Outcome.CLIENT_GONE_STREAMING: WireForm(499, _INVALID, "client_closed_request", _INVALID),
+    Outcome.CLIENT_STALLED: WireForm(499, _INVALID, "client_stalled", _INVALID),
+    Outcome.WORKER_FAILED: WireForm(502, "server_error", "worker_failed", "api_error"),
+    Outcome.FIRST_BYTE_TIMEOUT: WireForm(504, "server_error", "first_byte_timeout", "timeout_error"),
+    Outcome.WORKER_LOST_STREAMING: WireForm(502, "server_error", "worker_lost", "api_error"),
+    Outcome.WORKER_STALLED: WireForm(504, "server_error", "worker_stalled", "timeout_error"),
+    Outcome.CUT_BY_SHUTDOWN: WireForm(503, "server_error", "shutting_down", "overloaded_error"),
+    Outcome.INTERNAL: WireForm(500, "server_error", "internal_error", "api_error"),
 }
 
 _REFUSALS = frozenset(

@@ -12,7 +12,7 @@ import typer
 import uvloop
 
 from backend.engine.config import EngineConfig
-from backend.engine.core import Capacity, Policy
+from backend.engine.core import EngineCapacity, Policy
 from backend.engine.faults import FaultScript, load_faults
 from backend.engine.profile import load_profile
 from backend.engine.server import bind, make_app, serve
@@ -67,7 +67,7 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
         raise typer.Exit(2) from error
 
 
-def _resized(capacity: Capacity, sizes: dict[str, int | None], policy: Policy) -> Capacity:
+def _resized(capacity: EngineCapacity, sizes: dict[str, int | None], policy: Policy) -> EngineCapacity:
     given = {name: size for name, size in sizes.items() if size is not None}
     return replace(capacity.resized(given), policy=policy)
 

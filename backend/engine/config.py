@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from backend.engine.core import Capacity
+from backend.engine.core import EngineCapacity
 from backend.engine.faults import FaultScript
 from backend.engine.profile import Profile, load_profile
 
@@ -19,7 +19,7 @@ class EngineConfig:
 
     model: str = "tiny"
     profile: Profile = field(default_factory=lambda: load_profile("cpu-tiny"))
-    capacity: Capacity = field(default_factory=lambda: load_profile("cpu-tiny").capacity)
+    capacity: EngineCapacity = field(default_factory=lambda: load_profile("cpu-tiny").capacity)
     max_num_queued_reqs: int | None = None
     seed: int = 0
     epoch_seconds: float = 0.0

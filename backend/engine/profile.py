@@ -11,7 +11,7 @@ from random import Random
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from backend.engine.core import Capacity, StepCost
+from backend.engine.core import EngineCapacity, StepCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Profile:
     description: str
     source: str
     cost: StepCost
-    capacity: Capacity
+    capacity: EngineCapacity
     output: OutputLengths
 
 

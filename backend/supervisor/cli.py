@@ -15,7 +15,7 @@ import yaml
 from backend.lifetime import die_with_parent, until_told_to_stop
 from backend.supervisor.gpus import find_gpus
 from backend.supervisor.machine import KEY_VARIABLE, Machine, this_machine
-from backend.supervisor.plan import Plan, PlanError, read_plan
+from backend.supervisor.plan import PlanError, WorkerPlan, read_plan
 from backend.supervisor.session import greeting, listener, obey, standard_input, write_line
 from backend.supervisor.supervisor import Supervisor
 from backend.supervisor.worker import Listener, Status
@@ -44,7 +44,7 @@ def supervise(
         raise typer.Exit(1) from None
 
 
-def _read_file(file: Path) -> tuple[Plan, ...]:
+def _read_file(file: Path) -> tuple[WorkerPlan, ...]:
     value = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(value, list) or not value:
         raise PlanError(f"{file}: is not a list of workers; write `- {{name: w0, model: byte-llama}}`")
@@ -63,7 +63,7 @@ async def _serve_orders(machine: Machine) -> None:
         orders.result()  # raises what was wrong with them
 
 
-async def _run_file(machine: Machine, plans: Sequence[Plan]) -> None:
+async def _run_file(machine: Machine, plans: Sequence[WorkerPlan]) -> None:
     typer.echo(f"key {machine.api_key}")
     supervisor = Supervisor(machine, Listener(_tell, _repeat))
     for plan in plans:

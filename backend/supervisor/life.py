@@ -21,7 +21,7 @@ class State(Enum):
     FAILED = "failed"
 
 
-class Signal(Enum):
+class LifeSignal(Enum):
     """What happens to a worker."""
 
     START = "start"  # somebody wants it to run
@@ -45,7 +45,7 @@ class Effect(Enum):
 
 Next = tuple[State, tuple[Effect, ...]]
 
-_S, _G = State, Signal
+_S, _G = State, LifeSignal
 _LAUNCH: Next = (_S.LOADING, (Effect.LAUNCH,))
 _RETRY: Next = (_S.BACK_OFF, (Effect.WAIT,))
 _DRAIN: Next = (_S.DRAINING, (Effect.END,))
@@ -55,7 +55,7 @@ def _stay(state: State, *effects: Effect) -> Next:
     return state, effects
 
 
-TABLE: dict[tuple[State, Signal], Next] = {
+TABLE: dict[tuple[State, LifeSignal], Next] = {
     (_S.STOPPED, _G.START): _LAUNCH,
     (_S.STOPPED, _G.STOP): _stay(_S.STOPPED),
     (_S.STOPPED, _G.ANNOUNCED): _stay(_S.STOPPED),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.supervisor.gpus import Allotment, Gpu, TooFewGpus
-from backend.supervisor.plan import MAX_LEARNED_SEQUENCES, EngineChoice, Plan
+from backend.supervisor.plan import MAX_LEARNED_SEQUENCES, EngineChoice, WorkerPlan
 from backend.vllm.engine_order import EngineOrder
 from backend.vllm.launch import LaunchError, find_python, is_cpu_build
 
@@ -66,7 +66,7 @@ class Machine:
         self._allotment = Allotment(gpus)
         self._turns: dict[str, asyncio.Lock] = {}
 
-    def recipe(self, plan: Plan) -> Recipe:
+    def recipe(self, plan: WorkerPlan) -> Recipe:
         """The command for `plan`, its GPUs taken; raises `CannotStart`, or `NoGpuLeft` while others have them."""
         python = self._vllm(plan.engine)
         if python is None:
@@ -103,7 +103,7 @@ class Machine:
 
     # -- commands
 
-    def _embedded(self, plan: Plan) -> Recipe:
+    def _embedded(self, plan: WorkerPlan) -> Recipe:
         if plan.engine_order is not EngineOrder.FCFS:
             raise CannotStart(f"the embedded engine has no engine_order {plan.engine_order.value}; use fcfs")
         command = (
@@ -116,11 +116,11 @@ class Machine:
         environment = self._inherited(plan)
         return Recipe(command, environment, "embedded engine (it invents its answers)", _EMBEDDED_GRACE_SECONDS)
 
-    def _on_cpu(self, plan: Plan, python: Path) -> Recipe:
+    def _on_cpu(self, plan: WorkerPlan, python: Path) -> Recipe:
         reason = "no GPU found" if not self.gpus else "its build for processors is installed"
         return self._recipe(plan, python, f"vLLM on the processor ({reason})")
 
-    def _on_gpus(self, plan: Plan, python: Path, gpus: Sequence[Gpu]) -> Recipe:
+    def _on_gpus(self, plan: WorkerPlan, python: Path, gpus: Sequence[Gpu]) -> Recipe:
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpu.selector for gpu in gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         named = ", ".join(gpu.label for gpu in gpus)
         if plan.gpus < 1:
@@ -131,7 +131,7 @@ class Machine:
 
     def _recipe(
         self,
-        plan: Plan,
+        plan: WorkerPlan,
         python: Path,
         engine: str,
         devices: tuple[str, ...] = (),
@@ -147,11 +147,11 @@ class Machine:
         environment = self._inherited(plan) | dict(visible or {})
         return Recipe(command, environment, engine, _VLLM_GRACE_SECONDS, shared_gpu)
 
-    def _inherited(self, plan: Plan) -> dict[str, str]:
+    def _inherited(self, plan: WorkerPlan) -> dict[str, str]:
         return {**self._environment, **plan.environment, KEY_VARIABLE: self.api_key, "PYTHONUNBUFFERED": "1"}
 
 
-def vllm_arguments(plan: Plan) -> tuple[str, ...]:
+def vllm_arguments(plan: WorkerPlan) -> tuple[str, ...]:
     """What a plan means to vLLM; the address and reports on cached tokens are `vtc-backend vllm`'s."""
     return (
         *("--served-model-name", plan.client_name, "--max-model-len", str(plan.max_model_len)),
@@ -162,14 +162,14 @@ def vllm_arguments(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _adapters(plan: Plan) -> tuple[str, ...]:
+def _adapters(plan: WorkerPlan) -> tuple[str, ...]:
     """How many of them run at once is vLLM's `--max-loras`, among the plan's own arguments."""
     if not plan.adapters:
         return ()
     return ("--enable-lora", "--lora-modules", *(f"{name}={path}" for name, path in plan.adapters.items()))
 
 
-def _sizes(plan: Plan) -> tuple[str, ...]:
+def _sizes(plan: WorkerPlan) -> tuple[str, ...]:
     """The engine's batch and step where the plan says them; a step has a token for each sequence of the batch.
 
     Where the engine orders its queue the gateway sends it far more prompts than a step takes: the step is its own.
@@ -185,7 +185,7 @@ def _sizes(plan: Plan) -> tuple[str, ...]:
     return arguments
 
 
-def _queue_limit(plan: Plan) -> int:
+def _queue_limit(plan: WorkerPlan) -> int:
     """Sequences in the engine beyond which it refuses: never reached while the gateway keeps to its window."""
     return 2 * (plan.sequences or MAX_LEARNED_SEQUENCES) + LARGEST_REQUEST_SEQUENCES
 

@@ -26,7 +26,7 @@ _Positive = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkerPlan:
     """One worker: `name` is unique, `model` is what vLLM loads, `served_name` what its clients call it.
 
     `sequences` (that run at once) and `prefill_tokens` (of a step) None: the engine takes its own default, which the
@@ -58,7 +58,7 @@ class Plan:
         """The model's name in requests."""
         return self.served_name or self.model
 
-    def as_patient_as(self, other: "Plan") -> "Plan":
+    def as_patient_as(self, other: "WorkerPlan") -> "WorkerPlan":
         """This plan with what of `other` its process does not see: how long and how often its starts are waited for."""
         return replace(self, start_seconds=other.start_seconds, max_failed_starts=other.max_failed_starts)
 
@@ -67,10 +67,10 @@ class PlanError(Exception):
     """A text that is no plan; the message says what is wrong."""
 
 
-_PLAN = TypeAdapter(Plan)
+_PLAN = TypeAdapter(WorkerPlan)
 
 
-def read_plan(value: object) -> Plan:
+def read_plan(value: object) -> WorkerPlan:
     """The plan that `value` (JSON's types) describes; raises `PlanError`."""
     try:
         plan = _PLAN.validate_python(value)

@@ -9,7 +9,7 @@ from random import Random
 
 from backend.supervisor.life import State
 from backend.supervisor.machine import Machine
-from backend.supervisor.plan import Plan
+from backend.supervisor.plan import WorkerPlan
 from backend.supervisor.worker import Listener, Pace, Status, SupervisedWorker
 
 _STANDARD_PACE = Pace()
@@ -28,9 +28,9 @@ class Supervisor:
         self._pace = pace
         self._random = random or Random()
         self._workers: dict[str, SupervisedWorker] = {}
-        self._wanted_again: dict[str, Plan] = {}
+        self._wanted_again: dict[str, WorkerPlan] = {}
 
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: WorkerPlan) -> None:
         """Run a worker by `plan`, after its present process where one is being ended."""
         worker = self._workers.get(plan.name)
         if worker is None:

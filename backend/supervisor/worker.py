@@ -18,9 +18,9 @@ import aiohttp
 
 from backend.supervisor.crashes import Crashes
 from backend.supervisor.gpus import NoGpuLeft
-from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, Signal, State
+from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, LifeSignal, State
 from backend.supervisor.machine import CannotStart, Machine, Recipe
-from backend.supervisor.plan import Plan
+from backend.supervisor.plan import WorkerPlan
 from backend.supervisor.reporter import Reporter
 from backend.vllm.process import ProcessTree
 
@@ -66,7 +66,7 @@ class Listener:
 class SupervisedWorker:
     """One worker from its first start to its last end."""
 
-    def __init__(self, plan: Plan, machine: Machine, listener: Listener, pace: Pace, random: Random) -> None:
+    def __init__(self, plan: WorkerPlan, machine: Machine, listener: Listener, pace: Pace, random: Random) -> None:
         """A worker that does not run yet."""
         self.plan = plan
         self.state = State.STOPPED
@@ -87,7 +87,7 @@ class SupervisedWorker:
 
     # -- what its owner does
 
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: WorkerPlan) -> None:
         """Run by `plan`, or go on; a running process keeps its own, but for how patient its supervisor is."""
         if self.state in HAS_PROCESS:
             self.plan = self.plan.as_patient_as(plan)
@@ -95,15 +95,15 @@ class SupervisedWorker:
             if plan != self.plan or self.state is State.FAILED:
                 self._crashes.forget()
             self.plan = plan
-        self.feed(Signal.START, "asked to start")
+        self.feed(LifeSignal.START, "asked to start")
 
     def stop(self) -> None:
         """End, and stay so."""
-        self.feed(Signal.STOP, "asked to stop")
+        self.feed(LifeSignal.STOP, "asked to stop")
 
     def restart(self, reason: str) -> None:
         """End a process that serves, and start it anew; one that does not serve is started anew anyway."""
-        self.feed(Signal.CONDEMNED, reason)
+        self.feed(LifeSignal.CONDEMNED, reason)
 
     async def ended(self) -> None:
         """Wait until no process is left."""
@@ -112,7 +112,7 @@ class SupervisedWorker:
 
     # -- the table
 
-    def feed(self, signal: Signal, reason: str) -> None:
+    def feed(self, signal: LifeSignal, reason: str) -> None:
         """Take in what happened."""
         before = self.state
         self.state, effects = TABLE[before, signal]
@@ -155,7 +155,7 @@ class SupervisedWorker:
         self._crashes.died(self._loop.time())
         limit = self.plan.max_failed_starts
         if limit is not None and self._crashes.failed_starts_in_a_row >= limit:
-            self.feed(Signal.GAVE_UP, f"{self._reason}; given up after {limit} failed starts")
+            self.feed(LifeSignal.GAVE_UP, f"{self._reason}; given up after {limit} failed starts")
             return
         delay = self._crashes.delay_seconds()
         loop = ", in a crash loop" if self._crashes.is_loop(self._loop.time()) else ""
@@ -164,7 +164,7 @@ class SupervisedWorker:
 
     def _arm(self, seconds: float, reason: str) -> None:
         self._disarm()
-        self._timer = self._loop.call_later(seconds, self.feed, Signal.OVERDUE, reason)
+        self._timer = self._loop.call_later(seconds, self.feed, LifeSignal.OVERDUE, reason)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -184,7 +184,7 @@ class SupervisedWorker:
             reason = await self._run(recipe)
         except CannotStart as fault:
             self._machine.give_back(self.plan.name)
-            self.feed(Signal.GAVE_UP, str(fault))
+            self.feed(LifeSignal.GAVE_UP, str(fault))
             return
         except NoGpuLeft as fault:
             reason = str(fault)  # a worker that is ending, or another's plan, may make room
@@ -197,7 +197,7 @@ class SupervisedWorker:
             self._tell_fault("a life", fault)
         self._machine.give_back(self.plan.name)
         self._url = ""
-        self.feed(Signal.ENDED, reason)
+        self.feed(LifeSignal.ENDED, reason)
 
     async def _run(self, recipe: Recipe) -> str:
         """Start the process and stay with it; how it ended."""
@@ -224,7 +224,7 @@ class SupervisedWorker:
         line = line[:MAX_LINE_CHARS]
         if line.startswith(_READY) and self.state is State.LOADING:
             self._url = line.removeprefix(_READY).strip()
-            self.feed(Signal.ANNOUNCED, "serves")
+            self.feed(LifeSignal.ANNOUNCED, "serves")
             return
         self._last_lines.append(line)
         for told in self._reporter.told(line, self._loop.time()):
@@ -264,9 +264,9 @@ class SupervisedWorker:
                     continue
                 failures = 0 if fault is None else failures + 1
                 if fault is None:
-                    self.feed(Signal.PROBE_OK, "answers again")
+                    self.feed(LifeSignal.PROBE_OK, "answers again")
                 elif failures >= self._pace.failures_in_a_row:
-                    self.feed(Signal.PROBE_FAILED, f"{failures} probes in a row failed: {fault}")
+                    self.feed(LifeSignal.PROBE_FAILED, f"{failures} probes in a row failed: {fault}")
 
     # -- what is told
 

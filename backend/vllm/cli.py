@@ -12,7 +12,7 @@ import typer
 
 from backend.lifetime import EndWithParent, die_with_parent
 from backend.vllm.engine_order import EngineOrder, OrderError, check_order
-from backend.vllm.launch import MODEL_CACHE, Launch, LaunchError, find_python, has_gpu, reserve_port, run, say
+from backend.vllm.launch import MODEL_CACHE, LaunchError, VllmLaunch, find_python, has_gpu, reserve_port, run, say
 from backend.vllm.models import BYTE_LLAMA, SMOLLM2, ModelError, model_folder, write_byte_llama, write_smollm2
 
 _TOLD_TO_STOP = 128 + signal.SIGTERM
@@ -56,7 +56,7 @@ def vllm(  # noqa: PLR0913 - each is an option
         with reserve_port(host, port) as reservation:
             bound_port = reservation.getsockname()[1]
             own, is_gpu = tuple(extra or ()), has_gpu(interpreter)
-            launch = Launch(interpreter, model, folder, host, bound_port, own, is_gpu, engine_order)
+            launch = VllmLaunch(interpreter, model, folder, host, bound_port, own, is_gpu, engine_order)
             asyncio.run(run(launch, start_seconds))
     except (LaunchError, ModelError, OrderError) as fault:
         say(str(fault))

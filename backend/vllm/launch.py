@@ -35,7 +35,7 @@ class LaunchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class VllmLaunch:
     """Everything that one vLLM server is started with."""
 
     python: Path
@@ -135,7 +135,7 @@ def reserve_port(host: str, port: int) -> socket.socket:
     return reservation
 
 
-async def run(launch: Launch, start_seconds: float) -> None:
+async def run(launch: VllmLaunch, start_seconds: float) -> None:
     """Serve until SIGTERM or SIGINT; raises `LaunchError` when vLLM does not come up or ends by itself."""
     log = StartLog()
     tree = await ProcessTree.start(launch.command(), launch.environment(os.environ), log.take)
@@ -179,7 +179,7 @@ def say(text: str) -> None:
     print(f"[vllm] {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-async def _until_ready(launch: Launch, log: StartLog, limit_seconds: float) -> bool:
+async def _until_ready(launch: VllmLaunch, log: StartLog, limit_seconds: float) -> bool:
     """Whether /health answered 200 within the limit; says how the start goes meanwhile."""
     loop = asyncio.get_running_loop()
     started = last_said = loop.time()

@@ -21,7 +21,7 @@ from evaluation.bench.journal import FinishedRequest, read_journal
 from evaluation.bench.probe import Probe, Sample, probe_session
 from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings, draw_keys
 from evaluation.load.client import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.processes import Child, child
 from evaluation.load.series import Span
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, Tally
@@ -83,7 +83,7 @@ class Run:
         records = (record for tally in self.tallies.values() for record in tally.records)
         return [f"{record.tenant}: {record.error}" for record in records if record.has_failed]
 
-    def sent(self, tenant: str) -> list[RequestRecord]:
+    def sent(self, tenant: str) -> list[ExchangeRecord]:
         """What became of the requests that `tenant` sent within the window."""
         return self.tallies[tenant].sent_between(self.window.start, self.window.end)
 

@@ -16,7 +16,7 @@ from enum import Enum
 from evaluation.conformance.greeting import PATIENCE_SECONDS, Unserved
 from evaluation.conformance.tenants import Cast
 from evaluation.load.client import Endpoint
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant
 from evaluation.metrics.statistics import mean
@@ -65,7 +65,7 @@ class Limit(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class EndpointCapacity:
     """What the ramp found: how many requests run at once, and what comes beyond.
 
     A request that does not wait takes `start_seconds` and `token_seconds` for each token.
@@ -110,7 +110,7 @@ def is_enough(levels: Sequence[Level]) -> bool:
     )
 
 
-def capacity_of(levels: Sequence[Level], answer_tokens: int) -> Capacity:
+def capacity_of(levels: Sequence[Level], answer_tokens: int) -> EndpointCapacity:
     """What a finished ramp of answers of `answer_tokens` says."""
     first, last = levels[0], levels[-1]
     share = waiting_share(levels)
@@ -125,10 +125,10 @@ def capacity_of(levels: Sequence[Level], answer_tokens: int) -> Capacity:
     # Where answers come in one piece nothing tells the tokens' part from the rest.
     token_seconds = min(last.token_seconds or math.inf, served_seconds / answer_tokens)
     start_seconds = served_seconds - answer_tokens * token_seconds
-    return Capacity(max(running, first.outstanding), limit, start_seconds, token_seconds)
+    return EndpointCapacity(max(running, first.outstanding), limit, start_seconds, token_seconds)
 
 
-def scale_of(capacity: Capacity, seconds: float) -> Scale:
+def scale_of(capacity: EndpointCapacity, seconds: float) -> Scale:
     """Sizes for windows of `seconds`; longer windows where the answers would be too few in them.
 
     An answer runs at least as long as it takes to start: else the requests' way to the engine would be measured.
@@ -154,7 +154,7 @@ ANSWER = Lengths(12, 20)
 ANSWERS_PER_SLOT = 3  # the first is left out
 
 
-async def find_capacity(endpoint: Endpoint, cast: Cast, seconds: float, progress: Progress) -> Capacity:
+async def find_capacity(endpoint: Endpoint, cast: Cast, seconds: float, progress: Progress) -> EndpointCapacity:
     """Ramp up, for `seconds` per level where that gives answers; raises Unserved where one level gives none."""
     levels: list[Level] = []
     each = 1
@@ -185,12 +185,12 @@ def _answered(load: Load) -> int:
     return sum(record.is_complete or record.is_refused for record in _ended(load))
 
 
-def _ended(load: Load) -> list[RequestRecord]:
+def _ended(load: Load) -> list[ExchangeRecord]:
     records = [record for tally in load.tallies.values() for record in tally.records if record.ended_at is not None]
     return sorted(records, key=lambda record: record.sent_at)
 
 
-def _measured(ended: Sequence[RequestRecord], outstanding: int, elapsed: float) -> Level:
+def _measured(ended: Sequence[ExchangeRecord], outstanding: int, elapsed: float) -> Level:
     later = ended[outstanding:]
     used = [record for record in later if record.is_complete] or [record for record in ended if record.is_complete]
     return Level(
@@ -204,10 +204,10 @@ def _measured(ended: Sequence[RequestRecord], outstanding: int, elapsed: float) 
     )
 
 
-def _token_seconds(record: RequestRecord) -> float:
+def _token_seconds(record: ExchangeRecord) -> float:
     run = _duration(record) - (record.ttft_seconds or 0.0)
     return run / max(1, record.output_tokens - 1)
 
 
-def _duration(record: RequestRecord) -> float:
+def _duration(record: ExchangeRecord) -> float:
     return 0.0 if record.ended_at is None else record.ended_at - record.sent_at

@@ -19,7 +19,7 @@ from evaluation.load.client import (
     NoModelError,
     Surface,
 )
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant
 
@@ -104,7 +104,7 @@ async def _listed_model(base: str, key: str) -> str:
         raise Unserved(str(fault)) from fault
 
 
-async def _first_form(plain: Endpoint, name: str) -> tuple[Endpoint, RequestRecord]:
+async def _first_form(plain: Endpoint, name: str) -> tuple[Endpoint, ExchangeRecord]:
     said = ""
     for endpoint in _forms(plain):
         record = await _ask(endpoint, name)
@@ -122,7 +122,7 @@ def _forms(plain: Endpoint) -> Iterator[Endpoint]:
             yield replace(plain, surface=surface, fields=fields)
 
 
-async def _ask(endpoint: Endpoint, name: str) -> RequestRecord:
+async def _ask(endpoint: Endpoint, name: str) -> ExchangeRecord:
     """One small request, awaited for `PATIENCE_SECONDS` at most."""
     lengths = Lengths(PROMPT_BYTES, PROMPT_BYTES)
     tenant = LoadTenant(name, ClosedLoop(1), lengths, Lengths(ANSWER_TOKENS, ANSWER_TOKENS))
@@ -132,14 +132,14 @@ async def _ask(endpoint: Endpoint, name: str) -> RequestRecord:
     return records[0]
 
 
-def _said(record: RequestRecord) -> str:
+def _said(record: ExchangeRecord) -> str:
     if record.ended_at is None:
         return f"no answer to the end within {PATIENCE_SECONDS:.0f} s"
     status = f"status {record.status}: " if record.status else ""
     return f"{status}{record.error[:200] or 'a stream without a token'}"
 
 
-def _reporting(record: RequestRecord) -> Reporting:
+def _reporting(record: ExchangeRecord) -> Reporting:
     if not record.usages:
         return Reporting.NONE
     # The usage that is asked for in the end may come in the last event or in one of its own.

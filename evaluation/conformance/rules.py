@@ -19,7 +19,7 @@ from evaluation.metrics.statistics import max_min_shares, median, percentile
 from evaluation.report.verdicts import Comparison, Target, number
 
 
-class Outcome(Enum):
+class ScenarioOutcome(Enum):
     """What a scenario found; the value is the word to print."""
 
     PASSED = "passed"
@@ -31,7 +31,7 @@ class Outcome(Enum):
 class Judgement:
     """One verdict. `number` is None where there was nothing to measure; `measurements` holds the figures behind it."""
 
-    outcome: Outcome
+    outcome: ScenarioOutcome
     reason: str
     number: float | None = None
     margin: Target | None = None
@@ -41,17 +41,19 @@ class Judgement:
 def judged(margin: Target, number: float, reason: str, measurements: Mapping[str, object] | None = None) -> Judgement:
     """Hold `number` against `margin`."""
     passed = math.isfinite(number) and margin.judge(number).passed
-    return Judgement(Outcome.PASSED if passed else Outcome.FAILED, reason, number, margin, measurements or {})
+    return Judgement(
+        ScenarioOutcome.PASSED if passed else ScenarioOutcome.FAILED, reason, number, margin, measurements or {}
+    )
 
 
 def failed(reason: str, margin: Target | None = None) -> Judgement:
     """The verdict on an endpoint that gave nothing to measure."""
-    return Judgement(Outcome.FAILED, reason, None, margin)
+    return Judgement(ScenarioOutcome.FAILED, reason, None, margin)
 
 
 def not_applicable(reason: str) -> Judgement:
     """The verdict where the suite was not given what the scenario needs."""
-    return Judgement(Outcome.NOT_APPLICABLE, reason)
+    return Judgement(ScenarioOutcome.NOT_APPLICABLE, reason)
 
 
 FACTOR = 2.0
@@ -145,7 +147,7 @@ def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str, answe
     refused = len(own.refusals) + len(own.faults)
     if refused:
         told = f"{refused} of {own.sent} modest requests were refused or broke; {reason}"
-        return Judgement(Outcome.FAILED, told, None, WAIT, figures)
+        return Judgement(ScenarioOutcome.FAILED, told, None, WAIT, figures)
     return judged(WAIT, _ratio(max(0.0, after - before), answer), reason + _troubles(beside), figures)
 
 
@@ -176,7 +178,7 @@ def judge_refusals(within: Observed, seen: Sequence[Refusal], refused: int) -> J
     told = f"{refused} refusals in the whole suite" if refused else "nobody was refused in the whole suite"
     figures = {"refused_within": len(within.refusals), "sent_within": within.sent, "refused": refused, "wrong": wrong}
     if wrong:
-        return Judgement(Outcome.FAILED, f"{reason}; {told}: {'; '.join(wrong)}", share, WITHIN, figures)
+        return Judgement(ScenarioOutcome.FAILED, f"{reason}; {told}: {'; '.join(wrong)}", share, WITHIN, figures)
     return judged(WITHIN, share, f"{reason}; {told}{', each well-formed' if seen else ''}", figures)
 
 

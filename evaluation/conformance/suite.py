@@ -14,9 +14,9 @@ import yaml
 
 from evaluation.conformance import plays
 from evaluation.conformance.arena import Arena
-from evaluation.conformance.capacity import Capacity, Scale, find_capacity, scale_of
+from evaluation.conformance.capacity import EndpointCapacity, Scale, find_capacity, scale_of
 from evaluation.conformance.greeting import Reporting, Unserved, greet
-from evaluation.conformance.rules import Judgement, Outcome, failed
+from evaluation.conformance.rules import Judgement, ScenarioOutcome, failed
 from evaluation.conformance.tenants import Cast
 from evaluation.report.terminal import Progress
 
@@ -88,14 +88,14 @@ class Findings:
     setting: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: ScenarioOutcome) -> int:
         """How many scenarios came out so."""
         return sum(finding.judgement.outcome is outcome for finding in self.findings)
 
     @property
     def failures(self) -> list[Finding]:
         """The scenarios that failed, in order."""
-        return [finding for finding in self.findings if finding.judgement.outcome is Outcome.FAILED]
+        return [finding for finding in self.findings if finding.judgement.outcome is ScenarioOutcome.FAILED]
 
 
 async def run_suite(subject: Subject, scenarios: Sequence[Scenario], seconds: float, progress: Progress) -> Findings:
@@ -137,7 +137,7 @@ def _told(finding: Finding, reporting: Reporting) -> Finding:
     return replace(finding, judgement=replace(judgement, reason=f"{judgement.reason} ({reporting.value})"))
 
 
-def _words(capacity: Capacity, scale: Scale) -> dict[str, str]:
+def _words(capacity: EndpointCapacity, scale: Scale) -> dict[str, str]:
     return {
         "capacity": f"{capacity.outstanding} requests at once; beyond, it {capacity.limit.value}",
         "answers": f"{scale.answer_tokens} tokens, about {scale.answer_seconds:.2f} s each",

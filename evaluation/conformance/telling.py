@@ -16,15 +16,23 @@ from xml.etree import ElementTree
 
 import orjson
 
-from evaluation.conformance.rules import Judgement, Outcome
+from evaluation.conformance.rules import Judgement, ScenarioOutcome
 from evaluation.conformance.suite import SCENARIOS, Finding, Findings
 from evaluation.report.document import Document, Mark, RowKind, Section, Sheet, SheetRow, Statement
 from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.verdicts import number
 
 SUITE = "vtc-gateway conformance"
-_MARKS = {Outcome.PASSED: Mark.HOLDS, Outcome.FAILED: Mark.FAILS, Outcome.NOT_APPLICABLE: Mark.PLAIN}
-_ROWS = {Outcome.PASSED: RowKind.PLAIN, Outcome.FAILED: RowKind.MISSED, Outcome.NOT_APPLICABLE: RowKind.PUBLISHED}
+_MARKS = {
+    ScenarioOutcome.PASSED: Mark.HOLDS,
+    ScenarioOutcome.FAILED: Mark.FAILS,
+    ScenarioOutcome.NOT_APPLICABLE: Mark.PLAIN,
+}
+_ROWS = {
+    ScenarioOutcome.PASSED: RowKind.PLAIN,
+    ScenarioOutcome.FAILED: RowKind.MISSED,
+    ScenarioOutcome.NOT_APPLICABLE: RowKind.PUBLISHED,
+}
 # What XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -46,7 +54,7 @@ def margin_text(judgement: Judgement) -> str:
 
 def summary(findings: Findings) -> str:
     """How many scenarios passed, failed and did not apply."""
-    return ", ".join(f"{findings.count(outcome)} {outcome.value}" for outcome in Outcome)
+    return ", ".join(f"{findings.count(outcome)} {outcome.value}" for outcome in ScenarioOutcome)
 
 
 def sheet(findings: Findings) -> Sheet:
@@ -67,7 +75,7 @@ def document(findings: Findings) -> dict[str, object]:
         "url": findings.url,
         "setting": findings.setting,
         "passed": not findings.failures,
-        "counts": {outcome.value: findings.count(outcome) for outcome in Outcome},
+        "counts": {outcome.value: findings.count(outcome) for outcome in ScenarioOutcome},
         "scenarios": [_row(finding) for finding in findings.findings],
     }
 
@@ -125,7 +133,7 @@ def junit(findings: Findings, stamp: str) -> bytes:
         "tests": str(len(findings.findings)),
         "failures": str(len(findings.failures)),
         "errors": "0",
-        "skipped": str(findings.count(Outcome.NOT_APPLICABLE)),
+        "skipped": str(findings.count(ScenarioOutcome.NOT_APPLICABLE)),
         "time": f"{sum(finding.seconds for finding in findings.findings):.3f}",
     }
     root = ElementTree.Element("testsuites", {"name": SUITE, **counts})
@@ -145,10 +153,10 @@ def _case(suite: ElementTree.Element, finding: Finding) -> None:
     attributes = {"classname": "conformance", "name": finding.scenario.title, "time": f"{finding.seconds:.3f}"}
     case = ElementTree.SubElement(suite, "testcase", attributes)
     reason = _clean(judgement.reason)
-    if judgement.outcome is Outcome.FAILED:
+    if judgement.outcome is ScenarioOutcome.FAILED:
         failure = ElementTree.SubElement(case, "failure", {"message": reason, "type": finding.scenario.name})
         failure.text = _clean(finding.scenario.claim)
-    elif judgement.outcome is Outcome.NOT_APPLICABLE:
+    elif judgement.outcome is ScenarioOutcome.NOT_APPLICABLE:
         ElementTree.SubElement(case, "skipped", {"message": reason})
     out = ElementTree.SubElement(case, "system-out")
     out.text = f"{number_text(judgement)} (margin {margin_text(judgement)}): {reason}"
@@ -160,7 +168,7 @@ def _clean(text: str) -> str:
 
 # -- several suites side by side
 
-_WORDS = {Outcome.PASSED: "passed", Outcome.FAILED: "**failed**", Outcome.NOT_APPLICABLE: "-"}
+_WORDS = {ScenarioOutcome.PASSED: "passed", ScenarioOutcome.FAILED: "**failed**", ScenarioOutcome.NOT_APPLICABLE: "-"}
 
 
 def comparison(suites: Mapping[str, Mapping[str, Any]]) -> str:
@@ -178,7 +186,7 @@ def comparison(suites: Mapping[str, Mapping[str, Any]]) -> str:
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "-"
-    mark = _WORDS[Outcome(row["outcome"])]
+    mark = _WORDS[ScenarioOutcome(row["outcome"])]
     return mark if row["number"] is None else f"{mark} {number(round(row['number'], 2))}"
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from evaluation.load.connection import OnTokens, RequestRecord, StreamConnection, connect
+from evaluation.load.connection import ExchangeRecord, OnTokens, StreamConnection, connect
 from evaluation.load.prompts import Prompt
 
 CUT_OFF = "cut off by the end of the run"
@@ -131,7 +131,7 @@ class Client:
         return self._address.post(self.endpoint.surface.value, self.endpoint.body(prompt, output_tokens), key)
 
     async def exchange(
-        self, request: bytes, record: RequestRecord, on_tokens: OnTokens, connection: StreamConnection | None = None
+        self, request: bytes, record: ExchangeRecord, on_tokens: OnTokens, connection: StreamConnection | None = None
     ) -> StreamConnection | None:
         """Send one request, on `connection` where that is still open; the connection, where it can be used again."""
         try:

@@ -30,7 +30,7 @@ _DONE = re.compile(rb"^data: ?\[DONE\]", re.MULTILINE)
 
 
 @dataclass(slots=True)
-class RequestRecord:
+class ExchangeRecord:
     """What the client saw of one request; times are loop time, None until it happened.
 
     `leaves_after_tokens`: the client closes the connection once it has so many. `prompt_guess` counts as the prompt's
@@ -89,7 +89,7 @@ class StreamConnection(asyncio.Protocol):
         self._guesses = guesses
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._record: RequestRecord | None = None
+        self._record: ExchangeRecord | None = None
         self._done: asyncio.Future[None] | None = None
         self._unfinished = b""
         self._keep_alive = True
@@ -101,7 +101,7 @@ class StreamConnection(asyncio.Protocol):
         """True while another request may be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, record: RequestRecord) -> bool:
+    async def exchange(self, request: bytes, record: ExchangeRecord) -> bool:
         """Send `request` and return when its response ended or broke; `record` then says how.
 
         False: the server had given up this connection, used before, and closed it without a byte of an answer (vLLM
@@ -173,7 +173,7 @@ class StreamConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._finish("")
 
-    def _read(self, record: RequestRecord, data: bytes) -> None:
+    def _read(self, record: ExchangeRecord, data: bytes) -> None:
         if record.is_refused:
             record.error = (record.error + data.decode("utf-8", "replace"))[:MAX_ERROR_CHARACTERS]
             return
@@ -189,7 +189,7 @@ class StreamConnection(asyncio.Protocol):
         if _DONE.search(events):
             record.is_complete = True
 
-    def _read_usage(self, record: RequestRecord, events: bytes) -> None:
+    def _read_usage(self, record: ExchangeRecord, events: bytes) -> None:
         if (cached := _CACHED.search(events)) is not None:
             record.cached_tokens = int(cached[1])
         found = _OUTPUT.match(events, max(0, events.rfind(_LAST_OUTPUT)))
@@ -201,7 +201,7 @@ class StreamConnection(asyncio.Protocol):
             prompt = 0 if record.output_tokens else record.prompt_guess
             self._take(record, prompt, count)
 
-    def _take(self, record: RequestRecord, prompt_tokens: int, output_tokens: int) -> None:
+    def _take(self, record: ExchangeRecord, prompt_tokens: int, output_tokens: int) -> None:
         now = self._loop.time()
         record.prompt_tokens += prompt_tokens
         record.output_tokens += output_tokens

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self, assert_never
 
 from evaluation.load.client import Client, Endpoint
-from evaluation.load.connection import RequestRecord, StreamConnection, cut_off
+from evaluation.load.connection import ExchangeRecord, StreamConnection, cut_off
 from evaluation.load.prompts import Chats, Lengths, Prompt, characters
 from evaluation.load.series import ServiceSeries
 
@@ -83,14 +83,14 @@ class Tally:
     def __init__(self) -> None:
         self.service = ServiceSeries()
         self.tokens = ServiceSeries()
-        self.records: list[RequestRecord] = []
+        self.records: list[ExchangeRecord] = []
 
     def take(self, at: float, prompt_tokens: int, output_tokens: int) -> None:
         """Note tokens that just arrived."""
         self.service.add(at, INPUT_WEIGHT * prompt_tokens + OUTPUT_WEIGHT * output_tokens)
         self.tokens.add(at, output_tokens)
 
-    def sent_between(self, start: float, end: float) -> list[RequestRecord]:
+    def sent_between(self, start: float, end: float) -> list[ExchangeRecord]:
         """The records of requests sent in the window."""
         return [record for record in self.records if start <= record.sent_at < end]
 
@@ -133,7 +133,7 @@ class Load:
             if task.done() and not task.cancelled() and (fault := task.exception()) is not None:
                 raise fault
 
-    async def settled(self, records: Sequence[RequestRecord], grace_seconds: float) -> None:
+    async def settled(self, records: Sequence[ExchangeRecord], grace_seconds: float) -> None:
         """Wait until all `records` have ended, for `grace_seconds` at most, the load going on."""
         await self.until(lambda: all(record.ended_at is not None for record in records), grace_seconds)
 
@@ -192,7 +192,7 @@ class Load:
     ) -> StreamConnection | None:
         """Send one request; gives the connection back where it can be used again."""
         tally, endpoint = self.tallies[tenant.name], self._client.endpoint
-        record = RequestRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
+        record = ExchangeRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
         record.prompt_guess = round(characters(prompt) / endpoint.bytes_per_token)
         tally.records.append(record)
         request = self._client.render(prompt, tenant.output.draw(source), endpoint.keys.get(tenant.name))

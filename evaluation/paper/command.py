@@ -111,8 +111,8 @@ def _perform(chosen: Sequence[Experiment], options: PaperOptions) -> list[Findin
     progress.step("simulating and drawing", len(trials) + sum(each.picture is not None for each in chosen), "steps")
     try:
         with Laboratory(source, PROCESSES, lambda: progress.advance(1)) as laboratory:
-            readings = laboratory.run(trials)
-            findings = [find(each, readings, real_trace=real_trace) for each in chosen]
+            measured_runs = laboratory.run(trials)
+            findings = [find(each, measured_runs, real_trace=real_trace) for each in chosen]
             laboratory.draw(
                 {out / each.picture_file: each.picture for each in findings if each.picture_file and each.picture}
             )

@@ -13,14 +13,14 @@ from typing import Any
 import yaml
 
 from evaluation.paper import measures, panels
-from evaluation.paper.reading import Readings
+from evaluation.paper.measured_run import MeasuredRuns
 from evaluation.pictures.picture import Panel, Picture
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
 from evaluation.simulation.settings import EngineModel
 
 TRACE = "trace"  # stands for the file given, or for the generated `arena_like`
 
-Measure = Callable[[Readings], float]
+Measure = Callable[[MeasuredRuns], float]
 
 POOL_TOKENS = 10_000  # of the published engine
 TOLERANCE = 0.20  # of a number that the paper prints in its text
@@ -71,9 +71,9 @@ class Printed:
     unit: str
     measure: Measure
 
-    def deviation(self, readings: Readings) -> float:
+    def deviation(self, measured_runs: MeasuredRuns) -> float:
         """Ours over the published, less 1."""
-        return self.measure(readings) / self.published - 1
+        return self.measure(measured_runs) / self.published - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ class Claim:
     measure: Measure
     unit: str = ""
 
-    def judge(self, key: str, readings: Readings) -> Verdict:
+    def judge(self, key: str, measured_runs: MeasuredRuns) -> Verdict:
         """The verdict on these runs."""
         name = f"{key}: {self.sentence.replace('{}', '…')}"
-        return Target(name, self.comparison, self.limit, self.unit).judge(self.measure(readings))
+        return Target(name, self.comparison, self.limit, self.unit).judge(self.measure(measured_runs))
 
-    def text(self, readings: Readings) -> str:
+    def text(self, measured_runs: MeasuredRuns) -> str:
         """The sentence with its number."""
-        return self.sentence.format(number(self.measure(readings)) + self.unit)
+        return self.sentence.format(number(self.measure(measured_runs)) + self.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,41 +133,41 @@ class AtSpeeds:
                     trial = replace(experiment.trials[label], slower_percent=percent)
                     yield self.label(experiment, label, percent), trial
 
-    def printed(self, readings: Readings) -> Iterator[tuple[str, Printed, list[float]]]:
+    def printed(self, measured_runs: MeasuredRuns) -> Iterator[tuple[str, Printed, list[float]]]:
         """Every printed number of these experiments, its experiment's key, and ours at every speed."""
         for experiment in self.of:
             at = [
-                {label: readings[self.label(experiment, label, percent)] for label in self.labels}
+                {label: measured_runs[self.label(experiment, label, percent)] for label in self.labels}
                 for percent in self.percents
             ]
             for printed in experiment.printed:
                 yield experiment.key, printed, [printed.measure(each) for each in at]
 
-    def printed_within_range(self, readings: Readings) -> float:
+    def printed_within_range(self, measured_runs: MeasuredRuns) -> float:
         """How many of the printed numbers lie between our smallest and our largest."""
-        return sum(is_within(printed.published, values) for _, printed, values in self.printed(readings))
+        return sum(is_within(printed.published, values) for _, printed, values in self.printed(measured_runs))
 
-    def rows_within_range(self, readings: Readings) -> float:
+    def rows_within_range(self, measured_runs: MeasuredRuns) -> float:
         """How many of the published maxima and averages lie between our smallest and our largest."""
         (experiment,) = self.of
         assert experiment.table is not None
         hits = 0
         for label in self.labels:
             published = experiment.table.published[label]
-            rows = self._differences(readings, label)
+            rows = self._differences(measured_runs, label)
             hits += is_within(published.max_difference, [row.maximum for row in rows])
             hits += is_within(published.average_difference, [row.average for row in rows])
         return hits
 
-    def swing(self, readings: Readings, label: str) -> float:
+    def swing(self, measured_runs: MeasuredRuns, label: str) -> float:
         """Largest over smallest maximum difference of one run, over the speeds."""
-        maxima = [row.maximum for row in self._differences(readings, label)]
+        maxima = [row.maximum for row in self._differences(measured_runs, label)]
         return max(maxima) / min(maxima)
 
-    def _differences(self, readings: Readings, label: str) -> list[measures.Difference]:
+    def _differences(self, measured_runs: MeasuredRuns, label: str) -> list[measures.Difference]:
         (experiment,) = self.of
         runs = [self.label(experiment, label, percent) for percent in self.percents]
-        return [readings[run].summary.difference for run in runs]
+        return [measured_runs[run].summary.difference for run in runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Experiment:
     title: str
     setting: str
     trials: Mapping[str, Trial]
-    picture: Callable[[Readings], Picture] | None = None
+    picture: Callable[[MeasuredRuns], Picture] | None = None
     printed: Sequence[Printed] = ()
     claims: Sequence[Claim] = ()
     table: Comparability | None = None
@@ -265,23 +265,23 @@ def _table(entry: Mapping[str, Any]) -> Comparability:
 def _measure(written: Any, at_speeds: AtSpeeds | None) -> Measure:
     """The measure that `written` names: a number, a function with its arguments, or a label and a path."""
     if isinstance(written, int | float):
-        return lambda readings: written
+        return lambda measured_runs: written
     name, *arguments = written
     parsed: list[Any] = [_measure(each, at_speeds) if isinstance(each, list) else each for each in arguments]
     function = getattr(at_speeds, name, None) or measures.MEASURES.get(name)
     if function is None:
-        return lambda readings: measures.figure(readings[name], *parsed)
-    return lambda readings: function(readings, *parsed)
+        return lambda measured_runs: measures.figure(measured_runs[name], *parsed)
+    return lambda measured_runs: function(measured_runs, *parsed)
 
 
-def _picture(entry: Mapping[str, Any], readings: Readings) -> Picture:
-    return Picture(entry["picture"], [_panel(readings, *panel) for panel in entry["panels"]], entry["alt"])
+def _picture(entry: Mapping[str, Any], measured_runs: MeasuredRuns) -> Picture:
+    return Picture(entry["picture"], [_panel(measured_runs, *panel) for panel in entry["panels"]], entry["alt"])
 
 
-def _panel(readings: Readings, name: str, *arguments: Any) -> Panel:
+def _panel(measured_runs: MeasuredRuns, name: str, *arguments: Any) -> Panel:
     given = [each for each in arguments if not isinstance(each, dict)]
     options = {key: value for each in arguments if isinstance(each, dict) for key, value in each.items()}
     if isinstance(options.get("published"), list):
         table, column = options["published"]
         options["published"] = {label: getattr(row, column) for label, row in published_tables()[table].items()}
-    return panels.PANELS[name](readings, *given, **options)
+    return panels.PANELS[name](measured_runs, *given, **options)

@@ -15,7 +15,7 @@ import orjson
 
 from evaluation.paper.experiment import POOL_TOKENS, Claim, Experiment, Trial
 from evaluation.paper.judgement import judge, our_row, sheets_of
-from evaluation.paper.reading import Reading, Readings
+from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns
 from evaluation.pictures.picture import Picture
 from evaluation.report.document import Document, Mark, Section, Sheet, Statement, targets_sheet
 from evaluation.report.pages import SIGNS, render_sheet
@@ -35,7 +35,7 @@ class Findings:
     """One experiment with its runs and the verdicts on it."""
 
     experiment: Experiment
-    readings: Readings
+    measured_runs: MeasuredRuns
     verdicts: Sequence[Verdict]
     real_trace: bool
 
@@ -48,7 +48,7 @@ class Findings:
     def picture(self) -> Picture | None:
         """What is drawn."""
         build = self.experiment.picture
-        return None if build is None else build(self.readings)
+        return None if build is None else build(self.measured_runs)
 
     @property
     def picture_file(self) -> str | None:
@@ -56,9 +56,9 @@ class Findings:
         return None if self.experiment.picture is None else f"{PICTURES_FOLDER}/{self.experiment.key}.png"
 
 
-def find(experiment: Experiment, readings: Mapping[Trial, Reading], *, real_trace: bool) -> Findings:
+def find(experiment: Experiment, measured_runs: Mapping[Trial, MeasuredRun], *, real_trace: bool) -> Findings:
     """Name the runs of an experiment and judge it."""
-    named = {label: readings[trial] for label, trial in experiment.trials.items()}
+    named = {label: measured_runs[trial] for label, trial in experiment.trials.items()}
     return Findings(experiment, named, judge(experiment, named, real_trace=real_trace), real_trace)
 
 
@@ -107,7 +107,7 @@ def _overview(findings: Sequence[Findings]) -> list[Statement]:
     statements = [Statement(f"{met} of {len(verdicts)} targets are met.", Mark.of(met == len(verdicts)))]
     for each in findings:
         for claim in each.experiment.claims[:1]:
-            text = f"{each.name}: {claim.text(each.readings)}."
+            text = f"{each.name}: {claim.text(each.measured_runs)}."
             statements.append(Statement(text, Mark.of(_verdict(claim, each).passed)))
     wrong = [(each.name, len(missed(each.verdicts)), len(each.verdicts)) for each in findings]
     if names := ", ".join(f"{name} ({misses} of {total})" for name, misses, total in wrong if misses):
@@ -117,7 +117,7 @@ def _overview(findings: Sequence[Findings]) -> list[Statement]:
 
 
 def _verdict(claim: Claim, findings: Findings) -> Verdict:
-    return claim.judge(findings.experiment.key, findings.readings)
+    return claim.judge(findings.experiment.key, findings.measured_runs)
 
 
 def _section(findings: Findings, part: str) -> Section:
@@ -131,7 +131,7 @@ def _section(findings: Findings, part: str) -> Section:
         title=experiment.title,
         setting=experiment.setting,
         statements=[_sentence(claim, findings) for claim in experiment.claims],
-        sheets=sheets_of(experiment, findings.readings),
+        sheets=sheets_of(experiment, findings.measured_runs),
         picture=findings.picture_file,
         alt=picture.alt if picture else "",
         part=part,
@@ -140,7 +140,7 @@ def _section(findings: Findings, part: str) -> Section:
 
 
 def _sentence(claim: Claim, findings: Findings) -> Statement:
-    verdict, text = _verdict(claim, findings), claim.text(findings.readings)
+    verdict, text = _verdict(claim, findings), claim.text(findings.measured_runs)
     return Statement(f"{text[0].upper()}{text[1:]} (wanted {verdict.target.text}).", Mark.of(verdict.passed))
 
 
@@ -149,11 +149,13 @@ def _sentence(claim: Claim, findings: Findings) -> Statement:
 
 def encode_numbers(findings: Sequence[Findings], seed: int) -> bytes:
     """Every number of the report as JSON; what is not a number becomes null."""
-    trials = {trial: each.readings[label] for each in findings for label, trial in each.experiment.trials.items()}
+    trials = {trial: each.measured_runs[label] for each in findings for label, trial in each.experiment.trials.items()}
     document = {
         "seed": seed,
         "real_trace": any(each.real_trace for each in findings),
-        "trials": {trial_name(trial): {"trial": trial, "reading": reading} for trial, reading in trials.items()},
+        "trials": {
+            trial_name(trial): {"trial": trial, "reading": measured_run} for trial, measured_run in trials.items()
+        },
         "experiments": {each.experiment.key: _numbers(each) for each in findings},
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -180,7 +182,7 @@ def _numbers(findings: Findings) -> dict[str, Any]:
             {
                 "name": each.name,
                 "published": each.published,
-                "ours": each.measure(findings.readings),
+                "ours": each.measure(findings.measured_runs),
                 "unit": each.unit.strip(),
             }
             for each in experiment.printed
@@ -240,7 +242,7 @@ def blocks(findings: Sequence[Findings]) -> dict[str, str]:
 def conclusions(findings: Findings) -> Iterator[str]:
     """One line for an experiment that concludes something: its claims, each with its number and whether it holds."""
     sentences = [
-        f"{'' if _verdict(claim, findings).passed else SIGNS[Mark.FAILS]}{claim.text(findings.readings)}"
+        f"{'' if _verdict(claim, findings).passed else SIGNS[Mark.FAILS]}{claim.text(findings.measured_runs)}"
         for claim in findings.experiment.claims
     ]
     if sentences:
@@ -253,15 +255,15 @@ def _table_2(findings: Findings) -> Iterator[str]:
     yield "| policy | max, published | ours | average, published | ours | tokens/s, published | ours | refused |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     for label, published in table.published.items():
-        reading = findings.readings[label]
-        ours = our_row(reading, profiled=False)
+        measured_run = findings.measured_runs[label]
+        ours = our_row(measured_run, profiled=False)
         pairs = zip(
             (published.max_difference, published.average_difference, published.tokens_per_second),
             (ours.max_difference, ours.average_difference, ours.tokens_per_second),
             strict=True,
         )
         cells = [number(value) for pair in pairs for value in pair]
-        yield f"| {' | '.join((label, *cells))} | {reading.refused_percent:.0f} % |"
+        yield f"| {' | '.join((label, *cells))} | {measured_run.refused_percent:.0f} % |"
 
 
 def _missed(findings: Sequence[Findings]) -> Iterator[str]:

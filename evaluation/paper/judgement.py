@@ -11,7 +11,7 @@ from itertools import combinations
 
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import TOLERANCE, AtSpeeds, Comparability, Experiment, Row, is_within, signed
-from evaluation.paper.reading import Reading, Readings
+from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns
 from evaluation.report.document import RowKind, Sheet, SheetRow
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
 
@@ -26,28 +26,28 @@ COLUMN_WORDS = {
 SAME_THROUGHPUT = 0.03
 
 
-def our_row(reading: Reading, *, profiled: bool) -> Row:
+def our_row(measured_run: MeasuredRun, *, profiled: bool) -> Row:
     """Our row of a published table."""
-    difference: Difference = reading.profiled_as_published if profiled else reading.summary.difference
-    return Row(difference.maximum, difference.average, difference.variance, reading.summary.tokens_per_second)
+    difference: Difference = measured_run.profiled_as_published if profiled else measured_run.summary.difference
+    return Row(difference.maximum, difference.average, difference.variance, measured_run.summary.tokens_per_second)
 
 
-def judge(experiment: Experiment, readings: Readings, *, real_trace: bool) -> list[Verdict]:
+def judge(experiment: Experiment, measured_runs: MeasuredRuns, *, real_trace: bool) -> list[Verdict]:
     """Every verdict on `experiment`; without the real trace none on the numbers that were published for it."""
-    verdicts = [claim.judge(experiment.key, readings) for claim in experiment.claims]
+    verdicts = [claim.judge(experiment.key, measured_runs) for claim in experiment.claims]
     if experiment.needs_trace and not real_trace:
         return verdicts
     for printed in experiment.printed:
         name = f"{experiment.key}: {printed.name}, deviation from the published"
         target = Target(name, Comparison.AT_MOST, 100 * TOLERANCE, " %")
-        verdicts.append(target.judge(100 * abs(printed.deviation(readings))))
+        verdicts.append(target.judge(100 * abs(printed.deviation(measured_runs))))
     if experiment.table is not None:
-        verdicts += _judge_table(experiment.key, experiment.table, readings)
+        verdicts += _judge_table(experiment.key, experiment.table, measured_runs)
     return verdicts
 
 
-def _judge_table(key: str, table: Comparability, readings: Readings) -> Iterator[Verdict]:
-    ours = {label: our_row(readings[label], profiled=table.profiled) for label in table.published}
+def _judge_table(key: str, table: Comparability, measured_runs: MeasuredRuns) -> Iterator[Verdict]:
+    ours = {label: our_row(measured_runs[label], profiled=table.profiled) for label in table.published}
     for label in table.published:
         for column in ("max_difference", "average_difference"):
             what = f"{key}: {label}, {COLUMN_WORDS[column]}"
@@ -96,19 +96,21 @@ DIFFERENCE_COLUMNS = ("max difference", "average", "variance", "tokens/s")
 BESIDE_COLUMNS = ("refused", "modest tenants' TTFT", "they got", "Jain", "p99 TTFT")
 
 
-def sheets_of(experiment: Experiment, readings: Readings) -> list[Sheet]:
+def sheets_of(experiment: Experiment, measured_runs: MeasuredRuns) -> list[Sheet]:
     """Every table of one experiment."""
     sheets = []
     if experiment.printed:
-        sheets.append(_printed_sheet(experiment, readings))
+        sheets.append(_printed_sheet(experiment, measured_runs))
     if experiment.at_speeds is not None and any(each.printed for each in experiment.at_speeds.of):
-        sheets.append(_speeds_sheet(experiment.at_speeds, readings))
+        sheets.append(_speeds_sheet(experiment.at_speeds, measured_runs))
     if experiment.table is not None:
-        sheets.append(_published_sheet(experiment.table, readings))
-        if experiment.table.profiled or any(reading.summary.refused_share for reading in readings.values()):
-            sheets.append(_otherwise_sheet(experiment.table, readings))
+        sheets.append(_published_sheet(experiment.table, measured_runs))
+        if experiment.table.profiled or any(
+            measured_run.summary.refused_share for measured_run in measured_runs.values()
+        ):
+            sheets.append(_otherwise_sheet(experiment.table, measured_runs))
     else:
-        sheets.append(_runs_sheet(readings))
+        sheets.append(_runs_sheet(measured_runs))
     return sheets
 
 
@@ -120,11 +122,11 @@ def deviation(ours: float, published: float) -> str:
     return f"{ratio:.3g} x" if ratio > 3 or ratio < 1 / 3 else f"{100 * (ratio - 1):+.0f} %"
 
 
-def _printed_sheet(experiment: Experiment, readings: Readings) -> Sheet:
+def _printed_sheet(experiment: Experiment, measured_runs: MeasuredRuns) -> Sheet:
     rows = []
     for printed in experiment.printed:
-        ours = printed.measure(readings)
-        far = not abs(printed.deviation(readings)) <= TOLERANCE
+        ours = printed.measure(measured_runs)
+        far = not abs(printed.deviation(measured_runs)) <= TOLERANCE
         cells = (
             printed.name,
             f"{number(printed.published)}{printed.unit}",
@@ -135,9 +137,9 @@ def _printed_sheet(experiment: Experiment, readings: Readings) -> Sheet:
     return Sheet("Printed in the paper", ("number", "published", "ours", "deviation"), rows)
 
 
-def _speeds_sheet(at_speeds: AtSpeeds, readings: Readings) -> Sheet:
+def _speeds_sheet(at_speeds: AtSpeeds, measured_runs: MeasuredRuns) -> Sheet:
     rows = []
-    for figure, printed, values in at_speeds.printed(readings):
+    for figure, printed, values in at_speeds.printed(measured_runs):
         inside = "inside" if is_within(printed.published, values) else "outside"
         cells = [f"{number(value)}{printed.unit}" for value in (printed.published, *values)]
         rows.append(SheetRow((f"{figure}: {printed.name}", *cells, inside)))
@@ -145,15 +147,15 @@ def _speeds_sheet(at_speeds: AtSpeeds, readings: Readings) -> Sheet:
     return Sheet("Printed numbers at other speeds", columns, rows, words=1)
 
 
-def _published_sheet(table: Comparability, readings: Readings) -> Sheet:
+def _published_sheet(table: Comparability, measured_runs: MeasuredRuns) -> Sheet:
     rows = []
     nothing = [""] * len(BESIDE_COLUMNS)
-    for label, reading in readings.items():
-        ours = our_row(reading, profiled=table.profiled)
+    for label, measured_run in measured_runs.items():
+        ours = our_row(measured_run, profiled=table.profiled)
         published = table.published.get(label)
         if published is not None:
             rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.PUBLISHED))
-        rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(reading))))
+        rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(measured_run))))
         if published is not None:
             far = [deviation(getattr(ours, column), getattr(published, column)) for column in COLUMNS]
             rows.append(SheetRow(("deviation", *far, *nothing), RowKind.DEVIATION))
@@ -161,13 +163,13 @@ def _published_sheet(table: Comparability, readings: Readings) -> Sheet:
     return Sheet(f"Difference in {unit}", ("policy", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
 
 
-def _otherwise_sheet(table: Comparability, readings: Readings) -> Sheet:
+def _otherwise_sheet(table: Comparability, measured_runs: MeasuredRuns) -> Sheet:
     """The same runs, measured as they should be: refusals are demand not met, demand is in the unit of service."""
     rows = []
-    for label, reading in readings.items():
-        other = reading.profiled if table.profiled else reading.summary.difference_with_refused
-        ours = our_row(reading, profiled=table.profiled)
-        refused = f"{100 * reading.summary.refused_share:.0f} %"
+    for label, measured_run in measured_runs.items():
+        other = measured_run.profiled if table.profiled else measured_run.summary.difference_with_refused
+        ours = our_row(measured_run, profiled=table.profiled)
+        refused = f"{100 * measured_run.summary.refused_share:.0f} %"
         cells = (number(ours.average_difference), number(other.average), number(other.maximum), refused)
         rows.append(SheetRow((label, *cells, number(ours.tokens_per_second))))
     title = "demand in the unit of service" if table.profiled else "refused requests counted as demand"
@@ -175,10 +177,10 @@ def _otherwise_sheet(table: Comparability, readings: Readings) -> Sheet:
     return Sheet(f"Measured otherwise: {title}", columns, rows)
 
 
-def _runs_sheet(readings: Readings) -> Sheet:
+def _runs_sheet(measured_runs: MeasuredRuns) -> Sheet:
     rows = [
-        SheetRow((label, *_row_cells(our_row(reading, profiled=False)), *_beside(reading)))
-        for label, reading in readings.items()
+        SheetRow((label, *_row_cells(our_row(measured_run, profiled=False)), *_beside(measured_run)))
+        for label, measured_run in measured_runs.items()
     ]
     return Sheet("All measures of every run", ("run", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
 
@@ -187,8 +189,8 @@ def _row_cells(row: Row) -> list[str]:
     return [number(getattr(row, column)) for column in COLUMNS]
 
 
-def _beside(reading: Reading) -> list[str]:
-    summary = reading.summary
+def _beside(measured_run: MeasuredRun) -> list[str]:
+    summary = measured_run.summary
     return [
         f"{100 * summary.refused_share:.0f} %",
         _or_dash(summary.isolation.mean_ttft_seconds, "{:.3g} s"),

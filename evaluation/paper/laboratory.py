@@ -1,6 +1,6 @@
 """Runs the trials: each distinct one once, several processes side by side, always with the same result.
 
-A process draws its workload itself, so that only the trial goes in and the reading comes out. Nothing depends on
+A process draws its workload itself, so that only the trial goes in and the measured run comes out. Nothing depends on
 which process ran what or in which order.
 """
 
@@ -17,7 +17,7 @@ from evaluation import workloads
 from evaluation.metrics.runs import Measure, summarise
 from evaluation.metrics.service import measure_difference, measure_service
 from evaluation.paper.experiment import TRACE, Experiment, Trial
-from evaluation.paper.reading import Bound, Reading, grid, record_series
+from evaluation.paper.measured_run import Bound, MeasuredRun, grid, record_series
 from evaluation.pictures.drawing import draw
 from evaluation.pictures.picture import Picture
 from evaluation.simulation.run import simulate
@@ -52,12 +52,12 @@ def is_published(workload: Workload) -> bool:
     return (len(workload.requests), len(workload.tenants)) == PUBLISHED_TRACE and workload.name != GENERATED_TRACE
 
 
-def run_trial(trial: Trial, source: Source) -> Reading:
+def run_trial(trial: Trial, source: Source) -> MeasuredRun:
     """One run, measured."""
     workload = load_workload(trial.workload, source)
     result = simulate(workload.requests, settings_of(trial, workload.tenants))
     weights = {tenant: workload.tenants.get(tenant, 1.0) for tenant in {s.request.tenant for s in result.served}}
-    return Reading(
+    return MeasuredRun(
         summary=summarise(result.served, result.ended_at, Measure(weights)),
         profiled=measure_difference(measure_service(result.served, Profiled())),
         profiled_as_published=measure_difference(measure_service(result.served, Profiled(), demand_cost=Linear())),
@@ -104,8 +104,8 @@ class Laboratory:
         # Fresh interpreters: the parent has a thread that draws the progress.
         self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
 
-    def run(self, trials: Iterable[Trial]) -> dict[Trial, Reading]:
-        """The readings of all trials, in the order given."""
+    def run(self, trials: Iterable[Trial]) -> dict[Trial, MeasuredRun]:
+        """The measured runs of all trials, in the order given."""
         futures = {trial: self._pool.submit(run_trial, trial, self._source) for trial in trials}
         self._await(futures.values())
         return {trial: future.result() for trial, future in futures.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation.metrics.service import Difference
 from evaluation.metrics.statistics import jain_index, mean
-from evaluation.paper.reading import Reading, Readings
+from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns
 
 __all__ = ["MEASURES", "Difference", "figure"]
 
@@ -17,84 +17,84 @@ HALF_WINDOW_SECONDS = 30
 SMALL_CLIENTS = 20
 
 
-def figure(reading: Reading, path: str) -> float:
-    """What stands under `path` in a reading, or behind `NAME/` in the summary of that tenant."""
+def figure(measured_run: MeasuredRun, path: str) -> float:
+    """What stands under `path` in a measured run, or behind `NAME/` in the summary of that tenant."""
     tenant, parted, inner = path.rpartition("/")
-    found: float = attrgetter(inner)(reading.tenant(tenant) if parted else reading)
+    found: float = attrgetter(inner)(measured_run.tenant(tenant) if parted else measured_run)
     return found
 
 
-def over(readings: Readings, above: Any, below: Any) -> float:
+def over(measured_runs: MeasuredRuns, above: Any, below: Any) -> float:
     """One measurement, or number, over another; infinite where the second is 0, NaN where both are."""
-    top, bottom = (each(readings) if callable(each) else each for each in (above, below))
+    top, bottom = (each(measured_runs) if callable(each) else each for each in (above, below))
     if bottom == 0:
         return math.nan if top == 0 else math.inf
     return float(top / bottom)
 
 
-def percent_off(readings: Readings, measure: Callable[[Readings], float], published: float) -> float:
+def percent_off(measured_runs: MeasuredRuns, measure: Callable[[MeasuredRuns], float], published: float) -> float:
     """How far a measurement lies from a published number, percent either way."""
-    return 100 * abs(measure(readings) / published - 1)
+    return 100 * abs(measure(measured_runs) / published - 1)
 
 
-def gap(readings: Readings, label: str, start: float, end: float) -> float:
+def gap(measured_runs: MeasuredRuns, label: str, start: float, end: float) -> float:
     """The largest accumulated gap between tenants within an interval."""
-    return max(gap for _, gap in readings[label].series.gap(start, end))
+    return max(gap for _, gap in measured_runs[label].series.gap(start, end))
 
 
-def rate(readings: Readings, label: str, tenant: str, start: float, end: float) -> float:
+def rate(measured_runs: MeasuredRuns, label: str, tenant: str, start: float, end: float) -> float:
     """Mean service of one tenant within an interval, cost per second, windows that reach beyond it left out."""
-    series = readings[label].series
+    series = measured_runs[label].series
     within = (start + HALF_WINDOW_SECONDS, end - HALF_WINDOW_SECONDS)
     pairs = zip(series.ticks, series.rates[tenant], strict=True)
     return mean([value for at, value in pairs if within[0] <= at <= within[1]])
 
 
-def service(readings: Readings, label: str, tenant: str) -> float:
+def service(measured_runs: MeasuredRuns, label: str, tenant: str) -> float:
     """Accumulated service of a tenant at the end of the fifth minute."""
-    series = readings[label].series
+    series = measured_runs[label].series
     return series.totals[tenant][series.ticks.index(FIFTH_MINUTE)]
 
 
-def apart(readings: Readings, label: str, *tenants: str) -> float:
+def apart(measured_runs: MeasuredRuns, label: str, *tenants: str) -> float:
     """The largest over the smallest accumulated service of these tenants at the end of the fifth minute."""
-    services = [service(readings, label, tenant) for tenant in tenants]
+    services = [service(measured_runs, label, tenant) for tenant in tenants]
     return max(services) / min(services)
 
 
-def per_weight(readings: Readings, label: str) -> list[float]:
+def per_weight(measured_runs: MeasuredRuns, label: str) -> list[float]:
     """Service at the end of the fifth minute over the weight, the weights being 1, 2, 3, ... by name of tenant."""
-    tenants = sorted(readings[label].series.totals)
-    return [service(readings, label, tenant) / weight for weight, tenant in enumerate(tenants, 1)]
+    tenants = sorted(measured_runs[label].series.totals)
+    return [service(measured_runs, label, tenant) / weight for weight, tenant in enumerate(tenants, 1)]
 
 
-def apart_per_weight(readings: Readings, label: str) -> float:
+def apart_per_weight(measured_runs: MeasuredRuns, label: str) -> float:
     """The largest over the smallest service per weight."""
-    shares = per_weight(readings, label)
+    shares = per_weight(measured_runs, label)
     return max(shares) / min(shares)
 
 
-def jain_per_weight(readings: Readings, label: str) -> float:
+def jain_per_weight(measured_runs: MeasuredRuns, label: str) -> float:
     """Jain's index of service per weight."""
-    return jain_index(per_weight(readings, label))
+    return jain_index(per_weight(measured_runs, label))
 
 
-def small_clients_ttft(readings: Readings, label: str) -> float:
+def small_clients_ttft(measured_runs: MeasuredRuns, label: str) -> float:
     """Mean TTFT over all requests of the clients that have the fewest."""
-    ordered = sorted(readings[label].summary.tenants, key=lambda tenant: (tenant.requests, tenant.tenant))
+    ordered = sorted(measured_runs[label].summary.tenants, key=lambda tenant: (tenant.requests, tenant.tenant))
     small = [tenant for tenant in ordered[:SMALL_CLIENTS] if tenant.completed]
     waits = sum(tenant.mean_ttft_seconds * tenant.completed for tenant in small)
     return waits / sum(tenant.completed for tenant in small)
 
 
-def spread_over_bound(readings: Readings, *labels: str) -> float:
+def spread_over_bound(measured_runs: MeasuredRuns, *labels: str) -> float:
     """Largest observed spread of the counters over the bound that the scheduler computed for itself, in any run."""
-    return max(readings[label].bound.spread / readings[label].bound.bound for label in labels)
+    return max(measured_runs[label].bound.spread / measured_runs[label].bound.bound for label in labels)
 
 
-def violations(readings: Readings, *labels: str) -> float:
+def violations(measured_runs: MeasuredRuns, *labels: str) -> float:
     """Dispatches at which the spread was over the bound of that moment, in all of these runs."""
-    return sum(readings[label].bound.violations for label in labels)
+    return sum(measured_runs[label].bound.violations for label in labels)
 
 
 MEASURES: Mapping[str, Callable[..., float]] = MappingProxyType(

@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns, Values
 from evaluation.paper.measures import figure
-from evaluation.paper.reading import Reading, Readings, Values
 from evaluation.pictures.drawing import INK
 from evaluation.pictures.picture import (
     BLUE,
@@ -48,7 +48,7 @@ POLICY_COLOURS = {
 
 
 def gaps(
-    readings: Readings,
+    measured_runs: MeasuredRuns,
     title: str = "Accumulated gap between the tenants",
     *,
     marks: Mapping[str, float] | None = None,
@@ -57,9 +57,10 @@ def gaps(
     from_second: float = 0.0,
 ) -> Panel:
     """Largest minus smallest accumulated service, one line for each run, with the published maxima."""
-    chosen = labels or list(readings)
+    chosen = labels or list(measured_runs)
     curves = [
-        Curve(label, _colour(label, at), readings[label].series.gap(from_second)) for at, label in enumerate(chosen)
+        Curve(label, _colour(label, at), measured_runs[label].series.gap(from_second))
+        for at, label in enumerate(chosen)
     ]
     lines = [
         Mark(f"published maximum, {label}: {value:,.0f}", value, _colour(label, chosen.index(label)))
@@ -71,32 +72,32 @@ def gaps(
 
 
 def rates(
-    readings: Readings, label: str, *, shade: tuple[float, float] | None = None, top: float | None = None
+    measured_runs: MeasuredRuns, label: str, *, shade: tuple[float, float] | None = None, top: float | None = None
 ) -> Panel:
     """What each tenant got over time in one run."""
-    series = readings[label].series
+    series = measured_runs[label].series
     return LinePanel(f"Service under {label}", SERVICE_UNIT, _curves(series.ticks, series.rates), shade=shade, top=top)
 
 
-def responses(readings: Readings, label: str) -> Panel:
+def responses(measured_runs: MeasuredRuns, label: str) -> Panel:
     """Mean TTFT over time in one run."""
-    series = readings[label].series
+    series = measured_runs[label].series
     return LinePanel(f"Time to first token under {label}", "seconds", _curves(series.ticks, series.responses))
 
 
-def waits(readings: Readings, *, published: Mapping[str, Sequence[float]]) -> Panel:
+def waits(measured_runs: MeasuredRuns, *, published: Mapping[str, Sequence[float]]) -> Panel:
     """Mean TTFT of each tenant in each run, with the published one as a diamond."""
     bars = []
-    for at, label in enumerate(readings):
+    for at, label in enumerate(measured_runs):
         printed = published.get(label, ())
-        for place, tenant in enumerate(readings[label].summary.tenants):
+        for place, tenant in enumerate(measured_runs[label].summary.tenants):
             value = printed[place] if place < len(printed) else None
             bars.append(Bar(f"{tenant.tenant}, {label}", tenant.mean_ttft_seconds, _colour(label, at), value))
     return BarPanel("Mean time to first token (published: diamond)", "seconds", bars)
 
 
 def bars(
-    readings: Readings,
+    measured_runs: MeasuredRuns,
     title: str,
     x_label: str,
     path: str,
@@ -107,26 +108,26 @@ def bars(
     """One number of each run, with the published one (its own, or one for all) as a diamond."""
     diamonds = published if isinstance(published, Mapping) else dict.fromkeys(labels, published)
     values = [
-        Bar(label, figure(readings[label], path), POLICY_COLOURS.get(label, BLUE), diamonds.get(label))
-        for label in labels or readings
+        Bar(label, figure(measured_runs[label], path), POLICY_COLOURS.get(label, BLUE), diamonds.get(label))
+        for label in labels or measured_runs
     ]
     return BarPanel(f"{title}{' (published: diamond)' if published else ''}", x_label, values)
 
 
-def bounds(readings: Readings) -> Panel:
+def bounds(measured_runs: MeasuredRuns) -> Panel:
     """Computed bound and observed spread of each run."""
     rows = []
-    for label, reading in readings.items():
-        rows.append(Bar(f"{label}: bound", reading.bound.bound, GREY))
-        rows.append(Bar("observed spread", reading.bound.spread, BLUE))
+    for label, measured_run in measured_runs.items():
+        rows.append(Bar(f"{label}: bound", measured_run.bound.bound, GREY))
+        rows.append(Bar("observed spread", measured_run.bound.spread, BLUE))
     return BarPanel("Spread of the counters", COST_UNIT, rows)
 
 
-def over_percents(readings: Readings, title: str, path: str, percents: Sequence[int]) -> Panel:
+def over_percents(measured_runs: MeasuredRuns, title: str, path: str, percents: Sequence[int]) -> Panel:
     """One number of each policy over the percent by which the engine is slower."""
     by_label: dict[str, list[float]] = {}
-    for label, reading in readings.items():
-        by_label.setdefault(label.partition(",")[0], []).append(figure(reading, path))
+    for label, measured_run in measured_runs.items():
+        by_label.setdefault(label.partition(",")[0], []).append(figure(measured_run, path))
     curves = [
         Curve(label, POLICY_COLOURS[label], list(zip(percents, values, strict=True)))
         for label, values in by_label.items()
@@ -134,35 +135,35 @@ def over_percents(readings: Readings, title: str, path: str, percents: Sequence[
     return LinePanel(title, SERVICE_UNIT, curves, x_label="steps longer than fitted, %")
 
 
-def shares(readings: Readings, label: str) -> Panel:
+def shares(measured_runs: MeasuredRuns, label: str) -> Panel:
     """Accumulated service of each tenant over time in one run, all panels on one scale."""
-    series = readings[label].series
+    series = measured_runs[label].series
     curves = _curves(series.ticks, series.totals, colours=(INK, BLUE))
-    top = max(values[-1] for reading in readings.values() for values in reading.series.totals.values())
+    top = max(values[-1] for measured_run in measured_runs.values() for values in measured_run.series.totals.values())
     return LinePanel(f"Accumulated service, {label}", COST_UNIT, curves, top=top * HEADROOM)
 
 
 # -- many clients
 
 
-def client_waits(readings: Readings, label: str) -> Panel:
+def client_waits(measured_runs: MeasuredRuns, label: str) -> Panel:
     """Mean TTFT over time, four clients named, all panels on one scale."""
     everything = [
         value
-        for reading in readings.values()
-        for values in reading.series.responses.values()
+        for measured_run in measured_runs.values()
+        for values in measured_run.series.responses.values()
         for value in values
         if not math.isnan(value)  # nobody waited then
     ]
-    reading = readings[label]
-    curves = _curves(reading.series.ticks, reading.series.responses, named=_named_clients(reading))
+    measured_run = measured_runs[label]
+    curves = _curves(measured_run.series.ticks, measured_run.series.responses, named=_named_clients(measured_run))
     return LinePanel(f"Time to first token under {label}", "seconds", curves, top=max(everything) * HEADROOM)
 
 
-def requests_of_clients(readings: Readings, label: str) -> Panel:
+def requests_of_clients(measured_runs: MeasuredRuns, label: str) -> Panel:
     """How many requests each client sends, the largest first."""
-    named = _named_clients(readings[label])
-    ordered = sorted(readings[label].summary.tenants, key=lambda each: -each.requests)
+    named = _named_clients(measured_runs[label])
+    ordered = sorted(measured_runs[label].summary.tenants, key=lambda each: -each.requests)
     rows = [
         Bar(each.tenant, each.requests, CYCLE[named.index(each.tenant)])
         if each.tenant in named
@@ -172,16 +173,18 @@ def requests_of_clients(readings: Readings, label: str) -> Panel:
     return BarPanel("Requests in ten minutes", "requests", rows)
 
 
-def demand_of_clients(readings: Readings, label: str) -> Panel:
+def demand_of_clients(measured_runs: MeasuredRuns, label: str) -> Panel:
     """What each client asks for over time, four of them named."""
-    reading = readings[label]
-    curves = _curves(reading.series.ticks, reading.series.demands, named=_named_clients(reading))
+    measured_run = measured_runs[label]
+    curves = _curves(measured_run.series.ticks, measured_run.series.demands, named=_named_clients(measured_run))
     return LinePanel("Demand over time", SERVICE_UNIT, curves)
 
 
-def _named_clients(reading: Reading) -> list[str]:
+def _named_clients(measured_run: MeasuredRun) -> list[str]:
     """Two medium clients and the two with the most requests, as in the paper's pictures."""
-    ordered = [each.tenant for each in sorted(reading.summary.tenants, key=lambda each: (each.requests, each.tenant))]
+    ordered = [
+        each.tenant for each in sorted(measured_run.summary.tenants, key=lambda each: (each.requests, each.tenant))
+    ]
     middle = len(ordered) // 2
     return [*ordered[middle - 1 : middle + 1], *ordered[-2:]]
 

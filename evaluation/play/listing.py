@@ -10,7 +10,7 @@ from statistics import fmean
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import output_console, say, show
 from evaluation.requests import Request
-from evaluation.workloads import ConfigError, Found, Reading, Workload, find, names
+from evaluation.workloads import ConfigError, Found, ReadOptions, Workload, find, names
 from evaluation.workloads.traces import write_csv, write_jsonl
 
 _SECONDS_PER_MINUTE = 60
@@ -21,7 +21,7 @@ class WorkloadsOptions:
     """What to show and where to write it; without a source the catalogue is listed."""
 
     source: str | None
-    reading: Reading
+    read_options: ReadOptions
     csv_file: Path | None = None
     jsonl_file: Path | None = None
 
@@ -33,7 +33,7 @@ def run(options: WorkloadsOptions) -> int:
         show(Sheet("", ("workload", "what it shows"), rows, words=1))
         return 0
     try:
-        found = find(options.source, options.reading)
+        found = find(options.source, options.read_options)
         for file, write in ((options.csv_file, write_csv), (options.jsonl_file, write_jsonl)):
             if file is not None:
                 write(found.workload.requests, file)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evaluation.load.client import Client, Endpoint
-from evaluation.load.connection import RequestRecord, cut_off
+from evaluation.load.connection import ExchangeRecord, cut_off
 from evaluation.requests import Request
 
 # Descriptors of one process; `ulimit -n` is 1024 to 524288 where servers run.
@@ -38,7 +38,7 @@ class Played:
 
     request: Request
     intended_at: float
-    record: RequestRecord
+    record: ExchangeRecord
 
     @property
     def lag_seconds(self) -> float:
@@ -82,7 +82,7 @@ class Player:
 
     def _send(self, cue: Cue, intended_at: float) -> None:
         loop = asyncio.get_running_loop()
-        record = RequestRecord(cue.request.tenant, loop.time(), cue.request.leaves_after_tokens)
+        record = ExchangeRecord(cue.request.tenant, loop.time(), cue.request.leaves_after_tokens)
         record.prompt_guess = cue.request.prompt_tokens
         self.played.append(Played(cue.request, intended_at, record))
         if len(self._open) >= MAX_OPEN:
@@ -97,7 +97,7 @@ class Player:
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._faults.append(fault)
 
-    async def _exchange(self, cue: Cue, record: RequestRecord) -> None:
+    async def _exchange(self, cue: Cue, record: ExchangeRecord) -> None:
         request = self._client.render(cue.prompt(), cue.request.output_tokens, cue.key)
         # Only now does it leave: until here the player alone was to blame.
         record.sent_at = asyncio.get_running_loop().time()

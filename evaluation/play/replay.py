@@ -29,7 +29,7 @@ from evaluation.play.prompts import Prompts
 from evaluation.play.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress, say, show
-from evaluation.workloads import ConfigError, Found, Reading, Workload, find
+from evaluation.workloads import ConfigError, Found, ReadOptions, Workload, find
 
 
 class UsageWanted(Enum):
@@ -49,10 +49,10 @@ _USAGE: Mapping[UsageWanted, Mapping[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What is played (`source`, read as `reading` says), where to, and how."""
+    """What is played (`source`, read as `read_options` says), where to, and how."""
 
     source: str
-    reading: Reading
+    read_options: ReadOptions
     url: str
     keys: str = ""
     model: str = ""
@@ -78,7 +78,7 @@ class ReplayOptions:
 def run(options: ReplayOptions) -> int:
     """Carry the command out; the exit status."""
     try:
-        found = find(options.source, options.reading)
+        found = find(options.source, options.read_options)
         allow_many_connections()
         # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
         return deliver(options, found, asyncio.run(play(options, found.workload)))
@@ -89,7 +89,7 @@ def run(options: ReplayOptions) -> int:
 
 def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[Cue]:
     """The play of a workload."""
-    seed = options.reading.seed or 0
+    seed = options.read_options.seed or 0
     prompts = Prompts(seed, options.bytes_per_token, workload.prefix_block_tokens)
     return [
         Cue(request, request.arrival_seconds / options.speed, key, partial(prompts.prompt, number, request))

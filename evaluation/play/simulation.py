@@ -16,7 +16,7 @@ from evaluation.requests import Served
 from evaluation.simulation.result import GRID_SECONDS, Result
 from evaluation.simulation.run import simulate
 from evaluation.simulation.settings import Settings, sized_to
-from evaluation.workloads import ConfigError, Reading, Workload, find
+from evaluation.workloads import ConfigError, ReadOptions, Workload, find
 
 _UNPLAYABLE = 2
 
@@ -29,7 +29,7 @@ class SimulateOptions:
     """
 
     source: str
-    reading: Reading
+    read_options: ReadOptions
     settings: Settings
     json_file: Path | None = None
     grows: bool = True
@@ -38,7 +38,7 @@ class SimulateOptions:
 def run(options: SimulateOptions) -> int:
     """Carry the command out; the exit status."""
     try:
-        workload = find(options.source, options.reading).workload
+        workload = find(options.source, options.read_options).workload
         settings = replace(options.settings, weights=workload.tenants)
         settings = _grown(workload, settings) if options.grows else settings
         result = _play(workload, settings)

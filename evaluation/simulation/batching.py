@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from backend.engine.core import Scheduler, Step
 from backend.engine.core import Sequence as Generation
 from evaluation.simulation.front import POOL, Front, Job
-from evaluation.simulation.gauges import Gauges, Poller, Reading
+from evaluation.simulation.gauges import GaugeReading, Gauges, Poller
 from evaluation.simulation.result import EngineTally
 from evaluation.simulation.rounds import NEVER
 from evaluation.simulation.settings import Settings
@@ -127,7 +127,7 @@ class Batching:
         return min(due, self._turning_points[-1]) if self._turning_points else due
 
     @property
-    def readings(self) -> Sequence[Reading]:
+    def readings(self) -> Sequence[GaugeReading]:
         """What was read of the engines."""
         return () if self._poller is None else self._poller.readings
 

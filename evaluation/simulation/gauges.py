@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Protocol
 
-from backend.engine.core import Capacity, Scheduler, Sequence
+from backend.engine.core import EngineCapacity, Scheduler, Sequence
 from gateway.workers import EngineFacts, EngineSample, Fleet, WorkerSnapshot
 
 
@@ -40,7 +40,7 @@ class Polling:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GaugeReading:
     """One moment of one worker: its window as the gateway had it after a reading, and the engine as it truly was."""
 
     at: float
@@ -133,7 +133,7 @@ class Poller:
         self._fleet = fleet
         self._engines = engines
         self.due = 0.0
-        self.readings: list[Reading] = []
+        self.readings: list[GaugeReading] = []
         self._known: set[str] = set()
 
     def read(self, now: float) -> bool:
@@ -155,16 +155,16 @@ class Poller:
         view = next(view for view in self._fleet.snapshot() if view.worker == name)
         gauges = engine.gauges
         usage = engine.scheduler.pool.usage
-        self.readings.append(Reading(now, view, gauges.running, gauges.waiting, usage, gauges.preemptions))
+        self.readings.append(GaugeReading(now, view, gauges.running, gauges.waiting, usage, gauges.preemptions))
         return has_grown
 
-    def _learn(self, name: str, capacity: Capacity) -> None:
+    def _learn(self, name: str, capacity: EngineCapacity) -> None:
         """The facts stand on the same page: they are known once it was read."""
         if name not in self._known:
             self._known.add(name)
             self._fleet.learn(name, _facts(capacity))
 
 
-def _facts(capacity: Capacity) -> EngineFacts:
+def _facts(capacity: EngineCapacity) -> EngineFacts:
     tokens = capacity.num_blocks * capacity.block_size
     return EngineFacts(tokens, capacity.block_size, tokens / capacity.max_model_len)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.requests import Served
-from evaluation.simulation.gauges import Reading
+from evaluation.simulation.gauges import GaugeReading
 from gateway.fairness import CostFunction
 
 
@@ -117,4 +117,4 @@ class Result:
     timeline: Timeline
     charged: dict[str, float]
     """Cost units that the scheduler charged each of its tenants, all settled."""
-    readings: Sequence[Reading] = ()
+    readings: Sequence[GaugeReading] = ()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from backend.engine.core import Capacity, StepCost
+from backend.engine.core import EngineCapacity, StepCost
 from backend.engine.profile import load_profile
 from evaluation.requests import Request
 from evaluation.simulation.gauges import Polling
@@ -88,7 +88,7 @@ class Settings:
     outage: Outage | None = None
     step_cost: StepCost = STEP_COST
     rounds: RoundsSize = RoundsSize()
-    batching: Capacity = PROFILE.capacity
+    batching: EngineCapacity = PROFILE.capacity
     window: WindowSize = field(default_factory=WindowSize)
     keys_share: bool = True
     max_queued: int = 1_000_000
@@ -125,7 +125,7 @@ def sized_to(requests: Iterable[Request], settings: Settings) -> Settings:
     return replace(settings, rounds=rounds, batching=with_length(settings.batching, longest))
 
 
-def with_length(capacity: Capacity, max_model_len: int) -> Capacity:
+def with_length(capacity: EngineCapacity, max_model_len: int) -> EngineCapacity:
     """`capacity` for sequences of up to `max_model_len` tokens; its cache grows to one of them where it is smaller."""
     blocks = -(-max_model_len // capacity.block_size)
     return replace(capacity, max_model_len=max_model_len, num_blocks=max(capacity.num_blocks, blocks))

@@ -19,7 +19,7 @@ _DESCRIPTIONS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadOptions:
     """How to read: `seed` draws a description (None: its own), `trace_format` is for traces; `seconds` cuts both."""
 
     seed: int | None = None
@@ -27,7 +27,7 @@ class Reading:
     trace_format: TraceFormat | None = None
 
     @classmethod
-    def of(cls, seed: int | None, seconds: float | None, trace_format: str) -> "Reading":
+    def of(cls, seed: int | None, seconds: float | None, trace_format: str) -> "ReadOptions":
         """How to read, from the command line's values: `auto` is no format."""
         chosen = None if trace_format == "auto" else TraceFormat(trace_format)
         return cls(seed, math.inf if seconds is None else seconds, chosen)
@@ -53,16 +53,16 @@ def file_of(name: str) -> Path:
 
 def load(name_or_path: str | Path, seed: int | None = None) -> Workload:
     """The workload of a name in the catalogue or of a file; `seed` replaces the file's own. Raises `ConfigError`."""
-    return find(name_or_path, Reading(seed=seed)).workload
+    return find(name_or_path, ReadOptions(seed=seed)).workload
 
 
-def find(source: str | Path, reading: Reading | None = None) -> Found:
+def find(source: str | Path, read_options: ReadOptions | None = None) -> Found:
     """The workload that `source` names; raises `ConfigError` where there is none or it is wrong."""
-    reading = reading or Reading()
+    read_options = read_options or ReadOptions()
     path = _path(source)
-    if path.suffix in _DESCRIPTIONS and reading.trace_format is None:
-        return Found(generate(read_workload_file(path), reading.seed).until(reading.seconds))
-    trace = read_trace(path, reading.trace_format, reading.seconds)
+    if path.suffix in _DESCRIPTIONS and read_options.trace_format is None:
+        return Found(generate(read_workload_file(path), read_options.seed).until(read_options.seconds))
+    trace = read_trace(path, read_options.trace_format, read_options.seconds)
     return Found(trace.workload, (f"read as {trace.format.value}", *trace.notes))
 
 

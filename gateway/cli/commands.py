@@ -189,9 +189,9 @@ def workloads(
 ) -> None:
     """List the workloads; with one, say what it holds and write it as a trace."""
     from evaluation.play.listing import WorkloadsOptions, run
-    from evaluation.workloads import Reading
+    from evaluation.workloads import ReadOptions
 
-    raise typer.Exit(run(WorkloadsOptions(source, Reading.of(seed, seconds, trace_format), csv, jsonl)))
+    raise typer.Exit(run(WorkloadsOptions(source, ReadOptions.of(seed, seconds, trace_format), csv, jsonl)))
 
 
 @app.command()
@@ -230,7 +230,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
     from evaluation.play.simulation import SimulateOptions, run
     from evaluation.simulation.settings import EngineModel, RoundsSize, Settings, with_length
-    from evaluation.workloads import Reading
+    from evaluation.workloads import ReadOptions
     from gateway.fairness import Linear, Profiled
 
     settings = Settings(
@@ -244,7 +244,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     if max_model_len is not None:
         settings = replace(settings, batching=with_length(settings.batching, max_model_len))
     grows = (pool_tokens if engine == "paper" else max_model_len) is None
-    how = Reading.of(seed, seconds, trace_format)
+    how = ReadOptions.of(seed, seconds, trace_format)
     raise typer.Exit(run(SimulateOptions(workload, how, settings, json, grows)))
 
 
@@ -278,11 +278,11 @@ def replay(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Play a trace or a workload against a live endpoint: every request at its own time."""
     from evaluation.play.replay import ReplayOptions, UsageWanted, run
-    from evaluation.workloads import Reading
+    from evaluation.workloads import ReadOptions
 
     options = ReplayOptions(
         source=source,
-        reading=Reading.of(seed, seconds, trace_format),
+        read_options=ReadOptions.of(seed, seconds, trace_format),
         url=url,
         keys=keys,
         model=model,

@@ -102,7 +102,7 @@ def refusal_response(request: web.BaseRequest, fault: RequestFault, request_id: 
     """The complete answer to a `request` that ends with `fault`."""
     dialect = dialect_of(request.raw_path, request.headers)
     response = web.Response(
-        status=fault.status if isinstance(fault, OverlongHead) else fault.outcome.ending.status,
+        status=fault.status if isinstance(fault, OverlongHead) else fault.outcome.wire_form.status,
         body=error_body(dialect, fault.outcome, fault.message, fault.param, request_id),
         content_type="application/json",
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from gateway.config import EngineOrder, Pool, Worker
 from gateway.endpoints.upstream import WorkerPort
-from gateway.wire.headers import Upstream
+from gateway.wire.headers import RequestHeadTemplate
 from gateway.workers import WorkerSnapshot
 
 MAX_UTILITY_CONNECTIONS = 32  # to one worker, for tenants' requests that run no model
@@ -28,7 +28,7 @@ class WorkerEndpoint:
     data: WorkerPort
     utility: WorkerPort
     control: WorkerPort
-    upstream: Upstream
+    upstream: RequestHeadTemplate
     pool: Pool
     engine_order: EngineOrder
     fingerprint: bytes | None = None
@@ -85,7 +85,7 @@ class WorkerEndpoints:
                 old.retire()
         secret = None if worker.api_key is None else worker.api_key.get_secret_value()
         fingerprint = endpoint.fingerprint if endpoint is not None and endpoint.url == url else None
-        upstream = Upstream(ports[0].address.authority, secret)
+        upstream = RequestHeadTemplate(ports[0].address.authority, secret)
         new = self._endpoints[name] = WorkerEndpoint(url, *ports, upstream, pool, worker.engine_order, fingerprint)
         is_same = endpoint is not None and endpoint.url == url and endpoint.pool.engine_model == pool.engine_model
         new.max_model_len = endpoint.max_model_len if endpoint is not None and is_same else None

@@ -1,19 +1,19 @@
-"""A law for each tenant, and what a tenant without one starts from: the median over the tenants, each counting once.
+"""An estimator for each tenant, and what a tenant without one starts from: the median over the tenants.
 
-One tenant alone cannot move the median beyond what others show. Of two middle votes the lower counts.
+Each tenant counts once: one alone cannot move the median beyond what others show. Of two middle votes the lower counts.
 """
 
 from collections.abc import Callable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-MAX_TENANTS = 4096  # whose laws are kept; beyond it the one that was observed least lately is forgotten
+MAX_TENANTS = 4096  # whose estimators are kept; beyond it the one that was observed least lately is forgotten
 MAX_VOTERS = 32  # tenants observed last, whose median is taken
 
 Figures = tuple[float, ...]
 
 
-class Law(Protocol):
+class Estimator(Protocol):
     """What is known of one tenant."""
 
     @property
@@ -27,46 +27,46 @@ class Law(Protocol):
         ...
 
 
-_L = TypeVar("_L", bound=Law)
+_L = TypeVar("_L", bound=Estimator)
 
 
 class Panel(Generic[_L]):
-    """Laws by tenant, all made by one function of the figures to start from."""
+    """Estimators by tenant, all made by one function of the figures to start from."""
 
-    __slots__ = ("_common", "_first", "_first_votes", "_laws", "_make")
+    __slots__ = ("_common", "_estimators", "_first", "_first_votes", "_make")
 
     def __init__(self, make: Callable[[Figures], _L], first: Figures, *, first_votes: bool) -> None:
         """No tenant is known; `first_votes` says that the first guess counts like a tenant that has been observed."""
         self._make = make
         self._first = first
         self._first_votes = first_votes
-        self._laws: dict[str, _L] = {}
+        self._estimators: dict[str, _L] = {}
         self._common: Figures | None = first
 
     def __len__(self) -> int:
         """Tenants known."""
-        return len(self._laws)
+        return len(self._estimators)
 
     def figures(self, tenant: str) -> Figures:
         """The figures of `tenant`, or those common to the others."""
-        law = self._laws.get(tenant)
-        return self.common() if law is None else law.figures
+        estimator = self._estimators.get(tenant)
+        return self.common() if estimator is None else estimator.figures
 
     def observed(self, tenant: str) -> _L:
-        """The law of `tenant`, made where there is none, for the caller to tell it what was observed."""
-        law = self._laws.pop(tenant, None)
-        if law is None:
-            law = self._make(self.common())
-            if len(self._laws) >= MAX_TENANTS:
-                del self._laws[next(iter(self._laws))]
-        self._laws[tenant] = law
+        """The estimator of `tenant`, made where there is none, for the caller to tell it what was observed."""
+        estimator = self._estimators.pop(tenant, None)
+        if estimator is None:
+            estimator = self._make(self.common())
+            if len(self._estimators) >= MAX_TENANTS:
+                del self._estimators[next(iter(self._estimators))]
+        self._estimators[tenant] = estimator
         self._common = None
-        return law
+        return estimator
 
     def common(self) -> Figures:
         """The median of each figure over the tenants that were observed last; the first guess where none was."""
         if self._common is None:
-            voters = [law.votes for law in islice(reversed(self._laws.values()), MAX_VOTERS)]
+            voters = [estimator.votes for estimator in islice(reversed(self._estimators.values()), MAX_VOTERS)]
             self._common = tuple(self._median(place, voters) for place in range(len(self._first)))
         return self._common
 

@@ -50,7 +50,7 @@ class RequestRecord:
         """Note how the request ended; only the first call counts. Without `detail` that of the attempts stays."""
         if self.outcome is None:
             self.outcome = outcome
-            self.status = outcome.ending.status if status is None else status
+            self.status = outcome.wire_form.status if status is None else status
             self.detail = detail or self.detail
 
     def finished(self, now: float) -> RequestFinished:
@@ -66,7 +66,7 @@ class RequestRecord:
             self.model,
             self.worker,
             outcome,
-            self.status or outcome.ending.status,
+            self.status or outcome.wire_form.status,
             self.streamed,
             self.attempts,
             self.prompt_tokens,

@@ -20,7 +20,7 @@ from gateway.background import Background
 from gateway.config import Pool, Window, Worker
 from gateway.endpoints.workers import worker_name
 from gateway.events import Event, RequestFinished, WorkerChanged, WorkerRemarked, WorkerStalled, WorkerWrote
-from gateway.watch.supervisor import LaunchFailed, LaunchStatus, Plan, Supervisor, SupervisorCallbacks
+from gateway.watch.supervisor import LaunchFailed, LaunchStatus, SupervisorCallbacks, SupervisorProcess, WorkerPlan
 from gateway.workers import CircuitState, Fleet, WorkerSnapshot
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
@@ -52,24 +52,24 @@ class LaunchContext:
 class _Wanted:
     pool: Pool
     worker: Worker
-    plan: Plan
+    plan: WorkerPlan
 
     def runs_as(self, other: "_Wanted") -> bool:
         """True if a process started for the one does as well for the other."""
         return self._process == other._process
 
     @property
-    def _process(self) -> Plan:
+    def _process(self) -> WorkerPlan:
         return {name: value for name, value in self.plan.items() if name not in _PATIENCE}
 
 
 class LaunchedWorkers:
     """Every worker of the configuration that has `launch`."""
 
-    def __init__(self, site: LaunchContext) -> None:
+    def __init__(self, context: LaunchContext) -> None:
         """Start without workers."""
-        self._context = site
-        self._supervisor = Supervisor(SupervisorCallbacks(self._told, self._wrote, self._lost))
+        self._context = context
+        self._supervisor = SupervisorProcess(SupervisorCallbacks(self._told, self._wrote, self._lost))
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, _Wanted] = {}  # as last ordered
         self._replaced = ""  # the worker that is being emptied for its replacement
@@ -291,7 +291,7 @@ def _wanted(pool: Pool) -> Iterable[tuple[str, _Wanted]]:
             yield worker_name(pool, worker), _Wanted(pool, worker, plan_of(pool, worker))
 
 
-def plan_of(pool: Pool, worker: Worker) -> Plan:
+def plan_of(pool: Pool, worker: Worker) -> WorkerPlan:
     """The order for the supervisor to run `worker`: names and sizes from the pool, the rest from `launch`."""
     launch, window = worker.launch, worker.window
     assert launch is not None

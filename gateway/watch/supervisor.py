@@ -27,7 +27,7 @@ STOP_SECONDS = 20.0
 _MAX_LINE_BYTES = 1 << 20  # a message has at most 40 lines of a worker, each cut at 4 KiB, which JSON may write sixfold
 _SHOWN_BYTES = 200  # the most that is shown of a line that is no message
 
-Plan = Mapping[str, object]
+WorkerPlan = Mapping[str, object]
 
 
 class LaunchFailed(Exception):
@@ -60,19 +60,19 @@ class SupervisorCallbacks:
     lost: Callable[[str], None]
 
 
-class Supervisor:
+class SupervisorProcess:
     """The child process; `start`, `stop` and `restart` are orders, which it carries out when it can."""
 
     def __init__(self, callbacks: SupervisorCallbacks) -> None:
         """Run nothing before the first order."""
         self.api_key = ""
         self._callbacks = callbacks
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, WorkerPlan] = {}
         self._process: asyncio.subprocess.Process | None = None
         # Without this task no worker comes back.
         self._background = Background("supervisor", self._keep_running, "the link to the supervisor broke")
 
-    def start(self, name: str, plan: Plan) -> None:
+    def start(self, name: str, plan: WorkerPlan) -> None:
         """Order a worker to run by `plan`; the first such order starts the supervisor itself."""
         self._plans[name] = plan
         self._background.start()

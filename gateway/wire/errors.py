@@ -28,7 +28,7 @@ def error_body(
     param: str | None = None,
     request_id: str | None = None,
 ) -> bytes:
-    """The JSON body of an answer with status `outcome.ending.status`."""
+    """The JSON body of an answer with status `outcome.wire_form.status`."""
     match dialect:
         case Dialect.OPENAI:
             return orjson.dumps({"error": _openai(outcome, message, param)})
@@ -63,14 +63,14 @@ def error_event(
 
 
 def _openai(outcome: Outcome, message: str, param: str | None) -> dict[str, str | None]:
-    ending = outcome.ending
-    return {"message": message, "type": ending.openai_type, "param": param, "code": ending.openai_code}
+    wire_form = outcome.wire_form
+    return {"message": message, "type": wire_form.openai_type, "param": param, "code": wire_form.openai_code}
 
 
 def _anthropic(outcome: Outcome, message: str, request_id: str | None) -> dict[str, object]:
     body: dict[str, object] = {
         "type": "error",
-        "error": {"type": outcome.ending.anthropic_type, "message": message},
+        "error": {"type": outcome.wire_form.anthropic_type, "message": message},
     }
     if request_id is not None:
         body["request_id"] = request_id

@@ -76,7 +76,7 @@ def client_request_id(headers: MultiHeaders) -> str:
     return ""
 
 
-class Upstream:
+class RequestHeadTemplate:
     """What the head of a request to one worker needs besides the request itself, as it stands there."""
 
     __slots__ = ("_credential", "_host", "host")
@@ -100,7 +100,7 @@ class Upstream:
 
 
 def request_head(
-    upstream: Upstream,
+    upstream: RequestHeadTemplate,
     path: str,
     request_id: str,
     body_bytes: int,

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from virtual_time import virtual_time
 
 import backend.engine
-from backend.calibrate import Answer, CalibrationError, Given, Plan, decode_step, document, profile_of
+from backend.calibrate import Answer, CalibrationError, CalibrationPlan, Given, decode_step, document, profile_of
 from backend.cli import app
 from backend.engine.config import EngineConfig
-from backend.engine.core import Capacity, StepCost
+from backend.engine.core import EngineCapacity, StepCost
 from backend.engine.profile import load_profile
 from backend.engine.server import bind, make_app, serve
 
@@ -26,7 +26,7 @@ async def measured(config: EngineConfig, **changes: int) -> tuple[StepCost, str]
     capacity = config.capacity
     given = Given("a test", capacity.max_num_seqs, capacity.max_num_batched_tokens)
     async with serve(make_app(config), bind("127.0.0.1", 0)) as url:
-        profile = await profile_of(url, given, lambda found: replace(Plan(found), **changes))
+        profile = await profile_of(url, given, lambda found: replace(CalibrationPlan(found), **changes))
     assert profile.capacity == capacity
     return profile.cost, profile.source
 
@@ -82,7 +82,7 @@ async def test_an_unknown_model_is_told_with_those_that_exist() -> None:
     given = Given("a test", 4, 2048, model="other")
     async with serve(make_app(EngineConfig.of_profile("instant")), bind("127.0.0.1", 0)) as url:
         with pytest.raises(CalibrationError, match="does not serve 'other' but tiny"):
-            await profile_of(url, given, Plan)
+            await profile_of(url, given, CalibrationPlan)
 
 
 def test_only_the_time_in_which_all_decode_counts() -> None:
@@ -102,8 +102,8 @@ def test_only_the_time_in_which_all_decode_counts() -> None:
 @pytest.mark.parametrize("num_blocks", [1250, 12_500])
 def test_a_plan_fits_into_the_engine(size: int, num_blocks: int) -> None:
     """No prompt and its answer exceed the context, no batch the cache; the largest batch is there if it fits at all."""
-    capacity = Capacity(size, 2048, 4096, num_blocks, 16)
-    plan = Plan(capacity)
+    capacity = EngineCapacity(size, 2048, 4096, num_blocks, 16)
+    plan = CalibrationPlan(capacity)
     largest = max(size for size, _ in plan.batches)
     assert largest == size or num_blocks * 16 / size < 100
     for batch, context in plan.batches:

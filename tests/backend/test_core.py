@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.engine.core import BlockPool, Capacity, Policy, Scheduler, Sequence, Status, Step, StepCost
+from backend.engine.core import BlockPool, EngineCapacity, Policy, Scheduler, Sequence, Status, Step, StepCost
 
 COST = StepCost(step_seconds=0.01, prefill_token_seconds=1e-4, decode_sequence_seconds=1e-3, context_token_seconds=1e-6)
-ROOMY = Capacity(max_num_seqs=4, max_num_batched_tokens=32, max_model_len=64, num_blocks=64, block_size=4)
-TIGHT = Capacity(max_num_seqs=8, max_num_batched_tokens=16, max_model_len=32, num_blocks=10, block_size=4)
+ROOMY = EngineCapacity(max_num_seqs=4, max_num_batched_tokens=32, max_model_len=64, num_blocks=64, block_size=4)
+TIGHT = EngineCapacity(max_num_seqs=8, max_num_batched_tokens=16, max_model_len=32, num_blocks=10, block_size=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ arrivals = st.builds(
     abort_step=st.none() | st.integers(0, 40),
 )
 capacities = st.builds(
-    Capacity,
+    EngineCapacity,
     max_num_seqs=st.integers(1, 6),
     max_num_batched_tokens=st.integers(1, 40),
     max_model_len=st.just(32),
@@ -61,7 +61,7 @@ def make_sequence(name: str, arrival: Arrival, now: float) -> Sequence:
 class Run:
     """A workload played step by step, everything checked at each."""
 
-    def __init__(self, capacity: Capacity, workload: list[Arrival]) -> None:
+    def __init__(self, capacity: EngineCapacity, workload: list[Arrival]) -> None:
         self.scheduler = Scheduler(capacity, COST)
         self.workload = workload
         self.sequences: dict[int, Sequence] = {}
@@ -106,7 +106,7 @@ class Run:
 
 
 @given(capacity=capacities, workload=st.lists(arrivals, max_size=12))
-def test_every_workload_ends_with_everything_conserved(capacity: Capacity, workload: list[Arrival]) -> None:
+def test_every_workload_ends_with_everything_conserved(capacity: EngineCapacity, workload: list[Arrival]) -> None:
     """Budgets hold in each step, each sequence gains exactly its tokens, and an idle engine holds no block."""
     run = Run(capacity, workload)
     run.play()
@@ -121,7 +121,7 @@ def test_every_workload_ends_with_everything_conserved(capacity: Capacity, workl
 
 
 @given(capacity=capacities, workload=st.lists(arrivals, max_size=8))
-def test_the_same_workload_runs_the_same(capacity: Capacity, workload: list[Arrival]) -> None:
+def test_the_same_workload_runs_the_same(capacity: EngineCapacity, workload: list[Arrival]) -> None:
     """Two runs compute the same tokens in the same steps."""
     first, second = Run(capacity, workload), Run(capacity, workload)
     first.play()
@@ -164,7 +164,7 @@ def test_fcfs_admits_in_arrival_order() -> None:
 
 def test_priority_admits_the_least_first_and_never_evicts_for_an_arrival() -> None:
     """A running sequence keeps its slot when a more urgent one arrives; the waiting ones go by priority."""
-    capacity = Capacity(1, 32, 64, 64, 4, Policy.PRIORITY)
+    capacity = EngineCapacity(1, 32, 64, 64, 4, Policy.PRIORITY)
     scheduler = Scheduler(capacity, COST)
     submit(scheduler, sequence("a", priority=9))
     step = scheduler.begin(0.0)
@@ -209,7 +209,7 @@ def test_when_blocks_run_out_the_newest_is_preempted_and_resumes() -> None:
 
 def test_under_priority_the_least_urgent_is_preempted() -> None:
     """When memory runs out the victim is the running sequence of the largest (priority, arrival)."""
-    scheduler = Scheduler(Capacity(8, 16, 32, 10, 4, Policy.PRIORITY), COST)
+    scheduler = Scheduler(EngineCapacity(8, 16, 32, 10, 4, Policy.PRIORITY), COST)
     idle, urgent = sequence("i", 12, 16, priority=7), sequence("u", 12, 16, priority=0)
     submit(scheduler, idle)
     step = scheduler.begin(0.0)
@@ -276,7 +276,7 @@ def test_times_are_those_of_the_steps() -> None:
 def test_a_cache_that_holds_no_whole_sequence_is_refused() -> None:
     """Such an engine could wait for ever."""
     with pytest.raises(ValueError, match="do not hold one sequence"):
-        Capacity(max_num_seqs=1, max_num_batched_tokens=1, max_model_len=32, num_blocks=7, block_size=4)
+        EngineCapacity(max_num_seqs=1, max_num_batched_tokens=1, max_model_len=32, num_blocks=7, block_size=4)
 
 
 def test_a_free_block_keeps_its_content_until_it_is_taken() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from backend.vllm.engine_order import SCHEDULER
-from backend.vllm.launch import Launch, LaunchError, find_python, reserve_port
+from backend.vllm.launch import LaunchError, VllmLaunch, find_python, reserve_port
 
 HOPELESS_SECONDS = 60
 ROOT = Path(__file__).parents[2]
@@ -224,12 +224,12 @@ def test_a_reserved_port_is_the_childs(stand_in: StandIn) -> None:
 
 def test_arguments_of_the_caller_win() -> None:
     """The caller's arguments stand last, so that vLLM obeys them; a GPU changes threads and compilation only."""
-    launch = Launch(Path("python"), "smollm2", Path("m"), "127.0.0.1", 1, ("--max-model-len", "64"), has_gpu=True)
+    launch = VllmLaunch(Path("python"), "smollm2", Path("m"), "127.0.0.1", 1, ("--max-model-len", "64"), has_gpu=True)
     command = launch.command()
     assert command[-2:] == ("--max-model-len", "64")
     assert "--enforce-eager" not in command
     assert not {"OMP_NUM_THREADS", "VLLM_ENABLE_V1_MULTIPROCESSING"} & set(launch.environment({}))
-    on_cpu = Launch(Path("python"), "smollm2", Path("m"), "127.0.0.1", 1, (), has_gpu=False)
+    on_cpu = VllmLaunch(Path("python"), "smollm2", Path("m"), "127.0.0.1", 1, (), has_gpu=False)
     assert "--enforce-eager" in on_cpu.command()
     assert on_cpu.environment({})["OMP_NUM_THREADS"] == "1"
     assert on_cpu.environment({})["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"

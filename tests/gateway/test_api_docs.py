@@ -38,7 +38,7 @@ def test_every_status_of_an_error_has_a_row() -> None:
     """Whatever a request can end in and its client can see; 499 is for clients that are gone."""
     rows = re.findall(r"^\| ([0-9, ]+) \|", PAGE.split("## Errors", 1)[1], re.MULTILINE)
     documented = {int(status) for row in rows for status in row.split(",")}
-    assert {outcome.ending.status for outcome in Outcome} - {200, 499} <= documented
+    assert {outcome.wire_form.status for outcome in Outcome} - {200, 499} <= documented
 
 
 def test_the_engines_errors_that_reach_the_client_are_the_codes() -> None:

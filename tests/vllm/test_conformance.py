@@ -14,7 +14,7 @@ from rich.console import Console
 from vllm_servers import python, running
 
 from evaluation.bench.engines import VLLM_MODEL
-from evaluation.conformance.rules import Outcome
+from evaluation.conformance.rules import ScenarioOutcome
 from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Subject, run_suite
 from evaluation.conformance.tenants import Cast, Tenant
 from evaluation.report.terminal import Progress
@@ -60,7 +60,7 @@ def test_the_gateway_passes(engine_url: str, tmp_path: Path) -> None:
     with gateway_in_front(engine_url, "vtc", tmp_path) as url:
         findings = findings_on(url, *NAMES)
     assert failures(findings) == {}
-    passed = {each.scenario.name for each in findings.findings if each.judgement.outcome is Outcome.PASSED}
+    passed = {each.scenario.name for each in findings.findings if each.judgement.outcome is ScenarioOutcome.PASSED}
     assert passed == set(NAMES) - NOT_GIVEN
 
 

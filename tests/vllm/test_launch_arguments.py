@@ -8,7 +8,7 @@ from pathlib import Path
 from vllm_servers import ROOT
 
 from backend.supervisor.machine import vllm_arguments
-from backend.supervisor.plan import Plan
+from backend.supervisor.plan import WorkerPlan
 from backend.vllm.launch import find_python
 from gateway.config.launch import REFUSED
 
@@ -22,5 +22,5 @@ def test_no_argument_is_unknown_to_vllm() -> None:
     command = [str(find_python(None, os.environ)), str(script)]
     done = subprocess.run(command, check=True, capture_output=True, timeout=DUMP_SECONDS, cwd=ROOT)
     options = set(json.loads(done.stdout))
-    ours = {argument for argument in vllm_arguments(Plan("w")) if argument.startswith("--")}
+    ours = {argument for argument in vllm_arguments(WorkerPlan("w")) if argument.startswith("--")}
     assert sorted((ours | ON_GPUS | set(REFUSED)) - options) == []

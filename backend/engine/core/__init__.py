@@ -8,14 +8,14 @@ deterministic: time comes in as an argument, durations go out as numbers, nobody
 
 from backend.engine.core.blocks import BlockPool
 from backend.engine.core.cost import Batch, StepCost
-from backend.engine.core.scheduler import Capacity, Scheduler, Step, Tally
+from backend.engine.core.scheduler import EngineCapacity, Scheduler, Step, Tally
 from backend.engine.core.sequence import Sequence, Status
 from backend.engine.core.waiting import Policy
 
 __all__ = [
     "Batch",
     "BlockPool",
-    "Capacity",
+    "EngineCapacity",
     "Policy",
     "Scheduler",
     "Sequence",

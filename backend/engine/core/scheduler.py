@@ -17,7 +17,7 @@ from backend.engine.core.waiting import Policy, waiting_queue
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
+class EngineCapacity:
     """The sizes that bound a step and the cache; vLLM's options of the same names."""
 
     max_num_seqs: int
@@ -36,7 +36,7 @@ class Capacity:
                 f"max_model_len {self.max_model_len}: raise the blocks or lower the length"
             )
 
-    def resized(self, sizes: Mapping[str, int]) -> "Capacity":
+    def resized(self, sizes: Mapping[str, int]) -> "EngineCapacity":
         """The same with some sizes replaced, by name."""
         return replace(self, **dict[str, Any](sizes))
 
@@ -68,7 +68,7 @@ class Tally:
 class Scheduler:
     """Continuous batching over one block pool."""
 
-    def __init__(self, capacity: Capacity, cost: StepCost) -> None:
+    def __init__(self, capacity: EngineCapacity, cost: StepCost) -> None:
         self.capacity = capacity
         self.cost = cost
         self.pool = BlockPool(capacity.num_blocks, capacity.block_size)

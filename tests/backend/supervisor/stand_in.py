@@ -8,7 +8,7 @@ from random import Random
 
 from backend.supervisor.gpus import NoGpuLeft
 from backend.supervisor.machine import CannotStart, Machine, Recipe
-from backend.supervisor.plan import Plan
+from backend.supervisor.plan import WorkerPlan
 from backend.supervisor.supervisor import Supervisor
 from backend.supervisor.worker import Listener, Pace, Status
 
@@ -48,9 +48,9 @@ server.serve_forever()
 """
 
 
-def plan(how: str, name: str = "w", **fields: object) -> Plan:
+def plan(how: str, name: str = "w", **fields: object) -> WorkerPlan:
     """A worker that behaves as `how` says."""
-    return Plan(name, arguments=(how,), **fields)  # type: ignore[arg-type]
+    return WorkerPlan(name, arguments=(how,), **fields)  # type: ignore[arg-type]
 
 
 class ScriptedMachine(Machine):
@@ -58,7 +58,7 @@ class ScriptedMachine(Machine):
 
     is_taken = False
 
-    def recipe(self, plan: Plan) -> Recipe:
+    def recipe(self, plan: WorkerPlan) -> Recipe:
         """The script's command."""
         (how,) = plan.arguments
         if how == "impossible":

@@ -2,40 +2,44 @@
 
 import pytest
 
-from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, Signal, State
+from backend.supervisor.life import HAS_PROCESS, TABLE, Effect, LifeSignal, State
 
-PAIRS = [(state, signal) for state in State for signal in Signal]
-ANYTHING = set(Signal)
+PAIRS = [(state, signal) for state in State for signal in LifeSignal]
+ANYTHING = set(LifeSignal)
 
 # The whole table once more, by what matters: from each state the signals that move it, and where to.
 MOVES = {
-    State.STOPPED: {Signal.START: State.LOADING},
+    State.STOPPED: {LifeSignal.START: State.LOADING},
     State.LOADING: {
-        Signal.STOP: State.DRAINING,
-        Signal.ANNOUNCED: State.READY,
-        Signal.ENDED: State.BACK_OFF,
-        Signal.GAVE_UP: State.FAILED,
+        LifeSignal.STOP: State.DRAINING,
+        LifeSignal.ANNOUNCED: State.READY,
+        LifeSignal.ENDED: State.BACK_OFF,
+        LifeSignal.GAVE_UP: State.FAILED,
     },
     State.READY: {
-        Signal.STOP: State.DRAINING,
-        Signal.ENDED: State.BACK_OFF,
-        Signal.PROBE_FAILED: State.UNHEALTHY,
-        Signal.CONDEMNED: State.UNHEALTHY,
+        LifeSignal.STOP: State.DRAINING,
+        LifeSignal.ENDED: State.BACK_OFF,
+        LifeSignal.PROBE_FAILED: State.UNHEALTHY,
+        LifeSignal.CONDEMNED: State.UNHEALTHY,
     },
-    State.UNHEALTHY: {Signal.STOP: State.DRAINING, Signal.ENDED: State.BACK_OFF, Signal.PROBE_OK: State.READY},
-    State.DRAINING: {Signal.ENDED: State.STOPPED, Signal.GAVE_UP: State.STOPPED},
+    State.UNHEALTHY: {
+        LifeSignal.STOP: State.DRAINING,
+        LifeSignal.ENDED: State.BACK_OFF,
+        LifeSignal.PROBE_OK: State.READY,
+    },
+    State.DRAINING: {LifeSignal.ENDED: State.STOPPED, LifeSignal.GAVE_UP: State.STOPPED},
     State.BACK_OFF: {
-        Signal.START: State.LOADING,
-        Signal.OVERDUE: State.LOADING,
-        Signal.STOP: State.STOPPED,
-        Signal.GAVE_UP: State.FAILED,
+        LifeSignal.START: State.LOADING,
+        LifeSignal.OVERDUE: State.LOADING,
+        LifeSignal.STOP: State.STOPPED,
+        LifeSignal.GAVE_UP: State.FAILED,
     },
-    State.FAILED: {Signal.START: State.LOADING, Signal.STOP: State.STOPPED},
+    State.FAILED: {LifeSignal.START: State.LOADING, LifeSignal.STOP: State.STOPPED},
 }
 
 
 @pytest.mark.parametrize(("state", "signal"), PAIRS, ids=lambda each: each.value)
-def test_every_pair(state: State, signal: Signal) -> None:
+def test_every_pair(state: State, signal: LifeSignal) -> None:
     """Each pair leads where it should, and does what the way there needs and nothing else."""
     after, effects = TABLE[state, signal]
     assert after is MOVES[state].get(signal, state)
@@ -46,18 +50,18 @@ def test_every_pair(state: State, signal: Signal) -> None:
             assert effects == (Effect.END,)
         case (_, State.BACK_OFF) if state is not State.BACK_OFF:
             assert effects == (Effect.WAIT,)
-        case (State.LOADING | State.UNHEALTHY, _) if signal is Signal.OVERDUE:
+        case (State.LOADING | State.UNHEALTHY, _) if signal is LifeSignal.OVERDUE:
             assert effects == (Effect.END,)
-        case (State.READY | State.UNHEALTHY, _) if signal is Signal.CONDEMNED:
+        case (State.READY | State.UNHEALTHY, _) if signal is LifeSignal.CONDEMNED:
             assert effects == (Effect.END,)
         case _:
             assert effects == ()
 
 
-def _possible(state: State, is_running: bool) -> set[Signal]:
+def _possible(state: State, is_running: bool) -> set[LifeSignal]:
     """What can happen: a process ends only where there is one; a start is given up before it or during a back-off."""
     starting = state in (State.LOADING, State.DRAINING, State.BACK_OFF)
-    return ANYTHING - (set() if is_running else {Signal.ENDED}) - (set() if starting else {Signal.GAVE_UP})
+    return ANYTHING - (set() if is_running else {LifeSignal.ENDED}) - (set() if starting else {LifeSignal.GAVE_UP})
 
 
 def test_no_path_runs_two_processes_or_forgets_one() -> None:
@@ -71,7 +75,7 @@ def test_no_path_runs_two_processes_or_forgets_one() -> None:
         seen.add((state, is_running))
         for signal in _possible(state, is_running):
             after, effects = TABLE[state, signal]
-            running = is_running and signal not in (Signal.ENDED, Signal.GAVE_UP)
+            running = is_running and signal not in (LifeSignal.ENDED, LifeSignal.GAVE_UP)
             if Effect.LAUNCH in effects:
                 assert not running
                 running = True
@@ -85,9 +89,9 @@ def test_no_path_runs_two_processes_or_forgets_one() -> None:
 @pytest.mark.parametrize("state", State, ids=lambda each: each.value)
 def test_whoever_asks_to_stop_gets_stopped(state: State) -> None:
     """From every state STOP leads to STOPPED, at once or with the end of the process, whatever comes between."""
-    after, _ = TABLE[state, Signal.STOP]
+    after, _ = TABLE[state, LifeSignal.STOP]
     if after is State.DRAINING:
-        for signal in ANYTHING - {Signal.ENDED, Signal.GAVE_UP}:
+        for signal in ANYTHING - {LifeSignal.ENDED, LifeSignal.GAVE_UP}:
             assert TABLE[after, signal] == (State.DRAINING, ())
-        after, _ = TABLE[after, Signal.ENDED]
+        after, _ = TABLE[after, LifeSignal.ENDED]
     assert after is State.STOPPED

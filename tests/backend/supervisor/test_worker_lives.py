@@ -15,7 +15,7 @@ from stand_in import QUICK, ScriptedMachine, Watch, plan
 
 from backend.supervisor import crashes, worker
 from backend.supervisor.machine import Recipe
-from backend.supervisor.plan import Plan
+from backend.supervisor.plan import WorkerPlan
 from backend.supervisor.reporter import BURST_LINES
 
 
@@ -290,7 +290,7 @@ def test_a_fault_of_the_supervisors_own_costs_a_life_and_no_worker(monkeypatch: 
         recipe, fault = ScriptedMachine.recipe, worker._fault
         have_probes_broken = asyncio.Event()
 
-        def recipe_but_once(machine: ScriptedMachine, order: Plan) -> Recipe:
+        def recipe_but_once(machine: ScriptedMachine, order: WorkerPlan) -> Recipe:
             if not told:
                 raise RuntimeError("a mistake of ours")
             return recipe(machine, order)

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState, WorkerState
 from evaluation.bench.stage import Run
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.series import Span
 from evaluation.load.tenants import Tally
 
 WINDOW = Span(100.0, 110.0)
 
 
-def tally(service: float, tokens: int = 0, records: Sequence[RequestRecord] = ()) -> Tally:
+def tally(service: float, tokens: int = 0, records: Sequence[ExchangeRecord] = ()) -> Tally:
     """A tenant that received so much in the middle of the window."""
     received = Tally()
     received.service.add(105.0, service)

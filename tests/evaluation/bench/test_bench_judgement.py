@@ -9,7 +9,7 @@ from evaluation.bench import fairness, isolation, judgement
 from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.series import Span
 from evaluation.load.tenants import Tally
 from evaluation.report.verdicts import Verdict
@@ -18,7 +18,7 @@ WINDOW = Span(100.0, 110.0)
 WALL = Span(1000.0, 1010.0)
 
 
-def _tally(service: float, tokens: int = 0, records: Sequence[RequestRecord] = ()) -> Tally:
+def _tally(service: float, tokens: int = 0, records: Sequence[ExchangeRecord] = ()) -> Tally:
     tally = Tally()
     tally.service.add(105.0, service)
     tally.tokens.add(105.0, tokens)
@@ -125,16 +125,16 @@ def test_modest_requests_outside_the_window_or_without_a_grant_are_no_waits() ->
 
 def test_a_request_without_a_token_counts_as_long_as_it_was_watched() -> None:
     """An unanswered request is not left out of a percentile."""
-    answered = RequestRecord("modest", sent_at=101.0, first_token_at=101.25)
-    unanswered = RequestRecord("modest", sent_at=109.0)
-    late = RequestRecord("modest", sent_at=110.0, first_token_at=111.0)
+    answered = ExchangeRecord("modest", sent_at=101.0, first_token_at=101.25)
+    unanswered = ExchangeRecord("modest", sent_at=109.0)
+    late = ExchangeRecord("modest", sent_at=110.0, first_token_at=111.0)
     run = _run({"modest": _tally(0, records=[answered, unanswered, late])})
     assert isolation.ttfts([run]) == [0.25, 21.0]
 
 
 def _isolated(own: float, others: float, wait: float) -> dict[str, list[Run]]:
     def run(ttft: float) -> Run:
-        records = [RequestRecord("modest", at, first_token_at=at + ttft, is_complete=True) for at in (101.0, 102.0)]
+        records = [ExchangeRecord("modest", at, first_token_at=at + ttft, is_complete=True) for at in (101.0, 102.0)]
         finished = [_finished("flood", 1000.0 + i / 10) for i in range(50)]
         finished.append(_finished("modest", 1006.0, duration=2.0, wait=wait))
         samples = [_sample({"flood": 40})]
@@ -160,5 +160,5 @@ def test_isolation_is_judged_by_wait_and_ttft(own: float, others: float, wait: f
 def test_a_modest_request_that_was_refused_is_counted() -> None:
     """One refusal is one too many."""
     ways = _isolated(0.2, 1.1, 0.1)
-    ways[isolation.TESTED][0].tallies["modest"].records.append(RequestRecord("modest", 103.0, status=429))
+    ways[isolation.TESTED][0].tallies["modest"].records.append(ExchangeRecord("modest", 103.0, status=429))
     assert [verdict.measured for verdict in isolation.verdicts(ways)][1] == 1

@@ -9,7 +9,7 @@ from evaluation.bench import demo
 from evaluation.bench.demo import line, seconds_text, view
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.settings import SLACK
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.tenants import Tally
 from evaluation.pictures import drawing
 from evaluation.pictures.picture import LinePanel
@@ -33,7 +33,7 @@ def _tally(name: str) -> Tally:
         tally.service.add(50.0 + tick / 10, RATES[name] / 10)
     for second in range(10):
         at = 50.0 + second
-        tally.records.append(RequestRecord(name, at, first_token_at=at + 0.25, is_complete=True))
+        tally.records.append(ExchangeRecord(name, at, first_token_at=at + 0.25, is_complete=True))
     return tally
 
 

@@ -8,7 +8,7 @@ from handwritten import run, sample, tally
 from evaluation.bench import isolation, locality
 from evaluation.bench.probe import Gauges
 from evaluation.bench.stage import Run
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.report.verdicts import Verdict
 
 
@@ -18,9 +18,9 @@ def _missed(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _chats(tokens: int, cached: int, spread: float = 9.0) -> Run:
     records = [
-        RequestRecord("a", 103.0, prompt_tokens=1000, cached_tokens=cached, is_complete=True),
-        RequestRecord("a", 104.0, prompt_tokens=1000, cached_tokens=1000),
-        RequestRecord("a", 99.0, prompt_tokens=1000, cached_tokens=1000, is_complete=True),
+        ExchangeRecord("a", 103.0, prompt_tokens=1000, cached_tokens=cached, is_complete=True),
+        ExchangeRecord("a", 104.0, prompt_tokens=1000, cached_tokens=1000),
+        ExchangeRecord("a", 99.0, prompt_tokens=1000, cached_tokens=1000, is_complete=True),
     ]
     seen = sample({"a": 2, "b": 2}, [Gauges(0, 4), Gauges(0, 4)], spread=spread)
     return run({"a": tally(10, tokens, records), "b": tally(10)}, [seen])
@@ -49,7 +49,7 @@ def test_every_turn_has_instructions_of_its_own() -> None:
 
 
 def _modest(ttft: float, tokens: int, *, is_complete: bool = True) -> Run:
-    record = RequestRecord("modest", 101.0, first_token_at=101.0 + ttft, is_complete=is_complete)
+    record = ExchangeRecord("modest", 101.0, first_token_at=101.0 + ttft, is_complete=is_complete)
     return run({"modest": tally(0, tokens, [record])})
 
 

@@ -24,7 +24,7 @@ from servers import (
 )
 from virtual_time import run_in_virtual_time
 
-from evaluation.conformance.rules import Outcome
+from evaluation.conformance.rules import ScenarioOutcome
 from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Subject, run_suite
 from evaluation.conformance.tenants import read_cast
 from evaluation.report.terminal import Progress
@@ -48,7 +48,7 @@ def judged(handler: Handler, *names: str) -> Findings:
     return run_in_virtual_time(story())
 
 
-def outcomes(findings: Findings) -> dict[str, Outcome]:
+def outcomes(findings: Findings) -> dict[str, ScenarioOutcome]:
     """Outcome by scenario."""
     return {finding.scenario.name: finding.judgement.outcome for finding in findings.findings}
 
@@ -66,8 +66,8 @@ def outcomes(findings: Findings) -> dict[str, Outcome]:
 def test_each_kind_of_unfairness_fails_its_scenarios(order: Order, failing: set[str], passing: set[str]) -> None:
     """And passes those that it does not break: a verdict tells which promise is not kept."""
     found = outcomes(judged(engine(order), *failing, *passing))
-    assert {name for name, outcome in found.items() if outcome is Outcome.FAILED} == failing
-    assert {name for name, outcome in found.items() if outcome is Outcome.PASSED} == passing
+    assert {name for name, outcome in found.items() if outcome is ScenarioOutcome.FAILED} == failing
+    assert {name for name, outcome in found.items() if outcome is ScenarioOutcome.PASSED} == passing
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_every_dialect_is_measured(dialect: Dialect, told: str) -> None:
     """Fairness is seen and unfairness is seen, however the server tells its tokens and whichever fields it takes."""
     fair = judged(engine(least_served, dialect), "share")
     assert told in fair.setting["tokens"]
-    assert outcomes(fair) == {"share": Outcome.PASSED}
+    assert outcomes(fair) == {"share": ScenarioOutcome.PASSED}
     assert ("events are counted as tokens" in fair.findings[0].judgement.reason) == (not dialect.final_usage)
-    assert outcomes(judged(engine(in_order, dialect), "share")) == {"share": Outcome.FAILED}
+    assert outcomes(judged(engine(in_order, dialect), "share")) == {"share": ScenarioOutcome.FAILED}
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_every_dialect_is_measured(dialect: Dialect, told: str) -> None:
 def test_a_server_that_does_not_serve_fails_every_scenario(handler: Handler, said: str) -> None:
     """With what it did instead as the reason."""
     findings = judged(handler)
-    assert set(outcomes(findings).values()) == {Outcome.FAILED}
+    assert set(outcomes(findings).values()) == {ScenarioOutcome.FAILED}
     assert all(said in finding.judgement.reason for finding in findings.findings)
 
 
 def test_nobody_listening_fails_every_scenario() -> None:
     """As does a server that dies before the suite."""
     findings = run_in_virtual_time(_suite(NOWHERE, NAMES))
-    assert set(outcomes(findings).values()) == {Outcome.FAILED}
+    assert set(outcomes(findings).values()) == {ScenarioOutcome.FAILED}
     assert all("cannot connect" in finding.judgement.reason for finding in findings.findings)
 
 
@@ -121,9 +121,9 @@ def test_a_server_that_breaks_in_the_middle_fails_from_there() -> None:
     """A verdict for each scenario: those before it stand."""
     findings = judged(cuts_after(350), "on-off", "conservation", "refusals")
     assert outcomes(findings) == {
-        "on-off": Outcome.PASSED,
-        "conservation": Outcome.FAILED,
-        "refusals": Outcome.FAILED,
+        "on-off": ScenarioOutcome.PASSED,
+        "conservation": ScenarioOutcome.FAILED,
+        "refusals": ScenarioOutcome.FAILED,
     }
     assert "most answers broke" in findings.findings[-1].judgement.reason
 
@@ -137,4 +137,4 @@ def test_a_server_without_a_list_of_models_asks_for_one() -> None:
 
     unnamed = run_in_virtual_time(story(""))
     assert "give --model" in unnamed.findings[0].judgement.reason
-    assert outcomes(run_in_virtual_time(story("tiny"))) == {"share": Outcome.PASSED}
+    assert outcomes(run_in_virtual_time(story("tiny"))) == {"share": ScenarioOutcome.PASSED}

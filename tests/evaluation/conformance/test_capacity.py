@@ -11,7 +11,7 @@ from evaluation.conformance.capacity import (
     LONGEST_ANSWER_TOKENS,
     MAX_OUTSTANDING,
     SHORTEST_ANSWER_TOKENS,
-    Capacity,
+    EndpointCapacity,
     Level,
     Limit,
     capacity_of,
@@ -70,7 +70,7 @@ def test_without_queue_and_refusals_the_knee_of_the_throughput_counts() -> None:
 @given(token=st.floats(1e-5, 5), start=st.floats(0, 5), seconds=st.floats(0.5, 60))
 def test_every_window_holds_enough_answers(token: float, start: float, seconds: float) -> None:
     """Windows are as long as asked for, or as long as it takes for the shares to mean something."""
-    scale = scale_of(Capacity(4, Limit.QUEUES, start, token), seconds)
+    scale = scale_of(EndpointCapacity(4, Limit.QUEUES, start, token), seconds)
     assert SHORTEST_ANSWER_TOKENS <= scale.answer_tokens <= LONGEST_ANSWER_TOKENS
     assert scale.window_seconds >= seconds
     assert scale.window_seconds >= ANSWERS_PER_WINDOW * scale.answer_seconds * (1 - 1e-9)
@@ -104,13 +104,13 @@ def test_every_ramp_gives_sizes(levels: list[Level], seconds: float) -> None:
 
 def test_sizes_by_hand() -> None:
     """8 s, 10 ms a token: twenty answers of 40 tokens."""
-    scale = scale_of(Capacity(4, Limit.QUEUES, 0.0, 0.01), 8.0)
+    scale = scale_of(EndpointCapacity(4, Limit.QUEUES, 0.0, 0.01), 8.0)
     assert (scale.answer_tokens, scale.answer_seconds, scale.window_seconds) == (40, 0.4, 8.0)
 
 
 def test_answers_outweigh_their_start() -> None:
     """0.5 s to start and 10 ms a token: 50 tokens run as long as they take to start, twenty times in a window."""
-    scale = scale_of(Capacity(4, Limit.QUEUES, 0.5, 0.01), 8.0)
+    scale = scale_of(EndpointCapacity(4, Limit.QUEUES, 0.5, 0.01), 8.0)
     assert (scale.answer_tokens, scale.answer_seconds, scale.window_seconds) == (50, 1.0, 20.0)
 
 

@@ -1,21 +1,21 @@
 """What a stretch of time is said to have seen, from records made by hand."""
 
 from evaluation.conformance.observation import Refusal, received, together
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.load.tenants import Tally
 
 START, END = 10.0, 20.0
 
 
-def _record(sent: float, token: float | None = None, ended: float | None = None, **fields: object) -> RequestRecord:
-    record = RequestRecord("a", sent)
+def _record(sent: float, token: float | None = None, ended: float | None = None, **fields: object) -> ExchangeRecord:
+    record = ExchangeRecord("a", sent)
     record.first_token_at, record.ended_at = token, ended
     for name, value in fields.items():
         setattr(record, name, value)
     return record
 
 
-def _tally(*records: RequestRecord) -> Tally:
+def _tally(*records: ExchangeRecord) -> Tally:
     tally = Tally()
     tally.records.extend(records)
     return tally

@@ -8,7 +8,7 @@ from rich.console import Console
 from virtual_time import run_in_virtual_time
 from whole_gateway import Plan, key_of, stage, tenant
 
-from evaluation.conformance.rules import Outcome
+from evaluation.conformance.rules import ScenarioOutcome
 from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Subject, run_suite
 from evaluation.conformance.tenants import read_cast
 from evaluation.report.terminal import Progress
@@ -38,24 +38,30 @@ def findings_on(
     return run_in_virtual_time(story())
 
 
-def outcomes(findings: Findings) -> dict[str, Outcome]:
+def outcomes(findings: Findings) -> dict[str, ScenarioOutcome]:
     """Outcome by scenario."""
     return {finding.scenario.name: finding.judgement.outcome for finding in findings.findings}
 
 
 def test_our_gateway_passes_every_scenario() -> None:
     """Three tenants, weights 1 : 3 : 1, one with two keys: nothing is left out and nothing fails."""
-    assert outcomes(findings_on("vtc", NAMES)) == dict.fromkeys(NAMES, Outcome.PASSED)
+    assert outcomes(findings_on("vtc", NAMES)) == dict.fromkeys(NAMES, ScenarioOutcome.PASSED)
 
 
 @pytest.mark.parametrize(("policy", "engine_alone"), [("fcfs", False), ("vtc", True)], ids=["fcfs", "the engine alone"])
 def test_first_come_first_served_fails(policy: str, engine_alone: bool) -> None:
     """With the gateway and without it: shares of every kind, and isolation."""
     failing = ("share", "unequal", "weights", "isolation", "keys")
-    assert outcomes(findings_on(policy, failing, engine_alone=engine_alone)) == dict.fromkeys(failing, Outcome.FAILED)
+    assert outcomes(findings_on(policy, failing, engine_alone=engine_alone)) == dict.fromkeys(
+        failing, ScenarioOutcome.FAILED
+    )
 
 
 def test_stored_credit_fails() -> None:
     """Without the lift, both that get credit for a pause and that pay for past use are seen; other shares are right."""
     found = outcomes(findings_on("lcf", ("share", "on-off", "past-use"), EQUAL))
-    assert found == {"share": Outcome.PASSED, "on-off": Outcome.FAILED, "past-use": Outcome.FAILED}
+    assert found == {
+        "share": ScenarioOutcome.PASSED,
+        "on-off": ScenarioOutcome.FAILED,
+        "past-use": ScenarioOutcome.FAILED,
+    }

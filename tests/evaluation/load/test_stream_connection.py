@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.load.connection import RequestRecord, StreamConnection
+from evaluation.load.connection import ExchangeRecord, StreamConnection
 
 
 def _usage(prompt: int, output: int) -> bytes:
@@ -53,9 +53,9 @@ class Exchange:
         self.transport = FakeTransport()
         self.connection = StreamConnection(lambda _, new_in, new_out: self.seen.append((new_in, new_out)))
         self.connection.connection_made(self.transport)
-        self.record = RequestRecord("a", sent_at=0.0)
+        self.record = ExchangeRecord("a", sent_at=0.0)
 
-    async def play(self, feed: Callable[[StreamConnection], None]) -> RequestRecord:
+    async def play(self, feed: Callable[[StreamConnection], None]) -> ExchangeRecord:
         """Send a request, let `feed` answer it, return the record."""
         task = asyncio.ensure_future(self.connection.exchange(b"request", self.record))
         await asyncio.sleep(0)
@@ -177,7 +177,7 @@ def test_a_kept_connection_carries_the_next_request() -> None:
     async def body() -> None:
         exchange = Exchange()
         await exchange.play(lambda connection: connection.data_received(_chunked(EVENTS)))
-        exchange.record = RequestRecord("a", sent_at=1.0)
+        exchange.record = ExchangeRecord("a", sent_at=1.0)
         record = await exchange.play(lambda connection: connection.data_received(_chunked(EVENTS)))
         assert exchange.transport.written == b"requestrequest"
         assert (record.prompt_tokens, record.output_tokens) == (12, 10)
@@ -191,12 +191,12 @@ def test_a_kept_connection_that_the_server_gave_up_is_not_an_answer() -> None:
     async def body() -> None:
         exchange = Exchange()
         await exchange.play(lambda connection: connection.data_received(_chunked(EVENTS)))
-        record = RequestRecord("a", sent_at=1.0)
+        record = ExchangeRecord("a", sent_at=1.0)
         again = asyncio.ensure_future(exchange.connection.exchange(b"request", record))
         await asyncio.sleep(0)
         exchange.connection.connection_lost(None)
         assert not await again
-        assert record == RequestRecord("a", sent_at=1.0)
+        assert record == ExchangeRecord("a", sent_at=1.0)
         fresh = Exchange()
         assert (await fresh.play(lambda connection: connection.connection_lost(None))).has_failed
 
@@ -210,7 +210,7 @@ def test_a_kept_connection_that_breaks_after_the_first_byte_is_a_fault(answered:
     async def body() -> None:
         exchange = Exchange()
         await exchange.play(lambda connection: connection.data_received(_chunked(EVENTS)))
-        exchange.record = RequestRecord("a", sent_at=1.0)
+        exchange.record = ExchangeRecord("a", sent_at=1.0)
 
         def feed(connection: StreamConnection) -> None:
             connection.data_received(answered)

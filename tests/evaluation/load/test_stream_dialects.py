@@ -4,7 +4,12 @@ import asyncio
 
 import pytest
 
-from evaluation.load.connection import MAX_ERROR_CHARACTERS, MAX_UNFINISHED_EVENT_BYTES, RequestRecord, StreamConnection
+from evaluation.load.connection import (
+    MAX_ERROR_CHARACTERS,
+    MAX_UNFINISHED_EVENT_BYTES,
+    ExchangeRecord,
+    StreamConnection,
+)
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TEXT = b'data: {"choices":[{"text":"a"}]}\n\n'
@@ -29,7 +34,7 @@ class _Transport(asyncio.Transport):
         return self.is_aborted
 
 
-def _played(record: RequestRecord, parts: list[bytes], *, guesses: bool = True) -> list[tuple[int, int]]:
+def _played(record: ExchangeRecord, parts: list[bytes], *, guesses: bool = True) -> list[tuple[int, int]]:
     """Feed the parts to an exchange that fills `record`; what was reported of tokens."""
     seen: list[tuple[int, int]] = []
 
@@ -55,7 +60,7 @@ def _chunks(*parts: bytes) -> list[bytes]:
 
 def test_events_are_guessed_to_be_tokens_where_no_usage_comes() -> None:
     """The prompt is guessed with the first one."""
-    record = RequestRecord("a", 0.0, prompt_guess=7)
+    record = ExchangeRecord("a", 0.0, prompt_guess=7)
     assert _played(record, _chunks(TEXT, TEXT + TEXT, DONE)) == [(7, 1), (0, 2)]
     assert record.is_complete
     assert record.usages == 0
@@ -63,7 +68,7 @@ def test_events_are_guessed_to_be_tokens_where_no_usage_comes() -> None:
 
 def test_late_usage_corrects_the_guess() -> None:
     """In the end the tokens are what usage says, in sum and in the record."""
-    record = RequestRecord("a", 0.0, prompt_guess=7)
+    record = ExchangeRecord("a", 0.0, prompt_guess=7)
     seen = _played(record, _chunks(TEXT, TEXT, USAGE, DONE))
     assert (sum(prompt for prompt, _ in seen), sum(output for _, output in seen)) == (9, 5)
     assert (record.prompt_tokens, record.output_tokens, record.usages) == (9, 5, 1)
@@ -71,12 +76,12 @@ def test_late_usage_corrects_the_guess() -> None:
 
 def test_nothing_is_guessed_unasked() -> None:
     """A bench that expects usage sees that there is none."""
-    assert _played(RequestRecord("a", 0.0, prompt_guess=7), _chunks(TEXT, DONE), guesses=False) == []
+    assert _played(ExchangeRecord("a", 0.0, prompt_guess=7), _chunks(TEXT, DONE), guesses=False) == []
 
 
 def test_carriage_returns_end_lines_too() -> None:
     """The other line end that the standard allows."""
-    record = RequestRecord("a", 0.0)
+    record = ExchangeRecord("a", 0.0)
     _played(record, _chunks(*(part.replace(b"\n", b"\r\n") for part in (TEXT, USAGE, DONE))))
     assert record.is_complete
     assert record.output_tokens == 5
@@ -84,7 +89,7 @@ def test_carriage_returns_end_lines_too() -> None:
 
 def test_a_client_that_leaves_is_no_fault() -> None:
     """It closes the connection once it has its tokens, and reads no further."""
-    record = RequestRecord("a", 0.0, leaves_after_tokens=2)
+    record = ExchangeRecord("a", 0.0, leaves_after_tokens=2)
     assert _played(record, _chunks(TEXT, TEXT, TEXT, DONE)) == [(0, 1), (0, 1)]
     assert record.has_left
     assert not record.error
@@ -96,14 +101,14 @@ def test_a_refusal_is_kept_as_it_came(cut: int) -> None:
     """Status, Retry-After and body, wherever the bytes are cut."""
     body = b'{"error": {"message": "come again"}}'
     answer = b"HTTP/1.1 429 Busy\r\nRetry-After: 3\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
-    record = RequestRecord("a", 0.0)
+    record = ExchangeRecord("a", 0.0)
     _played(record, [answer[at : at + cut] for at in range(0, len(answer), cut)])
     assert (record.status, record.retry_after, record.error) == (429, "3", body.decode())
 
 
 def test_an_error_in_the_stream_is_no_token() -> None:
     """Its text is the record's error, bounded."""
-    record = RequestRecord("a", 0.0)
+    record = ExchangeRecord("a", 0.0)
     error = b'data: {"error": {"message": "%s"}}\n\n' % (b"x" * 2 * MAX_ERROR_CHARACTERS)
     assert _played(record, _chunks(TEXT, error, DONE)) == [(0, 1)]
     assert record.has_failed
@@ -112,6 +117,6 @@ def test_an_error_in_the_stream_is_no_token() -> None:
 
 def test_an_event_without_end_breaks_the_answer() -> None:
     """What is kept of a stream is bounded."""
-    record = RequestRecord("a", 0.0)
+    record = ExchangeRecord("a", 0.0)
     _played(record, _chunks(b"data: {" + b"x" * MAX_UNFINISHED_EVENT_BYTES))
     assert record.error == "an event without end"

@@ -1,4 +1,4 @@
-"""Runs that never ran: readings with made-up numbers for every trial, always the same for the same trial."""
+"""Runs that never ran: measured runs with made-up numbers for every trial, always the same for the same trial."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,7 +9,7 @@ from evaluation.metrics.runs import Isolation, RunSummary, TenantSummary
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.findings import Findings, find, trial_name
-from evaluation.paper.reading import Bound, Reading, Series, Values, grid
+from evaluation.paper.measured_run import Bound, MeasuredRun, Series, Values, grid
 
 
 @cache
@@ -32,8 +32,8 @@ def _tenant(random: Random, name: str) -> TenantSummary:
     return TenantSummary(name, requests, requests - 3, 1, 1, 1, 9000, 9000, 27000, 30000, *waits)
 
 
-def fabricate(trial: Trial) -> Reading:
-    """A reading with the tenants of the trial's workload."""
+def fabricate(trial: Trial) -> MeasuredRun:
+    """A measured run with the tenants of the trial's workload."""
     random = Random(trial_name(trial))
     tenants, seconds = _tenants(trial.workload)
     difference = Difference(*(random.uniform(1, 900) for _ in range(3)))
@@ -51,11 +51,11 @@ def fabricate(trial: Trial) -> Reading:
         tenants=tuple(_tenant(random, name) for name in tenants),
     )
     bound = Bound(random.uniform(1, 900), random.uniform(1000, 2000), 0)
-    return Reading(summary, difference, difference, _series(random, tenants, grid(seconds)), bound)
+    return MeasuredRun(summary, difference, difference, _series(random, tenants, grid(seconds)), bound)
 
 
 def findings_of(experiments: Sequence[Experiment], *, real_trace: bool = True) -> list[Findings]:
     """Every experiment with fabricated runs."""
     trials = {trial for experiment in experiments for trial in experiment.trials.values()}
-    readings = {trial: fabricate(trial) for trial in trials}
-    return [find(experiment, readings, real_trace=real_trace) for experiment in experiments]
+    measured_runs = {trial: fabricate(trial) for trial in trials}
+    return [find(experiment, measured_runs, real_trace=real_trace) for experiment in experiments]

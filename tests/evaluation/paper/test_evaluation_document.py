@@ -76,9 +76,9 @@ def test_a_run_says_what_the_page_says() -> None:
     """What needs no trace is run again: the same sentences and the same measures, to the last printed digit."""
     again = [experiment for experiment in EXPERIMENTS if experiment.key in QUICK]
     with Laboratory(Source(None, 1), 2, lambda: None) as laboratory:
-        readings = laboratory.run(distinct_trials(again))
+        measured_runs = laboratory.run(distinct_trials(again))
     for experiment in again:
-        findings = find(experiment, readings, real_trace=False)
+        findings = find(experiment, measured_runs, real_trace=False)
         for line in conclusions(findings):
             assert line in block(PAGE, "conclusions")
         measured = {row[0]: row[2] for row in targets()}

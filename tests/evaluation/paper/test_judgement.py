@@ -7,7 +7,7 @@ import pytest
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import Claim, Comparability, Experiment, Printed, Row, Trial
 from evaluation.paper.judgement import judge
-from evaluation.paper.reading import Reading
+from evaluation.paper.measured_run import MeasuredRun
 from evaluation.report.verdicts import Comparison, Verdict, missed
 
 from .fabricated import fabricate
@@ -15,11 +15,12 @@ from .fabricated import fabricate
 TABLE = {"A": Row(100, 50, 10, 800), "B": Row(200, 80, 20, 810), "C": Row(300, 90, 30, 400)}
 
 
-def _reading(row: Row) -> Reading:
-    reading = fabricate(Trial("overload"))
+def _reading(row: Row) -> MeasuredRun:
+    measured_run = fabricate(Trial("overload"))
     difference = Difference(row.max_difference, row.average_difference, row.difference_variance)
     return replace(
-        reading, summary=replace(reading.summary, difference=difference, tokens_per_second=row.tokens_per_second)
+        measured_run,
+        summary=replace(measured_run.summary, difference=difference, tokens_per_second=row.tokens_per_second),
     )
 
 

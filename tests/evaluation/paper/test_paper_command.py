@@ -8,9 +8,9 @@ import pytest
 from evaluation.paper import command
 from evaluation.paper.command import PaperOptions, run
 from evaluation.paper.experiment import Claim, Experiment, Trial
+from evaluation.paper.measured_run import MeasuredRuns
 from evaluation.paper.measures import over
 from evaluation.paper.panels import gaps
-from evaluation.paper.reading import Readings
 from evaluation.pictures.picture import Picture
 from evaluation.report.verdicts import Comparison
 
@@ -25,12 +25,12 @@ tenants:
 """
 
 
-def _apart(readings: Readings) -> float:
-    return over(readings, readings["FCFS"].largest_gap, readings["VTC"].largest_gap)
+def _apart(measured_runs: MeasuredRuns) -> float:
+    return over(measured_runs, measured_runs["FCFS"].largest_gap, measured_runs["VTC"].largest_gap)
 
 
-def _picture(readings: Readings) -> Picture:
-    return Picture("Gap", [gaps(readings)], "Two lines that part.")
+def _picture(measured_runs: MeasuredRuns) -> Picture:
+    return Picture("Gap", [gaps(measured_runs)], "Two lines that part.")
 
 
 @pytest.fixture

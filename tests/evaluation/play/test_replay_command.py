@@ -10,7 +10,7 @@ from whole_gateway import Plan, key_of, stage, tenant
 from evaluation.play.replay import ReplayOptions, UsageWanted, deliver, play, run
 from evaluation.play.result import Ended, Result
 from evaluation.requests import Request
-from evaluation.workloads import Found, Reading, Workload
+from evaluation.workloads import Found, ReadOptions, Workload
 from evaluation.workloads.traces import write_csv
 from gateway.config import Right
 
@@ -35,7 +35,7 @@ def _plan(policy: str = "vtc") -> Plan:
 
 
 def _options(url: str, **fields: object) -> ReplayOptions:
-    return ReplayOptions("both", Reading(), url, KEYS, **fields)  # type: ignore[arg-type]
+    return ReplayOptions("both", ReadOptions(), url, KEYS, **fields)  # type: ignore[arg-type]
 
 
 def _replayed(policy: str) -> Result:
@@ -139,5 +139,5 @@ def test_what_cannot_be_played_is_told(
     trace = tmp_path / "trace.csv"
     write_csv([Request(0.0, "tenant-1", 4, 4), Request(0.001, "tenant-2", 4, 4)], trace)
     given = {"source": str(trace), "url": "http://127.0.0.1:1", "model": "tiny", **fields}
-    assert run(ReplayOptions(reading=Reading(), grace_seconds=0.1, **given)) == 1  # type: ignore[arg-type]
+    assert run(ReplayOptions(read_options=ReadOptions(), grace_seconds=0.1, **given)) == 1  # type: ignore[arg-type]
     assert words in capsys.readouterr().err

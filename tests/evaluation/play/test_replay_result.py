@@ -5,14 +5,14 @@ import math
 import pytest
 
 from evaluation.load.client import CUT_OFF
-from evaluation.load.connection import RequestRecord
+from evaluation.load.connection import ExchangeRecord
 from evaluation.play.player import Played
 from evaluation.play.result import Ended, Result, ended
 from evaluation.requests import Request
 
 
 def _played(intended_at: float, first: float | None = None, last: float | None = None, **fields: object) -> Played:
-    record = RequestRecord("a", sent_at=intended_at + 0.01, usages=1, prompt_tokens=10)
+    record = ExchangeRecord("a", sent_at=intended_at + 0.01, usages=1, prompt_tokens=10)
     record.first_token_at, record.ended_at = first, last
     record.output_tokens = 5 if first is not None else 0
     for name, value in fields.items():

@@ -10,10 +10,10 @@ from random import Random
 
 import pytest
 
-from backend.engine.core import Capacity
+from backend.engine.core import EngineCapacity
 from backend.engine.profile import load_profile
 from evaluation.requests import Request
-from evaluation.simulation.gauges import GaugeFault, Polling, Reading
+from evaluation.simulation.gauges import GaugeFault, GaugeReading, Polling
 from evaluation.simulation.result import Result
 from evaluation.simulation.run import simulate
 from evaluation.simulation.settings import EngineModel, Outage, Settings
@@ -56,7 +56,7 @@ def _length(random: Random, output: _Lengths | float) -> int:
     return min(1024, max(1, int(random.expovariate(1 / output))))
 
 
-def engine(sequences: int, blocks: int = 4096, block_size: int = 16) -> Capacity:
+def engine(sequences: int, blocks: int = 4096, block_size: int = 16) -> EngineCapacity:
     """An engine of `sequences` slots; the default cache never fills."""
     return PROFILE.capacity.resized({"max_num_seqs": sequences, "num_blocks": blocks, "block_size": block_size})
 
@@ -66,7 +66,7 @@ SMALL_CACHE = engine(64, 80, 64)  # 5,120 tokens: about 22 of the 64 slots can b
 
 def run(
     load: str,
-    capacity: Capacity,
+    capacity: EngineCapacity,
     window: WindowSize = AUTO,
     *,
     seconds: float = 80.0,
@@ -95,12 +95,12 @@ def service(result: Result) -> float:
     return sum(sums[-1] - sums[start] for sums in result.timeline.cumulative().values())
 
 
-def settled(result: Result) -> list[Reading]:
+def settled(result: Result) -> list[GaugeReading]:
     """The readings after the start."""
     return [reading for reading in result.readings if reading.at >= WARM * result.ended_at]
 
 
-def queue_share(readings: Iterable[Reading]) -> float:
+def queue_share(readings: Iterable[GaugeReading]) -> float:
     """Part of the readings at which more than the slack waited at the engine."""
     waits = [reading.waiting > SLACK for reading in readings]
     return sum(waits) / len(waits)

@@ -20,8 +20,8 @@ SLOW: dict[str, Any] = {"engine": CPU_TINY, "window": Window(sequences=1, slack=
 
 def _check(answer: Answer, dialect: str, outcome: Outcome) -> dict[str, Any]:
     """The error of `answer`, which is what `outcome` looks like in `dialect`."""
-    ending = outcome.ending
-    assert answer.status == ending.status, answer
+    wire_form = outcome.wire_form
+    assert answer.status == wire_form.status, answer
     assert answer.header("content-type") == "application/json"
     assert answer.header("server") == "vtc-gateway"
     request_id = answer.header("x-request-id")
@@ -30,13 +30,13 @@ def _check(answer: Answer, dialect: str, outcome: Outcome) -> dict[str, Any]:
     error: dict[str, Any] = document["error"]
     if dialect == "openai":
         assert set(document) == {"error"} and set(error) == {"message", "type", "param", "code"}
-        assert (error["type"], error["code"]) == (ending.openai_type, ending.openai_code)
+        assert (error["type"], error["code"]) == (wire_form.openai_type, wire_form.openai_code)
     else:
         assert set(document) == {"type", "error", "request_id"} and set(error) == {"type", "message"}
         assert (document["type"], document["request_id"]) == ("error", request_id)
-        assert error["type"] == ending.anthropic_type
+        assert error["type"] == wire_form.anthropic_type
     assert error["message"].endswith(".") and len(error["message"]) > 20
-    if ending.status in (429, 503):
+    if wire_form.status in (429, 503):
         assert int(answer.header("retry-after") or "0") >= 1
     return error
 

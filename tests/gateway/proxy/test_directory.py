@@ -100,7 +100,7 @@ def test_who_pays_for_a_request_with_any_keys(keys: list[str], closed: str | int
         try:
             found: str | int = directory.identify(keys).tenant.name
         except RequestFault as fault:
-            found = fault.outcome.ending.status
+            found = fault.outcome.wire_form.status
             assert not any(key in fault.message for key in keys if key)
         assert found == expected
 

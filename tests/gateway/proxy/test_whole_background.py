@@ -15,8 +15,7 @@ from gateway.config import Launch, Pool, Timeouts, Window, Worker
 from gateway.events import WindowDegraded
 from gateway.watch.launched import LaunchContext, LaunchedWorkers
 from gateway.watch.poller import BLIND_PERIOD_SECONDS, FAILURES_TO_BLIND
-from gateway.watch.supervisor import LaunchStatus, Supervisor, SupervisorCallbacks
-from gateway.watch.supervisor import Plan as Order
+from gateway.watch.supervisor import LaunchStatus, SupervisorCallbacks, SupervisorProcess, WorkerPlan
 from gateway.workers import Fleet
 
 PLAN = Plan(window=Window(), pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=120, stall_seconds=30)})
@@ -129,7 +128,7 @@ async def test_the_supervisors_link_begins_again() -> None:
     starts: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gateway.watch.supervisor.asyncio.create_subprocess_exec", start)
-        supervisor = Supervisor(SupervisorCallbacks(lambda _: None, lambda *_: None, lambda _: None))
+        supervisor = SupervisorProcess(SupervisorCallbacks(lambda _: None, lambda *_: None, lambda _: None))
         supervisor.start("w", {"name": "w"})
         await asyncio.sleep(2 * FIRST_PAUSE_SECONDS)
         assert orders == [b'{"start":{"name":"w"}}\n']
@@ -144,7 +143,7 @@ class ObedientSupervisor:
         self.orders: list[str] = []
         self._told = told
 
-    def start(self, name: str, plan: Order) -> None:
+    def start(self, name: str, plan: WorkerPlan) -> None:
         """A worker by `plan` serves."""
         self.orders.append(f"start {name} {plan['max_model_len']}")
         self._told(LaunchStatus(name, "ready", "http://127.0.0.1:1"))

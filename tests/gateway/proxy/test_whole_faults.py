@@ -110,9 +110,11 @@ async def test_what_fails_for_one_tenant_is_served_to_the_other(way: str) -> Non
         for client in clients:
             client.cancel()
         await asyncio.wait(clients)
-        failed = [event for event in scene.finished if event.tenant == "mallory" and event.outcome.ending.status != 499]
+        failed = [
+            event for event in scene.finished if event.tenant == "mallory" and event.outcome.wire_form.status != 499
+        ]
         assert failed
-        assert all(event.outcome.ending.status >= 500 and event.service == 0 for event in failed)
+        assert all(event.outcome.wire_form.status >= 500 and event.service == 0 for event in failed)
         assert "down" not in {change.state for change in scene.changes}
 
 
@@ -295,7 +297,7 @@ async def test_a_pause_is_earned_by_the_worker(way: str, workers: int) -> None:
     alone, _ = await served_in(6, None, workers)
     beside, scene = await served_in(6, WAYS_TO_FAIL.get(way, status(int(way) if way.isdigit() else 0)), workers)
     assert beside >= 0.95 * alone
-    assert any(event.tenant == "mallory" and event.outcome.ending.status >= 502 for event in scene.finished)
+    assert any(event.tenant == "mallory" and event.outcome.wire_form.status >= 502 for event in scene.finished)
 
 
 @virtual_time

@@ -264,7 +264,7 @@ async def test_every_outcome_has_its_status_body_event_and_settlement(outcome: O
         found = [event for event in scene.finished if event.outcome is outcome]
         assert len(found) == 1, scene.outcomes
         event = found[0]
-        assert event.status == (200 if outcome in CUT_IN_MID_STREAM else outcome.ending.status)
+        assert event.status == (200 if outcome in CUT_IN_MID_STREAM else outcome.wire_form.status)
         assert (event.service > 0) is case.is_charged
         assert event.service == pytest.approx(event.prompt_tokens + 2 * event.output_tokens)
         if answer is not None:
@@ -280,12 +280,12 @@ def check_answer(answer: Answer, outcome: Outcome) -> None:
         assert not answer.is_done
         error = answer.error
     else:
-        assert answer.status == outcome.ending.status
+        assert answer.status == outcome.wire_form.status
         error = None if outcome is Outcome.COMPLETED else answer.json["error"]
     if outcome is Outcome.COMPLETED:
         assert answer.is_done
     elif outcome is not Outcome.REJECTED_BY_ENGINE:
         assert error is not None
-        assert (error["type"], error["code"]) == (outcome.ending.openai_type, outcome.ending.openai_code)
+        assert (error["type"], error["code"]) == (outcome.wire_form.openai_type, outcome.wire_form.openai_code)
     is_retryable = answer.status in (429, 503)
     assert ("retry-after" in answer.headers) is is_retryable

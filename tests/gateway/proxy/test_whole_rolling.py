@@ -12,8 +12,7 @@ from workers_on_stage import EngineWorker
 
 from gateway.config import Launch, Loaded, Worker
 from gateway.events import WorkerChanged
-from gateway.watch.supervisor import LaunchStatus
-from gateway.watch.supervisor import Plan as Order
+from gateway.watch.supervisor import LaunchStatus, WorkerPlan
 
 RESTARTS = 20
 LOAD_SECONDS = 1.5  # of a model, at each start
@@ -33,7 +32,7 @@ class Launcher:
         self._engines: dict[str, EngineWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, name: str, _: Order) -> None:
+    def start(self, name: str, _: WorkerPlan) -> None:
         """Begin a life."""
         self.starts += 1
         self._do(self._start(name))

@@ -174,7 +174,7 @@ def test_the_level_tells_whose_fault_it_is(
     observer: LogObserver, logger: CapturingLogger, finished: Finished, outcome: Outcome
 ) -> None:
     """INFO for the client's doing and what the rules refuse, WARNING for trouble with workers, ERROR for our faults."""
-    observer.observe(finished(outcome=outcome, status=outcome.ending.status))
+    observer.observe(finished(outcome=outcome, status=outcome.wire_form.status))
     expected = "error" if outcome in FAULTS else "warning" if outcome in TROUBLE else "info"
     assert [call.method_name for call in logger.calls] == [expected]
 

@@ -32,10 +32,10 @@ def test_the_table_of_outcomes_is_the_closed_list() -> None:
     assert documented == [
         (
             outcome.value,
-            str(outcome.ending.status),
-            outcome.ending.openai_type,
-            outcome.ending.openai_code or "",
-            outcome.ending.anthropic_type,
+            str(outcome.wire_form.status),
+            outcome.wire_form.openai_type,
+            outcome.wire_form.openai_code or "",
+            outcome.wire_form.anthropic_type,
             "yes" if outcome.is_refusal else "no",
         )
         for outcome in Outcome

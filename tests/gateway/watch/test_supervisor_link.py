@@ -4,7 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gateway.watch.supervisor import LaunchStatus, Supervisor, SupervisorCallbacks
+from gateway.watch.supervisor import LaunchStatus, SupervisorCallbacks, SupervisorProcess
 
 LINES = b"""Fatal Python warning: something a library prints
 {"supervisor": {"api_key": "k"}}
@@ -21,7 +21,7 @@ def test_a_line_that_is_no_message_is_passed_to_the_log() -> None:
     wrote: list[tuple[str, str]] = []
 
     async def story() -> None:
-        supervisor = Supervisor(
+        supervisor = SupervisorProcess(
             SupervisorCallbacks(told.append, lambda worker, line: wrote.append((worker, line)), lambda _: None)
         )
         output = asyncio.StreamReader()

@@ -63,7 +63,7 @@ def test_a_responses_error_is_an_event_of_openai(outcome: Outcome) -> None:
     """Every member that the type demands, with its type; the number continues the stream's."""
     event = ResponseErrorEvent.model_validate(payload(Family.RESPONSES, outcome), strict=True)
     assert (event.type, event.message, event.sequence_number) == ("error", MESSAGE, 7)
-    assert event.code == outcome.ending.openai_code
+    assert event.code == outcome.wire_form.openai_code
 
 
 @pytest.mark.parametrize("outcome", ENDS)
@@ -80,5 +80,5 @@ def test_a_responses_error_has_what_the_ai_sdk_demands(outcome: Outcome) -> None
 def test_a_messages_error_is_an_error_of_anthropic(outcome: Outcome) -> None:
     """One of the error types that the API has, and the request's id."""
     error = ErrorResponse.model_validate(payload(Family.MESSAGES, outcome), strict=True)
-    assert error.error.type == outcome.ending.anthropic_type
+    assert error.error.type == outcome.wire_form.anthropic_type
     assert error.request_id == "rid"

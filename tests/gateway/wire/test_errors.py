@@ -17,9 +17,9 @@ def test_openai_bodies(outcome: Outcome) -> None:
     assert orjson.loads(error_body(Dialect.OPENAI, outcome, MESSAGE, "n")) == {
         "error": {
             "message": MESSAGE,
-            "type": outcome.ending.openai_type,
+            "type": outcome.wire_form.openai_type,
             "param": "n",
-            "code": outcome.ending.openai_code,
+            "code": outcome.wire_form.openai_code,
         }
     }
 
@@ -27,7 +27,7 @@ def test_openai_bodies(outcome: Outcome) -> None:
 @pytest.mark.parametrize("outcome", Outcome)
 def test_anthropic_bodies(outcome: Outcome) -> None:
     """`{type: error, error: {type, message}}` with the id of the request where it is known."""
-    expected = {"type": "error", "error": {"type": outcome.ending.anthropic_type, "message": MESSAGE}}
+    expected = {"type": "error", "error": {"type": outcome.wire_form.anthropic_type, "message": MESSAGE}}
     assert orjson.loads(error_body(Dialect.ANTHROPIC, outcome, MESSAGE)) == expected
     with_id = orjson.loads(error_body(Dialect.ANTHROPIC, outcome, MESSAGE, "n", "req-1"))
     assert with_id == expected | {"request_id": "req-1"}

@@ -7,7 +7,7 @@ from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import (
     MAX_CREDENTIALS,
-    Upstream,
+    RequestHeadTemplate,
     client_request_id,
     forwarded_response_headers,
     presented_keys,
@@ -78,7 +78,9 @@ CLIENT_HEADERS = [
 
 def test_the_head_of_a_request_to_a_worker() -> None:
     """The worker's key and our id go in; of the client's headers only the listed ones, once each and clean."""
-    head = request_head(Upstream("worker:8101", "worker-key"), "/v1/completions", "req-1", 17, CLIENT_HEADERS)
+    head = request_head(
+        RequestHeadTemplate("worker:8101", "worker-key"), "/v1/completions", "req-1", 17, CLIENT_HEADERS
+    )
     assert head == (
         b"POST /v1/completions HTTP/1.1\r\nhost: worker:8101\r\ncontent-type: application/json\r\n"
         b"content-length: 17\r\naccept-encoding: identity\r\nx-request-id: req-1\r\n"
@@ -88,7 +90,7 @@ def test_the_head_of_a_request_to_a_worker() -> None:
 
 def test_a_worker_without_a_key_gets_no_credential() -> None:
     """Never the client's."""
-    head = request_head(Upstream("w"), "/tokenize", "r", 2, CLIENT_HEADERS)
+    head = request_head(RequestHeadTemplate("w"), "/tokenize", "r", 2, CLIENT_HEADERS)
     assert b"authorization" not in head.lower()
 
 
@@ -131,9 +133,9 @@ TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 )
 def test_a_trace_goes_on_at_the_worker_where_it_is_one(name: bytes, value: bytes, passes: bool) -> None:
     """W3C Trace Context passes in its own form; anything else under its names stays behind."""
-    head = request_head(Upstream("w"), "/tokenize", "r", 2, [(name, value)])
+    head = request_head(RequestHeadTemplate("w"), "/tokenize", "r", 2, [(name, value)])
     assert (name.lower() + b": " + value + b"\r\n" in head) == passes
-    assert head.count(b"\r\n") == request_head(Upstream("w"), "/tokenize", "r", 2).count(b"\r\n") + passes
+    assert head.count(b"\r\n") == request_head(RequestHeadTemplate("w"), "/tokenize", "r", 2).count(b"\r\n") + passes
 
 
 @pytest.mark.parametrize(
@@ -158,5 +160,5 @@ def test_what_the_client_calls_its_request(headers: list[tuple[str, str]], found
 def test_a_value_that_could_end_its_line_does_not_pass(byte: bytes) -> None:
     """In either direction: what follows such a byte would be read as a header of the gateway's own."""
     value = b"a%bx-vllm-priority: 0" % byte
-    assert b"priority" not in request_head(Upstream("w"), "/tokenize", "r", 2, [(b"Accept", value)])
+    assert b"priority" not in request_head(RequestHeadTemplate("w"), "/tokenize", "r", 2, [(b"Accept", value)])
     assert forwarded_response_headers([(b"Content-Type", value)]) == []

@@ -1,4 +1,4 @@
-"""The laws by themselves: they find what is there, keep within limits, and no single observation moves them far."""
+"""Estimators by themselves: they find what is there, keep within limits, and no single observation moves them far."""
 
 from collections.abc import Sequence
 
@@ -24,105 +24,105 @@ def line() -> Line:
     return Line(LIMITS, 0.0, 0.3)
 
 
-def at(law: Line, x: float) -> float:
-    """What `law` says of `x`."""
-    constant, slope = law.figures
+def at(estimator: Line, x: float) -> float:
+    """What `estimator` says of `x`."""
+    constant, slope = estimator.figures
     return constant + slope * x
 
 
 @given(PAIRS)
 def test_a_ratio_keeps_within_its_limits(pairs: Sequence[tuple[float, float]]) -> None:
     """Whatever is observed, nonsense included."""
-    law = ratio()
+    estimator = ratio()
     for x, y in pairs:
-        law.observe(x, y)
-        assert 0.05 * (1 - 1e-9) <= law.value <= 2000.0 * (1 + 1e-9)
+        estimator.observe(x, y)
+        assert 0.05 * (1 - 1e-9) <= estimator.value <= 2000.0 * (1 + 1e-9)
 
 
 @given(PAIRS)
 def test_a_line_keeps_within_its_limits(pairs: Sequence[tuple[float, float]]) -> None:
     """Whatever is observed: a slope and a constant that can be."""
-    law = line()
+    estimator = line()
     for x, y in pairs:
-        law.observe(x, y)
-        constant, slope = law.figures
+        estimator.observe(x, y)
+        constant, slope = estimator.figures
         assert 0.0 <= constant <= LIMITS.most_constant
         assert LIMITS.least_slope <= slope <= LIMITS.most_slope
 
 
 def test_a_ratio_weighs_by_the_denominator() -> None:
     """Twenty bursts of a millisecond say less of a speed than one answer of ten seconds."""
-    law = ratio()
+    estimator = ratio()
     for _ in range(40):
-        law.observe(10.0, 500.0)
+        estimator.observe(10.0, 500.0)
     for _ in range(20):
-        law.observe(0.001, 50.0)
-    assert law.value == pytest.approx(50.0, rel=0.05)
+        estimator.observe(0.001, 50.0)
+    assert estimator.value == pytest.approx(50.0, rel=0.05)
 
 
 @given(st.floats(0.001, 1e6), st.floats(0, 1e9))
 def test_one_observation_moves_a_settled_ratio_little(x: float, y: float) -> None:
     """It counts for two usual ones at most, of some twenty, and within the limits of the ratio."""
-    law = ratio()
+    estimator = ratio()
     for _ in range(100):
-        law.observe(4.0, 200.0)
-    law.observe(x, y)
-    assert 50.0 * 0.89 <= law.value <= 50.0 + 0.11 * (2000.0 - 50.0)
+        estimator.observe(4.0, 200.0)
+    estimator.observe(x, y)
+    assert 50.0 * 0.89 <= estimator.value <= 50.0 + 0.11 * (2000.0 - 50.0)
 
 
 def test_a_ratio_follows_a_change() -> None:
     """After some fifty observations the old speed is forgotten."""
-    law = ratio()
+    estimator = ratio()
     for rate in (100.0, 10.0):
         for _ in range(60):
-            law.observe(2.0, 2.0 * rate)
-    assert law.value == pytest.approx(10.0, rel=0.5)
+            estimator.observe(2.0, 2.0 * rate)
+    assert estimator.value == pytest.approx(10.0, rel=0.5)
     for _ in range(60):
-        law.observe(2.0, 20.0)
-    assert law.value == pytest.approx(10.0, rel=0.03)
+        estimator.observe(2.0, 20.0)
+    assert estimator.value == pytest.approx(10.0, rel=0.03)
 
 
 @given(st.floats(0, 200), st.floats(0.05, 0.9), st.integers(0, 3))
 def test_a_line_is_found_from_prompts_on_both_sides(constant: float, slope: float, shift: int) -> None:
     """Short ones tell the constant, long ones the slope, in any order."""
-    law = line()
+    estimator = line()
     for number in range(200):
         x = 30.0 if (number + shift) % 4 else 20_000.0
-        law.observe(x, constant + slope * x)
-    assert at(law, 20_000.0) == pytest.approx(constant + 20_000 * slope, rel=0.05)
-    assert at(law, 2.0) == pytest.approx(constant + 2 * slope, abs=2.0)
+        estimator.observe(x, constant + slope * x)
+    assert at(estimator, 20_000.0) == pytest.approx(constant + 20_000 * slope, rel=0.05)
+    assert at(estimator, 2.0) == pytest.approx(constant + 2 * slope, abs=2.0)
 
 
 def test_short_ones_do_not_wipe_out_what_long_ones_taught() -> None:
     """Each group forgets by its own observations only."""
-    law = line()
+    estimator = line()
     for _ in range(100):
-        law.observe(20_000.0, 5_000.0)
+        estimator.observe(20_000.0, 5_000.0)
     for _ in range(10_000):
-        law.observe(2.0, 30.0)
-    assert at(law, 20_000.0) == pytest.approx(5_000, rel=0.03)
-    assert at(law, 2.0) == pytest.approx(30, abs=1)
+        estimator.observe(2.0, 30.0)
+    assert at(estimator, 20_000.0) == pytest.approx(5_000, rel=0.03)
+    assert at(estimator, 2.0) == pytest.approx(30, abs=1)
 
 
 def test_centres_close_to_one_another_make_no_wild_slope() -> None:
     """The denominator has a floor: noise of a few tokens between 995 and 1,005 bytes says nothing of 20,000."""
-    law = line()
+    estimator = line()
     for _ in range(100):
-        law.observe(995.0, 200.0)
-        law.observe(1005.0, 320.0)
-    assert at(law, 20_000.0) <= 20_000 * 0.6
+        estimator.observe(995.0, 200.0)
+        estimator.observe(1005.0, 320.0)
+    assert at(estimator, 20_000.0) <= 20_000 * 0.6
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
 def test_one_observation_moves_a_settled_line_little(x: float, y: float) -> None:
     """At a tenth of what its limits would let it say."""
-    law = line()
+    estimator = line()
     for _ in range(100):
-        law.observe(20_000.0, 5_000.0)
-        law.observe(100.0, 30.0)
-    before = at(law, 20_000.0)
-    law.observe(x, y)
-    assert abs(at(law, 20_000.0) - before) <= 0.12 * LIMITS.most_slope * 20_000.0 + 0.06 * LIMITS.most_constant
+        estimator.observe(20_000.0, 5_000.0)
+        estimator.observe(100.0, 30.0)
+    before = at(estimator, 20_000.0)
+    estimator.observe(x, y)
+    assert abs(at(estimator, 20_000.0) - before) <= 0.12 * LIMITS.most_slope * 20_000.0 + 0.06 * LIMITS.most_constant
 
 
 def panel(*, first_votes: bool = True) -> Panel[Ratio]:
@@ -134,49 +134,49 @@ def panel(*, first_votes: bool = True) -> Panel[Ratio]:
     return Panel(make, (20.0,), first_votes=first_votes)
 
 
-def teach(laws: Panel[Ratio], tenant: str, rate: float, times: int = 60) -> None:
+def teach(estimators: Panel[Ratio], tenant: str, rate: float, times: int = 60) -> None:
     """Let `tenant` have that rate."""
     for _ in range(times):
-        laws.observed(tenant).observe(1.0, rate)
+        estimators.observed(tenant).observe(1.0, rate)
 
 
 @given(st.lists(st.floats(0.1, 2000.0), min_size=1, max_size=60))
 def test_no_tenant_moves_the_figures_of_another(rates: Sequence[float]) -> None:
-    """Who has a law of its own keeps it, whatever others do."""
-    laws = panel()
-    teach(laws, "bob", 100.0)
-    before = laws.figures("bob")
+    """Who has an estimator of its own keeps it, whatever others do."""
+    estimators = panel()
+    teach(estimators, "bob", 100.0)
+    before = estimators.figures("bob")
     for rate in rates:
-        laws.observed("alice").observe(5.0, rate * 5.0)
-    assert laws.figures("bob") == before
+        estimators.observed("alice").observe(5.0, rate * 5.0)
+    assert estimators.figures("bob") == before
 
 
 @pytest.mark.parametrize("liar", [0.05, 2000.0])
 def test_one_liar_does_not_move_what_a_newcomer_starts_from(liar: float) -> None:
     """The median of three: each tenant counts once, however often it comes."""
-    laws = panel(first_votes=False)
+    estimators = panel(first_votes=False)
     for tenant, rate in (("a", 100.0), ("b", 110.0)):
-        teach(laws, tenant, rate)
-    teach(laws, "liar", liar, times=1_000)
-    assert 99.0 <= laws.figures("newcomer")[0] <= 111.0
+        teach(estimators, tenant, rate)
+    teach(estimators, "liar", liar, times=1_000)
+    assert 99.0 <= estimators.figures("newcomer")[0] <= 111.0
 
 
 def test_a_single_tenant_does_not_raise_a_newcomers_figure_where_the_first_guess_votes() -> None:
     """Of two middle votes the lower counts."""
-    laws = panel()
-    teach(laws, "alice", 1000.0)
-    assert laws.figures("bob") == (20.0,)
+    estimators = panel()
+    teach(estimators, "alice", 1000.0)
+    assert estimators.figures("bob") == (20.0,)
 
 
 def test_a_newcomer_learns_from_where_the_others_are() -> None:
-    """A tenant's own law begins at the median and moves to what the tenant shows."""
-    laws = panel(first_votes=False)
+    """A tenant's own estimator begins at the median and moves to what the tenant shows."""
+    estimators = panel(first_votes=False)
     for tenant in "abc":
-        teach(laws, tenant, 200.0)
-    laws.observed("d").observe(1.0, 50.0)
-    assert 100.0 < laws.figures("d")[0] < 200.0
-    teach(laws, "d", 50.0)
-    assert laws.figures("d")[0] == pytest.approx(50.0, rel=0.1)
+        teach(estimators, tenant, 200.0)
+    estimators.observed("d").observe(1.0, 50.0)
+    assert 100.0 < estimators.figures("d")[0] < 200.0
+    teach(estimators, "d", 50.0)
+    assert estimators.figures("d")[0] == pytest.approx(50.0, rel=0.1)
 
 
 def test_what_was_never_observed_has_no_vote() -> None:
@@ -185,22 +185,22 @@ def test_what_was_never_observed_has_no_vote() -> None:
     def make(figures: Figures) -> Line:
         return Line(LIMITS, figures[0], figures[1])
 
-    laws: Panel[Line] = Panel(make, (0.0, 0.3), first_votes=False)
+    estimators: Panel[Line] = Panel(make, (0.0, 0.3), first_votes=False)
     for number in range(5):
-        laws.observed(f"greeter{number}").observe(2.0, 30.0)
+        estimators.observed(f"greeter{number}").observe(2.0, 30.0)
     for _ in range(60):
-        laws.observed("reader").observe(40_000.0, 4_000.0)
-    assert laws.figures("newcomer")[1] == pytest.approx(0.1, rel=0.1)
+        estimators.observed("reader").observe(40_000.0, 4_000.0)
+    assert estimators.figures("newcomer")[1] == pytest.approx(0.1, rel=0.1)
 
 
 def test_tenants_are_forgotten_beyond_the_bound() -> None:
     """The one observed least lately goes, and the median is over the last ones."""
-    laws = panel(first_votes=False)
+    estimators = panel(first_votes=False)
     for number in range(MAX_TENANTS):
-        laws.observed(f"t{number}").observe(1.0, 20.0)
-    laws.observed("t0").observe(1.0, 20.0)
-    laws.observed("new").observe(1.0, 20.0)
-    assert len(laws) == MAX_TENANTS
+        estimators.observed(f"t{number}").observe(1.0, 20.0)
+    estimators.observed("t0").observe(1.0, 20.0)
+    estimators.observed("new").observe(1.0, 20.0)
+    assert len(estimators) == MAX_TENANTS
     for number in range(MAX_VOTERS):
-        teach(laws, f"late{number}", 300.0)
-    assert laws.common()[0] == pytest.approx(300.0, rel=0.1)
+        teach(estimators, f"late{number}", 300.0)
+    assert estimators.common()[0] == pytest.approx(300.0, rel=0.1)

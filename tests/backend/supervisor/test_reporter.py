@@ -5,17 +5,17 @@ from backend.supervisor.reporter import BURST_LINES, LINES_PER_SECOND, Reporter
 
 def test_a_start_is_told_whole_and_a_flood_in_part() -> None:
     """A burst passes, then so many lines a second, each time with the number of those left out before."""
-    voice = Reporter()
-    told = [line for number in range(BURST_LINES + 100) for line in voice.told(f"{number}", 100.0)]
+    reporter = Reporter()
+    told = [line for number in range(BURST_LINES + 100) for line in reporter.told(f"{number}", 100.0)]
     assert told == [f"{number}" for number in range(BURST_LINES)]
-    assert voice.told("later", 101.0) == ("[100 lines left out]", "later")
-    more = [line for number in range(100) for line in voice.told(f"{number}", 101.0)]
+    assert reporter.told("later", 101.0) == ("[100 lines left out]", "later")
+    more = [line for number in range(100) for line in reporter.told(f"{number}", 101.0)]
     assert len(more) == LINES_PER_SECOND - 1
 
 
 def test_a_clock_that_steps_back_gives_nothing() -> None:
     """No line more than the burst, and no fewer."""
-    voice = Reporter()
+    reporter = Reporter()
     for number in range(BURST_LINES):
-        assert voice.told(f"{number}", 100.0)
-    assert voice.told("more", 0.0) == ()
+        assert reporter.told(f"{number}", 100.0)
+    assert reporter.told("more", 0.0) == ()

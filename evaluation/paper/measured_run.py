@@ -45,7 +45,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MeasuredRun:
     """One run, measured.
 
     `profiled` is the difference where service and demand are the profiled cost; `profiled_as_published` keeps the
@@ -73,7 +73,7 @@ class Reading:
         return max(gap for at, gap in self.series.gap() if at in FIGURE_TICKS)
 
 
-Readings = Mapping[str, Reading]
+MeasuredRuns = Mapping[str, MeasuredRun]
 """The runs of an experiment by label."""
 
 
