@@ -320,11 +320,11 @@ class Gateway:
         requests = list(chain(self._dispatcher.queued(), self._admission.in_flight(now)))
         identity = GatewayIdentity(__version__, self._wall_started_at, now - self._started_at, self._router.is_draining)
         launched = [asdict(status) for status in self._launched.statuses()]
-        detained = [asdict(detention) for detention in self._guard.detained()[:MAX_REQUESTS]]
+        quarantine = [asdict(suspect) for suspect in self._guard.snapshots()[:MAX_REQUESTS]]
         return state_dump(self, requests, self.config, identity) | {
             "launched": launched,
             "prefix_cache": self._hits.dump(),
-            "quarantine": detained,
+            "quarantine": quarantine,
         }
 
     def _readiness(self) -> dict[str, Readiness]:

@@ -16,9 +16,9 @@ from backend.lifetime import die_with_parent, until_told_to_stop
 from backend.supervisor.gpus import find_gpus
 from backend.supervisor.machine import KEY_VARIABLE, Machine, this_machine
 from backend.supervisor.plan import PlanError, WorkerPlan, read_plan
-from backend.supervisor.session import greeting, listener, obey, standard_input, write_line
+from backend.supervisor.session import callbacks, greeting, obey, standard_input, write_line
 from backend.supervisor.supervisor import Supervisor
-from backend.supervisor.worker import Listener, Status
+from backend.supervisor.worker import Status, WorkerCallbacks
 
 
 def supervise(
@@ -56,7 +56,7 @@ def _read_file(file: Path) -> tuple[WorkerPlan, ...]:
 
 async def _serve_orders(machine: Machine) -> None:
     write_line(greeting(machine))
-    supervisor = Supervisor(machine, listener(write_line))
+    supervisor = Supervisor(machine, callbacks(write_line))
     orders = asyncio.create_task(obey(supervisor, await standard_input()), name="orders")
     await _until_done_or_told(orders, supervisor)
     if orders.done() and not orders.cancelled():
@@ -65,7 +65,7 @@ async def _serve_orders(machine: Machine) -> None:
 
 async def _run_file(machine: Machine, plans: Sequence[WorkerPlan]) -> None:
     typer.echo(f"key {machine.api_key}")
-    supervisor = Supervisor(machine, Listener(_tell, _repeat))
+    supervisor = Supervisor(machine, WorkerCallbacks(_report, _repeat))
     for plan in plans:
         supervisor.start(plan)
     await _until_done_or_told(None, supervisor)
@@ -83,7 +83,7 @@ async def _until_done_or_told(orders: "asyncio.Task[None] | None", supervisor: S
         await supervisor.close()
 
 
-def _tell(status: Status) -> None:
+def _report(status: Status) -> None:
     typer.echo(" ".join(filter(None, (status.worker, status.state, status.url))))
     print(f"[{status.worker}] {status.state}: {status.reason}; {status.engine}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -17,7 +17,7 @@ class Reporter:
         self._refilled_at = 0.0
         self._left_out = 0
 
-    def told(self, line: str, now: float) -> tuple[str, ...]:
+    def report(self, line: str, now: float) -> tuple[str, ...]:
         """What is told of `line`: itself, after the number of those left out where there are any, or nothing."""
         elapsed = max(0.0, now - self._refilled_at)
         self._left = min(float(BURST_LINES), self._left + elapsed * LINES_PER_SECOND)

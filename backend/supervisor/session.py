@@ -16,7 +16,7 @@ import orjson
 from backend.supervisor.machine import Machine
 from backend.supervisor.plan import PlanError, read_plan
 from backend.supervisor.supervisor import Supervisor
-from backend.supervisor.worker import Listener, Status
+from backend.supervisor.worker import Status, WorkerCallbacks
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -32,16 +32,16 @@ def write_line(message: dict[str, object]) -> None:
         return
 
 
-def listener(write: Write) -> Listener:
+def callbacks(write: Write) -> WorkerCallbacks:
     """Tells everything as messages."""
 
-    def told(status: Status) -> None:
+    def changed(status: Status) -> None:
         write({"worker": asdict(status)})
 
     def wrote(worker: str, line: str) -> None:
         write({"output": {"worker": worker, "line": line}})
 
-    return Listener(told, wrote)
+    return WorkerCallbacks(changed, wrote)
 
 
 def greeting(machine: Machine) -> dict[str, object]:

@@ -10,7 +10,7 @@ from random import Random
 from backend.supervisor.life import State
 from backend.supervisor.machine import Machine
 from backend.supervisor.plan import WorkerPlan
-from backend.supervisor.worker import Listener, Pace, Status, SupervisedWorker
+from backend.supervisor.worker import Pace, Status, SupervisedWorker, WorkerCallbacks
 
 _STANDARD_PACE = Pace()
 
@@ -19,12 +19,12 @@ class Supervisor:
     """The workers by name."""
 
     def __init__(
-        self, machine: Machine, listener: Listener, pace: Pace = _STANDARD_PACE, random: Random | None = None
+        self, machine: Machine, callbacks: WorkerCallbacks, pace: Pace = _STANDARD_PACE, random: Random | None = None
     ) -> None:
-        """No workers yet; `listener` hears of each."""
+        """No workers yet; `callbacks` hears of each."""
         self._machine = machine
-        self._listener = Listener(self._told, listener.wrote)
-        self._outside = listener
+        self._callbacks = WorkerCallbacks(self._changed, callbacks.wrote)
+        self._outer_callbacks = callbacks
         self._pace = pace
         self._random = random or Random()
         self._workers: dict[str, SupervisedWorker] = {}
@@ -35,7 +35,7 @@ class Supervisor:
         worker = self._workers.get(plan.name)
         if worker is None:
             worker = self._workers[plan.name] = SupervisedWorker(
-                plan, self._machine, self._listener, self._pace, self._random
+                plan, self._machine, self._callbacks, self._pace, self._random
             )
         if worker.state is State.DRAINING:
             self._wanted_again[plan.name] = plan
@@ -64,8 +64,8 @@ class Supervisor:
         """Every worker, now."""
         return tuple(worker.status for worker in self._workers.values())
 
-    def _told(self, status: Status) -> None:
-        self._outside.told(status)
+    def _changed(self, status: Status) -> None:
+        self._outer_callbacks.changed(status)
         if status.state == State.STOPPED.value:
             # Not from within the worker's own change: its task has a last step to do.
             asyncio.get_running_loop().call_soon(self._after, status.worker)

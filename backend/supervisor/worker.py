@@ -56,22 +56,24 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class WorkerCallbacks:
     """Who hears of a worker: of every change, and of the lines that it writes as far as they are not too many."""
 
-    told: Callable[[Status], None]
+    changed: Callable[[Status], None]
     wrote: Callable[[str, str], None]
 
 
 class SupervisedWorker:
     """One worker from its first start to its last end."""
 
-    def __init__(self, plan: WorkerPlan, machine: Machine, listener: Listener, pace: Pace, random: Random) -> None:
+    def __init__(
+        self, plan: WorkerPlan, machine: Machine, callbacks: WorkerCallbacks, pace: Pace, random: Random
+    ) -> None:
         """A worker that does not run yet."""
         self.plan = plan
         self.state = State.STOPPED
         self._machine = machine
-        self._listener = listener
+        self._callbacks = callbacks
         self._pace = pace
         self._loop = asyncio.get_running_loop()
         self._crashes = Crashes(random)
@@ -83,7 +85,7 @@ class SupervisedWorker:
         self._timer: asyncio.TimerHandle | None = None
         self._is_loaded = asyncio.Event()
         self._is_ending = False
-        self._told: Status | None = None
+        self._last_status: Status | None = None
 
     # -- what its owner does
 
@@ -121,7 +123,7 @@ class SupervisedWorker:
         for effect in effects:
             self._carry_out(effect, reason)
         if self.state is not before and Effect.LAUNCH not in effects:  # a launch tells when its engine is chosen
-            self._tell()
+            self._report()
 
     def _carry_out(self, effect: Effect, reason: str) -> None:
         match effect:
@@ -180,7 +182,7 @@ class SupervisedWorker:
         try:
             recipe = self._machine.recipe(self.plan)
             self._engine = recipe.engine
-            self._tell()
+            self._report()
             reason = await self._run(recipe)
         except CannotStart as fault:
             self._machine.give_back(self.plan.name)
@@ -227,8 +229,8 @@ class SupervisedWorker:
             self.feed(LifeSignal.ANNOUNCED, "serves")
             return
         self._last_lines.append(line)
-        for told in self._reporter.told(line, self._loop.time()):
-            self._listener.wrote(self.plan.name, told)
+        for shown in self._reporter.report(line, self._loop.time()):
+            self._callbacks.wrote(self.plan.name, shown)
 
     # -- its health
 
@@ -268,7 +270,7 @@ class SupervisedWorker:
                 elif failures >= self._pace.failures_in_a_row:
                     self.feed(LifeSignal.PROBE_FAILED, f"{failures} probes in a row failed: {fault}")
 
-    # -- what is told
+    # -- what is reported
 
     @property
     def status(self) -> Status:
@@ -280,11 +282,11 @@ class SupervisedWorker:
             self.plan.name, self.state.value, url, self._engine, self._reason, self._crashes.total, is_loop, lines
         )
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         status = self.status
-        if status != self._told:
-            self._told = status
-            self._listener.told(status)
+        if status != self._last_status:
+            self._last_status = status
+            self._callbacks.changed(status)
 
 
 class _Short(Exception):

@@ -15,7 +15,7 @@ from gateway.fairness.ticket import Ticket, TicketState
 
 
 def check_invariants(admission: Admission) -> None:
-    """Assert that queues, flights, limits, counters and waiting sets of `admission` agree with one another."""
+    """Assert that queues, running requests, limits, counters and waiting sets of `admission` agree with one another."""
     running = list(admission.running)
     _check_running(admission, running)
     charges: dict[Flow, list[OpenCharge]] = {}
@@ -81,7 +81,7 @@ def _check_flow(flow: Flow, charges: Iterable[OpenCharge]) -> None:
 
 
 def _check_allowances(admission: Admission, running: list[Ticket]) -> None:
-    """Also covers idleness: without a queue and without flights every sum above is zero."""
+    """Also covers idleness: without a queue and with nothing in flight every sum above is zero."""
     for name, allowance in admission.tenants.allowances():
         in_flight = sum(ticket.sequences for ticket in running if ticket.tenant == name)
         assert allowance.in_flight == in_flight, f"sequences in flight of {name}"

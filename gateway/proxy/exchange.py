@@ -85,7 +85,7 @@ class Exchange:
         self._adapter = ""
         self._relay: Relay | None = None
         self._downstream = Downstream(request, own_headers(request, record.request_id), services.outbox)
-        self._case: Suspect
+        self._suspect: Suspect
         self._failures = self._breaks = self._fulls = 0
         self._unsent: Evidence | None = None  # why the request could not be sent
         self._is_cut = False
@@ -103,7 +103,7 @@ class Exchange:
         self._reading, self._pool, self._payer = reading, pool, payer
         self._check_standing = check_standing
         self._adapter = reading.model if pool.adapters and reading.model in pool.adapter_names else ""
-        self._case = Suspect(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
+        self._suspect = Suspect(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
 
     async def run(self) -> web.StreamResponse:
         """Carry the request to its end; raises `RequestFault` if it ends before the client has a byte of an answer.
@@ -113,7 +113,7 @@ class Exchange:
         dispatcher, ticket = self._services.dispatcher, self._ticket
         self._record.submitted_at = self._loop.time()
         try:
-            if self._services.guard.is_convicted(self._case):
+            if self._services.guard.is_convicted(self._suspect):
                 raise Refusal(Outcome.QUARANTINED)
             await dispatcher.admit(ticket)  # cancelled: the ticket is queued or just granted; nothing was sent
             return await self._attempts()
@@ -137,7 +137,7 @@ class Exchange:
         dispatcher, guard, ticket = self._services.dispatcher, self._services.guard, self._ticket
         while True:
             # Cancelled here: the ticket holds its grant and nothing was sent, so `_leave` refunds it.
-            match await guard.send(self._case, ticket.worker):
+            match await guard.send(self._suspect, ticket.worker):
                 case Clearance.REFUSE:
                     self._give_up(Outcome.QUARANTINED)
                 case Clearance.WAIT:  # the worker died before the request was sent
@@ -154,7 +154,7 @@ class Exchange:
                 self._let_go_of_body()
             match effect.action:
                 case Action.RELAY:
-                    guard.survived(self._case)
+                    guard.survived(self._suspect)
                     return await self._relay_answer(relay)
                 case Action.FORWARD:
                     return await self._pass_on(relay)
@@ -173,13 +173,13 @@ class Exchange:
 
     def _let_go_of_body(self) -> None:
         """Drop the body: an answer has begun, so nothing is sent again."""
-        self._case.let_go()
+        self._suspect.let_go()
         self._reading.let_go()
         self._custody.let_go()
 
     def _count_full(self, relay: Relay, evidence: Evidence) -> None:
         """Count an attempt at which the engine had no room; raises `Refusal` if it was the last one allowed."""
-        self._services.guard.leave(self._case)
+        self._services.guard.leave(self._suspect)
         self._fulls += 1
         self._record.detail = f"{self._ticket.worker}: {relay.reason}"
         if self._fulls == MAX_FULL_ATTEMPTS:
@@ -200,8 +200,8 @@ class Exchange:
     async def _blame(self, effect: Effect) -> Blame | None:
         """What the worker's death means for the request; None if it did not die, or never had the request."""
         if effect.may_be_death:
-            return await self._services.guard.judge(self._case)
-        self._services.guard.leave(self._case)
+            return await self._services.guard.judge(self._suspect)
+        self._services.guard.leave(self._suspect)
         return None
 
     def _give_up(self, outcome: Outcome, relay: Relay | None = None) -> NoReturn:
@@ -278,7 +278,7 @@ class Exchange:
     def _tell(self, effect: Effect, relay: Relay) -> None:
         """Tell the worker's circuit what the request met there."""
         if effect.signal is not None:
-            self._services.health.report(self._ticket.worker, effect.signal, relay.reason, self._case)
+            self._services.health.report(self._ticket.worker, effect.signal, relay.reason, self._suspect)
 
     # -- answers
 
@@ -286,7 +286,7 @@ class Exchange:
         """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
         body = relay.take_held()
         downstream = self._downstream
-        self._services.guard.answered(self._case)
+        self._services.guard.answered(self._suspect)
         self._services.dispatcher.settle(self._ticket, None)
         downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
         downstream.write(body)
@@ -313,7 +313,7 @@ class Exchange:
         if relay.fingerprint is not None:
             self._services.endpoints[self._ticket.worker].fingerprint = relay.fingerprint
         if relay.is_complete:
-            self._services.guard.answered(self._case)
+            self._services.guard.answered(self._suspect)
             self._learn_prompt(relay)
             self._downstream.write(relay.last_bytes)
             return Outcome.COMPLETED
@@ -329,7 +329,7 @@ class Exchange:
             last += error_event(family, outcome, message(outcome), self._record.request_id, number)
         self._downstream.write(last)
         if effect.may_be_death:
-            self._services.guard.report(self._case)
+            self._services.guard.report(self._suspect)
         self._tell(effect, relay)
         return outcome
 
@@ -388,7 +388,7 @@ class Exchange:
         """Give back whatever the request still holds; this never waits, so no cancellation can interrupt it."""
         relay = self._relay
         self._record.queue_wait_seconds = self._ticket.waited(self._loop.time())
-        self._services.guard.leave(self._case)
+        self._services.guard.leave(self._suspect)
         if relay is not None and relay.end is None:
             relay.cut(AttemptEnd.CUT, "client gone")
         may_be_read = relay is not None and (relay.is_answer or not relay.status) and self._record.sent_at is not None

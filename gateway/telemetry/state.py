@@ -2,7 +2,7 @@
 
 Built from snapshots, ready for JSON, bounded: the oldest requests and the busiest tenants first,
 `truncated` where some were left out. The configuration's summary names each field it shows, so a secret
-cannot slip in with a new key. Who may see the dump is the listener's business.
+cannot slip in with a new key. Who may see the dump is the router's business.
 """
 
 from collections.abc import Collection

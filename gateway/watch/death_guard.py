@@ -49,13 +49,13 @@ class DeathGuard:
         self._accounts: set[Suspect] = set()  # suspects whose worker is being asked whether it lives
         self._is_closed = False
 
-    def is_convicted(self, case: Suspect) -> bool:
+    def is_convicted(self, suspect: Suspect) -> bool:
         """True for a request whose body is refused, because workers died of it."""
-        return self._quarantine.standing(case, self._loop.time()) is Standing.CONVICTED
+        return self._quarantine.standing(suspect, self._loop.time()) is Standing.CONVICTED
 
-    def detained(self) -> tuple[SuspectSnapshot, ...]:
+    def snapshots(self) -> tuple[SuspectSnapshot, ...]:
         """Every body that was at a worker when it died of late, the latest first."""
-        return self._quarantine.detained(self._loop.time())
+        return self._quarantine.snapshots(self._loop.time())
 
     def forget_worker(self, worker: str) -> None:
         """Forget a worker that was removed and has no request."""
@@ -63,46 +63,46 @@ class DeathGuard:
 
     # -- trials
 
-    async def send(self, case: Suspect, worker: str) -> Clearance:
-        """Wait until no other suspect's trial bars `case` from `worker`; returns what may be done with it then.
+    async def send(self, suspect: Suspect, worker: str) -> Clearance:
+        """Wait until no other suspect's trial bars `suspect` from `worker`; returns what may be done with it then.
 
         WAIT means that the worker died meanwhile. Cancelled: the caller calls `leave`; its place among the waiters is
         skipped.
         """
         life = self._quarantine.life(worker)
         while not self._is_closed and life == self._quarantine.life(worker):
-            turn = self._quarantine.send(case, worker, self._loop.time())
-            if turn is not Clearance.WAIT:
-                self._limit(case)
-                return turn
+            clearance = self._quarantine.send(suspect, worker, self._loop.time())
+            if clearance is not Clearance.WAIT:
+                self._limit(suspect)
+                return clearance
             waiting = self._loop.create_future()
             self._waiting.setdefault(worker, []).append(waiting)
             await waiting
         return Clearance.WAIT
 
-    def _limit(self, case: Suspect) -> None:
-        if self._quarantine.is_on_trial(case):
-            self._timers[case] = self._loop.call_later(TRIAL_SECONDS, self.survived, case)
+    def _limit(self, suspect: Suspect) -> None:
+        if self._quarantine.is_on_trial(suspect):
+            self._timers[suspect] = self._loop.call_later(TRIAL_SECONDS, self.survived, suspect)
 
-    def survived(self, case: Suspect) -> None:
-        """End the trial of `case`: its first byte came, or the worker has lived with it for `TRIAL_SECONDS`."""
-        self._disarm(case)
-        self._quarantine.survived(case)
-        self._call(case.worker)
+    def survived(self, suspect: Suspect) -> None:
+        """End the trial of `suspect`: its first byte came, or the worker has lived with it for `TRIAL_SECONDS`."""
+        self._disarm(suspect)
+        self._quarantine.survived(suspect)
+        self._call(suspect.worker)
 
-    def answered(self, case: Suspect) -> None:
-        """Clear `case`: its complete answer came."""
-        self._quarantine.answered(case, self._loop.time())
+    def answered(self, suspect: Suspect) -> None:
+        """Clear `suspect`: its complete answer came."""
+        self._quarantine.answered(suspect, self._loop.time())
 
-    def leave(self, case: Suspect) -> None:
-        """Note that `case` is no longer at its worker; it stays while the worker is being asked whether it lives."""
-        if case not in self._accounts:
-            self._disarm(case)
-            self._quarantine.leave(case)
-            self._call(case.worker)
+    def leave(self, suspect: Suspect) -> None:
+        """Note that `suspect` is no longer at its worker; it stays while the worker is being asked whether it lives."""
+        if suspect not in self._accounts:
+            self._disarm(suspect)
+            self._quarantine.leave(suspect)
+            self._call(suspect.worker)
 
-    def _disarm(self, case: Suspect) -> None:
-        timer = self._timers.pop(case, None)
+    def _disarm(self, suspect: Suspect) -> None:
+        timer = self._timers.pop(suspect, None)
         if timer is not None:
             timer.cancel()
 
@@ -118,33 +118,33 @@ class DeathGuard:
 
     # -- confirmations of a death
 
-    async def judge(self, case: Suspect) -> Blame | None:
-        """What its worker's death means for `case`, whose connection was lost; None if the worker lives."""
-        return await asyncio.shield(self.report(case))  # cancelled: the question to the worker goes on
+    async def judge(self, suspect: Suspect) -> Blame | None:
+        """What its worker's death means for `suspect`, whose connection was lost; None if the worker lives."""
+        return await asyncio.shield(self.report(suspect))  # cancelled: the question to the worker goes on
 
-    def report(self, case: Suspect) -> "asyncio.Task[Blame | None]":
+    def report(self, suspect: Suspect) -> "asyncio.Task[Blame | None]":
         """As `judge`, but without waiting for the verdict."""
         task = asyncio.create_task(  # noqa: TID251 - `close` awaits it
-            self._judge(case), name=f"account of {case.worker}"
+            self._judge(suspect), name=f"account of {suspect.worker}"
         )
-        self._accounts.add(case)
+        self._accounts.add(suspect)
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
         return task
 
-    async def _judge(self, case: Suspect) -> Blame | None:
-        confirmation = self._inquest(case.worker)
+    async def _judge(self, suspect: Suspect) -> Blame | None:
+        confirmation = self._confirm(suspect.worker)
         await asyncio.wait({confirmation})
-        self._accounts.discard(case)
+        self._accounts.discard(suspect)
         if confirmation.cancelled() or not confirmation.result():
-            self.leave(case)
+            self.leave(suspect)
             return None
-        self._disarm(case)
-        blame = self._quarantine.died(case, self._loop.time())
-        self._call(case.worker)
+        self._disarm(suspect)
+        blame = self._quarantine.died(suspect, self._loop.time())
+        self._call(suspect.worker)
         return blame
 
-    def _inquest(self, worker: str) -> "asyncio.Task[bool]":
+    def _confirm(self, worker: str) -> "asyncio.Task[bool]":
         task = self._confirmations.get(worker)
         if task is None:
             is_excused = self._is_being_ended(worker)
@@ -182,8 +182,8 @@ class DeathGuard:
         self._is_closed = True
         for worker in list(self._waiting):
             self._call(worker)
-        for case in list(self._timers):
-            self._disarm(case)
+        for suspect in list(self._timers):
+            self._disarm(suspect)
         for confirmation in self._confirmations.values():
             confirmation.cancel()
         if self._reports:

@@ -65,12 +65,12 @@ class Health:
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
         self._first_probes = Errands("a worker's first probe broke")
 
-    def report(self, worker: str, signal: Signal, reason: str = "", case: Suspect | None = None) -> None:
-        """Take in what was seen of `worker`; `case` is the request that saw it, if one did."""
-        if case is None:
+    def report(self, worker: str, signal: Signal, reason: str = "", suspect: Suspect | None = None) -> None:
+        """Take in what was seen of `worker`; `suspect` is the request that saw it, if one did."""
+        if suspect is None:
             state = self._fleet.signal(worker, signal)
         else:
-            state = self._fleet.signal(worker, signal, case.tenant, case.key if signal is Signal.FAULT else b"")
+            state = self._fleet.signal(worker, signal, suspect.tenant, suspect.key if signal is Signal.FAULT else b"")
         if state is None:
             return
         pool = self._fleet.spec(worker).pool

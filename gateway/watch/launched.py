@@ -69,7 +69,7 @@ class LaunchedWorkers:
     def __init__(self, context: LaunchContext) -> None:
         """Start without workers."""
         self._context = context
-        self._supervisor = SupervisorProcess(SupervisorCallbacks(self._told, self._wrote, self._lost))
+        self._supervisor = SupervisorProcess(SupervisorCallbacks(self._changed, self._wrote, self._lost))
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, _Wanted] = {}  # as last ordered
         self._replaced = ""  # the worker that is being emptied for its replacement
@@ -174,7 +174,7 @@ class LaunchedWorkers:
 
     # -- what the supervisor says
 
-    def _told(self, status: LaunchStatus) -> None:
+    def _changed(self, status: LaunchStatus) -> None:
         name, before = status.worker, self._status(status.worker)
         self._statuses[name] = status
         wanted = self._wanted.get(name)
@@ -196,7 +196,7 @@ class LaunchedWorkers:
             if name in self._wanted:
                 remark = f"{reason}; it is started again, and its workers"
                 self._context.tell(WorkerRemarked(self._wanted[name].pool.model, name, remark))
-            self._told(replace(self._status(name), state="stopped", url="", reason=reason))
+            self._changed(replace(self._status(name), state="stopped", url="", reason=reason))
         self._news.set()
 
     def _serve_if_ready(self, name: str) -> None:

@@ -53,9 +53,9 @@ _STATUS = TypeAdapter(LaunchStatus)
 
 @dataclass(frozen=True, slots=True)
 class SupervisorCallbacks:
-    """What to call at a worker's new state (`told`), at its output (`wrote`), and when the supervisor dies (`lost`)."""
+    """What to call at a worker's new state (`changed`), at its output (`wrote`), if the supervisor dies (`lost`)."""
 
-    told: Callable[[LaunchStatus], None]
+    changed: Callable[[LaunchStatus], None]
     wrote: Callable[[str, str], None]
     lost: Callable[[str], None]
 
@@ -132,7 +132,7 @@ class SupervisorProcess:
             case {"supervisor": {"api_key": str(key)}}:
                 self.api_key = key
             case {"worker": status}:
-                self._callbacks.told(_STATUS.validate_python(status))
+                self._callbacks.changed(_STATUS.validate_python(status))
             case {"output": {"worker": str(worker), "line": str(text)}}:
                 self._callbacks.wrote(worker, text)
 

@@ -132,8 +132,8 @@ class _File:
 
     __slots__ = ("last_death", "model", "path", "standing", "strikes", "tenant", "until")
 
-    def __init__(self, case: Suspect) -> None:
-        self.tenant, self.path, self.model = case.tenant, case.path, case.model
+    def __init__(self, suspect: Suspect) -> None:
+        self.tenant, self.path, self.model = suspect.tenant, suspect.path, suspect.model
         self.standing = Standing.CLEAN
         self.strikes = 0
         self.last_death = ("", 0)
@@ -147,20 +147,20 @@ class Quarantine:
         """Nothing is known."""
         self._files: OrderedDict[bytes, _File] = OrderedDict()  # in the order in which they end
         self._lives: dict[str, int] = {}
-        self._convicts: dict[str, tuple[int, bytes | None]] = {}  # of each worker's last death
+        self._culprits: dict[str, tuple[int, bytes | None]] = {}  # of each worker's last death
         self._on_trial: dict[str, Suspect] = {}
         self._suspects: dict[str, set[Suspect]] = {}  # that run at a worker
 
-    def standing(self, case: Suspect, now: float) -> Standing:
-        """What is known of the body of `case`; costs nothing while nothing is known of any."""
+    def standing(self, suspect: Suspect, now: float) -> Standing:
+        """What is known of the body of `suspect`; costs nothing while nothing is known of any."""
         self._forget(now)
-        file = self._files.get(case.key) if self._files else None
+        file = self._files.get(suspect.key) if self._files else None
         return Standing.CLEAN if file is None else file.standing
 
     def forget_worker(self, worker: str) -> None:
         """`worker` was removed: what its deaths told of bodies stays with the bodies."""
         self._lives.pop(worker, None)
-        self._convicts.pop(worker, None)
+        self._culprits.pop(worker, None)
 
     def life(self, worker: str) -> int:
         """How many deaths of `worker` were told."""
@@ -168,66 +168,66 @@ class Quarantine:
 
     # -- trials
 
-    def send(self, case: Suspect, worker: str, now: float) -> Clearance:
-        """Whether `case`, which has room at `worker`, may be sent there now; it counts as there if so."""
-        standing = self.standing(case, now)
+    def send(self, suspect: Suspect, worker: str, now: float) -> Clearance:
+        """Whether `suspect`, which has room at `worker`, may be sent there now; it counts as there if so."""
+        standing = self.standing(suspect, now)
         if standing is Standing.CONVICTED:
             return Clearance.REFUSE
         if standing is Standing.SUSPECT:
             if worker in self._on_trial:
                 return Clearance.WAIT
-            self._on_trial[worker] = case
-            self._suspects.setdefault(worker, set()).add(case)
-        case.worker, case.life = worker, self.life(worker)
+            self._on_trial[worker] = suspect
+            self._suspects.setdefault(worker, set()).add(suspect)
+        suspect.worker, suspect.life = worker, self.life(worker)
         return Clearance.SEND
 
-    def is_on_trial(self, case: Suspect) -> bool:
-        """True while no other suspect may be sent where `case` is."""
-        return self._on_trial.get(case.worker) is case
+    def is_on_trial(self, suspect: Suspect) -> bool:
+        """True while no other suspect may be sent where `suspect` is."""
+        return self._on_trial.get(suspect.worker) is suspect
 
     def has_trial(self, worker: str) -> bool:
         """True while a suspect stands trial at `worker`."""
         return worker in self._on_trial
 
-    def survived(self, case: Suspect) -> None:
-        """The worker of `case` lives with it: the next one's trial may begin, unless this one's lasts to its end."""
-        if not self.is_on_trial(case):
+    def survived(self, suspect: Suspect) -> None:
+        """The worker of `suspect` lives with it: the next one's trial may begin, unless this one's lasts to its end."""
+        if not self.is_on_trial(suspect):
             return
-        file = self._files.get(case.key)
+        file = self._files.get(suspect.key)
         if file is None or file.strikes < _STRIKES_FOR_WHOLE_TRIAL:
-            del self._on_trial[case.worker]
+            del self._on_trial[suspect.worker]
 
-    def leave(self, case: Suspect) -> None:
-        """`case` is no longer at its worker."""
-        if self.is_on_trial(case):
-            del self._on_trial[case.worker]
-        suspects = self._suspects.get(case.worker)
+    def leave(self, suspect: Suspect) -> None:
+        """`suspect` is no longer at its worker."""
+        if self.is_on_trial(suspect):
+            del self._on_trial[suspect.worker]
+        suspects = self._suspects.get(suspect.worker)
         if suspects is not None:
-            suspects.discard(case)
+            suspects.discard(suspect)
             if not suspects:
-                del self._suspects[case.worker]
+                del self._suspects[suspect.worker]
 
     # -- evidence
 
-    def answered(self, case: Suspect, now: float) -> None:
-        """A worker answered the whole of `case`."""
-        if self.standing(case, now) is not Standing.CLEAN:
-            self._note(case, Evidence.ANSWERED, now)
+    def answered(self, suspect: Suspect, now: float) -> None:
+        """A worker answered the whole of `suspect`."""
+        if self.standing(suspect, now) is not Standing.CLEAN:
+            self._note(suspect, Evidence.ANSWERED, now)
 
-    def died(self, case: Suspect, now: float) -> Blame:
-        """The worker died to which `case` was sent, and was there; every case that was there is told so once."""
+    def died(self, suspect: Suspect, now: float) -> Blame:
+        """The worker died to which `suspect` was sent, and was there; every suspect that was there is told so once."""
         self._forget(now)
-        worker = case.worker
-        if case.life == self.life(worker):
+        worker = suspect.worker
+        if suspect.life == self.life(worker):
             accused = self._accused(worker)
-            self._convicts[worker] = case.life, None if accused is None else accused.key
-            self._lives[worker] = case.life + 1
+            self._culprits[worker] = suspect.life, None if accused is None else accused.key
+            self._lives[worker] = suspect.life + 1
             self._on_trial.pop(worker, None)
             self._suspects.pop(worker, None)
-        life, convict = self._convicts[worker]
-        is_explained = convict is not None and life == case.life
-        is_accused = is_explained and convict == case.key
-        standing = self._note(case, Evidence.ACCUSED if is_accused else Evidence.DEATH, now)
+        life, culprit = self._culprits[worker]
+        is_explained = culprit is not None and life == suspect.life
+        is_accused = is_explained and culprit == suspect.key
+        standing = self._note(suspect, Evidence.ACCUSED if is_accused else Evidence.DEATH, now)
         if standing is Standing.CONVICTED:
             return Blame.CONVICTED
         return Blame.EXCUSED if is_explained and not is_accused else Blame.STRUCK
@@ -238,14 +238,14 @@ class Quarantine:
         alone = next(iter(suspects)) if len(suspects) == 1 else None
         return self._on_trial.get(worker, alone)
 
-    def _note(self, case: Suspect, evidence: Evidence, now: float) -> Standing:
-        file = self._files.get(case.key)
+    def _note(self, suspect: Suspect, evidence: Evidence, now: float) -> Standing:
+        file = self._files.get(suspect.key)
         if file is None:
-            file = self._files[case.key] = _File(case)
+            file = self._files[suspect.key] = _File(suspect)
         file.standing = TABLE[file.standing, evidence]
         file.until = now + KEPT_SECONDS
-        self._files.move_to_end(case.key)
-        death = (case.worker, case.life)
+        self._files.move_to_end(suspect.key)
+        death = (suspect.worker, suspect.life)
         if evidence is not Evidence.ANSWERED and file.last_death != death:
             file.last_death = death
             file.strikes += 1
@@ -253,7 +253,7 @@ class Quarantine:
             self._files.popitem(last=False)
         return file.standing
 
-    def detained(self, now: float) -> tuple[SuspectSnapshot, ...]:
+    def snapshots(self, now: float) -> tuple[SuspectSnapshot, ...]:
         """Every body that is known, the one that was at a death last first."""
         self._forget(now)
         return tuple(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase
-from gateway.workers.tuning_memory import Flight, Memory
+from gateway.workers.tuning_memory import Memory, RunningRequest
 from gateway.workers.tuning_prefill import Prefill, fitted, overflowed
 from gateway.workers.tuning_pulse import Pulse
 from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, SequenceLaw, Sequences, Told
@@ -39,7 +39,7 @@ class _Queue:
     """A long queue at the engine: the reading that first told of it, and our requests that were there then."""
 
     sample: EngineSample
-    flights: frozenset[Flight]
+    requests: frozenset[RunningRequest]
 
 
 class Tuning:
@@ -73,7 +73,7 @@ class Tuning:
         self.memory = Memory()
         self.degraded = ""
         self.held = Limit.NOTHING  # what held back the last request that asked for room
-        self._generated: dict[Flight, int] = {}
+        self._generated: dict[RunningRequest, int] = {}
         self.resize(size)
 
     def resize(self, size: WindowSize) -> None:
@@ -123,9 +123,9 @@ class Tuning:
         """Prompt tokens that may be in flight without a first token."""
         return self._size.prefill_tokens or (UNTUNED_PREFILL_TOKENS if self.degraded else self.prefill.limit)
 
-    def fits_memory(self, flight: Flight) -> bool:
+    def fits_memory(self, request: RunningRequest) -> bool:
         """True where the engine's KV cache holds one more such request, as far as that is the gateway's care."""
-        return self._size.is_open or self.memory.has_room(flight)
+        return self._size.is_open or self.memory.has_room(request)
 
     @property
     def phase(self) -> Phase:
@@ -272,27 +272,27 @@ class Tuning:
         served = (sample.output_tokens or 0.0) - (queue.sample.output_tokens or 0.0)
         if served >= queue.sample.waiting:
             return 0
-        return sum(flight.sequences for flight in ended if flight not in queue.flights)
+        return sum(request.sequences for request in ended if request not in queue.requests)
 
     def _queue_told(self, sample: EngineSample) -> "_Queue | None":
         """The queue that the engine has told of since it first did, None where there is none to speak of."""
-        if sample.waiting <= len(self.memory.flights) + SHORT_QUEUE:
+        if sample.waiting <= len(self.memory.requests) + SHORT_QUEUE:
             return None
-        return self._queue or _Queue(sample, frozenset(self.memory.flights))
+        return self._queue or _Queue(sample, frozenset(self.memory.requests))
 
     def _count(self, in_flight: int, unread_tokens: int, leapt: int) -> Own:
         """Our own count; of a request of several sequences one is there for certain, the others may have ended."""
         before, now_generated = self._generated, {}
         lasting = lasting_sequences = progressing = prompt = 0
-        for flight in self.memory.flights:
-            generated = flight.output_tokens
-            now_generated[flight] = generated
-            if flight in before:
+        for request in self.memory.requests:
+            generated = request.output_tokens
+            now_generated[request] = generated
+            if request in before:
                 lasting += 1
-                lasting_sequences += flight.sequences
+                lasting_sequences += request.sequences
             elif generated:
-                prompt += flight.sequences
-            if generated > before.get(flight, 0):
+                prompt += request.sequences
+            if generated > before.get(request, 0):
                 progressing += 1
         self._generated = now_generated
         generated = self.memory.generated_tokens

@@ -27,7 +27,7 @@ _OUTPUT_GAIN = 0.02  # of an answer to the mean length, once fifty have ended
 _MOST_ANSWERED = 256  # requests kept until somebody looks at them
 
 
-class Flight(Protocol):
+class RunningRequest(Protocol):
     """What is read of a request in flight; `output_tokens` as the engine told, `accrued_tokens` where it does not."""
 
     sequences: int
@@ -45,8 +45,8 @@ class Memory:
         "_counted_tokens",
         "_ended",
         "_finished_tokens",
-        "_flights",
         "_mean_output_tokens",
+        "_requests",
         "_said_share",
         "_share",
         "_short_readings",
@@ -66,38 +66,38 @@ class Memory:
         self._mean_output_tokens = _FIRST_OUTPUT_TOKENS
         self._short_readings = 0
         self._finished_tokens = 0
-        self.answered: deque[Flight] = deque(maxlen=_MOST_ANSWERED)  # since they were last looked at
+        self.answered: deque[RunningRequest] = deque(maxlen=_MOST_ANSWERED)  # since they were last looked at
         self._ended = 0  # answers
         self.given_sequences = 0  # of all requests that ended, whatever became of them
         self._counted_tokens = 0.0  # demand when it was last counted, and what was taken and given since
-        self._flights: dict[Flight, float] = {}
+        self._requests: dict[RunningRequest, float] = {}
 
     # -- requests
 
-    def take(self, flight: Flight) -> None:
+    def take(self, request: RunningRequest) -> None:
         """A request is being sent."""
-        demand = self._demand(flight)
-        self._flights[flight] = demand
+        demand = self._demand(request)
+        self._requests[request] = demand
         self._counted_tokens += demand
 
-    def give(self, flight: Flight) -> None:
+    def give(self, request: RunningRequest) -> None:
         """It ended; how long it became is what is expected of others that nobody predicts."""
-        self._counted_tokens -= self._flights.pop(flight)
-        self.given_sequences += flight.sequences
-        tokens = flight.output_tokens
+        self._counted_tokens -= self._requests.pop(request)
+        self.given_sequences += request.sequences
+        tokens = request.output_tokens
         if tokens:
             self._finished_tokens += tokens
-            self.answered.append(flight)
-            per_sequence = tokens / max(1, flight.sequences)
+            self.answered.append(request)
+            per_sequence = tokens / max(1, request.sequences)
             self._ended += 1
             gain = max(_OUTPUT_GAIN, 1 / (1 + self._ended))
             self._mean_output_tokens += gain * (per_sequence - self._mean_output_tokens)
 
-    def has_room(self, flight: Flight) -> bool:
+    def has_room(self, request: RunningRequest) -> bool:
         """True where the cache holds one more such sequence by what is promised; always where nothing is in flight."""
-        if not self._share or not self._flights:
+        if not self._share or not self._requests:
             return True
-        demand = self._demand(flight) / flight.sequences
+        demand = self._demand(request) / request.sequences
         if (self._counted_tokens + demand) * self._share <= _COUNTED_FROM:
             return True
         return (self.count() + demand) * self._share <= 1.0
@@ -117,30 +117,30 @@ class Memory:
     @property
     def generated_tokens(self) -> int:
         """Every token that our requests have received here: it only grows."""
-        return self._finished_tokens + sum(map(_generated, self._flights))
+        return self._finished_tokens + sum(map(_generated, self._requests))
 
     @property
     def overdrawn_sequences(self) -> int:
         """Sequences that may wait for memory because their request went when one of them fitted."""
         if self._counted_tokens * self._share <= 1.0:
             return 0
-        return sum(flight.sequences - 1 for flight in self._flights)
+        return sum(request.sequences - 1 for request in self._requests)
 
     @property
-    def flights(self) -> tuple[Flight, ...]:
+    def requests(self) -> tuple[RunningRequest, ...]:
         """The requests in flight."""
-        return tuple(self._flights)
+        return tuple(self._requests)
 
     def count(self) -> float:
         """Count the demand of all requests in flight anew."""
-        demands = {flight: self._demand(flight) for flight in self._flights}
-        self._flights = demands
+        demands = {request: self._demand(request) for request in self._requests}
+        self._requests = demands
         self._counted_tokens = sum(demands.values())
         return self._counted_tokens
 
     def is_full(self, usage: float) -> bool:
         """True where a cache in use like that may not hold one more request of the largest size in flight."""
-        largest = max((self._present(flight, _generated(flight)) for flight in self._flights), default=0)
+        largest = max((self._present(request, _generated(request)) for request in self._requests), default=0)
         return usage + largest * self._share > FULL_USAGE
 
     # -- the law
@@ -156,8 +156,8 @@ class Memory:
 
         Not beside a request of several sequences: which of them have ended is not known.
         """
-        present = sum(self._present(flight, _generated(flight)) for flight in self._flights)
-        if usage < 0.1 or present <= 0 or any(flight.sequences > 1 for flight in self._flights):
+        present = sum(self._present(request, _generated(request)) for request in self._requests)
+        if usage < 0.1 or present <= 0 or any(request.sequences > 1 for request in self._requests):
             return
         seen = usage / present
         if self._said_share:
@@ -181,19 +181,19 @@ class Memory:
         """The engine started anew: its cache may be another."""
         self._share = self._said_share
 
-    def _demand(self, flight: Flight) -> float:
-        generated = _generated(flight)
+    def _demand(self, request: RunningRequest) -> float:
+        generated = _generated(request)
         growth = min(
-            self.reserve * self._mean_output_tokens * flight.sequences, max(0, flight.max_output_tokens - generated)
+            self.reserve * self._mean_output_tokens * request.sequences, max(0, request.max_output_tokens - generated)
         )
-        demand = self._present(flight, generated) + growth
-        return demand if flight.sequences == 1 else demand * self.running_part
+        demand = self._present(request, generated) + growth
+        return demand if request.sequences == 1 else demand * self.running_part
 
-    def _present(self, flight: Flight, generated: int) -> int:
+    def _present(self, request: RunningRequest, generated: int) -> int:
         """Tokens in whole blocks; every further sequence of a request ends in a block of its own."""
-        blocks = -(-(flight.prompt_tokens + generated) // self._block_tokens) + max(0, flight.sequences - 1)
+        blocks = -(-(request.prompt_tokens + generated) // self._block_tokens) + max(0, request.sequences - 1)
         return blocks * self._block_tokens
 
 
-def _generated(flight: Flight) -> int:
-    return flight.output_tokens or flight.accrued_tokens
+def _generated(request: RunningRequest) -> int:
+    return request.output_tokens or request.accrued_tokens

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal, Suspects
 from gateway.workers.snapshot import Limit, WorkerSnapshot
 from gateway.workers.tuning import Tuning
-from gateway.workers.tuning_memory import Flight
+from gateway.workers.tuning_memory import RunningRequest
 from gateway.workers.window import Window, WindowSize
 
 DRAINING: Final = "draining"  # the state of a worker that leaves, whatever its circuit says
@@ -27,7 +27,7 @@ class WorkerSpec:
     window: WindowSize
 
 
-class Asking(Flight, Protocol):
+class Asking(RunningRequest, Protocol):
     """What is read of a request: its size, how its prompt begins, where it may run, the worker it was given."""
 
     pool: str

@@ -10,7 +10,7 @@ from backend.supervisor.gpus import NoGpuLeft
 from backend.supervisor.machine import CannotStart, Machine, Recipe
 from backend.supervisor.plan import WorkerPlan
 from backend.supervisor.supervisor import Supervisor
-from backend.supervisor.worker import Listener, Pace, Status
+from backend.supervisor.worker import Pace, Status, WorkerCallbacks
 
 HOPELESS_SECONDS = 90.0
 QUICK = Pace(probe_seconds=0.05, probe_limit_seconds=0.5, failures_in_a_row=2, unhealthy_seconds=0.2)
@@ -77,9 +77,9 @@ class Watch:
         self.pids: list[int] = []
         self.lines: list[str] = []
         self._news = asyncio.Event()
-        listener = Listener(self._hear, self._wrote)
+        callbacks = WorkerCallbacks(self._hear, self._wrote)
         self.machine = ScriptedMachine((), {}, "key")
-        self.supervisor = Supervisor(self.machine, listener, QUICK, Random(1))
+        self.supervisor = Supervisor(self.machine, callbacks, QUICK, Random(1))
 
     def _hear(self, status: Status) -> None:
         self.told.append(status)

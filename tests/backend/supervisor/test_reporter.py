@@ -6,10 +6,10 @@ from backend.supervisor.reporter import BURST_LINES, LINES_PER_SECOND, Reporter
 def test_a_start_is_told_whole_and_a_flood_in_part() -> None:
     """A burst passes, then so many lines a second, each time with the number of those left out before."""
     reporter = Reporter()
-    told = [line for number in range(BURST_LINES + 100) for line in reporter.told(f"{number}", 100.0)]
-    assert told == [f"{number}" for number in range(BURST_LINES)]
-    assert reporter.told("later", 101.0) == ("[100 lines left out]", "later")
-    more = [line for number in range(100) for line in reporter.told(f"{number}", 101.0)]
+    report = [line for number in range(BURST_LINES + 100) for line in reporter.report(f"{number}", 100.0)]
+    assert report == [f"{number}" for number in range(BURST_LINES)]
+    assert reporter.report("later", 101.0) == ("[100 lines left out]", "later")
+    more = [line for number in range(100) for line in reporter.report(f"{number}", 101.0)]
     assert len(more) == LINES_PER_SECOND - 1
 
 
@@ -17,5 +17,5 @@ def test_a_clock_that_steps_back_gives_nothing() -> None:
     """No line more than the burst, and no fewer."""
     reporter = Reporter()
     for number in range(BURST_LINES):
-        assert reporter.told(f"{number}", 100.0)
-    assert reporter.told("more", 0.0) == ()
+        assert reporter.report(f"{number}", 100.0)
+    assert reporter.report("more", 0.0) == ()

@@ -302,12 +302,12 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> N
 @with_gateway(is_real_time=True)
 async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(scene: Stage) -> None:
     """500 with the request's id; the log has the same id and the place, and no word of the request."""
-    listener = scene.gateway._router
+    router = scene.gateway._router
 
     def fail(*_: object) -> None:
         raise LookupError("the secret words")
 
-    listener.directory._identity = fail  # type: ignore[method-assign]
+    router.directory._identity = fail  # type: ignore[method-assign]
     ids = []
     for path, kind in ((CHAT, "server_error"), ("/v1/messages", "api_error")):
         answer = await scene.post(path, question())

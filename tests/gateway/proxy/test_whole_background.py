@@ -48,7 +48,7 @@ def failing_once(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @virtual_time
 async def test_what_looks_at_the_workers_begins_again() -> None:
-    """Probes, readings of metrics and the watch on progress meet a worker without a link: each tells it and goes on.
+    """Probes, readings of metrics and the watch on progress meet a worker without endpoint: each tells it and goes on.
 
     Only the watch opens the circuit of a frozen engine, only a probe that succeeds lets it be tried.
     """
@@ -58,10 +58,10 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1900)) for _ in range(4)]
         await asyncio.sleep(1)
-        links = scene.gateway._endpoints._endpoints
-        link = links.pop(WORKER)
+        endpoints = scene.gateway._endpoints._endpoints
+        endpoint = endpoints.pop(WORKER)
         await asyncio.sleep(1)  # the pause between two probes, the longest
-        links[WORKER] = link
+        endpoints[WORKER] = endpoint
         await asyncio.sleep(1)
         pages = len(worker.pages)
         await asyncio.sleep(1)
@@ -141,17 +141,17 @@ class ObedientSupervisor:
     def __init__(self, told: Callable[[LaunchStatus], None]) -> None:
         self.api_key = "key"
         self.orders: list[str] = []
-        self._told = told
+        self._changed = told
 
     def start(self, name: str, plan: WorkerPlan) -> None:
         """A worker by `plan` serves."""
         self.orders.append(f"start {name} {plan['max_model_len']}")
-        self._told(LaunchStatus(name, "ready", "http://127.0.0.1:1"))
+        self._changed(LaunchStatus(name, "ready", "http://127.0.0.1:1"))
 
     def stop(self, name: str) -> None:
         """The worker is gone."""
         self.orders.append(f"stop {name}")
-        self._told(LaunchStatus(name, "stopped"))
+        self._changed(LaunchStatus(name, "stopped"))
 
     async def close(self) -> None:
         """Nothing is left to end."""
@@ -168,7 +168,7 @@ def launched(fault: str) -> tuple[LaunchedWorkers, ObedientSupervisor]:
     )
     setattr(context, fault, failing_once(getattr(context, fault)))
     workers = LaunchedWorkers(cast(LaunchContext, context))
-    supervisor = ObedientSupervisor(workers._told)
+    supervisor = ObedientSupervisor(workers._changed)
     workers._supervisor = cast(Any, supervisor)
     return workers, supervisor
 

@@ -112,7 +112,7 @@ async def test_a_body_is_let_go_of_when_its_answer_begins(scene: Stage) -> None:
     (exchange,) = scene.gateway._router.exchanges
     assert held(scene) == 0
     assert exchange._reading.rest == b""
-    kept = exchange._case._body
+    kept = exchange._suspect._body
     assert type(kept) is bytes, "a view holds all that it looks at"
     assert len(kept) <= MOST_KEPT_BYTES
     assert (await client.read_rest()).is_done

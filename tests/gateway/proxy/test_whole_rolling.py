@@ -28,7 +28,7 @@ class Launcher:
     def __init__(self, told: Callable[[LaunchStatus], None]) -> None:
         self.api_key = "key"
         self.starts = 0
-        self._told = told
+        self._changed = told
         self._engines: dict[str, EngineWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,16 +54,16 @@ class Launcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, name: str) -> None:
-        self._told(LaunchStatus(name, "loading"))
+        self._changed(LaunchStatus(name, "loading"))
         await asyncio.sleep(LOAD_SECONDS)
         engine = self._engines[name] = EngineWorker()
         await engine.start()
-        self._told(LaunchStatus(name, "ready", engine.url))
+        self._changed(LaunchStatus(name, "ready", engine.url))
 
     async def _stop(self, name: str) -> None:
-        self._told(LaunchStatus(name, "draining"))
+        self._changed(LaunchStatus(name, "draining"))
         await self._engines.pop(name).stop()
-        self._told(LaunchStatus(name, "stopped"))
+        self._changed(LaunchStatus(name, "stopped"))
 
 
 def launch(scene: Stage, max_model_len: int) -> None:
@@ -104,7 +104,7 @@ async def while_asked(scene: Stage, story: Callable[[], Awaitable[None]]) -> Non
 async def test_twenty_rolling_restarts_fail_no_request() -> None:
     """One of both serves at any time; every request on every new connection is answered whole, at its first worker."""
     async with stage(plan=PLAN) as scene:
-        launcher = Launcher(scene.gateway._launched._told)
+        launcher = Launcher(scene.gateway._launched._changed)
         scene.gateway._launched._supervisor = cast(Any, launcher)
         launch(scene, 2048)
         await scene.when(lambda: serving(scene) == len(NAMES))

@@ -47,9 +47,9 @@ def connecting(meet: Callable[[str, int], int]) -> Iterator[None]:
 @contextmanager
 def shortage(scene: Stage, code: int) -> Iterator[None]:
     """No new connection to the first worker, for requests or for what the gateway asks itself."""
-    link = scene.gateway._endpoints["tiny/w0"]
-    link.control.retire()  # its connections would serve on for as long as they are used
-    with connecting(lambda _, port: code if port == link.control.address.port else 0):
+    endpoint = scene.gateway._endpoints["tiny/w0"]
+    endpoint.control.retire()  # its connections would serve on for as long as they are used
+    with connecting(lambda _, port: code if port == endpoint.control.address.port else 0):
         yield
 
 
@@ -108,17 +108,17 @@ async def test_a_list_of_models_that_the_gateway_cannot_ask_for_says_nothing() -
         return errno.EMFILE if last == connected_at else 0
 
     async with stage(worker) as scene:
-        link = scene.gateway._endpoints["tiny/w0"]
+        endpoint = scene.gateway._endpoints["tiny/w0"]
         await asyncio.sleep(PROBE_SECONDS / 2)
         with connecting(second_is_short):
             asked = len(worker.pages)
             await asyncio.sleep((PROBES_BETWEEN + 6) * PROBE_SECONDS)
             assert all(page.startswith(b"GET /health ") for page in worker.pages[asked:])
-            assert link.probes_to_models == 0, "it is asked each time"
+            assert endpoint.probes_to_models == 0, "it is asked each time"
         with connecting(lambda *_: errno.EMFILE):
-            assert (await ask_models(link))[0] is Evidence.SHORT
+            assert (await ask_models(endpoint))[0] is Evidence.SHORT
         with connecting(lambda *_: errno.ECONNREFUSED):
-            assert (await ask_models(link))[0] is Evidence.UNREACHABLE
+            assert (await ask_models(endpoint))[0] is Evidence.UNREACHABLE
         assert [change.state for change in scene.changes] == ["serving"]
 
 

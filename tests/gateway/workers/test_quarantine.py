@@ -59,12 +59,12 @@ def test_what_is_known_is_listed_until_it_is_forgotten() -> None:
     sent(quarantine, "b", poison)
     died(quarantine, poison, now=10.0)
     suspects(quarantine, "beside", worker="c")
-    beside, convict = quarantine.detained(20.0)
+    beside, culprit = quarantine.snapshots(20.0)
     assert (beside.standing, beside.deaths, beside.last_worker) == (S.SUSPECT, 1, "c")
-    assert (convict.tenant, convict.path, convict.model) == ("alice", "/v1/completions", "m")
-    assert (convict.standing, convict.deaths, convict.last_worker) == (S.CONVICTED, 2, "b")
-    assert convict.seconds_left == KEPT_SECONDS - 10.0
-    assert quarantine.detained(10.0 + KEPT_SECONDS) == ()
+    assert (culprit.tenant, culprit.path, culprit.model) == ("alice", "/v1/completions", "m")
+    assert (culprit.standing, culprit.deaths, culprit.last_worker) == (S.CONVICTED, 2, "b")
+    assert culprit.seconds_left == KEPT_SECONDS - 10.0
+    assert quarantine.snapshots(10.0 + KEPT_SECONDS) == ()
 
 
 def test_two_workers_die_of_a_poison_and_no_third() -> None:
@@ -212,9 +212,9 @@ def test_a_death_keeps_no_request_and_a_removed_worker_no_death() -> None:
         poison = case("x" * 100_000)
         sent(quarantine, f"w{number}", poison)
         died(quarantine, poison)
-        assert all(isinstance(convict, bytes | None) for _, convict in quarantine._convicts.values())
+        assert all(isinstance(culprit, bytes | None) for _, culprit in quarantine._culprits.values())
         quarantine.forget_worker(f"w{number}")
-    assert not quarantine._convicts
+    assert not quarantine._culprits
     assert not quarantine._lives
     assert quarantine.standing(case("x" * 100_000), 0.0) is S.CONVICTED
 

@@ -10,7 +10,7 @@ from gateway.workers.tuning_memory import Memory
 
 
 @dataclass(eq=False)
-class Flight:
+class RunningRequest:
     """A request at a worker."""
 
     sequences: int = 1
@@ -20,17 +20,17 @@ class Flight:
     output_tokens: int = 0
 
 
-def tuning_of(*flights: Flight, kv_tokens: int = 1000) -> Tuning:
-    """The law of a window of 8 and a slack of 1, settled, with `flights` there since the reading before."""
+def tuning_of(*requests: RunningRequest, kv_tokens: int = 1000) -> Tuning:
+    """The law of a window of 8 and a slack of 1, settled, with `requests` there since the reading before."""
     tuning = Tuning(WindowSize(8, 1, None))
     tuning.learn(EngineFacts(kv_tokens, 10))
-    for flight in flights:
-        tuning.memory.take(flight)
+    for request in requests:
+        tuning.memory.take(request)
     return tuning
 
 
 def read(tuning: Tuning, at: float, running: float, waiting: float = 0.0, deferred: float = 0.0) -> None:
-    in_flight = sum(flight.sequences for flight in tuning.memory.flights)
+    in_flight = sum(request.sequences for request in tuning.memory.requests)
     tuning.observe(EngineSample(at, running, waiting, kv_usage=0.99, deferred=deferred), in_flight, 0, at)
 
 
@@ -39,7 +39,7 @@ def test_sequences_that_the_engine_has_no_more_have_ended(
     running: int, waiting: int, deferred: int, ended: int
 ) -> None:
     """All that a second reading does not have, less a step's lag; what is deferred is there; nobody is distrusted."""
-    tuning = tuning_of(Flight(sequences=17))
+    tuning = tuning_of(RunningRequest(sequences=17))
     read(tuning, 1.0, 8, 9)
     assert tuning.ended_sequences == 0, "a request is known from the reading after its grant on"
     for at in range(2, 20):
@@ -49,7 +49,7 @@ def test_sequences_that_the_engine_has_no_more_have_ended(
 
 def test_an_engine_that_has_none_of_many_requests_is_still_distrusted() -> None:
     """Control: of every request one sequence is there until it ends."""
-    tuning = tuning_of(*[Flight(sequences=2) for _ in range(17)])
+    tuning = tuning_of(*[RunningRequest(sequences=2) for _ in range(17)])
     for at in range(1, 9):
         read(tuning, at, 1)
     assert "while 17 of ours are there" in tuning.degraded
@@ -60,21 +60,21 @@ def test_one_sequence_of_a_request_must_fit_the_memory_not_all() -> None:
     """A list of prompts larger than the whole cache goes where one of them fits, and holds the others back after."""
     memory = Memory()
     memory.learn(EngineFacts(1000, 10))
-    memory.take(Flight(prompt_tokens=800))
-    assert memory.has_room(Flight(sequences=20, prompt_tokens=3_000))
-    assert not memory.has_room(Flight(sequences=2, prompt_tokens=3_000))
-    memory.take(Flight(sequences=20, prompt_tokens=3_000))
+    memory.take(RunningRequest(prompt_tokens=800))
+    assert memory.has_room(RunningRequest(sequences=20, prompt_tokens=3_000))
+    assert not memory.has_room(RunningRequest(sequences=2, prompt_tokens=3_000))
+    memory.take(RunningRequest(sequences=20, prompt_tokens=3_000))
     assert memory.overdrawn_sequences == 19
-    assert not memory.has_room(Flight())
+    assert not memory.has_room(RunningRequest())
     memory.running_part = 0.05
-    assert memory.has_room(Flight()), "of twenty one is left"
+    assert memory.has_room(RunningRequest()), "of twenty one is left"
     assert memory.overdrawn_sequences == 0
 
 
 @pytest.mark.parametrize("sequences", [1, 20])
 def test_the_queue_of_a_wide_request_is_no_lack_of_memory(sequences: int) -> None:
     """What waits because a request went when one of its sequences fitted does not lower what is promised to others."""
-    tuning = tuning_of(Flight(prompt_tokens=800), Flight(sequences=sequences, prompt_tokens=3_000))
+    tuning = tuning_of(RunningRequest(prompt_tokens=800), RunningRequest(sequences=sequences, prompt_tokens=3_000))
     before = tuning.memory.reserve
     for at in range(1, 9):
         read(tuning, at, 4, 15)
@@ -85,6 +85,6 @@ def test_what_a_token_takes_of_the_cache_is_not_learned_from_a_wide_request() ->
     """Sequences that have ended hold no cache: the gauge beside them says nothing of the others' density."""
     memory = Memory()
     memory.learn(EngineFacts(1000, 10))
-    memory.take(Flight(sequences=10, prompt_tokens=1_000))
+    memory.take(RunningRequest(sequences=10, prompt_tokens=1_000))
     memory.weigh(0.11)
     assert memory.capacity_tokens == 1000

@@ -33,7 +33,7 @@ AUTO = WindowSize(None, 1, None)
 
 
 @dataclass(eq=False)
-class Flight:
+class RunningRequest:
     """A request at a worker."""
 
     sequences: int = 1
@@ -169,55 +169,55 @@ def test_no_size_of_unread_prompts_is_a_trap(rung: int, safe_rung: int) -> None:
 # -- memory
 
 
-def memory_of(tokens: int = 1000, *flights: Flight) -> Memory:
+def memory_of(tokens: int = 1000, *requests: RunningRequest) -> Memory:
     """A cache of so many tokens, known and in blocks of ten, with requests in it."""
     memory = Memory()
     memory.learn(EngineFacts(tokens, 10))
-    for flight in flights:
-        memory.take(flight)
+    for request in requests:
+        memory.take(request)
     return memory
 
 
 def test_memory_holds_back_what_would_not_fit() -> None:
     """Tokens there are, in whole blocks, and room to grow by a part of the mean answer; the first always fits."""
     memory = memory_of(1000)
-    flights = []
-    while memory.has_room(Flight(prompt_tokens=95)):
-        flights.append(Flight(prompt_tokens=95))
-        memory.take(flights[-1])
-    assert len(flights) == math.floor(1000 / (100 + memory.reserve * 256))
-    assert memory_of(1000).has_room(Flight(prompt_tokens=5000))
+    requests = []
+    while memory.has_room(RunningRequest(prompt_tokens=95)):
+        requests.append(RunningRequest(prompt_tokens=95))
+        memory.take(requests[-1])
+    assert len(requests) == math.floor(1000 / (100 + memory.reserve * 256))
+    assert memory_of(1000).has_room(RunningRequest(prompt_tokens=5000))
 
 
 def test_memory_counts_what_was_generated_since() -> None:
     """Requests that have grown leave no room for what fitted before."""
-    flights = [Flight(prompt_tokens=100) for _ in range(3)]
-    memory = memory_of(1000, *flights)
-    assert memory.has_room(Flight(prompt_tokens=100))
-    for flight in flights:
-        flight.output_tokens = 150
-    assert not memory.has_room(Flight(prompt_tokens=100))
+    requests = [RunningRequest(prompt_tokens=100) for _ in range(3)]
+    memory = memory_of(1000, *requests)
+    assert memory.has_room(RunningRequest(prompt_tokens=100))
+    for request in requests:
+        request.output_tokens = 150
+    assert not memory.has_room(RunningRequest(prompt_tokens=100))
 
 
 def test_an_unknown_cache_holds_nothing_back_until_its_gauge_has_told() -> None:
     """Without the engine's word the share of a token is what the gauge shows of our own count."""
     memory = Memory()
-    flights = [Flight(prompt_tokens=100) for _ in range(5)]
-    for flight in flights:
-        memory.take(flight)
-    assert memory.has_room(Flight(prompt_tokens=10**6))
+    requests = [RunningRequest(prompt_tokens=100) for _ in range(5)]
+    for request in requests:
+        memory.take(request)
+    assert memory.has_room(RunningRequest(prompt_tokens=10**6))
     memory.weigh(0.5)
     assert memory.capacity_tokens == 1000
-    assert not memory.has_room(Flight(prompt_tokens=10**6))
+    assert not memory.has_room(RunningRequest(prompt_tokens=10**6))
 
 
 def test_shared_prompts_leave_more_room() -> None:
     """A gauge lower than our count, reading after reading, lets more in."""
-    memory = memory_of(1000, *(Flight(prompt_tokens=150) for _ in range(4)))
-    assert not memory.has_room(Flight(prompt_tokens=200))
+    memory = memory_of(1000, *(RunningRequest(prompt_tokens=150) for _ in range(4)))
+    assert not memory.has_room(RunningRequest(prompt_tokens=200))
     for _ in range(20):
         memory.weigh(0.25)
-    assert memory.has_room(Flight(prompt_tokens=200))
+    assert memory.has_room(RunningRequest(prompt_tokens=200))
 
 
 def test_memory_that_ran_out_is_promised_less_and_slowly_more_again() -> None:
@@ -238,13 +238,13 @@ def test_memory_that_ran_out_is_promised_less_and_slowly_more_again() -> None:
 
 def test_room_in_memory_is_given_back() -> None:
     """After every request has ended nothing is promised."""
-    flights = [Flight(prompt_tokens=n) for n in range(1, 40)]
-    memory = memory_of(1000, *flights)
+    requests = [RunningRequest(prompt_tokens=n) for n in range(1, 40)]
+    memory = memory_of(1000, *requests)
     memory.count()
-    for flight in flights:
-        memory.give(flight)
+    for request in requests:
+        memory.give(request)
     assert memory.demand_tokens == 0
-    assert not memory.flights
+    assert not memory.requests
 
 
 # -- the law
@@ -257,7 +257,7 @@ class Worker:
         self.tuning = Tuning(size)
         if facts is not None:
             self.tuning.learn(facts)
-        self.running: list[Flight] = []
+        self.running: list[RunningRequest] = []
         self.now = 0.0
         self.tokens = 0
         self.unread = 0
@@ -266,7 +266,7 @@ class Worker:
         """Send until the window is full, or so many are there; work is held back."""
         wanted = self.tuning.max_sequences if count is None else count
         while len(self.running) < wanted:
-            self.running.append(Flight())
+            self.running.append(RunningRequest())
             self.tuning.memory.take(self.running[-1])
         self.tuning.held = Limit.SEQUENCES
 
@@ -282,9 +282,9 @@ class Worker:
     def read(self, running: float, waiting: float = 0, /, *, age: float = 0.0, **figures: float) -> bool:
         """One reading, half a second after the last; of `unread` prompt tokens."""
         self.now += 0.5
-        for flight in self.running[: int(running) if math.isfinite(running) else None]:
+        for request in self.running[: int(running) if math.isfinite(running) else None]:
             self.tokens += 20
-            flight.output_tokens += 20
+            request.output_tokens += 20
         sample = EngineSample(self.now - age, running, waiting, 0.1, 0, self.now * 50, 0, self.tokens)
         return self.tuning.observe(replace(sample, **figures), len(self.running), self.unread, self.now)
 
@@ -486,8 +486,8 @@ def test_whatever_was_learned_a_full_engine_is_found_again(
         worker.fill()
         before, ran = worker.size, min(slots, worker.size)
         ended = min(ran, endings[step % len(endings)])
-        for flight in worker.running[:ended]:
-            worker.tuning.memory.give(flight)
+        for request in worker.running[:ended]:
+            worker.tuning.memory.give(request)
         del worker.running[:ended]
         worker.fill()
         worker.read(ran - ended, before - ran, steps=float(step))
@@ -510,27 +510,27 @@ def test_before_any_engine_the_window_stays_within_its_range_and_settles(
     sizes = []
     for step in range(320):
         while len(worker.running) < worker.size:
-            flight = Flight(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
-            if not memory.has_room(flight):
+            request = RunningRequest(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
+            if not memory.has_room(request):
                 worker.tuning.held = Limit.MEMORY
                 break
-            worker.running.append(flight)
-            memory.take(flight)
+            worker.running.append(request)
+            memory.take(request)
         else:
             worker.tuning.held = Limit.SEQUENCES
         running, used = 0, 0
-        for flight in worker.running:
-            need = flight.prompt_tokens + flight.output_tokens + 20
+        for request in worker.running:
+            need = request.prompt_tokens + request.output_tokens + 20
             if running == slots or used + need > max(cache, need):
                 break
             running, used = running + 1, used + need
         worker.read(running, len(worker.running) - running, kv_usage=min(1.0, used / cache))
-        for flight in [each for each in worker.running if each.output_tokens >= 60]:
-            worker.running.remove(flight)
-            memory.give(flight)
+        for request in [each for each in worker.running if each.output_tokens >= 60]:
+            worker.running.remove(request)
+            memory.give(request)
         sizes.append(worker.size)
     assert all(FEWEST_SEQUENCES <= size <= MOST_SEQUENCES + 1 for size in sizes)
     assert max(sizes[-40:]) - min(sizes[-40:]) <= 1
-    for flight in worker.running:
-        memory.give(flight)
+    for request in worker.running:
+        memory.give(request)
     assert memory.demand_tokens == 0
