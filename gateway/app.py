@@ -43,7 +43,7 @@ from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.exchange import Services
 from gateway.proxy.remainders import Remainders
-from gateway.proxy.retired import RetiredPools
+from gateway.proxy.retired import RetiredAccounts
 from gateway.proxy.router import DRAIN_RETRY_SECONDS, Router, RouterLimits
 from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
@@ -99,7 +99,7 @@ class Gateway:
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         self._admission = Admission(rules(config), self._fleet)
-        self._retired = RetiredPools(self._admission)
+        self._retired = RetiredAccounts(self._admission)
         self._reconciliation = Reconciliation(self._tell, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
         self._observer = Observers(
@@ -143,7 +143,6 @@ class Gateway:
             )
         )
         self._router = Router(Directory(config), services, control, limits, self._observer)
-        self._removed_tenants: set[str] = set()  # that still have requests
         self._runner: web.ServerRunner | None = None
         self._is_ready = False
 
@@ -235,9 +234,8 @@ class Gateway:
         """Drop what is kept of tenants and workers that earlier configurations had, once nothing of theirs runs."""
         for worker in self._roster.sweep():
             self._guard.forget_worker(worker)
-        removed = self._removed_tenants | turnover.removed_tenants
-        removed -= {tenant.name for tenant in turnover.changed_tenants}
-        self._removed_tenants = {name for name in removed if not self._admission.forget_tenant(name)}
+        present = {tenant.name for tenant in turnover.changed_tenants}
+        self._retired.retire_tenants(turnover.removed_tenants, present)
 
     # -- configuration
 
@@ -258,7 +256,7 @@ class Gateway:
         self._outages.configure(config.pools)
         present = [pool.model for pool in config.pools]
         self._dispatcher.keep_pools(present)
-        self._retired.settle(present)
+        self._retired.keep_pools(present)
 
     def _enroll(self, pool: Pool, worker: Worker) -> str:
         """Let a worker with a `url` serve; the name by which it is known, as is that of one to be launched."""

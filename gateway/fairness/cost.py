@@ -4,7 +4,7 @@ A cost function h(uncached input, cached input, output) maps the tokens of one s
 configuration chooses it. Counters hold integers: `UNITS_PER_COST` units per unit of cost, divided by the tenant's
 weight, rounded half to even once per request and level (`to_units` of the cumulative cost; a progress charge is the
 difference of two such integers, so charges never drift from the settled total).
-Left to others: who is charged and when (`admission`).
+Left to others: who is charged (`pool`) and when (`admission`).
 """
 
 import ast

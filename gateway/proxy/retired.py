@@ -1,4 +1,4 @@
-"""Forgets the accounts of pools that the configuration no longer has, when their last request has ended."""
+"""Forgets the accounts of pools and tenants that the configuration no longer has, when their last request has ended."""
 
 from collections.abc import Collection
 
@@ -6,25 +6,40 @@ from gateway.events import Event, RequestFinished
 from gateway.fairness import Admission
 
 
-class RetiredPools:
-    """Observes the requests that end; it keeps the names of removed pools that still have a request."""
+class RetiredAccounts:
+    """Observes the requests that end; it keeps the names of removed pools and tenants that still have a request."""
 
     def __init__(self, admission: Admission) -> None:
-        """Start without removed pools."""
+        """Start with nothing removed."""
         self._admission = admission
-        self._names: set[str] = set()
+        self._pools: set[str] = set()
+        self._tenants: set[str] = set()
 
-    def settle(self, present: Collection[str]) -> None:
+    def keep_pools(self, present: Collection[str]) -> None:
         """Forget every pool that is not in `present`, at once or when its last request has ended."""
-        self._names = set(self._admission.pools) - set(present)
-        for name in tuple(self._names):
-            self._forget(name)
+        self._pools = set(self._admission.pools) - set(present)
+        for name in tuple(self._pools):
+            self._forget_pool(name)
+
+    def retire_tenants(self, removed: Collection[str], present: Collection[str]) -> None:
+        """Forget the tenants in `removed`, at once or when their last request has ended; those in `present` are back."""
+        self._tenants = (self._tenants | set(removed)) - set(present)
+        for name in tuple(self._tenants):
+            self._forget_tenant(name)
 
     def observe(self, event: Event) -> None:
-        """Forget a removed pool if the request that ended was its last."""
-        if isinstance(event, RequestFinished) and event.pool in self._names:
-            self._forget(event.pool)
+        """Forget a removed pool or tenant if the request that ended was its last."""
+        if not isinstance(event, RequestFinished):
+            return
+        if event.pool in self._pools:
+            self._forget_pool(event.pool)
+        if event.tenant in self._tenants:
+            self._forget_tenant(event.tenant)
 
-    def _forget(self, name: str) -> None:
+    def _forget_pool(self, name: str) -> None:
         if self._admission.forget_pool(name):
-            self._names.discard(name)
+            self._pools.discard(name)
+
+    def _forget_tenant(self, name: str) -> None:
+        if self._admission.forget_tenant(name):
+            self._tenants.discard(name)

@@ -2,7 +2,7 @@
 
 An allow-list of exact POST paths, in every spelling that vLLM has for them: an engine path that is not here is not
 exposed (vLLM serves many more, some of which generate without being metered). Routing, authentication and the GET paths
-belong to the router.
+belong to `proxy/router.py`.
 """
 
 from collections.abc import Mapping

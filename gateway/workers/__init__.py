@@ -5,7 +5,7 @@ may be used, as a table; `placement` chooses among a pool's workers, by load and
 caches, within a tenant's `deficits`; `worker` is one of them, `fleet` keeps those of all pools; `quarantine` finds the
 request that kills whatever worker it meets; `judgement` says whose fault it is when something goes wrong, and what
 follows.
-It answers the scheduler's `Capacity` port. Probing, connecting and timers are the proxy's.
+It answers the scheduler's `Capacity` port. `watch` probes, `endpoints` connects, `proxy` and `watch` keep the timers.
 """
 
 from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal

@@ -85,7 +85,7 @@ class Fleet:
     # -- the scheduler's port
 
     def take(self, request: Asking, /) -> str | None:
-        """Reserve room at the least loaded worker that serves, None where the request fits none now."""
+        """Reserve room at the worker that `placement` chooses, None where the request fits none now."""
         return self._place(request, Worker.has_room)
 
     def take_express(self, request: Asking, /) -> str | None:

@@ -6,7 +6,7 @@ A closed table from (situation, evidence) to (effect). Rules that hold in it:
 - what the engine will not do tomorrow either (501, 505) is not asked again;
 - lack of room (429, 503) is nobody's fault: the request waits;
 - what is short at the gateway itself (descriptors, ports, memory) says nothing of any worker;
-- only what the client has seen of an answer is charged: nothing where no answer began.
+- an attempt that fails before its answer begins is refunded; of one that has begun the relay settles how much.
 How many failures of whom bring a worker into doubt is `circuit`'s, what kills workers `quarantine`'s.
 """
 
@@ -64,14 +64,13 @@ class Effect(NamedTuple):
     action: Action
     outcome: Outcome | None = None
     signal: Signal | None = None
-    is_charged: bool = False
     may_be_death: bool = False  # the worker is asked whether it lives
 
 
 _S, _E, _A, _O, _G = Situation, Evidence, Action, Outcome, Signal
 
 TABLE: Final[dict[tuple[Situation, Evidence], Effect]] = {
-    (_S.WAITING, _E.ANSWERED): Effect(_A.RELAY, None, _G.ANSWERED, is_charged=True),
+    (_S.WAITING, _E.ANSWERED): Effect(_A.RELAY, None, _G.ANSWERED),
     (_S.WAITING, _E.REFUSED): Effect(_A.FORWARD, _O.REJECTED_BY_ENGINE, _G.ANSWERED),
     (_S.WAITING, _E.UNABLE): Effect(_A.END, _O.WORKER_FAILED, _G.FAULT),
     (_S.WAITING, _E.FULL): Effect(_A.WAIT),
@@ -86,7 +85,7 @@ TABLE: Final[dict[tuple[Situation, Evidence], Effect]] = {
     (_S.WAITING, _E.NAMELESS): Effect(_A.AGAIN, None, _G.FAULT),
     (_S.WAITING, _E.SHORT): Effect(_A.END, _O.GATEWAY_EXHAUSTED),
     (_S.WAITING, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN),
-    (_S.LAST, _E.ANSWERED): Effect(_A.RELAY, None, _G.ANSWERED, is_charged=True),
+    (_S.LAST, _E.ANSWERED): Effect(_A.RELAY, None, _G.ANSWERED),
     (_S.LAST, _E.REFUSED): Effect(_A.FORWARD, _O.REJECTED_BY_ENGINE, _G.ANSWERED),
     (_S.LAST, _E.UNABLE): Effect(_A.END, _O.WORKER_FAILED, _G.FAULT),
     (_S.LAST, _E.FULL): Effect(_A.END, _O.NO_ROOM),
@@ -102,13 +101,13 @@ TABLE: Final[dict[tuple[Situation, Evidence], Effect]] = {
     (_S.LAST, _E.SHORT): Effect(_A.END, _O.GATEWAY_EXHAUSTED),
     (_S.LAST, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN),
     # Nothing is sent twice once the client has a byte, and what it has seen is charged.
-    (_S.BEGUN, _E.ANSWERED): Effect(_A.END, _O.COMPLETED, None, is_charged=True),
-    (_S.BEGUN, _E.ERROR): Effect(_A.END, _O.WORKER_LOST_STREAMING, _G.FAULT, is_charged=True, may_be_death=True),
-    (_S.BEGUN, _E.LOST): Effect(_A.END, _O.WORKER_LOST_STREAMING, _G.FAULT, is_charged=True, may_be_death=True),
-    (_S.BEGUN, _E.TRUNCATED): Effect(_A.END, _O.WORKER_LOST_STREAMING, None, is_charged=True),
-    (_S.BEGUN, _E.MALFORMED): Effect(_A.END, _O.WORKER_LOST_STREAMING, _G.FAULT, is_charged=True),
-    (_S.BEGUN, _E.SILENT): Effect(_A.END, _O.WORKER_STALLED, _G.FAULT, is_charged=True),
-    (_S.BEGUN, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN, None, is_charged=True),
+    (_S.BEGUN, _E.ANSWERED): Effect(_A.END, _O.COMPLETED, None),
+    (_S.BEGUN, _E.ERROR): Effect(_A.END, _O.WORKER_LOST_STREAMING, _G.FAULT, may_be_death=True),
+    (_S.BEGUN, _E.LOST): Effect(_A.END, _O.WORKER_LOST_STREAMING, _G.FAULT, may_be_death=True),
+    (_S.BEGUN, _E.TRUNCATED): Effect(_A.END, _O.WORKER_LOST_STREAMING, None),
+    (_S.BEGUN, _E.MALFORMED): Effect(_A.END, _O.WORKER_LOST_STREAMING, _G.FAULT),
+    (_S.BEGUN, _E.SILENT): Effect(_A.END, _O.WORKER_STALLED, _G.FAULT),
+    (_S.BEGUN, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN, None),
     # Pages that run no model say nothing of whether a model runs.
     (_S.ASIDE, _E.ANSWERED): Effect(_A.RELAY, _O.COMPLETED),
     (_S.ASIDE, _E.REFUSED): Effect(_A.FORWARD, _O.REJECTED_BY_ENGINE),

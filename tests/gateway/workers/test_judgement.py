@@ -21,14 +21,13 @@ def test_the_table_holds_every_pair_that_can_occur() -> None:
 
 @pytest.mark.parametrize(("situation", "evidence"), PAIRS, ids=lambda part: part.value)
 def test_every_pair_keeps_the_rules(situation: Situation, evidence: Evidence) -> None:
-    """What may be tried again, who is charged, what a worker hears and when a request has an outcome."""
+    """What may be tried again, what a worker hears and when a request has an outcome."""
     effect = judge(situation, evidence)
     is_tried_again = effect.action in (A.AGAIN, A.WAIT)
     assert not is_tried_again or situation is S.WAITING
     assert (effect.action is A.NOTE) is (situation is S.PROBE)
     ends = effect.action in (A.END, A.FORWARD) or (situation, evidence) == (S.ASIDE, E.ANSWERED)
     assert (effect.outcome is not None) is ends
-    assert effect.is_charged is (situation is S.BEGUN or (effect.action is A.RELAY and situation is not S.ASIDE))
     if evidence in (E.FULL, E.SHORT, E.CUT) and situation is not S.PROBE:
         assert effect.signal is None
     if situation is S.ASIDE:
