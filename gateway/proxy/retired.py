@@ -22,7 +22,7 @@ class RetiredAccounts:
             self._forget_pool(name)
 
     def retire_tenants(self, removed: Collection[str], present: Collection[str]) -> None:
-        """Forget the tenants in `removed`, at once or when their last request has ended; those in `present` are back."""
+        """Forget the tenants in `removed`, at once or after their last request; those in `present` are back."""
         self._tenants = (self._tenants | set(removed)) - set(present)
         for name in tuple(self._tenants):
             self._forget_tenant(name)

@@ -170,7 +170,7 @@ class MetricsPoller:
                 try:
                     await self._read(polled, endpoint, view)
                 except Exception:
-                    self._missed(polled, view, "a reading of its metrics broke")
+                    self._missed(polled, endpoint, view, "a reading of its metrics broke")
                     raise
 
     async def _read(self, polled: _Polled, endpoint: WorkerEndpoint, before: WorkerSnapshot) -> None:
@@ -182,7 +182,7 @@ class MetricsPoller:
             endpoint.data.progress.sees_steps = False  # the engine may make steps that nobody sees
             return
         except NoReading as failure:
-            self._missed(polled, before, str(failure))
+            self._missed(polled, endpoint, before, str(failure))
             return
         self._learn(polled, page)
         self._note_steps(endpoint.data.progress, polled.sample, figures.steps, asked_at)
@@ -195,11 +195,12 @@ class MetricsPoller:
         if has_room:
             self._scheduling.dispatch((before.pool,))
 
-    def _missed(self, polled: _Polled, before: WorkerSnapshot, reason: str) -> None:
-        """Count a reading that brought nothing, because of `reason`."""
+    def _missed(self, polled: _Polled, endpoint: WorkerEndpoint, before: WorkerSnapshot, reason: str) -> None:
+        """Count a reading that brought nothing, because of `reason`; nobody sees the steps of a blind worker."""
         polled.failures += 1
         if polled.is_blind:
             polled.is_filtered = True
+            endpoint.data.progress.sees_steps = False
             self._fleet.blind(polled.worker, reason)
             self._tell(before)
             self._scheduling.dispatch((before.pool,))

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from aiohttp import web
-from virtual_time import virtual_time
+from virtual_time import run_in_virtual_time, virtual_time
 from whole_gateway import Plan, Stage, chat, stage
-from workers_on_stage import CPU_TINY, EngineWorker, ScriptedWorker, fault, faults
+from workers_on_stage import CPU_TINY, EngineWorker, Meddle, ScriptedWorker, fault, faults
 
 from backend.engine.faults import FaultKind
 from gateway.config import Timeouts, Window
@@ -30,6 +30,11 @@ async def never(request: web.Request, response: web.StreamResponse) -> web.Strea
     """Metrics that do not come."""
     await asyncio.sleep(3600)
     return response
+
+
+async def failing(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Metrics that are an error."""
+    return web.Response(status=500)
 
 
 def freezing(tokens: int = 20) -> EngineWorker:
@@ -96,6 +101,23 @@ async def test_a_frozen_engine_without_metrics_is_found_by_its_streams_after_the
         worker.engine.thaw()
         answers = await asyncio.gather(*asking)
         assert all(answer.is_done for answer in answers), "it moved before their own limit"
+
+
+@pytest.mark.parametrize("meddle", [never, failing])
+def test_an_engine_whose_metrics_end_while_it_answers_whole_is_no_stall(meddle: Meddle) -> None:
+    """Its steps were seen before; from then on they cannot be, and its answers show nothing until they are there."""
+
+    async def story() -> None:
+        worker = EngineWorker(CPU_TINY)
+        async with stage(worker, plan=PLAN) as scene:
+            asking = scene.asking(chat(1900, stream=False))
+            await asyncio.sleep(1)
+            worker.meddle = meddle
+            assert (await asking).status == 200
+            assert scene.last.duration_seconds > 2 * MIN_PATIENCE_SECONDS
+            assert stalls(scene) == []
+
+    run_in_virtual_time(story())
 
 
 @virtual_time
