@@ -1,6 +1,6 @@
 """`python -m gateway`: the same as `vtc-gateway`.
 
-Nothing is imported from the folder in which it is started, whatever modules lie there.
+It imports nothing from the folder in which it is started, whatever modules lie there.
 """
 
 import sys

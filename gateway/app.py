@@ -1,9 +1,10 @@
-"""The composition root: every object of a gateway is built once, here, and started and stopped in one order.
+"""The composition root: every object of a gateway is built here, once, and started and stopped in one order.
 
-Start: scheduler and fleet, the supervisor of launched workers, first probes, listener; launched workers come to serve
-when their models are loaded. Stop: not ready, running requests get their grace, the rest is cut with an error of its
-own, then listener, probes, connections and workers. A reload replaces what may change while requests run (tenants,
-keys, limits, windows, workers, pools) and touches no counter.
+Start: the scheduler and the fleet, the supervisor of launched workers, the first probes, then the HTTP server. Launched
+workers begin to serve when their models are loaded. Stop: `/ready` says "draining"; running requests get their grace
+time; what is left is cut with an error of its own; then the server, the probes, the connections and the workers end. A
+reload replaces what may change while requests run (tenants, keys, limits, windows, workers, pools) and touches no
+counter.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
-    """What a reload comes to: what is told of it, the configuration in force, and what was worked out from it."""
+    """The result of a reload: the event to report, the configuration in force, and what was worked out from it."""
 
     told: ConfigReloaded
     config: Config
@@ -77,7 +78,7 @@ class Gateway:
     """One running gateway."""
 
     def __init__(self, loaded: Loaded, log: Log, observers: Sequence[Observer] = ()) -> None:
-        """Build everything for `loaded`; `observers` hear every event besides metrics and log."""
+        """Build everything for `loaded`; `observers` get every event, as metrics and log do."""
         config = self.config = loaded.config
         self._path = loaded.path
         self._wall_started_at = time.time()
@@ -149,7 +150,10 @@ class Gateway:
     # -- life
 
     async def start(self) -> str:
-        """Start listener and workers; the URL that clients use, once launched workers serve or have failed once."""
+        """Start the server and the workers; returns the URL for clients.
+
+        It returns once every launched worker serves or has failed once.
+        """
         self._tell(life.starting(self.config, self._path, __version__))
         self._configure(self.config, self.config.tenants)
         await self._health.probe_all()
@@ -177,7 +181,7 @@ class Gateway:
         return url
 
     async def stop(self) -> None:
-        """Drain for the configured grace, then end everything."""
+        """Drain for the configured grace time, then end everything."""
         self._router.is_draining = True
         drain_seconds = self.config.listen.drain_seconds
         if self._is_ready:
@@ -198,15 +202,15 @@ class Gateway:
         self._outages.close()
         self._endpoints.close()
         await self._launched.stop()
-        if self._is_ready:  # else the last line is why it could not start
+        if self._is_ready:  # else the last log line must stay the reason why the gateway could not start
             self._tell(life.stopped(refused, len(left) - refused))
 
     def reload(self, loaded: Loaded | ConfigError) -> None:
-        """Take over what changed in a configuration read again, or keep the last good one and say why."""
+        """Take over what changed in a configuration that was read again; keep the last good one if it is faulty."""
         self.take_over(self.prepare(loaded))
 
     def prepare(self, loaded: Loaded | ConfigError) -> Turnover:
-        """What a configuration read again comes to beside the present one; a thread may ask, for it changes nothing."""
+        """Compare a configuration that was read again with the present one; changes nothing, so a thread may do it."""
         path = str(self._path)
         if isinstance(loaded, ConfigError):
             faults = tuple(str(fault) for fault in loaded.faults)
@@ -221,7 +225,7 @@ class Gateway:
         return Turnover(told, config, changed, directory, frozenset(removed))
 
     def take_over(self, turnover: Turnover) -> None:
-        """Carry out what was prepared."""
+        """Carry out what `prepare` worked out."""
         if turnover.told.succeeded:
             self.config = turnover.config
             self._configure(turnover.config, turnover.changed_tenants)
@@ -231,7 +235,7 @@ class Gateway:
         self._observer.observe(turnover.told)
 
     def _forget_removed(self, turnover: Turnover) -> None:
-        """Drop what is kept of tenants and workers that earlier configurations had, once nothing of theirs runs."""
+        """Forget the tenants and workers that only earlier configurations had, once they have no request left."""
         for worker in self._roster.sweep():
             self._guard.forget_worker(worker)
         present = {tenant.name for tenant in turnover.changed_tenants}
@@ -259,7 +263,7 @@ class Gateway:
         self._retired.keep_pools(present)
 
     def _enroll(self, pool: Pool, worker: Worker) -> str:
-        """Let a worker with a `url` serve; the name by which it is known, as is that of one to be launched."""
+        """Let a worker with a `url` serve; returns its name, also for a worker that is to be launched."""
         if worker.url is None:
             return worker_name(pool, worker)
         name = self._roster.name(pool, worker, worker.url)
@@ -275,7 +279,7 @@ class Gateway:
         self._poller.watch(name)
 
     def _enlist(self, pool: Pool, worker: Worker) -> None:
-        """A launched worker says that it serves, at the URL that `worker` now has."""
+        """Let a launched worker serve, which is ready at the URL of `worker`."""
         assert worker.url is not None
         name = worker_name(pool, worker)
         self._configure_worker(name, pool, worker, worker.url)
@@ -287,27 +291,27 @@ class Gateway:
     # -- views (telemetry's StateSource)
 
     def pools(self, tenants: Collection[str] | None = None) -> Sequence[PoolSnapshot]:
-        """Every pool, now, with the accounts of `tenants` (None: of all)."""
+        """Every pool at this moment, with the accounts of `tenants` (None: of all)."""
         return self._admission.snapshot(self._loop.time(), tenants)
 
     def workers(self) -> Sequence[WorkerSnapshot]:
-        """Every worker, now."""
+        """Every worker at this moment."""
         return self._launched.amended(self._endpoints.amended(self._poller.amended(self._fleet.snapshot())))
 
     def tasks(self) -> int:
-        """Tasks of the event loop."""
+        """How many tasks the event loop has."""
         return len(asyncio.all_tasks())
 
     def queue_limits(self) -> Scheduler:
-        """What bounds the queue of every pool."""
+        """The bounds on the queue of every pool."""
         return self.config.scheduler
 
     def held_bodies(self) -> Iterable[Holding]:
-        """Every request body in memory."""
+        """What every request holds in memory."""
         return self._holdings
 
     def most_held_bytes(self) -> int:
-        """The most that request bodies may take together."""
+        """The most bytes that all requests may hold together."""
         return self._holdings.max_bytes
 
     def _render_metrics(self) -> tuple[bytes, str] | None:

@@ -1,8 +1,8 @@
-"""Work that runs beside the requests: what breaks is told of, what must go on begins again.
+"""Runs work beside the requests: it reports work that breaks, and starts work again that must go on.
 
-Every task that nobody waits for is made here. `Background` is one that lives until it is stopped: the pauses between
-its lives double up to half a minute, and are short again after one that lasted a minute. `Errands` are pieces of work
-that end by themselves; one that breaks is over.
+Every task that nobody waits for is made here. `Background` is work that lives until it is stopped. If it breaks it
+begins again after a pause; the pauses double up to half a minute, and are short again once the work has lasted a
+minute. `Errands` are pieces of work that end by themselves; one that breaks does not begin again.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ LASTING_SECONDS = 60.0
 
 
 class Background:
-    """Work called `name`; `failure` is what is said where it breaks."""
+    """Work called `name`; `failure` is the message if it breaks."""
 
     def __init__(self, name: str, run: Callable[[], Coroutine[Any, Any, None]], failure: str) -> None:
-        """Nothing runs before `start`."""
+        """Run nothing before `start`."""
         self._name = name
         self._run = run
         self._failure = failure
@@ -30,7 +30,7 @@ class Background:
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:
-        """Run until `stop`, or until the work ends by itself; nothing where it runs already."""
+        """Run until `stop`, or until the work ends by itself; no effect if it runs already."""
         if not self.is_running:
             self._task = asyncio.create_task(self._live(), name=self._name)
 
@@ -40,7 +40,7 @@ class Background:
             self._task.cancel()
 
     async def stop(self) -> None:
-        """End the work and wait for its end; nothing where none runs."""
+        """End the work and wait for its end; no effect if none runs."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -61,10 +61,10 @@ class Background:
 
 
 class Errands:
-    """Pieces of work, each kept until it ends; `failure` is what is said where one breaks."""
+    """Pieces of work, each kept until it ends; `failure` is the message if one breaks."""
 
     def __init__(self, failure: str) -> None:
-        """None yet."""
+        """Start without errands."""
         self._failure = failure
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -75,7 +75,7 @@ class Errands:
         task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End those that still run, and wait for their end."""
+        """End the errands that still run, and wait for their end."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -88,5 +88,5 @@ class Errands:
 
 
 def _tell(message: str, failure: BaseException) -> None:
-    """Say it as the event loop says what nobody retrieved: the log has it as an error, with the place."""
+    """Report a failure as the event loop reports its own: the log gets an error with a traceback."""
     asyncio.get_running_loop().call_exception_handler({"message": message, "exception": failure})

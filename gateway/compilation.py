@@ -1,4 +1,4 @@
-"""Whether this gateway runs compiled; setup.py says what of it can be."""
+"""Whether this gateway runs compiled; setup.py lists the modules that can be compiled."""
 
 from typing import Final
 

@@ -1,9 +1,9 @@
 """Frozen records of what happened, and the `Observer` protocol that receives them.
 
-The proxy and the dispatcher emit these; telemetry subscribes. No event is emitted per streamed chunk: the
-streaming path keeps plain numbers and reports them once, in `RequestFinished`. Times are seconds; `*_at` values are
-loop time (monotonic), durations end in `_seconds`. Service and counters are in cost units (floats, for people). Events
-are named tuples because three are made for each request, in less than half the time of frozen dataclasses.
+The proxy, the dispatcher and the watch over the workers emit events; telemetry observes them. No event is emitted per
+streamed chunk: the streaming path keeps plain numbers and reports them once, in `RequestFinished`. Durations end in
+`_seconds`. Service is in cost units (floats, for people). Events are named tuples because each request makes three of
+them, and a named tuple takes less than half the time of a frozen dataclass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,15 +31,15 @@ class RequestDispatched(NamedTuple):
 
 
 class RequestFinished(NamedTuple):
-    """The one record of a request's end; emitted exactly once for each request that reached the listener.
+    """The one record of a request's end; emitted exactly once for each request that reached the HTTP server.
 
-    `tenant`, `pool`, `worker` are empty where the request ended before they were known. `gateway_seconds` is the
-    time from the full request body to the bytes handed to the worker less the queue wait: the gateway's own share.
-    `client_request_id` is what the client calls the request, empty where it says nothing; `client_address` is where
-    its connection comes from; `end_user` stands for whom the client acts for, who cannot be read from it.
-    `estimated_tokens` are those of the output that its engine did not count, None where it counted all.
-    `attempts` are grants of a worker, `retries` those of them that came after one that failed, None for none.
-    `asked_pool` is empty unless the request was for another pool, whose fallback `pool` is.
+    `tenant`, `pool` and `worker` are empty if the request ended before they were known. `gateway_seconds` is the time
+    from the complete request body to the bytes handed to the worker, without the queue wait: the gateway's own share.
+    `client_request_id` is the client's own id for the request, empty if it gave none; `client_address` is where its
+    connection comes from. `end_user` is a pseudonym of the end user for whom the client acts: it does not reveal who
+    that is. `estimated_tokens` are the output tokens that the engine did not count, None if it counted all.
+    `attempts` counts the grants of a worker; `retries` counts the grants that followed a failed attempt, None if none
+    did. `asked_pool` is the pool that was asked for, if `pool` served as its fallback; else it is empty.
     `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
     """
 
@@ -74,7 +74,7 @@ class RequestFinished(NamedTuple):
 
 
 class WorkerChanged(NamedTuple):
-    """A worker changed its state; `reason` says why in words."""
+    """A worker changed its state; `reason` says why, in words."""
 
     pool: str
     worker: str
@@ -83,7 +83,7 @@ class WorkerChanged(NamedTuple):
 
 
 class WorkerRemarked(NamedTuple):
-    """What the operator should know of a worker: why it does not serve (again and again), what is configured wrong."""
+    """A remark on a worker for the operator: why it does not serve (repeated), or what is configured wrong."""
 
     pool: str
     worker: str
@@ -91,7 +91,7 @@ class WorkerRemarked(NamedTuple):
 
 
 class WorkerStalled(NamedTuple):
-    """A worker stands still with requests in it (`is_stalled`), or makes progress again, or has none left."""
+    """A worker stands still while it has requests (`is_stalled`), or makes progress again."""
 
     pool: str
     worker: str
@@ -100,7 +100,7 @@ class WorkerStalled(NamedTuple):
 
 
 class WindowDegraded(NamedTuple):
-    """A worker's window is a fixed one, for the `reason` that its metrics cannot be used, or (empty) is tuned again."""
+    """A worker's window is fixed, because its metrics cannot be used (`reason`); if `reason` is empty, tuned again."""
 
     pool: str
     worker: str
@@ -108,9 +108,9 @@ class WindowDegraded(NamedTuple):
 
 
 class TokensUnmetered(NamedTuple):
-    """A worker has generated notably more or fewer tokens than the gateway has metered there, or (`share` 0) no more.
+    """A worker generates notably more or fewer tokens than the gateway meters there; with `share` 0 this has ended.
 
-    `share` is of the engine's tokens, negative where the gateway metered more than the engine says.
+    `share` is the unmetered share of the engine's tokens, negative if the gateway metered more than the engine says.
     """
 
     pool: str
@@ -119,9 +119,9 @@ class TokensUnmetered(NamedTuple):
 
 
 class UsageCapped(NamedTuple):
-    """A worker said of a request that it took more tokens than it can have; no more than possible was charged.
+    """A worker reported more tokens for a request than are possible; only the possible ones were charged.
 
-    `prompt_tokens` and `output_tokens` are those it said.
+    `prompt_tokens` and `output_tokens` are the worker's figures.
     """
 
     request_id: str
@@ -139,7 +139,7 @@ class WorkerWrote(NamedTuple):
 
 
 class ObserverFailed(NamedTuple):
-    """An observer raised `error` (a type's name) at an event of the type `event`; the others heard that event."""
+    """An observer raised `error` at an `event` (both are names of types); the other observers got that event."""
 
     observer: str
     event: str
@@ -147,7 +147,7 @@ class ObserverFailed(NamedTuple):
 
 
 class LifeChanged(NamedTuple):
-    """The gateway itself is in another `phase` of its life; `facts` say more, `is_well` whether nothing was lost."""
+    """The gateway entered another `phase` of its life; `facts` say more; `is_well` is True if no request was lost."""
 
     phase: str
     facts: Mapping[str, object]
@@ -155,9 +155,9 @@ class LifeChanged(NamedTuple):
 
 
 class ConfigReloaded(NamedTuple):
-    """A changed configuration was applied (`faults` empty) or rejected, the last good one staying in force.
+    """A changed configuration was applied (`faults` is empty), or rejected: then the last good one stays in force.
 
-    `warnings` are of what is in it and hardly meant so.
+    `warnings` name what it contains but can hardly mean.
     """
 
     path: str
@@ -168,7 +168,7 @@ class ConfigReloaded(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """True where the file was valid and its difference applied."""
+        """True if the file was valid and its changes were applied."""
         return not self.faults
 
 
@@ -190,7 +190,7 @@ Event = (
 
 
 class Observer(Protocol):
-    """Receives every event, synchronously and in order; must not block. One that raises is told of, to the others."""
+    """Receives every event, synchronously and in order; it must not block. If it raises, the others are told."""
 
     def observe(self, event: Event) -> None:
         """Take note of `event`."""

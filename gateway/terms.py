@@ -1,4 +1,4 @@
-"""The configuration in the terms of the pure core: what the scheduler, the window and the cost functions are told."""
+"""Translates the configuration into the terms of the pure core: scheduler, window and cost functions."""
 
 from gateway.config import (
     Config,
@@ -29,7 +29,7 @@ from gateway.workers import WindowSize, open_window
 
 
 def rules(config: Config) -> Rules:
-    """The scheduler's rules: the policy, the predictor, the bound of the queue."""
+    """The scheduler's rules: the policy, the predictor, and the bound of the queue."""
     policy, predictor = config.scheduler.policy, config.scheduler.predictor
     make = POLICIES[policy.name.value]
     return Rules(
@@ -59,7 +59,7 @@ def cost_function(spec: CostSpec) -> CostFunction:
 
 
 def window_size(worker: Worker) -> WindowSize:
-    """What may be in flight at a worker; one that keeps the fair order itself gets an open window."""
+    """What may be in flight at a worker; a worker whose engine keeps the fair order itself gets an open window."""
     window = worker.window
     sequences, prefill_tokens = window.fixed_sequences, window.fixed_prefill_tokens
     if worker.engine_order is EngineOrder.VTC:
@@ -68,6 +68,6 @@ def window_size(worker: Worker) -> WindowSize:
 
 
 def tenant_limits(tenant: Tenant) -> TenantLimits:
-    """What bounds a tenant at the scheduler."""
+    """The scheduler's limits for a tenant."""
     limits = tenant.limits
     return TenantLimits(limits.max_in_flight, limits.max_queued, limits.requests_per_minute, limits.tokens_per_minute)

@@ -1,10 +1,10 @@
 """The scheduler: decides who runs, where and when, and charges for it. Pure: the caller passes the time.
 
-Single-threaded and synchronous; every call returns the decisions that follow from it, in order, for the caller to carry
-out. Rules that hold throughout:
-- the next request is chosen at the moment room appears, never before (`turns`);
-- a ticket is granted at most once at a time and settled exactly once; room and charges move in the same call;
-- nobody polls: `next_deadline` names the time at which `advance` must be called.
+It is single-threaded and synchronous. Every call returns the decisions that follow from it, in order; the caller
+carries them out. Rules:
+- The next request is chosen at the moment room appears, never before (`turns`).
+- A ticket has at most one grant at a time and is settled exactly once. Room and charges move in the same call.
+- Nobody polls: `next_deadline` names the time at which `advance` must be called.
 Left to others: what room there is (`Capacity`), sockets, and the wall clock.
 """
 
@@ -25,7 +25,7 @@ from gateway.fairness.waiting_room import WaitingRoom
 from gateway.outcomes import Outcome
 
 _NO_WORKER_RETRY_SECONDS = 2.0
-_MIN_REQUEUED_SECONDS = 5.0  # a request that a worker lost gets at least this long to find another
+_MIN_REQUEUED_SECONDS = 5.0  # a request whose worker broke gets at least this long to find another
 
 
 class Admission:
@@ -44,7 +44,7 @@ class Admission:
     # -- configuration
 
     def configure_pool(self, spec: PoolSpec) -> None:
-        """Add a pool or change its terms; running tickets keep the charge they have and end under the new cost."""
+        """Add a pool or change its settings; running tickets keep their charge and are settled by the new cost."""
         account = self._pools.get(spec.name)
         if account is None:
             self._pools[spec.name] = PoolAccount(spec, self._rules)
@@ -52,7 +52,7 @@ class Admission:
             account.configure(spec)
 
     def forget_pool(self, name: str) -> bool:
-        """Forget a pool of which nothing waits or runs, with what it has charged and learned; False where it cannot."""
+        """Forget a pool with all that it has charged and learned; False, without effect, if a request waits or runs."""
         account = self._pools[name]
         if account.queue.queued or account.in_flight:
             return False
@@ -62,9 +62,9 @@ class Admission:
         return True
 
     def configure_tenant(self, name: str, weight: float, limits: TenantLimits) -> None:
-        """Add a tenant or change its weight and limits; counters stay, nothing is charged again.
+        """Add a tenant or change its weight and limits; counters stay, and nothing is charged again.
 
-        A limit that no longer holds the tenant back takes effect with the next `dispatch` of its pools.
+        If a changed limit no longer holds the tenant back, its requests run with the next `dispatch` of its pools.
         """
         self._tenants.change(name, weight, limits)
         for account in self._pools.values():
@@ -72,7 +72,7 @@ class Admission:
         self.room.review_everywhere(name)
 
     def forget_tenant(self, name: str) -> bool:
-        """Drop what is kept of a tenant that was removed, its counters too; False while it has requests."""
+        """Forget a tenant that was removed, with its counters; False while it has requests."""
         is_gone = all(account.queue.forget(name) for account in self._pools.values())
         if is_gone:
             self._tenants.forget(name)
@@ -85,7 +85,7 @@ class Admission:
     # -- arrivals
 
     def submit(self, ticket: Ticket, now: float) -> list[Decision]:
-        """Queue a new request, or refuse it; returns what follows, its own grant perhaps among it."""
+        """Queue a new request, or refuse it; returns the decisions that follow, perhaps its own grant among them."""
         self._tenants.census.sweep(now)
         account = self._pools[ticket.pool]
         tenant = account.queue.tenant(ticket.tenant, self._tenants)
@@ -103,7 +103,7 @@ class Admission:
         return decisions
 
     def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
-        """Let a new request run at once where nobody waits and it has room; else it queues."""
+        """Let a new request run at once if nobody waits and it has room; else queue it."""
         is_alone = self.room.is_empty_before(account, tenant)
         if is_alone and (turn := self._turns.take_for(ticket, account, tenant)) is not None:
             self.room.admit_directly(ticket, account, tenant)
@@ -112,7 +112,7 @@ class Admission:
         return self._dispatch([ticket.pool], now, is_full=is_alone)
 
     def count_request(self, tenant: str, now: float) -> float | None:
-        """Count a request that takes no room against the tenant's rates; seconds to wait where it is over them."""
+        """Count a request that takes no room against the tenant's rates; the seconds to wait if it is over them."""
         return self._tenants.allowance(tenant).count_request(now)
 
     def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
@@ -129,7 +129,7 @@ class Admission:
         return None if wait is None else Refuse(ticket, Outcome.RATE_LIMITED, wait)
 
     def _push_out(self, account: PoolAccount, now: float) -> list[Decision]:
-        """Refuse the newest request of the pool's longest weighted queue: not the newcomer's by rule."""
+        """Refuse the newest request of the tenant with the pool's longest weighted queue: often not the newcomer."""
         tenant = account.queue.longest_tenant()
         ticket = tenant.newest()
         retry_after = account.retry_after_seconds(tenant, now)
@@ -138,7 +138,7 @@ class Admission:
     # -- bars
 
     def bar(self, pool: str, name: str) -> None:
-        """Let no request of tenant `name` run in `pool` until `unbar`: it is held, and nobody waits for it."""
+        """Let no request of tenant `name` run in `pool` until `unbar`; the tenant is held back and blocks nobody."""
         account = self._pools.get(pool)
         tenant = None if account is None else account.queue.tenants.get(name)
         if account is not None and tenant is not None:
@@ -146,7 +146,7 @@ class Admission:
             self.room.review(account, tenant)
 
     def unbar(self, pool: str, name: str, now: float) -> list[Decision]:
-        """End a bar."""
+        """End a bar, and dispatch."""
         account = self._pools.get(pool)
         tenant = None if account is None else account.queue.tenants.get(name)
         if account is None or tenant is None:
@@ -158,7 +158,7 @@ class Admission:
     # -- departures
 
     def withdraw(self, ticket: Ticket, now: float) -> list[Decision]:
-        """A queued request leaves without having run; nothing was charged."""
+        """Take a queued request out, which will not run; nothing is charged for it."""
         ticket.move(TicketState.LEFT)
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
@@ -169,13 +169,13 @@ class Admission:
     # -- dispatch
 
     def dispatch(self, pool: str, now: float) -> list[Decision]:
-        """Grant room to the head of the queue, again and again, until the next head does not fit."""
+        """Grant room to the request in turn, again and again, until the next one does not fit."""
         return self._dispatch([pool], now)
 
     def _dispatch(self, pools: list[str], now: float, *, is_full: bool = False) -> list[Decision]:
-        """Dispatch each of `pools`, and the others where a grant took a tenant to its limit: their heads change too.
+        """Dispatch each of `pools`, and after a grant to a tenant with an in-flight limit also the other pools.
 
-        `is_full` is of `Turns.take`, for a request that came alone.
+        `is_full` is passed to `Turns.take`, for a request that came while nobody waited.
         """
         decisions: list[Decision] = []
         while pools:
@@ -201,9 +201,9 @@ class Admission:
     # -- progress
 
     def started(self, ticket: Ticket, now: float) -> list[Decision]:
-        """The first token came: the prompt is read and its room is free.
+        """Note that the first token came: the prompt is read, and its room is free.
 
-        The first byte of an answer that is not streamed comes with its last and says nothing of the prefill.
+        An answer that is not streamed comes all at once, so its first byte says nothing of when the prompt was read.
         """
         if ticket.started_at is None and (ticket.is_watched or not ticket.is_silent):
             ticket.started_at = ticket.noted_at = now
@@ -221,18 +221,18 @@ class Admission:
         self._pools[ticket.pool].charge(ticket, usage)
 
     def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
-        """`charge` where nothing but the output has changed since."""
+        """As `charge`, where only the output has changed since the last charge."""
         self._pools[ticket.pool].charge_output(ticket, output_tokens)
 
     def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
-        """What a running request has used whose engine, as far as known, generated until `until` and did not tell."""
+        """What a running request has used, if its engine generated until `until` and gave no final figures."""
         return self._pools[ticket.pool].reckoning.final_usage(ticket, until)
 
     def requeue(self, ticket: Ticket, now: float, *, failed_worker: str = "") -> list[Decision]:
-        """A worker sent the request back untouched: undo its charge and put it at the head of its queue.
+        """Undo the charge of a request whose attempt is repeated, and put it back at the head of its queue.
 
-        `failed_worker` names a worker that broke (not one that merely had no room): it is avoided, and the request gets
-        a few seconds to find another even where its queue time is used up.
+        `failed_worker` names a worker that broke (not one that only had no room). The request avoids it, and gets a few
+        seconds to find another one even if its queue time is used up.
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
@@ -247,16 +247,16 @@ class Admission:
         return self._dispatch_all(ticket, tenant, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
-        """The request ended: settle it at what of `usage` is possible (None: refund it whole), dispatch the next.
+        """End a request: settle it at the possible part of `usage` (None: refund it in full), and dispatch the next.
 
-        `completed` says that the answer came to its own end, so its length teaches the predictor.
+        `completed` says that the answer came to its own end, so that its length teaches the predictor.
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         ticket.move(TicketState.SETTLED)
         if usage is not None:
             usage = ticket.possible(usage)
-            ticket.tell(usage)  # what the capacity learns from of an answer that told nothing while it ran
+            ticket.tell(usage)  # the capacity learns from it, also if the answer reported nothing while it ran
         self._land(ticket, tenant, now)
         before = tenant.settled
         account.settle(ticket, tenant, usage)
@@ -280,13 +280,13 @@ class Admission:
         tenant.allowance.in_flight -= ticket.sequences
 
     def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:
-        """Room came free in the ticket's pool; a tenant's own limit may have come free in every pool."""
+        """Dispatch the ticket's pool, where room came free, and every pool if the tenant has an in-flight limit."""
         return self._dispatch(list(self._pools) if tenant.allowance.is_capped else [ticket.pool], now)
 
     # -- time
 
     def next_deadline(self) -> float | None:
-        """When `advance` must be called next, None where nothing is due."""
+        """When `advance` must be called next; None if nothing is due."""
         deadline, accrual = self.room.deadlines.next(), self.running.next_accrual
         if deadline is None or accrual is None:
             return accrual if deadline is None else deadline
@@ -310,7 +310,7 @@ class Admission:
         return [refusal, *self.withdraw(ticket, now)]
 
     def _accrue(self, ticket: Ticket, now: float) -> list[Decision]:
-        """Charge what a silent answer should have generated by now; its prompt counts as read when its time is over."""
+        """Charge what an answer should have generated unreported; give back the prompt's room if it should be read."""
         account = self._pools[ticket.pool]
         account.accrue(ticket, now)
         return self._give_prefill(ticket, now) if ticket.is_silent and account.should_be_read(ticket, now) else []
@@ -318,13 +318,13 @@ class Admission:
     # -- views
 
     def snapshot(self, now: float, tenants: Collection[str] | None = None) -> tuple[PoolSnapshot, ...]:
-        """Every pool, with the accounts of `tenants` (None: of all); the totals are over all either way."""
+        """Every pool, with the accounts of `tenants` (None: of all); the totals always cover all tenants."""
         return tuple(
             account.snapshot(now, self.running.estimated_tokens(name), tenants) for name, account in self._pools.items()
         )
 
     def in_flight(self, now: float) -> Iterable[TicketSnapshot]:
-        """Every request that is with a worker."""
+        """Every request that is at a worker."""
         return self.running.views(now)
 
     @property

@@ -1,32 +1,33 @@
 """The computed bound on how far the counters of waiting flows lie apart, from what was really in flight.
 
-A waiting flow f is at most E_f above the level of its last turn, the least waiting counter when it was last dispatched
-or lifted, and no waiting flow is more than R_f below that level. E_f is what its requests in flight at that turn could
-add, the turn's own charge and lead included (`Flow.exposure`); R_f (`Flow.margin`) the most that refunds could take
-back then from what any flow had in flight, and since then what an engine took back of its report. The bound is the
-largest E_f + R_f of those who wait: it shrinks when they have had their next turn. Every term is held in counter units
-(divided by the weight). The derivation stands in docs/fairness.md.
+The level of a flow's last turn is the least waiting counter at the moment when the flow was last dispatched or lifted.
+A waiting flow f is at most E_f above that level, and no waiting flow is more than R_f below it. E_f (`Flow.exposure`)
+is what the flow's requests in flight at that turn could add; it includes the turn's own charge, and how far the flow
+was ahead of its turn. R_f (`Flow.margin`) is the most that refunds could take back at that turn from any one flow; to
+it comes what engines have since taken back of their reports. The bound is the largest E_f + R_f among the flows that
+wait, so it shrinks when they have had their next turn. Every term is in counter units (divided by the weight).
+docs/fairness.md has the derivation.
 """
 
 from collections.abc import Iterable
 
 from gateway.fairness.flow import Flow
 
-_FEWEST_TURNS = 16  # between two searches for the flow with the most to be refunded
+_FEWEST_TURNS = 16  # least number of turns between two searches for the flow with the largest refundable amount
 
 
 class SpreadBound:
-    """What refunds may take back from the flows of one level, and the bound that follows for those who wait."""
+    """What refunds may take back from the flows of one level, and the bound for those who wait."""
 
     __slots__ = ("_flying", "_turns", "_waiting", "refundable", "taken_back")
 
     def __init__(self, waiting: Iterable[Flow] = ()) -> None:
-        """Nothing was dispatched; `waiting` is a live view of the flows that wait."""
+        """Start with nothing dispatched; `waiting` is a live view of the flows that wait."""
         self._waiting = waiting
         self._flying: dict[Flow, int] = {}
         self._turns = 0
-        self.refundable = 0  # no flow has more; found anew after as many turns as there are flows in flight
-        self.taken_back = 0  # in all
+        self.refundable = 0  # no flow has more; searched again after as many turns as there are flows in flight
+        self.taken_back = 0  # what engines have taken back of their reports, in all
 
     @property
     def units(self) -> int:
@@ -36,11 +37,11 @@ class SpreadBound:
 
     @property
     def margin(self) -> int:
-        """What a turn at this moment has for R_f, less what was taken back so far: the bound adds all of that again."""
+        """R_f of a turn at this moment, less what was taken back so far; the bound adds the latter again."""
         return self.refundable - self.taken_back
 
     def open(self, flow: Flow) -> None:
-        """A request of `flow` is about to be charged for the first time."""
+        """Note that a request of `flow` is about to be charged for the first time."""
         self._flying[flow] = self._flying.get(flow, 0) + 1
         self._turns += 1
         if self._turns > max(_FEWEST_TURNS, len(self._flying)):
@@ -48,7 +49,7 @@ class SpreadBound:
             self.refundable = max(other.refundable for other in self._flying)
 
     def close(self, flow: Flow) -> None:
-        """A request of `flow` was settled."""
+        """Note that a request of `flow` was settled."""
         left = self._flying[flow] - 1
         if left:
             self._flying[flow] = left
@@ -61,5 +62,5 @@ class SpreadBound:
             self.refundable = flow.refundable
 
     def widen(self, units: int) -> None:
-        """An engine took back `units` that it had reported as used: no figure before had allowed for that."""
+        """Widen the bound by `units` that an engine reported as used and then took back; no margin allowed for them."""
         self.taken_back += units

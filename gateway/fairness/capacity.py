@@ -1,7 +1,7 @@
-"""The port through which the scheduler asks for room; `gateway.workers.Fleet` and the simulator's engines answer it.
+"""The port through which the scheduler asks for room; `gateway.workers.Fleet` and the simulator's engines implement it.
 
-It is handed the ticket: what room means (sequences, prompt tokens, KV cache) is the answerer's business. The answerer
-only reads the ticket; what it reads there does not change between `take` and `give`.
+Every call gets the ticket. The implementation decides what room means: sequences, prompt tokens, KV cache. It only
+reads the ticket, and what it reads does not change between `take` and `give`.
 """
 
 from typing import Protocol
@@ -13,36 +13,36 @@ class Capacity(Protocol):
     """Room at the workers of each pool."""
 
     def take(self, ticket: Ticket, /) -> str | None:
-        """Reserve room for one request and name the worker, None where it fits none now.
+        """Reserve room for one request and name the worker; None if no worker has room now.
 
-        `ticket.avoid` names a worker that failed it: used only where the pool has no other that serves.
+        `ticket.avoid` names a worker that failed the request: it is used only if the pool has no other that serves.
         """
         ...
 
     def take_express(self, ticket: Ticket, /) -> str | None:
-        """As `take`, in the room that is kept beyond the window for tenants with nothing in flight."""
+        """As `take`, but in the room beyond the window that is kept for tenants with nothing in flight."""
         ...
 
     def has_express(self, pool: str) -> bool:
-        """True where some worker of the pool keeps such room, taken or not."""
+        """True if some worker of the pool keeps such room, taken or not."""
         ...
 
     def affinity(self, ticket: Ticket, /) -> int:
-        """Prompt tokens that the worker which `take` would choose now has cached; 0 where the request fits none."""
+        """How many of the prompt's tokens the worker that `take` would choose now has cached; 0 if none has room."""
         ...
 
     def prefilled(self, ticket: Ticket, /) -> None:
-        """The prompt was read: give its tokens back at `ticket.worker`."""
+        """Give back the room of the prompt at `ticket.worker`, because the prompt was read."""
         ...
 
     def give(self, ticket: Ticket, /) -> None:
-        """The request ended: give back the rest of its room at `ticket.worker`."""
+        """Give back the rest of the request's room at `ticket.worker`, because the request ended."""
         ...
 
     def serves(self, pool: str) -> bool:
-        """True where at least one worker of the pool serves."""
+        """True if at least one worker of the pool serves."""
         ...
 
     def awaits(self, pool: str) -> bool:
-        """True where requests of the pool may wait although none serves: one is expected to."""
+        """True if requests of the pool may wait although no worker serves, because one is expected to."""
         ...

@@ -1,14 +1,14 @@
-"""How many key flows are known, over all tenants and pools, and when the idle ones among them are forgotten.
+"""How many key flows are known, over all tenants and pools, and when idle ones are forgotten.
 
-An end user is a key flow, and anybody can invent end users: what is kept of them has one bound over all, and who has
-been idle for long is forgotten without it. Whoever is forgotten comes back as a newcomer, lifted level with those who
-wait or just left: it has no credit to spend.
+An end user is a key flow, and anybody can invent end users. So one bound holds for all key flows together, and those
+that have been idle for long are forgotten even below it. A flow that was forgotten comes back as a newcomer, lifted
+level with those who wait or just left: it has no credit to spend.
 """
 
 from typing import Protocol
 
-MAX_IDLE_KEYS = 10_000  # idle keys are forgotten when this many, and as many as are busy, are known
-SWEEP_SECONDS = 1800.0  # from one look to the next: who has asked for nothing in between is forgotten
+MAX_IDLE_KEYS = 10_000  # idle keys are forgotten at so many known keys, or at twice those left last time, if more
+SWEEP_SECONDS = 1800.0  # between two looks; a key that was not used in between is forgotten
 
 
 class Holder(Protocol):
@@ -20,7 +20,7 @@ class Holder(Protocol):
 
 
 class Census:
-    """Everybody who holds keys."""
+    """Every holder of keys."""
 
     __slots__ = ("_forget_at", "_holders", "_known", "_sweep_at")
 
@@ -32,7 +32,7 @@ class Census:
         self._sweep_at = 0.0
 
     def add(self, holder: Holder) -> None:
-        """`holder` is about to know one key more; beyond the bound all forget their idle ones: O(keys), rarely."""
+        """Note that `holder` adds a key; at the bound all holders forget their idle keys: O(keys), rarely."""
         if self._known >= self._forget_at:
             for each in self._holders:
                 each.forget_idle()
@@ -41,7 +41,7 @@ class Census:
         self._known += 1
 
     def sweep(self, now: float) -> None:
-        """Forget who has long been idle, where it is time to look: O(keys), twice an hour."""
+        """Forget the keys that have long been idle, if it is time to look: O(keys), twice an hour."""
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
             for each in self._holders:
@@ -49,7 +49,7 @@ class Census:
             self._count()
 
     def leave(self, holder: Holder) -> None:
-        """`holder` is no more."""
+        """Drop a holder that is gone."""
         self._holders.pop(holder, None)
         self._count()
 

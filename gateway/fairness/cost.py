@@ -14,18 +14,18 @@ from typing import Final, NamedTuple
 
 UNITS_PER_COST: Final = 1_000_000
 LEAST_WEIGHT: Final = 0.001
-MOST_COST: Final = 1e30  # of one request: a cost that reaches it is too large to be counted
+MOST_COST: Final = 1e30  # a request whose cost reaches this is too large to be counted
 
-# A float near 1.5 * 2^52 has no bits for a fraction: to add it and take it off rounds half to even, as `round` does in
-# several times the time, for all that is less than 2^51 either way.
+# A float near 1.5 * 2^52 has no bits for a fraction, so adding and subtracting it rounds half to even. `round` takes
+# several times as long. This holds for amounts between -2^51 and 2^51.
 _ROUNDING: Final = 1.5 * 2.0**52
 _MOST_ROUNDED: Final = 2.0**51
 
 
 class Usage(NamedTuple):
-    """Tokens of one request so far: whole prompt, its cached part, output over all its sequences.
+    """Tokens of one request so far: the whole prompt, its cached part, the output over all sequences.
 
-    A tuple because one is made for every chunk of every stream, and a frozen dataclass takes three times as long.
+    It is a tuple because streams make very many of them, and a frozen dataclass takes three times as long.
     """
 
     prompt_tokens: int = 0
@@ -36,15 +36,15 @@ class Usage(NamedTuple):
 class CostFunction:
     """h(uncached_input, cached_input, output) >= 0 in cost units, monotone in each argument (tokens).
 
-    `discounts_cache` False: h depends on the sum of both inputs alone, whoever read them. No ABC: compiled, a dataclass
-    cannot derive from one.
+    If `discounts_cache` is False, h depends only on the sum of both inputs. This class is no ABC, because a compiled
+    dataclass cannot derive from one.
     """
 
     __slots__ = ()
 
     @property
     def discounts_cache(self) -> bool:
-        """True where a cached token may cost less or more than another."""
+        """True if a cached token may cost less or more than another."""
         return False
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
@@ -54,7 +54,7 @@ class CostFunction:
 
 @dataclass(frozen=True, slots=True)
 class Linear(CostFunction):
-    """`input_weight * input + output_weight * output` (the paper's service, defaults 1 and 2)."""
+    """`input_weight * input + output_weight * output` (the paper's service measure, with the defaults 1 and 2)."""
 
     input_weight: float = 1.0
     output_weight: float = 2.0
@@ -62,11 +62,11 @@ class Linear(CostFunction):
 
     @property
     def discounts_cache(self) -> bool:
-        """True where cached input has a weight of its own."""
+        """True if cached input has a weight of its own."""
         return self.cached_input_weight is not None
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
-        """Cost of one sequence; cached input weighs as much as uncached unless told otherwise."""
+        """Cost of one sequence; cached input weighs as much as uncached input unless it has its own weight."""
         cached_weight = self.input_weight if self.cached_input_weight is None else self.cached_input_weight
         return self.input_weight * uncached_input + cached_weight * cached_input + self.output_weight * output
 
@@ -82,7 +82,7 @@ class Profiled(CostFunction):
     e: float = 1.146
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
-        """Cost of one sequence in milliseconds of the profiled engine; the constant needs an input or an output."""
+        """Cost of one sequence in milliseconds of the profiled engine; without any token it costs nothing."""
         x, y = uncached_input + cached_input, output
         if x + y == 0:
             return 0.0
@@ -94,21 +94,22 @@ class KvTime(CostFunction):
     """KV memory held times the time it is held, in token-steps: `y * x + y^2 / 2`, plus x for the prefill step."""
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
-        """Token-steps of one sequence: its prompt is held a step for the prefill, then y more; cached too."""
+        """Token-steps of one sequence: its prompt, cached or not, is held for the prefill step and for y more steps."""
         x, y = uncached_input + cached_input, output
         return x + y * x + y * y / 2
 
 
 class Expression(CostFunction):
-    """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`, checked before.
+    """An operator's own formula over `input`, `cached_input`, `uncached_input` and `output`.
 
-    Its value is held within 0 and `MOST_COST`: what was checked on a grid may yet overflow for more tokens.
+    The configuration has checked it on a grid, but it may still overflow for more tokens: its value is kept between 0
+    and `MOST_COST`.
     """
 
     __slots__ = ("_evaluate", "text")
 
     def __init__(self, text: str, tree: ast.Expression) -> None:
-        """Compile `tree`, which the configuration has held against its whitelist of syntax."""
+        """Compile `tree`, which the configuration has checked against its whitelist of syntax."""
         self.text = text
         namespace: dict[str, object] = {"__builtins__": {}, "min": min, "max": max}
         code = compile(tree, "<cost expression>", "eval")
@@ -126,7 +127,7 @@ class Expression(CostFunction):
 
     @property
     def discounts_cache(self) -> bool:
-        """Always possible: the formula may name it."""
+        """Always True, because the formula may name cached input."""
         return True
 
     def __call__(self, uncached_input: float, cached_input: float, output: float) -> float:
@@ -135,29 +136,29 @@ class Expression(CostFunction):
             cost = self._evaluate(uncached_input, cached_input, output)
         except ArithmeticError:
             return MOST_COST
-        return max(0.0, cost) if cost < MOST_COST else MOST_COST  # also where two overflows make no number
+        return max(0.0, cost) if cost < MOST_COST else MOST_COST  # also if two overflows make NaN
 
 
 def request_cost(function: CostFunction, usage: Usage, sequences: int) -> float:
-    """Cost of a request: its tokens spread evenly over its `sequences`, each costed by `function`.
+    """Cost of a request: its tokens are spread evenly over its `sequences`, and `function` gives the cost of each.
 
-    For `linear` this equals the cost of the totals; for the convex functions it keeps a request of n choices from
-    being costed like one n times as long.
+    For `linear` this equals the cost of the totals. For a convex function, a request of n choices does not cost as much
+    as one answer that is n times as long.
     """
     cached = min(usage.cached_tokens, usage.prompt_tokens)
     return spread_cost(function, usage.prompt_tokens - cached, cached, usage.output_tokens, sequences)
 
 
 def spread_cost(function: CostFunction, uncached: float, cached: float, output: float, sequences: int) -> float:
-    """`request_cost` of plain numbers: no record is made on the streaming path."""
-    # By its method: compiled, that is a jump, where the call of an object makes objects of its numbers.
+    """`request_cost` of plain numbers, so that the streaming path makes no record."""
+    # The method is called by name: compiled, that is a jump, but calling the object would box the numbers.
     if sequences == 1:
         return function.__call__(uncached, cached, output)
     return sequences * function.__call__(uncached / sequences, cached / sequences, output / sequences)
 
 
 def to_units(cost: float, weight: float) -> int:
-    """Counter units of `cost` for a flow of `weight`: the one stated rounding, half to even."""
+    """Counter units of `cost` for a flow of `weight`; this is the only rounding, half to even."""
     units = cost * UNITS_PER_COST / weight
     if -_MOST_ROUNDED < units < _MOST_ROUNDED:
         return int(units + _ROUNDING - _ROUNDING)
@@ -165,5 +166,5 @@ def to_units(cost: float, weight: float) -> int:
 
 
 def to_cost(units: int) -> float:
-    """Cost units, for people, of counter units."""
+    """Counter units as cost units, for people."""
     return units / UNITS_PER_COST

@@ -1,14 +1,14 @@
 """When queued tickets give up waiting: one heap, no polling.
 
-A ticket is due while it is queued, under the deadline it was watched with last; other entries are dropped as they
-surface and swept when they outnumber the rest.
+An entry is live while its ticket is queued and was not watched again since. Other entries are dropped when they come to
+the top, and swept when they outnumber the live ones.
 """
 
 from heapq import heapify, heappop, heappush
 
 from gateway.fairness.ticket import Ticket, TicketState
 
-_SLACK_ENTRIES = 64  # below this size sweeping is not worth its while
+_SLACK_ENTRIES = 64  # below this size sweeping is not worth its cost
 
 _Entry = tuple[float, int, Ticket]
 
@@ -19,12 +19,12 @@ class Deadlines:
     __slots__ = ("_entries", "_serial")
 
     def __init__(self) -> None:
-        """Nobody waits."""
+        """Start with no ticket."""
         self._entries: list[_Entry] = []
         self._serial = 0
 
     def watch(self, ticket: Ticket, queued: int) -> None:
-        """Watch `ticket`, one of `queued` that wait in all."""
+        """Watch the deadline of `ticket`, one of `queued` tickets that wait in all."""
         self._serial += 1
         ticket.watch = self._serial
         heappush(self._entries, (ticket.deadline, self._serial, ticket))
@@ -33,13 +33,13 @@ class Deadlines:
             heapify(self._entries)
 
     def next(self) -> float | None:
-        """The earliest deadline, None where nobody waits."""
+        """The earliest deadline (loop time); None if no ticket waits."""
         while self._entries and not _is_live(self._entries[0]):
             heappop(self._entries)
         return self._entries[0][0] if self._entries else None
 
     def pop_due(self, now: float) -> Ticket | None:
-        """One ticket whose deadline has come, None where there is none."""
+        """One ticket whose deadline has come; None if there is none."""
         deadline = self.next()
         if deadline is None or deadline > now:
             return None

@@ -7,16 +7,16 @@ from gateway.outcomes import Outcome
 
 
 class Grant(NamedTuple):
-    """`ticket` has room at `worker` now and is to be sent."""
+    """`ticket` has room at `worker` and is to be sent now."""
 
     ticket: Ticket
     worker: str
 
 
 class Refuse(NamedTuple):
-    """`ticket` will not run: `outcome` says why, `retry_after_seconds` when another attempt is worth its while.
+    """`ticket` will not run; `outcome` says why.
 
-    0: never as it is.
+    `retry_after_seconds` is the time after which another attempt makes sense; 0 means never in this form.
     """
 
     ticket: Ticket

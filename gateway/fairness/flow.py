@@ -1,18 +1,19 @@
 """A flow: one tenant in a pool, or one key of a tenant; its weight, its virtual counter and its accounts.
 
-The counter rises by charges and lifts and falls only by refunds of the flow's own unused charges, never below the level
-of its last lift. All amounts are integer units (`cost.UNITS_PER_COST`) already divided by the weight, and always
-`settled + lifted + outstanding == counter`. `ceilings`, `refundable` and `exposure` feed the computed bound (`bound`):
-the most that the requests in flight can come to, the part of their charges that may be refunded, and the most that the
-counter could still rise above the level at which the flow was last dispatched or lifted; `margin` is what the bound
-allowed for refunds of any flow at that turn, `floor_margin` when the floor was set.
+The counter rises by charges and lifts. It falls only by refunds of the flow's own unused charges, and never below the
+level of its last lift (`floor`). All amounts are integer units (`cost.UNITS_PER_COST`), already divided by the weight,
+except `spent`. Always `settled + lifted + outstanding == counter`. Some amounts feed the computed bound (`bound`):
+`ceilings` is the most that the charges in flight can become. `refundable` is the part of them that may be refunded.
+`exposure` is the most that the counter can rise above the level at which the flow was last dispatched or lifted.
+`margin` is what the bound allowed at that turn for refunds of any flow; `floor_margin` is the same when the floor was
+set.
 """
 
 from gateway.fairness.cost import UNITS_PER_COST
 
 
 class Flow:
-    """One competitor for room: compared by identity, ordered by a policy."""
+    """One competitor for room; flows are compared by identity and ordered by a policy."""
 
     __slots__ = (
         "ceilings",
@@ -47,27 +48,27 @@ class Flow:
         self.refundable = 0
         self.exposure = 0
         self.margin = 0
-        self.spent = 0  # charged, never divided by a weight: a change of weight restates nothing
+        self.spent = 0  # charged, not divided by the weight, so that a change of the weight changes nothing here
         self.queued = 0
         self.head_order = 0
-        self.is_waiting = False  # in the eyes of its policy
+        self.is_waiting = False  # True while its policy counts it among those who wait
 
     def arrival(self) -> int:
-        """Arrival number of the request that goes next: what breaks ties."""
+        """Arrival number of the request that goes next; it breaks ties."""
         return self.head_order
 
     def lift_to(self, level: int, margin: int) -> None:
-        """Raise the counter to `level` where it lies below: credit earned while idle is not spent against others.
+        """Raise the counter to `level` if it is lower, so that credit from idle time is not spent against others.
 
-        A refund of what was charged before the lift then stops at `level` too, so that it makes no difference
-        which of the two came first.
+        A later refund of an earlier charge stops at `level` too, so that it makes no difference which of the two came
+        first.
         """
         if level > self.floor:
             self.floor, self.floor_margin = level, margin
             self._keep_above_floor()
 
     def open(self, units: int, ceiling: int, units_ahead: int, margin: int) -> None:
-        """Charge a new request `units` of at most `ceiling`; the flow is `units_ahead` of the least waiting one."""
+        """Charge a new request `units`, which can become `ceiling`; the flow is `units_ahead` of the least counter."""
         self.ceilings += ceiling
         self.exposure, self.margin = units_ahead + self.ceilings - self.outstanding, margin
         self.counter += units
@@ -75,7 +76,7 @@ class Flow:
         self.refundable += units
 
     def charge(self, units: int) -> None:
-        """Add `units` (negative: a refund) of a request in flight."""
+        """Add `units` for a request in flight (negative: a refund)."""
         self.counter += units
         self.outstanding += units
         self.refundable += units
@@ -83,7 +84,7 @@ class Flow:
             self._keep_above_floor()
 
     def settle(self, charged: int, final: int, ceiling: int) -> None:
-        """Close a request that was charged `charged` of at most `ceiling` at `final` units."""
+        """Close at `final` units a request that was charged `charged`, with `ceiling` as the most."""
         self.outstanding -= charged
         self.ceilings -= ceiling
         self.settled += final
@@ -95,15 +96,15 @@ class Flow:
         if self.counter < self.floor:
             self.lifted += self.floor - self.counter
             self.counter = self.floor
-            # At a level of others: it can rise by what is open.
+            # The counter is at the level of others again; from there it can rise by what is open.
             self.exposure, self.margin = self.ceilings - self.outstanding, self.floor_margin
 
     @property
     def virtual_time(self) -> float:
-        """The counter in cost units per weight, for people."""
+        """The counter in cost units, divided by the weight, for people."""
         return self.counter / UNITS_PER_COST
 
     @property
     def service(self) -> float:
-        """Cost units charged so far, lifts excluded, weight taken out; reservations in flight count as charged."""
+        """Cost units charged so far, without lifts and not divided by the weight; reservations in flight count."""
         return self.spent / UNITS_PER_COST

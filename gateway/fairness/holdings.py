@@ -1,12 +1,11 @@
-"""Whose request bodies are in memory, and whose goes first where they are too many bytes.
+"""Whose requests hold memory, and which of them is pushed out if they hold too many bytes.
 
-A `Holding` is one request's part, from the moment its size is known until its answer begins. Rules that hold whenever a
-call has returned:
-- the bytes of a tenant are the sum over its holdings, those of all are the sum over the tenants, at most `max_bytes`;
-- who has most goes by bytes divided by weight; where room is short, the tenant with most of them loses its newest
-  holding, again and again until the rest fits: a newcomer stays unless its own tenant has come to have the most;
-- a holding that was pushed out or let go of holds nothing, for ever.
-Left to others: when a body's size is known, and what becomes of a request that was pushed out.
+A `Holding` is what one request holds. Rules that hold whenever a call has returned:
+- The bytes of a tenant are the sum over its holdings. The bytes of all tenants together are at most `max_bytes`.
+- If there are too many bytes, the tenant that has most, divided by its weight, loses its newest holding. This is
+  repeated until the rest fits. So a newcomer stays unless its own tenant has come to have the most.
+- A holding that was let go holds nothing until it is resized; one that was pushed out holds nothing for ever.
+Left to others: when a size is known, and what becomes of a request that was pushed out.
 """
 
 from collections.abc import Iterator
@@ -16,17 +15,17 @@ from gateway.fairness.lazy_heap import Key, LazyHeap
 
 
 class Holding:
-    """What one request holds; `pool` is empty until it is known."""
+    """What one request holds in memory; `pool` is empty until it is known."""
 
     __slots__ = ("is_pushed_out", "order", "pool", "size_bytes", "tenant", "weight")
 
     def __init__(self, tenant: str, weight: float) -> None:
-        """Nothing is held yet, for `tenant` of `weight` (> 0)."""
+        """Start with nothing held, for `tenant` of `weight` (> 0)."""
         self.tenant = tenant
         self.weight = weight
         self.pool = ""
         self.size_bytes = 0
-        self.order = 0  # of its first byte among all holdings; 0 before and after
+        self.order = 0  # its number in the order of first bytes over all holdings; 0 while it holds nothing
         self.is_pushed_out = False
 
 
@@ -34,7 +33,7 @@ _Held = TypeVar("_Held", bound=Holding)
 
 
 class _Holder(Generic[_Held]):
-    """A tenant that holds something; its holdings in the order of their first bytes."""
+    """A tenant that holds something, with its holdings in the order of their first bytes."""
 
     __slots__ = ("holdings", "size_bytes", "weight")
 
@@ -48,17 +47,17 @@ class _Holder(Generic[_Held]):
         return next(reversed(self.holdings))
 
     def rank(self) -> Key:
-        """The more it holds by weight, the less; of several with as much the one that came last is least."""
+        """The key in the heap: most bytes by weight come first; of equals, the one with the newest holding."""
         return (-self.size_bytes / self.weight, -self.newest().order)
 
 
 class Holdings(Generic[_Held]):
-    """Every request body in memory."""
+    """The holdings of every request."""
 
     __slots__ = ("_holders", "_most", "_orders", "held_bytes", "max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
-        """Nothing is held."""
+        """Start with nothing held."""
         self.max_bytes = max_bytes
         self.held_bytes = 0
         self._orders = 0
@@ -66,7 +65,7 @@ class Holdings(Generic[_Held]):
         self._most: LazyHeap[_Holder[_Held]] = LazyHeap(_rank)
 
     def resize(self, holding: _Held, size_bytes: int) -> list[_Held]:
-        """Let `holding` hold `size_bytes` in all; who was pushed out for it, itself perhaps among them."""
+        """Let `holding` hold `size_bytes` in all; returns the holdings pushed out for it, perhaps itself."""
         grown_bytes = size_bytes - holding.size_bytes
         holder = self._enter(holding) if holding.order == 0 else self._holders[holding.tenant]
         holding.size_bytes = size_bytes
@@ -77,7 +76,7 @@ class Holdings(Generic[_Held]):
         return self._push_out() if self.held_bytes > self.max_bytes else []
 
     def let_go(self, holding: _Held) -> None:
-        """`holding` holds nothing any more; idempotent."""
+        """Let `holding` hold nothing any more; idempotent."""
         if holding.order == 0:
             return
         holder = self._holders[holding.tenant]
@@ -101,7 +100,7 @@ class Holdings(Generic[_Held]):
         holder = self._holders.get(holding.tenant)
         if holder is None:
             holder = self._holders[holding.tenant] = _Holder(holding.weight)
-        holder.weight = holding.weight  # as the configuration says by now
+        holder.weight = holding.weight  # the newest one that the configuration gives
         holder.holdings[holding] = None
         return holder
 

@@ -1,7 +1,7 @@
-"""What must hold between any two calls of the scheduler: everything that can be summed is summed.
+"""What must hold between any two calls of the scheduler: every total is compared with the sum of its parts.
 
-Tests check after each step, the gateway when it is idle: O(tenants + keys + requests). A failed assertion is our own
-mistake, never a client's.
+Tests check this after each step, in O(tenants + keys + requests). A failed assertion is our own mistake, never a
+client's.
 """
 
 from collections.abc import Iterable
@@ -64,7 +64,7 @@ def _check_waiting(admission: Admission, account: PoolAccount, tenant: TenantQue
     assert all(key.is_waiting == bool(key.queued) for key in tenant.keys), (
         f"keys of {tenant.name} know whether they wait"
     )
-    if len(busy) == 1:  # charges bring another key to the head: then the view is made true at the next decision
+    if len(busy) == 1:  # else charges may have brought another key to the head, which the next decision corrects
         assert (tenant in waiting) == admission.room.is_eligible(tenant), f"{tenant.name} waits while it is eligible"
 
 

@@ -1,10 +1,11 @@
-"""A minimum over items whose keys change under it.
+"""A heap that finds the item with the least key while keys change.
 
-Rule: a key may rise silently (a charge costs nothing here); whoever lowers a key says so with `lowered`. The top is
-made true when it is asked for, so an item's entry may stand too high, never too low: one that comes back, or whose key
-falls no lower than its entry says, needs no new one. Every operation is O(log n) amortised; entries that no item uses
-are dropped as they surface, and swept where they outnumber the others. Ties must not occur between keys of different
-items; a push serial breaks those of one item.
+Rule: a key may rise silently, so that a charge costs nothing here. Whoever lowers a key says so with `lowered` or
+`add`. The entry of an item in the heap may therefore have a smaller key than the item, but never a larger one; the top
+entry is corrected when the top is asked for. An item that comes back, or whose key falls no lower than its entry says,
+needs no new entry. Every operation is O(log n) amortised. Entries that no item uses are dropped when they come to the
+top, and swept when they outnumber the others. Keys of different items must not be equal; a serial number breaks the
+ties between entries of one item.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,25 +13,25 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
-# Pairs, and flat entries (a comparison that went through the key's own tuple would miss caches). Their length is not in
-# their types: a tuple of known types is no object of its own once compiled, and integers among floats become such.
+# Keys are pairs; entries are flat, because comparing a nested tuple would miss caches. The types do not state a length:
+# compiled, a tuple of known types is no object of its own, and its integers would become floats.
 Key = tuple[float, ...]
 _Entry = tuple[Any, ...]
 
-_SLACK_ENTRIES = 64  # below this size compaction is not worth its while
+_SLACK_ENTRIES = 64  # below this size compaction is not worth its cost
 
 
 class LazyHeap(Generic[Item]):
-    """Items by least `key(item)`; keys are pairs of numbers."""
+    """Items, of which the one with the least `key(item)` comes first; keys are pairs of numbers."""
 
     __slots__ = ("_entries", "_gone", "_key", "_live", "_serial")
 
     def __init__(self, key: Callable[[Item], Key]) -> None:
-        """Order items by `key`, read again whenever the top is asked for."""
+        """Order items by `key`, which is called again whenever the top is asked for."""
         self._key = key
         self._entries: list[_Entry] = []
         self._live: dict[Item, _Entry] = {}
-        self._gone: dict[Item, _Entry] = {}  # of items taken out, where the heap still has them
+        self._gone: dict[Item, _Entry] = {}  # entries that the heap still has of items that were taken out
         self._serial = 0
 
     def __len__(self) -> int:
@@ -38,7 +39,7 @@ class LazyHeap(Generic[Item]):
         return len(self._live)
 
     def __contains__(self, item: Item) -> bool:
-        """True where `item` was added and not discarded."""
+        """True if `item` was added and not discarded."""
         return item in self._live
 
     def __iter__(self) -> Iterator[Item]:
@@ -46,7 +47,7 @@ class LazyHeap(Generic[Item]):
         return iter(self._live)
 
     def add(self, item: Item) -> None:
-        """Put `item` in, or note that its key went down."""
+        """Add `item`, or note that its key became smaller."""
         key = self._key(item)
         entry = self._live.get(item) or self._gone.pop(item, None)
         if entry is None or key < entry[:2]:
@@ -56,20 +57,20 @@ class LazyHeap(Generic[Item]):
             self._compact()
 
     def lowered(self, item: Item) -> None:
-        """Note that the key of `item` went down; nothing happens for one that is not in."""
+        """Note that the key of `item` became smaller; no effect if `item` is not in the heap."""
         if item in self._live:
             self.add(item)
 
     def discard(self, item: Item) -> None:
-        """Take `item` out, if it is in."""
+        """Take `item` out, if it is in the heap."""
         entry = self._live.pop(item, None)
         if entry is not None:
             self._gone[item] = entry
 
     def first(self) -> Item | None:
-        """The item with the least key, None where the heap is empty."""
+        """The item with the least key; None if the heap is empty."""
         entries, live = self._entries, self._live
-        if len(live) == 1:  # so it is for the keys of most tenants
+        if len(live) == 1:  # the usual case for the keys of a tenant
             (item,) = live
             return item
         while entries:

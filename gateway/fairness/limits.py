@@ -1,9 +1,9 @@
 """A tenant's own limits, over all pools: requests and tokens per minute, sequences in flight, requests queued.
 
-Rates are token buckets that hold one minute's allowance; a limit that is None never refuses. The tokens of prompt and
-expected answer are taken at submission and corrected when the request ends. An answer that was longer than expected may
-overdraw the allowance by as much again each minute; what goes beyond that is owed and paid off first.
-A tenant over its in-flight limit is held back, never refused, and blocks nobody else.
+Rates are token buckets that hold one minute's allowance; a limit of None never refuses. The tokens of the prompt and
+the expected answer are taken at submission and corrected when the request ends. Answers that are longer than expected
+may overdraw the allowance, in each minute by one more allowance. What goes beyond that is owed, and new requests are
+refused until it is paid off. A tenant at its in-flight limit is held back, never refused, and blocks nobody else.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _MINUTE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TenantLimits:
-    """Bounds of one tenant; None means unlimited."""
+    """The bounds of one tenant; None means unlimited."""
 
     max_in_flight: int | None = None
     max_queued: int | None = None
@@ -22,7 +22,7 @@ class TenantLimits:
 
 
 class Bucket:
-    """An allowance per minute that refills continuously; starts full."""
+    """An allowance per minute that refills continuously and starts full."""
 
     __slots__ = ("_at", "_grace", "_level", "per_minute")
 
@@ -34,7 +34,7 @@ class Bucket:
         self._at: float | None = None
 
     def wait_seconds(self, amount: float, now: float) -> float:
-        """Seconds until `amount` (or a full bucket, if that is less) is there; 0.0 where it is there now."""
+        """Seconds until `amount` is there, or a full bucket if that is less; 0.0 if it is there now."""
         self._refill(now)
         missing = min(amount, self.per_minute) - self._level
         return max(0.0, missing * _MINUTE_SECONDS / self.per_minute)
@@ -45,7 +45,7 @@ class Bucket:
         self._level = min(self._level - amount, float(self.per_minute))
 
     def correct(self, amount: float, now: float) -> None:
-        """Take what nobody could foresee (negative: give back): an overdraft is forgiven as far as the grace goes."""
+        """Take what nobody could foresee (negative: give back); an overdraft is forgiven as far as the grace goes."""
         self._refill(now)
         owed = min(self._level, 0.0)
         self.take(amount, now)
@@ -78,12 +78,12 @@ class Allowance:
     def change(self, limits: TenantLimits) -> None:
         """Take over new limits; a bucket whose allowance did not change keeps its level."""
         self.limits = limits
-        self.is_capped = limits.max_in_flight is not None  # which couples the tenant's queues in different pools
+        self.is_capped = limits.max_in_flight is not None  # this couples the tenant's queues in all pools
         self._requests = _bucket(self._requests, limits.requests_per_minute)
         self._tokens = _bucket(self._tokens, limits.tokens_per_minute)
 
     def refusal_seconds(self, tokens: float, now: float) -> float | None:
-        """Seconds until a request of `tokens` would be within the rates, None where it is now."""
+        """Seconds until a request of `tokens` would be within the rates; None if it is within them now."""
         wait = 0.0 if self._requests is None else self._requests.wait_seconds(1.0, now)
         if self._tokens is not None:
             wait = max(wait, self._tokens.wait_seconds(tokens, now))
@@ -97,7 +97,7 @@ class Allowance:
             self._tokens.take(tokens, now)
 
     def count_request(self, now: float) -> float | None:
-        """Count a request that generates nothing; the seconds to wait, uncounted, where it is over the rates."""
+        """Count a request that generates nothing; if it is over the rates it is not counted: the seconds to wait."""
         wait = self.refusal_seconds(0.0, now)
         if wait is None:
             self.take(0.0, now)
@@ -109,12 +109,12 @@ class Allowance:
             self._tokens.correct(tokens, now)
 
     def has_queue_place(self) -> bool:
-        """True where one more request may wait; one always may."""
+        """True if one more request may wait; one request always may."""
         limit = self.limits.max_queued
         return limit is None or self.queued < max(1, limit)
 
     def has_flight_place(self, sequences: int) -> bool:
-        """True where `sequences` more may be in flight; a request larger than the limit goes alone."""
+        """True if `sequences` more may be in flight; a request larger than the limit runs alone."""
         limit = self.limits.max_in_flight
         return limit is None or self.in_flight == 0 or self.in_flight + sequences <= limit
 

@@ -1,7 +1,7 @@
-"""An open charge: what one request in flight owes one flow, and how its charges move the flow and the computed bound.
+"""An open charge: what one request in flight owes one flow, and how it moves the flow's counter and the bound.
 
-Opened at dispatch, charged as the request goes, settled exactly once. Every amount is in counter units of the weight
-with which it was opened. Left to others: which cost (`pool`), what the bound is (`bound`).
+A charge is opened at dispatch, changed as the request proceeds, and settled exactly once. Every amount is in counter
+units by the weight with which the charge was opened. Left to others: the cost (`pool`), the bound itself (`bound`).
 """
 
 from gateway.fairness.cost import to_units
@@ -10,16 +10,16 @@ from gateway.fairness.policies import Policy
 
 
 class OpenCharge:
-    """What one request in flight owes one flow: charged as it goes, settled exactly once.
+    """What one request in flight owes one flow.
 
-    `ceiling` is the most it can come to, `certain` the part that the engine has confirmed and no refund takes back;
-    `spent` is the charge for the flow's accounts, which no weight divides.
+    `units` is the charge so far, `ceiling` the most that it can become. `certain` is the part that the engine has
+    confirmed: no refund takes it back. `spent` is the same charge for the flow's accounts, not divided by the weight.
     """
 
     __slots__ = ("ceiling", "certain", "flow", "policy", "spent", "units", "weight")
 
     def __init__(self, flow: Flow, policy: Policy) -> None:
-        """An empty open charge; the weight is that of this moment, a later change of it concerns later requests."""
+        """An empty charge, by the flow's present weight; a later change of the weight concerns later requests."""
         self.flow = flow
         self.policy = policy
         self.weight = flow.weight
@@ -29,7 +29,7 @@ class OpenCharge:
         self.ceiling = 0
 
     def open(self, charge: float, ceiling: float, units_ahead: int) -> None:
-        """Charge `charge` cost at dispatch, of at most `ceiling` in the end, `units_ahead` before its turn."""
+        """Charge the cost `charge` at dispatch, which can become `ceiling`; the flow is `units_ahead` of its turn."""
         flow, weight = self.flow, self.weight
         units = self.units = to_units(charge, weight)
         self.spent = units if weight == 1.0 else to_units(charge, 1.0)
@@ -41,7 +41,7 @@ class OpenCharge:
         bound.note(flow)
 
     def charge_to(self, cost: float, certain: float = 0.0) -> None:
-        """Bring the charge to `cost` in all; `certain` of it was really used: no refund will go below that."""
+        """Bring the charge to `cost` in all; `certain` of it was really used, so no refund goes below that."""
         flow, weight = self.flow, self.weight
         units = to_units(cost, weight)
         moved = units - self.units
@@ -62,14 +62,14 @@ class OpenCharge:
             self.policy.charged(flow, moved)
 
     def settle(self, cost: float) -> None:
-        """Close the open charge at exactly `cost`."""
+        """Close the charge at exactly `cost`."""
         flow, charged = self.flow, self.units
         final = to_units(cost, self.weight)
         flow.refundable -= charged - self.certain
         flow.settle(charged, final, self.ceiling)
         flow.spent += (final if self.weight == 1.0 else to_units(cost, 1.0)) - self.spent
         if final > self.ceiling:
-            flow.exposure += final - self.ceiling  # a tail that came with the last bytes, beyond what was asked
+            flow.exposure += final - self.ceiling  # the last bytes brought more than was asked for
         if final < self.certain:
             self.policy.bound.widen(self.certain - final)
         self.policy.bound.close(flow)
@@ -77,7 +77,7 @@ class OpenCharge:
             self.policy.charged(flow, final - charged)
 
     def _raise_ceiling(self) -> None:
-        """The engine counted a longer prompt than estimated: the last dispatch was exposed to that much more."""
+        """Raise the ceiling, because the engine counted more than estimated: the last dispatch was exposed to more."""
         beyond = self.units - self.ceiling
         self.ceiling = self.units
         self.flow.ceilings += beyond

@@ -1,10 +1,12 @@
 """Who goes next among the waiting flows: one interface, five rules.
 
-`vtc` least counter, lifted on arrival (the paper's Algorithm 2 with both branches of the lift); `lcf` the same without
-a lift; `fcfs` arrival order; `rpm` arrival order, with arrivals over n per minute refused for good; `drr` deficit round
-robin for unknown lengths. All orders are a key in one lazy heap, so a decision costs O(log waiting).
-The same rule serves both levels: tenants of a pool, and keys of a tenant.
-Left to others: queues, room and limits (`queues`, `admission`).
+- `vtc`: the least counter, lifted on arrival (the paper's Algorithm 2 with both branches of the lift).
+- `lcf`: the least counter, without a lift.
+- `fcfs`: the order of arrival.
+- `rpm`: the order of arrival; arrivals beyond n per minute are refused.
+- `drr`: deficit round robin for unknown lengths.
+Every order is a key in one lazy heap, so a decision costs O(log waiting). The same rule serves both levels: the tenants
+of a pool, and the keys of a tenant. Left to others: queues, room and limits (`queues`, `admission`).
 """
 
 from collections import deque
@@ -33,51 +35,51 @@ class Policy:
         self.bound = SpreadBound(self.waiting)
 
     def key(self, flow: Flow) -> Key:
-        """What the waiting flows are ordered by; rises silently, falls with `refunded` or `head_changed`."""
+        """The key that orders the waiting flows; it may rise silently, but a fall must be told (`lazy_heap`)."""
         return (flow.head_order, 0)
 
     def arrive(self, flow: Flow) -> None:
-        """`flow` begins to wait: it had no eligible request and now has one."""
+        """Let `flow` begin to wait: it had no eligible request and now has one."""
         flow.is_waiting = True
         self.waiting.add(flow)
 
     def leave(self, flow: Flow) -> None:
-        """`flow` has no eligible request any more."""
+        """Let `flow` stop waiting: it has no eligible request any more."""
         flow.is_waiting = False
         self.waiting.discard(flow)
 
     def admit_directly(self, flow: Flow) -> None:
-        """`flow` arrives where nobody waits, is first and leaves, in one step: the same as these three."""
+        """Do in one step what `arrive`, `first` and `leave` do for a `flow` that arrives while nobody waits."""
 
     def refunded(self, flow: Flow) -> None:
-        """A request of `flow` held room and was refunded whole: that is no credit against the others that wait."""
+        """A request of `flow` held room and was refunded in full: give no credit for it against others that wait."""
 
     def first(self) -> Flow | None:
-        """The flow whose oldest request goes next, None where nobody waits."""
+        """The flow whose oldest request goes next; None if nobody waits."""
         return self.waiting.first()
 
     def units_ahead(self, flow: Flow) -> int | None:
-        """Units by which the waiting `flow` is ahead of the one in turn; None where counters do not rule."""
+        """How far the waiting `flow` is ahead of its turn, in counter units; None for policies without counters."""
         return None
 
     def within(self, units: int, most: int) -> list[Flow]:
-        """Up to `most` waiting flows that are at most `units` ahead of the one in turn, in the order of their turns."""
+        """Up to `most` waiting flows that are at most `units` ahead of their turn, in the order of their turns."""
         return []
 
     def charged(self, flow: Flow, units: int) -> None:
-        """`flow.counter` moved by `units`: a refund (negative) lowers its key, a charge need not be told."""
+        """Note that `flow.counter` moved by `units`; only a refund (negative), which lowers the key, must be told."""
         if flow.is_waiting:
             self.waiting.add(flow)
 
     def head_changed(self, flow: Flow) -> None:
-        """An older request than before is the oldest of `flow`."""
+        """Note that the oldest request of `flow` is an older one than before."""
         self.waiting.lowered(flow)
 
     def forget(self, flow: Flow) -> None:
-        """`flow` is idle and will not come back: drop what is kept of it."""
+        """Drop what is kept of `flow`, which is idle and forgotten."""
 
     def refusal_seconds(self, flow: Flow, now: float) -> float | None:
-        """Seconds until an arrival of `flow` would be accepted where it must be refused now, else None."""
+        """Seconds until an arrival of `flow` would be accepted; None if it is accepted now."""
         return None
 
 
@@ -102,10 +104,10 @@ class LeastCounterFirst(Policy):
 
 
 class VirtualTokenCounter(LeastCounterFirst):
-    """VTC: least counter first, and a flow that begins to wait is lifted level with those who wait or just left.
+    """VTC: the least counter first; a flow that begins to wait is lifted level with those who wait or just left.
 
-    A request that the engine sent back is lifted like an arrival: its age makes it the first among equals, so it goes
-    next all the same, and no time away from the queue turns into credit.
+    The flow of a request that came back from a worker is lifted like one with an arrival, so time away from the queue
+    gives no credit. The request's age makes it the first among equals, so it goes next all the same.
     """
 
     name = "vtc"
@@ -116,7 +118,7 @@ class VirtualTokenCounter(LeastCounterFirst):
         self._left_last: Flow | None = None
 
     def arrive(self, flow: Flow) -> None:
-        """Lift `flow` to the least waiting counter, or to that of the flow that left the queue last; let it wait."""
+        """Lift `flow` to the least waiting counter, or else to that of the flow that left last; then let it wait."""
         least = self.waiting.first() or self._left_last
         if least is not None:
             flow.lift_to(least.counter, self.bound.margin)
@@ -128,16 +130,16 @@ class VirtualTokenCounter(LeastCounterFirst):
         self._left_last = flow
 
     def refunded(self, flow: Flow) -> None:
-        """Lift `flow` just above the least counter of the others that wait, which are then first at any age.
+        """Lift `flow` just above the least counter of the others that wait, so that one of those goes first.
 
-        Otherwise requests at which the engine fails would go next for ever: they hold room and cost nothing.
+        Otherwise requests at which the engine fails would go next for ever, because they hold room and cost nothing.
         """
         others = [other for other in self.waiting.least(2) if other is not flow]
         if others:
             flow.lift_to(others[0].counter + 1, self.bound.margin + 1)
 
     def admit_directly(self, flow: Flow) -> None:
-        """Lift `flow` to the counter of the flow that left the queue last, which it then is itself."""
+        """Lift `flow` to the counter of the flow that left last; then it is itself the one that left last."""
         if self._left_last is not None:
             flow.lift_to(self._left_last.counter, self.bound.margin)
         self._left_last = flow
@@ -155,7 +157,7 @@ class RequestsPerMinute(Policy):
         self._accepted_at: dict[Flow, deque[float]] = {}
 
     def refusal_seconds(self, flow: Flow, now: float) -> float | None:
-        """Count the arrival where it is accepted; otherwise the seconds until the oldest one leaves the window."""
+        """Count the arrival if it is accepted; else the seconds until the oldest one leaves the window."""
         times = self._accepted_at.setdefault(flow, deque(maxlen=self._limit))
         while times and times[0] <= now - _RPM_WINDOW_SECONDS:
             times.popleft()
@@ -170,7 +172,10 @@ class RequestsPerMinute(Policy):
 
 
 class _Deficit:
-    """Account of one flow under `drr`: the counter that its refills reach to as of `round`, place in the ring."""
+    """The account of one flow under `drr`.
+
+    `reach` is the counter up to which its refills go, as of `round`; `place` is its place in the ring.
+    """
 
     __slots__ = ("place", "reach", "round")
 
@@ -181,9 +186,9 @@ class _Deficit:
 
 
 class DeficitRoundRobin(Policy):
-    """DRR adapted to unknown lengths: deficits go negative while decoding and are refilled in turn by a quantum.
+    """DRR for unknown lengths: a deficit becomes negative while an answer decodes; a quantum refills it in turn.
 
-    Instead of walking the ring once per refill a flow is filed under the first round in which its deficit is positive.
+    The ring is not walked once per refill: a flow is filed under the first round in which its deficit is positive.
     """
 
     name = "drr"
@@ -197,19 +202,19 @@ class DeficitRoundRobin(Policy):
         self._deficits: dict[Flow, _Deficit] = {}
 
     def key(self, flow: Flow) -> Key:
-        """First round in which the deficit of `flow` is positive, then its place in the ring."""
+        """The first round in which the deficit of `flow` is positive, then its place in the ring."""
         deficit = self._deficits[flow]
         units = deficit.reach - flow.counter
         refills = -units // self._quantum_units + 1 if units <= 0 else 0
         return (max(self._round, deficit.round + refills), deficit.place)
 
     def arrive(self, flow: Flow) -> None:
-        """Join the end of the ring; what was left from before is dropped, a debt is not."""
+        """Join the end of the ring; a credit from before is dropped, a debt stays."""
         self._join(flow)
         super().arrive(flow)
 
     def refunded(self, flow: Flow) -> None:
-        """Go to the end of the ring, without what was left."""
+        """Go to the end of the ring, without a credit from before."""
         if flow.is_waiting:
             self._join(flow)
 
@@ -223,7 +228,7 @@ class DeficitRoundRobin(Policy):
         deficit.place = self._places
 
     def admit_directly(self, flow: Flow) -> None:
-        """Join the ring, let it move on to `flow`, leave."""
+        """Join the ring, let it move on to `flow`, and leave."""
         self.arrive(flow)
         self.first()
         self.leave(flow)
@@ -237,15 +242,15 @@ class DeficitRoundRobin(Policy):
         return flow
 
     def _refill(self, deficit: _Deficit) -> None:
-        """Add what the rounds since the last time have brought."""
+        """Add the refills of the rounds since the last time."""
         deficit.reach += (self._round - deficit.round) * self._quantum_units
         deficit.round = self._round
 
     def head_changed(self, flow: Flow) -> None:
-        """The ring does not know of arrival order within a flow."""
+        """Do nothing: the ring does not depend on the order of arrival within a flow."""
 
     def forget(self, flow: Flow) -> None:
-        """Drop its deficit: one that comes back is a new flow."""
+        """Drop the deficit of `flow`; if it comes back it is a new flow."""
         self._deficits.pop(flow, None)
 
 

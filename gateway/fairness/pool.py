@@ -1,7 +1,7 @@
-"""One pool's account: its queues, its cost function and what it has learned, and the charges of its tickets.
+"""One pool's account: its queues, its cost function, what it has learned, and the charges of its tickets.
 
-Opens, moves and settles the charges of a ticket on both levels (tenant, key), so that every charge has one author.
-Left to `admission`: room, limits, deadlines and the order of decisions.
+This module alone opens, moves and settles the charges of a ticket, on both levels (tenant and key). Left to
+`admission`: room, limits, deadlines and the order of decisions.
 """
 
 import math
@@ -21,22 +21,22 @@ from gateway.learned.lengths import AnswerLengths
 from gateway.learned.prompts import PromptEstimator
 from gateway.learned.speeds import Course, EngineSpeeds
 
-_DRAIN_SECONDS = 30.0  # horizon of the drain rate that Retry-After is computed from
+_DRAIN_SECONDS = 30.0  # horizon of the drain rate from which Retry-After is computed
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """What the operator says of a pool."""
+    """The operator's settings for a pool."""
 
     name: str
     cost: CostFunction
     queue_timeout_seconds: float = 60.0
-    locality_quantum: float = 0.0  # cost units by which a request may go before its turn for the prefix cache's sake
+    locality_quantum: float = 0.0  # a request may go this many cost units before its turn, for the prefix cache's sake
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What holds for every pool: who goes next, what is reserved, how many requests may wait in each."""
+    """The rules of every pool: who goes next, how much output is reserved, how many requests may wait in each."""
 
     make_policy: Callable[[], Policy]
     make_predictor: Callable[[], Predictor]
@@ -44,7 +44,7 @@ class Rules:
 
 
 class PoolAccount:
-    """Queues and money of one pool."""
+    """The queues and the charges of one pool."""
 
     __slots__ = ("_discounts_cache", "drain", "in_flight", "lengths", "prompts", "queue", "reckoning", "spec", "speeds")
 
@@ -60,7 +60,7 @@ class PoolAccount:
         self.in_flight = 0
 
     def configure(self, spec: PoolSpec) -> None:
-        """Take over the operator's terms."""
+        """Take over the operator's settings."""
         self.spec = spec
         self._discounts_cache = spec.cost.discounts_cache  # asked with every token
 
@@ -72,7 +72,7 @@ class PoolAccount:
         return to_units(self.spec.locality_quantum, 1.0)
 
     def predict(self, ticket: Ticket, tenant: TenantQueue) -> None:
-        """Reserve the output that the tenant's answers let expect when the turn of `ticket` first comes."""
+        """Reserve the output that the tenant's earlier answers predict, when `ticket` first comes to its turn."""
         if ticket.is_predicted:
             return
         ticket.is_predicted = True
@@ -80,7 +80,7 @@ class PoolAccount:
         ticket.reserved_tokens = tenant.predictor.predict(per_sequence) * ticket.sequences
 
     def is_countable(self, ticket: Ticket) -> bool:
-        """True where the most that `ticket` can cost is a number that can be counted: asked before anything moves."""
+        """True if the most that `ticket` can cost is a number that counters can hold; asked before anything moves."""
         try:
             return self._cost_of(ticket, ticket.max_output_tokens) < MOST_COST
         except ArithmeticError:
@@ -96,8 +96,8 @@ class PoolAccount:
     def open_charges(self, ticket: Ticket, tenant: TenantQueue, units_ahead: tuple[int, int]) -> None:
         """Charge the prompt and the reserved output at dispatch, to the key and to its tenant.
 
-        `units_ahead` are the units by which tenant and key are ahead of their turn. The key comes first in all that is
-        charged: which of its keys goes next says what ties of the tenant are broken by.
+        `units_ahead` says how far tenant and key are ahead of their turn, in counter units. The key is always charged
+        before its tenant, because the key that is next decides how the tenant's ties are broken.
         """
         key = tenant.key(ticket.key)
         ticket.charges = (
@@ -112,13 +112,13 @@ class PoolAccount:
         self.in_flight += 1
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """Bring the charge of a running ticket to `usage`, the reservation being paid already."""
+        """Bring the charge of a running ticket to `usage`; the reservation is charged already."""
         if ticket.tell(usage) and ticket.output_tokens <= ticket.reserved_tokens:
             return
         self._charge_told(ticket)
 
     def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
-        """Bring the charge of a running ticket, whose engine has told its input, to `output_tokens`: the hot path."""
+        """Bring the charge of a running ticket whose engine has reported its input to `output_tokens`: the hot path."""
         if output_tokens > ticket.most_output_tokens:
             output_tokens = ticket.most_output_tokens
         ticket.output_tokens = output_tokens
@@ -126,7 +126,7 @@ class PoolAccount:
             self._charge_told(ticket)
 
     def _charge_told(self, ticket: Ticket) -> None:
-        """Bring the charge of `ticket` to what its engine has told, or to what was reckoned where that is more."""
+        """Bring the charge of `ticket` to what its engine has reported, or to what was reckoned if that is more."""
         cached, told, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
         output = ticket.accrued_tokens if ticket.accrued_tokens > told else told
         cost = certain = self._running_cost(ticket, ticket.told_prompt_tokens, cached, output)
@@ -136,7 +136,7 @@ class PoolAccount:
             open_charge.charge_to(cost, certain)
 
     def accrue(self, ticket: Ticket, now: float) -> None:
-        """Charge a running estimate to a ticket that reports nothing; take it back from one that reports again."""
+        """Charge a running estimate to a ticket that reports nothing; take it back once the ticket reports again."""
         tokens = self.reckoning.running_output(ticket, now)
         if tokens is None:
             if ticket.accrued_tokens and ticket.has_told:
@@ -163,7 +163,7 @@ class PoolAccount:
             self.queue.review_light(tenant)
 
     def _running_cost(self, ticket: Ticket, prompt: int, cached: int, output: int) -> float:
-        """What a running request is charged in all at these tokens: its reservation is paid already."""
+        """What a running request is charged in all at these tokens, and at least its reservation."""
         if output < ticket.reserved_tokens:
             output = ticket.reserved_tokens
         if cached > prompt:
@@ -171,7 +171,7 @@ class PoolAccount:
         return spread_cost(self.spec.cost, prompt - cached, cached, output, ticket.sequences)
 
     def _certain_cost(self, ticket: Ticket) -> float:
-        """What the engine has confirmed: at most a discount for cached tokens comes off it."""
+        """The cost that the engine has confirmed, less the most that a discount for cached tokens may take off."""
         prompt, output, sequences = ticket.told_prompt_tokens, ticket.output_tokens, ticket.sequences
         uncached = spread_cost(self.spec.cost, prompt, 0, output, sequences)
         if not self._discounts_cache:
@@ -179,26 +179,26 @@ class PoolAccount:
         return min(uncached, spread_cost(self.spec.cost, 0, prompt, output, sequences))
 
     def cost(self, ticket: Ticket, usage: Usage) -> float:
-        """Cost of `usage` by the pool's function, spread over the ticket's sequences."""
+        """The cost of `usage` by the pool's function, spread over the ticket's sequences."""
         return request_cost(self.spec.cost, usage, ticket.sequences)
 
     # -- estimates
 
     def should_be_read(self, ticket: Ticket, now: float) -> bool:
-        """True where the prompt of a running ticket should be through its prefill by `now`."""
+        """True if the engine should have read the prompt of a running ticket by `now`."""
         return now - ticket.granted_at >= self.speeds.prefill_seconds(ticket.tenant, ticket.prompt_tokens)
 
     def expected_tokens(self, ticket: Ticket) -> int:
-        """Prompt and output expected of a request, whatever the predictor reserves of it."""
+        """The prompt and the output expected of a request, in tokens, whatever the predictor reserves."""
         most = ticket.max_output_tokens // ticket.sequences
         return ticket.prompt_tokens + self.lengths.expected(ticket.tenant, most) * ticket.sequences
 
     # -- learning
 
     def learn(self, ticket: Ticket, usage: Usage, now: float, *, completed: bool) -> None:
-        """Take from an answer that ended what the next estimates need.
+        """Learn from an answer that ended.
 
-        One that was broken off tells that it was longer than expected, where it was, and nothing else.
+        An answer that was broken off teaches only one thing: that it was longer than expected, if it was.
         """
         tenant, sequences = ticket.tenant, ticket.sequences
         per_sequence = usage.output_tokens / sequences
@@ -222,9 +222,9 @@ class PoolAccount:
             self.speeds.observe_stream(tenant, fresh_tokens, began - dispatched, course)
 
     def retry_after_seconds(self, tenant: TenantQueue, now: float) -> float:
-        """Time in which the queue, at its measured drain rate, reaches what `tenant` has queued now, plus one.
+        """The seconds in which the queue, at its measured drain rate, serves what `tenant` has queued and one more.
 
-        Without a measured rate: 1 s. The tenant's part of the rate is its weight among those who wait.
+        Without a measured rate this is 1 s. The tenant's share of the rate is its weight among those who wait.
         """
         rate = self.drain.per_second(now)
         if rate <= 0.0:
@@ -236,7 +236,7 @@ class PoolAccount:
     # -- views
 
     def snapshot(self, now: float, estimated_tokens: int, tenants: Collection[str] | None = None) -> PoolSnapshot:
-        """This pool at `now`, with the accounts of `tenants` (None: of all); O(waiting tenants) besides those."""
+        """This pool at `now`, with the accounts of `tenants` (None: of all); takes O(waiting tenants) besides those."""
         queue = self.queue
         shown = queue.tenants.values() if tenants is None else _known(queue, tenants)
         waiting = queue.group.policy.waiting
@@ -267,7 +267,7 @@ class PoolAccount:
         )
 
 
-_MOST_COMPETITORS = 64  # beyond this many the share is estimated from a sample: Retry-After is advice, not a promise
+_MOST_COMPETITORS = 64  # the share is estimated from at most so many: Retry-After is advice, not a promise
 
 
 def _known(queue: PoolQueue, names: Collection[str]) -> list[TenantQueue]:
@@ -286,7 +286,7 @@ def _some(queue: PoolQueue, tenant: TenantQueue) -> list[TenantQueue]:
 
 
 def jain_index(amounts: list[float]) -> float:
-    """Jain's index (sum x)^2 / (n * sum x^2): 1 for equal amounts, 1/n where one has all; 1 for none."""
+    """Jain's index (sum x)^2 / (n * sum x^2): 1 for equal amounts, 1/n if one has all, 1 for no amounts."""
     squares = sum(amount * amount for amount in amounts)
     if squares == 0.0:
         return 1.0

@@ -1,8 +1,9 @@
-"""How many tokens the next answer of a tenant will have: the size of the reservation taken at dispatch.
+"""Predicts how many tokens the next answer of a tenant will have: this is reserved at dispatch.
 
-One `Predictor` per tenant and pool. Predictions are tokens per sequence, within the request's own maximum (but for
-`noisy_oracle`, an experiment). A bad prediction delays only its own tenant: what was not used is refunded at the end.
-Sources: the paper's section on length prediction (moving average, factor 1/5; noisy oracle); the quantile is ours.
+Each tenant has one `Predictor` in each pool. Predictions are tokens per sequence, within the request's own maximum
+(except for `noisy_oracle`, an experiment). A bad prediction delays only its own tenant, and what was not used is
+refunded at the end. Sources: the paper's section on length prediction (moving average with factor 1/5; noisy oracle);
+the quantile is ours.
 """
 
 from bisect import bisect_left, insort
@@ -17,16 +18,16 @@ class Predictor(Protocol):
     """Learns from finished answers of one tenant in one pool."""
 
     def predict(self, max_output_tokens: int) -> int:
-        """Tokens expected of the next sequence, which can have `max_output_tokens` at most."""
+        """The tokens expected of the next sequence, which can have at most `max_output_tokens`."""
         ...
 
     def observe(self, output_tokens: int) -> None:
-        """A sequence came to its own end after `output_tokens`."""
+        """Learn from a sequence that came to its own end after `output_tokens`."""
         ...
 
 
 class NoPrediction:
-    """Reserve nothing: plain VTC, every token charged as it comes."""
+    """Reserve nothing: this is plain VTC, which charges every token as it comes."""
 
     __slots__ = ()
 
@@ -39,7 +40,7 @@ class NoPrediction:
 
 
 class Oracle:
-    """Reserve the request's maximum: exact where every answer runs to it; for experiments."""
+    """Reserve the request's maximum, which is exact if every answer runs to it; for experiments."""
 
     __slots__ = ()
 
@@ -52,7 +53,7 @@ class Oracle:
 
 
 class MovingAverage:
-    """Exponential moving average with factor 1/5, the paper's predictor."""
+    """The exponential moving average with factor 1/5: the paper's predictor."""
 
     __slots__ = ("_mean",)
 
@@ -73,7 +74,7 @@ class MovingAverage:
 
 
 class Quantile:
-    """Median of the last 32 answers: one giant or one empty answer does not move it."""
+    """The median of the last 32 answers; one giant or one empty answer hardly moves it."""
 
     __slots__ = ("_recent", "_sorted")
 
@@ -91,7 +92,7 @@ class Quantile:
         return min(max_output_tokens, self._sorted[(len(self._sorted) - 1) // 2])
 
     def observe(self, output_tokens: int) -> None:
-        """Let `output_tokens` replace the oldest of the window."""
+        """Add `output_tokens`; in a full window it replaces the oldest answer."""
         if len(self._recent) == self._WINDOW_ANSWERS:
             del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
         self._recent.append(output_tokens)
@@ -99,11 +100,11 @@ class Quantile:
 
 
 class NoisyOracle:
-    """The request's maximum with an error, uniform within +-`error` of it: the paper's imperfect prediction.
+    """The request's maximum times an error, uniform within +-`error`: the paper's imperfect prediction.
 
-    Where every answer runs to its maximum the error falls on both sides of the truth, so the reservation may pass the
-    maximum; the end refunds that like all else. For experiments. The noise is a linear congruential sequence (Knuth's
-    MMIX constants), the same in every run.
+    For experiments in which every answer runs to its maximum. The error falls on both sides of the truth, so a
+    reservation may exceed the maximum; the excess is refunded at the end. The noise is a linear congruential sequence
+    (Knuth's MMIX constants), the same in every run.
     """
 
     __slots__ = ("_error", "_state")
@@ -113,10 +114,10 @@ class NoisyOracle:
     _MODULUS: Final = 2**64
 
     def __init__(self, error: float, seed: int) -> None:
-        """Err by up to `error` (0 to 1); `seed` sets the sequence apart from that of other tenants."""
+        """Err by up to `error` (0 to 1); `seed` makes the sequence differ from other tenants'."""
         self._error = error
         self._state = seed
-        for _ in range(3):  # neighbouring seeds begin alike
+        for _ in range(3):  # the first numbers of neighbouring seeds are alike
             self._next_uniform()
 
     def predict(self, max_output_tokens: int) -> int:
@@ -149,4 +150,4 @@ PREDICTORS: Mapping[str, Callable[[float | None], Callable[[], Predictor]]] = Ma
         "oracle": lambda _: Oracle,
     }
 )
-"""By name, from the optional parameter (`noisy_oracle`: the error in percent), what makes one predictor per tenant."""
+"""By name: takes the optional parameter (`noisy_oracle`: the error in percent); returns the maker of predictors."""

@@ -1,8 +1,8 @@
-"""The queues of one pool: a FIFO per key, the keys of a tenant, the tenants of the pool.
+"""The queues of one pool: a FIFO for each key, the keys of a tenant, the tenants of the pool.
 
-Both upper levels are flows under the same policy, so a tenant that splits itself into many keys shares what one has.
-A flow waits while it has an *eligible* request: a tenant held back by its own limit has a queue but does not wait.
-Left to others: room, charges and limits (`admission`).
+Tenants and keys are both flows under the same policy, so a tenant with many keys gets no more than one with a single
+key. A flow waits while it has an *eligible* request: a tenant that its own limit holds back has a queue but does not
+wait. Left to others: room, charges and limits (`admission`).
 """
 
 from collections import deque
@@ -17,18 +17,18 @@ from gateway.fairness.ticket import Ticket, TicketState
 from gateway.learned.decay import DecayingSum
 
 _RECENT_SECONDS = 60.0  # horizon of the service that the Jain index compares
-_DEAD_SLACK = 16  # withdrawn tickets a FIFO carries before it is swept
+_DEAD_SLACK = 16  # withdrawn tickets that a FIFO may keep before it is swept
 
 
 class KeyQueue(Flow):
-    """Requests of one key, oldest first; withdrawn ones stay until they surface or are swept."""
+    """Requests of one key, oldest first; withdrawn ones stay until they reach an end of the queue or are swept."""
 
     __slots__ = ("_fifo", "is_used")
 
     def __init__(self, name: str, weight: float = 1.0) -> None:
         """An empty FIFO."""
         super().__init__(name, weight)
-        self.is_used = True  # since the last look for those that are not
+        self.is_used = True  # since the last look for unused keys
         self._fifo: deque[Ticket] = deque()
 
     def append(self, ticket: Ticket) -> None:
@@ -37,7 +37,7 @@ class KeyQueue(Flow):
         self._grew()
 
     def put_back(self, ticket: Ticket) -> None:
-        """Put a request that a worker sent back at the head, behind older ones that came back before it."""
+        """Put a request whose attempt failed back at the head, behind older ones that came back before it."""
         older: list[Ticket] = []
         while self._fifo and self._fifo[0].order < ticket.order:
             older.append(self._fifo.popleft())
@@ -46,19 +46,19 @@ class KeyQueue(Flow):
         self._grew()
 
     def oldest(self) -> Ticket:
-        """The head; the queue must not be empty."""
+        """The oldest request; the queue must not be empty."""
         while self._fifo[0].state is not TicketState.QUEUED:
             self._fifo.popleft()
         return self._fifo[0]
 
     def newest(self) -> Ticket:
-        """The tail; the queue must not be empty."""
+        """The newest request; the queue must not be empty."""
         while self._fifo[-1].state is not TicketState.QUEUED:
             self._fifo.pop()
         return self._fifo[-1]
 
     def shrank(self) -> None:
-        """One request left: its state says so already."""
+        """Note that one request left; its state says so already."""
         self.queued -= 1
         if self.queued == 0:
             self._fifo.clear()
@@ -73,7 +73,7 @@ class KeyQueue(Flow):
 
 
 class FlowGroup:
-    """Flows that compete on one level, their policy, and which of them has the longest weighted queue."""
+    """The flows that compete on one level: their policy, and which of them has the longest weighted queue."""
 
     __slots__ = ("longest", "policy")
 
@@ -84,7 +84,7 @@ class FlowGroup:
 
 
 class TenantQueue(Flow):
-    """One tenant in one pool: its keys, and what its answers have taught."""
+    """One tenant in one pool: its keys, and what its answers have taught the predictor."""
 
     __slots__ = (
         "_census",
@@ -99,15 +99,15 @@ class TenantQueue(Flow):
     )
 
     def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
-        """A tenant without requests, on the terms that `register` has for it."""
+        """A tenant without requests; `register` has its weight and allowance."""
         super().__init__(name, register.weight(name))
         self.allowance = register.allowance(name)
         self._keys: dict[str, KeyQueue] = {}
         self._census = register.census
         self.group = FlowGroup(policy)
         self.predictor = predictor
-        self.is_express_eligible = False  # waits with nothing in flight
-        self.is_barred = False  # workers had no room for its requests, and for its alone
+        self.is_express_eligible = False  # True while it waits with nothing in flight
+        self.is_barred = False  # True while workers have no room for its requests, and only for its requests
         self.in_flight = 0
         self.recent = DecayingSum(_RECENT_SECONDS)
 
@@ -117,7 +117,7 @@ class TenantQueue(Flow):
         return tuple(self._keys.values())
 
     def key(self, name: str) -> KeyQueue:
-        """The flow of key `name`, made on first use; idle ones are forgotten beyond the bound over all (`census`)."""
+        """The flow of key `name`, made on first use; beyond a bound idle ones are forgotten (`census`)."""
         queue = self._keys.get(name)
         if queue is None:
             self._census.add(self)
@@ -134,7 +134,7 @@ class TenantQueue(Flow):
         self._grew(queue)
 
     def put_back(self, ticket: Ticket) -> None:
-        """Put a request that a worker sent back at the head of its key's queue."""
+        """Put a request whose attempt failed back at the head of its key's queue."""
         queue = self.key(ticket.key)
         queue.put_back(ticket)
         if queue.queued == 1:
@@ -156,7 +156,7 @@ class TenantQueue(Flow):
         return queue.newest()
 
     def shrank(self, ticket: Ticket) -> KeyQueue:
-        """`ticket` left its queue: its state says so already."""
+        """Note that `ticket` left its queue; its state says so already."""
         queue = self.key(ticket.key)
         queue.shrank()
         if queue.queued == 0:
@@ -172,13 +172,13 @@ class TenantQueue(Flow):
         self._find_head()
 
     def arrival(self) -> int:
-        """Arrival number of the request that goes next: charges may have brought another key to the head."""
+        """Arrival number of the request that goes next; it is found anew, since charges may have changed the head."""
         if len(self.group.policy.waiting) > 1:
             self._find_head()
         return self.head_order
 
     def _find_head(self) -> None:
-        """Under FCFS between keys the next request is the oldest of all; otherwise this only breaks ties."""
+        """Find the arrival number of the next request: it decides under FCFS; under other policies it breaks ties."""
         queue = self.group.policy.first()
         if queue is not None:
             self.head_order = queue.head_order
@@ -189,7 +189,7 @@ class TenantQueue(Flow):
         return len(self._keys)
 
     def forget_idle(self, *, only_unused: bool = False) -> None:
-        """Drop every idle key, or those among them that nobody has used since the last time."""
+        """Drop every idle key; with `only_unused`, only those that were not used since the last call."""
         for key in self.keys:
             is_idle = not key.queued and not key.outstanding and not key.ceilings
             if is_idle and not (only_unused and key.is_used):
@@ -199,7 +199,7 @@ class TenantQueue(Flow):
 
 
 class PoolQueue:
-    """All that waits for one pool."""
+    """All requests that wait for one pool."""
 
     __slots__ = ("_make_policy", "_make_predictor", "express_eligible", "group", "queued", "tenants")
 
@@ -220,7 +220,7 @@ class PoolQueue:
         return queue
 
     def forget(self, name: str) -> bool:
-        """Drop tenant `name`, where it has no requests; False where it has."""
+        """Drop tenant `name`; False, without effect, if it has requests."""
         tenant = self.tenants.get(name)
         if tenant is None:
             return True
@@ -231,7 +231,7 @@ class PoolQueue:
         return True
 
     def reweigh(self, name: str, weight: float) -> None:
-        """Give tenant `name` another weight: for what it is charged from its next dispatch on."""
+        """Give tenant `name` another weight, by which it is charged from its next dispatch on."""
         tenant = self.tenants.get(name)
         if tenant is not None:
             tenant.weight = weight
@@ -244,18 +244,18 @@ class PoolQueue:
         self._grew(tenant, before)
 
     def put_back(self, tenant: TenantQueue, ticket: Ticket) -> None:
-        """Put a request that a worker sent back at the head."""
+        """Put a request whose attempt failed back at the head."""
         before = tenant.head_order
         tenant.put_back(ticket)
         self._grew(tenant, before)
 
     def admit_directly(self, tenant: TenantQueue, ticket: Ticket) -> None:
-        """A new request came where nobody waited, and runs: tenant and key have been in the queue for no time."""
+        """Note a new request that runs at once while nobody waits: tenant and key arrive and leave in one step."""
         tenant.group.policy.admit_directly(tenant.key(ticket.key))
         self.group.policy.admit_directly(tenant)
 
     def refunded(self, tenant: TenantQueue, ticket: Ticket) -> None:
-        """A request ended that held room and was refunded whole: it leaves no credit to its tenant and key."""
+        """Note a request that held room and was refunded in full: tenant and key get no credit for it."""
         tenant.group.policy.refunded(tenant.key(ticket.key))
         self.group.policy.refunded(tenant)
 
@@ -266,7 +266,7 @@ class PoolQueue:
         return tenant
 
     def review_light(self, tenant: TenantQueue) -> None:
-        """Keep in `express_eligible` who waits with nothing in flight: for those the express lane is."""
+        """Keep `tenant` in `express_eligible` while it waits with nothing in flight, as the express lane demands."""
         is_express_eligible = tenant.is_waiting and not tenant.in_flight
         if is_express_eligible is tenant.is_express_eligible:
             return
@@ -283,7 +283,7 @@ class PoolQueue:
         return tenant
 
     def shrank(self, tenant: TenantQueue, ticket: Ticket) -> KeyQueue:
-        """`ticket` left its queue: its state says so already."""
+        """Note that `ticket` left its queue; its state says so already."""
         before = tenant.head_order
         key = tenant.shrank(ticket)
         self.queued -= 1
@@ -293,7 +293,7 @@ class PoolQueue:
         return key
 
     def spread_units(self) -> int:
-        """Largest difference between the counters of waiting tenants, in counter units."""
+        """The largest difference between the counters of waiting tenants, in counter units."""
         counters = [flow.counter for flow in self.group.policy.waiting]
         return max(counters) - min(counters) if counters else 0
 
@@ -303,6 +303,6 @@ class PoolQueue:
         self._move_head(tenant, head_order_before)
 
     def _move_head(self, tenant: TenantQueue, head_order_before: int) -> None:
-        """Another key's older request may be next now: under any policy that can only move the tenant forward."""
+        """Tell the policy if an older request is next: under any policy this can only move the tenant forward."""
         if tenant.head_order < head_order_before:
             self.group.policy.head_changed(tenant)

@@ -1,9 +1,8 @@
-"""The requests that are with a worker, and when those that tell nothing are charged their running estimate.
+"""The requests that are at a worker, and when those that report nothing are charged a running estimate.
 
-An answer that reports no usage while it runs would be free until its end; every `ACCRUAL_SECONDS` it is due a charge. A
-stream that should report is looked at too, once in `WATCH_PERIODS` of these. What each worker's engine does meanwhile
-is its `cadence`'s to count.
-Left to others: room, charges and the decisions that follow (`admission`, `pool`).
+An answer that reports no usage while it runs would be free until its end, so it is charged every `ACCRUAL_SECONDS`. A
+stream, which should report, is looked at once in `WATCH_PERIODS` of these periods. Each worker has a `Cadence`, which
+counts its engine's steps. Left to others: room, charges and the decisions that follow (`admission`, `pool`).
 """
 
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ WATCH_PERIODS = 4
 
 
 class Running:
-    """Granted tickets in the order of their grants."""
+    """The granted tickets, in the order of their grants."""
 
     __slots__ = ("_cadences", "_periods", "_silent", "_tickets", "_watched", "next_accrual")
 
     def __init__(self) -> None:
-        """Nothing is in flight."""
+        """Start with nothing in flight."""
         self._tickets: dict[Ticket, None] = {}
         self._silent: dict[Ticket, None] = {}
         self._watched: dict[Ticket, None] = {}
@@ -31,7 +30,7 @@ class Running:
         self.next_accrual: float | None = None
 
     def __len__(self) -> int:
-        """Requests in flight."""
+        """How many requests are in flight."""
         return len(self._tickets)
 
     def __iter__(self) -> Iterator[Ticket]:
@@ -39,7 +38,7 @@ class Running:
         return iter(self._tickets)
 
     def begin(self, ticket: Ticket, now: float) -> None:
-        """`ticket` was granted."""
+        """Add `ticket`, which was granted."""
         self._tickets[ticket] = None
         cadence = self._cadences.get(ticket.worker)
         if cadence is None:
@@ -57,7 +56,7 @@ class Running:
             self.next_accrual = now + ACCRUAL_SECONDS
 
     def end(self, ticket: Ticket, now: float) -> None:
-        """`ticket` ended or was sent back."""
+        """Remove `ticket`, which ended or goes back to its queue."""
         del self._tickets[ticket]
         ticket.unmark()
         if ticket.cadence is not None:
@@ -68,7 +67,7 @@ class Running:
             self.next_accrual = None
 
     def due(self, now: float) -> tuple[Ticket, ...]:
-        """The tickets to be looked at, where their accrual is due; the next one is one period from now."""
+        """The tickets to look at, if accrual is due; it is due again one period from now."""
         if self.next_accrual is None or self.next_accrual > now:
             return ()
         self.next_accrual = now + ACCRUAL_SECONDS
@@ -76,7 +75,7 @@ class Running:
         return (*self._silent, *(() if self._periods else self._watched))
 
     def count(self, worker: str, steps: float | None, now: float) -> None:
-        """The engine of `worker` has made so many steps ever, or does not say (None), as one that is no more."""
+        """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
         cadence = self._cadences.get(worker)
         if cadence is None:
             return
@@ -85,7 +84,7 @@ class Running:
             del self._cadences[worker]
 
     def estimated_tokens(self, pool: str) -> int:
-        """Output that streams of `pool` are charged by estimate beyond what their engines have told."""
+        """The output tokens that streams of `pool` are charged by estimate, beyond their engines' figures."""
         streams = (ticket for ticket in self._tickets if ticket.is_watched and ticket.pool == pool)
         return sum(max(0, ticket.accrued_tokens - ticket.output_tokens) for ticket in streams)
 

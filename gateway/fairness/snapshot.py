@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TenantSnapshot:
-    """One tenant in one pool. `counter` is divided by the weight, `service` is not."""
+    """One tenant in one pool; `counter` is divided by the weight, `service` is not."""
 
     pool: str
     tenant: str
@@ -20,9 +20,9 @@ class TenantSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PoolSnapshot:
-    """One pool: how far the waiting counters lie apart, next to the computed bound.
+    """One pool; `spread` says how far the waiting counters lie apart, `spread_bound` is the computed bound on that.
 
-    `estimated_tokens` are those that streams in flight are charged by estimate.
+    `estimated_tokens` are the tokens that streams in flight are charged by estimate.
     """
 
     pool: str

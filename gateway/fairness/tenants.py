@@ -1,4 +1,4 @@
-"""The tenants over all pools: their weights and what they have used of their limits.
+"""The tenants over all pools: their weights, and what they have used of their limits.
 
 A tenant that nobody configured has weight 1 and no limits.
 """
@@ -16,7 +16,7 @@ class TenantRegister:
     __slots__ = ("_allowances", "_weights", "census")
 
     def __init__(self) -> None:
-        """Nobody is known."""
+        """Start without tenants."""
         self._allowances: dict[str, Allowance] = {}
         self._weights: dict[str, float] = {}
         self.census = Census()
@@ -28,16 +28,16 @@ class TenantRegister:
         self.allowance(name).change(limits)
 
     def forget(self, name: str) -> None:
-        """Tenant `name` was removed and has no requests."""
+        """Forget tenant `name`, which was removed and has no requests."""
         self._weights.pop(name, None)
         self._allowances.pop(name, None)
 
     def weight(self, name: str) -> float:
-        """Weight of tenant `name`."""
+        """The weight of tenant `name`."""
         return self._weights.get(name, 1.0)
 
     def allowance(self, name: str) -> Allowance:
-        """Allowance of tenant `name`, made on first use."""
+        """The allowance of tenant `name`, made on first use."""
         allowance = self._allowances.get(name)
         if allowance is None:
             allowance = self._allowances[name] = Allowance(TenantLimits())

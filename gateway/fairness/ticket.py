@@ -1,8 +1,9 @@
 """A ticket: one request's right to run, from submission to the one settlement.
 
-The states are a table: `NEW -> QUEUED -> GRANTED -> SETTLED`, from `NEW` to `GRANTED` where nobody waits and there is
-room, back from `GRANTED` to `QUEUED` when a worker sent the request back untouched, and `LEFT` for a request that never
-ran (refused, withdrawn, expired). Any other move is our own mistake.
+The states are a table. The usual way is `NEW -> QUEUED -> GRANTED -> SETTLED`. A ticket goes straight from `NEW` to
+`GRANTED` if nobody waits and there is room. It goes back from `GRANTED` to `QUEUED` when its attempt brought the client
+nothing and is repeated. It goes to `LEFT` if its request does not run (refused, withdrawn, expired). Any other move is
+our own mistake.
 """
 
 import math
@@ -13,12 +14,12 @@ from gateway.fairness.cadence import Cadence, Mark
 from gateway.fairness.cost import Usage
 from gateway.fairness.open_charge import OpenCharge
 
-MAX_TOKENS: Final = 2**53  # where nothing else bounds a figure
-CATCHING_UP_SECONDS: Final = 0.1  # in which all that waits at a socket is read, unless its reader falls behind again
+MAX_TOKENS: Final = 2**53  # the bound of a figure that nothing else bounds
+CATCHING_UP_SECONDS: Final = 0.1  # enough to read all that waits at a socket, if the reader does not fall behind again
 
 
 class TicketState(Enum):
-    """Where a ticket is in its life."""
+    """The stage of a ticket's life."""
 
     NEW = "new"
     QUEUED = "queued"
@@ -27,7 +28,7 @@ class TicketState(Enum):
     LEFT = "left"
 
 
-# A tuple: to look into a set of them would call the enumeration's own hash, which takes longer than to compare all.
+# A tuple, because a look-up in a set would call Enum's own hash, which takes longer than comparing them all.
 MOVES = (
     (TicketState.NEW, TicketState.QUEUED),
     (TicketState.QUEUED, TicketState.GRANTED),
@@ -40,14 +41,15 @@ MOVES = (
 
 
 class Ticket:
-    """One request in the scheduler's eyes.
+    """One request, as the scheduler sees it.
 
-    `sequences` is what it occupies in a batch (choices x prompts), `prompt_tokens` the whole prompt's size (an estimate
-    until the engine reports), `max_output_tokens` the most that all its sequences together can generate. `is_silent`
-    says that no usage arrives while it runs, so its progress is estimated; `is_watched` that its bytes are seen as they
-    are generated (streamed), and that it is reckoned too where figures fail to come. `prefix` are the chained
-    hashes of its prompt's blocks, by which workers that have read the same beginning are found; empty where nobody
-    looks for it. `most_prompt_tokens` and `most_output_tokens` bound what is believed of its engine's figures.
+    `sequences` is its places in a batch (choices x prompts). `prompt_tokens` is the size of the whole prompt, estimated
+    until the engine reports. `max_output_tokens` is the most that all its sequences together can generate. `is_silent`
+    means that no usage arrives while it runs, so that its progress is estimated. `is_watched` means that it is
+    streamed: its bytes are seen as they are generated, and its progress is estimated too if figures fail to come.
+    `prefix` has the chained hashes of its prompt's blocks, by which workers that have read the same beginning are
+    found; it is empty if nobody looks for them. `most_prompt_tokens` and `most_output_tokens` bound the engine's
+    figures: higher ones are not believed.
     """
 
     __slots__ = (
@@ -115,37 +117,37 @@ class Ticket:
         self.state = TicketState.NEW
         self.order = 0
         self.attempts = 0
-        self.retries = 0  # those of them that came after one that failed
+        self.retries = 0  # attempts that followed a failed one
         self.is_retry = False
-        self.queued_at: float | None = None  # waits since then
-        self.waited_seconds = 0.0  # before that
+        self.queued_at: float | None = None  # the time since when it waits
+        self.waited_seconds = 0.0  # the waits that ended before
         self.submitted_at = 0.0
         self.granted_at = 0.0
         self.started_at: float | None = None
         self.deadline = 0.0
-        self.watch = 0  # which entry of the deadlines is the valid one
+        self.watch = 0  # the serial number of its live entry in `Deadlines`
         self.worker = ""
         self.cadence: Cadence | None = None  # of its worker
-        self.mark: Mark | None = None  # where its engine goes on unseen, since when
+        self.mark: Mark | None = None  # the moment since when its engine works unseen, if it does
         self.avoid = ""
         self.holds_prefill = False
-        self.is_predicted = False  # `reserved_tokens` is what its answer is expected to need
+        self.is_predicted = False  # True once `reserved_tokens` holds the predicted output
         self.reserved_tokens = 0
         self.taken_tokens = 0
         self.forget_usage()
         self.charges: tuple[OpenCharge, ...] = ()
 
     def forget_usage(self) -> None:
-        """Nothing is told: it is new, or the worker that had told something sent it back."""
-        self.has_told = False  # the engine has given figures: the next three
+        """Forget the engine's figures: the ticket is new, or its attempt is repeated."""
+        self.has_told = False  # True once the engine has reported the next three figures
         self.told_prompt_tokens = self.cached_tokens = self.output_tokens = 0
-        self.first_output_tokens = 0  # told with its first output
+        self.first_output_tokens = 0  # reported with its first output
         self.accrued_tokens = 0
-        self.noted_tokens = 0  # output told when its figures were last seen to have moved, at `noted_at`
+        self.noted_tokens = 0  # the output reported when the figures last moved, at `noted_at`
         self.noted_at = 0.0
-        self.is_behind = False  # its client is, so its answer is not read on and its engine goes on unseen
+        self.is_behind = False  # True while its client is behind: its answer is not read, its engine works unseen
         self.behind_since = 0.0
-        self.behind_tokens = 0  # told until then
+        self.behind_tokens = 0  # the output reported by then
         self.resumed_at = -math.inf
 
     def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
@@ -157,17 +159,17 @@ class Ticket:
         return self
 
     def bounded(self, *, most_prompt_tokens: int, most_output_tokens: int) -> "Ticket":
-        """State what its figures can be at most, over all its prompts and sequences; returns the ticket."""
+        """State the most that its figures can be, over all its prompts and sequences; returns the ticket."""
         self.most_prompt_tokens = most_prompt_tokens
         self.most_output_tokens = most_output_tokens
         return self
 
     def wait(self, now: float) -> None:
-        """It queues from `now` on, for the first time or again."""
+        """Note that it waits from `now` on, for the first time or again."""
         self.queued_at = now
 
     def grant(self, worker: str, now: float) -> None:
-        """It may run at `worker`, and holds the room of its prompt there."""
+        """Grant it `worker`, where it then holds room for its prompt."""
         self.move(TicketState.GRANTED)
         self.waited_seconds, self.queued_at = self.waited(now), None
         self.worker, self.granted_at, self.holds_prefill = worker, now, True
@@ -176,18 +178,18 @@ class Ticket:
         self.is_retry = False
 
     def send_back(self, now: float) -> None:
-        """Its worker gave it up untouched: what that told is void, and it waits again."""
+        """Let it wait again: the figures of its worker are void."""
         self.forget_usage()
         self.started_at = None
         self.is_predicted = False
         self.wait(now)
 
     def waited(self, now: float) -> float:
-        """Seconds in the queue by `now`, attempts in between left out."""
+        """Seconds in the queue by `now`, without the attempts in between."""
         return self.waited_seconds + (0.0 if self.queued_at is None else now - self.queued_at)
 
     def possible(self, usage: Usage) -> Usage:
-        """`usage`, no more than the request can take: an engine may err, or claim."""
+        """`usage`, cut to the most that the request can have used: an engine may be wrong, or claim too much."""
         prompt, cached, output = usage
         if prompt <= self.most_prompt_tokens and output <= self.most_output_tokens:
             return usage
@@ -195,26 +197,26 @@ class Ticket:
         return Usage(prompt, min(cached, prompt), min(output, self.most_output_tokens))
 
     def move(self, state: TicketState) -> None:
-        """Go to `state`, along the table only."""
+        """Go to `state`; only moves of the table are allowed."""
         assert (self.state, state) in MOVES, f"{self.request_id}: {self.state.value} -> {state.value}"
         self.state = state
 
     @property
     def usage(self) -> Usage | None:
-        """The engine's own figures so far, None before the first."""
+        """The engine's own figures so far; None before the first."""
         return Usage(self.told_prompt_tokens, self.cached_tokens, self.output_tokens) if self.has_told else None
 
     def tell(self, usage: Usage) -> bool:
-        """Take in the engine's figures, as far as they are possible; True where it had told some before."""
+        """Take in the engine's figures, as far as they are possible; True if it had reported some before."""
         had_told = self.has_told
         self.has_told = True
         self.told_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
         return had_told
 
     def fall_behind(self, now: float) -> None:
-        """Its client reads no more, so its answer is not read on; its figures are those of when that began.
+        """Note that its client stopped reading, so that its answer is not read either and its figures stand still.
 
-        Where it was read on only a moment ago, what its engine had sent meanwhile was not all read.
+        If reading had only just resumed, what the engine sent before was not all read: the earlier moment stays.
         """
         self.is_behind = True
         if now - self.resumed_at > CATCHING_UP_SECONDS:
@@ -224,20 +226,20 @@ class Ticket:
                 self.mark = self.cadence.mark(now)
 
     def unmark(self) -> None:
-        """Count its engine's steps no more."""
+        """Stop counting its engine's steps."""
         if self.mark is not None:
             self.mark.cadence.drop(self.mark)
             self.mark = None
 
     def is_lagging(self, now: float) -> bool:
-        """True where its figures are behind its engine, which goes on for a client that does not read."""
+        """True if its figures are behind its engine, which goes on although the client does not read."""
         return self.is_behind or now - self.resumed_at <= CATCHING_UP_SECONDS
 
     def resume(self, now: float) -> None:
-        """Its answer is read on."""
+        """Note that its answer is read again."""
         self.is_behind, self.resumed_at = False, now
 
     @property
     def usage_so_far(self) -> Usage:
-        """What a request that stops now has used: the engine's figures where there are any, else our estimate."""
+        """What a request that stops now has used: the engine's figures if there are any, else an estimate."""
         return self.usage or Usage(prompt_tokens=self.prompt_tokens, output_tokens=self.accrued_tokens)

@@ -1,12 +1,15 @@
-"""Whose turn it is in a pool: the least counter, or one of two departures from it, each with its lead accounted.
+"""Whose turn it is in a pool: that of the least counter, with two accounted exceptions.
 
-- Locality (DLPM, Cao et al., arXiv 2501.14312): among those at most the pool's quantum Q above the least counter the
-  request goes of whose prompt the worker that has room holds most. Q = 0 is the least counter.
-- Express lane: where the window is full, a tenant with nothing in flight may take the room beyond it, if it is ahead of
-  the least counter by no more than what its request is charged at dispatch. So one that keeps coming back is held to
-  its share like everybody, and splitting requests gains nothing: a tenant with one in flight waits its turn.
-Nothing else goes before its turn. The lead is added to the flow's exposure, which makes the computed bound hold.
-Policies without counters (`fcfs`, `rpm`, `drr`) know neither. Left to others: room (`Capacity`), charges (`pool`).
+- Locality (DLPM, Cao et al., arXiv 2501.14312). The flows at most the pool's quantum Q above the least counter are
+  candidates. The request goes whose prompt is cached most at the worker that would run it. With Q = 0 this is the least
+  counter.
+- Express lane. If the window is full, a tenant with nothing in flight may take the room that is kept beyond it, if the
+  tenant is ahead of the least counter by no more than what its request is charged at dispatch. So a tenant that keeps
+  coming back is held to its share like all others. Splitting requests gains nothing either: a tenant with one request
+  in flight waits for its turn.
+Nothing else goes before its turn. How far a flow was ahead is added to its exposure, so that the computed bound holds.
+Policies without counters (`fcfs`, `rpm`, `drr`) have neither exception. Left to others: room (`Capacity`) and charges
+(`pool`).
 """
 
 from typing import NamedTuple
@@ -18,7 +21,7 @@ from gateway.fairness.queues import KeyQueue, TenantQueue
 from gateway.fairness.ticket import Ticket
 from gateway.fairness.waiting_room import WaitingRoom
 
-MAX_CANDIDATES = 32  # flows of each level that are compared for locality: what a decision costs stays bounded
+MAX_CANDIDATES = 32  # flows of each level that are compared for locality: this bounds the cost of a decision
 
 
 class Turn(NamedTuple):
@@ -31,7 +34,7 @@ class Turn(NamedTuple):
 
 
 class Turns:
-    """Chooses, and takes the room for what it chose."""
+    """Chooses the next request, and takes the room for it."""
 
     __slots__ = ("_capacity", "_room")
 
@@ -41,9 +44,9 @@ class Turns:
         self._room = room
 
     def take(self, account: PoolAccount, *, is_full: bool = False) -> Turn | None:
-        """The next request that may run now, its room taken; None where none may.
+        """The next request that may run now, with its room taken; None if none may.
 
-        `is_full` says that the only one who waits was refused room in the window a moment ago.
+        `is_full` says that the only request that waits has just been refused room in the window.
         """
         tenant = self._first(account)
         if tenant is None:
@@ -54,7 +57,7 @@ class Turns:
         return turn
 
     def _first(self, account: PoolAccount) -> TenantQueue | None:
-        """The tenant with the least counter whose next request its in-flight limit lets run."""
+        """The tenant with the least counter among those whose in-flight limit lets their next request run."""
         while (tenant := account.queue.next_tenant()) is not None:
             if not tenant.allowance.is_capped or self._room.is_eligible(tenant):
                 return tenant
@@ -67,7 +70,7 @@ class Turns:
         return self.take_for(tenant.oldest(), account, tenant)
 
     def take_for(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
-        """The turn of `ticket`, which is first, its room in the window taken; None where it has none."""
+        """The turn of `ticket`, which is first, with its room in the window taken; None if there is no room."""
         account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker)
@@ -81,7 +84,7 @@ class Turns:
         return None if worker is None else Turn(ticket, tenant, worker, _leads(account, tenant, ticket))
 
     def _nearest(self, account: PoolAccount, first: TenantQueue) -> tuple[Ticket, TenantQueue]:
-        """The request within the quantum of which most is cached where it would run; of equals the one in turn."""
+        """The request within the quantum with the most tokens cached where it would run; of equals, the one in turn."""
         nearest, tenant = first.oldest(), first
         most = self._capacity.affinity(nearest)
         for candidate, flow in self._candidates(account):

@@ -1,8 +1,8 @@
-"""Who waits, over all pools: queues, deadlines and the limit that holds a tenant back, kept true to one another.
+"""Who waits, over all pools: keeps the queues, the deadlines and the tenants' in-flight limits consistent.
 
-A tenant *waits* while it has a request queued and its in-flight limit lets the next one run. One that is held back
-neither banks credit (it is lifted like an arrival when it waits again) nor blocks others.
-Left to others: the decisions (`admission`) and who goes first among those who wait (`policies`).
+A tenant *waits* while it has a request queued and its in-flight limit lets that request run. A tenant that is held back
+blocks nobody. It collects no credit either: when it waits again it is lifted like an arrival. Left to others: the
+decisions (`admission`), and who goes first among those who wait (`policies`).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class WaitingRoom:
     __slots__ = ("_orders", "_pools", "_tenants", "deadlines", "queued")
 
     def __init__(self, pools: Mapping[str, PoolAccount], tenants: TenantRegister) -> None:
-        """Nobody waits; `pools` is a live view."""
+        """Start with nobody waiting; `pools` is a live view."""
         self._pools = pools
         self._tenants = tenants
         self._orders = 0
@@ -28,12 +28,12 @@ class WaitingRoom:
         self.queued = 0
 
     def is_empty_before(self, account: PoolAccount, tenant: TenantQueue) -> bool:
-        """True where a new request of `tenant` would be the only one that waits: no limit of its own could hold it."""
+        """True if a new request of `tenant` would be the only one that waits, and no limit of its own could hold it."""
         is_empty = not account.queue.queued or not account.queue.group.policy.waiting
         return is_empty and not tenant.allowance.is_capped and not tenant.is_barred
 
     def admit_directly(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
-        """Note a new request that runs at once where the room was empty before it: what `enter` and `leave` come to."""
+        """Do in one step what `enter` and `leave` do for a new request that runs at once, while nobody waits."""
         self._orders += 1
         ticket.order = self._orders
         account.queue.admit_directly(tenant, ticket)
@@ -47,27 +47,27 @@ class WaitingRoom:
         self._entered(ticket, account, tenant)
 
     def enter_again(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
-        """Queue a request that a worker sent back, at the head."""
+        """Queue a request again after its attempt failed, at the head."""
         ticket.move(TicketState.QUEUED)
         account.queue.put_back(tenant, ticket)
         self._entered(ticket, account, tenant)
 
     def leave(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
-        """Take a ticket out, whose state says already where it went."""
+        """Take a ticket out; its state says already where it went."""
         account.queue.shrank(tenant, ticket)
         tenant.allowance.queued -= 1
         self.queued -= 1
         self.review(account, tenant)
 
     def is_eligible(self, tenant: TenantQueue) -> bool:
-        """True where `tenant` has a request queued, is not barred, and its in-flight limit lets the next one run."""
+        """True if `tenant` has a request queued, is not barred, and its in-flight limit lets the next request run."""
         if not tenant.queued or tenant.is_barred:
             return False
         allowance = tenant.allowance
         return not allowance.is_capped or allowance.has_flight_place(tenant.oldest().sequences)
 
     def review(self, account: PoolAccount, tenant: TenantQueue) -> None:
-        """Make the policy's view of `tenant` true."""
+        """Correct the policy's view of whether `tenant` waits."""
         policy = account.queue.group.policy
         is_eligible = self.is_eligible(tenant)
         if is_eligible and not tenant.is_waiting:
@@ -77,14 +77,14 @@ class WaitingRoom:
         account.queue.review_light(tenant)
 
     def review_everywhere(self, name: str) -> None:
-        """Make every pool's view of tenant `name` true; O(pools)."""
+        """Correct every pool's view of whether tenant `name` waits; O(pools)."""
         for account in self._pools.values():
             tenant = account.queue.tenants.get(name)
             if tenant is not None:
                 self.review(account, tenant)
 
     def review_elsewhere(self, tenant: TenantQueue) -> None:
-        """A tenant with an in-flight limit may have reached it, or come below it, in its other pools too."""
+        """Correct the view of other pools too, if an in-flight limit of `tenant` couples them."""
         if tenant.allowance.is_capped:
             self.review_everywhere(tenant.name)
 
