@@ -37,7 +37,7 @@ class ProfiledCost(Section):
 
 
 class KvTimeCost(Section):
-    """KV memory held times the time it is held: `y*x + y^2/2` token-steps for x input and y output tokens."""
+    """KV memory held times the time it is held: `x + y*x + y^2/2` token-steps for x input and y output tokens."""
 
     function: Literal["kv_time"] = restart(..., "Name of the function.")
 

@@ -445,7 +445,7 @@ class Metrics(Section):
     enabled: bool = restart(True, "Serves `/metrics`.")
     tenant_labels: Count = restart(
         200,
-        "Tenants with a label of their own, by traffic; the rest is `_other`.",
+        "So many tenants get a label of their own, the first that send a request; the rest is `_other`.",
         unit="tenants",
         ge=0,
         le=100_000,
