@@ -1,6 +1,6 @@
 """Makes the modules beside it importable by every test: virtual time, the whole gateway, a raw HTTP client.
 
-For properties: a slow or busy machine is no failure, and the suite draws the same examples each time, so that a run says
+For properties: a slow or busy machine is no failure. The suite draws the same examples each time, so that a run says
 something about a change alone. `make fuzz` has the profile `fuzz`: minutes of search among fresh ones.
 """
 

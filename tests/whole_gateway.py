@@ -313,7 +313,7 @@ class Stage:
         check_invariants(self.gateway._admission)
 
     def check_idle(self) -> None:
-        """Nothing is queued, in flight or on a timer, and what was settled is the sum of what the events say."""
+        """Nothing is queued, in flight or on a timer; what a tenant settled is the sum of what the events say of it."""
         self.check()
         assert self.queued == 0
         assert self.in_flight == 0
@@ -323,7 +323,8 @@ class Stage:
         assert self.gateway._holdings.held_bytes == 0
         ids = [event.request_id for event in self.finished]
         assert len(ids) == len(set(ids)), "a request that ended twice"
-        for tenant in {event.tenant for event in self.finished} - {""}:
+        configured = {tenant.name for tenant in self.gateway.config.tenants}
+        for tenant in {event.tenant for event in self.finished} & configured:
             told = sum(event.service for event in self.finished if event.tenant == tenant)
             assert self.service(tenant) == pytest.approx(told, abs=1e-3), f"settled charges of {tenant}"
 

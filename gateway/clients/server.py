@@ -33,6 +33,7 @@ MAX_HEADERS = 128
 _HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
 _HTTP_10, _HTTP_11 = (1, 0), (1, 1)
 _LINGER_SECONDS = 2.0  # a refused body is read for this long before the connection closes, so that the refusal arrives
+_READ_BYTES = 16 * 1024  # of a body, beyond twice of which nothing is read ahead: a thousand bodies are on their way
 _logger = logging.getLogger("gateway.server")
 _no_access_log = logging.getLogger("gateway.access")  # telemetry writes the line of each request
 _no_access_log.disabled = True
@@ -101,6 +102,7 @@ class ClientConnection(web_protocol.RequestHandler):
             auto_decompress=False,
             lingering_time=_LINGER_SECONDS,
             max_headers=MAX_HEADERS,
+            read_bufsize=_READ_BYTES,
             logger=_logger,
         )
         self._http_server = http_server
