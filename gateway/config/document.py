@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import yaml
 from yaml.reader import ReaderError
 
-from gateway.config.faults import FaultLog, Path, Step
+from gateway.config.faults import FaultLog, Path
 from gateway.config.surroundings import Surroundings
 from gateway.config.syntax import in_plain_words
 
@@ -248,20 +248,3 @@ def _typed(text: str) -> Value:
 def _is_text(text: str) -> bool:
     """False for lone surrogates, which no UTF-8 can hold."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def value_at(value: Value, path: Path) -> Value:
-    """What stands at `path`, None where nothing does."""
-    for step in path:
-        value = _child(value, step)
-    return value
-
-
-def _child(value: Value, step: Step) -> Value:
-    match value:
-        case dict():
-            return value.get(step)
-        case list() if isinstance(step, int) and 0 <= step < len(value):
-            return value[step]
-        case _:
-            return None

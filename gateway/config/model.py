@@ -143,10 +143,6 @@ class Config(Resolved):
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
 
-    def pool_for(self, model: str) -> Pool | None:
-        """The pool that serves `model` (its name or an alias)."""
-        return next((pool for pool in self.pools if model in pool.names), None)
-
     def tenant(self, name: str) -> Tenant | None:
         """The tenant called `name`."""
         return next((tenant for tenant in self.tenants if tenant.name == name), None)

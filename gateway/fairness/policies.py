@@ -10,7 +10,7 @@ of a pool, and the keys of a tenant. Left to others: queues, room and limits (`q
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from gateway.fairness.bound import SpreadBound
@@ -277,8 +277,3 @@ def _drr(parameter: float | None) -> Policy:
 POLICIES: Mapping[str, Callable[[float | None], Policy]] = MappingProxyType(
     {"vtc": _vtc, "fcfs": _fcfs, "lcf": _lcf, "rpm": _rpm, "drr": _drr}
 )
-
-
-def policy_names() -> Iterator[str]:
-    """The names of the registry, for messages and documentation."""
-    return iter(POLICIES)
