@@ -46,7 +46,7 @@ class DeathGuard:
         self._timers: dict[Suspect, asyncio.TimerHandle] = {}
         self._confirmations: dict[str, asyncio.Task[bool]] = {}
         self._reports: set[asyncio.Task[Blame | None]] = set()
-        self._accounts: set[Suspect] = set()  # suspects whose worker is being asked whether it lives
+        self._questioned: set[Suspect] = set()  # suspects whose worker is being asked whether it lives
         self._is_closed = False
 
     def is_convicted(self, suspect: Suspect) -> bool:
@@ -96,7 +96,7 @@ class DeathGuard:
 
     def leave(self, suspect: Suspect) -> None:
         """Note that `suspect` is no longer at its worker; it stays while the worker is being asked whether it lives."""
-        if suspect not in self._accounts:
+        if suspect not in self._questioned:
             self._disarm(suspect)
             self._quarantine.leave(suspect)
             self._call(suspect.worker)
@@ -127,7 +127,7 @@ class DeathGuard:
         task = asyncio.create_task(  # noqa: TID251 - `close` awaits it
             self._judge(suspect), name=f"account of {suspect.worker}"
         )
-        self._accounts.add(suspect)
+        self._questioned.add(suspect)
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
         return task
@@ -135,7 +135,7 @@ class DeathGuard:
     async def _judge(self, suspect: Suspect) -> Blame | None:
         confirmation = self._confirm(suspect.worker)
         await asyncio.wait({confirmation})
-        self._accounts.discard(suspect)
+        self._questioned.discard(suspect)
         if confirmation.cancelled() or not confirmation.result():
             self.leave(suspect)
             return None
