@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from evaluation.workloads.arrivals import MAX_SECONDS, Arrivals, Scattered
 from evaluation.workloads.lengths import MAX_LENGTH_TOKENS, Lengths, refused
-from gateway.config.schema import NAME_PATTERN
 from gateway.config.section import Count, Quantity, Section, setting
+from gateway.config.tenants import NAME_PATTERN
 
 # A request is about 150 bytes: some 300 MB, and minutes to draw.
 MAX_REQUESTS = 2_000_000

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.config import KeyFormat, digest, write_key_file
-from gateway.config.schema import NAME_PATTERN
+from gateway.config.tenants import NAME_PATTERN
 
 _ADMIN = "admin"  # whose key is no tenant's
 

@@ -24,16 +24,10 @@ from gateway.config.keys import KeyFormat, digest, write_key_file
 from gateway.config.launch import Launch, LaunchEngine
 from gateway.config.loading import FileKey, Loaded, ensure_key_files, load
 from gateway.config.model import Admin, Anonymous, Config, Pool, ResolvedKey, Tenant, Worker
-from gateway.config.schema import (
-    Limits,
-    Listen,
-    Logs,
-    Metrics,
-    Scheduler,
-    Timeouts,
-    Window,
-)
+from gateway.config.pools import Timeouts, Window
+from gateway.config.schema import Listen, Logs, Metrics, Scheduler
 from gateway.config.starter import write_starter
+from gateway.config.tenants import Limits
 
 __all__ = [
     "Admin",

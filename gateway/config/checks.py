@@ -13,7 +13,7 @@ from gateway.config.expression import parse
 from gateway.config.faults import FaultLog, Path, nearest
 from gateway.config.launch import Launch, refused_arguments
 from gateway.config.model import ANY_MODEL
-from gateway.config.schema import PoolEntry, Window, WorkerEntry
+from gateway.config.pools import PoolEntry, Window, WorkerEntry
 
 
 def check(draft: Draft, faults: FaultLog) -> None:

@@ -13,8 +13,9 @@ from pydantic import BaseModel, SecretStr
 
 from gateway.config.choices import PolicySpec, PredictorSpec
 from gateway.config.model import Config, Pool, Tenant
-from gateway.config.schema import PoolEntry, TenantEntry, WorkerEntry
+from gateway.config.pools import PoolEntry, WorkerEntry
 from gateway.config.section import Section
+from gateway.config.tenants import TenantEntry
 
 _SECTIONS = ("listen", "scheduler", "metrics", "logs")
 _RESTART_ONLY = ("listen", "metrics", "logs")

@@ -8,16 +8,9 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from gateway.config.choices import EngineOrder, Right, ShareBy
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
-from gateway.config.schema import (
-    Adapter,
-    Limits,
-    Listen,
-    Logs,
-    Metrics,
-    Scheduler,
-    Timeouts,
-    Window,
-)
+from gateway.config.pools import Adapter, Timeouts, Window
+from gateway.config.schema import Listen, Logs, Metrics, Scheduler
+from gateway.config.tenants import Limits
 
 ANY_MODEL = "*"
 

@@ -10,22 +10,13 @@ from pathlib import Path as File
 from pydantic import SecretStr
 
 from gateway.config import model
+from gateway.config.credentials import KeySource, WorkerKey
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
 from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, exposure, read_key_file
-from gateway.config.schema import (
-    KeySource,
-    Limits,
-    PoolEntry,
-    TenantDefaults,
-    TenantEntry,
-    TenantKey,
-    Window,
-    WindowOverride,
-    WorkerEntry,
-    WorkerKey,
-)
+from gateway.config.pools import PoolEntry, Window, WindowOverride, WorkerEntry
 from gateway.config.surroundings import Surroundings
+from gateway.config.tenants import Limits, TenantDefaults, TenantEntry, TenantKey
 
 
 class Resolver:

@@ -4,6 +4,7 @@
 waits for its next start (`restart`). Unknown keys are errors everywhere.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -49,6 +50,21 @@ def refuse_truth(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "not a number")
     return value
+
+
+def at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
+    """Says in the JSON schema that these keys are required and their lists not empty.
+
+    The models let both pass: `checks` reports them in words that hold when broken items leave a list empty.
+    """
+
+    def extend(schema: dict[str, Any]) -> None:
+        schema["required"] = list(required)
+        for name in required:
+            if schema["properties"][name].get("type") == "array":
+                schema["properties"][name]["minItems"] = 1
+
+    return extend
 
 
 Count = Annotated[int, BeforeValidator(refuse_truth)]

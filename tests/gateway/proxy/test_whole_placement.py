@@ -11,7 +11,7 @@ from whole_gateway import ADMIN_KEY, CHAT, Plan, Stage, chat, key_of, question, 
 from workers_on_stage import ENGINE_CONFIG, MODEL, EngineWorker
 
 from gateway.config import Config, Pool, Timeouts, Window, Worker
-from gateway.config.schema import Adapter
+from gateway.config.pools import Adapter
 from gateway.outcomes import Outcome
 
 TURNS = 5
