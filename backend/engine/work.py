@@ -73,16 +73,16 @@ class Choice:
         self._passage = passage
         self._natural_tokens = natural_tokens
         self._decoder = _Utf8Decoder("replace")
-        self._told_tokens = 0
-        self._unsaid = ""
-        self._untold: list[int] = []
+        self._sent_tokens = 0
+        self._unsent_text = ""
+        self._unsent: list[int] = []
 
     def advance(self, work: Work) -> None:
         """Take the token that the sequence just gained; sets `finish_reason` when it is the last."""
         is_end = self.sequence.output_tokens == self._natural_tokens
         token = b"" if is_end else next(self._passage)
-        self._untold.append(END_TOKEN if is_end else token[0])
-        self._unsaid += self._decoder.decode(token, final=is_end)
+        self._unsent.append(END_TOKEN if is_end else token[0])
+        self._unsent_text += self._decoder.decode(token, final=is_end)
         if is_end or (work.stop and self.sequence.output_tokens > work.min_tokens and self._meets_stop(work)):
             self.finish_reason = "stop"
         elif self.sequence.is_finished:
@@ -90,28 +90,28 @@ class Choice:
 
     def _meets_stop(self, work: Work) -> bool:
         for stop in work.stop:
-            start = self._unsaid.find(stop)
+            start = self._unsent_text.find(stop)
             if start >= 0:
-                self._unsaid = self._unsaid[: start + len(stop) if work.include_stop else start]
+                self._unsent_text = self._unsent_text[: start + len(stop) if work.include_stop else start]
                 self.stop_reason = stop
                 return True
         return False
 
     def has_news(self, work: Work) -> bool:
         """True when a delta is due: the first token, every `stream_interval`-th, the last."""
-        if not self._untold:
+        if not self._unsent:
             return False
         if self.finish_reason is not None:
             return True
-        return work.stream and (self._told_tokens == 0 or len(self._untold) >= work.stream_interval)
+        return work.stream and (self._sent_tokens == 0 or len(self._unsent) >= work.stream_interval)
 
-    def tell(self, work: Work) -> Delta:
+    def next_delta(self, work: Work) -> Delta:
         """The delta since the last one."""
         held_back = 0 if self.finish_reason is not None or not work.stop else max(map(len, work.stop)) - 1
-        cut = max(len(self._unsaid) - held_back, 0)
-        text, self._unsaid = self._unsaid[:cut], self._unsaid[cut:]
-        token_ids, self._untold = tuple(self._untold), []
-        self._told_tokens += len(token_ids)
+        cut = max(len(self._unsent_text) - held_back, 0)
+        text, self._unsent_text = self._unsent_text[:cut], self._unsent_text[cut:]
+        token_ids, self._unsent = tuple(self._unsent), []
+        self._sent_tokens += len(token_ids)
         return Delta(self.index, text, token_ids, self.finish_reason, self.stop_reason)
 
 
@@ -163,6 +163,6 @@ class Generation:
             finished = self.is_finished
             for choice in self.choices:
                 if choice.has_news(self.work):
-                    yield choice.tell(self.work)
+                    yield choice.next_delta(self.work)
             if finished:
                 return

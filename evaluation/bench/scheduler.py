@@ -126,7 +126,7 @@ class Bench:
     def _arrive(self, tenant: str) -> None:
         self._serial += 1
         ticket = Ticket(f"request-{self._serial}", tenant, "key", POOL).sized(
-            sequences=1, prompt_tokens=_PROMPT_TOKENS, max_output_tokens=_MOST_OUTPUT_TOKENS, is_silent=False
+            sequences=1, prompt_tokens=_PROMPT_TOKENS, max_output_tokens=_MOST_OUTPUT_TOKENS, reports_at_end=False
         )
         self._note(self._admission.submit(ticket, self._now))
 

@@ -36,7 +36,7 @@ class Job:
         self.charged_tokens = 0
         stated = request.output_tokens if request.max_output_tokens is None else request.max_output_tokens
         self.ticket = ticket.sized(
-            sequences=1, prompt_tokens=request.prompt_tokens, max_output_tokens=stated, is_silent=False
+            sequences=1, prompt_tokens=request.prompt_tokens, max_output_tokens=stated, reports_at_end=False
         )
 
     @property

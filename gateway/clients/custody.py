@@ -38,7 +38,7 @@ class Custody(Holding):
         if self.is_pushed_out:
             raise _pushed_out()
 
-    def hold_aside(self, size_bytes: int) -> None:
+    def hold_from_outside(self, size_bytes: int) -> None:
         """As `hold`, but for callers outside the request's task: if it is pushed out, its task is cancelled."""
         if not self.is_pushed_out:
             for other in self._holdings.resize(self, size_bytes):

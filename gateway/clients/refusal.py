@@ -53,13 +53,13 @@ def message(outcome: Outcome, retry_after_seconds: float = 0.0) -> str:
 class Refusal(RequestFault):
     """A request that is refused in the gateway's own words, with the time after which to retry."""
 
-    def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None, said: str = "") -> None:
+    def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None, worker_message: str = "") -> None:
         """Refuse with `outcome`; without `retry_after_seconds` there is no `Retry-After`.
 
-        `said` is the worker's answer in words, empty if it had none.
+        `worker_message` is the worker's answer in words, empty if it had none.
         """
         words = message(outcome, retry_after_seconds or 0.0)
-        super().__init__(outcome, f"{words} It said: {said}." if said else words)
+        super().__init__(outcome, f"{words} It said: {worker_message}." if worker_message else words)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -173,8 +173,10 @@ def _overridden(window: Window, override: WindowOverride | None) -> Window:
 
 def _merged(defaults: TenantDefaults, entry: TenantEntry) -> TenantDefaults:
     """The defaults with what the tenant says itself; its limits count key by key."""
-    said = {name: getattr(entry, name) for name in entry.model_fields_set if name in TenantDefaults.model_fields}
-    if "limits" in said:
+    stated = {name: getattr(entry, name) for name in entry.model_fields_set if name in TenantDefaults.model_fields}
+    if "limits" in stated:
         own: Limits = entry.limits
-        said["limits"] = defaults.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
-    return defaults.model_copy(update=said)
+        stated["limits"] = defaults.limits.model_copy(
+            update={name: getattr(own, name) for name in own.model_fields_set}
+        )
+    return defaults.model_copy(update=stated)

@@ -37,8 +37,8 @@ class Admission:
         self._capacity = capacity
         self._pools: dict[str, PoolAccount] = {}
         self._tenants = TenantRegister()
-        self.room = WaitingRoom(self._pools, self._tenants)
-        self._turns = Turns(capacity, self.room)
+        self.waiting_room = WaitingRoom(self._pools, self._tenants)
+        self._turns = Turns(capacity, self.waiting_room)
         self.running = Running()
 
     # -- configuration
@@ -69,7 +69,7 @@ class Admission:
         self._tenants.change(name, weight, limits)
         for account in self._pools.values():
             account.queue.reweigh(name, weight)
-        self.room.review_everywhere(name)
+        self.waiting_room.review_everywhere(name)
 
     def forget_tenant(self, name: str) -> bool:
         """Forget a tenant that was removed, with its counters; False while it has requests."""
@@ -104,11 +104,11 @@ class Admission:
 
     def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
         """Let a new request run at once if nobody waits and it has room; else queue it."""
-        is_alone = self.room.is_empty_before(account, tenant)
+        is_alone = self.waiting_room.is_empty_before(account, tenant)
         if is_alone and (turn := self._turns.take_for(ticket, account, tenant)) is not None:
-            self.room.admit_directly(ticket, account, tenant)
+            self.waiting_room.admit_directly(ticket, account, tenant)
             return [self._grant(turn, account, now)]
-        self.room.enter(ticket, account, tenant)
+        self.waiting_room.enter(ticket, account, tenant)
         return self._dispatch([ticket.pool], now, is_full=is_alone)
 
     def count_request(self, tenant: str, now: float) -> float | None:
@@ -143,7 +143,7 @@ class Admission:
         tenant = None if account is None else account.queue.tenants.get(name)
         if account is not None and tenant is not None:
             tenant.is_barred = True
-            self.room.review(account, tenant)
+            self.waiting_room.review(account, tenant)
 
     def unbar(self, pool: str, name: str, now: float) -> list[Decision]:
         """End a bar, and dispatch."""
@@ -152,7 +152,7 @@ class Admission:
         if account is None or tenant is None:
             return []
         tenant.is_barred = False
-        self.room.review(account, tenant)
+        self.waiting_room.review(account, tenant)
         return self.dispatch(pool, now)
 
     # -- departures
@@ -162,7 +162,7 @@ class Admission:
         ticket.move(TicketState.LEFT)
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
-        self.room.leave(ticket, account, tenant)
+        self.waiting_room.leave(ticket, account, tenant)
         tenant.allowance.correct(-ticket.taken_tokens, now)
         return self.dispatch(ticket.pool, now)
 
@@ -182,8 +182,8 @@ class Admission:
             account, is_capped = self._pools[pools.pop()], False
             while account.queue.queued and (turn := self._turns.take(account, is_full=is_full)) is not None:
                 decisions.append(self._grant(turn, account, now))
-                self.room.leave(turn.ticket, account, turn.tenant)
-                self.room.review_elsewhere(turn.tenant)
+                self.waiting_room.leave(turn.ticket, account, turn.tenant)
+                self.waiting_room.review_elsewhere(turn.tenant)
                 is_capped = is_capped or turn.tenant.allowance.is_capped
             if is_capped:
                 pools = [name for name in self._pools if name != account.spec.name]
@@ -205,7 +205,7 @@ class Admission:
 
         An answer that is not streamed comes all at once, so its first byte says nothing of when the prompt was read.
         """
-        if ticket.started_at is None and (ticket.is_watched or not ticket.is_silent):
+        if ticket.started_at is None and (ticket.is_watched or not ticket.reports_at_end):
             ticket.started_at = ticket.noted_at = now
         return self._give_prefill(ticket, now)
 
@@ -242,8 +242,8 @@ class Admission:
         if failed_worker:
             ticket.avoid, ticket.is_retry = failed_worker, True
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
-        self.room.enter_again(ticket, account, tenant)
-        self.room.review_elsewhere(tenant)
+        self.waiting_room.enter_again(ticket, account, tenant)
+        self.waiting_room.review_elsewhere(tenant)
         return self._dispatch_all(ticket, tenant, now)
 
     def release(self, ticket: Ticket, usage: Usage | None, now: float, *, completed: bool = False) -> list[Decision]:
@@ -256,7 +256,7 @@ class Admission:
         ticket.move(TicketState.SETTLED)
         if usage is not None:
             usage = ticket.possible(usage)
-            ticket.tell(usage)  # the capacity learns from it, also if the answer reported nothing while it ran
+            ticket.report(usage)  # the capacity learns from it, also if the answer reported nothing while it ran
         self._land(ticket, tenant, now)
         before = tenant.settled
         account.settle(ticket, tenant, usage)
@@ -267,7 +267,7 @@ class Admission:
             account.learn(ticket, usage, now, completed=completed)
         used = 0 if usage is None else usage.prompt_tokens + usage.output_tokens
         tenant.allowance.correct(used - ticket.taken_tokens, now)
-        self.room.review_elsewhere(tenant)
+        self.waiting_room.review_elsewhere(tenant)
         return self._dispatch_all(ticket, tenant, now)
 
     def _land(self, ticket: Ticket, tenant: TenantQueue, now: float) -> None:
@@ -287,7 +287,7 @@ class Admission:
 
     def next_deadline(self) -> float | None:
         """When `advance` must be called next; None if nothing is due."""
-        deadline, accrual = self.room.deadlines.next(), self.running.next_accrual
+        deadline, accrual = self.waiting_room.deadlines.next(), self.running.next_accrual
         if deadline is None or accrual is None:
             return accrual if deadline is None else deadline
         return min(deadline, accrual)
@@ -295,7 +295,7 @@ class Admission:
     def advance(self, now: float) -> list[Decision]:
         """Refuse what has waited too long and charge the running estimates that are due."""
         decisions: list[Decision] = []
-        while (ticket := self.room.deadlines.pop_due(now)) is not None:
+        while (ticket := self.waiting_room.deadlines.pop_due(now)) is not None:
             decisions += self._expire(ticket, now)
         for ticket in self.running.due(now):
             decisions += self._accrue(ticket, now)
@@ -313,7 +313,7 @@ class Admission:
         """Charge what an answer should have generated unreported; give back the prompt's room if it should be read."""
         account = self._pools[ticket.pool]
         account.accrue(ticket, now)
-        return self._give_prefill(ticket, now) if ticket.is_silent and account.should_be_read(ticket, now) else []
+        return self._give_prefill(ticket, now) if ticket.reports_at_end and account.should_be_read(ticket, now) else []
 
     # -- views
 

@@ -25,7 +25,7 @@ def check_invariants(admission: Admission) -> None:
     for account in admission.pools.values():
         _check_pool(admission, account, charges)
     queued = sum(account.queue.queued for account in admission.pools.values())
-    assert admission.room.queued == queued, "requests queued in all pools"
+    assert admission.waiting_room.queued == queued, "requests queued in all pools"
     _check_allowances(admission, running)
 
 
@@ -35,7 +35,7 @@ def _check_running(admission: Admission, running: list[Ticket]) -> None:
         assert len(ticket.charges) == 2, f"{ticket.request_id} has a charge on each level"
     for name, account in admission.pools.items():
         assert account.in_flight == sum(ticket.pool == name for ticket in running), f"requests in flight of {name}"
-    is_due = any(ticket.is_silent or ticket.is_watched for ticket in running)
+    is_due = any(ticket.reports_at_end or ticket.is_watched for ticket in running)
     assert (admission.running.next_accrual is not None) == is_due, "accrual runs while someone is silent or watched"
 
 
@@ -65,7 +65,9 @@ def _check_waiting(admission: Admission, account: PoolAccount, tenant: TenantQue
         f"keys of {tenant.name} know whether they wait"
     )
     if len(busy) == 1:  # else charges may have brought another key to the head, which the next decision corrects
-        assert (tenant in waiting) == admission.room.is_eligible(tenant), f"{tenant.name} waits while it is eligible"
+        assert (tenant in waiting) == admission.waiting_room.is_eligible(tenant), (
+            f"{tenant.name} waits while it is eligible"
+        )
 
 
 def _check_flow(flow: Flow, charges: Iterable[OpenCharge]) -> None:

@@ -19,7 +19,7 @@ from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
 from gateway.learned.prompts import PromptEstimator
-from gateway.learned.speeds import Course, EngineSpeeds
+from gateway.learned.speeds import EngineSpeeds, StreamPace
 
 _DRAIN_SECONDS = 30.0  # horizon of the drain rate from which Retry-After is computed
 
@@ -113,7 +113,7 @@ class PoolAccount:
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """Bring the charge of a running ticket to `usage`; the reservation is charged already."""
-        if ticket.tell(usage) and ticket.output_tokens <= ticket.reserved_tokens:
+        if ticket.report(usage) and ticket.output_tokens <= ticket.reserved_tokens:
             return
         self._charge_told(ticket)
 
@@ -127,10 +127,10 @@ class PoolAccount:
 
     def _charge_told(self, ticket: Ticket) -> None:
         """Bring the charge of `ticket` to what its engine has reported, or to what was reckoned if that is more."""
-        cached, told, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
-        output = ticket.accrued_tokens if ticket.accrued_tokens > told else told
-        cost = certain = self._running_cost(ticket, ticket.told_prompt_tokens, cached, output)
-        if self._discounts_cache or cached or told < reserved or told < output:
+        cached, reported, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
+        output = ticket.accrued_tokens if ticket.accrued_tokens > reported else reported
+        cost = certain = self._running_cost(ticket, ticket.reported_prompt_tokens, cached, output)
+        if self._discounts_cache or cached or reported < reserved or reported < output:
             certain = self._certain_cost(ticket)
         for open_charge in ticket.charges:
             open_charge.charge_to(cost, certain)
@@ -139,14 +139,14 @@ class PoolAccount:
         """Charge a running estimate to a ticket that reports nothing; take it back once the ticket reports again."""
         tokens = self.reckoning.running_output(ticket, now)
         if tokens is None:
-            if ticket.accrued_tokens and ticket.has_told:
+            if ticket.accrued_tokens and ticket.has_reported:
                 ticket.accrued_tokens = 0
                 self._charge_told(ticket)
         elif tokens > max(ticket.accrued_tokens, ticket.output_tokens):
             ticket.accrued_tokens = tokens
             prompt, cached = ticket.prompt_tokens, 0
-            if ticket.has_told:
-                prompt, cached = ticket.told_prompt_tokens, ticket.cached_tokens
+            if ticket.has_reported:
+                prompt, cached = ticket.reported_prompt_tokens, ticket.cached_tokens
             cost = self._running_cost(ticket, prompt, cached, tokens)
             for open_charge in ticket.charges:
                 open_charge.charge_to(cost)
@@ -172,7 +172,7 @@ class PoolAccount:
 
     def _certain_cost(self, ticket: Ticket) -> float:
         """The cost that the engine has confirmed, less the most that a discount for cached tokens may take off."""
-        prompt, output, sequences = ticket.told_prompt_tokens, ticket.output_tokens, ticket.sequences
+        prompt, output, sequences = ticket.reported_prompt_tokens, ticket.output_tokens, ticket.sequences
         uncached = spread_cost(self.spec.cost, prompt, 0, output, sequences)
         if not self._discounts_cache:
             return uncached
@@ -218,8 +218,8 @@ class PoolAccount:
             self.speeds.observe_whole(tenant, fresh_tokens, per_sequence, now - dispatched)
         else:
             later = (usage.output_tokens - (ticket.first_output_tokens or sequences)) / sequences
-            course = Course(per_sequence, later, now - began)
-            self.speeds.observe_stream(tenant, fresh_tokens, began - dispatched, course)
+            pace = StreamPace(per_sequence, later, now - began)
+            self.speeds.observe_stream(tenant, fresh_tokens, began - dispatched, pace)
 
     def retry_after_seconds(self, tenant: TenantQueue, now: float) -> float:
         """The seconds in which the queue, at its measured drain rate, serves what `tenant` has queued and one more.
@@ -263,7 +263,7 @@ class PoolAccount:
             queued=flow.queued,
             in_flight=flow.in_flight,
             oldest_wait_seconds=flow.oldest().waited(now) if flow.queued else 0.0,
-            is_held=flow.queued > 0 and not flow.is_waiting,
+            is_held_back=flow.queued > 0 and not flow.is_waiting,
         )
 
 

@@ -42,9 +42,9 @@ class Reckoning:
             return self._unseen(ticket, now)
         if ticket.started_at is None:
             return None
-        if ticket.has_told and ticket.is_lagging(now):
+        if ticket.has_reported and ticket.is_lagging(now):
             return self._behind(ticket, now)
-        if ticket.is_silent:
+        if ticket.reports_at_end:
             return self._since(ticket, ticket.started_at, ticket.sequences, now)
         if ticket.output_tokens != ticket.noted_tokens:
             ticket.noted_tokens, ticket.noted_at = ticket.output_tokens, now
@@ -55,19 +55,19 @@ class Reckoning:
 
     def final_usage(self, ticket: Ticket, until: float) -> Usage:
         """What `ticket` has used, if its engine generated for it until `until` and gave no final figures."""
-        told = ticket.usage
-        if told is None:
+        reported = ticket.usage
+        if reported is None:
             return Usage(ticket.prompt_tokens, 0, self._final_output(ticket, until))
-        return told._replace(output_tokens=max(told.output_tokens, self._final_output(ticket, until)))
+        return reported._replace(output_tokens=max(reported.output_tokens, self._final_output(ticket, until)))
 
     def _final_output(self, ticket: Ticket, until: float) -> int:
         if not ticket.is_watched:
             return self._unseen(ticket, until)
         if ticket.started_at is None:
             return 0
-        if ticket.has_told and ticket.is_lagging(until):
+        if ticket.has_reported and ticket.is_lagging(until):
             return self._behind(ticket, until)
-        if ticket.has_told:
+        if ticket.has_reported:
             is_quiet = until - ticket.noted_at >= QUIET_SECONDS and ticket.output_tokens == ticket.noted_tokens
             return self._since(ticket, ticket.noted_at, ticket.noted_tokens, until) if is_quiet else 0
         return self._since(ticket, ticket.started_at, ticket.sequences, until)
@@ -83,11 +83,11 @@ class Reckoning:
         mark, cadence = ticket.mark, ticket.cadence
         if mark is None or cadence is None or cadence.pace is None:
             return None
-        waiting, reading = self._speeds.prefill(ticket.tenant, ticket.prompt_tokens)
-        steps = mark.steps_since(now, reading)
+        waiting_seconds, prefill_seconds = self._speeds.prefill(ticket.tenant, ticket.prompt_tokens)
+        steps = mark.steps_since(now, prefill_seconds)
         if steps is None:
             return None
-        return max(0.0, math.floor(steps - max(_STEP_UNDER_WAY, cadence.pace * waiting - 0.5)))
+        return max(0.0, math.floor(steps - max(_STEP_UNDER_WAY, cadence.pace * waiting_seconds - 0.5)))
 
     def _behind(self, ticket: Ticket, now: float) -> int:
         at, tokens, mark, cadence = ticket.behind_since, ticket.behind_tokens, ticket.mark, ticket.cadence
@@ -107,6 +107,6 @@ class Reckoning:
     def _pace(self, ticket: Ticket, at: float, tokens: int) -> float:
         """Tokens a second over all its sequences: its own pace up to `at`, or else its tenant's usual one."""
         began = ticket.started_at
-        if ticket.has_told and began is not None and at - began >= _LEAST_PACE_SECONDS:
+        if ticket.has_reported and began is not None and at - began >= _LEAST_PACE_SECONDS:
             return (tokens - ticket.first_output_tokens) / (at - began)
         return self._speeds.tokens_per_second(ticket.tenant) * ticket.sequences

@@ -45,7 +45,7 @@ class Running:
             cadence = self._cadences[ticket.worker] = Cadence()
         cadence.begin(now)
         ticket.cadence = cadence
-        if ticket.is_silent:
+        if ticket.reports_at_end:
             ticket.mark = cadence.mark(now)
             self._silent[ticket] = None
         elif ticket.is_watched:

@@ -15,7 +15,7 @@ class TenantSnapshot:
     queued: int
     in_flight: int
     oldest_wait_seconds: float
-    is_held: bool
+    is_held_back: bool
 
 
 @dataclass(frozen=True, slots=True)

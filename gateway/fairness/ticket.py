@@ -44,9 +44,10 @@ class Ticket:
     """One request, as the scheduler sees it.
 
     `sequences` is its places in a batch (choices x prompts). `prompt_tokens` is the size of the whole prompt, estimated
-    until the engine reports. `max_output_tokens` is the most that all its sequences together can generate. `is_silent`
-    means that no usage arrives while it runs, so that its progress is estimated. `is_watched` means that it is
-    streamed: its bytes are seen as they are generated, and its progress is estimated too if figures fail to come.
+    until the engine reports. `max_output_tokens` is the most that all its sequences together can generate.
+    `reports_at_end` means that no usage arrives while it runs, so that its progress is estimated. `is_watched` means
+    that it is streamed: its bytes are seen as they are generated, and its progress is estimated too if figures fail to
+    come.
     `prefix` has the chained hashes of its prompt's blocks, by which workers that have read the same beginning are
     found; it is empty if nobody looks for them. `most_prompt_tokens` and `most_output_tokens` bound the engine's
     figures: higher ones are not believed.
@@ -64,12 +65,11 @@ class Ticket:
         "deadline",
         "first_output_tokens",
         "granted_at",
-        "has_told",
+        "has_reported",
         "holds_prefill",
         "is_behind",
         "is_predicted",
         "is_retry",
-        "is_silent",
         "is_watched",
         "key",
         "mark",
@@ -84,6 +84,8 @@ class Ticket:
         "prefix",
         "prompt_tokens",
         "queued_at",
+        "reported_prompt_tokens",
+        "reports_at_end",
         "request_id",
         "reserved_tokens",
         "resumed_at",
@@ -94,7 +96,6 @@ class Ticket:
         "submitted_at",
         "taken_tokens",
         "tenant",
-        "told_prompt_tokens",
         "waited_seconds",
         "watch",
         "worker",
@@ -112,7 +113,7 @@ class Ticket:
         self.max_output_tokens = 0
         self.most_prompt_tokens = MAX_TOKENS
         self.most_output_tokens = MAX_TOKENS
-        self.is_silent = False
+        self.reports_at_end = False
         self.is_watched = False
         self.state = TicketState.NEW
         self.order = 0
@@ -139,8 +140,8 @@ class Ticket:
 
     def forget_usage(self) -> None:
         """Forget the engine's figures: the ticket is new, or its attempt is repeated."""
-        self.has_told = False  # True once the engine has reported the next three figures
-        self.told_prompt_tokens = self.cached_tokens = self.output_tokens = 0
+        self.has_reported = False  # True once the engine has reported the next three figures
+        self.reported_prompt_tokens = self.cached_tokens = self.output_tokens = 0
         self.first_output_tokens = 0  # reported with its first output
         self.accrued_tokens = 0
         self.noted_tokens = 0  # the output reported when the figures last moved, at `noted_at`
@@ -150,12 +151,12 @@ class Ticket:
         self.behind_tokens = 0  # the output reported by then
         self.resumed_at = -math.inf
 
-    def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, is_silent: bool) -> "Ticket":
+    def sized(self, *, sequences: int, prompt_tokens: int, max_output_tokens: int, reports_at_end: bool) -> "Ticket":
         """State what the request asks for; returns the ticket."""
         self.sequences = max(1, sequences)
         self.prompt_tokens = prompt_tokens
         self.max_output_tokens = max_output_tokens
-        self.is_silent = is_silent
+        self.reports_at_end = reports_at_end
         return self
 
     def bounded(self, *, most_prompt_tokens: int, most_output_tokens: int) -> "Ticket":
@@ -204,14 +205,14 @@ class Ticket:
     @property
     def usage(self) -> Usage | None:
         """The engine's own figures so far; None before the first."""
-        return Usage(self.told_prompt_tokens, self.cached_tokens, self.output_tokens) if self.has_told else None
+        return Usage(self.reported_prompt_tokens, self.cached_tokens, self.output_tokens) if self.has_reported else None
 
-    def tell(self, usage: Usage) -> bool:
+    def report(self, usage: Usage) -> bool:
         """Take in the engine's figures, as far as they are possible; True if it had reported some before."""
-        had_told = self.has_told
-        self.has_told = True
-        self.told_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
-        return had_told
+        had_reported = self.has_reported
+        self.has_reported = True
+        self.reported_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
+        return had_reported
 
     def fall_behind(self, now: float) -> None:
         """Note that its client stopped reading, so that its answer is not read either and its figures stand still.

@@ -36,12 +36,12 @@ class Turn(NamedTuple):
 class Turns:
     """Chooses the next request, and takes the room for it."""
 
-    __slots__ = ("_capacity", "_room")
+    __slots__ = ("_capacity", "_waiting_room")
 
-    def __init__(self, capacity: Capacity, room: WaitingRoom) -> None:
-        """Choose among those who wait in `room`."""
+    def __init__(self, capacity: Capacity, waiting_room: WaitingRoom) -> None:
+        """Choose among those who wait in `waiting_room`."""
         self._capacity = capacity
-        self._room = room
+        self._waiting_room = waiting_room
 
     def take(self, account: PoolAccount, *, is_full: bool = False) -> Turn | None:
         """The next request that may run now, with its room taken; None if none may.
@@ -59,9 +59,9 @@ class Turns:
     def _first(self, account: PoolAccount) -> TenantQueue | None:
         """The tenant with the least counter among those whose in-flight limit lets their next request run."""
         while (tenant := account.queue.next_tenant()) is not None:
-            if not tenant.allowance.is_capped or self._room.is_eligible(tenant):
+            if not tenant.allowance.is_capped or self._waiting_room.is_eligible(tenant):
                 return tenant
-            self._room.review(account, tenant)  # charges have brought another of its keys to the head
+            self._waiting_room.review(account, tenant)  # charges have brought another of its keys to the head
         return None
 
     def _take_first(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
@@ -109,7 +109,7 @@ class Turns:
 
     def _take_express(self, account: PoolAccount) -> Turn | None:
         tenant = account.queue.express_eligible.first()
-        if tenant is None or not self._room.is_eligible(tenant):
+        if tenant is None or not self._waiting_room.is_eligible(tenant):
             return None
         units_ahead = account.queue.group.policy.units_ahead(tenant)
         ticket = tenant.oldest()

@@ -33,7 +33,7 @@ def _decode_ratio(figures: Figures) -> Ratio:
     return Ratio(figures[0], _FIRST_ANSWER_SECONDS, limits, _USUAL_ANSWER_SECONDS)
 
 
-class Course(NamedTuple):
+class StreamPace(NamedTuple):
     """How one sequence of a stream came: its tokens in all, those after the first read, and the time of these."""
 
     tokens: float
@@ -58,8 +58,8 @@ class EngineSpeeds:
 
     def prefill_seconds(self, tenant: str, prompt_tokens: float) -> float:
         """Time from dispatch to first token expected of a prompt of `tenant`."""
-        waiting, reading = self.prefill(tenant, prompt_tokens)
-        return waiting + reading
+        waiting_seconds, prefill_seconds = self.prefill(tenant, prompt_tokens)
+        return waiting_seconds + prefill_seconds
 
     def prefill(self, tenant: str, prompt_tokens: float) -> tuple[float, float]:
         """The same in its parts: seconds that any prompt takes, and those that its tokens take."""
@@ -75,14 +75,14 @@ class EngineSpeeds:
         if seconds >= 0.0 and prompt_tokens >= 0:
             self._prefill.observed(tenant).observe(prompt_tokens, seconds)
 
-    def observe_stream(self, tenant: str, prompt_tokens: int, ttft_seconds: float, course: Course) -> None:
+    def observe_stream(self, tenant: str, prompt_tokens: int, ttft_seconds: float, pace: StreamPace) -> None:
         """Learn from an answer of which the beginning was seen, unless nearly all of it came at once."""
-        seconds = ttft_seconds + course.later_seconds
-        if course.tokens > 1.0 and course.later_seconds < _AT_ONCE_SHARE * seconds:
-            self.observe_whole(tenant, prompt_tokens, course.tokens, seconds)
+        seconds = ttft_seconds + pace.later_seconds
+        if pace.tokens > 1.0 and pace.later_seconds < _AT_ONCE_SHARE * seconds:
+            self.observe_whole(tenant, prompt_tokens, pace.tokens, seconds)
         else:
             self.observe_prefill(tenant, prompt_tokens, ttft_seconds)
-            self._observe_decode(tenant, course.later_tokens, course.later_seconds)
+            self._observe_decode(tenant, pace.later_tokens, pace.later_seconds)
 
     def observe_whole(self, tenant: str, prompt_tokens: int, tokens: float, seconds: float) -> None:
         """Learn from the tokens of one sequence that came together, `seconds` after its dispatch."""

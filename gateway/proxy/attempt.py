@@ -26,7 +26,7 @@ def before_answer(relay: Relay) -> Evidence:
     if relay.is_answer:
         relay.reason = "an empty answer"
         return Evidence.TRUNCATED
-    error = read_error(relay.headers, relay.held)
+    error = read_error(relay.headers, relay.buffered)
     described = describe(relay.status, relay.headers, error)
     relay.reason = f"{relay.reason}; {described}" if relay.reason else described
     is_of_request = error is not None and not error.names_model

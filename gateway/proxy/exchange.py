@@ -77,7 +77,7 @@ class Exchange:
         self._request = request
         self._ticket = ticket
         self._record = record
-        self._reading: ParsedRequest
+        self._parsed: ParsedRequest
         self._pool: Pool
         self._payer: EngineTenant
         self._check_standing: Callable[[], None]
@@ -93,17 +93,17 @@ class Exchange:
         self._loop = services.loop
 
     def describe(
-        self, reading: ParsedRequest, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]
+        self, parsed: ParsedRequest, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]
     ) -> None:
         """Say what to send, and to which pool.
 
         `payer` is the tenant's name at the engine and the salt of its prefix cache. `check_standing` is called before
         each sending: it raises `RequestFault` if the request may no longer run.
         """
-        self._reading, self._pool, self._payer = reading, pool, payer
+        self._parsed, self._pool, self._payer = parsed, pool, payer
         self._check_standing = check_standing
-        self._adapter = reading.model if pool.adapters and reading.model in pool.adapter_names else ""
-        self._suspect = Suspect(self._ticket.tenant, reading.endpoint.path, pool.model, reading.identity)
+        self._adapter = parsed.model if pool.adapters and parsed.model in pool.adapter_names else ""
+        self._suspect = Suspect(self._ticket.tenant, parsed.endpoint.path, pool.model, parsed.identity)
 
     async def run(self) -> web.StreamResponse:
         """Carry the request to its end; raises `RequestFault` if it ends before the client has a byte of an answer.
@@ -174,7 +174,7 @@ class Exchange:
     def _let_go_of_body(self) -> None:
         """Drop the body: an answer has begun, so nothing is sent again."""
         self._suspect.let_go()
-        self._reading.let_go()
+        self._parsed.let_go()
         self._custody.let_go()
 
     def _count_full(self, relay: Relay, evidence: Evidence) -> None:
@@ -206,11 +206,11 @@ class Exchange:
 
     def _give_up(self, outcome: Outcome, relay: Relay | None = None) -> NoReturn:
         self._services.dispatcher.settle(self._ticket, None)
-        said = ""
+        worker_message = ""
         if relay is not None:
             self._record.detail = relay.reason
-            said = relay.reason if outcome is Outcome.WORKER_FAILED and relay.status else ""
-        raise Refusal(outcome, _RETRY_SECONDS.get(outcome), said)
+            worker_message = relay.reason if outcome is Outcome.WORKER_FAILED and relay.status else ""
+        raise Refusal(outcome, _RETRY_SECONDS.get(outcome), worker_message)
 
     async def _attempt(self) -> Relay:
         """Send to the granted worker and wait for the first output or the end.
@@ -223,13 +223,13 @@ class Exchange:
         record.attempts, record.retries = ticket.attempts, ticket.retries
         self._unsent = None
         payer = self._payer if endpoint.engine_order is EngineOrder.VTC else None
-        reading = self._reading
-        start = reading.upstream_start(self._adapter or endpoint.pool.engine_model, self._payer.name, payer)
+        parsed = self._parsed
+        start = parsed.upstream_start(self._adapter or endpoint.pool.engine_model, self._payer.name, payer)
         head = request_head(
             endpoint.upstream,
-            reading.endpoint.path,
+            parsed.endpoint.path,
             record.request_id,
-            len(start) + len(reading.rest),
+            len(start) + len(parsed.rest),
             self._request.raw_headers,
         )
         relay = await self._send(endpoint, head + start, fresh=False)
@@ -239,8 +239,8 @@ class Exchange:
 
     async def _send(self, endpoint: WorkerEndpoint, start: bytes, *, fresh: bool) -> Relay:
         """Send `start` and the rest of the client's body; the relay has begun or ended when this returns."""
-        meter = meter_for(self._reading, endpoint.fingerprint)
-        patience, accepts = self._patience(endpoint), types_for(self._reading)
+        meter = meter_for(self._parsed, endpoint.fingerprint)
+        patience, accepts = self._patience(endpoint), types_for(self._parsed)
         dispatcher = self._services.dispatcher
         relay = self._relay = Relay(self._ticket, meter, dispatcher, self._record, patience, accepts)
         self._record.sent_at = None
@@ -248,7 +248,7 @@ class Exchange:
             relay.cut(AttemptEnd.CUT, "shutdown")
             return relay
         try:
-            seconds, rest = self._pool.timeouts.connect_seconds, self._reading.rest
+            seconds, rest = self._pool.timeouts.connect_seconds, self._parsed.rest
             # Cancelled here: the port drops a half-made connection; nothing was sent, so `_leave` refunds the ticket.
             connection = await endpoint.data.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
@@ -265,14 +265,14 @@ class Exchange:
 
     def _patience(self, endpoint: WorkerEndpoint) -> Patience:
         timeouts, ticket = self._pool.timeouts, self._ticket
-        tokens = max(ticket.max_output_tokens / ticket.sequences, self._reading.max_output_tokens or 0)
+        tokens = max(ticket.max_output_tokens / ticket.sequences, self._parsed.max_output_tokens or 0)
         longest = tokens / _SLOWEST_TOKENS_PER_SECOND
         return Patience(
             endpoint.data.progress,
             timeouts.first_byte_seconds,
             timeouts.stall_seconds,
             timeouts.first_byte_seconds + longest,
-            self._reading.stream,
+            self._parsed.stream,
         )
 
     def _tell(self, effect: Effect, relay: Relay) -> None:
@@ -284,7 +284,7 @@ class Exchange:
 
     async def _pass_on(self, relay: Relay) -> web.StreamResponse:
         """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
-        body = relay.take_held()
+        body = relay.take_buffered()
         downstream = self._downstream
         self._services.guard.answered(self._suspect)
         self._services.dispatcher.settle(self._ticket, None)
@@ -325,7 +325,7 @@ class Exchange:
         if relay.has_engine_error:
             relay.reason = relay.reason or "the engine reported an error"
         elif relay.is_stream:
-            family, number = self._reading.endpoint.family, relay.next_sequence_number
+            family, number = self._parsed.endpoint.family, relay.next_sequence_number
             last += error_event(family, outcome, message(outcome), self._record.request_id, number)
         self._downstream.write(last)
         if effect.may_be_death:
@@ -352,10 +352,10 @@ class Exchange:
         return downstream.response
 
     def _learn_prompt(self, relay: Relay) -> None:
-        reading = self._reading
-        if relay.has_usage and reading.prompt_tokens is None and reading.media_parts == 0:
+        parsed = self._parsed
+        if relay.has_usage and parsed.prompt_tokens is None and parsed.media_parts == 0:
             self._services.dispatcher.prompts(self._pool.model).observe(
-                self._ticket.tenant, reading.prompt_bytes, self._record.prompt_tokens, prompts=reading.prompts
+                self._ticket.tenant, parsed.prompt_bytes, self._record.prompt_tokens, prompts=parsed.prompts
             )
 
     def _length(self, relay: Relay) -> int | None:

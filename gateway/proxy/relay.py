@@ -22,7 +22,7 @@ from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
 from gateway.wire.sse import MalformedStream
 
-MAX_HELD_BYTES = 256 * 1024  # of an answer before the client's side is open
+MAX_BUFFERED_BYTES = 256 * 1024  # of an answer before the client's side is open
 MAX_ERROR_BYTES = 1024 * 1024  # of a response that is no answer: an error, a page
 STEPS_LAST_SECONDS = 2.0  # an engine whose steps can be seen counts as generating for this long after its last step
 
@@ -51,13 +51,13 @@ class Relay:
 
     __slots__ = (
         "_accepts",
+        "_buffered",
+        "_buffered_bytes",
         "_connection",
         "_dispatcher",
         "_downstream",
         "_has_bytes",
         "_has_output",
-        "_held",
-        "_held_bytes",
         "_is_charged",
         "_is_read",
         "_last_token_at",
@@ -94,7 +94,7 @@ class Relay:
         """Settle `ticket`, and note times and tokens in `record`; `accepts` has the media types of an answer."""
         self._accepts = accepts
         self._ticket = ticket
-        self._is_charged = not ticket.is_silent
+        self._is_charged = not ticket.reports_at_end
         self._meter = meter
         self._dispatcher = dispatcher
         self._record = record
@@ -102,8 +102,8 @@ class Relay:
         self._patience = patience
         self._progress = patience.progress
         self._downstream: Downstream | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._buffered: list[bytes] = []
+        self._buffered_bytes = 0
         self._has_bytes = False
         self._wake: asyncio.Future[None] | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -142,7 +142,7 @@ class Relay:
         """
         if self.end is not None:
             return True
-        return self.is_answer and (self._has_output or self._held_bytes > MAX_HELD_BYTES)
+        return self.is_answer and (self._has_output or self._buffered_bytes > MAX_BUFFERED_BYTES)
 
     @property
     def has_bytes(self) -> bool:
@@ -150,9 +150,9 @@ class Relay:
         return self._has_bytes
 
     @property
-    def held(self) -> bytes:
+    def buffered(self) -> bytes:
         """The bytes of the body that have come and were not taken yet."""
-        return b"".join(self._held)
+        return b"".join(self._buffered)
 
     async def begun(self) -> None:
         """Wait for the first output, or the end."""
@@ -178,15 +178,15 @@ class Relay:
 
     # -- the way through
 
-    def take_held(self) -> bytes:
+    def take_buffered(self) -> bytes:
         """Hand over the bytes that are held for the client."""
-        held, self._held, self._held_bytes = self._held, [], 0
-        return b"".join(held)
+        buffered, self._buffered, self._buffered_bytes = self._buffered, [], 0
+        return b"".join(buffered)
 
     def flow(self, downstream: Downstream) -> None:
         """Write to `downstream` from now on, beginning with the bytes that are held."""
         self._downstream = downstream
-        rest = self.take_held()
+        rest = self.take_buffered()
         if rest and not downstream.write(rest):
             self._fall_behind()
         if self.end is None:
@@ -318,11 +318,11 @@ class Relay:
     def _hold(self, visible: bytes) -> None:
         if visible:
             self._has_bytes = True
-            self._held.append(visible)
-            self._held_bytes += len(visible)
-        if not self.is_answer and self._held_bytes > MAX_ERROR_BYTES:
+            self._buffered.append(visible)
+            self._buffered_bytes += len(visible)
+        if not self.is_answer and self._buffered_bytes > MAX_ERROR_BYTES:
             self._finish(AttemptEnd.MALFORMED, "error answer too long")
-        elif self.is_answer and self._held_bytes > MAX_HELD_BYTES and self._connection is not None:
+        elif self.is_answer and self._buffered_bytes > MAX_BUFFERED_BYTES and self._connection is not None:
             self._connection.pause()
         self._notify()
 

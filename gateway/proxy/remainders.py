@@ -86,4 +86,4 @@ class Remainders:
     def _read_on(self, behind: _Behind) -> None:
         custody = behind.custody
         if self._holdings.held_bytes + PIECE_BYTES <= self._holdings.max_bytes and behind.relay.read_on(PIECE_BYTES):
-            custody.hold_aside(custody.size_bytes + PIECE_BYTES)
+            custody.hold_from_outside(custody.size_bytes + PIECE_BYTES)

@@ -178,9 +178,9 @@ class Router:
         tenant = identity.tenant
         with Custody(self._services.holdings, tenant.name, tenant.weight) as custody:
             request[CUSTODY] = custody
-            return await self._answer_held(request, endpoint, identity, record)
+            return await self._answer_in_custody(request, endpoint, identity, record)
 
-    async def _answer_held(
+    async def _answer_in_custody(
         self, request: web.BaseRequest, endpoint: Endpoint, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
         """Read the body and answer; the request's custody counts the body from its first byte on."""
@@ -190,32 +190,32 @@ class Router:
             body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds, custody.hold)
             identity = self._identify(request, record)  # a reload may have come meanwhile
         record.body_read_at = self._loop.time()
-        reading = read_request(endpoint, body, identity.rights)
-        del body  # a request that waits keeps what is in `reading`
+        parsed = read_request(endpoint, body, identity.rights)
+        del body  # a request that waits keeps what is in `parsed`
         header = identity.tenant.end_user_header
         if header is not None:
-            reading.end_user = named_by_header(request.headers.get(header, "")) or reading.end_user
-        record.end_user = pseudonym(reading.end_user)
-        custody.hold(reading.size_bytes)
-        asked = identity.pool(reading.model or _only_model(identity))
+            parsed.end_user = named_by_header(request.headers.get(header, "")) or parsed.end_user
+        record.end_user = pseudonym(parsed.end_user)
+        custody.hold(parsed.size_bytes)
+        asked = identity.pool(parsed.model or _only_model(identity))
         dispatcher = self._services.dispatcher
         pool = identity.fallback_for(asked, dispatcher.serves, dispatcher.awaits)
-        record.pool, record.model, record.streamed = pool.model, reading.model or asked.model, reading.stream
+        record.pool, record.model, record.streamed = pool.model, parsed.model or asked.model, parsed.stream
         record.asked_pool = "" if pool is asked else asked.model
         custody.pool = pool.model
         if endpoint.kind is _UTILITY:
-            return await self._utility.answer(request, reading, pool, identity, record)
-        return await self._exchange(request, reading, pool, identity, record)
+            return await self._utility.answer(request, parsed, pool, identity, record)
+        return await self._exchange(request, parsed, pool, identity, record)
 
     async def _exchange(
-        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
+        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
         payer = identity.payer
-        ticket = make_ticket(self._services, reading, pool, identity, record.request_id)
-        if pool.knows_prefixes and reading.endpoint.kind is _GENERATE:
-            ticket.prefix = prefix_chain(reading.prompt, payer.name, pool.model_at_workers(reading.model))
+        ticket = make_ticket(self._services, parsed, pool, identity, record.request_id)
+        if pool.knows_prefixes and parsed.endpoint.kind is _GENERATE:
+            ticket.prefix = prefix_chain(parsed.prompt, payer.name, pool.model_at_workers(parsed.model))
         exchange = Exchange(self._services, request, ticket, record)
-        exchange.describe(reading, pool, payer, lambda: self._confirm(request, identity, reading, record))
+        exchange.describe(parsed, pool, payer, lambda: self._confirm(request, identity, parsed, record))
         self._exchanges.add(exchange)
         try:
             return await exchange.run()
@@ -225,7 +225,7 @@ class Router:
                 self._none_left.set()
 
     def _confirm(
-        self, request: web.BaseRequest, identity: Identity, reading: ParsedRequest, record: RequestRecord
+        self, request: web.BaseRequest, identity: Identity, parsed: ParsedRequest, record: RequestRecord
     ) -> None:
         """Raise `RequestFault` if a reload has taken from a waiting request what it was admitted by."""
         if self.directory is identity.directory:
@@ -233,7 +233,7 @@ class Router:
         pools = {record.model: record.asked_pool or record.pool}
         if record.asked_pool:
             pools[record.pool] = record.pool
-        self.directory.identify(presented_keys(request.headers)).confirm(identity, pools, reading.rights_used)
+        self.directory.identify(presented_keys(request.headers)).confirm(identity, pools, parsed.rights_used)
 
     def _identify(self, request: web.BaseRequest, record: RequestRecord) -> Identity:
         identity = self.directory.identify(presented_keys(request.headers))
@@ -269,25 +269,25 @@ def _only_model(identity: Identity) -> str:
     raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
 
 
-def make_ticket(services: Services, reading: ParsedRequest, pool: Pool, identity: Identity, request_id: str) -> Ticket:
+def make_ticket(services: Services, parsed: ParsedRequest, pool: Pool, identity: Identity, request_id: str) -> Ticket:
     """The ticket of a request, with an estimate of its tokens before the engine has counted any."""
-    prompts, sequences = reading.prompts, reading.sequences
-    prompt_tokens = reading.prompt_tokens
+    prompts, sequences = parsed.prompts, parsed.sequences
+    prompt_tokens = parsed.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens = services.dispatcher.prompts(pool.model).estimate(
-            identity.tenant.name, reading.prompt_bytes, prompts=prompts, media_parts=reading.media_parts
+            identity.tenant.name, parsed.prompt_bytes, prompts=prompts, media_parts=parsed.media_parts
         )
     max_model_len = services.endpoints.max_model_len(pool)
     prompt_tokens = min(prompt_tokens, max_model_len * prompts)
     per_sequence = max(1, max_model_len - prompt_tokens // prompts)
-    stated = max_model_len if reading.max_output_tokens is None else reading.max_output_tokens
-    endpoint = reading.endpoint
+    stated = max_model_len if parsed.max_output_tokens is None else parsed.max_output_tokens
+    endpoint = parsed.endpoint
     generating = 0 if endpoint.kind is _POOLING else sequences
-    ticket = Ticket(request_id, identity.tenant.name, identity.flow(reading.end_user), pool.model)
-    ticket.is_watched = reading.stream
+    ticket = Ticket(request_id, identity.tenant.name, identity.flow(parsed.end_user), pool.model)
+    ticket.is_watched = parsed.stream
     return ticket.sized(
         sequences=sequences,
         prompt_tokens=prompt_tokens,
         max_output_tokens=min(per_sequence, stated) * generating,
-        is_silent=not (reading.stream and endpoint.family in _METERED_WHILE_STREAMED),
+        reports_at_end=not (parsed.stream and endpoint.family in _METERED_WHILE_STREAMED),
     ).bounded(most_prompt_tokens=max_model_len * prompts, most_output_tokens=stated * generating)

@@ -34,7 +34,7 @@ MAX_ANSWER_BYTES: Final = 64 * 2**20
 _RETRY_SECONDS = 1.0
 
 
-class _Line:
+class _UtilityQueue:
     """One tenant's utility requests in one pool: those at the workers, and those that wait, in their order."""
 
     def __init__(self) -> None:
@@ -84,10 +84,10 @@ class UtilityDesk:
         """Start without requests."""
         self._services = services
         self._delivery = delivery
-        self._lines: dict[tuple[str, str], _Line] = {}
+        self._queues: dict[tuple[str, str], _UtilityQueue] = {}
 
     async def answer(
-        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
+        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
     ) -> web.StreamResponse:
         """Answer with the engine's own answer, unchanged; raises `Refusal`.
 
@@ -98,42 +98,42 @@ class UtilityDesk:
         if wait is not None:
             raise Refusal(Outcome.RATE_LIMITED, wait)
         name = (tenant, pool.model)
-        line = self._lines.setdefault(name, _Line())
-        if line.requests >= MAX_AT_ONCE_PER_TENANT:
+        queue = self._queues.setdefault(name, _UtilityQueue())
+        if queue.requests >= MAX_AT_ONCE_PER_TENANT:
             raise Refusal(Outcome.TENANT_QUEUE_FULL, _RETRY_SECONDS)
-        line.requests += 1
+        queue.requests += 1
         try:
-            answer, outcome = await self._ask(request, reading, pool, line, record)
+            answer, outcome = await self._ask(request, parsed, pool, queue, record)
             return await self._pass_on(request, answer, outcome, record)
         finally:
-            line.requests -= 1
-            if line.requests == 0:
-                del self._lines[name]
+            queue.requests -= 1
+            if queue.requests == 0:
+                del self._queues[name]
 
     async def _ask(
-        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, line: _Line, record: RequestRecord
+        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, queue: _UtilityQueue, record: RequestRecord
     ) -> tuple[Answer, Outcome]:
         """The worker's answer, once the request's turn has come."""
-        size_bytes = len(reading.rest)
-        await line.enter(size_bytes)  # cancelled: `enter` itself gives back what it took
+        size_bytes = len(parsed.rest)
+        await queue.enter(size_bytes)  # cancelled: `enter` itself gives back what it took
         try:
             dispatcher = self._services.dispatcher
             worker = dispatcher.any_worker(pool.model)
             if worker is None:
                 raise Refusal(Outcome.NO_WORKER, max(_RETRY_SECONDS, dispatcher.outage_seconds(pool.model)))
-            return await self._fetch(request, reading, pool, worker, record)
+            return await self._fetch(request, parsed, pool, worker, record)
         finally:
-            line.leave(size_bytes)
+            queue.leave(size_bytes)
 
     async def _fetch(
-        self, request: web.BaseRequest, reading: ParsedRequest, pool: Pool, worker: str, record: RequestRecord
+        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, worker: str, record: RequestRecord
     ) -> tuple[Answer, Outcome]:
         record.worker = worker
         endpoint, custody = self._services.endpoints[worker], request[CUSTODY]
-        start, rest = reading.upstream_start(endpoint.pool.model_at_workers(reading.model), ""), reading.rest
+        start, rest = parsed.upstream_start(endpoint.pool.model_at_workers(parsed.model), ""), parsed.rest
         size = len(start) + len(rest)
-        head = request_head(endpoint.upstream, reading.endpoint.path, record.request_id, size, request.raw_headers)
-        load = Load(rest, lambda come_bytes: custody.hold_aside(reading.size_bytes + come_bytes))
+        head = request_head(endpoint.upstream, parsed.endpoint.path, record.request_id, size, request.raw_headers)
+        load = Load(rest, lambda come_bytes: custody.hold_from_outside(parsed.size_bytes + come_bytes))
         seconds = pool.timeouts.first_byte_seconds
         visits = self._services.endpoints.visits
         visits[worker] += 1  # the worker's endpoint is kept while it has visits
@@ -144,22 +144,22 @@ class UtilityDesk:
             raise Refusal(_outcome(evidence_of_failure(error)), _RETRY_SECONDS) from None
         finally:
             visits[worker] -= 1
-        outcome = self._judge(answer, reading, record)
-        reading.let_go()
+        outcome = self._judge(answer, parsed, record)
+        parsed.let_go()
         custody.hold(len(answer.body))
         return answer, outcome
 
-    def _judge(self, answer: Answer, reading: ParsedRequest, record: RequestRecord) -> Outcome:
+    def _judge(self, answer: Answer, parsed: ParsedRequest, record: RequestRecord) -> Outcome:
         """The outcome of a request with this answer; raises `Refusal` if the worker is at fault."""
-        said = None if answer.status == 200 else read_error(answer.headers, answer.body)
+        error = None if answer.status == 200 else read_error(answer.headers, answer.body)
         evidence = evidence_of(
             answer.status,
-            is_answer=answer.status == 200 and media_type(answer.headers) in types_for(reading),
-            is_of_request=said is not None and not said.names_model,
+            is_answer=answer.status == 200 and media_type(answer.headers) in types_for(parsed),
+            is_of_request=error is not None and not error.names_model,
         )
         outcome = _outcome(evidence)
         if outcome not in (Outcome.COMPLETED, Outcome.REJECTED_BY_ENGINE):
-            record.detail = describe(answer.status, answer.headers, said)
+            record.detail = describe(answer.status, answer.headers, error)
             raise Refusal(outcome, _RETRY_SECONDS, record.detail)
         return outcome
 
@@ -175,6 +175,6 @@ class UtilityDesk:
 
 
 def _outcome(evidence: Evidence) -> Outcome:
-    outcome = judge(Situation.ASIDE, evidence).outcome
+    outcome = judge(Situation.UTILITY, evidence).outcome
     assert outcome is not None
     return outcome

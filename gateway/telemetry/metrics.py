@@ -209,7 +209,7 @@ class Metrics:
         state.weight.show(labels, tenant.weight)
         state.queue_depth.show(labels, tenant.queued)
         state.oldest_wait.show(labels, tenant.oldest_wait_seconds)
-        state.held.show(labels, int(tenant.is_held))
+        state.held.show(labels, int(tenant.is_held_back))
         state.in_flight.show(labels, tenant.in_flight)
 
     def _show_worker(self, worker: WorkerView) -> None:

@@ -56,7 +56,7 @@ _TROUBLE: Final = frozenset(
 _WELL_STATES: Final = frozenset({"serving", "on_trial", "draining", "loading", "ready", "stopped"})
 
 
-class _Teller(Protocol):
+class _WriteLine(Protocol):
     def __call__(self, event: str, **fields: object) -> None: ...
 
 
@@ -83,9 +83,9 @@ class Observers:
             try:
                 observer.observe(event)
             except Exception as error:
-                self._tell_failure(observer, event, error)
+                self._report_failure(observer, event, error)
 
-    def _tell_failure(self, failed: Observer, event: Event, error: Exception) -> None:
+    def _report_failure(self, failed: Observer, event: Event, error: Exception) -> None:
         failure = ObserverFailed(type(failed).__name__, type(event).__name__, type(error).__name__)
         for observer in self._observers:
             if observer is not failed:
@@ -109,22 +109,22 @@ class LogObserver:
             case RequestQueued() | RequestDispatched():
                 pass  # told by the line at the request's end
             case WorkerChanged():
-                tell = self._teller(is_well=event.state in _WELL_STATES)
-                tell("worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason)
+                write = self._write_at(is_well=event.state in _WELL_STATES)
+                write("worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason)
             case WorkerRemarked():
                 self._logger.warning("worker remark", pool=event.pool, worker=event.worker, remark=event.remark)
             case WorkerStalled():
                 words = "worker stalled" if event.is_stalled else "worker no longer stalled"
-                tell = self._teller(is_well=not event.is_stalled)
-                tell(words, pool=event.pool, worker=event.worker, reason=event.reason)
+                write = self._write_at(is_well=not event.is_stalled)
+                write(words, pool=event.pool, worker=event.worker, reason=event.reason)
             case WindowDegraded():
                 words = "worker window degraded" if event.reason else "worker window tuned again"
-                tell = self._teller(is_well=not event.reason)
-                tell(words, pool=event.pool, worker=event.worker, reason=event.reason)
+                write = self._write_at(is_well=not event.reason)
+                write(words, pool=event.pool, worker=event.worker, reason=event.reason)
             case TokensUnmetered():
                 words = "tokens unmetered" if event.share else "tokens metered again"
-                tell = self._teller(is_well=not event.share)
-                tell(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
+                write = self._write_at(is_well=not event.share)
+                write(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
             case UsageCapped():
                 self._logger.warning("usage capped", **event._asdict())
             case WorkerWrote():
@@ -132,7 +132,7 @@ class LogObserver:
             case ObserverFailed():
                 self._write_failure(event)
             case LifeChanged():
-                self._teller(is_well=event.is_well)(event.phase, **event.facts)
+                self._write_at(is_well=event.is_well)(event.phase, **event.facts)
             case ConfigReloaded():
                 self._write_reload(event)
 
@@ -146,9 +146,9 @@ class LogObserver:
         if event.outcome in _FAULTS:
             self._logger.error("request", **fields)
         else:
-            self._teller(is_well=event.outcome not in _TROUBLE)("request", **fields)
+            self._write_at(is_well=event.outcome not in _TROUBLE)("request", **fields)
 
-    def _teller(self, *, is_well: bool) -> _Teller:
+    def _write_at(self, *, is_well: bool) -> _WriteLine:
         return self._logger.info if is_well else self._logger.warning
 
     def _write_failure(self, event: ObserverFailed) -> None:

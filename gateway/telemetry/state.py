@@ -115,7 +115,7 @@ def _tenant(tenant: TenantView) -> dict[str, object]:
         "queued": tenant.queued,
         "in_flight": tenant.in_flight,
         "oldest_wait_seconds": tenant.oldest_wait_seconds,
-        "is_held": tenant.is_held,
+        "is_held_back": tenant.is_held_back,
     }
 
 

@@ -38,14 +38,14 @@ class LaunchContext:
     """The parts of the gateway that launched workers act on.
 
     `is_visited` says whether requests that take no room are at a worker. `enlist` lets a worker serve. `renew` is
-    called with the pool in which a worker is being replaced, "" for none. `tell` emits an event.
+    called with the pool in which a worker is being replaced, "" for none. `emit` emits an event.
     """
 
     fleet: Fleet
     is_visited: Callable[[str], bool]
     enlist: Callable[[Pool, Worker], None]
     renew: Callable[[str], None]
-    tell: Callable[[Event], None]
+    emit: Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +181,13 @@ class LaunchedWorkers:
         if wanted is not None:
             self._serve_if_ready(name)
             if (status.state, status.reason, status.engine) != (before.state, before.reason, before.engine):
-                self._context.tell(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
+                self._context.emit(WorkerChanged(wanted.pool.model, name, status.state, _words(status)))
         elif status.state == "stopped":
             del self._statuses[name]
         self._news.set()
 
     def _wrote(self, worker: str, line: str) -> None:
-        self._context.tell(WorkerWrote(worker, line))
+        self._context.emit(WorkerWrote(worker, line))
 
     def _lost(self, reason: str) -> None:
         """Note that the supervisor died, and every worker with it; it is started again."""
@@ -195,7 +195,7 @@ class LaunchedWorkers:
         for name in list(self._statuses):
             if name in self._wanted:
                 remark = f"{reason}; it is started again, and its workers"
-                self._context.tell(WorkerRemarked(self._wanted[name].pool.model, name, remark))
+                self._context.emit(WorkerRemarked(self._wanted[name].pool.model, name, remark))
             self._changed(replace(self._status(name), state="stopped", url="", reason=reason))
         self._news.set()
 

@@ -33,8 +33,8 @@ async def ask_models(endpoint: WorkerEndpoint) -> tuple[Evidence, str]:
     if answer.status in _WITHOUT_PAGE or evidence is Evidence.FULL:
         return Evidence.ANSWERED, ""
     if evidence is not Evidence.ANSWERED:
-        said = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
-        return evidence, f"its /v1/models answers {said}{_of_key(evidence)}"
+        words = describe(answer.status, answer.headers, read_error(answer.headers, answer.body))
+        return evidence, f"its /v1/models answers {words}{_of_key(evidence)}"
     return _judged(endpoint, read_models(answer.body))
 
 

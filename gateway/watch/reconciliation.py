@@ -34,9 +34,9 @@ class _Account:
 class Reconciliation:
     """The tokens of every worker, by its own count and by the gateway's; it observes the requests that end."""
 
-    def __init__(self, tell: Callable[[Event], None], in_flight: Callable[[], Iterable[TicketSnapshot]]) -> None:
+    def __init__(self, emit: Callable[[Event], None], in_flight: Callable[[], Iterable[TicketSnapshot]]) -> None:
         """Start with nothing counted; `in_flight` returns the requests in flight."""
-        self._tell = tell
+        self._emit = emit
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._settled: Counter[str] = Counter()
@@ -81,4 +81,4 @@ class Reconciliation:
         is_broken = account.broken_periods >= _PERIODS_TO_TELL
         if is_broken is not account.is_told:
             account.is_told = is_broken
-            self._tell(TokensUnmetered(pool, worker, account.share if is_broken else 0.0))
+            self._emit(TokensUnmetered(pool, worker, account.share if is_broken else 0.0))

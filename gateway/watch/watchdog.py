@@ -29,7 +29,7 @@ _READING_SHARE = 0.5  # while prompts are being read, the patience is at least t
 
 
 @dataclass(slots=True)
-class Pulse:
+class Heartbeat:
     """One worker's progress; silence is counted tick by tick, so that a stall of the gateway is not the worker's."""
 
     output_at: float = -1.0
@@ -67,7 +67,7 @@ class Watchdog:
         self._health = health
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._pulses: dict[str, Pulse] = {}
+        self._heartbeats: dict[str, Heartbeat] = {}
         # Without this task each request must find out for itself that its worker hangs.
         self._background = Background(
             "progress of the workers", self._watch, "the watch on the workers' progress broke"
@@ -83,15 +83,15 @@ class Watchdog:
 
     def is_stalled(self, worker: str) -> bool:
         """True for a worker that was reported to stand still and has not moved since."""
-        return worker in self._pulses and self._pulses[worker].is_stalled
+        return worker in self._heartbeats and self._heartbeats[worker].is_stalled
 
     async def _watch(self) -> None:
         last = self._loop.time()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             last, seconds = self._loop.time(), min(self._loop.time() - last, 2 * TICK_SECONDS)
-            for name in self._pulses.keys() - {spec.name for spec in self._fleet.specs()}:
-                del self._pulses[name]
+            for name in self._heartbeats.keys() - {spec.name for spec in self._fleet.specs()}:
+                del self._heartbeats[name]
             for spec in self._fleet.specs():
                 view = self._fleet.look(spec.name)
                 if view is not None:
@@ -99,29 +99,31 @@ class Watchdog:
 
     def _look(self, view: WorkerSnapshot, endpoint: WorkerEndpoint, seconds: float) -> None:
         worker, sample = view.worker, self._poller.sample(view.worker)
-        pulse = self._pulses.setdefault(worker, Pulse())
+        heartbeat = self._heartbeats.setdefault(worker, Heartbeat())
         progress, timeouts = endpoint.data.progress, endpoint.pool.timeouts
         owed = endpoint.data.awaited if view.sequences_in_flight else Awaited.NOTHING
         is_owed = owed is Awaited.MORE or (owed is Awaited.FIRST_OUTPUT and progress.sees_steps)
-        has_moved = pulse.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
-        if has_moved and (pulse.is_stalled or view.state == CircuitState.ON_TRIAL.value):
+        has_moved = heartbeat.beat(progress.output_at, sample, is_owed=is_owed, seconds=seconds)
+        if has_moved and (heartbeat.is_stalled or view.state == CircuitState.ON_TRIAL.value):
             self._health.report(worker, Signal.MOVED, "it makes progress with what runs there")
         # Just before the streams' own limit: that all fell silent says more than that each of them failed.
         patience_seconds = max(timeouts.stall_seconds, timeouts.first_byte_seconds) - 2 * TICK_SECONDS
         if progress.sees_steps:
             is_reading = view.prefill_tokens_in_flight > 0
-            patience_seconds = pulse.patience_seconds(timeouts.stall_seconds, is_reading=is_reading)
-        if has_moved and pulse.is_stalled:
-            self._tell(view, pulse, is_stalled=False, reason="it moves again")
-        elif pulse.silent_seconds >= patience_seconds:
-            reason = f"stalled: {view.sequences_in_flight} sequences and no progress for {pulse.silent_seconds:.0f} s"
-            pulse.silent_seconds = 0.0
+            patience_seconds = heartbeat.patience_seconds(timeouts.stall_seconds, is_reading=is_reading)
+        if has_moved and heartbeat.is_stalled:
+            self._emit(view, heartbeat, is_stalled=False, reason="it moves again")
+        elif heartbeat.silent_seconds >= patience_seconds:
+            reason = (
+                f"stalled: {view.sequences_in_flight} sequences and no progress for {heartbeat.silent_seconds:.0f} s"
+            )
+            heartbeat.silent_seconds = 0.0
             self._health.report(worker, Signal.STALLED, reason)
-            if not pulse.is_stalled:
-                self._tell(view, pulse, is_stalled=True, reason=reason)
+            if not heartbeat.is_stalled:
+                self._emit(view, heartbeat, is_stalled=True, reason=reason)
             if self._fleet.least_loaded(view.pool) not in (None, worker):
                 endpoint.data.give_up(reason)
 
-    def _tell(self, view: WorkerSnapshot, pulse: Pulse, *, is_stalled: bool, reason: str) -> None:
-        pulse.is_stalled = is_stalled
+    def _emit(self, view: WorkerSnapshot, heartbeat: Heartbeat, *, is_stalled: bool, reason: str) -> None:
+        heartbeat.is_stalled = is_stalled
         self._observer.observe(WorkerStalled(view.pool, view.worker, is_stalled, reason))

@@ -22,8 +22,8 @@ def has_output(chunk: Mapping[str, Any]) -> bool:
     """True where a choice of `chunk` has output."""
     for choice in _choices(chunk):
         delta = choice.get("delta")
-        said = [value for name, value in delta.items() if name != "role"] if isinstance(delta, dict) else []
-        if choice.get("finish_reason") or choice.get("text") or any(said):
+        contents = [value for name, value in delta.items() if name != "role"] if isinstance(delta, dict) else []
+        if choice.get("finish_reason") or choice.get("text") or any(contents):
             return True
     return False
 

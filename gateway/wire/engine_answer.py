@@ -26,11 +26,11 @@ _POOLED: Final = frozenset({b"", JSON, b"application/octet-stream"})
 _POOLING: Final = Kind.POOLING
 
 
-def types_for(reading: ParsedRequest) -> frozenset[bytes]:
-    """The content types that an answer to `reading` may have."""
-    if reading.stream:
+def types_for(parsed: ParsedRequest) -> frozenset[bytes]:
+    """The content types that an answer to `parsed` may have."""
+    if parsed.stream:
         return _STREAM
-    return _POOLED if reading.endpoint.kind is _POOLING else _WHOLE
+    return _POOLED if parsed.endpoint.kind is _POOLING else _WHOLE
 
 
 def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -30,15 +30,15 @@ _USAGES: Mapping[Family, Callable[[object], ReportedUsage | None] | None] = {
 }
 
 
-def meter_for(reading: ParsedRequest, fingerprint: bytes | None = None) -> Meter:
-    """The meter of the answer to `reading`.
+def meter_for(parsed: ParsedRequest, fingerprint: bytes | None = None) -> Meter:
+    """The meter of the answer to `parsed`.
 
     `fingerprint` is what an earlier meter of the same worker learned: with it no last chunk of a choice is held back.
     """
-    family = reading.endpoint.family
-    if reading.stream:
+    family = parsed.endpoint.family
+    if parsed.stream:
         if family in _CHUNKED:
-            return StreamMeter(reading, fingerprint)
+            return StreamMeter(parsed, fingerprint)
         if family is _RESPONSES:
             return ResponsesMeter()
         if family is _MESSAGES:

@@ -135,44 +135,44 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> ParsedReque
     """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
     fields = read_object(body)
     family = endpoint.family
-    reading = ParsedRequest(endpoint, _model(fields), end_user=end_user(family, fields))
+    parsed = ParsedRequest(endpoint, _model(fields), end_user=end_user(family, fields))
     coerce_fields(family, fields)
-    _apply_treatments(reading, fields, rights)
+    _apply_treatments(parsed, fields, rights)
     cut_attribution(family, fields)
     if family in _STREAMING:
-        _read_stream(reading, fields)
-        reading.engine_arguments = take_arguments(fields)
+        _read_stream(parsed, fields)
+        parsed.engine_arguments = take_arguments(fields)
     if family is _RESPONSES:
         fields["store"] = False  # as vLLM answers, which stores nothing either and takes `store: true` for a default
-    reading.max_output_tokens = limit_output(family, fields, rights)
-    reading.choices = limit_choices(family, fields, rights)
-    reading.min_output_tokens = limit_rest(family, fields, rights, reading.max_output_tokens)
+    parsed.max_output_tokens = limit_output(family, fields, rights)
+    parsed.choices = limit_choices(family, fields, rights)
+    parsed.min_output_tokens = limit_rest(family, fields, rights, parsed.max_output_tokens)
     prompt = measure(family, fields)
-    _take_prompt(reading, prompt, rights)
-    _write_rest(reading, fields, prompt.members)
-    return reading
+    _take_prompt(parsed, prompt, rights)
+    _write_rest(parsed, fields, prompt.members)
+    return parsed
 
 
-def _take_prompt(reading: ParsedRequest, prompt: Prompt, rights: Rights) -> None:
+def _take_prompt(parsed: ParsedRequest, prompt: Prompt, rights: Rights) -> None:
     if prompt.rights_needed:
         for right, param in prompt.rights_needed.items():
-            _require(reading, right, param, rights)
-    reading.prompts = prompt.prompts
-    reading.prompt_bytes = prompt.text_bytes
-    reading.prompt_tokens = prompt.token_ids
-    reading.media_parts = prompt.media_parts
+            _require(parsed, right, param, rights)
+    parsed.prompts = prompt.prompts
+    parsed.prompt_bytes = prompt.text_bytes
+    parsed.prompt_tokens = prompt.token_ids
+    parsed.media_parts = prompt.media_parts
 
 
-def _write_rest(reading: ParsedRequest, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
+def _write_rest(parsed: ParsedRequest, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
     """The members that pass, those of `upstream_start` left out; of those in `written` there is the JSON already.
 
     What is written is taken out of `fields`.
     """
-    endpoint = reading.endpoint
+    endpoint = parsed.endpoint
     fields.pop("model", None)
     if endpoint.kind is not _UTILITY:
         fields.pop("cache_salt", None)
-    if reading.stream_options is not None:
+    if parsed.stream_options is not None:
         fields.pop("stream_options", None)
     pieces: list[bytes] = []
     for name in _PROMPT_MEMBERS.get(endpoint.family, ()):
@@ -181,12 +181,12 @@ def _write_rest(reading: ParsedRequest, fields: dict[str, object], written: Mapp
             text = written.get(name) or write_json(value)
             start = _MEMBER_STARTS[name]
             pieces += (start, text)
-            reading.prompt_size += len(start) + len(text)
+            parsed.prompt_size += len(start) + len(text)
     accidents = {name: fields.pop(name) for name in [name for name in fields if name in ACCIDENTAL]}
     deciding = _members(fields)
-    reading.identity_size = reading.prompt_size + len(deciding)
+    parsed.identity_size = parsed.prompt_size + len(deciding)
     pieces += (deciding, _members(accidents), b"}")
-    reading.rest = b"".join(pieces)
+    parsed.rest = b"".join(pieces)
 
 
 def _members(fields: Mapping[str, object]) -> bytes:
@@ -194,18 +194,18 @@ def _members(fields: Mapping[str, object]) -> bytes:
     return b",%b" % write_json(fields)[1:-1] if fields else b""
 
 
-def _apply_treatments(reading: ParsedRequest, fields: dict[str, object], rights: Rights) -> None:
+def _apply_treatments(parsed: ParsedRequest, fields: dict[str, object], rights: Rights) -> None:
     """Remove what is the gateway's, refuse what the tenant may not send."""
-    family = reading.endpoint.family
+    family = parsed.endpoint.family
     untreated = UNTREATED[family]
     for name in [name for name in fields if name not in untreated]:
-        _treat(reading, name, FIELDS[family].get(name), fields, rights)
+        _treat(parsed, name, FIELDS[family].get(name), fields, rights)
     template_arguments = fields.get("chat_template_kwargs")
     if isinstance(template_arguments, dict) and "chat_template" in template_arguments:
-        _require(reading, "chat_template", "chat_template_kwargs.chat_template", rights)
+        _require(parsed, "chat_template", "chat_template_kwargs.chat_template", rights)
 
 
-def _treat(reading: ParsedRequest, name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
+def _treat(parsed: ParsedRequest, name: str, rule: Rule | None, fields: dict[str, object], rights: Rights) -> None:
     if rule is None:
         if rights.strict and fields[name] is not None:
             message = f"'{name}' is not a known field, and this tenant accepts known fields only."
@@ -214,7 +214,7 @@ def _treat(reading: ParsedRequest, name: str, rule: Rule | None, fields: dict[st
         del fields[name]
     elif rule.treatment is Treatment.RIGHT:
         if _is_active(name, fields[name]):
-            _require(reading, rule.right, name, rights)
+            _require(parsed, rule.right, name, rights)
     elif rule.treatment is Treatment.REFUSE and fields[name]:
         raise RequestFault(Outcome.BAD_REQUEST, _RESPONSES_REFUSALS[name], name)
 
@@ -228,11 +228,11 @@ def _is_active(name: str, value: object) -> bool:
     return bool(value)
 
 
-def _require(reading: ParsedRequest, right: str, param: str, rights: Rights) -> None:
+def _require(parsed: ParsedRequest, right: str, param: str, rights: Rights) -> None:
     if right not in rights.allow:
         message = f"'{param}' needs the right '{right}', which this tenant lacks. {_REMEDY.format(right=right)}"
         raise RequestFault(Outcome.FORBIDDEN, message, param)
-    reading.rights_used |= {right}
+    parsed.rights_used |= {right}
 
 
 def _model(fields: Mapping[str, object]) -> str:
@@ -244,15 +244,15 @@ def _model(fields: Mapping[str, object]) -> str:
     return model
 
 
-def _read_stream(reading: ParsedRequest, fields: Mapping[str, object]) -> None:
-    reading.stream = bool(fields.get("stream"))
-    if not reading.stream or reading.endpoint.family not in _METERED_STREAMS:
+def _read_stream(parsed: ParsedRequest, fields: Mapping[str, object]) -> None:
+    parsed.stream = bool(fields.get("stream"))
+    if not parsed.stream or parsed.endpoint.family not in _METERED_STREAMS:
         return
     options = fields.get("stream_options")
     options = {} if options is None else options
     if not isinstance(options, dict):
         raise RequestFault(Outcome.BAD_REQUEST, "'stream_options' must be an object.", "stream_options")
-    reading.stream_options = write_json(options | _FORCED_STREAM_OPTIONS)
+    parsed.stream_options = write_json(options | _FORCED_STREAM_OPTIONS)
     wishes = [options.get(name) is not None and flag_of(options[name], name) for name in _FORCED_STREAM_OPTIONS]
     # vLLM ignores the wish for running usage without the wish for usage.
-    reading.wants_usage, reading.wants_continuous_usage = wishes[0], all(wishes)
+    parsed.wants_usage, parsed.wants_continuous_usage = wishes[0], all(wishes)

@@ -88,9 +88,9 @@ class StreamMeter(Meter):
     __slots__ = (
         "_by_choice",
         "_cuts",
+        "_delayed",
         "_expected",
         "_finished",
-        "_held",
         "_is_between_events",
         "_keeps_totals",
         "_per_prompt",
@@ -100,18 +100,18 @@ class StreamMeter(Meter):
         "_splitter",
     )
 
-    def __init__(self, reading: ParsedRequest, fingerprint: bytes | None = None) -> None:
+    def __init__(self, parsed: ParsedRequest, fingerprint: bytes | None = None) -> None:
         super().__init__()
         self.fingerprint = fingerprint
-        self._cuts = not reading.wants_continuous_usage
-        self._keeps_totals = reading.wants_usage
-        self._restores = not reading.wants_usage
-        self._by_choice: dict[int, int] | None = {} if reading.sequences > 1 else None
-        self._sequences = reading.sequences
+        self._cuts = not parsed.wants_continuous_usage
+        self._keeps_totals = parsed.wants_usage
+        self._restores = not parsed.wants_usage
+        self._by_choice: dict[int, int] | None = {} if parsed.sequences > 1 else None
+        self._sequences = parsed.sequences
         self._finished: set[int] = set()
-        self._per_prompt = reading.choices
+        self._per_prompt = parsed.choices
         self._prompts_seen: dict[int, int] = {}
-        self._held: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
+        self._delayed: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
         self._splitter = EventSplitter()
         self._expected: _ExpectedEvent | None = None
         self._is_between_events = True
@@ -210,9 +210,9 @@ class StreamMeter(Meter):
             return b"".join(kept)
         if self.fingerprint is not None:
             return self.fingerprint.join(kept)
-        if len(self._held) >= self._sequences:
+        if len(self._delayed) >= self._sequences:
             return self._release(b"".join(kept))  # a choice that ends twice waits no more
-        self._held.append(kept)
+        self._delayed.append(kept)
         return b""
 
     def _read_other(self, event: bytes) -> bytes:
@@ -306,8 +306,8 @@ class StreamMeter(Meter):
 
     def _release(self, event: bytes) -> bytes:
         """What was held, with the fingerprint if it is known by now, and then `event`."""
-        if not self._held:
+        if not self._delayed:
             return event
         fingerprint = self.fingerprint or b""
-        held, self._held = self._held, []
-        return b"".join([*(fingerprint.join(kept) for kept in held), event])
+        delayed, self._delayed = self._delayed, []
+        return b"".join([*(fingerprint.join(kept) for kept in delayed), event])

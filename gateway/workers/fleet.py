@@ -107,11 +107,11 @@ class Fleet:
             return None
         chosen = placement.choose(request, has_room)
         if chosen is None:
-            _note_held(request, placement.candidates)
+            _note_limits(request, placement.candidates)
             return None
         chosen.window.take(request.sequences, request.prompt_tokens)
         chosen.tuning.memory.take(request)
-        chosen.tuning.held = Limit.NOTHING
+        chosen.tuning.limited_by = Limit.NOTHING
         if chosen.is_tried:
             chosen.trial, chosen.trial_probes = request, 0
         placement.sent(request, chosen.name)
@@ -266,8 +266,8 @@ class Fleet:
 _HasRoom = Callable[[Worker, Asking], bool]
 
 
-def _note_held(request: Asking, workers: Sequence[Worker]) -> None:
+def _note_limits(request: Asking, workers: Sequence[Worker]) -> None:
     """What kept `request` from each worker: only a limit that held work back may grow."""
     for worker in workers:
         if worker.serves:
-            worker.tuning.held = worker.limit_on(request)
+            worker.tuning.limited_by = worker.limit_on(request)

@@ -23,7 +23,7 @@ class Situation(Enum):
     WAITING = "waiting"  # the client has no byte; another attempt is left
     LAST = "last"  # the client has no byte; no attempt is left
     BEGUN = "begun"  # the client has bytes of the answer
-    ASIDE = "aside"  # a request that takes no room and is sent once
+    UTILITY = "utility"  # a request that takes no room and is sent once
     PROBE = "probe"
 
 
@@ -109,21 +109,21 @@ TABLE: Final[dict[tuple[Situation, Evidence], Effect]] = {
     (_S.BEGUN, _E.SILENT): Effect(_A.END, _O.WORKER_STALLED, _G.FAULT),
     (_S.BEGUN, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN, None),
     # Pages that run no model say nothing of whether a model runs.
-    (_S.ASIDE, _E.ANSWERED): Effect(_A.RELAY, _O.COMPLETED),
-    (_S.ASIDE, _E.REFUSED): Effect(_A.FORWARD, _O.REJECTED_BY_ENGINE),
-    (_S.ASIDE, _E.UNABLE): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.FULL): Effect(_A.END, _O.NO_ROOM),
-    (_S.ASIDE, _E.LOCKED): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.STRANGE): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.ERROR): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.LOST): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.TRUNCATED): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.MALFORMED): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.SILENT): Effect(_A.END, _O.FIRST_BYTE_TIMEOUT),
-    (_S.ASIDE, _E.UNREACHABLE): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.NAMELESS): Effect(_A.END, _O.WORKER_FAILED),
-    (_S.ASIDE, _E.SHORT): Effect(_A.END, _O.GATEWAY_EXHAUSTED),
-    (_S.ASIDE, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN),
+    (_S.UTILITY, _E.ANSWERED): Effect(_A.RELAY, _O.COMPLETED),
+    (_S.UTILITY, _E.REFUSED): Effect(_A.FORWARD, _O.REJECTED_BY_ENGINE),
+    (_S.UTILITY, _E.UNABLE): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.FULL): Effect(_A.END, _O.NO_ROOM),
+    (_S.UTILITY, _E.LOCKED): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.STRANGE): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.ERROR): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.LOST): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.TRUNCATED): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.MALFORMED): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.SILENT): Effect(_A.END, _O.FIRST_BYTE_TIMEOUT),
+    (_S.UTILITY, _E.UNREACHABLE): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.NAMELESS): Effect(_A.END, _O.WORKER_FAILED),
+    (_S.UTILITY, _E.SHORT): Effect(_A.END, _O.GATEWAY_EXHAUSTED),
+    (_S.UTILITY, _E.CUT): Effect(_A.END, _O.CUT_BY_SHUTDOWN),
     (_S.PROBE, _E.ANSWERED): Effect(_A.NOTE, None, _G.PROBE_OK),
     (_S.PROBE, _E.REFUSED): Effect(_A.NOTE, None, _G.PROBE_FAILED),
     (_S.PROBE, _E.UNABLE): Effect(_A.NOTE, None, _G.PROBE_FAILED),

@@ -71,15 +71,15 @@ class Placement(Generic[_Candidate, _Request]):
         self._draw = _Draw()
         self.candidates: list[_Candidate] = []
         self._slots: dict[str, int] = {}
-        self._seat_of: dict[int, _Candidate] = {}
+        self._candidate_at: dict[int, _Candidate] = {}
         self._cached: dict[_Request, tuple[str, CachedPrefix]] = {}  # of requests in flight
 
     # -- workers
 
     def join(self, candidate: _Candidate) -> None:
         """A worker is there, its cache empty."""
-        slot = next(slot for slot in range(len(self.candidates) + 1) if slot not in self._seat_of)
-        self._slots[candidate.name], self._seat_of[slot] = slot, candidate
+        slot = next(slot for slot in range(len(self.candidates) + 1) if slot not in self._candidate_at)
+        self._slots[candidate.name], self._candidate_at[slot] = slot, candidate
         self.candidates.append(candidate)
         self._index.add(slot)
 
@@ -87,7 +87,7 @@ class Placement(Generic[_Candidate, _Request]):
         """A worker has gone."""
         self.candidates.remove(candidate)
         slot = self._slots.pop(candidate.name)
-        del self._seat_of[slot]
+        del self._candidate_at[slot]
         self._index.remove(slot)
         self._deficits.forget(candidate.name)
 
@@ -137,7 +137,7 @@ class Placement(Generic[_Candidate, _Request]):
     def _knowing(self, request: _Request, fits: Fits[_Candidate, _Request]) -> Iterator[tuple[_Candidate, int]]:
         """Workers with room that have a beginning of the prompt cached, the longest first, ties by load."""
         for blocks, slots in self._index.holders(request.prefix):
-            known = [self._seat_of[slot] for slot in slots]
+            known = [self._candidate_at[slot] for slot in slots]
             usable = [
                 candidate
                 for candidate in known
@@ -191,9 +191,9 @@ class Placement(Generic[_Candidate, _Request]):
 
     # -- views
 
-    def held(self, name: str) -> tuple[int, float]:
+    def cached_size(self, name: str) -> tuple[int, float]:
         """Blocks and tokens that a worker is believed to have cached."""
-        return self._index.held(self._slots[name])
+        return self._index.cached_size(self._slots[name])
 
     @property
     def is_idle(self) -> bool:

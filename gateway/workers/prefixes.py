@@ -211,7 +211,7 @@ class PrefixIndex:
 
     # -- views
 
-    def held(self, worker: int) -> tuple[int, float]:
+    def cached_size(self, worker: int) -> tuple[int, float]:
         """Blocks and tokens that a worker is believed to have cached."""
         cache = self._caches[worker]
         return len(cache.blocks), cache.size_bytes * self._tokens.value

@@ -43,7 +43,7 @@ class Standing(Enum):
     CONVICTED = "convicted"
 
 
-class Evidence(Enum):
+class BodyEvidence(Enum):
     """What was seen of a body."""
 
     ANSWERED = "answered"
@@ -51,8 +51,8 @@ class Evidence(Enum):
     ACCUSED = "accused"
 
 
-_S, _E = Standing, Evidence
-TABLE: dict[tuple[Standing, Evidence], Standing] = {
+_S, _E = Standing, BodyEvidence
+TABLE: dict[tuple[Standing, BodyEvidence], Standing] = {
     (_S.CLEAN, _E.ANSWERED): _S.CLEAN,
     (_S.CLEAN, _E.DEATH): _S.SUSPECT,
     (_S.CLEAN, _E.ACCUSED): _S.CONVICTED,  # it was forgotten during its trial
@@ -212,7 +212,7 @@ class Quarantine:
     def answered(self, suspect: Suspect, now: float) -> None:
         """A worker answered the whole of `suspect`."""
         if self.standing(suspect, now) is not Standing.CLEAN:
-            self._note(suspect, Evidence.ANSWERED, now)
+            self._note(suspect, BodyEvidence.ANSWERED, now)
 
     def died(self, suspect: Suspect, now: float) -> Blame:
         """The worker died to which `suspect` was sent, and was there; every suspect that was there is told so once."""
@@ -227,7 +227,7 @@ class Quarantine:
         life, culprit = self._culprits[worker]
         is_explained = culprit is not None and life == suspect.life
         is_accused = is_explained and culprit == suspect.key
-        standing = self._note(suspect, Evidence.ACCUSED if is_accused else Evidence.DEATH, now)
+        standing = self._note(suspect, BodyEvidence.ACCUSED if is_accused else BodyEvidence.DEATH, now)
         if standing is Standing.CONVICTED:
             return Blame.CONVICTED
         return Blame.EXCUSED if is_explained and not is_accused else Blame.STRUCK
@@ -238,7 +238,7 @@ class Quarantine:
         alone = next(iter(suspects)) if len(suspects) == 1 else None
         return self._on_trial.get(worker, alone)
 
-    def _note(self, suspect: Suspect, evidence: Evidence, now: float) -> Standing:
+    def _note(self, suspect: Suspect, evidence: BodyEvidence, now: float) -> Standing:
         file = self._files.get(suspect.key)
         if file is None:
             file = self._files[suspect.key] = _File(suspect)
@@ -246,7 +246,7 @@ class Quarantine:
         file.until = now + KEPT_SECONDS
         self._files.move_to_end(suspect.key)
         death = (suspect.worker, suspect.life)
-        if evidence is not Evidence.ANSWERED and file.last_death != death:
+        if evidence is not BodyEvidence.ANSWERED and file.last_death != death:
             file.last_death = death
             file.strikes += 1
         if len(self._files) > MAX_BODIES:

@@ -28,9 +28,8 @@ class WorkerSnapshot:
 
     `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, of `kv_capacity_tokens` (0:
     the engine did not say); `degraded` is why the window is the fallback instead of tuned, empty where it is tuned.
-    `generated_tokens` is every token that our requests have received there. What the engine says itself (None: nothing)
-    and the part of its tokens that we have not metered are filled in by whoever reads its metrics, its context length
-    by whoever asks for its models.
+    What the engine says itself (None: nothing) and the part of its tokens that we have not metered are filled in by
+    whoever reads its metrics, its context length by whoever asks for its models.
     """
 
     pool: str
@@ -46,7 +45,6 @@ class WorkerSnapshot:
     limited_by: Limit = Limit.NOTHING
     phase: Phase = Phase.SETTLED
     degraded: str = ""
-    generated_tokens: int = 0
     engine_running: float | None = None
     engine_waiting: float | None = None
     unmetered_share: float | None = None

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.snapshot import Limit, Phase
 from gateway.workers.tuning_memory import Memory, RunningRequest
-from gateway.workers.tuning_prefill import Prefill, fitted, overflowed
+from gateway.workers.tuning_prefill import Prefill, after_no_queue, after_queue
 from gateway.workers.tuning_pulse import Pulse
-from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, SequenceLaw, Sequences, Told
-from gateway.workers.tuning_trust import LAG_SEQUENCES, SHORT_QUEUE, Own, Trust
+from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, SequenceLaw, Sequences, SlotReading
+from gateway.workers.tuning_trust import LAG_SEQUENCES, SHORT_QUEUE, OwnCounts, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
 # (the cache is full, prefill cannot be it: the engine ran as many as it ever did and prefill was not the last to grow,
@@ -60,7 +60,7 @@ class Tuning:
         "_trusted_limit",
         "degraded",
         "ended_sequences",
-        "held",
+        "limited_by",
         "memory",
         "prefill",
         "sequences",
@@ -72,7 +72,7 @@ class Tuning:
         """Limits as `size` says, or where it leaves them open, of an engine that is not known."""
         self.memory = Memory()
         self.degraded = ""
-        self.held = Limit.NOTHING  # what held back the last request that asked for room
+        self.limited_by = Limit.NOTHING  # what held back the last request that asked for room
         self._generated: dict[RunningRequest, int] = {}
         self.resize(size)
 
@@ -130,7 +130,7 @@ class Tuning:
     @property
     def phase(self) -> Phase:
         """Growing while it looks for the engine's size and has the work to find it."""
-        is_growing = self.sequences.phase is Phase.GROWING and self.held is Limit.SEQUENCES and not self.degraded
+        is_growing = self.sequences.phase is Phase.GROWING and self.limited_by is Limit.SEQUENCES and not self.degraded
         return Phase.GROWING if is_growing else Phase.SETTLED
 
     # -- what is told
@@ -177,7 +177,7 @@ class Tuning:
 
     # -- the law
 
-    def _act(self, sample: EngineSample, own: Own, now: float) -> bool:
+    def _act(self, sample: EngineSample, own: OwnCounts, now: float) -> bool:
         running, waiting = int(sample.running), int(sample.waiting)
         self._foreign.append(running + waiting - own.in_flight)
         usage = sample.kv_usage or 0.0
@@ -188,14 +188,14 @@ class Tuning:
         self._most_running = min(max(self._most_running, running), self.sequences.limit - self._slack)
         before = self._limits
         overdrawn = self.memory.overdrawn_sequences  # what of them waits, waits for memory
-        told = self._told(running, waiting, own)
+        reading = self._slot_reading(running, waiting, own)
         excess = waiting - self._slack - max(0, own.in_flight - self.max_sequences, overdrawn)
         if excess > 0:
-            self._shrink(told, self._cause(told, own, usage))
+            self._shrink(reading, self._cause(reading, own, usage))
         elif waiting == 0:
-            self._grow(told, own)
-        elif told.is_held and not overdrawn and self._cause(told, own, usage) is Limit.SEQUENCES:
-            self._follow(told)
+            self._grow(reading, own)
+        elif reading.is_limiting and not overdrawn and self._cause(reading, own, usage) is Limit.SEQUENCES:
+            self._follow(reading)
         if self._limits != before:
             self._acted_at = now
         return any(after > old for after, old in zip(self._limits, before, strict=True))
@@ -204,50 +204,50 @@ class Tuning:
     def _limits(self) -> tuple[float, float, float]:
         return self.max_sequences, self.max_prefill_tokens, -self.memory.reserve
 
-    def _told(self, running: int, waiting: int, own: Own) -> Told:
+    def _slot_reading(self, running: int, waiting: int, own: OwnCounts) -> SlotReading:
         window = self.max_sequences
         ours = max(window, own.in_flight, self._pulse.were_in_flight)
         there = max(ours + self._foreign_sequences, running + waiting)
-        is_held = self.held is Limit.SEQUENCES
+        is_limiting = self.limited_by is Limit.SEQUENCES
         is_full = 8 * own.in_flight >= 7 * window
-        is_taken = is_held and is_full and 2 * self._pulse.ran(running) >= window
-        return Told(running, waiting, there, is_held, is_taken)
+        is_taken = is_limiting and is_full and 2 * self._pulse.ran(running) >= window
+        return SlotReading(running, waiting, there, is_limiting, is_taken)
 
-    def _follow(self, told: Told) -> bool:
+    def _follow(self, reading: SlotReading) -> bool:
         """Take what is told of slots to the law; True where the window of those that are found out grew."""
         before = self.sequences
         if self._law is not None:
-            self.sequences = self._law.step(before, told)
+            self.sequences = self._law.step(before, reading)
         return self.sequences.limit > before.limit
 
-    def _shrink(self, told: Told, cause: Limit) -> None:
+    def _shrink(self, reading: SlotReading, cause: Limit) -> None:
         match cause:
             case Limit.MEMORY:
                 self.memory.ran_out()
             case Limit.SEQUENCES:
-                self._follow(told)
+                self._follow(reading)
             case Limit.PREFILL:
-                before, self.prefill = self.prefill, overflowed(self.prefill)
+                before, self.prefill = self.prefill, after_queue(self.prefill)
                 if self.prefill.rung < before.rung:
                     self._last_grown = Limit.NOTHING
             case Limit.NOTHING:
                 raise AssertionError("what waits has a cause")
 
-    def _cause(self, told: Told, own: Own, usage: float) -> Limit:
-        ran_most = self._pulse.ran(told.running) >= self._most_running - self._most_running // 8
+    def _cause(self, reading: SlotReading, own: OwnCounts, usage: float) -> Limit:
+        ran_most = self._pulse.ran(reading.running) >= self._most_running - self._most_running // 8
         ran_most = ran_most and self._last_grown is not Limit.PREFILL
         can_be_prefill = self._size.prefill_tokens is None and own.unread_tokens > self.prefill.smaller_limit
         return CAUSES[self.memory.is_full(usage), ran_most or not can_be_prefill]
 
-    def _grow(self, told: Told, own: Own) -> None:
-        if self._follow(told):
+    def _grow(self, reading: SlotReading, own: OwnCounts) -> None:
+        if self._follow(reading):
             self._last_grown = Limit.SEQUENCES
         has_empty_slots = 8 * own.in_flight < 7 * self.max_sequences
-        before, is_held = self.prefill, self.held is Limit.PREFILL and has_empty_slots
-        self.prefill = fitted(before, is_held=is_held)
+        before, is_limiting = self.prefill, self.limited_by is Limit.PREFILL and has_empty_slots
+        self.prefill = after_no_queue(before, is_limiting=is_limiting)
         if self.prefill.rung > before.rung:
             self._last_grown = Limit.PREFILL
-        self.memory.held_out(is_held=self.held is Limit.MEMORY)
+        self.memory.sufficed(is_limiting=self.limited_by is Limit.MEMORY)
 
     # -- own counts
 
@@ -266,7 +266,7 @@ class Tuning:
         """
         ended = tuple(self.memory.answered)
         self.memory.answered.clear()
-        queue, self._queue = self._queue, self._queue_told(sample)
+        queue, self._queue = self._queue, self._queue_seen(sample)
         if queue is None or self._queue is None:
             return 0
         served = (sample.output_tokens or 0.0) - (queue.sample.output_tokens or 0.0)
@@ -274,13 +274,13 @@ class Tuning:
             return 0
         return sum(request.sequences for request in ended if request not in queue.requests)
 
-    def _queue_told(self, sample: EngineSample) -> "_Queue | None":
+    def _queue_seen(self, sample: EngineSample) -> "_Queue | None":
         """The queue that the engine has told of since it first did, None where there is none to speak of."""
         if sample.waiting <= len(self.memory.requests) + SHORT_QUEUE:
             return None
         return self._queue or _Queue(sample, frozenset(self.memory.requests))
 
-    def _count(self, in_flight: int, unread_tokens: int, leapt: int) -> Own:
+    def _count(self, in_flight: int, unread_tokens: int, leapt: int) -> OwnCounts:
         """Our own count; of a request of several sequences one is there for certain, the others may have ended."""
         before, now_generated = self._generated, {}
         lasting = lasting_sequences = progressing = prompt = 0
@@ -296,4 +296,4 @@ class Tuning:
                 progressing += 1
         self._generated = now_generated
         generated = self.memory.generated_tokens
-        return Own(in_flight, lasting, progressing, prompt, unread_tokens, generated, leapt, lasting_sequences)
+        return OwnCounts(in_flight, lasting, progressing, prompt, unread_tokens, generated, leapt, lasting_sequences)

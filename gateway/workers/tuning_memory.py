@@ -47,9 +47,9 @@ class Memory:
         "_finished_tokens",
         "_mean_output_tokens",
         "_requests",
-        "_said_share",
         "_share",
         "_short_readings",
+        "_stated_share",
         "answered",
         "given_sequences",
         "reserve",
@@ -59,7 +59,7 @@ class Memory:
     def __init__(self) -> None:
         """A cache of unknown size, with nothing in it."""
         self._block_tokens = 1
-        self._said_share = 0.0
+        self._stated_share = 0.0
         self._share = 0.0  # of the cache that one token takes; 0: not known, so memory holds nothing back
         self.reserve = _FIRST_RESERVE  # f
         self.running_part = 1.0  # of the sequences of requests of several: the others have ended
@@ -148,7 +148,7 @@ class Memory:
     def learn(self, facts: EngineFacts) -> None:
         """Take in the cache's size as the engine states it."""
         self._block_tokens = max(1, facts.block_tokens)
-        self._said_share = self._share = 1 / facts.kv_tokens if facts.kv_tokens > 0 else 0.0
+        self._stated_share = self._share = 1 / facts.kv_tokens if facts.kv_tokens > 0 else 0.0
         self.count()
 
     def weigh(self, usage: float) -> None:
@@ -160,9 +160,9 @@ class Memory:
         if usage < 0.1 or present <= 0 or any(request.sequences > 1 for request in self._requests):
             return
         seen = usage / present
-        if self._said_share:
+        if self._stated_share:
             least, most = _SHARE_RANGE
-            seen = min(max(seen, least * self._said_share), most * self._said_share)
+            seen = min(max(seen, least * self._stated_share), most * self._stated_share)
         self._share = seen if not self._share else self._share + _SHARE_GAIN * (seen - self._share)
 
     def ran_out(self) -> None:
@@ -171,15 +171,15 @@ class Memory:
             self.reserve = min(_MOST_RESERVE, self.reserve * _RISE)
         self._short_readings += 1
 
-    def held_out(self, *, is_held: bool) -> None:
+    def sufficed(self, *, is_limiting: bool) -> None:
         """Nothing waits; where memory alone held work back it may promise a little more."""
         self._short_readings = 0
-        if is_held:
+        if is_limiting:
             self.reserve = max(_LEAST_RESERVE, self.reserve * _FALL)
 
     def forget(self) -> None:
         """The engine started anew: its cache may be another."""
-        self._share = self._said_share
+        self._share = self._stated_share
 
     def _demand(self, request: RunningRequest) -> float:
         generated = _generated(request)

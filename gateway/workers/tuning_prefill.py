@@ -40,7 +40,7 @@ class Prefill:
     rung: int = LADDER.index(FIRST_PREFILL_TOKENS)
     safe_rung: int = len(LADDER) - 1
     strikes: int = 0
-    held: int = 0
+    limited_readings: int = 0
 
     @property
     def limit(self) -> int:
@@ -53,18 +53,21 @@ class Prefill:
         return LADDER[self.rung - 1] if self.rung else float("inf")
 
 
-def overflowed(known: Prefill) -> Prefill:
-    """After a queue for want of prefill."""
+def after_queue(known: Prefill) -> Prefill:
+    """The limit after a reading at which prompts waited at the engine because too many had been sent."""
     strikes = known.strikes + _STRIKE
     if strikes < _MOST_STRIKES or not known.rung:
-        return replace(known, strikes=min(_MOST_STRIKES - 1, strikes), held=0)
+        return replace(known, strikes=min(_MOST_STRIKES - 1, strikes), limited_readings=0)
     return Prefill(known.rung - 1, known.rung - 1)
 
 
-def fitted(known: Prefill, *, is_held: bool) -> Prefill:
-    """After a reading at which nothing waits; `is_held` says that work waits for prefill alone and slots are empty."""
-    held, strikes = known.held + 1 if is_held else 0, max(0, known.strikes - 1)
+def after_no_queue(known: Prefill, *, is_limiting: bool) -> Prefill:
+    """The limit after a reading at which nothing waits at the engine.
+
+    `is_limiting` says that this limit alone held work back at the gateway, and that the engine had empty slots.
+    """
+    limited_readings, strikes = known.limited_readings + 1 if is_limiting else 0, max(0, known.strikes - 1)
     patience = _PATIENCE if known.rung < known.safe_rung else _LONG_PATIENCE
-    if held < patience or known.rung == len(LADDER) - 1:
-        return replace(known, strikes=strikes, held=min(held, _LONG_PATIENCE))
+    if limited_readings < patience or known.rung == len(LADDER) - 1:
+        return replace(known, strikes=strikes, limited_readings=min(limited_readings, _LONG_PATIENCE))
     return Prefill(known.rung + 1, max(known.safe_rung, known.rung + 1), strikes)

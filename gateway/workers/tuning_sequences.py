@@ -31,7 +31,7 @@ SETTLED_PACE = 1
 _QUARTER = 0
 
 
-class Evidence(Enum):
+class SlotEvidence(Enum):
     """What a reading tells of the engine's slots."""
 
     NOTHING = auto()
@@ -42,17 +42,18 @@ class Evidence(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One reading: `running` and `waiting` there, where no more than `there` can be by any count.
+class SlotReading:
+    """What one reading shows of the engine's slots.
 
-    `is_held`: work was held back by this window alone. `is_taken`: it was full besides, and the engine ran half of it
-    or more in a step, those included that ended with the step.
+    The engine says that `running` sequences run and `waiting` ones wait. By any count it has at most `there` of them.
+    `is_limiting` means that this window alone held work back. `is_taken` means that the window was also full, and that
+    the engine ran at least half of it in a step; sequences that ended with the step count as run.
     """
 
     running: int
     waiting: int
     there: int
-    is_held: bool
+    is_limiting: bool
     is_taken: bool
 
 
@@ -80,7 +81,7 @@ class SequenceLaw:
     __slots__ = ("_patience", "_slack", "most")
 
     def __init__(self, slack: int, *, has_lane: bool = False, most: int = MOST_SEQUENCES) -> None:
-        """Before an engine of up to `most` slots; `slack` is at least 1, for by what waits the size is told."""
+        """Before an engine of up to `most` slots; `slack` is at least 1, because the size shows by what waits."""
         assert slack >= 1
         self._slack = slack
         self._patience = PATIENCE if not has_lane else PATIENCE | {Phase.SETTLED: LANE_PATIENCE}
@@ -90,32 +91,32 @@ class SequenceLaw:
         """Before an engine that is not known."""
         return Sequences(min(self.most, FIRST_SEQUENCES))
 
-    def evidence(self, known: Sequences, told: Told) -> Evidence:
+    def evidence(self, known: Sequences, reading: SlotReading) -> SlotEvidence:
         """What a reading tells."""
-        if told.is_held and told.running > known.limit - self._slack:
-            return Evidence.EDGE
-        if told.waiting:
-            return Evidence.QUEUE
-        if told.is_held and told.running >= known.limit - known.limit // 8:
-            return Evidence.MOST
-        return Evidence.TAKEN if told.is_taken else Evidence.NOTHING
+        if reading.is_limiting and reading.running > known.limit - self._slack:
+            return SlotEvidence.EDGE
+        if reading.waiting:
+            return SlotEvidence.QUEUE
+        if reading.is_limiting and reading.running >= known.limit - known.limit // 8:
+            return SlotEvidence.MOST
+        return SlotEvidence.TAKEN if reading.is_taken else SlotEvidence.NOTHING
 
-    def step(self, known: Sequences, told: Told) -> Sequences:
+    def step(self, known: Sequences, reading: SlotReading) -> Sequences:
         """What is known after a reading."""
-        match self.evidence(known, told):
-            case Evidence.QUEUE:
-                return self._waited(known, told)
-            case Evidence.EDGE:
+        match self.evidence(known, reading):
+            case SlotEvidence.QUEUE:
+                return self._waited(known, reading)
+            case SlotEvidence.EDGE:
                 return self._grown(known)
-            case Evidence.MOST if known.phase is Phase.GROWING:
+            case SlotEvidence.MOST if known.phase is Phase.GROWING:
                 return self._grown(known)
-            case Evidence.MOST | Evidence.TAKEN:
+            case SlotEvidence.MOST | SlotEvidence.TAKEN:
                 return self._calmed(known)
-            case Evidence.NOTHING:
+            case SlotEvidence.NOTHING:
                 return known if not known.proof else replace(known, proof=0)
 
-    def _waited(self, known: Sequences, told: Told) -> Sequences:
-        proof = told.there - told.waiting + self._slack
+    def _waited(self, known: Sequences, reading: SlotReading) -> Sequences:
+        proof = reading.there - reading.waiting + self._slack
         if not known.proof:
             return replace(known, proof=min(proof, known.limit), calm=0)
         limit = max(FEWEST_SEQUENCES, proof, known.proof)

@@ -26,7 +26,7 @@ SHORT_QUEUE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class OwnCounts:
     """Our own count at the time of a reading, in sequences but for the tokens.
 
     `lasting` ones were there at the reading before too, and `progressing` ones got tokens since then: one of each
@@ -63,7 +63,7 @@ class Trust:
         """True where the figures must not be used."""
         return bool(self.reason)
 
-    def judge(self, sample: EngineSample, own: Own) -> bool:
+    def judge(self, sample: EngineSample, own: OwnCounts) -> bool:
         """Take in a reading; True where it may be acted on."""
         fault = _impossible(sample)
         if fault:
@@ -82,7 +82,7 @@ class Trust:
         self._before, self._generated = sample, own.generated
         return not self.doubt
 
-    def _doubtful(self, sample: EngineSample, own: Own) -> str:
+    def _doubtful(self, sample: EngineSample, own: OwnCounts) -> str:
         running, waiting = int(sample.running), int(sample.waiting)
         if 2 * running < own.progressing - LAG_SEQUENCES:
             return f"says that it runs {running} while {own.progressing} of ours get tokens"
@@ -96,7 +96,7 @@ class Trust:
             return f"says that {waiting} wait, but ours do not meet them"
         return ""
 
-    def _stands_still(self, sample: EngineSample, own: Own) -> bool:
+    def _stands_still(self, sample: EngineSample, own: OwnCounts) -> bool:
         before = self._before
         totals = (sample.steps, sample.step_tokens, sample.output_tokens)
         if before is None or totals == (None, None, None):
@@ -105,7 +105,7 @@ class Trust:
             self._moved_at_tokens = own.generated
         return own.generated - self._moved_at_tokens > _IDLE_TOKENS
 
-    def _claims_others(self, sample: EngineSample, own: Own) -> bool:
+    def _claims_others(self, sample: EngineSample, own: OwnCounts) -> bool:
         before = self._before
         if before is None or sample.output_tokens is None or before.output_tokens is None:
             return False

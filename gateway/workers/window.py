@@ -51,9 +51,9 @@ class Window:
         "_ended",
         "_ended_part",
         "_further",
-        "_held",
         "_latest",
         "_parts",
+        "_sent",
         "_several",
         "_size",
         "max_prefill_tokens",
@@ -65,7 +65,7 @@ class Window:
     def __init__(self, size: WindowSize) -> None:
         """An empty window of `size`."""
         self.resize(size)
-        self._held = 0  # sequences of all requests in flight
+        self._sent = 0  # sequences of all requests in flight
         self._several = 0  # of these, those of requests of more than one
         self._further = 0  # of these, all but the first of each request
         self._latest = 0  # further sequences of the latest request of several
@@ -94,7 +94,7 @@ class Window:
     @property
     def sequences_in_flight(self) -> int:
         """Sequences that were sent and that, as far as is known, have not ended."""
-        return self._held - self._ended
+        return self._sent - self._ended
 
     @property
     def load(self) -> float:
@@ -104,7 +104,7 @@ class Window:
     @property
     def is_idle(self) -> bool:
         """True where nothing is in flight."""
-        return self._held == 0
+        return self._sent == 0
 
     @property
     def running_part(self) -> float:
@@ -120,9 +120,9 @@ class Window:
     def _counted(self) -> float:
         """Sequences that hold a place."""
         if not self._further:
-            return self._held
+            return self._sent
         unseen = min(self._ended_part * self._further - self._ended, MOST_UNSEEN_WINDOWS * self.max_sequences)
-        return self._held - self._ended - max(unseen, min(self._further - self._ended, self._latest))
+        return self._sent - self._ended - max(unseen, min(self._further - self._ended, self._latest))
 
     def fits_prefill(self, prompt_tokens: int) -> bool:
         """True where there is room for so many unread tokens more; one larger than the cap fits when all are read."""
@@ -137,7 +137,7 @@ class Window:
 
     def take(self, sequences: int, prompt_tokens: int) -> None:
         """Take room for a request that is being sent."""
-        self._held += sequences
+        self._sent += sequences
         if sequences > 1:
             self._several += sequences
             self._further += sequences - 1
@@ -153,8 +153,8 @@ class Window:
 
     def give(self, sequences: int) -> None:
         """It ended. Those that had ended before count as its own, so that no place is given twice."""
-        assert self._held >= sequences, "sequence room given back twice"
-        self._held -= sequences
+        assert self._sent >= sequences, "sequence room given back twice"
+        self._sent -= sequences
         if sequences > 1:
             self._several -= sequences
             self._further -= sequences - 1
@@ -170,7 +170,7 @@ class Window:
         before = self._ended, self._counted
         self._ended = min(ended, self._further)
         if self._further and there is not None:
-            part = min(1.0, max(0.0, (self._held - there) / self._further))
+            part = min(1.0, max(0.0, (self._sent - there) / self._further))
             self._ended_part = min(part, max(self._parts))
             self._parts = self._parts[1], part
         return self._ended > before[0] or self._counted < before[1]

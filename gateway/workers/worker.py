@@ -164,8 +164,7 @@ class Worker:
             window_prefill_tokens=window.max_prefill_tokens,
             kv_demand_tokens=tuning.memory.demand_tokens,
             kv_capacity_tokens=tuning.memory.capacity_tokens,
-            limited_by=tuning.held,
+            limited_by=tuning.limited_by,
             phase=tuning.phase,
             degraded=tuning.degraded,
-            generated_tokens=tuning.memory.generated_tokens,
         )

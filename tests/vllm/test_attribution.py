@@ -62,8 +62,8 @@ def test_the_engine_renders_the_same_with_the_header_cut() -> None:
     """Each request as the client wrote it and as the worker is sent it; the header is in none of them."""
     sent = []
     for path, body in REQUESTS:
-        reading = read_request(ENDPOINTS[path], orjson.dumps(body), Rights())
-        sent.append((path, orjson.loads(reading.upstream_start("m", "s") + reading.rest)))
+        parsed = read_request(ENDPOINTS[path], orjson.dumps(body), Rights())
+        sent.append((path, orjson.loads(parsed.upstream_start("m", "s") + parsed.rest)))
     assert all("cch=" not in json.dumps(body) for _, body in sent)
     before = rendered(REQUESTS)
     assert rendered(sent) == before

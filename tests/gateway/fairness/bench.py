@@ -132,7 +132,7 @@ class Bench:
         most: int | None = None,
         estimate: int | None = None,
         sequences: int = 1,
-        silent: bool = False,
+        reports_at_end: bool = False,
         tells_every: int = 0,
         cached: int = 0,
         prefill_steps: int = 1,
@@ -147,7 +147,7 @@ class Bench:
             sequences=sequences,
             prompt_tokens=prompt if estimate is None else estimate,
             max_output_tokens=length if most is None else most,
-            is_silent=silent,
+            reports_at_end=reports_at_end,
         )
         ticket.prefix = (affinity,)
         ticket.is_watched = tells_every > 0
@@ -227,18 +227,18 @@ class Bench:
         grown = min(job.ticket.sequences, job.length - job.output_tokens)
         job.output_tokens += grown
         self.books.service[job.ticket.tenant] += self._served(job, grown)
-        if not job.ticket.is_silent:
+        if not job.ticket.reports_at_end:
             if job.output_tokens <= job.ticket.sequences:
                 self.carry_out(self.admission.started(job.ticket, self.now), job.ticket.pool)
-            self._tell(job)
+            self._report(job)
             self.check_bound()
         if job.output_tokens >= job.length:
             self.release(job, job.usage, completed=True)
 
-    def _tell(self, job: Job) -> None:
+    def _report(self, job: Job) -> None:
         if job.output_tokens % job.tells_every:
             return
-        if job.ticket.has_told:
+        if job.ticket.has_reported:
             self.admission.charge_output(job.ticket, job.output_tokens)
         else:
             self.admission.charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
@@ -269,7 +269,7 @@ class Bench:
         if not self.checks:
             return
         check_invariants(self.admission)
-        assert self.admission.room.queued == len(self.waiting)
+        assert self.admission.waiting_room.queued == len(self.waiting)
         assert len(self.admission.running) == len(self.running)
         self.check_bound()
 
@@ -287,7 +287,7 @@ class Bench:
 
     def _check_work_conserved(self, pool: str) -> None:
         tenant = self.admission.pools[pool].queue.next_tenant()
-        if tenant is None or not self.admission.room.is_eligible(tenant):
+        if tenant is None or not self.admission.waiting_room.is_eligible(tenant):
             return
         head = tenant.oldest()
         worker = self.fleet.take(head)

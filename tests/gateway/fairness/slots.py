@@ -36,7 +36,7 @@ class Slots(Bench):
         self.most_in_flight = 0
         self.queued = 0  # sequences times steps that wait at the engine
 
-    def send(self, tenant: str, *lengths: int, prompt: int = 1, silent: bool = False) -> Job:
+    def send(self, tenant: str, *lengths: int, prompt: int = 1, reports_at_end: bool = False) -> Job:
         """A request with a sequence of each of `lengths`."""
         job = self.submit(
             tenant,
@@ -44,7 +44,7 @@ class Slots(Bench):
             length=sum(lengths),
             most=max(lengths) * len(lengths),
             sequences=len(lengths),
-            silent=silent,
+            reports_at_end=reports_at_end,
         )
         self.left[job.ticket] = list(lengths)
         return job
@@ -69,14 +69,14 @@ class Slots(Bench):
         left = [length - 1 for length in self.left[job.ticket][:free]]
         self.left[job.ticket] = [length for length in left if length] + self.left[job.ticket][free:]
         if left:
-            self._tell(job, len(left))
+            self._report(job, len(left))
         return len(left)
 
-    def _tell(self, job: Job, grown: int) -> None:
+    def _report(self, job: Job, grown: int) -> None:
         is_first = job.output_tokens == 0
         job.output_tokens += grown
         self.books.service[job.ticket.tenant] += self._served(job, grown)
-        if not job.ticket.is_silent:
+        if not job.ticket.reports_at_end:
             if is_first:
                 self.carry_out(self.admission.started(job.ticket, self.now), job.ticket.pool)
             self.admission.charge(job.ticket, job.usage)

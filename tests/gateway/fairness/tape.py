@@ -67,7 +67,7 @@ def _submit(bench: Bench, tape: Tape, has_liars: bool) -> None:
         most=max(length, sequences) + (shape >> 2 & 3) * 5,
         estimate=(prompt, prompt, 1, 2 * prompt)[shape >> 4 & 3],
         sequences=sequences,
-        silent=shape >> 6 & 1 == 1,
+        reports_at_end=shape >> 6 & 1 == 1,
         cached=prompt // 2 if shape >> 7 else 0,
         prefill_steps=1 + (who >> 4 & 3),
         affinity=who >> 6,

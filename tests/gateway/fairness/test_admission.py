@@ -73,7 +73,7 @@ def test_a_held_tenant_blocks_nobody() -> None:
     job = bench.submit("free", length=50)
     assert job.ticket in bench.running
     assert len(bench.running) == 2
-    assert bench.admission.snapshot(0.0)[0].tenants[0].is_held
+    assert bench.admission.snapshot(0.0)[0].tenants[0].is_held_back
 
 
 def test_a_held_tenant_banks_no_credit() -> None:
@@ -109,7 +109,7 @@ def test_a_barred_tenant_blocks_nobody_and_runs_nothing_until_the_bar_ends() -> 
     assert bob.state is TicketState.GRANTED
     assert {ticket.state for ticket in queued} == {TicketState.QUEUED}
     (held,) = [each for each in bench.admission.snapshot(bench.now)[0].tenants if each.tenant == "alice"]
-    assert held.is_held
+    assert held.is_held_back
     check_invariants(bench.admission)
     granted = bench.admission.unbar("p0", "alice", bench.now)
     assert [decision.ticket for decision in granted] == queued
@@ -159,7 +159,7 @@ def test_a_queue_time_out_is_a_deadline_not_a_poll() -> None:
     """The next deadline is the oldest request's; at that time it is refused, and only then."""
     bench = Bench(queue_timeout_seconds=10.0)
     for _ in range(4):
-        bench.submit("a", length=10_000, silent=False)
+        bench.submit("a", length=10_000, reports_at_end=False)
     bench.wait(3.0)
     bench.submit("a")
     assert bench.admission.next_deadline() == 13.0

@@ -179,7 +179,7 @@ def test_an_aborted_answer_is_paid_for() -> None:
 def test_silent_requests_are_charged_while_they_run() -> None:
     """An answer that reports nothing is charged by the learned rate, and exactly at its end."""
     bench = Bench()
-    job = bench.submit("t", prompt=10, length=200, silent=True)
+    job = bench.submit("t", prompt=10, length=200, reports_at_end=True)
     bench.step(100)
     running = bench.flow("t").service
     assert running > 10 + 2 * 40

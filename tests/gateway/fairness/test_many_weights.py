@@ -23,8 +23,8 @@ class Waits(Bench):
         super().__init__(policy, window=WINDOW)
         self.checks = False
         self.granted = 0
-        self.flying = Counter[str]()
-        self.most_flying = Counter[str]()
+        self.in_flight = Counter[str]()
+        self.most_in_flight = Counter[str]()
         self.heads: dict[str, tuple[int, int]] = {}  # grants and own in flight when the present head began to wait
         self.waits: list[tuple[str, int, int]] = []  # of every head: tenant, grants to others, own in flight before
 
@@ -35,19 +35,19 @@ class Waits(Bench):
             tenant = decision.ticket.tenant
             self.note(tenant)
             self.granted += 1
-            self.flying[tenant] += 1
-            self.most_flying[tenant] = max(self.most_flying[tenant], self.flying[tenant])
-            self.heads[tenant] = self.granted, self.flying[tenant]
+            self.in_flight[tenant] += 1
+            self.most_in_flight[tenant] = max(self.most_in_flight[tenant], self.in_flight[tenant])
+            self.heads[tenant] = self.granted, self.in_flight[tenant]
 
     def release(self, job: Job, usage: Usage | None, *, completed: bool = False) -> None:
         """End a request."""
-        self.flying[job.ticket.tenant] -= 1
+        self.in_flight[job.ticket.tenant] -= 1
         super().release(job, usage, completed=completed)
 
     def note(self, tenant: str) -> None:
         """The head of `tenant` waits no longer, or is looked at while it waits."""
-        since, flying = self.heads[tenant]
-        self.waits.append((tenant, self.granted - since, flying))
+        since, in_flight = self.heads[tenant]
+        self.waits.append((tenant, self.granted - since, in_flight))
 
     def longest_wait(self) -> float:
         """The largest part of its oracle's bound that a head has waited, in grants.
@@ -55,11 +55,11 @@ class Waits(Bench):
         Who waits is passed by another until that one's counter is above: by what the tenant has open, times the weight
         of the other; then by what the other has open when it is granted last, and what it may get back.
         """
-        passing = sum(self.most_flying.values()) * (COST + PROMPT)
+        passing = sum(self.most_in_flight.values()) * (COST + PROMPT)
         weights = sum(WEIGHTS.values())
         return max(
-            wait * COST / (passing + (weights - WEIGHTS[tenant]) * flying * COST / WEIGHTS[tenant])
-            for tenant, wait, flying in self.waits
+            wait * COST / (passing + (weights - WEIGHTS[tenant]) * in_flight * COST / WEIGHTS[tenant])
+            for tenant, wait, in_flight in self.waits
         )
 
 

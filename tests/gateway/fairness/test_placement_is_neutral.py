@@ -45,7 +45,7 @@ def grants(asked: list[Asked], workers: int, *, knows_prefixes: bool) -> list[st
     for number, (who, text, blocks, tokens) in enumerate(asked):
         tenant = "abc"[who]
         ticket = Ticket(str(number), tenant, "key", "p")
-        ticket.sized(sequences=1, prompt_tokens=80 * blocks + 20, max_output_tokens=500, is_silent=False)
+        ticket.sized(sequences=1, prompt_tokens=80 * blocks + 20, max_output_tokens=500, reports_at_end=False)
         if knows_prefixes:
             ticket.prefix = prefix_chain(TEXT[: 256 * blocks], tenant, str(text))
         answers[ticket] = tokens

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.fairness import Usage
 from gateway.fairness.reckoning import QUIET_SECONDS
-from gateway.learned.speeds import Course
+from gateway.learned.speeds import StreamPace
 
 from .bench import STEP_SECONDS, Bench, Job
 
@@ -14,7 +14,7 @@ PACE = 1 / STEP_SECONDS
 def quiet(bench: Bench, *, tells_every: int = 10_000, length: int = 400) -> Job:
     """A stream that counts once in `tells_every` tokens, beside others that wait; the pool's pace is known."""
     for _ in range(20):
-        bench.admission.pools["p0"].speeds.observe_stream("other", 1, 0.1, Course(101, 100, 100 / PACE))
+        bench.admission.pools["p0"].speeds.observe_stream("other", 1, 0.1, StreamPace(101, 100, 100 / PACE))
     job = bench.submit("t", prompt=10, length=length, tells_every=tells_every)
     for number in range(12):
         bench.submit(f"u{number % 3}", prompt=10, length=length)
@@ -101,8 +101,8 @@ def test_an_answer_that_is_not_streamed_is_charged_the_steps_of_its_engine() -> 
     """At half the pace that its pool has shown, since its engine's count says so; at its end nothing is kept of it."""
     bench = Bench()
     for _ in range(20):
-        bench.admission.pools["p0"].speeds.observe_stream("other", 1, 0.1, Course(101, 100, 50 / PACE))
-    job = bench.submit("t", prompt=10, length=400, silent=True)
+        bench.admission.pools["p0"].speeds.observe_stream("other", 1, 0.1, StreamPace(101, 100, 50 / PACE))
+    job = bench.submit("t", prompt=10, length=400, reports_at_end=True)
     for step in range(1, 301):
         bench.step()
         if step % 10 == 0:

@@ -130,7 +130,7 @@ def test_being_wide_pays_under_fcfs(width: int) -> None:
 @settings(CHEAP, max_examples=25)
 @given(st.integers(2, 3 * SLOTS), st.integers(3 * READING_STEPS, 300), st.booleans())
 def test_sequences_that_ended_give_their_places_back_before_their_request_ends(
-    width: int, longest: int, silent: bool
+    width: int, longest: int, reports_at_end: bool
 ) -> None:
     """All but one sequence end at once: their slots stay idle until a reading has said so, and no longer.
 
@@ -139,7 +139,7 @@ def test_sequences_that_ended_give_their_places_back_before_their_request_ends(
     bench = Slots()
     bench.checks = False
     for number in range(3):
-        bench.send("wide", longest, *[1] * (width - 1), silent=silent)
+        bench.send("wide", longest, *[1] * (width - 1), reports_at_end=reports_at_end)
         for _ in range(longest):
             keep_sending(bench, "small", 2 * SLOTS, 8)
             bench.step()

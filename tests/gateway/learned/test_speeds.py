@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.learned.speeds import Course, EngineSpeeds
+from gateway.learned.speeds import EngineSpeeds, StreamPace
 
 
 def stream(speeds: EngineSpeeds, tenant: str = "t", *, tokens: int = 101, itl: float = 0.02, prompt: int = 100) -> None:
     """An ordinary streamed answer: 50 ms and 0.1 ms a token to its first token."""
-    speeds.observe_stream(tenant, prompt, 0.05 + 0.0001 * prompt, Course(tokens, tokens - 1, (tokens - 1) * itl))
+    speeds.observe_stream(tenant, prompt, 0.05 + 0.0001 * prompt, StreamPace(tokens, tokens - 1, (tokens - 1) * itl))
 
 
 def test_speeds_follow_the_engine() -> None:
@@ -42,8 +42,8 @@ def test_an_answer_in_one_read_is_no_decode_rate() -> None:
     """Sixteen tokens whose first and last byte came together, again and again, streamed or whole."""
     speeds = EngineSpeeds()
     for _ in range(500):
-        speeds.observe_stream("alice", 10, 0.3, Course(16, 0, 0.0))
-        speeds.observe_stream("alice", 10, 0.3, Course(16, 15, 0.0008))
+        speeds.observe_stream("alice", 10, 0.3, StreamPace(16, 0, 0.0))
+        speeds.observe_stream("alice", 10, 0.3, StreamPace(16, 15, 0.0008))
         speeds.observe_whole("alice", 10, 16, 0.3)
     for tenant in ("alice", "bob"):
         assert speeds.tokens_per_second(tenant) == pytest.approx(16 / 0.3, rel=0.05)
@@ -70,7 +70,7 @@ def test_no_tenants_answers_move_anothers_speeds(answers: Sequence[tuple[float, 
             stream(speeds, tenant)
     before = speeds.tokens_per_second("bob"), speeds.prefill_seconds("bob", 4_000)
     for tokens, later, ttft, seconds in answers:
-        speeds.observe_stream("alice", int(tokens), ttft, Course(tokens, later, seconds))
+        speeds.observe_stream("alice", int(tokens), ttft, StreamPace(tokens, later, seconds))
         speeds.observe_whole("alice", int(later), tokens, seconds)
     assert (speeds.tokens_per_second("bob"), speeds.prefill_seconds("bob", 4_000)) == before
     assert speeds.tokens_per_second("newcomer") <= before[0] * 1.01

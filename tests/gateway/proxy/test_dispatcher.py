@@ -37,10 +37,10 @@ class Stage:
         fleet.signal("w", Signal.PROBE_OK)
         self.dispatcher = Dispatcher(self.admission, fleet, self.heard, Outages(fleet))
 
-    def ticket(self, name: str, *, is_silent: bool = False) -> Ticket:
+    def ticket(self, name: str, *, reports_at_end: bool = False) -> Ticket:
         """A request of a tenant of its own."""
         ticket = Ticket(name, f"tenant of {name}", "key", "p")
-        return ticket.sized(sequences=1, prompt_tokens=10, max_output_tokens=1000, is_silent=is_silent)
+        return ticket.sized(sequences=1, prompt_tokens=10, max_output_tokens=1000, reports_at_end=reports_at_end)
 
 
 async def turn() -> None:
@@ -89,7 +89,7 @@ async def test_one_that_waits_is_woken_by_the_end_of_another() -> None:
 async def test_a_silent_request_is_charged_as_it_runs_though_it_never_waited() -> None:
     """The timer for its running estimate is armed with its grant."""
     stage = Stage()
-    ticket = stage.ticket("a", is_silent=True)
+    ticket = stage.ticket("a", reports_at_end=True)
     await stage.dispatcher.admit(ticket)
     await asyncio.sleep(5)
     assert ticket.accrued_tokens > 0

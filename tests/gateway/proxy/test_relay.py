@@ -33,7 +33,7 @@ class Heard:
     def charge(self, ticket: Ticket, usage: Usage) -> None:
         """A charge."""
         self.charged.append(usage.output_tokens)
-        ticket.tell(usage)
+        ticket.report(usage)
 
     def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
         """A charge of more output."""

@@ -164,7 +164,7 @@ def launched(fault: str) -> tuple[LaunchedWorkers, ObedientSupervisor]:
         is_visited=lambda _: False,
         enlist=lambda *_: None,
         renew=lambda _: None,
-        tell=lambda _: None,
+        emit=lambda _: None,
     )
     setattr(context, fault, failing_once(getattr(context, fault)))
     workers = LaunchedWorkers(cast(LaunchContext, context))

@@ -111,7 +111,7 @@ async def test_a_body_is_let_go_of_when_its_answer_begins(scene: Stage) -> None:
     await client.read_head()
     (exchange,) = scene.gateway._router.exchanges
     assert held(scene) == 0
-    assert exchange._reading.rest == b""
+    assert exchange._parsed.rest == b""
     kept = exchange._suspect._body
     assert type(kept) is bytes, "a view holds all that it looks at"
     assert len(kept) <= MOST_KEPT_BYTES

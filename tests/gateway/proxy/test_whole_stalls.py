@@ -13,7 +13,7 @@ from backend.engine.faults import FaultKind
 from gateway.config import Timeouts, Window
 from gateway.events import WorkerStalled
 from gateway.outcomes import Outcome
-from gateway.watch.watchdog import MIN_PATIENCE_SECONDS, TICK_SECONDS, Pulse
+from gateway.watch.watchdog import MIN_PATIENCE_SECONDS, TICK_SECONDS, Heartbeat
 from gateway.workers import EngineSample
 
 TIMEOUTS = Timeouts(connect_seconds=2, first_byte_seconds=120, stall_seconds=30)
@@ -178,21 +178,21 @@ def test_patience_follows_the_longest_usual_silence(
     gap_seconds: float, stall_seconds: float, is_reading: bool, patience: float
 ) -> None:
     """Never below a few seconds nor above the pool's limit, and longer while prompts are being read."""
-    pulse = Pulse()
+    heartbeat = Heartbeat()
     for tick in range(int(gap_seconds / TICK_SECONDS)):
-        assert not pulse.beat(-1.0, None, is_owed=True, seconds=TICK_SECONDS), tick
-    assert pulse.beat(1.0, None, is_owed=True, seconds=TICK_SECONDS)
-    assert pulse.patience_seconds(stall_seconds, is_reading=is_reading) == patience
+        assert not heartbeat.beat(-1.0, None, is_owed=True, seconds=TICK_SECONDS), tick
+    assert heartbeat.beat(1.0, None, is_owed=True, seconds=TICK_SECONDS)
+    assert heartbeat.patience_seconds(stall_seconds, is_reading=is_reading) == patience
 
 
 def test_steps_and_bytes_are_progress_and_what_is_not_owed_is_no_silence() -> None:
     """Each alone ends a silence; one whose figures vanish has neither moved nor lost its count."""
-    pulse = Pulse()
+    heartbeat = Heartbeat()
 
     def beat(reads: int, steps: float | None, *, is_owed: bool = True) -> float:
         sample = None if steps is None else EngineSample(asked_at=0.0, running=1, waiting=0, steps=steps)
-        pulse.beat(reads, sample, is_owed=is_owed, seconds=1.0)
-        return pulse.silent_seconds
+        heartbeat.beat(reads, sample, is_owed=is_owed, seconds=1.0)
+        return heartbeat.silent_seconds
 
     assert [beat(1, 10), beat(1, 10), beat(1, None), beat(1, 10)] == [0, 1, 2, 3]
     assert [beat(1, 11), beat(1, 11), beat(2, 11)] == [0, 1, 0]

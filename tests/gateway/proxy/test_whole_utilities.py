@@ -112,7 +112,7 @@ async def test_a_client_that_leaves_at_any_turn_gives_its_turn_on() -> None:
             virtual_loop().after_turns(turns, lambda struck=struck: struck.append(scene.cancel_handlers()))
             await asyncio.gather(first, second, return_exceptions=True)
             assert (await asking(scene, 900_000)).status == 200
-            assert not scene.gateway._router._utility._lines
+            assert not scene.gateway._router._utility._queues
             if not struck or not struck[0]:
                 break
         await scene.settled()

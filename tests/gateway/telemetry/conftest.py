@@ -21,7 +21,7 @@ class Tenant:
     queued: int = 0
     in_flight: int = 0
     oldest_wait_seconds: float = 0.0
-    is_held: bool = False
+    is_held_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def test_the_wait_for_first_tokens_is_of_those_that_had_one(metrics: Metrics, fi
 def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, state, pool, tenant, worker) -> None:
     """Queues, counters, windows and the fairness of a pool are those of the snapshot, not of a past one."""
     metrics.observe(finished(tenant="alice"))
-    alice = tenant("alice", 2.0, 77.5, queued=3, in_flight=2, oldest_wait_seconds=1.5, is_held=True)
+    alice = tenant("alice", 2.0, 77.5, queued=3, in_flight=2, oldest_wait_seconds=1.5, is_held_back=True)
     state.pool_views = [pool("tiny", 3, 2, 12.0, 64.0, 0.97, 4.5, (alice,))]
     state.worker_views = [
         worker(sequences_in_flight=2, prefill_tokens_in_flight=120),

@@ -55,7 +55,7 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
                         "queued": 1,
                         "in_flight": 1,
                         "oldest_wait_seconds": 0.5,
-                        "is_held": True,
+                        "is_held_back": True,
                     }
                 ],
             },

@@ -120,27 +120,27 @@ def is_understood(path: str, body: bytes, rights: Rights) -> None:
     """Refused with a message in the API's own format, or sent as it was understood."""
     endpoint = ENDPOINTS[path]
     try:
-        reading = read_request(endpoint, body, rights)
+        parsed = read_request(endpoint, body, rights)
     except RequestFault as fault:
         assert fault.outcome in (Outcome.BAD_REQUEST, Outcome.FORBIDDEN)
         assert orjson.loads(error_body(endpoint.dialect, fault.outcome, fault.message, fault.param))["error"]["message"]
         return
     for payer in (None, PAYER):
-        sent = reading.upstream_start("served", "salt", payer) + reading.rest
-        _is_what_was_measured(endpoint, reading, _members_once(sent))
-        assert _figures(read_request(endpoint, sent, EVERYTHING)) == _figures(reading)
+        sent = parsed.upstream_start("served", "salt", payer) + parsed.rest
+        _is_what_was_measured(endpoint, parsed, _members_once(sent))
+        assert _figures(read_request(endpoint, sent, EVERYTHING)) == _figures(parsed)
 
 
-def _figures(reading: ParsedRequest) -> tuple[object, ...]:
+def _figures(parsed: ParsedRequest) -> tuple[object, ...]:
     """What is estimated, held to limits and metered by."""
     return (
-        reading.stream,
-        reading.sequences,
-        reading.prompt_bytes,
-        reading.prompt_tokens,
-        reading.media_parts,
-        reading.max_output_tokens,
-        reading.min_output_tokens,
+        parsed.stream,
+        parsed.sequences,
+        parsed.prompt_bytes,
+        parsed.prompt_tokens,
+        parsed.media_parts,
+        parsed.max_output_tokens,
+        parsed.min_output_tokens,
     )
 
 
@@ -159,20 +159,20 @@ def _members_once(sent: bytes) -> dict[str, Any]:
     return value
 
 
-def _is_what_was_measured(endpoint: Endpoint, reading: ParsedRequest, sent: dict[str, Any]) -> None:
+def _is_what_was_measured(endpoint: Endpoint, parsed: ParsedRequest, sent: dict[str, Any]) -> None:
     """What the engine reads in `sent` is what the gateway has read, and what is the gateway's is the gateway's."""
     family = endpoint.family
     assert sent["model"] == "served"
     assert sent.get("cache_salt") == (None if endpoint.kind is Kind.UTILITY else "salt")
     assert not {"priority", "request_id", "session_id", "stream_interval", "safety_identifier"} & sent.keys()
     if family in OUTPUT_LIMITS:
-        assert bool(sent.get("stream")) == reading.stream
+        assert bool(sent.get("stream")) == parsed.stream
         limits = [sent[name] for name in OUTPUT_LIMITS[family] if sent.get(name) is not None]
         unsaid = 16 if family is Family.COMPLETION and "max_tokens" not in sent else None
-        assert reading.max_output_tokens == (limits[0] if limits else unsaid)
+        assert parsed.max_output_tokens == (limits[0] if limits else unsaid)
     if family in (Family.CHAT, Family.COMPLETION):
-        assert (sent.get("n") or 1) == reading.choices
-        assert not reading.stream or sent["stream_options"]["continuous_usage_stats"] is True
+        assert (sent.get("n") or 1) == parsed.choices
+        assert not parsed.stream or sent["stream_options"]["continuous_usage_stats"] is True
 
 
 @given(path=st.sampled_from(sorted(ENDPOINTS)), body=bodies, rights=st.sampled_from(sorted(RIGHTS_OF)))

@@ -13,23 +13,23 @@ from gateway.wire.meters import meter_for
 from gateway.wire.sse import EventSplitter, MalformedStream
 from gateway.wire.usage import MAX_TOKENS
 
-from .transcripts import CORPUS, at_cuts, numbers, pieces, reading
+from .transcripts import CORPUS, at_cuts, numbers, parsed, pieces
 
 BOTH = {"include_usage": True, "continuous_usage_stats": True}
 FINGERPRINT = b',"system_fingerprint":"vllm"'
 ASKED = {
-    "chat": reading("/v1/chat/completions", stream=True),
-    "chat with usage": reading("/v1/chat/completions", stream=True, stream_options=BOTH),
-    "chat, two choices": reading("/v1/chat/completions", stream=True, n=2),
-    "completion, two prompts": reading("/v1/completions", stream=True, prompt=["a", "b"], n=2),
-    "responses": reading("/v1/responses", stream=True),
-    "messages": reading("/v1/messages", stream=True),
-    "chat, whole": reading("/v1/chat/completions"),
-    "responses, whole": reading("/v1/responses"),
-    "messages, whole": reading("/v1/messages"),
-    "embedding": reading("/v1/embeddings"),
-    "rerank": reading("/v1/rerank"),
-    "tokenize": reading("/tokenize"),
+    "chat": parsed("/v1/chat/completions", stream=True),
+    "chat with usage": parsed("/v1/chat/completions", stream=True, stream_options=BOTH),
+    "chat, two choices": parsed("/v1/chat/completions", stream=True, n=2),
+    "completion, two prompts": parsed("/v1/completions", stream=True, prompt=["a", "b"], n=2),
+    "responses": parsed("/v1/responses", stream=True),
+    "messages": parsed("/v1/messages", stream=True),
+    "chat, whole": parsed("/v1/chat/completions"),
+    "responses, whole": parsed("/v1/responses"),
+    "messages, whole": parsed("/v1/messages"),
+    "embedding": parsed("/v1/embeddings"),
+    "rerank": parsed("/v1/rerank"),
+    "tokenize": parsed("/tokenize"),
 }
 UNCHANGED = [name for name in ASKED if name not in ("chat", "chat, two choices", "completion, two prompts")]
 RECORDED = [path.read_bytes() for path in sorted(CORPUS.iterdir()) if path.stat().st_size < 5000]

@@ -75,8 +75,8 @@ def test_requests_that_differ_in_the_header_alone_are_one(case: str) -> None:
 def test_nothing_but_the_headers_value_goes(case: str) -> None:
     """What stands behind it and beside it is sent as it came, and the engine finds the header where it was."""
     path, fields = CASES[case]
-    reading = read(path, fields)
-    sent = reading.upstream_start("m", "s") + reading.rest
+    parsed = read(path, fields)
+    sent = parsed.upstream_start("m", "s") + parsed.rest
     assert LINE.encode() not in sent
     expected = orjson.loads(orjson.dumps(fields).replace(LINE.encode(), f"{HEADER}:".encode()))
     assert orjson.loads(sent).items() >= expected.items()
@@ -99,5 +99,5 @@ def test_nothing_but_the_headers_value_goes(case: str) -> None:
 def test_the_same_words_elsewhere_are_words(path: str, fields: dict[str, Any]) -> None:
     """A user may speak of the header; only a system text that begins with it carries it."""
     before = copy.deepcopy(fields)
-    reading = read(path, fields)
-    assert orjson.loads(reading.upstream_start("m", "s") + reading.rest).items() >= before.items()
+    parsed = read(path, fields)
+    assert orjson.loads(parsed.upstream_start("m", "s") + parsed.rest).items() >= before.items()

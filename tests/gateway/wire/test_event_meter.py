@@ -5,7 +5,7 @@ import pytest
 from gateway.wire.meter import Meter
 from gateway.wire.meters import meter_for
 
-from .transcripts import numbers, pieces, reading, recorded, shown
+from .transcripts import numbers, parsed, pieces, recorded, shown
 
 RECORDED = {
     "responses.sse": ("/v1/responses", (20, 0, 5)),
@@ -17,7 +17,7 @@ RECORDED = {
 
 def meter_of(path: str) -> Meter:
     """A meter of a streamed answer of `path`."""
-    return meter_for(reading(path, stream=True))
+    return meter_for(parsed(path, stream=True))
 
 
 @pytest.mark.parametrize("name", RECORDED)

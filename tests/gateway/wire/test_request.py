@@ -39,14 +39,14 @@ def read(path: str, fields: Mapping[str, object], rights: Rights = NOBODY) -> Pa
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), rights)
 
 
-def whole(reading: ParsedRequest, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
+def whole(parsed: ParsedRequest, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
     """The body for a worker."""
-    return reading.upstream_start(model, cache_salt, tenant) + reading.rest
+    return parsed.upstream_start(model, cache_salt, tenant) + parsed.rest
 
 
-def sent(reading: ParsedRequest) -> dict[str, object]:
+def sent(parsed: ParsedRequest) -> dict[str, object]:
     """What a worker receives."""
-    body: dict[str, object] = orjson.loads(whole(reading, "served", "salt"))
+    body: dict[str, object] = orjson.loads(whole(parsed, "served", "salt"))
     return body
 
 
@@ -65,14 +65,14 @@ def repr_of(value: object) -> str:
 @pytest.mark.parametrize("path", BODIES)
 def test_a_small_request_passes_as_it_is(path: str) -> None:
     """Only model and salt (and, for responses, the absence of a store) differ upstream."""
-    reading = read(path, {"temperature": 0.5, "something_new": {"a": [1]}})
+    parsed = read(path, {"temperature": 0.5, "something_new": {"a": [1]}})
     expected = {**BODIES[path], "temperature": 0.5, "something_new": {"a": [1]}, "model": "served"}
     if "count_tokens" not in path and "tokenize" not in path:
         expected["cache_salt"] = "salt"
     if path == "/v1/responses":
         expected["store"] = False
-    assert sent(reading) == expected
-    assert (reading.endpoint.path, reading.model) == (path, "tiny")
+    assert sent(parsed) == expected
+    assert (parsed.endpoint.path, parsed.model) == (path, "tiny")
 
 
 @pytest.mark.parametrize(
@@ -191,16 +191,16 @@ def test_what_is_nested_too_deeply_to_be_written_again_is_refused(field: str) ->
 @pytest.mark.parametrize("text", [",[{" * 2**18, '",[' * 2**18, '\\",' * 2**18, "\\" * 2**18 + "," * 2**18])
 def test_commas_and_brackets_of_text_are_no_values(text: str) -> None:
     """The bound is on structure, not on what a prompt says."""
-    reading = read("/v1/completions", {"prompt": [text, text]})
-    assert reading.prompt_bytes == 2 * len(text)
+    parsed = read("/v1/completions", {"prompt": [text, text]})
+    assert parsed.prompt_bytes == 2 * len(text)
 
 
 def test_the_last_of_duplicate_keys_counts_and_only_it_is_sent() -> None:
     """Gateway and engine cannot read two different values out of one body."""
     body = b'{"model":"a","model":"b","prompt":"x","max_tokens":1,"max_tokens":7,"n":1,"n":2}'
-    reading = read_request(ENDPOINTS["/v1/completions"], body, NOBODY)
-    assert (reading.model, reading.max_output_tokens, reading.choices) == ("b", 7, 2)
-    assert whole(reading, "b", "s").count(b"max_tokens") == 1
+    parsed = read_request(ENDPOINTS["/v1/completions"], body, NOBODY)
+    assert (parsed.model, parsed.max_output_tokens, parsed.choices) == ("b", 7, 2)
+    assert whole(parsed, "b", "s").count(b"max_tokens") == 1
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -214,7 +214,7 @@ def test_a_model_is_a_name(path: str, model: object) -> None:
 @pytest.mark.parametrize("path", BODIES)
 def test_what_is_the_gateways_is_taken_out(path: str) -> None:
     """Priority, ids, chunk grouping, salts and end users of the client never reach a worker."""
-    reading = read(
+    parsed = read(
         path,
         {
             "priority": -100,
@@ -225,7 +225,7 @@ def test_what_is_the_gateways_is_taken_out(path: str) -> None:
             "safety_identifier": "x",
         },
     )
-    body = sent(reading)
+    body = sent(parsed)
     for name in ("priority", "request_id", "session_id", "stream_interval", "safety_identifier"):
         assert name not in body
     assert body.get("cache_salt") in ("salt", None)
@@ -250,9 +250,9 @@ def test_what_is_the_gateways_is_taken_out(path: str) -> None:
 )
 def test_the_end_user(path: str, fields: dict[str, object], end_user: str | None) -> None:
     """Whom the client acts for, bounded; it is not sent on, save where the answer repeats it."""
-    reading = read(path, fields)
-    assert reading.end_user == end_user
-    assert ("user" in sent(reading)) == (path == "/v1/responses" and "user" in fields)
+    parsed = read(path, fields)
+    assert parsed.end_user == end_user
+    assert ("user" in sent(parsed)) == (path == "/v1/responses" and "user" in fields)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -272,10 +272,10 @@ def test_usage_is_forced_upstream_and_the_wish_is_kept(
     path: str, options: dict[str, object] | None, wants_usage: bool, wants_continuous: bool
 ) -> None:
     """Both options go upstream with the client's other ones; what the client asked for is remembered."""
-    reading = read(path, {"stream": True, "stream_options": options})
-    assert (reading.wants_usage, reading.wants_continuous_usage) == (wants_usage, wants_continuous)
+    parsed = read(path, {"stream": True, "stream_options": options})
+    assert (parsed.wants_usage, parsed.wants_continuous_usage) == (wants_usage, wants_continuous)
     forced = {"include_usage": True, "continuous_usage_stats": True}
-    assert sent(reading)["stream_options"] == (options or {}) | forced
+    assert sent(parsed)["stream_options"] == (options or {}) | forced
 
 
 def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
@@ -285,9 +285,9 @@ def test_stream_options_without_a_stream_are_left_to_the_engine() -> None:
     }
     assert "stream_options" not in sent(read("/v1/completions", {}))
     for path in ("/v1/responses", "/v1/messages"):
-        reading = read(path, {"stream": True})
-        assert reading.stream
-        assert "stream_options" not in sent(reading)
+        parsed = read(path, {"stream": True})
+        assert parsed.stream
+        assert "stream_options" not in sent(parsed)
 
 
 @pytest.mark.parametrize(
@@ -393,17 +393,17 @@ def test_the_output_limit_in_force(
     path: str, fields: dict[str, object], limit: int | None, written: dict[str, object]
 ) -> None:
     """An absent limit becomes the tenant's cap, except where the engine's default is lower."""
-    reading = read(path, fields, CAP)
-    assert reading.max_output_tokens == limit
-    assert sent(reading).items() >= written.items()
+    parsed = read(path, fields, CAP)
+    assert parsed.max_output_tokens == limit
+    assert sent(parsed).items() >= written.items()
     if path == "/v1/completions" and not fields:
-        assert "max_tokens" not in sent(reading)
+        assert "max_tokens" not in sent(parsed)
 
 
 def test_a_cap_below_the_default_of_completions_is_written() -> None:
     """vLLM would generate 16 tokens where nothing is said."""
-    reading = read("/v1/completions", {}, Rights(max_output_tokens=10))
-    assert (reading.max_output_tokens, sent(reading)["max_tokens"]) == (10, 10)
+    parsed = read("/v1/completions", {}, Rights(max_output_tokens=10))
+    assert (parsed.max_output_tokens, sent(parsed)["max_tokens"]) == (10, 10)
 
 
 @pytest.mark.parametrize(
@@ -418,8 +418,8 @@ def test_a_cap_below_the_default_of_completions_is_written() -> None:
 )
 def test_an_explicit_limit_beyond_the_cap_is_cut_or_refused(path: str, name: str) -> None:
     """Cut to the cap, or refused with the cap in the message, as the tenant's rights say; without a cap it passes."""
-    reading = read(path, {name: 101}, CAP)
-    assert (reading.max_output_tokens, sent(reading)[name]) == (100, 100)
+    parsed = read(path, {name: 101}, CAP)
+    assert (parsed.max_output_tokens, sent(parsed)[name]) == (100, 100)
     fault = refused(path, {name: 101}, REFUSING)
     assert (fault.outcome, fault.param) == (Outcome.BAD_REQUEST, name)
     assert "100" in fault.message
@@ -429,9 +429,9 @@ def test_an_explicit_limit_beyond_the_cap_is_cut_or_refused(path: str, name: str
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_the_least_output_is_cut_with_the_most(path: str) -> None:
     """The engine refuses `min_tokens` above its limit; one that the client itself put above is still refused."""
-    reading = read(path, {"max_tokens": 500, "min_tokens": 300}, CAP)
-    assert sent(reading).items() >= {"max_tokens": 100, "min_tokens": 100}.items()
-    assert reading.min_output_tokens == 100
+    parsed = read(path, {"max_tokens": 500, "min_tokens": 300}, CAP)
+    assert sent(parsed).items() >= {"max_tokens": 100, "min_tokens": 100}.items()
+    assert parsed.min_output_tokens == 100
     assert sent(read(path, {"max_tokens": 500, "min_tokens": 7}, CAP))["min_tokens"] == 7
     assert refused(path, {"max_tokens": 500, "min_tokens": 501}, CAP).param == "min_tokens"
 
@@ -443,8 +443,8 @@ def test_the_least_output_is_cut_with_the_most(path: str) -> None:
 def test_the_thoughts_budget_is_cut_with_the_output(asked: int, budget: int, cap: int, sent_budget: int) -> None:
     """The engine refuses a budget that leaves no room for the answer; one that the client itself put there it may."""
     thinking = {"type": "enabled", "budget_tokens": budget}
-    reading = read("/v1/messages", {"max_tokens": asked, "thinking": thinking}, Rights(max_output_tokens=cap))
-    assert sent(reading).items() >= {"max_tokens": cap, "thinking": thinking | {"budget_tokens": sent_budget}}.items()
+    parsed = read("/v1/messages", {"max_tokens": asked, "thinking": thinking}, Rights(max_output_tokens=cap))
+    assert sent(parsed).items() >= {"max_tokens": cap, "thinking": thinking | {"budget_tokens": sent_budget}}.items()
     foolish = {"max_tokens": asked, "thinking": thinking | {"budget_tokens": asked}}
     assert sent(read("/v1/messages", foolish, Rights(max_output_tokens=cap)))["thinking"] == foolish["thinking"]
 
@@ -452,9 +452,9 @@ def test_the_thoughts_budget_is_cut_with_the_output(asked: int, budget: int, cap
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 def test_without_a_cap_nothing_is_written(path: str) -> None:
     """The engine's context is the limit."""
-    reading = read(path, {})
-    assert reading.max_output_tokens is None
-    assert not {"max_tokens", "max_completion_tokens", "max_output_tokens"} & set(sent(reading))
+    parsed = read(path, {})
+    assert parsed.max_output_tokens is None
+    assert not {"max_tokens", "max_completion_tokens", "max_output_tokens"} & set(sent(parsed))
 
 
 @pytest.mark.parametrize(
@@ -486,9 +486,9 @@ def test_sequences_multiply(
     path: str, fields: dict[str, object], choices: int, prompts: int, tokens: int | None
 ) -> None:
     """Every choice of every prompt is a sequence of the engine."""
-    reading = read(path, fields, Rights(allow=frozenset({"prompt_embeds"})))
-    assert (reading.choices, reading.prompts, reading.sequences) == (choices, prompts, choices * prompts)
-    assert reading.prompt_tokens == tokens
+    parsed = read(path, fields, Rights(allow=frozenset({"prompt_embeds"})))
+    assert (parsed.choices, parsed.prompts, parsed.sequences) == (choices, prompts, choices * prompts)
+    assert parsed.prompt_tokens == tokens
 
 
 def test_the_beam_width_counts_as_choices() -> None:
@@ -537,9 +537,9 @@ def test_tools_and_their_calls_are_part_of_the_prompt() -> None:
         ("/v1/messages", {"messages": [{"role": "assistant", "content": [use]}]}),
         ("/v1/responses", {"tools": tools}),
     ):
-        reading = read(path, fields)
-        assert 1000 <= reading.prompt_bytes < 1150
-        assert reading.media_parts == 0
+        parsed = read(path, fields)
+        assert 1000 <= parsed.prompt_bytes < 1150
+        assert parsed.media_parts == 0
 
 
 @pytest.mark.parametrize(
@@ -578,18 +578,18 @@ TOLD = {"vtc_tenant": "opaque", "vtc_weight": 2.5}
 def test_an_engine_that_orders_its_queue_is_told_who_pays(path: str) -> None:
     """Beside what the client may send, and whatever it wrote in the gateway's place; once, in one body."""
     forged: dict[str, object] = {"vllm_xargs": {"a": 1, "vtc_tenant": "other", "vtc_weight": 1e6}}
-    reading = read(path, forged, Rights(allow=frozenset({"vllm_xargs"})))
-    body = whole(reading, "served", "salt", PAYER)
+    parsed = read(path, forged, Rights(allow=frozenset({"vllm_xargs"})))
+    body = whole(parsed, "served", "salt", PAYER)
     assert orjson.loads(body)["vllm_xargs"] == {"a": 1, **TOLD}
     assert body.count(b"vllm_xargs") == 1
     assert orjson.loads(whole(read(path, {}), "served", "salt", PAYER))["vllm_xargs"] == TOLD
-    assert sent(reading)["vllm_xargs"] == {"a": 1}
+    assert sent(parsed)["vllm_xargs"] == {"a": 1}
 
 
 def test_an_endpoint_without_a_place_for_the_tenant_is_left_alone() -> None:
     """vLLM's pooling requests carry no arguments of that kind."""
-    reading = read("/v1/embeddings", {})
-    assert whole(reading, "served", "salt", PAYER) == whole(reading, "served", "salt")
+    parsed = read("/v1/embeddings", {})
+    assert whole(parsed, "served", "salt", PAYER) == whole(parsed, "served", "salt")
 
 
 def test_engine_arguments_are_an_object() -> None:
@@ -665,9 +665,9 @@ def test_media_need_a_right_wherever_they_are(path: str, fields: dict[str, objec
     fault = refused(path, fields, Rights(allow=RIGHTS - {right}))
     assert fault.outcome is Outcome.FORBIDDEN
     assert f"'{right}'" in fault.message
-    reading = read(path, fields, Rights(allow=frozenset({right})))
-    assert reading.prompt_bytes < 10
-    body = sent(reading)
+    parsed = read(path, fields, Rights(allow=frozenset({right})))
+    assert parsed.prompt_bytes < 10
+    body = sent(parsed)
     assert all(body[name] == value for name, value in fields.items())
 
 
@@ -686,8 +686,8 @@ def test_media_need_a_right_wherever_they_are(path: str, fields: dict[str, objec
 )
 def test_media_inside_the_body_need_no_right(path: str, fields: dict[str, object]) -> None:
     """Nobody fetches anything; each counts as one, and none as text."""
-    reading = read(path, fields)
-    assert (reading.media_parts, reading.prompt_bytes < 10, reading.rights_used) == (1, True, frozenset())
+    parsed = read(path, fields)
+    assert (parsed.media_parts, parsed.prompt_bytes < 10, parsed.rights_used) == (1, True, frozenset())
 
 
 def test_media_parts_are_counted() -> None:
@@ -716,15 +716,15 @@ def test_unclassified_fields_pass_unless_the_tenant_is_strict() -> None:
 
 def test_a_request_can_be_sent_twice() -> None:
     """A retry at another worker gets the same body."""
-    reading = read("/v1/chat/completions", {"stream": True, "n": 2})
-    assert whole(reading, "m", "s") == whole(reading, "m", "s")
-    assert orjson.loads(whole(reading, "other", "s"))["model"] == "other"
+    parsed = read("/v1/chat/completions", {"stream": True, "n": 2})
+    assert whole(parsed, "m", "s") == whole(parsed, "m", "s")
+    assert orjson.loads(whole(parsed, "other", "s"))["model"] == "other"
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_a_body_is_written_once_however_often_it_is_sent(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that waits holds the text of its body: to send it costs the few members that the gateway sets."""
-    reading = read(path, {"anything": ["x"] * 1000})
+    parsed = read(path, {"anything": ["x"] * 1000})
     written: set[str] = set()
 
     def dumps(members: dict[str, object]) -> bytes:
@@ -732,7 +732,7 @@ def test_a_body_is_written_once_however_often_it_is_sent(path: str, monkeypatch:
         return b"{}"
 
     monkeypatch.setattr("orjson.dumps", dumps)
-    assert whole(reading, "m", "s").endswith(reading.rest)
+    assert whole(parsed, "m", "s").endswith(parsed.rest)
     assert "model" in written <= {"model", "cache_salt", "stream_options"}
 
 
@@ -798,11 +798,11 @@ def test_no_body_makes_the_reader_fail(path: str, fields: dict[str, object]) -> 
     """Any JSON object is either read, and can then be written, or refused with a reason."""
     body = orjson.dumps({**BODIES[path], **fields})
     try:
-        reading = read_request(ENDPOINTS[path], body, NOBODY)
+        parsed = read_request(ENDPOINTS[path], body, NOBODY)
     except RequestFault as fault:
         assert fault.outcome in (Outcome.BAD_REQUEST, Outcome.FORBIDDEN)
         assert fault.message
     else:
-        assert reading.sequences >= 1
-        assert reading.prompt_bytes >= 0
-        assert sent(reading)["model"] == "served"
+        assert parsed.sequences >= 1
+        assert parsed.prompt_bytes >= 0
+        assert sent(parsed)["model"] == "served"

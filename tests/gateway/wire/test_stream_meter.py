@@ -13,7 +13,7 @@ from gateway.wire.request import ParsedRequest
 from gateway.wire.sse import MalformedStream
 from gateway.wire.stream_meter import StreamMeter
 
-from .transcripts import PATIENT, at_cuts, numbers, pieces, reading, recorded, shown
+from .transcripts import PATIENT, at_cuts, numbers, parsed, pieces, recorded, shown
 
 FINGERPRINT = b',"system_fingerprint":"vllm-0.32.0-28a3aadf"'
 DONE = b"data: [DONE]\n\n"
@@ -40,7 +40,7 @@ BOTH = {"include_usage": True, "continuous_usage_stats": True}
 def asked(name: str, options: object = None) -> ParsedRequest:
     """The request whose answer was recorded as `name`, with the client's own stream options."""
     path, fields, _ = RECORDED[name]
-    return reading(path, stream=True, stream_options=options, **fields)
+    return parsed(path, stream=True, stream_options=options, **fields)
 
 
 def meter_of(name: str, options: object = None, fingerprint: bytes | None = None) -> Meter:
@@ -326,7 +326,7 @@ def test_an_engine_without_usage_is_known_as_such() -> None:
 @pytest.mark.parametrize("sequences", [1, 3])
 def test_choices_that_nobody_asked_for_take_no_memory(sequences: int) -> None:
     """An engine that numbers them without end: kept is what was asked for, and what it says of others is not lost."""
-    meter = StreamMeter(reading(CHAT, stream=True, n=sequences))
+    meter = StreamMeter(parsed(CHAT, stream=True, n=sequences))
     seen = b""
     for number in range(500):
         usage = b',"usage":{"prompt_tokens":5,"total_tokens":9,"completion_tokens":4}}\n\n'
@@ -334,7 +334,7 @@ def test_choices_that_nobody_asked_for_take_no_memory(sequences: int) -> None:
         odd = b'data: {"id":"a", "choices":[{"index": %d, "finish_reason":"stop"}]%b' % (-number, usage)
         seen += meter.feed(event) + meter.feed(odd)
     assert len(meter._finished) == sequences
-    assert len(meter._held) <= sequences
+    assert len(meter._delayed) <= sequences
     assert meter._by_choice is None or len(meter._by_choice) == sequences
     assert meter.output_tokens == 4 * sequences
     seen += meter.end()
@@ -385,7 +385,7 @@ def test_an_event_by_itself_is_read_as_among_others(
         course_chunk("twice", tokens + 2, b',"usage":{"prompt_tokens":5,"total_tokens":6,"completion_tokens":1}')
     )
     events.append(course_chunk("after", tokens + 3).replace(b"\n\n", b"\r\n\r\n" if carriage else b"\n\n"))
-    whole = reading(CHAT, stream=True, stream_options=BOTH if all_usage else None)
+    whole = parsed(CHAT, stream=True, stream_options=BOTH if all_usage else None)
     alone, together = meter_for(whole, b""), meter_for(whole, b"")
     assert shown(alone, events) == shown(together, [b"".join(events)])
     assert numbers(alone) == numbers(together)
@@ -394,7 +394,7 @@ def test_an_event_by_itself_is_read_as_among_others(
 def test_a_foretold_event_behind_half_an_event_belongs_to_that_one() -> None:
     """The bytes of a next event that continue an unfinished one are shown with what came before them."""
     stream = [course_chunk("a", 1), course_chunk("b", 2), b": half an event ", course_chunk("c", 3)]
-    alone, together = (meter_for(reading(CHAT, stream=True), b"") for _ in range(2))
+    alone, together = (meter_for(parsed(CHAT, stream=True), b"") for _ in range(2))
     assert shown(alone, stream) == shown(together, [b"".join(stream)])
     assert numbers(alone) == numbers(together)
 
@@ -402,7 +402,7 @@ def test_a_foretold_event_behind_half_an_event_belongs_to_that_one() -> None:
 @pytest.mark.parametrize("step", [1, 3])
 def test_counts_are_true_as_they_take_more_digits(step: int) -> None:
     """After each event the meter has that event's count, whatever its digits or the tokens of one event."""
-    meter = meter_for(reading(CHAT, stream=True), b"")
+    meter = meter_for(parsed(CHAT, stream=True), b"")
     for tokens in range(step, 1100, step):
         visible = meter.feed(course_chunk("word", tokens))
         assert meter.output_tokens == tokens
@@ -412,7 +412,7 @@ def test_counts_are_true_as_they_take_more_digits(step: int) -> None:
 
 def test_a_member_behind_the_usage_is_kept() -> None:
     """An event as long as those before it that has something behind its usage loses nothing but the usage."""
-    meter = meter_for(reading(CHAT, stream=True), b"")
+    meter = meter_for(parsed(CHAT, stream=True), b"")
     usual = [
         course_chunk("word", tokens).replace(b"}}\n\n", b',"completion_tokens_details":null}}\n\n')
         for tokens in (11, 12, 13)
@@ -430,7 +430,7 @@ def test_a_member_behind_the_usage_is_kept() -> None:
 )
 def test_what_only_is_as_long_as_the_next_event_is_no_count(usual: bytes, odd: bytes) -> None:
     """The count has its name before it, and the total has digits."""
-    meter = meter_for(reading(CHAT, stream=True), b"")
+    meter = meter_for(parsed(CHAT, stream=True), b"")
     for tokens in (11, 12):
         meter.feed(course_chunk("word", tokens))
     meter.feed(course_chunk("word", 13).replace(usual, odd))

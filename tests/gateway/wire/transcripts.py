@@ -42,8 +42,8 @@ def recorded(name: str) -> bytes:
     return (CORPUS / name).read_bytes()
 
 
-def reading(path: str, **fields: object) -> ParsedRequest:
-    """The reading of a small valid request to `path` with `fields` in it."""
+def parsed(path: str, **fields: object) -> ParsedRequest:
+    """A parsed small valid request to `path` with `fields` in it."""
     return read_request(ENDPOINTS[path], orjson.dumps({"model": "tiny", **BODIES[path], **fields}), EVERYTHING)
 
 

@@ -26,11 +26,11 @@ def test_every_pair_keeps_the_rules(situation: Situation, evidence: Evidence) ->
     is_tried_again = effect.action in (A.AGAIN, A.WAIT)
     assert not is_tried_again or situation is S.WAITING
     assert (effect.action is A.NOTE) is (situation is S.PROBE)
-    ends = effect.action in (A.END, A.FORWARD) or (situation, evidence) == (S.ASIDE, E.ANSWERED)
+    ends = effect.action in (A.END, A.FORWARD) or (situation, evidence) == (S.UTILITY, E.ANSWERED)
     assert (effect.outcome is not None) is ends
     if evidence in (E.FULL, E.SHORT, E.CUT) and situation is not S.PROBE:
         assert effect.signal is None
-    if situation is S.ASIDE:
+    if situation is S.UTILITY:
         assert effect.signal is None
     if situation is S.PROBE:
         expected = {E.ANSWERED: Signal.PROBE_OK, E.SHORT: None, E.CUT: None}.get(evidence, Signal.PROBE_FAILED)

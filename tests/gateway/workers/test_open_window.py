@@ -19,7 +19,7 @@ def taken(fleet: Fleet, requests: int) -> int:
     """How many of `requests` of 100 tokens in and out find room, with metrics that show a long queue meanwhile."""
     for number in range(requests):
         ticket = Ticket(str(number), "alice", "key", "pool").sized(
-            sequences=1, prompt_tokens=100, max_output_tokens=100, is_silent=False
+            sequences=1, prompt_tokens=100, max_output_tokens=100, reports_at_end=False
         )
         if fleet.take(ticket) is None:
             return number

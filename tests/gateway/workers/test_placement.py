@@ -205,20 +205,20 @@ class Place:
 
     name: str
     taken: int = 0
-    seats: int = 2
+    slots: int = 2
     serves: bool = True
     held: list[Asked] = field(default_factory=list)
 
     @property
     def load(self) -> float:
-        return self.taken / self.seats
+        return self.taken / self.slots
 
     def is_shunned_by(self, tenant: str) -> bool:
         return self.name[-1] == tenant
 
 
 def _fits(place: Place, request: Asked) -> bool:
-    return place.taken < place.seats
+    return place.taken < place.slots
 
 
 @given(
@@ -230,7 +230,7 @@ def test_a_worker_is_found_wherever_there_is_one(
     count: int, steps: Iterable[tuple[bool, int, str, int]], down: set[int]
 ) -> None:
     """Whatever is cached where and whoever has spent what: None only where no serving worker has room."""
-    places = [Place(f"w{number}", seats=1 + number % 3, serves=number not in down) for number in range(count)]
+    places = [Place(f"w{number}", slots=1 + number % 3, serves=number not in down) for number in range(count)]
     placement: Placement[Place, Asked] = Placement()
     for place in places:
         placement.join(place)

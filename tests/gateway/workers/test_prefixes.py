@@ -148,14 +148,14 @@ def test_the_index_claims_no_more_than_was_sent_and_stays_bounded(steps: list[tu
     """In any order of events: a worker has at most the longest beginning sent to it, within its KV cache."""
     index = make_index(0, 1, 2, 3, tokens=3000)
     sent: dict[tuple[int, int], int] = {}
-    flying: list[tuple[int, int, CachedPrefix]] = []
+    in_flight: list[tuple[int, int, CachedPrefix]] = []
     for kind, worker, number, blocks in steps:
         prefix = prefix_chain(TEXT[: blocks * BLOCK_BYTES], str(number))
         if kind == "send" and prefix:
-            flying.append((worker, blocks, index.send(worker, prefix)))
+            in_flight.append((worker, blocks, index.send(worker, prefix)))
             sent[worker, number] = max(blocks, sent.get((worker, number), 0))
-        elif kind in ("answer", "report") and flying:
-            where, length, cached = flying.pop(number % len(flying))
+        elif kind in ("answer", "report") and in_flight:
+            where, length, cached = in_flight.pop(number % len(in_flight))
             if kind == "report":
                 index.report(where, cached, length, length * 80, blocks * 5 * length)
             index.answered(where, cached)
@@ -169,6 +169,6 @@ def test_the_index_claims_no_more_than_was_sent_and_stays_bounded(steps: list[tu
         for number in range(6):
             whole = prefix_chain(TEXT, str(number))
             assert index.found(worker, whole) <= sent.get((worker, number), 0)
-        held, tokens = index.held(worker)
+        held, tokens = index.cached_size(worker)
         assert held <= MAX_BLOCKS_PER_WORKER
         assert tokens <= 1.5 * 3201  # the mean of tokens per byte has moved since it was trimmed, by at most so much

@@ -9,14 +9,14 @@ from gateway.workers.quarantine import (
     MAX_BODIES,
     TABLE,
     Blame,
+    BodyEvidence,
     Clearance,
-    Evidence,
     Quarantine,
     Standing,
     Suspect,
 )
 
-S, E = Standing, Evidence
+S, E = Standing, BodyEvidence
 
 
 def case(body: str, tenant: str = "alice") -> Suspect:
@@ -45,11 +45,11 @@ def suspects(quarantine: Quarantine, *bodies: str, worker: str = "old") -> list[
 
 def test_the_table_has_every_pair_and_forgives_nobody_convicted() -> None:
     """Each standing under each evidence; only an accusation convicts, and nothing that was answered."""
-    assert set(TABLE) == {(standing, evidence) for standing in Standing for evidence in Evidence}
+    assert set(TABLE) == {(standing, evidence) for standing in Standing for evidence in BodyEvidence}
     convicting = {pair for pair, after in TABLE.items() if after is S.CONVICTED and pair[0] is not S.CONVICTED}
     assert convicting == {(S.CLEAN, E.ACCUSED), (S.SUSPECT, E.ACCUSED)}
-    assert {TABLE[S.CONVICTED, evidence] for evidence in Evidence} == {S.CONVICTED}
-    assert {TABLE[S.CLEARED, evidence] for evidence in Evidence} == {S.CLEARED}
+    assert {TABLE[S.CONVICTED, evidence] for evidence in BodyEvidence} == {S.CONVICTED}
+    assert {TABLE[S.CLEARED, evidence] for evidence in BodyEvidence} == {S.CLEARED}
 
 
 def test_what_is_known_is_listed_until_it_is_forgotten() -> None:

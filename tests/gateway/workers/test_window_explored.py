@@ -10,10 +10,10 @@ from gateway.workers.tuning_sequences import (
     LANE_PATIENCE,
     MOST_SEQUENCES,
     PATIENCE,
-    Evidence,
     SequenceLaw,
     Sequences,
-    Told,
+    SlotEvidence,
+    SlotReading,
 )
 
 from .window_explorer import Engine, Exploration, Law, Loss, Trap, every_state
@@ -81,14 +81,14 @@ class _Mutant:
     def __init__(self) -> None:
         self.law = SequenceLaw(1, most=MOST)
 
-    def step(self, known: Sequences, told: Told) -> Sequences:
+    def step(self, known: Sequences, told: SlotReading) -> Sequences:
         raise NotImplementedError
 
 
 class _StrikesStay(_Mutant):
     """A slack that waits counts against the window for ever, and the next queue makes it what runs just then."""
 
-    def step(self, known: Sequences, told: Told) -> Sequences:
+    def step(self, known: Sequences, told: SlotReading) -> Sequences:
         if not told.waiting:
             return replace(self.law.step(known, told), proof=known.proof)
         if not known.proof or told.waiting <= 1:
@@ -99,16 +99,16 @@ class _StrikesStay(_Mutant):
 class _WhatRuns(_Mutant):
     """What two readings in a row show running is taken for the size."""
 
-    def step(self, known: Sequences, told: Told) -> Sequences:
+    def step(self, known: Sequences, told: SlotReading) -> Sequences:
         return self.law.step(known, replace(told, there=told.running + told.waiting))
 
 
 class _EdgeOnly(_Mutant):
     """A settled window grows only where more runs than was thought possible."""
 
-    def step(self, known: Sequences, told: Told) -> Sequences:
+    def step(self, known: Sequences, told: SlotReading) -> Sequences:
         evidence = self.law.evidence(known, told)
-        if known.phase is Phase.SETTLED and evidence in (Evidence.MOST, Evidence.TAKEN):
+        if known.phase is Phase.SETTLED and evidence in (SlotEvidence.MOST, SlotEvidence.TAKEN):
             return replace(known, proof=0)
         return self.law.step(known, told)
 
@@ -116,7 +116,7 @@ class _EdgeOnly(_Mutant):
 class _NeverSmaller(_Mutant):
     """No queue makes the window smaller."""
 
-    def step(self, known: Sequences, told: Told) -> Sequences:
+    def step(self, known: Sequences, told: SlotReading) -> Sequences:
         return replace(self.law.step(known, told), limit=max(known.limit, self.law.step(known, told).limit))
 
 
@@ -142,29 +142,29 @@ def test_the_explorer_finds_what_is_wrong_with_a_law(mutant: Law, is_trap: bool,
 
 GROWN, SETTLED, CALMER, NOTED, SAME = "grown", "settled", "calmer", "noted", "same"
 TABLE = {
-    (Phase.GROWING, Evidence.QUEUE): NOTED,
-    (Phase.GROWING, Evidence.EDGE): GROWN,
-    (Phase.GROWING, Evidence.MOST): GROWN,
-    (Phase.GROWING, Evidence.TAKEN): CALMER,
-    (Phase.GROWING, Evidence.NOTHING): SAME,
-    (Phase.SETTLED, Evidence.QUEUE): NOTED,
-    (Phase.SETTLED, Evidence.EDGE): GROWN,
-    (Phase.SETTLED, Evidence.MOST): CALMER,
-    (Phase.SETTLED, Evidence.TAKEN): CALMER,
-    (Phase.SETTLED, Evidence.NOTHING): SAME,
+    (Phase.GROWING, SlotEvidence.QUEUE): NOTED,
+    (Phase.GROWING, SlotEvidence.EDGE): GROWN,
+    (Phase.GROWING, SlotEvidence.MOST): GROWN,
+    (Phase.GROWING, SlotEvidence.TAKEN): CALMER,
+    (Phase.GROWING, SlotEvidence.NOTHING): SAME,
+    (Phase.SETTLED, SlotEvidence.QUEUE): NOTED,
+    (Phase.SETTLED, SlotEvidence.EDGE): GROWN,
+    (Phase.SETTLED, SlotEvidence.MOST): CALMER,
+    (Phase.SETTLED, SlotEvidence.TAKEN): CALMER,
+    (Phase.SETTLED, SlotEvidence.NOTHING): SAME,
 }
 TELLS = {
-    Evidence.QUEUE: Told(20, 21, 41, is_held=True, is_taken=False),
-    Evidence.EDGE: Told(40, 0, 40, is_held=True, is_taken=True),
-    Evidence.MOST: Told(38, 0, 40, is_held=True, is_taken=True),
-    Evidence.TAKEN: Told(0, 0, 40, is_held=True, is_taken=True),
-    Evidence.NOTHING: Told(0, 0, 40, is_held=True, is_taken=False),
+    SlotEvidence.QUEUE: SlotReading(20, 21, 41, is_limiting=True, is_taken=False),
+    SlotEvidence.EDGE: SlotReading(40, 0, 40, is_limiting=True, is_taken=True),
+    SlotEvidence.MOST: SlotReading(38, 0, 40, is_limiting=True, is_taken=True),
+    SlotEvidence.TAKEN: SlotReading(0, 0, 40, is_limiting=True, is_taken=True),
+    SlotEvidence.NOTHING: SlotReading(0, 0, 40, is_limiting=True, is_taken=False),
 }
 
 
 @pytest.mark.parametrize("phase", Phase)
-@pytest.mark.parametrize("evidence", Evidence)
-def test_every_pair_of_phase_and_evidence_has_its_effect(phase: Phase, evidence: Evidence) -> None:
+@pytest.mark.parametrize("evidence", SlotEvidence)
+def test_every_pair_of_phase_and_evidence_has_its_effect(phase: Phase, evidence: SlotEvidence) -> None:
     """As the table of docs/window.md says; the second queue in a row settles a window at the larger proof."""
     law = SequenceLaw(1)
     known, told = Sequences(40, pace=2 if phase is Phase.GROWING else 1), TELLS[evidence]
@@ -178,7 +178,7 @@ def test_every_pair_of_phase_and_evidence_has_its_effect(phase: Phase, evidence:
     }
     after = law.step(known, told)
     assert after == effects[TABLE[phase, evidence]]
-    if evidence is Evidence.QUEUE:
+    if evidence is SlotEvidence.QUEUE:
         assert law.step(after, told) == Sequences(21, pace=1)
         assert law.step(after, replace(told, waiting=1)) == Sequences(40, pace=1, proof=40)
-        assert law.step(law.step(after, TELLS[Evidence.NOTHING]), told) == after
+        assert law.step(law.step(after, TELLS[SlotEvidence.NOTHING]), told) == after

@@ -16,8 +16,8 @@ from gateway.workers.tuning_prefill import (
     FIRST_PREFILL_TOKENS,
     LADDER,
     Prefill,
-    fitted,
-    overflowed,
+    after_no_queue,
+    after_queue,
 )
 from gateway.workers.tuning_sequences import (
     FEWEST_SEQUENCES,
@@ -26,7 +26,7 @@ from gateway.workers.tuning_sequences import (
     SETTLED_PACE,
     SequenceLaw,
     Sequences,
-    Told,
+    SlotReading,
 )
 
 AUTO = WindowSize(None, 1, None)
@@ -49,10 +49,10 @@ class RunningRequest:
 LAW = SequenceLaw(1)
 
 
-def full(known: Sequences, slots: int, *, ended: int = 0) -> Told:
+def full(known: Sequences, slots: int, *, ended: int = 0) -> SlotReading:
     """A reading of an engine of so many slots with all of a full window."""
     ran = min(slots, known.limit)
-    return Told(ran - ended, known.limit - ran, known.limit, is_held=True, is_taken=True)
+    return SlotReading(ran - ended, known.limit - ran, known.limit, is_limiting=True, is_taken=True)
 
 
 def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
@@ -68,12 +68,12 @@ def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
 @pytest.mark.parametrize(
     "told",
     [
-        Told(8, 0, 8, is_held=False, is_taken=False),
-        Told(3, 0, 8, is_held=True, is_taken=False),
-        Told(6, 1, 8, is_held=True, is_taken=False),
+        SlotReading(8, 0, 8, is_limiting=False, is_taken=False),
+        SlotReading(3, 0, 8, is_limiting=True, is_taken=False),
+        SlotReading(6, 1, 8, is_limiting=True, is_taken=False),
     ],
 )
-def test_a_window_does_not_grow_without_evidence(told: Told) -> None:
+def test_a_window_does_not_grow_without_evidence(told: SlotReading) -> None:
     """Not without work held back, nor where the engine did not take it, nor where something waits: however often."""
     known = LAW.start()
     for _ in range(99):
@@ -85,7 +85,7 @@ def test_a_queue_settles_at_what_the_engine_can_have_run() -> None:
     """Two readings in a row with a queue: what is there less what waits, and the slack; one between them forgives."""
     known = Sequences(12)
     known = LAW.step(known, full(known, 9))
-    known = LAW.step(known, Told(9, 0, 9, is_held=False, is_taken=False))
+    known = LAW.step(known, SlotReading(9, 0, 9, is_limiting=False, is_taken=False))
     known = LAW.step(known, full(known, 9))
     assert known.limit == 12
     known = LAW.step(known, full(known, 9, ended=9))
@@ -97,7 +97,7 @@ def test_a_right_size_is_not_lost_to_one_reading_of_few() -> None:
     known = Sequences(9, SETTLED_PACE)
     for _ in range(20):
         known = LAW.step(known, full(known, 8))
-        known = LAW.step(known, Told(5, 4, 9, is_held=True, is_taken=False))
+        known = LAW.step(known, SlotReading(5, 4, 9, is_limiting=True, is_taken=False))
         known = LAW.step(known, full(known, 8))
     assert known.limit == 9
 
@@ -124,19 +124,19 @@ def test_an_engine_that_became_smaller_is_followed_down() -> None:
 
 def overflowing(known: Prefill) -> Prefill:
     """Two queues in a row."""
-    return overflowed(overflowed(known))
+    return after_queue(after_queue(known))
 
 
 def held(known: Prefill, readings: int) -> Prefill:
     """So many readings in a row at which it alone held work back and left slots empty."""
     for _ in range(readings):
-        known = fitted(known, is_held=True)
+        known = after_no_queue(known, is_limiting=True)
     return known
 
 
 def test_unread_prompts_grow_after_patience_only() -> None:
     """Four readings in a row at which they alone leave slots empty; any other reading starts the count again."""
-    known = fitted(held(Prefill(), 3), is_held=False)
+    known = after_no_queue(held(Prefill(), 3), is_limiting=False)
     assert held(known, 3).limit == FIRST_PREFILL_TOKENS
     assert held(known, 4).limit == FIRST_PREFILL_TOKENS * 5 // 4
 
@@ -144,7 +144,7 @@ def test_unread_prompts_grow_after_patience_only() -> None:
 def test_unread_prompts_go_back_to_before_they_grew() -> None:
     """The size that overflowed is reached again after much longer patience only; it shrinks to a floor."""
     known = held(Prefill(), 4)
-    assert overflowed(known).limit == known.limit
+    assert after_queue(known).limit == known.limit
     known = overflowing(known)
     assert known.limit == FIRST_PREFILL_TOKENS
     assert held(known, 63).limit == FIRST_PREFILL_TOKENS
@@ -227,11 +227,11 @@ def test_memory_that_ran_out_is_promised_less_and_slowly_more_again() -> None:
     memory.ran_out()
     risen = memory.reserve
     assert risen > first
-    memory.held_out(is_held=False)
+    memory.sufficed(is_limiting=False)
     assert memory.reserve == risen
     readings = 0
     while memory.reserve > first:
-        memory.held_out(is_held=True)
+        memory.sufficed(is_limiting=True)
         readings += 1
     assert 100 <= readings <= 200
 
@@ -268,7 +268,7 @@ class Worker:
         while len(self.running) < wanted:
             self.running.append(RunningRequest())
             self.tuning.memory.take(self.running[-1])
-        self.tuning.held = Limit.SEQUENCES
+        self.tuning.limited_by = Limit.SEQUENCES
 
     def find(self, slots: int) -> None:
         """Fill and read until an engine of so many slots is found."""
@@ -512,12 +512,12 @@ def test_before_any_engine_the_window_stays_within_its_range_and_settles(
         while len(worker.running) < worker.size:
             request = RunningRequest(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
             if not memory.has_room(request):
-                worker.tuning.held = Limit.MEMORY
+                worker.tuning.limited_by = Limit.MEMORY
                 break
             worker.running.append(request)
             memory.take(request)
         else:
-            worker.tuning.held = Limit.SEQUENCES
+            worker.tuning.limited_by = Limit.SEQUENCES
         running, used = 0, 0
         for request in worker.running:
             need = request.prompt_tokens + request.output_tokens + 20

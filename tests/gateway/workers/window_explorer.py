@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Protocol
 
 from gateway.workers import Phase
-from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, Sequences, Told
+from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, Sequences, SlotReading
 
 PACES = (0, 1, 2, 4)
 
@@ -20,7 +20,7 @@ PACES = (0, 1, 2, 4)
 class Law(Protocol):
     """What is explored."""
 
-    def step(self, known: Sequences, told: Told, /) -> Sequences:
+    def step(self, known: Sequences, told: SlotReading, /) -> Sequences:
         """What is known after a reading."""
         ...
 
@@ -37,7 +37,7 @@ class Loss:
     """A healthy reading that made a window smaller than the engine."""
 
     state: Sequences
-    told: Told
+    told: SlotReading
     after: Sequences
 
 
@@ -60,24 +60,24 @@ class Engine:
             return known.limit == self.slots + self.slack and known.phase is Phase.SETTLED
         return self.slots < known.limit <= self.slots + self.slack
 
-    def reading(self, known: Sequences, present: int, ended: int, *, is_held: bool, is_taken: bool) -> Told:
+    def reading(self, known: Sequences, present: int, ended: int, *, is_limiting: bool, is_taken: bool) -> SlotReading:
         """A reading of a step that began with so many there and ended so many."""
         ran = min(present, self.slots)
-        return Told(ran - ended, present - ran, max(present, self.window(known)), is_held, is_taken)
+        return SlotReading(ran - ended, present - ran, max(present, self.window(known)), is_limiting, is_taken)
 
-    def healthy(self, known: Sequences) -> Iterator[Told]:
+    def healthy(self, known: Sequences) -> Iterator[SlotReading]:
         """Everything that it can say, wide requests that overdraw the window by as much again included."""
         for present in range(2 * known.limit + 1):
             for ended in range(min(present, self.slots) + 1):
-                for is_held, is_taken in ((False, False), (True, False), (True, True)):
-                    yield self.reading(known, present, ended, is_held=is_held, is_taken=is_taken)
+                for is_limiting, is_taken in ((False, False), (True, False), (True, True)):
+                    yield self.reading(known, present, ended, is_limiting=is_limiting, is_taken=is_taken)
 
-    def telling(self, known: Sequences, endings: Iterable[int] | None = None) -> Iterator[Told]:
+    def telling(self, known: Sequences, endings: Iterable[int] | None = None) -> Iterator[SlotReading]:
         """Everything that it can say while all of a full window is there, or only with some numbers of endings."""
         window = self.window(known)
         ran = min(window, self.slots)
         for ended in range(ran + 1) if endings is None else sorted({min(ran, each) for each in endings}):
-            yield self.reading(known, window, ended, is_held=True, is_taken=True)
+            yield self.reading(known, window, ended, is_limiting=True, is_taken=True)
 
 
 @dataclass(frozen=True)

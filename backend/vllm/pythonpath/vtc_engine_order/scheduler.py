@@ -31,10 +31,10 @@ _LISTENED_TO = {
 
 
 def payer_of(request: Any) -> Payer:
-    """Whom `request` says it belongs to; what makes no sense counts as not said."""
+    """Whom `request` says it belongs to; what makes no sense counts as absent."""
     parameters = request.sampling_params
-    said = (parameters.extra_args if parameters is not None else None) or {}
-    tenant, weight = said.get(TENANT_ARGUMENT), said.get(WEIGHT_ARGUMENT)
+    extra_arguments = (parameters.extra_args if parameters is not None else None) or {}
+    tenant, weight = extra_arguments.get(TENANT_ARGUMENT), extra_arguments.get(WEIGHT_ARGUMENT)
     if not isinstance(tenant, str):
         tenant = _ANYBODY
     if not isinstance(weight, int | float) or not _MIN_WEIGHT <= weight <= _MAX_WEIGHT:
