@@ -7,19 +7,20 @@ again; the sink knows what an answer means.
 """
 
 import asyncio
-import select
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Final, Protocol, cast
 
 import httptools
 
+from gateway.endpoints.plain_socket import hang_up, has_input, take_input
 from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
 
 MAX_HEAD_BYTES = 64 * 1024  # of a head, or of anything else that comes without a byte of the body, such as trailers
 _OVERLONG: Final = f"answer head longer than {MAX_HEAD_BYTES} bytes"
 _LINE_BYTES: Final = len(b": \r\n")
 _MOST_JOINED: Final = 16 * 1024  # bytes of a body that is joined to its head for one write; a longer one is not copied
+_MOST_CAUGHT_UP: Final = 256 * 1024  # bytes that one read takes of those that wait; as many as the event loop's own
 
 _LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
 _FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
@@ -160,7 +161,15 @@ class WorkerConnection:
         """Close at once, so that the engine aborts the request; the sink is not called again."""
         self._sink = None
         if self._transport is not None:
+            hang_up(self._transport)
             self._transport.abort()
+
+    def catch_up(self) -> None:
+        """Pass on what has come and was not read yet, before the answer is given up."""
+        if self._sink is not None and self._transport is not None:
+            data = take_input(self._transport, _MOST_CAUGHT_UP)
+            if data:
+                self.data_received(data)
 
     @property
     def awaited(self) -> Awaited:
@@ -177,14 +186,8 @@ class WorkerConnection:
     @property
     def is_quiet(self) -> bool:
         """True if nothing has come from the worker since the last answer, neither bytes nor its end of connection."""
-        if self._transport is None or self._transport.is_closing():
-            return False
-        wire = self._transport.get_extra_info("socket")
-        if wire is None:
-            return True
-        poll = select.poll()
-        poll.register(wire.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and not has_input(transport)
 
     def give_up(self, reason: str) -> None:
         """End an answer that has not begun, because its worker is known to be dead or stalled; tell the sink."""

@@ -329,7 +329,9 @@ class Relay:
     # -- ends
 
     def cut(self, end: AttemptEnd, reason: str) -> None:
-        """End the attempt from this side; the closed connection tells the engine."""
+        """End the attempt from this side, once what has come is metered; the closed connection tells the engine."""
+        if self._connection is not None:
+            self._connection.catch_up()
         self._finish(end, reason)
 
     def _limit_silence(self) -> None:

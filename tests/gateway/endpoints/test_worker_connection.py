@@ -1,8 +1,10 @@
 """A worker's connection: the body reaches the sink whole and once, however its chunks are cut into reads."""
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -203,3 +205,51 @@ def test_what_has_begun_is_not_given_up() -> None:
         sink.has_begun = has_begun
         connection.give_up("it does not live")
         assert sink.ends == ([] if has_begun else ["it does not live"])
+
+
+async def joined(sink: Kept) -> tuple[WorkerConnection, socket.socket]:
+    """A connection over a real socket whose answer goes to `sink`, and the worker's side of it."""
+    ours, theirs = socket.socketpair()
+    connection = WorkerConnection(Nowhere())
+    protocol = cast(asyncio.Protocol, connection)
+    await asyncio.get_running_loop().create_connection(lambda: protocol, sock=ours)
+    connection.send(b"?", b"", sink, is_reused=False)
+    assert theirs.recv(1) == b"?"
+    theirs.setblocking(False)
+    return connection, theirs
+
+
+def test_what_has_come_is_passed_on_before_an_answer_is_given_up() -> None:
+    """What a worker has sent counts, although the event loop has not read it yet."""
+
+    async def play() -> None:
+        sink = Kept()
+        connection, worker = await joined(sink)
+        connection.catch_up()
+        assert not sink.pieces
+        worker.sendall(HEAD + chunk(b"a" * 300))
+        connection.catch_up()
+        assert sink.pieces == [b"a" * 300]
+        worker.sendall(chunk(b"b" * 300) + END)
+        connection.catch_up()
+        assert (sink.pieces, sink.ends) == ([b"a" * 300, b"b" * 300], ["end"])
+        connection.catch_up()
+        worker.close()
+
+    asyncio.run(play())
+
+
+def test_a_worker_hears_at_once_that_an_answer_is_given_up() -> None:
+    """Not in the event loop's next turn, which may be long in coming."""
+
+    async def play() -> None:
+        connection, worker = await joined(Kept())
+        with pytest.raises(BlockingIOError):
+            worker.recv(1)
+        connection.abandon()
+        assert worker.recv(1) == b""
+        connection.abandon()
+        worker.close()
+        await asyncio.sleep(0)
+
+    asyncio.run(play())

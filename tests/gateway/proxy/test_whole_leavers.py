@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage
-from workers_on_stage import CPU_TINY, EngineWorker, Meddle, fault
+from workers_on_stage import CPU_TINY, EngineWorker, Meddle, ScriptedWorker, fault
 
 from backend.engine.faults import FaultKind, FaultScript
 from gateway.config import Window
@@ -103,6 +103,34 @@ async def test_an_answer_that_its_engine_breaks_off_is_charged_what_was_made(
         assert scene.last.outcome is Outcome.WORKER_LOST_STREAMING
         assert scene.last.output_tokens >= tokens - 1
         assert not unlike(scene)
+
+
+def token(number: int) -> bytes:
+    """The event of a stream that brings token `number`, as a chunk."""
+    usage = b'{"prompt_tokens":5,"completion_tokens":%d,"total_tokens":%d}' % (number, 5 + number)
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}],"usage":%b}\n\n' % usage
+    return b"%x\r\n%b\r\n" % (len(event), event)
+
+
+@virtual_time
+async def test_a_client_that_leaves_pays_for_what_the_gateway_had_not_read_yet() -> None:
+    """The next token comes in the same turn of the event loop as the news that the client has left."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(token(1))
+        await reader.read()
+
+    async with stage(ScriptedWorker(respond)) as scene:
+        client = await scene.open(chat(9))
+        await client.read_piece()
+        writers[0].write(token(2))
+        assert scene.cancel_handlers() == 1
+        await scene.until_finished(1)
+        await client.close()
+        assert (scene.last.outcome, scene.last.output_tokens) == (Outcome.CLIENT_GONE_STREAMING, 2)
 
 
 async def hidden(_request: web.Request, _page: web.StreamResponse) -> web.StreamResponse:
