@@ -165,8 +165,8 @@ class WorkerConnection:
             self._transport.abort()
 
     def catch_up(self) -> None:
-        """Pass on what has come and was not read yet, before the answer is given up."""
-        if self._sink is not None and self._transport is not None:
+        """Pass on what has come and was not read yet, unless reading is paused; called before an answer is given up."""
+        if self._sink is not None and self._transport is not None and not self._is_paused:
             data = take_input(self._transport, _MOST_CAUGHT_UP)
             if data:
                 self.data_received(data)
