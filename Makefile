@@ -13,6 +13,7 @@ TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config
   $(wildcard tests/backend/test_engine_*.py)
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
+DRAWN_ANEW := $(addprefix tests/gateway/,fairness workers learned)
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
@@ -73,7 +74,8 @@ bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queue
 soak: $(COMPILED)/.done ## A quarter of an hour of ordinary trouble: memory, descriptors, tasks and accounts come out as they were
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench soak --check
 
-fuzz: $(VENV)/.dev ## Minutes of hostile bytes for whatever reads bytes of others: streams, bodies, keys, files
+fuzz: $(VENV)/.dev ## Minutes of fresh examples: hostile bytes for whatever reads them, workloads for the pure rooms
+	@$(BIN)/pytest --hypothesis-profile=fresh -m hypothesis $(SIDE_BY_SIDE) $(DRAWN_ANEW)
 	@$(BIN)/pytest --hypothesis-profile=fuzz $(SIDE_BY_SIDE) $(FUZZED)
 
 schema: $(VENV)/.run ## What editors know of config.yaml, and the one here, which is the starter with a line for editors

@@ -12,7 +12,7 @@ from .bench import Bench
 from .tape import play
 
 TAPES = st.binary(min_size=30, max_size=110)
-CHEAP = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CHEAP = settings(database=None, suppress_health_check=list(HealthCheck))
 
 
 @settings(CHEAP, max_examples=8_000)

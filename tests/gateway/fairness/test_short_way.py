@@ -15,7 +15,7 @@ from .bench import Bench
 from .tape import play
 
 TAPES = st.binary(min_size=30, max_size=110)
-CHEAP = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CHEAP = settings(database=None, suppress_health_check=list(HealthCheck))
 NO_LIMIT = 10**9
 
 
@@ -69,6 +69,7 @@ def _account(flow: Flow) -> object:
     return flow.name, counter, flow.ceilings, flow.refundable, flow.exposure, flow.queued, flow.is_waiting
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(
     ("policy", "examples"), [("vtc", 800), ("fcfs", 100), ("lcf", 100), ("rpm", 100), ("drr", 300)]
 )

@@ -12,9 +12,7 @@ from .slots import READING_STEPS, SLACK, SLOTS, DrainingFleet, Slots
 STEPS = 600
 PLACES = SLOTS + SLACK
 CHEAP = settings(
-    deadline=None,
     database=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.generate),  # an example takes a tenth of a second: to shrink it would take minutes
 )
