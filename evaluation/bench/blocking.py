@@ -10,22 +10,18 @@ import asyncio
 import gzip
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
 from typing import NamedTuple
-from urllib.parse import urlsplit
-
-import yaml
 
 from evaluation.bench.processes import processor_seconds
-from evaluation.bench.settings import POOL, GatewaySettings, draw_keys
-from evaluation.load.processes import child
+from evaluation.bench.settings import POOL, EngineChoice, EngineKind, WindowSettings
+from evaluation.bench.stage import Gateway, stage
+from evaluation.load.client import Address
 from evaluation.metrics.statistics import median
-from evaluation.report.delivery import Delivery, Report, conduct
+from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
@@ -35,12 +31,10 @@ MIB = 1024 * 1024
 BODY_MIB = (4, 16)  # the default of `listen.max_body_mib`, and four times that
 TENANTS = 10_000
 MOST_MILLISECONDS = 50.0
-READY_SECONDS = 120.0
 IDLE_ANSWERS = 200
 SECONDS_BETWEEN_LOOKS = 0.001
 STUCK_SECONDS = 60.0
 
-ENGINE = ("-m", "backend", "embedded", "--end-with-parent", "--profile", "instant")
 CHAT = "/v1/chat/completions"
 NAMED = b'{"model":"%b",' % POOL.encode()
 
@@ -52,12 +46,10 @@ WELL = Target("inputs that were answered with 5xx or not at all", Comparison.AT_
 
 
 @dataclass(frozen=True, slots=True)
-class BlockingOptions:
-    """How often each input is sent, and where the report goes."""
+class BlockingOptions(Delivery):
+    """How often each input is sent."""
 
     rounds: int = 5
-    json_file: Path | None = None
-    check: bool = False
 
 
 class Input(NamedTuple):
@@ -75,38 +67,28 @@ class Finding(NamedTuple):
     blocked_seconds: float
 
 
-def run(options: BlockingOptions) -> int:
-    """Carry the command out; the exit status."""
-    return conduct(_measure(options), Delivery(options.json_file, options.check))
+Findings = Mapping[int, Mapping[str, Finding]]
+"""By the size of bodies in MiB, each input's by its name."""
 
 
-async def _measure(options: BlockingOptions) -> Report:
-    progress = Progress()
-    with TemporaryDirectory(prefix="vtc-blocking-") as name:
-        folder = Path(name)
-        progress.step("starting engine and gateway")
-        async with child("engine", ENGINE, folder, READY_SECONDS) as engine:
-            settings = _settings(engine.url)
-            serve = ("-m", "gateway", "serve", str(_written(settings, folder)), "--announce")
-            async with child("gateway", serve, folder, READY_SECONDS) as gateway:
-                client = _Client(gateway.url, gateway.pid, settings)
-                findings = await asyncio.to_thread(_try_all, options, client, progress)
-    progress.clear()
-    return _report(options, findings)
-
-
-def _settings(engine_url: str) -> GatewaySettings:
-    names = [f"tenant-{each}" for each in range(TENANTS)]
-    return GatewaySettings("vtc", [engine_url], "tiny", dict.fromkeys(names, 1.0), keys=draw_keys(names))
-
-
-def _written(settings: GatewaySettings, folder: Path) -> Path:
-    """The configuration's file, with room for the largest body."""
-    document = settings.document()
-    document["listen"] = {"host": "127.0.0.1", "port": 0, "drain_seconds": 0, "max_body_mib": max(BODY_MIB)}
-    path = folder / "gateway.yaml"
-    path.write_text(yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)), "utf-8")
-    return path
+async def measure(options: BlockingOptions) -> Report:
+    """Try every input on a gateway that knows many tenants."""
+    weights = {f"tenant-{each}": 1.0 for each in range(TENANTS)}
+    room = {"max_body_mib": max(BODY_MIB)}
+    async with (
+        stage(Progress(), EngineChoice(EngineKind.EMBEDDED, "instant")) as running,
+        running.gateway("vtc", weights, WindowSettings(), listen=room) as gateway,
+    ):
+        findings = await asyncio.to_thread(_try_all, options, gateway, running.progress)
+    return Report(
+        title="blocking",
+        setting={"rounds": options.rounds, "tenants": TENANTS, "compiled": IS_COMPILED},
+        verdicts=_verdicts(findings),
+        measurements={
+            str(mib): {name: found._asdict() for name, found in of_size.items()} for mib, of_size in findings.items()
+        },
+        sheets=[_sheet(mib, of_size) for mib, of_size in findings.items()],
+    )
 
 
 def _filled(before: bytes, piece: bytes, after: bytes, size: int) -> bytes:
@@ -156,45 +138,34 @@ def inputs(size: int) -> Mapping[str, Input]:
     }
 
 
-class _Client:
-    """Asks the gateway, over connections of its own."""
-
-    def __init__(self, url: str, pid: int, settings: GatewaySettings) -> None:
-        parts = urlsplit(url)
-        self.pid = pid
-        self._address = (parts.hostname or "", parts.port or 0)
-        self._settings = settings
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self._address, STUCK_SECONDS)
-
-    def ask(self, each: Input, tenant: int = 0) -> int:
-        """The status of the answer, which is read to the end; 0 where the connection broke without one."""
-        key = self._settings.keys[f"tenant-{tenant}"] if each.body is not None else self._settings.admin_key
-        head = f"{'GET' if each.body is None else 'POST'} {each.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-        head += f"Authorization: Bearer {key}\r\n{each.header}"
-        if each.body is not None:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(each.body)}\r\n"
-        with self.connect() as wire:
-            with suppress(ConnectionError):  # answered before all was sent
-                wire.sendall(head.encode() + b"\r\n" + (each.body or b""))
-            return _status(wire)
+def _connect(gateway: Gateway) -> socket.socket:
+    address = Address.parse(gateway.process.url)
+    return socket.create_connection((address.host, address.port), STUCK_SECONDS)
 
 
-def _status(wire: socket.socket) -> int:
-    answer = b""
-    with suppress(ConnectionError):
-        while piece := wire.recv(MIB):
-            answer = answer or piece
+def _ask(gateway: Gateway, each: Input, tenant: int = 0) -> int:
+    """The status of the answer, which is read to the end; 0 where the connection broke without one."""
+    settings, answer = gateway.settings, b""
+    key = settings.admin_key if each.body is None else settings.keys[f"tenant-{tenant}"]
+    head = f"{'GET' if each.body is None else 'POST'} {each.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += f"Authorization: Bearer {key}\r\n{each.header}"
+    if each.body is not None:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(each.body)}\r\n"
+    with _connect(gateway) as wire:
+        with suppress(ConnectionError):  # answered before all was sent
+            wire.sendall(head.encode() + b"\r\n" + (each.body or b""))
+        with suppress(ConnectionError):
+            while piece := wire.recv(MIB):
+                answer = answer or piece
     return int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
 class _Bystander(threading.Thread):
     """Asks for `/health` without a pause until it is told to stop; `waited_seconds` has each answer's time."""
 
-    def __init__(self, client: _Client) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         super().__init__(name="bystander")
-        self._wire = client.connect()
+        self._wire = _connect(gateway)
         self._is_over = threading.Event()
         self.waited_seconds: list[float] = []
 
@@ -217,31 +188,31 @@ class _Bystander(threading.Thread):
         self.join()
 
 
-def _try_all(options: BlockingOptions, client: _Client, progress: Progress) -> dict[int, dict[str, Finding]]:
-    """By the size of bodies each input's worst status, and the median over the rounds of what it blocked."""
+def _try_all(options: BlockingOptions, gateway: Gateway, progress: Progress) -> Findings:
+    """Each input's worst status, and the median over the rounds of what it blocked."""
     progress.step("a request of many tenants")
     small = Input(CHAT, NAMED + b'"max_tokens":1,"messages":[{"role":"user","content":"x"}]}')
     for tenant in range(0, TENANTS, 20):
-        client.ask(small, tenant)
+        _ask(gateway, small, tenant)
     findings: dict[int, dict[str, Finding]] = {mib: {} for mib in BODY_MIB}
     for mib in BODY_MIB:
         for name, each in inputs(mib * MIB).items():
             progress.step(name)
-            rounds = [_try(client, each) for _ in range(options.rounds)]
+            rounds = [_try(gateway, each) for _ in range(options.rounds)]
             statuses = [found.status for found in rounds]
             worst = 0 if 0 in statuses else max(statuses)
             findings[mib][name] = Finding(worst, median([found.blocked_seconds for found in rounds]))
     return findings
 
 
-def _try(client: _Client, each: Input) -> Finding:
-    bystander = _Bystander(client)
+def _try(gateway: Gateway, each: Input) -> Finding:
+    bystander, pids = _Bystander(gateway), [gateway.process.pid]
     bystander.start()
     idle = bystander.until(IDLE_ANSWERS)
-    began = processor_seconds([client.pid])
-    status = client.ask(each)
+    began = processor_seconds(pids)
+    status = _ask(gateway, each)
     bystander.until(len(bystander.waited_seconds) + 2)
-    at_work = processor_seconds([client.pid]) - began
+    at_work = processor_seconds(pids) - began
     bystander.end()
     waited = max(bystander.waited_seconds[idle - 1 :]) - median(bystander.waited_seconds[:idle])
     return Finding(status, min(waited, at_work))
@@ -254,19 +225,10 @@ def _sheet(mib: int, findings: Mapping[str, Finding]) -> Sheet:
     return Sheet(f"what each input held up, bodies of {mib} MiB", ("input", "status", "ms"), rows)
 
 
-def _report(options: BlockingOptions, findings: Mapping[int, Mapping[str, Finding]]) -> Report:
+def _verdicts(findings: Findings) -> Sequence[Verdict]:
     ill = [name for of_size in findings.values() for name, found in of_size.items() if not 200 <= found.status < 500]
-    return Report(
-        title="blocking",
-        setting={"rounds": options.rounds, "tenants": TENANTS, "compiled": IS_COMPILED},
-        verdicts=[*(_longest(mib, of_size) for mib, of_size in findings.items()), WELL.judge(len(ill), ", ".join(ill))],
-        measurements={
-            str(mib): {name: found._asdict() for name, found in of_size.items()} for mib, of_size in findings.items()
-        },
-        sheets=[_sheet(mib, of_size) for mib, of_size in findings.items()],
-    )
-
-
-def _longest(mib: int, findings: Mapping[str, Finding]) -> Verdict:
-    worst = max(findings, key=lambda name: findings[name].blocked_seconds)
-    return BLOCKED[mib].judge(findings[worst].blocked_seconds * 1e3, worst)
+    longest = [(mib, *max((found.blocked_seconds, name) for name, found in findings[mib].items())) for mib in findings]
+    return [
+        *(BLOCKED[mib].judge(seconds * 1e3, name) for mib, seconds, name in longest),
+        WELL.judge(len(ill), ", ".join(ill)),
+    ]

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import uvloop
 from rich.console import Console, Group
 from rich.live import Live
 
-from evaluation.bench.engines import EngineChoice, EngineKind
 from evaluation.bench.probe import Sample, probe_session
-from evaluation.bench.settings import SLACK, WindowSettings
-from evaluation.bench.stage import Gateway, Stage, stage
+from evaluation.bench.settings import SLACK, EngineChoice, EngineKind, WindowSettings
+from evaluation.bench.stage import Gateway, stage
 from evaluation.load.processes import ChildFailed
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Spaced, Tally
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Tally, weights_of
 from evaluation.metrics.statistics import max_min_shares, percentile
 from evaluation.pictures.drawing import PlotsMissing, draw, has_matplotlib, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
@@ -36,6 +36,7 @@ RECENT_SECONDS = 5.0
 RATE_WIDTH_SECONDS = 2.0
 SEQUENCES = 16
 BAR_WIDTH = 28
+SEED = 1
 PICTURE = Path("demo.png")
 NO_PICTURE = "no picture, which needs matplotlib: pip install 'vtc-gateway[bench]'"
 
@@ -43,8 +44,7 @@ FLOOD = "flood"
 CHAT = Lengths(24, 64)
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """A tenant of the demo with the words and the colour that stand for it."""
 
     load: LoadTenant
@@ -65,8 +65,6 @@ class DemoOptions:
     seconds: float = 30.0
     plot: Path | None = None
     engine: EngineKind = EngineKind.EMBEDDED
-    profile: str = "cpu-tiny"
-    seed: int = 1
 
     @property
     def flood_after_seconds(self) -> float:
@@ -135,25 +133,18 @@ def leave_picture(show: Show, file: Path | None, console: Console) -> None:
 
 
 async def _perform(options: DemoOptions, console: Console) -> Show:
-    progress = Progress()
-    tenants = [actor.load for actor in options.cast]
+    progress, tenants = Progress(), [actor.load for actor in options.cast]
     async with (
-        stage(progress, EngineChoice(options.engine, options.profile, SEQUENCES)) as running,
-        running.gateway(options.policy, tenants, WindowSettings(SEQUENCES)) as gateway,
+        stage(progress, EngineChoice(options.engine, sequences=SEQUENCES)) as running,
+        running.gateway(options.policy, weights_of(tenants), WindowSettings(SEQUENCES)) as gateway,
+        probe_session() as session,
+        Load(gateway.endpoint, tenants, SEED) as load,
+        running.probe(session, gateway).sampling() as probe,
     ):
         progress.clear()
-        return await _play(options, running, gateway, console)
-
-
-async def _play(options: DemoOptions, running: Stage, gateway: Gateway, console: Console) -> Show:
-    loop = asyncio.get_running_loop()
-    tenants = [actor.load for actor in options.cast]
-    async with probe_session() as session, Load(gateway.endpoint, tenants, options.seed) as load:
-        probe = running.probe(session, gateway)
-        start = loop.time()
+        start = asyncio.get_running_loop().time()
         show = Show(options, start, start + options.seconds, load.tallies, probe.samples)
-        async with probe.sampling():
-            await _display(show, console, load, gateway)
+        await _display(show, console, load, gateway)
     return show
 
 
@@ -255,8 +246,8 @@ def fair_shares(show: Show) -> dict[str, float]:
     demands: dict[str, float] = {}
     for actor in show.options.cast:
         match actor.load.arrivals:
-            case OpenLoop() | Spaced() as arrivals:
-                demands[actor.name] = arrivals.requests_per_second * actor.load.mean_cost * seconds
+            case OpenLoop(rate):
+                demands[actor.name] = rate * actor.load.mean_cost * seconds
             case ClosedLoop(outstanding):
                 demands[actor.name] = capacity * min(1.0, outstanding / (SEQUENCES + SLACK))
     return max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)

@@ -6,17 +6,16 @@ Throughput is compared with the engine alone in rounds that alternate. Random ou
 in convoys.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 from evaluation.bench import judgement
-from evaluation.bench.engines import EngineChoice
-from evaluation.bench.settings import SLACK, WindowSettings
-from evaluation.bench.stage import Engine, Gateway, Part, stage
+from evaluation.bench.settings import SLACK, EngineChoice, WindowSettings
+from evaluation.bench.stage import stage
 from evaluation.bench.turns import FAULTS, RunOptions, Ways, faults_of, in_turns, on, through
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, LoadTenant
-from evaluation.report.delivery import Report, conduct
+from evaluation.load.tenants import ClosedLoop, LoadTenant, weights_of
+from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
 
@@ -52,47 +51,29 @@ ENGINE_QUEUE = Target(f"samples with at most {SLACK} waiting in the engine", Com
 BACKLOGGED = Target("samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
 
 
-@dataclass(frozen=True, slots=True)
-class FairnessOptions(RunOptions):
-    """What to run: `seconds` of measured window per scenario, and as much again over all `rounds` for each of
-    the engine alone and the gateway."""
-
-    rounds: int = 8
-
-    @property
-    def warmup_seconds(self) -> float:
-        """Time for the first requests, all sent at once, to spread out, and for the predictor to learn lengths."""
-        return min(15.0, self.seconds / 4)
-
-    def scenario(self, name: str, tenants: tuple[LoadTenant, ...], number: int) -> Part:
-        """One scenario, in a single turn."""
-        return Part(name, tenants, self.seed + number, self.warmup_seconds, self.seconds)
-
-    def comparison(self, name: str, number: int) -> Part:
-        """One turn of the comparison of throughput."""
-        warmup = min(3.0, self.warmup_seconds)
-        return self.part(name, number, MANY_AND_FEW, warmup_seconds=warmup, is_sampled=False)
-
-
-def run(options: FairnessOptions) -> int:
-    """Run the bench and return its exit status."""
-    return conduct(measure(options), options.delivery)
-
-
-async def measure(options: FairnessOptions) -> Report:
-    """Run every scenario and judge it."""
+async def measure(options: RunOptions) -> Report:
+    """Run every scenario for the whole window, the comparison in rounds as long in all, and judge them."""
+    # Time for the first requests, all sent at once, to spread out, and for the predictor to learn lengths.
+    warmup = min(15.0, options.seconds / 4)
     async with stage(Progress(), EngineChoice(options.engine, options.profile, SEQUENCES)) as running:
-        async with running.gateway(options.policy, MANY_AND_FEW, WINDOW) as gateway:
-            compared: dict[str, Gateway | Engine] = {GATEWAY: gateway, ALONE: running.engine}
-            turns = {name: on(running, target, partial(options.comparison, name)) for name, target in compared.items()}
-            ways: Ways = await in_turns(turns, options.rounds)
-        policies = {**dict.fromkeys(SCENARIOS, options.policy), CONTROL: "fcfs"}
-        loads = {**SCENARIOS, CONTROL: MANY_AND_FEW}
-        scenarios = {
-            name: through(running, policy, WINDOW, partial(options.scenario, name, loads[name]))
-            for name, policy in policies.items()
+        async with running.gateway(options.policy, weights_of(MANY_AND_FEW), WINDOW) as gateway:
+            turns = {
+                name: on(
+                    running,
+                    target,
+                    partial(options.part, name, MANY_AND_FEW, warmup_seconds=min(3.0, warmup), is_sampled=False),
+                )
+                for name, target in ((GATEWAY, gateway), (ALONE, running.engine))
+            }
+            rounds = await in_turns(turns, options.rounds)
+        whole = replace(options, rounds=1)
+        scenarios = {name: (options.policy, tenants) for name, tenants in SCENARIOS.items()}
+        scenarios[CONTROL] = ("fcfs", MANY_AND_FEW)
+        turns = {
+            name: through(running, policy, WINDOW, partial(whole.part, name, tenants, warmup_seconds=warmup))
+            for name, (policy, tenants) in scenarios.items()
         }
-        ways = {**await in_turns(scenarios, 1), **ways}
+        ways = {**await in_turns(turns, 1), **rounds}
     return options.report("fairness", verdicts(ways), ways)
 
 

@@ -22,18 +22,18 @@ sizes the prompts in flight by itself.
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from evaluation.bench import judgement
-from evaluation.bench.engines import EngineChoice
 from evaluation.bench.judgement import intervals, release_moments, releases_seen, share_within
-from evaluation.bench.settings import SLACK, WindowSettings
-from evaluation.bench.stage import Part, Run, stage
+from evaluation.bench.settings import SLACK, EngineChoice, WindowSettings
+from evaluation.bench.stage import Run, stage
 from evaluation.bench.turns import RunOptions, Ways, in_turns, on
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced
+from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced, weights_of
 from evaluation.metrics.statistics import percentile
-from evaluation.report.delivery import Report, conduct
+from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
 
@@ -67,18 +67,6 @@ LANE_REFUSED = Target("express lane: modest requests refused, broken or unanswer
 
 
 @dataclass(frozen=True, slots=True)
-class IsolationOptions(RunOptions):
-    """What to run: `seconds` of measured window in `rounds` parts for each way."""
-
-    rounds: int = 3
-
-    def turn(self, name: str, tenants: Sequence[LoadTenant], number: int) -> Part:
-        """One way's part of the measured window in round `number`; stragglers of the window are awaited."""
-        warmup = min(8.0, self.round_seconds / 2)
-        return self.part(name, number, tenants, warmup_seconds=warmup, grace_seconds=GRACE_SECONDS)
-
-
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """What the modest requests of some runs waited for, in seconds."""
 
@@ -92,12 +80,7 @@ class Waiting:
         return percentile(self.intervals, 95) + ALLOWANCE_SECONDS
 
 
-def run(options: IsolationOptions) -> int:
-    """Run the bench and return its exit status."""
-    return conduct(measure(options), options.delivery)
-
-
-async def measure(options: IsolationOptions) -> Report:
+async def measure(options: RunOptions) -> Report:
     """Run the load in all ways and judge it."""
     progress = Progress()
     ordinary = EngineChoice(options.engine, options.profile, SEQUENCES)
@@ -106,32 +89,29 @@ async def measure(options: IsolationOptions) -> Report:
     roomier = EngineChoice(options.engine, EXPRESS_PROFILE, SEQUENCES + SLACK + EXPRESS)
     lanes = {WITHOUT: (options.policy, WindowSettings(SEQUENCES)), LANE: (options.policy, EXPRESS_WINDOW)}
     ways |= await _ways(options, progress, roomier, lanes, {ALONE: MODEST_ALONE})
-    waiting = waiting_of(ways[TESTED])
-    found = {
-        "wait_seconds": _by_percent(waiting.waits),
-        "release_interval_seconds": _by_percent(waiting.intervals),
-        "granted_within_one_release": share_within(waiting.releases, 1),
-        "ttft_seconds": {way: _by_percent(ttfts(runs)) for way, runs in ways.items()},
-    }
-    judged = [*verdicts(ways), *express_verdicts(ways)]
-    return options.report("isolation", judged, ways, measurements=found)
+    found = {"ttft_seconds": {way: _by_percent(ttfts(runs)) for way, runs in ways.items()}}
+    return options.report("isolation", [*verdicts(ways), *express_verdicts(ways)], ways, measurements=found)
 
 
 async def _ways(
-    options: IsolationOptions,
+    options: RunOptions,
     progress: Progress,
     engine: EngineChoice,
     gateways: Mapping[str, tuple[str, WindowSettings]],
     alone: Mapping[str, Sequence[LoadTenant]],
 ) -> dict[str, list[Run]]:
-    """The load through each of `gateways`, which live for all rounds, and loads on the engine `alone`."""
+    """The load through each of `gateways`, which live for all rounds, and loads on the engine `alone`.
+
+    The stragglers of a window are awaited.
+    """
+    part = partial(options.part, warmup_seconds=min(8.0, options.round_seconds / 2), grace_seconds=GRACE_SECONDS)
     async with stage(progress, engine) as running, AsyncExitStack() as stack:
         turns = {}
         for name, (policy, window) in gateways.items():
-            gateway = await stack.enter_async_context(running.gateway(policy, TENANTS, window))
-            turns[name] = on(running, gateway, partial(options.turn, name, TENANTS))
+            gateway = await stack.enter_async_context(running.gateway(policy, weights_of(TENANTS), window))
+            turns[name] = on(running, gateway, partial(part, name, TENANTS))
         for name, tenants in alone.items():
-            turns[name] = on(running, running.engine, partial(options.turn, name, tenants))
+            turns[name] = on(running, running.engine, partial(part, name, tenants))
         return await in_turns(turns, options.rounds)
 
 
@@ -189,20 +169,24 @@ def unanswered(runs: Sequence[Run]) -> int:
 
 
 def waiting_of(runs: Sequence[Run]) -> Waiting:
-    """Waits of the modest requests that arrived within the windows, and the releases of room there."""
+    """Waits of the modest requests that arrived within the windows, and the releases of room there.
+
+    The gateway stamps a request's line at its end, when its room had just been given back.
+    """
     waits: list[float] = []
     between: list[float] = []
     releases: list[int] = []
     for run in runs:
         window = run.wall_window
-        ends = [request.finished_at for request in run.finished if request.worker]
-        moments = release_moments(ends, SAME_STEP_SECONDS)
+        ends = [(datetime.fromisoformat(line["timestamp"]).timestamp(), line) for line in run.finished]
+        moments = release_moments([at for at, line in ends if line.get("worker")], SAME_STEP_SECONDS)
         between.extend(intervals([at for at in moments if window.start <= at < window.end]))
-        for request in run.finished:
-            is_within = window.start <= request.arrived_at < window.end
-            if request.tenant == MODEST and request.granted_at is not None and is_within:
-                waits.append(request.granted_at - request.arrived_at)
-                releases.append(releases_seen(moments, request.arrived_at, request.granted_at))
+        for at, line in ends:
+            arrived_at, wait = at - line["duration_seconds"], line.get("queue_wait_seconds")
+            is_within = window.start <= arrived_at < window.end
+            if line.get("tenant") == MODEST and is_within and line.get("worker") and wait is not None:
+                waits.append(wait)
+                releases.append(releases_seen(moments, arrived_at, arrived_at + wait))
     return Waiting(waits, between, releases)
 
 

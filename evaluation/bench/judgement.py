@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from evaluation.bench.probe import GatewayState, Sample, WorkerState
 from evaluation.bench.stage import Run
-from evaluation.load.tenants import LoadTenant
+from evaluation.load.tenants import LoadTenant, weights_of
 from evaluation.metrics.statistics import mean, median
 from evaluation.report.verdicts import Target, Verdict
 
@@ -124,10 +124,9 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
 
 def service(target: Target, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> Verdict:
     """The service per weight of the tenant served best over that of the one served worst, all windows together."""
-    weights = {tenant.name: tenant.weight for tenant in tenants}
     seconds = sum(run.window.seconds for run in runs)
     note = ", ".join(f"{name} {received / seconds:,.0f}/s" for name, received in served(runs).items())
-    return target.judge(ratio_of_service(served(runs), weights), note)
+    return target.judge(ratio_of_service(served(runs), weights_of(tenants)), note)
 
 
 def throughput(target: Target, ours: float, theirs: float, note: str = "") -> Verdict:

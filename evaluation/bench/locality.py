@@ -7,18 +7,17 @@ VTC, which sends every tenant everywhere. Both ways run in turns, each turn with
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from evaluation.bench import judgement
-from evaluation.bench.engines import EngineChoice, EngineKind, KvCache
-from evaluation.bench.settings import WindowSettings
+from evaluation.bench.settings import EngineChoice, EngineKind, KvCache, WindowSettings
 from evaluation.bench.stage import Part, Run, stage
 from evaluation.bench.turns import FAULTS, RunOptions, Ways, faults_of, in_turns, through
 from evaluation.load.client import Surface
 from evaluation.load.prompts import Chats, Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
-from evaluation.report.delivery import Report, conduct
+from evaluation.report.delivery import Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
@@ -53,14 +52,8 @@ class LocalityOptions(RunOptions):
 
     def turn(self, quantum: int, number: int) -> Part:
         """One turn of a way, with instructions that no other turn knows."""
-        warmup = min(12.0, self.round_seconds)
-        tenants = cast(f"{number}/{quantum}")
-        return self.part(f"quantum {quantum}", number, tenants, warmup_seconds=warmup, surface=Surface.CHAT)
-
-
-def run(options: LocalityOptions) -> int:
-    """Run the bench and return its exit status."""
-    return conduct(measure(options), options.delivery)
+        tenants, warmup = cast(f"{number}/{quantum}"), min(12.0, self.round_seconds)
+        return self.part(f"quantum {quantum}", tenants, number, warmup_seconds=warmup, surface=Surface.CHAT)
 
 
 async def measure(options: LocalityOptions) -> Report:
@@ -69,20 +62,12 @@ async def measure(options: LocalityOptions) -> Report:
     window = WindowSettings(engine.sequences)
     async with stage(Progress(), *[engine] * options.workers) as running:
         turns = {
-            name: through(
-                running,
-                options.policy,
-                window,
-                partial(options.turn, quantum),
-                locality_quantum=quantum,
-            )
+            name: through(running, options.policy, window, partial(options.turn, quantum), locality_quantum=quantum)
             for name, quantum in ((QUANTUM, options.quantum), (WITHOUT, 0))
         }
-        ways: Ways = await in_turns(turns, options.rounds)
-    rates = {name: {tenant: _share([each]) for tenant, each in hit_rates(runs).items()} for name, runs in ways.items()}
-    found = {"hit_rate": rates}
-    report = options.report("locality", verdicts(ways), ways, measurements=found, sheets=[by_tenant(ways)])
-    return replace(report, setting={**report.setting, "workers": options.workers, "quantum": options.quantum})
+        ways = await in_turns(turns, options.rounds)
+    setting = {"workers": options.workers, "quantum": options.quantum}
+    return options.report("locality", verdicts(ways), ways, setting=setting, sheets=[by_tenant(ways)])
 
 
 def cast(turn: str) -> tuple[LoadTenant, ...]:

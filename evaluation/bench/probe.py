@@ -1,7 +1,7 @@
 """What the gateway and the engine say about themselves while a load runs, sampled at a fixed rate.
 
 The gateway is asked for `/debug/state`, each engine for the few figures that are looked at (a filtered metrics
-page: the whole one costs the engine milliseconds of its event loop). A sample that could not be taken is counted,
+page: the whole one costs the engine milliseconds of its event loop). A sample that could not be taken is left out,
 never invented.
 """
 
@@ -9,54 +9,47 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 
 SAMPLES_PER_SECOND = 5.0
 ANSWER_SECONDS = 5.0
 
-_WAITING = "vllm:num_requests_waiting"
-_RUNNING = "vllm:num_requests_running"
-_PREEMPTIONS = "vllm:num_preemptions_total"
-_KV_USAGE = "vllm:kv_cache_usage_perc"
-_NAMES = (_WAITING, _RUNNING, _PREEMPTIONS, _KV_USAGE)
-_FIGURE = re.compile(rf"^({'|'.join(_NAMES)})(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
+_FIGURE = re.compile(r"^([a-z_:]+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+_GAUGES = (
+    "vllm:num_requests_waiting",
+    "vllm:num_requests_running",
+    "vllm:num_preemptions_total",
+    "vllm:kv_cache_usage_perc",
+)
 # With the slash, vLLM's page obeys `name[]`; without it another handler ignores the filter.
-_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in _NAMES)
+_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in _GAUGES)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantState:
+def figures_of(page: str, names: Sequence[str], absent: float) -> list[float]:
+    """Those figures of a metrics page, each the sum of its series; `absent` where there is none."""
+    series = _FIGURE.findall(page)
+    found = [[float(value) for name, value in series if name == wanted] for wanted in names]
+    return [sum(values) if values else absent for values in found]
+
+
+class TenantState(NamedTuple):
     """One tenant's account in the bench's pool."""
 
-    tenant: str
     counter: float
     service: float
     queued: int
     in_flight: int
 
-    @classmethod
-    def parse(cls, row: Mapping[str, Any]) -> Self:
-        """The tenant of one row of the dump."""
-        return cls(*(row[field.name] for field in fields(cls)))
 
-
-@dataclass(frozen=True, slots=True)
-class WorkerState:
+class WorkerState(NamedTuple):
     """One worker's window, and why the gateway runs it without metrics that it could believe, where it does."""
 
-    worker: str
     window: int
-    in_flight: int
     degraded: str = ""
-
-    @classmethod
-    def parse(cls, row: Mapping[str, Any]) -> Self:
-        """The worker of one row of the dump."""
-        return cls(row["worker"], row["window_sequences"], row["sequences_in_flight"], row.get("degraded") or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +78,14 @@ class GatewayState:
     def parse(cls, document: Mapping[str, Any]) -> Self:
         """The only pool of a `/debug/state` answer."""
         (pool,) = document["pools"]
-        tenants = [TenantState.parse(row) for row in pool["tenants"]["busiest_first"]]
+        rows = pool["tenants"]["busiest_first"]
         return cls(
             queued=pool["queued"],
             in_flight=pool["in_flight"],
             spread=pool["spread"],
             spread_bound=pool["spread_bound"],
-            tenants={tenant.tenant: tenant for tenant in tenants},
-            workers=tuple(map(WorkerState.parse, document["workers"])),
+            tenants={row["tenant"]: TenantState(*(row[name] for name in TenantState._fields)) for row in rows},
+            workers=[WorkerState(row["window_sequences"], row.get("degraded") or "") for row in document["workers"]],
         )
 
 
@@ -108,10 +101,8 @@ class Gauges:
     @classmethod
     def parse(cls, page: str) -> Self:
         """The figures of a metrics page, summed over its ranks; an absent one counts as 0."""
-        sums = dict.fromkeys(_NAMES, 0.0)
-        for name, value in _FIGURE.findall(page):
-            sums[name] += float(value)
-        return cls(int(sums[_WAITING]), int(sums[_RUNNING]), int(sums[_PREEMPTIONS]), sums[_KV_USAGE])
+        waiting, running, preemptions, kv_usage = figures_of(page, _GAUGES, 0.0)
+        return cls(int(waiting), int(running), int(preemptions), kv_usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +133,13 @@ class Probe:
     """Asks the engines and, where there is one, the gateway."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, engine_urls: Sequence[str], gateway_url: str, admin_key: str
+        self, session: aiohttp.ClientSession, engine_urls: Sequence[str], gateway_url: str = "", admin_key: str = ""
     ) -> None:
         self._session = session
         self._engine_urls = engine_urls
         self._gateway_url = gateway_url
         self._headers = {"Authorization": f"Bearer {admin_key}"}
         self.samples: list[Sample] = []
-        self.failures = 0
 
     async def gauges(self) -> list[Gauges]:
         """Every engine's figures now; raises aiohttp.ClientError or TimeoutError."""
@@ -185,11 +175,8 @@ class Probe:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            try:
+            with suppress(aiohttp.ClientError, TimeoutError):
                 gateway, engines = await asyncio.gather(self.gateway(), self.gauges())
-            except (aiohttp.ClientError, TimeoutError):
-                self.failures += 1
-            else:
                 self.samples.append(Sample(loop.time(), gateway, engines))
             due = max(due + 1 / SAMPLES_PER_SECOND, loop.time())
             await asyncio.sleep(due - loop.time())

@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from time import perf_counter
 
 from evaluation.bench.processes import resident_bytes
 from evaluation.metrics.statistics import median
-from evaluation.report.delivery import Delivery, Report, deliver
+from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
@@ -51,6 +50,11 @@ class Size:
     queued_each: int = 2
     known: int = 0
 
+    @property
+    def requests(self) -> int:
+        """How many are queued in all."""
+        return self.waiting * self.queued_each
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -65,11 +69,6 @@ class Trial:
     settlement_seconds: float
     worst_seconds: float
     resident_bytes: int
-
-    @property
-    def requests_per_second(self) -> float:
-        """How many requests could come, run and end in a second of decisions."""
-        return 1 / (self.arrival_seconds + self.dispatch_seconds + self.settlement_seconds)
 
 
 class Room(PlainCapacity):
@@ -166,56 +165,38 @@ _US = 1e6
 
 
 @dataclass(frozen=True, slots=True)
-class SchedulerOptions:
+class SchedulerOptions(Delivery):
     """What to run; `most` leaves out the sizes with more tenants or requests than that."""
 
     most: int = 1_000_000
     rounds: int = 3
-    json_file: Path | None = None
-    check: bool = False
 
 
-def run(options: SchedulerOptions) -> int:
-    """Run the trials and return the exit status."""
-    trials = measure(options)
-    report = Report(
-        title="scheduler",
-        setting={
-            "policy": "vtc",
-            "predictor": "quantile",
-            "running": RUNNING,
-            "rounds": options.rounds,
-            "compiled": IS_COMPILED,
-        },
-        verdicts=verdicts(trials),
-        measurements={title: [asdict(trial) for trial in series] for title, series in trials.items()},
-        sheets=[_sheet(title, series) for title, series in trials.items()],
-    )
-    return deliver(report, Delivery(options.json_file, options.check))
-
-
-def measure(options: SchedulerOptions) -> dict[str, list[Trial]]:
+async def measure(options: SchedulerOptions) -> Report:
     """Every trial, each in a process of its own; of several rounds the fastest, which the machine disturbed least."""
     progress = Progress()
     trials: dict[str, list[Trial]] = {}
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
         for title, sizes in SIZES.items():
-            for size in (size for size in sizes if _largest(size) <= options.most):
+            for size in (size for size in sizes if max(size.known, size.requests) <= options.most):
                 progress.step(f"{title}: {size}")
                 rounds = [pool.submit(run_trial, size).result() for _ in range(options.rounds)]
                 trials.setdefault(title, []).append(min(rounds, key=lambda trial: trial.dispatch_seconds))
     progress.clear()
-    return trials
-
-
-def _largest(size: Size) -> int:
-    return max(size.known, size.waiting * size.queued_each)
+    usual = {"policy": "vtc", "predictor": "quantile", "running": RUNNING}
+    return Report(
+        title="scheduler",
+        setting={**usual, "rounds": options.rounds, "compiled": IS_COMPILED},
+        verdicts=verdicts(trials),
+        measurements={title: [asdict(trial) for trial in series] for title, series in trials.items()},
+        sheets=[_sheet(title, series) for title, series in trials.items()],
+    )
 
 
 def verdicts(trials: Mapping[str, Sequence[Trial]]) -> list[Verdict]:
     """The verdict on every target; a series that was cut short is judged by its largest size."""
     waiting, known, queued = trials["waiting"], trials["known"], trials["queued"]
-    most = _requests(queued[-1].size)
+    most = queued[-1].size.requests
     dispatch = Target(
         f"dispatch with {waiting[-1].size.waiting:,} waiting tenants",
         Comparison.AT_MOST,
@@ -239,20 +220,13 @@ def _flat(name: str, series: Sequence[Trial], figure: Callable[[Trial], float]) 
     return Target(f"{name}: largest over smallest", Comparison.AT_MOST, FLAT, " x").judge(most / least, note)
 
 
-def _requests(size: Size) -> int:
-    return size.waiting * size.queued_each
-
-
 def _sheet(title: str, series: Sequence[Trial]) -> Sheet:
     columns = ("waiting", "known", "queued", "arrival us", "dispatch us", "end us", "worst ms", "requests/s", "MB")
     rows = []
     for trial in series:
-        counts = (trial.size.waiting, max(trial.size.known, trial.size.waiting), _requests(trial.size))
-        figures = [seconds * _US for seconds in _steps(trial)]
-        figures += [trial.worst_seconds * 1e3, trial.requests_per_second, trial.resident_bytes / 1e6]
+        size, steps = trial.size, (trial.arrival_seconds, trial.dispatch_seconds, trial.settlement_seconds)
+        counts = (size.waiting, max(size.known, size.waiting), size.requests)
+        figures = [*(seconds * _US for seconds in steps), trial.worst_seconds * 1e3]
+        figures += [1 / sum(steps), trial.resident_bytes / 1e6]
         rows.append(SheetRow((*(f"{count:,}" for count in counts), *map(number, figures))))
     return Sheet(f"by {title}", columns, rows)
-
-
-def _steps(trial: Trial) -> tuple[float, float, float]:
-    return trial.arrival_seconds, trial.dispatch_seconds, trial.settlement_seconds

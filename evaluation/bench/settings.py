@@ -1,25 +1,79 @@
-"""The gateway's configuration for a bench: one pool, its workers, the load's tenants with keys made here.
+"""What a bench starts, and with which settings: engines of either kind, and a gateway with one pool before them.
 
-Queue limits and time-outs are wide: a bench measures who goes next, so nobody may be refused or time out.
-Keys are drawn once per bench and live only in its temporary folder and its memory.
+Real vLLM runs a random model of the dimensions given here, the embedded engine a profile. The gateway's queue limits
+and time-outs are wide: a bench measures who goes next, so nobody may be refused or time out. Keys are drawn once per
+bench and live only in its temporary folder and its memory.
 """
 
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
-import yaml
+import orjson
 
+# With the smallest model, moving tokens costs vLLM more than computing them: on two cores the load client, the
+# gateway and vLLM's own API server would then be measured competing for a processor, which no engine with an
+# accelerator shows. This one (16 M parameters) makes a step take ten milliseconds and more, as on an accelerator: the
+# way from an answer's end to the next request's place in the batch is then about a step, which one slack sequence
+# covers.
+VLLM_MODEL: Mapping[str, int] = {
+    "hidden_size": 512,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "intermediate_size": 1408,
+}
 POOL = "bench"
 SLACK = 1
 QUEUE_TIMEOUT_SECONDS = 600
 
 
-def draw_key() -> str:
-    """A key in the gateway's own format."""
-    return "vtc-" + secrets.token_urlsafe(32)
+class EngineKind(Enum):
+    """Which engine a bench runs."""
+
+    VLLM = "vllm"
+    EMBEDDED = "embedded"
+
+
+class KvCache(NamedTuple):
+    """A KV cache of `blocks` blocks of `block_tokens` tokens."""
+
+    blocks: int
+    block_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine to start: `profile` is the embedded engine's speed, `model` vLLM's dimensions.
+
+    `sequences` is what it runs at once; `more` are further options, of the embedded engine alone.
+    """
+
+    kind: EngineKind
+    profile: str = "cpu-tiny"
+    sequences: int = 16
+    model: Mapping[str, int] = field(default_factory=lambda: VLLM_MODEL)
+    kv: KvCache | None = None
+    more: Sequence[str] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line after the interpreter."""
+        start, sizes = ["-m", "backend", self.kind.value], ["--max-num-seqs", str(self.sequences)]
+        is_vllm = self.kind is EngineKind.VLLM
+        if self.kv is not None:
+            blocks = "--num-gpu-blocks-override" if is_vllm else "--kv-blocks"
+            sizes += [blocks, str(self.kv.blocks), "--block-size", str(self.kv.block_tokens)]
+        if is_vllm:
+            model = ["--hf-overrides", orjson.dumps(dict(self.model)).decode()]
+            return [*start, "--model", "byte-llama", "--port", "0", "--end-with-parent", "--", *sizes, *model]
+        serve = ["--profile", self.profile, "--model", "tiny", "--port", "0", "--end-with-parent"]
+        return [*start, *serve, *sizes, *self.more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +95,14 @@ class WindowSettings:
         }
 
 
+def draw_key() -> str:
+    """A key in the gateway's own format."""
+    return "vtc-" + secrets.token_urlsafe(32)
+
+
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """One gateway to start. `engine_model` is the model's name at each of the engines; `port` 0 takes a free one.
+    """One gateway to start. `engine_model` is the model's name at each of the engines.
 
     `locality_quantum` is the cost by which a request may go before another for the sake of a cached prefix.
     """
@@ -55,18 +114,20 @@ class GatewaySettings:
     window: WindowSettings = WindowSettings()
     locality_quantum: int = 0
     max_model_len: int = 2048
-    port: int = 0
+    listen: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     admin_key: str = field(repr=False, default_factory=draw_key)
 
-    def write(self, path: Path) -> None:
-        """Write the configuration file; it holds digests, no keys."""
-        path.write_text(yaml.safe_dump(self.document(), sort_keys=False), encoding="utf-8")
+    def write(self, path: Path) -> Path:
+        """Write the configuration file, in JSON, which is YAML too; it holds digests, no keys."""
+        path.write_bytes(orjson.dumps(self.document()))
+        return path
 
     def document(self) -> dict[str, object]:
         """The configuration as plain data."""
+        workers = [{"url": url, "name": f"engine-{number}"} for number, url in enumerate(self.engine_urls, 1)]
         return {
-            "listen": {"host": "127.0.0.1", "port": self.port, "drain_seconds": 0},
+            "listen": {"host": "127.0.0.1", "port": 0, "drain_seconds": 0, **self.listen},
             "admin": {"key": {"sha256": _digest(self.admin_key)}},
             "scheduler": {"policy": self.policy, "queue_timeout_seconds": QUEUE_TIMEOUT_SECONDS},
             "pools": [
@@ -75,9 +136,7 @@ class GatewaySettings:
                     "engine_model": self.engine_model,
                     "max_model_len": self.max_model_len,
                     "window": self.window.document(),
-                    "workers": [
-                        {"url": url, "name": f"engine-{number}"} for number, url in enumerate(self.engine_urls, 1)
-                    ],
+                    "workers": workers,
                     **({"locality_quantum": self.locality_quantum} if self.locality_quantum else {}),
                 }
             ],
@@ -86,12 +145,8 @@ class GatewaySettings:
         }
 
     def _tenant(self, name: str) -> dict[str, object]:
-        return {
-            "name": name,
-            "weight": self.weights[name],
-            "keys": [{"id": "bench", "sha256": _digest(self.keys[name])}],
-            "allow": ["ignore_eos"],
-        }
+        keys = [{"id": "bench", "sha256": _digest(self.keys[name])}]
+        return {"name": name, "weight": self.weights[name], "keys": keys, "allow": ["ignore_eos"]}
 
 
 def draw_keys(tenants: Sequence[str]) -> dict[str, str]:

@@ -12,15 +12,16 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import orjson
 
-from evaluation.bench.engines import EngineChoice
-from evaluation.bench.journal import FinishedRequest, read_journal
 from evaluation.bench.probe import Probe, Sample, probe_session
-from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings, draw_keys
-from evaluation.load.client import KNOWN_LENGTH, RUNNING_USAGE, Endpoint, Surface
+from evaluation.bench.settings import POOL, EngineChoice, GatewaySettings, WindowSettings, draw_keys
+from evaluation.load.client import KNOWN_LENGTH, RUNNING_USAGE, Address, Endpoint, Surface
 from evaluation.load.connection import ExchangeRecord
 from evaluation.load.processes import Child, child
 from evaluation.load.series import Span
@@ -28,7 +29,7 @@ from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, Tally
 from evaluation.report.terminal import Progress
 
 ENGINE_READY_SECONDS = 240.0
-GATEWAY_READY_SECONDS = 30.0
+GATEWAY_READY_SECONDS = 120.0
 IDLE_SECONDS = 30.0
 SECONDS_BETWEEN_CHECKS = 0.25
 
@@ -60,7 +61,7 @@ class Run:
     wall_window: Span
     observed_until: float
     samples: Sequence[Sample]
-    finished: Sequence[FinishedRequest]
+    finished: Sequence[Mapping[str, Any]]
 
     @property
     def services(self) -> dict[str, float]:
@@ -89,83 +90,59 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """A running gateway with the settings it was started from."""
+class Server:
+    """A running engine, or a gateway, and where its clients send."""
 
     process: Child
-    settings: GatewaySettings
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where its clients send."""
-        return Endpoint(self.process.url, POOL, self.settings.keys)
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """A running engine, and the name under which it serves its model."""
+class Gateway(Server):
+    """A running gateway, with the settings and the file that it was started from."""
 
-    process: Child
-    model: str
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self.process.url
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Where its clients send."""
-        return Endpoint(self.url, self.model)
+    settings: GatewaySettings
+    file: Path
 
 
 class Stage:
     """Running engines and what is needed to run loads on them, with a gateway before them or without."""
 
-    def __init__(self, engines: Sequence[Engine], folder: Path, progress: Progress) -> None:
+    def __init__(self, engines: Sequence[Server], folder: Path, progress: Progress) -> None:
         self.engines = engines
+        self.progress = progress
         self._folder = folder
-        self._progress = progress
         self._gateways = 0
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Server:
         """The engine where there is one only."""
         (engine,) = self.engines
         return engine
 
     @asynccontextmanager
     async def gateway(
-        self,
-        policy: str,
-        tenants: Sequence[LoadTenant],
-        window: WindowSettings,
-        *,
-        locality_quantum: int = 0,
+        self, policy: str, weights: Mapping[str, float], window: WindowSettings, **more: Any
     ) -> AsyncIterator[Gateway]:
-        """Run a gateway for `tenants` while the context is open, in front of every engine."""
+        """Run a gateway for tenants of these `weights` while the context is open, in front of every engine.
+
+        `more` are further `GatewaySettings`.
+        """
         self._gateways += 1
         name = f"gateway-{self._gateways}-{policy.replace(':', '-')}"
-        self._progress.step(f"starting the gateway ({policy})")
-        settings = GatewaySettings(
-            policy=policy,
-            engine_urls=[engine.url for engine in self.engines],
-            engine_model=self.engines[0].model,
-            weights={tenant.name: tenant.weight for tenant in tenants},
-            window=window,
-            locality_quantum=locality_quantum,
-            keys=draw_keys([tenant.name for tenant in tenants]),
-        )
-        path = self._folder / f"{name}.yaml"
-        settings.write(path)
-        arguments = ["-m", "gateway", "serve", str(path), "--announce"]
-        async with child(name, arguments, self._folder, GATEWAY_READY_SECONDS) as process:
-            await self._until_ready(process)
-            yield Gateway(process, settings)
+        self.progress.step(f"starting the gateway ({policy})")
+        urls = [engine.process.url for engine in self.engines]
+        model, keys = self.engines[0].endpoint.model, draw_keys(list(weights))
+        settings = GatewaySettings(policy, urls, model, weights, window, keys=keys, **more)
+        file = settings.write(self._folder / f"{name}.yaml")
+        serve = ["-m", "gateway", "serve", str(file), "--announce"]
+        async with child(name, serve, self._folder, GATEWAY_READY_SECONDS) as process:
+            async with probe_session() as session:
+                await process.until(partial(_is_ready, session, process.url), GATEWAY_READY_SECONDS)
+            yield Gateway(process, Endpoint(process.url, POOL, keys), settings, file)
 
-    async def run(self, part: Part, target: Gateway | Engine) -> Run:
+    async def run(self, part: Part, target: Server) -> Run:
         """Put the load of `part` on `target` and measure its window."""
-        gateway = target if isinstance(target, Gateway) else None
         endpoint = replace(target.endpoint, surface=part.surface, fields=part.fields)
         async with probe_session() as session:
             probe = self.probe(session, target)
@@ -173,13 +150,13 @@ class Stage:
                 await self._watch(f"{part.name}: warm-up", part.warmup_seconds, load, target)
                 start, wall_start = asyncio.get_running_loop().time(), time.time()
                 async with AsyncExitStack() as stack:
-                    if gateway is not None and part.is_sampled:
+                    if isinstance(target, Gateway) and part.is_sampled:
                         await stack.enter_async_context(probe.sampling())
                     await self._watch(part.name, part.seconds, load, target)
                 end, wall_end = asyncio.get_running_loop().time(), time.time()
                 await self._stragglers(part, load, start, end)
                 observed_until = asyncio.get_running_loop().time()
-            self._progress.step(f"{part.name}: waiting for the engine to be idle")
+            self.progress.step(f"{part.name}: waiting for the engine to be idle")
             await probe.idle(IDLE_SECONDS)
         return Run(
             tallies=load.tallies,
@@ -187,24 +164,24 @@ class Stage:
             wall_window=Span(wall_start, wall_end),
             observed_until=observed_until,
             samples=tuple(probe.samples),
-            finished=[] if gateway is None else read_journal(gateway.process.log),
+            finished=finished_requests(target.process.log) if isinstance(target, Gateway) else (),
         )
 
-    def probe(self, session: aiohttp.ClientSession, target: Gateway | Engine) -> Probe:
+    def probe(self, session: aiohttp.ClientSession, target: Server) -> Probe:
         """What asks about `target`: a gateway with every engine, or an engine alone."""
-        if isinstance(target, Engine):
-            return Probe(session, [target.url], "", "")
-        urls = [engine.url for engine in self.engines]
-        return Probe(session, urls, target.process.url, target.settings.admin_key)
+        if isinstance(target, Gateway):
+            urls = [engine.process.url for engine in self.engines]
+            return Probe(session, urls, target.process.url, target.settings.admin_key)
+        return Probe(session, [target.process.url])
 
-    async def _watch(self, what: str, seconds: float, load: Load, target: Gateway | Engine) -> None:
+    async def _watch(self, what: str, seconds: float, load: Load, target: Server) -> None:
         """Let `seconds` pass while the load runs; raises as soon as a child or the load has failed."""
-        self._progress.step(what, seconds)
+        self.progress.step(what, seconds)
         loop = asyncio.get_running_loop()
         last, end = loop.time(), loop.time() + seconds
         while (now := loop.time()) < end:
             await asyncio.sleep(min(SECONDS_BETWEEN_CHECKS, end - now))
-            self._progress.advance(loop.time() - last)
+            self.progress.advance(loop.time() - last)
             last = loop.time()
             for engine in self.engines:
                 engine.process.raise_if_ended()
@@ -219,20 +196,19 @@ class Stage:
         names = [tenant.name for tenant in part.tenants if not isinstance(tenant.arrivals, ClosedLoop)]
         records = [record for name in names for record in load.tallies[name].sent_between(start, end)]
         if records and part.grace_seconds:
-            self._progress.step(f"{part.name}: waiting for the last answers")
+            self.progress.step(f"{part.name}: waiting for the last answers")
             await load.settled(records, part.grace_seconds)
 
-    async def _until_ready(self, gateway: Child) -> None:
-        """Wait until the gateway can serve, which it says at `/ready`."""
-        deadline = asyncio.get_running_loop().time() + GATEWAY_READY_SECONDS
-        async with probe_session() as session:
-            while asyncio.get_running_loop().time() < deadline:
-                gateway.raise_if_ended()
-                async with session.get(f"{gateway.url}/ready") as answer:
-                    if answer.status == 200:
-                        return
-                await asyncio.sleep(0.1)
-        raise gateway.failure(f"did not become ready within {GATEWAY_READY_SECONDS:.0f} s")
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    async with session.get(f"{url}/ready") as answer:
+        return answer.status == 200
+
+
+def finished_requests(log: Path) -> list[Mapping[str, Any]]:
+    """The gateway's own account of each finished request, from its log: the fields that are known, one line each."""
+    with log.open("rb") as lines:
+        return [orjson.loads(line) for line in lines if b'"event":"request"' in line]
 
 
 @asynccontextmanager
@@ -253,9 +229,7 @@ async def stage(progress: Progress, *choices: EngineChoice) -> AsyncIterator[Sta
 
 
 @asynccontextmanager
-async def _engine(choice: EngineChoice, name: str, folder: Path) -> AsyncIterator[Engine]:
+async def _engine(choice: EngineChoice, name: str, folder: Path) -> AsyncIterator[Server]:
     async with child(name, choice.arguments, folder, ENGINE_READY_SECONDS) as process:
-        async with probe_session() as session, session.get(f"{process.url}/v1/models") as answer:
-            answer.raise_for_status()
-            model = str((await answer.json())["data"][0]["id"])
-        yield Engine(process, model)
+        model = await Address.parse(process.url).first_model(None)
+        yield Server(process, Endpoint(process.url, model))

@@ -7,14 +7,12 @@ engine alone.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from evaluation.bench.engines import EngineKind
 from evaluation.bench.judgement import figures
-from evaluation.bench.settings import WindowSettings
-from evaluation.bench.stage import Engine, Gateway, Part, Run, Stage
-from evaluation.load.tenants import LoadTenant
+from evaluation.bench.settings import EngineKind, WindowSettings
+from evaluation.bench.stage import Part, Run, Server, Stage
+from evaluation.load.tenants import LoadTenant, weights_of
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet
 from evaluation.report.verdicts import Comparison, Target, Verdict
@@ -27,7 +25,7 @@ Ways = Mapping[str, Sequence[Run]]
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(Delivery):
     """What a bench is told: the engine, the policy that is tested, `seconds` of measured window in `rounds` parts."""
 
     engine: EngineKind = EngineKind.VLLM
@@ -36,25 +34,13 @@ class RunOptions:
     seconds: float = 60.0
     rounds: int = 1
     seed: int = 1
-    json_file: Path | None = None
-    check: bool = False
-
-    @property
-    def setting(self) -> dict[str, object]:
-        """Under which conditions a report was found."""
-        return {"engine": self.engine.value, "policy": self.policy, "seconds": self.seconds, "rounds": self.rounds}
-
-    @property
-    def delivery(self) -> Delivery:
-        """Where the report goes."""
-        return Delivery(self.json_file, self.check)
 
     @property
     def round_seconds(self) -> float:
         """The window of one way's turn."""
         return self.seconds / self.rounds
 
-    def part(self, name: str, number: int, tenants: Sequence[LoadTenant], **changes: Any) -> Part:
+    def part(self, name: str, tenants: Sequence[LoadTenant], number: int, **changes: Any) -> Part:
         """The turn of one way in round `number`; its warm-up is as long as its window, 8 s at most."""
         part = Part(
             name=f"round {number + 1} of {self.rounds}: {name}",
@@ -71,13 +57,15 @@ class RunOptions:
         verdicts: Sequence[Verdict],
         ways: Ways,
         *,
+        setting: Mapping[str, object] | None = None,
         measurements: Mapping[str, object] | None = None,
         sheets: Sequence[Sheet] = (),
     ) -> Report:
         """The report on `ways`: the figures of each, what else was measured, and every request that failed."""
-        faults = faults_of(ways)
+        usual = {"engine": self.engine.value, "policy": self.policy, "seconds": self.seconds, "rounds": self.rounds}
         document = {"ways": {name: figures(runs) for name, runs in ways.items()}, **(measurements or {})}
-        return Report(title, self.setting, verdicts, document, sorted(set(faults)), sheets)
+        faults = sorted(set(faults_of(ways)))
+        return Report(title, {**usual, **(setting or {})}, verdicts, document, faults, sheets)
 
 
 async def in_turns(ways: Mapping[str, Turn], rounds: int) -> dict[str, list[Run]]:
@@ -89,23 +77,17 @@ async def in_turns(ways: Mapping[str, Turn], rounds: int) -> dict[str, list[Run]
     return runs
 
 
-def on(stage: Stage, target: Gateway | Engine, part: Callable[[int], Part]) -> Turn:
+def on(stage: Stage, target: Server, part: Callable[[int], Part]) -> Turn:
     """A way: `part` of each round on what runs already."""
-
-    async def turn(number: int) -> Run:
-        return await stage.run(part(number), target)
-
-    return turn
+    return lambda number: stage.run(part(number), target)
 
 
-def through(
-    stage: Stage, policy: str, window: WindowSettings, part: Callable[[int], Part], *, locality_quantum: int = 0
-) -> Turn:
+def through(stage: Stage, policy: str, window: WindowSettings, part: Callable[[int], Part], **more: Any) -> Turn:
     """A way: `part` of each round on a gateway of its own, which knows of the engine what it learns in this turn."""
 
     async def turn(number: int) -> Run:
         todo = part(number)
-        async with stage.gateway(policy, todo.tenants, window, locality_quantum=locality_quantum) as gateway:
+        async with stage.gateway(policy, weights_of(todo.tenants), window, **more) as gateway:
             return await stage.run(todo, gateway)
 
     return turn

@@ -24,10 +24,9 @@ from functools import partial
 from pathlib import Path
 
 from evaluation.bench import judgement
-from evaluation.bench.engines import VLLM_MODEL, EngineChoice, EngineKind, KvCache
 from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of, window_stories, windows
 from evaluation.bench.probe import Sample
-from evaluation.bench.settings import SLACK, WindowSettings
+from evaluation.bench.settings import SLACK, VLLM_MODEL, EngineChoice, EngineKind, KvCache, WindowSettings
 from evaluation.bench.stage import Part, Run, Stage, stage
 from evaluation.bench.turns import FAULTS, RunOptions, Turn, Ways, faults_of, in_turns, on, through
 from evaluation.load.client import RUNNING_USAGE
@@ -36,7 +35,7 @@ from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.metrics.statistics import mean, percentile
 from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Mark, Picture
-from evaluation.report.delivery import Report, conduct
+from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
 
@@ -70,32 +69,17 @@ class WindowOptions(RunOptions):
         """Whether real vLLM runs."""
         return self.engine is EngineKind.VLLM
 
-    def turn(self, name: str, number: int) -> Part:
-        """The turn of one way with the usual load."""
-        return self.part(name, number, TENANTS)
-
-
-def _shared_targets(part: str) -> dict[str, Target]:
-    """The targets that two parts have alike."""
-    return {
-        "equal": Target(f"{part}: service of the larger tenant over the smaller", Comparison.AT_MOST, 1.05, " x"),
-        "spread": Target(f"{part}: largest observed spread, of the computed bound", Comparison.AT_MOST, 1.0),
-        "backlogged": Target(f"{part}: samples with every tenant backlogged", Comparison.AT_LEAST, 0.99),
-    }
-
 
 def _shared_verdicts(part: str, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> list[Verdict]:
-    targets = _shared_targets(part)
+    """The verdicts that two parts have alike."""
+    equal = Target(f"{part}: service of the larger tenant over the smaller", Comparison.AT_MOST, 1.05, " x")
+    spread = Target(f"{part}: largest observed spread, of the computed bound", Comparison.AT_MOST, 1.0)
+    backlogged = Target(f"{part}: samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
     return [
-        judgement.service(targets["equal"], runs, tenants),
-        judgement.spread(targets["spread"], runs),
-        judgement.backlogged(targets["backlogged"], runs),
+        judgement.service(equal, runs, tenants),
+        judgement.spread(spread, runs),
+        judgement.backlogged(backlogged, runs),
     ]
-
-
-def run(options: WindowOptions) -> int:
-    """Run the bench and return its exit status."""
-    return conduct(measure(options), options.delivery)
 
 
 async def measure(options: WindowOptions) -> Report:
@@ -153,7 +137,7 @@ async def measure_memory(options: WindowOptions, progress: Progress) -> dict[str
 def _memory_turn(running: Stage, options: WindowOptions, size: int | None, learning: float = 0.0) -> Turn:
     def part(number: int) -> Part:
         fields = UNKNOWN_LENGTH if options.is_vllm else RUNNING_USAGE
-        todo = options.part(f"window {size or AUTO}", number, MIXED, fields=fields)
+        todo = options.part(f"window {size or AUTO}", MIXED, number, fields=fields)
         return replace(todo, warmup_seconds=todo.warmup_seconds + min(learning, todo.warmup_seconds))
 
     window = WindowSettings(None) if size is None else WindowSettings(size, prefill_tokens=2048)
@@ -233,16 +217,16 @@ async def measure_speeds(options: WindowOptions, progress: Progress) -> dict[str
 
         async def both(number: int) -> Run:
             """Both engines at once, each with a load of its own; the slow one's run is kept beside."""
-            parts = (options.turn(name, number) for name in (BESIDE_FAST, BESIDE_SLOW))
+            parts = (options.part(name, TENANTS, number) for name in (BESIDE_FAST, BESIDE_SLOW))
             runs = await asyncio.gather(*map(running.run, parts, running.engines))
             beside.append(runs[1])
             return runs[0]
 
         ways = {
-            FAST: on(running, running.engines[0], partial(options.turn, FAST)),
-            SLOW: on(running, running.engines[1], partial(options.turn, SLOW)),
+            FAST: on(running, running.engines[0], partial(options.part, FAST, TENANTS)),
+            SLOW: on(running, running.engines[1], partial(options.part, SLOW, TENANTS)),
             BESIDE_FAST: both,
-            GATEWAY: through(running, options.policy, WindowSettings(None), partial(options.turn, GATEWAY)),
+            GATEWAY: through(running, options.policy, WindowSettings(None), partial(options.part, GATEWAY, TENANTS)),
         }
         return {**await in_turns(ways, options.rounds), BESIDE_SLOW: beside}
 
@@ -287,7 +271,7 @@ async def measure_unknown(options: WindowOptions, progress: Progress) -> dict[st
         async with stage(progress, EngineChoice(options.engine, options.profile, size)) as running:
             settings = {f"{size} {TOLD}": WindowSettings(size), f"{size} {AUTO}": WindowSettings(None)}
             turns = {
-                name: through(running, options.policy, window, partial(options.turn, name))
+                name: through(running, options.policy, window, partial(options.part, name, TENANTS))
                 for name, window in settings.items()
             }
             ways |= await in_turns(turns, options.rounds)

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,7 +22,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 LOG_LINES_ON_FAILURE = 15
 
 _PR_SET_PDEATHSIG = 1
-_READY = "ready "
+_READY = re.compile(r"^ready (\S+?)/?\n", re.MULTILINE)
 
 
 class ChildFailed(Exception):
@@ -29,13 +30,13 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """One running child process."""
+    """One running child process; `url` once it is ready."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, output: Path, log: Path) -> None:
         self.name = name
         self.log = log
-        self._output = output
         self.url = ""
+        self._output = output
         self._process = process
 
     @property
@@ -46,51 +47,43 @@ class Child:
     def raise_if_ended(self) -> None:
         """Raise `ChildFailed` where the child has ended already."""
         if self._process.returncode is not None:
-            raise self.failure(f"ended with status {self._process.returncode}")
+            raise self._failure(f"ended with status {self._process.returncode}")
 
-    def failure(self, what: str) -> ChildFailed:
-        """The error that says `what` happened, with the child's last log lines."""
-        lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_ON_FAILURE:]
-        return ChildFailed("\n".join([f"{self.name} {what}; its last log lines:", *lines]))
+    async def ready(self, timeout_seconds: float) -> None:
+        """Wait for the line `ready URL`."""
+        await self.until(self._is_announced, timeout_seconds)
 
-    async def ready(self, timeout_seconds: float) -> str:
-        """Wait for the line `ready URL` and return the URL."""
+    async def until(self, holds: Callable[[], Awaitable[bool]], timeout_seconds: float) -> None:
+        """Wait until `holds()`; raises `ChildFailed` where the child ends before, or after `timeout_seconds`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while loop.time() < deadline:
             self.raise_if_ended()
-            if (url := _announced(self._output.read_text("utf-8", "replace"))) is not None:
-                self.url = url
-                return url
+            if await holds():
+                return
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        raise self.failure(f"was not ready within {timeout_seconds:.0f} s")
-
-    async def printed(self, timeout_seconds: float) -> bytes:
-        """Wait until the child has ended by itself, well; everything that it printed."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_seconds):
-                await self._process.wait()
-        if self._process.returncode != 0:
-            raise self.failure(f"did not end well within {timeout_seconds:.0f} s")
-        return self._output.read_bytes()
+        raise self._failure(f"was not ready within {timeout_seconds:.0f} s")
 
     async def end(self) -> None:
         """SIGTERM, then SIGKILL to its group after `END_SECONDS` at most; returns when all of it is gone."""
-        self._signal(signal.SIGTERM)
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await self._process.wait()
-        self._signal_group(signal.SIGKILL)
-        await self._process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
-
-    def _signal_group(self, number: signal.Signals) -> None:
         # Grandchildren may outlive a crashed child; the group is ours alone (`start_new_session`).
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    async def _is_announced(self) -> bool:
+        if (line := _READY.search(self._output.read_text("utf-8", "replace"))) is not None:
+            self.url = line[1]
+        return line is not None
+
+    def _failure(self, what: str) -> ChildFailed:
+        lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_ON_FAILURE:]
+        return ChildFailed("\n".join([f"{self.name} {what}; its last log lines:", *lines]))
 
 
 @asynccontextmanager
@@ -129,14 +122,6 @@ async def program(
         yield running
     finally:
         await asyncio.shield(running.end())
-
-
-def _announced(output: str) -> str | None:
-    """The URL of the line `ready URL`, None while it is not there or not whole."""
-    for line in output.splitlines(keepends=True):
-        if line.startswith(_READY) and line.endswith("\n"):
-            return line.removeprefix(_READY).strip().rstrip("/")
-    return None
 
 
 def _before_program(core: int | None) -> Callable[[], None] | None:

@@ -9,7 +9,7 @@ Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -75,6 +75,11 @@ class LoadTenant:
     def mean_cost(self) -> float:
         """The expected service of one request."""
         return INPUT_WEIGHT * self.prompt.mean + OUTPUT_WEIGHT * self.output.mean
+
+
+def weights_of(tenants: Iterable[LoadTenant]) -> dict[str, float]:
+    """Each tenant's weight by its name."""
+    return {tenant.name: tenant.weight for tenant in tenants}
 
 
 class Tally:

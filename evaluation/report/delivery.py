@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 import uvloop
 
+from evaluation.load.client import NoModelError
 from evaluation.load.processes import ChildFailed
 from evaluation.pictures.drawing import PlotsMissing
 from evaluation.report.document import Sheet, targets_sheet
@@ -57,10 +58,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Where a report goes and whether missed targets fail the command."""
+    """Where a report goes and whether missed targets fail the command; the options of every bench begin so."""
 
-    json_file: Path | None
-    check: bool
+    json_file: Path | None = None
+    check: bool = False
 
 
 def conduct(bench: Coroutine[Any, Any, Report], delivery: Delivery) -> int:
@@ -68,7 +69,7 @@ def conduct(bench: Coroutine[Any, Any, Report], delivery: Delivery) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(bench)
-    except (ChildFailed, PlotsMissing, aiohttp.ClientError, OSError) as fault:
+    except (ChildFailed, NoModelError, PlotsMissing, aiohttp.ClientError, OSError) as fault:
         say(f"the bench could not be run: {type(fault).__name__}:\n{fault}")
         return EXIT_NOT_RUN
     return deliver(report, delivery)

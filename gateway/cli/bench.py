@@ -1,8 +1,8 @@
 """The commands of `vtc-gateway bench`: each is parsed here and carried out by its own module, imported when it runs."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -23,6 +23,13 @@ def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
     return chosen
 
 
+def _conduct(measure: Callable[[Any], Coroutine[Any, Any, Any]], options: Any) -> NoReturn:
+    """Run a bench, deliver its report and exit with its status."""
+    from evaluation.report.delivery import conduct
+
+    raise typer.Exit(conduct(measure(options), options))
+
+
 @bench.command()
 def fairness(
     engine: Engine = "embedded",
@@ -33,13 +40,14 @@ def fairness(
     check: Check = False,
 ) -> None:
     """Equal shares, weights, short against long answers, and what it costs in throughput."""
-    from evaluation.bench.engines import EngineKind
-    from evaluation.bench.fairness import FairnessOptions, run
+    from evaluation.bench.fairness import measure
+    from evaluation.bench.settings import EngineKind
+    from evaluation.bench.turns import RunOptions
 
-    options = FairnessOptions(
+    options = RunOptions(
         engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check
     )
-    raise typer.Exit(run(options))
+    _conduct(measure, options)
 
 
 @bench.command()
@@ -52,13 +60,14 @@ def isolation(
     check: Check = False,
 ) -> None:
     """A modest tenant beside a flood: how long it waits, and its time to first token, with an express lane too."""
-    from evaluation.bench.engines import EngineKind
-    from evaluation.bench.isolation import IsolationOptions, run
+    from evaluation.bench.isolation import measure
+    from evaluation.bench.settings import EngineKind
+    from evaluation.bench.turns import RunOptions
 
-    options = IsolationOptions(
+    options = RunOptions(
         engine=EngineKind(engine), policy=policy, seconds=seconds, rounds=rounds, json_file=json, check=check
     )
-    raise typer.Exit(run(options))
+    _conduct(measure, options)
 
 
 @bench.command()
@@ -73,8 +82,8 @@ def window(  # noqa: PLR0913 - one parameter for each option
     check: Check = False,
 ) -> None:
     """What an engine can take, found out by the gateway: memory, speeds, a size nobody told."""
-    from evaluation.bench.engines import EngineKind
-    from evaluation.bench.window import Subject, WindowOptions, run
+    from evaluation.bench.settings import EngineKind
+    from evaluation.bench.window import Subject, WindowOptions, measure
 
     options = WindowOptions(
         engine=EngineKind(engine),
@@ -86,7 +95,7 @@ def window(  # noqa: PLR0913 - one parameter for each option
         json_file=json,
         check=check,
     )
-    raise typer.Exit(run(options))
+    _conduct(measure, options)
 
 
 @bench.command()
@@ -100,8 +109,8 @@ def locality(  # noqa: PLR0913 - one parameter for each option
     check: Check = False,
 ) -> None:
     """Conversations that begin alike: what the locality quantum gives, and what it costs in fairness."""
-    from evaluation.bench.engines import EngineKind
-    from evaluation.bench.locality import LocalityOptions, run
+    from evaluation.bench.locality import LocalityOptions, measure
+    from evaluation.bench.settings import EngineKind
 
     options = LocalityOptions(
         engine=EngineKind(engine),
@@ -112,7 +121,7 @@ def locality(  # noqa: PLR0913 - one parameter for each option
         json_file=json,
         check=check,
     )
-    raise typer.Exit(run(options))
+    _conduct(measure, options)
 
 
 @bench.command()
@@ -132,12 +141,12 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
     check: Check = False,
 ) -> None:
     """Cost and delay of a streamed chunk and of a whole answer, beside other proxies."""
-    from evaluation.bench.datapath.command import DatapathOptions, run
+    from evaluation.bench.datapath.command import DatapathOptions, measure
     from evaluation.bench.datapath.contenders import CONTENDERS
-    from evaluation.bench.datapath.loads import Part
+    from evaluation.bench.datapath.loads import LOADS
 
     options = DatapathOptions(
-        parts=tuple(Part(name) for name in _chosen("--only", only, [part.value for part in Part])),
+        parts=_chosen("--only", only, LOADS),
         peers=_chosen("--peers", peers, CONTENDERS),
         rounds=rounds,
         seconds=seconds,
@@ -145,7 +154,7 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
         plot=plot,
         check=check,
     )
-    raise typer.Exit(run(options))
+    _conduct(measure, options)
 
 
 @bench.command()
@@ -158,9 +167,9 @@ def scheduler(
     check: Check = False,
 ) -> None:
     """Cost of a decision and memory, by waiting tenants, known tenants and queued requests."""
-    from evaluation.bench.scheduler import SchedulerOptions, run
+    from evaluation.bench.scheduler import SchedulerOptions, measure
 
-    raise typer.Exit(run(SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check)))
+    _conduct(measure, SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check))
 
 
 @bench.command()
@@ -170,9 +179,9 @@ def blocking(
     check: Check = False,
 ) -> None:
     """How long the largest and the most hostile inputs, and the gateway's own pages, hold up everybody else."""
-    from evaluation.bench.blocking import BlockingOptions, run
+    from evaluation.bench.blocking import BlockingOptions, measure
 
-    raise typer.Exit(run(BlockingOptions(rounds=rounds, json_file=json, check=check)))
+    _conduct(measure, BlockingOptions(rounds=rounds, json_file=json, check=check))
 
 
 @bench.command()
@@ -185,6 +194,6 @@ def soak(
     check: Check = False,
 ) -> None:
     """Many minutes of ordinary trouble: memory, descriptors, tasks and accounts must come out as they were."""
-    from evaluation.bench.soak.command import SoakOptions, run
+    from evaluation.bench.soak import SoakOptions, measure
 
-    raise typer.Exit(run(SoakOptions(minutes=minutes, seed=seed, json_file=json, check=check)))
+    _conduct(measure, SoakOptions(minutes=minutes, seed=seed, json_file=json, check=check))

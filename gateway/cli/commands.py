@@ -118,7 +118,7 @@ def demo(
 ) -> None:
     """Let a flood and two modest tenants loose, and watch who gets how much."""
     from evaluation.bench.demo import DemoOptions, run
-    from evaluation.bench.engines import EngineKind
+    from evaluation.bench.settings import EngineKind
 
     raise typer.Exit(run(DemoOptions(policy=policy, seconds=seconds, plot=plot, engine=EngineKind(engine))))
 

@@ -13,7 +13,7 @@ from contract_cases import MODEL
 from rich.console import Console
 from vllm_servers import python, running
 
-from evaluation.bench.engines import VLLM_MODEL
+from evaluation.bench.settings import VLLM_MODEL
 from evaluation.conformance.rules import ScenarioOutcome
 from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Subject, run_suite
 from evaluation.conformance.tenants import Cast, Tenant

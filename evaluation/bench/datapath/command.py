@@ -1,36 +1,29 @@
 """The bench itself: rounds in which every proxy has its turn under every load, then tables, verdicts and a picture."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from evaluation.bench.datapath.contenders import GATEWAY, installed
 from evaluation.bench.datapath.field import field
 from evaluation.bench.datapath.findings import picture, sheets, verdicts
-from evaluation.bench.datapath.loads import LOADS, Part
+from evaluation.bench.datapath.loads import CAPACITY, LOADS, MANY
 from evaluation.pictures.drawing import draw, require_matplotlib
-from evaluation.report.delivery import Delivery, Report, conduct
+from evaluation.report.delivery import Delivery, Report
 from evaluation.report.terminal import Progress
 from gateway.compilation import IS_COMPILED
 
 
 @dataclass(frozen=True, slots=True)
-class DatapathOptions:
+class DatapathOptions(Delivery):
     """What to run: `parts` and `peers` none means all; `seconds` None is each load's own window."""
 
-    parts: Sequence[Part] = ()
+    parts: Sequence[str] = ()
     peers: Sequence[str] = ()
     rounds: int = 5
     seconds: float | None = None
-    json_file: Path | None = None
     plot: Path | None = None
-    check: bool = False
-
-
-def run(options: DatapathOptions) -> int:
-    """Run the bench and return its exit status."""
-    return conduct(measure(options), Delivery(options.json_file, options.check))
 
 
 async def measure(options: DatapathOptions) -> Report:
@@ -39,13 +32,14 @@ async def measure(options: DatapathOptions) -> Report:
         require_matplotlib()
     wanted = () if not options.peers else (GATEWAY, *(name for name in options.peers if name != GATEWAY))
     contenders, missing = installed(wanted)
-    parts = options.parts or tuple(Part)
+    parts = options.parts or tuple(LOADS)
     with TemporaryDirectory(prefix="vtc-bench-") as folder:
         async with field(Path(folder), Progress()) as running:
             loads = [load for part in parts for load in LOADS[part]]
-            await running.rounds(contenders, loads, options.rounds, options.seconds)
-            if Part.CAPACITY in parts:
-                await running.capacities(contenders, options.seconds)
+            loads = [replace(load, seconds=options.seconds or load.seconds) for load in loads]
+            await running.rounds(contenders, loads, options.rounds)
+            if CAPACITY in parts:
+                await running.capacities(contenders, options.seconds or MANY.seconds)
     costs = picture(running.findings)
     if options.plot is not None and costs.panels:
         draw(costs, options.plot)

@@ -1,9 +1,9 @@
 """The proxies that are compared: how each is found, configured and started for a bench.
 
 Each runs as one process on one core, keeps connections to the engine, passes pieces on as they come and limits nothing.
-The gateway has everything on; nginx, HAProxy, Envoy and the plain proxy neither authenticate nor meter nor log, the
-floor does not even read; the routers for engines do what they do by default. A peer's configuration and command line
-are a short script in `peers`; where its program comes from: `scripts/install-bench`.
+The gateway has everything on; nginx, HAProxy, Envoy and the yardsticks neither authenticate nor meter nor log; the
+routers for engines do what they do by default. A peer's configuration and command line are a short script in `peers`;
+where its program comes from: `scripts/install-bench`.
 """
 
 import shutil
@@ -11,14 +11,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings
 
 DIRECT = "direct"
 GATEWAY = "gateway"
-FLOOR = "floor"
-PLAIN = "aiohttp"
 
 _PEERS = Path(__file__).resolve().parents[3] / ".venv-peers"
 _SCRIPTS = Path(__file__).parent / "peers"
@@ -51,6 +48,19 @@ class Site:
             "TENANT_KEYS": " ".join(f"{name}:{key}" for name, key in self.keys.items()),
         }
 
+    def configured(self) -> Path:
+        """The gateway's configuration file."""
+        return GatewaySettings(
+            policy="vtc",
+            engine_urls=[self.engine],
+            engine_model=POOL,
+            weights=dict.fromkeys(self.keys, 1.0),
+            window=_WINDOW,
+            max_model_len=32_768,
+            listen={"port": self.port},
+            keys=self.keys,
+        ).write(self.folder / "gateway.yaml")
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -77,43 +87,25 @@ class Contender:
     def command(self, site: Site) -> Sequence[str]:
         """The command that starts it on `site`."""
         if self.name == GATEWAY:
-            return [sys.executable, "-m", self.module, "serve", str(_configured(site)), "--announce"]
+            return [sys.executable, "-m", self.module, "serve", str(site.configured()), "--announce"]
         if self.module:
-            return [sys.executable, "-m", self.module, str(site.port), site.engine]
+            return [sys.executable, "-m", self.module, self.name, str(site.port), site.engine]
         return ["bash", str(_SCRIPTS / f"{self.name}.sh")]
 
 
-def _configured(site: Site) -> Path:
-    path = site.folder / "gateway.yaml"
-    GatewaySettings(
-        policy="vtc",
-        engine_urls=[site.engine],
-        engine_model=POOL,
-        weights=dict.fromkeys(site.keys, 1.0),
-        window=_WINDOW,
-        max_model_len=32_768,
-        keys=site.keys,
-        port=site.port,
-    ).write(path)
-    return path
-
-
-CONTENDERS: Mapping[str, Contender] = MappingProxyType(
-    {
-        contender.name: contender
-        for contender in (
-            Contender(GATEWAY, module="gateway"),
-            Contender(FLOOR, module="evaluation.bench.datapath.floor"),
-            Contender("nginx", "nginx"),
-            Contender("haproxy", "haproxy"),
-            Contender("envoy", "envoy/bin/envoy"),
-            Contender("vllm-router", "vllm-router/bin/vllm-router"),
-            Contender("smg", "smg/bin/smg"),
-            Contender(PLAIN, module="evaluation.bench.datapath.plain_proxy"),
-            Contender("litellm", "litellm/bin/litellm", most_streams=64),
-        )
-    }
+_YARDSTICKS = "evaluation.bench.datapath.yardsticks"
+_ALL = (
+    Contender(GATEWAY, module="gateway"),
+    Contender("floor", module=_YARDSTICKS),
+    Contender("nginx", "nginx"),
+    Contender("haproxy", "haproxy"),
+    Contender("envoy", "envoy/bin/envoy"),
+    Contender("vllm-router", "vllm-router/bin/vllm-router"),
+    Contender("smg", "smg/bin/smg"),
+    Contender("aiohttp", module=_YARDSTICKS),
+    Contender("litellm", "litellm/bin/litellm", most_streams=64),
 )
+CONTENDERS: Mapping[str, Contender] = {contender.name: contender for contender in _ALL}
 
 
 def installed(names: Sequence[str]) -> tuple[list[Contender], list[str]]:

@@ -8,17 +8,19 @@ left out, without the gateway there is no bench.
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import aiohttp
 
+from evaluation.bench.datapath.client import Order, observe
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, Site
 from evaluation.bench.datapath.findings import CLEAN_SECONDS, Findings
-from evaluation.bench.datapath.loads import MANY, Load, Observation, Order
+from evaluation.bench.datapath.loads import MANY, Load, Observation
 from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.load.processes import Child, ChildFailed, child, program
@@ -26,29 +28,16 @@ from evaluation.report.terminal import Progress
 
 TENANTS = tuple(f"tenant-{number}" for number in range(16))
 READY_SECONDS = 90.0
-CLIENT_SECONDS = 60.0
 CAPACITY_GROWTH = 1.25
 MOST_CAPACITY = 9000  # streams: two descriptors each in a proxy that may have 20,000
 
-_ENGINE = "evaluation.bench.datapath.engine"
-_CLIENT = "evaluation.bench.datapath.client"
+_ENGINE = ("-m", "evaluation.bench.datapath.engine")
 
 
-@dataclass(frozen=True, slots=True)
-class Cores:
-    """Which processor each kind of process runs on; None where the machine has too few to keep them apart."""
-
-    proxy: int | None
-    engine: int | None
-    client: int | None
-
-    @classmethod
-    def of_machine(cls) -> "Cores":
-        """The processors that this process may use, dealt out."""
-        usable = sorted(os.sched_getaffinity(0))
-        if len(usable) < 2:
-            return cls(None, None, None)
-        return cls(usable[0], usable[1], usable[2] if len(usable) > 2 else usable[1])
+def _cores() -> tuple[int | None, int | None, int | None]:
+    """The processors of proxy, engine and client; None where the machine has too few to keep them apart."""
+    usable = sorted(os.sched_getaffinity(0))
+    return (usable[0], usable[1], usable[min(2, len(usable) - 1)]) if len(usable) > 1 else (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +52,37 @@ class Running:
 class Field:
     """The engine, proxies started in front of it, and what was found of them; `failures`: why one does not serve."""
 
-    def __init__(self, engine: Child, folder: Path, cores: Cores, progress: Progress) -> None:
+    def __init__(self, engine: Child, folder: Path, clients: ProcessPoolExecutor, progress: Progress) -> None:
         self.findings = Findings()
         self.failures: dict[str, str] = {}
         self._engine = engine
         self._direct = Running(DIRECT, int(engine.url.rpartition(":")[2]), ())
         self._folder = folder
-        self._cores = cores
+        self._clients = clients
         self._progress = progress
         self._keys = draw_keys(TENANTS)
         self._started = 0
 
-    # -- what is measured; `seconds` None is each load's own window
+    # -- what is measured
 
-    async def rounds(
-        self, contenders: Sequence[Contender], loads: Sequence[Load], rounds: int, seconds: float | None
-    ) -> None:
+    async def rounds(self, contenders: Sequence[Contender], loads: Sequence[Load], rounds: int) -> None:
         """Every load on the engine alone and on every contender in turn, `rounds` times."""
         shared = [load for load in loads if not load.fresh]
         if shared:
             async with self._proxies(contenders) as proxies:
                 for load in shared * rounds:
-                    await self._note(load, self._direct, seconds)
+                    await self._note(load, self._direct)
                     for contender in _able(contenders, load):
                         if contender.name in proxies:
-                            await self._note(load, proxies[contender.name], seconds)
+                            await self._note(load, proxies[contender.name])
         for load in (load for load in loads if load.fresh for _ in range(rounds)):
-            await self._note(load, self._direct, seconds)
+            await self._note(load, self._direct)
             for contender in _able(contenders, load):
                 async with self._proxies([contender]) as proxies:
                     for proxy in proxies.values():
-                        await self._note(load, proxy, seconds)
+                        await self._note(load, proxy)
 
-    async def capacities(self, contenders: Sequence[Contender], seconds: float | None) -> None:
+    async def capacities(self, contenders: Sequence[Contender], seconds: float) -> None:
         """How many streams each of them carries."""
         self.findings.most_streams[DIRECT] = await self._capacity(self._direct, seconds)
         for contender in _able(contenders, MANY):
@@ -103,35 +90,24 @@ class Field:
                 for name, proxy in proxies.items():
                     self.findings.most_streams[name] = await self._capacity(proxy, seconds)
 
-    async def _capacity(self, proxy: Running, seconds: float | None) -> int:
+    async def _capacity(self, proxy: Running, seconds: float) -> int:
         """The largest number of streams, in steps of a quarter, of which every token came on time."""
         clean, count = 0, MANY.count
         while count <= MOST_CAPACITY:
-            seen = await self._measure(replace(MANY, name=f"{count} streams", count=count), proxy, seconds)
+            load = replace(MANY, name=f"{count} streams", count=count, seconds=seconds)
+            seen = await self._measure(load, proxy)
             if seen.faults or not seen.late_max <= CLEAN_SECONDS:
                 break
             clean, count = count, round(count * CAPACITY_GROWTH)
         return clean
 
-    async def _note(self, load: Load, proxy: Running, seconds: float | None) -> None:
-        self.findings.add(load, proxy.name, await self._measure(load, proxy, seconds))
+    async def _note(self, load: Load, proxy: Running) -> None:
+        self.findings.add(load, proxy.name, await self._measure(load, proxy))
 
-    async def _measure(self, load: Load, proxy: Running, seconds: float | None) -> Observation:
+    async def _measure(self, load: Load, proxy: Running) -> Observation:
         self._progress.step(f"{proxy.name}: {load.name}")
-        order = Order(
-            shape=load.shape,
-            port=proxy.port,
-            model=POOL,
-            keys=list(self._keys.values()),
-            count=load.count,
-            seconds=seconds or load.seconds,
-            pace=load.pace,
-            pids=proxy.pids,
-            engine_pids=[self._engine.pid],
-        )
-        command = [sys.executable, "-m", _CLIENT, order.encode()]
-        async with program("client", command, self._folder, core=self._cores.client) as client:
-            return Observation.decode(await client.printed(CLIENT_SECONDS))
+        order = Order(load, proxy.port, list(self._keys.values()), proxy.pids)
+        return await asyncio.get_running_loop().run_in_executor(self._clients, observe, order, _cores()[2])
 
     # -- proxies
 
@@ -160,41 +136,35 @@ class Field:
         site = Site(folder, _free_port(), _free_port(), self._engine.url, self._keys)
         assert contender.path is not None
         command, environment = contender.command(site), site.environment(contender.path)
-        async with program(contender.name, command, folder, environment=environment, core=self._cores.proxy) as process:
-            await self._until_it_serves(process, site)
+        async with program(contender.name, command, folder, environment=environment, core=_cores()[0]) as process:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READY_SECONDS)) as session:
+                await process.until(lambda: self._serves(session, site), READY_SECONDS)
             yield Running(contender.name, site.port, group_members(process.pid))
 
-    async def _until_it_serves(self, process: Child, site: Site) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + READY_SECONDS
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READY_SECONDS)) as session:
-            while loop.time() < deadline:
-                process.raise_if_ended()
-                if await self._serves(session, site, stream=False) and await self._serves(session, site, stream=True):
-                    return
-                await asyncio.sleep(0.1)
-        raise process.failure(f"did not serve within {READY_SECONDS:.0f} s")
-
-    async def _serves(self, session: aiohttp.ClientSession, site: Site, *, stream: bool) -> bool:
-        messages = [{"role": "user", "content": "pace 50"}]
-        body = {"model": POOL, "messages": messages, "max_tokens": 2, "stream": stream}
-        headers = {"Authorization": f"Bearer {self._keys[TENANTS[0]]}"}
+    async def _serves(self, session: aiohttp.ClientSession, site: Site) -> bool:
+        """Whether a proxy answers a request and streams one."""
         url = f"http://127.0.0.1:{site.port}/v1/chat/completions"
-        try:
-            async with session.post(url, json=body, headers=headers) as answer:
-                return answer.status == 200 and b"word" in await answer.read()
-        except (aiohttp.ClientError, OSError):
-            return False
+        headers = {"Authorization": f"Bearer {self._keys[TENANTS[0]]}"}
+        for stream in (False, True):
+            messages = [{"role": "user", "content": "pace 50"}]
+            body = {"model": POOL, "messages": messages, "max_tokens": 2, "stream": stream}
+            try:
+                async with session.post(url, json=body, headers=headers) as answer:
+                    if answer.status != 200 or b"word" not in await answer.read():
+                        return False
+            except (aiohttp.ClientError, OSError):
+                return False
+        return True
 
 
 @asynccontextmanager
 async def field(folder: Path, progress: Progress) -> AsyncIterator[Field]:
     """Start the engine; ends everything that was started, whatever happens."""
-    cores = Cores.of_machine()
     progress.step("starting the paced engine")
     try:
-        async with child("engine", ["-m", _ENGINE], folder, READY_SECONDS, core=cores.engine) as engine:
-            yield Field(engine, folder, cores, progress)
+        async with child("engine", _ENGINE, folder, READY_SECONDS, core=_cores()[1]) as engine:
+            with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as clients:
+                yield Field(engine, folder, clients, progress)
     finally:
         progress.clear()
 

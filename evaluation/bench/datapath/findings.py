@@ -20,46 +20,24 @@ from evaluation.report.verdicts import Comparison, Target, Verdict, number
 Figure = Callable[[Observation], float]
 Column = tuple[str, Figure]
 
-NGINX, ENVOY, VLLM_ROUTER, SMG = "nginx", "envoy", "vllm-router", "smg"
+VLLM_ROUTER, SMG = "vllm-router", "smg"
 CLEAN_SECONDS = 0.1
-# What the processor time of the gateway for a streamed chunk may be, of each peer's.
-CHUNK_COSTS = {
-    NGINX: (Comparison.AT_MOST, 1.25),
-    ENVOY: (Comparison.BELOW, 1.0),
-    VLLM_ROUTER: (Comparison.BELOW, 1.0),
-    SMG: (Comparison.BELOW, 1.0),
-}
-_MS = 1000.0
-_KB = 1000.0
 MOST_TIMES_MEDIAN = 6.0  # in the picture
+_KB = 1000.0
 
 
 def cost(seen: Observation) -> float:
     """Processor time for each chunk or request, in microseconds."""
-    return seen.cost_seconds * 1e6
+    return seen.processor_seconds / seen.done * 1e6 if seen.done else math.nan
 
 
 def memory(load: Load) -> Figure:
     """Memory that each connection of `load` takes, in kilobytes."""
-    return lambda seen: (seen.resident_during - seen.resident_before) / load.count / _KB
+    return lambda seen: seen.added_bytes / load.count / _KB
 
 
 def _milliseconds(name: str) -> Figure:
-    return lambda seen: float(getattr(seen, name)) * _MS
-
-
-_COST: Column = ("CPU us", cost)
-_RATE: Column = ("per second", lambda seen: seen.per_second)
-_FAULTS: Column = ("broken", lambda seen: seen.faults)
-_FIRST: tuple[Column, ...] = (
-    ("first p50 ms", _milliseconds("first_p50")),
-    ("first p99 ms", _milliseconds("first_p99")),
-)
-_TIMES: tuple[Column, ...] = (
-    ("gap p50 ms", _milliseconds("gap_p50")),
-    ("gap p99 ms", _milliseconds("gap_p99")),
-    ("latest ms", _milliseconds("late_max")),
-)
+    return lambda seen: float(getattr(seen, name)) * 1e3
 
 
 class Findings:
@@ -75,7 +53,7 @@ class Findings:
 
     def names(self, load: Load) -> Sequence[str]:
         """The proxies that were measured under `load`, in their order."""
-        return tuple(self._rounds[load.name]) if load.name in self._rounds else ()
+        return tuple(self._rounds.get(load.name, ()))
 
     def rounds(self, load: Load, name: str) -> Sequence[Observation]:
         """What each round saw."""
@@ -107,6 +85,16 @@ class Findings:
 
 # -- tables and picture
 
+_COST: Column = ("CPU us", cost)
+_RATE: Column = ("per second", lambda seen: seen.done / seen.window_seconds)
+_FAULTS: Column = ("broken", lambda seen: seen.faults)
+_TIMES = {
+    name: (name.replace("_", " ").replace("late max", "latest") + " ms", _milliseconds(name))
+    for name in ("first_p50", "first_p99", "gap_p50", "gap_p99", "late_max")
+}
+_FIRST = (_TIMES["first_p50"], _TIMES["first_p99"])
+_PACED = (_TIMES["gap_p50"], _TIMES["gap_p99"], _TIMES["late_max"])
+
 
 def sheets(findings: Findings) -> Iterator[Sheet]:
     """A table for each load that was measured, a row for each proxy: medians over the rounds."""
@@ -133,7 +121,7 @@ def _unit_and_columns(load: Load) -> tuple[str, tuple[Column, ...]]:
     kept = ("kB each", memory(load))
     match load.shape:
         case Shape.STREAMS:
-            return f"{load.pace} tokens/s each, per chunk", (_COST, *_TIMES, _RATE, kept, _FAULTS)
+            return f"{load.pace} tokens/s each, per chunk", (_COST, *_PACED, _RATE, kept, _FAULTS)
         case Shape.WHOLE:
             return f"{load.count} connections, per request", (_COST, _RATE, *_FIRST, _FAULTS)
         case Shape.ARRIVALS:
@@ -164,29 +152,26 @@ def _panel(findings: Findings, load: Load) -> BarPanel:
 
 def verdicts(findings: Findings) -> list[Verdict]:
     """The verdict on every target that was measured."""
-    return [*_chunks(findings), *_whole(findings), *_delays(findings), *_crowd(findings)]
+    return [*_over_peers(findings), *_over_engine(findings), *_own(findings)]
 
 
-def _chunks(findings: Findings) -> Iterator[Verdict]:
-    for load in (FEW, MANY):
-        for peer, (comparison, limit) in CHUNK_COSTS.items():
-            if peer in findings.names(load):
-                target = Target(f"CPU per chunk, {load.name}: gateway over {peer}", comparison, limit, " x")
-                yield target.judge(findings.ratio(load, GATEWAY, peer, cost), _costs(findings, load, peer))
+def _over_peers(findings: Findings) -> Iterator[Verdict]:
+    chunk, whole = f"CPU per chunk, {{}}: {GATEWAY} over {{}}", f"CPU per request, not streamed: {GATEWAY} over {{1}}"
+    least = ((peer, Comparison.BELOW, 1.0) for peer in ("envoy", VLLM_ROUTER, SMG))
+    chunk_costs = (("nginx", Comparison.AT_MOST, 1.25), *least)
+    claims = [(chunk, load, *claim) for load in (FEW, MANY) for claim in chunk_costs]
+    for name, load, peer, comparison, limit in (*claims, (whole, WHOLE, SMG, Comparison.AT_MOST, 1.0)):
+        if peer in findings.names(load):
+            mine, theirs = (number(findings.median(load, proxy, cost)) for proxy in (GATEWAY, peer))
+            note = f"{mine} us against {theirs} us, {len(findings.rounds(load, GATEWAY))} rounds"
+            if load is WHOLE and VLLM_ROUTER in findings.names(load):
+                stretch = findings.ratio(load, GATEWAY, VLLM_ROUTER, cost)
+                note += f"; {number(stretch)} x {VLLM_ROUTER}, which should become 2 x"
+            target = Target(name.format(load.name, peer), comparison, limit, " x")
+            yield target.judge(findings.ratio(load, GATEWAY, peer, cost), note)
 
 
-def _whole(findings: Findings) -> Iterator[Verdict]:
-    if SMG not in findings.names(WHOLE):
-        return
-    note = _costs(findings, WHOLE, SMG)
-    if VLLM_ROUTER in findings.names(WHOLE):
-        stretch = findings.ratio(WHOLE, GATEWAY, VLLM_ROUTER, cost)
-        note += f"; {number(stretch)} x {VLLM_ROUTER}, which should become 2 x"
-    target = Target("CPU per request, not streamed: gateway over smg", Comparison.AT_MOST, 1.0, " x")
-    yield target.judge(findings.ratio(WHOLE, GATEWAY, SMG, cost), note)
-
-
-def _delays(findings: Findings) -> Iterator[Verdict]:
+def _over_engine(findings: Findings) -> Iterator[Verdict]:
     for name, load, figure, limit in (
         ("TTFT added, p50, 200 new streams/s", ARRIVALS, "first_p50", 1.0),
         ("TTFT added, p99, 200 new streams/s", ARRIVALS, "first_p99", 5.0),
@@ -199,19 +184,14 @@ def _delays(findings: Findings) -> Iterator[Verdict]:
             yield target.judge(findings.added(load, GATEWAY, DIRECT, read), f"{ours} ms, without a proxy {direct} ms")
 
 
-def _crowd(findings: Findings) -> Iterator[Verdict]:
-    if findings.names(CROWD):
-        latest, direct = (findings.median(CROWD, proxy, _milliseconds("late_max")) for proxy in (GATEWAY, DIRECT))
-        late = Target(f"{CROWD.name}: the latest token", Comparison.AT_MOST, CLEAN_SECONDS * _MS, " ms")
-        yield late.judge(latest, f"{CROWD.pace} tokens/s each; without a proxy {number(direct)} ms")
-        whole = Target(f"{CROWD.name}: streams that were not complete", Comparison.AT_MOST, 0)
-        yield whole.judge(findings.median(CROWD, GATEWAY, lambda seen: seen.faults))
-    for load, name, limit in ((CROWD, "memory for each stream", 50), (IDLE, "memory for each idle connection", 12)):
+def _own(findings: Findings) -> Iterator[Verdict]:
+    direct = number(findings.median(CROWD, DIRECT, _milliseconds("late_max")))
+    paced = f"{CROWD.pace} tokens/s each; without a proxy {direct} ms"
+    for name, load, figure, limit, unit, note in (
+        (f"{CROWD.name}: the latest token", CROWD, _milliseconds("late_max"), CLEAN_SECONDS * 1e3, " ms", paced),
+        (f"{CROWD.name}: streams that were not complete", CROWD, _FAULTS[1], 0, "", ""),
+        ("memory for each stream", CROWD, memory(CROWD), 50, " kB", f"of {CROWD.count}"),
+        ("memory for each idle connection", IDLE, memory(IDLE), 12, " kB", f"of {IDLE.count}"),
+    ):
         if findings.names(load):
-            kept = Target(name, Comparison.AT_MOST, limit, " kB")
-            yield kept.judge(findings.median(load, GATEWAY, memory(load)), f"of {load.count}")
-
-
-def _costs(findings: Findings, load: Load, peer: str) -> str:
-    mine, theirs = (number(findings.median(load, name, cost)) for name in (GATEWAY, peer))
-    return f"{mine} us against {theirs} us, {len(findings.rounds(load, GATEWAY))} rounds"
+            yield Target(name, Comparison.AT_MOST, limit, unit).judge(findings.median(load, GATEWAY, figure), note)

@@ -29,8 +29,8 @@ def sample(
     spread: float = 1.0,
 ) -> Sample:
     """The gateway with these queues and a worker for each engine; its bound on the spread is 10."""
-    tenants = {name: TenantState(name, 0.0, 0.0, count, 1) for name, count in queued.items()}
-    workers = [WorkerState(f"engine-{number}", window, 1, degraded) for number, _ in enumerate(engines, 1)]
+    tenants = {name: TenantState(0.0, 0.0, count, 1) for name, count in queued.items()}
+    workers = [WorkerState(window, degraded) for _ in engines]
     return Sample(105.0, GatewayState(sum(queued.values()), 2, spread, 10.0, tenants, workers), engines)
 
 

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from evaluation.bench import fairness, isolation, judgement
-from evaluation.bench.journal import FinishedRequest
 from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
 from evaluation.load.connection import ExchangeRecord
@@ -27,12 +28,14 @@ def _tally(service: float, tokens: int = 0, records: Sequence[ExchangeRecord] = 
 
 
 def _sample(queued: Mapping[str, int], spread: float = 1.0, waiting: int = 0) -> Sample:
-    tenants = {name: TenantState(name, 0.0, 0.0, count, 1) for name, count in queued.items()}
+    tenants = {name: TenantState(0.0, 0.0, count, 1) for name, count in queued.items()}
     state = GatewayState(sum(queued.values()), 2, spread, 10.0, tenants)
     return Sample(105.0, state, [Gauges(waiting, 16)])
 
 
-def _run(tallies: Mapping[str, Tally], samples: Sequence[Sample] = (), finished: Sequence[FinishedRequest] = ()) -> Run:
+def _run(
+    tallies: Mapping[str, Tally], samples: Sequence[Sample] = (), finished: Sequence[Mapping[str, Any]] = ()
+) -> Run:
     return Run(tallies, WINDOW, WALL, 130.0, samples, finished)
 
 
@@ -93,8 +96,10 @@ def test_a_tenant_that_ran_dry_was_not_backlogged() -> None:
     assert judgement.backlogged(fairness.BACKLOGGED, [_many_and_few(1, 1, samples)]).measured == pytest.approx(1 / 3)
 
 
-def _finished(tenant: str, at: float, duration: float = 1.0, wait: float | None = 0.0) -> FinishedRequest:
-    return FinishedRequest(tenant, "engine", "completed", at, duration, wait)
+def _finished(tenant: str, at: float, duration: float = 1.0, wait: float | None = 0.0) -> dict[str, Any]:
+    line = {"tenant": tenant, "worker": "engine", "duration_seconds": duration}
+    stamp = datetime.fromtimestamp(at, UTC).isoformat()
+    return {**line, "timestamp": stamp, **({} if wait is None else {"queue_wait_seconds": wait})}
 
 
 def test_waits_are_held_against_the_releases_of_the_window() -> None:
@@ -119,6 +124,7 @@ def test_modest_requests_outside_the_window_or_without_a_grant_are_no_waits() ->
     finished = [
         _finished("modest", 1000.5, duration=1.0, wait=0.2),
         _finished("modest", 1005.0, duration=1.0, wait=None),
+        {**_finished("modest", 1005.0, duration=1.0, wait=0.2), "worker": ""},
     ]
     assert isolation.waiting_of([_run({}, finished=finished)]).waits == []
 

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from evaluation.bench import demo, fairness, isolation, locality, window
-from evaluation.bench.engines import EngineKind
-from evaluation.bench.turns import FAULTS
+from evaluation.bench.settings import EngineKind
+from evaluation.bench.turns import FAULTS, RunOptions
 from evaluation.bench.window import Subject, WindowOptions
-from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
+from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 
 def _measured(path: Path) -> dict[str, float]:
@@ -26,8 +26,8 @@ def _measured(path: Path) -> dict[str, float]:
 def test_fairness_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every scenario, the control and the rounds give a number, and nobody is refused."""
     path = tmp_path / "fairness.json"
-    options = fairness.FairnessOptions(engine=EngineKind.EMBEDDED, seconds=1.0, rounds=1, json_file=path, check=True)
-    assert fairness.run(options) in (EXIT_PASSED, EXIT_MISSED)
+    options = RunOptions(engine=EngineKind.EMBEDDED, seconds=1.0, rounds=1, json_file=path, check=True)
+    assert conduct(fairness.measure(options), options) in (EXIT_PASSED, EXIT_MISSED)
     measured = _measured(path)
     assert measured[FAULTS.name] == 0
     assert measured[fairness.SPREAD.name] <= 1
@@ -37,8 +37,8 @@ def test_fairness_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFi
 def test_isolation_measures_every_target(tmp_path: Path) -> None:
     """Waits are found in the gateway's log, TTFT at the client, and no modest request is refused."""
     path = tmp_path / "isolation.json"
-    options = isolation.IsolationOptions(engine=EngineKind.EMBEDDED, seconds=2.0, rounds=1, json_file=path, check=False)
-    assert isolation.run(options) == EXIT_PASSED
+    options = RunOptions(engine=EngineKind.EMBEDDED, seconds=2.0, rounds=1, json_file=path, check=False)
+    assert conduct(isolation.measure(options), options) == EXIT_PASSED
     measured = _measured(path)
     assert measured[isolation.REFUSED.name] == 0
 
@@ -53,7 +53,7 @@ def test_the_window_bench_measures_every_target(
     options = WindowOptions(
         engine=EngineKind.EMBEDDED, seconds=0.5, rounds=1, subjects=[subject], json_file=path, plot=plot
     )
-    assert window.run(options) == EXIT_PASSED
+    assert conduct(window.measure(options), options) == EXIT_PASSED
     assert _measured(path)[FAULTS.name] == 0
     assert plot.exists() is (subject is Subject.MEMORY)
 
@@ -62,7 +62,7 @@ def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFi
     """Both ways give a number, and what each tenant found cached is shown."""
     path = tmp_path / "locality.json"
     options = locality.LocalityOptions(engine=EngineKind.EMBEDDED, seconds=2.0, rounds=1, json_file=path)
-    assert locality.run(options) == EXIT_PASSED
+    assert conduct(locality.measure(options), options) == EXIT_PASSED
     assert _measured(path)[FAULTS.name] == 0
     assert "tenant-8" in capsys.readouterr().out
 

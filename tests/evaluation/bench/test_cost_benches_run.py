@@ -10,14 +10,14 @@ from evaluation.bench import blocking, scheduler
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender
-from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE, Part
-from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED
+from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE
+from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 # Loads that a machine busy with other work carries too.
 LIGHT = {
-    Part.STREAMING: (replace(FEW, count=8, pace=20),),
-    Part.WHOLE: (replace(WHOLE, count=2),),
-    Part.ARRIVALS: (replace(ARRIVALS, count=10),),
+    "streaming": (replace(FEW, count=8, pace=20),),
+    "whole": (replace(WHOLE, count=2),),
+    "arrivals": (replace(ARRIVALS, count=10),),
 }
 
 
@@ -37,7 +37,7 @@ def test_the_datapath_bench_measures_gateway_and_peer(
         json_file=found,
         plot=picture,
     )
-    assert datapath.run(options) == EXIT_PASSED
+    assert conduct(datapath.measure(options), options) == EXIT_PASSED
     rounds = orjson.loads(found.read_bytes())["measurements"]["rounds"]
     assert set(rounds) == {FEW.name, WHOLE.name, ARRIVALS.name}
     for load in rounds.values():
@@ -55,7 +55,7 @@ def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:
     """Each series gives a time for every decision; the verdicts name the sizes that were run."""
     found = tmp_path / "scheduler.json"
     options = scheduler.SchedulerOptions(most=10_000, rounds=1, json_file=found, check=True)
-    assert scheduler.run(options) in (EXIT_PASSED, EXIT_MISSED)
+    assert conduct(scheduler.measure(options), options) in (EXIT_PASSED, EXIT_MISSED)
     document = orjson.loads(found.read_bytes())
     assert {series: len(trials) for series, trials in document["measurements"].items()} == {
         "waiting": 2,
@@ -75,7 +75,7 @@ def test_the_blocking_bench_tries_every_input(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(blocking, "BLOCKED", {2: blocking.BLOCKED[4]})
     found = tmp_path / "blocking.json"
     options = blocking.BlockingOptions(rounds=1, json_file=found, check=True)
-    assert blocking.run(options) in (EXIT_PASSED, EXIT_MISSED)
+    assert conduct(blocking.measure(options), options) in (EXIT_PASSED, EXIT_MISSED)
     document = orjson.loads(found.read_bytes())
     findings = document["measurements"]["2"]
     assert set(findings) == set(blocking.inputs(2 * 2**20))

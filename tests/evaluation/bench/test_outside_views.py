@@ -1,44 +1,21 @@
 """What the benches read of the gateway's state, its log and the engine's metrics page."""
 
 import math
+from pathlib import Path
 
 import orjson
-import pytest
 
-from evaluation.bench.journal import FinishedRequest, parse_journal
-from evaluation.bench.probe import GatewayState, Gauges
+from evaluation.bench.probe import GatewayState, Gauges, WorkerState
 from evaluation.bench.settings import GatewaySettings, draw_keys
-
-LINE = {
-    "event": "request",
-    "timestamp": "2026-01-02T03:04:05.500000Z",
-    "tenant": "modest",
-    "worker": "engine",
-    "outcome": "completed",
-    "duration_seconds": 2.0,
-    "queue_wait_seconds": 0.5,
-}
+from evaluation.bench.stage import finished_requests
 
 
-def test_a_log_line_becomes_a_finished_request() -> None:
-    """Arrival and grant follow from the end, the duration and the wait."""
-    (request,) = parse_journal([orjson.dumps(LINE)])
-    assert request.tenant == "modest"
-    assert request.finished_at - request.arrived_at == pytest.approx(2.0)
-    assert request.granted_at == pytest.approx(request.finished_at - 1.5)
-
-
-@pytest.mark.parametrize("absent", ["queue_wait_seconds", "worker"])
-def test_a_request_that_got_no_room_has_no_grant(absent: str) -> None:
-    """Refused and withdrawn requests are no waits; what is not known is left out of the line."""
-    (request,) = parse_journal([orjson.dumps({name: value for name, value in LINE.items() if name != absent})])
-    assert request.granted_at is None
-
-
-def test_other_lines_are_passed_over() -> None:
+def test_the_finished_requests_of_a_log_are_read(tmp_path: Path) -> None:
     """Lines of other events, of other formats and empty ones are not requests."""
-    lines = [b"", b"Traceback:", b"[1]", orjson.dumps({"event": "config reloaded"}), orjson.dumps(LINE)]
-    assert [type(request) for request in parse_journal(lines)] == [FinishedRequest]
+    line = {"event": "request", "tenant": "modest", "queue_wait_seconds": 0.5}
+    log = tmp_path / "log"
+    log.write_bytes(b"\n".join([b"", b"Traceback:", b"[1]", orjson.dumps({"event": "reloaded"}), orjson.dumps(line)]))
+    assert finished_requests(log) == [line]
 
 
 def test_gauges_are_summed_over_engines() -> None:
@@ -65,7 +42,7 @@ def test_state_is_read_by_name() -> None:
     """The numbers of the dump arrive under their names."""
     state = _state(10.0, 40.0)
     assert (state.queued, state.in_flight, state.spread_of_bound) == (4, 5, 0.25)
-    assert [(worker.window, worker.in_flight) for worker in state.workers] == [(8, 5)]
+    assert state.workers == [WorkerState(8)]
     assert (state.tenants["a"].counter, state.tenants["a"].queued) == (1.5, 4)
 
 

@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 from virtual_time import run_in_virtual_time
 
-from evaluation.bench.datapath.engine import Calendar, EngineConnection
-from evaluation.bench.datapath.frames import PROMPT_TOKENS, STREAM_HEAD, Frames, whole_answer
+from evaluation.bench.datapath.engine import (
+    PROMPT_TOKENS,
+    STREAM_HEAD,
+    Calendar,
+    EngineConnection,
+    Frames,
+    whole_answer,
+)
 
 CORPUS = Path(__file__).parents[2] / "gateway" / "wire" / "corpus"
 TOKENS = 6

@@ -1,10 +1,8 @@
 """The soak's judgement: growth is seen, and a charge that is not what the engine counted is named."""
 
-import json
-
 import pytest
 
-from evaluation.bench.soak.evidence import Footprint, compare, growth_per_100_000, rise
+from evaluation.bench.soak import Footprint, compare, growth_per_100_000, rise
 
 PAGE = """\
 # HELP process_open_fds Number of open file descriptors.
@@ -16,10 +14,12 @@ vtc_gateway_requests_total{pool="tiny",tenant="_none",outcome="unauthenticated"}
 """
 
 
-def line(outcome: str, request_id: str, tokens: int, worker: str = "bench/engine-1", streamed: bool = True) -> bytes:
-    """A request's line of the gateway's log, as compact as it writes it."""
+def line(
+    outcome: str, request_id: str, tokens: int, worker: str = "bench/engine-1", streamed: bool = True
+) -> dict[str, object]:
+    """A request's line of the gateway's log."""
     fields = {"outcome": outcome, "request_id": request_id, "worker": worker, "streamed": streamed}
-    return json.dumps(fields | {"output_tokens": tokens, "event": "request"}, separators=(",", ":")).encode()
+    return fields | {"output_tokens": tokens, "event": "request"}
 
 
 def witness(**tokens: int) -> dict[str, object]:
@@ -61,7 +61,6 @@ def test_what_was_charged_is_held_against_the_engine_that_served() -> None:
         line("client_gone_waiting", "unsent", 0, ""),
         line("worker_lost_streaming", "g", 1),
         line("internal", "h", 0, ""),
-        b'{"event":"configuration applied"}',
     ]
     engines = {"engine-1": witness(a=10, b=10, c=99, d=10, e=10, f=50, g=50, h=2, i=3), "engine-2": witness(c=5)}
     books = compare(log, engines)

@@ -7,9 +7,9 @@ import pytest
 from handwritten import run, sample, tally
 
 from evaluation.bench import window as bench
-from evaluation.bench.engines import EngineKind
 from evaluation.bench.judgement import figures
 from evaluation.bench.probe import Gauges
+from evaluation.bench.settings import EngineKind
 from evaluation.bench.stage import Run
 from evaluation.bench.turns import in_turns
 from evaluation.bench.window import WindowOptions
@@ -89,14 +89,14 @@ def _speeds(gateway: int, slow_running: int = 8) -> dict[str, list[Run]]:
 )
 def test_two_speeds_are_held_against_what_both_can_do(gateway: int, engine: EngineKind, passes: bool) -> None:
     """The sum of each alone, or both at once where they share a machine."""
-    missed = _missed(bench.speeds_verdicts(WindowOptions(engine), _speeds(gateway)))
+    missed = _missed(bench.speeds_verdicts(WindowOptions(engine=engine), _speeds(gateway)))
     assert (bench.PAIR_RATE.name not in missed) is passes
 
 
 def test_an_engine_left_idle_is_seen() -> None:
     """The less busy of the two counts."""
     idle = _speeds(1200, slow_running=6)
-    assert _missed(bench.speeds_verdicts(WindowOptions(EngineKind.EMBEDDED), idle)) == [bench.BUSY.name]
+    assert _missed(bench.speeds_verdicts(WindowOptions(engine=EngineKind.EMBEDDED), idle)) == [bench.BUSY.name]
 
 
 def _unknown_missed(auto: int, windows: Sequence[int]) -> list[str]:

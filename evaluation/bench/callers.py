@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any
 
 import aiohttp
 
-from evaluation.bench.settings import POOL
+from evaluation.load.client import Endpoint
 from evaluation.load.processes import ChildFailed
 
 _Kind = Callable[[], Coroutine[Any, Any, str]]
@@ -24,10 +24,9 @@ _SLOW_BYTES = 512
 class Callers:
     """Calls at a steady rate; `ended` counts how they ended, by the caller's own sight."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, keys: Mapping[str, str], seed: int) -> None:
+    def __init__(self, session: aiohttp.ClientSession, endpoint: Endpoint, seed: int) -> None:
         self._session = session
-        self._url = url
-        self._keys = keys
+        self._endpoint = endpoint
         self._random = Random(seed)
         self._open: set[asyncio.Task[None]] = set()
         self.ended: Counter[str] = Counter()
@@ -39,10 +38,10 @@ class Callers:
         while (at := at + self._random.expovariate(per_second)) < end:
             await asyncio.sleep(max(0.0, at - loop.time()))
             if len(self._open) >= MAX_OPEN_CALLS:
-                raise ChildFailed(
-                    f"{MAX_OPEN_CALLS} calls are open at once: the gateway does not keep up with the load"
-                )
-            self._spawn(self._one(self._draw_kind()))
+                raise ChildFailed(f"{MAX_OPEN_CALLS} calls are open at once: the gateway is slower than the load")
+            task = asyncio.create_task(self._one(self._draw_kind()), name="call")
+            self._open.add(task)
+            task.add_done_callback(self._open.discard)
         while self._open:
             await asyncio.wait(set(self._open))
 
@@ -53,18 +52,13 @@ class Callers:
 
         async def ask_again() -> None:
             while loop.time() < end:
-                await self._one(self._streamed)
+                await self._one(self._waiting)
 
         await asyncio.gather(*(ask_again() for _ in range(at_once)))
         return (self.ended["whole"] - before) / seconds
 
-    def _spawn(self, call: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(call, name="call")
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
-
     def _draw_kind(self) -> _Kind:
-        kinds = (self._streamed, self._unstreamed, self._leaving, self._impatient, self._slow, self._nonsense)
+        kinds = (self._waiting, self._unstreamed, self._leaving, self._impatient, self._slow, self._nonsense)
         (kind,) = self._random.choices(kinds, weights=(55, 15, 14, 6, 4, 6))
         return kind
 
@@ -78,26 +72,32 @@ class Callers:
             ending = "hung"
         self.ended[ending] += 1
 
-    def _post(self, *, stream: bool, tokens: tuple[int, int] = (4, 40), model: str = POOL) -> _Answer:
-        tenant = self._random.choice(list(self._keys))
+    def _post(self, *, stream: bool, tokens: tuple[int, int] = (4, 40), model: str = "") -> _Answer:
+        key = self._random.choice(list(self._endpoint.keys.values()))
         body = {
-            "model": model,
+            "model": model or self._endpoint.model,
             "messages": [{"role": "user", "content": "x" * self._random.randint(1, 400)}],
             "max_tokens": self._random.randint(*tokens),
             "ignore_eos": True,
             "stream": stream,
         }
-        headers = {"Authorization": f"Bearer {self._keys[tenant]}"}
-        return self._session.post(f"{self._url}/v1/chat/completions", json=body, headers=headers)
+        headers = {"Authorization": f"Bearer {key}"}
+        return self._session.post(f"{self._endpoint.url}/v1/chat/completions", json=body, headers=headers)
 
-    async def _streamed(self) -> str:
-        async with self._post(stream=True) as answer:
+    async def _read(self, asked: _Answer, last: bytes) -> str:
+        """Read an answer to its end, which has `last` in it."""
+        async with asked as answer:
             body = await answer.read()
-            return _ending(answer.status, is_whole=b"data: [DONE]" in body)
+            return _ending(answer.status, is_whole=last in body)
+
+    async def _waiting(self) -> str:
+        return await self._read(self._post(stream=True), b"data: [DONE]")
 
     async def _unstreamed(self) -> str:
-        async with self._post(stream=False) as answer:
-            return _ending(answer.status, is_whole=b'"choices"' in await answer.read())
+        return await self._read(self._post(stream=False), b'"choices"')
+
+    async def _nonsense(self) -> str:
+        return await self._read(self._post(stream=False, model="none"), b"")
 
     async def _leaving(self) -> str:
         """Take a few tokens of a long answer and close the connection."""
@@ -111,7 +111,7 @@ class Callers:
         """Give up before the answer can have come: while it waits, is sent, or has just begun."""
         try:
             async with asyncio.timeout(self._random.uniform(0, 0.05)):
-                return await self._streamed()
+                return await self._waiting()
         except TimeoutError:
             return "left"
 
@@ -120,11 +120,6 @@ class Callers:
         async with self._post(stream=True, tokens=(150, 200)) as answer:
             async for _ in answer.content.iter_chunked(_SLOW_BYTES):
                 await asyncio.sleep(_SLOW_PAUSE_SECONDS)
-            return _ending(answer.status, is_whole=True)
-
-    async def _nonsense(self) -> str:
-        async with self._post(stream=False, model="none") as answer:
-            await answer.read()
             return _ending(answer.status, is_whole=True)
 
 
