@@ -255,7 +255,6 @@ class PoolAccount:
 
     def _tenant_snapshot(self, flow: TenantQueue, now: float) -> TenantSnapshot:
         return TenantSnapshot(
-            pool=self.spec.name,
             tenant=flow.name,
             weight=flow.weight,
             counter=flow.virtual_time,

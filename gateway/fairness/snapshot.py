@@ -7,7 +7,6 @@ from dataclasses import dataclass
 class TenantSnapshot:
     """One tenant in one pool; `counter` is divided by the weight, `service` is not."""
 
-    pool: str
     tenant: str
     weight: float
     counter: float

@@ -30,14 +30,13 @@ from gateway.events import (
     UsageCapped,
     WorkerChanged,
 )
+from gateway.fairness import PoolSnapshot, TenantSnapshot
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
-from gateway.telemetry.ports import PoolView, StateSource, TenantView, WorkerView
-from gateway.workers.circuit import UP_STATES
-
-_UP_STATES = frozenset(state.value for state in UP_STATES)
+from gateway.telemetry.source import StateSource
+from gateway.workers import WorkerSnapshot
 
 
 class _Share:
@@ -184,7 +183,7 @@ class Metrics:
         text = "".join([family.text() for family in self.families()])
         return text.encode() + generate_latest(self._process), CONTENT_TYPE
 
-    def _show_pool(self, pool: PoolView, own: Collection[str]) -> None:
+    def _show_pool(self, pool: PoolSnapshot, own: Collection[str]) -> None:
         state = self._state
         labels = (pool.pool,)
         state.spread.show(labels, pool.spread)
@@ -203,7 +202,7 @@ class Metrics:
         state.queue_depth.show(others, pool.queued - sum(tenant.queued for tenant in shown))
         state.in_flight.show(others, pool.in_flight - sum(tenant.in_flight for tenant in shown))
 
-    def _show_tenant(self, labels: tuple[str, str], tenant: TenantView) -> None:
+    def _show_tenant(self, labels: tuple[str, str], tenant: TenantSnapshot) -> None:
         state = self._state
         state.virtual_tokens.show(labels, tenant.counter)
         state.weight.show(labels, tenant.weight)
@@ -212,10 +211,10 @@ class Metrics:
         state.held.show(labels, int(tenant.is_held_back))
         state.in_flight.show(labels, tenant.in_flight)
 
-    def _show_worker(self, worker: WorkerView) -> None:
+    def _show_worker(self, worker: WorkerSnapshot) -> None:
         state = self._state
         labels = (worker.pool, worker.worker)
-        state.worker_up.show((*labels, worker.state), int(worker.state in _UP_STATES))
+        state.worker_up.show((*labels, worker.state), int(worker.is_up))
         state.worker_sequences.show(labels, worker.sequences_in_flight)
         state.worker_window_sequences.show(labels, worker.window_sequences)
         state.worker_prefill.show(labels, worker.prefill_tokens_in_flight)
@@ -227,7 +226,7 @@ class Metrics:
             state.worker_kv_capacity.show(labels, worker.kv_capacity_tokens)
         self._show_engine(labels, worker)
 
-    def _show_engine(self, labels: tuple[str, str], worker: WorkerView) -> None:
+    def _show_engine(self, labels: tuple[str, str], worker: WorkerSnapshot) -> None:
         """What the engine says itself, where it was read lately: no figure is better than an old one."""
         state = self._state
         if worker.engine_running is not None:

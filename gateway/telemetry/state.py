@@ -1,16 +1,19 @@
-"""The dump of the gateway's state for `GET /debug/state`: for when the metrics are not enough.
+"""The dump of the gateway's state for `GET /debug/state`, for when the metrics are not enough.
 
-Built from snapshots, ready for JSON, bounded: the oldest requests and the busiest tenants first,
-`truncated` where some were left out. The configuration's summary names each field it shows, so a secret
-cannot slip in with a new key. Who may see the dump is the router's business.
+The dump shows every field of the snapshots, in JSON's types. It is bounded: it lists the oldest requests and the
+busiest tenants, and `truncated` is true if others were left out. The summary of the configuration names each field that
+it shows, so a new setting cannot bring a secret into it. The router decides who may see the dump.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import Enum
 from heapq import nlargest
 
 from gateway.config import Config, Pool
-from gateway.telemetry.ports import PoolView, RequestView, StateSource, TenantView, WorkerView
+from gateway.fairness import PoolSnapshot, TenantSnapshot, TicketSnapshot
+from gateway.telemetry.source import StateSource
+from gateway.workers import WorkerSnapshot
 
 MAX_REQUESTS = 1000
 MAX_TENANTS = 1000
@@ -27,7 +30,7 @@ class GatewayIdentity:
 
 
 def state_dump(
-    source: StateSource, requests: Collection[RequestView], config: Config, identity: GatewayIdentity
+    source: StateSource, requests: Collection[TicketSnapshot], config: Config, identity: GatewayIdentity
 ) -> dict[str, object]:
     """The whole state at one instant, made of JSON's types only."""
     oldest = nlargest(MAX_REQUESTS, requests, key=lambda request: request.age_seconds)
@@ -39,7 +42,7 @@ def state_dump(
             "is_draining": identity.is_draining,
         },
         "pools": [_pool(pool) for pool in source.pools()],
-        "workers": [_worker(worker) for worker in source.workers()],
+        "workers": [_shown(worker) for worker in source.workers()],
         "requests": {
             "total": len(requests),
             "truncated": len(requests) > len(oldest),
@@ -83,72 +86,26 @@ def _pool_summary(pool: Pool) -> dict[str, object]:
     }
 
 
-def _busyness(tenant: TenantView) -> tuple[int, float]:
+def _busyness(tenant: TenantSnapshot) -> tuple[int, float]:
     return (tenant.queued + tenant.in_flight, tenant.service)
 
 
-def _pool(pool: PoolView) -> dict[str, object]:
+def _pool(pool: PoolSnapshot) -> dict[str, object]:
     busiest = nlargest(MAX_TENANTS, pool.tenants, key=_busyness)
-    return {
-        "pool": pool.pool,
-        "queued": pool.queued,
-        "in_flight": pool.in_flight,
-        "spread": pool.spread,
-        "spread_bound": pool.spread_bound,
-        "jain_index": pool.jain_index,
-        "drain_rate_per_second": pool.drain_rate_per_second,
-        "estimated_tokens": pool.estimated_tokens,
+    return _shown(pool) | {
         "tenants": {
             "total": len(pool.tenants),
             "truncated": len(pool.tenants) > len(busiest),
-            "busiest_first": [_tenant(tenant) for tenant in busiest],
+            "busiest_first": [_shown(tenant) for tenant in busiest],
         },
     }
 
 
-def _tenant(tenant: TenantView) -> dict[str, object]:
-    return {
-        "tenant": tenant.tenant,
-        "weight": tenant.weight,
-        "counter": tenant.counter,
-        "service": tenant.service,
-        "queued": tenant.queued,
-        "in_flight": tenant.in_flight,
-        "oldest_wait_seconds": tenant.oldest_wait_seconds,
-        "is_held_back": tenant.is_held_back,
-    }
+def _request(request: TicketSnapshot) -> dict[str, object]:
+    return _shown(request) | {"worker": request.worker or None}
 
 
-def _worker(worker: WorkerView) -> dict[str, object]:
-    return {
-        "pool": worker.pool,
-        "worker": worker.worker,
-        "url": worker.url,
-        "state": worker.state,
-        "sequences_in_flight": worker.sequences_in_flight,
-        "window_sequences": worker.window_sequences,
-        "prefill_tokens_in_flight": worker.prefill_tokens_in_flight,
-        "window_prefill_tokens": worker.window_prefill_tokens,
-        "kv_demand_tokens": worker.kv_demand_tokens,
-        "kv_capacity_tokens": worker.kv_capacity_tokens,
-        "limited_by": worker.limited_by.value,
-        "phase": worker.phase.value,
-        "degraded": worker.degraded,
-        "engine_running": worker.engine_running,
-        "engine_waiting": worker.engine_waiting,
-        "unmetered_share": worker.unmetered_share,
-        "max_model_len": worker.max_model_len,
-    }
-
-
-def _request(request: RequestView) -> dict[str, object]:
-    return {
-        "request_id": request.request_id,
-        "tenant": request.tenant,
-        "pool": request.pool,
-        "state": request.state,
-        "age_seconds": request.age_seconds,
-        "worker": request.worker or None,
-        "prompt_tokens": request.prompt_tokens,
-        "output_tokens": request.output_tokens,
-    }
+def _shown(view: PoolSnapshot | TenantSnapshot | TicketSnapshot | WorkerSnapshot) -> dict[str, object]:
+    """Every field of a snapshot by its name."""
+    values = ((field.name, getattr(view, field.name)) for field in fields(view))
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values}

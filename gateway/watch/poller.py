@@ -23,7 +23,7 @@ from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
 from gateway.events import Observer, WindowDegraded
 from gateway.watch.reconciliation import Reconciliation
 from gateway.wire.exposition import CACHE_NAME, FIGURE_NAMES, CacheFigures, EngineFigures, read_cache, read_figures
-from gateway.workers import DRAINING, UP_STATES, EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
+from gateway.workers import DRAINING, EngineFacts, EngineSample, Fleet, Phase, WorkerSnapshot
 
 PERIOD_SECONDS = 0.5
 GROWING_PERIOD_SECONDS = 0.25  # while the window still grows to the engine's size
@@ -34,7 +34,6 @@ READING_SECONDS = 1.0  # after which a reading counts as failed
 MAX_PAGE_BYTES = 1 << 20  # vLLM's whole page is 64 KiB for each data-parallel rank
 
 _SPREAD = 0.2  # each worker's period differs by up to this share, so that not all are read at once
-_WITH_REQUESTS = frozenset({state.value for state in UP_STATES} | {DRAINING})
 WHOLE_PAGE = "/metrics"
 FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NAMES, CACHE_NAME))
 
@@ -81,7 +80,8 @@ class _Polled:
 
     def is_due(self, view: WorkerSnapshot, output_at: float) -> bool:
         """True if a request is in flight, or was since the last reading, or there was no reading yet."""
-        return view.sequences_in_flight > 0 or (view.state in _WITH_REQUESTS and output_at != self.output_at)
+        has_requests = view.is_up or view.state == DRAINING
+        return view.sequences_in_flight > 0 or (has_requests and output_at != self.output_at)
 
 
 class MetricsPoller:

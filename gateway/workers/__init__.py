@@ -8,7 +8,7 @@ follows.
 It answers the scheduler's `Capacity` port. `watch` probes, `endpoints` connects, `proxy` and `watch` keep the timers.
 """
 
-from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal
+from gateway.workers.circuit import Circuit, CircuitState, Signal
 from gateway.workers.fleet import Fleet
 from gateway.workers.judgement import Action, Effect, Evidence, Situation, evidence_of, judge
 from gateway.workers.prefixes import prefix_chain
@@ -20,7 +20,6 @@ from gateway.workers.worker import DRAINING, WorkerSpec
 
 __all__ = [
     "DRAINING",
-    "UP_STATES",
     "Action",
     "Blame",
     "Circuit",

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+from gateway.workers.circuit import UP_STATES
+
+_UP_STATES: Final = frozenset(state.value for state in UP_STATES)
 
 
 class Limit(Enum):
@@ -49,3 +54,8 @@ class WorkerSnapshot:
     engine_waiting: float | None = None
     unmetered_share: float | None = None
     max_model_len: int | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """True in the states in which a worker is given requests."""
+        return self.state in _UP_STATES

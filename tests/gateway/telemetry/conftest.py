@@ -1,98 +1,73 @@
 """A hand-made gateway state and events with telling defaults."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
 
 from gateway.config import Scheduler
 from gateway.events import RequestFinished
+from gateway.fairness import Holding, PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.outcomes import Outcome
-from gateway.workers import Limit, Phase
+from gateway.workers import WorkerSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    tenant: str = "alice"
-    weight: float = 1.0
-    counter: float = 0.0
-    service: float = 0.0
-    queued: int = 0
-    in_flight: int = 0
-    oldest_wait_seconds: float = 0.0
-    is_held_back: bool = False
+def _tenant(name: str = "alice", weight: float = 1.0, counter: float = 0.0, **changes: object) -> TenantSnapshot:
+    account = TenantSnapshot(name, weight, counter, 0.0, 0, 0, 0.0, is_held_back=False)
+    return replace(account, **changes)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    pool: str = "tiny"
-    queued: int = 0
-    in_flight: int = 0
-    spread: float = 0.0
-    spread_bound: float = 100.0
-    jain_index: float = 1.0
-    drain_rate_per_second: float = 0.0
-    tenants: tuple[Tenant, ...] = ()
-    estimated_tokens: int = 0
+def _pool(name: str = "tiny", **changes: object) -> PoolSnapshot:
+    return replace(PoolSnapshot(name, 0, 0, 0.0, 100.0, 1.0, 0.0, 0, ()), **changes)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    pool: str = "tiny"
-    worker: str = "w0"
-    url: str = "http://127.0.0.1:8101"
-    state: str = "serving"
-    sequences_in_flight: int = 0
-    window_sequences: int = 17
-    prefill_tokens_in_flight: int = 0
-    window_prefill_tokens: int = 2048
-    kv_demand_tokens: int = 300
-    kv_capacity_tokens: int = 4096
-    limited_by: Limit = Limit.NOTHING
-    phase: Phase = Phase.SETTLED
-    degraded: str = ""
-    engine_running: float | None = 3.0
-    engine_waiting: float | None = 1.0
-    unmetered_share: float | None = 0.25
-    max_model_len: int | None = 2048
+def _worker(**changes: object) -> WorkerSnapshot:
+    worker = WorkerSnapshot(
+        "tiny",
+        "w0",
+        "http://127.0.0.1:8101",
+        "serving",
+        sequences_in_flight=0,
+        window_sequences=17,
+        prefill_tokens_in_flight=0,
+        window_prefill_tokens=2048,
+        kv_demand_tokens=300,
+        kv_capacity_tokens=4096,
+        engine_running=3.0,
+        engine_waiting=1.0,
+        unmetered_share=0.25,
+        max_model_len=2048,
+    )
+    return replace(worker, **changes)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    request_id: str = "r1"
-    tenant: str = "alice"
-    pool: str = "tiny"
-    state: str = "queued"
-    worker: str = ""
-    age_seconds: float = 0.0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+def _request(name: str = "r1", **changes: object) -> TicketSnapshot:
+    return replace(TicketSnapshot(name, "alice", "tiny", "queued", 0.0, "", 0, 0), **changes)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    pool: str
-    tenant: str
-    size_bytes: int
+def _body(pool: str, tenant: str, size_bytes: int) -> Holding:
+    body = Holding(tenant, 1.0)
+    body.pool, body.size_bytes = pool, size_bytes
+    return body
 
 
 @dataclass(slots=True)
 class State:
-    pool_views: list[Pool] = field(default_factory=list)
-    worker_views: list[Worker] = field(default_factory=list)
-    bodies: list[Body] = field(default_factory=list)
+    pool_views: list[PoolSnapshot] = field(default_factory=list)
+    worker_views: list[WorkerSnapshot] = field(default_factory=list)
+    bodies: list[Holding] = field(default_factory=list)
 
     asked: list[Collection[str] | None] = field(default_factory=list)
 
-    def pools(self, tenants: Collection[str] | None = None) -> list[Pool]:
+    def pools(self, tenants: Collection[str] | None = None) -> list[PoolSnapshot]:
         self.asked.append(tenants)
         return self.pool_views
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerSnapshot]:
         return self.worker_views
 
-    def held_bodies(self) -> list[Body]:
+    def held_bodies(self) -> list[Holding]:
         return self.bodies
 
     def most_held_bytes(self) -> int:
@@ -138,28 +113,28 @@ def state() -> State:
 
 
 @pytest.fixture
-def tenant() -> type[Tenant]:
-    return Tenant
+def tenant() -> Callable[..., TenantSnapshot]:
+    return _tenant
 
 
 @pytest.fixture
-def pool() -> type[Pool]:
-    return Pool
+def pool() -> Callable[..., PoolSnapshot]:
+    return _pool
 
 
 @pytest.fixture
-def worker() -> type[Worker]:
-    return Worker
+def worker() -> Callable[..., WorkerSnapshot]:
+    return _worker
 
 
 @pytest.fixture
-def body() -> type[Body]:
-    return Body
+def body() -> Callable[..., Holding]:
+    return _body
 
 
 @pytest.fixture
-def request_view() -> type[Request]:
-    return Request
+def request_view() -> Callable[..., TicketSnapshot]:
+    return _request
 
 
 @pytest.fixture

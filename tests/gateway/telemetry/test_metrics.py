@@ -134,7 +134,8 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
     """Queues, counters, windows and the fairness of a pool are those of the snapshot, not of a past one."""
     metrics.observe(finished(tenant="alice"))
     alice = tenant("alice", 2.0, 77.5, queued=3, in_flight=2, oldest_wait_seconds=1.5, is_held_back=True)
-    state.pool_views = [pool("tiny", 3, 2, 12.0, 64.0, 0.97, 4.5, (alice,))]
+    fairness = {"spread": 12.0, "spread_bound": 64.0, "jain_index": 0.97, "drain_rate_per_second": 4.5}
+    state.pool_views = [pool("tiny", queued=3, in_flight=2, tenants=(alice,), **fairness)]
     state.worker_views = [
         worker(sequences_in_flight=2, prefill_tokens_in_flight=120),
         worker(worker="w1", state="down"),

@@ -23,7 +23,9 @@ def config() -> Config:
 
 def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool, tenant, worker, request_view) -> None:
     """Everything of the snapshots appears under its own name."""
-    state.pool_views = [pool("tiny", 1, 1, 3.0, 9.0, 0.9, 2.0, (tenant("alice", 2.0, 7.5, 15.0, 1, 1, 0.5, True),))]
+    alice = tenant("alice", 2.0, 7.5, service=15.0, queued=1, in_flight=1, oldest_wait_seconds=0.5, is_held_back=True)
+    fairness = {"spread": 3.0, "spread_bound": 9.0, "jain_index": 0.9, "drain_rate_per_second": 2.0}
+    state.pool_views = [pool("tiny", queued=1, in_flight=1, tenants=(alice,), **fairness)]
     state.worker_views = [worker(sequences_in_flight=1)]
     requests = [request_view("r2", state="streaming", worker="w0", age_seconds=2.0, prompt_tokens=9, output_tokens=4)]
     dump = json.loads(json.dumps(state_dump(state, requests, config, IDENTITY)))
