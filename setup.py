@@ -26,8 +26,10 @@ def compiled_modules() -> list[str]:
     """Their files: the pure core, the wire, and of the rest what a request passes."""
     return [
         "gateway/compilation.py",
+        "gateway/draws.py",
         "gateway/events.py",
         "gateway/outcomes.py",
+        "gateway/usage.py",
         *sorted(
             str(path)
             for package in ("fairness", "learned", "wire", "workers")

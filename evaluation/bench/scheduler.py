@@ -24,9 +24,10 @@ from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
 from evaluation.simulation.front import PlainCapacity
 from gateway.compilation import IS_COMPILED
-from gateway.fairness import Admission, Decision, Grant, Linear, PoolSpec, Rules, Ticket, Usage
+from gateway.fairness import Admission, Decision, Grant, Linear, PoolSpec, Rules, Ticket
 from gateway.fairness.policies import POLICIES
 from gateway.fairness.predictor import Quantile
+from gateway.usage import Usage
 
 POOL = "bench"
 WORKER = "worker"

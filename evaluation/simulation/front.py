@@ -11,9 +11,10 @@ from typing import Protocol, assert_never
 from evaluation.requests import Ending, Request, Served
 from evaluation.simulation.result import Dispatch, Spread, Timeline
 from evaluation.simulation.settings import Settings
-from gateway.fairness import Admission, Capacity, Decision, Grant, PoolSpec, Refuse, TenantLimits, Ticket, Usage
+from gateway.fairness import Admission, Capacity, Decision, Grant, PoolSpec, Refuse, TenantLimits, Ticket
 from gateway.fairness.cost import to_cost
 from gateway.fairness.queues import TenantQueue
+from gateway.usage import Usage
 
 
 class Job:

@@ -28,7 +28,7 @@ The same objects run in the gateway, in simulations and in the property tests.
 
 from gateway.fairness.admission import Admission
 from gateway.fairness.capacity import Capacity
-from gateway.fairness.cost import CostFunction, Expression, KvTime, Linear, Profiled, Usage
+from gateway.fairness.cost import CostFunction, Expression, KvTime, Linear, Profiled
 from gateway.fairness.decisions import Decision, Grant, Refuse
 from gateway.fairness.holdings import Holding, Holdings
 from gateway.fairness.invariants import check_invariants
@@ -62,6 +62,5 @@ __all__ = [
     "Ticket",
     "TicketSnapshot",
     "TicketState",
-    "Usage",
     "check_invariants",
 ]

@@ -11,7 +11,7 @@ Left to others: what room there is (`Capacity`), sockets, and the wall clock.
 from collections.abc import Collection, Iterable, Mapping
 
 from gateway.fairness.capacity import Capacity
-from gateway.fairness.cost import Usage, to_cost
+from gateway.fairness.cost import to_cost
 from gateway.fairness.decisions import Decision, Grant, Refuse
 from gateway.fairness.limits import TenantLimits
 from gateway.fairness.pool import PoolAccount, PoolSpec, Rules
@@ -23,6 +23,7 @@ from gateway.fairness.ticket import Ticket, TicketState
 from gateway.fairness.turns import Turn, Turns
 from gateway.fairness.waiting_room import WaitingRoom
 from gateway.outcomes import Outcome
+from gateway.usage import Usage
 
 _NO_WORKER_RETRY_SECONDS = 2.0
 _MIN_REQUEUED_SECONDS = 5.0  # a request whose worker broke gets at least this long to find another

@@ -10,7 +10,9 @@ Left to others: who is charged (`pool`) and when (`admission`).
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
+
+from gateway.usage import Usage
 
 UNITS_PER_COST: Final = 1_000_000
 LEAST_WEIGHT: Final = 0.001
@@ -20,17 +22,6 @@ MOST_COST: Final = 1e30  # a request whose cost reaches this is too large to be 
 # several times as long. This holds for amounts between -2^51 and 2^51.
 _ROUNDING: Final = 1.5 * 2.0**52
 _MOST_ROUNDED: Final = 2.0**51
-
-
-class Usage(NamedTuple):
-    """Tokens of one request so far: the whole prompt, its cached part, the output over all sequences.
-
-    It is a tuple because streams make very many of them, and a frozen dataclass takes three times as long.
-    """
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
 
 
 class CostFunction:

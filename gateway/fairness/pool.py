@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from gateway.fairness.cost import MOST_COST, CostFunction, Usage, request_cost, spread_cost, to_cost, to_units
+from gateway.fairness.cost import MOST_COST, CostFunction, request_cost, spread_cost, to_cost, to_units
 from gateway.fairness.open_charge import OpenCharge
 from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
@@ -20,6 +20,7 @@ from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
 from gateway.learned.prompts import PromptEstimator
 from gateway.learned.speeds import EngineSpeeds, StreamPace
+from gateway.usage import Usage
 
 _DRAIN_SECONDS = 30.0  # horizon of the drain rate from which Retry-After is computed
 

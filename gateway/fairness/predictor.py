@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Protocol
+
+from gateway.draws import Draws
 
 
 class Predictor(Protocol):
@@ -103,33 +105,24 @@ class NoisyOracle:
     """The request's maximum times an error, uniform within +-`error`: the paper's imperfect prediction.
 
     For experiments in which every answer runs to its maximum. The error falls on both sides of the truth, so a
-    reservation may exceed the maximum; the excess is refunded at the end. The noise is a linear congruential sequence
-    (Knuth's MMIX constants), the same in every run.
+    reservation may exceed the maximum; the excess is refunded at the end. The noise is the same in every run.
     """
 
-    __slots__ = ("_error", "_state")
-
-    _MULTIPLIER: Final = 6364136223846793005
-    _INCREMENT: Final = 1442695040888963407
-    _MODULUS: Final = 2**64
+    __slots__ = ("_draws", "_error")
 
     def __init__(self, error: float, seed: int) -> None:
         """Err by up to `error` (0 to 1); `seed` makes the sequence differ from other tenants'."""
         self._error = error
-        self._state = seed
+        self._draws = Draws(seed)
         for _ in range(3):  # the first numbers of neighbouring seeds are alike
-            self._next_uniform()
+            self._draws.uniform()
 
     def predict(self, max_output_tokens: int) -> int:
         """The maximum times 1 +- the error, rounded."""
-        return round(max_output_tokens * (1.0 + self._error * (2.0 * self._next_uniform() - 1.0)))
+        return round(max_output_tokens * (1.0 + self._error * (2.0 * self._draws.uniform() - 1.0)))
 
     def observe(self, output_tokens: int) -> None:
         """Nothing to learn."""
-
-    def _next_uniform(self) -> float:
-        self._state = (self._state * self._MULTIPLIER + self._INCREMENT) % self._MODULUS
-        return self._state / self._MODULUS
 
 
 DEFAULT_ERROR_PERCENT = 50.0

@@ -14,9 +14,9 @@ corrects it (`running` says when). At its end the caller says until when the eng
 import math
 from typing import Final
 
-from gateway.fairness.cost import Usage
 from gateway.fairness.ticket import Ticket
 from gateway.learned.speeds import EngineSpeeds
+from gateway.usage import Usage
 
 QUIET_SECONDS: Final = 1.0  # a stream that reports figures is reckoned after this time without one
 _LEAST_PACE_SECONDS: Final = 0.2

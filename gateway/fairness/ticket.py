@@ -11,8 +11,8 @@ from enum import Enum
 from typing import Final
 
 from gateway.fairness.cadence import Cadence, Mark
-from gateway.fairness.cost import Usage
 from gateway.fairness.open_charge import OpenCharge
+from gateway.usage import Usage
 
 MAX_TOKENS: Final = 2**53  # the bound of a figure that nothing else bounds
 CATCHING_UP_SECONDS: Final = 0.1  # enough to read all that waits at a socket, if the reader does not fall behind again

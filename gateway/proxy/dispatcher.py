@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
-from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState, Usage
+from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState
 from gateway.learned.prompts import PromptEstimator
 from gateway.outcomes import Outcome
+from gateway.usage import Usage
 from gateway.watch.outages import Outages
 from gateway.workers import Fleet
 

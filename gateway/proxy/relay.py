@@ -14,9 +14,10 @@ from enum import Enum
 from gateway.clients.downstream import Downstream
 from gateway.endpoints.connection import Headers, Loss, WorkerConnection
 from gateway.endpoints.progress import Patience
-from gateway.fairness import Ticket, Usage
+from gateway.fairness import Ticket
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.record import RequestRecord
+from gateway.usage import Usage
 from gateway.wire.answer_id import answers_another
 from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter

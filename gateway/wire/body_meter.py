@@ -11,9 +11,10 @@ from typing import Final
 
 import orjson
 
+from gateway.usage import Usage
 from gateway.wire.members import Members
 from gateway.wire.meter import Meter
-from gateway.wire.usage import ReportedUsage, openai_usage
+from gateway.wire.usage import openai_usage
 
 MOST_KEPT_BYTES: Final = 64 * 2**10  # read whole at the end, in a fraction of a millisecond
 _TAIL_BYTES: Final = 4096
@@ -27,7 +28,7 @@ class BodyMeter(Meter):
 
     __slots__ = ("_kept", "_kept_bytes", "_members", "_read_usage")
 
-    def __init__(self, read_usage: Callable[[object], ReportedUsage | None] | None) -> None:
+    def __init__(self, read_usage: Callable[[object], Usage | None] | None) -> None:
         super().__init__()
         self.is_stream = False
         self._read_usage = read_usage
@@ -72,7 +73,7 @@ class BodyMeter(Meter):
                 self._members.feed(piece)
             self._kept = []
 
-    def _usage(self) -> ReportedUsage | None:
+    def _usage(self) -> Usage | None:
         members = self._wanted()
         if self._read_usage is None or members is None:
             return None
@@ -106,7 +107,7 @@ class TailMeter(BodyMeter):
     def _keep(self, data: bytes) -> None:
         self._kept = [b"".join([*self._kept, data])[-_TAIL_BYTES:]]
 
-    def _usage(self) -> ReportedUsage | None:
+    def _usage(self) -> Usage | None:
         usage = _LAST_USAGE.search(b"".join(self._kept))
         if usage is None:
             return None

@@ -11,7 +11,7 @@ neither: they pass once there is output and are dropped before.
 
 from abc import ABC, abstractmethod
 
-from gateway.wire.usage import ReportedUsage
+from gateway.usage import Usage
 
 
 class Meter(ABC):
@@ -66,7 +66,7 @@ class Meter(ABC):
     def cut(self) -> bytes:
         """The last bytes for the client, where the body broke off; whole events only."""
 
-    def _take(self, usage: ReportedUsage | None) -> None:
+    def _take(self, usage: Usage | None) -> None:
         """The engine has told the totals; None where it did not."""
         if usage is None:
             return

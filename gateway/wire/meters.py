@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.usage import Usage
 from gateway.wire.body_meter import BodyMeter, TailMeter
 from gateway.wire.event_meter import MessagesMeter, ResponsesMeter
 from gateway.wire.meter import Meter
 from gateway.wire.request import ParsedRequest
 from gateway.wire.stream_meter import StreamMeter
 from gateway.wire.surface import Family
-from gateway.wire.usage import ReportedUsage, messages_usage, openai_usage, responses_usage
+from gateway.wire.usage import messages_usage, openai_usage, responses_usage
 
 _RESPONSES: Final = Family.RESPONSES
 _MESSAGES: Final = Family.MESSAGES
@@ -17,7 +18,7 @@ _EMBEDDING: Final = Family.EMBEDDING
 _CHUNKED = frozenset({Family.CHAT, Family.COMPLETION})
 
 # What makes sense of the `usage` of a body that is not streamed; no model runs for those of which nothing is read.
-_USAGES: Mapping[Family, Callable[[object], ReportedUsage | None] | None] = {
+_USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
     Family.CHAT: openai_usage,
     Family.COMPLETION: openai_usage,
     Family.RESPONSES: responses_usage,

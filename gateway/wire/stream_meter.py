@@ -16,12 +16,13 @@ from typing import Final
 
 import orjson
 
+from gateway.usage import Usage
 from gateway.wire.body_meter import BodyMeter
 from gateway.wire.choices import finished_choices, has_output, shows_output
 from gateway.wire.meter import Meter
 from gateway.wire.request import ParsedRequest
 from gateway.wire.sse import DONE, LINE_FEED, RETURN, EventSplitter, closed, event_data
-from gateway.wire.usage import ReportedUsage, openai_usage
+from gateway.wire.usage import openai_usage
 
 _KEY: Final = b',"usage":{'
 _ANY_KEY: Final = b'"usage":{'
@@ -291,7 +292,7 @@ class StreamMeter(Meter):
             self.outputs += 1
         self._finished.update(map(self._known, finished_choices(chunk)))
 
-    def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: ReportedUsage) -> bytes:
+    def _read_odd_chunk(self, event: bytes, chunk: dict[str, object], usage: Usage) -> bytes:
         before = self.output_tokens
         match chunk["choices"]:
             case [{"index": int(choice)}, *_]:

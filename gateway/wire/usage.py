@@ -6,20 +6,13 @@ engine never makes a tenant's bill negative. `prompt_tokens` always includes the
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from gateway.usage import Usage
 
 MAX_TOKENS = 2**53  # beyond it a count is garbage, and floats of cost would lose units
 
 
-class ReportedUsage(NamedTuple):
-    """Tokens of one request: all prompts, the cached part of them, and the output of all choices."""
-
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-
-
-def openai_usage(value: object) -> ReportedUsage | None:
+def openai_usage(value: object) -> Usage | None:
     """The usage of chat, completions and pooling answers; None where it is not one."""
     if not isinstance(value, dict):
         return None
@@ -27,10 +20,10 @@ def openai_usage(value: object) -> ReportedUsage | None:
     if prompt is None:
         return None
     cached = _nested_count(value, "prompt_tokens_details", "cached_tokens")
-    return ReportedUsage(prompt, min(cached, prompt), _count(value, "completion_tokens") or 0)
+    return Usage(prompt, min(cached, prompt), _count(value, "completion_tokens") or 0)
 
 
-def responses_usage(value: object) -> ReportedUsage | None:
+def responses_usage(value: object) -> Usage | None:
     """The usage of an answer of `/v1/responses`."""
     if not isinstance(value, dict):
         return None
@@ -38,10 +31,10 @@ def responses_usage(value: object) -> ReportedUsage | None:
     if prompt is None:
         return None
     cached = _nested_count(value, "input_tokens_details", "cached_tokens")
-    return ReportedUsage(prompt, min(cached, prompt), _count(value, "output_tokens") or 0)
+    return Usage(prompt, min(cached, prompt), _count(value, "output_tokens") or 0)
 
 
-def messages_usage(value: object) -> ReportedUsage | None:
+def messages_usage(value: object) -> Usage | None:
     """The usage of an answer or event of `/v1/messages`."""
     if not isinstance(value, dict):
         return None
@@ -50,7 +43,7 @@ def messages_usage(value: object) -> ReportedUsage | None:
         return None
     cached = _count(value, "cache_read_input_tokens") or 0
     created = _count(value, "cache_creation_input_tokens") or 0
-    return ReportedUsage(fresh + cached + created, cached, _count(value, "output_tokens") or 0)
+    return Usage(fresh + cached + created, cached, _count(value, "output_tokens") or 0)
 
 
 def _count(value: Mapping[str, object], name: str) -> int | None:

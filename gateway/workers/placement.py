@@ -13,6 +13,7 @@ tenant of late: one that fails fast is never busy, and must not draw requests by
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
+from gateway.draws import Draws
 from gateway.workers.deficits import DEFAULT_QUANTUM_TOKENS, Deficits
 from gateway.workers.prefixes import CachedPrefix, PrefixIndex, cached_tokens
 
@@ -48,19 +49,6 @@ _Request = TypeVar("_Request", bound=Placed)
 Fits = Callable[[_Candidate, _Request], bool]
 
 
-class _Draw:
-    """Numbers that look random and are the same in every run (Knuth's MMIX generator)."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self) -> None:
-        self._state = 1
-
-    def below(self, bound: int) -> int:
-        self._state = (self._state * 6364136223846793005 + 1442695040888963407) % 2**64
-        return (self._state >> 33) % bound
-
-
 class Placement(Generic[_Candidate, _Request]):
     """The workers of one pool, the choice among them, and what is known of their caches."""
 
@@ -68,7 +56,7 @@ class Placement(Generic[_Candidate, _Request]):
         """A pool without workers."""
         self._index = PrefixIndex()
         self._deficits = Deficits()
-        self._draw = _Draw()
+        self._draws = Draws(1)
         self.candidates: list[_Candidate] = []
         self._slots: dict[str, int] = {}
         self._candidate_at: dict[int, _Candidate] = {}
@@ -152,7 +140,7 @@ class Placement(Generic[_Candidate, _Request]):
     def _least_loaded(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
         candidates = self.candidates
         if len(candidates) > MANY_WORKERS:
-            drawn = [candidates[self._draw.below(len(candidates))] for _ in range(DRAWS)]
+            drawn = [candidates[self._draws.below(len(candidates))] for _ in range(DRAWS)]
             fitting = [
                 candidate
                 for candidate in drawn

@@ -8,13 +8,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket, Usage
+from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket
 from gateway.fairness.cost import CostFunction, Linear, request_cost, to_units
 from gateway.fairness.decisions import Decision
 from gateway.fairness.flow import Flow
 from gateway.fairness.invariants import check_invariants
 from gateway.fairness.queues import PoolQueue, TenantQueue
 from gateway.outcomes import Outcome
+from gateway.usage import Usage
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec
 
 STEP_SECONDS = 0.05

@@ -1,7 +1,8 @@
 """A random workload read from a tape of bytes: Hypothesis draws and shrinks one byte string, not a thousand choices."""
 
-from gateway.fairness import KvTime, Linear, Profiled, Usage
+from gateway.fairness import KvTime, Linear, Profiled
 from gateway.fairness.cost import CostFunction
+from gateway.usage import Usage
 from gateway.workers import WindowSize
 
 from .bench import Bench, Job

@@ -3,11 +3,12 @@
 import pytest
 
 from gateway.config.expression import parse
-from gateway.fairness import KvTime, Usage, check_invariants
+from gateway.fairness import KvTime, check_invariants
 from gateway.fairness.census import SWEEP_SECONDS
 from gateway.fairness.cost import LEAST_WEIGHT, Expression
 from gateway.fairness.ticket import MOVES, Ticket, TicketState
 from gateway.outcomes import Outcome
+from gateway.usage import Usage
 from gateway.workers import Signal, WindowSize
 
 from .bench import Bench

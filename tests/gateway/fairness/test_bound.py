@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from uncompiled import needs_sources
 
-from gateway.fairness import Usage
 from gateway.fairness.bound import SpreadBound
 from gateway.fairness.cost import UNITS_PER_COST
 from gateway.fairness.flow import Flow
 from gateway.fairness.open_charge import OpenCharge
 from gateway.fairness.policies import VirtualTokenCounter
+from gateway.usage import Usage
 
 from .bench import Bench, Job
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.fairness import Usage
 from gateway.outcomes import Outcome
+from gateway.usage import Usage
 
 from .bench import Bench, Job
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.fairness import Usage
 from gateway.fairness.cost import to_units
+from gateway.usage import Usage
 from gateway.workers import WindowSize
 
 from .bench import Bench

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from gateway.fairness import Usage
 from gateway.fairness.decisions import Decision
+from gateway.usage import Usage
 from gateway.workers import WindowSize
 
 from .bench import Bench, Job

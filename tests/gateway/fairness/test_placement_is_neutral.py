@@ -13,8 +13,8 @@ from gateway.fairness import (
     Rules,
     TenantLimits,
     Ticket,
-    Usage,
 )
+from gateway.usage import Usage
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec, prefix_chain
 
 TEXT = bytes(range(256)) * 8

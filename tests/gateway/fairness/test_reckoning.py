@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.fairness import Usage
 from gateway.fairness.reckoning import QUIET_SECONDS
 from gateway.learned.speeds import StreamPace
+from gateway.usage import Usage
 
 from .bench import STEP_SECONDS, Bench, Job
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.fairness import PREDICTORS, Expression, KvTime, Linear, Profiled, TenantLimits, Ticket, TicketState, Usage
+from gateway.fairness import PREDICTORS, Expression, KvTime, Linear, Profiled, TenantLimits, Ticket, TicketState
 from gateway.fairness.cost import UNITS_PER_COST, CostFunction, request_cost, to_cost, to_units
 from gateway.fairness.deadlines import Deadlines
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.limits import Allowance, Bucket
 from gateway.fairness.pool import jain_index
+from gateway.usage import Usage
 
 
 def expression(text: str) -> Expression:

@@ -6,9 +6,10 @@ import pytest
 from virtual_time import virtual_time
 
 from gateway.events import Event, RequestDispatched, RequestQueued
-from gateway.fairness import POLICIES, PREDICTORS, Admission, Linear, PoolSpec, Rules, Ticket, TicketState, Usage
+from gateway.fairness import POLICIES, PREDICTORS, Admission, Linear, PoolSpec, Rules, Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.dispatcher import Dispatcher, Refused
+from gateway.usage import Usage
 from gateway.watch.outages import Outages
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec
 

@@ -7,10 +7,11 @@ from uncompiled import needs_sources
 
 from gateway.endpoints.connection import Loss
 from gateway.endpoints.progress import Patience, Progress
-from gateway.fairness import Ticket, Usage
+from gateway.fairness import Ticket
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.record import RequestRecord
 from gateway.proxy.relay import Relay
+from gateway.usage import Usage
 from gateway.wire.meters import meter_for
 from gateway.wire.request import Rights, read_request
 from gateway.wire.surface import ENDPOINTS
