@@ -18,6 +18,8 @@ from gateway.outcomes import Outcome
 from gateway.usage import Usage
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec
 
+from .idle_room import IdleRoom
+
 STEP_SECONDS = 0.05
 FOUR_SEQUENCES = WindowSize(4, 0, 10_000)
 
@@ -61,6 +63,11 @@ class Job:
     def usage(self) -> Usage:
         """What the engine would report now."""
         return Usage(self.prompt_tokens, self.cached_tokens, self.output_tokens)
+
+    @property
+    def is_unread(self) -> bool:
+        """True before its first token; nobody but the gateway guesses when the prompt of a silent one was read."""
+        return self.ticket.holds_prefill if self.ticket.reports_at_end else self.output_tokens == 0
 
 
 @dataclass(slots=True)
@@ -110,6 +117,8 @@ class Bench:
         self.waiting: dict[Ticket, Job] = {}
         self.running: dict[Ticket, Job] = {}
         self.books = Books()
+        self.idle_room = IdleRoom(window)
+        self.paused: set[str] = set()
         self.outcomes: Counter[tuple[str, Outcome]] = Counter()
 
     def tenant(self, name: str, weight: float = 1.0, **limits: int | None) -> None:
@@ -119,6 +128,16 @@ class Bench:
     def flow(self, tenant: str, pool: str = "p0") -> TenantQueue:
         """The scheduler's account of a tenant."""
         return self.admission.pools[pool].queue.tenants[tenant]
+
+    def pause(self, worker: str) -> None:
+        """A worker refuses for lack of room."""
+        self.paused.add(worker)
+        self.fleet.pause(worker)
+
+    def resume(self, worker: str) -> None:
+        """It has room again."""
+        self.paused.discard(worker)
+        self.fleet.resume(worker)
 
     # -- the proxy's part
 
@@ -215,6 +234,8 @@ class Bench:
 
     def wait(self, seconds: float) -> None:
         """Let time pass without tokens."""
+        if self.checks:
+            self._note_idle_room(seconds)
         self.now += seconds
         due = self.admission.next_deadline()
         if due is not None and due <= self.now:
@@ -291,8 +312,25 @@ class Bench:
         if tenant is None or not self.admission.waiting_room.is_eligible(tenant):
             return
         head = tenant.oldest()
-        worker = self.fleet.take(head)
-        assert worker is None, f"{head.request_id} waits although it fits {worker}"
+        serving = self._serving(pool)
+        for worker in [name for name in serving if name != head.avoid] or serving:
+            assert not self.idle_room.has_room(self._jobs(worker), head), f"{head.request_id} waits, {worker} has room"
+
+    def _serving(self, pool: str) -> list[str]:
+        """The workers of `pool` that may be given requests."""
+        up = [worker.worker for worker in self.fleet.snapshot() if worker.pool == pool and worker.state != "down"]
+        return [name for name in up if name not in self.paused]
+
+    def _jobs(self, worker: str) -> list[Job]:
+        return [job for job in self.running.values() if job.ticket.worker == worker]
+
+    def _note_idle_room(self, seconds: float) -> None:
+        """Take down what idles until the next event."""
+        for pool, account in self.admission.pools.items():
+            waiting = [tenant for tenant in account.queue.tenants.values() if tenant.is_waiting]
+            heads = [tenant.oldest() for tenant in waiting if self.admission.waiting_room.is_eligible(tenant)]
+            for worker in self._serving(pool) if heads else ():
+                self.idle_room.pass_time(worker, self._jobs(worker), heads, seconds)
 
     def check_books(self) -> None:
         """Every request ended exactly once, was granted once per attempt, and paid exactly its usage."""

@@ -104,11 +104,11 @@ def test_a_request_sent_back_is_undone_and_goes_next() -> None:
     first = bench.submit("a", prompt=7, length=5)
     for _ in range(6):
         bench.submit("b", prompt=7, length=5)
-    bench.fleet.pause("p0w0")
+    bench.pause("p0w0")
     bench.requeue(first)
     assert bench.flow("a").outstanding == bench.flow("a").settled == 0
     assert bench.admission.pools["p0"].queue.next_tenant() is bench.flow("a")
-    bench.fleet.resume("p0w0")
+    bench.resume("p0w0")
     bench.carry_out(bench.admission.dispatch("p0", bench.now), "p0")
     assert first.ticket in bench.running
     assert first.ticket.attempts == 2
@@ -120,10 +120,10 @@ def test_requests_sent_back_keep_their_order() -> None:
         bench = Bench()
         jobs = [bench.submit("a") for _ in range(2)]
         bench.submit("a")
-        bench.fleet.pause("p0w0")
+        bench.pause("p0w0")
         for index in order:
             bench.requeue(jobs[index])
-        bench.fleet.resume("p0w0")
+        bench.resume("p0w0")
         granted = [d.ticket for d in bench.admission.dispatch("p0", 0.0)]
         assert granted[:2] == [job.ticket for job in jobs]
 
@@ -133,11 +133,11 @@ def test_a_request_sent_back_again_and_again_is_watched_once() -> None:
     bench = Bench(queue_timeout_seconds=3.0)
     job = bench.submit("a")
     for _ in range(300):
-        bench.fleet.pause("p0w0")
+        bench.pause("p0w0")
         bench.requeue(job)
-        bench.fleet.resume("p0w0")
+        bench.resume("p0w0")
         bench.carry_out(bench.admission.dispatch("p0", bench.now), "p0")
-    bench.fleet.pause("p0w0")
+    bench.pause("p0w0")
     bench.requeue(job)
     bench.wait(5.0)
     assert sum(bench.outcomes.values()) == 1
