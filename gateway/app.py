@@ -113,7 +113,8 @@ class Gateway:
                 self._launched,
                 self._reconciliation,
                 self._retired,
-            )
+            ),
+            of_steps=(self._metrics, *observers),
         )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages)
         self._health = Health(self._fleet, self._endpoints, self._observer, self._dispatcher.dispatch)

@@ -219,7 +219,7 @@ class Front:
     def _charge(self, job: Job, tokens: int) -> None:
         if tokens != job.charged_tokens:
             job.charged_tokens = tokens
-            self.admission.charge(job.ticket, job.usage(tokens))
+            self.admission.pools[job.ticket.pool].charge(job.ticket, job.usage(tokens))
 
     def _carry_out(self, decisions: list[Decision], now: float) -> None:
         if not decisions:

@@ -25,9 +25,8 @@ _MOST_CAUGHT_UP: Final = 256 * 1024  # bytes that one read takes of those that w
 _LEAST_FRAMED: Final = 0x100  # bytes of a chunk whose length takes three digits
 _FRAME_BYTES: Final = len(b"123\r\n") + len(b"\r\n")
 
-_CODING_LENGTHS = (len(b"content-encoding"), len(b"transfer-encoding"))
-
 Headers = Sequence[tuple[bytes, bytes]]
+"""Names and values, the names in lower case."""
 
 
 class Loss(Enum):
@@ -281,7 +280,7 @@ class WorkerConnection:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header of the answer; trailers after the body are ignored."""
         if not self._has_head:
-            self._headers.append((name, value))
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Pass the complete head to the sink; interim answers (1xx) are skipped."""
@@ -326,7 +325,7 @@ class WorkerConnection:
         return sum(len(name) + len(value) + _LINE_BYTES for name, value in self._headers) > MAX_HEAD_BYTES
 
     def _has_stated_length(self) -> bool:
-        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
 
     def _end(self) -> None:
         sink, self._sink = self._sink, None
@@ -350,11 +349,8 @@ class WorkerConnection:
 def _wrong_coding(headers: Headers) -> str:
     """What is wrong if a body comes in a coding that nobody asked for, else ""."""
     for name, value in headers:
-        if len(name) not in _CODING_LENGTHS:
-            continue
-        coding = name.lower()
-        if (coding == b"content-encoding" and value.lower() not in (b"", b"identity")) or (
-            coding == b"transfer-encoding" and value.lower() != b"chunked"
+        if (name == b"content-encoding" and value.lower() not in (b"", b"identity")) or (
+            name == b"transfer-encoding" and value.lower() != b"chunked"
         ):
-            return f"malformed answer: {coding.decode()} {value.decode('latin-1')[:40]!r}, which was not asked for"
+            return f"malformed answer: {name.decode()} {value.decode('latin-1')[:40]!r}, which was not asked for"
     return ""

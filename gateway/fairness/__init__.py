@@ -34,7 +34,7 @@ from gateway.fairness.holdings import Holding, Holdings
 from gateway.fairness.invariants import check_invariants
 from gateway.fairness.limits import TenantLimits
 from gateway.fairness.policies import POLICIES
-from gateway.fairness.pool import PoolSpec, Rules
+from gateway.fairness.pool import PoolAccount, PoolSpec, Rules
 from gateway.fairness.predictor import PREDICTORS
 from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.fairness.ticket import Ticket, TicketState
@@ -52,6 +52,7 @@ __all__ = [
     "Holdings",
     "KvTime",
     "Linear",
+    "PoolAccount",
     "PoolSnapshot",
     "PoolSpec",
     "Profiled",

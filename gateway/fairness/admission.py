@@ -217,18 +217,6 @@ class Admission:
         self._capacity.prefilled(ticket)
         return self.dispatch(ticket.pool, now)
 
-    def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """Charge a running request up to `usage`, the engine's own cumulative figures."""
-        self._pools[ticket.pool].charge(ticket, usage)
-
-    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
-        """As `charge`, where only the output has changed since the last charge."""
-        self._pools[ticket.pool].charge_output(ticket, output_tokens)
-
-    def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
-        """What a running request has used, if its engine generated until `until` and gave no final figures."""
-        return self._pools[ticket.pool].reckoning.final_usage(ticket, until)
-
     def requeue(self, ticket: Ticket, now: float, *, failed_worker: str = "") -> list[Decision]:
         """Undo the charge of a request whose attempt is repeated, and put it back at the head of its queue.
 

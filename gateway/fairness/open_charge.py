@@ -4,6 +4,8 @@ A charge is opened at dispatch, changed as the request proceeds, and settled exa
 units by the weight with which the charge was opened. Left to others: the cost (`pool`), the bound itself (`bound`).
 """
 
+from typing import Any
+
 from gateway.fairness.cost import to_units
 from gateway.fairness.flow import Flow
 from gateway.fairness.policies import Policy
@@ -18,7 +20,7 @@ class OpenCharge:
 
     __slots__ = ("ceiling", "certain", "flow", "policy", "spent", "units", "weight")
 
-    def __init__(self, flow: Flow, policy: Policy) -> None:
+    def __init__(self, flow: Flow, policy: Policy[Any]) -> None:
         """An empty charge, by the flow's present weight; a later change of the weight concerns later requests."""
         self.flow = flow
         self.policy = policy

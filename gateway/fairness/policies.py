@@ -12,6 +12,7 @@ of a pool, and the keys of a tenant. Left to others: queues, room and limits (`q
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
 from gateway.fairness.bound import SpreadBound
 from gateway.fairness.cost import UNITS_PER_COST
@@ -20,9 +21,11 @@ from gateway.fairness.lazy_heap import Key, LazyHeap
 
 _RPM_WINDOW_SECONDS = 60.0
 
+F = TypeVar("F", bound=Flow)
 
-class Policy:
-    """First come, first served; the base of every other rule.
+
+class Policy(Generic[F]):
+    """First come, first served; the base of every other rule. `F` is what competes: tenants, or keys of one.
 
     A flow is *waiting* between `arrive` and `leave`. `Flow.head_order` is the arrival number of its oldest request.
     """
@@ -31,79 +34,79 @@ class Policy:
 
     def __init__(self) -> None:
         """Begin with nobody waiting."""
-        self.waiting: LazyHeap[Flow] = LazyHeap(self.key)
+        self.waiting: LazyHeap[F] = LazyHeap(self.key)
         self.bound = SpreadBound(self.waiting)
 
-    def key(self, flow: Flow) -> Key:
+    def key(self, flow: F) -> Key:
         """The key that orders the waiting flows; it may rise silently, but a fall must be told (`lazy_heap`)."""
         return (flow.head_order, 0)
 
-    def arrive(self, flow: Flow) -> None:
+    def arrive(self, flow: F) -> None:
         """Let `flow` begin to wait: it had no eligible request and now has one."""
         flow.is_waiting = True
         self.waiting.add(flow)
 
-    def leave(self, flow: Flow) -> None:
+    def leave(self, flow: F) -> None:
         """Let `flow` stop waiting: it has no eligible request any more."""
         flow.is_waiting = False
         self.waiting.discard(flow)
 
-    def admit_directly(self, flow: Flow) -> None:
+    def admit_directly(self, flow: F) -> None:
         """Do in one step what `arrive`, `first` and `leave` do for a `flow` that arrives while nobody waits."""
 
-    def refunded(self, flow: Flow) -> None:
+    def refunded(self, flow: F) -> None:
         """A request of `flow` held room and was refunded in full: give no credit for it against others that wait."""
 
-    def first(self) -> Flow | None:
+    def first(self) -> F | None:
         """The flow whose oldest request goes next; None if nobody waits."""
         return self.waiting.first()
 
-    def units_ahead(self, flow: Flow) -> int | None:
+    def units_ahead(self, flow: F) -> int | None:
         """How far the waiting `flow` is ahead of its turn, in counter units; None for policies without counters."""
         return None
 
-    def within(self, units: int, most: int) -> list[Flow]:
+    def within(self, units: int, most: int) -> list[F]:
         """Up to `most` waiting flows that are at most `units` ahead of their turn, in the order of their turns."""
         return []
 
-    def charged(self, flow: Flow, units: int) -> None:
+    def charged(self, flow: F, units: int) -> None:
         """Note that `flow.counter` moved by `units`; only a refund (negative), which lowers the key, must be told."""
         if flow.is_waiting:
             self.waiting.add(flow)
 
-    def head_changed(self, flow: Flow) -> None:
+    def head_changed(self, flow: F) -> None:
         """Note that the oldest request of `flow` is an older one than before."""
         self.waiting.lowered(flow)
 
-    def forget(self, flow: Flow) -> None:
+    def forget(self, flow: F) -> None:
         """Drop what is kept of `flow`, which is idle and forgotten."""
 
-    def refusal_seconds(self, flow: Flow, now: float) -> float | None:
+    def refusal_seconds(self, flow: F, now: float) -> float | None:
         """Seconds until an arrival of `flow` would be accepted; None if it is accepted now."""
         return None
 
 
-class LeastCounterFirst(Policy):
+class LeastCounterFirst(Policy[F]):
     """The waiting flow with the smallest counter, ties by arrival; no lift, so idle credit can be spent."""
 
     name = "lcf"
 
-    def key(self, flow: Flow) -> Key:
+    def key(self, flow: F) -> Key:
         """Counter, then arrival."""
         return (flow.counter, flow.arrival())
 
-    def units_ahead(self, flow: Flow) -> int:
+    def units_ahead(self, flow: F) -> int:
         """Counter of `flow` above the least one."""
         first = self.waiting.first()
         return 0 if first is None else flow.counter - first.counter
 
-    def within(self, units: int, most: int) -> list[Flow]:
+    def within(self, units: int, most: int) -> list[F]:
         """Flows whose counters are at most `units` above the least one."""
         least = self.waiting.least(most)
         return [flow for flow in least if flow.counter - least[0].counter <= units]
 
 
-class VirtualTokenCounter(LeastCounterFirst):
+class VirtualTokenCounter(LeastCounterFirst[F]):
     """VTC: the least counter first; a flow that begins to wait is lifted level with those who wait or just left.
 
     The flow of a request that came back from a worker is lifted like one with an arrival, so time away from the queue
@@ -115,21 +118,21 @@ class VirtualTokenCounter(LeastCounterFirst):
     def __init__(self) -> None:
         """Begin with nobody waiting and nobody having left."""
         super().__init__()
-        self._left_last: Flow | None = None
+        self._left_last: F | None = None
 
-    def arrive(self, flow: Flow) -> None:
+    def arrive(self, flow: F) -> None:
         """Lift `flow` to the least waiting counter, or else to that of the flow that left last; then let it wait."""
         least = self.waiting.first() or self._left_last
         if least is not None:
             flow.lift_to(least.counter, self.bound.margin)
         super().arrive(flow)
 
-    def leave(self, flow: Flow) -> None:
+    def leave(self, flow: F) -> None:
         """Remember who left last, granted or not: its counter is the level for the next arrival at an empty queue."""
         super().leave(flow)
         self._left_last = flow
 
-    def refunded(self, flow: Flow) -> None:
+    def refunded(self, flow: F) -> None:
         """Lift `flow` just above the least counter of the others that wait, so that one of those goes first.
 
         Otherwise requests at which the engine fails would go next for ever, because they hold room and cost nothing.
@@ -138,14 +141,14 @@ class VirtualTokenCounter(LeastCounterFirst):
         if others:
             flow.lift_to(others[0].counter + 1, self.bound.margin + 1)
 
-    def admit_directly(self, flow: Flow) -> None:
+    def admit_directly(self, flow: F) -> None:
         """Lift `flow` to the counter of the flow that left last; then it is itself the one that left last."""
         if self._left_last is not None:
             flow.lift_to(self._left_last.counter, self.bound.margin)
         self._left_last = flow
 
 
-class RequestsPerMinute(Policy):
+class RequestsPerMinute(Policy[F]):
     """FCFS that refuses an arrival whose flow had `limit` requests accepted in the last 60 s (the paper's RPM)."""
 
     name = "rpm"
@@ -154,9 +157,9 @@ class RequestsPerMinute(Policy):
         """Accept at most `limit` requests of a flow in any 60 s."""
         super().__init__()
         self._limit = limit
-        self._accepted_at: dict[Flow, deque[float]] = {}
+        self._accepted_at: dict[F, deque[float]] = {}
 
-    def refusal_seconds(self, flow: Flow, now: float) -> float | None:
+    def refusal_seconds(self, flow: F, now: float) -> float | None:
         """Count the arrival if it is accepted; else the seconds until the oldest one leaves the window."""
         times = self._accepted_at.setdefault(flow, deque(maxlen=self._limit))
         while times and times[0] <= now - _RPM_WINDOW_SECONDS:
@@ -166,7 +169,7 @@ class RequestsPerMinute(Policy):
         times.append(now)
         return None
 
-    def forget(self, flow: Flow) -> None:
+    def forget(self, flow: F) -> None:
         """Drop the times of its arrivals."""
         self._accepted_at.pop(flow, None)
 
@@ -185,7 +188,7 @@ class _Deficit:
         self.place = 0
 
 
-class DeficitRoundRobin(Policy):
+class DeficitRoundRobin(Policy[F]):
     """DRR for unknown lengths: a deficit becomes negative while an answer decodes; a quantum refills it in turn.
 
     The ring is not walked once per refill: a flow is filed under the first round in which its deficit is positive.
@@ -199,26 +202,26 @@ class DeficitRoundRobin(Policy):
         self._quantum_units = max(1, round(quantum * UNITS_PER_COST))
         self._round = 0
         self._places = 0
-        self._deficits: dict[Flow, _Deficit] = {}
+        self._deficits: dict[F, _Deficit] = {}
 
-    def key(self, flow: Flow) -> Key:
+    def key(self, flow: F) -> Key:
         """The first round in which the deficit of `flow` is positive, then its place in the ring."""
         deficit = self._deficits[flow]
         units = deficit.reach - flow.counter
         refills = -units // self._quantum_units + 1 if units <= 0 else 0
         return (max(self._round, deficit.round + refills), deficit.place)
 
-    def arrive(self, flow: Flow) -> None:
+    def arrive(self, flow: F) -> None:
         """Join the end of the ring; a credit from before is dropped, a debt stays."""
         self._join(flow)
         super().arrive(flow)
 
-    def refunded(self, flow: Flow) -> None:
+    def refunded(self, flow: F) -> None:
         """Go to the end of the ring, without a credit from before."""
         if flow.is_waiting:
             self._join(flow)
 
-    def _join(self, flow: Flow) -> None:
+    def _join(self, flow: F) -> None:
         deficit = self._deficits.get(flow)
         if deficit is None:
             deficit = self._deficits[flow] = _Deficit(flow.counter)
@@ -227,13 +230,13 @@ class DeficitRoundRobin(Policy):
         self._places += 1
         deficit.place = self._places
 
-    def admit_directly(self, flow: Flow) -> None:
+    def admit_directly(self, flow: F) -> None:
         """Join the ring, let it move on to `flow`, and leave."""
         self.arrive(flow)
         self.first()
         self.leave(flow)
 
-    def first(self) -> Flow | None:
+    def first(self) -> F | None:
         """The next flow in the ring with a positive deficit; the round moves on to it."""
         flow = super().first()
         if flow is not None:
@@ -246,34 +249,34 @@ class DeficitRoundRobin(Policy):
         deficit.reach += (self._round - deficit.round) * self._quantum_units
         deficit.round = self._round
 
-    def head_changed(self, flow: Flow) -> None:
+    def head_changed(self, flow: F) -> None:
         """Do nothing: the ring does not depend on the order of arrival within a flow."""
 
-    def forget(self, flow: Flow) -> None:
+    def forget(self, flow: F) -> None:
         """Drop the deficit of `flow`; if it comes back it is a new flow."""
         self._deficits.pop(flow, None)
 
 
-def _fcfs(parameter: float | None) -> Policy:
+def _fcfs(parameter: float | None) -> Policy[Any]:
     return Policy()
 
 
-def _lcf(parameter: float | None) -> Policy:
+def _lcf(parameter: float | None) -> Policy[Any]:
     return LeastCounterFirst()
 
 
-def _vtc(parameter: float | None) -> Policy:
+def _vtc(parameter: float | None) -> Policy[Any]:
     return VirtualTokenCounter()
 
 
-def _rpm(parameter: float | None) -> Policy:
+def _rpm(parameter: float | None) -> Policy[Any]:
     return RequestsPerMinute(int(parameter or 20))
 
 
-def _drr(parameter: float | None) -> Policy:
+def _drr(parameter: float | None) -> Policy[Any]:
     return DeficitRoundRobin(parameter or 512)
 
 
-POLICIES: Mapping[str, Callable[[float | None], Policy]] = MappingProxyType(
+POLICIES: Mapping[str, Callable[[float | None], Policy[Any]]] = MappingProxyType(
     {"vtc": _vtc, "fcfs": _fcfs, "lcf": _lcf, "rpm": _rpm, "drr": _drr}
 )

@@ -7,6 +7,7 @@ This module alone opens, moves and settles the charges of a ticket, on both leve
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.fairness.cost import MOST_COST, CostFunction, request_cost, spread_cost, to_cost, to_units
 from gateway.fairness.open_charge import OpenCharge
@@ -39,7 +40,7 @@ class PoolSpec:
 class Rules:
     """The rules of every pool: who goes next, how much output is reserved, how many requests may wait in each."""
 
-    make_policy: Callable[[], Policy]
+    make_policy: Callable[[], Policy[Any]]
     make_predictor: Callable[[], Predictor]
     max_queued: int = 10_000  # requests per pool
 
@@ -113,7 +114,7 @@ class PoolAccount:
         self.in_flight += 1
 
     def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """Bring the charge of a running ticket to `usage`; the reservation is charged already."""
+        """Bring the charge of a running ticket to `usage`, its engine's cumulative figures; this does nothing else."""
         if ticket.report(usage) and ticket.output_tokens <= ticket.reserved_tokens:
             return
         self._charge_told(ticket)
@@ -185,6 +186,10 @@ class PoolAccount:
 
     # -- estimates
 
+    def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
+        """What a running request has used, if its engine generated until `until` and gave no final figures."""
+        return self.reckoning.final_usage(ticket, until)
+
     def should_be_read(self, ticket: Ticket, now: float) -> bool:
         """True if the engine should have read the prompt of a running ticket by `now`."""
         return now - ticket.granted_at >= self.speeds.prefill_seconds(ticket.tenant, ticket.prompt_tokens)
@@ -241,7 +246,7 @@ class PoolAccount:
         queue = self.queue
         shown = queue.tenants.values() if tenants is None else _known(queue, tenants)
         waiting = queue.group.policy.waiting
-        recent = [flow.recent.value(now) for flow in waiting if isinstance(flow, TenantQueue)]
+        recent = [flow.recent.value(now) for flow in waiting]
         return PoolSnapshot(
             pool=self.spec.name,
             queued=queue.queued,
@@ -278,7 +283,7 @@ def _some(queue: PoolQueue, tenant: TenantQueue) -> list[TenantQueue]:
     """Other waiting tenants, at most `_MOST_COMPETITORS` of them: a refusal must stay cheap in a flood."""
     others: list[TenantQueue] = []
     for flow in queue.group.policy.waiting:
-        if flow is not tenant and isinstance(flow, TenantQueue):
+        if flow is not tenant:
             others.append(flow)
         if len(others) == _MOST_COMPETITORS:
             break

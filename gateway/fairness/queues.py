@@ -7,10 +7,11 @@ wait. Left to others: room, charges and limits (`admission`).
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Generic
 
 from gateway.fairness.flow import Flow
 from gateway.fairness.lazy_heap import LazyHeap
-from gateway.fairness.policies import Policy
+from gateway.fairness.policies import F, Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
@@ -72,15 +73,15 @@ class KeyQueue(Flow):
         self.head_order = self.oldest().order
 
 
-class FlowGroup:
+class FlowGroup(Generic[F]):
     """The flows that compete on one level: their policy, and which of them has the longest weighted queue."""
 
     __slots__ = ("longest", "policy")
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy[F]) -> None:
         """An empty group under `policy`."""
         self.policy = policy
-        self.longest: LazyHeap[Flow] = LazyHeap(lambda flow: (-flow.queued / flow.weight, flow.head_order))
+        self.longest: LazyHeap[F] = LazyHeap(lambda flow: (-flow.queued / flow.weight, flow.head_order))
 
 
 class TenantQueue(Flow):
@@ -98,13 +99,13 @@ class TenantQueue(Flow):
         "recent",
     )
 
-    def __init__(self, name: str, register: TenantRegister, policy: Policy, predictor: Predictor) -> None:
+    def __init__(self, name: str, register: TenantRegister, policy: Policy[KeyQueue], predictor: Predictor) -> None:
         """A tenant without requests; `register` has its weight and allowance."""
         super().__init__(name, register.weight(name))
         self.allowance = register.allowance(name)
         self._keys: dict[str, KeyQueue] = {}
         self._census = register.census
-        self.group = FlowGroup(policy)
+        self.group: FlowGroup[KeyQueue] = FlowGroup(policy)
         self.predictor = predictor
         self.is_express_eligible = False  # True while it waits with nothing in flight
         self.is_barred = False  # True while workers have no room for its requests, and only for its requests
@@ -146,13 +147,13 @@ class TenantQueue(Flow):
     def oldest(self) -> Ticket:
         """The request that goes next among the keys; the queue must not be empty."""
         queue = self.group.policy.first()
-        assert isinstance(queue, KeyQueue)
+        assert queue is not None
         return queue.oldest()
 
     def newest(self) -> Ticket:
         """The newest request of the key with the longest queue."""
         queue = self.group.longest.first()
-        assert isinstance(queue, KeyQueue)
+        assert queue is not None
         return queue.newest()
 
     def shrank(self, ticket: Ticket) -> KeyQueue:
@@ -203,11 +204,11 @@ class PoolQueue:
 
     __slots__ = ("_make_policy", "_make_predictor", "express_eligible", "group", "queued", "tenants")
 
-    def __init__(self, make_policy: Callable[[], Policy], make_predictor: Callable[[], Predictor]) -> None:
+    def __init__(self, make_policy: Callable[[], Policy[Any]], make_predictor: Callable[[], Predictor]) -> None:
         """An empty pool whose two levels both run the rule of `make_policy`."""
         self._make_policy = make_policy
         self._make_predictor = make_predictor
-        self.group = FlowGroup(make_policy())
+        self.group: FlowGroup[TenantQueue] = FlowGroup(make_policy())
         self.tenants: dict[str, TenantQueue] = {}
         self.express_eligible: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.arrival()))
         self.queued = 0
@@ -261,9 +262,7 @@ class PoolQueue:
 
     def next_tenant(self) -> TenantQueue | None:
         """The waiting tenant that goes next."""
-        tenant = self.group.policy.first()
-        assert tenant is None or isinstance(tenant, TenantQueue)
-        return tenant
+        return self.group.policy.first()
 
     def review_light(self, tenant: TenantQueue) -> None:
         """Keep `tenant` in `express_eligible` while it waits with nothing in flight, as the express lane demands."""
@@ -279,7 +278,7 @@ class PoolQueue:
     def longest_tenant(self) -> TenantQueue:
         """The tenant with the longest weighted queue; something must be queued."""
         tenant = self.group.longest.first()
-        assert isinstance(tenant, TenantQueue)
+        assert tenant is not None
         return tenant
 
     def shrank(self, tenant: TenantQueue, ticket: Ticket) -> KeyQueue:

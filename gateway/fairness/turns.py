@@ -17,7 +17,7 @@ from typing import NamedTuple
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import to_units
 from gateway.fairness.pool import PoolAccount
-from gateway.fairness.queues import KeyQueue, TenantQueue
+from gateway.fairness.queues import TenantQueue
 from gateway.fairness.ticket import Ticket
 from gateway.fairness.waiting_room import WaitingRoom
 
@@ -97,9 +97,7 @@ class Turns:
         units = account.locality_units
         found: list[tuple[Ticket, TenantQueue]] = []
         for tenant in account.queue.group.policy.within(units, MAX_CANDIDATES):
-            assert isinstance(tenant, TenantQueue)
             for key in tenant.group.policy.within(units, MAX_CANDIDATES):
-                assert isinstance(key, KeyQueue)
                 ticket = key.oldest()
                 if tenant.allowance.has_flight_place(ticket.sequences):
                     found.append((ticket, tenant))

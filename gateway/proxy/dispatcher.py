@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
-from gateway.fairness import Admission, Decision, Grant, Refuse, Ticket, TicketSnapshot, TicketState
-from gateway.learned.prompts import PromptEstimator
+from gateway.fairness import Admission, Decision, Grant, PoolAccount, Refuse, Ticket, TicketSnapshot, TicketState
 from gateway.outcomes import Outcome
 from gateway.usage import Usage
 from gateway.watch.outages import Outages
@@ -100,17 +99,9 @@ class Dispatcher:
         """The first token of `ticket` came."""
         self._give_on(self._admission.started(ticket, self._loop.time()))
 
-    def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """Charge a running request up to `usage`; this does nothing else."""
-        self._admission.charge(ticket, usage)
-
-    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
-        """As `charge`, where only the output has changed since the last charge: the hot path."""
-        self._admission.charge_output(ticket, output_tokens)
-
-    def cost(self, ticket: Ticket, usage: Usage) -> float:
-        """What `usage` costs for this request, in cost units."""
-        return self._admission.pools[ticket.pool].cost(ticket, usage)
+    def account(self, pool: str) -> PoolAccount:
+        """The account of `pool`, by which its running requests are charged token by token, and estimated."""
+        return self._admission.pools[pool]
 
     def possible(self, ticket: Ticket, told: Usage) -> Usage:
         """The engine's final figures, capped at what the request can have used; an event reports a cap."""
@@ -124,14 +115,6 @@ class Dispatcher:
     def count_steps(self, worker: str, steps: float | None) -> None:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
         self._admission.running.count(worker, steps, self._loop.time())
-
-    def estimated_usage(self, ticket: Ticket, until: float) -> Usage:
-        """What a running request has used by `until`, as estimated where its engine does not report usage."""
-        return self._admission.estimated_usage(ticket, until)
-
-    def prompts(self, pool: str) -> PromptEstimator:
-        """What the gateway has learned of the prompts of `pool`."""
-        return self._admission.pools[pool].prompts
 
     def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
         """End `ticket`: withdraw it if it waits, else settle it at `usage` (None: refund it in full). Idempotent."""

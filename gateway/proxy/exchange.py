@@ -354,7 +354,7 @@ class Exchange:
     def _learn_prompt(self, relay: Relay) -> None:
         parsed = self._parsed
         if relay.has_usage and parsed.prompt_tokens is None and parsed.media_parts == 0:
-            self._services.dispatcher.prompts(self._pool.model).observe(
+            self._services.dispatcher.account(self._pool.model).prompts.observe(
                 self._ticket.tenant, parsed.prompt_bytes, self._record.prompt_tokens, prompts=parsed.prompts
             )
 
@@ -363,7 +363,7 @@ class Exchange:
         if relay.is_stream:
             return None
         for name, value in relay.headers:
-            if name.lower() == b"content-length" and value.isdigit():
+            if name == b"content-length" and value.isdigit():
                 return int(value)
         return None
 

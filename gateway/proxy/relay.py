@@ -52,6 +52,7 @@ class Relay:
 
     __slots__ = (
         "_accepts",
+        "_account",
         "_buffered",
         "_buffered_bytes",
         "_connection",
@@ -98,6 +99,7 @@ class Relay:
         self._is_charged = not ticket.reports_at_end
         self._meter = meter
         self._dispatcher = dispatcher
+        self._account = dispatcher.account(ticket.pool)
         self._record = record
         self._loop = asyncio.get_running_loop()
         self._patience = patience
@@ -250,7 +252,7 @@ class Relay:
         if self._is_charged and self.end is None:
             meter = self._meter
             self._prompt_tokens = meter.prompt_tokens
-            self._dispatcher.charge(self._ticket, Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens))
+            self._account.charge(self._ticket, Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens))
 
     # -- Sink
 
@@ -296,7 +298,7 @@ class Relay:
             elif tokens <= ticket.reserved_tokens:
                 ticket.output_tokens = tokens  # charged at dispatch already: no counter moves
             elif self._is_charged and self.end is None:
-                self._dispatcher.charge_output(ticket, tokens)
+                self._account.charge_output(ticket, tokens)
         downstream = self._downstream
         if downstream is None:
             self._hold(visible)
@@ -410,7 +412,7 @@ class Relay:
         record = self._record
         record.prompt_tokens, record.cached_tokens = usage.prompt_tokens, usage.cached_tokens
         record.output_tokens = usage.output_tokens
-        record.service = self._dispatcher.cost(self._ticket, usage)
+        record.service = self._account.cost(self._ticket, usage)
         self._dispatcher.settle(self._ticket, usage, completed=self.is_complete and self._meter.has_usage)
 
     def _usage(self) -> Usage:
@@ -419,7 +421,7 @@ class Relay:
         told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
         if meter.has_usage and (self.end is AttemptEnd.WHOLE or meter.is_complete):
             return dispatcher.possible(ticket, told)
-        usage = dispatcher.estimated_usage(ticket, self._generated_until())
+        usage = self._account.estimated_usage(ticket, self._generated_until())
         if meter.has_usage:
             told = dispatcher.possible(ticket, told)
             usage = told._replace(output_tokens=max(usage.output_tokens, told.output_tokens))

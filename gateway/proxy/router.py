@@ -274,7 +274,7 @@ def make_ticket(services: Services, parsed: ParsedRequest, pool: Pool, identity:
     prompts, sequences = parsed.prompts, parsed.sequences
     prompt_tokens = parsed.prompt_tokens
     if prompt_tokens is None:
-        prompt_tokens = services.dispatcher.prompts(pool.model).estimate(
+        prompt_tokens = services.dispatcher.account(pool.model).prompts.estimate(
             identity.tenant.name, parsed.prompt_bytes, prompts=prompts, media_parts=parsed.media_parts
         )
     max_model_len = services.endpoints.max_model_len(pool)

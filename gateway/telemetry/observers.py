@@ -74,12 +74,15 @@ class Observers:
     Its failure is an event of its own, of which only the others hear.
     """
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Sequence[Observer], *, of_steps: Sequence[Observer] | None = None) -> None:
+        """`of_steps` are those of `observers` that also hear that a request is queued and dispatched; None: all."""
         self._observers = tuple(observers)
+        self._of_steps = self._observers if of_steps is None else tuple(of_steps)
 
     def observe(self, event: Event) -> None:
         """Pass `event` on."""
-        for observer in self._observers:
+        is_step = isinstance(event, (RequestQueued, RequestDispatched))
+        for observer in self._of_steps if is_step else self._observers:
             try:
                 observer.observe(event)
             except Exception as error:

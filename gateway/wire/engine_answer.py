@@ -36,7 +36,7 @@ def types_for(parsed: ParsedRequest) -> frozenset[bytes]:
 def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The content type without parameters, in lower case; empty where none is named."""
     for name, value in headers:
-        if name.lower() == b"content-type":
+        if name == b"content-type":
             return value.partition(b";")[0].strip().lower()
     return b""
 
@@ -44,7 +44,7 @@ def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]]) -> float:
     """The seconds of `Retry-After`, within bounds; the least where there are none (a date is not read)."""
     for name, value in headers:
-        if name.lower() == b"retry-after" and value.strip().isdigit():
+        if name == b"retry-after" and value.strip().isdigit():
             return min(max(LEAST_RETRY_SECONDS, float(value.strip()[:9])), MOST_RETRY_SECONDS)
     return LEAST_RETRY_SECONDS
 

@@ -125,12 +125,12 @@ def _may_pass(name: bytes, value: bytes) -> bool:
     return form is not None and form.fullmatch(value) is not None
 
 
-def forwarded_response_headers(raw: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """The worker's response headers that the client may see, names in lower case."""
+def forwarded_response_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Those of a worker's response headers (names in lower case) that the client may see."""
     return [
-        (lowered.decode("ascii"), value.decode("latin-1"))
-        for name, value in raw
-        if (lowered := name.lower()) in RESPONSE_HEADERS and _is_clean(value)
+        (name.decode("ascii"), value.decode("latin-1"))
+        for name, value in headers
+        if name in RESPONSE_HEADERS and _is_clean(value)
     ]
 
 

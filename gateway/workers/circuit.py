@@ -27,6 +27,8 @@ class CircuitState(Enum):
     DOWN = "down"
     ON_TRIAL = "on_trial"
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, and every request looks states up
+
 
 class Signal(Enum):
     """What was seen of a worker."""
@@ -38,6 +40,8 @@ class Signal(Enum):
     MOVED = "moved"  # bytes of answers, steps of the engine, or a trial that lives on
     PROBE_OK = "probe_ok"
     PROBE_FAILED = "probe_failed"
+
+    __hash__ = object.__hash__
 
 
 UP_STATES: Final = frozenset({CircuitState.SERVING, CircuitState.DOUBTED, CircuitState.ON_TRIAL})

@@ -26,6 +26,8 @@ class Situation(Enum):
     UTILITY = "utility"  # a request that takes no room and is sent once
     PROBE = "probe"
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, and every request is judged
+
 
 class Evidence(Enum):
     """What was met."""
@@ -45,6 +47,8 @@ class Evidence(Enum):
     NAMELESS = "nameless"  # its host was never found
     SHORT = "short"  # no connection for want of something at the gateway
     CUT = "cut"  # the gateway ended it
+
+    __hash__ = object.__hash__
 
 
 class Action(Enum):

@@ -62,10 +62,12 @@ class Kept:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.ends: list[str] = []
+        self.headers: Headers = ()
         self.has_begun = False
 
     def on_head(self, status: int, headers: Headers) -> None:
-        """Not looked at."""
+        """The head."""
+        self.headers = headers
 
     def on_body(self, data: bytes) -> None:
         """A piece."""
@@ -98,6 +100,13 @@ def cut(data: bytes, at: Sequence[int]) -> list[bytes]:
     """`data` in pieces that begin at `at`."""
     places = sorted({0, len(data), *(place % len(data) for place in at)})
     return [data[begin:end] for begin, end in pairwise(places)]
+
+
+def test_names_of_headers_come_in_lower_case() -> None:
+    """However the worker writes them; values stay as they are."""
+    head = b"HTTP/1.1 200 OK\r\nContent-TYPE: Text/Plain\r\nContent-Length: 1\r\n\r\n"
+    sink = received([head + b"x"])
+    assert sink.headers == [(b"content-type", b"Text/Plain"), (b"content-length", b"1")]
 
 
 def test_a_read_that_is_one_chunk_is_one_piece() -> None:

@@ -261,9 +261,9 @@ class Bench:
         if job.output_tokens % job.tells_every:
             return
         if job.ticket.has_reported:
-            self.admission.charge_output(job.ticket, job.output_tokens)
+            self.admission.pools[job.ticket.pool].charge_output(job.ticket, job.output_tokens)
         else:
-            self.admission.charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
+            self.admission.pools[job.ticket.pool].charge(job.ticket, Usage(job.prompt_tokens, 0, job.output_tokens))
 
     def _served(self, job: Job, grown: int) -> float:
         before = Usage(job.prompt_tokens, job.cached_tokens, job.output_tokens - grown)

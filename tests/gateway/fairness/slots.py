@@ -79,7 +79,7 @@ class Slots(Bench):
         if not job.ticket.reports_at_end:
             if is_first:
                 self.carry_out(self.admission.started(job.ticket, self.now), job.ticket.pool)
-            self.admission.charge(job.ticket, job.usage)
+            self.admission.pools[job.ticket.pool].charge(job.ticket, job.usage)
         if job.output_tokens >= job.length:
             del self.left[job.ticket]
             self.release(job, job.usage, completed=True)

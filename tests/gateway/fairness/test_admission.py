@@ -429,9 +429,9 @@ def test_an_engines_figures_are_believed_as_far_as_they_are_possible() -> None:
     job = bench.submit("t", prompt=10, length=5)
     job.ticket.bounded(most_prompt_tokens=20, most_output_tokens=5)
     claimed = Usage(10**9, 10**9, 10**9)
-    bench.admission.charge(job.ticket, claimed)
+    bench.admission.pools[job.ticket.pool].charge(job.ticket, claimed)
     assert bench.flow("t").service == 20 + 2 * 5
-    bench.admission.charge_output(job.ticket, 10**9)
+    bench.admission.pools[job.ticket.pool].charge_output(job.ticket, 10**9)
     assert bench.flow("t").service == 20 + 2 * 5
     bench.admission.release(job.ticket, claimed, bench.now, completed=True)
     assert bench.flow("t").service == 20 + 2 * 5

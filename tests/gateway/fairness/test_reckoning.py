@@ -48,7 +48,7 @@ def test_the_next_figure_corrects_what_was_reckoned() -> None:
     for _ in range(60):
         bench.wait(STEP_SECONDS)  # the engine stands still: what is reckoned is too much
     assert charged(bench) > job.output_tokens + 20
-    bench.admission.charge_output(job.ticket, job.output_tokens + 1)
+    bench.admission.pools[job.ticket.pool].charge_output(job.ticket, job.output_tokens + 1)
     bench.wait(QUIET_SECONDS)
     bench.wait(STEP_SECONDS)
     assert charged(bench) == job.output_tokens + 1
@@ -77,10 +77,10 @@ def test_a_stream_whose_client_is_behind_goes_on_at_its_own_pace() -> None:
     for _ in range(20):
         bench.step(9)
         ticket.resume(bench.now)
-        bench.admission.charge_output(ticket, ticket.output_tokens + 5)
+        bench.admission.pools[ticket.pool].charge_output(ticket, ticket.output_tokens + 5)
         bench.step()
         ticket.fall_behind(bench.now)
-    usage = bench.admission.estimated_usage(ticket, bench.now)
+    usage = bench.admission.pools[ticket.pool].estimated_usage(ticket, bench.now)
     assert usage.output_tokens == pytest.approx(told + PACE * (bench.now - since), rel=0.02)
     assert charged(bench) == pytest.approx(job.output_tokens, rel=0.1)
     bench.release(job, Usage(10, 0, job.output_tokens))
@@ -94,7 +94,10 @@ def test_a_stream_that_counts_is_never_reckoned() -> None:
     for _ in range(300):
         bench.step()
         assert charged(bench) == job.output_tokens
-        assert bench.admission.estimated_usage(job.ticket, bench.now + 0.5).output_tokens == job.output_tokens
+        assert (
+            bench.admission.pools[job.ticket.pool].estimated_usage(job.ticket, bench.now + 0.5).output_tokens
+            == job.output_tokens
+        )
 
 
 def test_an_answer_that_is_not_streamed_is_charged_the_steps_of_its_engine() -> None:
@@ -109,7 +112,7 @@ def test_an_answer_that_is_not_streamed_is_charged_the_steps_of_its_engine() -> 
             bench.admission.running.count("p0w0", step, bench.now)
             if step > 20:
                 assert charged(bench) == pytest.approx(job.output_tokens, abs=12)
-                usage = bench.admission.estimated_usage(job.ticket, bench.now)
+                usage = bench.admission.pools[job.ticket.pool].estimated_usage(job.ticket, bench.now)
                 assert job.output_tokens - 2 <= usage.output_tokens <= job.output_tokens
     bench.release(job, job.usage)
     assert job.ticket.mark is None

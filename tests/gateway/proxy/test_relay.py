@@ -27,6 +27,10 @@ class Heard:
         self.started_at: list[float] = []
         self.charged: list[int] = []
 
+    def account(self, pool: str) -> "Heard":
+        """Whom the charges are told."""
+        return self
+
     def started(self, ticket: Ticket) -> None:
         """The first token."""
         self.started_at.append(asyncio.get_running_loop().time())

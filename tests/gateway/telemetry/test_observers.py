@@ -115,6 +115,26 @@ def test_every_observer_hears_every_event_in_order(finished: Finished) -> None:
     assert heard == [("a", events[0]), ("b", events[0]), ("a", events[1]), ("b", events[1])]
 
 
+def test_only_the_observers_of_steps_hear_of_them(finished: Finished) -> None:
+    """Where they are named, only they hear that a request is queued and dispatched; all hear that it has ended."""
+    heard: list[tuple[str, Event]] = []
+
+    class Listener:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def observe(self, event: Event) -> None:
+            heard.append((self.name, event))
+
+    first, second = Listener("a"), Listener("b")
+    observers = Observers([first, second], of_steps=[second])
+    steps = [RequestQueued("r1", "alice", "tiny"), RequestDispatched("r1", "alice", "tiny", "w0", 0.25)]
+    end = finished()
+    for event in (*steps, end):
+        observers.observe(event)
+    assert heard == [("b", steps[0]), ("b", steps[1]), ("a", end), ("b", end)]
+
+
 def test_a_request_is_one_line_with_everything_known(
     observer: LogObserver, logger: CapturingLogger, finished: Finished
 ) -> None:

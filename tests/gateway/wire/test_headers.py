@@ -97,15 +97,15 @@ def test_a_worker_without_a_key_gets_no_credential() -> None:
 def test_response_headers_that_pass() -> None:
     """Content type and caching of the worker; its framing, identity and cookies stay behind."""
     raw = [
-        (b"Content-Type", b"text/event-stream; charset=utf-8"),
-        (b"Server", b"uvicorn"),
-        (b"Date", b"now"),
-        (b"Transfer-Encoding", b"chunked"),
-        (b"Content-Length", b"3"),
-        (b"Connection", b"close"),
-        (b"Set-Cookie", b"a=b"),
-        (b"X-Request-Id", b"theirs"),
-        (b"Cache-Control", b"no\0"),
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"server", b"uvicorn"),
+        (b"date", b"now"),
+        (b"transfer-encoding", b"chunked"),
+        (b"content-length", b"3"),
+        (b"connection", b"close"),
+        (b"set-cookie", b"a=b"),
+        (b"x-request-id", b"theirs"),
+        (b"cache-control", b"no\0"),
     ]
     assert forwarded_response_headers(raw) == [("content-type", "text/event-stream; charset=utf-8")]
 
@@ -161,4 +161,4 @@ def test_a_value_that_could_end_its_line_does_not_pass(byte: bytes) -> None:
     """In either direction: what follows such a byte would be read as a header of the gateway's own."""
     value = b"a%bx-vllm-priority: 0" % byte
     assert b"priority" not in request_head(RequestHeadTemplate("w"), "/tokenize", "r", 2, [(b"Accept", value)])
-    assert forwarded_response_headers([(b"Content-Type", value)]) == []
+    assert forwarded_response_headers([(b"content-type", value)]) == []
