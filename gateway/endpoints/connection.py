@@ -62,6 +62,10 @@ class Sink(Protocol):
         """The answer broke off before its body was complete."""
         ...
 
+    def on_look(self, now: float) -> None:
+        """The time of `look_at` has come, or that of a request before on the same connection."""
+        ...
+
 
 class Home(Protocol):
     """The owner of connections."""
@@ -102,6 +106,8 @@ class WorkerConnection:
         "_is_paused",
         "_is_reused",
         "_keeps_alive",
+        "_look",
+        "_look_due",
         "_parser",
         "_pieces",
         "_sink",
@@ -128,6 +134,8 @@ class WorkerConnection:
         self._wrong = ""
         self._is_reused = False
         self._is_paused = False
+        self._look: asyncio.TimerHandle | None = None
+        self._look_due = 0.0
         self.idle_since = 0.0
 
     # -- the owner's side
@@ -155,6 +163,23 @@ class WorkerConnection:
         self._is_paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def look_at(self, at: float) -> None:
+        """Let the sink look at its answer at `at` (loop time), or before.
+
+        A timer that is due earlier stays, whichever request set it. So most requests set and cancel none.
+        """
+        if self._look is not None:
+            if self._look_due <= at:
+                return
+            self._look.cancel()
+        self._look_due = at
+        self._look = asyncio.get_running_loop().call_at(at, self._let_look)
+
+    def _let_look(self) -> None:
+        self._look = None
+        if self._sink is not None:
+            self._sink.on_look(self._look_due)
 
     def abandon(self) -> None:
         """Close at once, so that the engine aborts the request; the sink is not called again."""
@@ -261,6 +286,9 @@ class WorkerConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell a waiting sink: this is the end of a body without a stated length, or else a loss."""
         self._transport = None
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._home.forget(self)
         sink, self._sink = self._sink, None
         if sink is None:

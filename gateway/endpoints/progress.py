@@ -18,8 +18,6 @@ show its steps; output of any other answer shows that the worker moves. "Both li
 No clock is read here.
 """
 
-from dataclasses import dataclass
-
 
 class Progress:
     """When one worker last made output and its engine last made a step, and whether its steps can be seen."""
@@ -38,25 +36,39 @@ class Progress:
         return max(self.output_at, self.stepped_at)
 
 
-@dataclass(frozen=True, slots=True)
 class Patience:
-    """How long one answer of a worker may be silent."""
+    """How long one answer of a worker may be silent; `shorter_seconds` and `longer_seconds` are of both limits.
 
-    progress: Progress
-    first_byte_seconds: float
-    stall_seconds: float
-    whole_seconds: float
-    is_streamed: bool
+    This is no dataclass, whose `__init__` is not compiled.
+    """
 
-    @property
-    def shorter_seconds(self) -> float:
-        """The shorter of both limits."""
-        return min(self.stall_seconds, self.first_byte_seconds)
+    __slots__ = (
+        "first_byte_seconds",
+        "is_streamed",
+        "longer_seconds",
+        "progress",
+        "shorter_seconds",
+        "stall_seconds",
+        "whole_seconds",
+    )
 
-    @property
-    def longer_seconds(self) -> float:
-        """The longer of both limits."""
-        return max(self.stall_seconds, self.first_byte_seconds)
+    def __init__(
+        self,
+        progress: Progress,
+        first_byte_seconds: float,
+        stall_seconds: float,
+        whole_seconds: float,
+        *,
+        is_streamed: bool,
+    ) -> None:
+        """The patience with an answer of the worker whose progress is `progress`."""
+        self.progress = progress
+        self.first_byte_seconds = first_byte_seconds
+        self.stall_seconds = stall_seconds
+        self.whole_seconds = whole_seconds
+        self.is_streamed = is_streamed
+        self.shorter_seconds = min(stall_seconds, first_byte_seconds)
+        self.longer_seconds = max(stall_seconds, first_byte_seconds)
 
     def ends_at(self, since: float, *, has_output: bool, is_announced: bool) -> float:
         """When a silence that began at `since` becomes too long, by what was seen of the worker so far."""

@@ -320,6 +320,9 @@ class _Collector:
         if not self.done.done():
             self.done.set_result(Answer(self._status, self._headers, b"".join(self._pieces)))
 
+    def on_look(self, now: float) -> None:
+        """Do nothing: its reader limits the time."""
+
     def on_lost(self, reason: str, loss: Loss) -> None:
         self._fail(_Stale(reason) if loss is Loss.STALE else WorkerUnreachable(reason))
 

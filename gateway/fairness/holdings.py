@@ -54,7 +54,7 @@ class _Holder(Generic[_Held]):
 class Holdings(Generic[_Held]):
     """The holdings of every request."""
 
-    __slots__ = ("_holders", "_most", "_orders", "held_bytes", "max_bytes")
+    __slots__ = ("_grown", "_holders", "_most", "_orders", "held_bytes", "max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         """Start with nothing held."""
@@ -63,6 +63,7 @@ class Holdings(Generic[_Held]):
         self._orders = 0
         self._holders: dict[str, _Holder[_Held]] = {}
         self._most: LazyHeap[_Holder[_Held]] = LazyHeap(_rank)
+        self._grown: dict[_Holder[_Held], None] = {}  # have more than the heap knows; told when somebody is pushed out
 
     def resize(self, holding: _Held, size_bytes: int) -> list[_Held]:
         """Let `holding` hold `size_bytes` in all; returns the holdings pushed out for it, perhaps itself."""
@@ -72,7 +73,7 @@ class Holdings(Generic[_Held]):
         holder.size_bytes += grown_bytes
         self.held_bytes += grown_bytes
         if grown_bytes >= 0:
-            self._most.add(holder)
+            self._grown[holder] = None
         return self._push_out() if self.held_bytes > self.max_bytes else []
 
     def let_go(self, holding: _Held) -> None:
@@ -86,6 +87,7 @@ class Holdings(Generic[_Held]):
         holding.size_bytes = holding.order = 0
         if not holder.holdings:
             del self._holders[holding.tenant]
+            self._grown.pop(holder, None)
             self._most.discard(holder)
 
     def __iter__(self) -> Iterator[_Held]:
@@ -105,6 +107,9 @@ class Holdings(Generic[_Held]):
         return holder
 
     def _push_out(self) -> list[_Held]:
+        for grown in self._grown:
+            self._most.add(grown)
+        self._grown.clear()
         pushed_out = []
         while self.held_bytes > self.max_bytes:
             holder = self._most.first()

@@ -272,7 +272,7 @@ class Exchange:
             timeouts.first_byte_seconds,
             timeouts.stall_seconds,
             timeouts.first_byte_seconds + longest,
-            self._parsed.stream,
+            is_streamed=self._parsed.stream,
         )
 
     def _tell(self, effect: Effect, relay: Relay) -> None:

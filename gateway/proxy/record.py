@@ -1,23 +1,16 @@
 """What is known of one request while it lives, and the one event that says how it ended."""
 
-from dataclasses import dataclass
-
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
 
 
-@dataclass(slots=True)
 class RequestRecord:
     """Filled in as the request proceeds; times are loop time. `outcome` is set once, by whoever ends the request.
 
     An `is_minor` request (health, preflight) comes often and nobody pays for it: if it completes, there is no event.
+    This is no dataclass, whose `__init__` is not compiled.
     """
 
-    request_id: str
-    endpoint: str
-    arrived_at: float
-    client_request_id: str = ""
-    client_address: str = ""
     end_user: str = ""
     is_minor: bool = False
     tenant: str = ""
@@ -45,6 +38,21 @@ class RequestRecord:
     last_token_at: float | None = None
     longest_gap_seconds: float = 0.0
     detail: str = ""
+
+    def __init__(
+        self,
+        request_id: str,
+        endpoint: str,
+        arrived_at: float,
+        client_request_id: str = "",
+        client_address: str = "",
+    ) -> None:
+        """A request that has just arrived."""
+        self.request_id = request_id
+        self.endpoint = endpoint
+        self.arrived_at = arrived_at
+        self.client_request_id = client_request_id
+        self.client_address = client_address
 
     def end(self, outcome: Outcome, detail: str = "", status: int | None = None) -> None:
         """Note how the request ended; only the first call counts. Without `detail` that of the attempts stays."""

@@ -70,7 +70,6 @@ class Relay:
         "_progress",
         "_prompt_tokens",
         "_record",
-        "_silence",
         "_silent_since",
         "_spare_bytes",
         "_ticket",
@@ -109,7 +108,6 @@ class Relay:
         self._buffered_bytes = 0
         self._has_bytes = False
         self._wake: asyncio.Future[None] | None = None
-        self._silence: asyncio.TimerHandle | None = None
         self._silent_since = 0.0
         self._is_read = False
         self._has_output = False
@@ -339,18 +337,17 @@ class Relay:
 
     def _limit_silence(self) -> None:
         """Look again when this silence would be too long; sooner if that is far off, since the limit may change."""
-        if self._silence is not None:
-            self._silence.cancel()
-        at = min(self._silence_ends_at(), self._loop.time() + self._patience.shorter_seconds)
-        self._silence = self._loop.call_at(at, self._look, at)
+        if self._connection is not None:
+            self._connection.look_at(min(self._silence_ends_at(), self._loop.time() + self._patience.shorter_seconds))
 
-    def _look(self, at: float) -> None:
+    def on_look(self, now: float) -> None:
+        """End the attempt if its silence is too long."""
         if self.is_blocked:
-            self._silent_since = at
-        if self._silence_ends_at() > at:
+            self._silent_since = now
+        if self._silence_ends_at() > now:
             self._limit_silence()
         else:
-            self._finish(AttemptEnd.STALLED, f"no output for {at - self._silent_since:.0f} s")
+            self._finish(AttemptEnd.STALLED, f"no output for {now - self._silent_since:.0f} s")
 
     def _silence_ends_at(self) -> float:
         return self._patience.ends_at(
@@ -364,9 +361,6 @@ class Relay:
         if self._has_output:
             self._record.last_token_at = self._last_token_at
             self._record.longest_gap_seconds = self._longest_gap_seconds
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
         connection, self._connection = self._connection, None
         if connection is not None and end is not AttemptEnd.WHOLE:
             connection.abandon()

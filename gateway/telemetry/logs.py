@@ -54,10 +54,11 @@ class _Clock:
 
     def stamp(self) -> str:
         """The present time to the microsecond."""
-        second, fraction = divmod(int(self._clock() * 1e6), 1_000_000)
+        microseconds = int(self._clock() * 1e6)
+        second = microseconds // 1_000_000
         if second != self._second:
             self._second, self._date = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._date}.{fraction:06d}Z"
+        return f"{self._date}.{str(1_000_000 + microseconds % 1_000_000)[1:]}Z"
 
 
 class _Form:

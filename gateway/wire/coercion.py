@@ -77,10 +77,10 @@ TYPED: Mapping[Family, Mapping[str, Reader]] = MappingProxyType(
 def coerce_fields(family: Family, fields: dict[str, object]) -> None:
     """Write into each typed field the value that the engine would read; raises `RequestFault` with its name."""
     typed = TYPED[family]
-    for name in typed.keys() & fields.keys():
-        value = fields[name]
-        if value is not None:
-            fields[name] = typed[name](value, name)
+    for name, value in fields.items():
+        read = typed.get(name)
+        if read is not None and value is not None:
+            fields[name] = read(value, name)
 
 
 def _fault(name: str, kind: str) -> RequestFault:

@@ -7,7 +7,6 @@ client unchanged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -53,7 +52,6 @@ _MEMBER_STARTS: Mapping[str, bytes] = {
 }
 
 
-@dataclass(slots=True)
 class ParsedRequest:
     """One request as the gateway understands it; `model` is "" where the client named none, as vLLM takes it.
 
@@ -64,10 +62,9 @@ class ParsedRequest:
     made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one; then comes what else
     decides the engine's work, up to `identity_size` bytes, and last what does not (`ACCIDENTAL`).
     `rights_used` are the tenant's rights without which it would have been refused.
+    This is no dataclass, whose `__init__` is not compiled.
     """
 
-    endpoint: Endpoint
-    model: str
     stream: bool = False
     wants_usage: bool = False
     wants_continuous_usage: bool = False
@@ -85,6 +82,11 @@ class ParsedRequest:
     prompt_size: int = 0
     identity_size: int = 0
     rights_used: frozenset[str] = frozenset()
+
+    def __init__(self, endpoint: Endpoint, model: str) -> None:
+        """A request of which nothing else was read."""
+        self.endpoint = endpoint
+        self.model = model
 
     @property
     def identity(self) -> memoryview:
@@ -135,7 +137,8 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> ParsedReque
     """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
     fields = read_object(body)
     family = endpoint.family
-    parsed = ParsedRequest(endpoint, _model(fields), end_user=end_user(family, fields))
+    parsed = ParsedRequest(endpoint, _model(fields))
+    parsed.end_user = end_user(family, fields)
     coerce_fields(family, fields)
     _apply_treatments(parsed, fields, rights)
     cut_attribution(family, fields)
@@ -191,7 +194,7 @@ def _write_rest(parsed: ParsedRequest, fields: dict[str, object], written: Mappi
 
 def _members(fields: Mapping[str, object]) -> bytes:
     """The JSON of `fields` behind other members, with a comma before each."""
-    return b",%b" % write_json(fields)[1:-1] if fields else b""
+    return b"," + write_json(fields)[1:-1] if fields else b""
 
 
 def _apply_treatments(parsed: ParsedRequest, fields: dict[str, object], rights: Rights) -> None:

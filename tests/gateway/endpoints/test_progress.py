@@ -12,7 +12,7 @@ NEVER = -1.0
 def patience(*, output_at: float = NEVER, stepped_at: float = NEVER, sees_steps: bool, is_streamed: bool) -> Patience:
     progress = Progress()
     progress.output_at, progress.stepped_at, progress.sees_steps = output_at, stepped_at, sees_steps
-    return Patience(progress, FIRST, STALL, WHOLE, is_streamed)
+    return Patience(progress, FIRST, STALL, WHOLE, is_streamed=is_streamed)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,9 @@ class Kept:
         """The end."""
         self.ends.append("end")
 
+    def on_look(self, now: float) -> None:
+        """Not asked for."""
+
     def on_lost(self, reason: str, loss: Loss) -> None:
         """A loss."""
         self.ends.append(reason)
