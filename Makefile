@@ -18,7 +18,7 @@ DRAWN_ANEW := $(addprefix tests/gateway/,fairness workers learned)
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
-.PHONY: run run-vllm test test-compiled test-lowest test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -41,6 +41,10 @@ test-lowest: $(VENV)/.dev ## The tests of what leans on dependencies, with the o
 	@scripts/install-system
 	@$(BIN)/python scripts/install-lowest $(LOWEST)
 	@$(LOWEST)/bin/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
+
+test-replicas: $(VENV)/.dev ## The script that replicas share on real stores, 100,000 random calls on each
+	@scripts/install-system
+	@REPLICA_OPERATIONS=100000 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

@@ -1,0 +1,8 @@
+"""Several gateways that share one account: what they say to a store, and what it decides. Pure: no clock, no I/O.
+
+The store (Valkey or Redis) is a blackboard. It compares the candidates of all replicas, hands out the room of the
+workers to the least counter, and keeps each flow's counter as the sum of what the replicas charged. It is never the
+book of record, and a request that has room does not ask it.
+
+Modules. `turn.lua`: the script that the store runs for each call. `call`: the two sides of it as values.
+"""

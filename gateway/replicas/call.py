@@ -1,0 +1,226 @@
+"""What a replica and the store say to each other: the arguments of a call, its reply, and messages between calls.
+
+`turn.lua` is the other side and describes its keys. All amounts are integers: counters in wire units, room in sequences
+and tokens, times in milliseconds of the store's clock. The arguments are plain text (candidates are JSON), and the
+reply is the protocol's own integers and lists. So no number loses a digit, as it would in JSON that Lua writes. Left to
+others: what is said, and how it is sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+KEYS: Final = ("meta", "flows", "changed", "replicas", "held", "room")
+LAYOUT: Final = 1
+MOST_CANDIDATES: Final = 16  # requests that a call names
+MOST_FLOWS: Final = 128  # flows that a call reports; less than the reply's page, so that pages make progress
+NOBODY: Final = -1  # where a reply names no counter
+A_KEY: Final = -1  # in place of a level: the flow is a key, below which nobody competes
+
+
+class Status(IntEnum):
+    """What became of a call."""
+
+    OK = 0
+    REGISTER = 1  # the store does not know the caller: it must say what it holds
+    LATE = 2  # the store has seen a later call of the caller; this one had no effect
+
+
+class Candidate(NamedTuple):
+    """A request that waits: the counters of its tenant and key when its turn comes, and the room that it needs."""
+
+    counter: int
+    tenant: str
+    key_counter: int
+    sequences: int = 1
+    prompt_tokens: int = 0
+    kv: int = 0
+    worker: str = ""  # the one preferred
+
+
+class FlowReport(NamedTuple):
+    """What one replica charged to one flow.
+
+    `total` is all that it ever charged, net of refunds; the store has confirmed `acknowledged` of it. The counter is at
+    least `floor`, the level of its last lift, and at least `total + base`.
+    """
+
+    name: str
+    total: int
+    acknowledged: int = 0
+    floor: int = 0
+    base: int = 0
+    level: int = A_KEY
+    is_gone: bool = False
+
+
+class WorkerReport(NamedTuple):
+    """What the caller has at a worker.
+
+    `sequences` is how many it gave back in all, or how many it holds if it registers. `unread` is prompt tokens.
+    """
+
+    name: str
+    sequences: int
+    unread: int = 0
+    kv: int = 0
+
+
+class Reading(NamedTuple):
+    """The window that the tuner found out; `at` is the store's time in the last reply before the engine was asked."""
+
+    worker: str
+    sequences: int
+    prompt_tokens: int
+    kv: int
+    at: int
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """All that a replica says in one call."""
+
+    name: str
+    boot: str
+    incarnation: int
+    number: int
+    settings: str
+    new_generation: str
+    generation: str = ""
+    seq: int = 0
+    changes: int = 0
+    is_registering: bool = False
+    vt: int = 0
+    spare: int = 0
+    has_more: bool = False
+    flows: Sequence[FlowReport] = ()
+    workers: Sequence[WorkerReport] = ()
+    readings: Sequence[Reading] = ()
+    candidates: Sequence[Candidate] = ()
+
+    def arguments(self) -> list[str | int | bytes]:
+        """The arguments of the script, in order."""
+        words: list[str | int] = [self.name, self.boot, self.incarnation, self.number, self.settings]
+        words += [self.new_generation, self.generation, self.seq, self.changes]
+        words += [int(self.is_registering), self.vt, self.spare, int(self.has_more)]
+        for rows in (self.flows, self.workers, self.readings):
+            words.append(len(rows))
+            for row in rows:
+                words += [int(value) if isinstance(value, bool) else value for value in row]
+        return [*words, len(self.candidates), *(orjson.dumps(tuple(row)) for row in self.candidates)]
+
+
+class Grant(NamedTuple):
+    """How many sequences of a worker were ever granted to a replica since it registered."""
+
+    worker: str
+    granted: int
+
+
+class WorkerState(NamedTuple):
+    """A worker as the store has it: its window, the time of the reading behind it, what all replicas hold there."""
+
+    name: str
+    sequences: int
+    prompt_tokens: int
+    kv: int
+    reading: int
+    held: int
+    unread: int
+    held_kv: int
+    state: str = ""
+
+
+class FlowState(NamedTuple):
+    """A flow as the store has it: what all replicas charged and lifted, its floor, the level of its keys."""
+
+    name: str
+    sum: int
+    floor: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The store's answer; what follows `now` has a meaning only if the status is OK."""
+
+    status: Status
+    generation: str
+    seq: int
+    now: int
+    vt: int = 0
+    living: int = 0
+    with_other_settings: int = 0
+    least_elsewhere: int = NOBODY
+    changes: int = 0
+    has_more_changes: bool = False
+    grants: Sequence[Grant] = ()
+    workers: Sequence[WorkerState] = ()
+    flows: Sequence[FlowState] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the store tells a replica between its calls."""
+
+    generation: str
+    incarnation: int
+    seq: int
+    is_recall: bool
+    is_asked: bool
+    grants: Sequence[Grant] = ()
+
+
+def read_reply(words: Sequence[Any]) -> Reply:
+    """The reply in `words`, as the store's protocol has it."""
+    status, generation, seq, now = words[:4]
+    if status != Status.OK:
+        return Reply(Status(status), _text(generation), seq, now)
+    vt, living, others, least, changes, more, grants, workers, flows = words[4:]
+    return Reply(
+        Status.OK,
+        _text(generation),
+        seq,
+        now,
+        vt,
+        living,
+        others,
+        least,
+        changes,
+        bool(more),
+        [Grant(_text(name), granted) for name, granted in grants],
+        [WorkerState(_text(row[0]), *row[1:8], *map(_text, row[8:])) for row in workers],
+        [FlowState(_text(name), *numbers) for name, *numbers in flows],
+    )
+
+
+def read_message(body: bytes) -> Message:
+    """The message in `body`, which is JSON; an empty list may come as an empty object."""
+    generation, incarnation, seq, recall, ask, flat = orjson.loads(body)
+    words = list(flat)
+    grants = [Grant(name, granted) for name, granted in zip(words[::2], words[1::2], strict=True)]
+    return Message(generation, incarnation, seq, bool(recall), bool(ask), grants)
+
+
+def keys(pool: str) -> list[str]:
+    """The names of the store's keys of one pool; one hash tag keeps them together in a cluster."""
+    return [f"vtc{LAYOUT}:{{{pool}}}:{key}" for key in KEYS]
+
+
+def channel(pool: str, replica: str) -> str:
+    """Where messages to a replica are published."""
+    return f"{keys(pool)[0]}:{replica}"
+
+
+def script() -> str:
+    """The text of the script."""
+    return (files(__package__) / "turn.lua").read_text("utf-8")
+
+
+def _text(word: bytes | str) -> str:
+    return word.decode() if isinstance(word, bytes) else word

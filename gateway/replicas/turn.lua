@@ -1,0 +1,476 @@
+-- One call of one replica: it says what it has, and the store hands out what is free. Runs on Redis >= 6.2 and Valkey.
+--
+-- The script compares candidates, counts room and keeps counters at their floors; it decides nothing else. All numbers
+-- are integers below 2^53, because Lua's numbers are doubles. Times are milliseconds of the store's own clock. This is
+-- layout 1; gateway/replicas/call.py has the other side of it.
+--
+-- KEYS, all of one pool and under one hash tag. Every value is a row of MessagePack values.
+--   1 meta      string: generation, seq (number of calls), born (time), vt, grants (number of them), recalled (time)
+--   2 flows     flow -> sum, floor, level, touched (time), {boot -> the total that it reported last}
+--   3 changed   sorted set: flow -> seq of its last change
+--   4 replicas  replica -> boot, incarnation, call, time, spare, settings, granted (number of its last grant), more,
+--               tail (its last candidate, or false), then its candidates one by one
+--   5 held      replica -> {worker -> granted, returned, unread, kv, seq of the last grant}
+--   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
+--               state (the tuner's own), held, unread, kv (sums over the living), credit, {ghosts: time, sequences, boot}
+--
+-- ARGV: name, boot, incarnation, call, settings, a new generation to use if one is needed, generation known (empty:
+--   none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more requests wait than candidates
+--   are named); then four lists, each after its length:
+--   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
+--               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
+--   workers     name, returned (held, if registering), unread, kv
+--   readings    name, sequences, prompt tokens, kv, reading (time), state
+--   candidates  each as one JSON list, which is read only if it is compared: counter, tenant, key counter, sequences,
+--               prompt tokens, kv, preferred worker (empty: none)
+--
+-- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, living replicas with other
+--   settings, least counter that waits elsewhere (-1: none), changes told, are there more (1 or 0), and three lists:
+--   grants      worker, granted
+--   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv; and its state, if registering
+--   flows       name, sum, floor, level
+--
+-- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: give
+-- spare room back), ask (1: call, your candidates are used up), [worker, granted, ...].
+
+local OK, REGISTER, LATE = 0, 1, 2
+local LEASE = 2000       -- a replica that is silent for longer is taken for dead
+local FRESH = 150        -- its candidates count for so long after its call
+local RECALL = 20        -- least time between two recalls of spare room
+local IDLE = 600000      -- a flow that did not change for longer is forgotten
+local PAGE = 256         -- changed flows in a reply
+local MOST_SPARE = 16    -- sequences that one replica may hold unused
+local MOST_BOOTS = 64    -- totals kept for a flow, before those of dead replicas are dropped
+local HEADER = 9         -- values before the candidates
+
+local pack, unpack_one, unpack_limit = cmsgpack.pack, cmsgpack.unpack_one, cmsgpack.unpack_limit
+local call, max, min, floor = redis.call, math.max, math.min, math.floor
+local META, FLOWS, CHANGED, REPLICAS, HELD, ROOM = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+
+local clock = call('TIME')
+local now = clock[1] * 1000 + floor(clock[2] / 1000)
+
+-- what the caller says
+
+local position = 0
+local function text()
+  position = position + 1
+  return ARGV[position]
+end
+local function number()
+  return tonumber(text())
+end
+local function list(read)
+  local rows = {}
+  for i = 1, number() do rows[i] = read() end
+  return rows
+end
+
+local me = {name = text(), boot = text(), incarnation = number(), call = number(), settings = text()}
+local new_generation, known_generation, known_seq, known_changes = text(), text(), number(), number()
+local is_registering, my_vt = number() == 1, number()
+me.spare, me.more = number(), number() == 1
+
+-- generation: a new one begins with an empty store, or if a failover has lost calls
+
+local generation, seq, born, vt, grants, recalled = new_generation, 0, now, 0, 0, 0
+local meta = call('GET', META)
+if meta then
+  generation, seq, born, vt, grants, recalled = cmsgpack.unpack(meta)
+else
+  call('DEL', FLOWS, CHANGED, REPLICAS, HELD, ROOM)
+end
+if known_generation == generation and known_seq > seq then
+  call('DEL', REPLICAS, HELD, ROOM)  -- counters stay: they went back together with what was reported last
+  generation, seq, born = new_generation, known_seq, now
+end
+
+local function save_meta()
+  call('SET', META, pack(generation, seq, born, vt, grants, recalled))
+end
+
+-- replicas
+
+local replicas, names = {}, {}
+local function load_replicas()
+  local stored = call('HGETALL', REPLICAS)
+  for i = 1, #stored, 2 do
+    local r = {name = stored[i], row = stored[i + 1]}
+    r.place, r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more, r.tail =
+      unpack_limit(r.row, HEADER, 0)
+    replicas[r.name] = r
+    names[#names + 1] = r.name
+  end
+  table.sort(names)
+end
+
+local function save_replica(r)
+  local rest = r.place >= 0 and string.sub(r.row, r.place + 1) or ''
+  call('HSET', REPLICAS, r.name, pack(r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more,
+    r.tail) .. rest)
+end
+
+-- The candidate of `r` that goes next; its last one, which was granted, if more requests wait than it named; else nil.
+local function head(r)
+  if now - r.time >= FRESH then return nil end
+  if r.head == nil then
+    r.head = false
+    if r.place >= 0 then
+      local row
+      r.after, row = unpack_one(r.row, r.place)
+      r.head = cjson.decode(row)
+    end
+  end
+  return r.head or (r.more and r.tail) or nil
+end
+
+local function pop(r)
+  r.tail, r.place, r.head = r.head, r.after, nil
+end
+
+-- room
+
+local room, workers = {}, {}
+local function load_room()
+  local stored = call('HGETALL', ROOM)
+  for i = 1, #stored, 2 do
+    local w = {name = stored[i]}
+    w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread, w.held_kv, w.credit, w.ghosts =
+      cmsgpack.unpack(stored[i + 1])
+    room[w.name] = w
+    workers[#workers + 1] = w
+  end
+end
+
+local function worker(name)
+  local w = room[name]
+  if not w then
+    w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, state = '', held = 0, unread = 0,
+      held_kv = 0, credit = 0, ghosts = {}}
+    room[name] = w
+    workers[#workers + 1] = w
+  end
+  w.is_changed = true
+  return w
+end
+
+local function save_room()
+  for _, w in ipairs(workers) do
+    if w.is_changed then
+      call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread,
+        w.held_kv, w.credit, w.ghosts))
+    end
+  end
+end
+
+local function free(w)
+  local left = w.sequences - w.held
+  for _, ghost in ipairs(w.ghosts) do left = left - ghost[2] end
+  if now - born < LEASE then left = min(left, w.credit) end
+  return left
+end
+
+local function fits(w, c)
+  return free(w) > 0
+    and (w.prompt_tokens == 0 or w.unread == 0 or w.unread + c[5] <= w.prompt_tokens)
+    and (w.kv == 0 or w.held_kv == 0 or w.held_kv + c[6] <= w.kv)
+end
+
+local function freest(c)
+  local best, most
+  for _, w in ipairs(workers) do
+    if c == nil or fits(w, c) then
+      local left = free(w)
+      if left > 0 and (not best or left > most or (left == most and w.name < best.name)) then
+        best, most = w, left
+      end
+    end
+  end
+  return best
+end
+
+local holdings = {}
+local function holding(name)
+  local h = holdings[name]
+  if not h then
+    local row = call('HGET', HELD, name)
+    h = row and cmsgpack.unpack(row) or {}
+    holdings[name] = h
+  end
+  return h
+end
+
+local function add(w, sequences, unread, kv)
+  w.held, w.unread, w.held_kv = w.held + sequences, w.unread + unread, w.held_kv + kv
+end
+
+-- Take the room of `r` out of the sums. A ghost stands for it until a reading of the engine that was asked for later.
+local function drop_holding(r, is_ghost)
+  for name, entry in pairs(holding(r.name)) do
+    local w, sequences = worker(name), entry[1] - entry[2]
+    add(w, -sequences, -entry[3], -entry[4])
+    if is_ghost and sequences > 0 then w.ghosts[#w.ghosts + 1] = {now, sequences, r.boot} end
+  end
+  holdings[r.name] = {}
+  call('HDEL', HELD, r.name)
+end
+
+local function bury(r)
+  drop_holding(r, true)
+  call('HDEL', REPLICAS, r.name)
+  replicas[r.name] = nil
+end
+
+local function revive(boot)
+  for _, w in ipairs(workers) do
+    local left = {}
+    for _, ghost in ipairs(w.ghosts) do
+      if ghost[3] ~= boot then left[#left + 1] = ghost end
+    end
+    if #left < #w.ghosts then w.ghosts, w.is_changed = left, true end
+  end
+end
+
+load_replicas()
+local stored = replicas[me.name]
+local is_same = stored and stored.boot == me.boot
+local is_known = is_same and stored.incarnation == me.incarnation
+if is_same and (stored.incarnation > me.incarnation or (is_known and stored.call >= me.call)) then
+  return {LATE, generation, seq, now}
+end
+if not is_known and not is_registering then
+  save_meta()
+  return {REGISTER, generation, seq, now}
+end
+seq = seq + 1
+load_room()
+for _, name in ipairs(names) do
+  if name ~= me.name and now - replicas[name].time > LEASE then bury(replicas[name]) end
+end
+if not is_known then
+  if is_same then
+    drop_holding(stored, false)
+  elseif stored then
+    bury(stored)
+  else
+    names[#names + 1] = me.name
+    table.sort(names)
+  end
+  revive(me.boot)
+end
+me.time, me.granted, me.tail, me.place = now, stored and stored.granted or 0, false, -1
+replicas[me.name] = me
+
+-- flows
+
+local function drop_dead_boots(last)
+  local count, living = 0, {}
+  for _ in pairs(last) do count = count + 1 end
+  if count <= MOST_BOOTS then return end
+  for _, r in pairs(replicas) do living[r.boot] = true end
+  for boot in pairs(last) do
+    if not living[boot] then last[boot] = nil end
+  end
+end
+
+local function take_flow()
+  local name, total, acknowledged, least, base, level, gone =
+    text(), number(), number(), number(), number(), number(), number()
+  local row = call('HGET', FLOWS, name)
+  local sum, lifted, known_level, touched, last = 0, 0, -1, 0, {}
+  if row then sum, lifted, known_level, touched, last = cmsgpack.unpack(row) end
+  lifted = max(lifted, least)
+  sum = max(sum + total - (last[me.boot] or acknowledged), lifted, total + base)
+  last[me.boot] = gone == 0 and total or nil
+  drop_dead_boots(last)
+  call('HSET', FLOWS, name, pack(sum, lifted, max(known_level, level), now, last))
+  call('ZADD', CHANGED, seq, name)
+end
+list(take_flow)
+
+-- Look at the flow that has not changed for longest: forget it, unless it is a tenant ahead of the others.
+local function forget_idle()
+  local name = call('ZRANGE', CHANGED, 0, 0)[1]
+  if not name then return end
+  local sum, lifted, level, touched, last = cmsgpack.unpack(call('HGET', FLOWS, name))
+  if now - touched <= IDLE then return end
+  if level >= 0 and sum > vt then
+    call('HSET', FLOWS, name, pack(sum, lifted, level, now, last))
+    call('ZADD', CHANGED, seq, name)
+  else
+    call('HDEL', FLOWS, name)
+    call('ZREM', CHANGED, name)
+  end
+end
+
+-- what the caller holds, what was read of the engines, who waits with it
+
+local mine = holding(me.name)
+list(function()
+  local name, sequences, unread, kv = text(), number(), number(), number()
+  local w, entry = worker(name), mine[name] or {0, 0, 0, 0, 0}
+  if is_registering and not is_known then
+    entry[1], entry[2] = sequences, 0
+    add(w, sequences, 0, 0)
+  elseif not is_registering and sequences > entry[2] then
+    local back = sequences - entry[2]
+    entry[2], w.credit = sequences, w.credit + back
+    add(w, -back, 0, 0)
+  end
+  add(w, 0, unread - entry[3], kv - entry[4])
+  entry[3], entry[4] = unread, kv
+  mine[name] = entry
+end)
+
+list(function()
+  local name, sequences, prompt_tokens, kv, reading, state =
+    text(), number(), number(), number(), number(), text()
+  local w = worker(name)
+  if reading < w.reading then return end
+  w.sequences, w.prompt_tokens, w.kv, w.reading, w.state = sequences, prompt_tokens, kv, reading, state
+  local left = {}
+  for _, ghost in ipairs(w.ghosts) do
+    if ghost[1] >= reading then left[#left + 1] = ghost end
+  end
+  w.ghosts = left
+end)
+
+local candidates = number()
+if candidates > 0 then
+  me.row, me.place = pack(unpack(ARGV, position + 1, position + candidates)), 0
+end
+
+-- Order of two heads: the counter, the key's counter within a tenant, who was granted longest ago.
+local function is_before(a, b)
+  local x, y = head(a), head(b)
+  if x[1] ~= y[1] then return x[1] < y[1] end
+  if x[2] ~= y[2] then return x[2] < y[2] end
+  if x[3] ~= y[3] then return x[3] < y[3] end
+  if a.granted ~= b.granted then return a.granted < b.granted end
+  return a.name < b.name
+end
+
+local function first(without)
+  local best
+  for _, name in ipairs(names) do
+    local r = replicas[name]
+    if r and r ~= without and head(r) and (not best or is_before(r, best)) then best = r end
+  end
+  return best
+end
+
+-- grants
+
+local messages = {}
+local function message(r)
+  local m = messages[r.name]
+  if not m then
+    m = {recall = 0, ask = 0, workers = {}}
+    messages[r.name] = m
+  end
+  return m
+end
+
+local function grant(r, w, sequences, unread, kv)
+  local h = holding(r.name)
+  local entry = h[w.name] or {0, 0, 0, 0, 0}
+  entry[1], entry[3], entry[4], entry[5] = entry[1] + sequences, entry[3] + unread, entry[4] + kv, seq
+  h[w.name] = entry
+  add(w, sequences, unread, kv)
+  w.credit, w.is_changed = w.credit - sequences, true
+  r.is_granted = true
+  if r ~= me then message(r).workers[w.name] = entry[1] end
+end
+
+local function serve()
+  while true do
+    local r = first(nil)
+    if not r then return false end
+    local c = r.head
+    if not c then
+      if r ~= me then message(r).ask = 1 end
+      return true
+    end
+    local preferred = room[c[7]]
+    local w = preferred and fits(preferred, c) and preferred or freest(c)
+    if not w then return true end
+    grant(r, w, c[4], c[5], c[6])
+    grants = grants + 1
+    r.granted = grants
+    pop(r)
+  end
+end
+
+local function living()
+  local count, others = 0, 0
+  for _, r in pairs(replicas) do
+    count = count + 1
+    if r.settings ~= me.settings then others = others + 1 end
+  end
+  return count, others
+end
+local count, others = living()
+
+local function give_spare()
+  local left = 0
+  for _, w in ipairs(workers) do left = left + max(0, free(w)) end
+  for _ = me.spare + 1, min(MOST_SPARE, floor(left / (1.5 * count))) do
+    local w = freest(nil)
+    if not w then return end
+    grant(me, w, 1, 0, 0)
+    me.spare = me.spare + 1
+  end
+end
+
+local function recall_spare()
+  if now - recalled < RECALL then return end
+  for name, r in pairs(replicas) do
+    if r ~= me and r.spare > 0 then
+      message(r).recall = 1
+      recalled = now
+    end
+  end
+end
+
+local leader = first(nil)
+vt = max(vt, my_vt, leader and head(leader)[1] or 0)
+if serve() then recall_spare() else give_spare() end
+forget_idle()
+
+-- the end: save, tell the others, answer
+
+for _, r in pairs(replicas) do
+  if r == me or r.is_granted then
+    save_replica(r)
+    call('HSET', HELD, r.name, pack(holding(r.name)))
+  end
+end
+save_room()
+save_meta()
+for name, m in pairs(messages) do
+  local flat = {}
+  for w, granted in pairs(m.workers) do
+    flat[#flat + 1], flat[#flat + 2] = w, granted
+  end
+  local r = replicas[name]
+  call('PUBLISH', META .. ':' .. name, cjson.encode({generation, r.incarnation, seq, m.recall, m.ask, flat}))
+end
+
+local told_grants, told_workers, told_flows = {}, {}, {}
+for name, entry in pairs(mine) do
+  if entry[5] > known_seq then told_grants[#told_grants + 1] = {name, entry[1]} end
+end
+for i, w in ipairs(workers) do
+  told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv}
+  if is_registering then told_workers[i][9] = w.state end
+end
+local changed = call('ZRANGEBYSCORE', CHANGED, known_changes + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, PAGE + 1)
+local upto, more = seq, 0
+if #changed > 2 * PAGE then upto, more = changed[2 * PAGE + 2] - 1, 1 end
+for i = 1, min(#changed, 2 * PAGE), 2 do
+  local _, sum, lifted, level = unpack_limit(call('HGET', FLOWS, changed[i]), 3, 0)
+  told_flows[#told_flows + 1] = {changed[i], sum, lifted, level}
+end
+local waiting = first(me)
+return {OK, generation, seq, now, vt, count, others, waiting and head(waiting)[1] or -1, upto, more,
+  told_grants, told_workers, told_flows}

@@ -1,0 +1,1 @@
+"""Tests of several gateways that share one account."""

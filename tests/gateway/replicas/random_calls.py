@@ -1,0 +1,177 @@
+"""Replicas that say anything a replica may say, right or wrong, from a seed: calls for a store and for its model."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from gateway.replicas.call import (
+    A_KEY,
+    Call,
+    Candidate,
+    FlowReport,
+    Message,
+    Reading,
+    Reply,
+    Status,
+    WorkerReport,
+)
+
+NAMES = ("north", "south", "east", "west", "\u00f6st")
+TENANTS = ("a", "b", "c", "d\u00e9")
+WORKERS = ("w0", "w1", "w2")
+JUMPS = (0, 0, 1, 3, 10, 40, 149, 151, 700, 2_001, 5_000, 302_000)  # milliseconds
+BIG = 2**52
+
+
+@dataclass(slots=True)
+class Caller:
+    """One replica of the crowd and what it has heard."""
+
+    name: str
+    boot: str
+    incarnation: int = 0
+    number: int = 0
+    generation: str = ""
+    seq: int = 0
+    changes: int = 0
+    must_register: bool = True
+    granted: dict[str, int] = field(default_factory=dict)
+    returned: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    said: list[Call] = field(default_factory=list)
+
+
+class Crowd:
+    """Some replicas, each of which says something at random when it is its turn."""
+
+    def __init__(self, seed: int) -> None:
+        """The same seed says the same."""
+        self._random = Random(seed)
+        self._serial = 0
+        self._callers = [Caller(name, self._word("boot")) for name in NAMES]
+        self.now = 1_700_000_000_000
+
+    def _word(self, kind: str) -> str:
+        self._serial += 1
+        return f"{kind}{self._serial}"
+
+    def next_call(self) -> tuple[Caller, Call]:
+        """Let time pass, and let somebody call."""
+        choose = self._random
+        self.now += choose.choices(JUMPS, (40, 40, 30, 30, 20, 10, 4, 4, 2, 1, 0.5, 0.1))[0]
+        caller = choose.choice(self._callers)
+        if choose.random() < 0.02 and caller.said:
+            return caller, choose.choice(caller.said)
+        if choose.random() < 0.01:
+            caller.incarnation, caller.must_register = caller.incarnation + 1, True
+        if choose.random() < 0.005:
+            self._restart(caller)
+        caller.number += 1
+        call = self._call(caller)
+        caller.said = [*caller.said[-3:], call]
+        return caller, call
+
+    def _restart(self, caller: Caller) -> None:
+        fresh = Caller(caller.name, self._word("boot"))
+        self._callers[self._callers.index(caller)] = fresh
+        caller.name, caller.boot = fresh.name, fresh.boot
+
+    def _call(self, caller: Caller) -> Call:
+        choose = self._random
+        is_registering = caller.must_register and choose.random() < 0.9
+        return Call(
+            caller.name,
+            caller.boot,
+            caller.incarnation,
+            caller.number,
+            choose.choice(("s1", "s1", "s2")),
+            self._word("gen"),
+            caller.generation,
+            caller.seq,
+            caller.changes,
+            is_registering,
+            choose.choice((0, choose.randrange(2_000))),
+            choose.choice((0, 0, 1, 5)),
+            choose.random() < 0.3,
+            [self._flow(caller) for _ in range(choose.choice((0, 0, 1, 3)))],
+            [self._worker(caller, worker, is_registering) for worker in WORKERS if choose.random() < 0.5],
+            [self._reading(worker) for worker in WORKERS if choose.random() < 0.1],
+            self._candidates(),
+        )
+
+    def _flow(self, caller: Caller) -> FlowReport:
+        choose = self._random
+        tenant = choose.choice(TENANTS)
+        name = choose.choice((tenant, f"{tenant}\0key"))
+        if choose.random() < 0.02:
+            name = f"{tenant}{choose.randrange(1_000)}"
+        total = caller.totals.get(name, 0) + choose.choice((0, 1, 7, 100, -5, BIG // 10**6))
+        total = caller.totals[name] = max(0, total)
+        return FlowReport(
+            name,
+            total,
+            caller.acknowledged.get(name, 0),
+            choose.choice((0, 0, choose.randrange(2_000))),
+            choose.choice((0, 0, choose.randrange(2_000))),
+            A_KEY if "\0" in name else choose.choice((0, choose.randrange(2_000))),
+            choose.random() < 0.05,
+        )
+
+    def _worker(self, caller: Caller, worker: str, is_registering: bool) -> WorkerReport:
+        choose = self._random
+        held = caller.granted.get(worker, 0) - caller.returned.get(worker, 0)
+        sizes = choose.choice((0, 0, 50)), choose.choice((0, 500))
+        if is_registering:
+            return WorkerReport(worker, max(0, held), *sizes)
+        if held > 0:
+            caller.returned[worker] = caller.returned.get(worker, 0) + choose.randrange(held + 1)
+        return WorkerReport(worker, caller.returned.get(worker, 0), *sizes)
+
+    def _reading(self, worker: str) -> Reading:
+        choose = self._random
+        at = self.now - choose.choice((0, 1, 500, 3_000))
+        tokens, kv = choose.choice((0, 60, 1_000)), choose.choice((0, 800))
+        return Reading(worker, choose.choice((1, 4, 33)), tokens, kv, at, self._word("state"))
+
+    def _candidates(self) -> list[Candidate]:
+        choose = self._random
+        counter, found = choose.randrange(20) * 100, []  # several have the same
+        for _ in range(choose.choice((0, 0, 1, 2, 5, 16))):
+            counter += choose.choice((0, 100))
+            found.append(
+                Candidate(
+                    counter,
+                    choose.choice(TENANTS),
+                    choose.randrange(3),
+                    choose.choice((1, 1, 1, 2)),
+                    choose.choice((0, 5, 40)),
+                    choose.choice((0, 300)),
+                    choose.choice(("", *WORKERS, "nowhere")),
+                )
+            )
+        return found
+
+    def heard(self, caller: Caller, call: Call, reply: Reply) -> None:
+        """Take in a reply, unless it is lost."""
+        if reply.status is Status.REGISTER:
+            caller.must_register = True
+            caller.incarnation += 1
+        if reply.status is not Status.OK or self._random.random() < 0.05:
+            return
+        if call.is_registering:
+            caller.must_register = False
+            caller.granted = {row.name: row.sequences for row in call.workers}
+            caller.returned = {}
+        caller.generation, caller.seq, caller.changes = reply.generation, reply.seq, reply.changes
+        caller.acknowledged |= {row.name: row.total for row in call.flows}
+        caller.granted |= dict(reply.grants)
+
+    def told(self, name: str, message: Message) -> None:
+        """Take in a message, unless it is lost."""
+        for caller in self._callers:
+            if caller.name == name and self._random.random() < 0.95:
+                caller.granted |= dict(message.grants)
+
+    def is_time_for(self, chance: float) -> bool:
+        """True with this chance."""
+        return self._random.random() < chance

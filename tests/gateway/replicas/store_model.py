@@ -1,0 +1,362 @@
+"""The store and its script as a model in Python, to hold the script against and to run fleets in virtual time.
+
+It states the rules once more in another way: what the script moves by differences is summed anew here each time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.replicas.call import (
+    A_KEY,
+    NOBODY,
+    Call,
+    Candidate,
+    FlowReport,
+    FlowState,
+    Grant,
+    Message,
+    Reading,
+    Reply,
+    Status,
+    WorkerReport,
+    WorkerState,
+)
+
+LEASE, FRESH, RECALL, IDLE = 2_000, 150, 20, 600_000  # milliseconds
+PAGE, MOST_SPARE, MOST_BOOTS = 256, 16, 64
+
+
+@dataclass(slots=True)
+class Holding:
+    """What one replica holds at one worker."""
+
+    granted: int = 0
+    returned: int = 0
+    unread: int = 0
+    kv: int = 0
+    granted_seq: int = 0
+
+    @property
+    def sequences(self) -> int:
+        """Sequences in use or spare."""
+        return self.granted - self.returned
+
+
+@dataclass(slots=True)
+class Member:
+    """A replica that lives, as far as the store knows."""
+
+    call: Call
+    time: int
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    queue: list[Candidate] = field(default_factory=list)
+    last_granted: Candidate | None = None
+    granted: int = 0
+    spare: int = 0
+
+    def head(self, now: int) -> Candidate | None:
+        """Its next candidate, or the last one if it has more than it named."""
+        if now - self.time >= FRESH:
+            return None
+        if self.queue:
+            return self.queue[0]
+        return self.last_granted if self.call.has_more else None
+
+
+@dataclass(slots=True)
+class Ghost:
+    """What a dead replica held at a worker."""
+
+    worker: str
+    since: int
+    sequences: int
+    boot: str
+
+
+@dataclass(slots=True)
+class Account:
+    """A flow's counter."""
+
+    sum: int = 0
+    floor: int = 0
+    level: int = A_KEY
+    touched: int = 0
+    seq: int = 0
+    totals: dict[str, int] = field(default_factory=dict)
+
+
+class StoreModel:
+    """One pool's account."""
+
+    def __init__(self) -> None:
+        """Nothing is there before the first call."""
+        self.wipe()
+
+    def wipe(self) -> None:
+        """Forget everything, as a store that was emptied."""
+        self.generation = ""
+        self.seq = self.born = self.vt = self.grants = self.recalled = 0
+        self.accounts: dict[str, Account] = {}
+        self._forget_room()
+
+    def _forget_room(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.windows: dict[str, Reading] = {}
+        self.credit: dict[str, int] = {}
+        self.ghosts: list[Ghost] = []
+
+    def turn(self, call: Call, now: int) -> tuple[Reply, dict[str, Message]]:
+        """Carry out one call: its reply, and the messages to other replicas by name."""
+        self._begin(call, now)
+        member = self.members.get(call.name)
+        is_same = member is not None and member.call.boot == call.boot
+        if is_same and (member.call.incarnation, member.call.number) >= (call.incarnation, call.number):
+            return Reply(Status.LATE, self.generation, self.seq, now), {}
+        is_known = is_same and member.call.incarnation == call.incarnation
+        if not is_known and not call.is_registering:
+            return Reply(Status.REGISTER, self.generation, self.seq, now), {}
+        self.seq += 1
+        for name in [name for name, other in self.members.items() if now - other.time > LEASE and name != call.name]:
+            self._bury(name, now)
+        if not is_known:
+            self._welcome(call, now)
+        caller = self._note_caller(call, now)
+        for report in call.flows:
+            self._charge(call.boot, report, now)
+        for worker in call.workers:
+            self._note_worker(caller, worker, is_first=call.is_registering and not is_known)
+        for reading in call.readings:
+            self._read(reading)
+        return self._decide(call, caller, now)
+
+    def _begin(self, call: Call, now: int) -> None:
+        if not self.generation:
+            self.wipe()
+            self.generation, self.born = call.new_generation, now
+        if call.generation == self.generation and call.seq > self.seq:
+            self._forget_room()
+            self.generation, self.seq, self.born = call.new_generation, call.seq, now
+
+    # -- replicas
+
+    def _bury(self, name: str, now: int) -> None:
+        member = self.members.pop(name)
+        for worker, holding in member.holdings.items():
+            self._know(worker)
+            if holding.sequences > 0:
+                self.ghosts.append(Ghost(worker, now, holding.sequences, member.call.boot))
+
+    def _welcome(self, call: Call, now: int) -> None:
+        before = self.members.get(call.name)
+        if before is not None and before.call.boot != call.boot:
+            granted = before.granted
+            self._bury(call.name, now)
+            self.members[call.name] = Member(call, now, granted=granted)
+        else:
+            self.members[call.name] = Member(call, now, granted=0 if before is None else before.granted)
+        self.ghosts = [ghost for ghost in self.ghosts if ghost.boot != call.boot]
+
+    def _note_caller(self, call: Call, now: int) -> Member:
+        caller = self.members[call.name]
+        caller.call, caller.time, caller.spare = call, now, call.spare
+        caller.queue, caller.last_granted = list(call.candidates), None
+        return caller
+
+    # -- flows
+
+    def _charge(self, boot: str, report: FlowReport, now: int) -> None:
+        account = self.accounts.setdefault(report.name, Account())
+        moved = report.total - account.totals.get(boot, report.acknowledged)
+        account.floor = max(account.floor, report.floor)
+        account.level = max(account.level, report.level)
+        account.sum = max(account.sum + moved, account.floor, report.total + report.base)
+        account.touched, account.seq = now, self.seq
+        account.totals.pop(boot, None)
+        if not report.is_gone:
+            account.totals[boot] = report.total
+        if len(account.totals) > MOST_BOOTS:
+            living = {member.call.boot for member in self.members.values()}
+            account.totals = {boot: total for boot, total in account.totals.items() if boot in living}
+
+    def _forget_idle(self, now: int) -> None:
+        if not self.accounts:
+            return
+        name = min(self.accounts, key=lambda name: (self.accounts[name].seq, name.encode()))
+        account = self.accounts[name]
+        if now - account.touched <= IDLE:
+            return
+        if account.level != A_KEY and account.sum > self.vt:
+            account.touched, account.seq = now, self.seq
+        else:
+            del self.accounts[name]
+
+    # -- room
+
+    def _know(self, worker: str) -> None:
+        self.windows.setdefault(worker, Reading(worker, 0, 0, 0, 0))
+        self.credit.setdefault(worker, 0)
+
+    def _note_worker(self, caller: Member, report: WorkerReport, *, is_first: bool) -> None:
+        self._know(report.name)
+        holding = caller.holdings.setdefault(report.name, Holding())
+        if is_first:
+            holding.granted, holding.returned = report.sequences, 0
+        elif not caller.call.is_registering and report.sequences > holding.returned:
+            self.credit[report.name] += report.sequences - holding.returned
+            holding.returned = report.sequences
+        holding.unread, holding.kv = report.unread, report.kv
+
+    def _read(self, reading: Reading) -> None:
+        self._know(reading.worker)
+        if reading.at >= self.windows[reading.worker].at:
+            self.windows[reading.worker] = reading
+            self.ghosts = [
+                ghost for ghost in self.ghosts if ghost.worker != reading.worker or ghost.since >= reading.at
+            ]
+
+    def _at(self, worker: str) -> list[Holding]:
+        return [member.holdings[worker] for member in self.members.values() if worker in member.holdings]
+
+    def free(self, worker: str, now: int) -> int:
+        """Sequences that may be granted at `worker`."""
+        held = sum(holding.sequences for holding in self._at(worker))
+        free = self.windows[worker].sequences - held
+        free -= sum(ghost.sequences for ghost in self.ghosts if ghost.worker == worker)
+        return min(free, self.credit[worker]) if now - self.born < LEASE else free
+
+    def _fits(self, worker: str, candidate: Candidate, now: int) -> bool:
+        window = self.windows[worker]
+        unread = sum(holding.unread for holding in self._at(worker))
+        kv = sum(holding.kv for holding in self._at(worker))
+        fits_prompt = not window.prompt_tokens or not unread or unread + candidate.prompt_tokens <= window.prompt_tokens
+        fits_kv = not window.kv or not kv or kv + candidate.kv <= window.kv
+        return self.free(worker, now) > 0 and fits_prompt and fits_kv
+
+    def _freest(self, workers: Iterator[str], now: int) -> str | None:
+        open_ones = [worker for worker in workers if self.free(worker, now) > 0]
+        return min(open_ones, key=lambda worker: (-self.free(worker, now), worker.encode()), default=None)
+
+    def _grant(self, member: Member, worker: str, candidate: Candidate) -> None:
+        holding = member.holdings.setdefault(worker, Holding())
+        holding.granted += candidate.sequences
+        holding.unread += candidate.prompt_tokens
+        holding.kv += candidate.kv
+        holding.granted_seq = self.seq
+        self.credit[worker] -= candidate.sequences
+
+    # -- decisions
+
+    def _first(self, now: int, without: Member | None = None) -> Member | None:
+        def order(member: Member) -> tuple[int, bytes, int, int, bytes]:
+            head = member.head(now)
+            assert head is not None
+            return (head.counter, head.tenant.encode(), head.key_counter, member.granted, member.call.name.encode())
+
+        waiting = [member for member in self.members.values() if member is not without and member.head(now)]
+        return min(waiting, key=order, default=None)
+
+    def _decide(self, call: Call, caller: Member, now: int) -> tuple[Reply, dict[str, Message]]:
+        first = self._first(now)
+        self.vt = max(self.vt, call.vt, first.head(now).counter if first else 0)
+        asked, recalled = None, []
+        granted: dict[str, dict[str, int]] = {}
+        is_waiting = False
+        while (member := self._first(now)) is not None:
+            is_waiting = True
+            if not member.queue:
+                asked = member
+                break
+            candidate = member.queue[0]
+            worker = self._place(candidate, now)
+            if worker is None:
+                break
+            self._grant(member, worker, candidate)
+            self.grants += 1
+            member.granted = self.grants
+            member.last_granted = member.queue.pop(0)
+            granted.setdefault(member.call.name, {})[worker] = member.holdings[worker].granted
+            is_waiting = False
+        if is_waiting:
+            recalled = self._recall(caller, now)
+        else:
+            self._give_spare(caller, now)
+        self._forget_idle(now)
+        told = {*granted, *recalled, *([asked.call.name] if asked else [])} - {call.name}
+        messages = {
+            name: Message(
+                self.generation,
+                self.members[name].call.incarnation,
+                self.seq,
+                name in recalled,
+                asked is not None and asked.call.name == name,
+                [Grant(worker, total) for worker, total in granted.get(name, {}).items()],
+            )
+            for name in told
+        }
+        return self._reply(call, caller, now), messages
+
+    def _place(self, candidate: Candidate, now: int) -> str | None:
+        if candidate.worker in self.windows and self._fits(candidate.worker, candidate, now):
+            return candidate.worker
+        return self._freest((worker for worker in self.windows if self._fits(worker, candidate, now)), now)
+
+    def _recall(self, caller: Member, now: int) -> list[str]:
+        if now - self.recalled < RECALL:
+            return []
+        names = [name for name, member in self.members.items() if member is not caller and member.spare > 0]
+        if names:
+            self.recalled = now
+        return names
+
+    def _give_spare(self, caller: Member, now: int) -> None:
+        free = sum(max(0, self.free(worker, now)) for worker in self.windows)
+        target = min(MOST_SPARE, int(free / (1.5 * len(self.members))))
+        while caller.spare < target and (worker := self._freest(iter(self.windows), now)) is not None:
+            self._grant(caller, worker, Candidate(0, "", 0))
+            caller.spare += 1
+
+    # -- the reply
+
+    def _reply(self, call: Call, caller: Member, now: int) -> Reply:
+        waiting = self._first(now, without=caller)
+        changed = sorted(
+            (account.seq, name.encode(), name) for name, account in self.accounts.items() if account.seq > call.changes
+        )
+        has_more = len(changed) > PAGE
+        flows = [
+            FlowState(name, self.accounts[name].sum, self.accounts[name].floor, self.accounts[name].level)
+            for _, _, name in changed[:PAGE]
+        ]
+        return Reply(
+            Status.OK,
+            self.generation,
+            self.seq,
+            now,
+            self.vt,
+            len(self.members),
+            sum(member.call.settings != call.settings for member in self.members.values()),
+            waiting.head(now).counter if waiting else NOBODY,
+            changed[PAGE][0] - 1 if has_more else self.seq,
+            has_more,
+            [
+                Grant(worker, holding.granted)
+                for worker, holding in caller.holdings.items()
+                if holding.granted_seq > call.seq
+            ],
+            [self._state(worker, with_state=call.is_registering) for worker in self.windows],
+            flows,
+        )
+
+    def _state(self, worker: str, *, with_state: bool) -> WorkerState:
+        window, here = self.windows[worker], self._at(worker)
+        return WorkerState(
+            worker,
+            window.sequences,
+            window.prompt_tokens,
+            window.kv,
+            window.at,
+            sum(holding.sequences for holding in here),
+            sum(holding.unread for holding in here),
+            sum(holding.kv for holding in here),
+            window.state if with_state else "",
+        )
