@@ -42,10 +42,10 @@ from gateway.outcomes import Outcome
 from gateway.proxy.control import Control, Pages
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.exchange import Services
 from gateway.proxy.remainders import Remainders
 from gateway.proxy.retired import RetiredAccounts
 from gateway.proxy.router import DRAIN_RETRY_SECONDS, Router, RouterLimits
+from gateway.proxy.services import Services
 from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log

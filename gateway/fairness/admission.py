@@ -92,7 +92,7 @@ class Admission:
         tenant = account.queue.tenant(ticket.tenant, self._tenants)
         refusal = self._refusal(ticket, account, tenant, now)
         if refusal is not None:
-            ticket.move(TicketState.LEFT)
+            ticket.leave(now)
             return [refusal]
         ticket.submitted_at = now
         ticket.wait(now)
@@ -160,7 +160,7 @@ class Admission:
 
     def withdraw(self, ticket: Ticket, now: float) -> list[Decision]:
         """Take a queued request out, which will not run; nothing is charged for it."""
-        ticket.move(TicketState.LEFT)
+        ticket.leave(now)
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
         self.waiting_room.leave(ticket, account, tenant)

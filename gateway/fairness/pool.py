@@ -155,7 +155,10 @@ class PoolAccount:
 
     def settle(self, ticket: Ticket, tenant: TenantQueue, usage: Usage | None) -> None:
         """Close the charges at exactly `usage`; None refunds the whole charge."""
-        cost = 0.0 if usage is None else self.cost(ticket, usage)
+        cost = 0.0
+        if usage is not None:
+            cost = self.cost(ticket, usage)
+            ticket.settle(usage, cost)
         for open_charge in ticket.charges:
             open_charge.settle(cost)
         ticket.charges = ()

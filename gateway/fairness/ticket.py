@@ -14,6 +14,7 @@ from gateway.fairness.cadence import Cadence, Mark
 from gateway.fairness.open_charge import OpenCharge
 from gateway.usage import Usage
 
+NOTHING: Final = Usage(0, 0, 0)
 MAX_TOKENS: Final = 2**53  # the bound of a figure that nothing else bounds
 CATCHING_UP_SECONDS: Final = 0.1  # enough to read all that waits at a socket, if the reader does not fall behind again
 
@@ -51,6 +52,9 @@ class Ticket:
     `prefix` has the chained hashes of its prompt's blocks, by which workers that have read the same beginning are
     found; it is empty if nobody looks for them. `most_prompt_tokens` and `most_output_tokens` bound the engine's
     figures: higher ones are not believed.
+
+    Whoever makes a ticket states what its request asks for. From `submit` on only the scheduler writes it; callers pass
+    on what they see through methods.
     """
 
     __slots__ = (
@@ -91,6 +95,8 @@ class Ticket:
         "resumed_at",
         "retries",
         "sequences",
+        "service",
+        "spent",
         "started_at",
         "state",
         "submitted_at",
@@ -137,6 +143,8 @@ class Ticket:
         self.taken_tokens = 0
         self.forget_usage()
         self.charges: tuple[OpenCharge, ...] = ()
+        self.spent = NOTHING  # what it was settled at, and what that costs in cost units
+        self.service = 0.0
 
     def forget_usage(self) -> None:
         """Forget the engine's figures: the ticket is new, or its attempt is repeated."""
@@ -178,6 +186,15 @@ class Ticket:
         self.retries += self.is_retry
         self.is_retry = False
 
+    def leave(self, now: float) -> None:
+        """Let it wait no longer: it will not run."""
+        self.move(TicketState.LEFT)
+        self.waited_seconds, self.queued_at = self.waited(now), None
+
+    def settle(self, usage: Usage, cost: float) -> None:
+        """Note what it has used in the end, and what that costs."""
+        self.spent, self.service = usage, cost
+
     def send_back(self, now: float) -> None:
         """Let it wait again: the figures of its worker are void."""
         self.forget_usage()
@@ -213,6 +230,10 @@ class Ticket:
         self.has_reported = True
         self.reported_prompt_tokens, self.cached_tokens, self.output_tokens = self.possible(usage)
         return had_reported
+
+    def begin_output(self, tokens: int) -> None:
+        """Note its first output, with which the engine reported `tokens`."""
+        self.first_output_tokens = tokens
 
     def fall_behind(self, now: float) -> None:
         """Note that its client stopped reading, so that its answer is not read either and its figures stand still.

@@ -6,9 +6,10 @@ again after the first byte. The streaming path wakes no task: the call that rece
 writes it.
 
 Modules: `router` finds the handler of a request and checks its key; `directory` knows who may do what. `exchange` is
-the life of a scheduled request; `attempt` says what one sending of it met; `relay` passes the answer on; `remainders`
-reads what a slow client has not taken. `dispatcher` carries out the scheduler's decisions. `utility` answers requests
-that run no model; `control` serves the gateway's own pages; `delivery` sends an answer that is complete before its
-first byte. `record` collects what is known of a request and becomes the event of its end. `retired` forgets pools that
-the configuration no longer has.
+the life of a scheduled request; `attempt` says what one sending of it met; `relay` passes the answer on; `settlement`
+says what the request is settled at; `remainders` reads what a slow client has not taken. `dispatcher` carries out the
+scheduler's decisions. `utility` answers requests that run no model; `control` serves the gateway's own pages;
+`delivery` sends an answer that is complete before its first byte. `record` has what is known of a request: its context,
+which never changes, and the record, which becomes the event of its end. `services` are the objects that all requests
+share. `retired` forgets pools that the configuration no longer has.
 """

@@ -11,33 +11,27 @@ that waits: this is checked before each sending.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from aiohttp import web
 
-from gateway.clients.custody import CUSTODY, Custody
-from gateway.clients.downstream import ClientStalled, Downstream, Outbox
+from gateway.clients.downstream import ClientStalled, Downstream
 from gateway.clients.refusal import Refusal, message, own_headers
-from gateway.config import EngineOrder, Pool
+from gateway.config import EngineOrder
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
 from gateway.endpoints.progress import Patience
-from gateway.endpoints.workers import WorkerEndpoint, WorkerEndpoints
-from gateway.fairness import Holdings, Ticket, TicketState
+from gateway.endpoints.workers import WorkerEndpoint
+from gateway.fairness import Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.attempt import before_answer, in_answer
-from gateway.proxy.dispatcher import Dispatcher, Refused
-from gateway.proxy.record import RequestRecord
+from gateway.proxy.dispatcher import Refused
+from gateway.proxy.record import NOTHING_SENT, AnswerFacts, Context, RequestRecord
 from gateway.proxy.relay import AttemptEnd, Relay
-from gateway.proxy.remainders import Remainders
-from gateway.watch.death_guard import DeathGuard
-from gateway.watch.health import Health
+from gateway.proxy.services import Services
 from gateway.wire.engine_answer import retry_after_seconds, types_for
-from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.meters import meter_for
-from gateway.wire.request import ParsedRequest
 from gateway.workers import Action, Blame, Clearance, Effect, Evidence, Situation, Suspect, judge
 
 MAX_FAILED_ATTEMPTS = 2
@@ -53,57 +47,38 @@ _RETRY_SECONDS = {Outcome.GATEWAY_EXHAUSTED: LOCAL_RETRY_SECONDS, Outcome.NO_ROO
 _BROKEN = frozenset({Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The objects that every exchange uses."""
-
-    dispatcher: Dispatcher
-    endpoints: WorkerEndpoints
-    health: Health
-    guard: DeathGuard
-    write_stall_seconds: float
-    holdings: Holdings[Custody]
-    remainders: Remainders
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    outbox: Outbox = field(default_factory=Outbox)
-
-
 class Exchange:
     """One scheduled request."""
 
-    def __init__(self, services: Services, request: web.BaseRequest, ticket: Ticket, record: RequestRecord) -> None:
-        """An exchange for `request`, whose place in the queue is `ticket`; `describe` says what to send."""
+    def __init__(
+        self,
+        services: Services,
+        context: Context,
+        ticket: Ticket,
+        record: RequestRecord,
+        check_standing: Callable[[Context], None],
+    ) -> None:
+        """An exchange for `context`, whose place in the queue is `ticket`.
+
+        `check_standing` is called before each sending: it raises `RequestFault` if the request may no longer run.
+        """
         self._services = services
-        self._request = request
+        self._context = context
         self._ticket = ticket
         self._record = record
-        self._parsed: ParsedRequest
-        self._pool: Pool
-        self._payer: EngineTenant
-        self._check_standing: Callable[[], None]
-        self._custody = request[CUSTODY]
-        self._adapter = ""
+        self._check_standing = check_standing
+        parsed, pool = context.parsed, context.pool
+        self._parsed = parsed
+        self._adapter = parsed.model if pool.adapters and parsed.model in pool.adapter_names else ""
+        self._suspect = Suspect(ticket.tenant, parsed.endpoint.path, pool.model, parsed.identity)
         self._relay: Relay | None = None
-        self._downstream = Downstream(request, own_headers(request, record.request_id), services.outbox)
-        self._suspect: Suspect
+        self._downstream = Downstream(
+            context.request, own_headers(context.request, context.request_id), services.outbox
+        )
         self._failures = self._breaks = self._fulls = 0
         self._unsent: Evidence | None = None  # why the request could not be sent
         self._is_cut = False
         self._is_flushing = False
-        self._loop = services.loop
-
-    def describe(
-        self, parsed: ParsedRequest, pool: Pool, payer: EngineTenant, check_standing: Callable[[], None]
-    ) -> None:
-        """Say what to send, and to which pool.
-
-        `payer` is the tenant's name at the engine and the salt of its prefix cache. `check_standing` is called before
-        each sending: it raises `RequestFault` if the request may no longer run.
-        """
-        self._parsed, self._pool, self._payer = parsed, pool, payer
-        self._check_standing = check_standing
-        self._adapter = parsed.model if pool.adapters and parsed.model in pool.adapter_names else ""
-        self._suspect = Suspect(self._ticket.tenant, parsed.endpoint.path, pool.model, parsed.identity)
 
     async def run(self) -> web.StreamResponse:
         """Carry the request to its end; raises `RequestFault` if it ends before the client has a byte of an answer.
@@ -111,7 +86,6 @@ class Exchange:
         Cancelled anywhere below: the `except` names the outcome and `_leave` gives back what the request holds.
         """
         dispatcher, ticket = self._services.dispatcher, self._ticket
-        self._record.submitted_at = self._loop.time()
         try:
             if self._services.guard.is_convicted(self._suspect):
                 raise Refusal(Outcome.QUARANTINED)
@@ -136,6 +110,7 @@ class Exchange:
     async def _attempts(self) -> web.StreamResponse:
         dispatcher, guard, ticket = self._services.dispatcher, self._services.guard, self._ticket
         while True:
+            self._record.answer = NOTHING_SENT
             # Cancelled here: the ticket holds its grant and nothing was sent, so `_leave` refunds it.
             match await guard.send(self._suspect, ticket.worker):
                 case Clearance.REFUSE:
@@ -145,7 +120,7 @@ class Exchange:
                     continue
                 case Clearance.SEND:
                     pass
-            self._check_standing()
+            self._check_standing(self._context)
             relay = await self._attempt()
             evidence = self._unsent or before_answer(relay)
             effect = judge(Situation.WAITING, evidence)
@@ -175,7 +150,7 @@ class Exchange:
         """Drop the body: an answer has begun, so nothing is sent again."""
         self._suspect.let_go()
         self._parsed.let_go()
-        self._custody.let_go()
+        self._context.custody.let_go()
 
     def _count_full(self, relay: Relay, evidence: Evidence) -> None:
         """Count an attempt at which the engine had no room; raises `Refusal` if it was the last one allowed."""
@@ -217,20 +192,19 @@ class Exchange:
 
         If a kept connection proves stale, the request is sent again over a new one; this is no failed attempt.
         """
-        record, ticket = self._record, self._ticket
-        endpoint = self._services.endpoints[ticket.worker]
-        record.worker, record.granted_at = ticket.worker, ticket.granted_at
-        record.attempts, record.retries = ticket.attempts, ticket.retries
+        context, parsed = self._context, self._parsed
+        worker = self._record.worker = self._ticket.worker
+        endpoint = self._services.endpoints[worker]
         self._unsent = None
-        payer = self._payer if endpoint.engine_order is EngineOrder.VTC else None
-        parsed = self._parsed
-        start = parsed.upstream_start(self._adapter or endpoint.pool.engine_model, self._payer.name, payer)
+        payer = context.identity.payer
+        ordered_by = payer if endpoint.engine_order is EngineOrder.VTC else None
+        start = parsed.upstream_start(self._adapter or endpoint.pool.engine_model, payer.name, ordered_by)
         head = request_head(
             endpoint.upstream,
             parsed.endpoint.path,
-            record.request_id,
+            context.request_id,
             len(start) + len(parsed.rest),
-            self._request.raw_headers,
+            context.request.raw_headers,
         )
         relay = await self._send(endpoint, head + start, fresh=False)
         if relay.end is AttemptEnd.STALE:
@@ -241,14 +215,13 @@ class Exchange:
         """Send `start` and the rest of the client's body; the relay has begun or ended when this returns."""
         meter = meter_for(self._parsed, endpoint.fingerprint)
         patience, accepts = self._patience(endpoint), types_for(self._parsed)
-        dispatcher = self._services.dispatcher
-        relay = self._relay = Relay(self._ticket, meter, dispatcher, self._record, patience, accepts)
-        self._record.sent_at = None
+        facts = self._record.answer = AnswerFacts()
+        relay = self._relay = Relay(self._ticket, meter, self._services.dispatcher, facts, patience, accepts)
         if self._is_cut:
             relay.cut(AttemptEnd.CUT, "shutdown")
             return relay
         try:
-            seconds, rest = self._pool.timeouts.connect_seconds, self._parsed.rest
+            seconds, rest = self._context.pool.timeouts.connect_seconds, self._parsed.rest
             # Cancelled here: the port drops a half-made connection; nothing was sent, so `_leave` refunds the ticket.
             connection = await endpoint.data.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
@@ -257,14 +230,13 @@ class Exchange:
                 self._unsent = Evidence.LOST  # it was sent before, on the connection that broke
             relay.cut(AttemptEnd.LOST, str(error))
             return relay
-        self._record.sent_at = self._loop.time()
         relay.attach(connection)
         # Cancelled here: the engine may run the request, so `_leave` closes the connection and charges an estimate.
         await relay.begun()
         return relay
 
     def _patience(self, endpoint: WorkerEndpoint) -> Patience:
-        timeouts, ticket = self._pool.timeouts, self._ticket
+        timeouts, ticket = self._context.pool.timeouts, self._ticket
         tokens = max(ticket.max_output_tokens / ticket.sequences, self._parsed.max_output_tokens or 0)
         longest = tokens / _SLOWEST_TOKENS_PER_SECOND
         return Patience(
@@ -299,7 +271,7 @@ class Exchange:
         try:
             # Cancelled at either await: `_leave` cuts the relay, which settles the ticket at what was generated.
             while await relay.blocked_or_ended():
-                with self._services.remainders.behind(self._ticket, relay, self._custody):
+                with self._services.remainders.behind(self._ticket, relay, self._context.custody):
                     await downstream.drain(self._services.write_stall_seconds)
                 relay.unblock()
         except ClientStalled:
@@ -326,7 +298,7 @@ class Exchange:
             relay.reason = relay.reason or "the engine reported an error"
         elif relay.is_stream:
             family, number = self._parsed.endpoint.family, relay.next_sequence_number
-            last += error_event(family, outcome, message(outcome), self._record.request_id, number)
+            last += error_event(family, outcome, message(outcome), self._context.request_id, number)
         self._downstream.write(last)
         if effect.may_be_death:
             self._services.guard.report(self._suspect)
@@ -354,8 +326,9 @@ class Exchange:
     def _learn_prompt(self, relay: Relay) -> None:
         parsed = self._parsed
         if relay.has_usage and parsed.prompt_tokens is None and parsed.media_parts == 0:
-            self._services.dispatcher.account(self._pool.model).prompts.observe(
-                self._ticket.tenant, parsed.prompt_bytes, self._record.prompt_tokens, prompts=parsed.prompts
+            ticket = self._ticket
+            self._services.dispatcher.account(ticket.pool).prompts.observe(
+                ticket.tenant, parsed.prompt_bytes, ticket.spent.prompt_tokens, prompts=parsed.prompts
             )
 
     def _length(self, relay: Relay) -> int | None:
@@ -373,7 +346,7 @@ class Exchange:
         """The outcome of a cancelled request: why its task was cancelled, or how far it was when the client left."""
         if self._is_cut:
             return Outcome.CUT_BY_SHUTDOWN
-        if self._custody.is_pushed_out:
+        if self._context.custody.is_pushed_out:
             return Outcome.BODY_PUSHED_OUT
         if self._ticket.state in (TicketState.NEW, TicketState.QUEUED):
             return Outcome.CLIENT_GONE_QUEUED
@@ -387,12 +360,11 @@ class Exchange:
     def _leave(self) -> None:
         """Give back whatever the request still holds; this never waits, so no cancellation can interrupt it."""
         relay = self._relay
-        self._record.queue_wait_seconds = self._ticket.waited(self._loop.time())
         self._services.guard.leave(self._suspect)
         if relay is not None and relay.end is None:
             relay.cut(AttemptEnd.CUT, "client gone")
-        may_be_read = relay is not None and (relay.is_answer or not relay.status) and self._record.sent_at is not None
-        if relay is not None and may_be_read and self._ticket.state is TicketState.GRANTED:
+        may_be_read = self._record.answer.sent_at is not None and self._ticket.state is TicketState.GRANTED
+        if relay is not None and may_be_read and (relay.is_answer or not relay.status):
             relay.settle()  # the client left before the first byte: the prompt may have been read
         self._services.dispatcher.settle(self._ticket, None)
 

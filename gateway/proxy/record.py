@@ -1,42 +1,80 @@
-"""What is known of one request while it lives, and the one event that says how it ended."""
+"""What is known of one request, in two parts: a context that never changes, and a record of what happens to it.
 
+Each fact has one keeper. The `Context` is made in one step, when the request has been read and its tenant is known. The
+scheduler's ticket has the request's waits, grants and tokens. The record has the rest, and makes the one event that
+says how the request ended.
+"""
+
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from gateway.clients.custody import Custody
+from gateway.config import Pool
 from gateway.events import RequestFinished
+from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
+from gateway.proxy.directory import Identity
+from gateway.wire.request import ParsedRequest
+
+
+class Context(NamedTuple):
+    """A request that was read: who asks for what, and which pool is to serve it.
+
+    `identity` is of one configuration, by which the request is judged. `asked_pool` is the pool that the client named;
+    `pool` is another one if that is its fallback. `read_at` (loop time) is when the body was complete.
+    """
+
+    request: web.BaseRequest
+    request_id: str
+    custody: Custody
+    identity: Identity
+    parsed: ParsedRequest
+    asked_pool: Pool
+    pool: Pool
+    read_at: float
+
+    @property
+    def model(self) -> str:
+        """The name of the model as the client gave it; that of the pool if it gave none."""
+        return self.parsed.model or self.asked_pool.model
+
+
+class AnswerFacts:
+    """What the answer of one attempt has shown; its relay writes it. Times are loop time, None until they come."""
+
+    __slots__ = ("estimated_tokens", "last_token_at", "longest_gap_seconds", "sent_at", "started_at")
+
+    def __init__(self) -> None:
+        """Nothing was sent yet."""
+        self.sent_at: float | None = None
+        self.started_at: float | None = None
+        self.last_token_at = 0.0
+        self.longest_gap_seconds = 0.0
+        self.estimated_tokens: int | None = None  # output tokens that the engine did not count
+
+
+NOTHING_SENT: Final = AnswerFacts()
 
 
 class RequestRecord:
-    """Filled in as the request proceeds; times are loop time. `outcome` is set once, by whoever ends the request.
+    """Filled in as the request proceeds. `outcome` is set once, by whoever ends the request.
 
-    An `is_minor` request (health, preflight) comes often and nobody pays for it: if it completes, there is no event.
-    This is no dataclass, whose `__init__` is not compiled.
+    `identity` is set as soon as the key is known, `context` when the body was read, `ticket` when the request is
+    scheduled; a request may end before each of them. `worker` is the one that the request was sent to last, and
+    `answer` is what came of it. An `is_minor` request (health, preflight) comes often and nobody pays for it: if it
+    completes, there is no event. This is no dataclass, whose `__init__` is not compiled.
     """
 
-    end_user: str = ""
     is_minor: bool = False
-    tenant: str = ""
-    key_id: str = ""
-    pool: str = ""
-    asked_pool: str = ""
-    model: str = ""
+    identity: Identity | None = None
+    end_user: str = ""
+    context: Context | None = None
+    ticket: Ticket | None = None
     worker: str = ""
+    answer: AnswerFacts = NOTHING_SENT
     outcome: Outcome | None = None
     status: int = 0
-    streamed: bool = False
-    attempts: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    estimated_tokens: int | None = None
-    service: float = 0.0
-    retries: int = 0
-    queue_wait_seconds: float | None = None
-    submitted_at: float | None = None
-    granted_at: float | None = None
-    sent_at: float | None = None
-    body_read_at: float | None = None
-    started_at: float | None = None
-    last_token_at: float | None = None
-    longest_gap_seconds: float = 0.0
     detail: str = ""
 
     def __init__(
@@ -47,12 +85,17 @@ class RequestRecord:
         client_request_id: str = "",
         client_address: str = "",
     ) -> None:
-        """A request that has just arrived."""
-        self.request_id = request_id
-        self.endpoint = endpoint
-        self.arrived_at = arrived_at
-        self.client_request_id = client_request_id
-        self.client_address = client_address
+        """A request that arrived at `endpoint` at `arrived_at` (loop time)."""
+        self.request_id: Final = request_id
+        self.endpoint: Final = endpoint
+        self.arrived_at: Final = arrived_at
+        self.client_request_id: Final = client_request_id
+        self.client_address: Final = client_address
+
+    @property
+    def tenant(self) -> str:
+        """The name of the tenant; empty until the key is known."""
+        return "" if self.identity is None else self.identity.tenant.name
 
     def end(self, outcome: Outcome, detail: str = "", status: int | None = None) -> None:
         """Note how the request ended; only the first call counts. Without `detail` that of the attempts stays."""
@@ -64,44 +107,48 @@ class RequestRecord:
     def finished(self, now: float) -> RequestFinished:
         """The event that reports the request's end."""
         outcome = self.outcome or Outcome.INTERNAL
-        started_at = self.started_at if self.streamed else None
+        context, ticket, answer = self.context, self.ticket, self.answer
+        streamed = context is not None and context.parsed.stream
+        started_at = answer.started_at if streamed else None
+        prompt_tokens, cached_tokens, output_tokens = (0, 0, 0) if ticket is None else ticket.spent
         return RequestFinished(  # by position: keywords take more than twice as long
             self.request_id,
             self.endpoint,
             self.tenant,
-            self.key_id,
-            self.pool,
-            self.model,
+            "" if self.identity is None else self.identity.key_id,
+            "" if context is None else context.pool.model,
+            "" if context is None else context.model,
             self.worker,
             outcome,
             self.status or outcome.wire_form.status,
-            self.streamed,
-            self.attempts,
-            self.prompt_tokens,
-            self.cached_tokens,
-            self.output_tokens,
-            self.service,
-            self.queue_wait_seconds,
+            streamed,
+            0 if ticket is None else ticket.attempts,
+            prompt_tokens,
+            cached_tokens,
+            output_tokens,
+            0.0 if ticket is None else ticket.service,
+            None if ticket is None else ticket.waited(now),  # queue_wait_seconds
             None if started_at is None else started_at - self.arrived_at,  # ttft_seconds
-            None if started_at is None else self._inter_token(started_at),  # inter_token_seconds
-            self.longest_gap_seconds if self.streamed and self.longest_gap_seconds else None,
+            None if started_at is None else _inter_token(answer, started_at, output_tokens),  # inter_token_seconds
+            answer.longest_gap_seconds if streamed and answer.longest_gap_seconds else None,
             self._gateway(),  # gateway_seconds
             now - self.arrived_at,  # duration_seconds
             self.detail,
-            self.asked_pool,
+            "" if context is None or context.pool is context.asked_pool else context.asked_pool.model,
             self.client_request_id,
-            self.estimated_tokens,
-            self.retries or None,
+            answer.estimated_tokens,
+            None if ticket is None else ticket.retries or None,
             self.client_address,
             self.end_user,
         )
 
-    def _inter_token(self, started_at: float) -> float | None:
-        if self.last_token_at is None or self.output_tokens < 2:
-            return None
-        return (self.last_token_at - started_at) / (self.output_tokens - 1)
-
     def _gateway(self) -> float | None:
-        if self.sent_at is None or self.body_read_at is None or self.granted_at is None or self.submitted_at is None:
+        context, ticket, sent_at = self.context, self.ticket, self.answer.sent_at
+        if context is None or ticket is None or sent_at is None:
             return None
-        return (self.sent_at - self.body_read_at) - (self.granted_at - self.submitted_at)
+        return (sent_at - context.read_at) - (ticket.granted_at - ticket.submitted_at)
+
+
+def _inter_token(answer: AnswerFacts, started_at: float, output_tokens: int) -> float | None:
+    """The mean time between tokens; None for fewer than two."""
+    return None if output_tokens < 2 else (answer.last_token_at - started_at) / (output_tokens - 1)

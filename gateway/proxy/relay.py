@@ -3,8 +3,8 @@
 A `Relay` is the sink of one attempt. The call that receives a buffer also meters it, charges it and writes it to the
 client; the relay holds the bytes until the exchange has opened the client's side. An answer begins with its first
 output. Events before that output are held too, so that a worker that breaks before it can still be replaced.
-`progress` says how long the answer may be silent. The ticket is settled here, at the true end of the worker's body, so
-that its room is free while a slow client still reads.
+`progress` says how long the answer may be silent. The ticket is settled (`settlement`) at the true end of the worker's
+body, so that its room is free while a slow client still reads.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from gateway.endpoints.connection import Headers, Loss, WorkerConnection
 from gateway.endpoints.progress import Patience
 from gateway.fairness import Ticket
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.record import RequestRecord
-from gateway.usage import Usage
+from gateway.proxy.record import AnswerFacts
+from gateway.proxy.settlement import generated_until, reported_by, settle_at_estimate, settle_at_figures
 from gateway.wire.answer_id import answers_another
 from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
@@ -25,7 +25,6 @@ from gateway.wire.sse import MalformedStream
 
 MAX_BUFFERED_BYTES = 256 * 1024  # of an answer before the client's side is open
 MAX_ERROR_BYTES = 1024 * 1024  # of a response that is no answer: an error, a page
-STEPS_LAST_SECONDS = 2.0  # an engine whose steps can be seen counts as generating for this long after its last step
 
 
 class AttemptEnd(Enum):
@@ -58,18 +57,16 @@ class Relay:
         "_connection",
         "_dispatcher",
         "_downstream",
+        "_facts",
         "_has_bytes",
         "_has_output",
         "_is_charged",
         "_is_read",
-        "_last_token_at",
-        "_longest_gap_seconds",
         "_loop",
         "_meter",
         "_patience",
         "_progress",
         "_prompt_tokens",
-        "_record",
         "_silent_since",
         "_spare_bytes",
         "_ticket",
@@ -88,18 +85,18 @@ class Relay:
         ticket: Ticket,
         meter: Meter,
         dispatcher: Dispatcher,
-        record: RequestRecord,
+        facts: AnswerFacts,
         patience: Patience,
         accepts: Set[bytes],
     ) -> None:
-        """Settle `ticket`, and note times and tokens in `record`; `accepts` has the media types of an answer."""
+        """Charge and settle `ticket`, and write `facts`; `accepts` has the media types of an answer."""
         self._accepts = accepts
         self._ticket = ticket
         self._is_charged = not ticket.reports_at_end
         self._meter = meter
         self._dispatcher = dispatcher
         self._account = dispatcher.account(ticket.pool)
-        self._record = record
+        self._facts = facts
         self._loop = asyncio.get_running_loop()
         self._patience = patience
         self._progress = patience.progress
@@ -112,8 +109,6 @@ class Relay:
         self._is_read = False
         self._has_output = False
         self._prompt_tokens = -1  # the prompt tokens of the last charge
-        self._last_token_at = 0.0
-        self._longest_gap_seconds = 0.0
         self._connection: WorkerConnection | None = None
         self._spare_bytes = 0  # may still be read although the client is behind
         self.is_blocked = False
@@ -126,9 +121,9 @@ class Relay:
 
     def attach(self, connection: WorkerConnection) -> None:
         """Take the connection on which the answer comes; close it if the relay has ended already."""
+        self._facts.sent_at = self._silent_since = self._loop.time()
         if self.end is None:
             self._connection = connection
-            self._silent_since = self._loop.time()
             self._limit_silence()
         else:
             connection.abandon()
@@ -241,16 +236,15 @@ class Relay:
             self._dispatcher.started(self._ticket)
         if meter.outputs:
             self._has_output = True
-            self._ticket.first_output_tokens = meter.output_tokens
-            self._record.started_at = self._last_token_at = now
+            self._ticket.begin_output(meter.output_tokens)
+            self._facts.started_at = self._facts.last_token_at = now
         if meter.has_usage:
             self._charge()
 
     def _charge(self) -> None:
         if self._is_charged and self.end is None:
-            meter = self._meter
-            self._prompt_tokens = meter.prompt_tokens
-            self._account.charge(self._ticket, Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens))
+            self._prompt_tokens = self._meter.prompt_tokens
+            self._account.charge(self._ticket, reported_by(self._meter))
 
     # -- Sink
 
@@ -287,14 +281,13 @@ class Relay:
                 return
             self._begin(now)
         elif tokens != before:
-            gap = now - self._last_token_at
-            if gap > self._longest_gap_seconds:
-                self._longest_gap_seconds = gap
-            self._last_token_at = now
+            facts = self._facts
+            gap = now - facts.last_token_at
+            if gap > facts.longest_gap_seconds:
+                facts.longest_gap_seconds = gap
+            facts.last_token_at = now
             if meter.prompt_tokens != self._prompt_tokens:
                 self._charge()
-            elif tokens <= ticket.reserved_tokens:
-                ticket.output_tokens = tokens  # charged at dispatch already: no counter moves
             elif self._is_charged and self.end is None:
                 self._account.charge_output(ticket, tokens)
         downstream = self._downstream
@@ -358,9 +351,6 @@ class Relay:
         if self.end is not None:
             return
         self.end, self.reason = end, reason
-        if self._has_output:
-            self._record.last_token_at = self._last_token_at
-            self._record.longest_gap_seconds = self._longest_gap_seconds
         connection, self._connection = self._connection, None
         if connection is not None and end is not AttemptEnd.WHOLE:
             connection.abandon()
@@ -401,33 +391,11 @@ class Relay:
         return self._meter.fingerprint
 
     def settle(self) -> None:
-        """Settle the ticket at the usage that the engine reported, or at an estimate if it reported none."""
-        usage = self._usage()
-        record = self._record
-        record.prompt_tokens, record.cached_tokens = usage.prompt_tokens, usage.cached_tokens
-        record.output_tokens = usage.output_tokens
-        record.service = self._account.cost(self._ticket, usage)
-        self._dispatcher.settle(self._ticket, usage, completed=self.is_complete and self._meter.has_usage)
-
-    def _usage(self) -> Usage:
-        """The engine's own figures if they are final; else these, and an estimate of the output not yet seen."""
-        meter, ticket, dispatcher = self._meter, self._ticket, self._dispatcher
-        told = Usage(meter.prompt_tokens, meter.cached_tokens, meter.output_tokens)
+        """Settle the ticket: at the engine's figures if they are final, else at an estimate."""
+        meter = self._meter
         if meter.has_usage and (self.end is AttemptEnd.WHOLE or meter.is_complete):
-            return dispatcher.possible(ticket, told)
-        usage = self._account.estimated_usage(ticket, self._generated_until())
-        if meter.has_usage:
-            told = dispatcher.possible(ticket, told)
-            usage = told._replace(output_tokens=max(usage.output_tokens, told.output_tokens))
-        self._record.estimated_tokens = max(0, usage.output_tokens - told.output_tokens) or None
-        return usage
-
-    def _generated_until(self) -> float:
-        """Until when the engine generated, by its steps or its output; until this moment if neither tells."""
-        now, progress = self._loop.time(), self._progress
-        if progress.sees_steps and now - progress.moved_at > STEPS_LAST_SECONDS:
-            return max(self._silent_since, progress.moved_at)
-        if progress.sees_steps:
-            return now
-        is_seen = self._has_output and not self.is_blocked
-        return self._silent_since if is_seen or self.end is AttemptEnd.STALLED else now
+            settle_at_figures(self._dispatcher, self._ticket, meter)
+            return
+        is_silence = (self._has_output and not self.is_blocked) or self.end is AttemptEnd.STALLED
+        until = generated_until(self._progress, self._silent_since, self._loop.time(), is_silence=is_silence)
+        self._facts.estimated_tokens = settle_at_estimate(self._dispatcher, self._ticket, meter, until)

@@ -20,20 +20,20 @@ from gateway.clients.origins import Origins, is_preflight, preflight_answer
 from gateway.clients.refusal import Refusal, WrongMethod, own_headers, refusal_response
 from gateway.clients.request_ids import RequestIds
 from gateway.clients.server import REQUEST_ID, check_protocol
-from gateway.config import Pool
 from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.control import Control
 from gateway.proxy.delivery import Delivery, body_of
 from gateway.proxy.directory import Directory, Identity
-from gateway.proxy.exchange import Exchange, Services
-from gateway.proxy.record import RequestRecord
+from gateway.proxy.exchange import Exchange
+from gateway.proxy.record import Context, RequestRecord
+from gateway.proxy.services import Services
 from gateway.proxy.utility import UtilityDesk
 from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import client_request_id, presented_keys
-from gateway.wire.request import ParsedRequest, read_request
+from gateway.wire.request import read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
 from gateway.wire.target import MODELS, path_of, remedy, shown
 from gateway.workers import prefix_chain
@@ -189,7 +189,7 @@ class Router:
         if body is None:  # cancelled while it is read: there is no ticket yet, and the custody lets go of the pieces
             body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds, custody.hold)
             identity = self._identify(request, record)  # a reload may have come meanwhile
-        record.body_read_at = self._loop.time()
+        read_at = self._loop.time()
         parsed = read_request(endpoint, body, identity.rights)
         del body  # a request that waits keeps what is in `parsed`
         header = identity.tenant.end_user_header
@@ -200,22 +200,16 @@ class Router:
         asked = identity.pool(parsed.model or _only_model(identity))
         dispatcher = self._services.dispatcher
         pool = identity.fallback_for(asked, dispatcher.serves, dispatcher.awaits)
-        record.pool, record.model, record.streamed = pool.model, parsed.model or asked.model, parsed.stream
-        record.asked_pool = "" if pool is asked else asked.model
         custody.pool = pool.model
+        context = Context(request, record.request_id, custody, identity, parsed, asked, pool, read_at)
+        record.context = context
         if endpoint.kind is _UTILITY:
-            return await self._utility.answer(request, parsed, pool, identity, record)
-        return await self._exchange(request, parsed, pool, identity, record)
+            return await self._utility.answer(context, record)
+        return await self._exchange(context, record)
 
-    async def _exchange(
-        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
-    ) -> web.StreamResponse:
-        payer = identity.payer
-        ticket = make_ticket(self._services, parsed, pool, identity, record.request_id)
-        if pool.knows_prefixes and parsed.endpoint.kind is _GENERATE:
-            ticket.prefix = prefix_chain(parsed.prompt, payer.name, pool.model_at_workers(parsed.model))
-        exchange = Exchange(self._services, request, ticket, record)
-        exchange.describe(parsed, pool, payer, lambda: self._confirm(request, identity, parsed, record))
+    async def _exchange(self, context: Context, record: RequestRecord) -> web.StreamResponse:
+        ticket = record.ticket = make_ticket(self._services, context)
+        exchange = Exchange(self._services, context, ticket, record, self._confirm)
         self._exchanges.add(exchange)
         try:
             return await exchange.run()
@@ -224,20 +218,18 @@ class Router:
             if not self._exchanges:
                 self._none_left.set()
 
-    def _confirm(
-        self, request: web.BaseRequest, identity: Identity, parsed: ParsedRequest, record: RequestRecord
-    ) -> None:
+    def _confirm(self, context: Context) -> None:
         """Raise `RequestFault` if a reload has taken from a waiting request what it was admitted by."""
-        if self.directory is identity.directory:
+        if self.directory is context.identity.directory:
             return
-        pools = {record.model: record.asked_pool or record.pool}
-        if record.asked_pool:
-            pools[record.pool] = record.pool
-        self.directory.identify(presented_keys(request.headers)).confirm(identity, pools, parsed.rights_used)
+        pools = {context.model: context.asked_pool.model}
+        if context.pool is not context.asked_pool:
+            pools[context.pool.model] = context.pool.model
+        now = self.directory.identify(presented_keys(context.request.headers))
+        now.confirm(context.identity, pools, context.parsed.rights_used)
 
     def _identify(self, request: web.BaseRequest, record: RequestRecord) -> Identity:
-        identity = self.directory.identify(presented_keys(request.headers))
-        record.tenant, record.key_id = identity.tenant.name, identity.key_id
+        identity = record.identity = self.directory.identify(presented_keys(request.headers))
         return identity
 
     def _debug_state(self, request: web.BaseRequest) -> web.Response:
@@ -249,7 +241,7 @@ class Router:
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         if is_strange or content.exception() is not None or not content.is_eof():
-            response.force_close()  # what follows cannot be trusted, and the rest of the body is not worth reading
+            response.force_close()  # what follows cannot be trusted, and the rest of the body is not worth parsed
         return response
 
 
@@ -269,13 +261,14 @@ def _only_model(identity: Identity) -> str:
     raise RequestFault(Outcome.BAD_REQUEST, "Name the model: this key may use several.", "model")
 
 
-def make_ticket(services: Services, parsed: ParsedRequest, pool: Pool, identity: Identity, request_id: str) -> Ticket:
+def make_ticket(services: Services, context: Context) -> Ticket:
     """The ticket of a request, with an estimate of its tokens before the engine has counted any."""
-    prompts, sequences = parsed.prompts, parsed.sequences
+    parsed, pool, identity = context.parsed, context.pool, context.identity
+    prompts, sequences, tenant = parsed.prompts, parsed.sequences, identity.tenant.name
     prompt_tokens = parsed.prompt_tokens
     if prompt_tokens is None:
         prompt_tokens = services.dispatcher.account(pool.model).prompts.estimate(
-            identity.tenant.name, parsed.prompt_bytes, prompts=prompts, media_parts=parsed.media_parts
+            tenant, parsed.prompt_bytes, prompts=prompts, media_parts=parsed.media_parts
         )
     max_model_len = services.endpoints.max_model_len(pool)
     prompt_tokens = min(prompt_tokens, max_model_len * prompts)
@@ -283,8 +276,10 @@ def make_ticket(services: Services, parsed: ParsedRequest, pool: Pool, identity:
     stated = max_model_len if parsed.max_output_tokens is None else parsed.max_output_tokens
     endpoint = parsed.endpoint
     generating = 0 if endpoint.kind is _POOLING else sequences
-    ticket = Ticket(request_id, identity.tenant.name, identity.flow(parsed.end_user), pool.model)
+    ticket = Ticket(context.request_id, tenant, identity.flow(parsed.end_user), pool.model)
     ticket.is_watched = parsed.stream
+    if pool.knows_prefixes and endpoint.kind is _GENERATE:
+        ticket.prefix = prefix_chain(parsed.prompt, identity.payer.name, pool.model_at_workers(parsed.model))
     return ticket.sized(
         sequences=sequences,
         prompt_tokens=prompt_tokens,

@@ -13,16 +13,13 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.clients.custody import CUSTODY
 from gateway.clients.refusal import Refusal, own_headers
-from gateway.config import Pool
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
 from gateway.endpoints.upstream import Answer, Load, fetch
 from gateway.outcomes import Outcome
 from gateway.proxy.delivery import Delivery
-from gateway.proxy.directory import Identity
-from gateway.proxy.exchange import Services
-from gateway.proxy.record import RequestRecord
+from gateway.proxy.record import Context, RequestRecord
+from gateway.proxy.services import Services
 from gateway.wire.engine_answer import describe, media_type, read_error, types_for
 from gateway.wire.headers import forwarded_response_headers, request_head
 from gateway.wire.request import ParsedRequest
@@ -53,7 +50,7 @@ class _UtilityQueue:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._let_in()  # takes the cancelled one out of the line
+                self._let_in()  # takes the cancelled one out of the queue
             else:
                 self.leave(size_bytes)  # its turn had just come: give the bytes back
             raise
@@ -86,55 +83,51 @@ class UtilityDesk:
         self._delivery = delivery
         self._queues: dict[tuple[str, str], _UtilityQueue] = {}
 
-    async def answer(
-        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, identity: Identity, record: RequestRecord
-    ) -> web.StreamResponse:
+    async def answer(self, context: Context, record: RequestRecord) -> web.StreamResponse:
         """Answer with the engine's own answer, unchanged; raises `Refusal`.
 
-        Cancelled at any await: the `finally` blocks below take the request out of its line and end its visit.
+        Cancelled at any await: the `finally` blocks below take the request out of its queue and end its visit.
         """
-        tenant = identity.tenant.name
+        tenant = context.identity.tenant.name
         wait = self._services.dispatcher.count_request(tenant)
         if wait is not None:
             raise Refusal(Outcome.RATE_LIMITED, wait)
-        name = (tenant, pool.model)
+        name = (tenant, context.pool.model)
         queue = self._queues.setdefault(name, _UtilityQueue())
         if queue.requests >= MAX_AT_ONCE_PER_TENANT:
             raise Refusal(Outcome.TENANT_QUEUE_FULL, _RETRY_SECONDS)
         queue.requests += 1
         try:
-            answer, outcome = await self._ask(request, parsed, pool, queue, record)
-            return await self._pass_on(request, answer, outcome, record)
+            answer, outcome = await self._ask(context, queue, record)
+            return await self._pass_on(context.request, answer, outcome, record)
         finally:
             queue.requests -= 1
             if queue.requests == 0:
                 del self._queues[name]
 
-    async def _ask(
-        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, queue: _UtilityQueue, record: RequestRecord
-    ) -> tuple[Answer, Outcome]:
+    async def _ask(self, context: Context, queue: _UtilityQueue, record: RequestRecord) -> tuple[Answer, Outcome]:
         """The worker's answer, once the request's turn has come."""
-        size_bytes = len(parsed.rest)
+        size_bytes, pool = len(context.parsed.rest), context.pool.model
         await queue.enter(size_bytes)  # cancelled: `enter` itself gives back what it took
         try:
             dispatcher = self._services.dispatcher
-            worker = dispatcher.any_worker(pool.model)
+            worker = dispatcher.any_worker(pool)
             if worker is None:
-                raise Refusal(Outcome.NO_WORKER, max(_RETRY_SECONDS, dispatcher.outage_seconds(pool.model)))
-            return await self._fetch(request, parsed, pool, worker, record)
+                raise Refusal(Outcome.NO_WORKER, max(_RETRY_SECONDS, dispatcher.outage_seconds(pool)))
+            return await self._fetch(context, worker, record)
         finally:
             queue.leave(size_bytes)
 
-    async def _fetch(
-        self, request: web.BaseRequest, parsed: ParsedRequest, pool: Pool, worker: str, record: RequestRecord
-    ) -> tuple[Answer, Outcome]:
+    async def _fetch(self, context: Context, worker: str, record: RequestRecord) -> tuple[Answer, Outcome]:
         record.worker = worker
-        endpoint, custody = self._services.endpoints[worker], request[CUSTODY]
+        endpoint, custody, parsed = self._services.endpoints[worker], context.custody, context.parsed
         start, rest = parsed.upstream_start(endpoint.pool.model_at_workers(parsed.model), ""), parsed.rest
         size = len(start) + len(rest)
-        head = request_head(endpoint.upstream, parsed.endpoint.path, record.request_id, size, request.raw_headers)
+        head = request_head(
+            endpoint.upstream, parsed.endpoint.path, context.request_id, size, context.request.raw_headers
+        )
         load = Load(rest, lambda come_bytes: custody.hold_from_outside(parsed.size_bytes + come_bytes))
-        seconds = pool.timeouts.first_byte_seconds
+        seconds = context.pool.timeouts.first_byte_seconds
         visits = self._services.endpoints.visits
         visits[worker] += 1  # the worker's endpoint is kept while it has visits
         try:  # cancelled: `fetch` closes the connection, so that the worker stops

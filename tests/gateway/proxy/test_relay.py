@@ -7,9 +7,10 @@ from uncompiled import needs_sources
 
 from gateway.endpoints.connection import Loss
 from gateway.endpoints.progress import Patience, Progress
-from gateway.fairness import Ticket
+from gateway.fairness import POLICIES, PREDICTORS, Linear, PoolAccount, PoolSpec, Rules, Ticket
+from gateway.fairness.tenants import TenantRegister
 from gateway.proxy.dispatcher import Dispatcher
-from gateway.proxy.record import RequestRecord
+from gateway.proxy.record import AnswerFacts
 from gateway.proxy.relay import Relay
 from gateway.usage import Usage
 from gateway.wire.meters import meter_for
@@ -21,28 +22,22 @@ ASKED = b'{"model":"tiny","messages":[{"role":"user","content":"hi"}],"stream":t
 
 
 class Heard:
-    """What the scheduler is told; charges as it takes them."""
+    """What the scheduler is told; its account charges."""
 
     def __init__(self) -> None:
         self.started_at: list[float] = []
-        self.charged: list[int] = []
-
-    def account(self, pool: str) -> "Heard":
-        """Whom the charges are told."""
-        return self
+        self._account = PoolAccount(
+            PoolSpec("p", Linear()), Rules(lambda: POLICIES["vtc"](None), lambda: PREDICTORS["none"](None))
+        )
+        self.tenant = self._account.queue.tenant("t", TenantRegister())
 
     def started(self, ticket: Ticket) -> None:
         """The first token."""
         self.started_at.append(asyncio.get_running_loop().time())
 
-    def charge(self, ticket: Ticket, usage: Usage) -> None:
-        """A charge."""
-        self.charged.append(usage.output_tokens)
-        ticket.report(usage)
-
-    def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
-        """A charge of more output."""
-        self.charge(ticket, Usage(5, 0, output_tokens))
+    def account(self, _pool: str) -> PoolAccount:
+        """The account of its pool."""
+        return self._account
 
 
 def event(tokens: int) -> bytes:
@@ -53,10 +48,10 @@ def event(tokens: int) -> bytes:
     ) % (5 + tokens, tokens)
 
 
-def attempt(ticket: Ticket, heard: Heard, record: RequestRecord) -> Relay:
+def attempt(ticket: Ticket, heard: Heard, facts: AnswerFacts) -> Relay:
     meter = meter_for(read_request(CHAT, ASKED, Rights()), b"")
     patience = Patience(Progress(), 20.0, 5.0, 100.0, is_streamed=True)
-    relay = Relay(ticket, meter, cast(Dispatcher, heard), record, patience, {b""})
+    relay = Relay(ticket, meter, cast(Dispatcher, heard), facts, patience, {b""})
     relay.on_head(200, ())
     return relay
 
@@ -68,11 +63,14 @@ def test_tokens_within_the_reservation_are_counted_and_not_charged() -> None:
     async def play() -> None:
         ticket, heard = Ticket("r", "t", "k", "p"), Heard()
         ticket.reserved_tokens = 4
-        relay = attempt(ticket, heard, RequestRecord("r", "chat", 0.0))
+        heard.account("p").open_charges(ticket, heard.tenant, (0, 0))
+        relay = attempt(ticket, heard, AnswerFacts())
+        paid = [heard.tenant.service]
         for tokens in range(1, 7):
             relay.on_body(event(tokens))
             assert ticket.usage == Usage(5, 0, tokens)
-        assert heard.charged == [1, 5, 6]
+            paid.append(heard.tenant.service)
+        assert paid == [1 + 4 * 2, *[5 + 4 * 2] * 4, 5 + 5 * 2, 5 + 6 * 2]
 
     asyncio.run(play())
 
@@ -82,13 +80,15 @@ def test_a_second_attempt_tells_of_its_first_token_too() -> None:
     """The prefill's room of the second worker is free as soon as its first token comes."""
 
     async def play() -> None:
-        ticket, heard, record = Ticket("r", "t", "k", "p"), Heard(), RequestRecord("r", "chat", 0.0)
-        first = attempt(ticket, heard, record)
+        ticket, heard = Ticket("r", "t", "k", "p"), Heard()
+        heard.account("p").open_charges(ticket, heard.tenant, (0, 0))
+        first = attempt(ticket, heard, AnswerFacts())
         first.on_body(event(1))
         first.on_lost("gone", Loss.STALE)
-        second = attempt(ticket, heard, record)
+        facts = AnswerFacts()
+        second = attempt(ticket, heard, facts)
         second.on_body(event(1))
         assert len(heard.started_at) == 2
-        assert record.started_at is not None
+        assert facts.started_at is not None
 
     asyncio.run(play())

@@ -1,0 +1,26 @@
+"""The objects that every request is handled with; `app` builds them once."""
+
+from dataclasses import dataclass, field
+
+from gateway.clients.custody import Custody
+from gateway.clients.downstream import Outbox
+from gateway.endpoints.workers import WorkerEndpoints
+from gateway.fairness import Holdings
+from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.remainders import Remainders
+from gateway.watch.death_guard import DeathGuard
+from gateway.watch.health import Health
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one gateway has of each; none of it belongs to a single request."""
+
+    dispatcher: Dispatcher
+    endpoints: WorkerEndpoints
+    health: Health
+    guard: DeathGuard
+    write_stall_seconds: float
+    holdings: Holdings[Custody]
+    remainders: Remainders
+    outbox: Outbox = field(default_factory=Outbox)
