@@ -14,7 +14,7 @@ from backend.engine.profile import load_profile
 from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, ORANGE, VERMILION, Curve, LinePanel, Mark, Picture
 from evaluation.requests import Request
-from evaluation.simulation.gauges import GaugeFault, GaugeReading, Polling
+from evaluation.simulation.gauges import GaugeReading, Polling, dead, honest
 from evaluation.simulation.result import Result
 from evaluation.simulation.run import simulate
 from evaluation.simulation.settings import EngineModel, Outage, Settings
@@ -43,14 +43,13 @@ def play(
     capacity: EngineCapacity, window: WindowSize, seconds: float = SECONDS, outage: Outage | None = None
 ) -> Result:
     """One run; nobody reads the metrics for a window of fixed size."""
-    fault = GaugeFault.NONE if window.sequences is None else GaugeFault.DEAD
     rules = Settings(
         predictor="moving_average",
         engine=EngineModel.VLLM,
         step_cost=PROFILE.cost,
         batching=capacity,
         window=window,
-        polling=Polling(0.25, fault),
+        polling=Polling(0.25, honest if window.sequences is None else dead),
         outage=outage,
         until_seconds=seconds,
     )
@@ -67,7 +66,7 @@ def service(result: Result) -> float:
 
 def queue_share(result: Result) -> float:
     """Part of the readings after the start at which more than the slack of 1 waited at the engine."""
-    waits = [reading.waiting > 1 for reading in result.readings if reading.at >= WARM_SECONDS]
+    waits = [reading.truth.waiting > 1 for reading in result.readings if reading.at >= WARM_SECONDS]
     return sum(waits) / len(waits)
 
 
@@ -83,8 +82,8 @@ def sequences(title: str, result: Result) -> LinePanel:
         "sequences",
         [
             curve("window", BLUE, result, lambda reading: reading.window.window_sequences),
-            curve("running", GREEN, result, lambda reading: reading.running),
-            curve("waiting", VERMILION, result, lambda reading: reading.waiting),
+            curve("running", GREEN, result, lambda reading: reading.truth.running),
+            curve("waiting", VERMILION, result, lambda reading: reading.truth.waiting),
         ],
     )
 
@@ -96,7 +95,7 @@ def memory(title: str, result: Result) -> LinePanel:
         capacity = reading.window.kv_capacity_tokens
         return 100 * reading.window.kv_demand_tokens / capacity if capacity else 0.0
 
-    curves = [curve("in use", ORANGE, result, lambda reading: 100 * reading.kv_usage)]
+    curves = [curve("in use", ORANGE, result, lambda reading: 100 * (reading.truth.kv_usage or 0.0))]
     if any(reading.window.kv_capacity_tokens for reading in result.readings):
         curves.append(curve("promised", BLUE, result, promised))
     return LinePanel(title, "% of the KV cache", curves, top=115.0)

@@ -84,7 +84,7 @@ def encode(workload: Workload, settings: Settings, result: Result) -> bytes:
         "policy": settings.policy,
         "predictor": settings.predictor,
         "engine": settings.engine.value,
-        "workers": settings.workers,
+        "workers": len(settings.slowness),
         "ended_at_seconds": result.ended_at,
         "tokens_per_second": throughput(result.served, result.ended_at),
         "largest_spread": result.spread.largest,

@@ -8,7 +8,7 @@ own.
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evaluation.requests import Served
 from evaluation.simulation.gauges import GaugeReading
@@ -24,18 +24,11 @@ class Dispatch:
     bound: float
 
 
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Every dispatch of a run."""
 
-    __slots__ = ("dispatches",)
-
-    def __init__(self) -> None:
-        """Nothing was dispatched."""
-        self.dispatches: list[Dispatch] = []
-
-    def note(self, dispatch: Dispatch) -> None:
-        """Take in one dispatch."""
-        self.dispatches.append(dispatch)
+    dispatches: list[Dispatch] = field(default_factory=list)
 
     @property
     def largest(self) -> float:
@@ -96,7 +89,7 @@ def _summed(amounts: Sequence[float], length: int) -> list[float]:
 
 @dataclass(slots=True)
 class EngineTally:
-    """What one engine has done: `sequence_steps` sums the batch over the decode steps."""
+    """What one engine has done: `steps` in which a sequence decoded, and `sequence_steps`, the sum of those batches."""
 
     steps: int = 0
     sequence_steps: int = 0

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from evaluation.requests import Request, Served
 from evaluation.simulation.batching import Batching
-from evaluation.simulation.front import POOL, Front
+from evaluation.simulation.front import POOL
 from evaluation.simulation.result import Result
-from evaluation.simulation.rounds import NEVER, Rounds
+from evaluation.simulation.rounds import Rounds
 from evaluation.simulation.settings import EngineModel, Settings, sized_to
+from evaluation.simulation.workers import NEVER
 
 
 class RequestTooLarge(ValueError):
@@ -32,8 +33,7 @@ class _Run:
         order = sorted(range(len(requests)), key=lambda number: requests[number].arrival_seconds)
         self._to_come = [(requests[number].arrival_seconds, number) for number in reversed(order)]
         self._engines = Rounds(settings) if settings.engine is EngineModel.PAPER else Batching(settings)
-        self._front = Front(settings, self._engines)
-        self._engines.attach(self._front)
+        self._front = self._engines.front
 
     def play(self, advance: Callable[[float], None]) -> Result:
         """Until nothing is to come, or the time is up."""
@@ -47,9 +47,9 @@ class _Run:
                 self._engines.proceed(now)
             else:
                 self._front.advance(now)
-                self._engines.arrived(now)
+                self._engines.begin(now)
         now = now if end == NEVER else end
-        tallies = self._engines.finish(now)
+        tallies = self._engines.finish()
         charged = {name: flow.service for name, flow in self._front.admission.pools[POOL].queue.tenants.items()}
         readings = self._engines.readings
         return Result(self._served, now, self._front.spread, tallies, self._front.timeline, charged, readings)
@@ -64,7 +64,7 @@ class _Run:
         while self._to_come and self._to_come[-1][0] == now:
             _, number = self._to_come.pop()
             self._front.submit(self._served[number], number, now)
-        self._engines.arrived(now)
+        self._engines.begin(now)
 
 
 def _check_sizes(requests: Sequence[Request], settings: Settings) -> None:

@@ -71,10 +71,8 @@ class Settings:
     """One run. `policy` and `predictor` are written as in the configuration: `vtc`, `rpm:20`, `noisy_oracle:50%`.
 
     `keys_share` False takes every key for a tenant of its own, as a gateway does that cannot tell whose they are.
-    `is_eager` charges after every token instead of before the decisions that read the counters: the decisions are the
-    same, which the tests hold against it. `slowness` names every worker of the vLLM kind by what its steps take in
-    terms of `step_cost`, instead of `workers` equal ones; `polling` lets their windows be tuned. `until_seconds` None
-    runs until everything has ended.
+    `slowness` names every worker by what its steps take in terms of `step_cost`; `polling` lets the windows of the vLLM
+    kind be tuned. `until_seconds` None runs until everything has ended.
     """
 
     policy: str = "vtc"
@@ -82,8 +80,7 @@ class Settings:
     cost: CostFunction = field(default_factory=Linear)
     weights: Mapping[str, float] = field(default_factory=dict)
     engine: EngineModel = EngineModel.PAPER
-    workers: int = 1
-    slowness: tuple[float, ...] = ()
+    slowness: tuple[float, ...] = (1.0,)
     polling: Polling | None = None
     outage: Outage | None = None
     step_cost: StepCost = STEP_COST
@@ -94,7 +91,6 @@ class Settings:
     max_queued: int = 1_000_000
     queue_timeout_seconds: float = 1e9
     until_seconds: float | None = None
-    is_eager: bool = False
 
     def holds(self, request: Request) -> bool:
         """True where an engine of this size can serve `request` to its end."""

@@ -238,7 +238,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
         predictor=predictor,
         cost=Profiled() if profiled else Linear(),
         engine=EngineModel(engine),
-        workers=workers,
+        slowness=(1.0,) * workers,
         rounds=RoundsSize() if pool_tokens is None else RoundsSize(pool_tokens=pool_tokens),
     )
     if max_model_len is not None:

@@ -60,7 +60,7 @@ def runs(draw: st.DrawFn) -> tuple[list[Request], Settings]:
         predictor=draw(st.sampled_from(PREDICTORS)),
         cost=draw(st.sampled_from(COSTS)),
         engine=draw(st.sampled_from(EngineModel)),
-        workers=draw(st.integers(1, 2)),
+        slowness=(1.0,) * draw(st.integers(1, 2)),
         weights={"a": draw(st.sampled_from([0.5, 1.0, 3.0]))},
         keys_share=draw(st.booleans()),
         max_queued=draw(st.sampled_from([3, 1_000])),

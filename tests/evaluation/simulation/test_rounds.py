@@ -119,7 +119,7 @@ def test_two_engines_share_one_queue() -> None:
     """The second takes what the first has no room for."""
     size = RoundsSize(pool_tokens=1_000, tenant_tokens=0)
     requests = [Request(0.0, "a", 600, 50)] * 2
-    result = simulate(requests, Settings(policy="fcfs", step_cost=COST, rounds=size, workers=2))
+    result = simulate(requests, Settings(policy="fcfs", step_cost=COST, rounds=size, slowness=(1.0, 1.0)))
     assert [at for at, _, _ in times(result)] == [0.0, 0.0]
     assert [tally.output_tokens for tally in result.engines] == [50, 50]
 

@@ -3,7 +3,8 @@
 Every run is in virtual time and the same each time; what is compared are ratios within one load.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from random import Random
@@ -13,19 +14,20 @@ import pytest
 from backend.engine.core import EngineCapacity
 from backend.engine.profile import load_profile
 from evaluation.requests import Request
-from evaluation.simulation.gauges import GaugeFault, GaugeReading, Polling
+from evaluation.simulation.gauges import GaugeReading, Polling, dead, honest
 from evaluation.simulation.result import Result
 from evaluation.simulation.run import simulate
 from evaluation.simulation.settings import EngineModel, Outage, Settings
-from gateway.workers import Phase, WindowSize
+from gateway.workers import EngineSample, Phase, WindowSize
 
 PROFILE = load_profile("cpu-tiny")
 AUTO = WindowSize(None, 1, None)
 SLACK = 1
 WARM = 0.15  # of a run, which the window has to find its size
 READ = Polling(0.25)
-UNREAD = Polling(0.25, GaugeFault.DEAD)  # nobody reads the metrics: a fixed window
+UNREAD = Polling(0.25, dead)  # nobody reads the metrics: a fixed window
 
+Saying = Callable[[EngineSample], EngineSample | None]
 _Lengths = tuple[int, int]
 LOADS: dict[str, dict[str, tuple[_Lengths, _Lengths | float]]] = {  # tenant: prompt, output (a number: mean of any)
     "mixed": {"a": ((150, 250), (150, 250)), "b": ((20, 60), (20, 100))},
@@ -102,7 +104,7 @@ def settled(result: Result) -> list[GaugeReading]:
 
 def queue_share(readings: Iterable[GaugeReading]) -> float:
     """Part of the readings at which more than the slack waited at the engine."""
-    waits = [reading.waiting > SLACK for reading in readings]
+    waits = [reading.truth.waiting > SLACK for reading in readings]
     return sum(waits) / len(waits)
 
 
@@ -172,17 +174,63 @@ def test_workers_of_different_speed_are_both_kept_busy() -> None:
     assert both.spread.violations == 0
 
 
+def stale() -> Saying:
+    """The same answer again and again."""
+    said: list[EngineSample] = []
+
+    def say(truth: EngineSample) -> EngineSample:
+        said.append(truth)
+        return replace(said[0], asked_at=truth.asked_at)
+
+    return say
+
+
+def slow() -> Saying:
+    """An answer that is one reading old."""
+    said: list[EngineSample] = []
+
+    def say(truth: EngineSample) -> EngineSample:
+        said.append(truth)
+        return said[-2:][0]
+
+    return say
+
+
+def erratic() -> Saying:
+    """Anything up to fifty."""
+    random = Random(1)
+    return lambda truth: replace(truth, running=random.randrange(50), waiting=random.randrange(50))
+
+
+SAYINGS: dict[str, Callable[[], Saying]] = {
+    "right": lambda: honest,
+    "dead": lambda: dead,
+    "stale": stale,
+    "slow": slow,
+    "idle": lambda: lambda truth: replace(truth, running=0, waiting=0, kv_usage=0.0),
+    "crowded": lambda: lambda truth: replace(truth, running=1000, waiting=0),
+    "queued": lambda: lambda truth: replace(truth, waiting=1000),
+    "no number": lambda: lambda truth: replace(truth, running=float("nan")),
+    "erratic": erratic,
+}
+
+
+def beginning(say: Saying, from_second: float) -> Saying:
+    """The truth before that second."""
+    return lambda truth: say(truth) if truth.asked_at >= from_second else truth
+
+
 @pytest.mark.parametrize("from_second", [0.0, 15.0], ids=["from the start", "later"])
-@pytest.mark.parametrize("fault", GaugeFault)
+@pytest.mark.parametrize("fault", SAYINGS)
 @pytest.mark.parametrize("sequences", [None, 16], ids=["unknown slots", "known slots"])
-def test_metrics_that_fail_or_lie_cost_little(fault: GaugeFault, from_second: float, sequences: int | None) -> None:
+def test_metrics_that_fail_or_lie_cost_little(fault: str, from_second: float, sequences: int | None) -> None:
     """Dead, frozen, late, or false: traffic goes on at 90 % and more, and the window says that it is degraded."""
-    polling = Polling(0.5, fault, from_second)
+    polling = Polling(0.5, beginning(SAYINGS[fault](), from_second))
     result = run("mixed", engine(16), WindowSize(sequences, SLACK, None), polling=polling, seconds=40.0)
-    honest = run("mixed", engine(16), WindowSize(16, SLACK, 2048), seconds=40.0)
-    assert service(result) >= 0.9 * service(honest)
+    honest_one = run("mixed", engine(16), WindowSize(16, SLACK, 2048), seconds=40.0)
+    assert service(result) >= 0.9 * service(honest_one)
     reasons = {reading.window.degraded for reading in result.readings if reading.at > from_second + 5.0}
-    assert any(reasons) == (fault not in (GaugeFault.NONE, GaugeFault.SLOW))
+    assert any(reasons) == (fault not in ("right", "slow"))
 
 
 def test_a_worker_that_starts_anew_is_found_out_anew() -> None:
@@ -202,7 +250,7 @@ def test_room_taken_is_given_back_when_all_has_ended() -> None:
         step_cost=PROFILE.cost,
         batching=SMALL_CACHE,
         window=AUTO,
-        polling=Polling(0.25, GaugeFault.ERRATIC, 6.0),
+        polling=Polling(0.25, beginning(erratic(), 6.0)),
         outage=Outage(3.0, 1.0),
     )
     requests = [*backlog("mixed", 200), Request(60.0, "a", 10, 5)]
