@@ -1,6 +1,7 @@
 """Does anything stay behind? Many minutes of ordinary trouble, and what it leaves of memory and of charges.
 
-Engines with scripted faults, a configuration that changes, callers at 70 % of what they can get. The footprint is read
+Engines with scripted faults, a configuration that changes, callers at 70 % of what they can get: most wait for their
+answer, some leave, read slowly or ask for nonsense. The footprint is read
 from the gateway's own metrics. An answer that ended by itself is charged exactly what its engine generated. A client
 that left a stream, before its first byte or behind it, is charged what its engine had generated when the gateway saw it
 leave: the engine may be up to two steps on.
@@ -8,20 +9,25 @@ leave: the engine may be up to two steps on.
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from statistics import linear_regression
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import aiohttp
 
-from evaluation.bench.callers import Callers
-from evaluation.bench.probe import figures_of
+from evaluation.bench.probe import figures_of, probe_session
 from evaluation.bench.settings import EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, Stage, finished_requests, stage
+from evaluation.load.client import KNOWN_LENGTH, Endpoint, Surface
+from evaluation.load.connection import ExchangeRecord
+from evaluation.load.prompts import Lengths
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop
 from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.terminal import Progress
@@ -31,6 +37,8 @@ ENGINES = 2
 SEQUENCES = 16
 WEIGHTS = {"alice": 1.0, "bob": 2.0, "carol": 1.0, "dave": 0.5}
 LOAD = 0.7  # of what the callers get where they ask without a pause
+PROMPT, SHORT, LONG = Lengths(1, 400), Lengths(4, 40), Lengths(100, 200)
+LONGEST_SECONDS = 120.0  # no answer of this load takes so long
 MEASURED_SECONDS = 10.0
 SETTLING_SECONDS = 180.0  # memory is still being taken up for caches and pools; left out of the fit
 SECONDS_BETWEEN_RELOADS = 10.0
@@ -55,6 +63,27 @@ LEAVINGS = Target("clients that left charged more than two steps off", Compariso
 INTERNAL = Target("requests that ended by a fault of the gateway", Comparison.AT_MOST, 0)
 HUNG = Target("calls that hung", Comparison.AT_MOST, 0)
 COMPARED = Target("answers compared with their engine", Comparison.AT_LEAST, 1)
+
+
+class Kind(NamedTuple):
+    """A kind of caller: its share of the calls, when it leaves, and what of its `Endpoint` is not as usual."""
+
+    share: float
+    output: Lengths = SHORT
+    leaves: bool = False
+    patience_seconds: float | None = None
+    endpoint: Mapping[str, object] = MappingProxyType({})
+
+
+KINDS = (
+    Kind(0.55),
+    Kind(0.15, endpoint={"fields": KNOWN_LENGTH | {"stream": False}}),
+    Kind(0.14, LONG, leaves=True),
+    # Gives up before the answer can have come: while it waits, is sent, or has just begun.
+    Kind(0.06, patience_seconds=0.05),
+    Kind(0.04, LONG, endpoint={"rests_seconds": 0.5}),
+    Kind(0.06, endpoint={"model": "none"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +126,27 @@ async def measure(options: SoakOptions) -> Report:
     more = ["--max-num-queued-reqs", str(4 * SEQUENCES), "--faults", str(FAULTS)]
     engine = EngineChoice(EngineKind.EMBEDDED, sequences=SEQUENCES, more=more)
     engines = [replace(engine, more=[*more, "--seed", str(number)]) for number in range(1, ENGINES + 1)]
-    timeout, connector = aiohttp.ClientTimeout(total=None), aiohttp.TCPConnector(limit=0)
     async with (
         stage(Progress(), *engines) as running,
         running.gateway("vtc", WEIGHTS, WindowSettings(SEQUENCES)) as gateway,
-        aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+        probe_session() as session,
     ):
         return await _soak(options, running, gateway, session)
 
 
 async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session: aiohttp.ClientSession) -> Report:
-    callers, seconds = Callers(session, gateway.endpoint, options.seed), 60 * options.minutes
-    running.progress.step("measuring what the engines give", MEASURED_SECONDS)
-    per_second = LOAD * await callers.measure(2 * ENGINES * SEQUENCES, MEASURED_SECONDS)
-    running.progress.step(f"{per_second:.0f} requests a second", seconds)
+    per_second, seconds = LOAD * await _most(running, gateway), 60 * options.minutes
     samples: list[Footprint] = []
-    async with _beside(_sample(session, gateway.process.url, samples, running.progress), _reload(gateway)):
-        await callers.call(per_second, seconds)
+    async with AsyncExitStack() as stack:
+        loads = [
+            await stack.enter_async_context(_load(gateway, kind, per_second, 100 * options.seed + number))
+            for number, kind in enumerate(KINDS)
+        ]
+        async with _beside(_sample(session, gateway.process.url, samples), _reload(gateway)):
+            await running.watch(f"{per_second:.0f} requests a second", seconds, gateway, *loads)
+        records = [record for load in loads for tally in load.tallies.values() for record in tally.records]
+        await loads[0].settled(records, LONGEST_SECONDS)
+    endings = Counter(map(_ending, records))
     await asyncio.sleep(QUIET_SECONDS)
     witnesses = {}
     for number, engine in enumerate(running.engines, 1):
@@ -135,11 +168,53 @@ async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session:
             CHARGES.judge(len(books.unlike), f"of {books.ended}; {books.unlike[:3]}"),
             LEAVINGS.judge(len(books.left_unlike), f"of {books.left}; {books.left_unlike[:3]}"),
             INTERNAL.judge(books.internal),
-            HUNG.judge(callers.ended["hung"]),
+            HUNG.judge(endings["hung"]),
             COMPARED.judge(books.ended),
         ],
-        measurements={"ended": dict(callers.ended), "footprints": [list(each) for each in samples]},
+        measurements={"ended": dict(endings), "footprints": [list(each) for each in samples]},
     )
+
+
+async def _most(running: Stage, gateway: Gateway) -> float:
+    """Whole answers a second where callers ask again as soon as they have one."""
+    at_once = ClosedLoop(2 * ENGINES * SEQUENCES // len(WEIGHTS))
+    tenants = [LoadTenant(name, at_once, PROMPT, SHORT) for name in WEIGHTS]
+    async with Load(_endpoint(gateway), tenants, 0) as load:
+        await running.watch("measuring what the engines give", MEASURED_SECONDS, gateway, load)
+        records = [record for tally in load.tallies.values() for record in tally.records]
+        return sum(record.is_complete for record in records) / MEASURED_SECONDS
+
+
+def _endpoint(gateway: Gateway, **changes: Any) -> Endpoint:
+    return replace(gateway.endpoint, surface=Surface.CHAT, **{"fields": KNOWN_LENGTH, "guesses": True, **changes})
+
+
+def _load(gateway: Gateway, kind: Kind, per_second: float, seed: int) -> Load:
+    """The callers of one kind, of every tenant as many."""
+    arrivals = OpenLoop(kind.share * per_second / len(WEIGHTS))
+    tenants = [
+        LoadTenant(
+            name,
+            arrivals,
+            PROMPT,
+            kind.output,
+            leaves_after_tokens=5 * number if kind.leaves else None,
+            patience_seconds=kind.patience_seconds,
+        )
+        for number, name in enumerate(WEIGHTS, 1)
+    ]
+    return Load(_endpoint(gateway, **kind.endpoint), tenants, seed)
+
+
+def _ending(record: ExchangeRecord) -> str:
+    """How a call ended, by the caller's own sight."""
+    if record.has_left:
+        return "left"
+    if record.ended_at is None or record.ended_at - record.sent_at > LONGEST_SECONDS:
+        return "hung"
+    if record.is_refused:
+        return f"refused with {record.status}"
+    return "whole" if record.is_complete and not record.error else "broken"
 
 
 @asynccontextmanager
@@ -154,7 +229,7 @@ async def _beside(*trouble: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
-async def _sample(session: aiohttp.ClientSession, url: str, into: list[Footprint], progress: Progress) -> None:
+async def _sample(session: aiohttp.ClientSession, url: str, into: list[Footprint]) -> None:
     """Add a footprint each second until cancelled; a page that cannot be had is a second without one."""
     loop = asyncio.get_running_loop()
     began_at = loop.time()
@@ -163,7 +238,6 @@ async def _sample(session: aiohttp.ClientSession, url: str, into: list[Footprint
             async with session.get(f"{url}/metrics") as answer:
                 into.append(Footprint.parse(loop.time() - began_at, await answer.text()))
         await asyncio.sleep(SECONDS_BETWEEN_SAMPLES)
-        progress.advance(SECONDS_BETWEEN_SAMPLES)
 
 
 async def _reload(gateway: Gateway) -> None:

@@ -147,12 +147,12 @@ class Stage:
         async with probe_session() as session:
             probe = self.probe(session, target)
             async with Load(endpoint, part.tenants, part.seed) as load:
-                await self._watch(f"{part.name}: warm-up", part.warmup_seconds, load, target)
+                await self.watch(f"{part.name}: warm-up", part.warmup_seconds, target, load)
                 start, wall_start = asyncio.get_running_loop().time(), time.time()
                 async with AsyncExitStack() as stack:
                     if isinstance(target, Gateway) and part.is_sampled:
                         await stack.enter_async_context(probe.sampling())
-                    await self._watch(part.name, part.seconds, load, target)
+                    await self.watch(part.name, part.seconds, target, load)
                 end, wall_end = asyncio.get_running_loop().time(), time.time()
                 await self._stragglers(part, load, start, end)
                 observed_until = asyncio.get_running_loop().time()
@@ -174,8 +174,8 @@ class Stage:
             return Probe(session, urls, target.process.url, target.settings.admin_key)
         return Probe(session, [target.process.url])
 
-    async def _watch(self, what: str, seconds: float, load: Load, target: Server) -> None:
-        """Let `seconds` pass while the load runs; raises as soon as a child or the load has failed."""
+    async def watch(self, what: str, seconds: float, target: Server, *loads: Load) -> None:
+        """Let `seconds` pass while the loads run; raises as soon as a child or the load has failed."""
         self.progress.step(what, seconds)
         loop = asyncio.get_running_loop()
         last, end = loop.time(), loop.time() + seconds
@@ -185,7 +185,8 @@ class Stage:
             last = loop.time()
             for engine in self.engines:
                 engine.process.raise_if_ended()
-            load.raise_failure()
+            for load in loads:
+                load.raise_failure()
             target.process.raise_if_ended()
 
     async def _stragglers(self, part: Part, load: Load, start: float, end: float) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from evaluation.load.connection import ExchangeRecord, OnTokens, StreamConnection, connect
+from evaluation.load.connection import ExchangeRecord, OnTokens, StreamConnection
 from evaluation.load.prompts import Prompt
 
 CUT_OFF = "cut off by the end of the run"
@@ -98,7 +98,8 @@ class Endpoint:
     """Where the load goes, and how it speaks there.
 
     `url` is the base without `/v1`; `keys` each tenant's credential (none: no credential); `fields` go into every
-    request; `guesses`: events count as tokens where no usage tells, prompts then as their bytes by `bytes_per_token`.
+    request; `guesses`: events count as tokens where no usage tells, prompts then as their bytes by `bytes_per_token`;
+    `rests_seconds`: nothing is read for so long after each read.
     """
 
     url: str
@@ -108,9 +109,10 @@ class Endpoint:
     fields: Mapping[str, object] = field(default_factory=lambda: KNOWN_LENGTH | RUNNING_USAGE)
     guesses: bool = False
     bytes_per_token: float = 1.0
+    rests_seconds: float = 0.0
 
     def body(self, prompt: Prompt, output_tokens: int) -> dict[str, object]:
-        """A streamed request for at most `output_tokens`."""
+        """A request for at most `output_tokens`, streamed where `fields` do not say otherwise."""
         if self.surface is Surface.COMPLETIONS:
             assert isinstance(prompt, str), "a conversation needs the chat surface"
             asked: dict[str, object] = {"prompt": prompt}
@@ -136,8 +138,7 @@ class Client:
         """Send one request, on `connection` where that is still open; the connection, where it can be used again."""
         try:
             if connection is None or not connection.is_open or not await connection.exchange(request, record):
-                guesses = self.endpoint.guesses
-                connection = await connect(self._address.host, self._address.port, on_tokens, guesses=guesses)
+                connection = await self._connect(on_tokens)
                 await connection.exchange(request, record)
         except OSError as fault:
             record.ended_at = asyncio.get_running_loop().time()
@@ -149,4 +150,13 @@ class Client:
         if record.error:
             connection.close()
             return None
+        return connection
+
+    async def _connect(self, on_tokens: OnTokens) -> StreamConnection:
+        endpoint, loop = self.endpoint, asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: StreamConnection(on_tokens, guesses=endpoint.guesses, rests_seconds=endpoint.rests_seconds),
+            self._address.host,
+            self._address.port,
+        )
         return connection

@@ -1,4 +1,4 @@
-"""One keep-alive HTTP/1.1 connection that carries one streamed completion at a time, and the record of each.
+"""One keep-alive HTTP/1.1 connection that carries one completion at a time, streamed or whole, and the record of each.
 
 Decides nothing: it stamps what arrives. Tokens are read from the cumulative `usage` of the last whole event
 in each received fragment, never counted as events, unless the caller asks to guess where a server tells no
@@ -83,16 +83,18 @@ OnTokens = Callable[[float, int, int], None]
 class StreamConnection(asyncio.Protocol):
     """The client's end of one connection. Not reusable once `is_open` is False."""
 
-    def __init__(self, on_tokens: OnTokens, *, guesses: bool = False) -> None:
+    def __init__(self, on_tokens: OnTokens, *, guesses: bool = False, rests_seconds: float = 0.0) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_tokens = on_tokens
         self._guesses = guesses
+        self._rests_seconds = rests_seconds
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._record: ExchangeRecord | None = None
         self._done: asyncio.Future[None] | None = None
         self._unfinished = b""
         self._keep_alive = True
+        self._is_document = False
         self._is_reused = False
         self._is_stale = False
 
@@ -111,7 +113,7 @@ class StreamConnection(asyncio.Protocol):
         """
         assert self._transport is not None and self._done is None, "one request at a time"
         self._record, self._done = record, self._loop.create_future()
-        self._unfinished, self._keep_alive = b"", True
+        self._unfinished, self._keep_alive, self._is_document = b"", True, False
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
         try:
@@ -142,6 +144,9 @@ class StreamConnection(asyncio.Protocol):
         except httptools.HttpParserError as fault:
             self._finish(f"malformed response: {fault}")
             self.close()
+        if self._rests_seconds and self._transport is not None and self.is_open:
+            self._transport.pause_reading()
+            self._loop.call_later(self._rests_seconds, self._read_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -160,6 +165,8 @@ class StreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._record is not None and name.lower() == b"retry-after":
             self._record.retry_after = value.decode("latin-1")
+        if name.lower() == b"content-type":
+            self._is_document = value.startswith(b"application/json")
 
     def on_headers_complete(self) -> None:
         self._keep_alive = bool(self._parser.should_keep_alive())
@@ -171,7 +178,14 @@ class StreamConnection(asyncio.Protocol):
             self._read(self._record, self._unfinished + body)
 
     def on_message_complete(self) -> None:
+        if self._is_document and self._record is not None and not self._record.is_refused:
+            self._read_usage(self._record, self._unfinished)
+            self._record.is_complete = True
         self._finish("")
+
+    def _read_on(self) -> None:
+        if self._transport is not None and self.is_open:
+            self._transport.resume_reading()
 
     def _read(self, record: ExchangeRecord, data: bytes) -> None:
         if record.is_refused:
@@ -226,13 +240,6 @@ class StreamConnection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
-
-
-async def connect(host: str, port: int, on_tokens: OnTokens, *, guesses: bool = False) -> StreamConnection:
-    """Open a connection; raises OSError where nobody listens."""
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: StreamConnection(on_tokens, guesses=guesses), host, port)
-    return connection
 
 
 async def cut_off(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -61,7 +61,8 @@ Arrivals = ClosedLoop | OpenLoop | Spaced
 @dataclass(frozen=True, slots=True)
 class LoadTenant:
     """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer; each place of a closed loop
-    leads a conversation of its own where prompts are conversations."""
+    leads a conversation of its own where prompts are conversations. Its clients leave after so many tokens, or within
+    `patience_seconds`, where that is given."""
 
     name: str
     arrivals: Arrivals
@@ -70,6 +71,7 @@ class LoadTenant:
     weight: float = 1.0
     starts_after_seconds: float = 0.0
     leaves_after_tokens: int | None = None
+    patience_seconds: float | None = None
 
     @property
     def mean_cost(self) -> float:
@@ -201,4 +203,11 @@ class Load:
         record.prompt_guess = round(characters(prompt) / endpoint.bytes_per_token)
         tally.records.append(record)
         request = self._client.render(prompt, tenant.output.draw(source), endpoint.keys.get(tenant.name))
-        return await self._client.exchange(request, record, tally.take, connection)
+        patience = None if tenant.patience_seconds is None else source.uniform(0, tenant.patience_seconds)
+        try:
+            async with asyncio.timeout(patience):
+                return await self._client.exchange(request, record, tally.take, connection)
+        except TimeoutError:
+            record.has_left, record.error = True, ""
+            record.ended_at = asyncio.get_running_loop().time()
+            return None

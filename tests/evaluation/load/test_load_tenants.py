@@ -185,3 +185,20 @@ def test_lengths_cover_both_ends(seed: int) -> None:
 def test_mean_cost_is_one_input_and_two_outputs() -> None:
     """The expected service of a request follows the linear cost."""
     assert LoadTenant("a", ClosedLoop(1), Lengths(10, 20), Lengths(5, 5)).mean_cost == 25
+
+
+def test_a_client_without_patience_leaves_and_is_no_fault() -> None:
+    """It closes its connection before the answer came, and the next one asks."""
+
+    async def body() -> None:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody lets it go on")
+
+        tenant = LoadTenant("a", ClosedLoop(1), Lengths(5, 5), Lengths(7, 7), patience_seconds=0.01)
+        async with Server(handler) as url, Load(Endpoint(url, "m"), [tenant], seed=1) as load:
+            records = load.tallies["a"].records
+            assert await load.until(lambda: len(records) > 1, 30)
+            assert records[0].has_left and not records[0].has_failed and records[0].ended_at is not None
+
+    asyncio.run(body())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from virtual_time import run_in_virtual_time
 
 from evaluation.load.connection import ExchangeRecord, StreamConnection
 
@@ -34,9 +35,16 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = False
+        self.reads = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def abort(self) -> None:
         self.closed = True
@@ -219,3 +227,46 @@ def test_a_kept_connection_that_breaks_after_the_first_byte_is_a_fault(answered:
         assert (await exchange.play(feed)).has_failed
 
     _run(body())
+
+
+def test_a_whole_answer_is_complete_with_its_document() -> None:
+    """Its usage counts, wherever it is cut."""
+    document = b'{"choices":[{"text":"a"}],' + _usage(12, 10) + b"}"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(document)
+
+    async def body() -> None:
+        for cut in range(len(head + document)):
+            exchange = Exchange()
+
+            def feed(connection: StreamConnection, cut: int = cut) -> None:
+                connection.data_received((head + document)[:cut])
+                connection.data_received((head + document)[cut:])
+
+            record = await exchange.play(feed)
+            assert (record.prompt_tokens, record.output_tokens) == (12, 10), cut
+            assert record.is_complete and not record.error, cut
+
+    _run(body())
+
+
+def test_a_client_that_rests_reads_nothing_meanwhile() -> None:
+    """Reading pauses after each read and goes on by itself, but on a closed connection."""
+
+    async def body() -> None:
+        transport = FakeTransport()
+        connection = StreamConnection(lambda *_: None, rests_seconds=0.01)
+        connection.connection_made(transport)
+        record = ExchangeRecord("a", sent_at=0.0)
+        task = asyncio.ensure_future(connection.exchange(b"request", record))
+        await asyncio.sleep(0)
+        connection.data_received(HEAD)
+        assert not transport.reads
+        await asyncio.sleep(0.01)
+        assert transport.reads
+        connection.data_received(_chunked(EVENTS)[len(HEAD) :])
+        await task
+        connection.close()
+        await asyncio.sleep(0.02)
+        assert record.is_complete and not transport.reads
+
+    run_in_virtual_time(body())
