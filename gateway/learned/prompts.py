@@ -10,10 +10,12 @@ from typing import Final
 from gateway.learned.line import Line, Range
 from gateway.learned.panel import Figures, Panel
 
-_FIRST_TOKENS_PER_BYTE: Final = 0.3  # about 3.3 bytes a token: English under the common vocabularies
+FIRST_TOKENS_PER_BYTE: Final = 0.3  # about 3.3 bytes a token: English under the common vocabularies
+# The least and the most that is believed. No vocabulary has less than a byte to a token; a long run of blanks has some
+# hundred bytes to one.
+TOKENS_PER_BYTE: Final = (0.01, 1.0)
 _TOKENS_PER_MEDIA_PART: Final = 576  # one image of 336 x 336 under ViT-L/14, the LLaVA-1.5 figure
-# No vocabulary has less than a byte to a token; a long run of blanks has some hundred.
-_RANGE: Final = Range(knee=1024.0, least_slope=0.01, most_slope=1.0, most_constant=4096.0)
+_RANGE: Final = Range(knee=1024.0, least_slope=TOKENS_PER_BYTE[0], most_slope=TOKENS_PER_BYTE[1], most_constant=4096.0)
 
 
 def _line(figures: Figures) -> Line:
@@ -27,7 +29,7 @@ class PromptEstimator:
 
     def __init__(self) -> None:
         """Start from 0.3 tokens per byte and nothing besides."""
-        self._lines: Panel[Line] = Panel(_line, (0.0, _FIRST_TOKENS_PER_BYTE), first_votes=True)
+        self._lines: Panel[Line] = Panel(_line, (0.0, FIRST_TOKENS_PER_BYTE), first_votes=True)
 
     def estimate(self, tenant: str, prompt_bytes: int, *, prompts: int = 1, media_parts: int = 0) -> int:
         """Tokens expected of `prompts` prompts of `tenant` with so much text and media in all; at least 1."""

@@ -1,7 +1,6 @@
-"""Bytes to meaning, without I/O: requests, SSE, usage, errors and headers of the OpenAI, Anthropic and
-vLLM 0.32 APIs.
+"""Turns bytes into meaning, without I/O: requests, SSE, usage, errors and headers of three APIs.
 
-Nothing here opens a socket, reads a clock or logs. What comes in from outside is refused with a
-`RequestFault` (a client's request) or a `MalformedStream` (an engine's answer); who may run, when and where
-is decided elsewhere.
+The APIs are OpenAI's, Anthropic's and vLLM 0.32's. Nothing here opens a socket, reads a clock or logs. A client's
+request that cannot be accepted raises `RequestFault`; an engine's answer that cannot be read raises `MalformedStream`.
+Other rooms decide who may run, when and where.
 """

@@ -1,8 +1,8 @@
-"""Claude Code's attribution header, the first line of a system text, of which the engine renders nothing.
+"""Cuts Claude Code's attribution header, which is the first line of a system text.
 
-Its `cch` is another one in each request, so a prompt that carried it would never begin like the one before, and a body
-would never be the same twice. vLLM drops the line, or the whole block where the API is Anthropic's; here its value is
-cut off, so that what is sent is the same each time and vLLM still finds what to drop.
+The header's `cch` differs in each request. If it stayed, no prompt would begin like the one before, and no body would
+be the same twice. vLLM renders nothing of the header: it drops the line, or the whole block under Anthropic's API. The
+gateway cuts only the header's value. So it sends the same bytes each time, and vLLM still finds the line to drop.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _PLACES: Mapping[Family, tuple[tuple[str, ...], str]] = {
 
 
 def cut_attribution(family: Family, fields: dict[str, object]) -> None:
-    """Cut the header's value off wherever a system text of the request begins with it."""
+    """Cut the header's value in each system text of the request that begins with the header."""
     places = _PLACES.get(family)
     if places is None:
         return
@@ -36,7 +36,7 @@ def cut_attribution(family: Family, fields: dict[str, object]) -> None:
 
 
 def _cut_member(owner: dict[str, object], name: str) -> None:
-    """Cut it off in `owner[name]`, a text or a list of texts and of parts with a `text`."""
+    """Cut the value in `owner[name]`, which is a text or a list of texts and of parts with a `text`."""
     value = owner.get(name)
     if isinstance(value, str):
         if value.startswith(HEADER):

@@ -1,8 +1,8 @@
-"""Meters answers that are not streamed: the body passes unchanged, its usage is read on the way or at the end.
+"""Meters answers that are not streamed: the body passes unchanged, and the meter reads its usage.
 
-A short body is kept and read at its end; of a longer one the few members that are needed are found as it passes
-(`members`), so that neither memory nor one long step goes into it. Embeddings, the longest of all, are metered from
-their last bytes: usage is their last member, and nothing before it is the client's.
+The meter keeps a short body and reads it at its end. In a longer body it finds the few members that it needs while the
+body passes (`members`), so that it needs little memory and no long step. Embeddings are the longest bodies. Their usage
+is the last member, and the client wrote nothing before it, so their meter reads only the last bytes.
 """
 
 import re
@@ -24,7 +24,7 @@ _LAST_USAGE = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*
 
 
 class BodyMeter(Meter):
-    """Meter of one JSON body; `read_usage` makes sense of its `usage` member, None where it has none."""
+    """Meter of one JSON body; `read_usage` reads its `usage` member and is None if such bodies have none."""
 
     __slots__ = ("_kept", "_kept_bytes", "_members", "_read_usage")
 
@@ -37,25 +37,25 @@ class BodyMeter(Meter):
         self._members: Members | None = None  # of a body that is too long to be kept
 
     def whole(self) -> Meter:
-        """Itself."""
+        """This meter: it already reads whole bodies."""
         return self
 
     def feed(self, data: bytes) -> bytes:
-        """Take note of what just arrived, and pass it; white space is no output."""
+        """Meter `data` and return it unchanged; white space does not count as output."""
         if data:
             self.outputs += not data.isspace()
             self._keep(data)
         return data
 
     def end(self) -> bytes:
-        """Read the usage, at the true end of the body; no bytes are left to pass."""
+        """Read the usage at the true end of the body; nothing is left for the client."""
         self.is_complete = True
         self._take(self._usage())
         self._kept = []
         return b""
 
     def cut(self) -> bytes:
-        """Nothing is held back."""
+        """Nothing is left for the client, because `feed` passes everything at once."""
         self._kept = []
         return b""
 
@@ -85,7 +85,7 @@ class BodyMeter(Meter):
         return self._read_usage(members.get("usage"))
 
     def _wanted(self) -> Mapping[str, object] | None:
-        """The members of the body that are needed, perhaps with others; None where it is no object."""
+        """The members that the meter needs, perhaps with others; None if the body is no JSON object."""
         if self._members is not None:
             self._members.end()
             return self._members.values
@@ -97,7 +97,7 @@ class BodyMeter(Meter):
 
 
 class TailMeter(BodyMeter):
-    """Meter of an embedding's body, of which it keeps the last bytes only."""
+    """Meter of an embedding's body; it keeps only the last bytes."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
-"""What a chunk of chat or completions brings, read from its JSON: for those that no pattern knows.
+"""Reads chunks of chat and completions as JSON, where the patterns of `stream_meter` do not fit.
 
-Output is anything of a choice but its role: text, reasoning, a tool call, a refusal, its end.
+Everything in a choice except its role is output: text, reasoning, a tool call, a refusal, the choice's end.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import orjson
 
 
 def shows_output(data: bytes) -> bool:
-    """True where the chunk in `data` has output; what is no chunk may be."""
+    """True if the chunk in `data` has output; bytes that are no chunk count as output."""
     try:
         chunk = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -19,7 +19,7 @@ def shows_output(data: bytes) -> bool:
 
 
 def has_output(chunk: Mapping[str, Any]) -> bool:
-    """True where a choice of `chunk` has output."""
+    """True if a choice of `chunk` has output."""
     for choice in _choices(chunk):
         delta = choice.get("delta")
         contents = [value for name, value in delta.items() if name != "role"] if isinstance(delta, dict) else []

@@ -1,10 +1,10 @@
-"""Chunks of an HTTP/1.1 body: its bytes behind their number, in hexadecimal digits (RFC 9112, section 7.1)."""
+"""Writes chunks of an HTTP/1.1 body: the number of bytes in hexadecimal, then the bytes (RFC 9112, section 7.1)."""
 
 from typing import Final
 
 MOST_PREPARED: Final = 0xFFF  # bytes of a chunk whose length takes three digits: one token's, as a rule
 CHUNK_HEADS: Final = [b"%x\r\n" % size for size in range(MOST_PREPARED + 1)]
-"""What stands before a chunk, by the number of its bytes."""
+"""The line before a chunk, by the number of the chunk's bytes."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 

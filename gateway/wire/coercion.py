@@ -1,8 +1,8 @@
 """Reads the values of typed fields as vLLM's request models do: 4.0 and "4" are 4, 0 and "false" are false.
 
-vLLM validates with pydantic, which turns what clearly means a number or a truth into one; so does this, before anything
-is measured or held to a limit, and what is sent on is what was understood. What pydantic refuses is refused
-(vLLM refuses more: a text as `top_logprobs` or `prompt_logprobs`; here it is the number that it spells).
+vLLM validates with pydantic, which converts a value that clearly means a number or a boolean. The gateway converts in
+the same way before it measures or limits anything, and it sends the converted value to the worker. It refuses what
+pydantic refuses. vLLM also refuses a text as `top_logprobs` or `prompt_logprobs`; the gateway reads the number in it.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ _INTEGERS: Final = TypeAdapter(list[int])
 
 
 def integer_of(value: object, name: str) -> int:
-    """The integer that `value`, the field `name`, means."""
+    """The integer that `value` means; raises `RequestFault` with the field's `name`."""
     if type(value) is int:
         return value
     try:
@@ -31,7 +31,7 @@ def integer_of(value: object, name: str) -> int:
 
 
 def flag_of(value: object, name: str) -> bool:
-    """The truth that `value`, the field `name`, means."""
+    """The boolean that `value` means; raises `RequestFault` with the field's `name`."""
     if isinstance(value, bool):
         return value
     try:
@@ -41,7 +41,7 @@ def flag_of(value: object, name: str) -> bool:
 
 
 def integers_of(values: list[object]) -> list[int] | None:
-    """The integers that all of `values` mean, None where one of them means none."""
+    """The integers that `values` mean; None if one of them means no integer."""
     try:
         return _INTEGERS.validate_python(values)
     except ValidationError:
@@ -71,11 +71,11 @@ TYPED: Mapping[Family, Mapping[str, Reader]] = MappingProxyType(
         Family.MESSAGES: _typed("max_tokens", "stream"),
     }
 )
-"""The numbers and truths that decide cost, rights and metering, by family; null is left for what it means there."""
+"""By family, the numbers and booleans that decide cost, rights and metering; a null value is left as it is."""
 
 
 def coerce_fields(family: Family, fields: dict[str, object]) -> None:
-    """Write into each typed field the value that the engine would read; raises `RequestFault` with its name."""
+    """Replace the value of each typed field by the one that the engine would read; raises `RequestFault`."""
     typed = TYPED[family]
     for name, value in fields.items():
         read = typed.get(name)

@@ -1,7 +1,7 @@
-"""Whom a request says it acts for: one name per person, by which the share of a tenant may be divided.
+"""Reads which end user a request acts for: one name per person, so that a tenant's share can be divided by it.
 
-Claude Code names device, account and session in one text. A session is no person: eight of them on one machine would
-have eight shares. What stays from one session to the next is the name: the account, without one the device.
+Claude Code names device, account and session in one text. A session is not a person: eight sessions on one machine
+would get eight shares. So the name is what stays from one session to the next: the account or, without one, the device.
 """
 
 import re
@@ -22,7 +22,7 @@ _STABLE_MEMBERS = ("account_uuid", "device_id")
 
 
 def end_user(family: Family, fields: Mapping[str, object]) -> str | None:
-    """Whom the client says it acts for: the first of the APIs' fields for it that names somebody."""
+    """The end user in the first of the APIs' fields for it that names somebody; None if no field does."""
     metadata = fields.get("metadata") if family is Family.MESSAGES else None
     nested = metadata.get("user_id") if isinstance(metadata, dict) else None
     for value in (fields.get("user"), nested, fields.get("safety_identifier")):
@@ -32,18 +32,18 @@ def end_user(family: Family, fields: Mapping[str, object]) -> str | None:
 
 
 def named_by_header(value: str) -> str | None:
-    """The end user that a header names; what of its bytes is no UTF-8 is replaced, an empty one names nobody."""
+    """The end user that a header names, None if it is empty; bytes that are no UTF-8 are replaced."""
     text = value.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return text[:MAX_END_USER_CHARS] or None
 
 
 def pseudonym(name: str | None) -> str:
-    """What stands for `name` in the log: the beginning of its SHA-256, "" for nobody."""
+    """What the log shows for `name`: the beginning of its SHA-256, or "" if nobody is named."""
     return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:PSEUDONYM_DIGITS] if name else ""
 
 
 def _person(text: str) -> str:
-    """The part of `text` that does not change with the session, "" where there is none."""
+    """The part of `text` that stays the same in each session; "" if there is none."""
     if text.startswith("user_"):
         legacy = _LEGACY.fullmatch(text)
         return text if legacy is None else legacy["account"] or legacy["device"]

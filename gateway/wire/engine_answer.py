@@ -1,7 +1,7 @@
-"""What a worker's answer is: of the kind that was asked for, an engine's word on the request, or something else.
+"""Classifies a worker's answer: the kind that was asked for, an engine's error about the request, or something else.
 
-Kinds go by status and content type: a worker that names no type is believed, a page in HTML never is. Of an error the
-engine's own sentence is read, cut to one bounded line, in the formats of OpenAI, Anthropic, vLLM and FastAPI.
+Status and content type decide. An answer without a content type is accepted; an HTML page never is. `read_error` reads
+the engine's own sentence from the error formats of OpenAI, Anthropic, vLLM and FastAPI, cut to one bounded line.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ MAX_WORDS: Final = 200  # characters of an engine's sentence that are passed on
 _MAX_READ_BYTES: Final = 64 * 1024  # of an error's body
 
 JSON: Final = b"application/json"
-"""The media type of an answer that is whole."""
+"""The media type of an answer that is not streamed."""
 
 _WHOLE: Final = frozenset({b"", JSON})
 _STREAM: Final = frozenset({b"", JSON, b"text/event-stream"})  # some engines answer a stream whole
@@ -34,7 +34,7 @@ def types_for(parsed: ParsedRequest) -> frozenset[bytes]:
 
 
 def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The content type without parameters, in lower case; empty where none is named."""
+    """The content type without parameters, in lower case; empty if the answer names none."""
     for name, value in headers:
         if name == b"content-type":
             return value.partition(b";")[0].strip().lower()
@@ -42,7 +42,7 @@ def media_type(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]]) -> float:
-    """The seconds of `Retry-After`, within bounds; the least where there are none (a date is not read)."""
+    """The seconds of `Retry-After` within our bounds; the least if it is absent or a date."""
     for name, value in headers:
         if name == b"retry-after" and value.strip().isdigit():
             return min(max(LEAST_RETRY_SECONDS, float(value.strip()[:9])), MOST_RETRY_SECONDS)
@@ -50,14 +50,14 @@ def retry_after_seconds(headers: Sequence[tuple[bytes, bytes]]) -> float:
 
 
 class EngineError(NamedTuple):
-    """An error in the engine's own words; `names_model` says that it does not know the model that was named."""
+    """An error in the engine's own words; `names_model` means that the engine does not know the model."""
 
     words: str
     names_model: bool
 
 
 def read_error(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> EngineError | None:
-    """The engine's error, None where `body` is no JSON object."""
+    """The engine's error; None if `body` is no JSON object."""
     if media_type(headers) not in _WHOLE or len(body) > _MAX_READ_BYTES:
         return None
     try:
@@ -75,7 +75,7 @@ def read_error(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> EngineErr
 
 
 def describe(status: int, headers: Sequence[tuple[bytes, bytes]], error: EngineError | None) -> str:
-    """What an answer that is none was, in one line for the log and, where the engine worded it, the client."""
+    """One line about an answer that the gateway cannot use: for the log, and for the client if the engine worded it."""
     text = f"status {status}"
     if error is not None and error.words:
         return f"{text}: {error.words}"

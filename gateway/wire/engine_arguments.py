@@ -1,7 +1,7 @@
-"""What a request brings the engine in `vllm_xargs`: the client's own arguments, and the gateway's for the queue.
+"""Writes `vllm_xargs`: the client's own arguments, and the gateway's for an engine that orders its own queue.
 
-An engine that orders its own queue is told here who pays and with which weight. These names are the gateway's: what a
-client writes there is dropped, also at an engine that does not order.
+The gateway tells such an engine which tenant pays and with which weight. The names of these two arguments are
+reserved: the gateway drops what a client writes there, even if the engine does not order its queue.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,17 @@ TENANT, WEIGHT = "vtc_tenant", "vtc_weight"
 
 @dataclass(frozen=True, slots=True)
 class EngineTenant:
-    """Who pays, for an engine that orders its own queue: `name` says nothing to whoever reads the engine's log."""
+    """Who pays, for an engine that orders its own queue; `name` reveals nothing to a reader of the engine's log."""
 
     name: str
     weight: float
 
 
 def take_arguments(fields: dict[str, object]) -> bytes | None:
-    """The client's own arguments as JSON, out of `fields`, None where it gave none; that it may is checked already."""
+    """Remove the client's own arguments from `fields` and return them as JSON; None if there are none.
+
+    The caller has checked that the tenant may send arguments. Raises `RequestFault` if they are no object.
+    """
     own = fields.pop(ARGUMENTS, None)
     if own is None:
         return None
@@ -35,6 +38,6 @@ def take_arguments(fields: dict[str, object]) -> bytes | None:
 
 
 def with_tenant(own: bytes | None, tenant: EngineTenant) -> bytes:
-    """The client's `own` arguments, and `tenant`."""
-    told = orjson.dumps({TENANT: tenant.name, WEIGHT: tenant.weight})
-    return told if own is None or own == b"{}" else own[:-1] + b"," + told[1:]
+    """The client's `own` arguments together with those that name `tenant`, as JSON."""
+    ours = orjson.dumps({TENANT: tenant.name, WEIGHT: tenant.weight})
+    return ours if own is None or own == b"{}" else own[:-1] + b"," + ours[1:]

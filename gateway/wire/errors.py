@@ -1,8 +1,8 @@
-"""What a client is told when its request ends badly, in the format of the API that it called.
+"""Writes the error that a client gets, in the format of the API that it called.
 
-Status, type and code come from the outcome; the message is the caller's and must hold no key and no prompt. A
-stream that breaks ends in one well-formed event and no `[DONE]`, so that no client takes it for a finished
-answer. Sources of the formats: the OpenAI and Anthropic API references; vLLM 0.32 for the stream events.
+Status, type and code follow from the outcome. The caller writes the message, which must hold no key and no prompt. A
+stream that breaks ends in one well-formed event without `[DONE]`, so that no client takes it for a finished answer.
+Sources of the formats: the OpenAI and Anthropic API references; vLLM 0.32 for the stream events.
 """
 
 import orjson
@@ -12,7 +12,7 @@ from gateway.wire.surface import Dialect, Family
 
 
 class RequestFault(Exception):
-    """A request that is refused before it is queued: the outcome, the message for the client, the field."""
+    """The gateway refuses a request before it is queued: the outcome, the message for the client, the field."""
 
     def __init__(self, outcome: Outcome, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ def error_body(
     param: str | None = None,
     request_id: str | None = None,
 ) -> bytes:
-    """The JSON body of an answer with status `outcome.wire_form.status`."""
+    """The JSON body of an error; its status is `outcome.wire_form.status`."""
     match dialect:
         case Dialect.OPENAI:
             return orjson.dumps({"error": _openai(outcome, message, param)})
@@ -39,10 +39,10 @@ def error_body(
 def error_event(
     family: Family, outcome: Outcome, message: str, request_id: str | None = None, sequence_number: int = 0
 ) -> bytes:
-    """One server-sent event that ends a stream of `family` after bytes of it have reached the client.
+    """One server-sent event that ends a stream of `family` of which the client already has bytes.
 
-    Where a format has several readers it is what each of them takes: OpenAI's SDKs read the members of a response's
-    error, the AI SDK those of its `error`; both demand the `sequence_number` that comes next.
+    The event suits every reader of the format. In `/v1/responses` OpenAI's SDKs read the members of the event itself,
+    and the AI SDK reads those of its `error`; both demand the `sequence_number` that comes next.
     """
     match family:
         case Family.MESSAGES:

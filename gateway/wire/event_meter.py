@@ -1,8 +1,8 @@
 """Meters streams whose usage comes only at the end: `/v1/responses` and `/v1/messages`.
 
-Nothing but keep-alives before the first output is cut out of them. Their events can repeat what the client sent
-(metadata, tools, a tool's input), so no regular expression may look for usage here: the events that carry it, named by
-their `event:` line, are decoded.
+The meters cut out only keep-alives, and these only before the first output. Events can repeat what the client sent
+(metadata, tools, a tool's input), so a regular expression could find usage that the client invented. Therefore the
+meters go by the `event:` line and decode the events that carry usage.
 """
 
 from abc import abstractmethod
@@ -31,7 +31,7 @@ _EMPTY_BLOCKS: Final = frozenset({"text", "thinking"})
 
 
 class EventMeter(Meter):
-    """What the meters of event streams share: whole events pass unchanged, each is shown to `_read`."""
+    """What the meters of event streams share: whole events pass unchanged, and `_read` sees each of them."""
 
     __slots__ = ("_last", "_splitter")
 
@@ -41,18 +41,18 @@ class EventMeter(Meter):
         self._last = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Meter what just arrived; the whole events there are now."""
+        """Meter `data`; returns the events that are whole now."""
         return self._show(self._splitter.feed(data))
 
     def end(self) -> bytes:
-        """The last event, at the true end of the body, and what follows the end of the answer."""
+        """The last event at the true end of the body, and the bytes after the end of the answer."""
         shown = self.cut()
         rest = self._splitter.tail() if self.is_complete and not shown else b""
         self._splitter = EventSplitter()
         return shown + rest
 
     def cut(self) -> bytes:
-        """An event of which only the empty line is missing; no other is shown where the body broke off."""
+        """The last event if only its empty line is missing; an event that is less whole is not shown."""
         last = closed(self._splitter.tail())
         return self._show([last]) if last else b""
 
@@ -70,21 +70,21 @@ class EventMeter(Meter):
 
     @abstractmethod
     def _read(self, event: bytes, name: bytes) -> None:
-        """Take in one event, called `name` by its `event:` line, which is no keep-alive."""
+        """Meter one event that is no keep-alive; its `event:` line says `name`."""
 
 
 class ResponsesMeter(EventMeter):
-    """Meter of a stream of `/v1/responses`: usage and end are in the event that finishes the response."""
+    """Meter of a stream of `/v1/responses`; the event that finishes the response carries usage and end."""
 
     __slots__ = ()
 
     def whole(self) -> Meter:
-        """For a response that is not streamed."""
+        """The meter of a response that is not streamed."""
         return BodyMeter(responses_usage)
 
     @property
     def next_sequence_number(self) -> int:
-        """One more than that of the last event."""
+        """The number after that of the last event."""
         number = _decoded(self._last).get("sequence_number")
         return number + 1 if isinstance(number, int) else 0
 
@@ -106,12 +106,12 @@ class ResponsesMeter(EventMeter):
 
 
 class MessagesMeter(EventMeter):
-    """Meter of a stream of `/v1/messages`: the prompt is known at its start, the output before its end."""
+    """Meter of a stream of `/v1/messages`; its start carries the prompt's tokens, its end those of the output."""
 
     __slots__ = ()
 
     def whole(self) -> Meter:
-        """For a message that is not streamed."""
+        """The meter of a message that is not streamed."""
         return BodyMeter(messages_usage)
 
     def _read(self, event: bytes, name: bytes) -> None:
@@ -134,7 +134,7 @@ class MessagesMeter(EventMeter):
 
 
 def _name(event: bytes) -> bytes:
-    """The event's name: its `event:` line, else its JSON `type`; b"" for a comment."""
+    """The event's name from its `event:` line or, without one, from its JSON `type`; b"" for a comment."""
     start = 0 if event.startswith(b"event:") else event.find(b"\nevent:") + 1
     if event.startswith(b"event:", start):
         return event[start + 6 :].splitlines()[0].strip()

@@ -1,9 +1,8 @@
-"""The few figures that the gateway reads of an engine's Prometheus metrics, found without reading the rest.
+"""Reads the few figures that the gateway needs from an engine's Prometheus metrics.
 
-The names are vLLM's. Gauges and counters are summed over the label `engine` (one for each data-parallel rank), the
-cache's use is averaged. Whatever the text holds, reading it raises nothing: a line that is not understood is passed
-over, a figure that is nowhere is None, and the number of lines is bounded. Whether the figures can be true is for
-others to judge.
+The names are vLLM's. Gauges and counters are summed over the label `engine` (one for each data-parallel rank); the use
+of the cache is averaged. Reading never raises, whatever the text holds: a line that cannot be read is skipped, a figure
+that is missing is None, and the number of lines is bounded. Left to others: whether the figures can be true.
 """
 
 import re
@@ -39,7 +38,7 @@ _LABEL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class EngineFigures:
-    """One page's figures; None where the engine does not export one. `waiting` leaves out what is `deferred`."""
+    """The figures of one page; one that the engine does not export is None. `waiting` does not count the `deferred`."""
 
     running: float | None
     waiting: float | None
@@ -53,7 +52,7 @@ class EngineFigures:
 
 @dataclass(frozen=True, slots=True)
 class CacheFigures:
-    """The size of the KV cache over all ranks, of a block, and how many requests of full length it holds."""
+    """The size of the KV cache over all ranks, the size of a block, and how many requests of full length fit."""
 
     kv_tokens: int
     block_tokens: int
@@ -81,7 +80,7 @@ def read_figures(page: bytes) -> EngineFigures:
 
 
 def read_cache(page: bytes) -> CacheFigures | None:
-    """What the page says of the KV cache; None where it does not."""
+    """What the page says about the KV cache; None if it says nothing usable."""
     ranks = [dict(_LABEL.findall(labels)) for labels, _ in _samples(page, {_CACHE}).get(_CACHE, ())]
     block = max((int(_number(rank.get(b"block_size")) or 0) for rank in ranks), default=0)
     tokens = sum(_number(rank.get(b"kv_cache_size_tokens")) or _tokens_of_blocks(rank, block) for rank in ranks)
@@ -106,7 +105,7 @@ def _sum(found: _Samples, name: bytes) -> float | None:
 
 
 def _samples(page: bytes, names: Collection[bytes]) -> _Samples:
-    """Labels and value of each line with one of `names`, by name."""
+    """By name, the labels and the value of each line whose name is among `names`."""
     found: dict[bytes, list[tuple[bytes, float]]] = {}
     for line in page.split(b"\n", MAX_LINES)[:MAX_LINES]:
         head, _, rest = line.rpartition(b"}")  # a value and a timestamp have no brace
@@ -121,7 +120,7 @@ def _samples(page: bytes, names: Collection[bytes]) -> _Samples:
 
 
 def _number(text: bytes | None) -> float | None:
-    """A finite number that is not negative."""
+    """The finite number >= 0 in `text`; None if there is none."""
     if text is None or len(text) > _MAX_DIGITS:
         return None
     try:

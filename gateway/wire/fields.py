@@ -1,8 +1,8 @@
-"""What becomes of each request field of vLLM 0.32, of OpenAI and of Anthropic, by family of endpoint.
+"""What the gateway does with each request field of vLLM 0.32, of OpenAI and of Anthropic, by family of endpoint.
 
-A field is passed, overwritten by the gateway, removed, held to a limit, reserved for tenants with a right, or
-refused. Fields that nobody classified pass, except at tenants that are `strict`. The table is the policy;
-`request.py` applies it. What a limit or an active value is, `limits.py` and `request.py` know.
+The gateway passes a field, overwrites it, removes it, limits it, reserves it for tenants with a right, or refuses it. A
+field that the table does not name passes, except for a `strict` tenant. The table is the policy; `request.py` applies
+it. `limits.py` knows the limits, and `request.py` knows which values ask for something.
 """
 
 from collections.abc import Mapping
@@ -177,11 +177,11 @@ FIELDS: Mapping[Family, Mapping[str, Rule]] = MappingProxyType(
         Family.COUNT_TOKENS: _table(_MESSAGES, _OURS, _RIGHTS, {"cache_salt": REMOVE}),
     }
 )
-"""Family to field to rule; a field that is not in its family's table is unclassified."""
+"""By family and field, the rule; a field that is missing here is unknown."""
 
 _IDENTIFYING = "metadata user store service_tier safety_identifier prompt_cache_key prompt_cache_retention"
 ACCIDENTAL = frozenset({"stream", "stream_options", "seed", *_IDENTIFYING.split()})
-"""What may differ from one attempt at a request to the next and changes neither its prompt nor the engine's work."""
+"""Fields that change neither the prompt nor the engine's work, so that a client may change them between attempts."""
 
 _TREATED = frozenset({Treatment.REMOVE, Treatment.RIGHT, Treatment.REFUSE})
 
@@ -191,4 +191,4 @@ UNTREATED: Mapping[Family, frozenset[str]] = MappingProxyType(
         for family, rules in FIELDS.items()
     }
 )
-"""The fields that every tenant may send as far as the table goes, by family: nearly all that a request has."""
+"""By family, the fields that pass without further treatment; most fields of a request are among them."""

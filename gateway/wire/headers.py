@@ -1,8 +1,8 @@
-"""Which headers say who the client is, which may pass, and the head of the request to the worker.
+"""Reads the client's keys from headers, decides which headers may pass, and writes the head of a request to a worker.
 
-Only the allow-lists pass, in either direction: the client's credential, `X-*` and hop-by-hop headers never
-reach a worker (vLLM obeys `X-Vllm-Priority`, `X-data-parallel-rank` and `X-Session-ID`), the worker's own
-never reach the client. Whose keys the presented ones are, and whether they contradict each other, the directory says.
+In both directions only the headers of an allow-list pass. The client's credential, `X-*` and hop-by-hop headers never
+reach a worker, because vLLM obeys `X-Vllm-Priority`, `X-data-parallel-rank` and `X-Session-ID`. The worker's own
+headers never reach the client. Left to `proxy.directory`: whose keys they are, and whether they contradict each other.
 """
 
 import re
@@ -31,7 +31,7 @@ _NUL: Final = 0
 
 
 class MultiHeaders(Protocol):
-    """Case-insensitive headers that may occur several times."""
+    """Headers whose names are case-insensitive and may occur several times."""
 
     def get(self, key: str, /) -> str | None:
         """The first value of `key`."""
@@ -43,10 +43,10 @@ class MultiHeaders(Protocol):
 
 
 def presented_keys(headers: MultiHeaders) -> tuple[str, ...]:
-    """Every different text that `Authorization` and `x-api-key` present as a key, in order; empty ones are none.
+    """The different texts that `Authorization` and `x-api-key` present as keys, in order, without empty ones.
 
-    `Authorization` may leave out `Bearer`; with another scheme the whole value is a text that is nobody's key. Raises
-    `RequestFault` on more than `MAX_CREDENTIALS`.
+    `Authorization` may leave out `Bearer`. If it has another scheme, its whole value is returned, which is nobody's
+    key. Raises `RequestFault` if more than `MAX_CREDENTIALS` headers hold a key.
     """
     authorizations = headers.getall("Authorization", ())
     keys = headers.getall("x-api-key", ())
@@ -68,7 +68,7 @@ def _bearer(authorization: str) -> str:
 
 
 def client_request_id(headers: MultiHeaders) -> str:
-    """What the client calls its request, for the log; "" where it says nothing that has the form of an id."""
+    """The client's own name for its request, for the log; "" if it gives none in the form of an id."""
     for name in ("X-Request-Id", "X-Client-Request-Id"):
         value = headers.get(name)
         if value is not None and _CLIENT_ID.fullmatch(value):
@@ -77,7 +77,7 @@ def client_request_id(headers: MultiHeaders) -> str:
 
 
 class RequestHeadTemplate:
-    """What the head of a request to one worker needs besides the request itself, as it stands there."""
+    """The parts of a request's head that are the same in every request to one worker."""
 
     __slots__ = ("_credential", "_host", "host")
 
@@ -87,14 +87,14 @@ class RequestHeadTemplate:
         self._credential = b"" if api_key is None else b"authorization: Bearer %b\r\n" % api_key.encode("ascii")
 
     def lines(self, path: str, request_id: str, body_bytes: int) -> bytes:
-        """The lines of a POST of JSON that are not the client's."""
+        """The head of a POST of JSON without the client's headers and the final empty line."""
         return (
             b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
             b"accept-encoding: identity\r\nx-request-id: %b\r\n%b"
         ) % (path.encode("ascii"), self._host, body_bytes, request_id.encode("ascii"), self._credential)
 
     def page_lines(self, path: str) -> bytes:
-        """The head of a GET of one of the worker's own pages, with the worker's key like any other request."""
+        """The head of a GET of one of the worker's own pages; it carries the worker's key."""
         head = b"GET %b HTTP/1.1\r\nhost: %b\r\n%b\r\n"
         return head % (path.encode("ascii"), self._host, self._credential)
 
@@ -106,7 +106,7 @@ def request_head(
     body_bytes: int,
     client_headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The HTTP/1.1 head of a POST of JSON to a worker; of `client_headers` only those on our lists pass."""
+    """The HTTP/1.1 head of a POST of JSON to a worker, with those of `client_headers` that our lists allow."""
     lines = [upstream.lines(path, request_id, body_bytes)]
     seen = {b"content-type"}
     for name, value in client_headers:
@@ -126,7 +126,7 @@ def _may_pass(name: bytes, value: bytes) -> bool:
 
 
 def forwarded_response_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    """Those of a worker's response headers (names in lower case) that the client may see."""
+    """The headers of a worker's response (with names in lower case) that the client may see."""
     return [
         (name.decode("ascii"), value.decode("latin-1"))
         for name, value in headers

@@ -1,8 +1,8 @@
-"""Reads and writes the JSON of a request, at a cost that its bounds keep small: the event loop waits meanwhile.
+"""Reads and writes the JSON of a request. Bounds keep the time short, because the event loop waits meanwhile.
 
-A byte order mark of UTF-8 is passed over. Malformed JSON, other encodings, NaN, lone surrogates, more than `MAX_VALUES`
-values or `MAX_FIELDS` fields, and nesting too deep to write again are refused in words that do not repeat the body.
-What the members mean is `request.py`'s.
+A byte order mark of UTF-8 is skipped. Malformed JSON, other encodings, NaN, lone surrogates, more than `MAX_VALUES`
+values or `MAX_FIELDS` fields, and JSON nested too deeply to be written again are refused. The messages never repeat the
+body. Left to `request.py`: what the members mean.
 """
 
 from codecs import BOM_UTF8
@@ -40,7 +40,7 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 def write_json(value: object) -> bytes:
-    """`value`, which came out of a body, as JSON; raises `RequestFault` where it is nested too deeply for that."""
+    """Write `value`, which was read from a body, as JSON; raises `RequestFault` if it is nested too deeply."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -48,7 +48,7 @@ def write_json(value: object) -> bytes:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """False also for UTF-16 and UTF-32, in which JSON begins with a NUL, has one behind its first sign, or a mark."""
+    """True for UTF-8. JSON in UTF-16 or UTF-32 has a NUL or a byte order mark among its first four bytes."""
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -61,7 +61,7 @@ def _has_too_many_values(body: bytes) -> bool:
 
 
 def _values(body: bytes) -> int:
-    """How many values and names the JSON text `body` holds at most: each follows a mark outside strings."""
+    """How many values and names the JSON text `body` holds at most; before each stands a mark outside strings."""
     without_escapes = body.replace(rb"\\", b"").replace(rb"\"", b"")
     quotes = without_escapes.count(b'"')
     if quotes > 2 * MAX_VALUES:

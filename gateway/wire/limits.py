@@ -1,8 +1,8 @@
-"""Holds the numbers of a request to the tenant's limits: output tokens, choices, log probabilities, biases.
+"""Applies the tenant's limits to the numbers of a request: output tokens, choices, log probabilities, biases.
 
-An absent output limit is set to the tenant's cap, and a larger one is cut to it or refused, as the tenant's rights say;
-any other value beyond a limit is refused with the limit in the message. What a value means, `coercion.py` has settled.
-Ranges that only the engine knows (its context length, its vocabulary) are left to the engine.
+A request without an output limit gets the tenant's cap. A larger output limit is cut to the cap or refused, as the
+tenant's `excess_output` says. Any other value beyond a limit is refused, and the message names the limit. `coercion.py`
+has read the values before. Left to the engine: ranges that only the engine knows (context length, vocabulary).
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,10 @@ _REST = frozenset({"top_logprobs", "prompt_logprobs", "logprobs", "logprob_token
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What one tenant may ask for; None means no limit of the gateway's own."""
+    """What one tenant may ask for; None means that the gateway sets no limit of its own.
+
+    `cuts_output` says that a larger output limit is cut to `max_output_tokens` instead of refused.
+    """
 
     allow: frozenset[str] = frozenset()
     strict: bool = False
@@ -57,7 +60,7 @@ def integer(
     most: int | None = None,
     why: str = "the limit is",
 ) -> int | None:
-    """The integer `fields[name]`, None where absent or null; refused outside `least`..`most`."""
+    """The integer `fields[name]`, None if it is absent or null; raises `RequestFault` outside `least`..`most`."""
     value = fields.get(name)
     if value is None:
         return None
@@ -72,7 +75,7 @@ def integer(
 
 
 def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> int | None:
-    """Check the output limit, write the tenant's cap where there is none; the limit in force or None."""
+    """Check the output limit, or write the tenant's cap if the request has none; returns the limit in force."""
     names = _OUTPUT_FIELDS.get(family, ())
     if not names:
         return None
@@ -97,7 +100,7 @@ def limit_output(family: Family, fields: dict[str, object], rights: Rights) -> i
 
 
 def _output(fields: dict[str, object], name: str, rights: Rights) -> int | None:
-    """The output limit `fields[name]`, held to the tenant's cap."""
+    """The output limit `fields[name]`, cut to the tenant's cap or refused beyond it."""
     cap = rights.max_output_tokens
     if not rights.cuts_output:
         return integer(fields, name, most=cap, why="this tenant's limit of output tokens is")
@@ -110,7 +113,10 @@ def _output(fields: dict[str, object], name: str, rights: Rights) -> int | None:
 
 
 def _cut_within(fields: dict[str, object], asked: int, cap: int) -> None:
-    """Cut to `cap` what the engine refuses where it is beyond the output limit, and was not beyond that `asked` for."""
+    """Cut the values that must not exceed the output limit, after that was cut from `asked` to `cap`.
+
+    A value that already exceeded `asked` stays, so that the engine refuses it.
+    """
     least = fields.get("min_tokens")
     if type(least) is int and cap < least <= asked:
         fields["min_tokens"] = cap
@@ -121,7 +127,7 @@ def _cut_within(fields: dict[str, object], asked: int, cap: int) -> None:
 
 
 def limit_choices(family: Family, fields: Mapping[str, object], rights: Rights) -> int:
-    """The number of choices per prompt (the beam width under beam search)."""
+    """The number of choices per prompt; under beam search this is the beam width."""
     if family not in _WITH_CHOICES:
         return 1
     most = rights.max_choices

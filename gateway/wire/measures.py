@@ -1,7 +1,7 @@
-"""What the engine's prompt is made of in a request of each family, measured member by member.
+"""Knows which members of a request make up the engine's prompt, for each family of endpoint.
 
-How text, token ids and media count is `prompt.py`'s; here only where they stand. A family without a prompt that
-anybody estimates measures what it can.
+`prompt.py` counts the text, token ids and media in these members. A family whose prompt nobody estimates counts what it
+can.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def _add_optional_text(fields: Mapping[str, object], name: str, prompt: Prompt) 
 
 
 def _measure_completion(fields: Mapping[str, object], prompt: Prompt) -> None:
-    """Texts, token ids or embeddings; vLLM runs embeddings beside the prompts, or alone where there are none."""
+    """Measure texts, token ids or embeddings; vLLM runs the embeddings in addition to the prompts, if there are any."""
     embeddings = _batch(fields, "prompt_embeds") if fields.get("prompt_embeds") else 0
     if fields.get("prompt") is not None or not embeddings:
         prompt.add_inputs(fields.get("prompt"), "prompt")
@@ -103,7 +103,7 @@ def _measure_detokenize(fields: Mapping[str, object], prompt: Prompt) -> None:
 
 
 def _batch(fields: Mapping[str, object], name: str) -> int:
-    """How many inputs `fields[name]` holds: a list is a batch, anything else one input."""
+    """How many inputs `fields[name]` holds: a list is a batch, any other value is one input."""
     value = fields.get(name)
     count = len(value) if isinstance(value, list) else 1
     if count > MAX_PROMPTS:

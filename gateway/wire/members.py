@@ -1,7 +1,7 @@
-"""Finds members of the outermost object of a JSON text while the text passes: nothing but a few bytes of it is kept.
+"""Finds members of the outermost object of a JSON text while the text passes, and keeps only a few bytes of it.
 
-A quote inside a string is always escaped, so the brackets outside strings tell how deep a place is, whatever the
-strings say; members of the outermost object stand at depth one. What one call costs is bounded by what it is fed.
+A quote inside a string is always escaped. So the reader knows which brackets are outside strings, and they show how
+deep a place is. Members of the outermost object are at depth one. The cost of a call is bounded by what it is fed.
 """
 
 import json
@@ -10,18 +10,18 @@ from typing import Final
 
 MOST_VALUE_BYTES: Final = 8 * 1024  # of a wanted member; a longer one is not read
 UNREAD: Final = False
-"""Stands for the value of a member that is too long or no JSON."""
+"""The value of a member that is too long or no JSON."""
 
 _DECODER = json.JSONDecoder()
 
 
 class Members:
-    """Reads one JSON text, piece by piece; `values` are the wanted members found so far, the last of each name."""
+    """Reads one JSON text piece by piece; `values` has the wanted members found so far, the last one of each name."""
 
     __slots__ = ("_depth", "_is_in_string", "_marks", "_most_ahead", "_rest", "values")
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Nothing was read; members called `names` are wanted."""
+        """Look for members called `names`; nothing is read yet."""
         self._marks = {b'"%b"' % name.encode(): name for name in names}
         self._most_ahead = max(map(len, self._marks))
         self._rest = b""
@@ -30,17 +30,17 @@ class Members:
         self.values: dict[str, object] = {}
 
     def feed(self, data: bytes) -> None:
-        """Read on; what may be the beginning of a member is looked at again with what comes."""
+        """Read `data`; bytes that may begin a member are kept and read again with the next piece."""
         text = self._rest + data
         self._rest = text[self._read(text, is_whole=False) :]
 
     def end(self) -> None:
-        """The text is whole."""
+        """Read the bytes that were kept, because the text is whole."""
         self._read(self._rest, is_whole=True)
         self._rest = b""
 
     def _read(self, text: bytes, *, is_whole: bool) -> int:
-        """Read `text`; how far it was read."""
+        """Read `text`; returns how far it was read."""
         start = 0
         end = len(text) if is_whole else max(0, len(text) - self._most_ahead)
         while (mark := self._next_mark(text, start, end)) is not None:
@@ -61,7 +61,7 @@ class Members:
         return max(start, end)
 
     def _next_mark(self, text: bytes, start: int, end: int) -> tuple[int, int] | None:
-        """Place and size of the first wanted name between quotes that begins before `end`."""
+        """Place and size of the first wanted name in quotes that begins before `end`; None if there is none."""
         first: tuple[int, int] | None = None
         for mark in self._marks:
             at = text.find(mark, start, end + len(mark) - 1)
@@ -72,7 +72,7 @@ class Members:
         return first
 
     def _take(self, name: str, ahead: bytes, *, is_enough: bool) -> bool:
-        """Read the value behind a name, if it is one; False where more must come for that."""
+        """Read the value after what may be a member's name; False if more bytes are needed for that."""
         text = ahead.decode("utf-8", "replace").lstrip()
         if text and text[0] != ":":
             return True  # a value that reads like a name
@@ -87,7 +87,7 @@ class Members:
         return True
 
     def _pass(self, text: bytes) -> None:
-        """Go past `text`, which does not end inside an escape."""
+        """Count the brackets of `text`, which does not end inside an escape."""
         if b"\\" in text:
             text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
         between_quotes = text.split(b'"')

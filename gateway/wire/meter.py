@@ -1,12 +1,12 @@
-"""What every meter of an answer is: fed its body as it arrives, it gives back what the client may see.
+"""What all meters share: a meter is fed an answer's body as it arrives and returns what the client may see.
 
-A meter's numbers are the engine's own, cumulative over choices and prompts; they are the basis of every charge, so no
-chunk is ever counted as a token. When the body ends call `end`, when it breaks off `cut`; never both. What there is to
-read and to leave out in each format is in the module of its meter.
+A meter's numbers are the engine's own, cumulative over choices and prompts. Every charge is based on them, so a meter
+never counts a chunk as a token. The caller calls `end` when the body ends, or `cut` when it breaks off, never both. The
+module of each meter says what it reads in its format and what it leaves out.
 
-Output is what the model made: text, reasoning, a tool call, the end of a choice, the totals; an error counts as it.
-What says that there will be output (a role, an empty block, `response.created`) announces it. Comments and pings are
-neither: they pass once there is output and are dropped before.
+Output is what the model made: text, reasoning, a tool call, the end of a choice, the totals; an error counts as output
+too. A role, an empty block or `response.created` only announces output. Comments and pings are neither: a meter drops
+them before the first output and passes them afterwards.
 """
 
 from abc import ABC, abstractmethod
@@ -15,11 +15,11 @@ from gateway.usage import Usage
 
 
 class Meter(ABC):
-    """Reads one answer; counts are 0 until known, and `has_usage` says that the engine gave them.
+    """Reads one answer; counts are 0 until the engine has given them, and then `has_usage` is true.
 
-    `is_complete`: the true end was seen. `has_error`: the engine sent an error in a good status. `outputs` grows with
-    output: 0 until the first has come. `fingerprint`: the member that this engine writes as `system_fingerprint`, with
-    its comma, b"" for none, None if not seen. `is_stream`: it reads events.
+    `is_complete`: the answer's true end was seen. `has_error`: the engine sent an error with a good status. `outputs`:
+    0 until the first output, then it grows with each. `fingerprint`: the member `system_fingerprint` as this engine
+    writes it, with its comma; b"" if it writes none, None if not known yet. `is_stream`: the meter reads events.
     """
 
     __slots__ = (
@@ -47,27 +47,27 @@ class Meter(ABC):
 
     @abstractmethod
     def whole(self) -> "Meter":
-        """The meter of the same answer where it comes as one JSON body, whatever was asked for."""
+        """The meter to use instead if the answer comes as one JSON body."""
 
     @abstractmethod
     def feed(self, data: bytes) -> bytes:
-        """Meter `data`; what the client may see now. Raises `MalformedStream` on an event without end."""
+        """Meter `data`; returns what the client may see now. Raises `MalformedStream` on an event without end."""
 
     @property
     def next_sequence_number(self) -> int:
-        """What an event of ours behind the last one is numbered with, where the format numbers events."""
+        """The number for an event that the gateway adds after the last one; 0 if the format does not number events."""
         return 0
 
     @abstractmethod
     def end(self) -> bytes:
-        """The last bytes for the client, where the body ended as it should."""
+        """The last bytes for the client after a body that ended as it should."""
 
     @abstractmethod
     def cut(self) -> bytes:
-        """The last bytes for the client, where the body broke off; whole events only."""
+        """The last bytes for the client after a body that broke off; only whole events."""
 
     def _take(self, usage: Usage | None) -> None:
-        """The engine has told the totals; None where it did not."""
+        """Take over the totals that the engine reported; None changes nothing."""
         if usage is None:
             return
         self.has_usage = True

@@ -1,4 +1,4 @@
-"""Which meter reads an answer: one for each format, chosen by what was asked."""
+"""Chooses the meter of an answer; there is one for each format, and the request decides the format."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -17,7 +17,7 @@ _MESSAGES: Final = Family.MESSAGES
 _EMBEDDING: Final = Family.EMBEDDING
 _CHUNKED = frozenset({Family.CHAT, Family.COMPLETION})
 
-# What makes sense of the `usage` of a body that is not streamed; no model runs for those of which nothing is read.
+# How the `usage` of a body that is not streamed is read; None for families for which no model runs.
 _USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
     Family.CHAT: openai_usage,
     Family.COMPLETION: openai_usage,
@@ -34,7 +34,7 @@ _USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
 def meter_for(parsed: ParsedRequest, fingerprint: bytes | None = None) -> Meter:
     """The meter of the answer to `parsed`.
 
-    `fingerprint` is what an earlier meter of the same worker learned: with it no last chunk of a choice is held back.
+    `fingerprint` is what an earlier meter of the same worker learned; with it no last chunk of a choice has to wait.
     """
     family = parsed.endpoint.family
     if parsed.stream:

@@ -1,4 +1,4 @@
-"""What an engine says that it serves: its `GET /v1/models`, as vLLM and OpenAI write it."""
+"""Reads which models an engine serves, from its `GET /v1/models` as vLLM and OpenAI write it."""
 
 import orjson
 
@@ -6,7 +6,7 @@ _MOST_MODEL_LEN = 100_000_000
 
 
 def read_models(body: bytes) -> dict[str, int | None] | None:
-    """Each model by name with its context length, where that is told; None where `body` is no list of models."""
+    """The context length of each model by name, None if the engine does not say it; None if `body` lists no models."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

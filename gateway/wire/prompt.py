@@ -1,9 +1,8 @@
-"""How much a request's prompt holds, measured without a tokenizer: text, token ids, prompts, media parts.
+"""Measures a request's prompt without a tokenizer: bytes of text, token ids, prompts, media parts.
 
-The bytes feed the cost estimate, so every text that a template can render counts and media never do: each counts as
-one part. Media are found wherever they are nested, because an engine that fetches a URL for a tenant acts with the
-engine's rights; what a body holds itself needs no right. Exact token counts are the engine's; here only prompts that
-already are token ids are exact.
+The cost is estimated from the bytes. So every text that a template can render counts as bytes, and each medium counts
+as one part. Media are found wherever they are nested, because an engine that fetches a URL for a tenant uses its own
+rights; media inside the body need no right. Only prompts that already are token ids have an exact count here.
 """
 
 from collections.abc import Sequence
@@ -23,16 +22,17 @@ _URL_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url", "sourc
 _INLINE_KEYS = frozenset({"input_audio", "image_pil", "file_data"})
 _EMBEDDING_KEYS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"})
 _MEDIA_KEYS = _URL_KEYS | _INLINE_KEYS | _EMBEDDING_KEYS
-# Structure, not prompt text.
+# These members are structure and no text of the prompt.
 _SKIPPED_KEYS = frozenset(
     {"role", "id", "call_id", "tool_call_id", "tool_use_id", "status", "signature", "detail", "cache_control"}
 )
 
 
 class Prompt:
-    """Running measure of one request's prompts; `rights_needed` maps a right to the field that needs it.
+    """The measure of one request's prompts, while its members are added.
 
-    `members` holds the JSON of the fields that were measured as such, so that it need not be written again.
+    `rights_needed` maps a right to the field that needs it. `members` keeps the JSON of fields that were measured as
+    JSON, so that it is written only once.
     """
 
     __slots__ = ("_items", "media_parts", "members", "prompts", "rights_needed", "text_bytes", "token_ids")
@@ -51,12 +51,12 @@ class Prompt:
         self.text_bytes += len(text) if text.isascii() else len(text.encode())
 
     def add_json(self, value: object) -> None:
-        """Count `value` as the JSON text that a template writes into the prompt (tools, arguments)."""
+        """Count `value` as the JSON text that a template writes into the prompt, like tools or arguments."""
         if value:
             self.text_bytes += len(write_json(value))
 
     def add_member(self, name: str, value: object) -> None:
-        """Count `value`, the field `name`, as JSON text."""
+        """Count `value` as the JSON text of the field `name`."""
         text = self.members[name] = write_json(value)
         self.text_bytes += len(text)
 

@@ -1,9 +1,8 @@
-"""Reads a request body: the fields that decide cost, rights and metering, strictly; the rest as it came.
+"""Reads a request body: strictly the fields that decide cost, rights and metering, and leaves the rest to the engine.
 
-`read_request` applies the table of `fields.py` once; the `ParsedRequest` that results is what the scheduler
-estimates from and what is sent to a worker, in one re-serialisation, so that nothing the client wrote twice
-or oddly is read in two ways. The validity of every other field is the engine's to judge: its answer reaches the
-client unchanged.
+`read_request` applies the table of `fields.py` once. The scheduler estimates from the `ParsedRequest`, and the worker
+gets the same values, because the body is written anew: what a client wrote twice or oddly cannot be read in two ways.
+The engine judges every other field, and its answer reaches the client unchanged.
 """
 
 from collections.abc import Mapping
@@ -53,16 +52,16 @@ _MEMBER_STARTS: Mapping[str, bytes] = {
 
 
 class ParsedRequest:
-    """One request as the gateway understands it; `model` is "" where the client named none, as vLLM takes it.
+    """One request as the gateway understands it; `model` is "" if the client named none, which vLLM allows.
 
-    `prompt_bytes` and `prompt_tokens` cover all prompts; `max_output_tokens` and `min_output_tokens` are per
-    sequence; `max_output_tokens` is None where only the engine's context bounds the output. `rest` is the JSON for
-    the worker after the members of `upstream_start`, with their comma and the closing brace: a request that waits
-    holds its text, not its objects, and is written once however often it is sent. It begins with what the prompt is
-    made of, `prompt_size` bytes, so that the next turn of a conversation begins like the last one; then comes what else
-    decides the engine's work, up to `identity_size` bytes, and last what does not (`ACCIDENTAL`).
-    `rights_used` are the tenant's rights without which it would have been refused.
-    This is no dataclass, whose `__init__` is not compiled.
+    `prompt_bytes` and `prompt_tokens` cover all prompts. `max_output_tokens` and `min_output_tokens` are per sequence;
+    `max_output_tokens` is None if only the engine's context bounds the output. `rest` is the JSON for the worker after
+    the members of `upstream_start`, from the comma to the closing brace. So a request that waits holds text instead of
+    objects, and it is written once however often it is sent. `rest` has three parts in this order: the members that
+    make up the prompt, up to `prompt_size` bytes, so that the next turn of a conversation begins like the last one;
+    then the others that decide the engine's work, up to `identity_size`; then those that do not (`ACCIDENTAL`).
+    `rights_used` are the tenant's rights without which the request would have been refused.
+    The class is no dataclass, because the `__init__` of a dataclass is not compiled.
     """
 
     stream: bool = False
@@ -90,21 +89,21 @@ class ParsedRequest:
 
     @property
     def identity(self) -> memoryview:
-        """The JSON of what decides the engine's work: two requests with the same are one, asked again."""
+        """The JSON that decides the engine's work; two requests with the same identity are one request, asked again."""
         return memoryview(self.rest)[: self.identity_size]
 
     @property
     def prompt(self) -> memoryview:
-        """The JSON that the engine's prompt is made of."""
+        """The JSON of the members that make up the engine's prompt."""
         return memoryview(self.rest)[: self.prompt_size]
 
     @property
     def size_bytes(self) -> int:
-        """How much of the client's text is kept for the worker."""
+        """Bytes of the client's text that are kept for the worker."""
         return len(self.rest) + len(self.stream_options or b"") + len(self.engine_arguments or b"")
 
     def let_go(self) -> None:
-        """Keep no text any more: nothing is sent again."""
+        """Drop the text, because the request is not sent again."""
         self.rest, self.prompt_size = b"", 0
         self.stream_options = self.engine_arguments = None
 
@@ -114,11 +113,10 @@ class ParsedRequest:
         return self.choices * self.prompts
 
     def upstream_start(self, model: str, cache_salt: str, tenant: EngineTenant | None = None) -> bytes:
-        """What the JSON for a worker that serves `model` begins with, before `rest`: the two are never put together.
+        """The beginning of the JSON for a worker that serves `model`; the caller sends `rest` after it.
 
-        `cache_salt` keeps tenants' prefix caches apart.
-
-        `tenant` is for a worker that orders its own queue by it; endpoints that generate nothing have no place for it.
+        `cache_salt` keeps the prefix caches of tenants apart. `tenant` is for a worker that orders its own queue; it is
+        left out at endpoints that generate nothing.
         """
         ours: dict[str, object] = {"model": model}
         if self.endpoint.kind is not _UTILITY:
@@ -134,7 +132,7 @@ class ParsedRequest:
 
 
 def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> ParsedRequest:
-    """Read `body` for a tenant with `rights`; raises `RequestFault` with the field that is at fault."""
+    """Read `body` for a tenant with `rights`; raises `RequestFault`, which names the field."""
     fields = read_object(body)
     family = endpoint.family
     parsed = ParsedRequest(endpoint, _model(fields))
@@ -167,9 +165,9 @@ def _take_prompt(parsed: ParsedRequest, prompt: Prompt, rights: Rights) -> None:
 
 
 def _write_rest(parsed: ParsedRequest, fields: dict[str, object], written: Mapping[str, bytes]) -> None:
-    """The members that pass, those of `upstream_start` left out; of those in `written` there is the JSON already.
+    """Write `rest` from the members that pass, without those of `upstream_start`, and remove them from `fields`.
 
-    What is written is taken out of `fields`.
+    `written` has the JSON of members that are written already.
     """
     endpoint = parsed.endpoint
     fields.pop("model", None)
@@ -193,12 +191,12 @@ def _write_rest(parsed: ParsedRequest, fields: dict[str, object], written: Mappi
 
 
 def _members(fields: Mapping[str, object]) -> bytes:
-    """The JSON of `fields` behind other members, with a comma before each."""
+    """The JSON of `fields` with a comma before each member."""
     return b"," + write_json(fields)[1:-1] if fields else b""
 
 
 def _apply_treatments(parsed: ParsedRequest, fields: dict[str, object], rights: Rights) -> None:
-    """Remove what is the gateway's, refuse what the tenant may not send."""
+    """Remove the fields that are the gateway's, and refuse those that the tenant may not send."""
     family = parsed.endpoint.family
     untreated = UNTREATED[family]
     for name in [name for name in fields if name not in untreated]:
@@ -223,7 +221,7 @@ def _treat(parsed: ParsedRequest, name: str, rule: Rule | None, fields: dict[str
 
 
 def _is_active(name: str, value: object) -> bool:
-    """False for a value that asks for nothing: SDKs write defaults out. Zero `prompt_logprobs` ask for some."""
+    """False if the value asks for nothing: SDKs send defaults. But `prompt_logprobs` of 0 asks for something."""
     if name == "best_of" and value == 1:
         return False
     if name == "prompt_logprobs":

@@ -1,14 +1,16 @@
-"""Meters streams of chat and completions, and takes out the usage that the client did not ask for.
+"""Meters streams of chat and completions, and removes the usage that the client did not ask for.
 
-The gateway forces `include_usage` and `continuous_usage_stats` upstream: each chunk carries the running usage of its
-choice, and one chunk without choices the totals. Rules: only whole events are read and passed on; a chunk in vLLM's
-form is read by regular expressions, without decoding; inside JSON text a quote is always escaped, so the bytes
-`,"usage":{` are never content; an event without exactly one such member is decoded. A stream of one choice repeats
-itself: an event that is as those before but for its text and its counts is known by its fixed parts
-(`_ExpectedEvent`). vLLM writes `system_fingerprint` on a choice's last chunk only where no usage chunk follows: it is
-put back there. Until a worker's fingerprint is known, which is on its first answer, each choice's last chunk waits
-for the totals, which name it. An answer whose choices have all finished is complete without the end marker too, as
-every SDK takes it.
+The gateway sends `include_usage` and `continuous_usage_stats` to the engine. So each chunk carries the running usage of
+its choice, and one chunk without choices carries the totals. The rules:
+- The meter reads and passes on whole events only.
+- It reads a chunk in vLLM's form by regular expressions, without decoding. Inside JSON text a quote is always escaped,
+  so the bytes `,"usage":{` are never content. An event without exactly one such member is decoded.
+- The events of a stream of one choice differ only in text and counts. The meter knows the next one by its fixed parts
+  (`_ExpectedEvent`).
+- vLLM writes `system_fingerprint` on the last chunk of a choice only if no usage chunk follows. So the meter puts it
+  back there. The totals name the fingerprint. Until it is known, which takes a worker's first answer, the last chunk of
+  each choice waits for the totals.
+- An answer whose choices have all finished is complete, even without the end marker; every SDK takes it so.
 """
 
 import re
@@ -37,7 +39,7 @@ _FINISHED: Final = b'"finish_reason":"'
 _UNFINISHED: Final = b'"finish_reason":null'
 _EMPTY_DELTA: Final = b'"delta":{}'
 _CLOSE: Final = b"}\n\n"
-# What stands before and behind the text of a token, with the quotes, in chat and completions.
+# The bytes before and after the text of a token, with the quotes, in chat and completions.
 _AROUND_TEXT: Final = (
     (b',"delta":{"content":"', b'"},"logprobs":null,'),
     (b',"text":"', b'","logprobs":null,'),
@@ -48,12 +50,12 @@ _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 
 
 class _ExpectedEvent:
-    """What the events of a stream of one choice have in common until the choice ends or a count takes a digit more.
+    """The fixed parts of the events of a stream of one choice, until the choice ends or a count gets one more digit.
 
-    Before the text stands `head`, behind it `tail`, up to the digits of the total, which begins `tail_bytes` before
-    the event's end: where nothing but text is between, they hold the members around it too. Between these digits and
-    those of the output tokens stands `link`, behind the latter, which are `first` to `last`, `rest`. `usage_bytes` are
-    those from `,"usage":{` on. All places are counted from the end.
+    An event consists of `head`, the text, `tail`, the digits of the total, `link`, the digits of the output tokens, and
+    `rest`. `head` and `tail` include the members around the text if only text lies between them. Places are counted in
+    bytes from the event's end: `tail` begins at `tail_bytes`, the digits of the output tokens go from `first` to
+    `last`, and `,"usage":{` begins at `usage_bytes`.
     """
 
     __slots__ = ("first", "head", "head_bytes", "last", "link", "rest", "tail", "tail_bytes", "usage_bytes")
@@ -76,7 +78,7 @@ class _ExpectedEvent:
 
 
 def _expected(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _ExpectedEvent | None:
-    """The expected that `event` shows; None where its form lets nothing be foretold."""
+    """The fixed parts of the event after `event`; None if the form of `event` does not show them."""
     at = event.rfind(_UNFINISHED, 0, usage.start())
     if at < choice.end() or event[usage.end() :] != _CLOSE or RETURN in event or event.find(b"\n") != len(event) - 2:
         return None
@@ -84,7 +86,7 @@ def _expected(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> 
 
 
 class StreamMeter(Meter):
-    """Meter of one stream; `fingerprint` is the member to put back, where it is known."""
+    """Meter of one stream; `fingerprint` is the member to put back, None if it is not known yet."""
 
     __slots__ = (
         "_by_choice",
@@ -118,7 +120,7 @@ class StreamMeter(Meter):
         self._is_between_events = True
 
     def feed(self, data: bytes) -> bytes:
-        """Meter what just arrived; the bytes that the client may see now."""
+        """Meter `data`; returns the bytes that the client may see now."""
         if self._expected is not None and self._is_between_events and (shown := self._follow(self._expected, data)):
             return shown
         return self._split(data)
@@ -131,11 +133,11 @@ class StreamMeter(Meter):
         return b"".join([self._read(event) for event in events])
 
     def whole(self) -> Meter:
-        """For a completion that is not streamed."""
+        """The meter of a completion that is not streamed."""
         return BodyMeter(openai_usage)
 
     def end(self) -> bytes:
-        """The rest, at the true end of the body: what was held, and what follows the end of the answer."""
+        """The last bytes at the true end of the body: chunks that waited, and what follows the end of the answer."""
         rest = self.cut()
         if not self.has_error and len(self._finished) >= self._sequences:
             self.is_complete = True
@@ -145,7 +147,7 @@ class StreamMeter(Meter):
         return rest
 
     def cut(self) -> bytes:
-        """The rest where the body broke off: whole events only, so that an error event can follow."""
+        """The last bytes of a body that broke off: only whole events, so that an error event can follow."""
         last = closed(self._splitter.tail())
         if not last:
             return self._release(b"")
@@ -153,9 +155,9 @@ class StreamMeter(Meter):
         return self._release(self._read(last))
 
     def _follow(self, expected: _ExpectedEvent, data: bytes) -> bytes:
-        """Read `data`, which begins where an event begins, where it is exactly the next event of `expected`; else b"".
+        """Read `data`, which begins with an event, if it is exactly the event that `expected` describes; else b"".
 
-        Known by fixed bytes in their places and a look at the text alone: the way of nearly every token.
+        Nearly every token comes this way. The fixed bytes must be in their places, and only the text is searched.
         """
         size = len(data)
         at = size - expected.tail_bytes
@@ -187,7 +189,7 @@ class StreamMeter(Meter):
         return data[: size - expected.usage_bytes] + _CLOSE if self._cuts else data
 
     def _read(self, event: bytes) -> bytes:
-        """Read one event; what of it, and of what was held, the client may see."""
+        """Read one event; returns what the client may see of it and of the chunks that waited."""
         if self._expected is not None and (shown := self._follow(self._expected, event)):
             return shown
         choice = _CHOICE.search(event)
@@ -217,7 +219,7 @@ class StreamMeter(Meter):
         return b""
 
     def _read_other(self, event: bytes) -> bytes:
-        """Read an event that is not a choice with running usage: a comment, the totals, an error, the end."""
+        """Read an event without a choice that carries running usage: a comment, the totals, an error, the end."""
         data = event_data(event)
         if not data:
             return event if self.outputs else b""
@@ -233,7 +235,7 @@ class StreamMeter(Meter):
         return self._release(event)
 
     def _read_unmetered(self, event: bytes, data: bytes, choice: int) -> None:
-        """Read a chunk of an engine that tells its usage at the end only."""
+        """Read a chunk of an engine that reports its usage only at the end."""
         if _FINISHED in event:
             self._finished.add(self._known(choice))
             self.outputs += 1
@@ -241,7 +243,7 @@ class StreamMeter(Meter):
             self.outputs += 1
 
     def _count(self, choice: int, prompt_tokens: int, output_tokens: int) -> None:
-        """Account for the running usage of one choice: cumulative per choice, the prompt once per prompt."""
+        """Count the running usage of one choice; it is cumulative, and each prompt counts once."""
         self.has_usage = True
         if self._by_choice is None:
             self.prompt_tokens = prompt_tokens
@@ -259,11 +261,11 @@ class StreamMeter(Meter):
             self.prompt_tokens += more
 
     def _known(self, choice: int) -> int:
-        """The number of a choice that was asked for."""
+        """The number of the choice, moved into the range that was asked for."""
         return min(max(0, choice), self._sequences - 1)
 
     def _read_json(self, event: bytes, data: bytes) -> bytes:
-        """Read the totals, an error, or a chunk in a form that vLLM does not write, by decoding it."""
+        """Decode and read the totals, an error, or a chunk in a form that vLLM does not write."""
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -284,7 +286,7 @@ class StreamMeter(Meter):
         return self._release(event if self._keeps_totals else b"")
 
     def _note(self, chunk: dict[str, object]) -> None:
-        """Whether `chunk` has output, an error among it, and which choices it ends."""
+        """Note whether `chunk` has output or an error, and which choices it ends."""
         if chunk.get("error") is not None:
             self.has_error = True
             self.outputs += 1
@@ -306,7 +308,7 @@ class StreamMeter(Meter):
         return self._release(b"data: %b\n\n" % orjson.dumps(chunk))
 
     def _release(self, event: bytes) -> bytes:
-        """What was held, with the fingerprint if it is known by now, and then `event`."""
+        """The chunks that waited, with the fingerprint if it is known by now, and then `event`."""
         if not self._delayed:
             return event
         fingerprint = self.fingerprint or b""

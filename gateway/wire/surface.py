@@ -1,8 +1,8 @@
-"""The API surface: which paths exist, which dialect they speak and what kind of work they ask for.
+"""The API surface: which paths exist, which dialect each speaks and what kind of work it asks for.
 
-An allow-list of exact POST paths, in every spelling that vLLM has for them: an engine path that is not here is not
-exposed (vLLM serves many more, some of which generate without being metered). Routing, authentication and the GET paths
-belong to `proxy/router.py`.
+The surface is an allow-list of exact POST paths, in every spelling that vLLM has for them. The gateway does not expose
+any other path of the engine; vLLM serves many more, and some of them generate without being metered. Left to
+`proxy/router.py`: routing, authentication and the GET paths.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 
 class Dialect(Enum):
-    """Whose error format the client of an endpoint expects."""
+    """The API whose error format the client of an endpoint expects."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -46,7 +46,7 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One exposed endpoint; `path` is its path at the engine, and of its spellings the one that events tell of."""
+    """One exposed endpoint; `path` is its path at the engine and the spelling that events name."""
 
     path: str
     dialect: Dialect
@@ -73,4 +73,4 @@ _BY_PATH = {endpoint.path: endpoint for endpoint in _ALL}
 ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
     _BY_PATH | {spelling: _BY_PATH[path] for spelling, path in _SPELLINGS.items()}
 )
-"""Every path that a client may call, with what it leads to."""
+"""By path, the endpoint of every path that a client may call."""

@@ -1,7 +1,7 @@
-"""What a request line names: the path in its target, and for a path that is not served the one that was meant.
+"""Reads the path from a request's target and, for a path that is not served, guesses the one that was meant.
 
-Nothing here decides who may do what: authorisation belongs to the path that matched. What a stranger wrote is repeated
-only by `shown`, for the log, cut short and without signs that could be taken for something else.
+Nothing here decides who may do what: that depends on the path that matched. Only `shown` repeats what a stranger wrote,
+for the log; it cuts the text short and replaces special characters.
 """
 
 import re
@@ -27,7 +27,7 @@ _BASES = {
 
 
 def path_of(target: str) -> str | None:
-    """The path of a request target, without its query; None where it is neither a path nor a URL of HTTP."""
+    """The path of a request target without its query; None if the target is neither a path nor an HTTP URL."""
     if target.startswith("/"):
         return target.partition("?")[0]
     absolute = _ABSOLUTE.match(target)
@@ -35,7 +35,7 @@ def path_of(target: str) -> str | None:
 
 
 def spoken_at(path: str) -> Dialect:
-    """The API whose path `path` is, or is meant to be."""
+    """The API to which `path` belongs, or was meant to belong."""
     endpoint = ENDPOINTS.get(path)
     if endpoint is not None:
         return endpoint.dialect
@@ -44,7 +44,7 @@ def spoken_at(path: str) -> Dialect:
 
 
 def remedy(path: str) -> str:
-    """What to tell the client of a `path` that is not served."""
+    """The message for a client that called a `path` that is not served."""
     meant = _meant(path)
     if meant is None:
         return _NO_PATH
@@ -53,12 +53,12 @@ def remedy(path: str) -> str:
 
 
 def shown(path: str) -> str:
-    """`path` for a log line."""
+    """`path` as a log line may show it."""
     return _STRANGE.sub("?", path[:MAX_SHOWN_CHARS])
 
 
 def _meant(path: str) -> str | None:
-    """The served path that is left of `path` without what stands before and after it, or without the missing /v1."""
+    """The served path that `path` ends with, perhaps after adding a missing /v1; None if there is none."""
     segments = [segment for segment in path.split("/", 4 * _MAX_SEGMENTS) if segment][-_MAX_SEGMENTS:]
     for start in range(len(segments)):
         tail = "/" + "/".join(segments[start:])

@@ -1,8 +1,8 @@
-"""How many tokens an engine says a request took, from the usage objects of each response format.
+"""Reads how many tokens a request took, from the usage objects of each response format.
 
-Counts are taken only where they are non-negative integers; anything else counts as not said, so that a broken
-engine never makes a tenant's bill negative. `prompt_tokens` always includes the cached ones (Anthropic's
-`input_tokens` does not, and vLLM follows that: the cache fields are added back).
+Only integers >= 0 count; anything else counts as absent, so that a broken engine never makes a tenant's bill negative.
+`prompt_tokens` always includes the cached ones. Anthropic's `input_tokens` does not, and vLLM follows it, so here the
+cache fields are added.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ MAX_TOKENS = 2**53  # beyond it a count is garbage, and floats of cost would los
 
 
 def openai_usage(value: object) -> Usage | None:
-    """The usage of chat, completions and pooling answers; None where it is not one."""
+    """The usage of chat, completions and pooling answers; None if `value` is no usage."""
     if not isinstance(value, dict):
         return None
     prompt = _count(value, "prompt_tokens")
@@ -24,7 +24,7 @@ def openai_usage(value: object) -> Usage | None:
 
 
 def responses_usage(value: object) -> Usage | None:
-    """The usage of an answer of `/v1/responses`."""
+    """The usage of an answer of `/v1/responses`; None if `value` is no usage."""
     if not isinstance(value, dict):
         return None
     prompt = _count(value, "input_tokens")
@@ -35,7 +35,7 @@ def responses_usage(value: object) -> Usage | None:
 
 
 def messages_usage(value: object) -> Usage | None:
-    """The usage of an answer or event of `/v1/messages`."""
+    """The usage of an answer or event of `/v1/messages`; None if `value` is no usage."""
     if not isinstance(value, dict):
         return None
     fresh = _count(value, "input_tokens")

@@ -1,11 +1,11 @@
-"""Where a request runs and how much fits: pure.
+"""Decides where a request runs and how much fits. Pure.
 
-`window` holds one worker's room in sequences and in prompt tokens not yet prefilled; `circuit` says whether a worker
-may be used, as a table; `placement` chooses among a pool's workers, by load and by what `prefixes` says of their
-caches, within a tenant's `deficits`; `worker` is one of them, `fleet` keeps those of all pools; `quarantine` finds the
-request that kills whatever worker it meets; `judgement` says whose fault it is when something goes wrong, and what
-follows.
-It answers the scheduler's `Capacity` port. `watch` probes, `endpoints` connects, `proxy` and `watch` keep the timers.
+Modules. `window`: one worker's room, in sequences and in prompt tokens that are not yet prefilled. `tuning`: how large
+that window is. `circuit`: whether a worker may be used, as a table. `placement`: the choice among a pool's workers, by
+load, by what `prefixes` says about their caches, and within each tenant's `deficits`. `worker`: one worker. `fleet`:
+the workers of all pools; it implements the scheduler's `Capacity`. `quarantine`: which request kills each worker that
+it meets. `judgement`: whose fault it is when something goes wrong, and what follows.
+Left to others: `watch` probes workers, `endpoints` connects to them, `proxy` and `watch` keep the timers.
 """
 
 from gateway.workers.circuit import Circuit, CircuitState, Signal

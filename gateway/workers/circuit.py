@@ -1,17 +1,19 @@
-"""Whether a worker may be used: one table from (state, signal) to the next state.
+"""Decides whether a worker may be used: one table from (state, signal) to the next state.
 
-A worker that serves is trusted. Evidence that no request can bring about alone takes it down: no connection, an engine
-that stands still with requests in it, probes that fail in a row; then it gets nothing. A request that fails says less,
-for its tenant or its body may be the reason: failures in a row, of two tenants or of three bodies of the only one that
-is seen there, put the worker in doubt. While another worker of the pool is trusted, one in doubt gets one request at a
-time, from tenants whose requests did not fail there at once, from those others after ever more probes; where none is,
-it gets them as before. So nobody can take a worker from others, and one that fails quickly draws no load: a tenant
-whose request failed at a trusted worker is sent there last.
+A worker that serves is trusted. It goes down on evidence that no request can cause alone: there is no connection, the
+engine stands still with requests in it, or several probes in a row fail. A worker that is down gets nothing.
 
-A probe that succeeds puts a worker that is down on trial with one request; its first byte, progress of what runs there
-or some seconds of its life end the trial, and it serves. A worker that breaks again soon after it came back must answer
-twice as many probes in a row as the last time before it is tried: one that comes and goes costs fewer and fewer
-requests.
+A request that fails is weaker evidence, because its tenant or its body may be the cause. Several failures in a row put
+the worker in doubt if they come from two tenants, or from three bodies of one tenant while no other tenant was seen
+there. While the pool has another, trusted worker, a doubted one gets one request at a time. Tenants whose requests did
+not fail there may try at once, the others after more and more probes. If the pool has no trusted worker, a doubted one
+gets requests as before. So no tenant can take a worker away from others. A worker that fails fast attracts no load
+either: a tenant whose request failed at a worker is sent there last, even if the worker is still trusted.
+
+A successful probe puts a worker that is down on trial with one request. The trial ends, and the worker serves, with the
+request's first byte, with progress of what runs there, or after some seconds. A worker that breaks again soon after it
+came back must answer twice as many probes in a row as before, until it is tried again. So a worker that comes and goes
+costs fewer and fewer requests.
 """
 
 from enum import Enum
@@ -33,11 +35,11 @@ class CircuitState(Enum):
 class Signal(Enum):
     """What was seen of a worker."""
 
-    ANSWERED = "answered"  # a request got its first byte, or the engine's word on it
+    ANSWERED = "answered"  # a request got its first byte, or the engine's own refusal
     FAULT = "fault"  # a request failed there
     GONE = "gone"  # no connection
-    STALLED = "stalled"  # it has requests and makes no progress with any, whatever its server says
-    MOVED = "moved"  # bytes of answers, steps of the engine, or a trial that lives on
+    STALLED = "stalled"  # it has requests and makes no progress with any of them, whatever its server says
+    MOVED = "moved"  # bytes of answers, steps of the engine, or a trial that goes on
     PROBE_OK = "probe_ok"
     PROBE_FAILED = "probe_failed"
 
@@ -45,17 +47,17 @@ class Signal(Enum):
 
 
 UP_STATES: Final = frozenset({CircuitState.SERVING, CircuitState.DOUBTED, CircuitState.ON_TRIAL})
-"""Those in which a worker is given requests."""
+"""The states in which a worker gets requests."""
 
 FAULTS_IN_A_ROW: Final = 3
-BODIES_OF_ONE: Final = 3  # that must fail where all failures are of one tenant, and nobody else is seen
-SEEN_PROBES: Final = 60  # for how long an answered tenant is a witness for the worker
-SHUNNED_PROBES: Final = 10  # for how long a tenant whose request failed is sent there last
-MAX_SHUNNING: Final = 64  # tenants that are remembered for that
+BODIES_OF_ONE: Final = 3  # so many bodies must fail if all are one tenant's and no other tenant was seen
+SEEN_PROBES: Final = 60  # for so many probes a tenant that was answered is a witness for the worker
+SHUNNED_PROBES: Final = 10  # for so many probes a tenant whose request failed is sent there last
+MAX_SHUNNING: Final = 64  # so many such tenants are remembered
 MAX_PROBES_BEFORE_TRIAL: Final = (
     32  # probes come once a second: a worker that is well again waits half a minute at most
 )
-PROBES_TO_FORGIVE: Final = 60  # good ones in a row while it serves, after which a worker is trusted like a new one
+PROBES_TO_FORGIVE: Final = 60  # after so many good probes in a row a worker that serves is trusted like a new one
 
 _S, _G = CircuitState, Signal
 TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
@@ -80,7 +82,7 @@ TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
     (_S.DOUBTED, _G.MOVED): _S.DOUBTED,  # old requests go on: that says nothing of new ones
     (_S.DOUBTED, _G.PROBE_OK): _S.DOUBTED,
     (_S.DOUBTED, _G.PROBE_FAILED): _S.DOWN,  # its requests fail and its server does not answer
-    (_S.DOWN, _G.ANSWERED): _S.DOWN,  # an old request still running says nothing of new ones
+    (_S.DOWN, _G.ANSWERED): _S.DOWN,  # an old request that still runs says nothing about new ones
     (_S.DOWN, _G.FAULT): _S.DOWN,
     (_S.DOWN, _G.GONE): _S.DOWN,
     (_S.DOWN, _G.STALLED): _S.DOWN,
@@ -97,21 +99,21 @@ TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
 }
 
 
-class Suspects:
-    """Whose requests failed at a worker since it last answered one, and which bodies of each; bounded."""
+class FailedTenants:
+    """The tenants whose requests failed at a worker since it last answered, and which bodies of each; bounded."""
 
     __slots__ = ("_bodies",)
 
     def __init__(self) -> None:
-        """Nobody's."""
+        """Start with no failure."""
         self._bodies: dict[str, set[bytes]] = {}
 
     def __contains__(self, tenant: str) -> bool:
-        """True for a tenant of which a request failed."""
+        """True if a request of `tenant` failed."""
         return tenant in self._bodies
 
     def add(self, tenant: str, body: bytes) -> None:
-        """A request of `tenant` with `body` (any digest of it) failed."""
+        """Note that a request of `tenant` failed; `body` is any digest of its body."""
         if tenant not in self._bodies and len(self._bodies) >= MAX_SHUNNING:
             self._bodies.pop(next(iter(self._bodies)))
         bodies = self._bodies.setdefault(tenant, set())
@@ -119,23 +121,24 @@ class Suspects:
             bodies.add(body)
 
     def clear(self) -> None:
-        """The worker answered."""
+        """Forget all failures, because the worker answered."""
         self._bodies.clear()
 
     @property
     def are_several(self) -> bool:
-        """True where no single tenant is behind all failures."""
+        """True if requests of more than one tenant failed."""
         return len(self._bodies) > 1
 
     def has_many_bodies(self, tenant: str) -> bool:
-        """True where no single body of `tenant` is behind its failures."""
+        """True if so many bodies of `tenant` failed that no single one can be the cause."""
         return len(self._bodies.get(tenant, ())) >= BODIES_OF_ONE
 
 
 class Circuit:
-    """The state of one worker, its failed requests and its probes in a row, and how far and by whom it is trusted."""
+    """The state of one worker, with what it depends on: failed requests, probes in a row, tenants that were answered."""
 
     __slots__ = (
+        "_failed",
         "_failed_probes",
         "_faults",
         "_good_probes",
@@ -144,27 +147,26 @@ class Circuit:
         "_probes_before_trial",
         "_retrial_at",
         "_shunning",
-        "_suspects",
         "_witnesses",
         "state",
     )
 
     def __init__(self) -> None:
-        """A worker that was not seen yet."""
+        """Start with a worker that was not seen yet."""
         self.state = CircuitState.STARTING
         self._faults = 0
         self._failed_probes = 0
         self._good_probes = 0
-        self._probes = 0  # good ones, ever: the circuit's clock
-        self._probes_before_trial = 0  # 0: it has not broken, or long ago
+        self._probes = 0  # all good probes ever; they are the circuit's clock
+        self._probes_before_trial = 0  # 0 if it never broke, or long ago
         self._probes_before_retrial = 0
         self._retrial_at = 0
-        self._suspects = Suspects()
-        self._shunning: dict[str, int] = {}  # until which probe
-        self._witnesses: list[tuple[str, int]] = []  # the two tenants that were answered last, and when
+        self._failed = FailedTenants()
+        self._shunning: dict[str, int] = {}  # by tenant: until which probe it is sent here last
+        self._witnesses: list[tuple[str, int]] = []  # the two tenants that were answered last, and at which probe
 
     def feed(self, signal: Signal, tenant: str = "", body: bytes = b"") -> bool:
-        """Take in `signal`, where it comes of a request that of `tenant`; True where the state changed."""
+        """Take in `signal`; `tenant` and `body` name the request that caused it. True if the state changed."""
         self._count(signal, tenant, body)
         if not self._is_enough(signal, tenant):
             return False
@@ -178,16 +180,16 @@ class Circuit:
             self._probes_before_trial = min(max(1, 2 * self._probes_before_trial), MAX_PROBES_BEFORE_TRIAL)
         if self.state is not CircuitState.DOUBTED:
             self._faults = 0
-            self._suspects.clear()
+            self._failed.clear()
         return True
 
     def may_try(self, tenant: str) -> bool:
-        """True where a worker that is not trusted may be tried with a request of `tenant`."""
-        is_suspect = self.state is CircuitState.DOUBTED and tenant in self._suspects
+        """True if a worker that is not trusted may be tried with a request of `tenant`."""
+        is_suspect = self.state is CircuitState.DOUBTED and tenant in self._failed
         return not is_suspect or self._probes >= self._retrial_at
 
     def is_shunned_by(self, tenant: str) -> bool:
-        """True where a request of `tenant` failed here of late and none was answered since."""
+        """True if a request of `tenant` failed here lately and none was answered since."""
         return bool(self._shunning) and self._shunning.get(tenant, 0) > self._probes
 
     def _put_off_retrial(self) -> None:
@@ -195,7 +197,7 @@ class Circuit:
         self._retrial_at = self._probes + self._probes_before_retrial
 
     def _is_enough(self, signal: Signal, tenant: str) -> bool:
-        """False for a signal that must come more often, or of more tenants, before the table holds."""
+        """False if the signal must come more often, or from more tenants, before the table applies."""
         if self.state is CircuitState.SERVING and signal is Signal.FAULT:
             return self._faults >= FAULTS_IN_A_ROW and self._is_no_single_fault(tenant)
         if self.state is CircuitState.SERVING and signal is Signal.PROBE_FAILED:
@@ -205,21 +207,21 @@ class Circuit:
         return True
 
     def _is_no_single_fault(self, tenant: str) -> bool:
-        """True where the failures since the last answer cannot be of one tenant's making alone."""
-        if self._suspects.are_several:
+        """True if no single tenant and no single body can have caused the failures since the last answer."""
+        if self._failed.are_several:
             return True
-        return self._suspects.has_many_bodies(tenant) and not self._has_other_witness(tenant)
+        return self._failed.has_many_bodies(tenant) and not self._has_other_witness(tenant)
 
     def _has_other_witness(self, tenant: str) -> bool:
         oldest = self._probes - SEEN_PROBES
         return any(other != tenant and seen_at >= oldest for other, seen_at in self._witnesses)
 
     def _count(self, signal: Signal, tenant: str, body: bytes) -> None:
-        """A good probe does not excuse failing requests: an engine's /health stays green while its requests fail."""
+        """Count `signal`. A good probe does not excuse failed requests: /health can be good while requests fail."""
         match signal:
             case Signal.FAULT:
                 self._faults += 1
-                self._suspects.add(tenant, body)
+                self._failed.add(tenant, body)
                 self._shun(tenant)
             case Signal.PROBE_FAILED:
                 self._failed_probes += 1
@@ -232,7 +234,7 @@ class Circuit:
                     self._probes_before_trial = self._probes_before_retrial = 0
             case Signal.ANSWERED:
                 self._faults = self._failed_probes = 0
-                self._suspects.clear()
+                self._failed.clear()
                 self._testify(tenant)
             case Signal.GONE | Signal.STALLED | Signal.MOVED:
                 pass

@@ -1,9 +1,9 @@
-"""How much of each worker a tenant has used for the sake of its cached prompts: the deficits of D2LPM.
+"""Counts how many tokens each tenant may still spend at each worker: the deficits of D2LPM.
 
-Every tenant may spend a quantum of tokens at each worker of a pool; where it has spent that at all workers that serve,
-every one gets another quantum. Credit is not saved and debt not kept beyond one quantum. Bounded: the tenants that were
-placed longest ago are forgotten, and with them what they had spent. Source: Cao et al., "Locality-aware Fair Scheduling
-in LLM Serving" (arXiv 2501.14312), section 4.3. What a spent deficit means is `placement`'s.
+Every tenant may spend a quantum of tokens at each worker of a pool. When it has spent the quantum at all workers that
+serve, it gets another one at each. No more than one quantum is carried over, neither as credit nor as debt. The table
+is bounded: the tenant whose request was placed longest ago is forgotten. Source: Cao et al., "Locality-aware Fair
+Scheduling in LLM Serving" (arXiv 2501.14312), section 4.3. Left to `placement`: what a spent deficit means.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ MAX_TENANTS = 4096
 
 
 class _Tenant:
-    """One tenant's quanta so far, and its tokens at each worker since."""
+    """How many quanta one tenant has received, and how many tokens it has spent at each worker."""
 
     __slots__ = ("quanta", "spent")
 
@@ -24,22 +24,22 @@ class _Tenant:
 
 
 class Deficits:
-    """What is left to every tenant at every worker of one pool, in tokens."""
+    """What each tenant may still spend at each worker of one pool, in tokens."""
 
     def __init__(self) -> None:
-        """Nobody has spent anything."""
+        """Start with nothing spent."""
         self.quantum_tokens = DEFAULT_QUANTUM_TOKENS
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
 
     def left(self, tenant: str, worker: str) -> float:
-        """Tokens that `tenant` may still spend at `worker`; negative where it has overdrawn."""
+        """Tokens that `tenant` may still spend at `worker`; negative if it has overdrawn."""
         account = self._tenants.get(tenant)
         if account is None:
             return self.quantum_tokens
         return account.quanta * self.quantum_tokens - self._spent(account, worker)
 
     def spend(self, tenant: str, worker: str, tokens: float) -> bool:
-        """A request of `tenant` goes to `worker`; True where its deficit there is used up: see `refill`."""
+        """Count a request of `tenant` that goes to `worker`; True if the deficit there is used up: see `refill`."""
         account = self._tenants.get(tenant)
         if account is None:
             account = self._tenants[tenant] = _Tenant()
@@ -58,15 +58,15 @@ class Deficits:
             account.spent = {worker: spent for worker, spent in account.spent.items() if worker in serving}
 
     def _spent(self, account: _Tenant, worker: str) -> float:
-        """Tokens spent of all quanta; of the past ones nothing is left over."""
+        """Tokens spent of all quanta; past quanta count as spent whole."""
         return max(account.spent.get(worker, 0.0), (account.quanta - 1) * self.quantum_tokens)
 
     def forget(self, worker: str) -> None:
-        """A worker has gone."""
+        """Forget a worker that has gone."""
         for account in self._tenants.values():
             account.spent.pop(worker, None)
 
     @property
     def entries(self) -> int:
-        """Pairs of tenant and worker that are kept."""
+        """How many pairs of tenant and worker are kept."""
         return sum(len(account.spent) for account in self._tenants.values())

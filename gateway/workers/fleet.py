@@ -1,7 +1,8 @@
-"""The workers of all pools; which of its pool's a request goes to is `placement`'s to choose.
+"""The workers of all pools; the fleet implements the scheduler's `Capacity`.
 
-Answers the scheduler's `Capacity` port. A worker leaves in two steps: `drain` gives it nothing new, and it is forgotten
-when its last request has ended. `pause` holds back one that refused for lack of room until the caller resumes it.
+A worker leaves in two steps: after `drain` it gets nothing new, and the fleet forgets it when its last request has
+ended. `pause` gives nothing to a worker that refused for lack of room, until the caller resumes it. Left to
+`placement`: which worker of its pool a request gets.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,19 +18,19 @@ class Fleet:
     """Every worker by name, and by pool."""
 
     def __init__(self) -> None:
-        """No workers yet; `configure` adds them."""
+        """Start without workers; `configure` adds them."""
         self._workers: dict[str, Worker] = {}
         self._pools: dict[str, Placement[Worker, Asking]] = {}
         self._expecting: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
-        """True until a worker that drains is idle."""
+        """True for every worker, also for one that drains until it is idle."""
         return name in self._workers
 
     # -- configuration
 
     def configure(self, spec: WorkerSpec) -> None:
-        """Add a worker, or change its window or pool, or take back one that was draining."""
+        """Add a worker, change its window or pool, or stop draining it."""
         worker = self._workers.get(spec.name)
         before = None if worker is None else worker.spec
         if worker is None:
@@ -50,7 +51,7 @@ class Fleet:
         self._weigh_doubts(spec.pool)
 
     def set_locality(self, pool: str, quantum: float) -> None:
-        """What a tenant may be ahead for the sake of a cached prompt, in cost units; placement follows it too."""
+        """Set how far a tenant may get ahead for the sake of a cached prompt, in cost units."""
         self._placement(pool).set_quantum(quantum)
 
     def _placement(self, pool: str) -> Placement[Worker, Asking]:
@@ -61,14 +62,14 @@ class Fleet:
         return () if placement is None else placement.candidates
 
     def drain(self, name: str) -> None:
-        """Send nothing new to a worker; it is forgotten once idle."""
+        """Send nothing new to a worker, and forget it when it is idle."""
         worker = self._workers[name]
         worker.is_draining = True
         self._weigh_doubts(worker.spec.pool)
         self._forget_if_done(worker)
 
     def expect(self, pool: str, *, is_expected: bool) -> None:
-        """Let requests of `pool` wait where no worker serves, because one is about to; or no longer."""
+        """Say whether requests of `pool` may wait while no worker serves, because one is about to."""
         if is_expected:
             self._expecting.add(pool)
         else:
@@ -85,19 +86,19 @@ class Fleet:
     # -- the scheduler's port
 
     def take(self, request: Asking, /) -> str | None:
-        """Reserve room at the worker that `placement` chooses, None where the request fits none now."""
+        """Reserve room at the worker that `placement` chooses and return its name; None if no worker has room now."""
         return self._place(request, Worker.has_room)
 
     def take_express(self, request: Asking, /) -> str | None:
-        """As `take`, in the express lanes."""
+        """As `take`, but in the express lanes."""
         return self._place(request, Worker.has_express_room)
 
     def has_express(self, pool: str) -> bool:
-        """True where a worker of `pool` has an express lane."""
+        """True if a worker of `pool` has an express lane."""
         return any(worker.window.has_express for worker in self._workers_of(pool))
 
     def affinity(self, request: Asking, /) -> int:
-        """Prompt tokens cached where the request would run now."""
+        """How many prompt tokens are cached at the worker where the request would run now."""
         placement = self._pools.get(request.pool)
         return 0 if placement is None else placement.affinity(request, Worker.has_room)
 
@@ -118,15 +119,15 @@ class Fleet:
         return chosen.name
 
     def counted(self, request: Asking, prompt_tokens: int, cached_tokens: int) -> None:
-        """The engine has counted a running request's prompt, and how much of it was in its cache."""
+        """Learn how many tokens the engine counted in a running request's prompt, and how many it found cached."""
         self._pools[request.pool].counted(request, prompt_tokens, cached_tokens)
 
     def prefilled(self, request: Asking, /) -> None:
-        """Give back a prompt's prefill room."""
+        """Give back the prefill room of a prompt."""
         self._workers[request.worker].window.prefilled(request.prompt_tokens)
 
     def give(self, request: Asking, /) -> None:
-        """Give back an ended request's sequences."""
+        """Give back the sequences of a request that ended."""
         self._pools[request.pool].ended(request)
         state = self._workers[request.worker]
         state.window.give(request.sequences)
@@ -137,14 +138,14 @@ class Fleet:
         self._forget_if_done(state)
 
     def serves(self, pool: str) -> bool:
-        """True where a worker of `pool` serves."""
+        """True if a worker of `pool` serves."""
         for worker in self._workers_of(pool):  # noqa: SIM110 - asked of every request: no generator is made
             if worker.serves:
                 return True
         return False
 
     def awaits(self, pool: str) -> bool:
-        """True where requests of `pool` may wait for a worker that does not serve yet, as `expect` has it."""
+        """True if `expect` said that requests of `pool` may wait for a worker that does not serve yet."""
         return pool in self._expecting
 
     def least_loaded(self, pool: str) -> str | None:
@@ -155,9 +156,9 @@ class Fleet:
     # -- health
 
     def signal(self, name: str, signal: Signal, tenant: str = "", body: bytes = b"") -> str | None:
-        """Take in what was seen of a worker, where a request tells it that of `tenant` with a digest of its body.
+        """Take in what was seen of a worker; `tenant` and a digest of its `body` name the request that showed it.
 
-        Returns the worker's new state where that changed, else None.
+        Returns the worker's new state if it changed, else None.
         """
         worker = self._workers.get(name)
         if worker is None:
@@ -170,11 +171,11 @@ class Fleet:
             worker.tuning.restart()
             worker.apply_limits()
         if worker.circuit.state is CircuitState.DOWN:
-            self._pools[worker.spec.pool].restarted(name)  # or will be: what it had cached is not to be counted on
+            self._pools[worker.spec.pool].restarted(name)  # it has restarted or will: its cache cannot be counted on
         return worker.circuit.state.value
 
     def _weigh_doubts(self, pool: str) -> None:
-        """A doubted worker is spared only while another one of its pool is trusted: it is never taken from all."""
+        """Spare a doubted worker only while another worker of its pool is trusted, so that some worker always serves."""
         workers = self._workers_of(pool)
         is_one_trusted = any(
             worker.circuit.state is CircuitState.SERVING and not worker.is_draining for worker in workers
@@ -183,33 +184,33 @@ class Fleet:
             worker.is_spared = is_one_trusted and worker.circuit.state is CircuitState.DOUBTED
 
     def refused(self, name: str, tenant: str) -> bool:
-        """A worker had no room for a request of `tenant`; True where that was not this tenant's requests' alone."""
+        """Note that a worker had no room for a request of `tenant`; True if it refused other tenants' requests too."""
         worker = self._workers.get(name)
         if worker is None:
             return False
-        worker.fulls.add(tenant, b"")
-        return worker.fulls.are_several
+        worker.full_for.add(tenant, b"")
+        return worker.full_for.are_several
 
     def refuses_everywhere(self, pool: str, tenant: str) -> bool:
-        """True where each worker that serves `pool` refused `tenant` for lack of room since it last answered."""
-        return all(tenant in worker.fulls for worker in self._workers_of(pool) if worker.serves)
+        """True if every worker that serves `pool` has refused `tenant` for lack of room since it last answered."""
+        return all(tenant in worker.full_for for worker in self._workers_of(pool) if worker.serves)
 
     def pause(self, name: str) -> None:
-        """Give nothing to a worker that refused for lack of room, until `resume`."""
+        """Give nothing to a worker until `resume`, because it refused for lack of room."""
         if name in self._workers:
             self._workers[name].is_paused = True
 
     def resume(self, name: str) -> None:
-        """End a pause."""
+        """End the pause of a worker."""
         if name in self._workers:
             self._workers[name].is_paused = False
 
     # -- what the engines say
 
     def observe(self, name: str, sample: EngineSample, now: float) -> bool:
-        """Take in a reading of a worker's metrics; True where room may have appeared: dispatch its pool.
+        """Take in a reading of a worker's metrics; it ends what `blind` began.
 
-        It ends what `blind` began.
+        True if room may have appeared; then the caller dispatches the worker's pool.
         """
         worker = self._workers.get(name)
         if worker is None or now < sample.asked_at:
@@ -219,19 +220,19 @@ class Fleet:
         has_grown = tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
         there, ended = tuning.there_sequences, tuning.ended_sequences
         has_ended = window.blind() if tuning.degraded else window.read(there, ended)
-        worker.apply_limits()  # those of a reading that ends the trust in the engine's figures may be wider too
+        worker.apply_limits()  # even a reading that cannot be trusted may widen them, back to the fallback
         is_wider = window.max_sequences > sequences or window.max_prefill_tokens > prefill_tokens
         return has_grown or has_ended or is_wider
 
     def learn(self, name: str, facts: EngineFacts) -> None:
-        """Take in what a worker's engine says once, at its start."""
+        """Take in what a worker's engine says once at its start."""
         if name in self._workers:
             worker = self._workers[name]
             worker.tuning.learn(facts)
             self._pools[worker.spec.pool].bound(name, facts.kv_tokens)
 
     def blind(self, name: str, reason: str) -> None:
-        """A worker's metrics are absent, stale or wrong: use a safe window until the next good reading."""
+        """Use a safe window until the next good reading, because a worker's metrics are absent, stale or wrong."""
         if name in self._workers:
             worker = self._workers[name]
             worker.tuning.blind(reason)
@@ -242,18 +243,18 @@ class Fleet:
 
     @property
     def is_idle(self) -> bool:
-        """True where nothing is in flight anywhere, in either dimension, and nothing is kept of what was."""
+        """True if nothing is in flight at any worker, and nothing is kept about requests that were."""
         windows = [worker.window for worker in self._workers.values()]
         are_idle = all(window.is_idle and not window.prefills_in_flight for window in windows)
         return are_idle and all(placement.is_idle for placement in self._pools.values())
 
     def look(self, name: str) -> WorkerSnapshot | None:
-        """One worker, None where it is unknown."""
+        """The snapshot of one worker; None if it is unknown."""
         worker = self._workers.get(name)
         return None if worker is None else worker.snapshot()
 
     def snapshot(self) -> tuple[WorkerSnapshot, ...]:
-        """Every worker."""
+        """The snapshots of all workers."""
         return tuple(worker.snapshot() for worker in self._workers.values())
 
     def _forget_if_done(self, worker: Worker) -> None:
@@ -267,7 +268,7 @@ _HasRoom = Callable[[Worker, Asking], bool]
 
 
 def _note_limits(request: Asking, workers: Sequence[Worker]) -> None:
-    """What kept `request` from each worker: only a limit that held work back may grow."""
+    """Note which limit of each worker kept `request` out: only a limit that held work back may grow."""
     for worker in workers:
         if worker.serves:
             worker.tuning.limited_by = worker.limit_on(request)

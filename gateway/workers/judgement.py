@@ -1,13 +1,14 @@
-"""Whose fault it is: what an attempt met, and what follows for the client, the worker, the request and the account.
+"""Decides whose fault it is when an attempt fails, and what follows for client, worker, request and account.
 
-A closed table from (situation, evidence) to (effect). Rules that hold in it:
-- the client's fault is only what the engine says of the request itself (400, 404, 413, 422, in its own words); every
-  other status is the worker's or the gateway's, and the request is tried elsewhere while its client has no byte;
-- what the engine will not do tomorrow either (501, 505) is not asked again;
-- lack of room (429, 503) is nobody's fault: the request waits;
-- what is short at the gateway itself (descriptors, ports, memory) says nothing of any worker;
-- an attempt that fails before its answer begins is refunded; of one that has begun the relay settles how much.
-How many failures of whom bring a worker into doubt is `circuit`'s, what kills workers `quarantine`'s.
+The decision is a closed table from (situation, evidence) to effect. Its rules:
+- A failure is the client's fault only if the engine says in its own words that the request is wrong (400, 404, 413,
+  422). Every other failure is the worker's or the gateway's, and the request goes to another worker while its client
+  has no byte.
+- If the engine cannot do something at all (501, 505), the gateway does not ask again.
+- Lack of room (429, 503) is nobody's fault: the request waits.
+- If the gateway itself lacks something (descriptors, ports, memory), that says nothing about any worker.
+- An attempt that fails before its answer begins is refunded. If the answer has begun, the relay settles the charge.
+Left to others: how many failures put a worker in doubt (`circuit`), and which request kills workers (`quarantine`).
 """
 
 from enum import Enum
@@ -18,7 +19,7 @@ from gateway.workers.circuit import Signal
 
 
 class Situation(Enum):
-    """Where it was met."""
+    """How far the request is when the evidence appears."""
 
     WAITING = "waiting"  # the client has no byte; another attempt is left
     LAST = "last"  # the client has no byte; no attempt is left
@@ -30,29 +31,29 @@ class Situation(Enum):
 
 
 class Evidence(Enum):
-    """What was met."""
+    """What was seen of an attempt."""
 
-    ANSWERED = "answered"  # an answer of the kind that was asked for; BEGUN: to its own end
-    REFUSED = "refused"  # the engine's word that the request is wrong
+    ANSWERED = "answered"  # an answer of the kind that was asked for; in BEGUN: it came to its own end
+    REFUSED = "refused"  # the engine says that the request is wrong
     UNABLE = "unable"  # 501, 505
     FULL = "full"  # 429, 503
     LOCKED = "locked"  # 401, 403, 407: the worker does not accept the gateway
     STRANGE = "strange"  # no engine's answer: a redirect, a page, another model's engine, any other status
-    ERROR = "error"  # any other 5xx; BEGUN: an error event
+    ERROR = "error"  # any other 5xx; in BEGUN: an error event
     LOST = "lost"  # the connection broke
     TRUNCATED = "truncated"  # an orderly end before the end of the answer
     MALFORMED = "malformed"  # not HTTP, or not what the answer's format allows
     SILENT = "silent"  # no byte in time
     UNREACHABLE = "unreachable"  # no connection
-    NAMELESS = "nameless"  # its host was never found
-    SHORT = "short"  # no connection for want of something at the gateway
+    NAMELESS = "nameless"  # the name of its host was never resolved
+    SHORT = "short"  # no connection, because the gateway lacked something
     CUT = "cut"  # the gateway ended it
 
     __hash__ = object.__hash__
 
 
 class Action(Enum):
-    """What is done with the request."""
+    """What the gateway does with the request."""
 
     RELAY = "relay"  # the answer goes to the client
     FORWARD = "forward"  # the engine's refusal goes to the client
@@ -63,7 +64,7 @@ class Action(Enum):
 
 
 class Effect(NamedTuple):
-    """What follows: `outcome` where the request ends by it, `signal` for the circuit."""
+    """What follows: `outcome` if the request ends with it, and `signal` for the circuit."""
 
     action: Action
     outcome: Outcome | None = None
@@ -144,10 +145,10 @@ TABLE: Final[dict[tuple[Situation, Evidence], Effect]] = {
     (_S.PROBE, _E.SHORT): Effect(_A.NOTE),
     (_S.PROBE, _E.CUT): Effect(_A.NOTE),
 }
-"""Of an answer that has begun no head is judged any more: those pairs are not there."""
+"""After an answer has begun no head of an answer is judged, so BEGUN lacks the pairs that only a head can show."""
 
 OF_THE_REQUEST: Final = frozenset({400, 404, 413, 422})
-"""Statuses by which an engine says that the request itself is wrong; what vLLM 0.32 sends of 4xx besides 401."""
+"""Statuses by which an engine says that the request itself is wrong: the 4xx of vLLM 0.32 except 401."""
 
 _BY_STATUS: Final = {
     401: Evidence.LOCKED,
@@ -161,9 +162,9 @@ _BY_STATUS: Final = {
 
 
 def evidence_of(status: int, *, is_answer: bool, is_of_request: bool) -> Evidence:
-    """What the head of an answer says.
+    """The evidence in the head of an answer.
 
-    `is_answer`: it is of the kind that was asked for; `is_of_request`: its body is the engine's word on the request.
+    `is_answer`: the answer is of the kind that was asked for. `is_of_request`: its body is the engine's own error.
     """
     if is_answer:
         return Evidence.ANSWERED
@@ -173,5 +174,5 @@ def evidence_of(status: int, *, is_answer: bool, is_of_request: bool) -> Evidenc
 
 
 def judge(situation: Situation, evidence: Evidence) -> Effect:
-    """What follows from `evidence`; a pair that cannot occur is our own mistake."""
+    """What follows from `evidence`; a pair that is not in the table is our own mistake (KeyError)."""
     return TABLE[situation, evidence]

@@ -1,13 +1,14 @@
-"""Which of a pool's workers a request goes to: where its prompt is cached if that is worth it, else the least loaded.
+"""Chooses the worker of a request: where its prompt is cached if that is worth it, else the least loaded worker.
 
-Only workers that serve and have room for the request are looked at, and one of them is always found where there is one:
-placement never makes a request wait. Load is what is in flight relative to the worker's own window, so workers of
-different size and speed each get their share. The order of tenants is not decided here; what they may be ahead for the
-sake of a cached prompt is the quantum rule's of `fairness`.
+Only workers that serve and have room for the request are considered. If there is one, it is found: placement never
+makes a request wait. Load is what is in flight relative to the worker's own window, so workers of different size and
+speed each get their share. Left to `fairness`: the order of tenants, and how far a tenant may get ahead for the sake of
+a cached prompt.
 
-The worker with the longest match is passed over where the tenant has used up its deficit there and a less loaded worker
-has room: one tenant's beginnings must not crowd one worker while others stand by. So is a worker that failed the
-tenant of late: one that fails fast is never busy, and must not draw requests by that.
+Two kinds of workers are passed over although they have the longest match. One is a worker where the tenant has used up
+its deficit, if a less loaded worker has room: one tenant's prompts must not crowd one worker while others stand by. The
+other is a worker at which a request of the tenant failed lately: a worker that fails fast is never busy, and it must
+not attract requests by that.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +18,13 @@ from gateway.draws import Draws
 from gateway.workers.deficits import DEFAULT_QUANTUM_TOKENS, Deficits
 from gateway.workers.prefixes import CachedPrefix, PrefixIndex, cached_tokens
 
-MANY_WORKERS = 16  # beyond so many, some are drawn and the least loaded of them taken, instead of looking at all
-# The power of two choices with two more: of two, both would too often be of the smallest windows where those differ.
+MANY_WORKERS = 16  # of more workers than this only a few are drawn, and the least loaded of these is taken
+# The power of two choices, with two more: if windows differ, both of two draws would too often have the smallest.
 DRAWS = 4
 
 
 class Placed(Protocol):
-    """What is read of a request."""
+    """What placement reads of a request."""
 
     tenant: str
     prompt_tokens: int
@@ -33,7 +34,7 @@ class Placed(Protocol):
 
 
 class Candidate(Protocol):
-    """What is read of a worker; its name is unique."""
+    """What placement reads of a worker; its name is unique."""
 
     @property
     def name(self) -> str: ...
@@ -50,10 +51,10 @@ Fits = Callable[[_Candidate, _Request], bool]
 
 
 class Placement(Generic[_Candidate, _Request]):
-    """The workers of one pool, the choice among them, and what is known of their caches."""
+    """The workers of one pool, the choice among them, and what is known about their caches."""
 
     def __init__(self) -> None:
-        """A pool without workers."""
+        """Start without workers."""
         self._index = PrefixIndex()
         self._deficits = Deficits()
         self._draws = Draws(1)
@@ -65,14 +66,14 @@ class Placement(Generic[_Candidate, _Request]):
     # -- workers
 
     def join(self, candidate: _Candidate) -> None:
-        """A worker is there, its cache empty."""
+        """Add a worker with an empty cache."""
         slot = next(slot for slot in range(len(self.candidates) + 1) if slot not in self._candidate_at)
         self._slots[candidate.name], self._candidate_at[slot] = slot, candidate
         self.candidates.append(candidate)
         self._index.add(slot)
 
     def leave(self, candidate: _Candidate) -> None:
-        """A worker has gone."""
+        """Remove a worker."""
         self.candidates.remove(candidate)
         slot = self._slots.pop(candidate.name)
         del self._candidate_at[slot]
@@ -80,22 +81,22 @@ class Placement(Generic[_Candidate, _Request]):
         self._deficits.forget(candidate.name)
 
     def restarted(self, name: str) -> None:
-        """A worker has lost its cache."""
+        """Note that a worker has lost its cache."""
         self._index.clear(self._slots[name])
 
     def bound(self, name: str, kv_tokens: int) -> None:
-        """A worker has told the size of its KV cache; less than 1: it has not."""
+        """Take over the size of a worker's KV cache; a number below 1 means that it is unknown."""
         if kv_tokens > 0:
             self._index.bound(self._slots[name], kv_tokens)
 
     def set_quantum(self, tokens: float) -> None:
-        """What a tenant may spend at one worker ahead of the others, where that is more than the usual."""
+        """Set the quantum, how much a tenant may spend at one worker ahead of the others; at least the default."""
         self._deficits.quantum_tokens = max(DEFAULT_QUANTUM_TOKENS, tokens)
 
     # -- choosing
 
     def choose(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
-        """The worker for `request`, None where it fits none now."""
+        """The worker for `request`; None if no worker has room now."""
         if len(self.candidates) == 1:  # whatever is cached, and whichever worker is to be avoided
             candidate = self.candidates[0]
             return candidate if candidate.serves and fits(candidate, request) else None
@@ -114,7 +115,7 @@ class Placement(Generic[_Candidate, _Request]):
         return other if nearest is None or (other is not None and other.load < nearest.load) else nearest
 
     def affinity(self, request: _Request, fits: Fits[_Candidate, _Request]) -> int:
-        """Prompt tokens cached where `request` would go now; 0 where the tenant's deficit there is used up."""
+        """How many prompt tokens are cached where `request` would go now; 0 if the tenant's deficit is used up."""
         if not request.prefix:
             return 0
         for candidate, blocks in self._knowing(request, fits):
@@ -123,7 +124,7 @@ class Placement(Generic[_Candidate, _Request]):
         return 0
 
     def _knowing(self, request: _Request, fits: Fits[_Candidate, _Request]) -> Iterator[tuple[_Candidate, int]]:
-        """Workers with room that have a beginning of the prompt cached, the longest first, ties by load."""
+        """Workers with room that have a beginning of the prompt cached: the longest first, ties by load."""
         for blocks, slots in self._index.holders(request.prefix):
             known = [self._candidate_at[slot] for slot in slots]
             usable = [
@@ -155,7 +156,7 @@ class Placement(Generic[_Candidate, _Request]):
     # -- learning
 
     def sent(self, request: _Request, name: str) -> None:
-        """`request` goes to the worker `name`, which will have its prompt cached."""
+        """Note that `request` goes to the worker `name`, which will have its prompt cached."""
         if not request.prefix:
             return
         cached = self._index.send(self._slots[name], request.prefix)
@@ -166,13 +167,13 @@ class Placement(Generic[_Candidate, _Request]):
             self._deficits.refill(request.tenant, {candidate.name for candidate in self.candidates if candidate.serves})
 
     def counted(self, request: _Request, prompt_tokens: int, found_tokens: int) -> None:
-        """The engine has counted the prompt of `request`, and how much of it was cached."""
+        """Learn how many tokens the engine counted in the prompt of `request`, and how many it found cached."""
         name, cached = self._cached.get(request, ("", None)) if request.prefix else ("", None)
         if cached is not None and name in self._slots:
             self._index.report(self._slots[name], cached, len(request.prefix), prompt_tokens, found_tokens)
 
     def ended(self, request: _Request) -> None:
-        """`request` is no longer at its worker."""
+        """Note that `request` is no longer at its worker."""
         name, cached = self._cached.pop(request, ("", None)) if request.prefix else ("", None)
         if cached is not None and name in self._slots:
             self._index.answered(self._slots[name], cached)
@@ -180,12 +181,12 @@ class Placement(Generic[_Candidate, _Request]):
     # -- views
 
     def cached_size(self, name: str) -> tuple[int, float]:
-        """Blocks and tokens that a worker is believed to have cached."""
+        """How many blocks and tokens a worker is believed to have cached."""
         return self._index.cached_size(self._slots[name])
 
     @property
     def is_idle(self) -> bool:
-        """True where nothing is kept of a request in flight."""
+        """True if nothing is kept about requests in flight."""
         return not self._cached
 
 
@@ -194,7 +195,7 @@ def _load(candidate: Candidate) -> float:
 
 
 def _best(candidates: list[_Candidate], request: Placed) -> _Candidate | None:
-    """The least loaded; one that failed the tenant of late only where all have, so that failing fast draws no load."""
+    """The least loaded worker; one at which the tenant's request failed lately is taken only if there is no other."""
     best = min(candidates, key=_load, default=None)
     if best is None or not best.is_shunned_by(request.tenant):
         return best

@@ -15,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.learned.centre import Ratio
+from gateway.learned.prompts import FIRST_TOKENS_PER_BYTE, TOKENS_PER_BYTE
 
 BLOCK_BYTES = 256  # about as many tokens as four of vLLM's blocks; hashing 8 KB costs 9 us
 _FINE_BYTES = 64 * BLOCK_BYTES
 MAX_BLOCKS_PER_WORKER = 65_536
 DEFAULT_CACHE_TOKENS = 131_072  # of a worker that does not tell: about what an 8 B model has on a GPU of 40 GB
-_FIRST_TOKENS_PER_BYTE = 0.3
-_TOKENS_PER_BYTE = (0.01, 1.0)  # what is believed
 _FIRST_PROMPT_BYTES = 4096.0
 _TOLERANCE = 8  # an engine that found less than expected by one part in so many has lost nothing
 
@@ -95,7 +94,7 @@ class PrefixIndex:
         self._caches: dict[int, _Cache] = {}
         self._holders: dict[int, int] = {}  # name -> a bit for each worker that has it
         self._visits = 0
-        self._tokens = Ratio(_FIRST_TOKENS_PER_BYTE, _FIRST_PROMPT_BYTES, _TOKENS_PER_BYTE)
+        self._tokens = Ratio(FIRST_TOKENS_PER_BYTE, _FIRST_PROMPT_BYTES, TOKENS_PER_BYTE)
 
     # -- workers
 

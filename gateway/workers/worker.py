@@ -1,25 +1,25 @@
 """One worker of a pool: whether a request may run there now, and what keeps it out.
 
-`fleet` keeps them and tells them what was seen; how much fits is `window`'s and `tuning`'s, whether it is trusted
-`circuit`'s. Where it is not, it is tried with one request at a time, beside whatever still runs there.
+`window` and `tuning` say how much fits, `circuit` says whether the worker is trusted. A worker that is not trusted is
+tried with one request at a time, whatever else still runs there. `fleet` keeps the workers.
 """
 
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, Signal, Suspects
+from gateway.workers.circuit import UP_STATES, Circuit, CircuitState, FailedTenants, Signal
 from gateway.workers.snapshot import Limit, WorkerSnapshot
 from gateway.workers.tuning import Tuning
 from gateway.workers.tuning_memory import RunningRequest
 from gateway.workers.window import Window, WindowSize
 
 DRAINING: Final = "draining"  # the state of a worker that leaves, whatever its circuit says
-PROBES_OF_TRIAL: Final = 5  # good ones while a trial runs, after which it has said enough
+PROBES_OF_TRIAL: Final = 5  # after so many good probes during a trial the trial has shown enough
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """One engine endpoint: a name unique over all pools, the pool it serves, where it listens, its window."""
+    """One engine endpoint: its name, unique over all pools, the pool that it serves, its URL, its window."""
 
     name: str
     pool: str
@@ -28,7 +28,7 @@ class WorkerSpec:
 
 
 class Asking(RunningRequest, Protocol):
-    """What is read of a request: its size, how its prompt begins, where it may run, the worker it was given."""
+    """What the workers read of a request: its size, how its prompt begins, where it may run, the worker that it got."""
 
     pool: str
     tenant: str
@@ -39,11 +39,11 @@ class Asking(RunningRequest, Protocol):
 
 
 class Worker:
-    """One worker: what it may be given, by its window, its circuit and its trials."""
+    """One worker; its window, its circuit and its trials decide what it may get."""
 
     __slots__ = (
         "circuit",
-        "fulls",
+        "full_for",
         "is_draining",
         "is_paused",
         "is_spared",
@@ -57,58 +57,58 @@ class Worker:
     )
 
     def __init__(self, spec: WorkerSpec) -> None:
-        """A worker of which nothing was heard yet."""
+        """Start with a worker of which nothing is known."""
         self.name = spec.name
         self.spec = spec
         self.window = Window(spec.window)
         self.tuning = Tuning(spec.window)
         self.circuit = Circuit()
-        self.fulls = Suspects()  # whom it had no room for since it last answered
+        self.full_for = FailedTenants()  # tenants that it had no room for since it last answered
         self.is_draining = False
         self.is_paused = False
         self.is_spared = False  # it is in doubt, and another worker of its pool is trusted
-        self.trial: Asking | None = None  # what it is being tried with
-        self.trial_probes = 0  # good ones while that runs
-        self.was_stalled = False  # and has not moved since
+        self.trial: Asking | None = None  # the request that it is tried with
+        self.trial_probes = 0  # good probes since that request was sent
+        self.was_stalled = False  # it stood still and has not moved since
         self.apply_limits()
 
     @property
     def load(self) -> float:
-        """What is in flight relative to the window."""
+        """What is in flight, relative to the window."""
         return self.window.load
 
     @property
     def serves(self) -> bool:
-        """True where it may be given requests."""
+        """True if the worker may get requests."""
         return not self.is_draining and self.circuit.state in UP_STATES
 
     @property
     def is_tried(self) -> bool:
-        """True where it gets one request at a time, whatever else still runs there."""
+        """True if the worker gets one request at a time, whatever else still runs there."""
         return self.is_spared or self.circuit.state is CircuitState.ON_TRIAL
 
     def may_be_tried_with(self, request: Asking) -> bool:
-        """False while a trial runs, or while what the engine stood still with has not moved or left."""
+        """False while a trial runs, and after a stall until the engine moves again or all its requests have left."""
         is_stuck = self.was_stalled and not self.window.is_idle
         return self.trial is None and not is_stuck and self.circuit.may_try(request.tenant)
 
     def is_shunned_by(self, tenant: str) -> bool:
-        """True where a request of `tenant` failed here of late."""
+        """True if a request of `tenant` failed here lately."""
         return self.circuit.is_shunned_by(tenant)
 
     def has_room(self, request: Asking) -> bool:
-        """True where `request` may run here now."""
+        """True if `request` may run here now."""
         return self.limit_on(request) is Limit.NOTHING
 
     def has_express_room(self, request: Asking) -> bool:
-        """True where `request` may run here now, in the express lane."""
+        """True if `request` may run here now in the express lane."""
         if self.is_paused or self.is_tried:
             return False
         fits_window = self.window.has_express_room(request.sequences, request.prompt_tokens)
         return fits_window and self.tuning.fits_memory(request)
 
     def limit_on(self, request: Asking) -> Limit:
-        """What keeps `request` from running here now."""
+        """The limit that keeps `request` from running here now."""
         if self.is_paused:
             return Limit.PAUSE
         if self.is_tried and not self.may_be_tried_with(request):
@@ -120,7 +120,7 @@ class Worker:
         return Limit.NOTHING if self.window.fits_prefill(request.prompt_tokens) else Limit.PREFILL
 
     def apply_limits(self) -> None:
-        """Make the window as large as the tuning says."""
+        """Give the window the size that the tuning says."""
         self.window.limit(self.tuning.max_sequences, self.tuning.max_prefill_tokens)
         self.tuning.memory.running_part = self.window.running_part
 
@@ -130,9 +130,10 @@ class Worker:
         return DRAINING if self.is_draining else self.circuit.state.value
 
     def feed(self, signal: Signal, tenant: str, body: bytes) -> bool:
-        """Feed the circuit what `signal` is worth; True where its state changed.
+        """Feed `signal` to the circuit; True if its state changed.
 
-        A trial that outlives some probes is progress, but not where the engine stood still: that answers probes too.
+        A trial that outlives some probes counts as progress, except after a stall: an engine that stands still answers
+        probes too.
         """
         match signal:
             case Signal.STALLED:
@@ -141,7 +142,7 @@ class Worker:
                 self.was_stalled = False
             case Signal.ANSWERED:
                 self.was_stalled = False
-                self.fulls.clear()
+                self.full_for.clear()
             case Signal.PROBE_OK if self.trial is not None and not self.was_stalled:
                 self.trial_probes += 1
                 if self.trial_probes >= PROBES_OF_TRIAL:
@@ -151,7 +152,7 @@ class Worker:
         return self.circuit.feed(signal, tenant, body)
 
     def snapshot(self) -> WorkerSnapshot:
-        """How it stands."""
+        """The worker at this moment."""
         window, tuning = self.window, self.tuning
         return WorkerSnapshot(
             pool=self.spec.pool,
