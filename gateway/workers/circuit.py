@@ -135,7 +135,7 @@ class FailedTenants:
 
 
 class Circuit:
-    """The state of one worker, with what it depends on: failed requests, probes in a row, tenants that were answered."""
+    """The state of one worker, with what it depends on: failed requests, probes in a row, tenants with an answer."""
 
     __slots__ = (
         "_failed",

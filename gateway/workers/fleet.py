@@ -175,7 +175,7 @@ class Fleet:
         return worker.circuit.state.value
 
     def _weigh_doubts(self, pool: str) -> None:
-        """Spare a doubted worker only while another worker of its pool is trusted, so that some worker always serves."""
+        """Spare a doubted worker only while another worker of its pool is trusted, so that one always serves."""
         workers = self._workers_of(pool)
         is_one_trusted = any(
             worker.circuit.state is CircuitState.SERVING and not worker.is_draining for worker in workers
