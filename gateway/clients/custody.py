@@ -22,13 +22,15 @@ class Custody(Holding):
 
     __slots__ = ("_cancellations", "_holdings", "_is_cancelled", "_task")
 
-    def __init__(self, holdings: "Holdings[Custody]", tenant: str, weight: float) -> None:
-        """Nothing is held yet."""
+    def __init__(
+        self, holdings: "Holdings[Custody]", tenant: str, weight: float, task: asyncio.Task[object] | None
+    ) -> None:
+        """Nothing is held yet; `task` is the current one."""
         super().__init__(tenant, weight)
         self._holdings = holdings
         self._is_cancelled = False
-        self._task = asyncio.current_task()
-        self._cancellations = 0 if self._task is None else self._task.cancelling()
+        self._task = task
+        self._cancellations = 0 if task is None else task.cancelling()
 
     def hold(self, size_bytes: int) -> None:
         """Hold `size_bytes` in all; raises `Refusal` if this request is pushed out."""

@@ -7,13 +7,14 @@ again; the sink knows what an answer means.
 """
 
 import asyncio
+import select
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import Final, Protocol, cast
 
 import httptools
 
-from gateway.endpoints.plain_socket import hang_up, has_input, take_input
+from gateway.endpoints.plain_socket import hang_up, poll_for_input, take_input
 from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
 
 MAX_HEAD_BYTES = 64 * 1024  # of a head, or of anything else that comes without a byte of the body, such as trailers
@@ -110,6 +111,7 @@ class WorkerConnection:
         "_look_due",
         "_parser",
         "_pieces",
+        "_poll",
         "_sink",
         "_transport",
         "_wrong",
@@ -134,6 +136,7 @@ class WorkerConnection:
         self._wrong = ""
         self._is_reused = False
         self._is_paused = False
+        self._poll: select.poll | None = None  # made when the connection is first used again
         self._look: asyncio.TimerHandle | None = None
         self._look_due = 0.0
         self.idle_since = 0.0
@@ -211,7 +214,11 @@ class WorkerConnection:
     def is_quiet(self) -> bool:
         """True if nothing has come from the worker since the last answer, neither bytes nor its end of connection."""
         transport = self._transport
-        return transport is not None and not transport.is_closing() and not has_input(transport)
+        if transport is None or transport.is_closing():
+            return False
+        if self._poll is None:
+            self._poll = poll_for_input(transport)
+        return self._poll is None or not self._poll.poll(0)
 
     def give_up(self, reason: str) -> None:
         """End an answer that has not begun, because its worker is known to be dead or stalled; tell the sink."""

@@ -11,14 +11,14 @@ import socket
 from contextlib import suppress
 
 
-def has_input(transport: asyncio.Transport) -> bool:
-    """True if bytes, or the end of the connection, wait to be read."""
+def poll_for_input(transport: asyncio.Transport) -> "select.poll | None":
+    """What tells, by `poll(0)`, whether bytes or the end of the connection wait to be read; None without a socket."""
     number = _number(transport)
     if number is None:
-        return False
+        return None
     poll = select.poll()
     poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
+    return poll
 
 
 def take_input(transport: asyncio.Transport, most_bytes: int) -> bytes:

@@ -162,7 +162,7 @@ class Router:
         """Answer with one of the gateway's own texts; its custody counts it until the client has taken it."""
         for name, value in own_headers(request, record.request_id):
             answer.headers[name] = value
-        with Custody(self._services.holdings, record.tenant, 1.0) as custody:
+        with Custody(self._services.holdings, record.tenant, 1.0, asyncio.current_task(self._loop)) as custody:
             request[CUSTODY] = custody
             custody.hold(len(body_of(answer)))
             return await self._delivery.deliver(request, answer, record, _COMPLETED)
@@ -175,8 +175,8 @@ class Router:
         identity = self._identify(request, record)
         if self.is_draining:
             raise Refusal(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
-        tenant = identity.tenant
-        with Custody(self._services.holdings, tenant.name, tenant.weight) as custody:
+        tenant, task = identity.tenant, asyncio.current_task(self._loop)
+        with Custody(self._services.holdings, tenant.name, tenant.weight, task) as custody:
             request[CUSTODY] = custody
             return await self._answer_in_custody(request, endpoint, identity, record)
 

@@ -126,24 +126,25 @@ class Logger:
 
     def info(self, event: str, **fields: object) -> None:
         """Tell the ordinary."""
-        self._write(logging.INFO, "info", event, fields)
+        self.write(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         """Tell what somebody should look at."""
-        self._write(logging.WARNING, "warning", event, fields)
+        self.write(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
         """Tell what failed."""
-        self._write(logging.ERROR, "error", event, fields)
+        self.write(logging.ERROR, event, fields)
 
     def log(self, level: int, event: str, **fields: object) -> None:
         """Write a line of the nearest named level that is not above `level`."""
         named = min(max(level // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        self._write(named, _LEVELS[named], event, fields)
+        self.write(named, event, fields)
 
-    def _write(self, level: int, name: str, event: str, fields: dict[str, object]) -> None:
+    def write(self, level: int, event: str, fields: dict[str, object]) -> None:
+        """Write a line of a named level; adds to `fields`."""
         if level >= self._threshold:
-            self._writer.write(self._form.line(name, event, fields))
+            self._writer.write(self._form.line(_LEVELS[level], event, fields))
 
 
 class _LibraryHandler(logging.Handler):

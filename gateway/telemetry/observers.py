@@ -10,6 +10,7 @@ stranger can fill a disk.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from logging import ERROR, INFO, WARNING
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -65,7 +66,9 @@ class _WriteLine(Protocol):
 
 
 class LineLogger(Protocol):
-    """Writes a line of an event's name and its fields."""
+    """Writes a line of an event's name and its fields; `write` may add to `fields`, which it does not copy."""
+
+    def write(self, level: int, event: str, fields: dict[str, object]) -> None: ...
 
     def info(self, event: str, **fields: object) -> None: ...
     def warning(self, event: str, **fields: object) -> None: ...
@@ -150,10 +153,8 @@ class LogObserver:
         fields = request_fields(event)
         if suppressed:
             fields["suppressed"] = suppressed
-        if event.outcome in _FAULTS:
-            self._logger.error("request", **fields)
-        else:
-            self._write_at(is_well=event.outcome not in _TROUBLE)("request", **fields)
+        level = ERROR if event.outcome in _FAULTS else WARNING if event.outcome in _TROUBLE else INFO
+        self._logger.write(level, "request", fields)
 
     def _write_at(self, *, is_well: bool) -> _WriteLine:
         return self._logger.info if is_well else self._logger.warning
