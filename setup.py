@@ -13,7 +13,7 @@ from typing import Any
 from setuptools import setup
 
 PASSED = {  # of the rooms that a request passes, the modules that it does
-    "clients": ("body", "custody", "downstream", "origins", "refusal", "request_ids"),
+    "clients": ("body", "custody", "downstream", "origins", "protocol", "refusal", "request_ids"),
     "endpoints": ("connection", "failures", "plain_socket", "progress", "upstream", "workers"),
     "proxy": ("attempt", "delivery", "directory", "dispatcher", "exchange", "record", "relay", "router"),
     "telemetry": ("budget", "families", "hits", "labels", "logs", "metrics", "observers"),

@@ -8,7 +8,6 @@ gaps.
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from secrets import token_hex
@@ -17,12 +16,12 @@ from typing import cast
 from aiohttp import http_exceptions, http_parser, web, web_protocol
 
 from gateway.clients.downstream import HAS_BEGUN, bound_buffers, end_in_time, give_up
+from gateway.clients.protocol import malformed
 from gateway.clients.refusal import OverlongHead, identifying_headers, refusal_response
 from gateway.clients.refusal import message as message_for
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import Dialect
-from gateway.wire.target import path_of
 
 REQUEST_ID = web.RequestKey("request_id", str)
 """The id under which a request is answered and logged."""
@@ -30,8 +29,6 @@ REQUEST_ID = web.RequestKey("request_id", str)
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 MAX_HEADERS = 128
-_HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
-_HTTP_10, _HTTP_11 = (1, 0), (1, 1)
 _LINGER_SECONDS = 2.0  # a refused body is read for this long before the connection closes, so that the refusal arrives
 _READ_BYTES = 16 * 1024  # of a body, beyond twice of which nothing is read ahead: a thousand bodies are on their way
 _logger = logging.getLogger("gateway.server")
@@ -55,26 +52,6 @@ def require_c_parser() -> None:
         raise RuntimeError("aiohttp's C extensions are missing; install the binary wheel of aiohttp")
 
 
-def check_protocol(request: web.BaseRequest) -> None:
-    """Raise `RequestFault` if the request line or the framing can be read in two ways."""
-    version, headers = request.version, request.headers
-    is_new = version == _HTTP_11
-    if not is_new and version != _HTTP_10:
-        raise _malformed("HTTP/1.1 and HTTP/1.0 are spoken here")
-    if path_of(request.raw_path) is None:
-        raise _malformed("the request target must be a path or a URL")
-    hosts = headers.getall("Host", ())
-    if len(hosts) > 1 or (is_new and not hosts) or (hosts and not _HOST.fullmatch(hosts[0])):
-        raise _malformed("the Host header must name one host")
-    codings = headers.getall("Transfer-Encoding", ())
-    if codings and (not is_new or [coding.strip().lower() for coding in codings] != ["chunked"]):
-        raise _malformed("the only Transfer-Encoding is chunked, and only in HTTP/1.1")
-
-
-def _malformed(reason: str) -> RequestFault:
-    return RequestFault(Outcome.BAD_REQUEST, f"The request is not well-formed HTTP: {reason}.")
-
-
 def _unparsed(error: BaseException | None) -> RequestFault:
     """The fault for the parser's `error`, in words that do not repeat what was read."""
     if isinstance(error, http_exceptions.LineTooLong):
@@ -84,7 +61,7 @@ def _unparsed(error: BaseException | None) -> RequestFault:
         return OverlongHead(431, f"A header of the request is longer than {limit} bytes, the most that is read.")
     if isinstance(error, http_exceptions.BadHttpMessage) and error.message.startswith("Too many headers"):
         return OverlongHead(431, f"The request has more than {MAX_HEADERS} headers, the most that are read.")
-    return _malformed("it could not be parsed")
+    return malformed("it could not be parsed")
 
 
 class ClientConnection(web_protocol.RequestHandler):

@@ -17,9 +17,10 @@ from gateway.clients.body import body_at_hand, read_body
 from gateway.clients.custody import CUSTODY, Custody
 from gateway.clients.downstream import HAS_BEGUN, give_up
 from gateway.clients.origins import Origins, is_preflight, preflight_answer
+from gateway.clients.protocol import check_protocol
 from gateway.clients.refusal import Refusal, WrongMethod, own_headers, refusal_response
 from gateway.clients.request_ids import RequestIds
-from gateway.clients.server import REQUEST_ID, check_protocol
+from gateway.clients.server import REQUEST_ID
 from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome

@@ -51,13 +51,13 @@ def integers_of(values: list[object]) -> list[int] | None:
 Reader = Callable[[object, str], object]  # not int: compiled code would make 1 of True
 
 
-def _typed(integers: str, flags: str) -> Mapping[str, Reader]:
+def _typed(integers: str, flags: str) -> dict[str, Reader]:
     readers: dict[str, Reader] = dict.fromkeys(integers.split(), integer_of)
-    return MappingProxyType(readers | dict.fromkeys(flags.split(), flag_of))
+    return readers | dict.fromkeys(flags.split(), flag_of)
 
 
 _NONE = _typed("", "")
-TYPED: Mapping[Family, Mapping[str, Reader]] = MappingProxyType(
+TYPED: Mapping[Family, dict[str, Reader]] = MappingProxyType(
     dict.fromkeys(Family, _NONE)
     | {
         Family.CHAT: _typed(

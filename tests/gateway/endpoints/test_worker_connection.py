@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual_time import virtual_time
 
 from gateway.endpoints.connection import Headers, Loss, WorkerConnection
 
@@ -63,6 +64,7 @@ class Kept:
         self.pieces: list[bytes] = []
         self.ends: list[str] = []
         self.headers: Headers = ()
+        self.looks: list[float] = []
         self.has_begun = False
 
     def on_head(self, status: int, headers: Headers) -> None:
@@ -78,7 +80,8 @@ class Kept:
         self.ends.append("end")
 
     def on_look(self, now: float) -> None:
-        """Not asked for."""
+        """A look."""
+        self.looks.append(now)
 
     def on_lost(self, reason: str, loss: Loss) -> None:
         """A loss."""
@@ -110,6 +113,30 @@ def test_names_of_headers_come_in_lower_case() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-TYPE: Text/Plain\r\nContent-Length: 1\r\n\r\n"
     sink = received([head + b"x"])
     assert sink.headers == [(b"content-type", b"Text/Plain"), (b"content-length", b"1")]
+
+
+@virtual_time
+async def test_one_timer_serves_all_requests_of_a_connection() -> None:
+    """A timer that is due earlier stays for the next request, a later one gives way; none outlives the connection."""
+    loop = asyncio.get_running_loop()
+    connection, first, second = WorkerConnection(Nowhere()), Kept(), Kept()
+    connection.connection_made(Wire())
+    start = loop.time()
+    connection.send(b"", b"", first, is_reused=False)
+    connection.look_at(start + 2.0)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")
+    connection.send(b"", b"", second, is_reused=True)
+    connection.look_at(start + 3.0)
+    await asyncio.sleep(2.5)
+    assert (first.looks, second.looks) == ([], [start + 2.0])
+    connection.look_at(start + 9.0)
+    connection.look_at(start + 4.0)
+    await asyncio.sleep(2.0)
+    assert second.looks == [start + 2.0, start + 4.0]
+    connection.look_at(start + 5.0)
+    connection.connection_lost(None)
+    await asyncio.sleep(1.0)
+    assert second.looks == [start + 2.0, start + 4.0]
 
 
 def test_a_read_that_is_one_chunk_is_one_piece() -> None:
