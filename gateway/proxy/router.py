@@ -242,7 +242,7 @@ class Router:
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         if is_strange or content.exception() is not None or not content.is_eof():
-            response.force_close()  # what follows cannot be trusted, and the rest of the body is not worth parsed
+            response.force_close()  # what follows cannot be trusted, and the rest of the body is not worth reading
         return response
 
 
