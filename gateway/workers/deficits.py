@@ -66,6 +66,11 @@ class Deficits:
         for account in self._tenants.values():
             account.spent.pop(worker, None)
 
+    def check_invariants(self) -> None:
+        """Assert that nobody has credit or debt beyond one quantum."""
+        for name, account in self._tenants.items():
+            assert all(abs(self.left(name, worker)) <= self.quantum_tokens for worker in account.spent)
+
     @property
     def entries(self) -> int:
         """How many pairs of tenant and worker are kept."""

@@ -257,6 +257,11 @@ class Fleet:
         """The snapshots of all workers."""
         return tuple(worker.snapshot() for worker in self._workers.values())
 
+    def check_invariants(self) -> None:
+        """Assert that what is known of the workers' caches adds up."""
+        for placement in self._pools.values():
+            placement.check_invariants()
+
     def _forget_if_done(self, worker: Worker) -> None:
         if worker.is_draining and worker.window.is_idle:
             del self._workers[worker.spec.name]

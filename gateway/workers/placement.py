@@ -1,9 +1,9 @@
 """Chooses the worker of a request: where its prompt is cached if that is worth it, else the least loaded worker.
 
-Only workers that serve and have room for the request are considered. If there is one, it is found: placement never
-makes a request wait. Load is what is in flight relative to the worker's own window, so workers of different size and
-speed each get their share. Left to `fairness`: the order of tenants, and how far a tenant may get ahead for the sake of
-a cached prompt.
+Only workers that serve and have room for the request are considered. If there is one, it is found. Placement makes a
+request wait in one case only: the worker with room has just failed it, and another worker that serves is full. Load is
+what is in flight relative to the worker's own window, so workers of different size and speed each get their share. Left
+to `fairness`: the order of tenants, and how far a tenant may get ahead for the sake of a cached prompt.
 
 Two kinds of workers are passed over although they have the longest match. One is a worker where the tenant has used up
 its deficit, if a less loaded worker has room: one tenant's prompts must not crowd one worker while others stand by. The
@@ -103,14 +103,9 @@ class Placement(Generic[_Candidate, _Request]):
         return self._nearest(request, fits) if request.prefix else self._least_loaded(request, fits)
 
     def _nearest(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
-        nearest: _Candidate | None = None
-        for candidate, _ in self._knowing(request, fits):
-            has_deficit = self._deficits.left(request.tenant, candidate.name) > 0
-            if nearest is None and has_deficit:
-                return candidate
-            if nearest is not None and has_deficit and candidate.load < nearest.load:
-                return candidate
-            nearest = nearest or candidate
+        nearest, blocks = self._match(request, fits)
+        if blocks:
+            return nearest
         other = self._least_loaded(request, fits)
         return other if nearest is None or (other is not None and other.load < nearest.load) else nearest
 
@@ -118,10 +113,21 @@ class Placement(Generic[_Candidate, _Request]):
         """How many prompt tokens are cached where `request` would go now; 0 if the tenant's deficit is used up."""
         if not request.prefix:
             return 0
+        _, blocks = self._match(request, fits)
+        return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
+
+    def _match(self, request: _Request, fits: Fits[_Candidate, _Request]) -> tuple[_Candidate | None, int]:
+        """The worker with the longest match and its blocks, 0 where the tenant's deficit there is used up.
+
+        In that case a less loaded worker with a shorter match and a deficit is taken instead.
+        """
+        nearest: _Candidate | None = None
         for candidate, blocks in self._knowing(request, fits):
-            if self._deficits.left(request.tenant, candidate.name) > 0:
-                return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
-        return 0
+            has_deficit = self._deficits.left(request.tenant, candidate.name) > 0
+            if has_deficit and (nearest is None or candidate.load < nearest.load):
+                return candidate, blocks
+            nearest = nearest or candidate
+        return nearest, 0
 
     def _knowing(self, request: _Request, fits: Fits[_Candidate, _Request]) -> Iterator[tuple[_Candidate, int]]:
         """Workers with room that have a beginning of the prompt cached: the longest first, ties by load."""
@@ -188,6 +194,11 @@ class Placement(Generic[_Candidate, _Request]):
     def is_idle(self) -> bool:
         """True if nothing is kept about requests in flight."""
         return not self._cached
+
+    def check_invariants(self) -> None:
+        """Assert everything that can be summed."""
+        self._index.check_invariants()
+        self._deficits.check_invariants()
 
 
 def _load(candidate: Candidate) -> float:

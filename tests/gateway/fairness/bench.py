@@ -99,12 +99,12 @@ class Bench:
         max_queued: int = 100_000,
         queue_timeout_seconds: float = 1e9,
         locality_quantum: float = 0.0,
-        fleet: CachingFleet | None = None,
+        fleet: CachingFleet | Fleet | None = None,
     ) -> None:
         """A pool `p0`, `p1`, ... each of `workers` workers with `window`."""
         self.now = 0.0
         self.checks = True
-        self.fleet = fleet or CachingFleet()
+        self.fleet: Any = fleet or CachingFleet()
         rules = Rules(lambda: POLICIES[policy](parameter), PREDICTORS[predictor](None), max_queued)
         self.admission = Admission(rules, self.fleet)
         self.cost = cost or Linear()
@@ -169,13 +169,17 @@ class Bench:
             max_output_tokens=length if most is None else most,
             reports_at_end=reports_at_end,
         )
-        ticket.prefix = (affinity,)
+        ticket.prefix = self.prefix(tenant, prompt, affinity)
         ticket.is_watched = tells_every > 0
         job = Job(ticket, prompt, length, cached, prefill_steps, prefill_steps, tells_every=tells_every or 1)
         self.books.offered[tenant] += request_cost(self.cost, Usage(prompt, cached, length), sequences)
         self.waiting[ticket] = job
         self.carry_out(self.admission.submit(ticket, self.now), pool)
         return job
+
+    def prefix(self, tenant: str, prompt: int, affinity: int) -> tuple[int, ...]:
+        """How the prompt of a request begins."""
+        return (affinity,)
 
     def carry_out(self, decisions: list[Decision], pool: str) -> None:
         """Do what was decided after an event in `pool`, then check what each decision may break."""
@@ -186,6 +190,7 @@ class Bench:
                 self.books.grants[ticket.request_id] += 1
                 job.weight = self.flow(ticket.tenant, ticket.pool).weight
                 self.running[ticket] = job
+                self.begin(job)
             else:
                 self.books.endings[ticket.request_id] += 1
                 self.outcomes[ticket.tenant, decision.outcome] += 1
@@ -219,6 +224,9 @@ class Bench:
         self.carry_out(decisions, job.ticket.pool)
 
     # -- the engine's part
+
+    def begin(self, job: Job) -> None:
+        """A worker's engine gets a request."""
 
     def step(self, count: int = 1) -> None:
         """Let every worker do `count` steps."""
@@ -329,8 +337,10 @@ class Bench:
         for pool, account in self.admission.pools.items():
             waiting = [tenant for tenant in account.queue.tenants.values() if tenant.is_waiting]
             heads = [tenant.oldest() for tenant in waiting if self.admission.waiting_room.is_eligible(tenant)]
+            avoided = {ticket.avoid for ticket in self.waiting if ticket.pool == pool}
             for worker in self._serving(pool) if heads else ():
-                self.idle_room.pass_time(worker, self._jobs(worker), heads, seconds)
+                jobs = self._jobs(worker)
+                self.idle_room.pass_time(worker, jobs, heads, seconds, is_avoided=worker in avoided)
 
     def check_books(self) -> None:
         """Every request ended exactly once, was granted once per attempt, and paid exactly its usage."""

@@ -43,10 +43,15 @@ class IdleRoom:
         fits = not unread or sum(unread) + ticket.prompt_tokens <= self.max_unread_tokens
         return fits and self.free(jobs) > 0
 
-    def pass_time(self, worker: str, jobs: Collection[Job], heads: Collection[Ticket], seconds: float) -> None:
-        """Note that for `seconds` a worker ran `jobs` while `heads` waited, each the next of its tenant."""
+    def pass_time(
+        self, worker: str, jobs: Collection[Job], heads: Iterable[Ticket], seconds: float, *, is_avoided: bool
+    ) -> None:
+        """Note that for `seconds` a worker ran `jobs` while `heads` waited, each the next of its tenant.
+
+        `is_avoided` says that a request waits that avoids the worker. It may have been in turn at the last event:
+        charges change whose turn it is, but offer no room.
+        """
         if any(head.avoid != worker and self.has_room(jobs, head) for head in heads):
             self.idle[worker] += seconds * self.free(jobs)
             is_read_first = any(job.is_unread for job in jobs)
-            is_avoided = any(head.avoid == worker for head in heads)
             assert is_read_first or is_avoided, f"room of {worker} idles while others wait"

@@ -12,6 +12,7 @@ from gateway.fairness import Ticket
 from gateway.workers import WindowSize
 
 from .bench import STEP_SECONDS, Bench, CachingFleet
+from .caches import Caches
 from .tape import play
 
 TAPES = st.binary(min_size=30, max_size=110)
@@ -30,6 +31,13 @@ def test_vtc_keeps_its_bound_and_its_books(data: bytes) -> None:
 def test_an_engine_that_takes_tokens_back_widens_the_bound_by_no_more(data: bytes) -> None:
     """Where final usage is below what was reported, the settlement is still exact and the bound still holds."""
     play(data, has_liars=True)
+
+
+@settings(CHEAP, max_examples=800)
+@given(TAPES)
+def test_real_caches_keep_the_bound_and_the_books(data: bytes) -> None:
+    """The same where placement knows what its workers have cached, or believes so."""
+    play(data, bench_type=Caches)
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "lcf", "rpm", "drr"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.workers import EngineFacts, Fleet, Signal, WindowSize, WorkerSpec, prefix_chain
 from gateway.workers.deficits import DEFAULT_QUANTUM_TOKENS, MAX_TENANTS, Deficits
 from gateway.workers.placement import MANY_WORKERS, Placement
+from gateway.workers.prefixes import cached_tokens
 
 TEXT = bytes(range(256)) * 16
 
@@ -229,12 +230,16 @@ def _fits(place: Place, request: Asked) -> bool:
 def test_a_worker_is_found_wherever_there_is_one(
     count: int, steps: Iterable[tuple[bool, int, str, int]], down: set[int]
 ) -> None:
-    """Whatever is cached where and whoever has spent what: None only where no serving worker has room."""
+    """Whatever is cached where and whoever has spent what: None only where no serving worker has room.
+
+    If placement counts on a cached prompt, the request goes to a worker that was sent as much of it.
+    """
     places = [Place(f"w{number}", slots=1 + number % 3, serves=number not in down) for number in range(count)]
     placement: Placement[Place, Asked] = Placement()
     for place in places:
         placement.join(place)
     flying: list[tuple[Place, Asked]] = []
+    blocks_sent: Counter[tuple[str, int, str]] = Counter()
     for ends, tenant, text, blocks in steps:
         if ends and flying:
             place, request = flying.pop(0)
@@ -242,6 +247,7 @@ def test_a_worker_is_found_wherever_there_is_one(
             placement.ended(request)
             continue
         request = asked(text, str(tenant), blocks, reserved_tokens=3000)
+        expected = placement.affinity(request, _fits)
         chosen = placement.choose(request, _fits)
         assert (chosen is None) is not any(place.serves and _fits(place, request) for place in places)
         if chosen is not None:
@@ -249,10 +255,25 @@ def test_a_worker_is_found_wherever_there_is_one(
             assert _fits(chosen, request)
             chosen.taken += 1
             placement.sent(request, chosen.name)
+            known = blocks_sent[chosen.name, tenant, text]
+            assert expected in (0, cached_tokens(request.prompt_tokens, blocks, min(blocks, known)))
+            blocks_sent[chosen.name, tenant, text] = max(known, blocks)
             flying.append((chosen, request))
     for _, request in flying:
         placement.ended(request)
     assert placement.is_idle
+
+
+def test_a_match_that_is_passed_over_counts_for_nothing() -> None:
+    """The deficit at the longest match is used up, the shorter one is as busy: an idle worker is chosen."""
+    places = [Place("w0", taken=1), Place("w1", taken=1), Place("w2")]
+    placement: Placement[Place, Asked] = Placement()
+    for place in places:
+        placement.join(place)
+    placement.sent(asked("a", reserved_tokens=9000), "w0")
+    placement.sent(asked("a", blocks=8), "w1")
+    assert placement.choose(asked("a"), _fits) is places[2]
+    assert placement.affinity(asked("a"), _fits) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 20_000)), max_size=60))
