@@ -15,7 +15,18 @@ from setuptools import setup
 PASSED = {  # of the rooms that a request passes, the modules that it does
     "clients": ("body", "custody", "downstream", "origins", "protocol", "refusal", "request_ids"),
     "endpoints": ("connection", "failures", "plain_socket", "progress", "upstream", "workers"),
-    "proxy": ("attempt", "delivery", "directory", "dispatcher", "exchange", "record", "relay", "router"),
+    "proxy": (
+        "attempt",
+        "delivery",
+        "directory",
+        "dispatcher",
+        "exchange",
+        "record",
+        "relay",
+        "router",
+        "services",
+        "settlement",
+    ),
     "telemetry": ("budget", "families", "hits", "labels", "logs", "metrics", "observers"),
     "watch": ("death_guard", "health", "models", "outages", "reconciliation", "reminders"),
 }

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.clients.custody import Custody
+from gateway.clients.downstream import Outbox
 from gateway.clients.server import HttpServer, ServerLimits
 from gateway.config import (
     Config,
@@ -40,6 +41,7 @@ from gateway.fairness import (
 )
 from gateway.outcomes import Outcome
 from gateway.proxy.control import Control, Pages
+from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.remainders import Remainders
@@ -129,9 +131,9 @@ class Gateway:
             self._endpoints,
             self._health,
             self._guard,
-            config.listen.write_stall_seconds,
             self._holdings,
             self._remainders,
+            Delivery(Outbox(), config.listen.write_stall_seconds),
         )
         listen = config.listen
         limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)

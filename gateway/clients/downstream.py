@@ -1,17 +1,17 @@
-"""The client's side of an answer, written straight to the transport.
+"""The client's side of an answer, written straight to the transport: the one way of every answer to a request.
 
-Each piece becomes one HTTP chunk, without waking a task; the head leaves with the first piece. What all streams write
-in one turn of the event loop is sent at the end of that turn (`Outbox`); a body of known length is written at once.
-aiohttp gets back an answer with nothing left to write. `write` tells when the client is slow; `drain` waits until it
-has caught up, and demands a minimum rate. HTTP/1.0 clients get the bare bytes and then the end of the connection.
+Each piece of a stream becomes one HTTP chunk, without waking a task; the head leaves with the first piece. What all
+streams write in one turn of the event loop is sent at the end of that turn (`Outbox`); a body of known length is
+written at once. A `WholeAnswer` (a page, a refusal) is sent in one call. aiohttp gets back an answer with nothing left
+to write. `write` tells when the client is slow; `drain` waits until it has caught up, and demands a minimum rate.
+HTTP/1.0 clients get the bare bytes and then the end of the connection.
 """
 
 import asyncio
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
-from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
@@ -84,6 +84,18 @@ class Outbox:
                 transport.write(data)
 
 
+class WholeAnswer(NamedTuple):
+    """An answer that is complete before its first byte; its length and the gateway's own headers are added to it.
+
+    The connection closes after an answer that `is_last`.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Sequence[tuple[str, str]] = ()
+    is_last: bool = False
+
+
 class Downstream:
     """One answer on its way to one client."""
 
@@ -97,15 +109,22 @@ class Downstream:
         "_patience_seconds",
         "_request",
         "_response",
+        "_stall_seconds",
         "_transport",
         "_written_bytes",
     )
 
-    def __init__(self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox) -> None:
-        """An answer to `request`; `headers` are the gateway's own headers in it."""
+    def __init__(
+        self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox, stall_seconds: float
+    ) -> None:
+        """An answer to `request`; `headers` are the gateway's own headers in it.
+
+        A client has a budget of `stall_seconds` for its whole answer, which `drain` uses up.
+        """
         self._request = request
         self._headers = headers
         self._outbox = outbox
+        self._stall_seconds = stall_seconds
         self._response: web.StreamResponse | None = None
         self._transport: asyncio.Transport | None = None
         self._head = b""  # until it is sent, with the first piece
@@ -113,7 +132,7 @@ class Downstream:
         self._is_finished = False
         self._written_bytes = 0
         self._look_bytes = _CHECKED_BYTES  # written bytes at which `write` looks next at how much waits
-        self._patience_seconds = inf
+        self._patience_seconds = stall_seconds
 
     @property
     def is_open(self) -> bool:
@@ -152,6 +171,14 @@ class Downstream:
         self._response = _Answer(self, status, keeps_alive=keeps_alive)
         self._transport = request.transport
 
+    def send(self, answer: WholeAnswer) -> None:
+        """Send the whole of `answer`; the head alone in answer to HEAD."""
+        status, body, headers, is_last = answer
+        self.open(status, headers, None if status in _WITHOUT_BODY else len(body), is_last=is_last)
+        if self._request.method != "HEAD":
+            self.write(body)
+        self.finish()
+
     def write(self, data: bytes) -> bool:
         """Send `data`, if any; False if the client is behind, so that `drain` must be awaited before more is sent."""
         transport = self._transport
@@ -189,27 +216,26 @@ class Downstream:
             self._request[HAS_BEGUN] = True
         return head + data
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self) -> None:
         """Wait until the client has taken nearly all that waits for it.
 
-        A client has a budget of `seconds` for its whole answer. Waiting uses the budget up; each 4 KiB that the client
-        takes adds a second, up to `seconds`. Raises `ClientStalled` when nothing is left. Cancelled: the bytes stay
-        with the transport.
+        Waiting uses the client's budget up; each 4 KiB that it takes adds a second, up to the whole budget. Raises
+        `ClientStalled` when nothing is left. Cancelled: the bytes stay with the transport.
         """
         self._outbox.send()
         if self._waiting_bytes() and self._request.protocol.writing_paused:
-            await self._catch_up(seconds)
+            await self._catch_up()
 
-    async def _catch_up(self, seconds: float) -> None:
+    async def _catch_up(self) -> None:
         loop = asyncio.get_running_loop()
         caught_up = loop.create_task(self._request.protocol._drain_helper(), name="a slow client")
-        patience = min(seconds, self._patience_seconds)
+        patience = self._patience_seconds
         try:
             while not caught_up.done():
                 taken, since = self._taken_bytes(), loop.time()
                 await asyncio.wait((caught_up,), timeout=max(patience, _LOOK_SECONDS))
                 earned = (self._taken_bytes() - taken) / LEAST_BYTES_PER_SECOND
-                patience = min(seconds, patience + earned - (loop.time() - since))
+                patience = min(self._stall_seconds, patience + earned - (loop.time() - since))
                 if patience <= 0 and not caught_up.done():
                     self._abort()
                     raise ClientStalled

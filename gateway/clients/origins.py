@@ -11,6 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.clients.downstream import WholeAnswer
+
 ALLOWED_ORIGIN: Final = web.RequestKey("allowed_origin", str)
 """The value of `Access-Control-Allow-Origin` in the answer to a request; set only if its origin is allowed."""
 
@@ -56,12 +58,12 @@ def is_preflight(request: web.BaseRequest) -> bool:
     )
 
 
-def preflight_answer(request: web.BaseRequest) -> web.Response:
+def preflight_answer(request: web.BaseRequest) -> WholeAnswer:
     """Let the page send what it asks for; whether that is served is decided when the request comes."""
     asked = request.headers.get("Access-Control-Request-Headers", "")
-    headers = {
-        "Access-Control-Allow-Methods": "GET, HEAD, POST",
-        "Access-Control-Allow-Headers": asked if _ASKED_HEADERS.fullmatch(asked) else _USUAL_HEADERS,
-        "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
-    }
-    return web.Response(status=204, headers=headers)
+    headers = (
+        ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
+        ("Access-Control-Allow-Headers", asked if _ASKED_HEADERS.fullmatch(asked) else _USUAL_HEADERS),
+        ("Access-Control-Max-Age", str(_PREFLIGHT_SECONDS)),
+    )
+    return WholeAnswer(204, b"", headers)

@@ -5,10 +5,12 @@ an engine said of the request. It never repeats raw bytes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from aiohttp import web
 
+from gateway.clients.downstream import WholeAnswer
 from gateway.clients.origins import reading_headers
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault, error_body
@@ -16,6 +18,7 @@ from gateway.wire.surface import ENDPOINTS, Dialect
 from gateway.wire.target import path_of, spoken_at
 
 SERVER = "vtc-gateway"
+JSON_TYPE: Final = ("Content-Type", "application/json")
 MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps for as long as it is told; one that comes too early is told again
 _ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other API has
 
@@ -98,25 +101,24 @@ def own_headers(request: web.BaseRequest, request_id: str) -> Sequence[tuple[str
     return (*identifying_headers(request_id), *reading_headers(request))
 
 
-def refusal_response(request: web.BaseRequest, fault: RequestFault, request_id: str) -> web.Response:
-    """The complete answer to a `request` that ends with `fault`."""
+def refusal_answer(request: web.BaseRequest, fault: RequestFault, request_id: str, *, is_last: bool) -> WholeAnswer:
+    """The answer to a `request` that ends with `fault`; after the last one the connection closes."""
     dialect = dialect_of(request.raw_path, request.headers)
-    response = web.Response(
-        status=fault.status if isinstance(fault, OverlongHead) else fault.outcome.wire_form.status,
-        body=error_body(dialect, fault.outcome, fault.message, fault.param, request_id),
-        content_type="application/json",
-    )
-    for name, value in own_headers(request, request_id):
-        response.headers[name] = value
+    status = fault.status if isinstance(fault, OverlongHead) else fault.outcome.wire_form.status
+    body = error_body(dialect, fault.outcome, fault.message, fault.param, request_id)
+    # So that the next request of a client that is told of the shutdown finds another instance.
+    is_last = is_last or fault.outcome is Outcome.DRAINING
+    return WholeAnswer(status, body, [JSON_TYPE, *_remedies(fault)], is_last)
+
+
+def _remedies(fault: RequestFault) -> Iterator[tuple[str, str]]:
+    """The headers that say what the client can do."""
     if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(_whole_seconds(fault.retry_after_seconds))
+        yield "Retry-After", str(_whole_seconds(fault.retry_after_seconds))
     if isinstance(fault, WrongMethod):
-        response.headers["Allow"] = fault.allow
+        yield "Allow", fault.allow
     if fault.outcome is Outcome.UNAUTHENTICATED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if fault.outcome is Outcome.DRAINING:
-        response.force_close()  # so that the client's next request finds another instance
-    return response
+        yield "WWW-Authenticate", "Bearer"
 
 
 def _whole_seconds(seconds: float) -> int:

@@ -2,8 +2,10 @@
 
 If two HTTP parsers could read a request differently, the server refuses it and closes the connection. Headers have a
 deadline of their own. The number of connections is bounded. A fault is answered in JSON and never echoes what was
-sent. The gateway does not start without aiohttp's C parser: the pure Python parser reads differently and has other
-gaps.
+sent. Every answer to a request goes through `downstream`. One other way remains: a connection beyond the bound gets its
+answer before a request of it is read. What waits for a client when its connection closes is dropped after
+`write_stall_seconds`. The gateway does not start without aiohttp's C parser: the pure Python parser reads differently
+and has other gaps.
 """
 
 import asyncio
@@ -15,9 +17,9 @@ from typing import cast
 
 from aiohttp import http_exceptions, http_parser, web, web_protocol
 
-from gateway.clients.downstream import HAS_BEGUN, bound_buffers, end_in_time, give_up
+from gateway.clients.downstream import HAS_BEGUN, Downstream, Outbox, bound_buffers, end_in_time, give_up
 from gateway.clients.protocol import malformed
-from gateway.clients.refusal import OverlongHead, identifying_headers, refusal_response
+from gateway.clients.refusal import OverlongHead, identifying_headers, own_headers, refusal_answer
 from gateway.clients.refusal import message as message_for
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault, error_body
@@ -147,9 +149,10 @@ class ClientConnection(web_protocol.RequestHandler):
             fault = RequestFault(Outcome.INTERNAL, message_for(Outcome.INTERNAL))
         if request.get(HAS_BEGUN):
             return give_up(request)
-        response = refusal_response(request, fault, request_id)
-        response.force_close()
-        return response
+        stall_seconds = self._http_server.limits.write_stall_seconds
+        downstream = Downstream(request, own_headers(request, request_id), Outbox(), stall_seconds)
+        downstream.send(refusal_answer(request, fault, request_id, is_last=True))
+        return downstream.response
 
     def _expect_headers(self) -> None:
         seconds = self._http_server.limits.header_timeout_seconds

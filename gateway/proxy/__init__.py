@@ -9,7 +9,7 @@ Modules: `router` finds the handler of a request and checks its key; `directory`
 the life of a scheduled request; `attempt` says what one sending of it met; `relay` passes the answer on; `settlement`
 says what the request is settled at; `remainders` reads what a slow client has not taken. `dispatcher` carries out the
 scheduler's decisions. `utility` answers requests that run no model; `control` serves the gateway's own pages;
-`delivery` sends an answer that is complete before its first byte. `record` has what is known of a request: its context,
-which never changes, and the record, which becomes the event of its end. `services` are the objects that all requests
-share. `retired` forgets pools that the configuration no longer has.
+`delivery` sends complete answers, and waits for the client at the end of every answer. `record` has what is known of a
+request: its context, which never changes, and the record, which becomes the event of its end. `services` are the
+objects that all requests share. `retired` forgets pools that the configuration no longer has.
 """

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
 import orjson
-from aiohttp import web
 
+from gateway.clients.downstream import WholeAnswer
+from gateway.clients.refusal import JSON_TYPE
 from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
@@ -38,11 +39,11 @@ class Control:
         """Serve `pages`."""
         self._pages = pages
 
-    def health(self) -> web.Response:
+    def health(self) -> WholeAnswer:
         """Answer 200 as long as the process can answer at all."""
         return _json({"status": "ok"})
 
-    def ready(self, query: str, *, is_draining: bool) -> web.Response:
+    def ready(self, query: str, *, is_draining: bool) -> WholeAnswer:
         """Answer 200 if some pool has a worker that serves, or has just lost it and lets requests wait; else 503.
 
         The body lists every pool. Each `pool=NAME` in `query` names a pool: the status is then that of the worst pool
@@ -61,21 +62,21 @@ class Control:
         is_ready = status is not Readiness.NO_WORKER
         return _json({"status": status.value, "pools": pools}, status=200 if is_ready else 503)
 
-    def metrics(self) -> web.Response:
+    def metrics(self) -> WholeAnswer:
         """The metrics in Prometheus' text format; raises `RequestFault` (404) if metrics are off."""
         rendered = self._pages.metrics()
         if rendered is None:
             raise RequestFault(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
         body, content_type = rendered
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        return WholeAnswer(200, body, [("Content-Type", content_type)])
 
-    def debug_state(self, *, is_admin: bool) -> web.Response:
+    def debug_state(self, *, is_admin: bool) -> WholeAnswer:
         """The whole state as JSON, for the holder of the admin key."""
         if not is_admin:
             raise RequestFault(Outcome.UNAUTHENTICATED, _NO_ADMIN)
         return _json(self._pages.state())
 
-    def models(self, identity: Identity, path: str) -> web.Response:
+    def models(self, identity: Identity, path: str) -> WholeAnswer:
         """The models, adapters and aliases that a tenant may use, or the one that `path` names."""
         cards = {name: self._card(name, pool) for name, pool in identity.models.items()}
         if path == MODELS:
@@ -98,5 +99,5 @@ class Control:
         }
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+def _json(value: object, status: int = 200) -> WholeAnswer:
+    return WholeAnswer(status, orjson.dumps(value), [JSON_TYPE])

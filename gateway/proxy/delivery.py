@@ -1,58 +1,61 @@
-"""Sends an answer that is complete before its first byte: a page, a utility request's answer, a refusal.
+"""The end of every answer, a stream's too: the client takes the last bytes, or is cut off, and the record ends.
 
-Such an answer takes the same way as a stream (`downstream`): a client that takes it too slowly is cut off, and the
-answer counts as delivered when the client has taken nearly all of it. Until then its bytes count in the custody of the
-caller.
+All answers go through `downstream`, which bounds what waits for a client and how long it may take. An answer counts as
+delivered when the client has taken nearly all of it. The bytes of a complete answer count in the custody of the caller
+until then.
 """
 
 import asyncio
-from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway.clients.custody import CUSTODY
-from gateway.clients.downstream import ClientStalled, Downstream, Outbox
+from gateway.clients.downstream import ClientStalled, Downstream, Outbox, WholeAnswer
+from gateway.clients.refusal import own_headers
 from gateway.outcomes import Outcome
 from gateway.proxy.record import RequestRecord
 
 
-def body_of(answer: web.Response) -> bytes:
-    """The whole body of `answer`."""
-    body = answer.body or b""
-    assert isinstance(body, bytes)
-    return body
-
-
 class Delivery:
-    """Sends complete answers."""
+    """Answers clients."""
 
     def __init__(self, outbox: Outbox, stall_seconds: float) -> None:
         """Cut off clients that take too little for `stall_seconds`."""
         self._outbox = outbox
         self._stall_seconds = stall_seconds
 
+    def downstream(self, request: web.BaseRequest, request_id: str) -> Downstream:
+        """The way of an answer to `request`, with the gateway's own headers."""
+        return Downstream(request, own_headers(request, request_id), self._outbox, self._stall_seconds)
+
     async def deliver(
-        self, request: web.BaseRequest, answer: web.Response, record: RequestRecord, outcome: Outcome
+        self, request: web.BaseRequest, answer: WholeAnswer, record: RequestRecord, outcome: Outcome
     ) -> web.StreamResponse:
         """Send `answer`, end `record` with `outcome` once the client has it, and return what aiohttp needs.
 
         Cancelled: the record ends here too; the caller's custody lets go of the bytes.
         """
-        body = body_of(answer)
-        downstream = Downstream(request, (), self._outbox)
-        length = None if answer.status == HTTPStatus.NO_CONTENT else len(body)
-        downstream.open(answer.status, list(answer.headers.items()), length, is_last=answer.keep_alive is False)
-        if request.method != "HEAD":
-            downstream.write(body)
-        downstream.finish()
+        downstream = self.downstream(request, record.request_id)
+        downstream.send(answer)
         try:
-            await downstream.drain(self._stall_seconds)
-            record.end(outcome, status=answer.status)
-        except ClientStalled:
-            record.end(Outcome.CLIENT_STALLED, "with the whole answer made", answer.status)
+            return await self.end(downstream, record, outcome)
         except asyncio.CancelledError:
             custody = request.get(CUSTODY)
             is_pushed_out = custody is not None and custody.is_pushed_out
             record.end(Outcome.BODY_PUSHED_OUT if is_pushed_out else Outcome.CLIENT_GONE_STREAMING)
             raise
-        return downstream.response
+
+    async def end(
+        self, downstream: Downstream, record: RequestRecord, outcome: Outcome, reason: str = ""
+    ) -> web.StreamResponse:
+        """Wait until the client has taken what was sent; `record` then ends with `outcome`. Returns as `deliver`.
+
+        Cancelled: the client has missed the last bytes, and the caller ends the record.
+        """
+        try:
+            await downstream.drain()
+        except ClientStalled:
+            outcome, reason = Outcome.CLIENT_STALLED, "with the whole answer made"
+        response = downstream.response
+        record.end(outcome, reason, response.status)
+        return response

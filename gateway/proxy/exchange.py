@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from gateway.clients.downstream import ClientStalled, Downstream
-from gateway.clients.refusal import Refusal, message, own_headers
+from gateway.clients.downstream import ClientStalled, WholeAnswer
+from gateway.clients.refusal import Refusal, message
 from gateway.config import EngineOrder
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
 from gateway.endpoints.progress import Patience
@@ -72,9 +72,7 @@ class Exchange:
         self._adapter = parsed.model if pool.adapters and parsed.model in pool.adapter_names else ""
         self._suspect = Suspect(ticket.tenant, parsed.endpoint.path, pool.model, parsed.identity)
         self._relay: Relay | None = None
-        self._downstream = Downstream(
-            context.request, own_headers(context.request, context.request_id), services.outbox
-        )
+        self._downstream = services.delivery.downstream(context.request, context.request_id)
         self._failures = self._breaks = self._fulls = 0
         self._unsent: Evidence | None = None  # why the request could not be sent
         self._is_cut = False
@@ -256,12 +254,10 @@ class Exchange:
 
     async def _pass_on(self, relay: Relay) -> web.StreamResponse:
         """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
-        body = relay.take_buffered()
-        downstream = self._downstream
         self._services.guard.answered(self._suspect)
         self._services.dispatcher.settle(self._ticket, None)
-        downstream.open(relay.status, forwarded_response_headers(relay.headers), len(body))
-        downstream.write(body)
+        answer = WholeAnswer(relay.status, relay.take_buffered(), forwarded_response_headers(relay.headers))
+        self._downstream.send(answer)
         return await self._flushed(Outcome.REJECTED_BY_ENGINE)
 
     async def _relay_answer(self, relay: Relay) -> web.StreamResponse:
@@ -272,7 +268,7 @@ class Exchange:
             # Cancelled at either await: `_leave` cuts the relay, which settles the ticket at what was generated.
             while await relay.blocked_or_ended():
                 with self._services.remainders.behind(self._ticket, relay, self._context.custody):
-                    await downstream.drain(self._services.write_stall_seconds)
+                    await downstream.drain()
                 relay.unblock()
         except ClientStalled:
             relay.cut(AttemptEnd.CUT, "client stalled")
@@ -313,15 +309,11 @@ class Exchange:
         is_broken = outcome in _BROKEN and not is_stream
         if not is_broken:
             downstream.finish()
-        try:
-            # Cancelled here: the ticket is settled already; the client has missed the last bytes.
-            await downstream.drain(self._services.write_stall_seconds)
-        except ClientStalled:
-            outcome, reason = Outcome.CLIENT_STALLED, "with the whole answer generated"
+        # Cancelled here: the ticket is settled already; the client has missed the last bytes.
+        response = await self._services.delivery.end(downstream, self._record, outcome, reason)
         if is_broken:
             downstream.break_off()
-        self._record.end(outcome, reason, downstream.response.status)
-        return downstream.response
+        return response
 
     def _learn_prompt(self, relay: Relay) -> None:
         parsed = self._parsed

@@ -15,17 +15,16 @@ from aiohttp import web
 
 from gateway.clients.body import body_at_hand, read_body
 from gateway.clients.custody import CUSTODY, Custody
-from gateway.clients.downstream import HAS_BEGUN, give_up
+from gateway.clients.downstream import HAS_BEGUN, WholeAnswer, give_up
 from gateway.clients.origins import Origins, is_preflight, preflight_answer
 from gateway.clients.protocol import check_protocol
-from gateway.clients.refusal import Refusal, WrongMethod, own_headers, refusal_response
+from gateway.clients.refusal import Refusal, WrongMethod, refusal_answer
 from gateway.clients.request_ids import RequestIds
 from gateway.clients.server import REQUEST_ID
 from gateway.events import Observer
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.control import Control
-from gateway.proxy.delivery import Delivery, body_of
 from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.record import Context, RequestRecord
@@ -49,7 +48,7 @@ _COMPLETED: Final = Outcome.COMPLETED
 
 _READING = "GET, HEAD"
 
-_Page = Callable[[web.BaseRequest], web.Response]
+_Page = Callable[[web.BaseRequest], WholeAnswer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,8 @@ class Router:
         self._limits = limits
         self._origins = Origins(limits.allowed_origins)
         self._observer = observer
-        self._delivery = Delivery(services.outbox, services.write_stall_seconds)
-        self._utility = UtilityDesk(services, self._delivery)
+        self._delivery = services.delivery
+        self._utility = UtilityDesk(services)
         self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
         self._exchanges: set[Exchange] = set()
@@ -158,14 +157,12 @@ class Router:
         return await self._answer_minor(request, page, record)
 
     async def _answer_minor(
-        self, request: web.BaseRequest, answer: web.Response, record: RequestRecord
+        self, request: web.BaseRequest, answer: WholeAnswer, record: RequestRecord
     ) -> web.StreamResponse:
         """Answer with one of the gateway's own texts; its custody counts it until the client has taken it."""
-        for name, value in own_headers(request, record.request_id):
-            answer.headers[name] = value
         with Custody(self._services.holdings, record.tenant, 1.0, asyncio.current_task(self._loop)) as custody:
             request[CUSTODY] = custody
-            custody.hold(len(body_of(answer)))
+            custody.hold(len(answer.body))
             return await self._delivery.deliver(request, answer, record, _COMPLETED)
 
     async def _answer_api(
@@ -233,17 +230,16 @@ class Router:
         identity = record.identity = self.directory.identify(presented_keys(request.headers))
         return identity
 
-    def _debug_state(self, request: web.BaseRequest) -> web.Response:
+    def _debug_state(self, request: web.BaseRequest) -> WholeAnswer:
         is_admin = self.directory.is_admin(presented_keys(request.headers))
         return self._control.debug_state(is_admin=is_admin)
 
-    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: RequestRecord) -> web.Response:
-        response = refusal_response(request, fault, record.request_id)
+    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: RequestRecord) -> WholeAnswer:
         content = request.content
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
-        if is_strange or content.exception() is not None or not content.is_eof():
-            response.force_close()  # what follows cannot be trusted, and the rest of the body is not worth reading
-        return response
+        # What follows cannot be trusted, or the rest of the body is not worth reading.
+        is_last = is_strange or content.exception() is not None or not content.is_eof()
+        return refusal_answer(request, fault, record.request_id, is_last=is_last)
 
 
 def _is_models(path: str) -> bool:

@@ -1,11 +1,11 @@
 """The objects that every request is handled with; `app` builds them once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.clients.custody import Custody
-from gateway.clients.downstream import Outbox
 from gateway.endpoints.workers import WorkerEndpoints
 from gateway.fairness import Holdings
+from gateway.proxy.delivery import Delivery
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.remainders import Remainders
 from gateway.watch.death_guard import DeathGuard
@@ -20,7 +20,6 @@ class Services:
     endpoints: WorkerEndpoints
     health: Health
     guard: DeathGuard
-    write_stall_seconds: float
     holdings: Holdings[Custody]
     remainders: Remainders
-    outbox: Outbox = field(default_factory=Outbox)
+    delivery: Delivery

@@ -13,11 +13,11 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.clients.refusal import Refusal, own_headers
+from gateway.clients.downstream import WholeAnswer
+from gateway.clients.refusal import Refusal
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
 from gateway.endpoints.upstream import Answer, Load, fetch
 from gateway.outcomes import Outcome
-from gateway.proxy.delivery import Delivery
 from gateway.proxy.record import Context, RequestRecord
 from gateway.proxy.services import Services
 from gateway.wire.engine_answer import describe, media_type, read_error, types_for
@@ -77,10 +77,9 @@ class _UtilityQueue:
 class UtilityDesk:
     """Answers utility requests through any worker of the pool that serves."""
 
-    def __init__(self, services: Services, delivery: Delivery) -> None:
+    def __init__(self, services: Services) -> None:
         """Start without requests."""
         self._services = services
-        self._delivery = delivery
         self._queues: dict[tuple[str, str], _UtilityQueue] = {}
 
     async def answer(self, context: Context, record: RequestRecord) -> web.StreamResponse:
@@ -99,7 +98,7 @@ class UtilityDesk:
         queue.requests += 1
         try:
             answer, outcome = await self._ask(context, queue, record)
-            return await self._pass_on(context.request, answer, outcome, record)
+            return await self._pass_on(context, answer, outcome, record)
         finally:
             queue.requests -= 1
             if queue.requests == 0:
@@ -157,14 +156,10 @@ class UtilityDesk:
         return outcome
 
     async def _pass_on(
-        self, request: web.BaseRequest, answer: Answer, outcome: Outcome, record: RequestRecord
+        self, context: Context, answer: Answer, outcome: Outcome, record: RequestRecord
     ) -> web.StreamResponse:
-        response = web.Response(status=answer.status, body=answer.body)
-        for name, value in forwarded_response_headers(answer.headers):
-            response.headers[name] = value
-        for name, value in own_headers(request, record.request_id):
-            response.headers[name] = value
-        return await self._delivery.deliver(request, response, record, outcome)
+        whole = WholeAnswer(answer.status, answer.body, forwarded_response_headers(answer.headers))
+        return await self._services.delivery.deliver(context.request, whole, record, outcome)
 
 
 def _outcome(evidence: Evidence) -> Outcome:
