@@ -221,7 +221,8 @@ class Admission:
         """Undo the charge of a request whose attempt is repeated, and put it back at the head of its queue.
 
         `failed_worker` names a worker that broke (not one that only had no room). The request avoids it, and gets a few
-        seconds to find another one even if its queue time is used up.
+        seconds to find another one even if its queue time is used up. It has held room for nothing, so its tenant gets
+        no credit: others that wait go first.
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]
@@ -229,6 +230,7 @@ class Admission:
         account.settle(ticket, tenant, None)
         ticket.send_back(now)
         if failed_worker:
+            account.queue.refunded(tenant, ticket)
             ticket.avoid, ticket.is_retry = failed_worker, True
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
         self.waiting_room.enter_again(ticket, account, tenant)
