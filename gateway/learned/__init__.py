@@ -1,12 +1,13 @@
-"""What the gateway learns from answers: tokens of a prompt, time to its first token, decode speed, lengths. Pure.
+"""Learns from answers: tokens of a prompt, time to its first token, decode speed, lengths of answers. Pure.
 
-Rules that hold for every estimator here:
-- a ratio is a ratio of decayed sums, never a mean of ratios: who asks little or briefly weighs little;
-- a denominator has a floor and a result has limits, whatever is observed;
-- one observation moves little: it weighs no more than two of those before it;
-- where a tenant pays there is an estimator for each tenant (`Panel`); one that is new starts from the median over
-  tenants, in which each counts once, so that no tenant's habits move another's figures;
-- what forgets forgets by its own observations, so prompts of two bytes do not wipe out what documents have taught;
-- every map is bounded.
+Rules for every estimator:
+- A ratio is a ratio of decayed sums, never a mean of ratios. So short requests have little weight.
+- A denominator has a floor and a result has limits, whatever is observed.
+- One observation moves the result little: it weighs at most as much as two usual ones.
+- Figures that decide what a tenant pays have one estimator for each tenant (`Panel`). A new tenant starts from the
+  median over the tenants. Each tenant counts once there, so that no tenant's habits move another tenant's figures.
+- An estimator forgets only as new observations of the same kind come. So prompts of two bytes do not wipe out what
+  documents have taught.
+- Every map is bounded.
 Left to others: what is observed when, and what is charged (`gateway.fairness`).
 """

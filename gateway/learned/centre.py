@@ -1,18 +1,18 @@
-"""The centre of pairs (x, y), and the ratio of their sums: both follow what is observed and forget by it.
+"""The weighted mean of pairs (x, y), and the ratio of their sums; each observation makes the earlier ones count less.
 
-An observation has weight 1, or less where its x is far beyond what was usual: it then counts for no more than two usual
-ones. What was seen before weighs a twentieth less after each.
+An observation has weight 1. If its x is far larger than usual, it has less, so that it counts for at most two usual
+ones. After each observation the earlier ones weigh a twentieth less.
 """
 
 from typing import Final
 
-_KEPT: Final = 0.95  # of the weight of earlier observations, with each new one
-_FIRST_WEIGHT: Final = 2.0  # of the first guess, in observations
-_MOST_USUAL: Final = 2.0  # usual observations that one may count for
+_KEPT: Final = 0.95  # the share of their weight that earlier observations keep with each new one
+_FIRST_WEIGHT: Final = 2.0  # the weight of the first guess, in observations
+_MOST_USUAL: Final = 2.0  # one observation counts for at most so many usual ones
 
 
 class Centre:
-    """Weighted means of x and y; `x` below `usual_x` always counts whole."""
+    """The weighted means of x and y; an observation with x up to twice the mean, or up to `usual_x`, counts whole."""
 
     __slots__ = ("_usual_x", "_weight", "is_observed", "x", "y")
 
@@ -36,18 +36,18 @@ class Centre:
 
 
 class Ratio:
-    """y per x by the ratio of decayed sums, within its limits."""
+    """y per x: the ratio of decayed sums, within limits."""
 
     __slots__ = ("_centre", "_least", "_most", "figures")
 
     def __init__(self, first: float, first_x: float, limits: tuple[float, float], usual_x: float = 0.0) -> None:
-        """Begin at `first`, as if it had been seen at `first_x`; `usual_x` is the centre's."""
+        """Begin at `first`, as if it had been observed at `first_x`; `usual_x` is passed to the `Centre`."""
         self._centre = Centre(first_x, first * first_x, usual_x)
         self._least, self._most = limits
         self.figures: tuple[float, ...] = (first,)
 
     def observe(self, x: float, y: float) -> None:
-        """Learn of `y` for `x`; nothing is learned where `x` is not positive."""
+        """Learn that `x` came with `y`; an `x` that is not positive teaches nothing."""
         if x > 0.0:
             self._centre.observe(x, min(max(y, self._least * x), self._most * x))
             self.figures = (self._centre.y / self._centre.x,)
@@ -59,5 +59,5 @@ class Ratio:
 
     @property
     def votes(self) -> tuple[float | None, ...]:
-        """The ratio, None where nothing was observed."""
+        """The ratio; None if nothing was observed."""
         return self.figures if self._centre.is_observed else (None,)

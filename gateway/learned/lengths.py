@@ -1,7 +1,7 @@
-"""How long answers are, for each tenant of a pool: what a rate over tokens takes at a request's arrival.
+"""Learns how long each tenant's answers are; a limit on tokens per minute takes this much when a request arrives.
 
-The mean of what was lately used, so that what is taken in advance comes to what is used in the end. What is reserved of
-the pool is not decided here: that is the predictor's (`gateway.fairness`), which an operator may turn off.
+The estimate is the mean of recent answers, so that what is taken in advance equals, on average, what is used in the
+end. The predictor in `gateway.fairness` decides what is reserved, and an operator may turn it off.
 """
 
 import math
@@ -10,8 +10,8 @@ from typing import Final
 from gateway.learned.centre import Ratio
 from gateway.learned.panel import Figures, Panel
 
-_FIRST_TOKENS: Final = 256.0  # of an answer where no tenant has had one yet
-_FIRST_WEIGHT: Final = 0.2  # of that, or of what others' answers say, beside the tenant's own
+_FIRST_TOKENS: Final = 256.0  # of an answer if no tenant has had one yet
+_FIRST_WEIGHT: Final = 0.2  # the weight of that guess, or of other tenants' answers, in answers of the tenant's own
 _ANSWER: Final = 1.0
 _RANGE: Final = (0.0, 2.0**53)
 
@@ -21,18 +21,18 @@ def _length(figures: Figures) -> Ratio:
 
 
 class AnswerLengths:
-    """Tokens of a sequence, by tenant; a newcomer's are the median over the others."""
+    """Tokens of a sequence, by tenant; a new tenant has the median over the others."""
 
     __slots__ = ("_lengths",)
 
     def __init__(self) -> None:
-        """Nobody has had an answer."""
+        """Start without any answer."""
         self._lengths: Panel[Ratio] = Panel(_length, (_FIRST_TOKENS,), first_votes=False)
 
     def expected(self, tenant: str, most_tokens: int) -> int:
-        """Tokens expected of the next sequence of `tenant`, which can have `most_tokens` at most."""
+        """How many tokens the next sequence of `tenant` is expected to have; it can have at most `most_tokens`."""
         return min(most_tokens, math.ceil(self._lengths.figures(tenant)[0]))
 
     def observe(self, tenant: str, tokens: float) -> None:
-        """A sequence had so many tokens."""
+        """Learn that a sequence of `tenant` had so many tokens."""
         self._lengths.observed(tenant).observe(_ANSWER, tokens)

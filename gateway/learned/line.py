@@ -1,7 +1,7 @@
-"""y = constant + slope * x, from the centres of small and of large observations (Wald's method of two groups).
+"""Learns y = constant + slope * x from the centres of small and of large observations (Wald's method of two groups).
 
-The two centres forget by their own observations only. The slope is that between them, drawn to the first guess the
-more the nearer they lie (ridge regression): a floor under the denominator.
+Each centre forgets only by its own observations. The slope is that of the line through both. If the centres lie close
+together, the slope is drawn towards the first guess (ridge regression), which puts a floor under the denominator.
 """
 
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from typing import Final
 
 from gateway.learned.centre import Centre
 
-_SMALL_GUESS: Final = 1 / 16  # of the knee: where the first guess is put on either side of it
-_LARGE_GUESS: Final = 4.0
+_SMALL_GUESS: Final = 1 / 16  # of the knee: where the centre of small observations begins
+_LARGE_GUESS: Final = 4.0  # of the knee: where the centre of large observations begins
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Where the small end and the large begin (`knee`, of x), and the limits of what is believed."""
+    """The `knee` is the x that divides small from large observations; the others limit what is believed."""
 
     knee: float
     least_slope: float
@@ -29,7 +29,7 @@ class Line:
     __slots__ = ("_first_slope", "_large", "_range", "_small", "figures")
 
     def __init__(self, limits: Range, constant: float, slope: float) -> None:
-        """Begin with a guess."""
+        """Begin with the guess `constant + slope * x`."""
         knee = limits.knee
         self._range = limits
         self._first_slope = slope
@@ -38,7 +38,7 @@ class Line:
         self.figures: tuple[float, ...] = (constant, slope)
 
     def observe(self, x: float, y: float) -> None:
-        """Learn of `y` at `x`, neither of them negative."""
+        """Learn that `x` came with `y`; both are >= 0."""
         limits = self._range
         y = min(max(y, limits.least_slope * x), limits.most_constant + limits.most_slope * x)
         group = self._small if x < limits.knee else self._large
@@ -54,6 +54,6 @@ class Line:
 
     @property
     def votes(self) -> tuple[float | None, ...]:
-        """Constant and slope, None for what nothing was observed of: small ones tell the one, large the other."""
+        """Constant and slope; None for the constant without small observations, for the slope without large ones."""
         constant, slope = self.figures
         return constant if self._small.is_observed else None, slope if self._large.is_observed else None

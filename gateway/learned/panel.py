@@ -1,20 +1,21 @@
-"""An estimator for each tenant, and what a tenant without one starts from: the median over the tenants.
+"""Keeps an estimator for each tenant; a tenant without one starts from the median over the tenants.
 
-Each tenant counts once: one alone cannot move the median beyond what others show. Of two middle votes the lower counts.
+Each tenant has one vote, so a single tenant cannot move the median beyond what others show. If the number of votes is
+even, the lower of the two middle ones counts.
 """
 
 from collections.abc import Callable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-MAX_TENANTS = 4096  # whose estimators are kept; beyond it the one that was observed least lately is forgotten
-MAX_VOTERS = 32  # tenants observed last, whose median is taken
+MAX_TENANTS = 4096  # with more, the estimator whose last observation is oldest is forgotten
+MAX_VOTERS = 32  # the median is taken over so many tenants, those observed most recently
 
 Figures = tuple[float, ...]
 
 
 class Estimator(Protocol):
-    """What is known of one tenant."""
+    """What is known about one tenant."""
 
     @property
     def figures(self) -> Figures:
@@ -23,7 +24,7 @@ class Estimator(Protocol):
 
     @property
     def votes(self) -> tuple[float | None, ...]:
-        """The same, None for what no observation has told."""
+        """Its figures; None for each that no observation has shown."""
         ...
 
 
@@ -31,12 +32,12 @@ _L = TypeVar("_L", bound=Estimator)
 
 
 class Panel(Generic[_L]):
-    """Estimators by tenant, all made by one function of the figures to start from."""
+    """Estimators by tenant; one function makes all of them from the figures to start with."""
 
     __slots__ = ("_common", "_estimators", "_first", "_first_votes", "_make")
 
     def __init__(self, make: Callable[[Figures], _L], first: Figures, *, first_votes: bool) -> None:
-        """No tenant is known; `first_votes` says that the first guess counts like a tenant that has been observed."""
+        """Start without tenants; `first_votes` means that the first guess has a vote like a tenant."""
         self._make = make
         self._first = first
         self._first_votes = first_votes
@@ -44,16 +45,16 @@ class Panel(Generic[_L]):
         self._common: Figures | None = first
 
     def __len__(self) -> int:
-        """Tenants known."""
+        """How many tenants are known."""
         return len(self._estimators)
 
     def figures(self, tenant: str) -> Figures:
-        """The figures of `tenant`, or those common to the others."""
+        """The figures of `tenant`, or the median over the others if it is unknown."""
         estimator = self._estimators.get(tenant)
         return self.common() if estimator is None else estimator.figures
 
     def observed(self, tenant: str) -> _L:
-        """The estimator of `tenant`, made where there is none, for the caller to tell it what was observed."""
+        """The estimator of `tenant`, made if there is none, so that the caller can pass an observation to it."""
         estimator = self._estimators.pop(tenant, None)
         if estimator is None:
             estimator = self._make(self.common())
@@ -64,7 +65,7 @@ class Panel(Generic[_L]):
         return estimator
 
     def common(self) -> Figures:
-        """The median of each figure over the tenants that were observed last; the first guess where none was."""
+        """The median of each figure over the most recent tenants; the first guess if there are none."""
         if self._common is None:
             voters = [estimator.votes for estimator in islice(reversed(self._estimators.values()), MAX_VOTERS)]
             self._common = tuple(self._median(place, voters) for place in range(len(self._first)))

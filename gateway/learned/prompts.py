@@ -1,7 +1,7 @@
-"""Prompt tokens guessed from bytes: what is needed before the engine has counted.
+"""Estimates the tokens of a prompt from its bytes, until the engine has counted them.
 
-Tokenising on the event loop would stall every stream, so a prompt is costed at a constant (the chat template's share)
-and so many tokens a byte, learned for each tenant; the first usage that the engine reports replaces the guess.
+Tokenising on the event loop would stall every stream. So the estimate is a constant (for the chat template) plus so
+many tokens per byte, both learned for each tenant. The first usage that the engine reports replaces the estimate.
 """
 
 import math
@@ -28,16 +28,16 @@ class PromptEstimator:
     __slots__ = ("_lines",)
 
     def __init__(self) -> None:
-        """Start from 0.3 tokens per byte and nothing besides."""
+        """Start from 0.3 tokens per byte and a constant of 0."""
         self._lines: Panel[Line] = Panel(_line, (0.0, FIRST_TOKENS_PER_BYTE), first_votes=True)
 
     def estimate(self, tenant: str, prompt_bytes: int, *, prompts: int = 1, media_parts: int = 0) -> int:
-        """Tokens expected of `prompts` prompts of `tenant` with so much text and media in all; at least 1."""
+        """Tokens expected in `prompts` prompts of `tenant`, which have so much text and media together; at least 1."""
         constant, per_byte = self._lines.figures(tenant)
         text = math.ceil(prompts * constant + prompt_bytes * per_byte)
         return max(1, text + media_parts * _TOKENS_PER_MEDIA_PART)
 
     def observe(self, tenant: str, prompt_bytes: int, prompt_tokens: int, *, prompts: int = 1) -> None:
-        """Learn from prompts that the engine has counted."""
+        """Learn from prompts whose tokens the engine has counted."""
         if prompt_bytes > 0 and prompt_tokens > 0:
             self._lines.observed(tenant).observe(prompt_bytes / prompts, prompt_tokens / prompts)

@@ -1,9 +1,9 @@
-"""How fast a pool's engines are, as seen from outside: time to the first token of a prompt, decode rate of a sequence.
+"""Learns how fast a pool's engines are: the time to the first token of a prompt, and the decode rate of a sequence.
 
-They say when an answer that tells nothing while it runs should have read its prompt, and how much it should have
-generated. What cannot be told from outside is not learned from: what came within a few milliseconds says nothing of a
-speed, and where nearly all of an answer came at once its prompt's expected time is taken off its whole time, of which
-half is left in any case.
+If an answer reports nothing while it runs, these speeds say when its prompt should be read and how much it should have
+generated. Observations that do not show a speed are not used: tokens that come within a few milliseconds of each other
+say nothing. If nearly all of an answer comes at once, its decode time is its whole time without the expected time of
+its prompt, but at least half of the whole time.
 """
 
 from typing import Final, NamedTuple
@@ -14,14 +14,14 @@ from gateway.learned.panel import Figures, Panel
 
 _FIRST_TOKENS_PER_SECOND: Final = 20.0  # a slow GPU's figures; the first answers correct them
 _FIRST_PREFILL_SECONDS_PER_TOKEN: Final = 0.00025
-_FIRST_ANSWER_SECONDS: Final = 0.1  # as long as this the first guess counts: a guess is little beside an answer
-_USUAL_ANSWER_SECONDS: Final = 0.5  # that long an answer counts whole, however short those before it were
+_FIRST_ANSWER_SECONDS: Final = 0.1  # the first guess counts like an answer of this length, so it weighs little
+_USUAL_ANSWER_SECONDS: Final = 0.5  # an answer of up to this length counts whole, however short the others were
 _LEAST_TOKENS_PER_SECOND: Final = 0.05
 _MOST_TOKENS_PER_SECOND: Final = 2000.0  # of one sequence: several times what any engine does
 _PREFILL: Final = Range(knee=512.0, least_slope=1e-6, most_slope=0.1, most_constant=30.0)
-_LEAST_DECODE_SECONDS: Final = 0.05  # below which the way of the bytes, not the engine, sets the time
-_AT_ONCE_SHARE: Final = 0.05  # of an answer's whole time: what of it came in less came at once
-_LEAST_DECODE_SHARE: Final = 0.5  # of an answer that came at once: its pace is at most twice what it shows
+_LEAST_DECODE_SECONDS: Final = 0.05  # below this the network sets the time, not the engine
+_AT_ONCE_SHARE: Final = 0.05  # tokens that took a smaller share of the whole time than this came at once
+_LEAST_DECODE_SHARE: Final = 0.5  # of the whole time of an answer that came at once
 
 
 def _prefill_line(figures: Figures) -> Line:
@@ -34,7 +34,7 @@ def _decode_ratio(figures: Figures) -> Ratio:
 
 
 class StreamPace(NamedTuple):
-    """How one sequence of a stream came: its tokens in all, those after the first read, and the time of these."""
+    """How one sequence of a stream came: all its tokens, those after the first piece, and the seconds these took."""
 
     tokens: float
     later_tokens: float
@@ -42,7 +42,7 @@ class StreamPace(NamedTuple):
 
 
 class EngineSpeeds:
-    """Prefill and decode of one pool's engines as each tenant finds them."""
+    """The prefill and decode speeds of one pool's engines, as each tenant sees them."""
 
     __slots__ = ("_decode", "_prefill")
 
@@ -53,30 +53,30 @@ class EngineSpeeds:
         self._prefill: Panel[Line] = Panel(_prefill_line, first_prefill, first_votes=False)
 
     def tokens_per_second(self, tenant: str) -> float:
-        """Tokens that one sequence of `tenant` generates in a second."""
+        """How many tokens one sequence of `tenant` generates in a second."""
         return self._decode.figures(tenant)[0]
 
     def prefill_seconds(self, tenant: str, prompt_tokens: float) -> float:
-        """Time from dispatch to first token expected of a prompt of `tenant`."""
+        """The expected seconds from dispatch to first token for a prompt of `tenant`."""
         waiting_seconds, prefill_seconds = self.prefill(tenant, prompt_tokens)
         return waiting_seconds + prefill_seconds
 
     def prefill(self, tenant: str, prompt_tokens: float) -> tuple[float, float]:
-        """The same in its parts: seconds that any prompt takes, and those that its tokens take."""
+        """The two parts of `prefill_seconds`: the seconds of any prompt, and the seconds for its tokens."""
         constant, per_token = self._prefill.figures(tenant)
         return constant, per_token * prompt_tokens
 
     def output_tokens(self, tenant: str, seconds: float, prompt_tokens: float) -> float:
-        """Tokens that one sequence should have generated `seconds` after its dispatch."""
+        """How many tokens one sequence should have generated `seconds` after its dispatch."""
         return max(0.0, seconds - self.prefill_seconds(tenant, prompt_tokens)) * self.tokens_per_second(tenant)
 
     def observe_prefill(self, tenant: str, prompt_tokens: int, seconds: float) -> None:
-        """Learn from a stream's time to first token; tokens found in the cache took none."""
+        """Learn from a stream's time to first token; `prompt_tokens` are those that were not in the cache."""
         if seconds >= 0.0 and prompt_tokens >= 0:
             self._prefill.observed(tenant).observe(prompt_tokens, seconds)
 
     def observe_stream(self, tenant: str, prompt_tokens: int, ttft_seconds: float, pace: StreamPace) -> None:
-        """Learn from an answer of which the beginning was seen, unless nearly all of it came at once."""
+        """Learn both speeds from a stream, or only the decode rate if nearly all of it came at once."""
         seconds = ttft_seconds + pace.later_seconds
         if pace.tokens > 1.0 and pace.later_seconds < _AT_ONCE_SHARE * seconds:
             self.observe_whole(tenant, prompt_tokens, pace.tokens, seconds)
@@ -85,7 +85,7 @@ class EngineSpeeds:
             self._observe_decode(tenant, pace.later_tokens, pace.later_seconds)
 
     def observe_whole(self, tenant: str, prompt_tokens: int, tokens: float, seconds: float) -> None:
-        """Learn from the tokens of one sequence that came together, `seconds` after its dispatch."""
+        """Learn the decode rate from one sequence whose tokens came all together, `seconds` after its dispatch."""
         decoding = seconds - self.prefill_seconds(tenant, prompt_tokens)
         self._observe_decode(tenant, tokens, max(decoding, _LEAST_DECODE_SHARE * seconds))
 

@@ -1,13 +1,14 @@
-"""Which beginnings of prompts the workers of a pool have in their KV caches, as far as can be known from outside.
+"""Estimates which beginnings of prompts the workers of a pool have in their KV caches.
 
-A prompt is cut into blocks of bytes, each block named by a hash over itself and all before it, so one name stands for a
-whole beginning. What was sent to a worker is taken as cached there; the least recently used blocks are forgotten first,
-the end of a prompt before its beginning, when they exceed the worker's KV cache, as in the engine. Where an engine
-reports how much it found, a beginning that it had lost takes everything that was used no later with it.
+A prompt is cut into blocks of bytes. The name of a block is a hash over itself and all blocks before it, so one name
+stands for a whole beginning. Each prompt that is sent to a worker counts as cached there. If the blocks exceed the
+worker's KV cache, the least recently used ones are forgotten first, and the end of a prompt before its beginning, as in
+the engine. If an engine reports that it no longer has a beginning, then everything that was not used later is forgotten
+too.
 
-A worker holds a block only where it holds all before it, so the longest match is found by bisection, for all workers at
-once. Names never leave the process; whose prompts may match is in the salt of the first name. Where a request goes is
-`placement`'s to decide.
+A worker has a block only if it has all blocks before it. So the longest match is found by bisection, for all workers at
+once. Names never leave the process. The salt in the first name decides whose prompts may match. Left to `placement`:
+where a request goes.
 """
 
 from collections import OrderedDict
@@ -20,13 +21,13 @@ from gateway.learned.prompts import FIRST_TOKENS_PER_BYTE, TOKENS_PER_BYTE
 BLOCK_BYTES = 256  # about as many tokens as four of vLLM's blocks; hashing 8 KB costs 9 us
 _FINE_BYTES = 64 * BLOCK_BYTES
 MAX_BLOCKS_PER_WORKER = 65_536
-DEFAULT_CACHE_TOKENS = 131_072  # of a worker that does not tell: about what an 8 B model has on a GPU of 40 GB
+DEFAULT_CACHE_TOKENS = 131_072  # if the worker does not say: about what an 8 B model has on a GPU of 40 GB
 _FIRST_PROMPT_BYTES = 4096.0
-_TOLERANCE = 8  # an engine that found less than expected by one part in so many has lost nothing
+_TOLERANCE = 8  # an engine that found up to an eighth of the prompt less than expected has lost nothing
 
 
 def _block_ends(most_bytes: int) -> tuple[int, ...]:
-    """Where blocks end: every 256 bytes, and beyond 16 KiB one part in 64 further, so that long prompts have few."""
+    """Where blocks end: every 256 bytes, and beyond 16 KiB each 1/64 further, so that long prompts have few blocks."""
     ends = [BLOCK_BYTES]
     while ends[-1] < most_bytes:
         ends.append(ends[-1] + max(BLOCK_BYTES, ends[-1] // 64))
@@ -38,7 +39,7 @@ _BLOCK_SIZES = tuple(end - start for start, end in zip((0, *BLOCK_ENDS), BLOCK_E
 
 
 def prefix_chain(prompt: bytes | memoryview, *salt: str) -> tuple[int, ...]:
-    """The name of every whole block of `prompt`; prompts of different `salt` have no name in common."""
+    """The names of all whole blocks of `prompt`; prompts with different `salt` have no name in common."""
     view = memoryview(prompt)  # hashed without a copy: 0.28 us a block, blake2b takes 1.6
     name, start, names = hash(salt), 0, []
     for end in BLOCK_ENDS:
@@ -51,20 +52,20 @@ def prefix_chain(prompt: bytes | memoryview, *salt: str) -> tuple[int, ...]:
 
 
 def prompt_bytes(blocks: int) -> float:
-    """Size expected of a prompt of so many whole blocks: the last one is cut anywhere."""
+    """The expected size of a prompt with so many whole blocks, which may end anywhere in the next one."""
     return BLOCK_ENDS[blocks - 1] + _BLOCK_SIZES[blocks] / 2
 
 
 def cached_tokens(prompt_tokens: int, blocks: int, found: int) -> int:
-    """Tokens of the first `found` of a prompt's `blocks`."""
+    """How many tokens the first `found` of a prompt's `blocks` have."""
     return int(prompt_tokens * BLOCK_ENDS[found - 1] / prompt_bytes(blocks)) if found else 0
 
 
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:
-    """What was believed when a prompt was sent: `found` of its blocks cached, the stalest of them last used at `since`.
+    """What was believed when a prompt was sent: `found` of its blocks were cached, and last used at visit `since`.
 
-    `is_sure`: whoever used them had been answered, so that they had been read.
+    `is_sure` means that the request that used them had been answered, so the engine had read them.
     """
 
     visit: int
@@ -74,7 +75,7 @@ class CachedPrefix:
 
 
 class _Cache:
-    """The blocks of one worker, the longest unused first; a visit is the sending of one prompt."""
+    """The blocks of one worker, the least recently used first; a visit is the sending of one prompt."""
 
     __slots__ = ("blocks", "max_tokens", "reports", "size_bytes", "visits")
 
@@ -83,14 +84,14 @@ class _Cache:
         self.max_tokens = DEFAULT_CACHE_TOKENS
         self.reports = False
         self.size_bytes = 0
-        self.visits: dict[int, None] = {}  # of prompts that are not answered yet, in order
+        self.visits: dict[int, None] = {}  # those whose prompts are not answered yet, in order
 
 
 class PrefixIndex:
-    """The caches of a pool's workers; a worker is a small number that its caller chooses."""
+    """The caches of a pool's workers; the caller chooses a small number for each worker."""
 
     def __init__(self) -> None:
-        """No workers yet."""
+        """Start without workers."""
         self._caches: dict[int, _Cache] = {}
         self._holders: dict[int, int] = {}  # name -> a bit for each worker that has it
         self._visits = 0
@@ -99,23 +100,23 @@ class PrefixIndex:
     # -- workers
 
     def add(self, worker: int) -> None:
-        """A worker with an empty cache."""
+        """Add a worker with an empty cache."""
         self._caches[worker] = _Cache()
 
     def remove(self, worker: int) -> None:
-        """Forget a worker and all that it has."""
+        """Forget a worker and its cache."""
         self.clear(worker)
         del self._caches[worker]
 
     def clear(self, worker: int) -> None:
-        """A worker has lost its cache: it was started anew."""
+        """Empty the cache of a worker that was started anew."""
         cache = self._caches[worker]
         while cache.blocks:
             self._drop(worker, cache)
         cache.reports = False
 
     def bound(self, worker: int, max_tokens: int) -> None:
-        """Say how many tokens the worker's KV cache holds."""
+        """Set how many tokens the worker's KV cache holds."""
         cache = self._caches[worker]
         cache.max_tokens = max_tokens
         self._trim(worker, cache)
@@ -123,11 +124,11 @@ class PrefixIndex:
     # -- looking
 
     def found(self, worker: int, prefix: Sequence[int]) -> int:
-        """How many blocks of `prefix` a worker has."""
+        """How many blocks of `prefix` a worker has cached."""
         return self._longest(prefix, len(prefix), 1 << worker)
 
     def holders(self, prefix: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-        """Every worker that has some of `prefix`, those with the longest match first, with the blocks matched."""
+        """How many blocks match and which workers have them, for each length of match, the longest first."""
         seen, blocks = 0, len(prefix)
         while blocks := self._longest(prefix, blocks, ~seen):
             fresh = self._holders[prefix[blocks - 1]] & ~seen
@@ -135,7 +136,7 @@ class PrefixIndex:
             yield blocks, _members(fresh)
 
     def _longest(self, prefix: Sequence[int], most: int, among: int) -> int:
-        """The largest number of blocks, at most `most`, whose last one is held by a worker of the mask `among`."""
+        """The largest number of blocks, at most `most`, whose last one is cached by a worker of the mask `among`."""
         low, high, holders = 0, most, self._holders
         while low < high:
             middle = (low + high + 1) // 2
@@ -148,7 +149,7 @@ class PrefixIndex:
     # -- learning
 
     def send(self, worker: int, prefix: Sequence[int]) -> CachedPrefix:
-        """A prompt goes to a worker: what is expected of its cache, which from now on holds the whole prompt."""
+        """Note that a prompt goes to a worker, whose cache holds it from now on; returns what it held before."""
         cache = self._caches[worker]
         self._visits += 1
         visit, found = self._visits, self.found(worker, prefix)
@@ -160,7 +161,7 @@ class PrefixIndex:
         return cached
 
     def _hold(self, worker: int, cache: _Cache, prefix: Sequence[int], found: int, visit: int) -> None:
-        """Make every block of `prefix` the most recently used, the first one most of all."""
+        """Make the blocks of `prefix` the most recently used, with the first block last in line to be forgotten."""
         bit, blocks, holders = 1 << worker, cache.blocks, self._holders
         for place in range(len(prefix) - 1, -1, -1):
             name, size = prefix[place], _BLOCK_SIZES[place]
@@ -172,13 +173,13 @@ class PrefixIndex:
             blocks[name] = (visit, size)
 
     def answered(self, worker: int, cached: CachedPrefix) -> None:
-        """A prompt's request has ended, however."""
+        """Note that the request of a prompt has ended."""
         self._caches[worker].visits.pop(cached.visit, None)
 
     def report(self, worker: int, cached: CachedPrefix, blocks: int, prompt_tokens: int, found_tokens: int) -> None:
-        """An engine has counted a prompt of so many `blocks`, and found the first `found_tokens` of it in its cache.
+        """Learn that an engine counted a prompt of `blocks` blocks and found its first `found_tokens` in its cache.
 
-        Only an engine that has ever found something is believed when it says that it found nothing: many do not tell.
+        A report of 0 counts only if the engine has ever found something, because many engines do not report.
         """
         cache = self._caches[worker]
         self._tokens.observe(prompt_bytes(blocks), prompt_tokens)
@@ -211,12 +212,12 @@ class PrefixIndex:
     # -- views
 
     def cached_size(self, worker: int) -> tuple[int, float]:
-        """Blocks and tokens that a worker is believed to have cached."""
+        """How many blocks and tokens a worker is believed to have cached."""
         cache = self._caches[worker]
         return len(cache.blocks), cache.size_bytes * self._tokens.value
 
     def check_invariants(self) -> None:
-        """Assert everything that can be summed."""
+        """Assert that the sums agree with the blocks."""
         for worker, cache in self._caches.items():
             assert cache.size_bytes == sum(size for _, size in cache.blocks.values())
             assert all(self._holders[name] >> worker & 1 for name in cache.blocks)
@@ -228,7 +229,7 @@ class PrefixIndex:
 
 
 def _members(mask: int) -> list[int]:
-    """The numbers whose bits are set."""
+    """The positions of the bits that are set."""
     members = []
     while mask:
         lowest = mask & -mask

@@ -1,8 +1,8 @@
-"""Which request kills the workers that it meets: found by the second death, refused from then on.
+"""Finds the request that kills each worker that it meets, at the latest with the second death, and refuses it then.
 
-A worker that dies takes down all that it was running, and any of it may be the cause. Every body that was there is
-*suspect* from then on, and only one suspect at a time stands *trial* at a worker: the next death there accuses that
-one. Bodies are told apart by tenant; what is known of one is forgotten after ten minutes.
+When a worker dies, each request that ran there may be the cause. So the body of each becomes a *suspect*, and only one
+suspect at a time stands *trial* at a worker: if the worker dies again, that one is accused. The same body of another
+tenant is another body. What is known about a body is forgotten after ten minutes.
 
     standing     is sent                             answered    worker died    worker died, accused
     clean        at once                             clean       suspect        convicted
@@ -10,16 +10,17 @@ one. Bodies are told apart by tenant; what is known of one is forgotten after te
     cleared      at once                             cleared     cleared        cleared
     convicted    never: it is refused                convicted   convicted      convicted
 
-Accused is who stands trial where the worker died; if nobody does, the only suspect that is still running there; else
-nobody. A trial is over with the first byte or after two seconds, so that innocents wait little for one another; for a
-body that was there at two deaths it lasts to the end of its answer. What follows:
-- one that is sent again and again, or to a pool of one worker that comes back: two deaths, then it is refused;
-- several poisons: each costs two workers, for everybody who was at a death is suspect, whoever was convicted of it;
-- one that kills after its first byte: the same, as its client sends it again;
-- copies of one poison that run at once: the workers they are at, and one more;
-- slow ones, several unanswered at once: one death more, after which their trials last to the end.
-An innocent may be convicted where it stands trial in the moment in which something else kills the worker; a body that
-has been answered since it became suspect cannot. What counts as a death is the caller's.
+The accused is the suspect on trial at the worker that died. If none is on trial, it is the only suspect that still runs
+there; if there are several, nobody is accused. A trial ends with the first byte or after two seconds, so that innocents
+wait little for one another. For a body that was at two deaths it lasts to the end of the answer. So poison, a request
+that kills workers, costs this much:
+- If a client sends it again and again, or if its pool has one worker that comes back: two deaths.
+- If there are several: two workers each, because each request that was at a death becomes a suspect.
+- If it kills after its first byte: two deaths too, because its client sends it again.
+- If copies run at once: the workers at which they run, and one more.
+- If several are slow and run unanswered at once: one death more, because their next trials last to the end.
+An innocent body may be convicted if something else kills the worker during its trial. It cannot be convicted after it
+was answered. Left to the caller: what counts as a death.
 """
 
 from collections import OrderedDict
@@ -28,14 +29,14 @@ from enum import Enum
 from hashlib import blake2b
 
 KEPT_SECONDS = 600.0
-MAX_BODIES = 8192  # known at once; the one that was at a death longest ago is forgotten first
+MAX_BODIES = 8192  # so many are known at once; the one whose last death is longest ago is forgotten first
 TRIAL_SECONDS = 2.0
-MOST_KEPT_BYTES = 16 * 1024  # of a body whose answer runs; the digest of a longer one is taken, at 1 us for each KiB
+MOST_KEPT_BYTES = 16 * 1024  # of a body while its answer runs; of a longer body the digest is taken, at 1 us per KiB
 _STRIKES_FOR_WHOLE_TRIAL = 2
 
 
 class Standing(Enum):
-    """What is known of a body."""
+    """What is known about a body."""
 
     CLEAN = "clean"
     SUSPECT = "suspect"
@@ -69,7 +70,7 @@ TABLE: dict[tuple[Standing, BodyEvidence], Standing] = {
 
 
 class Clearance(Enum):
-    """What is to be done with a request that has room at a worker."""
+    """What to do with a request that has room at a worker."""
 
     SEND = "send"
     WAIT = "wait"  # another suspect stands trial there
@@ -77,16 +78,16 @@ class Clearance(Enum):
 
 
 class Blame(Enum):
-    """What a worker's death means for a request that was there."""
+    """What a worker's death means for one request that was there."""
 
-    STRUCK = "struck"  # it may have been the cause
-    EXCUSED = "excused"  # another one was convicted of it
+    STRUCK = "struck"  # the request may have been the cause
+    EXCUSED = "excused"  # another request was convicted of the death
     CONVICTED = "convicted"
 
 
 @dataclass(frozen=True, slots=True)
 class SuspectSnapshot:
-    """A body that was at a worker's death of late: whose it is, what is known of it, when that is forgotten."""
+    """A body that was at a worker's death lately: whose it is, what is known about it, when that is forgotten."""
 
     tenant: str
     path: str
@@ -98,12 +99,12 @@ class SuspectSnapshot:
 
 
 class Suspect:
-    """One request: its body, and the worker, in which of its lives, that it was sent to last."""
+    """One request: its body, the worker to which it was sent last, and the number of that worker's life."""
 
     __slots__ = ("_body", "_key", "life", "model", "path", "tenant", "worker")
 
     def __init__(self, tenant: str, path: str, model: str, body: bytes | memoryview) -> None:
-        """A request that was not sent yet; `body` is of it what decides the worker's work."""
+        """Start with a request that was not sent yet; `body` is the part that decides the worker's work."""
         self.tenant, self.path, self.model = tenant, path, model
         self._body = body
         self._key: bytes | None = None
@@ -112,7 +113,7 @@ class Suspect:
 
     @property
     def key(self) -> bytes:
-        """A digest of the body and its tenant; taken when first asked for, which for most requests is never."""
+        """A digest of the body and its tenant; it is computed on first use, because most requests never need it."""
         if self._key is None:
             digest = blake2b(b"\0".join((self.tenant.encode(), self.path.encode(), self.model.encode(), b"")))
             digest.update(self._body)
@@ -120,7 +121,7 @@ class Suspect:
         return self._key
 
     def let_go(self) -> None:
-        """Keep no more of the request than a small body: of a large one the digest will do."""
+        """Keep only the digest of a large body, and a copy of a small one."""
         if len(self._body) > MOST_KEPT_BYTES and self.key:
             self._body = b""
         else:
@@ -128,7 +129,7 @@ class Suspect:
 
 
 class _File:
-    """What is known of one body."""
+    """What is known about one body."""
 
     __slots__ = ("last_death", "model", "path", "standing", "strikes", "tenant", "until")
 
@@ -141,35 +142,35 @@ class _File:
 
 
 class Quarantine:
-    """Every body that was at a worker's death of late, and who stands trial where."""
+    """All bodies that were at a worker's death lately, and the trials that run."""
 
     def __init__(self) -> None:
-        """Nothing is known."""
-        self._files: OrderedDict[bytes, _File] = OrderedDict()  # in the order in which they end
+        """Start with nothing known."""
+        self._files: OrderedDict[bytes, _File] = OrderedDict()  # in the order in which they are forgotten
         self._lives: dict[str, int] = {}
-        self._culprits: dict[str, tuple[int, bytes | None]] = {}  # of each worker's last death
+        self._culprits: dict[str, tuple[int, bytes | None]] = {}  # by worker: its last death, and who was accused
         self._on_trial: dict[str, Suspect] = {}
-        self._suspects: dict[str, set[Suspect]] = {}  # that run at a worker
+        self._suspects: dict[str, set[Suspect]] = {}  # by worker: those that run there
 
     def standing(self, suspect: Suspect, now: float) -> Standing:
-        """What is known of the body of `suspect`; costs nothing while nothing is known of any."""
+        """What is known about the body of `suspect`; this costs nothing while no body is known."""
         self._forget(now)
         file = self._files.get(suspect.key) if self._files else None
         return Standing.CLEAN if file is None else file.standing
 
     def forget_worker(self, worker: str) -> None:
-        """`worker` was removed: what its deaths told of bodies stays with the bodies."""
+        """Forget `worker`, which was removed; what its deaths showed about bodies is kept."""
         self._lives.pop(worker, None)
         self._culprits.pop(worker, None)
 
     def life(self, worker: str) -> int:
-        """How many deaths of `worker` were told."""
+        """How many deaths of `worker` were reported."""
         return self._lives.get(worker, 0)
 
     # -- trials
 
     def send(self, suspect: Suspect, worker: str, now: float) -> Clearance:
-        """Whether `suspect`, which has room at `worker`, may be sent there now; it counts as there if so."""
+        """Say whether `suspect`, which has room at `worker`, may be sent there now; if so it counts as sent."""
         standing = self.standing(suspect, now)
         if standing is Standing.CONVICTED:
             return Clearance.REFUSE
@@ -190,7 +191,7 @@ class Quarantine:
         return worker in self._on_trial
 
     def survived(self, suspect: Suspect) -> None:
-        """The worker of `suspect` lives with it: the next one's trial may begin, unless this one's lasts to its end."""
+        """Note that the worker of `suspect` lives: its trial ends, unless it lasts to the end of the answer."""
         if not self.is_on_trial(suspect):
             return
         file = self._files.get(suspect.key)
@@ -198,7 +199,7 @@ class Quarantine:
             del self._on_trial[suspect.worker]
 
     def leave(self, suspect: Suspect) -> None:
-        """`suspect` is no longer at its worker."""
+        """Note that `suspect` is no longer at its worker."""
         if self.is_on_trial(suspect):
             del self._on_trial[suspect.worker]
         suspects = self._suspects.get(suspect.worker)
@@ -210,12 +211,12 @@ class Quarantine:
     # -- evidence
 
     def answered(self, suspect: Suspect, now: float) -> None:
-        """A worker answered the whole of `suspect`."""
+        """Note that a worker answered `suspect` to the end."""
         if self.standing(suspect, now) is not Standing.CLEAN:
             self._note(suspect, BodyEvidence.ANSWERED, now)
 
     def died(self, suspect: Suspect, now: float) -> Blame:
-        """The worker died to which `suspect` was sent, and was there; every suspect that was there is told so once."""
+        """Note that the worker of `suspect` died while it was there; called once for each request that was there."""
         self._forget(now)
         worker = suspect.worker
         if suspect.life == self.life(worker):
@@ -233,7 +234,7 @@ class Quarantine:
         return Blame.EXCUSED if is_explained and not is_accused else Blame.STRUCK
 
     def _accused(self, worker: str) -> Suspect | None:
-        """Who is to blame for a death of `worker`, where that can be said."""
+        """The suspect to blame for a death of `worker`; None if nobody can be blamed."""
         suspects = self._suspects.get(worker, set())
         alone = next(iter(suspects)) if len(suspects) == 1 else None
         return self._on_trial.get(worker, alone)
@@ -254,7 +255,7 @@ class Quarantine:
         return file.standing
 
     def snapshots(self, now: float) -> tuple[SuspectSnapshot, ...]:
-        """Every body that is known, the one that was at a death last first."""
+        """Every known body, beginning with the one whose last death is most recent."""
         self._forget(now)
         return tuple(
             SuspectSnapshot(

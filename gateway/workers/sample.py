@@ -1,7 +1,7 @@
-"""What an engine says of itself, as one reading of its metrics: plain figures, unjudged.
+"""What an engine says about itself: the plain figures of one reading of its metrics.
 
-Gauges are the engine's at its last step; counters are its totals since it started. A figure that the engine does not
-export is None. Whether a reading can be true is `tuning`'s to judge; fetching and parsing are the proxy's.
+Gauges show the engine's last step; counters are totals since it started. A figure that the engine does not export is
+None. Left to others: whether a reading can be true (`tuning_trust`), fetching (`watch`) and parsing (`wire`).
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineSample:
-    """One reading: gauges and counters summed over the worker's engines.
+    """One reading: gauges and counters, summed over the worker's engines.
 
-    `asked_at` is when the reading was asked for, so it is no older than that; `waiting` leaves out what is `deferred`
-    for reasons of its own (an adapter's slot, a grammar, a transfer); `kv_usage` is the share of the cache in use;
-    `step_tokens` sums the tokens of all `steps`, prefilled and generated.
+    The gateway asked for the reading at `asked_at`, so it is not older. `waiting` does not count requests that are
+    `deferred` for reasons of their own (an adapter's slot, a grammar, a transfer). `kv_usage` is the share of the cache
+    in use. `step_tokens` counts the tokens of all `steps`, prefilled and generated.
     """
 
     asked_at: float
@@ -29,7 +29,7 @@ class EngineSample:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What an engine says once: the size of its KV cache and of a block, and how many full-length requests fit."""
+    """What an engine says once: the sizes of its KV cache and of a block, and how many requests of full length fit."""
 
     kv_tokens: int
     block_tokens: int = 16

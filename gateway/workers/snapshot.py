@@ -10,14 +10,14 @@ _UP_STATES: Final = frozenset(state.value for state in UP_STATES)
 
 
 class Limit(Enum):
-    """What held back the next request when the worker was last asked for room."""
+    """The limit that held back the last request for which the worker was asked for room."""
 
     NOTHING = "nothing"
     SEQUENCES = "sequences"
     PREFILL = "prefill"
     MEMORY = "memory"
-    TRIAL = "trial"  # it is being tried with one request
-    PAUSE = "pause"  # its engine had no room a moment ago
+    TRIAL = "trial"  # the worker is tried with one request
+    PAUSE = "pause"  # the engine had no room a moment ago
 
 
 class Phase(Enum):
@@ -29,12 +29,12 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """Health of one worker and what is in flight there next to its window.
+    """The health of one worker, what is in flight there, and its window.
 
-    `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, of `kv_capacity_tokens` (0:
-    the engine did not say); `degraded` is why the window is the fallback instead of tuned, empty where it is tuned.
-    What the engine says itself (None: nothing) and the part of its tokens that we have not metered are filled in by
-    whoever reads its metrics, its context length by whoever asks for its models.
+    `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, which has
+    `kv_capacity_tokens` (0: the engine did not say). `degraded` says why the window is the fallback; it is empty while
+    the window is tuned. Other rooms fill in what the engine says about itself (None: nothing) and the share of its
+    tokens that we have not metered (`watch.poller`), and its context length (`endpoints`).
     """
 
     pool: str

@@ -1,13 +1,13 @@
-"""The law that sizes one worker's window from readings of its engine's metrics, in three dimensions.
+"""Sizes one worker's window from readings of its engine's metrics, in three dimensions: sequences, prefill, memory.
 
-Why something waits at the engine beyond the slack decides which of them answers (`CAUSES`). Rules that hold throughout:
-- our own counts first: what is in flight, unread and promised is counted by us; readings only move the limits;
-- a number in the configuration stands still, whatever the engine says;
-- a limit grows only on evidence that the engine took all of it, while work was held back by that limit alone;
-- no action on a reading asked for before the last action, nor on one that tells of no step since the last, nor while a
-  reading contradicts our own counts (`Trust`);
-- without readings that can be believed the window is a fixed one and marked degraded.
-The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`; docs/window.md has it all.
+If more than the slack waits at the engine, the cause decides which dimension shrinks (`CAUSES`). The rules:
+- The gateway itself counts what is in flight, unread and promised. Readings only move the limits.
+- A number in the configuration never changes, whatever the engine says.
+- A limit grows only on evidence that the engine took all of it while this limit alone held work back.
+- Nothing is done on a reading that was asked for before the last action, on one that shows no step since the last
+  reading, or while a reading contradicts our own counts (`Trust`).
+- Without readings that can be believed, the window is a fixed one and marked as degraded.
+The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`, and in docs/window.md.
 """
 
 from collections import deque
@@ -22,8 +22,9 @@ from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, Seq
 from gateway.workers.tuning_trust import LAG_SEQUENCES, SHORT_QUEUE, OwnCounts, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
-# (the cache is full, prefill cannot be it: the engine ran as many as it ever did and prefill was not the last to grow,
-# or a smaller limit of prefill would not have held back any of what is unread): what more than the slack waits for
+# By (the cache is full, prefill cannot be the cause): what is waited for if more than the slack waits. Prefill cannot
+# be the cause if the engine ran as many as it ever did and prefill was not the last limit to grow, or if a smaller
+# limit of prefill would have held back nothing of what is unread.
 CAUSES: dict[tuple[bool, bool], Limit] = {
     (True, True): Limit.MEMORY,
     (True, False): Limit.MEMORY,
@@ -31,12 +32,12 @@ CAUSES: dict[tuple[bool, bool], Limit] = {
     (False, False): Limit.PREFILL,
 }
 _TRUSTED = 10  # plausible readings in a row after which a window may serve as the fallback
-_FOREIGN_READINGS = 3  # other clients are as many as the least of so many readings shows
+_FOREIGN_READINGS = 3  # the sequences of other clients are the least that so many readings show
 
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """A long queue at the engine: the reading that first told of it, and our requests that were there then."""
+    """A long queue at the engine: the reading that first showed it, and our requests that were there then."""
 
     sample: EngineSample
     requests: frozenset[RunningRequest]
@@ -69,7 +70,7 @@ class Tuning:
     )
 
     def __init__(self, size: WindowSize) -> None:
-        """Limits as `size` says, or where it leaves them open, of an engine that is not known."""
+        """Start with the limits of `size`; limits that it leaves open start as for an unknown engine."""
         self.memory = Memory()
         self.degraded = ""
         self.limited_by = Limit.NOTHING  # what held back the last request that asked for room
@@ -91,8 +92,8 @@ class Tuning:
         self.prefill = Prefill()
         self.trust = Trust()
         self._queue: _Queue | None = None
-        self.there_sequences: float | None = None  # at the last reading, whosever; None where it is not believed
-        self.ended_sequences = 0  # of ours, so many it did not have
+        self.there_sequences: float | None = None  # anybody's, at the last reading; None if it is not believed
+        self.ended_sequences = 0  # those of ours that were certainly missing at the last reading
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
         self._good_readings = 0
@@ -105,7 +106,7 @@ class Tuning:
 
     @property
     def max_sequences(self) -> int:
-        """Sequences that may be in flight, without the express lane."""
+        """How many sequences may be in flight, without the express lane."""
         if self._law is None:
             return self.sequences.limit
         if self.degraded:
@@ -114,29 +115,29 @@ class Tuning:
 
     @property
     def _lane(self) -> int:
-        """Slots that are kept free for the express lane once the engine's size was found: the slack too."""
+        """Slots that stay free for the express lane (with the slack) after the engine's size was found."""
         is_kept = self._size.express and self.sequences.phase is Phase.SETTLED
         return self._size.express + self._slack if is_kept else 0
 
     @property
     def max_prefill_tokens(self) -> int:
-        """Prompt tokens that may be in flight without a first token."""
+        """How many prompt tokens may be in flight without a first token."""
         return self._size.prefill_tokens or (UNTUNED_PREFILL_TOKENS if self.degraded else self.prefill.limit)
 
     def fits_memory(self, request: RunningRequest) -> bool:
-        """True where the engine's KV cache holds one more such request, as far as that is the gateway's care."""
+        """True if the engine's KV cache holds one more such request, or if the gateway does not limit memory."""
         return self._size.is_open or self.memory.has_room(request)
 
     @property
     def phase(self) -> Phase:
-        """Growing while it looks for the engine's size and has the work to find it."""
+        """GROWING while the gateway looks for the engine's size and has enough work to find it."""
         is_growing = self.sequences.phase is Phase.GROWING and self.limited_by is Limit.SEQUENCES and not self.degraded
         return Phase.GROWING if is_growing else Phase.SETTLED
 
-    # -- what is told
+    # -- what is observed
 
     def learn(self, facts: EngineFacts) -> None:
-        """Take in what the engine says once."""
+        """Take in what the engine says once at its start."""
         self.memory.learn(facts)
 
     def blind(self, reason: str) -> None:
@@ -145,12 +146,12 @@ class Tuning:
         self._good_readings = 0
 
     def restart(self) -> None:
-        """The engine has started anew: what it can take is to be found out again, from a small window on."""
+        """Start again with a small window, because the engine started anew."""
         self.memory.forget()
         self._begin()
 
     def observe(self, sample: EngineSample, in_flight: int, unread_tokens: int, now: float) -> bool:
-        """Take in a reading; True where room may have appeared."""
+        """Take in a reading; True if room may have appeared."""
         own = self._count(in_flight, unread_tokens, self._leapt(sample))
         pulse = self._pulse.next(sample, in_flight, self.memory.given_sequences)
         if pulse.has_restarted:
@@ -162,7 +163,7 @@ class Tuning:
         self.ended_sequences = int(max(0.0, own.lasting_sequences - there - LAG_SEQUENCES)) if may_act else 0
         if self.trust.is_lost:
             if not self.degraded:
-                self.memory.forget()  # what its gauges taught of the cache may be as wrong
+                self.memory.forget()  # what its gauges taught about the cache may be wrong too
             self.blind(self.trust.reason)
             return False
         was_degraded, self.degraded = bool(self.degraded), ""
@@ -175,7 +176,7 @@ class Tuning:
                 return True
         return was_degraded
 
-    # -- the law
+    # -- moving the limits
 
     def _act(self, sample: EngineSample, own: OwnCounts, now: float) -> bool:
         running, waiting = int(sample.running), int(sample.waiting)
@@ -187,7 +188,7 @@ class Tuning:
             return False
         self._most_running = min(max(self._most_running, running), self.sequences.limit - self._slack)
         before = self._limits
-        overdrawn = self.memory.overdrawn_sequences  # what of them waits, waits for memory
+        overdrawn = self.memory.overdrawn_sequences  # those of them that wait, wait for memory
         reading = self._slot_reading(running, waiting, own)
         excess = waiting - self._slack - max(0, own.in_flight - self.max_sequences, overdrawn)
         if excess > 0:
@@ -214,7 +215,7 @@ class Tuning:
         return SlotReading(running, waiting, there, is_limiting, is_taken)
 
     def _follow(self, reading: SlotReading) -> bool:
-        """Take what is told of slots to the law; True where the window of those that are found out grew."""
+        """Take what the reading shows of the slots into the window of sequences; True if that grew."""
         before = self.sequences
         if self._law is not None:
             self.sequences = self._law.step(before, reading)
@@ -253,16 +254,16 @@ class Tuning:
 
     @property
     def _foreign_sequences(self) -> int:
-        """Sequences at the engine that are not ours, beyond what the lag of a reading explains."""
+        """Sequences at the engine that are not ours, if they are more than the lag of a reading explains."""
         if len(self._foreign) < _FOREIGN_READINGS:
             return 0
         least = min(self._foreign)
         return least if least > max(2, self.sequences.limit // 16) else 0
 
     def _leapt(self, sample: EngineSample) -> int:
-        """Sequences answered whole before the queue that they were sent behind can have been served.
+        """Sequences that were answered whole before the queue ahead of them can have been served.
 
-        Each of those ahead gets a token first. Of answers that are not streamed nothing else is seen.
+        Each request ahead of them gets a token first. Answers that are not streamed show nothing else.
         """
         ended = tuple(self.memory.answered)
         self.memory.answered.clear()
@@ -275,13 +276,13 @@ class Tuning:
         return sum(request.sequences for request in ended if request not in queue.requests)
 
     def _queue_seen(self, sample: EngineSample) -> "_Queue | None":
-        """The queue that the engine has told of since it first did, None where there is none to speak of."""
+        """The long queue that readings show, as it was at the first of them; None if there is no long queue."""
         if sample.waiting <= len(self.memory.requests) + SHORT_QUEUE:
             return None
         return self._queue or _Queue(sample, frozenset(self.memory.requests))
 
     def _count(self, in_flight: int, unread_tokens: int, leapt: int) -> OwnCounts:
-        """Our own count; of a request of several sequences one is there for certain, the others may have ended."""
+        """Our own counts; only one sequence of each request is there for certain, the others may have ended."""
         before, now_generated = self._generated, {}
         lasting = lasting_sequences = progressing = prompt = 0
         for request in self.memory.requests:

@@ -1,13 +1,15 @@
-"""The window in memory: what the requests in flight need of a worker's KV cache, and how much of that may be promised.
+"""The window in memory: how much of a worker's KV cache the requests in flight need, and how much may be promised.
 
-Demand is our own count: of each request the tokens it has, in whole blocks, and room to grow by a part f of the mean
-answer. However long it is already, as much may be to come: lengths are close to memoryless, and counting down what is
-left of an expectation promises too much of it; a tenant's own mean moves too fast to be of use. What a token takes of
-the cache is the engine's word, corrected by its gauge: prompts that begin alike share blocks. A preempted request
-counts in full, so nothing more is sent until it is back. A request of several sequences goes when one of them fits: the
-engine starts each as memory comes free, and nothing more is sent until the promise fits the cache again.
-f is tuned: up when more than the slack waits for memory, down by a 113th of that with each reading at which memory
-alone held work back and nothing waited. So about one reading in a hundred finds a queue in the long run.
+Demand is our own count. For each request it is the tokens that the request has, in whole blocks, plus room to grow by a
+share f of the mean answer. The room to grow does not depend on how long the answer is already, because lengths are
+nearly memoryless: counting down an expectation promises too much. A tenant's own mean would move too fast to be useful.
+How much of the cache a token takes is what the engine says, corrected by its gauge, because prompts that begin alike
+share blocks. A preempted request counts in full, so nothing more is sent until it is back. A request of several
+sequences goes as soon as one of them fits. The engine starts the others as memory comes free, and nothing more is sent
+until everything that is promised fits the cache again.
+
+f is tuned. It rises if more than the slack waits for memory. It falls, by a 113th of a rise, with each reading at which
+memory alone held work back and nothing waited. So in the long run about one reading in a hundred finds a queue.
 """
 
 from collections import deque
@@ -15,20 +17,20 @@ from typing import Protocol
 
 from gateway.workers.sample import EngineFacts
 
-FULL_USAGE = 0.95  # with the largest request's part: beyond it one more may not be admitted
-_COUNTED_FROM = 0.5  # of the cache promised at the last count; below that the exact demand cannot matter
+FULL_USAGE = 0.95  # if the use of the cache and the largest request exceed this, the engine may admit no more
+_COUNTED_FROM = 0.5  # while less of the cache than this is promised, the exact demand cannot matter
 _FIRST_RESERVE, _LEAST_RESERVE, _MOST_RESERVE = 0.35, 0.05, 1.0  # of the expected output: f
 _RISE, _FALL = 1.12, 0.999  # factors; 113 falls undo a rise
 _PATIENCE = 2  # readings of one lack of memory for which f rises once
 _FIRST_OUTPUT_TOKENS = 256.0  # expected of an answer while none has ended
-_SHARE_GAIN = 0.2  # of a reading that can be compared with our own count
-_SHARE_RANGE = (0.02, 1.5)  # times the engine's word: sharing makes it less, other clients and rounding make it more
-_OUTPUT_GAIN = 0.02  # of an answer to the mean length, once fifty have ended
-_MOST_ANSWERED = 256  # requests kept until somebody looks at them
+_SHARE_GAIN = 0.2  # the weight of a reading that can be compared with our own count
+_SHARE_RANGE = (0.02, 1.5)  # times what the engine says: shared blocks need less, other clients and rounding need more
+_OUTPUT_GAIN = 0.02  # the weight of an answer in the mean length, once fifty have ended
+_MOST_ANSWERED = 256  # so many answered requests are kept until the next reading
 
 
 class RunningRequest(Protocol):
-    """What is read of a request in flight; `output_tokens` as the engine told, `accrued_tokens` where it does not."""
+    """What is read of a request in flight; `output_tokens` are the engine's count, `accrued_tokens` our estimate."""
 
     sequences: int
     prompt_tokens: int
@@ -57,31 +59,31 @@ class Memory:
     )
 
     def __init__(self) -> None:
-        """A cache of unknown size, with nothing in it."""
+        """Start with an empty cache of unknown size."""
         self._block_tokens = 1
         self._stated_share = 0.0
-        self._share = 0.0  # of the cache that one token takes; 0: not known, so memory holds nothing back
+        self._share = 0.0  # the share of the cache that one token takes; 0 if unknown: then memory holds nothing back
         self.reserve = _FIRST_RESERVE  # f
-        self.running_part = 1.0  # of the sequences of requests of several: the others have ended
+        self.running_part = 1.0  # the share of sequences that has not ended, of requests with several
         self._mean_output_tokens = _FIRST_OUTPUT_TOKENS
         self._short_readings = 0
         self._finished_tokens = 0
         self.answered: deque[RunningRequest] = deque(maxlen=_MOST_ANSWERED)  # since they were last looked at
         self._ended = 0  # answers
-        self.given_sequences = 0  # of all requests that ended, whatever became of them
-        self._counted_tokens = 0.0  # demand when it was last counted, and what was taken and given since
+        self.given_sequences = 0  # of all requests that ended, in whatever way
+        self._counted_tokens = 0.0  # the demand when it was last counted, with what was taken and given back since
         self._requests: dict[RunningRequest, float] = {}
 
     # -- requests
 
     def take(self, request: RunningRequest) -> None:
-        """A request is being sent."""
+        """Count a request that is being sent."""
         demand = self._demand(request)
         self._requests[request] = demand
         self._counted_tokens += demand
 
     def give(self, request: RunningRequest) -> None:
-        """It ended; how long it became is what is expected of others that nobody predicts."""
+        """Give back a request that ended, and learn the length of its answer."""
         self._counted_tokens -= self._requests.pop(request)
         self.given_sequences += request.sequences
         tokens = request.output_tokens
@@ -94,7 +96,7 @@ class Memory:
             self._mean_output_tokens += gain * (per_sequence - self._mean_output_tokens)
 
     def has_room(self, request: RunningRequest) -> bool:
-        """True where the cache holds one more such sequence by what is promised; always where nothing is in flight."""
+        """True if one more sequence of `request` fits beside what is promised, or if nothing is in flight."""
         if not self._share or not self._requests:
             return True
         demand = self._demand(request) / request.sequences
@@ -106,22 +108,22 @@ class Memory:
 
     @property
     def capacity_tokens(self) -> int:
-        """Tokens that fit the cache, by the density seen; 0 where that is not known."""
+        """How many tokens fit the cache, judging by what tokens take of it; 0 if that is not known."""
         return round(1 / self._share) if self._share else 0
 
     @property
     def demand_tokens(self) -> int:
-        """Tokens promised, as last counted."""
+        """How many tokens were promised when they were last counted."""
         return round(self._counted_tokens)
 
     @property
     def generated_tokens(self) -> int:
-        """Every token that our requests have received here: it only grows."""
+        """All tokens that our requests have ever received here; the number only grows."""
         return self._finished_tokens + sum(map(_generated, self._requests))
 
     @property
     def overdrawn_sequences(self) -> int:
-        """Sequences that may wait for memory because their request went when one of them fitted."""
+        """How many sequences may wait for memory because their request went as soon as one of them fitted."""
         if self._counted_tokens * self._share <= 1.0:
             return 0
         return sum(request.sequences - 1 for request in self._requests)
@@ -132,29 +134,30 @@ class Memory:
         return tuple(self._requests)
 
     def count(self) -> float:
-        """Count the demand of all requests in flight anew."""
+        """Count the demand of all requests in flight anew, in tokens."""
         demands = {request: self._demand(request) for request in self._requests}
         self._requests = demands
         self._counted_tokens = sum(demands.values())
         return self._counted_tokens
 
     def is_full(self, usage: float) -> bool:
-        """True where a cache in use like that may not hold one more request of the largest size in flight."""
+        """True if a cache with this `usage` (0 to 1) may have no space for one more request of the largest size."""
         largest = max((self._present(request, _generated(request)) for request in self._requests), default=0)
         return usage + largest * self._share > FULL_USAGE
 
-    # -- the law
+    # -- tuning
 
     def learn(self, facts: EngineFacts) -> None:
-        """Take in the cache's size as the engine states it."""
+        """Take over the cache's size that the engine states."""
         self._block_tokens = max(1, facts.block_tokens)
         self._stated_share = self._share = 1 / facts.kv_tokens if facts.kv_tokens > 0 else 0.0
         self.count()
 
     def weigh(self, usage: float) -> None:
-        """Compare the gauge with our own count, when all in flight is in the cache and nothing else changes it.
+        """Learn what a token takes of the cache, by comparing the gauge with our own count.
 
-        Not beside a request of several sequences: which of them have ended is not known.
+        The caller does this when everything in flight is in the cache. Nothing is learned beside a request of several
+        sequences, because it is not known which of them have ended.
         """
         present = sum(self._present(request, _generated(request)) for request in self._requests)
         if usage < 0.1 or present <= 0 or any(request.sequences > 1 for request in self._requests):
@@ -166,19 +169,19 @@ class Memory:
         self._share = seen if not self._share else self._share + _SHARE_GAIN * (seen - self._share)
 
     def ran_out(self) -> None:
-        """Memory did not hold what was promised: promise less, once for each lack and again where it lasts."""
+        """Promise less, because memory ran out: once for each time, and again if it lasts."""
         if self._short_readings % _PATIENCE == 0:
             self.reserve = min(_MOST_RESERVE, self.reserve * _RISE)
         self._short_readings += 1
 
     def sufficed(self, *, is_limiting: bool) -> None:
-        """Nothing waits; where memory alone held work back it may promise a little more."""
+        """Note that nothing waits, and promise a little more if memory alone held work back."""
         self._short_readings = 0
         if is_limiting:
             self.reserve = max(_LEAST_RESERVE, self.reserve * _FALL)
 
     def forget(self) -> None:
-        """The engine started anew: its cache may be another."""
+        """Forget what the gauge showed, because the engine may have another cache now."""
         self._share = self._stated_share
 
     def _demand(self, request: RunningRequest) -> float:
@@ -190,7 +193,7 @@ class Memory:
         return demand if request.sequences == 1 else demand * self.running_part
 
     def _present(self, request: RunningRequest, generated: int) -> int:
-        """Tokens in whole blocks; every further sequence of a request ends in a block of its own."""
+        """The request's tokens in whole blocks; each further sequence ends in a block of its own."""
         blocks = -(-(request.prompt_tokens + generated) // self._block_tokens) + max(0, request.sequences - 1)
         return blocks * self._block_tokens
 

@@ -1,13 +1,14 @@
-"""The window in prompt tokens that were sent and not read: enough that no slot waits for a prompt, and no more.
+"""Finds the window in prompt tokens that were sent and not read: enough that no slot waits for a prompt, and no more.
 
-    reading                                                             effect
-    more than the slack waits, and neither slots nor memory explain it  a strike; the second makes it a rung smaller
+    reading                                                             effect on the window
+    more than the slack waits, and neither slots nor memory explain it  a strike; the second one makes it a rung smaller
     nothing waits                                                       a hundredth of a strike is forgiven
-    besides, it alone held work back and an eighth of the slots was     the fourth in a row makes it a rung larger;
-    empty                                                               beyond what has overflowed only the 64th
+    also, it alone held work back while an eighth of the slots was      the fourth in a row makes it a rung larger; on a
+    empty                                                               size that once was too large, only the 64th
 
-Fewer empty slots cost no throughput, and a prompt more that is sent is one more in front of a light tenant's. No size
-is given up for ever: what one moment's prompts overflowed may hold others.
+With fewer empty slots a larger window would gain no throughput, and each further prompt that is sent may stand in front
+of another tenant's short one. No size is given up for ever: a size that was too large for one moment's prompts may suit
+others.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +36,10 @@ _PATIENCE, _LONG_PATIENCE = 4, 64
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """What is known: the rung, up to which to climb soon, hundredths of strikes, readings held in a row."""
+    """What is known: the rung, the rung up to which to climb fast, and hundredths of strikes.
+
+    `limited_readings` counts the readings in a row at which this window alone held work back.
+    """
 
     rung: int = LADDER.index(FIRST_PREFILL_TOKENS)
     safe_rung: int = len(LADDER) - 1
@@ -44,12 +48,12 @@ class Prefill:
 
     @property
     def limit(self) -> int:
-        """The window."""
+        """The window in tokens."""
         return LADDER[self.rung]
 
     @property
     def smaller_limit(self) -> float:
-        """The window after the next queue; nothing is smaller than the smallest."""
+        """The window one rung lower; infinity on the lowest rung, which cannot shrink."""
         return LADDER[self.rung - 1] if self.rung else float("inf")
 
 

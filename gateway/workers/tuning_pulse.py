@@ -1,4 +1,4 @@
-"""What one worker's engine and we have done from one reading of its metrics to the next."""
+"""Compares one reading of a worker's metrics with the reading before: what the engine and we have done meanwhile."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,22 @@ from gateway.workers.sample import EngineSample
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """One reading, in sequences but for the total.
+    """One reading and what happened since the one before.
 
-    `total` is of the engine's steps, or of its tokens where steps are not told; `ended` is what of ours has ended ever.
+    `total` counts the engine's steps, or its tokens if it does not report steps. All other numbers count sequences;
+    `ended` counts all of ours that have ever ended.
     """
 
     total: float | None = None
     in_flight: int = 0
-    were_in_flight: int = 0  # by the reading before
+    were_in_flight: int = 0  # at the reading before
     ended: int = 0
-    ended_per_step: float = 0.0  # 0 where steps are not told
-    is_still: bool = False  # no step since the reading before: it is the same once more
-    has_restarted: bool = False  # a total that shrinks is one that began again
+    ended_per_step: float = 0.0  # 0 if the engine does not report steps
+    is_still: bool = False  # the engine made no step since the reading before
+    has_restarted: bool = False  # the total shrank, so the engine began again
 
     def next(self, sample: EngineSample, in_flight: int, ended: int) -> "Pulse":
-        """The reading after this one."""
+        """The comparison of the next reading, `sample`, with this one."""
         total = sample.output_tokens if sample.steps is None else sample.steps
         made = 0.0 if total is None or self.total is None else total - self.total
         has_steps = sample.steps is not None and self.total is not None
@@ -29,5 +30,5 @@ class Pulse:
         return Pulse(total, in_flight, self.in_flight, ended, per_step, has_steps and not made, made < 0)
 
     def ran(self, running: int) -> int:
-        """Sequences that a step ran which left `running`: twice as many as on average may have ended with it."""
+        """How many sequences a step ran if `running` are left; up to twice the average may have ended with it."""
         return running + round(2 * self.ended_per_step)

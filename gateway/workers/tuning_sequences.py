@@ -1,9 +1,9 @@
-"""The window in sequences where nobody states it: what one worker's engine runs at once, as far as it has shown.
+"""Finds the window in sequences if nobody states it: how many sequences one worker's engine runs at once.
 
-A reading tells one of five things of an engine of N slots, and two of them are proofs. What more runs than the window
-less its slack shows that N is larger. What waits for a slot when no more than `there` can be there shows that N is
-`there` less what waits, however many have just ended and so do not run: short answers, bursts and cancellations hide
-what runs, but not that. So the window never shrinks below N + slack, and it leaves every other size:
+A reading shows one of five things about an engine with N slots. Two of them are proofs. If more sequences run than the
+window without its slack, N is larger. If sequences wait for a slot and at most `there` sequences can be there, N is
+`there` minus the waiting ones. This holds however many have just ended: short answers, bursts and cancellations hide
+what runs, but not what waits. So the window never shrinks below N + slack, and it does not stay at any other size:
 
     evidence                                            growing                            settled
     QUEUE    something waited for a slot                the second in a row: settled       the second in a row: settled
@@ -12,9 +12,9 @@ what runs, but not that. So the window never shrinks below N + slack, and it lea
     TAKEN    of a full window half ran, none waited     calm                               calm
     NOTHING  none of these                              -                                  -
 
-Where a second QUEUE settles it, the window becomes the larger of both proofs if that is less than it was. `PATIENCE`
-calm readings between which nothing waited make it grow too: it was too small for an engine that ends many in each step.
-The step of a growth is a quarter while nothing is known, then 1, 2, 4 up to a quarter.
+When a second QUEUE settles the window, it becomes the larger of both proofs if that is less than before. After
+`PATIENCE` calm readings, with no queue between them, the window grows too: it was too small for an engine that ends
+many sequences in each step. It grows by a quarter while nothing is known, then by 1, 2, 4 and so on up to a quarter.
 """
 
 from dataclasses import dataclass, replace
@@ -22,17 +22,17 @@ from enum import Enum, auto
 
 from gateway.workers.snapshot import Phase
 
-MOST_SEQUENCES = 1024  # what an engine is believed to run at once: vLLM's largest default
+MOST_SEQUENCES = 1024  # the most that an engine is believed to run at once: vLLM's largest default
 FEWEST_SEQUENCES = 2
 FIRST_SEQUENCES = 8
-PATIENCE = {Phase.GROWING: 4, Phase.SETTLED: 32}  # calm readings for a growth
-LANE_PATIENCE = 128  # settled with an express lane, which is slots kept empty: calm is what it looks like
+PATIENCE = {Phase.GROWING: 4, Phase.SETTLED: 32}  # the window grows after so many calm readings
+LANE_PATIENCE = 128  # the same when settled with an express lane, whose empty slots make readings calm
 SETTLED_PACE = 1
 _QUARTER = 0
 
 
 class SlotEvidence(Enum):
-    """What a reading tells of the engine's slots."""
+    """What a reading shows about the engine's slots."""
 
     NOTHING = auto()
     TAKEN = auto()
@@ -59,9 +59,9 @@ class SlotReading:
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """What is known: the window, what the next growth adds (0: a quarter), what the last reading proved, calm ones.
+    """What is known: the window `limit`, how much it grows next (`pace`, 0: a quarter), and the `calm` readings so far.
 
-    `proof` is what the window need not exceed by the last reading, 0 where nothing waited.
+    `proof` is the window that the last reading proved to be enough; 0 if nothing waited.
     """
 
     limit: int
@@ -71,28 +71,28 @@ class Sequences:
 
     @property
     def phase(self) -> Phase:
-        """Settled where a queue has shown the size since it last grew."""
+        """SETTLED if a queue has shown the size since the window last grew."""
         return Phase.SETTLED if self.pace == SETTLED_PACE else Phase.GROWING
 
 
 class SequenceLaw:
-    """The step from what is known to what is known after one reading more."""
+    """The step from what is known to what is known after one more reading."""
 
     __slots__ = ("_patience", "_slack", "most")
 
     def __init__(self, slack: int, *, has_lane: bool = False, most: int = MOST_SEQUENCES) -> None:
-        """Before an engine of up to `most` slots; `slack` is at least 1, because the size shows by what waits."""
+        """Find an engine of up to `most` slots; `slack` is at least 1, because the size shows by what waits."""
         assert slack >= 1
         self._slack = slack
         self._patience = PATIENCE if not has_lane else PATIENCE | {Phase.SETTLED: LANE_PATIENCE}
         self.most = most + slack
 
     def start(self) -> Sequences:
-        """Before an engine that is not known."""
+        """What is known about an engine that was not seen yet."""
         return Sequences(min(self.most, FIRST_SEQUENCES))
 
     def evidence(self, known: Sequences, reading: SlotReading) -> SlotEvidence:
-        """What a reading tells."""
+        """What a reading shows."""
         if reading.is_limiting and reading.running > known.limit - self._slack:
             return SlotEvidence.EDGE
         if reading.waiting:

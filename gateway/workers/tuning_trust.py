@@ -1,4 +1,4 @@
-"""Whether a reading of an engine's metrics can be true, by what we see of our own requests.
+"""Judges whether a reading of an engine's metrics can be true, by what we see of our own requests.
 
     what cannot be                                              because
     a figure that is no count, a cache fuller than full          it is no such figure
@@ -8,9 +8,10 @@
     more running than those who share its output                 foreign requests generate too
     a long queue that new requests of ours do not meet           the queue is first come, first served
 
-The first is certain, and so is the last where answers came whole before the queue they were sent behind. The others may
-be a moment's (a reading is up to a step old), so they are counted: each doubtful reading suspends the tuning, three of
-them distrust the engine, and every plausible one takes half a doubt away, a twentieth while it tells of a long queue.
+The first is certain. So is the last if answers came whole before the queue ahead of them can have been served. The
+others may last only a moment, because a reading is up to a step old. So they are counted. Each doubtful reading
+suspends the tuning, and after three the engine is not trusted. Each plausible reading takes half a doubt away, or a
+twentieth while it shows a long queue.
 """
 
 import math
@@ -20,19 +21,19 @@ from gateway.workers.sample import EngineSample
 
 DISTRUST = 3.0
 _FORGIVEN = 0.5
-LAG_SEQUENCES = 2  # that come and go within a step
-_IDLE_TOKENS = 64  # our streams got so many while the engine says it did nothing
+LAG_SEQUENCES = 2  # so many sequences may come and go within a step
+_IDLE_TOKENS = 64  # if our streams got more tokens than this, the engine's figures must have moved
 SHORT_QUEUE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OwnCounts:
-    """Our own count at the time of a reading, in sequences but for the tokens.
+    """Our own counts at the time of a reading, in sequences except for tokens.
 
-    `lasting` ones were there at the reading before too, and `progressing` ones got tokens since then: one of each
-    request, for its others may have ended (`lasting_sequences` counts all). `prompt` ones were sent and started since
-    then; `generated` counts every token ever received from there; `leapt` ones were answered before the queue that they
-    were sent behind.
+    `lasting` counts requests that were there at the reading before too, and `progressing` those that got tokens since
+    then; `lasting_sequences` counts all sequences of the former, some of which may have ended. `prompt` were sent since
+    then and have begun. `generated` counts all tokens ever received from the worker. `leapt` were answered before the
+    queue ahead of them can have been served.
     """
 
     in_flight: int = 0
@@ -51,7 +52,7 @@ class Trust:
     __slots__ = ("_before", "_generated", "_moved_at_tokens", "doubt", "reason")
 
     def __init__(self) -> None:
-        """Believe."""
+        """Start with full trust."""
         self.doubt = 0.0
         self.reason = ""
         self._before: EngineSample | None = None
@@ -60,11 +61,11 @@ class Trust:
 
     @property
     def is_lost(self) -> bool:
-        """True where the figures must not be used."""
+        """True if the figures must not be used."""
         return bool(self.reason)
 
     def judge(self, sample: EngineSample, own: OwnCounts) -> bool:
-        """Take in a reading; True where it may be acted on."""
+        """Take in a reading; True if the tuning may act on it."""
         fault = _impossible(sample)
         if fault:
             self.doubt, self.reason = 2 * DISTRUST, fault
@@ -73,7 +74,7 @@ class Trust:
         if doubtful:
             self.doubt = min(2 * DISTRUST, self.doubt + (DISTRUST if own.leapt else 1.0))
         else:
-            is_proof = sample.waiting <= own.in_flight + SHORT_QUEUE  # a queue's reading shows little until it ends
+            is_proof = sample.waiting <= own.in_flight + SHORT_QUEUE  # a reading during a long queue proves little
             self.doubt = max(0.0, self.doubt - (_FORGIVEN if is_proof else _FORGIVEN / 10))
         if self.doubt >= DISTRUST:
             self.reason = doubtful or self.reason

@@ -1,17 +1,21 @@
 """The window of one worker: what may be in flight there, in two dimensions.
 
-Sequences: the engine's batch (`max_num_seqs`) plus a slack of one or two, so that a slot is refilled without a round
-trip but the engine's own first-come queue stays as short as the slack. Prompt tokens dispatched without a first token:
-about one step's budget, so that a light tenant's prompt does not wait behind several long ones.
-The window is the fairness bound's M: nothing that has left the gateway can be reordered any more.
+Sequences. The window is the engine's batch (`max_num_seqs`) plus a slack of one or two. So a slot is refilled without a
+round trip, and yet the engine's own first-come queue is never longer than the slack.
+Prompt tokens that were sent and have no first token yet. The window is about one step's budget, so that a short prompt
+does not wait behind several long ones.
+The window is M in the fairness bound: what has left the gateway cannot be reordered any more.
+
 A request of several sequences goes as soon as one of them has a place, and the engine runs the others as its slots come
-free: no slot stays empty for it. When they end, one by one, only the engine knows. Those that it has no more for sure
-hold no place. Of the further ones, all but the first of each request, some are not counted: as many as the latest such
-request has, which begins when the others end, or the part that had ended unseen at recent readings, if that is more, up
-to four windows. So with places for W sequences and requests of at most n that start and end together fewer than
-W + 2n - 1 are in flight; after others fewer than W + max(4W, n - 1) + n, until readings show the change.
-The express lane is room for a few sequences beyond it, for those who have nothing in flight: the engine runs that many
-more. Nobody is counted in the lane: it is free again as soon as so many requests, whosever, have ended.
+free. So no slot stays empty because of it. Only the engine knows when its sequences end. Sequences that have ended for
+certain hold no place. Of the further sequences (all but the first of each request), some are not counted either. These
+are as many as the latest such request has, because it begins when the others end; or, if that is more, the share that
+had ended unseen at recent readings, up to four windows. So if there are places for W sequences, and requests of at most
+n sequences start and end together, then fewer than W + 2n - 1 sequences are in flight. After other requests fewer than
+W + max(4W, n - 1) + n are in flight, until readings show the change.
+
+The express lane is room for a few sequences beyond the window, for tenants with nothing in flight: the engine runs that
+many more. No request counts as one of the lane: the lane is free again when as many requests have ended, of any tenant.
 """
 
 from dataclasses import dataclass
@@ -20,16 +24,17 @@ from typing import Final
 UNTUNED_SEQUENCES = 16
 UNTUNED_PREFILL_TOKENS = 2048
 OPEN_SEQUENCES, OPEN_PREFILL_TOKENS = 1024, 1_000_000_000
-MOST_UNSEEN_WINDOWS: Final = 4  # of sequences that are taken to have ended unseen
-_BLIND_PART: Final = 0.5  # of the further sequences, taken to have ended where no engine tells
+MOST_UNSEEN_WINDOWS: Final = 4  # at most so many windows of sequences are taken to have ended unseen
+_BLIND_PART: Final = 0.5  # the share of further sequences taken to have ended if the engine does not say
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSize:
-    """Size of a window: `sequences` the engine runs at once, `slack` more, `prefill_tokens` not yet prefilled.
+    """The configured size of a window; None means that the gateway finds the size out.
 
-    `express` sequences beyond that are for the express lane. None leaves a size to be found out. Nothing is found out
-    where it `is_open`: the engine orders what waits in it, so neither its queue nor its memory holds anything back.
+    The engine runs `sequences` at once, and `slack` more may be sent. At most `prefill_tokens` may be not yet
+    prefilled. The express lane has `express` sequences beyond that. If the window `is_open`, the engine orders its own
+    queue; then nothing is found out, and neither the engine's queue nor its memory holds anything back.
     """
 
     sequences: int | None = 16
@@ -40,12 +45,12 @@ class WindowSize:
 
 
 def open_window(sequences: int | None, slack: int, prefill_tokens: int | None) -> WindowSize:
-    """The window before an engine that orders its own queue; what is None is not limited."""
+    """The window of an engine that orders its own queue; None means no limit."""
     return WindowSize(sequences or OPEN_SEQUENCES, slack, prefill_tokens or OPEN_PREFILL_TOKENS, is_open=True)
 
 
 class Window:
-    """Room at one worker; what is taken is given back exactly once."""
+    """The room at one worker; whatever is taken is given back exactly once."""
 
     __slots__ = (
         "_ended",
@@ -63,20 +68,20 @@ class Window:
     )
 
     def __init__(self, size: WindowSize) -> None:
-        """An empty window of `size`."""
+        """Start empty, with `size`."""
         self.resize(size)
         self._sent = 0  # sequences of all requests in flight
-        self._several = 0  # of these, those of requests of more than one
-        self._further = 0  # of these, all but the first of each request
-        self._latest = 0  # further sequences of the latest request of several
-        self._ended = 0  # of the further ones, those that the engine has no more
-        self._parts = 0.0, 0.0  # of the further ones, not there at the last two readings
-        self._ended_part = 0.0  # of the further ones, as the readings have it
+        self._several = 0  # those of them whose request has more than one
+        self._further = 0  # those of `_several` that are not the first of their request
+        self._latest = 0  # further sequences of the latest request that has several
+        self._ended = 0  # further sequences that have ended for certain
+        self._parts = 0.0, 0.0  # the share of further sequences that was missing at the last two readings
+        self._ended_part = 0.0  # the share of further sequences that has ended, judging by the readings
         self.prefill_tokens_in_flight = 0
         self.prefills_in_flight = 0
 
     def resize(self, size: WindowSize) -> None:
-        """Take over a new size; what is in flight stays, room appears or shrinks at once."""
+        """Take over a new size at once; what is in flight stays."""
         self._size = size
         self.max_sequences = (size.sequences or UNTUNED_SEQUENCES) + size.slack
         self.max_prefill_tokens = size.prefill_tokens or UNTUNED_PREFILL_TOKENS
@@ -88,49 +93,49 @@ class Window:
 
     @property
     def has_express(self) -> bool:
-        """True where the engine runs more than the window."""
+        """True if the window has an express lane."""
         return self._size.express > 0
 
     @property
     def sequences_in_flight(self) -> int:
-        """Sequences that were sent and that, as far as is known, have not ended."""
+        """Sequences that were sent and have not ended, as far as is known."""
         return self._sent - self._ended
 
     @property
     def load(self) -> float:
-        """Part of the sequences taken, 0 to 1 (more where it is overdrawn)."""
+        """Sequences in flight divided by the window, 0 to 1; more if the window is overdrawn."""
         return self.sequences_in_flight / self.max_sequences
 
     @property
     def is_idle(self) -> bool:
-        """True where nothing is in flight."""
+        """True if nothing is in flight."""
         return self._sent == 0
 
     @property
     def running_part(self) -> float:
-        """Part of the sequences of requests of several that has not ended, 0 to 1."""
+        """The share of the sequences of requests with several that has not ended, 0 to 1."""
         return 1.0 - self._ended / self._several if self._ended else 1.0
 
     @property
     def has_place(self) -> bool:
-        """True where there is a place for one sequence more."""
+        """True if there is a place for one more sequence."""
         return self._counted < self.max_sequences
 
     @property
     def _counted(self) -> float:
-        """Sequences that hold a place."""
+        """How many sequences hold a place."""
         if not self._further:
             return self._sent
         unseen = min(self._ended_part * self._further - self._ended, MOST_UNSEEN_WINDOWS * self.max_sequences)
         return self._sent - self._ended - max(unseen, min(self._further - self._ended, self._latest))
 
     def fits_prefill(self, prompt_tokens: int) -> bool:
-        """True where there is room for so many unread tokens more; one larger than the cap fits when all are read."""
+        """True if a prompt of so many tokens fits; one that is larger than the limit fits when all others are read."""
         tokens = self.prefill_tokens_in_flight + prompt_tokens
         return self.prefills_in_flight == 0 or tokens <= self.max_prefill_tokens
 
     def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
-        """True where the request fits the express lane; its prompt waits for the prefill cap's tokens at most."""
+        """True if the request fits in the express lane; there prompts may take twice the limit of prefill."""
         lane = self.max_sequences + self._size.express
         tokens = self.prefill_tokens_in_flight + prompt_tokens
         return self.sequences_in_flight + sequences <= lane and tokens <= 2 * self.max_prefill_tokens
@@ -146,13 +151,16 @@ class Window:
         self.prefills_in_flight += 1
 
     def prefilled(self, prompt_tokens: int) -> None:
-        """Its prompt was read, or it ended before that."""
+        """Give back the prompt of a request that was read, or that ended before."""
         assert self.prefills_in_flight > 0, "prefill room given back twice"
         self.prefill_tokens_in_flight -= prompt_tokens
         self.prefills_in_flight -= 1
 
     def give(self, sequences: int) -> None:
-        """It ended. Those that had ended before count as its own, so that no place is given twice."""
+        """Give back the sequences of a request that ended.
+
+        Sequences that had ended before count as its own first, so that no place is given back twice.
+        """
         assert self._sent >= sequences, "sequence room given back twice"
         self._sent -= sequences
         if sequences > 1:
@@ -161,11 +169,11 @@ class Window:
             self._ended = min(max(0, self._ended - (sequences - 1)), self._further)
 
     def read(self, there: float | None, ended: int) -> bool:
-        """The engine has `there` sequences, and `ended` of ours have ended for certain; True where places came free.
+        """Take in that the engine has `there` sequences and that `ended` of ours have ended for certain.
 
-        A request holds one place to its end: only its further sequences can have ended. Of the latest requests nothing
-        is certain, for a reading may be older: the part that is not there counts as far as one of two readings before
-        showed as much.
+        True if places came free. A request holds one place until it ends: only its further sequences can have ended.
+        A reading may be older than the latest requests, so it is not certain about them. Therefore a missing share of
+        sequences counts only as far as one of the two readings before missed as much.
         """
         before = self._ended, self._counted
         self._ended = min(ended, self._further)
@@ -176,7 +184,7 @@ class Window:
         return self._ended > before[0] or self._counted < before[1]
 
     def blind(self) -> bool:
-        """Nobody tells which sequences have ended; True where places came free by it."""
+        """Assume how many sequences have ended, because the engine does not say; True if places came free."""
         before = self._counted
         self._ended = 0
         self._ended_part = _BLIND_PART
