@@ -34,13 +34,12 @@ from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import client_request_id, presented_keys
 from gateway.wire.request import read_request
-from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
+from gateway.wire.surface import ENDPOINTS, Endpoint, Kind
 from gateway.wire.target import MODELS, path_of, remedy, shown
 from gateway.workers import prefix_chain
 
 DRAIN_RETRY_SECONDS = 5.0
 _UNKNOWN = "unknown"
-_METERED_WHILE_STREAMED = frozenset({Family.CHAT, Family.COMPLETION})
 _GENERATE: Final = Kind.GENERATE
 _POOLING: Final = Kind.POOLING
 _UTILITY: Final = Kind.UTILITY
@@ -281,5 +280,5 @@ def make_ticket(services: Services, context: Context) -> Ticket:
         sequences=sequences,
         prompt_tokens=prompt_tokens,
         max_output_tokens=min(per_sequence, stated) * generating,
-        reports_at_end=not (parsed.stream and endpoint.family in _METERED_WHILE_STREAMED),
+        reports_at_end=parsed.reports_at_end,
     ).bounded(most_prompt_tokens=max_model_len * prompts, most_output_tokens=stated * generating)

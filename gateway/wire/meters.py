@@ -15,7 +15,6 @@ from gateway.wire.usage import messages_usage, openai_usage, responses_usage
 _RESPONSES: Final = Family.RESPONSES
 _MESSAGES: Final = Family.MESSAGES
 _EMBEDDING: Final = Family.EMBEDDING
-_CHUNKED = frozenset({Family.CHAT, Family.COMPLETION})
 
 # How the `usage` of a body that is not streamed is read; None for families for which no model runs.
 _USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
@@ -38,7 +37,7 @@ def meter_for(parsed: ParsedRequest, fingerprint: bytes | None = None) -> Meter:
     """
     family = parsed.endpoint.family
     if parsed.stream:
-        if family in _CHUNKED:
+        if not parsed.reports_at_end:
             return StreamMeter(parsed, fingerprint)
         if family is _RESPONSES:
             return ResponsesMeter()

@@ -108,6 +108,11 @@ class ParsedRequest:
         self.stream_options = self.engine_arguments = None
 
     @property
+    def reports_at_end(self) -> bool:
+        """True if the answer tells its usage at its end only: a whole answer, or a stream without running figures."""
+        return not self.stream or self.endpoint.family not in _METERED_STREAMS
+
+    @property
     def sequences(self) -> int:
         """How many sequences the engine runs for this request."""
         return self.choices * self.prompts
@@ -247,7 +252,7 @@ def _model(fields: Mapping[str, object]) -> str:
 
 def _read_stream(parsed: ParsedRequest, fields: Mapping[str, object]) -> None:
     parsed.stream = bool(fields.get("stream"))
-    if not parsed.stream or parsed.endpoint.family not in _METERED_STREAMS:
+    if parsed.reports_at_end:
         return
     options = fields.get("stream_options")
     options = {} if options is None else options
