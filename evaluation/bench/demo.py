@@ -12,23 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
-import uvloop
 from rich.console import Console, Group
 from rich.live import Live
 
 from evaluation.bench.probe import Sample, probe_session
 from evaluation.bench.settings import SLACK, EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, stage
-from evaluation.load.processes import ChildFailed
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Tally, weights_of
 from evaluation.metrics.statistics import max_min_shares, percentile
-from evaluation.pictures.drawing import PlotsMissing, draw, has_matplotlib, require_matplotlib
+from evaluation.pictures.drawing import draw, has_matplotlib, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
-from evaluation.report.delivery import EXIT_NOT_RUN, EXIT_PASSED
+from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
-from evaluation.report.terminal import Progress, output_console, say, show, table
+from evaluation.report.terminal import Progress, say, table
 
 REFRESH_SECONDS = 0.25
 PLAIN_LINE_SECONDS = 2.0
@@ -58,7 +55,7 @@ class Actor(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class DemoOptions:
+class DemoOptions(Delivery):
     """What to show, and where to put the picture (None: `PICTURE`, where one can be drawn)."""
 
     policy: str = "vtc"
@@ -101,35 +98,32 @@ class Show:
         """What a tenant received in this time, a second."""
         return self.tallies[name].service.between(start, end) / (end - start) if end > start else 0.0
 
-    def ttft(self, name: str, start: float, end: float, percent: float) -> str:
-        """A percentile of the TTFT of the requests whose first token came in this time, in words."""
-        waits = [(record.sent_at, record.ttft_seconds) for record in self.tallies[name].records]
-        found = [seconds for sent_at, seconds in waits if seconds is not None and start <= sent_at + seconds <= end]
-        return seconds_text(percentile(found, percent) if found else None)
+    def waits(self, name: str) -> list[tuple[float, float]]:
+        """When each request of a tenant was sent, and its TTFT, of those that had a token."""
+        waits = ((record.sent_at, record.ttft_seconds) for record in self.tallies[name].records)
+        return [(at, seconds) for at, seconds in waits if seconds is not None]
+
+    def ttfts(self, name: str, start: float, end: float) -> list[str]:
+        """Median and p95 of the TTFT of the requests whose first token came in this time, in words."""
+        found = [seconds for at, seconds in self.waits(name) if start <= at + seconds <= end]
+        return [seconds_text(percentile(found, percent) if found else None) for percent in (50, 95)]
 
 
-def run(options: DemoOptions) -> int:
-    """Run the demo and return its exit status."""
-    try:
-        if options.plot is not None:
-            require_matplotlib()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            seen = runner.run(_perform(options, Console()))
-    except (PlotsMissing, ChildFailed, aiohttp.ClientError, OSError) as fault:
-        say(f"the demo could not be run: {fault}")
-        return EXIT_NOT_RUN
-    show(summary(seen))
-    leave_picture(seen, options.plot, output_console())
-    return EXIT_PASSED
+async def measure(options: DemoOptions) -> Report:
+    """Let the tenants loose and show who gets what; raises `PlotsMissing` before where a named file cannot be drawn."""
+    if options.plot is not None:
+        require_matplotlib()
+    seen, file = await _perform(options, Console()), options.plot or PICTURE
+    return Report("demo", {}, [], {}, leave_picture(seen, file), [summary(seen)])
 
 
-def leave_picture(show: Show, file: Path | None, console: Console) -> None:
-    """Draw `show` into `file`, or say why there is no picture where none was asked for by name."""
-    if file is None and not has_matplotlib():
-        console.print(NO_PICTURE, markup=False, highlight=False)
-        return
-    draw(picture(show), file or PICTURE)
-    console.print(f"plot: {file or PICTURE}", highlight=False)
+def leave_picture(show: Show, file: Path) -> list[str]:
+    """Draw `show` into `file`; what to say where there is no picture."""
+    if not has_matplotlib():
+        return [NO_PICTURE]
+    draw(picture(show), file)
+    say(f"plot: {file}")
+    return []
 
 
 async def _perform(options: DemoOptions, console: Console) -> Show:
@@ -178,10 +172,14 @@ def view(show: Show, now: float) -> Sheet:
     for actor in show.options.cast:
         service = show.service(actor.name, since, now)
         bar = "█" * round(BAR_WIDTH * service / whole) if whole else ""
-        waits = [show.ttft(actor.name, recent, now, percent) for percent in (50, 95)]
         account = state.tenants.get(actor.name) if state else None
         counts = (account.queued, account.in_flight, round(account.counter)) if account else (0, 0, 0)
-        figures = (f"{service:,.0f}", *waits, *(f"{count:,}" for count in counts), bar.ljust(BAR_WIDTH))
+        figures = (
+            f"{service:,.0f}",
+            *show.ttfts(actor.name, recent, now),
+            *(f"{count:,}" for count in counts),
+            bar.ljust(BAR_WIDTH),
+        )
         rows.append(SheetRow((f"{actor.name} {actor.behaviour}", *figures)))
     title = f"policy {show.options.policy}, {now - show.start:.0f}/{show.options.seconds:.0f} s"
     columns = ("tenant", "service/s", "TTFT p50", "TTFT p95", "queued", "in flight", "counter", "share of the service")
@@ -222,8 +220,7 @@ def summary(show: Show) -> Sheet:
         records = show.tallies[actor.name].records
         finished = sum(record.is_complete and record.sent_at >= start for record in records)
         services = (show.service(actor.name, start, end), shares[actor.name] / (end - start))
-        waits = [show.ttft(actor.name, start, end, percent) for percent in (50, 95)]
-        cells = (str(finished), *(f"{service:,.0f}" for service in services), *waits)
+        cells = (str(finished), *(f"{service:,.0f}" for service in services), *show.ttfts(actor.name, start, end))
         rows.append(SheetRow((f"{actor.name} {actor.behaviour}", *cells)))
     states = [sample.gateway for sample in show.samples]
     worst = max((state.spread for state in states), default=0.0)
@@ -257,10 +254,14 @@ def picture(show: Show) -> Picture:
     """Service, TTFT and the spread of counters over one time axis; the time of the flood is shaded."""
     shade = (show.options.flood_after_seconds, show.options.seconds)
     cast = show.options.cast
-    service = [Curve(actor.name, actor.colour, _rates(actor, show)) for actor in cast]
-    ttfts = [Curve(actor.name, actor.colour, _waits(actor, show), dots=True) for actor in cast]
-    spread = [(sample.at - show.start, sample.gateway.spread) for sample in show.samples]
-    bound = [(sample.at - show.start, sample.gateway.spread_bound) for sample in show.samples]
+    start, end, tallies = show.start, show.end, show.tallies
+    rates = {
+        name: tally.service.rates(start, end, RATE_WIDTH_SECONDS, REFRESH_SECONDS) for name, tally in tallies.items()
+    }
+    service = [Curve(actor.name, actor.colour, _since(start, rates[actor.name])) for actor in cast]
+    ttfts = [Curve(actor.name, actor.colour, _since(start, show.waits(actor.name)), dots=True) for actor in cast]
+    spread = _since(start, [(sample.at, sample.gateway.spread) for sample in show.samples])
+    bound = _since(start, [(sample.at, sample.gateway.spread_bound) for sample in show.samples])
     counters = [Curve("spread", BLUE, spread), Curve("bound", GREY, bound, dashed=True)]
     behaviour = "; ".join(f"{actor.name}: {actor.behaviour}" for actor in cast)
     return Picture(
@@ -275,12 +276,5 @@ def picture(show: Show) -> Picture:
     )
 
 
-def _rates(actor: Actor, show: Show) -> list[tuple[float, float]]:
-    rates = show.tallies[actor.name].service.rates(show.start, show.end, RATE_WIDTH_SECONDS, REFRESH_SECONDS)
-    return [(at - show.start, rate) for at, rate in rates]
-
-
-def _waits(actor: Actor, show: Show) -> list[tuple[float, float]]:
-    records = show.tallies[actor.name].records
-    waits = ((record.sent_at - show.start, record.ttft_seconds) for record in records)
-    return [(at, seconds) for at, seconds in waits if seconds is not None]
+def _since(start: float, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(at - start, value) for at, value in points]

@@ -19,7 +19,6 @@ requests.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -44,24 +43,16 @@ TENANTS = (
     LoadTenant("many", ClosedLoop(64), Lengths(24, 40), Lengths(32, 96)),
     LoadTenant("few", ClosedLoop(32), Lengths(24, 40), Lengths(32, 96)),
 )
-AUTO, TOLD = "auto", "told"
-
-
-class Subject(Enum):
-    """The parts of the bench; the values are the names to choose them by."""
-
-    MEMORY = "memory"
-    SPEEDS = "speeds"
-    UNKNOWN = "unknown"
+MEMORY, AUTO, TOLD = "memory", "auto", "told"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowOptions(RunOptions):
-    """What to run: `seconds` of measured window for each way, in `rounds` parts; no `subjects` means all."""
+    """What to run: `seconds` of measured window for each way, in `rounds` parts; no `subjects` means all `PARTS`."""
 
     seconds: float = 24.0
     rounds: int = 3
-    subjects: Sequence[Subject] = ()
+    subjects: Sequence[str] = ()
     plot: Path | None = None
 
     @property
@@ -89,13 +80,13 @@ async def measure(options: WindowOptions) -> Report:
     progress = Progress()
     verdicts: list[Verdict] = []
     ways: dict[str, Sequence[Run]] = {}
-    for subject in options.subjects or tuple(Subject):
+    for subject in options.subjects or tuple(PARTS):
         measured, judge = PARTS[subject]
         found = await measured(options, progress)
         verdicts += judge(options, found)
-        if subject is Subject.MEMORY and options.plot is not None:
+        if subject == MEMORY and options.plot is not None:
             draw(memory_picture(found), options.plot)
-        ways |= {f"{subject.value}, {name}": runs for name, runs in found.items()}
+        ways |= {f"{subject}, {name}": runs for name, runs in found.items()}
     verdicts.append(FAULTS.judge(len(faults_of(ways))))
     return options.report("window", verdicts, ways)
 
@@ -295,8 +286,8 @@ def unknown_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
 
 Measured = Callable[[WindowOptions, Progress], Awaitable[dict[str, list[Run]]]]
 Judged = Callable[[WindowOptions, Ways], list[Verdict]]
-PARTS: Mapping[Subject, tuple[Measured, Judged]] = {
-    Subject.MEMORY: (measure_memory, memory_verdicts),
-    Subject.SPEEDS: (measure_speeds, speeds_verdicts),
-    Subject.UNKNOWN: (measure_unknown, unknown_verdicts),
+PARTS: Mapping[str, tuple[Measured, Judged]] = {
+    MEMORY: (measure_memory, memory_verdicts),
+    "speeds": (measure_speeds, speeds_verdicts),
+    "unknown": (measure_unknown, unknown_verdicts),
 }

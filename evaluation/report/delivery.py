@@ -77,7 +77,7 @@ def conduct(bench: Coroutine[Any, Any, Report], delivery: Delivery) -> int:
 
 def deliver(report: Report, delivery: Delivery) -> int:
     """Print the tables, write the file, return the exit status."""
-    for sheet in (*report.sheets, report.targets):
+    for sheet in (*report.sheets, *([report.targets] if report.verdicts else [])):
         show(sheet)
     for warning in report.warnings:
         say(f"warning: {warning}")

@@ -83,12 +83,12 @@ def window(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """What an engine can take, found out by the gateway: memory, speeds, a size nobody told."""
     from evaluation.bench.settings import EngineKind
-    from evaluation.bench.window import Subject, WindowOptions, measure
+    from evaluation.bench.window import PARTS, WindowOptions, measure
 
     options = WindowOptions(
         engine=EngineKind(engine),
         policy=policy,
-        subjects=tuple(Subject(name) for name in _chosen("--only", only, [part.value for part in Subject])),
+        subjects=_chosen("--only", only, PARTS),
         seconds=seconds,
         rounds=rounds,
         plot=plot,

@@ -117,10 +117,12 @@ def demo(
     engine: Engine = "embedded",
 ) -> None:
     """Let a flood and two modest tenants loose, and watch who gets how much."""
-    from evaluation.bench.demo import DemoOptions, run
+    from evaluation.bench.demo import DemoOptions, measure
     from evaluation.bench.settings import EngineKind
+    from evaluation.report.delivery import conduct
 
-    raise typer.Exit(run(DemoOptions(policy=policy, seconds=seconds, plot=plot, engine=EngineKind(engine))))
+    options = DemoOptions(policy=policy, seconds=seconds, plot=plot, engine=EngineKind(engine))
+    raise typer.Exit(conduct(measure(options), options))
 
 
 @app.command()

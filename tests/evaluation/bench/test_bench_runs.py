@@ -9,7 +9,7 @@ import pytest
 from evaluation.bench import demo, fairness, isolation, locality, window
 from evaluation.bench.settings import EngineKind
 from evaluation.bench.turns import FAULTS, RunOptions
-from evaluation.bench.window import Subject, WindowOptions
+from evaluation.bench.window import MEMORY, PARTS, WindowOptions
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 
@@ -43,10 +43,8 @@ def test_isolation_measures_every_target(tmp_path: Path) -> None:
     assert measured[isolation.REFUSED.name] == 0
 
 
-@pytest.mark.parametrize("subject", list(Subject))
-def test_the_window_bench_measures_every_target(
-    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("subject", list(PARTS))
+def test_the_window_bench_measures_every_target(subject: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part gives a number for each of its targets, and nobody is refused or broken."""
     monkeypatch.setattr(window, "FIXED", (4, 16))
     path, plot = tmp_path / "window.json", tmp_path / "window.png"
@@ -55,7 +53,7 @@ def test_the_window_bench_measures_every_target(
     )
     assert conduct(window.measure(options), options) == EXIT_PASSED
     assert _measured(path)[FAULTS.name] == 0
-    assert plot.exists() is (subject is Subject.MEMORY)
+    assert plot.exists() is (subject == MEMORY)
 
 
 def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +68,8 @@ def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_demo_ends_with_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal it prints plain lines, then the table, and draws the plot."""
     path = tmp_path / "demo.png"
-    assert demo.run(demo.DemoOptions(seconds=4.0, plot=path)) == EXIT_PASSED
+    options = demo.DemoOptions(seconds=4.0, plot=path)
+    assert conduct(demo.measure(options), options) == EXIT_PASSED
     assert path.read_bytes().startswith(b"\x89PNG")
     out = capsys.readouterr().out
     assert "queued" in out and "max-min fair share" in out

@@ -13,6 +13,7 @@ from evaluation.load.connection import ExchangeRecord
 from evaluation.load.tenants import Tally
 from evaluation.pictures import drawing
 from evaluation.pictures.picture import LinePanel
+from evaluation.report.delivery import EXIT_NOT_RUN, conduct
 from evaluation.report.terminal import table
 
 OPTIONS = demo.DemoOptions(policy="vtc", seconds=10.0)
@@ -98,24 +99,20 @@ def test_without_matplotlib_the_demo_names_the_extra_before_it_starts(
 ) -> None:
     """Nobody who named a file watches for 30 s to learn that the picture cannot be drawn."""
     monkeypatch.setattr(drawing, "find_spec", lambda _: None)
-    assert demo.run(demo.DemoOptions(plot=Path("demo.png"))) == 2
+    options = demo.DemoOptions(plot=Path("demo.png"))
+    assert conduct(demo.measure(options), options) == EXIT_NOT_RUN
     assert "vtc-gateway[bench]" in capsys.readouterr().err
 
 
 def test_without_matplotlib_and_a_named_file_there_is_no_picture(
     show: demo.Show, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A bare installation has the demo too: its last line says what the picture needs."""
-    monkeypatch.chdir(tmp_path)
-    console = Console(width=140)
-    with console.capture() as capture:
-        demo.leave_picture(show, None, console)
-    assert capture.get() == "plot: demo.png\n" and (tmp_path / "demo.png").exists()
-    (tmp_path / "demo.png").unlink()
+    """A bare installation has the demo too: it says what the picture needs."""
+    file = tmp_path / "demo.png"
+    assert demo.leave_picture(show, file) == [] and file.exists()
+    file.unlink()
     monkeypatch.setattr(drawing, "find_spec", lambda _: None)
-    with console.capture() as capture:
-        demo.leave_picture(show, None, console)
-    assert capture.get() == f"{demo.NO_PICTURE}\n" and not (tmp_path / "demo.png").exists()
+    assert demo.leave_picture(show, file) == [demo.NO_PICTURE] and not file.exists()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.25, "250 ms"), (12.34, "12.3 s")])
