@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+from evaluation.metrics.service import Difference
 from evaluation.paper import measures, panels
-from evaluation.paper.measured_run import MeasuredRuns
+from evaluation.paper.measures import MeasuredRuns
 from evaluation.pictures.picture import Panel, Picture
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
 from evaluation.simulation.settings import EngineModel
@@ -164,7 +165,7 @@ class AtSpeeds:
         maxima = [row.maximum for row in self._differences(measured_runs, label)]
         return max(maxima) / min(maxima)
 
-    def _differences(self, measured_runs: MeasuredRuns, label: str) -> list[measures.Difference]:
+    def _differences(self, measured_runs: MeasuredRuns, label: str) -> list[Difference]:
         (experiment,) = self.of
         runs = [self.label(experiment, label, percent) for percent in self.percents]
         return [measured_runs[run].summary.difference for run in runs]

@@ -15,7 +15,7 @@ import orjson
 
 from evaluation.paper.experiment import POOL_TOKENS, Claim, Experiment, Trial
 from evaluation.paper.judgement import judge, our_row, sheets_of
-from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns
+from evaluation.paper.measures import MeasuredRun, MeasuredRuns
 from evaluation.pictures.picture import Picture
 from evaluation.report.document import Document, Mark, Section, Sheet, Statement, targets_sheet
 from evaluation.report.pages import SIGNS, render_sheet

@@ -6,22 +6,22 @@ isolation that were had with it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations
 
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import TOLERANCE, AtSpeeds, Comparability, Experiment, Row, is_within, signed
-from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns
+from evaluation.paper.measures import MeasuredRun, MeasuredRuns
 from evaluation.report.document import RowKind, Sheet, SheetRow
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
 
-COLUMNS = ("max_difference", "average_difference", "difference_variance", "tokens_per_second")
 COLUMN_WORDS = {
     "max_difference": "maximum difference",
     "average_difference": "average difference",
     "difference_variance": "variance of the difference",
     "tokens_per_second": "throughput",
 }
+COLUMNS = tuple(COLUMN_WORDS)
 # Throughputs this near to each other are one: the published ones of the policies that refuse nobody lie within 1 %.
 SAME_THROUGHPUT = 0.03
 
@@ -80,16 +80,13 @@ def _inversions(table: Comparability, ours: dict[str, Row], column: str) -> list
     margin = SAME_THROUGHPUT if column == "tokens_per_second" else 0.0
     wrong = []
     for one, other in combinations(table.published, 2):
-        published = _values(table.published[one], table.published[other], column)
-        measured = _values(ours[one], ours[other], column)
+        published, measured = (
+            (getattr(rows[one], column), getattr(rows[other], column)) for rows in (table.published, ours)
+        )
         apart = abs(published[0] / published[1] - 1)
         if apart > margin and (published[0] < published[1]) != (measured[0] < measured[1]):
             wrong.append(f"{one} and {other} (published {100 * apart:.0f} % apart)")
     return wrong
-
-
-def _values(one: Row, other: Row, column: str) -> Sequence[float]:
-    return getattr(one, column), getattr(other, column)
 
 
 DIFFERENCE_COLUMNS = ("max difference", "average", "variance", "tokens/s")
@@ -103,14 +100,10 @@ def sheets_of(experiment: Experiment, measured_runs: MeasuredRuns) -> list[Sheet
         sheets.append(_printed_sheet(experiment, measured_runs))
     if experiment.at_speeds is not None and any(each.printed for each in experiment.at_speeds.of):
         sheets.append(_speeds_sheet(experiment.at_speeds, measured_runs))
-    if experiment.table is not None:
-        sheets.append(_published_sheet(experiment.table, measured_runs))
-        if experiment.table.profiled or any(
-            measured_run.summary.refused_share for measured_run in measured_runs.values()
-        ):
-            sheets.append(_otherwise_sheet(experiment.table, measured_runs))
-    else:
-        sheets.append(_runs_sheet(measured_runs))
+    table = experiment.table
+    sheets.append(_runs_sheet(table, measured_runs))
+    if table is not None and (table.profiled or any(each.summary.refused_share for each in measured_runs.values())):
+        sheets.append(_otherwise_sheet(table, measured_runs))
     return sheets
 
 
@@ -147,20 +140,26 @@ def _speeds_sheet(at_speeds: AtSpeeds, measured_runs: MeasuredRuns) -> Sheet:
     return Sheet("Printed numbers at other speeds", columns, rows, words=1)
 
 
-def _published_sheet(table: Comparability, measured_runs: MeasuredRuns) -> Sheet:
+def _runs_sheet(table: Comparability | None, measured_runs: MeasuredRuns) -> Sheet:
+    """All measures of every run, under the published row where there is one."""
     rows = []
     nothing = [""] * len(BESIDE_COLUMNS)
+    profiled = table is not None and table.profiled
     for label, measured_run in measured_runs.items():
-        ours = our_row(measured_run, profiled=table.profiled)
-        published = table.published.get(label)
+        ours = our_row(measured_run, profiled=profiled)
+        published = None if table is None else table.published.get(label)
         if published is not None:
             rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.PUBLISHED))
-        rows.append(SheetRow((f"{label}, ours", *_row_cells(ours), *_beside(measured_run))))
+        name = label if table is None else f"{label}, ours"
+        rows.append(SheetRow((name, *_row_cells(ours), *_beside(measured_run))))
         if published is not None:
             far = [deviation(getattr(ours, column), getattr(published, column)) for column in COLUMNS]
             rows.append(SheetRow(("deviation", *far, *nothing), RowKind.DEVIATION))
-    unit = "ms of the profiled engine per second" if table.profiled else "input + 2 x output tokens per second"
-    return Sheet(f"Difference in {unit}", ("policy", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
+    columns = (*DIFFERENCE_COLUMNS, *BESIDE_COLUMNS)
+    if table is None:
+        return Sheet("All measures of every run", ("run", *columns), rows)
+    unit = "ms of the profiled engine per second" if profiled else "input + 2 x output tokens per second"
+    return Sheet(f"Difference in {unit}", ("policy", *columns), rows)
 
 
 def _otherwise_sheet(table: Comparability, measured_runs: MeasuredRuns) -> Sheet:
@@ -175,14 +174,6 @@ def _otherwise_sheet(table: Comparability, measured_runs: MeasuredRuns) -> Sheet
     title = "demand in the unit of service" if table.profiled else "refused requests counted as demand"
     columns = ("policy", "average as published", "average", "maximum", "refused", "tokens/s")
     return Sheet(f"Measured otherwise: {title}", columns, rows)
-
-
-def _runs_sheet(measured_runs: MeasuredRuns) -> Sheet:
-    rows = [
-        SheetRow((label, *_row_cells(our_row(measured_run, profiled=False)), *_beside(measured_run)))
-        for label, measured_run in measured_runs.items()
-    ]
-    return Sheet("All measures of every run", ("run", *DIFFERENCE_COLUMNS, *BESIDE_COLUMNS), rows)
 
 
 def _row_cells(row: Row) -> list[str]:

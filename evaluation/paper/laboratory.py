@@ -5,19 +5,19 @@ which process ran what or in which order.
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from backend.engine.core import StepCost
 from evaluation import workloads
 from evaluation.metrics.runs import Measure, summarise
 from evaluation.metrics.service import measure_difference, measure_service
 from evaluation.paper.experiment import TRACE, Experiment, Trial
-from evaluation.paper.measured_run import Bound, MeasuredRun, grid, record_series
+from evaluation.paper.measures import Bound, MeasuredRun, grid, record_series
 from evaluation.pictures.drawing import draw
 from evaluation.pictures.picture import Picture
 from evaluation.simulation.run import simulate
@@ -29,6 +29,8 @@ from gateway.workers import WindowSize
 
 GENERATED_TRACE = "arena_like"
 PUBLISHED_TRACE = (1500, 27)  # requests, clients
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def distinct_trials(experiments: Iterable[Experiment]) -> list[Trial]:
 
 
 class Laboratory:
-    """A pool of processes that runs trials and draws pictures; `advance` is called after each."""
+    """Processes that run trials and draw pictures; `advance` is called after each."""
 
     def __init__(self, source: Source, processes: int, advance: Callable[[], None]) -> None:
         """The processes start with the first task."""
@@ -104,16 +106,13 @@ class Laboratory:
         # Fresh interpreters: the parent has a thread that draws the progress.
         self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
 
-    def run(self, trials: Iterable[Trial]) -> dict[Trial, MeasuredRun]:
+    def run(self, trials: Sequence[Trial]) -> dict[Trial, MeasuredRun]:
         """The measured runs of all trials, in the order given."""
-        futures = {trial: self._pool.submit(run_trial, trial, self._source) for trial in trials}
-        self._await(futures.values())
-        return {trial: future.result() for trial, future in futures.items()}
+        return dict(zip(trials, self._each(run_trial, [(trial, self._source) for trial in trials]), strict=True))
 
     def draw(self, pictures: Mapping[Path, Picture]) -> None:
         """Every picture into its file."""
-        futures = [self._pool.submit(draw, picture, path) for path, picture in pictures.items()]
-        self._await(futures)
+        self._each(draw, [(picture, path) for path, picture in pictures.items()])
 
     def __enter__(self) -> Self:
         """The laboratory itself."""
@@ -123,7 +122,9 @@ class Laboratory:
         """End the processes; what has not begun is dropped."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _await(self, futures: Iterable[Future[Any]]) -> None:
+    def _each(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> list[T]:
+        futures = [self._pool.submit(function, *arguments) for arguments in calls]
         for future in as_completed(futures):
             future.result()
             self._advance()
+        return [future.result() for future in futures]

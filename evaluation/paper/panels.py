@@ -6,10 +6,10 @@ each.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from evaluation.paper.measured_run import MeasuredRun, MeasuredRuns, Values
-from evaluation.paper.measures import figure
+from evaluation.paper.measures import MeasuredRun, MeasuredRuns, figure
 from evaluation.pictures.drawing import INK
 from evaluation.pictures.picture import (
     BLUE,
@@ -31,6 +31,27 @@ from evaluation.pictures.picture import (
 SERVICE_UNIT = "cost per second"
 COST_UNIT = "cost (input + 2 x output)"
 HEADROOM = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Panels of one series; with `named` four clients have names, `one_scale` is for all panels of a picture."""
+
+    series: str
+    title: str
+    unit: str
+    named: bool = False
+    one_scale: bool = False
+    colours: Sequence[str] = CYCLE
+
+
+_KINDS = {
+    "rates": _Kind("rates", "Service under {}", SERVICE_UNIT),
+    "totals": _Kind("totals", "Accumulated service, {}", COST_UNIT, one_scale=True, colours=(INK, BLUE)),
+    "responses": _Kind("responses", "Time to first token under {}", "seconds"),
+    "client_demands": _Kind("demands", "Demand over time", SERVICE_UNIT, named=True),
+    "client_responses": _Kind("responses", "Time to first token under {}", "seconds", named=True, one_scale=True),
+}
 
 # One colour for one policy in every picture.
 POLICY_COLOURS = {
@@ -71,18 +92,27 @@ def gaps(
     return LinePanel(title, COST_UNIT, curves, lines)
 
 
-def rates(
-    measured_runs: MeasuredRuns, label: str, *, shade: tuple[float, float] | None = None, top: float | None = None
+def over_time(
+    measured_runs: MeasuredRuns,
+    label: str,
+    kind: str,
+    *,
+    shade: tuple[float, float] | None = None,
+    top: float | None = None,
 ) -> Panel:
-    """What each tenant got over time in one run."""
-    series = measured_runs[label].series
-    return LinePanel(f"Service under {label}", SERVICE_UNIT, _curves(series.ticks, series.rates), shade=shade, top=top)
-
-
-def responses(measured_runs: MeasuredRuns, label: str) -> Panel:
-    """Mean TTFT over time in one run."""
-    series = measured_runs[label].series
-    return LinePanel(f"Time to first token under {label}", "seconds", _curves(series.ticks, series.responses))
+    """One series of every tenant of a run; `kind` is one of `_KINDS`."""
+    asked, measured_run = _KINDS[kind], measured_runs[label]
+    if asked.one_scale:
+        groups = [values for each in measured_runs.values() for values in getattr(each.series, asked.series).values()]
+        # Where nobody waited there is no wait.
+        top = HEADROOM * max(value for values in groups for value in values if not math.isnan(value))
+    rows = getattr(measured_run.series, asked.series)
+    lines = {name: list(zip(measured_run.series.ticks, values, strict=True)) for name, values in rows.items()}
+    shown = _named_clients(measured_run) if asked.named else list(lines)
+    curves = [Curve("", GREY, line, faint=True) for name, line in lines.items() if name not in shown]
+    colours = asked.colours
+    curves += [Curve(name, colours[at % len(colours)], lines[name]) for at, name in enumerate(shown)]
+    return LinePanel(asked.title.format(label), asked.unit, curves, shade=shade, top=top)
 
 
 def waits(measured_runs: MeasuredRuns, *, published: Mapping[str, Sequence[float]]) -> Panel:
@@ -135,31 +165,6 @@ def over_percents(measured_runs: MeasuredRuns, title: str, path: str, percents: 
     return LinePanel(title, SERVICE_UNIT, curves, x_label="steps longer than fitted, %")
 
 
-def shares(measured_runs: MeasuredRuns, label: str) -> Panel:
-    """Accumulated service of each tenant over time in one run, all panels on one scale."""
-    series = measured_runs[label].series
-    curves = _curves(series.ticks, series.totals, colours=(INK, BLUE))
-    top = max(values[-1] for measured_run in measured_runs.values() for values in measured_run.series.totals.values())
-    return LinePanel(f"Accumulated service, {label}", COST_UNIT, curves, top=top * HEADROOM)
-
-
-# -- many clients
-
-
-def client_waits(measured_runs: MeasuredRuns, label: str) -> Panel:
-    """Mean TTFT over time, four clients named, all panels on one scale."""
-    everything = [
-        value
-        for measured_run in measured_runs.values()
-        for values in measured_run.series.responses.values()
-        for value in values
-        if not math.isnan(value)  # nobody waited then
-    ]
-    measured_run = measured_runs[label]
-    curves = _curves(measured_run.series.ticks, measured_run.series.responses, named=_named_clients(measured_run))
-    return LinePanel(f"Time to first token under {label}", "seconds", curves, top=max(everything) * HEADROOM)
-
-
 def requests_of_clients(measured_runs: MeasuredRuns, label: str) -> Panel:
     """How many requests each client sends, the largest first."""
     named = _named_clients(measured_runs[label])
@@ -173,13 +178,6 @@ def requests_of_clients(measured_runs: MeasuredRuns, label: str) -> Panel:
     return BarPanel("Requests in ten minutes", "requests", rows)
 
 
-def demand_of_clients(measured_runs: MeasuredRuns, label: str) -> Panel:
-    """What each client asks for over time, four of them named."""
-    measured_run = measured_runs[label]
-    curves = _curves(measured_run.series.ticks, measured_run.series.demands, named=_named_clients(measured_run))
-    return LinePanel("Demand over time", SERVICE_UNIT, curves)
-
-
 def _named_clients(measured_run: MeasuredRun) -> list[str]:
     """Two medium clients and the two with the most requests, as in the paper's pictures."""
     ordered = [
@@ -189,26 +187,9 @@ def _named_clients(measured_run: MeasuredRun) -> list[str]:
     return [*ordered[middle - 1 : middle + 1], *ordered[-2:]]
 
 
-def _curves(
-    ticks: Values, values: Mapping[str, Values], *, named: Sequence[str] = (), colours: Sequence[str] = CYCLE
-) -> list[Curve]:
-    """A line for each tenant; with `named` the others stay in the background."""
-    points = {name: list(zip(ticks, each, strict=True)) for name, each in values.items()}
-    shown = named or list(points)
-    others = [Curve("", GREY, line, faint=True) for name, line in points.items() if name not in shown]
-    return [*others, *(Curve(name, colours[at % len(colours)], points[name]) for at, name in enumerate(shown))]
-
-
 def _colour(label: str, at: int) -> str:
     return POLICY_COLOURS.get(label, CYCLE[at % len(CYCLE)])
 
 
-PANELS: Mapping[str, Callable[..., Panel]] = MappingProxyType(
-    {
-        panel.__name__: panel
-        for panel in (
-            *(gaps, rates, responses, waits, bars, bounds, over_percents, shares),
-            *(client_waits, requests_of_clients, demand_of_clients),
-        )
-    }
-)
+_BUILDERS = (gaps, over_time, waits, bars, bounds, over_percents, requests_of_clients)
+PANELS: Mapping[str, Callable[..., Panel]] = MappingProxyType({panel.__name__: panel for panel in _BUILDERS})

@@ -9,7 +9,7 @@ from evaluation.metrics.runs import Isolation, RunSummary, TenantSummary
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.findings import Findings, find, trial_name
-from evaluation.paper.measured_run import Bound, MeasuredRun, Series, Values, grid
+from evaluation.paper.measures import Bound, MeasuredRun, Series, Values, grid
 
 
 @cache

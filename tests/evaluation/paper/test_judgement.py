@@ -7,7 +7,7 @@ import pytest
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import Claim, Comparability, Experiment, Printed, Row, Trial
 from evaluation.paper.judgement import judge
-from evaluation.paper.measured_run import MeasuredRun
+from evaluation.paper.measures import MeasuredRun
 from evaluation.report.verdicts import Comparison, Verdict, missed
 
 from .fabricated import fabricate

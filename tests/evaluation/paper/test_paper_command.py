@@ -8,8 +8,7 @@ import pytest
 from evaluation.paper import command
 from evaluation.paper.command import PaperOptions, run
 from evaluation.paper.experiment import Claim, Experiment, Trial
-from evaluation.paper.measured_run import MeasuredRuns
-from evaluation.paper.measures import over
+from evaluation.paper.measures import MeasuredRuns, over
 from evaluation.paper.panels import gaps
 from evaluation.pictures.picture import Picture
 from evaluation.report.verdicts import Comparison
