@@ -45,7 +45,7 @@ class Source:
 def load_workload(name: str, source: Source) -> Workload:
     """The workload of a trial; `ConfigError` where the trace cannot be read."""
     if name == TRACE and source.trace is not None:
-        return read_trace(source.trace).workload
+        return read_trace(source.trace)
     return workloads.load(GENERATED_TRACE if name == TRACE else name, source.seed)
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import output_console, say, show
 from evaluation.requests import Request
-from evaluation.workloads import ConfigError, Found, ReadOptions, Workload, find, names
+from evaluation.workloads import ConfigError, ReadOptions, Workload, find, names
 from evaluation.workloads.traces import write_csv, write_jsonl
 
 _SECONDS_PER_MINUTE = 60
@@ -29,28 +29,27 @@ class WorkloadsOptions:
 def run(options: WorkloadsOptions) -> int:
     """Carry the command out; the exit status."""
     if options.source is None:
-        rows = [SheetRow((name, find(name).workload.description)) for name in names()]
+        rows = [SheetRow((name, find(name).description)) for name in names()]
         show(Sheet("", ("workload", "what it shows"), rows, words=1))
         return 0
     try:
-        found = find(options.source, options.read_options)
+        workload = find(options.source, options.read_options)
         for file, write in ((options.csv_file, write_csv), (options.jsonl_file, write_jsonl)):
             if file is not None:
-                write(found.workload.requests, file)
+                write(workload.requests, file)
     except ConfigError as error:
         say(str(error))
         return 1
     except OSError as error:
         say(f"{error.filename}: cannot be written: {error.strerror}; name another file")
         return 1
-    _tell(found)
+    _tell(workload)
     return 0
 
 
-def _tell(found: Found) -> None:
-    workload = found.workload
+def _tell(workload: Workload) -> None:
     console = output_console()
-    for text in (workload.description, *found.notes):
+    for text in (workload.description, *workload.notes):
         console.print(text, markup=False, highlight=False)
     rows = [
         SheetRow((tenant, f"{weight:g}", *_cells(workload.of(tenant), workload.seconds)))

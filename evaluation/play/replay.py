@@ -7,7 +7,6 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -29,22 +28,10 @@ from evaluation.play.prompts import Prompts
 from evaluation.play.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress, say, show
-from evaluation.workloads import ConfigError, Found, ReadOptions, Workload, find
+from evaluation.workloads import ConfigError, ReadOptions, Workload, find
 
-
-class UsageWanted(Enum):
-    """How token counts are asked for; the value is the name on the command line."""
-
-    RUNNING = "running"
-    FINAL = "final"
-    NONE = "none"
-
-
-_USAGE: Mapping[UsageWanted, Mapping[str, object]] = {
-    UsageWanted.RUNNING: RUNNING_USAGE,
-    UsageWanted.FINAL: FINAL_USAGE,
-    UsageWanted.NONE: {},
-}
+# How token counts are asked for, by the name on the command line.
+_USAGE: Mapping[str, Mapping[str, object]] = {"running": RUNNING_USAGE, "final": FINAL_USAGE, "none": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +47,7 @@ class ReplayOptions:
     bytes_per_token: float = 1.0
     chat: bool = False
     ignore_eos: bool = True
-    usage: UsageWanted = UsageWanted.RUNNING
+    usage: str = "running"
     grace_seconds: float = 60.0
     json_file: Path | None = None
 
@@ -78,10 +65,10 @@ class ReplayOptions:
 def run(options: ReplayOptions) -> int:
     """Carry the command out; the exit status."""
     try:
-        found = find(options.source, options.read_options)
+        workload = find(options.source, options.read_options)
         allow_many_connections()
         # asyncio's own loop, whose time() reads the clock: uvloop's is of whole milliseconds, and of the last wake-up.
-        return deliver(options, found, asyncio.run(play(options, found.workload)))
+        return deliver(options, workload, asyncio.run(play(options, workload)))
     except (ConfigError, KeysError, ValueError, NoModelError, OSError) as fault:
         say(str(fault))
         return 1
@@ -113,15 +100,15 @@ async def play(options: ReplayOptions, workload: Workload) -> Result:
     return Result(start, asyncio.get_running_loop().time(), player.played)
 
 
-def deliver(options: ReplayOptions, found: Found, result: Result) -> int:
+def deliver(options: ReplayOptions, workload: Workload, result: Result) -> int:
     """Print the table and what is to be said about it, write the file; the exit status."""
     show(_by_tenant(result.tenants()))
     usual, slow, worst = (_ms(result.lag_seconds[name]) for name in ("p50", "p99", "p100"))
     late = f"the player was late by {usual} (median), {slow} (p99), {worst} at most"
-    for text in (*found.notes, late, *(f"warning: {each}" for each in result.warnings())):
+    for text in (*workload.notes, late, *(f"warning: {each}" for each in result.warnings())):
         say(text)
     if options.json_file is not None:
-        document = orjson.dumps(report(options, found, result), option=orjson.OPT_APPEND_NEWLINE)
+        document = orjson.dumps(report(options, workload, result), option=orjson.OPT_APPEND_NEWLINE)
         options.json_file.write_bytes(document)
     if any(each.record.output_tokens for each in result.played):
         return 0
@@ -149,14 +136,14 @@ def _by_tenant(tenants: Iterable[TenantResult]) -> Sheet:
     return Sheet("", ("tenant", "sent", *(end.value for end in Ended), "service/s", *waits), rows)
 
 
-def report(options: ReplayOptions, found: Found, result: Result) -> dict[str, object]:
+def report(options: ReplayOptions, workload: Workload, result: Result) -> dict[str, object]:
     """Everything as JSON data; numbers that are not finite become null."""
     return {
-        "replay": found.workload.name,
+        "replay": workload.name,
         "url": options.url,
         "speed": options.speed,
         "seconds": result.seconds,
-        "notes": found.notes,
+        "notes": workload.notes,
         "warnings": result.warnings(),
         "lag_seconds": result.lag_seconds,
         "tenants": [_tenant_document(each) for each in result.tenants()],

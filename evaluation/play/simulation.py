@@ -38,7 +38,7 @@ class SimulateOptions:
 def run(options: SimulateOptions) -> int:
     """Carry the command out; the exit status."""
     try:
-        workload = find(options.source, options.read_options).workload
+        workload = find(options.source, options.read_options)
         settings = replace(options.settings, weights=workload.tenants)
         settings = _grown(workload, settings) if options.grows else settings
         result = _play(workload, settings)

@@ -5,8 +5,8 @@
 file are `ConfigError`s, as of a configuration: file, line, what is wrong and what to do.
 """
 
-from evaluation.workloads.sources import Found, ReadOptions, file_of, find, load, names
+from evaluation.workloads.sources import ReadOptions, file_of, find, load, names
 from evaluation.workloads.workload import PREFIX_BLOCK_TOKENS, Workload
 from gateway.config.faults import ConfigError
 
-__all__ = ["PREFIX_BLOCK_TOKENS", "ConfigError", "Found", "ReadOptions", "Workload", "file_of", "find", "load", "names"]
+__all__ = ["PREFIX_BLOCK_TOKENS", "ConfigError", "ReadOptions", "Workload", "file_of", "find", "load", "names"]

@@ -33,14 +33,6 @@ class ReadOptions:
         return cls(seed, math.inf if seconds is None else seconds, chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The workload, and what the reader had to decide, in words."""
-
-    workload: Workload
-    notes: tuple[str, ...] = ()
-
-
 def names() -> tuple[str, ...]:
     """Every name of the catalogue, in alphabetical order."""
     return tuple(sorted(file.stem for file in _CATALOGUE.glob("*.yaml")))
@@ -53,17 +45,16 @@ def file_of(name: str) -> Path:
 
 def load(name_or_path: str | Path, seed: int | None = None) -> Workload:
     """The workload of a name in the catalogue or of a file; `seed` replaces the file's own. Raises `ConfigError`."""
-    return find(name_or_path, ReadOptions(seed=seed)).workload
+    return find(name_or_path, ReadOptions(seed=seed))
 
 
-def find(source: str | Path, read_options: ReadOptions | None = None) -> Found:
+def find(source: str | Path, read_options: ReadOptions | None = None) -> Workload:
     """The workload that `source` names; raises `ConfigError` where there is none or it is wrong."""
     read_options = read_options or ReadOptions()
     path = _path(source)
     if path.suffix in _DESCRIPTIONS and read_options.trace_format is None:
-        return Found(generate(read_workload_file(path), read_options.seed).until(read_options.seconds))
-    trace = read_trace(path, read_options.trace_format, read_options.seconds)
-    return Found(trace.workload, (f"read as {trace.format.value}", *trace.notes))
+        return generate(read_workload_file(path), read_options.seed).until(read_options.seconds)
+    return read_trace(path, read_options.trace_format, read_options.seconds)
 
 
 def _path(source: str | Path) -> Path:

@@ -10,7 +10,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -114,16 +114,7 @@ class TraceFormat(Enum):
     GATEWAY_LOG = "gateway-log"
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A trace as a workload, the format it was in, and what the reader had to decide, in words."""
-
-    workload: Workload
-    format: TraceFormat
-    notes: tuple[str, ...] = ()
-
-
-def read_trace(path: Path, trace_format: TraceFormat | None = None, seconds: float = math.inf) -> Trace:
+def read_trace(path: Path, trace_format: TraceFormat | None = None, seconds: float = math.inf) -> Workload:
     """The trace in `path`, its first `seconds`; raises `ConfigError` with what is wrong with it."""
     try:
         reader = _Reader(path, trace_format, seconds)
@@ -134,7 +125,7 @@ def read_trace(path: Path, trace_format: TraceFormat | None = None, seconds: flo
         _refuse(path, 1, "is not UTF-8 text", "save it as UTF-8")
     except csv.Error as error:
         _refuse(path, 1, f"is not CSV: {error}", _KNOWN)
-    return reader.trace()
+    return reader.workload()
 
 
 class _Reader:
@@ -164,9 +155,9 @@ class _Reader:
         if not self._requests:
             _refuse(self._path, 1, "holds no request with an answer", _KNOWN)
 
-    def trace(self) -> Trace:
+    def workload(self) -> Workload:
         """What was read."""
-        notes = []
+        notes = [f"read as {self._format.value}"]
         if self._left_out:
             notes.append(f"{self._left_out} rows are no requests with an answer and are left out")
         found = sorted(self._requests, key=lambda request: request.arrival_seconds)
@@ -180,7 +171,7 @@ class _Reader:
         length = self._seconds if self._is_cut else float(max(1, math.ceil(requests[-1].arrival_seconds)))
         weights = dict.fromkeys(sorted({each.tenant for each in requests}), 1.0)
         description = f"Recorded requests of {self._path.name}."
-        return Trace(Workload(self._path.stem, description, length, weights, requests), self._format, tuple(notes))
+        return Workload(self._path.stem, description, length, weights, requests, notes=tuple(notes))
 
     def _take(self, line: int, values: Any) -> None:
         if not isinstance(values, dict):

@@ -22,7 +22,8 @@ PREFIX_BLOCK_TOKENS = 512
 class Workload:
     """Arrivals over `seconds`; `tenants` maps each name to its weight, also where it sends nothing.
 
-    `prefix_block_tokens` is the size of the blocks that `Request.prefix_ids` name.
+    `prefix_block_tokens` is the size of the blocks that `Request.prefix_ids` name; `notes` say in words what the reader
+    of a trace had to decide.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Workload:
     tenants: Mapping[str, float]
     requests: tuple[Request, ...]
     prefix_block_tokens: int = PREFIX_BLOCK_TOKENS
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Hold the order that every reader relies on."""

@@ -279,7 +279,7 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     ] = None,
 ) -> None:
     """Play a trace or a workload against a live endpoint: every request at its own time."""
-    from evaluation.play.replay import ReplayOptions, UsageWanted, run
+    from evaluation.play.replay import ReplayOptions, run
     from evaluation.workloads import ReadOptions
 
     options = ReplayOptions(
@@ -291,7 +291,7 @@ def replay(  # noqa: PLR0913 - one parameter for each option
         speed=speed,
         bytes_per_token=bytes_per_token,
         chat=chat,
-        usage=UsageWanted(usage),
+        usage=usage,
         ignore_eos=ignore_eos,
         grace_seconds=grace_seconds,
         json_file=json,

@@ -24,8 +24,8 @@ def test_the_command_shows_and_writes_a_workload(tmp_path: Path, capsys: pytest.
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tenant-")]
     assert rows == [[f"tenant-{n}", str(n), "396", "66.0", *["256"] * 4] for n in range(1, 5)]
     expected = load("weighted", 3).requests
-    assert read_trace(tmp_path / "a.csv").workload.requests == expected
-    assert read_trace(tmp_path / "a.jsonl").workload.requests == expected
+    assert read_trace(tmp_path / "a.csv").requests == expected
+    assert read_trace(tmp_path / "a.jsonl").requests == expected
 
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,6 @@ def test_any_bytes_are_a_trace_or_have_faults(
     file: Path = tmp_path_factory.mktemp("any") / "trace"
     file.write_bytes(content)
     try:
-        assert read_trace(file, trace_format).workload.requests
+        assert read_trace(file, trace_format).requests
     except ConfigError as error:
         assert all(fault.message and fault.remedy and fault.line >= 1 for fault in error.faults)

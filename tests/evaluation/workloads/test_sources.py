@@ -13,9 +13,9 @@ def test_a_name_a_description_and_a_trace_are_told_apart(tmp_path: Path) -> None
     workload = load("overload")
     trace = tmp_path / "overload.jsonl"
     write_jsonl(workload.requests, trace)
-    assert find("overload").workload == workload
+    assert find("overload") == workload
     found = find(trace)
-    assert found.workload.requests == workload.requests and found.notes == ("read as jsonl",)
+    assert found.requests == workload.requests and found.notes == ("read as jsonl",)
 
 
 @pytest.mark.parametrize("source", ["overload", "trace"])
@@ -23,13 +23,13 @@ def test_seconds_cut_both_off(source: str, tmp_path: Path) -> None:
     """A description and a trace are cut at the same moment."""
     write_jsonl(load("overload").requests, tmp_path / "trace")
     path = tmp_path / "trace" if source == "trace" else source
-    cut = find(path, ReadOptions(seconds=30)).workload
+    cut = find(path, ReadOptions(seconds=30))
     assert cut.requests == load("overload").until(30).requests and cut.seconds == 30
 
 
 def test_a_format_that_is_named_is_believed(tmp_path: Path) -> None:
     """Also for a file that is called as a description is."""
     (tmp_path / "odd.yaml").write_text("arrival_seconds,tenant,prompt_tokens,output_tokens\n1,a,2,3\n")
-    assert len(find(tmp_path / "odd.yaml", ReadOptions(trace_format=TraceFormat.CSV)).workload.requests) == 1
+    assert len(find(tmp_path / "odd.yaml", ReadOptions(trace_format=TraceFormat.CSV)).requests) == 1
     with pytest.raises(ConfigError):
         find(tmp_path / "odd.yaml")
