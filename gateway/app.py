@@ -172,6 +172,7 @@ class Gateway:
                 listen.write_stall_seconds,
                 listen.max_connections,
             ),
+            self._router.note_unparsed,
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()

@@ -30,6 +30,9 @@ REQUEST_ID = web.RequestKey("request_id", str)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+UnparsedReport = Callable[[web.BaseRequest, str, int, str], None]
+"""Told of a request that could not be parsed: the request as far as it is known, its id, status and fault in words."""
+
 MAX_HEADERS = 128
 _LINGER_SECONDS = 2.0  # a refused body is read for this long before the connection closes, so that the refusal arrives
 _READ_BYTES = 16 * 1024  # of a body, beyond twice of which nothing is read ahead: a thousand bodies are on their way
@@ -151,7 +154,10 @@ class ClientConnection(web_protocol.RequestHandler):
             return give_up(request)
         stall_seconds = self._http_server.limits.write_stall_seconds
         downstream = Downstream(request, own_headers(request, request_id), Outbox(), stall_seconds)
-        downstream.send(refusal_answer(request, fault, request_id, is_last=True))
+        answer = refusal_answer(request, fault, request_id, is_last=True)
+        if status < 500:
+            self._http_server.report_unparsed(request, request_id, answer.status, fault.message)
+        downstream.send(answer)
         return downstream.response
 
     def _expect_headers(self) -> None:
@@ -186,10 +192,11 @@ def _too_many() -> bytes:
 class HttpServer(web.Server):
     """The server that accepts client connections; when a client leaves, its handler is cancelled."""
 
-    def __init__(self, handler: Handler, limits: ServerLimits) -> None:
-        """Serve requests by `handler`, within `limits`."""
+    def __init__(self, handler: Handler, limits: ServerLimits, report_unparsed: UnparsedReport) -> None:
+        """Serve requests by `handler`, within `limits`; `report_unparsed` hears of what never gets to it."""
         require_c_parser()
         super().__init__(handler, handler_cancellation=True)
+        self.report_unparsed = report_unparsed
         self.limits = limits
         self.open_connections = 0
 

@@ -60,7 +60,7 @@ class RouterLimits:
 
 
 class Router:
-    """Answers every request that the HTTP server has parsed."""
+    """Answers every request that the HTTP server has parsed, and reports the others."""
 
     def __init__(
         self, directory: Directory, services: Services, control: Control, limits: RouterLimits, observer: Observer
@@ -135,6 +135,13 @@ class Router:
         finally:
             if not record.is_minor or record.outcome is not _COMPLETED:
                 self._observer.observe(record.finished(self._loop.time()))
+
+    def note_unparsed(self, request: web.BaseRequest, request_id: str, status: int, detail: str) -> None:
+        """Report a request that the HTTP server refused because it could not be parsed."""
+        now = self._loop.time()
+        record = RequestRecord(request_id, _UNKNOWN, now, client_address=request.remote or "")
+        record.end(Outcome.BAD_REQUEST, detail, status)
+        self._observer.observe(record.finished(now))
 
     def _label(self, path: str) -> str:
         """The name that events use for a path outside the API: one of a closed list."""

@@ -51,7 +51,7 @@ MALFORMED = {
 @pytest.mark.parametrize("case", MALFORMED)
 @with_gateway()
 async def test_what_can_be_read_in_two_ways_is_refused_and_closed(scene: Stage, case: str) -> None:
-    """400 in JSON with a request id, then the end of the connection; the worker never hears of it."""
+    """400 in JSON with a request id, one event, then the end of the connection; the worker never hears of it."""
     wire = await scene.connect()
     began = asyncio.get_running_loop().time()
     wire.send_raw(MALFORMED[case].encode("latin-1"))
@@ -64,6 +64,10 @@ async def test_what_can_be_read_in_two_ways_is_refused_and_closed(scene: Stage, 
     assert asyncio.get_running_loop().time() - began < 5, "closed by the idle time only"
     await wire.close()
     assert scene.witness.started == 0
+    (event,) = scene.finished
+    assert (event.outcome, event.status, event.tenant) == (Outcome.BAD_REQUEST, 400, "")
+    assert event.request_id == answer.header("x-request-id")
+    assert event.client_address == "127.0.0.1"
 
 
 OVERLONG = {
@@ -329,7 +333,7 @@ def test_the_pure_python_parser_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         require_c_parser()
 
     async def build() -> None:
-        HttpServer(lambda _: asyncio.sleep(0), ServerLimits(1, 1, 1, 1))  # type: ignore[arg-type, return-value]
+        HttpServer(lambda _: asyncio.sleep(0), ServerLimits(1, 1, 1, 1), print)  # type: ignore[arg-type, return-value]
 
     with pytest.raises(RuntimeError):
         asyncio.run(build())

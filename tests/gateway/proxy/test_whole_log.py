@@ -87,3 +87,25 @@ async def test_no_line_holds_a_key_or_a_prompt(scene: Stage) -> None:
     assert KEY not in log
     assert key_of("alice") not in log
     assert PROMPT not in log
+
+
+@with_gateway()
+async def test_what_could_not_be_parsed_has_a_line_and_is_counted(scene: Stage) -> None:
+    """Within the budget of strangers, and without a byte of what was sent; a body that breaks off is counted once."""
+    for _ in range(300):
+        assert (await scene.exchange(b"GET /" + KEY.encode() + b" HTTP/9.9\r\nHost : x\r\n\r\n")).status == 400
+    assert (await scene.exchange(f"GET /{'x' * 9000} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).status == 414
+    chunked = post(CHAT, chat(2), key_of("alice"), ["Transfer-Encoding: chunked"])
+    broken = chunked.partition(b"\r\n\r\n")[0].replace(b"Content-Length", b"X-Length") + b"\r\n\r\nzz\r\n"
+    assert (await scene.exchange(broken)).status == 400
+    assert [event.status for event in scene.finished] == [400] * 300 + [414, 400]
+    page = (await scene.get("/metrics")).body.decode()
+    counted = [line for line in page.splitlines() if line.startswith("vtc_gateway_requests_total")]
+    assert sum(float(line.rpartition(" ")[2]) for line in counted) == 302
+    assert all('outcome="bad_request"' in line for line in counted)
+    log = scene.end_log()
+    assert KEY not in log
+    lines = [json.loads(line) for line in log.splitlines() if '"event":"request"' in line]
+    assert 100 <= len(lines) < 150
+    assert {line["endpoint"] for line in lines[:100]} == {"unknown"}
+    assert lines[0]["detail"].startswith("The request is not well-formed HTTP")
