@@ -94,7 +94,7 @@ def _tag(model: type[BaseModel], tag: str) -> str:
     return str(get_args(model.model_fields[tag].annotation)[0])
 
 
-def _words(
+def _words(  # noqa: C901 - a table of pydantic's kinds of errors
     details: ErrorDetails, path: Path, expected: tuple[FieldInfo | None, list[type[BaseModel]]], tag: str
 ) -> tuple[str, str]:
     """Message and remedy; `expected` are the field and the models of its place."""

@@ -23,9 +23,11 @@ class SchemaGenerator(GenerateJsonSchema):
     """Writes the default of a policy or a predictor as the file does, and no titles: they would repeat the keys."""
 
     def encode_default(self, dft: Any) -> Any:
+        """The default as a file would have it."""
         return str(dft) if isinstance(dft, PolicySpec | PredictorSpec) else super().encode_default(dft)
 
     def get_title_from_name(self, name: str) -> str:
+        """No title."""
         return ""
 
 

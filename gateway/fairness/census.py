@@ -15,8 +15,13 @@ class Holder(Protocol):
     """One tenant in one pool."""
 
     @property
-    def known_keys(self) -> int: ...
-    def forget_idle(self, *, only_unused: bool = False) -> None: ...
+    def known_keys(self) -> int:
+        """How many keys are kept."""
+        ...
+
+    def forget_idle(self, *, only_unused: bool = False) -> None:
+        """Drop every idle key, or only those that were not used since the last call."""
+        ...
 
 
 class Census:

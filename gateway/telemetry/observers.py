@@ -68,11 +68,21 @@ class _WriteLine(Protocol):
 class LineLogger(Protocol):
     """Writes a line of an event's name and its fields; `write` may add to `fields`, which it does not copy."""
 
-    def write(self, level: int, event: str, fields: dict[str, object]) -> None: ...
+    def write(self, level: int, event: str, fields: dict[str, object]) -> None:
+        """Write a line of `level`, one of logging's."""
+        ...
 
-    def info(self, event: str, **fields: object) -> None: ...
-    def warning(self, event: str, **fields: object) -> None: ...
-    def error(self, event: str, **fields: object) -> None: ...
+    def info(self, event: str, **fields: object) -> None:
+        """Write a line that tells of the ordinary."""
+        ...
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write a line that somebody may have to act on."""
+        ...
+
+    def error(self, event: str, **fields: object) -> None:
+        """Write a line of a fault of the gateway's own."""
+        ...
 
 
 class Observers:
@@ -111,7 +121,7 @@ class LogObserver:
         self._clock = clock
         self._strangers = LineBudget(_STRANGER_LINES_PER_SECOND, _STRANGER_BURST)
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:  # noqa: C901 - a table of the events
         """Write the line of an event that has one."""
         match event:
             case RequestFinished():

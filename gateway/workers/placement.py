@@ -37,12 +37,23 @@ class Candidate(Protocol):
     """What placement reads of a worker; its name is unique."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
+        ...
+
     @property
-    def serves(self) -> bool: ...
+    def serves(self) -> bool:
+        """True if it may be given requests."""
+        ...
+
     @property
-    def load(self) -> float: ...
-    def is_shunned_by(self, tenant: str, /) -> bool: ...
+    def load(self) -> float:
+        """What is in flight, as a part of its window."""
+        ...
+
+    def is_shunned_by(self, tenant: str, /) -> bool:
+        """True if a request of `tenant` failed there lately."""
+        ...
 
 
 _Candidate = TypeVar("_Candidate", bound=Candidate)

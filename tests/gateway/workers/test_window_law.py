@@ -495,6 +495,30 @@ def test_whatever_was_learned_a_full_engine_is_found_again(
     assert worker.size == slots + 1
 
 
+def fill_with(worker: Worker, prompt_tokens: int) -> None:
+    """Send requests of such a prompt until the window or the memory is full; work is held back."""
+    memory = worker.tuning.memory
+    while len(worker.running) < worker.size:
+        request = RunningRequest(prompt_tokens=prompt_tokens, max_output_tokens=60)
+        if not memory.has_room(request):
+            worker.tuning.limited_by = Limit.MEMORY
+            return
+        worker.running.append(request)
+        memory.take(request)
+    worker.tuning.limited_by = Limit.SEQUENCES
+
+
+def taken_by_engine(requests: list[RunningRequest], slots: int, cache: int) -> tuple[int, int]:
+    """How many of the requests run in so many slots and tokens of cache, first come first served, and their tokens."""
+    running, used = 0, 0
+    for request in requests:
+        need = request.prompt_tokens + request.output_tokens + 20
+        if running == slots or used + need > max(cache, need):
+            break
+        running, used = running + 1, used + need
+    return running, used
+
+
 @given(
     slots=st.integers(2, 80),
     cache=st.integers(200, 4000),
@@ -513,21 +537,8 @@ def test_before_any_engine_the_window_moves_towards_its_slots_only(
     memory = worker.tuning.memory
     right = slots + 1
     for step in range(320):
-        while len(worker.running) < worker.size:
-            request = RunningRequest(prompt_tokens=prompts[step % len(prompts)], max_output_tokens=60)
-            if not memory.has_room(request):
-                worker.tuning.limited_by = Limit.MEMORY
-                break
-            worker.running.append(request)
-            memory.take(request)
-        else:
-            worker.tuning.limited_by = Limit.SEQUENCES
-        running, used = 0, 0
-        for request in worker.running:
-            need = request.prompt_tokens + request.output_tokens + 20
-            if running == slots or used + need > max(cache, need):
-                break
-            running, used = running + 1, used + need
+        fill_with(worker, prompts[step % len(prompts)])
+        running, used = taken_by_engine(worker.running, slots, cache)
         before, in_flight = worker.size, len(worker.running)
         worker.read(running, in_flight - running, kv_usage=min(1.0, used / cache))
         if sequences is not None:
