@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import cast
+from importlib.resources import files
+from typing import Any, cast
 
 import httptools
 import orjson
@@ -29,16 +30,13 @@ _TOTALS = re.compile(rb'"include_usage": ?true')
 _RUNNING = re.compile(rb'"continuous_usage_stats": ?true')
 _BACKLOG = 4096
 
-Fields = Mapping[str, object]
-
-_CREATED = 1795447492
-_HEAD = {"id": "chatcmpl-8f14e45fceea467f9b5d2b1c0a7e3d61", "object": "", "created": _CREATED, "model": "bench"}
-_FINGERPRINT = {"system_fingerprint": "vllm-0.32.0-28a3aadf"}
-_CACHED = {"cached_tokens": 0, "created_cache_tokens": 0}
 _SERVER = b"HTTP/1.1 %b\r\ndate: Tue, 24 Nov 2026 12:00:00 GMT\r\nserver: uvicorn\r\n"
 STREAM_HEAD = _SERVER % b"200 OK" + (
     b"content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
+# What vLLM 0.32 sent, with places for the counts: a whole answer, and of each form of stream the event with the role,
+# that of a token, that of the last one, and that of the totals where it has one.
+_RECORDED: Mapping[str, Any] = orjson.loads(files("evaluation.bench.datapath").joinpath("answers.json").read_bytes())
 
 
 def json_answer(body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -46,88 +44,50 @@ def json_answer(body: bytes, status: bytes = b"200 OK") -> bytes:
     return _SERVER % status + b"content-length: %d\r\ncontent-type: application/json\r\n\r\n" % len(body) + body
 
 
-_CARD: Fields = {"id": "bench", "object": "model", "created": _CREATED, "owned_by": "vllm", "root": "bench"}
-_MODELS = {"object": "list", "data": [{**_CARD, "parent": None, "max_model_len": 32768, "permission": []}]}
-PAGES = {b"/health": json_answer(b""), b"/v1/models": json_answer(orjson.dumps(_MODELS))}
+_MODEL = {"id": "bench", "object": "model", "created": 1795447492, "owned_by": "vllm", "max_model_len": 32768}
+PAGES = {
+    b"/health": json_answer(b""),
+    b"/v1/models": json_answer(orjson.dumps({"object": "list", "data": [_MODEL]})),
+}
 NOT_FOUND = json_answer(b'{"detail":"Not Found"}', b"404 Not Found")
-
-
-def _usage(tokens: int, **details: object) -> Fields:
-    counts = {"prompt_tokens": PROMPT_TOKENS, "total_tokens": PROMPT_TOKENS + tokens, "completion_tokens": tokens}
-    return {"usage": {**counts, **details}}
-
-
-def _empty(*names: str) -> Fields:
-    return dict.fromkeys(names)
 
 
 @cache
 def whole_answer(tokens: int) -> bytes:
     """A complete answer of `tokens` that is not streamed, with its head."""
-    unused = _empty("refusal", "annotations", "audio", "function_call", "reasoning")
-    message = {"role": "assistant", "content": WORD * tokens, **unused}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
-    cached = {**_CACHED, "multimodal_tokens": None}
-    fields = {
-        **_HEAD,
-        "object": "chat.completion",
-        "choices": [{**choice, **_empty("stop_reason", "token_ids", "routed_experts")}],
-        "service_tier": None,
-        **_FINGERPRINT,
-        **_usage(tokens, prompt_tokens_details=cached, completion_tokens_details=None),
-        **_empty("prompt_logprobs", "prompt_token_ids", "prompt_text"),
-        **_empty("kv_transfer_params", "ec_transfer_params", "metrics"),
-    }
-    return json_answer(orjson.dumps(fields))
+    counts = {"text": WORD * tokens, "output": tokens, "total": PROMPT_TOKENS + tokens}
+    return json_answer((_RECORDED["whole"] % counts).encode())
 
 
-def _chunk(data: bytes) -> bytes:
+def _chunk(event: str) -> bytes:
+    data = f"data: {event}\n\n".encode()
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _event(choices: Sequence[Fields], rest: Fields) -> bytes:
-    fields = {**_HEAD, "object": "chat.completion.chunk", "choices": choices, **rest}
-    return _chunk(b"data: " + orjson.dumps(fields) + b"\n\n")
-
-
-def _choice(delta: Fields, finish_reason: str | None, **rest: object) -> list[Fields]:
-    return [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason, **rest}]
 
 
 @dataclass(slots=True)
 class Frames:
-    """The events of one form of stream, as vLLM 0.32 sends it.
+    """The events of one form of stream: `none` tells no usage, `usage` at the end, `forced` in every event too."""
 
-    `running`: each event tells the usage so far (`continuous_usage_stats`). `totals`: an event without choices tells it
-    at the end (`include_usage`); without that the last token's event names the fingerprint.
-    """
-
-    running: bool
-    totals: bool
+    form: str
     _tokens: list[bytes] = field(default_factory=list)
 
     @property
     def role(self) -> bytes:
         """The first event, which has no token."""
-        choices = _choice({"role": "assistant", "content": ""}, None)
-        return _event(choices, {**self._so_far(0), **_empty("prompt_token_ids", "prompt_text")})
+        return self._event("role", 0)
 
     def tokens(self, count: int) -> Sequence[bytes]:
         """The events of the tokens 1 to `count` at least, of a stream that goes on after them."""
-        for number in range(len(self._tokens) + 1, count + 1):
-            self._tokens.append(_event(_choice({"content": WORD}, None, token_ids=None), self._so_far(number)))
+        self._tokens += [self._event("token", number) for number in range(len(self._tokens) + 1, count + 1)]
         return self._tokens
 
     def end(self, count: int) -> bytes:
         """The event of the last token, the totals where they are wanted, the end marker and the end of the body."""
-        choices = _choice({"content": WORD}, "length", stop_reason=None, token_ids=None)
-        events = [_event(choices, {**self._so_far(count), **({} if self.totals else _FINGERPRINT)})]
-        if self.totals:
-            events.append(_event([], {**_usage(count, prompt_tokens_details=_CACHED), **_FINGERPRINT}))
-        return b"".join([*events, _chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n"])
+        totals = b"" if self.form == "none" else self._event("totals", count)
+        return self._event("last", count) + totals + _chunk("[DONE]") + b"0\r\n\r\n"
 
-    def _so_far(self, tokens: int) -> Fields:
-        return _usage(tokens, completion_tokens_details=None) if self.running else {}
+    def _event(self, name: str, tokens: int) -> bytes:
+        return _chunk(_RECORDED[self.form][name] % {"output": tokens, "total": PROMPT_TOKENS + tokens})
 
 
 class Stream:
@@ -191,7 +151,7 @@ class Calendar:
 class EngineConnection(asyncio.Protocol):
     """One client of the engine; a request that is not HTTP ends the connection."""
 
-    def __init__(self, calendar: Calendar, forms: Mapping[tuple[bool, bool], Frames]) -> None:
+    def __init__(self, calendar: Calendar, forms: Mapping[str, Frames]) -> None:
         self._calendar = calendar
         self._forms = forms
         self._parser = httptools.HttpRequestParser(self)
@@ -228,8 +188,8 @@ class EngineConnection(asyncio.Protocol):
             self._transport.write(whole_answer(tokens))
             return
         pace = int(found[1]) if (found := _PACE.search(body)) else 50
-        frames = self._forms[bool(_RUNNING.search(body)), bool(_TOTALS.search(body))]
-        self._calendar.add(Stream(self._transport, frames, tokens, max(1, 1000 // pace)))
+        form = "forced" if _RUNNING.search(body) else "usage" if _TOTALS.search(body) else "none"
+        self._calendar.add(Stream(self._transport, self._forms[form], tokens, max(1, 1000 // pace)))
 
 
 async def serve() -> None:
@@ -238,7 +198,7 @@ async def serve() -> None:
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     calendar = Calendar(loop)
-    forms = {(running, totals): Frames(running, totals) for running in (False, True) for totals in (False, True)}
+    forms = {form: Frames(form) for form in ("none", "usage", "forced")}
     server = await loop.create_server(lambda: EngineConnection(calendar, forms), "127.0.0.1", 0, backlog=_BACKLOG)
     print(f"ready http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201 - who starts it reads it
     await ended.wait()

@@ -67,7 +67,7 @@ def test_lateness_is_against_the_streams_own_pace() -> None:
 
 def test_events_are_counted_however_they_are_cut() -> None:
     """At every size of reads a stream has its role, its tokens and its end, and the client knows that it ended."""
-    frames = Frames(running=False, totals=False)
+    frames = Frames("none")
     body = STREAM_HEAD + frames.role + b"".join(frames.tokens(3)[:2]) + frames.end(3)
     for size in range(1, len(body) + 1, 7):
         client = StreamClient()

@@ -19,7 +19,7 @@ from evaluation.bench.datapath.engine import (
 
 CORPUS = Path(__file__).parents[2] / "gateway" / "wire" / "corpus"
 TOKENS = 6
-FORMS = {"forced": (True, True), "none": (False, False), "usage": (False, True)}
+FORMS = ("forced", "none", "usage")
 
 # What differs between two answers of one form: names, the model's words, and who wrote them.
 _OWN = re.compile(rb'"id":"[^"]*"|"model":"[^"]*"|"content":"(?:[^"\\]|\\.)+"')
@@ -42,7 +42,7 @@ def unchunked(body: bytes) -> bytes:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_stream_is_what_vllm_sends(form: str) -> None:
     """Byte for byte a recorded stream, but for names and words."""
-    frames = Frames(*FORMS[form])
+    frames = Frames(form)
     body = frames.role + b"".join(frames.tokens(TOKENS)[: TOKENS - 1]) + frames.end(TOKENS)
     assert PROMPT_TOKENS == 20
     assert told(unchunked(body)) == told((CORPUS / f"chat.{form}.sse").read_bytes())
@@ -83,7 +83,7 @@ def test_tokens_come_at_the_pace_that_the_prompt_names() -> None:
 
     async def scene() -> list[tuple[float, bytes]]:
         loop = asyncio.get_running_loop()
-        forms = {(a, b): Frames(a, b) for a in (False, True) for b in (False, True)}
+        forms = {form: Frames(form) for form in FORMS}
         body = b'{"stream": true, "max_tokens": 5, "messages": [{"content": "pace 25 please"}]}'
         wire = ask(EngineConnection(Calendar(loop), forms), body)
         await asyncio.sleep(1.0)
