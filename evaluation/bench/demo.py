@@ -19,7 +19,16 @@ from evaluation.bench.probe import Sample, probe_session
 from evaluation.bench.settings import SLACK, EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, stage
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Tally, weights_of
+from evaluation.load.tenants import (
+    INPUT_WEIGHT,
+    OUTPUT_WEIGHT,
+    ClosedLoop,
+    Load,
+    LoadTenant,
+    OpenLoop,
+    Tally,
+    weights_of,
+)
 from evaluation.metrics.statistics import max_min_shares, percentile
 from evaluation.pictures.drawing import draw, has_matplotlib, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
@@ -244,7 +253,8 @@ def fair_shares(show: Show) -> dict[str, float]:
     for actor in show.options.cast:
         match actor.load.arrivals:
             case OpenLoop(rate):
-                demands[actor.name] = rate * actor.load.mean_cost * seconds
+                cost = INPUT_WEIGHT * CHAT.mean + OUTPUT_WEIGHT * actor.load.output.mean
+                demands[actor.name] = rate * cost * seconds
             case ClosedLoop(outstanding):
                 demands[actor.name] = capacity * min(1.0, outstanding / (SEQUENCES + SLACK))
     return max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)

@@ -6,7 +6,7 @@ VTC, which sends every tenant everywhere. Both ways run in turns, each turn with
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -81,8 +81,7 @@ def cast(turn: str) -> tuple[LoadTenant, ...]:
 
 def verdicts(ways: Ways) -> list[Verdict]:
     """What the runs are worth, one verdict per target."""
-    hits = {way: _share(hit_rates(runs).values()) for way, runs in ways.items()}
-    note = f"; cached {hits[QUANTUM]:.0%} against {hits[WITHOUT]:.0%} of prompts"
+    note = f"; cached {hit_rate(ways[QUANTUM]):.0%} against {hit_rate(ways[WITHOUT]):.0%} of prompts"
     return [
         judgement.throughput(THROUGHPUT, judgement.rate(ways[QUANTUM]), judgement.rate(ways[WITHOUT]), note),
         judgement.spread(SPREAD, ways[QUANTUM]),
@@ -92,30 +91,20 @@ def verdicts(ways: Ways) -> list[Verdict]:
     ]
 
 
-def hit_rates(runs: Sequence[Run]) -> dict[str, tuple[int, int]]:
-    """Of each tenant's requests that were sent and answered within the windows: tokens found cached, prompt tokens."""
-    found: dict[str, tuple[int, int]] = {}
-    for name in runs[0].tallies:
-        records = [record for run in runs for record in run.sent(name) if record.is_complete]
-        found[name] = (sum(record.cached_tokens for record in records), sum(record.prompt_tokens for record in records))
-    return found
-
-
-def _share(counts: Iterable[tuple[int, int]]) -> float:
-    cached, prompts = (sum(column) for column in zip(*counts, strict=True))
-    return cached / prompts if prompts else 0.0
+def hit_rate(runs: Sequence[Run], tenant: str = "") -> float:
+    """What of the prompt tokens was found cached, of the windows' answered requests: of one tenant's, or of all."""
+    names = [tenant] if tenant else runs[0].tallies
+    records = [record for run in runs for name in names for record in run.sent(name) if record.is_complete]
+    prompts = sum(record.prompt_tokens for record in records)
+    return sum(record.cached_tokens for record in records) / prompts if prompts else 0.0
 
 
 def by_tenant(ways: Ways) -> Sheet:
     """What each tenant found cached and received, with the quantum and without."""
-    rows = [
-        SheetRow((name, *(cell for way in (QUANTUM, WITHOUT) for cell in _cells(ways[way], name))))
-        for name in ways[QUANTUM][0].tallies
-    ]
+    cells: dict[str, list[str]] = {name: [name] for name in ways[QUANTUM][0].tallies}
+    for runs in (ways[QUANTUM], ways[WITHOUT]):
+        seconds = sum(run.window.seconds for run in runs)
+        for name, service in judgement.served(runs).items():
+            cells[name] += [f"{hit_rate(runs, name):.0%}", f"{service / seconds:,.0f}"]
     columns = ("tenant", "cached", "service/s", "cached without", "service/s without")
-    return Sheet("by tenant, with the quantum and without", columns, rows)
-
-
-def _cells(runs: Sequence[Run], name: str) -> tuple[str, str]:
-    seconds = sum(run.window.seconds for run in runs)
-    return f"{_share([hit_rates(runs)[name]]):.0%}", f"{judgement.served(runs)[name] / seconds:,.0f}"
+    return Sheet("by tenant, with the quantum and without", columns, list(map(SheetRow, cells.values())))

@@ -23,7 +23,6 @@ _GAUGES = (
     "vllm:num_requests_waiting",
     "vllm:num_requests_running",
     "vllm:num_preemptions_total",
-    "vllm:kv_cache_usage_perc",
 )
 # With the slash, vLLM's page obeys `name[]`; without it another handler ignores the filter.
 _PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in _GAUGES)
@@ -89,20 +88,17 @@ class GatewayState:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """One engine's own account: its requests, its preemptions since it started, the part of its KV cache in use."""
+class Gauges(NamedTuple):
+    """One engine's own account: its requests, and its preemptions since it started."""
 
     waiting: int
     running: int
     preemptions: int = 0
-    kv_usage: float = 0.0
 
     @classmethod
     def parse(cls, page: str) -> Self:
         """The figures of a metrics page, summed over its ranks; an absent one counts as 0."""
-        waiting, running, preemptions, kv_usage = figures_of(page, _GAUGES, 0.0)
-        return cls(int(waiting), int(running), int(preemptions), kv_usage)
+        return cls(*map(int, figures_of(page, _GAUGES, 0.0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,6 @@ class Chats:
     question: Lengths
     answer: Lengths
 
-    @property
-    def mean(self) -> float:
-        """The expected length of a prompt, without what a template adds."""
-        return (
-            len(self.instructions) + self.question.mean + (self.turns - 1) / 2 * (self.question.mean + self.answer.mean)
-        )
-
     def prompts(self, source: random.Random) -> Iterator[Prompt]:
         """Every turn of one conversation after another, without end."""
         while True:

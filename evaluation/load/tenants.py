@@ -49,11 +49,6 @@ class Spaced:
     shortest_seconds: float
     longest_seconds: float
 
-    @property
-    def requests_per_second(self) -> float:
-        """The expected rate."""
-        return 2 / (self.shortest_seconds + self.longest_seconds)
-
 
 Arrivals = ClosedLoop | OpenLoop | Spaced
 
@@ -72,11 +67,6 @@ class LoadTenant:
     starts_after_seconds: float = 0.0
     leaves_after_tokens: int | None = None
     patience_seconds: float | None = None
-
-    @property
-    def mean_cost(self) -> float:
-        """The expected service of one request."""
-        return INPUT_WEIGHT * self.prompt.mean + OUTPUT_WEIGHT * self.output.mean
 
 
 def weights_of(tenants: Iterable[LoadTenant]) -> dict[str, float]:

@@ -39,7 +39,9 @@ def test_the_quantum_must_give_half_as_much_again_within_its_bound() -> None:
 
 def test_a_hit_rate_is_of_the_windows_answered_requests() -> None:
     """Those of the warm-up and those that were cut told nothing, or too much."""
-    assert locality.hit_rates([_chats(1, 900), _chats(1, 700)]) == {"a": (1600, 2000), "b": (0, 0)}
+    runs = [_chats(1, 900), _chats(1, 700)]
+    assert [locality.hit_rate(runs, name) for name in ("a", "b")] == [0.8, 0.0]
+    assert locality.hit_rate(runs) == 0.8
 
 
 def test_every_turn_has_instructions_of_its_own() -> None:

@@ -26,12 +26,6 @@ def test_every_turn_holds_the_one_before_and_one_question_more() -> None:
     assert fresh[0] == first[0] and fresh[1] != first[1]
 
 
-def test_the_expected_length_is_that_of_the_middle_turn() -> None:
-    """Instructions, a question, and half of what the other turns add."""
-    prompts = islice(CHATS.prompts(random.Random(2)), 3000)
-    assert abs(sum(characters(prompt) for prompt in prompts) / 3000 - CHATS.mean) < 0.1
-
-
 def test_a_conversation_is_sent_as_its_messages() -> None:
     """A text becomes one user message."""
     endpoint = Endpoint("http://127.0.0.1:1", "m", surface=Surface.CHAT)
