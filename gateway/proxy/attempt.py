@@ -36,4 +36,4 @@ def before_answer(relay: Relay) -> Evidence:
 def in_answer(relay: Relay) -> Evidence:
     """How an incomplete answer ended, as evidence."""
     assert relay.end is not None
-    return Evidence.ERROR if relay.has_engine_error else _ENDS[relay.end]
+    return Evidence.ERROR if relay.meter.has_error else _ENDS[relay.end]

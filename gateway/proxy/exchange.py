@@ -278,8 +278,8 @@ class Exchange:
 
     def _end_answer(self, relay: Relay) -> Outcome:
         """Write the last bytes and learn from a complete answer; returns how the request ends."""
-        if relay.fingerprint is not None:
-            self._services.endpoints[self._ticket.worker].fingerprint = relay.fingerprint
+        if relay.meter.fingerprint is not None:
+            self._services.endpoints[self._ticket.worker].fingerprint = relay.meter.fingerprint
         if relay.is_complete:
             self._services.guard.answered(self._suspect)
             self._learn_prompt(relay)
@@ -290,10 +290,10 @@ class Exchange:
         outcome = effect.outcome
         assert outcome is not None
         last = relay.last_bytes
-        if relay.has_engine_error:
+        if relay.meter.has_error:
             relay.reason = relay.reason or "the engine reported an error"
-        elif relay.is_stream:
-            family, number = self._parsed.endpoint.family, relay.next_sequence_number
+        elif relay.meter.is_stream:
+            family, number = self._parsed.endpoint.family, relay.meter.next_sequence_number
             last += error_event(family, outcome, message(outcome), self._context.request_id, number)
         self._downstream.write(last)
         if effect.may_be_death:
@@ -305,7 +305,7 @@ class Exchange:
         """Wait until the client has taken nearly everything; the request then ends with `outcome`."""
         self._is_flushing = True
         downstream = self._downstream
-        is_stream = self._relay is not None and self._relay.is_stream
+        is_stream = self._relay is not None and self._relay.meter.is_stream
         is_broken = outcome in _BROKEN and not is_stream
         if not is_broken:
             downstream.finish()
@@ -317,7 +317,7 @@ class Exchange:
 
     def _learn_prompt(self, relay: Relay) -> None:
         parsed = self._parsed
-        if relay.has_usage and parsed.prompt_tokens is None and parsed.media_parts == 0:
+        if relay.meter.has_usage and parsed.prompt_tokens is None and parsed.media_parts == 0:
             ticket = self._ticket
             self._services.dispatcher.account(ticket.pool).prompts.observe(
                 ticket.tenant, parsed.prompt_bytes, ticket.spent.prompt_tokens, prompts=parsed.prompts
@@ -325,7 +325,7 @@ class Exchange:
 
     def _length(self, relay: Relay) -> int | None:
         """The length in bytes of a body that passes unchanged; None for a stream, whose length is not known."""
-        if relay.is_stream:
+        if relay.meter.is_stream:
             return None
         for name, value in relay.headers:
             if name == b"content-length" and value.isdigit():

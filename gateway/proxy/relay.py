@@ -47,7 +47,11 @@ _ENDS = {
 
 
 class Relay:
-    """One attempt's answer on its way from the worker to the client."""
+    """One attempt's answer on its way from the worker to the client.
+
+    `meter` reads the answer: others may ask it, and the relay alone feeds it. Before the head of the answer has come,
+    it is the meter of an answer in the form that was asked for.
+    """
 
     __slots__ = (
         "_accepts",
@@ -63,7 +67,6 @@ class Relay:
         "_is_charged",
         "_is_read",
         "_loop",
-        "_meter",
         "_patience",
         "_progress",
         "_prompt_tokens",
@@ -76,6 +79,7 @@ class Relay:
         "is_answer",
         "is_blocked",
         "last_bytes",
+        "meter",
         "reason",
         "status",
     )
@@ -93,7 +97,7 @@ class Relay:
         self._accepts = accepts
         self._ticket = ticket
         self._is_charged = not ticket.reports_at_end
-        self._meter = meter
+        self.meter = meter
         self._dispatcher = dispatcher
         self._account = dispatcher.account(ticket.pool)
         self._facts = facts
@@ -230,7 +234,7 @@ class Relay:
 
     def _begin(self, now: float) -> None:
         """Note that the engine has read the prompt, and that the first output came, if they have."""
-        meter = self._meter
+        meter = self.meter
         if not self._is_read and (meter.has_usage or meter.outputs):
             self._is_read = True
             self._dispatcher.started(self._ticket)
@@ -243,8 +247,8 @@ class Relay:
 
     def _charge(self) -> None:
         if self._is_charged and self.end is None:
-            self._prompt_tokens = self._meter.prompt_tokens
-            self._account.charge(self._ticket, reported_by(self._meter))
+            self._prompt_tokens = self.meter.prompt_tokens
+            self._account.charge(self._ticket, reported_by(self.meter))
 
     # -- Sink
 
@@ -256,8 +260,8 @@ class Relay:
         self.status, self.headers = status, headers
         kind = media_type(headers)
         self.is_answer = status == 200 and kind in self._accepts
-        if self.is_answer and self._meter.is_stream and kind == JSON:
-            self._meter = self._meter.whole()
+        if self.is_answer and self.meter.is_stream and kind == JSON:
+            self.meter = self.meter.whole()
 
     def on_body(self, data: bytes) -> None:  # noqa: C901 - each call more costs every token
         """Meter and charge bytes of the body and write them to the client: the hot path."""
@@ -265,7 +269,7 @@ class Relay:
             self._hold(data)
             return
         now = self._loop.time()
-        meter, ticket = self._meter, self._ticket
+        meter, ticket = self.meter, self._ticket
         before, outputs = meter.output_tokens, meter.outputs
         try:
             visible = meter.feed(data)
@@ -355,44 +359,19 @@ class Relay:
         if connection is not None and end is not AttemptEnd.WHOLE:
             connection.abandon()
         if self.is_answer:
-            self.last_bytes = self._meter.end() if end is AttemptEnd.WHOLE else self._meter.cut()
+            self.last_bytes = self.meter.end() if end is AttemptEnd.WHOLE else self.meter.cut()
             if self._has_bytes and (end is AttemptEnd.WHOLE or self._downstream is not None):
                 self.settle()
         self._notify()
 
     @property
-    def is_stream(self) -> bool:
-        """True if the answer is a stream of events; before its head has come, if one was asked for."""
-        return self._meter.is_stream
-
-    @property
-    def next_sequence_number(self) -> int:
-        """The number for an event of our own after the stream's last one, where the format numbers its events."""
-        return self._meter.next_sequence_number
-
-    @property
     def is_complete(self) -> bool:
         """True if the engine's answer says that it is at its end, whatever the connection did after that."""
-        return self._meter.is_complete and not self._meter.has_error
-
-    @property
-    def has_engine_error(self) -> bool:
-        """True if the engine itself reported an error to the client in the stream."""
-        return self._meter.has_error
-
-    @property
-    def has_usage(self) -> bool:
-        """True if the engine reported the usage of the request."""
-        return self._meter.has_usage
-
-    @property
-    def fingerprint(self) -> bytes | None:
-        """The `system_fingerprint` in the answer, None if it had none."""
-        return self._meter.fingerprint
+        return self.meter.is_complete and not self.meter.has_error
 
     def settle(self) -> None:
         """Settle the ticket: at the engine's figures if they are final, else at an estimate."""
-        meter = self._meter
+        meter = self.meter
         if meter.has_usage and (self.end is AttemptEnd.WHOLE or meter.is_complete):
             settle_at_figures(self._dispatcher, self._ticket, meter)
             return
