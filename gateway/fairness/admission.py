@@ -12,20 +12,19 @@ from collections.abc import Collection, Iterable, Mapping
 
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import to_cost
-from gateway.fairness.decisions import Decision, Grant, Refuse
+from gateway.fairness.decisions import Decision, Grant
 from gateway.fairness.limits import TenantLimits
 from gateway.fairness.pool import PoolAccount, PoolSpec, Rules
 from gateway.fairness.queues import TenantQueue
+from gateway.fairness.refusals import at_arrival, of_a_full_queue, of_a_late_request
 from gateway.fairness.running import Running
 from gateway.fairness.snapshot import PoolSnapshot, TicketSnapshot
 from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket, TicketState
 from gateway.fairness.turns import Turn, Turns
 from gateway.fairness.waiting_room import WaitingRoom
-from gateway.outcomes import Outcome
 from gateway.usage import Usage
 
-_NO_WORKER_RETRY_SECONDS = 2.0
 _MIN_REQUEUED_SECONDS = 5.0  # a request whose worker broke gets at least this long to find another
 
 
@@ -90,7 +89,7 @@ class Admission:
         self._tenants.census.sweep(now)
         account = self._pools[ticket.pool]
         tenant = account.queue.tenant(ticket.tenant, self._tenants)
-        refusal = self._refusal(ticket, account, tenant, now)
+        refusal = at_arrival(ticket, account, tenant, self._capacity, now)
         if refusal is not None:
             ticket.leave(now)
             return [refusal]
@@ -100,7 +99,8 @@ class Admission:
         tenant.allowance.take(ticket.taken_tokens, now)
         decisions = self._arrive(ticket, account, tenant, now)
         if account.queue.queued > self._rules.max_queued:
-            decisions += self._push_out(account, now)
+            pushed_out = of_a_full_queue(account, now)
+            decisions += [pushed_out, *self.withdraw(pushed_out.ticket, now)]
         return decisions
 
     def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
@@ -116,45 +116,16 @@ class Admission:
         """Count a request that takes no room against the tenant's rates; the seconds to wait if it is over them."""
         return self._tenants.allowance(tenant).count_request(now)
 
-    def _refusal(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> Refuse | None:
-        if not (self._capacity.serves(ticket.pool) or self._capacity.awaits(ticket.pool)):
-            return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
-        if not account.is_countable(ticket):
-            return Refuse(ticket, Outcome.BAD_REQUEST, 0.0)
-        ticket.taken_tokens = account.expected_tokens(ticket)
-        wait = tenant.allowance.refusal_seconds(ticket.taken_tokens, now)
-        if wait is None:
-            if not tenant.allowance.has_queue_place():
-                return Refuse(ticket, Outcome.TENANT_QUEUE_FULL, account.retry_after_seconds(tenant, now))
-            wait = account.queue.group.policy.refusal_seconds(tenant, now)
-        return None if wait is None else Refuse(ticket, Outcome.RATE_LIMITED, wait)
-
-    def _push_out(self, account: PoolAccount, now: float) -> list[Decision]:
-        """Refuse the newest request of the tenant with the pool's longest weighted queue: often not the newcomer."""
-        tenant = account.queue.longest_tenant()
-        ticket = tenant.newest()
-        retry_after = account.retry_after_seconds(tenant, now)
-        return [Refuse(ticket, Outcome.PUSHED_OUT, retry_after), *self.withdraw(ticket, now)]
-
     # -- bars
 
     def bar(self, pool: str, name: str) -> None:
         """Let no request of tenant `name` run in `pool` until `unbar`; the tenant is held back and blocks nobody."""
-        account = self._pools.get(pool)
-        tenant = None if account is None else account.queue.tenants.get(name)
-        if account is not None and tenant is not None:
-            tenant.is_barred = True
-            self.waiting_room.review(account, tenant)
+        self.waiting_room.set_bar(pool, name, is_barred=True)
 
     def unbar(self, pool: str, name: str, now: float) -> list[Decision]:
         """End a bar, and dispatch."""
-        account = self._pools.get(pool)
-        tenant = None if account is None else account.queue.tenants.get(name)
-        if account is None or tenant is None:
-            return []
-        tenant.is_barred = False
-        self.waiting_room.review(account, tenant)
-        return self.dispatch(pool, now)
+        self.waiting_room.set_bar(pool, name, is_barred=False)
+        return self.dispatch(pool, now) if pool in self._pools else []
 
     # -- departures
 
@@ -287,18 +258,11 @@ class Admission:
         """Refuse what has waited too long and charge the running estimates that are due."""
         decisions: list[Decision] = []
         while (ticket := self.waiting_room.deadlines.pop_due(now)) is not None:
-            decisions += self._expire(ticket, now)
+            refusal = of_a_late_request(ticket, self._pools[ticket.pool], self._capacity, now)
+            decisions += [refusal, *self.withdraw(ticket, now)]
         for ticket in self.running.due(now):
             decisions += self._accrue(ticket, now)
         return decisions
-
-    def _expire(self, ticket: Ticket, now: float) -> list[Decision]:
-        account = self._pools[ticket.pool]
-        refusal = Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
-        if self._capacity.serves(ticket.pool):
-            retry_after = account.retry_after_seconds(account.queue.tenants[ticket.tenant], now)
-            refusal = Refuse(ticket, Outcome.QUEUE_TIMEOUT, retry_after)
-        return [refusal, *self.withdraw(ticket, now)]
 
     def _accrue(self, ticket: Ticket, now: float) -> list[Decision]:
         """Charge what an answer should have generated unreported; give back the prompt's room if it should be read."""

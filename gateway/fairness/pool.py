@@ -15,7 +15,7 @@ from gateway.fairness.policies import Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.queues import PoolQueue, TenantQueue
 from gateway.fairness.reckoning import Reckoning
-from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot
+from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot, jain_index
 from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
@@ -291,11 +291,3 @@ def _some(queue: PoolQueue, tenant: TenantQueue) -> list[TenantQueue]:
         if len(others) == _MOST_COMPETITORS:
             break
     return others
-
-
-def jain_index(amounts: list[float]) -> float:
-    """Jain's index (sum x)^2 / (n * sum x^2): 1 for equal amounts, 1/n if one has all, 1 for no amounts."""
-    squares = sum(amount * amount for amount in amounts)
-    if squares == 0.0:
-        return 1.0
-    return sum(amounts) ** 2 / (len(amounts) * squares)

@@ -1,76 +1,23 @@
-"""The queues of one pool: a FIFO for each key, the keys of a tenant, the tenants of the pool.
+"""The queues of one pool: the keys of a tenant (`key_queue`), the tenants of the pool.
 
 Tenants and keys are both flows under the same policy, so a tenant with many keys gets no more than one with a single
 key. A flow waits while it has an *eligible* request: a tenant that its own limit holds back has a queue but does not
 wait. Left to others: room, charges and limits (`admission`).
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic
 
 from gateway.fairness.flow import Flow
+from gateway.fairness.key_queue import KeyQueue
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.policies import F, Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.tenants import TenantRegister
-from gateway.fairness.ticket import Ticket, TicketState
+from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
 
 _RECENT_SECONDS = 60.0  # horizon of the service that the Jain index compares
-_DEAD_SLACK = 16  # withdrawn tickets that a FIFO may keep before it is swept
-
-
-class KeyQueue(Flow):
-    """Requests of one key, oldest first; withdrawn ones stay until they reach an end of the queue or are swept."""
-
-    __slots__ = ("_fifo", "is_used")
-
-    def __init__(self, name: str, weight: float = 1.0) -> None:
-        """An empty FIFO."""
-        super().__init__(name, weight)
-        self.is_used = True  # since the last look for unused keys
-        self._fifo: deque[Ticket] = deque()
-
-    def append(self, ticket: Ticket) -> None:
-        """Put a new request at the end."""
-        self._fifo.append(ticket)
-        self._grew()
-
-    def put_back(self, ticket: Ticket) -> None:
-        """Put a request whose attempt failed back at the head, behind older ones that came back before it."""
-        older: list[Ticket] = []
-        while self._fifo and self._fifo[0].order < ticket.order:
-            older.append(self._fifo.popleft())
-        self._fifo.appendleft(ticket)
-        self._fifo.extendleft(reversed(older))
-        self._grew()
-
-    def oldest(self) -> Ticket:
-        """The oldest request; the queue must not be empty."""
-        while self._fifo[0].state is not TicketState.QUEUED:
-            self._fifo.popleft()
-        return self._fifo[0]
-
-    def newest(self) -> Ticket:
-        """The newest request; the queue must not be empty."""
-        while self._fifo[-1].state is not TicketState.QUEUED:
-            self._fifo.pop()
-        return self._fifo[-1]
-
-    def shrank(self) -> None:
-        """Note that one request left; its state says so already."""
-        self.queued -= 1
-        if self.queued == 0:
-            self._fifo.clear()
-            return
-        if len(self._fifo) > 2 * self.queued + _DEAD_SLACK:
-            self._fifo = deque(ticket for ticket in self._fifo if ticket.state is TicketState.QUEUED)
-        self.head_order = self.oldest().order
-
-    def _grew(self) -> None:
-        self.queued += 1
-        self.head_order = self.oldest().order
 
 
 class FlowGroup(Generic[F]):

@@ -47,3 +47,11 @@ class TicketSnapshot:
     worker: str
     prompt_tokens: int
     output_tokens: int
+
+
+def jain_index(amounts: list[float]) -> float:
+    """Jain's index (sum x)^2 / (n * sum x^2): 1 for equal amounts, 1/n if one has all, 1 for no amounts."""
+    squares = sum(amount * amount for amount in amounts)
+    if squares == 0.0:
+        return 1.0
+    return sum(amounts) ** 2 / (len(amounts) * squares)

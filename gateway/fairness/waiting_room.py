@@ -66,6 +66,14 @@ class WaitingRoom:
         allowance = tenant.allowance
         return not allowance.is_capped or allowance.has_flight_place(tenant.oldest().sequences)
 
+    def set_bar(self, pool: str, name: str, *, is_barred: bool) -> None:
+        """Bar tenant `name` from `pool`, or end the bar; without effect if either is gone."""
+        account = self._pools.get(pool)
+        tenant = None if account is None else account.queue.tenants.get(name)
+        if account is not None and tenant is not None:
+            tenant.is_barred = is_barred
+            self.review(account, tenant)
+
     def review(self, account: PoolAccount, tenant: TenantQueue) -> None:
         """Correct the policy's view of whether `tenant` waits."""
         policy = account.queue.group.policy

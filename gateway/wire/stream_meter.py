@@ -6,7 +6,7 @@ its choice, and one chunk without choices carries the totals. The rules:
 - It reads a chunk in vLLM's form by regular expressions, without decoding. Inside JSON text a quote is always escaped,
   so the bytes `,"usage":{` are never content. An event without exactly one such member is decoded.
 - The events of a stream of one choice differ only in text and counts. The meter knows the next one by its fixed parts
-  (`_ExpectedEvent`).
+  (`expected_event`).
 - vLLM writes `system_fingerprint` on the last chunk of a choice only if no usage chunk follows. So the meter puts it
   back there. The totals name the fingerprint. Until it is known, which takes a worker's first answer, the last chunk of
   each choice waits for the totals.
@@ -21,6 +21,7 @@ import orjson
 from gateway.usage import Usage
 from gateway.wire.body_meter import BodyMeter
 from gateway.wire.choices import finished_choices, has_output, shows_output
+from gateway.wire.expected_event import CLOSE, ExpectedEvent, expected_event
 from gateway.wire.meter import Meter
 from gateway.wire.request import ParsedRequest
 from gateway.wire.sse import DONE, LINE_FEED, RETURN, EventSplitter, closed, event_data
@@ -36,53 +37,10 @@ _USAGE = re.compile(
 )
 _CHOICE = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
 _FINISHED: Final = b'"finish_reason":"'
-_UNFINISHED: Final = b'"finish_reason":null'
 _EMPTY_DELTA: Final = b'"delta":{}'
-_CLOSE: Final = b"}\n\n"
-# The bytes before and after the text of a token, with the quotes, in chat and completions.
-_AROUND_TEXT: Final = (
-    (b',"delta":{"content":"', b'"},"logprobs":null,'),
-    (b',"text":"', b'","logprobs":null,'),
-)
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
-
-
-class _ExpectedEvent:
-    """The fixed parts of the events of a stream of one choice, until the choice ends or a count gets one more digit.
-
-    An event consists of `head`, the text, `tail`, the digits of the total, `link`, the digits of the output tokens, and
-    `rest`. `head` and `tail` include the members around the text if only text lies between them. Places are counted in
-    bytes from the event's end: `tail` begins at `tail_bytes`, the digits of the output tokens go from `first` to
-    `last`, and `,"usage":{` begins at `usage_bytes`.
-    """
-
-    __slots__ = ("first", "head", "head_bytes", "last", "link", "rest", "tail", "tail_bytes", "usage_bytes")
-
-    def __init__(self, event: bytes, choice: re.Match[bytes], at: int, usage: re.Match[bytes]) -> None:
-        size, start = len(event), choice.end()
-        for opening, closing in _AROUND_TEXT:
-            if event.startswith(opening, start) and event[:at].endswith(closing):
-                start, at = start + len(opening), at - len(closing)
-                break
-        self.head = event[:start]
-        self.head_bytes = start
-        self.tail = event[at : usage.start("total")]
-        self.tail_bytes = size - at
-        self.usage_bytes = size - usage.start()
-        self.link = event[usage.end("total") : usage.start("output")]
-        self.rest = event[usage.end("output") :]
-        self.first = size - usage.start("output")
-        self.last = size - usage.end("output")
-
-
-def _expected(event: bytes, choice: re.Match[bytes], usage: re.Match[bytes]) -> _ExpectedEvent | None:
-    """The fixed parts of the event after `event`; None if the form of `event` does not show them."""
-    at = event.rfind(_UNFINISHED, 0, usage.start())
-    if at < choice.end() or event[usage.end() :] != _CLOSE or RETURN in event or event.find(b"\n") != len(event) - 2:
-        return None
-    return _ExpectedEvent(event, choice, at, usage)
 
 
 class StreamMeter(Meter):
@@ -116,7 +74,7 @@ class StreamMeter(Meter):
         self._prompts_seen: dict[int, int] = {}
         self._delayed: list[tuple[bytes, bytes]] = []  # the last chunk of each choice at most
         self._splitter = EventSplitter()
-        self._expected: _ExpectedEvent | None = None
+        self._expected: ExpectedEvent | None = None
         self._is_between_events = True
 
     def feed(self, data: bytes) -> bytes:
@@ -154,7 +112,7 @@ class StreamMeter(Meter):
         self._splitter = EventSplitter()
         return self._release(self._read(last))
 
-    def _follow(self, expected: _ExpectedEvent, data: bytes) -> bytes:
+    def _follow(self, expected: ExpectedEvent, data: bytes) -> bytes:
         """Read `data`, which begins with an event, if it is exactly the event that `expected` describes; else b"".
 
         Nearly every token comes this way. The fixed bytes must be in their places, and only the text is searched.
@@ -186,7 +144,7 @@ class StreamMeter(Meter):
             self.outputs += 1
         elif text:
             self.outputs += 1
-        return data[: size - expected.usage_bytes] + _CLOSE if self._cuts else data
+        return data[: size - expected.usage_bytes] + CLOSE if self._cuts else data
 
     def _read(self, event: bytes) -> bytes:
         """Read one event; returns what the client may see of it and of the chunks that waited."""
@@ -205,7 +163,7 @@ class StreamMeter(Meter):
         if is_last or self.output_tokens > before or shows_output(event_data(event)):
             self.outputs += 1
         if self._by_choice is None:
-            self._expected = _expected(event, choice, usage)
+            self._expected = expected_event(event, choice, usage)
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.fairness import KvTime, Linear, Profiled
 from gateway.fairness.cost import CostFunction, to_cost
-from gateway.fairness.pool import jain_index
+from gateway.fairness.snapshot import jain_index
 
 from .bench import Bench
 from .shares import is_fair, max_min_shares

@@ -12,7 +12,7 @@ from gateway.fairness.cost import UNITS_PER_COST, CostFunction, request_cost, to
 from gateway.fairness.deadlines import Deadlines
 from gateway.fairness.lazy_heap import LazyHeap
 from gateway.fairness.limits import Allowance, Bucket
-from gateway.fairness.pool import jain_index
+from gateway.fairness.snapshot import jain_index
 from gateway.usage import Usage
 
 
