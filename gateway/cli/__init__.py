@@ -1,1 +1,1 @@
-"""The commands of `vtc-gateway`: `commands` parses each, and the module of its name carries it out."""
+"""The commands of `vtc-gateway`: `commands` parses a command line, and the module with the command's name runs it."""

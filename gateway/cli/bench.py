@@ -1,4 +1,4 @@
-"""The commands of `vtc-gateway bench`: each is parsed here and carried out by its own module, imported when it runs."""
+"""Parses the commands of `vtc-gateway bench`; each is run by its own module, which is imported when it runs."""
 
 from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
@@ -16,7 +16,7 @@ Rounds = Annotated[int, typer.Option(help="Parts that the window is cut into, in
 
 
 def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
-    """The comma-separated `names`, each of which must be one of `known`."""
+    """The comma-separated `names`; raises `typer.BadParameter` if one is not in `known`."""
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
     if unknown := [name for name in chosen if name not in known]:
         raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(known)}", param_hint=option)
@@ -24,7 +24,7 @@ def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
 
 
 def _conduct(measure: Callable[[Any], Coroutine[Any, Any, Any]], options: Any) -> NoReturn:
-    """Run a bench, deliver its report and exit with its status."""
+    """Run a bench, print and write its report, and exit with its status."""
     from evaluation.report.delivery import conduct
 
     raise typer.Exit(conduct(measure(options), options))

@@ -1,7 +1,7 @@
 """`vtc-gateway check FILE...`: every fault of every file, with its line and its remedy.
 
-Exit status 0 where all files are valid, 1 where one is not; warnings change nothing. The first line of a fault
-(`file:line: path: message`) is what editors jump to.
+The exit status is 0 if all files are valid, else 1; warnings do not change it. Editors can jump to the first line of a
+fault (`file:line: path: message`).
 """
 
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ from gateway.config import ConfigError, Fault, Loaded, load
 
 
 def check(files: Iterable[Path], console: Console | None = None, *, has_environment: bool = True) -> int:
-    """Check `files` and print what is wrong with them; the exit status.
+    """Check `files` and print what is wrong with them; returns the exit status.
 
-    Where it is not the environment that they will run in, what they take from there is taken on trust.
+    If `has_environment` is false, variables and key files that are missing here are taken on trust.
     """
     console = console or Console(soft_wrap=True)
     wrong = sum(not _is_valid(file, console, has_environment) for file in files)

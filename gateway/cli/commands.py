@@ -1,4 +1,4 @@
-"""The commands of `vtc-gateway`: each is parsed here and carried out by its own module, imported when it runs."""
+"""Parses the commands of `vtc-gateway`; each is run by its own module, which is imported when it runs."""
 
 from dataclasses import replace
 from pathlib import Path

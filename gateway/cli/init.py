@@ -1,6 +1,6 @@
-"""`vtc-gateway init [CONFIG] [--force]`: a configuration to start from, and the keys of its tenants.
+"""`vtc-gateway init [CONFIG] [--force]`: writes a configuration to start from, and the keys of its tenants.
 
-A configuration that exists stays as it is without `--force`; a key file that exists always stays.
+Without `--force` an existing configuration stays as it is; an existing key file always stays.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from gateway.config import ConfigError, ensure_key_files, write_starter
 
 
 def init(file: Path, console: Console | None = None, *, force: bool = False) -> int:
-    """Write the configuration to `file` and make its key files; the exit status."""
+    """Write the configuration to `file` and make its key files; returns the exit status."""
     console = console or Console(soft_wrap=True)
     try:
         write_starter(file, replace=force)

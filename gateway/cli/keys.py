@@ -1,7 +1,7 @@
-"""`vtc-gateway keys create TENANT [--file PATH]`: a new key, shown once, and what to write into the configuration.
+"""`vtc-gateway keys create TENANT [--file PATH]`: makes a key, shows it once, and says what to configure.
 
-Without a file the key exists only in the client's hands: the configuration gets its digest. With one, the key is
-written there with mode 0600 and the configuration names the file. The key of `admin` is for the operator's pages.
+Without a file only the client has the key, and the configuration gets its digest. With a file the key is written there
+with mode 0600, and the configuration names the file. The key of `admin` is for the operator's pages.
 """
 
 import re
@@ -13,11 +13,11 @@ from rich.text import Text
 from gateway.config import KeyFormat, digest, write_key_file
 from gateway.config.tenants import NAME_PATTERN
 
-_ADMIN = "admin"  # whose key is no tenant's
+_ADMIN = "admin"  # this name stands for the operator and is no tenant
 
 
 def create(tenant: str, file: Path | None = None, console: Console | None = None) -> int:
-    """Make a key for `tenant` and print it; the exit status."""
+    """Make a key for `tenant` and print it; returns the exit status."""
     console = console or Console(soft_wrap=True)
     if not re.fullmatch(NAME_PATTERN, tenant):
         form = "1 to 64 letters, digits, `_`, `.`, `-`, not starting with `_`"

@@ -1,7 +1,8 @@
 """The process of a gateway: its event loop, its signals, what it prints.
 
-SIGTERM and SIGINT drain and end it (a second one ends it at once), SIGHUP and a change of the file reload. Log lines go
-to standard error; standard output gets the greeting, or with `announce` exactly one line, `ready URL`.
+On SIGTERM or SIGINT the gateway drains and ends; a second signal ends it at once. SIGHUP and a change of the file make
+it reload. Log lines go to standard error. Standard output gets the greeting, or with `announce` exactly one line,
+`ready URL`.
 """
 
 import asyncio
@@ -30,14 +31,14 @@ from gateway.telemetry.logs import Log
 from gateway.watch.supervisor import LaunchFailed
 
 _INTERRUPTED = 130
-# Objects between two collections. A request's objects are nearly all freed by their counts of references; at Python's
-# own 700 each collection would look at every request in flight for next to nothing.
+# So many objects may be allocated between two garbage collections. Reference counts free nearly all objects of a
+# request. With Python's default of 700 the collector would look at every request in flight for almost nothing.
 GC_ALLOCATIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """How to serve: the configuration's file, a port instead of its own, whether missing key files are created."""
+    """How to serve: the configuration's file, a port that replaces its own, whether to create missing key files."""
 
     config: Path
     port: int | None = None
@@ -46,7 +47,7 @@ class ServeOptions:
 
 
 def serve(options: ServeOptions) -> int:
-    """Run a gateway until it is told to end; the exit status."""
+    """Run a gateway until a signal ends it; returns the exit status."""
     try:
         keys = ensure_key_files(options.config) if options.create_keys else []
         loaded = load(options.config)
@@ -62,7 +63,7 @@ def serve(options: ServeOptions) -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """Let the process have as many descriptors as the machine allows it; many shells start with 1,024."""
+    """Raise the process's limit of descriptors to the most that the machine allows; many shells start with 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(ValueError, OSError):  # a system may allow less than it says
@@ -107,7 +108,7 @@ class _Process:
             await gateway.stop()
             return 0
         reloader.start()
-        gc.freeze()  # what lives as long as the process need not be looked at again
+        gc.freeze()  # the collector need not look again at objects that live as long as the process
         gc.set_threshold(GC_ALLOCATIONS)
         self._greet(url)
         await self._end.wait()
@@ -122,7 +123,7 @@ class _Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload, reloader)
 
     async def _started(self, gateway: Gateway) -> str | None:
-        """The URL once the gateway serves; None where the process was told to end first."""
+        """Start the gateway and return its URL; None if a signal came first."""
         starting = asyncio.create_task(gateway.start(), name="start")  # noqa: TID251 - awaited here
         ending = asyncio.create_task(self._end.wait(), name="end")  # noqa: TID251 - awaited here
         await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -155,7 +156,7 @@ class _Process:
 
     def _stop(self) -> None:
         if self._end.is_set():
-            os._exit(_INTERRUPTED)  # asked twice: now, whatever runs
+            os._exit(_INTERRUPTED)  # this is the second signal, so end now, whatever runs
         self._end.set()
 
     def _greet(self, url: str) -> None:
@@ -170,7 +171,7 @@ class _Process:
         console.print(f"  {self._example(url)}", markup=False)
 
     def _example(self, url: str) -> str:
-        """A command that works as it stands where a key is known, and with `KEY` set where none is."""
+        """A command that works as it is if a key is known; otherwise the user must set `KEY`."""
         key = next(iter(self._keys), None)
         config = self._loaded.config
         tenant = None if key is None else config.tenant(key.tenant)

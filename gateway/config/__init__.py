@@ -1,7 +1,7 @@
-"""Configuration: one YAML file becomes an immutable `Config`, or every fault in it is named at once.
+"""The configuration: one YAML file becomes an immutable `Config`, or all its faults are reported at once.
 
-`load` reads and checks it (also on reload), `difference` says in words what a reload changes, `json_schema`
-is what editors and the documentation rely on.
+`load` reads and checks the file, at the start and at a reload. `difference` says in words what a reload changes.
+Editors and the documentation rely on `json_schema`.
 """
 
 from gateway.config.choices import (

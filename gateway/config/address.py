@@ -1,7 +1,7 @@
-"""The address of a worker (`http://host:port`, `unix:///path.sock`) and the one to listen on, checked when read.
+"""Checks the addresses of workers (`http://host:port`, `unix:///path.sock`) and the address to listen on.
 
-Workers speak plain HTTP on a trusted network or a local socket. The address carries no path, no query and no
-credential: paths are the gateway's to write and keys have a setting of their own.
+Workers speak plain HTTP on a trusted network or a local socket. An address has no path, no query and no credential: the
+gateway writes the paths, and keys have their own setting.
 """
 
 import re
@@ -21,7 +21,7 @@ _EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
 
 
 def normalise(url: str) -> str:
-    """`url` in the one form that the gateway uses; a wrong one is a `PydanticCustomError` with its remedy."""
+    """`url` in the one form that the gateway uses; raises `PydanticCustomError` with a remedy if it is wrong."""
     if any(character.isspace() or not character.isprintable() for character in url):
         raise _refusal("the address holds white space or control characters", _EXAMPLE)
     try:
@@ -41,7 +41,7 @@ def normalise(url: str) -> str:
 
 
 def listen_host(host: str) -> str:
-    """An address or a host's name; a wrong one is a `PydanticCustomError` with its remedy."""
+    """`host`, an address or a name; raises `PydanticCustomError` with a remedy if it is neither."""
     is_numeric = host.rpartition(".")[2].isdecimal() or ":" in host
     try:
         ip_address(host.partition("%")[0])
@@ -52,9 +52,9 @@ def listen_host(host: str) -> str:
 
 
 def endpoint_of(url: str) -> str:
-    """What `url`, in its one form, leads to: equal for all spellings of one address.
+    """The place to which the normalised `url` leads; it is the same for all spellings of one address.
 
-    `localhost` is one of them. Other names are not looked up: two that lead to one engine are told apart.
+    `localhost` is such a spelling. Other names are not looked up: two names of one engine count as two places.
     """
     parts = urlsplit(url)
     if parts.scheme == "unix":
@@ -72,12 +72,12 @@ def _machine(host: str) -> str:
         return name
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
-    # An engine that listens on all interfaces is at every address of this machine; these two lead to it.
+    # 0.0.0.0 and :: mean all interfaces, and one can connect to them: they lead to this machine too.
     return _THIS_MACHINE if address.is_unspecified or str(address) in ("127.0.0.1", "::1") else str(address)
 
 
 def short_name(url: str) -> str | None:
-    """`host:port` of an HTTP address, None for a socket."""
+    """The `host:port` of an HTTP address; None for a socket."""
     return url.removeprefix("http://") if url.startswith("http://") else None
 
 

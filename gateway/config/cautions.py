@@ -1,6 +1,7 @@
-"""What is valid but hardly meant so: a tenant that nobody can be, a key that is public, a door open to everybody.
+"""Warns of settings that are valid but probably not meant: a tenant without keys, a public key, access without a key.
 
-Warned of by `check`, at the start and at a reload; the configuration is in force all the same.
+The command `check` shows the warnings; the gateway logs them at the start and at a reload. The configuration takes
+effect all the same.
 """
 
 import hashlib
@@ -10,13 +11,13 @@ from ipaddress import ip_address
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
 
-_EXAMPLE_ZEROS = 48  # of 64 digits: no key's digest begins with so many, those of the examples do
+_EXAMPLE_ZEROS = 48  # the digests of examples begin with so many zeros (of 64 digits); no key's digest does
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _MAKE_ONE = "make a key with `vtc-gateway keys create`"
 
 
 def warn(draft: Draft, faults: FaultLog) -> None:
-    """Note every caution."""
+    """Note every warning in `faults`."""
     for path, message, remedy in _cautions(draft):
         faults.warn(draft.origin(path), message, remedy)
 

@@ -1,6 +1,6 @@
-"""The rules that join several keys of the file: what is named must exist, what identifies must be unique.
+"""Checks the rules that concern several keys of the file: a name that is used must exist, an identifier must be unique.
 
-Works on a draft, so that these faults are reported beside those of the schema.
+The checks work on a draft, so that these faults are reported together with those of the schema.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from gateway.config.pools import PoolEntry, Window, WorkerEntry
 
 
 def check(draft: Draft, faults: FaultLog) -> None:
-    """Note every broken rule."""
+    """Note every broken rule in `faults`."""
     for path, message, remedy in _findings(draft):
         faults.add(draft.origin(path), message, remedy)
 
@@ -55,7 +55,7 @@ def _bodies(draft: Draft) -> Iterator[Finding]:
 
 
 def _repeated(named: Iterable[tuple[Path, str]], what: str, remedy: str) -> Iterator[Finding]:
-    """A finding for each name that an earlier place has already."""
+    """A finding for each name that an earlier place already has."""
     first: dict[str, Path] = {}
     for path, name in named:
         if name in first:
@@ -95,7 +95,7 @@ def _window(path: Path, window: Window, order: EngineOrder) -> Iterator[Finding]
     if order is EngineOrder.VTC:
         if window.express:
             yield (*path, "express"), "is for engines that do not order their own queue", "remove it"
-        return  # all that waits in the engine is ordered there: the window may be as wide as it likes
+        return  # the engine orders everything that waits in it, so the window may have any size
     sequences = window.fixed_sequences
     if sequences is not None and window.slack >= sequences:
         yield (
@@ -149,7 +149,7 @@ def _fallbacks(draft: Draft) -> Iterator[Finding]:
 
 
 def _comes_back(start: PoolEntry, pools: dict[str, PoolEntry]) -> bool:
-    """True where the chain of fallbacks that begins at `start` meets it again."""
+    """True if the chain of fallbacks that begins at `start` comes back to it."""
     seen: set[str] = set()
     pool: PoolEntry | None = start
     while pool is not None and pool.model not in seen:

@@ -1,7 +1,7 @@
-"""The closed sets of the configuration and the values written as one string.
+"""The closed sets of the configuration, and the values that are written as one string.
 
-A wrong member is refused by the schema, which names the nearest right one. What each member does is decided
-by the part that acts on it (fairness, wire, telemetry).
+The schema refuses a wrong member and names the nearest right one. Left to `fairness`, `wire` and `telemetry`: what each
+member does.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class PolicyName(StrEnum):
 
 
 class PredictorName(StrEnum):
-    """How the output length of a request is guessed for its reservation."""
+    """How the output length of a request is predicted for its reservation."""
 
     NONE = "none"
     MOVING_AVERAGE = "moving_average"
@@ -40,21 +40,21 @@ class EngineOrder(StrEnum):
 
 
 class ShareBy(StrEnum):
-    """What a tenant's share is divided among."""
+    """Among whom a tenant's share is divided."""
 
     KEY = "key"
     END_USER = "end_user"
 
 
 class ExcessOutput(StrEnum):
-    """What becomes of a request for more output than its tenant may have."""
+    """What the gateway does with a request for more output than its tenant may have."""
 
     CUT = "cut"
     REFUSE = "refuse"
 
 
 class Right(StrEnum):
-    """A request field that a tenant may use only where the operator allows it."""
+    """Request fields that a tenant may use only if the operator allows it."""
 
     BEAM_SEARCH = "beam_search"
     BEST_OF = "best_of"
@@ -77,7 +77,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least severe line that is written."""
+    """The least severe lines that are written."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -101,7 +101,7 @@ class PolicySpec:
 
     @classmethod
     def parse(cls, text: object) -> "PolicySpec":
-        """Read `vtc`, `rpm` or `rpm:20`; a wrong form is a `PydanticCustomError` that carries its remedy."""
+        """Read `vtc`, `rpm` or `rpm:20`; raises `PydanticCustomError` with a remedy for a wrong form."""
         if isinstance(text, PolicySpec):
             return text
         name, colon, number = str(text).partition(":")
@@ -126,7 +126,7 @@ class PredictorSpec:
 
     @classmethod
     def parse(cls, text: object) -> "PredictorSpec":
-        """Read `quantile`, `noisy_oracle` or `noisy_oracle:50%`; a wrong form is refused with its remedy."""
+        """Read `quantile`, `noisy_oracle` or `noisy_oracle:50%`; raises `PydanticCustomError` with a remedy."""
         if isinstance(text, PredictorSpec):
             return text
         name, colon, number = str(text).partition(":")

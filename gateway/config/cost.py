@@ -1,6 +1,6 @@
-"""The cost functions as the file declares them; what they compute is the scheduler's.
+"""The cost functions as the file declares them; `fairness.cost` computes them.
 
-The member is chosen by `function`, which may be left out for `linear`.
+The key `function` chooses one; it may be left out for `linear`.
 """
 
 from typing import Annotated, Literal
@@ -37,19 +37,19 @@ class ProfiledCost(Section):
 
 
 class KvTimeCost(Section):
-    """KV memory held times the time it is held: `x + y*x + y^2/2` token-steps for x input and y output tokens."""
+    """KV memory times the time it is used: `x + y*x + y^2/2` token-steps for x input and y output tokens."""
 
     function: Literal["kv_time"] = restart(..., "Name of the function.")
 
 
 class ExpressionCost(Section):
-    """An arithmetic expression of the operator's own."""
+    """An arithmetic expression that the operator writes."""
 
     function: Literal["expression"] = restart(..., "Name of the function.")
     expression: str = restart(
         ...,
         "Arithmetic over `input`, `uncached_input`, `cached_input` and `output` (tokens) with `+ - * / **`, "
-        "`min`, `max`; it may never fall when one of them grows, and what divides must be more than 0 for any tokens.",
+        "`min`, `max`. It may never fall when one of them grows, and a divisor must be more than 0 for any tokens.",
         unit="cost units",
         min_length=1,
         max_length=500,

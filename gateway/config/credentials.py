@@ -1,6 +1,7 @@
 """The parts of the file that say where a key comes from.
 
-A client's key is given as its digest, a worker's key as it is. Either may also be in an environment variable or a file.
+The file holds the digest of a client's key, or a worker's key itself. Both may also come from an environment variable
+or from a key file.
 """
 
 from pydantic import ConfigDict, SecretStr
@@ -12,7 +13,7 @@ VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class KeySource(Section):
-    """Where a client's key comes from; exactly one of its keys is given."""
+    """Where a client's key comes from; exactly one of the three settings is given."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in ("sha256", "env", "file")]})
 
@@ -31,7 +32,7 @@ class KeySource(Section):
 
 
 class WorkerKey(Section):
-    """Where the key for a worker comes from; exactly one of its keys is given."""
+    """Where the key for a worker comes from; exactly one of the three settings is given."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in ("value", "env", "file")]})
 

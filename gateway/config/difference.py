@@ -1,7 +1,8 @@
-"""What a changed configuration changes, in words, and which part of it the running gateway can take.
+"""Says in words what a new configuration changes, and which part of it the running gateway can take over.
 
-Pools and tenants are matched by name, workers and keys within them by name and id. Whether a key is live is written
-at the key itself (`x-reload` in the schema): what is not waits for a start, and no live change rests on one that waits.
+Pools and tenants are matched by name, workers and keys within them by name and id. The declaration of each key says
+whether a change takes effect at once (`x-reload` in the schema). Other changes wait for the next start. No change that
+takes effect at once depends on one that waits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,19 +25,19 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`changes` apply to the running gateway; `needs_restart` wait for its next start."""
+    """`changes` take effect at once; `needs_restart` wait for the next start."""
 
     changes: tuple[str, ...]
     needs_restart: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
-        """True where nothing differs."""
+        """True if nothing differs."""
         return not self.changes and not self.needs_restart
 
 
 def difference(old: Config, new: Config) -> Difference:
-    """Every change from `old` to `new` as one line of words; secrets are never shown."""
+    """Every change from `old` to `new`, each as one line of words; secrets are never shown."""
     changes = list(_changes(old, new))
     return Difference(
         tuple(change.words for change in changes if change.is_live),
@@ -45,7 +46,7 @@ def difference(old: Config, new: Config) -> Difference:
 
 
 def takes_away(old: Config, new: Config) -> bool:
-    """True where `new` lacks a tenant, a key, a pool or a worker of `old`."""
+    """True if `new` lacks a tenant, a key, a pool or a worker of `old`."""
     return not _names(old) <= _names(new)
 
 
@@ -56,7 +57,7 @@ def _names(config: Config) -> set[tuple[str, ...]]:
 
 
 def in_force(old: Config, new: Config) -> Config:
-    """`new` as far as a gateway that runs with `old` can take it; the rest stays as it was."""
+    """`new` as far as a gateway that runs with `old` can take it over; everything else stays as in `old`."""
     scheduler = _live_part(old.scheduler, new.scheduler)
     before = {pool.model: pool for pool in old.pools}
     pools = tuple(_renewed(before.get(pool.model), pool) for pool in new.pools)
@@ -65,7 +66,7 @@ def in_force(old: Config, new: Config) -> Config:
 
 
 def _renewed(old: Pool | None, new: Pool) -> Pool:
-    """A pool that is not new keeps its cost: counters in one unit cannot be compared with charges in another."""
+    """A pool that existed before keeps its cost, because counters and charges must have the same unit."""
     return new if old is None else new.model_copy(update={"cost": old.cost})
 
 
@@ -145,7 +146,7 @@ def _fields(
     schema: type[Section] | None = None,
     leave_out: tuple[str, ...] = (),
 ) -> Iterator[_Change]:
-    """The fields that differ; `schema` is the section of the file that says which are live, by default their own."""
+    """The fields that differ; `schema` is the section of the file that declares them, by default their own class."""
     declared: type[BaseModel] = schema or type(old)
     for name in type(old).model_fields:
         before, after = getattr(old, name), getattr(new, name)

@@ -1,10 +1,10 @@
-"""YAML text to plain values, with the line of every path.
+"""Reads YAML text into plain values and notes the line of every path.
 
-Rules: lines are those that an editor and `grep -n` show (only LF ends one; YAML knows more line breaks); YAML 1.2
-scalars (so `no` is text and `1e3` a number), one document, text keys, no key twice, no tags. Anchors and aliases
-work. `${VAR}` and `${VAR:-default}` are replaced in scalars; the result is text that the schema types by its key, and
-nothing (null) where it is empty; `$${` is a literal `${`. Size, depth and number of nodes are bounded, so that no text
-can make reading it expensive.
+Lines are those that an editor and `grep -n` show: only LF ends a line, although YAML knows more line breaks. Scalars
+follow YAML 1.2, so `no` is text and `1e3` is a number. A file has one document; its keys are text, no key occurs twice,
+and there are no tags. Anchors and aliases work. `${VAR}` and `${VAR:-default}` are replaced in scalars. The result is
+text, which the schema converts as the key demands; an empty result is null. `$${` is a literal `${`. Size, depth and
+the number of nodes are bounded, so that no text is expensive to read.
 """
 
 import re
@@ -38,14 +38,14 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<defau
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Composes nodes only; every scalar is text, so that one rule here decides its type."""
+    """Composes nodes only; every scalar stays text, so that `_typed` alone decides its type."""
 
 
 _PlainLoader.yaml_implicit_resolvers = {}
 
 
 class _Lines:
-    """Numbers the lines of a text from 1; a place is an index of one of its characters."""
+    """Numbers the lines of a text from 1; a place is the index of a character."""
 
     def __init__(self, text: str) -> None:
         self._ends = [end.start() for end in re.finditer("\n", text)]
@@ -58,7 +58,7 @@ class _Lines:
 
 
 def read_text(path: FilePath, faults: FaultLog) -> str | None:
-    """The text of the file at `path`; None where it has none, which is noted in `faults`."""
+    """The text of the file at `path`; None if it cannot be read, and then `faults` says why."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -78,9 +78,9 @@ def read_text(path: FilePath, faults: FaultLog) -> str | None:
 
 
 def read_document(text: str, environ: Mapping[str, str], faults: FaultLog, *, is_complete: bool = True) -> Value:
-    """The value of `text`; what is wrong with it is noted in `faults`, whose `lines` are set.
+    """The value of `text`; sets the `lines` of `faults` and notes every fault there.
 
-    A variable that `environ` lacks is a fault where it `is_complete`, else taken on trust.
+    A variable that `environ` lacks is a fault if `environ` `is_complete`; else it is taken on trust.
     """
     lines = _Lines(text)
     try:
@@ -117,11 +117,11 @@ def read_document(text: str, environ: Mapping[str, str], faults: FaultLog, *, is
 
 
 class _BeyondBoundsError(Exception):
-    """The text holds more than is read, as is noted: a few bytes of aliases can stand for any number of values."""
+    """The text is too deep or has too many values, and the fault is noted; a few aliases can stand for very many."""
 
 
 class _Reader:
-    """Walks the nodes once, noting lines and faults, until one is beyond the bounds."""
+    """Walks the nodes once and notes lines and faults; it stops at a node that is beyond the bounds."""
 
     def __init__(self, lines: _Lines, surroundings: Surroundings, faults: FaultLog) -> None:
         self.lines: dict[Path, int] = {}
@@ -229,7 +229,7 @@ _PLAIN_TAGS = {"str", "map", "seq"}
 
 
 def _typed(text: str) -> Value:
-    """A plain scalar by YAML 1.2's core schema."""
+    """The value of a plain scalar in YAML 1.2's core schema."""
     if text in _NULL:
         return None
     if text in _TRUTH:
@@ -246,5 +246,5 @@ def _typed(text: str) -> Value:
 
 
 def _is_text(text: str) -> bool:
-    """False for lone surrogates, which no UTF-8 can hold."""
+    """False if `text` has lone surrogates, which UTF-8 cannot encode."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,8 +1,8 @@
-"""A file's values made into the schema's models, as far as they are right.
+"""Makes the schema's models from a file's values, as far as these are right.
 
-So that every fault is found in one go, what the schema refuses is cut out and the rest is read again: the
-rules that join several keys then run on what is left. Lists lose their broken items; `origin` gives a place
-in the draft its place in the file.
+All faults are to be found at once. So whatever the schema refuses is cut out, and the rest is read again; then the
+rules over several keys can check what is left. Lists lose their broken items. `origin` translates a place in the draft
+into the place in the file.
 """
 
 from collections.abc import Mapping, Set
@@ -15,15 +15,16 @@ from gateway.config.explain import explain
 from gateway.config.faults import FaultLog, Path
 from gateway.config.schema import ConfigFile
 
-# Cutting a value out can make another mistake visible, never for long.
+# Cutting a value out may show another mistake, but only a few times in a row.
 _ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The readable part of a file; `kept` maps a list of the file to the positions left in it.
+    """The readable part of a file.
 
-    `guesses` are the places in the file whose values are not known.
+    For a list that lost items, `kept` has the positions of those that are left. `guesses` are the places in the file
+    whose values are not known.
     """
 
     file: ConfigFile
@@ -31,17 +32,17 @@ class Draft:
     guesses: frozenset[Path] = frozenset()
 
     def origin(self, path: Path) -> Path:
-        """`path` in the draft as a path in the file."""
+        """The path in the file of what is at `path` in the draft."""
         return _origin(path, self.kept)
 
     def is_whole(self, path: Path) -> bool:
-        """True where the list at `path` lost no item, and all of it is known."""
+        """True if the list at `path` lost no item and all its values are known."""
         place = self.origin(path)
         return path not in self.kept and not any(guess[: len(place)] == place for guess in self.guesses)
 
 
 def draft(value: Value, faults: FaultLog) -> Draft | None:
-    """Read `value`, noting every fault; None where nothing is left to look at."""
+    """Read `value` and note every fault; None if nothing readable is left."""
     broken = set(faults)
     for _ in range(_ROUNDS):
         kept: dict[Path, tuple[int, ...]] = {}

@@ -1,7 +1,7 @@
-"""Pydantic's errors in an operator's words, each with its place in the file and a remedy.
+"""Translates pydantic's errors into an operator's words, each with its place in the file and a remedy.
 
-The only reader of pydantic's error types. Values of secret keys are never repeated. Unknown keys and wrong
-members of a closed set name the nearest right one.
+No other module reads pydantic's error types. Values of secret keys are never repeated. For an unknown key and for a
+wrong member of a closed set the message names the nearest right one.
 """
 
 import re
@@ -35,7 +35,7 @@ _BOUNDS = {"greater_than_equal": "at least", "greater_than": "more than", "less_
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake at `path`; without what stands at `cut` the file would not have it."""
+    """One mistake at `path`; if the value at `cut` were removed, the mistake would be gone."""
 
     path: Path
     cut: Path
@@ -44,7 +44,7 @@ class Finding:
 
 
 def explain(errors: Iterable[ErrorDetails], root: type[BaseModel], *, tag: str) -> Iterator[Finding]:
-    """Every mistake among `errors` of a file that is a `root`; `tag` is the key that tells the kinds of a mapping."""
+    """Every mistake in `errors`, for a file of the model `root`; the key `tag` chooses the kind of a mapping."""
     for details in errors:
         path, field, models = _place(details["loc"], root, tag)
         message, remedy = _words(details, path, (field, models), tag)
@@ -60,9 +60,9 @@ def explain(errors: Iterable[ErrorDetails], root: type[BaseModel], *, tag: str) 
 def _place(
     loc: tuple[int | str, ...], root: type[BaseModel], tag: str
 ) -> tuple[Path, FieldInfo | None, list[type[BaseModel]]]:
-    """Path in the file, the field there, and the models of the mapping that was expected or holds it.
+    """The path in the file, the field there, and the models that were expected there or that have the field.
 
-    Pydantic's location also holds the tag of the chosen member of a union; the file does not.
+    Pydantic's location also contains the tag of the chosen member of a union; the file does not.
     """
     path: Path = ()
     field: FieldInfo | None = None
@@ -97,7 +97,7 @@ def _tag(model: type[BaseModel], tag: str) -> str:
 def _words(  # noqa: C901 - a table of pydantic's kinds of errors
     details: ErrorDetails, path: Path, expected: tuple[FieldInfo | None, list[type[BaseModel]]], tag: str
 ) -> tuple[str, str]:
-    """Message and remedy; `expected` are the field and the models of its place."""
+    """The message and the remedy; `expected` has the field and the models at the place."""
     field, models = expected
     kind, context = details["type"], details.get("ctx", {})
     shown = "" if _SECRET_KEYS.intersection(path) else _shown(details["input"])

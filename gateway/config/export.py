@@ -1,7 +1,7 @@
-"""The JSON schema (draft 2020-12) of the configuration file, for editors and for the documentation.
+"""Makes the JSON schema (draft 2020-12) of the configuration file, for editors and for the documentation.
 
-Made from the models, with what an editor must also accept: `${VAR}` where a number, a truth value or one of a closed
-set belongs, and an empty section. `python -m gateway.config` prints it.
+The schema is made from the models. In addition it accepts what a file may contain: `${VAR}` in place of a number, a
+boolean or a member of a closed set, and an empty section. `python -m gateway.config` prints it.
 """
 
 import json
@@ -20,7 +20,7 @@ _KEPT_OUTSIDE = ("default", "description", "x-unit", "x-reload")
 
 
 class SchemaGenerator(GenerateJsonSchema):
-    """Writes the default of a policy or a predictor as the file does, and no titles: they would repeat the keys."""
+    """Writes the default of a policy or a predictor as in the file, and no titles, which would repeat the keys."""
 
     def encode_default(self, dft: Any) -> Any:
         """The default as a file would have it."""
@@ -32,7 +32,7 @@ class SchemaGenerator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema as plain values."""
+    """The schema as plain Python values."""
     generated = ConfigFile.model_json_schema(schema_generator=SchemaGenerator)
     schema: _Schema = _admitting(generated)
     schema["$defs"] = {**schema["$defs"], "Variable": _VARIABLE}
@@ -40,12 +40,12 @@ def json_schema() -> dict[str, Any]:
 
 
 def json_schema_text() -> str:
-    """The schema as the published file holds it."""
+    """The text of the published schema file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _admitting(value: Any) -> Any:
-    """`value` with a variable allowed in place of each scalar that is not free text, and null for a section."""
+    """`value`, changed so that a variable may stand for each scalar that is no free text, and null for a section."""
     match value:
         case list():
             return [_admitting(item) for item in value]

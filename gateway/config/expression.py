@@ -1,10 +1,11 @@
-"""The operator's own cost function: one arithmetic expression, held to a whitelist of syntax.
+"""Checks the operator's own cost function: one arithmetic expression with a restricted syntax.
 
-Rules: names are `input` (every prompt token), `cached_input` and `uncached_input` (which sum up to it) and
-`output`; operators `+ - * / **`, functions `min` and `max`, plain numbers. What divides is positive and what has a
-broken exponent is not negative for any tokens, by its form (`_sign`); so nothing can fail later but by its size.
-The value is finite and not negative, never falls when one kind of token grows, and is not zero for a real request: all
-checked on a grid. `parse` is the one gate; whoever compiles its result may rely on it.
+The names are `input` (all prompt tokens), `cached_input` and `uncached_input` (which add up to it) and `output`. The
+operators are `+ - * / **`, the functions `min` and `max`, and numbers are allowed. The form of a divisor must show that
+it is always positive, and the form of a base with a fractional exponent that it is never negative (`_sign`). So an
+evaluation can only fail because a number is too large. The value must be finite, never negative, never fall when one
+kind of token grows, and not be zero for a real request; all this is checked on a grid. Whoever compiles the result of
+`parse` may rely on these rules.
 """
 
 import ast
@@ -20,7 +21,7 @@ GRID_TOKENS = (0, 1, 2, 17, 256, 4096, 65_536, 1_048_576)
 
 
 class _Sign(IntEnum):
-    """What the form of an expression says of its value for any numbers of tokens, none included."""
+    """What the form of an expression says about its value, for any numbers of tokens >= 0."""
 
     ANY = 0
     NOT_NEGATIVE = 1
@@ -32,7 +33,7 @@ _ALLOWED = f"only numbers, {', '.join(NAMES)}, + - * / **, min(...) and max(...)
 
 
 def parse(expression: str) -> ast.Expression:
-    """The syntax tree of `expression`; `ValueError` says why it cannot be a cost."""
+    """The syntax tree of `expression`; raises `ValueError`, which says why it cannot be a cost."""
     if len(expression) > MAX_CHARACTERS:
         raise ValueError(f"it is longer than {MAX_CHARACTERS} characters")
     try:
@@ -45,7 +46,7 @@ def parse(expression: str) -> ast.Expression:
 
 
 def evaluate(node: ast.expr, values: Mapping[str, float]) -> float:
-    """Value of a checked expression; `ArithmeticError` where it has none."""
+    """The value of a checked expression; raises `ArithmeticError` if it has none."""
     match node:
         case ast.Constant():
             return float(node.value)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""What is wrong with a configuration: faults with file, line, dotted path, plain words and a remedy.
+"""Collects what is wrong with a configuration: faults with file, line, dotted path, plain words and a remedy.
 
-Faults are collected, never raised one by one. A fault that follows from values (and so has no line of its
-own) is hidden by an earlier one at the same place, above or below it: what follows from a mistake is not a
-second mistake. What a file holds is told in characters that can be printed, and in one line.
+Faults are collected, never raised one by one. A fault without a line of its own follows from values. An earlier fault
+at the same place, above it or below it, hides it, because the consequence of a mistake is not a second mistake. Text
+from the file is shown with printable characters only, and in one line.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ class ConfigError(Exception):
 
 
 class FaultLog:
-    """Collects the faults of one file and places them, and what it warns of: right, but hardly meant so."""
+    """Collects the faults of one file with their places, and warnings of settings that are probably not meant."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -49,7 +49,7 @@ class FaultLog:
         self._guesses: set[Path] = set()
 
     def guess(self, path: Path) -> None:
-        """The value at `path` is not known here: what follows from it is no fault."""
+        """Note that the value at `path` is not known here, so that what follows from it is no fault."""
         self._guesses.add(path)
         self._with_prefixes.update(_prefixes(path))
 
@@ -59,7 +59,7 @@ class FaultLog:
         return frozenset(self._guesses)
 
     def warn(self, path: Path, message: str, remedy: str) -> None:
-        """Note what is right at `path` but hardly meant so."""
+        """Note a setting at `path` that is valid but probably not meant."""
         self._warnings.setdefault(path, (message, remedy))
 
     def add(self, path: Path, message: str, remedy: str, *, line: int | None = None) -> None:
@@ -69,7 +69,7 @@ class FaultLog:
             self._with_prefixes.update(_prefixes(path))
 
     def covers(self, path: Path) -> bool:
-        """True where a known fault, or a value that is not known, lies at `path`, above it or below it."""
+        """True if there is a fault, or a value that is not known, at `path`, above it or below it."""
         return path in self._with_prefixes or any(
             prefix in self._found or prefix in self._guesses for prefix in _prefixes(path)
         )
@@ -78,7 +78,7 @@ class FaultLog:
         return iter(self._found)
 
     def raise_any(self) -> None:
-        """Raise `ConfigError` where there is a fault."""
+        """Raise `ConfigError` if there is a fault."""
         if self._found:
             raise ConfigError(self.faults())
 

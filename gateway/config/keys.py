@@ -1,8 +1,8 @@
-"""Keys of clients: their form, their digests, and the files that hold them.
+"""The keys of clients: their form, their digests, and the files that hold them.
 
-A key is `vtc-` and 32 random bytes in URL-safe base64. The gateway keeps SHA-256 digests only: 256 random
-bits need no slow hash. A key file holds one key. Its owner and its group may read it, as mounted secrets have it; who
-may write it could choose the key, so that is its owner's alone; that everybody may read it is warned of.
+A key is `vtc-` and 32 random bytes in URL-safe base64. The gateway keeps only SHA-256 digests; 256 random bits need no
+slow hash. A key file holds one key. Its owner and its group may read it, because mounted secrets are like that. Only
+its owner may write it, because whoever can write it can choose the key. If everybody may read it, the gateway warns.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ class KeyFormat:
 
     @staticmethod
     def matches(key: str) -> bool:
-        """True where `key` has the form."""
+        """True if `key` has this form."""
         return _FORM.fullmatch(key) is not None
 
 
 def digest(key: str) -> bytes:
-    """SHA-256 of the key's UTF-8."""
+    """The SHA-256 of the key's UTF-8."""
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -46,7 +46,10 @@ class UnusableKeyFile(Exception):
 
 
 def read_key_file(path: Path) -> str:
-    """The one line of `path`; `UnusableKeyFile` where it is missing, not one line, or others may write it."""
+    """The key in the file `path`.
+
+    Raises `UnusableKeyFile` if the file is missing, does not hold one line, or if others than its owner may write it.
+    """
     try:
         status = path.stat()
         content = path.read_bytes() if _holds_a_key(status) else b""
@@ -69,7 +72,7 @@ def read_key_file(path: Path) -> str:
 
 
 def exposure(path: Path) -> str | None:
-    """How many more than its owner and group may read the key file `path`, None where nobody."""
+    """A warning if everybody may read the key file `path`; else None."""
     status = path.stat()
     return f"names the file {path}, which everybody may read {_mode(status)}" if status.st_mode & stat.S_IROTH else None
 
@@ -86,7 +89,7 @@ def _user() -> str:
 
 
 def write_key_file(path: Path, key: str) -> None:
-    """Write `key` to a new file (0600, new folders 0700); `FileExistsError` rather than overwrite."""
+    """Write `key` to a new file (mode 0600, new folders 0700); raises `FileExistsError` if there is one."""
     missing = [folder for folder in path.parents if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700)

@@ -1,8 +1,8 @@
-"""Workers that the gateway starts itself: the keys of `launch`, and the vLLM arguments that it may not hold.
+"""Workers that the gateway starts itself: the keys of `launch`, and the vLLM arguments that are refused there.
 
-Refused is what other keys of the file say (a size that the window rests on), what would open the engine to others, what
-would break fair queuing or its metering, and what would put prompts into the log. The engine's own parser takes `_` for
-`-` and abbreviations, so both count here. Starting is the supervisor's, another program.
+An argument is refused if another key of the file sets it, if it would open the engine to others, if it would break fair
+queuing or metering, or if it would put prompts into the log. The engine's own parser accepts `_` for `-`, and
+abbreviations, so both are refused too. Left to the supervisor, which is another program: starting the workers.
 """
 
 import re
@@ -57,12 +57,12 @@ REFUSED = {
     "--enable-log-requests": _PROMPTS,
     "--enable-log-outputs": _PROMPTS,
 }
-# What the supervisor sets itself may be repeated.
+# The supervisor sets these values itself, so repeating them changes nothing.
 _HARMLESS = {"--scheduling-policy": "fcfs", "--stream-interval": "1", "--sse-keep-alive-interval": "0"}
 
 
 class LaunchEngine(StrEnum):
-    """Which engine a launched worker runs."""
+    """The engine that a launched worker runs."""
 
     AUTO = "auto"
     VLLM = "vllm"
@@ -77,17 +77,17 @@ def _variable(text: SecretStr) -> SecretStr:
     return text
 
 
-# A value may be a token for a hub of models: it is shown nowhere.
+# A value may be a token for a hub of models, so it is never shown.
 Variable = Annotated[SecretStr, AfterValidator(_variable)]
 
 
 class Launch(Section):
-    """Workers that the gateway starts itself, watches and starts again."""
+    """Workers that the gateway starts, watches and starts again."""
 
     engine: LaunchEngine = live(
         LaunchEngine.AUTO,
-        "`auto`, `vllm`: vLLM, on GPUs where there are any, else its build for processors; `embedded`: an engine model "
-        "without a GPU that invents its answers, for trying out.",
+        "`auto` and `vllm`: vLLM, on GPUs if there are any, else its build for processors; `embedded`: a model of an "
+        "engine that needs no GPU and invents its answers, for trying things out.",
     )
     model: str | None = live(
         None,
@@ -103,8 +103,8 @@ class Launch(Section):
     count: Count = live(1, "Number of workers.", unit="workers", ge=1, le=64)
     gpus: Quantity = live(
         1,
-        "GPUs of each worker: below 1 a share of one GPU's memory, 2 and more run tensor parallel; without meaning on "
-        "a machine that has none.",
+        "GPUs of each worker: below 1, a share of one GPU's memory; 2 and more run tensor parallel. It has no effect "
+        "on a machine without GPUs.",
         unit="GPUs",
         gt=0,
         le=64,
@@ -115,18 +115,18 @@ class Launch(Section):
     arguments: tuple[str, ...] = live((), "Further arguments for vLLM.", max_length=200)
     environment: tuple[Variable, ...] = live((), "Environment of the workers, as `NAME=value`.", max_length=200)
     start_seconds: Quantity = live(
-        600, "Time a worker has to load its model; then it is started anew.", unit="seconds", gt=0, le=86400
+        600, "Time a worker has to load its model before it is started again.", unit="seconds", gt=0, le=86400
     )
     drain_seconds: Quantity = live(
         600, "Time that running requests get to finish before their worker is replaced.", unit="seconds", ge=0, le=86400
     )
     max_failed_starts: Annotated[int, Field(ge=1, le=1_000_000)] | None = live(
-        None, "Failed starts in a row after which a worker is given up; null: never.", unit="starts"
+        None, "Failed starts in a row after which the gateway gives a worker up; null: never.", unit="starts"
     )
 
 
 def refused_arguments(arguments: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
-    """Position, flag and reason of each argument that a launched vLLM may not get."""
+    """The position, the flag and the reason of each argument that is refused."""
     for index, argument in enumerate(arguments):
         given, _, value = argument.partition("=")
         if not given.startswith("--") or len(given) < 3:

@@ -1,7 +1,7 @@
-"""Reads a configuration file: all of it right, or every fault at once.
+"""Reads a configuration file, or reports all its faults at once.
 
-The order of the passes is the order of trust: text, YAML, schema, rules over several keys, keys on disk and
-in the environment. Each pass works on what the earlier ones left whole.
+The passes are, in this order: text, YAML, schema, rules over several keys, keys on disk and in the environment. Each
+pass works on what the passes before it found to be right.
 """
 
 import os
@@ -22,9 +22,9 @@ from gateway.config.surroundings import Surroundings
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration, its file, and the key files that it also depends on.
+    """A valid configuration, its file, and the key files on which it also depends.
 
-    `ends_in_newline`: its last line is whole; `warnings`: what is valid in it and hardly meant so.
+    `ends_in_newline`: the file's last line is complete. `warnings`: settings that are valid but probably not meant.
     """
 
     config: Config
@@ -35,9 +35,10 @@ class Loaded:
 
 
 def load(path: Path | str, environ: Mapping[str, str] | None = None, *, is_complete: bool = True) -> Loaded:
-    """Read the configuration at `path`; `ConfigError` holds every fault.
+    """Read the configuration at `path`; raises `ConfigError` with every fault.
 
-    `environ`: default the process's; what it lacks is taken on trust where it is not `is_complete`, key files too.
+    `environ` is the environment, by default the process's own. If it is not `is_complete`, variables and key files that
+    are missing are taken on trust.
     """
     path, surroundings = Path(path), Surroundings(os.environ if environ is None else environ, is_complete)
     faults = FaultLog(str(path))
@@ -56,7 +57,7 @@ def load(path: Path | str, environ: Mapping[str, str] | None = None, *, is_compl
 
 @dataclass(frozen=True, slots=True)
 class FileKey:
-    """A key that a tenant's configuration takes from a file."""
+    """A key that a tenant takes from a file."""
 
     tenant: str
     file: Path
@@ -64,9 +65,9 @@ class FileKey:
 
 
 def ensure_key_files(path: Path | str, environ: Mapping[str, str] | None = None) -> list[FileKey]:
-    """Every key that tenants take from a file; files that do not exist are created.
+    """The keys that tenants take from files; files that do not exist are created with a new key.
 
-    Files get mode 0600, new folders 0700. Raises `ConfigError` where the file itself is wrong.
+    New files get mode 0600, new folders 0700. Raises `ConfigError` if the configuration is wrong.
     """
     path, surroundings = Path(path), Surroundings(os.environ if environ is None else environ)
     faults = FaultLog(str(path))

@@ -1,6 +1,6 @@
-"""The configuration as the rest of the gateway sees it: defaults merged, workers spelt out, keys as digests.
+"""The configuration as the rest of the gateway sees it: defaults are merged, each worker is listed, keys are digests.
 
-Built by `resolve` from a valid file; every value here is final, so nobody else asks where it came from.
+`resolve` builds it from a valid file. Every value is final, so nobody else needs to know where it came from.
 """
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -24,7 +24,7 @@ class Resolved(BaseModel):
 
 
 class ResolvedKey(Resolved):
-    """A client's key as the SHA-256 of its UTF-8; the key itself is never kept."""
+    """A client's key as the SHA-256 of its UTF-8; the gateway never keeps the key itself."""
 
     id: str
     digest: bytes
@@ -32,7 +32,7 @@ class ResolvedKey(Resolved):
 
 
 class Worker(Resolved):
-    """One engine endpoint: by `url`, or (then `url` is None) started by the gateway as `launch` says, `count` aside."""
+    """One engine endpoint: at `url`, or (if that is None) started by the gateway as `launch` says, without `count`."""
 
     name: str
     url: str | None = None
@@ -43,14 +43,14 @@ class Worker(Resolved):
 
     @property
     def is_launched(self) -> bool:
-        """True where the gateway starts this worker itself."""
+        """True if the gateway starts this worker itself."""
         return self.launch is not None
 
 
 class Pool(Resolved):
     """The workers that serve one model; `engine_model` is its name at the workers.
 
-    `fallback` is the `model` of the pool that stands in for this one.
+    `fallback` is the `model` of the pool that gets the requests while this one has no worker.
     """
 
     model: str
@@ -67,7 +67,7 @@ class Pool(Resolved):
 
     @property
     def assumed_model_len(self) -> int:
-        """The context length as long as no worker has told it; what engines that the gateway launches are given."""
+        """The context length that launched engines get, and that is assumed until a worker states its own."""
         return DEFAULT_MODEL_LEN if self.max_model_len is None else self.max_model_len
 
     @property
@@ -77,21 +77,21 @@ class Pool(Resolved):
 
     @property
     def adapter_names(self) -> tuple[str, ...]:
-        """The models that are adapters."""
+        """The names of the adapters."""
         return tuple(adapter.name for adapter in self.adapters)
 
     def model_at_workers(self, name: str) -> str:
-        """What the workers call the model that a client calls `name`: an adapter by its own name."""
+        """The workers' name of the model that a client calls `name`; an adapter keeps its own name."""
         return name if name in self.adapter_names else self.engine_model
 
     @property
     def knows_prefixes(self) -> bool:
-        """True where it matters which worker has a prompt cached: there is a choice of workers or of tenants."""
+        """True if it matters which worker has a prompt cached, because workers or tenants can be chosen by it."""
         return len(self.workers) > 1 or self.locality_quantum > 0
 
 
 class Tenant(Resolved):
-    """Who shares the workers, with `tenant_defaults` merged in."""
+    """A tenant, with `tenant_defaults` merged in."""
 
     name: str
     weight: float = 1.0
@@ -104,22 +104,22 @@ class Tenant(Resolved):
     strict: bool = False
 
     def may_use(self, pool: Pool, name: str = "") -> bool:
-        """True where `models` lists the model that clients call `name` (default: the pool's own), or lists `*`.
+        """True if `models` lists `*` or the model that clients call `name` (by default the pool's own).
 
-        A pool's model and its aliases are one model, each adapter is another.
+        A pool's model and its aliases are one model; each adapter is a model of its own.
         """
         wanted = (name,) if name in pool.adapter_names else (pool.model, *pool.aliases)
         return ANY_MODEL in self.models or not set(self.models).isdisjoint(wanted)
 
 
 class Anonymous(Resolved):
-    """The tenant that requests without a credential run as; None refuses them."""
+    """The tenant that pays for requests without a credential; None refuses them."""
 
     tenant: str | None = None
 
 
 class Admin(Resolved):
-    """Digest of the admin key; None where there is no admin access."""
+    """The digest of the admin key; None if there is no admin access."""
 
     digest: bytes | None = None
 
@@ -137,5 +137,5 @@ class Config(Resolved):
     logs: Logs = Logs()
 
     def tenant(self, name: str) -> Tenant | None:
-        """The tenant called `name`."""
+        """The tenant called `name`; None if there is none."""
         return next((tenant for tenant in self.tenants if tenant.name == name), None)

@@ -12,7 +12,7 @@ from gateway.config.launch import Launch
 from gateway.config.section import Count, Quantity, Section, at_least_one, live, refuse_truth, setting
 
 MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
-# Bounds stand before the validator: behind it the JSON schema would not show them.
+# The bounds stand before the validator, because after it the JSON schema would not show them.
 Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Express = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Units = Annotated[float, Field(ge=0, le=1_000_000_000), BeforeValidator(refuse_truth)]
@@ -28,31 +28,31 @@ PrefillTokens = Annotated[
 
 
 class Window(Section):
-    """What may be in flight at one worker: the bound on unfairness, and what keeps the worker busy."""
+    """What may be in flight at one worker; it bounds the unfairness and keeps the worker busy."""
 
     sequences: Sequences = live(
         AUTO,
-        "Sequences the worker runs at once (vLLM `--max-num-seqs`); `auto`: learned from the worker and followed.",
+        "Sequences that the worker runs at once (vLLM `--max-num-seqs`); `auto`: the gateway finds the number out.",
         unit="sequences",
     )
     slack: Slack = live(1, "Sequences sent beyond `sequences`, so that the worker never idles.", unit="sequences")
     prefill_tokens: PrefillTokens = live(
-        AUTO, "Prompt tokens sent and not yet prefilled; `auto`: as the worker's steps show.", unit="tokens"
+        AUTO, "Prompt tokens sent and not yet prefilled; `auto`: the gateway finds the number out.", unit="tokens"
     )
     express: Express = live(
         0,
-        "Sequences beyond the window for tenants with nothing in flight; the worker must run so many more.",
+        "Sequences beyond the window for tenants with nothing in flight. The worker must run that many more.",
         unit="sequences",
     )
 
     @property
     def fixed_sequences(self) -> int | None:
-        """The configured number, None where it is learned."""
+        """The configured number; None if the gateway finds it out."""
         return None if self.sequences == AUTO else self.sequences
 
     @property
     def fixed_prefill_tokens(self) -> int | None:
-        """The configured number, None where it is learned."""
+        """The configured number; None if the gateway finds it out."""
         return None if self.prefill_tokens == AUTO else self.prefill_tokens
 
 
@@ -66,7 +66,7 @@ class WindowOverride(Section):
 
 
 class Timeouts(Section):
-    """How long a worker may be silent, and a pool without one that serves."""
+    """How long a worker may be silent, and how long requests wait in a pool without a worker that serves."""
 
     connect_seconds: Quantity = live(2, "Time to connect to a worker.", unit="seconds", gt=0, le=600)
     first_byte_seconds: Quantity = live(
@@ -74,14 +74,14 @@ class Timeouts(Section):
     )
     stall_seconds: Quantity = live(
         30,
-        "Longest silence of a streamed answer with output while its worker makes no step either.",
+        "Longest silence of a streamed answer that has output, while its worker makes no step either.",
         unit="seconds",
         gt=0,
         le=86400,
     )
     outage_seconds: Quantity = live(
         30,
-        "For how long after a pool's last worker was lost, or after its start, requests may wait for one.",
+        "Time that requests may wait for a worker after the pool lost its last one, or after the gateway's start.",
         unit="seconds",
         ge=0,
         le=86400,
@@ -89,7 +89,7 @@ class Timeouts(Section):
 
 
 class WorkerEntry(Section):
-    """One engine endpoint by URL, or some that the gateway starts."""
+    """One engine endpoint with a URL, or one or more that the gateway starts."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["url"]}, {"required": ["launch"]}]})
 
@@ -106,7 +106,7 @@ class WorkerEntry(Section):
 
 
 class Adapter(Section):
-    """One LoRA adapter of a pool's model: a model of its own for clients."""
+    """One LoRA adapter of a pool's model; for clients it is a model of its own."""
 
     name: str = live(..., "Name of the adapter for clients and at the workers.", pattern=MODEL_PATTERN)
     path: str | None = live(
@@ -123,7 +123,7 @@ class PoolEntry(Section):
 
     model: str = live(..., "Name of the model for clients; another name is another pool.", pattern=MODEL_PATTERN)
     engine_model: str | None = live(
-        None, "Name of the model at the workers, where it differs from `model`.", pattern=MODEL_PATTERN
+        None, "Name of the model at the workers, if it differs from `model`.", pattern=MODEL_PATTERN
     )
     aliases: tuple[Annotated[str, Field(pattern=MODEL_PATTERN)], ...] = live(
         (), "Further names for clients.", max_length=64
@@ -136,31 +136,31 @@ class PoolEntry(Section):
     )
     max_model_len: Count | None = live(
         None,
-        "Context length of the engine (vLLM `--max-model-len`), until a worker's `/v1/models` tells it; "
-        "launched engines get it, or 2048.",
+        "Context length of the engine (vLLM `--max-model-len`), until a worker's `/v1/models` says it. Launched "
+        "engines get this value, or 2048.",
         unit="tokens",
         ge=1,
         le=100_000_000,
     )
     locality_quantum: Units = live(
         0,
-        "How far a tenant may be ahead of the least served one and still go first because a worker has its prompt "
-        "cached; 0 is exact VTC.",
+        "How far a tenant may be ahead of the least served one and still go first, if a worker has its prompt cached; "
+        "0 is exact VTC.",
         unit="cost units",
     )
     engine_order: EngineOrder = live(
         EngineOrder.FCFS,
-        "Order of the workers' own queues: `vtc` sends them each request's tenant and weight, and makes launched ones "
-        "order by it; those with a `url` must have been started so.",
+        "Order of the workers' own queues. `vtc` sends them each request's tenant and weight. Launched workers then "
+        "order by it; start workers with a `url` accordingly.",
     )
-    cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; all of it waits for the next start.")
+    cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; changes wait for the next start.")
     window: Window = setting(Window(), "What may be in flight at each worker.")
     timeouts: Timeouts = setting(Timeouts(), "How long a worker may be silent.")
     workers: tuple[WorkerEntry, ...] = setting((), "The workers, at least one.", max_length=1000)
 
     @property
     def worker_names(self) -> tuple[tuple[str, ...], ...]:
-        """For each entry of `workers` the names of the workers that it stands for."""
+        """For each entry of `workers`, the names of the workers that it describes."""
         names: list[tuple[str, ...]] = []
         for entry in self.workers:
             first = sum(map(len, names))

@@ -1,7 +1,7 @@
-"""From a right file to the configuration in force: defaults merged, workers spelt out, keys digested.
+"""Makes the configuration in force from a file that is right: merges defaults, lists workers, digests keys.
 
-Key files are looked for relative to the configuration's folder. What cannot be read is noted as a fault at
-the key that names it; plain keys of clients do not outlive `_digest`.
+Paths of key files are relative to the configuration's folder. A key file that cannot be read is a fault at the key that
+names it. Clients' plain keys are dropped in `_digest`.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from gateway.config.tenants import Limits, TenantDefaults, TenantEntry, TenantKe
 
 
 class Resolver:
-    """Builds one `Config`; `files` are the key files that it depends on."""
+    """Builds one `Config`; `files` are the key files on which it depends."""
 
     def __init__(self, draft: Draft, folder: File, surroundings: Surroundings, faults: FaultLog) -> None:
         self.files: list[File] = []
@@ -31,7 +31,7 @@ class Resolver:
         self._owners: dict[bytes, str] = {}
 
     def config(self) -> model.Config:
-        """The configuration; of use only where no fault was noted."""
+        """The configuration; use it only if no fault was noted."""
         file = self._draft.file
         admin = self._digest(file.admin.key, ("admin", "key"), "admin.key") if file.admin.key else None
         return model.Config(
@@ -132,7 +132,7 @@ class Resolver:
         return SecretStr(key)
 
     def _only(self, given: Mapping[str, object], path: Path) -> str | None:
-        """The one kind of source that is given."""
+        """The one kind of source that is given; None, with a fault, if there are several or none."""
         kinds = [kind for kind, value in given.items() if value is not None]
         if len(kinds) == 1:
             return kinds[0]
@@ -172,7 +172,7 @@ def _overridden(window: Window, override: WindowOverride | None) -> Window:
 
 
 def _merged(defaults: TenantDefaults, entry: TenantEntry) -> TenantDefaults:
-    """The defaults with what the tenant says itself; its limits count key by key."""
+    """The defaults, overridden by what the tenant states; its limits are merged key by key."""
     stated = {name: getattr(entry, name) for name in entry.model_fields_set if name in TenantDefaults.model_fields}
     if "limits" in stated:
         own: Limits = entry.limits

@@ -35,16 +35,16 @@ Predictor = Annotated[
 
 
 class Listen(Section):
-    """Where and how clients are received."""
+    """Where and how the gateway receives clients."""
 
     host: ListenHost = restart("127.0.0.1", "Address to listen on; `0.0.0.0` or `::` for all interfaces.", min_length=1)
     port: Count = restart(8000, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
-    # 4 MiB are read in 50 ms at worst (docs/operations.md), in which no other stream moves.
+    # Reading 4 MiB takes 50 ms at worst (docs/operations.md), and no other stream moves meanwhile.
     max_body_mib: Count = restart(4, "Largest request body accepted.", unit="MiB", ge=1, le=1024)
     max_bodies_mib: Count | None = restart(
         None,
-        "Most request bodies in memory, over all tenants: read, waiting, or sent and not answered yet; beyond it the "
-        "tenant with most of them by weight loses its newest with 429. Default 128, or four times `max_body_mib` where "
+        "Most memory for the bodies of all tenants' requests, until they are answered. Beyond it the tenant that has "
+        "most, divided by its weight, loses its newest request with 429. Default: 128, or four times `max_body_mib` if "
         "that is more.",
         unit="MiB",
         ge=1,
@@ -55,7 +55,7 @@ class Listen(Section):
     )
     body_timeout_seconds: Quantity = restart(
         10,
-        "Time a client has to send a request's body; with each 16 KiB that come it has a second more.",
+        "Time a client has to send a request's body. Each 16 KiB that arrive add a second.",
         unit="seconds",
         gt=0,
         le=3600,
@@ -65,8 +65,7 @@ class Listen(Section):
     )
     write_stall_seconds: Quantity = restart(
         30,
-        "Time a client that is behind may take no bytes of its answer before it is cut; with each 4 KiB that it takes "
-        "it earns a second.",
+        "Time a slow client may take no bytes of its answer before it is cut. Each 4 KiB that it takes add a second.",
         unit="seconds",
         gt=0,
         le=3600,
@@ -77,7 +76,7 @@ class Listen(Section):
     max_connections: Count = restart(10000, "Most client connections at once.", unit="connections", ge=1, le=1_000_000)
     allowed_origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = restart(
         (),
-        "Origins whose pages in browsers may read the answers (CORS), as `https://app.example`; `*` for all.",
+        "Origins whose pages may read the answers in browsers (CORS), like `https://app.example`; `*` for all.",
         max_length=1000,
     )
 
@@ -88,7 +87,7 @@ class Listen(Section):
 
     @property
     def max_bodies_bytes(self) -> int:
-        """The most that request bodies take together."""
+        """The most bytes that all request bodies may take together."""
         return (self.max_bodies_mib or max(128, 4 * self.max_body_mib)) * _MIB
 
 
@@ -99,7 +98,7 @@ class Admin(Section):
 
 
 class Scheduler(Section):
-    """Who goes next, and how long one may wait."""
+    """Who goes next, and how long a request may wait."""
 
     policy: Policy = restart(
         PolicySpec(PolicyName.VTC),
@@ -108,8 +107,9 @@ class Scheduler(Section):
     )
     predictor: Predictor = restart(
         PredictorSpec(PredictorName.QUANTILE),
-        "Guess of a request's output length, reserved at dispatch and settled at its end: `none`, `moving_average`, "
-        "`quantile`; for experiments `oracle` (the stated maximum) and `noisy_oracle:N%` (with an error, default 50).",
+        "Predicts a request's output length, which is reserved at dispatch and settled at the end: `none`, "
+        "`moving_average`, `quantile`; for experiments `oracle` (the stated maximum) and `noisy_oracle:N%` (with an "
+        "error, default 50).",
     )
     max_queued: Count = live(10000, "Most waiting requests per pool.", unit="requests", ge=1, le=1_000_000)
     queue_timeout_seconds: Quantity = live(
@@ -123,7 +123,7 @@ class Metrics(Section):
     enabled: bool = restart(True, "Serves `/metrics`.")
     tenant_labels: Count = restart(
         200,
-        "So many tenants get a label of their own, the first that send a request; the rest is `_other`.",
+        "Number of tenants with a label of their own: the first that send a request. The others are `_other`.",
         unit="tenants",
         ge=0,
         le=100_000,
@@ -142,11 +142,11 @@ class ConfigFile(Section):
 
     model_config = ConfigDict(json_schema_extra=at_least_one("pools", "tenants"))
 
-    listen: Listen = setting(Listen(), "Where and how clients are received.")
+    listen: Listen = setting(Listen(), "Where and how the gateway receives clients.")
     admin: Admin = setting(Admin(), "Access to the gateway's inner state.")
-    scheduler: Scheduler = setting(Scheduler(), "Who goes next, and how long one may wait.")
+    scheduler: Scheduler = setting(Scheduler(), "Who goes next, and how long a request may wait.")
     pools: tuple[PoolEntry, ...] = setting((), "One entry per model.", max_length=1000)
-    tenant_defaults: TenantDefaults = setting(TenantDefaults(), "What holds for each tenant unless it says otherwise.")
+    tenant_defaults: TenantDefaults = setting(TenantDefaults(), "Settings of each tenant that has none of its own.")
     tenants: tuple[TenantEntry, ...] = setting((), "Who shares the workers.", max_length=100_000)
     anonymous: Anonymous = setting(Anonymous(), "Requests without a credential.")
     metrics: Metrics = setting(Metrics(), "Prometheus metrics.")

@@ -1,7 +1,7 @@
-"""How a key of the configuration file is declared: its default, meaning, unit, bounds, and when a change takes effect.
+"""Declares keys of the configuration file: default, meaning, unit, bounds, and when a change takes effect.
 
-`x-unit` names the unit of a number. `x-reload` says whether a change applies to the running gateway (`live`) or
-waits for its next start (`restart`). Unknown keys are errors everywhere.
+`x-unit` names the unit of a number. `x-reload` says whether a change takes effect at once (`live`) or waits for the
+next start (`restart`). Unknown keys are errors everywhere.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 
 class Section(BaseModel):
-    """A mapping of the file: immutable, and closed to unknown keys."""
+    """A mapping of the file; it is immutable and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -24,7 +24,7 @@ class Section(BaseModel):
 
 
 def setting(default: Any, meaning: str, *, unit: str | None = None, reload: str | None = None, **bounds: Any) -> Any:
-    """One key of the file; `default` is `...` where there is none, `reload` is None for sections."""
+    """One key of the file; `default` is `...` if it has none, and `reload` is None for sections."""
     extra = {"x-unit": unit, "x-reload": reload}
     return Field(
         default,
@@ -35,7 +35,7 @@ def setting(default: Any, meaning: str, *, unit: str | None = None, reload: str 
 
 
 def live(default: Any, meaning: str, *, unit: str | None = None, **bounds: Any) -> Any:
-    """A key whose change applies to the running gateway."""
+    """A key whose change takes effect at once."""
     return setting(default, meaning, unit=unit, reload="live", **bounds)
 
 
@@ -45,7 +45,7 @@ def restart(default: Any, meaning: str, *, unit: str | None = None, **bounds: An
 
 
 def refuse_truth(value: object) -> object:
-    """Pass everything but true and false on."""
+    """Return `value` unless it is true or false."""
     # Python counts True as 1; an operator who writes `port: true` made a mistake.
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "not a number")
@@ -53,9 +53,9 @@ def refuse_truth(value: object) -> object:
 
 
 def at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
-    """Says in the JSON schema that these keys are required and their lists not empty.
+    """Says in the JSON schema that these keys are required and that their lists must not be empty.
 
-    The models let both pass: `checks` reports them in words that hold when broken items leave a list empty.
+    The models accept both, and `checks` reports them: a list may also be empty because all its items are broken.
     """
 
     def extend(schema: dict[str, Any]) -> None:

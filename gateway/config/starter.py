@@ -1,6 +1,6 @@
-"""The configuration that a newcomer starts from: every section, its defaults, and two engines that need no GPU.
+"""Writes the configuration to start from: every section with its defaults, and two engines that need no GPU.
 
-`starter.yaml` is its one source. The file is the operator's from then on: nothing here changes one that exists.
+Its only source is `starter.yaml`. Once written, the file belongs to the operator, and the gateway never changes it.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ _TEXT = Path(__file__).with_name("starter.yaml")
 
 
 def write_starter(file: Path, *, replace: bool = False) -> None:
-    """Write the starter to `file`; `FileExistsError` where one is there and it is not to `replace` it."""
+    """Write the starter to `file`; raises `FileExistsError` if there is one and `replace` is false."""
     text = _TEXT.read_text("utf-8")
     with file.open("w" if replace else "x", encoding="utf-8") as out:
         out.write(text)

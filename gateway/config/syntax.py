@@ -1,7 +1,7 @@
-"""What is wrong with a text that is not YAML, in an operator's words instead of the parser's.
+"""Explains in an operator's words why a text is not YAML.
 
-A table from the beginnings of PyYAML's problems; what is not in it keeps the parser's words. `{}` stands for the line
-in which the part began that could not be ended.
+The table goes by the beginnings of PyYAML's messages; a message that is not in it keeps the parser's words. `{}` stands
+for the line in which the unfinished part began.
 """
 
 import yaml
@@ -42,7 +42,7 @@ _TABLE = (
 
 
 def in_plain_words(error: yaml.MarkedYAMLError, began_in_line: int) -> tuple[str, str]:
-    """What is wrong, and a remedy; `began_in_line` is where the part began that the parser was in."""
+    """The message and a remedy; `began_in_line` is the line in which the parser's current part began."""
     problem = error.problem or ""
     for beginning, message, remedy in _TABLE:
         if problem.startswith(beginning):

@@ -1,4 +1,4 @@
-"""The part of the file that says who may send requests: tenants, their keys, weights, rights and caps."""
+"""The part of the file that says who may send requests: tenants with their keys, weights, rights and limits."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from gateway.config.credentials import KeySource
 from gateway.config.section import Count, Quantity, Section, live, refuse_truth, setting
 
 NAME_PATTERN = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,63}$"
-# Bounds stand before the validator: behind it the JSON schema would not show them.
+# The bounds stand before the validator, because after it the JSON schema would not show them.
 Cap = Annotated[int, Field(ge=1, le=100_000_000_000), BeforeValidator(refuse_truth)]
 
 
@@ -22,7 +22,7 @@ def _no_credential(name: str) -> str:
     return name
 
 
-# What it names is shown in the gateway's state.
+# The name of the header is shown in the gateway's state.
 EndUserHeader = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_no_credential)]
 
 
@@ -39,24 +39,24 @@ class TenantKey(KeySource):
 
 
 class Limits(Section):
-    """Caps of one tenant; null is no cap."""
+    """Limits of one tenant; null means no limit."""
 
     max_in_flight: Cap | None = live(None, "Most sequences at the workers.", unit="sequences")
     max_queued: Cap | None = live(1000, "Most waiting requests.", unit="requests")
     requests_per_minute: Cap | None = live(None, "Most requests per minute.", unit="requests")
     tokens_per_minute: Cap | None = live(
-        None, "Most input and output tokens per minute; the expected output is taken at arrival.", unit="tokens"
+        None, "Most input and output tokens per minute; the expected output counts at arrival.", unit="tokens"
     )
     max_output_tokens: Cap | None = live(
         None,
-        "Most output tokens per sequence, also of a request that states none; `excess_output` says what becomes of one "
-        "that states more.",
+        "Most output tokens per sequence, also for a request that states no limit. For one that states more see "
+        "`excess_output`.",
         unit="tokens",
     )
     excess_output: ExcessOutput = live(
         ExcessOutput.CUT,
-        "What becomes of a request for more than `max_output_tokens`: `cut` answers it with at most so many, `refuse` "
-        "with 400.",
+        "For a request that states more than `max_output_tokens`: `cut` answers with at most that many tokens, "
+        "`refuse` answers with 400.",
     )
     max_choices: Count = live(4, "Most answers per request (`n`).", unit="sequences", ge=1, le=1024)
     max_logprobs: Count = live(20, "Most `logprobs` per token.", unit="entries", ge=0, le=1_000_000)
@@ -64,25 +64,26 @@ class Limits(Section):
 
 
 class TenantDefaults(Section):
-    """What holds for each tenant that does not say otherwise."""
+    """Settings of each tenant that has none of its own."""
 
     weight: Quantity = live(1, "Share relative to the other tenants.", ge=0.001, le=1_000_000)
     models: tuple[str, ...] = live(("*",), "Models or aliases the tenant may use; `*` for all.", max_length=10_000)
     share_by: ShareBy = live(
         ShareBy.KEY,
-        "What the share is divided among: the tenant's keys, or its end users (`user`, `metadata.user_id`).",
+        "Divides the tenant's share among its keys, or among its end users (`user`, `metadata.user_id`).",
     )
     end_user_header: EndUserHeader | None = live(
         None,
-        "Header that names the end user, before the body's fields; for clients, or a proxy, that you trust with it.",
+        "Header that names the end user and counts before the body's fields. Trust the clients or the proxy that set "
+        "it.",
     )
-    limits: Limits = setting(Limits(), "Caps; merged key by key with `tenant_defaults.limits`.")
-    allow: frozenset[Right] = live(frozenset(), "Request fields that only some may use.")
+    limits: Limits = setting(Limits(), "Limits; merged key by key with `tenant_defaults.limits`.")
+    allow: frozenset[Right] = live(frozenset(), "Rights to request fields that other tenants may not use.")
     strict: bool = live(False, "Refuses request fields that the gateway does not know.")
 
 
 class TenantEntry(TenantDefaults):
-    """Who shares the workers, and by which keys it is known."""
+    """One tenant that shares the workers, with its keys."""
 
     name: str = live(
         ...,
@@ -96,4 +97,4 @@ class Anonymous(Section):
     """Requests without a credential."""
 
     enabled: bool = live(False, "Accepts requests without a credential.")
-    tenant: str | None = live(None, "Name of the configured tenant that they run as.")
+    tenant: str | None = live(None, "Name of the tenant that pays for them.")

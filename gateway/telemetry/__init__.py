@@ -1,6 +1,6 @@
-"""What the gateway tells its operator: metrics, log lines and the dump of its state.
+"""Shows the gateway to its operator: metrics, log lines and the dump of its state.
 
-Everything here listens to events (`gateway.events`) or reads snapshots through `source.StateSource`;
-nothing here decides anything, so a gateway without telemetry schedules exactly the same. Labels and lines
-hold names from the configuration, numbers and our own words: never a prompt, never a key.
+The modules here receive events (`gateway.events`) or read snapshots through `source.StateSource`. They decide nothing,
+so a gateway without telemetry would schedule in the same way. Labels and lines contain names from the configuration,
+numbers and our own words, but never a prompt and never a key.
 """

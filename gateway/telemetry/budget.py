@@ -1,8 +1,7 @@
-"""How many lines a source that strangers can trigger may write: a token bucket, time as an argument.
+"""Bounds the log lines that strangers can trigger, by a token bucket; time is an argument.
 
-A refused line is counted, and the count is handed over with the next line that passes, so the log tells
-that and how much it left out. At `lines_per_second` 10 and 500 bytes a line a flood writes at most 430 MB a
-day.
+A line that is refused is counted, and the next line that passes gets the count, so the log says how much it left out.
+At 10 lines per second and 500 bytes per line, a flood writes at most 430 MB a day.
 """
 
 
@@ -17,7 +16,7 @@ class LineBudget:
         self._suppressed = 0
 
     def take(self, now: float) -> int | None:
-        """None where the line must not be written, else how many were left out since the last one."""
+        """How many lines were left out since the last one; None if this line must be left out too."""
         if self._refilled_at is not None:
             # A clock that steps back refills nothing.
             elapsed = max(0.0, now - self._refilled_at)

@@ -1,9 +1,9 @@
 """Every metric of the gateway: name, type, labels, buckets, meaning.
 
-Base units (seconds, tokens), prefix `vtc_gateway_`, lint-clean for promtool. `pool` is the pool's
-configured model name, whatever alias a client used; `tenant` is subject to the label cap. Per-tenant
-histograms are two, the wait and the first token, because each costs a dozen series per tenant and pool; the
-others are per pool. Updating is left to `Metrics`.
+Metrics use base units (seconds, tokens) and the prefix `vtc_gateway_`, and they pass promtool's lint. `pool` is the
+pool's configured model name, whatever alias a client used. `tenant` is subject to the label cap. Only two histograms
+are per tenant, the wait and the first token, because each costs a dozen series per tenant and pool. Left to `Metrics`:
+updating the values.
 """
 
 from gateway.telemetry.families import Counter, Family, Gauge, Histogram, Labels
@@ -14,8 +14,8 @@ _POOL: Labels = ("pool",)
 _SHARE: Labels = ("pool", "tenant")
 _WORKER: Labels = ("pool", "worker")
 
-# From "room was free" (under a millisecond) over one release of room (tens of milliseconds to seconds) to the
-# queue's time-out, 60 s by default; beyond it there is nothing to tell apart.
+# A request waits under a millisecond if there is room, tens of milliseconds to seconds until room is released, and at
+# most the queue's time-out, 60 s by default. Longer waits need no buckets.
 WAIT_BOUNDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # 0.1 to 1 s decides whether a chat feels alive; the tail reaches the worker's first-byte limit (120 s).
 TTFT_BOUNDS = (0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -44,27 +44,27 @@ class EventFamilies:
 
     def __init__(self) -> None:
         self.requests = _counter(
-            "requests_total", "Requests that ended, by how they ended.", ("pool", "tenant", "outcome")
+            "requests_total", "Requests that ended, by their outcome.", ("pool", "tenant", "outcome")
         )
         self.refusals = _counter(
-            "refusals_total", "Requests turned away before any worker saw them, by reason.", ("reason",)
+            "refusals_total", "Requests refused before any worker saw them, by reason.", ("reason",)
         )
         self.tokens = _counter(
             "tokens_total",
-            "Tokens of ended requests; cached tokens are part of the prompt tokens.",
+            "Tokens of requests that ended; cached tokens are part of the prompt tokens.",
             ("pool", "tenant", "kind"),
         )
         self.service = _counter(
-            "service_total", "Service given to ended requests, in cost units, not divided by weight.", _SHARE
+            "service_total", "Service of requests that ended, in cost units, not divided by weight.", _SHARE
         )
         self.uncounted = _counter(
             "uncounted_tokens_total",
-            "Output tokens of ended requests charged by estimate: not counted by an engine.",
+            "Output tokens of requests that ended, charged by estimate because no engine counted them.",
             _SHARE,
         )
         self.queue_wait = _histogram(
             "queue_wait_seconds",
-            "Time in the gateway's queue, whether the wait ended in a worker or in a refusal.",
+            "Time in the gateway's queue, until a worker or a refusal.",
             _SHARE,
             WAIT_BOUNDS,
         )
@@ -76,7 +76,7 @@ class EventFamilies:
         )
         self.ttft_wait = _counter(
             "ttft_wait_seconds_total",
-            "The part of the times to first token that was spent in the queue.",
+            "Time in the queue as part of the times to first token.",
             _POOL,
         )
         self.inter_token = _histogram(
@@ -93,25 +93,25 @@ class EventFamilies:
         )
         self.overhead = _histogram(
             "gateway_overhead_seconds",
-            "The gateway's own share: from the body received to the bytes handed to a worker, less the wait.",
+            "The gateway's own time: from the body received to the bytes sent to a worker, without the wait.",
             (),
             OVERHEAD_BOUNDS,
         )
         self.dispatches = _counter(
-            "worker_dispatches_total", "Requests handed to a worker, further attempts included.", _WORKER
+            "worker_dispatches_total", "Requests sent to a worker, further attempts included.", _WORKER
         )
         self.retries = _counter("retries_total", "Further attempts after a worker failed before its first byte.", _POOL)
         self.capped = _counter(
-            "usage_capped_total", "Answers of which a worker said more tokens than the request can have taken.", _WORKER
+            "usage_capped_total", "Answers for which a worker reported more tokens than are possible.", _WORKER
         )
         self.fallbacks = _counter(
             "fallbacks_total",
-            "Requests taken to another pool because no worker of the one they asked for served.",
+            "Requests sent to another pool because no worker of their own pool served.",
             ("pool", "fallback"),
         )
         self.worker_changes = _counter(
             "worker_state_changes_total",
-            "Changes of a worker's health, by the state it changed to.",
+            "Changes of a worker's state, by the new state.",
             ("pool", "worker", "state"),
         )
         self.reloads = _counter(
@@ -122,7 +122,7 @@ class EventFamilies:
 
         self.observer_failures = _counter(
             "observer_failures_total",
-            "Events at which a part of the gateway that only looks on failed; requests go on.",
+            "Events at which an observer (metrics, logs) failed; requests go on.",
             ("observer",),
         )
 
@@ -151,49 +151,51 @@ class StateFamilies:
         self.queue_timeout = _gauge(
             "queue_timeout_seconds", "How long a request may wait: scheduler.queue_timeout_seconds.", _POOL
         )
-        self.held = _gauge("tenant_held", "1 where a tenant waits for its own limits, not for the others.", _SHARE)
-        self.in_flight = _gauge("in_flight", "Requests handed to workers that have not ended.", _SHARE)
+        self.held = _gauge("tenant_held", "1 if a tenant waits because of its own limits, not for others.", _SHARE)
+        self.in_flight = _gauge("in_flight", "Requests sent to workers that have not ended.", _SHARE)
         self.bodies = _gauge(
             "body_bytes",
-            "Bodies in memory: of requests not answered yet (pool _none: still read), of whole answers not taken yet.",
+            "Bytes of bodies in memory: requests not answered yet (pool _none: still read), answers not taken yet.",
             _SHARE,
         )
-        self.bodies_max = _gauge("body_max_bytes", "Most that bodies may take together: listen.max_bodies_mib.")
+        self.bodies_max = _gauge("body_max_bytes", "Most bytes that all bodies may take: listen.max_bodies_mib.")
         self.spread = _gauge(
             "spread",
             "Largest difference between the virtual counters of waiting tenants, in cost units.",
             _POOL,
         )
         self.spread_bound = _gauge(
-            "spread_bound", "What the spread may be at most while the scheduler keeps its promise.", _POOL
+            "spread_bound", "The largest spread that the scheduler's bound allows now, in cost units.", _POOL
         )
         self.jain_index = _gauge(
             "jain_index",
-            "Jain's index of waiting tenants' recent service by weight; 1 is equal, 1/n is one takes all.",
+            "Jain's index of waiting tenants' recent service by weight; 1: equal, 1/n: one tenant gets all.",
             _POOL,
         )
         self.estimated = _gauge(
             "estimated_tokens",
-            "Output tokens of streams in flight charged by estimate: not counted by their engines.",
+            "Output tokens of streams in flight, charged by estimate because their engines did not count them.",
             _POOL,
         )
         self.drain_rate = _gauge(
             "drain_rate_requests_per_second",
-            "Requests leaving the queue for a worker; Retry-After rests on it.",
+            "Requests that leave the queue for a worker, per second; Retry-After is computed from it.",
             _POOL,
         )
         self.worker_up = _gauge(
             "worker_up",
-            "1 where a worker may be given requests; state says more.",
+            "1 if a worker may get requests; the label state says more.",
             ("pool", "worker", "state"),
         )
-        self.worker_sequences = _gauge("worker_in_flight_sequences", "Sequences a worker holds.", _WORKER)
-        self.worker_window_sequences = _gauge("worker_window_sequences", "Sequences a worker may hold.", _WORKER)
+        self.worker_sequences = _gauge("worker_in_flight_sequences", "Sequences in flight at a worker.", _WORKER)
+        self.worker_window_sequences = _gauge(
+            "worker_window_sequences", "Sequences that may be in flight at a worker.", _WORKER
+        )
         self.worker_prefill = _gauge(
             "worker_prefill_tokens", "Prompt tokens at a worker that are not prefilled yet.", _WORKER
         )
         self.worker_window_prefill = _gauge(
-            "worker_window_prefill_tokens", "Prompt tokens not yet prefilled that a worker may hold.", _WORKER
+            "worker_window_prefill_tokens", "Prompt tokens that may be at a worker and not prefilled yet.", _WORKER
         )
         self.worker_kv_demand = _gauge(
             "worker_kv_demand_tokens", "KV cache that the requests at a worker are expected to take.", _WORKER
@@ -203,11 +205,11 @@ class StateFamilies:
         )
         self.worker_limit = _gauge(
             "worker_limit",
-            "1 for what held back the next request when the worker was last asked for room.",
+            "1 for the limit that held back the last request for which the worker was asked for room.",
             ("pool", "worker", "limit"),
         )
         self.worker_degraded = _gauge(
-            "worker_degraded", "1 where a worker's metrics cannot be used and its window is a fixed one.", _WORKER
+            "worker_degraded", "1 if a worker's metrics cannot be used, so that its window is fixed.", _WORKER
         )
         self.worker_engine_running = _gauge(
             "worker_engine_running", "Sequences that a worker's engine says it runs, as last read.", _WORKER
@@ -217,12 +219,12 @@ class StateFamilies:
         )
         self.worker_unmetered = _gauge(
             "worker_unmetered_ratio",
-            "Part of the tokens that a worker generated which the gateway has not metered.",
+            "Share of the tokens generated by a worker that the gateway has not metered.",
             _WORKER,
         )
         self.reload_successful = _gauge(
             "config_last_reload_successful",
-            "1 where the last changed configuration was applied, 0 where rejected.",
+            "1 if the last changed configuration was applied, 0 if it was rejected.",
         )
         self.restart_pending = _gauge(
             "config_restart_pending_changes",
@@ -234,7 +236,7 @@ class StateFamilies:
         self.tasks = _gauge("tasks", "Tasks of the gateway's event loop.")
         self.build_info = _gauge(
             "build_info",
-            "1, with the versions of the gateway and of Python and whether what requests pass is compiled.",
+            "1, with the versions of the gateway and of Python and whether the gateway is compiled.",
             ("version", "python", "compiled"),
         )
 

@@ -1,7 +1,8 @@
-"""How much of each tenant's prompts the engines found in their prefix caches, for the state dump.
+"""Counts how much of each tenant's prompts the engines found in their prefix caches, for the state dump.
 
-The same sums as `vtc_gateway_tokens_total` has, here with the rate worked out and for every tenant. Bounded by the
-tenants and pools of the configuration; engines that do not tell what was cached count as having found nothing.
+The sums are those of `vtc_gateway_tokens_total`, but for every tenant and with the rate computed. Their number is
+bounded by the tenants and pools of the configuration. An engine that does not report cached tokens counts as having
+found none.
 """
 
 from heapq import nlargest
@@ -22,10 +23,10 @@ class _Sum:
 
 
 class CacheHits:
-    """Observer of requests that ended."""
+    """Observes requests that ended."""
 
     def __init__(self) -> None:
-        """Nothing has ended yet."""
+        """Start without requests."""
         self._sums: dict[tuple[str, str], _Sum] = {}
 
     def observe(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""Log lines: their form, and the one stream they all take.
+"""Writes log lines, all in one form and to one stream.
 
 Lines are JSON or, for people, aligned text; what aiohttp, asyncio and other libraries log through the
 standard library takes the same form. No line holds a prompt or a key: our lines are built from named
@@ -45,7 +45,7 @@ _LEVELS = {
 
 
 class _Clock:
-    """Stamps in ISO 8601, UTC; the calendar is asked once a second."""
+    """Time stamps in ISO 8601, UTC; the date is computed once a second."""
 
     def __init__(self, clock: Callable[[], float] = time) -> None:
         self._clock = clock
@@ -62,7 +62,7 @@ class _Clock:
 
 
 class _Form:
-    """What makes a line of its fields."""
+    """Makes a line from its fields."""
 
     def __init__(self, render: Callable[[EventDict], str]) -> None:
         self._render = render
@@ -79,7 +79,7 @@ class _Form:
 
 
 def _place_exception(fields: EventDict) -> None:
-    """Tell an exception by its type and its frames, innermost last; its text stays out."""
+    """Describe an exception by its type and its frames, innermost last, without its text."""
     info = fields.pop("exc_info")
     if info is True:
         info = sys.exc_info()
@@ -109,7 +109,7 @@ def _text(*, colours: bool) -> Callable[[EventDict], str]:
 
 def _redacted(line: str) -> str:
     folded = line.lower()
-    # What the expression cannot match without: looking for these costs 1 us a line, it costs 40. Few lines have spaces.
+    # The expression can match only if one of these texts occurs. Looking for them costs 1 us a line, matching 40 us.
     has_header = " " in folded and ("bearer " in folded or "x-api-key: " in folded)
     if has_header or "vtc-" in folded or "sk-" in folded:
         return _CREDENTIAL.sub(_REDACTED, line)
@@ -125,15 +125,15 @@ class Logger:
         self._threshold = threshold
 
     def info(self, event: str, **fields: object) -> None:
-        """Tell the ordinary."""
+        """Write a line about something ordinary."""
         self.write(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Tell what somebody should look at."""
+        """Write a line about something that somebody should look at."""
         self.write(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Tell what failed."""
+        """Write a line about something that failed."""
         self.write(logging.ERROR, event, fields)
 
     def log(self, level: int, event: str, **fields: object) -> None:
@@ -156,7 +156,7 @@ class _LibraryHandler(logging.Handler):
         self._budget = LineBudget(_LIBRARY_LINES_PER_SECOND, _LIBRARY_BURST)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, or count it where its budget is used up."""
+        """Write a record, or only count it if the budget is used up."""
         suppressed = self._budget.take(record.created)
         if suppressed is None:
             return
@@ -179,7 +179,7 @@ class Log:
         self._handler = _LibraryHandler(self.logger)
         root = logging.getLogger()
         root.addHandler(self._handler)
-        # Libraries tell the ordinary at INFO (each reload, each connection); that is ours to tell.
+        # Libraries log ordinary things at INFO (each reload, each connection), which our own lines say already.
         root.setLevel(threshold if level is LogLevel.DEBUG else max(threshold, logging.WARNING))
 
     def close(self) -> None:

@@ -1,11 +1,12 @@
-"""Who listens to the gateway's events: the fan-out, and the observer that writes log lines.
+"""Passes the gateway's events to its observers; one of them writes log lines.
 
-One line per request that ended, per change of a worker or of the gateway itself, per line that a launched worker
-writes, per reload of the configuration. INFO is what goes well, and what the gateway refuses by its rules; WARNING is
-trouble that it lives with; ERROR is what failed and is the gateway's own to do.
-Lines hold names from the configuration, numbers, our own words and the engine's; the few fields that a stranger words
-(an unknown model, an unknown path) are cut short, and requests without a tenant share a `LineBudget`, so that no
-stranger can fill a disk.
+There is one line for each request that ended, each change of a worker or of the gateway itself, each line that a
+launched worker writes, and each reload of the configuration. INFO means that something went well, or that the gateway
+refused something by its rules. WARNING means trouble with which the gateway goes on. ERROR means that the gateway
+itself failed.
+Lines contain names from the configuration, numbers, our own words and the engine's. Strangers can write only a few
+fields (an unknown model, an unknown path), which are cut short. Requests without a tenant share a `LineBudget`, so that
+no stranger can fill a disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -86,9 +87,9 @@ class LineLogger(Protocol):
 
 
 class Observers:
-    """Hands every event to each observer, in order: one that raises keeps nothing from the others or from the caller.
+    """Passes every event to each observer in order; if one raises, the others and the caller do not notice.
 
-    Its failure is an event of its own, of which only the others hear.
+    The failure becomes an event, which only the other observers get.
     """
 
     def __init__(self, observers: Sequence[Observer], *, of_steps: Sequence[Observer] | None = None) -> None:
@@ -109,7 +110,7 @@ class Observers:
         failure = ObserverFailed(type(failed).__name__, type(event).__name__, type(error).__name__)
         for observer in self._observers:
             if observer is not failed:
-                with suppress(Exception):  # it has told of itself where it fails at everything
+                with suppress(Exception):  # an observer that fails at everything was reported before
                     observer.observe(failure)
 
 
@@ -127,7 +128,7 @@ class LogObserver:
             case RequestFinished():
                 self._write_request(event)
             case RequestQueued() | RequestDispatched():
-                pass  # told by the line at the request's end
+                pass  # the line at the request's end shows it
             case WorkerChanged():
                 write = self._write_at(is_well=event.state in _WELL_STATES)
                 write("worker", pool=event.pool, worker=event.worker, state=event.state, reason=event.reason)
@@ -170,7 +171,7 @@ class LogObserver:
         return self._logger.info if is_well else self._logger.warning
 
     def _write_failure(self, event: ObserverFailed) -> None:
-        """Within the budget of strangers: an event that one of them shapes may be what an observer fails at."""
+        """Write the failure within the budget of strangers, because a stranger's event may be the cause."""
         if self._strangers.take(self._clock()) is not None:
             self._logger.error("observer failed", observer=event.observer, at=event.event, error=event.error)
 
@@ -189,7 +190,7 @@ class LogObserver:
 
 
 def request_fields(event: RequestFinished) -> dict[str, object]:
-    """The fields of a request's line; those that are not known or empty are left out."""
+    """The fields of a request's line; fields that are unknown or empty are left out."""
     outcome = event.outcome
     fields: dict[str, object] = {"outcome": outcome._value_}
     values: tuple[Any, ...] = event

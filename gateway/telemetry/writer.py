@@ -1,4 +1,4 @@
-"""Lines to a stream that may stall, without stalling the event loop.
+"""Writes lines to a stream that may stall, without stalling the event loop.
 
 A log's reader can stop reading (a full disk, a hung collector behind a pipe); the loop must not wait for
 it. A thread writes, at most `max_lines` wait for it, and what finds no place is dropped and counted; the
