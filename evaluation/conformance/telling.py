@@ -31,7 +31,7 @@ _MARKS = {
 _ROWS = {
     ScenarioOutcome.PASSED: RowKind.PLAIN,
     ScenarioOutcome.FAILED: RowKind.MISSED,
-    ScenarioOutcome.NOT_APPLICABLE: RowKind.PUBLISHED,
+    ScenarioOutcome.NOT_APPLICABLE: RowKind.QUIET,
 }
 # What XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -18,7 +18,7 @@ from evaluation.paper.judgement import judge, our_row, sheets_of
 from evaluation.paper.measures import MeasuredRun, MeasuredRuns
 from evaluation.pictures.picture import Picture
 from evaluation.report.document import Document, Mark, Section, Sheet, Statement, targets_sheet
-from evaluation.report.pages import SIGNS, render_sheet
+from evaluation.report.pages import render_sheet
 from evaluation.report.verdicts import Verdict, missed, number
 
 PAPER = "'Fairness in Serving Large Language Models' (Sheng et al., OSDI '24, arXiv 2401.00588)"
@@ -242,7 +242,7 @@ def blocks(findings: Sequence[Findings]) -> dict[str, str]:
 def conclusions(findings: Findings) -> Iterator[str]:
     """One line for an experiment that concludes something: its claims, each with its number and whether it holds."""
     sentences = [
-        f"{'' if _verdict(claim, findings).passed else SIGNS[Mark.FAILS]}{claim.text(findings.measured_runs)}"
+        f"{'' if _verdict(claim, findings).passed else Mark.FAILS.value}{claim.text(findings.measured_runs)}"
         for claim in findings.experiment.claims
     ]
     if sentences:

@@ -149,12 +149,12 @@ def _runs_sheet(table: Comparability | None, measured_runs: MeasuredRuns) -> She
         ours = our_row(measured_run, profiled=profiled)
         published = None if table is None else table.published.get(label)
         if published is not None:
-            rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.PUBLISHED))
+            rows.append(SheetRow((f"{label}, published", *_row_cells(published), *nothing), RowKind.QUIET))
         name = label if table is None else f"{label}, ours"
         rows.append(SheetRow((name, *_row_cells(ours), *_beside(measured_run))))
         if published is not None:
             far = [deviation(getattr(ours, column), getattr(published, column)) for column in COLUMNS]
-            rows.append(SheetRow(("deviation", *far, *nothing), RowKind.DEVIATION))
+            rows.append(SheetRow(("deviation", *far, *nothing), RowKind.QUIET))
     columns = (*DIFFERENCE_COLUMNS, *BESIDE_COLUMNS)
     if table is None:
         return Sheet("All measures of every run", ("run", *columns), rows)

@@ -8,10 +8,10 @@ from evaluation.report.verdicts import Verdict
 
 
 class Mark(Enum):
-    """Whether a statement holds; the value is the word that is printed."""
+    """Whether a statement holds; the value is the sign before it."""
 
-    HOLDS = "holds"
-    FAILS = "does not hold"
+    HOLDS = "✓ "
+    FAILS = "✗ "
     PLAIN = ""
 
     @classmethod
@@ -29,12 +29,11 @@ class Statement:
 
 
 class RowKind(Enum):
-    """How a row of a sheet is to be read; the value names it in style sheets."""
+    """How a row of a sheet is to be read: as ours, as something to compare with, as a miss; the value emphasizes it."""
 
-    PLAIN = "plain"
-    PUBLISHED = "published"
-    DEVIATION = "deviation"
-    MISSED = "missed"
+    PLAIN = ""
+    QUIET = "*"
+    MISSED = "**"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,7 @@ from importlib.resources import files
 
 from markdown_it import MarkdownIt
 
-from evaluation.report.document import Document, Mark, RowKind, Section, Sheet, SheetRow, Statement
-
-SIGNS = {Mark.HOLDS: "✓ ", Mark.FAILS: "✗ ", Mark.PLAIN: ""}
+from evaluation.report.document import Document, Section, Sheet, SheetRow, Statement
 
 
 def render_markdown(document: Document) -> str:
@@ -63,7 +61,7 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _statements(statements: Sequence[Statement]) -> Iterator[str]:
-    yield from (f"- {SIGNS[statement.mark]}{_one_line(statement.text)}" for statement in statements)
+    yield from (f"- {statement.mark.value}{_one_line(statement.text)}" for statement in statements)
     if statements:
         yield ""
 
@@ -72,15 +70,13 @@ def render_sheet(sheet: Sheet) -> Iterator[str]:
     """A table under its title, line by line."""
     yield f"**{sheet.title}**\n"
     yield _line(sheet.columns)
-    yield f"|---|{'---:|' * (len(sheet.columns) - 1)}"
+    yield "|" + "".join("---:|" if sheet.is_number(column) else "---|" for column in range(len(sheet.columns)))
     yield from (_line(_cells(row)) for row in sheet.rows)
     yield ""
 
 
 def _cells(row: SheetRow) -> Sequence[str]:
-    if row.kind is RowKind.PLAIN:
-        return row.cells
-    mark = "**" if row.kind is RowKind.MISSED else "*"
+    mark = row.kind.value
     return [f"{mark}{cell}{mark}" if cell else "" for cell in row.cells]
 
 

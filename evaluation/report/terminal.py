@@ -11,7 +11,7 @@ from evaluation.report.document import RowKind, Sheet
 PLAIN_WIDTH = 160
 _WRAPPED_FROM = 30  # characters: a longer cell may be broken
 _STEPS = 200  # of a bar: a run may tell of a million arrivals
-_STYLES = {RowKind.PLAIN: "", RowKind.PUBLISHED: "dim", RowKind.DEVIATION: "italic", RowKind.MISSED: "bold red"}
+_STYLES = {RowKind.PLAIN: "", RowKind.QUIET: "dim", RowKind.MISSED: "bold red"}
 
 
 def output_console() -> Console:
