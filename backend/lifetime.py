@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 EndWithParent = Annotated[
-    bool, typer.Option("--end-with-parent", help="End when the process that started this one is gone, however it goes.")
+    bool, typer.Option("--end-with-parent", help="End when the process that started this one ends, in whatever way.")
 ]
 """The option of a server command that a supervisor gives; who starts one from a shell wants it to outlive the shell."""
 

@@ -24,7 +24,7 @@ FAULTS_VARIABLE = "VTC_EMBEDDED_FAULTS"
 def embedded(  # noqa: PLR0913 -- one parameter for each option
     profile: Annotated[str, typer.Option(help="Speed and sizes: a file of backend/engine/profiles.")] = "cpu-tiny",
     model: Annotated[str, typer.Option(help="Model name to serve.")] = "tiny",
-    adapter: Annotated[list[str] | None, typer.Option(help="Further name to answer to, as a LoRA adapter.")] = None,
+    adapter: Annotated[list[str] | None, typer.Option(help="Further model name, served as a LoRA adapter.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 0,
     uds: Annotated[Path | None, typer.Option(help="Unix socket instead of host and port.")] = None,

@@ -24,12 +24,10 @@ from backend.supervisor.worker import Status, WorkerCallbacks
 def supervise(
     file: Annotated[
         Path | None,
-        typer.Argument(
-            help="YAML list of workers; without it orders are read from standard input.", show_default=False
-        ),
+        typer.Argument(help="YAML list of workers; default: read orders from standard input.", show_default=False),
     ] = None,
 ) -> None:
-    """Start workers, watch them, start them again; prints each worker's state and URL."""
+    """Start workers, watch them and start them again; prints each worker's state and URL."""
     die_with_parent(number=signal.SIGKILL)  # reaches it stopped too; its workers' own parent's death ends them
     # A key of the caller's own, so that it can reach the workers; else one that nobody could guess.
     api_key = os.environ.get(KEY_VARIABLE) or f"vtc-{secrets.token_urlsafe(32)}"

@@ -41,7 +41,7 @@ def vllm(  # noqa: PLR0913 - each is an option
     engine_order: Annotated[
         EngineOrder, typer.Option(help="Order of vLLM's own queue; vtc: by `vtc_tenant` in a request's vllm_xargs.")
     ] = EngineOrder.FCFS,
-    start_seconds: Annotated[float, typer.Option(help="Give up when vLLM is not ready by then.")] = 600.0,
+    start_seconds: Annotated[float, typer.Option(help="Give up if vLLM is not ready by then.")] = 600.0,
     end_with_parent: EndWithParent = False,
     extra: Annotated[list[str] | None, typer.Argument(help="Arguments for vLLM, after `--`.")] = None,
 ) -> None:

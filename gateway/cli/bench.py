@@ -10,9 +10,9 @@ from gateway.cli.options import Check, Engine, JsonFile
 
 bench = typer.Typer(help="Measure fairness, isolation, windows, locality, cost and delay.", no_args_is_help=True)
 
-Policy = Annotated[Literal["vtc", "fcfs", "lcf", "rpm", "drr"], typer.Option(help="The policy held to the targets.")]
-Seconds = Annotated[float, typer.Option(help="Measured window of each way.", min=1)]
-Rounds = Annotated[int, typer.Option(help="Parts that the window is cut into, interleaved.", min=1)]
+Policy = Annotated[Literal["vtc", "fcfs", "lcf", "rpm", "drr"], typer.Option(help="The policy that is measured.")]
+Seconds = Annotated[float, typer.Option(help="Measured time of each variant.", min=1)]
+Rounds = Annotated[int, typer.Option(help="Number of interleaved parts of the measured time.", min=1)]
 
 
 def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
@@ -34,12 +34,12 @@ def _conduct(measure: Callable[[Any], Coroutine[Any, Any, Any]], options: Any) -
 def fairness(
     engine: Engine = "embedded",
     policy: Policy = "vtc",
-    seconds: Annotated[float, typer.Option(help="Measured window of each scenario.", min=1)] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Measured time of each scenario.", min=1)] = 60.0,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds with and without the gateway.", min=1)] = 5,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """Equal shares, weights, short against long answers, and what it costs in throughput."""
+    """Measure equal shares, weights, short against long answers, and the cost in throughput."""
     from evaluation.bench.fairness import measure
     from evaluation.bench.settings import EngineKind
     from evaluation.bench.turns import RunOptions
@@ -59,7 +59,7 @@ def isolation(
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """A modest tenant beside a flood: how long it waits, and its time to first token, with an express lane too."""
+    """Measure how long a modest tenant waits beside a flood, with and without an express lane."""
     from evaluation.bench.isolation import measure
     from evaluation.bench.settings import EngineKind
     from evaluation.bench.turns import RunOptions
@@ -74,14 +74,14 @@ def isolation(
 def window(  # noqa: PLR0913 - one parameter for each option
     engine: Engine = "embedded",
     policy: Policy = "vtc",
-    only: Annotated[str, typer.Option(help="Parts, as in memory,speeds (also unknown); default: all.")] = "",
+    only: Annotated[str, typer.Option(help="Parts, like memory,speeds (also unknown); default: all.")] = "",
     seconds: Seconds = 24.0,
     rounds: Rounds = 3,
     plot: Annotated[Path | None, typer.Option(help="Draw the memory part into this PNG file.")] = None,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """What an engine can take, found out by the gateway: memory, speeds, a size nobody told."""
+    """Measure how well the gateway finds out what an engine can take: memory, speeds, an unknown size."""
     from evaluation.bench.settings import EngineKind
     from evaluation.bench.window import PARTS, WindowOptions, measure
 
@@ -102,13 +102,15 @@ def window(  # noqa: PLR0913 - one parameter for each option
 def locality(  # noqa: PLR0913 - one parameter for each option
     engine: Engine = "embedded",
     workers: Annotated[int, typer.Option(help="Engines behind the gateway.", min=2, max=4)] = 2,
-    quantum: Annotated[int, typer.Option(help="Cost by which a cached prompt may go first.", min=1)] = 4000,
+    quantum: Annotated[
+        int, typer.Option(help="Cost by which a tenant may be ahead and go first with a cached prompt.", min=1)
+    ] = 4000,
     seconds: Seconds = 60.0,
     rounds: Rounds = 3,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """Conversations that begin alike: what the locality quantum gives, and what it costs in fairness."""
+    """Measure what the locality quantum gains for conversations that begin alike, and what it costs in fairness."""
     from evaluation.bench.locality import LocalityOptions, measure
     from evaluation.bench.settings import EngineKind
 
@@ -127,20 +129,20 @@ def locality(  # noqa: PLR0913 - one parameter for each option
 @bench.command()
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
-        str, typer.Option(help="Parts, as in streaming,whole (also arrivals, crowd, idle, capacity); default: all.")
+        str, typer.Option(help="Parts, like streaming,whole (also arrivals, crowd, idle, capacity); default: all.")
     ] = "",
     peers: Annotated[
-        str, typer.Option(help="Proxies to compare with, as in nginx,envoy; default: all that are installed.")
+        str, typer.Option(help="Proxies to compare with, like nginx,envoy; default: all that are installed.")
     ] = "",
     rounds: Annotated[int, typer.Option(help="Interleaved rounds.", min=1)] = 5,
     seconds: Annotated[
-        float | None, typer.Option(help="Measured window of each turn; default: the load's own, 2 or 3.", min=0.2)
+        float | None, typer.Option(help="Measured time of each turn; default: the load's own, 2 or 3.", min=0.2)
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG file.")] = None,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """Cost and delay of a streamed chunk and of a whole answer, beside other proxies."""
+    """Measure cost and delay of a streamed chunk and of a whole answer, beside other proxies."""
     from evaluation.bench.datapath.command import DatapathOptions, measure
     from evaluation.bench.datapath.contenders import CONTENDERS
     from evaluation.bench.datapath.loads import LOADS
@@ -159,14 +161,14 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
 
 @bench.command()
 def scheduler(
-    most: Annotated[int, typer.Option(help="Leave out sizes with more tenants or requests than this.", min=10_000)] = (
+    most: Annotated[int, typer.Option(help="Skip sizes with more tenants or requests than this.", min=10_000)] = (
         1_000_000
     ),
-    rounds: Annotated[int, typer.Option(help="Times that each size is tried; the fastest counts.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="How often each size is tried; the fastest try counts.", min=1)] = 3,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """Cost of a decision and memory, by waiting tenants, known tenants and queued requests."""
+    """Measure the cost of a decision and the memory, by waiting tenants, known tenants and queued requests."""
     from evaluation.bench.scheduler import SchedulerOptions, measure
 
     _conduct(measure, SchedulerOptions(most=most, rounds=rounds, json_file=json, check=check))
@@ -174,11 +176,11 @@ def scheduler(
 
 @bench.command()
 def blocking(
-    rounds: Annotated[int, typer.Option(help="Times that each input is tried; the median counts.", min=1)] = 5,
+    rounds: Annotated[int, typer.Option(help="How often each input is tried; the median counts.", min=1)] = 5,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """How long the largest and the most hostile inputs, and the gateway's own pages, hold up everybody else."""
+    """Measure how long the largest and the most hostile inputs, and the gateway's own pages, delay all others."""
     from evaluation.bench.blocking import BlockingOptions, measure
 
     _conduct(measure, BlockingOptions(rounds=rounds, json_file=json, check=check))
@@ -186,14 +188,14 @@ def blocking(
 
 @bench.command()
 def soak(
-    minutes: Annotated[
-        float, typer.Option(help="How long; what is before the third minute counts for nothing.", min=0.2)
-    ] = (15.0),
-    seed: Annotated[int, typer.Option(help="Seed of the callers.", min=0)] = 1,
+    minutes: Annotated[float, typer.Option(help="How long it runs; the first two minutes do not count.", min=0.2)] = (
+        15.0
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the clients' behaviour.", min=0)] = 1,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """Many minutes of ordinary trouble: memory, descriptors, tasks and accounts must come out as they were."""
+    """Run minutes of ordinary trouble; memory, descriptors, tasks and accounts must end as they began."""
     from evaluation.bench.soak import SoakOptions, measure
 
     _conduct(measure, SoakOptions(minutes=minutes, seed=seed, json_file=json, check=check))

@@ -24,10 +24,12 @@ app.add_typer(bench, name="bench")
 
 Format = Annotated[
     Literal["auto", "csv", "jsonl", "gateway-log"],
-    typer.Option("--format", help="Format of a trace; auto tells by its first line."),
+    typer.Option("--format", help="Format of a trace; auto looks at its first line."),
 ]
-Seed = Annotated[int | None, typer.Option(help="Draw anew with this seed; default: the workload's own, 1.", min=0)]
-Until = Annotated[float | None, typer.Option("--seconds", help="Only the first so many seconds of it.", min=0.001)]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed for drawing the workload anew; default: the workload's own, 1.", min=0)
+]
+Until = Annotated[float | None, typer.Option("--seconds", help="Use only the first seconds of it.", min=0.001)]
 
 
 def _version(wanted: bool) -> None:
@@ -49,10 +51,10 @@ def gateway(
 def init(
     config: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("config.yaml"),
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a configuration that is there. Key files stay as they are.")
+        bool, typer.Option("--force", help="Replace an existing configuration. Key files stay as they are.")
     ] = False,
 ) -> None:
-    """Write a commented configuration and the keys of its tenants: enough to serve, with engines that need no GPU."""
+    """Write a commented configuration and the keys of its tenants; its engines need no GPU."""
     from gateway.cli.init import init as run
 
     raise typer.Exit(run(config, force=force))
@@ -63,7 +65,7 @@ def serve(
     config: Annotated[Path, typer.Argument(help="The configuration's file.")] = Path("config.yaml"),
     port: Annotated[int | None, typer.Option(help="Listen on this port instead of the configured one.")] = None,
     create_keys: Annotated[
-        bool, typer.Option("--create-keys", help="Create the key files that are missing, and print every key.")
+        bool, typer.Option("--create-keys", help="Create missing key files, and print every key.")
     ] = False,
     announce: Annotated[
         bool, typer.Option("--announce", help="Print one line, `ready URL`, instead of the greeting.")
@@ -80,10 +82,10 @@ def serve(
 def check(
     files: Annotated[list[Path], typer.Argument(help="Configuration files.")],
     no_environment: Annotated[
-        bool, typer.Option("--no-environment", help="Take variables and key files that are not here on trust.")
+        bool, typer.Option("--no-environment", help="Accept variables and key files that are missing here.")
     ] = False,
 ) -> None:
-    """Check configurations and name every fault with its line and remedy."""
+    """Check configurations and print every fault with its line and a remedy."""
     from gateway.cli.check import check as run
 
     raise typer.Exit(run(files, has_environment=not no_environment))
@@ -96,7 +98,7 @@ def _keys() -> None:
 
 @keys.command()
 def create(
-    tenant: Annotated[str, typer.Argument(help="Who the key is for.")],
+    tenant: Annotated[str, typer.Argument(help="The tenant that gets the key.")],
     file: Annotated[Path | None, typer.Option(help="Write the key to this file instead of keeping its digest.")] = None,
 ) -> None:
     """Make a key, print it once, and say what to write into the configuration."""
@@ -108,7 +110,8 @@ def create(
 @app.command()
 def demo(
     policy: Annotated[
-        Literal["vtc", "fcfs"], typer.Option(help="Who goes next: vtc, or fcfs to see what happens without.")
+        Literal["vtc", "fcfs"],
+        typer.Option(help="Who goes next: vtc, or fcfs to see what happens without fair queuing."),
     ] = "vtc",
     seconds: Annotated[float, typer.Option(help="How long it runs.", min=5)] = 30.0,
     plot: Annotated[
@@ -116,7 +119,7 @@ def demo(
     ] = None,
     engine: Engine = "embedded",
 ) -> None:
-    """Let a flood and two modest tenants loose, and watch who gets how much."""
+    """Run one flooding and two modest tenants, and show how much service each gets."""
     from evaluation.bench.demo import DemoOptions, measure
     from evaluation.bench.settings import EngineKind
     from evaluation.report.delivery import conduct
@@ -128,18 +131,18 @@ def demo(
 @app.command()
 def paper(  # noqa: PLR0913 - one parameter for each option
     trace: Annotated[
-        Path | None, typer.Option(help="The real trace; without it a generated one with its statistics.")
+        Path | None, typer.Option(help="The real trace; default: a generated one with the same statistics.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
-    only: Annotated[str, typer.Option(help="Figures and tables, as in fig3,table2; everything if not given.")] = "",
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn by chance.", min=0)] = 1,
+    only: Annotated[str, typer.Option(help="Figures and tables, like fig3,table2; default: all.")] = "",
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
     page: Annotated[
-        Path | None, typer.Option(help="A Markdown page, whose blocks `<!-- run: ... -->` are written anew.")
+        Path | None, typer.Option(help="A Markdown page; its blocks `<!-- run: ... -->` are rewritten.")
     ] = None,
     check: Check = False,
 ) -> None:
-    """Repeat the published evaluation of VTC in virtual time, and go past it."""
+    """Repeat the published evaluation of VTC in virtual time, and extend it."""
     from evaluation.paper.command import PaperOptions, run
 
     chosen = tuple(name.strip() for name in only.split(",") if name.strip())
@@ -152,13 +155,15 @@ def conformance(  # noqa: PLR0913 -- one parameter for each option
     url: Annotated[str, typer.Option(help="The gateway: http://HOST:PORT, with or without /v1.")],
     keys: Annotated[str, typer.Option(help="Keys of 2 to 4 tenants: NAME=KEY,NAME=KEY, or a file with one per line.")],
     model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the gateway lists.")] = "",
-    weights: Annotated[str, typer.Option(help="Which tenant has which weight: NAME=1,NAME=3.")] = "",
-    seconds: Annotated[float, typer.Option(help="Measured window of each scenario.", min=1)] = 8.0,
-    scenario: Annotated[list[str] | None, typer.Option(help="Run only this one; may be given again.")] = None,
+    weights: Annotated[str, typer.Option(help="The tenants' weights: NAME=1,NAME=3.")] = "",
+    seconds: Annotated[float, typer.Option(help="Measured time of each scenario.", min=1)] = 8.0,
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="Run only this scenario; may be given several times.")
+    ] = None,
     json: JsonFile = None,
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write a page (.html or .md) that explains every verdict.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 where a scenario failed.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a scenario fails.")] = False,
 ) -> None:
     """Judge the fairness of any OpenAI-compatible gateway."""
     from evaluation.conformance.command import ConformanceOptions, run
@@ -189,7 +194,7 @@ def workloads(
     seconds: Until = None,
     trace_format: Format = "auto",
 ) -> None:
-    """List the workloads; with one, say what it holds and write it as a trace."""
+    """List the workloads; or describe the one that is named, and write it as a trace."""
     from evaluation.play.listing import WorkloadsOptions, run
     from evaluation.workloads import ReadOptions
 
@@ -201,12 +206,13 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     workload: Annotated[str, typer.Argument(help="A workload's name, its YAML file or a trace.")],
     policy: Annotated[str, typer.Option(help="Who goes next: vtc, fcfs, lcf, rpm:N or drr:N.")] = "vtc",
     predictor: Annotated[
-        str, typer.Option(help="Reserved at dispatch: none, moving_average, quantile, oracle or noisy_oracle:N%.")
+        str,
+        typer.Option(help="Predictor of output lengths: none, moving_average, quantile, oracle or noisy_oracle:N%."),
     ] = "none",
     engine: Annotated[
-        Literal["paper", "vllm"], typer.Option(help="Engine: the paper's rounds, or vLLM behind the gateway's window.")
+        Literal["paper", "vllm"], typer.Option(help="Engine: paper (its rounds), or vLLM behind the gateway's window.")
     ] = "paper",
-    workers: Annotated[int, typer.Option(help="Engines side by side.", min=1, max=64)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of engines.", min=1, max=64)] = 1,
     pool_tokens: Annotated[
         int | None,
         typer.Option(
@@ -229,7 +235,7 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     trace_format: Format = "auto",
     json: JsonFile = None,
 ) -> None:
-    """Play a workload or a trace in virtual time: the gateway's own scheduler in front of a model of an engine."""
+    """Play a workload or a trace in virtual time, with the gateway's own scheduler and a model of an engine."""
     from evaluation.play.simulation import SimulateOptions, run
     from evaluation.simulation.settings import EngineModel, RoundsSize, Settings, with_length
     from evaluation.workloads import ReadOptions
@@ -256,29 +262,29 @@ def replay(  # noqa: PLR0913 - one parameter for each option
     url: Annotated[str, typer.Option(help="Base URL of the endpoint, with or without `/v1`.")],
     keys: Annotated[str, typer.Option(help="NAME=KEY,... (`*` for the others), or a file with one on each line.")] = "",
     model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the endpoint lists.")] = "",
-    speed: Annotated[float, typer.Option(help="How many times faster than recorded.", min=0.001, max=1000)] = 1.0,
+    speed: Annotated[float, typer.Option(help="Speed, relative to the recorded one.", min=0.001, max=1000)] = 1.0,
     seconds: Until = None,
     seed: Seed = None,
     trace_format: Format = "auto",
     bytes_per_token: Annotated[
-        float, typer.Option("--token-bytes", help="Bytes of a prompt that make a token.", min=0.1, max=100)
+        float, typer.Option("--token-bytes", help="Bytes of prompt per token.", min=0.1, max=100)
     ] = 1.0,
-    chat: Annotated[bool, typer.Option("--chat", help="Chat completions instead of completions.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Send chat completions instead of completions.")] = False,
     usage: Annotated[
         Literal["running", "final", "none"],
-        typer.Option(help="How token counts are asked for: running (vLLM), final (OpenAI), none (events are counted)."),
+        typer.Option(help="How to get token counts: running (vLLM), final (OpenAI), none (count events)."),
     ] = "running",
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos/--no-ignore-eos", help="Ask for answers of exactly the recorded length.")
     ] = True,
     grace_seconds: Annotated[
-        float, typer.Option(help="What answers get after the last request was sent.", min=0)
+        float, typer.Option(help="Time for answers to end after the last request was sent.", min=0)
     ] = 60.0,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write every request and every figure to this file.")
     ] = None,
 ) -> None:
-    """Play a trace or a workload against a live endpoint: every request at its own time."""
+    """Play a trace or a workload against a live endpoint; each request is sent at its own time."""
     from evaluation.play.replay import ReplayOptions, run
     from evaluation.workloads import ReadOptions
 

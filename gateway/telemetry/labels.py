@@ -1,9 +1,8 @@
-"""Which tenants have a label of their own in the metrics.
+"""Decides which tenants have a label of their own in the metrics.
 
-The first `limit` tenants of which a request arrives get theirs; everybody after them is counted under `_other`,
-and what came without a tenant (no valid credential, an unknown path) under `_none`. A label once given
-stays until the process ends: a series never moves to another name and a counter never goes back. Tenant
-names never begin with an underscore.
+The first `limit` tenants that send a request get one. All others are counted under `_other`, and requests without a
+tenant (no valid credential, an unknown path) under `_none`. A label stays until the process ends, so a series never
+changes its name and a counter never goes back. Tenant names never begin with an underscore.
 """
 
 OTHER = "_other"
@@ -11,14 +10,14 @@ NONE = "_none"
 
 
 class TenantLabels:
-    """Gives out at most `limit` labels, by order of first traffic."""
+    """Gives out at most `limit` labels, in the order of the tenants' first requests."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._labels: dict[str, str] = {"": NONE}
 
     def label(self, tenant: str) -> str:
-        """The label of a tenant that just sent something; the first call may give it its own."""
+        """The label of a tenant that sent a request; its first call may give it a label of its own."""
         label = self._labels.get(tenant)
         if label is not None:
             return label

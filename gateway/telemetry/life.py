@@ -1,4 +1,4 @@
-"""What is told of the gateway's own life: that it starts and with what, is ready, drains, has stopped."""
+"""Events of the gateway's own life: it starts (with which configuration), is ready, drains, has stopped."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ STOPPED = "stopped"
 
 
 def starting(config: Config, path: Path, version: str) -> LifeChanged:
-    """It begins to start with `config`, read from `path`."""
+    """The gateway starts with `config`, read from `path`."""
     facts: dict[str, object] = {
         "version": version,
         "compiled": IS_COMPILED,
@@ -28,15 +28,15 @@ def starting(config: Config, path: Path, version: str) -> LifeChanged:
 
 
 def ready(url: str, start_seconds: float) -> LifeChanged:
-    """It takes requests at `url`."""
+    """The gateway accepts requests at `url`."""
     return LifeChanged(READY, {"url": url, "start_seconds": round(start_seconds, 3)})
 
 
 def draining(requests: int, drain_seconds: float) -> LifeChanged:
-    """It takes no more; the `requests` that it has may go on for `drain_seconds`."""
+    """The gateway accepts no more requests; the `requests` that it has may go on for `drain_seconds`."""
     return LifeChanged(DRAINING, {"requests": requests, "drain_seconds": drain_seconds})
 
 
 def stopped(refused: int, cut: int) -> LifeChanged:
-    """It has ended: so many requests waited to the last and were `refused`, so many ran to the last and were `cut`."""
+    """The gateway has ended; `refused` requests still waited and were refused, `cut` ones still ran and were cut."""
     return LifeChanged(STOPPED, {"refused": refused, "cut": cut}, is_well=not cut)

@@ -1,10 +1,10 @@
-"""The gateway's metrics: events counted as they come, the present state read when somebody scrapes.
+"""The gateway's metrics: events are counted as they come, and the present state is read at each scrape.
 
-Counters and histograms change only in `observe`, gauges exist only while `render` writes them, so an idle
-gateway pays nothing. Both run on the event loop: an event costs a few microseconds, and a scrape is bounded
-by the label cap and not by the number of tenants (the others are summed under `_other`). The families are
-in `catalogue.py`, the cap in `labels.py`; process, collector and platform metrics are prometheus-client's,
-in a registry of our own.
+Counters and histograms change only in `observe`, and gauges exist only while `render` writes them, so metrics cost an
+idle gateway nothing. Both run on the event loop. An event costs a few microseconds. The cost of a scrape is bounded by
+the label cap and not by the number of tenants; the others are summed under `_other`. The families are in
+`catalogue.py`, the cap in `labels.py`. The metrics of process, collector and platform come from prometheus-client, in a
+registry of our own.
 """
 
 import platform
@@ -40,7 +40,7 @@ from gateway.workers import WorkerSnapshot
 
 
 class _Share:
-    """The series of one tenant's requests in one pool, at hand for the next one; each begins with its first value."""
+    """The series of one tenant's requests in one pool, kept for its next request; each begins with its first value."""
 
     __slots__ = ("_duration", "_ends", "_families", "_labels", "_queue_wait", "_service", "_tokens", "_ttft")
 
@@ -89,7 +89,7 @@ class _Share:
             families.overhead.observe((), event.gateway_seconds)
 
     def _begin_end(self, outcome: Outcome) -> tuple[Sum, ...]:
-        """What counts a request that ended so."""
+        """The counters for a request that ended with `outcome`."""
         counters = [self._families.requests.series((*self._labels, outcome.value))]
         if outcome.is_refusal:
             counters.append(self._families.refusals.series((outcome.value,)))
@@ -104,7 +104,7 @@ class _Share:
 
 
 class Metrics:
-    """Observer of events and the text of a scrape."""
+    """Counts events, and writes the text of a scrape."""
 
     def __init__(
         self, source: StateSource, *, tenant_labels: int, version: str, wall_clock: Callable[[], float] = time
@@ -130,7 +130,7 @@ class Metrics:
                 self._events.refusals.add((outcome.value,), 0)
 
     def families(self) -> tuple[Family, ...]:
-        """Every family of the gateway's own, in the order of the scrape."""
+        """All families of the gateway's own metrics, in the order of a scrape."""
         return (*self._events.all(), *self._state.all())
 
     def observe(self, event: Event) -> None:
@@ -227,7 +227,7 @@ class Metrics:
         self._show_engine(labels, worker)
 
     def _show_engine(self, labels: tuple[str, str], worker: WorkerSnapshot) -> None:
-        """What the engine says itself, where it was read lately: no figure is better than an old one."""
+        """Show what the engine says itself if it was read lately; no figure is better than an old one."""
         state = self._state
         if worker.engine_running is not None:
             state.worker_engine_running.show(labels, worker.engine_running)
