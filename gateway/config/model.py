@@ -3,6 +3,8 @@
 `resolve` builds it from a valid file. Every value is final, so nobody else needs to know where it came from.
 """
 
+from functools import cached_property
+
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from gateway.config.choices import EngineOrder, Right, ShareBy
@@ -84,7 +86,7 @@ class Pool(Resolved):
         """The workers' name of the model that a client calls `name`; an adapter keeps its own name."""
         return name if name in self.adapter_names else self.engine_model
 
-    @property
+    @cached_property
     def knows_prefixes(self) -> bool:
         """True if it matters which worker has a prompt cached, because workers or tenants can be chosen by it."""
         return len(self.workers) > 1 or self.locality_quantum > 0

@@ -102,14 +102,12 @@ class PoolAccount:
         before its tenant, because the key that is next decides how the tenant's ties are broken.
         """
         key = tenant.key(ticket.key)
-        ticket.charges = (
-            OpenCharge(key, tenant.group.policy),
-            OpenCharge(tenant, self.queue.group.policy),
-        )
+        of_key, of_tenant = OpenCharge(key, tenant.group.policy), OpenCharge(tenant, self.queue.group.policy)
+        ticket.charges = (of_key, of_tenant)
         charge = self.dispatch_charge(ticket)
         ceiling = self._cost_of(ticket, max(ticket.max_output_tokens, ticket.reserved_tokens))
-        for open_charge, units in zip(ticket.charges, reversed(units_ahead), strict=True):
-            open_charge.open(charge, ceiling, units)
+        of_key.open(charge, ceiling, units_ahead[1])
+        of_tenant.open(charge, ceiling, units_ahead[0])
         tenant.in_flight += 1
         self.in_flight += 1
 

@@ -12,8 +12,6 @@ Policies without counters (`fcfs`, `rpm`, `drr`) have neither exception. Left to
 (`pool`).
 """
 
-from typing import NamedTuple
-
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import to_units
 from gateway.fairness.pool import PoolAccount
@@ -24,13 +22,17 @@ from gateway.fairness.waiting_room import WaitingRoom
 MAX_CANDIDATES = 32  # flows of each level that are compared for locality: this bounds the cost of a decision
 
 
-class Turn(NamedTuple):
+class Turn:
     """The request that goes next at `worker`, and how far its tenant and its key are ahead of their turn, in units."""
 
-    ticket: Ticket
-    tenant: TenantQueue
-    worker: str
-    units_ahead: tuple[int, int] = (0, 0)
+    __slots__ = ("tenant", "ticket", "units_ahead", "worker")
+
+    def __init__(self, ticket: Ticket, tenant: TenantQueue, worker: str, units_ahead: tuple[int, int] = (0, 0)) -> None:
+        """The turn of `ticket`, which is of `tenant`."""
+        self.ticket = ticket
+        self.tenant = tenant
+        self.worker = worker
+        self.units_ahead = units_ahead
 
 
 class Turns:
