@@ -39,7 +39,7 @@ class Dispatcher:
         self._fleet = fleet
         self._outages = outages
         self._observer = observer
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()  # for all that acts for it: asking for the loop is a system call
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -59,7 +59,7 @@ class Dispatcher:
         Cancelled: the ticket stays queued, or granted if the grant came just before; the caller must call `settle`.
         """
         self._check_open(ticket)
-        now = self._loop.time()
+        now = self.loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
         decisions = self._admission.submit(ticket, now)
         if ticket.state is TicketState.GRANTED and len(decisions) == 1:  # nobody waits: no future is made
@@ -74,7 +74,7 @@ class Dispatcher:
         """Wait at the head of the queue for another grant; the first one brought no answer. Cancelled: as `admit`."""
         self._check_open(ticket)
         granted = self._expect(ticket)
-        self._carry_out(self._admission.requeue(ticket, self._loop.time(), failed_worker=failed_worker))
+        self._carry_out(self._admission.requeue(ticket, self.loop.time(), failed_worker=failed_worker))
         await self._granted(ticket, granted)
 
     def _check_open(self, ticket: Ticket) -> None:
@@ -84,7 +84,7 @@ class Dispatcher:
             raise Refused(Outcome.UNKNOWN_MODEL, None)
 
     def _expect(self, ticket: Ticket) -> asyncio.Future[None]:
-        granted = self._waiting[ticket] = self._loop.create_future()
+        granted = self._waiting[ticket] = self.loop.create_future()
         return granted
 
     async def _granted(self, ticket: Ticket, granted: asyncio.Future[None]) -> None:
@@ -97,7 +97,7 @@ class Dispatcher:
 
     def started(self, ticket: Ticket) -> None:
         """The first token of `ticket` came."""
-        self._give_on(self._admission.started(ticket, self._loop.time()))
+        self._give_on(self._admission.started(ticket, self.loop.time()))
 
     def account(self, pool: str) -> PoolAccount:
         """The account of `pool`, by which its running requests are charged token by token, and estimated."""
@@ -114,11 +114,11 @@ class Dispatcher:
 
     def count_steps(self, worker: str, steps: float | None) -> None:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
-        self._admission.running.count(worker, steps, self._loop.time())
+        self._admission.running.count(worker, steps, self.loop.time())
 
     def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
         """End `ticket`: withdraw it if it waits, else settle it at `usage` (None: refund it in full). Idempotent."""
-        now = self._loop.time()
+        now = self.loop.time()
         match ticket.state:
             case TicketState.QUEUED:
                 self._give_on(self._admission.withdraw(ticket, now))
@@ -151,7 +151,7 @@ class Dispatcher:
 
     def count_request(self, tenant: str) -> float | None:
         """Count such a request against the tenant's rate limits; the seconds to wait if it exceeds them, else None."""
-        return self._admission.count_request(tenant, self._loop.time())
+        return self._admission.count_request(tenant, self.loop.time())
 
     def serves(self, pool: str) -> bool:
         """True if `pool` serves, so that no fallback pool is needed."""
@@ -173,21 +173,21 @@ class Dispatcher:
 
     def dispatch(self, pools: Iterable[str]) -> None:
         """Grant what fits in `pools`, where room may have appeared: a worker came back, or a window grew."""
-        now = self._loop.time()
+        now = self.loop.time()
         for pool in pools:
             if pool in self._admission.pools:  # a reload may have removed it meanwhile
                 self._carry_out(self._admission.dispatch(pool, now))
 
     def lost(self, worker: str) -> None:
         """Pause `worker`, which broke a connection, until it is seen alive; not if it was vouched for just now."""
-        if self._loop.time() >= self._vouched_until.get(worker, 0.0) and worker not in self._pauses:
+        if self.loop.time() >= self._vouched_until.get(worker, 0.0) and worker not in self._pauses:
             self._losses.add(worker)
             self._pause(worker, PAUSE_SECONDS)
 
     def vouch(self, worker: str) -> None:
         """End the pause of `worker`, which was seen alive, and ignore its broken connections for `VOUCHED_SECONDS`."""
         vouched = {name: until for name, until in self._vouched_until.items() if name in self._fleet}
-        self._vouched_until = vouched | {worker: self._loop.time() + VOUCHED_SECONDS}
+        self._vouched_until = vouched | {worker: self.loop.time() + VOUCHED_SECONDS}
         if worker in self._losses:
             self._pauses[worker].cancel()
             self._resume(worker)
@@ -212,7 +212,7 @@ class Dispatcher:
         running = self._pauses.pop(worker, None)
         if running is not None:
             running.cancel()
-        self._pauses[worker] = self._loop.call_later(seconds, self._resume, worker)
+        self._pauses[worker] = self.loop.call_later(seconds, self._resume, worker)
 
     def _resume(self, worker: str) -> None:
         del self._pauses[worker]
@@ -225,11 +225,11 @@ class Dispatcher:
         running = self._bars.pop((pool, tenant), None)
         if running is not None:
             running.cancel()
-        self._bars[pool, tenant] = self._loop.call_later(seconds, self._unbar, pool, tenant)
+        self._bars[pool, tenant] = self.loop.call_later(seconds, self._unbar, pool, tenant)
 
     def _unbar(self, pool: str, tenant: str) -> None:
         del self._bars[pool, tenant]
-        self._carry_out(self._admission.unbar(pool, tenant, self._loop.time()))
+        self._carry_out(self._admission.unbar(pool, tenant, self.loop.time()))
 
     # -- decisions
 
@@ -271,11 +271,11 @@ class Dispatcher:
                 return
             self._timer.cancel()
         self._due = deadline  # kept here, because uvloop's handle does not know its time once that is past
-        self._timer = self._loop.call_at(deadline, self._advance)
+        self._timer = self.loop.call_at(deadline, self._advance)
 
     def _advance(self) -> None:
         self._timer = None
-        self._carry_out(self._admission.advance(self._loop.time()))
+        self._carry_out(self._admission.advance(self.loop.time()))
 
     def close(self) -> None:
         """Disarm the timers."""
@@ -292,7 +292,7 @@ class Dispatcher:
 
     def queued(self) -> Iterable[TicketSnapshot]:
         """A snapshot of every request that waits."""
-        now = self._loop.time()
+        now = self.loop.time()
         for ticket in self._waiting:
             if ticket.state is TicketState.QUEUED:
                 yield TicketSnapshot(

@@ -101,7 +101,7 @@ class Relay:
         self._dispatcher = dispatcher
         self._account = dispatcher.account(ticket.pool)
         self._facts = facts
-        self._loop = asyncio.get_running_loop()
+        self._loop = dispatcher.loop
         self._patience = patience
         self._progress = patience.progress
         self._downstream: Downstream | None = None

@@ -8,28 +8,31 @@ words are read one by one, because numbers of more than 62 bits are slow.
 """
 
 import re
+from binascii import unhexlify
+from collections.abc import Callable
+from struct import Struct
 from typing import Final
 
 _MARK: Final = int.from_bytes(b"vtc-", "big")
 _LOOKED_AT_BYTES: Final = 512
 
+_words: Callable[[bytes], tuple[int, ...]] = Struct(">4I").unpack
 _ID = re.compile(rb'"id":\s?"(?:[a-z]+[-_])*([0-9a-f]{32})')
 
 
 def marked(digits: str) -> str:
-    """The id with the mark that has the 32 hexadecimal digits `digits`, except for the first eight."""
-    return f"{_MARK ^ _word(digits, 8) ^ _word(digits, 16) ^ _word(digits, 24):08x}{digits[8:]}"
+    """An id with the digits of `digits`, 32 hexadecimal ones, but for the first eight."""
+    _, second, third, fourth = _words(unhexlify(digits))
+    return f"{_MARK ^ second ^ third ^ fourth:08x}{digits[8:]}"
 
 
 def answers_another(begin: bytes, request_id: bytes) -> bool:
-    """True if the answer that begins with `begin` has the id of another request of a gateway."""
+    """True where the answer that begins with `begin` says that it is to another request of a gateway."""
     found = _ID.search(begin, 0, _LOOKED_AT_BYTES)
-    return found is not None and found[1] != request_id and _is_marked(found[1].decode("ascii"))
-
-
-def _is_marked(digits: str) -> bool:
-    return _word(digits, 0) ^ _word(digits, 8) ^ _word(digits, 16) ^ _word(digits, 24) == _MARK
-
-
-def _word(digits: str, at: int) -> int:
-    return int(digits[at : at + 8], 16)
+    if found is None:
+        return False
+    digits: bytes = found[1]
+    if digits == request_id:
+        return False
+    first, second, third, fourth = _words(unhexlify(digits))
+    return first ^ second ^ third ^ fourth == _MARK

@@ -25,6 +25,7 @@ class Heard:
     """What the scheduler is told; its account charges."""
 
     def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self.started_at: list[float] = []
         self._account = PoolAccount(
             PoolSpec("p", Linear()), Rules(lambda: POLICIES["vtc"](None), lambda: PREDICTORS["none"](None))
