@@ -202,7 +202,8 @@ class Admission:
         ticket.send_back(now)
         if failed_worker:
             account.queue.refunded(tenant, ticket)
-            ticket.avoid, ticket.is_retry = failed_worker, True
+            ticket.shun(failed_worker)
+            ticket.is_retry = True
             ticket.deadline = max(ticket.deadline, now + _MIN_REQUEUED_SECONDS)
         self.waiting_room.enter_again(ticket, account, tenant)
         self.waiting_room.review_elsewhere(tenant)

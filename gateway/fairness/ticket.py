@@ -202,6 +202,10 @@ class Ticket:
         self.is_predicted = False
         self.wait(now)
 
+    def shun(self, worker: str) -> None:
+        """Let it run at another worker next time, if the pool has another that serves."""
+        self.avoid = worker
+
     def waited(self, now: float) -> float:
         """Seconds in the queue by `now`, without the attempts in between."""
         return self.waited_seconds + (0.0 if self.queued_at is None else now - self.queued_at)

@@ -205,7 +205,7 @@ class Dispatcher:
         elif self._fleet.refuses_everywhere(ticket.pool, tenant):
             self._bar(ticket.pool, tenant, seconds)
         else:
-            ticket.avoid = worker
+            ticket.shun(worker)
 
     def _pause(self, worker: str, seconds: float) -> None:
         self._fleet.pause(worker)
