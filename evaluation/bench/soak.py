@@ -1,10 +1,10 @@
 """Does anything stay behind? Many minutes of ordinary trouble, and what it leaves of memory and of charges.
 
-Engines with scripted faults, a configuration that changes, callers at 70 % of what they can get: most wait for their
-answer, some leave, read slowly or ask for nonsense. The footprint is read
-from the gateway's own metrics. An answer that ended by itself is charged exactly what its engine generated. A client
-that left a stream, before its first byte or behind it, is charged what its engine had generated when the gateway saw it
-leave: the engine may be up to two steps on.
+Engines fail as a script says, the configuration changes, and callers come at 70 % of the rate that they can get: most
+wait for their answer, some leave, read slowly or ask for nonsense. The gateway's own metrics tell its footprint. An
+answer that ended by itself is charged exactly what its engine generated. A client that left a stream, before its first
+byte or behind it, is charged what its engine had generated when the gateway saw it leave: the engine may be up to two
+steps on.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ SECONDS_BETWEEN_RELOADS = 10.0
 SECONDS_BETWEEN_SAMPLES = 1.0
 QUIET_SECONDS = 5.0
 STEPS_AFTER_LEAVING = 2  # the step that runs while the connection closes, and the one before it is seen
+LONG_PAGE = aiohttp.ClientTimeout(total=60.0)
 FAULTS = Path(__file__).with_name("faults.json")
 _LEFT = frozenset({"client_gone_streaming", "client_gone_waiting"})
 _MIB = 1024 * 1024
@@ -150,7 +151,7 @@ async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session:
     await asyncio.sleep(QUIET_SECONDS)
     witnesses = {}
     for number, engine in enumerate(running.engines, 1):
-        async with session.get(f"{engine.process.url}/witness") as answer:
+        async with session.get(f"{engine.process.url}/witness", timeout=LONG_PAGE) as answer:
             witnesses[f"engine-{number}"] = await answer.json()
     await gateway.process.end()
     books = compare(finished_requests(gateway.process.log), witnesses)
@@ -190,7 +191,7 @@ def _endpoint(gateway: Gateway, **changes: Any) -> Endpoint:
 
 
 def _load(gateway: Gateway, kind: Kind, per_second: float, seed: int) -> Load:
-    """The callers of one kind, of every tenant as many."""
+    """The callers of one kind, of every tenant as many; those who leave do so later from tenant to tenant."""
     arrivals = OpenLoop(kind.share * per_second / len(WEIGHTS))
     tenants = [
         LoadTenant(
