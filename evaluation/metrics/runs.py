@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from evaluation.metrics.service import (
-    LINEAR,
-    TABLE_TICKS,
     WINDOW_SECONDS,
     Difference,
-    Service,
     cost_received,
     cost_wanted,
     measure_difference,
@@ -25,7 +22,6 @@ from evaluation.metrics.service import (
 )
 from evaluation.metrics.statistics import jain_index, max_min_shares, mean, percentile
 from evaluation.requests import Ending, Served
-from gateway.fairness.cost import CostFunction
 
 
 def ttfts(records: Iterable[Served]) -> list[float]:
@@ -33,9 +29,9 @@ def ttfts(records: Iterable[Served]) -> list[float]:
     return [served.ttft_seconds for served in records if served.ttft_seconds is not None]
 
 
-def response_at(records: Iterable[Served], at: float, window_seconds: float = WINDOW_SECONDS) -> float:
+def response_at(records: Iterable[Served], at: float) -> float:
     """Mean TTFT of the requests whose first token came in the window centred on `at`; NaN where none came."""
-    start, end = at - window_seconds / 2, at + window_seconds / 2
+    start, end = at - WINDOW_SECONDS / 2, at + WINDOW_SECONDS / 2
     return mean(ttfts(s for s in records if s.first_token_at is not None and start <= s.first_token_at < end))
 
 
@@ -59,7 +55,7 @@ class TenantSummary:
     p99_ttft_seconds: float
 
 
-def summarise_tenant(tenant: str, records: Sequence[Served], cost: CostFunction = LINEAR) -> TenantSummary:
+def summarise_tenant(tenant: str, records: Sequence[Served]) -> TenantSummary:
     """The summary of `records`, all of `tenant`; prompt tokens are those of requests that had a first token."""
     endings = Counter(served.ending for served in records)
     waits = ttfts(records)
@@ -72,8 +68,8 @@ def summarise_tenant(tenant: str, records: Sequence[Served], cost: CostFunction 
         unfinished=endings[Ending.UNFINISHED],
         prompt_tokens=sum(s.request.prompt_tokens for s in records if s.first_token_at is not None),
         output_tokens=sum(served.output_tokens for served in records),
-        cost_received=sum(cost_received(served, cost) for served in records),
-        cost_wanted=sum(cost_wanted(served.request, cost) for served in records),
+        cost_received=sum(cost_received(served) for served in records),
+        cost_wanted=sum(cost_wanted(served.request) for served in records),
         mean_ttft_seconds=mean(waits),
         median_ttft_seconds=percentile(waits, 50),
         p95_ttft_seconds=percentile(waits, 95),
@@ -121,50 +117,35 @@ class Loaded:
         return max_min_shares(self.demanded, weights, sum(self.received.values()))
 
 
-def loaded_time(records: Sequence[Served], cost: CostFunction = LINEAR, until: float | None = None) -> Loaded:
+def loaded_time(records: Sequence[Served], until: float | None = None) -> Loaded:
     """What was asked for, and what of it was delivered until this second: by default that of the last arrival."""
     if until is None:
         until = max(served.request.arrival_seconds for served in records)
-    service: Service = measure_service(records, cost, count_refused=True)
+    service = measure_service(records, count_refused=True)
     return Loaded(
         {tenant: service.received[tenant].until(until) for tenant in service.tenants},
         {tenant: service.demanded[tenant].total for tenant in service.tenants},
     )
 
 
-def measure_isolation(
-    records: Sequence[Served], weights: Mapping[str, float], cost: CostFunction = LINEAR
-) -> Isolation:
+def measure_isolation(records: Sequence[Served], weights: Mapping[str, float]) -> Isolation:
     """How the modest tenants of this run fared."""
-    loaded = loaded_time(records, cost)
+    loaded = loaded_time(records)
     shares = loaded.shares(weights)
     modest = tuple(name for name, demand in loaded.demanded.items() if demand <= shares[name] * MODEST_MARGIN)
-    return _fared(records, modest, cost)
-
-
-def measure_jain(records: Sequence[Served], weights: Mapping[str, float], cost: CostFunction = LINEAR) -> float:
-    """Jain's index of what each tenant got over its max-min share, while requests arrive."""
-    loaded = loaded_time(records, cost)
-    shares = loaded.shares(weights)
-    return jain_index([loaded.received[tenant] / shares[tenant] for tenant in shares if shares[tenant] > 0])
-
-
-def _fared(records: Sequence[Served], modest: tuple[str, ...], cost: CostFunction) -> Isolation:
     groups = by_tenant(records)
     theirs = [served for tenant in modest for served in groups[tenant]]
     waits = ttfts(theirs)
-    wanted = sum(cost_wanted(served.request, cost) for served in theirs)
-    got = sum(cost_received(served, cost) for served in theirs)
+    wanted = sum(cost_wanted(served.request) for served in theirs)
+    got = sum(cost_received(served) for served in theirs)
     return Isolation(modest, mean(waits), percentile(waits, 99), mean([got / wanted] if wanted else []))
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """How a run is measured: whose weights, which cost is service, at which ticks."""
-
-    weights: Mapping[str, float]
-    cost: CostFunction = LINEAR
-    ticks: Sequence[float] = TABLE_TICKS
+def measure_jain(records: Sequence[Served], weights: Mapping[str, float]) -> float:
+    """Jain's index of what each tenant got over its max-min share, while requests arrive."""
+    loaded = loaded_time(records)
+    shares = loaded.shares(weights)
+    return jain_index([loaded.received[tenant] / shares[tenant] for tenant in shares if shares[tenant] > 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,21 +165,19 @@ class RunSummary:
     tenants: tuple[TenantSummary, ...]
 
 
-def summarise(records: Sequence[Served], end_seconds: float, measure: Measure) -> RunSummary:
-    """Every figure of a run that ended at `end_seconds`."""
-    cost = measure.cost
+def summarise(records: Sequence[Served], end_seconds: float, weights: Mapping[str, float]) -> RunSummary:
+    """Every figure of a run that ended at `end_seconds`; `weights` are those of all its tenants."""
     waits = ttfts(records)
-    honest = measure_service(records, cost, count_refused=True)
     return RunSummary(
         end_seconds=end_seconds,
-        difference=measure_difference(measure_service(records, cost), measure.ticks),
-        difference_with_refused=measure_difference(honest, measure.ticks),
+        difference=measure_difference(measure_service(records)),
+        difference_with_refused=measure_difference(measure_service(records, count_refused=True)),
         tokens_per_second=throughput(records, end_seconds),
         refused_share=refused_share(records),
-        jain_index=measure_jain(records, measure.weights, cost),
-        isolation=measure_isolation(records, measure.weights, cost),
+        jain_index=measure_jain(records, weights),
+        isolation=measure_isolation(records, weights),
         mean_ttft_seconds=mean(waits),
         p99_ttft_seconds=percentile(waits, 99),
         preemptions=sum(served.preemptions for served in records),
-        tenants=tuple(summarise_tenant(tenant, group, cost) for tenant, group in by_tenant(records).items()),
+        tenants=tuple(summarise_tenant(tenant, group) for tenant, group in by_tenant(records).items()),
     )

@@ -22,6 +22,8 @@ from evaluation.metrics.statistics import mean, variance
 from evaluation.requests import Ending, Request, Served
 from gateway.fairness.cost import CostFunction, Linear
 
+WINDOW_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -68,12 +70,11 @@ class Curve:
         """The cost in the window [start, end)."""
         return self.until(end) - self.until(start)
 
-    def rate(self, at: float, window_seconds: float) -> float:
-        """Cost per second in the window of this length centred on `at`."""
-        return self.between(at - window_seconds / 2, at + window_seconds / 2) / window_seconds
+    def rate(self, at: float) -> float:
+        """Cost per second in the window centred on `at`."""
+        return self.between(at - WINDOW_SECONDS / 2, at + WINDOW_SECONDS / 2) / WINDOW_SECONDS
 
 
-WINDOW_SECONDS = 60.0
 # The 19 ticks of the published figures over ten minutes.
 FIGURE_TICKS = tuple(float(tick) for tick in range(30, 571, 30))
 # The published tables have 19 ticks too, but their windows lie later: the ten minutes less a warm-up of 30 s in
@@ -113,25 +114,20 @@ class Service:
         """Every tenant that sent a request, in order of name."""
         return sorted(self.demanded)
 
-    def rates(self, at: float, window_seconds: float = WINDOW_SECONDS) -> dict[str, float]:
+    def rates(self, at: float) -> dict[str, float]:
         """What each tenant got around `at`, cost per second."""
-        return {tenant: self.received[tenant].rate(at, window_seconds) for tenant in self.tenants}
+        return {tenant: self.received[tenant].rate(at) for tenant in self.tenants}
 
-    def demands(self, at: float, window_seconds: float = WINDOW_SECONDS) -> dict[str, float]:
+    def demands(self, at: float) -> dict[str, float]:
         """What each tenant asked for around `at`, cost per second."""
-        return {tenant: self.demanded[tenant].rate(at, window_seconds) for tenant in self.tenants}
+        return {tenant: self.demanded[tenant].rate(at) for tenant in self.tenants}
 
-    def difference(self, at: float, window_seconds: float = WINDOW_SECONDS) -> float:
+    def difference(self, at: float) -> float:
         """How short the tenants were of the best served one around `at`, summed, cost per second."""
-        rates = self.rates(at, window_seconds)
-        demands = self.demands(at, window_seconds)
+        rates = self.rates(at)
+        demands = self.demands(at)
         best = max(rates.values(), default=0.0)
         return sum(min(best - rate, abs(demands[tenant] - rate)) for tenant, rate in rates.items())
-
-    def gap(self, at: float) -> float:
-        """Largest minus smallest service of any tenant from the start to `at`."""
-        totals = [self.received[tenant].until(at) for tenant in self.tenants]
-        return max(totals, default=0.0) - min(totals, default=0.0)
 
 
 @dataclass(frozen=True, slots=True)

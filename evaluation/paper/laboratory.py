@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from backend.engine.core import StepCost
 from evaluation import workloads
-from evaluation.metrics.runs import Measure, summarise
+from evaluation.metrics.runs import summarise
 from evaluation.metrics.service import measure_difference, measure_service
 from evaluation.paper.experiment import TRACE, Experiment, Trial
 from evaluation.paper.measures import Bound, MeasuredRun, grid, record_series
@@ -60,7 +60,7 @@ def run_trial(trial: Trial, source: Source) -> MeasuredRun:
     result = simulate(workload.requests, settings_of(trial, workload.tenants))
     weights = {tenant: workload.tenants.get(tenant, 1.0) for tenant in {s.request.tenant for s in result.served}}
     return MeasuredRun(
-        summary=summarise(result.served, result.ended_at, Measure(weights)),
+        summary=summarise(result.served, result.ended_at, weights),
         profiled=measure_difference(measure_service(result.served, Profiled())),
         profiled_as_published=measure_difference(measure_service(result.served, Profiled(), demand_cost=Linear())),
         series=record_series(result.served, grid(workload.seconds)),

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 
 from evaluation.metrics.runs import (
-    Measure,
     loaded_time,
     measure_isolation,
     measure_jain,
@@ -93,7 +92,7 @@ def test_shares_follow_the_weights() -> None:
 def test_a_summary_accounts_for_every_request(records: list[Served]) -> None:
     """Endings and tokens of the tenants sum to those of the run, and each index keeps its bounds."""
     weights = dict.fromkeys("abc", 1.0)
-    summary = summarise(records, 1000, Measure(weights))
+    summary = summarise(records, 1000, weights)
     assert sum(t.requests for t in summary.tenants) == len(records)
     assert all(t.requests == t.completed + t.refused + t.left + t.unfinished for t in summary.tenants)
     assert sum(t.output_tokens for t in summary.tenants) == sum(record.output_tokens for record in records)

@@ -68,12 +68,6 @@ def test_a_refused_request_asks_for_nothing_unless_told_otherwise() -> None:
     assert measure_service(records, count_refused=True).difference(30) == pytest.approx(200 / 60)
 
 
-def test_gap_is_between_the_best_and_the_least_served() -> None:
-    """After 20 s of 40 a has 100 and b, which was never served, nothing."""
-    service = measure_service([served("a", 0, 0, 40), refused("b", 0)])
-    assert service.gap(20) == pytest.approx(100)
-
-
 def test_profiled_cost_is_the_published_fit() -> None:
     """100 in and 50 out: 21 + 5.04 + 19.935 + 8.1175 + 1.146 ms."""
     assert cost_received(served("a", 0, 1, 2), Profiled()) == pytest.approx(55.2385)
