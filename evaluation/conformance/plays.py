@@ -31,13 +31,7 @@ async def unequal(arena: Arena) -> Judgement:
     part = PART_OF_SHARE * modest.weight / sum(weights.values())
     asking = arena.load(modest, OpenLoop(part * arena.scale.outstanding / arena.scale.answer_seconds))
     flood, *others = rest
-    await arena.rest()
-    async with (
-        arena.playing([arena.flood(flood), *map(arena.crowd, others)]) as greedy,
-        arena.playing([asking]) as own,
-    ):
-        await arena.pass_time("unequal demand: warm-up", arena.scale.warmup_seconds)
-        observed = arena.look(greedy, await arena.pass_time("unequal demand", arena.scale.window_seconds), own)
+    observed = await arena.observe("unequal demand", [arena.flood(flood), *map(arena.crowd, others), asking])
     asked = {tenant.name: math.inf for tenant in rest} | {modest.name: observed.tenants[modest.name].asked}
     return rules.judge_due(observed, asked, weights)
 

@@ -89,21 +89,21 @@ def alone_of(tenants: int) -> Target:
 
 def judge_shares(margin: Target, observed: Observed, weights: Mapping[str, float]) -> Judgement:
     """Everybody backlogged: everybody gets the same per weight."""
-    if silent := _silence(margin, observed):
-        return silent
     shares = _per_weight(observed, weights)
     ratio = _ratio(max(shares.values()), min(shares.values()))
-    return judged(margin, ratio, f"{_rates(observed)}; {_times(ratio)}{_troubles(observed)}", _figures(observed))
+    return _compared(margin, observed, ratio, _times(ratio))
 
 
 def judge_gain(margin: Target, observed: Observed, weights: Mapping[str, float], suspect: str, other: str) -> Judgement:
     """`suspect` must not get more than `other` by what it does; less is its own affair."""
-    if silent := _silence(margin, observed):
-        return silent
     shares = _per_weight(observed, weights)
     ratio = _ratio(shares[suspect], shares[other])
-    reason = f"{_rates(observed)}; {suspect} got {_factor(ratio)} as much per weight as {other}"
-    return judged(margin, ratio, reason + _troubles(observed), _figures(observed))
+    return _compared(margin, observed, ratio, f"{suspect} got {_factor(ratio)} as much per weight as {other}")
+
+
+def _compared(margin: Target, observed: Observed, ratio: float, found: str) -> Judgement:
+    reason = f"{_rates(observed)}; {found}{_troubles(observed)}"
+    return _silence(margin, observed) or judged(margin, ratio, reason, _figures(observed))
 
 
 def judge_due(observed: Observed, asked: Mapping[str, float], weights: Mapping[str, float]) -> Judgement:

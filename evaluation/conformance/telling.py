@@ -23,15 +23,11 @@ from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.verdicts import number
 
 SUITE = "vtc-gateway conformance"
-_MARKS = {
-    ScenarioOutcome.PASSED: Mark.HOLDS,
-    ScenarioOutcome.FAILED: Mark.FAILS,
-    ScenarioOutcome.NOT_APPLICABLE: Mark.PLAIN,
-}
-_ROWS = {
-    ScenarioOutcome.PASSED: RowKind.PLAIN,
-    ScenarioOutcome.FAILED: RowKind.MISSED,
-    ScenarioOutcome.NOT_APPLICABLE: RowKind.QUIET,
+# How an outcome is shown: the mark of its sentence, the kind of its row, its word where suites stand side by side.
+_SHOWN = {
+    ScenarioOutcome.PASSED: (Mark.HOLDS, RowKind.PLAIN, "passed"),
+    ScenarioOutcome.FAILED: (Mark.FAILS, RowKind.MISSED, "**failed**"),
+    ScenarioOutcome.NOT_APPLICABLE: (Mark.PLAIN, RowKind.QUIET, "-"),
 }
 # What XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -63,7 +59,7 @@ def sheet(findings: Findings) -> Sheet:
     for finding in findings.findings:
         judged = finding.judgement
         cells = (judged.outcome.value, number_text(judged), margin_text(judged), judged.reason)
-        rows.append(SheetRow((finding.scenario.title, *cells), _ROWS[judged.outcome]))
+        rows.append(SheetRow((finding.scenario.title, *cells), _SHOWN[judged.outcome][1]))
     title = f"fairness of {findings.url}: {summary(findings)}"
     return Sheet(title, ("scenario", "verdict", "number", "margin", "reason"), rows, words=1)
 
@@ -118,7 +114,7 @@ def _section(finding: Finding) -> Section:
         key=scenario.name,
         title=scenario.title,
         setting=scenario.claim,
-        statements=[Statement(f"{judgement.outcome.value}: {judgement.reason}", _MARKS[judgement.outcome])],
+        statements=[Statement(f"{judgement.outcome.value}: {judgement.reason}", _SHOWN[judgement.outcome][0])],
         remarks=[
             f"Number: {number_text(judgement)}, margin {margin_text(judgement)}{measures}.",
             f"How it is judged: {scenario.method}",
@@ -168,8 +164,6 @@ def _clean(text: str) -> str:
 
 # -- several suites side by side
 
-_WORDS = {ScenarioOutcome.PASSED: "passed", ScenarioOutcome.FAILED: "**failed**", ScenarioOutcome.NOT_APPLICABLE: "-"}
-
 
 def comparison(suites: Mapping[str, Mapping[str, Any]]) -> str:
     """The table of the suites' JSON documents by name."""
@@ -186,7 +180,7 @@ def comparison(suites: Mapping[str, Mapping[str, Any]]) -> str:
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "-"
-    mark = _WORDS[ScenarioOutcome(row["outcome"])]
+    mark = _SHOWN[ScenarioOutcome(row["outcome"])][2]
     return mark if row["number"] is None else f"{mark} {number(round(row['number'], 2))}"
 
 
