@@ -155,7 +155,12 @@ class Client:
     async def _connect(self, on_tokens: OnTokens) -> StreamConnection:
         endpoint, loop = self.endpoint, asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            lambda: StreamConnection(on_tokens, guesses=endpoint.guesses, rests_seconds=endpoint.rests_seconds),
+            lambda: StreamConnection(
+                on_tokens,
+                guesses=endpoint.guesses,
+                rests_seconds=endpoint.rests_seconds,
+                is_whole=endpoint.fields.get("stream") is False,
+            ),
             self._address.host,
             self._address.port,
         )

@@ -81,9 +81,14 @@ OnTokens = Callable[[float, int, int], None]
 
 
 class StreamConnection(asyncio.Protocol):
-    """The client's end of one connection. Not reusable once `is_open` is False."""
+    """The client's end of one connection. Not reusable once `is_open` is False.
 
-    def __init__(self, on_tokens: OnTokens, *, guesses: bool = False, rests_seconds: float = 0.0) -> None:
+    `is_whole`: the answers were asked for in one piece; where a stream was asked for, such an answer is a fault.
+    """
+
+    def __init__(
+        self, on_tokens: OnTokens, *, guesses: bool = False, rests_seconds: float = 0.0, is_whole: bool = False
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_tokens = on_tokens
         self._guesses = guesses
@@ -94,7 +99,7 @@ class StreamConnection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._unfinished = b""
         self._keep_alive = True
-        self._is_document = False
+        self._is_whole = is_whole
         self._is_reused = False
         self._is_stale = False
 
@@ -113,7 +118,7 @@ class StreamConnection(asyncio.Protocol):
         """
         assert self._transport is not None and self._done is None, "one request at a time"
         self._record, self._done = record, self._loop.create_future()
-        self._unfinished, self._keep_alive, self._is_document = b"", True, False
+        self._unfinished, self._keep_alive = b"", True
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
         try:
@@ -165,8 +170,6 @@ class StreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._record is not None and name.lower() == b"retry-after":
             self._record.retry_after = value.decode("latin-1")
-        if name.lower() == b"content-type":
-            self._is_document = value.startswith(b"application/json")
 
     def on_headers_complete(self) -> None:
         self._keep_alive = bool(self._parser.should_keep_alive())
@@ -178,7 +181,7 @@ class StreamConnection(asyncio.Protocol):
             self._read(self._record, self._unfinished + body)
 
     def on_message_complete(self) -> None:
-        if self._is_document and self._record is not None and not self._record.is_refused:
+        if self._is_whole and self._record is not None and not self._record.is_refused:
             self._read_usage(self._record, self._unfinished)
             self._record.is_complete = True
         self._finish("")

@@ -56,10 +56,12 @@ class FakeTransport(asyncio.Transport):
 class Exchange:
     """One exchange on a fake transport, fed by the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_whole: bool = False) -> None:
         self.seen: list[tuple[int, int]] = []
         self.transport = FakeTransport()
-        self.connection = StreamConnection(lambda _, new_in, new_out: self.seen.append((new_in, new_out)))
+        self.connection = StreamConnection(
+            lambda _, new_in, new_out: self.seen.append((new_in, new_out)), is_whole=is_whole
+        )
         self.connection.connection_made(self.transport)
         self.record = ExchangeRecord("a", sent_at=0.0)
 
@@ -236,7 +238,7 @@ def test_a_whole_answer_is_complete_with_its_document() -> None:
 
     async def body() -> None:
         for cut in range(len(head + document)):
-            exchange = Exchange()
+            exchange = Exchange(is_whole=True)
 
             def feed(connection: StreamConnection, cut: int = cut) -> None:
                 connection.data_received((head + document)[:cut])
