@@ -26,7 +26,7 @@ from evaluation.bench.settings import EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, Stage, finished_requests, stage
 from evaluation.load.client import KNOWN_LENGTH, Endpoint, Surface
 from evaluation.load.connection import ExchangeRecord
-from evaluation.load.prompts import Lengths
+from evaluation.load.prompts import Chats, Lengths
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop
 from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
@@ -37,7 +37,8 @@ ENGINES = 2
 SEQUENCES = 16
 WEIGHTS = {"alice": 1.0, "bob": 2.0, "carol": 1.0, "dave": 0.5}
 LOAD = 0.7  # of what the callers get where they ask without a pause
-PROMPT, SHORT, LONG = Lengths(1, 400), Lengths(4, 40), Lengths(100, 200)
+SHORT, LONG = Lengths(4, 40), Lengths(100, 200)
+PROMPT = Chats("x" * 400, 1, Lengths(1, 20), SHORT)  # all begin alike: the engines find most of it cached
 LONGEST_SECONDS = 120.0  # no answer of this load takes so long
 MEASURED_SECONDS = 10.0
 SETTLING_SECONDS = 180.0  # memory is still being taken up for caches and pools; left out of the fit
