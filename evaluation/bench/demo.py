@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 
 from evaluation.bench.probe import Sample, probe_session
@@ -34,10 +34,10 @@ from evaluation.pictures.drawing import draw, has_matplotlib, require_matplotlib
 from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
-from evaluation.report.terminal import Progress, say, table
+from evaluation.report.terminal import Progress, output_console, say, table
 
 REFRESH_SECONDS = 0.25
-PLAIN_LINE_SECONDS = 2.0
+PLAIN_SECONDS = 3.0
 RECENT_SECONDS = 5.0
 RATE_WIDTH_SECONDS = 2.0
 SEQUENCES = 16
@@ -122,7 +122,7 @@ async def measure(options: DemoOptions) -> Report:
     """Let the tenants loose and show who gets what; raises `PlotsMissing` before where a named file cannot be drawn."""
     if options.plot is not None:
         require_matplotlib()
-    seen, file = await _perform(options, Console()), options.plot or PICTURE
+    seen, file = await _perform(options, output_console()), options.plot or PICTURE
     return Report("demo", {}, [], {}, leave_picture(seen, file), [summary(seen)])
 
 
@@ -152,28 +152,27 @@ async def _perform(options: DemoOptions, console: Console) -> Show:
 
 
 async def _display(show: Show, console: Console, load: Load, gateway: Gateway) -> None:
-    """Refresh the view until the end; one line now and then where there is no terminal."""
+    """Refresh the view until the end; where there is no terminal print it now and then."""
     loop = asyncio.get_running_loop()
     screen = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-    period = REFRESH_SECONDS if screen else PLAIN_LINE_SECONDS
+    due = show.start
     with screen or nullcontext():
-        due = show.start + period
-        while due <= show.end:
+        while (due := due + (REFRESH_SECONDS if screen else PLAIN_SECONDS)) <= show.end:
             await asyncio.sleep(max(0.0, due - loop.time()))
             load.raise_failure()
             gateway.process.raise_if_ended()
+            seen = table(view(show, loop.time()))
             if screen:
-                screen.update(Group(table(view(show, loop.time())), _state(show)), refresh=True)
+                screen.update(seen, refresh=True)
             else:
-                console.print(line(show, loop.time()), markup=False, highlight=False, soft_wrap=True)
-            due += period
+                console.print(seen)
 
 
 # -- what is shown
 
 
 def view(show: Show, now: float) -> Sheet:
-    """The demo at loop time `now`: who gets how much, and how far each counter is."""
+    """The demo at loop time `now`: who gets how much, and how far apart the counters are."""
     since, recent = max(show.start, now - RATE_WIDTH_SECONDS), now - RECENT_SECONDS
     whole = sum(show.service(actor.name, since, now) for actor in show.options.cast)
     state = show.samples[-1].gateway if show.samples else None
@@ -190,7 +189,7 @@ def view(show: Show, now: float) -> Sheet:
             bar.ljust(BAR_WIDTH),
         )
         rows.append(SheetRow((f"{actor.name} {actor.behaviour}", *figures)))
-    title = f"policy {show.options.policy}, {now - show.start:.0f}/{show.options.seconds:.0f} s"
+    title = f"policy {show.options.policy}, {now - show.start:.0f}/{show.options.seconds:.0f} s; {_state(show)}"
     columns = ("tenant", "service/s", "TTFT p50", "TTFT p95", "queued", "in flight", "counter", "share of the service")
     return Sheet(title, columns, rows, words=1)
 
@@ -202,15 +201,6 @@ def _state(show: Show) -> str:
     sample = show.samples[-1]
     spread = f"spread {sample.gateway.spread:,.0f} of {sample.gateway.spread_bound:,.0f}"
     return f"{spread}, the computed bound; engine: {sample.running} running, {sample.waiting} waiting"
-
-
-def line(show: Show, now: float) -> str:
-    """The view as one line of text."""
-    tenants = "; ".join(
-        f"{row.cells[0]} {row.cells[1]}/s, TTFT {row.cells[2]}, queued {row.cells[4]}, in flight {row.cells[5]}"
-        for row in view(show, now).rows
-    )
-    return f"{now - show.start:5.1f} s  {tenants}; {_state(show)}"
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -66,7 +66,7 @@ def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_demo_ends_with_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal it prints plain lines, then the table, and draws the plot."""
+    """Without a terminal it prints the view now and then, then the table, and draws the plot."""
     path = tmp_path / "demo.png"
     options = demo.DemoOptions(seconds=4.0, plot=path)
     assert conduct(demo.measure(options), options) == EXIT_PASSED
