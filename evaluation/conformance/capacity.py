@@ -197,17 +197,12 @@ def _measured(ended: Sequence[ExchangeRecord], outstanding: int, elapsed: float)
         outstanding=outstanding,
         completed=len(used),
         refused=sum(record.is_refused for record in ended),
-        ttft_seconds=mean([record.ttft_seconds or 0.0 for record in used]) if used else 0.0,
-        duration_seconds=mean([_duration(record) for record in used]) if used else 0.0,
-        token_seconds=mean([_token_seconds(record) for record in used]) if used else 0.0,
+        ttft_seconds=_mean([record.ttft_seconds or 0.0 for record in used]),
+        duration_seconds=_mean([(record.ended_at or record.sent_at) - record.sent_at for record in used]),
+        token_seconds=_mean([record.run_seconds / max(1, record.output_tokens - 1) for record in used]),
         tokens_per_second=sum(record.output_tokens for record in ended) / elapsed,
     )
 
 
-def _token_seconds(record: ExchangeRecord) -> float:
-    run = _duration(record) - (record.ttft_seconds or 0.0)
-    return run / max(1, record.output_tokens - 1)
-
-
-def _duration(record: ExchangeRecord) -> float:
-    return 0.0 if record.ended_at is None else record.ended_at - record.sent_at
+def _mean(values: Sequence[float]) -> float:
+    return mean(values) if values else 0.0

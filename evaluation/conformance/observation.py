@@ -102,9 +102,7 @@ def received(tally: Tally, start: float, end: float) -> Received:
             for record in records
             if not record.has_failed
         ),
-        run_seconds=tuple(
-            (record.ended_at or 0.0) - (record.first_token_at or record.ended_at or 0.0) for record in completed
-        ),
+        run_seconds=tuple(record.run_seconds for record in completed),
         costs=tuple(
             float(INPUT_WEIGHT * record.prompt_tokens + OUTPUT_WEIGHT * record.output_tokens) for record in completed
         ),

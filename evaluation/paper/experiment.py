@@ -16,7 +16,7 @@ from evaluation.metrics.service import Difference
 from evaluation.paper import measures, panels
 from evaluation.paper.measures import MeasuredRuns
 from evaluation.pictures.picture import Panel, Picture
-from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from evaluation.report.verdicts import Comparison, Target, Verdict
 from evaluation.simulation.settings import EngineModel
 
 TRACE = "trace"  # stands for the file given, or for the generated `arena_like`
@@ -91,10 +91,6 @@ class Claim:
         """The verdict on these runs."""
         name = f"{key}: {self.sentence.replace('{}', '…')}"
         return Target(name, self.comparison, self.limit, self.unit).judge(self.measure(measured_runs))
-
-    def text(self, measured_runs: MeasuredRuns) -> str:
-        """The sentence with its number."""
-        return self.sentence.format(number(self.measure(measured_runs)) + self.unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from evaluation.paper.experiment import POOL_TOKENS, Claim, Experiment, Trial
+from evaluation.paper.experiment import POOL_TOKENS, Experiment, Trial
 from evaluation.paper.judgement import judge, our_row, sheets_of
 from evaluation.paper.measures import MeasuredRun, MeasuredRuns
 from evaluation.pictures.picture import Picture
@@ -32,12 +32,18 @@ _BLOCK = re.compile(r"(<!-- run: (\w+) -->\n).*?(<!-- end of run -->)", re.DOTAL
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """One experiment with its runs and the verdicts on it."""
+    """One experiment with its runs and the verdicts on it, those on its claims first."""
 
     experiment: Experiment
     measured_runs: MeasuredRuns
     verdicts: Sequence[Verdict]
     real_trace: bool
+
+    @property
+    def conclusions(self) -> list[tuple[str, Verdict]]:
+        """The sentence of each claim, with its number, and the verdict on it."""
+        pairs = zip(self.experiment.claims, self.verdicts, strict=False)
+        return [(claim.sentence.format(verdict.text), verdict) for claim, verdict in pairs]
 
     @property
     def name(self) -> str:
@@ -106,18 +112,13 @@ def _overview(findings: Sequence[Findings]) -> list[Statement]:
     met = len(verdicts) - len(missed(verdicts))
     statements = [Statement(f"{met} of {len(verdicts)} targets are met.", Mark.of(met == len(verdicts)))]
     for each in findings:
-        for claim in each.experiment.claims[:1]:
-            text = f"{each.name}: {claim.text(each.measured_runs)}."
-            statements.append(Statement(text, Mark.of(_verdict(claim, each).passed)))
+        for sentence, verdict in each.conclusions[:1]:
+            statements.append(Statement(f"{each.name}: {sentence}.", Mark.of(verdict.passed)))
     wrong = [(each.name, len(missed(each.verdicts)), len(each.verdicts)) for each in findings]
     if names := ", ".join(f"{name} ({misses} of {total})" for name, misses, total in wrong if misses):
         text = f"Missed: {names}. The last table says by how much, the sections say why."
         statements.append(Statement(text, Mark.FAILS))
     return statements
-
-
-def _verdict(claim: Claim, findings: Findings) -> Verdict:
-    return claim.judge(findings.experiment.key, findings.measured_runs)
 
 
 def _section(findings: Findings, part: str) -> Section:
@@ -130,18 +131,16 @@ def _section(findings: Findings, part: str) -> Section:
         key=experiment.key,
         title=experiment.title,
         setting=experiment.setting,
-        statements=[_sentence(claim, findings) for claim in experiment.claims],
+        statements=[
+            Statement(f"{sentence[0].upper()}{sentence[1:]} (wanted {verdict.target.text}).", Mark.of(verdict.passed))
+            for sentence, verdict in findings.conclusions
+        ],
         sheets=sheets_of(experiment, findings.measured_runs),
         picture=findings.picture_file,
         alt=picture.alt if picture else "",
         part=part,
         remarks=remarks,
     )
-
-
-def _sentence(claim: Claim, findings: Findings) -> Statement:
-    verdict, text = _verdict(claim, findings), claim.text(findings.measured_runs)
-    return Statement(f"{text[0].upper()}{text[1:]} (wanted {verdict.target.text}).", Mark.of(verdict.passed))
 
 
 # -- the numbers
@@ -242,8 +241,7 @@ def blocks(findings: Sequence[Findings]) -> dict[str, str]:
 def conclusions(findings: Findings) -> Iterator[str]:
     """One line for an experiment that concludes something: its claims, each with its number and whether it holds."""
     sentences = [
-        f"{'' if _verdict(claim, findings).passed else Mark.FAILS.value}{claim.text(findings.measured_runs)}"
-        for claim in findings.experiment.claims
+        f"{'' if verdict.passed else Mark.FAILS.value}{sentence}" for sentence, verdict in findings.conclusions
     ]
     if sentences:
         yield f"- **{findings.name}**: {'; '.join(sentences)}."

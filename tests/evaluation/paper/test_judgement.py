@@ -6,6 +6,7 @@ import pytest
 
 from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import Claim, Comparability, Experiment, Printed, Row, Trial
+from evaluation.paper.findings import find
 from evaluation.paper.judgement import judge
 from evaluation.paper.measures import MeasuredRun
 from evaluation.report.verdicts import Comparison, Verdict, missed
@@ -81,6 +82,8 @@ def test_a_printed_number_is_met_within_a_fifth(ours: float, met: bool) -> None:
 def test_a_claim_says_its_number() -> None:
     """The sentence is filled with what was measured; the target is named by the sentence."""
     claim = Claim("FCFS is {} times worse", Comparison.AT_LEAST, 5, lambda _: 32.04)
-    assert claim.text({}) == "FCFS is 32.04 times worse"
+    experiment = Experiment("fig3", "F", "", {}, claims=[claim])
+    ((sentence, verdict),) = find(experiment, {}, real_trace=True).conclusions
+    assert sentence == "FCFS is 32.04 times worse" and verdict.passed
     assert claim.judge("fig3", {}).target.name == "fig3: FCFS is … times worse"
     assert claim.judge("fig3", {}).passed
