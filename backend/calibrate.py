@@ -181,7 +181,7 @@ async def measure_decode(engine: EngineUnderTest, plan: CalibrationPlan) -> list
 
 
 def decode_step(answers: Sequence[Answer]) -> Measurement | None:
-    """The mean step while all answers decoded, and the context that it read; None where that was too short."""
+    """The mean step while all answers decoded, and the context that it read; None if that was too short."""
     begin = max(answer.progress[0][0] for answer in answers)
     end = min(answer.progress[-1][0] for answer in answers)
     steps = seconds = context = 0.0
@@ -208,7 +208,7 @@ class Calibration:
 
     @classmethod
     def of(cls, prefill: Sequence[Measurement], decode: Sequence[Measurement]) -> "Calibration":
-        """Fit the measurements; CalibrationError where they tell too little."""
+        """Fit the measurements; raises CalibrationError if they tell too little."""
         if len(decode) < 3:
             raise CalibrationError("too few batches decoded undisturbed: ask for longer answers (--output-tokens)")
         return cls(tuple(prefill), tuple(decode), fit(prefill), fit(decode))
@@ -247,7 +247,7 @@ def _rounded(value: float) -> float:
 
 
 async def capacity_of(http: aiohttp.ClientSession, model: str, max_num_seqs: int, step_tokens: int) -> EngineCapacity:
-    """The engine's sizes: what it does not tell is given."""
+    """The engine's sizes; the caller gives those that the engine does not report."""
     cards = {card["id"]: card for card in (await _json(http, "/v1/models"))["data"]}
     if model not in cards:
         raise CalibrationError(f"the engine does not serve {model!r} but {', '.join(cards)}")
@@ -302,7 +302,7 @@ async def measure(engine: EngineUnderTest, plan: CalibrationPlan) -> Calibration
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the engine does not tell and the person who measures knows."""
+    """What the engine does not report and the person who measures knows."""
 
     machine: str
     max_num_seqs: int

@@ -30,7 +30,7 @@ class Measurement:
 
 
 def fit(measurements: Sequence[Measurement]) -> tuple[float, ...]:
-    """The coefficients with the least sum of squared relative errors; ValueError where nothing can be told."""
+    """The coefficients with the least sum of squared relative errors; raises ValueError if nothing can be told."""
     width = len(measurements[0].features) if measurements else 0
     found = [
         coefficients
@@ -44,7 +44,7 @@ def fit(measurements: Sequence[Measurement]) -> tuple[float, ...]:
 
 
 def _solved(measurements: Sequence[Measurement], kept: tuple[int, ...], width: int) -> tuple[float, ...] | None:
-    """The least squares over the features `kept`, the others 0; None where it is undetermined or negative."""
+    """The least squares over the features `kept`, the others 0; None if it is undetermined or negative."""
     # Features differ by orders of magnitude: each is scaled to 1 at most, for the arithmetic's sake.
     scales = [max(abs(each.features[index]) for each in measurements) for index in kept]
     if min(scales) <= 0.0:
@@ -62,7 +62,7 @@ def _solved(measurements: Sequence[Measurement], kept: tuple[int, ...], width: i
 
 
 def _solve(matrix: list[list[float]], right: list[float]) -> list[float] | None:
-    """Gauss with a pivot by row; None where the matrix is singular."""
+    """Gauss with a pivot by row; None if the matrix is singular."""
     size = len(right)
     rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
     largest = max(abs(value) for row in matrix for value in row)

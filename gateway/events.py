@@ -190,7 +190,7 @@ Event = (
 
 
 class Observer(Protocol):
-    """Receives every event, synchronously and in order; it must not block. If it raises, the others are told."""
+    """Receives every event, synchronously and in order; it must not block. If it raises, the others get an event."""
 
     def observe(self, event: Event) -> None:
         """Take note of `event`."""

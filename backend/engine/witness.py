@@ -1,4 +1,4 @@
-"""The engine's own count of what it did, kept apart from what it tells its clients.
+"""The engine's own count of its work, separate from what it reports to its clients.
 
 Tests and benches compare the gateway's bill with it. The last `MAX_REQUESTS` requests are kept by id, totals for ever.
 """

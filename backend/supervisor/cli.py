@@ -1,4 +1,4 @@
-"""The command `supervise`: workers from a file, told to a person, or by orders on standard input, told in JSON."""
+"""The command `supervise`: runs workers from a file and prints for a person, or by orders on stdin and prints JSON."""
 
 import asyncio
 import os

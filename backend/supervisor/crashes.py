@@ -53,7 +53,7 @@ class Crashes:
         return wait * self._random.uniform(1 - SPREAD, 1 + SPREAD)
 
     def is_loop(self, now: float) -> bool:
-        """True where it dies again and again."""
+        """True if the worker dies again and again."""
         return self.in_a_row >= LOOP_CRASHES and not self._is_stable(now)
 
     def _is_stable(self, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and who has how much of which.
+"""The GPUs of this machine, and how much of each GPU which worker has.
 
 They are found by NVML (the package nvidia-ml-py, where it is installed) or by their device files, and numbered in PCI
 order, which `CUDA_DEVICE_ORDER=PCI_BUS_ID` makes CUDA's own. Where `CUDA_VISIBLE_DEVICES` is set only those are used,
@@ -89,7 +89,7 @@ def _by_nvml() -> tuple[Gpu, ...]:
 
 
 def _described(nvml: ModuleType, index: int) -> Gpu:
-    """What NVML says of one GPU; some do not tell their memory (they share the host's, or are cut into MIG devices)."""
+    """What NVML says about one GPU; some report no memory (they share the host's, or are divided by MIG)."""
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     name, uuid = str(nvml.nvmlDeviceGetName(handle)), str(nvml.nvmlDeviceGetUUID(handle))
     try:
@@ -106,7 +106,7 @@ def _by_device_files(devices: Path) -> tuple[Gpu, ...]:
 
 
 class Allotment:
-    """Who has how much of which GPU."""
+    """How much of each GPU which worker has."""
 
     def __init__(self, gpus: Sequence[Gpu]) -> None:
         """Nothing is taken."""

@@ -1,7 +1,7 @@
 """From a plan to a command on this machine: which engine runs it, on which GPUs, with which arguments.
 
-`auto` is vLLM on the GPUs where there are any, vLLM on the processor where its build for that is installed, else a
-fault: the embedded engine, which invents its answers, runs only where it is named. What was chosen is always said.
+`auto` is vLLM on the GPUs if there are any, else vLLM on the processor if its build for that is installed, else a
+fault: the embedded engine invents its answers, so it runs only if it is named. The choice is always reported.
 Engines get our arguments last, so that none of a plan's can undo them: loopback and a port of our own, the sizes that
 the gateway's window rests on, and a bound on the engine's queue behind it. The engines' key travels in the environment,
 which other users cannot read.
@@ -46,7 +46,7 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to start a worker: `engine` in words, `grace_seconds` to end by itself, `shared_gpu` where it shares one."""
+    """How to start a worker: `engine` in words, `grace_seconds` to end by itself, `shared_gpu` if it shares one."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -90,7 +90,7 @@ class Machine:
         return self._turns.setdefault(recipe.shared_gpu, asyncio.Lock())
 
     def _vllm(self, engine: EngineChoice) -> Path | None:
-        """The interpreter for vLLM, None where the plan asks for the embedded engine."""
+        """The interpreter for vLLM, None if the plan asks for the embedded engine."""
         if engine is EngineChoice.EMBEDDED:
             return None
         try:

@@ -1,7 +1,7 @@
-"""How much of what a worker writes is told: a token bucket, time as an argument.
+"""Bounds the lines of a worker that are passed on, by a token bucket; time is an argument.
 
-An engine that writes thousands of lines a second would drown the log and occupy whoever reads it. What is left out is
-counted, and the count is told before the next line that passes.
+An engine that writes thousands of lines a second would drown the log and occupy its reader. Lines that are left out are
+counted, and the count comes before the next line that passes.
 """
 
 LINES_PER_SECOND = 20.0
@@ -12,13 +12,13 @@ class Reporter:
     """The lines of one worker."""
 
     def __init__(self) -> None:
-        """It has written nothing yet."""
+        """Start with a worker that has written nothing."""
         self._left = float(BURST_LINES)
         self._refilled_at = 0.0
         self._left_out = 0
 
     def report(self, line: str, now: float) -> tuple[str, ...]:
-        """What is told of `line`: itself, after the number of those left out where there are any, or nothing."""
+        """The lines to pass on: `line`, after the count of lines that were left out if there are any; or nothing."""
         elapsed = max(0.0, now - self._refilled_at)
         self._left = min(float(BURST_LINES), self._left + elapsed * LINES_PER_SECOND)
         self._refilled_at = now

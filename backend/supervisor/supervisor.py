@@ -48,7 +48,7 @@ class Supervisor:
             self._workers[name].stop()
 
     def restart(self, name: str, reason: str) -> None:
-        """End a worker that serves, by force where it does not go, and start it anew."""
+        """End a worker that serves, by force if needed, and start it again."""
         if name in self._workers:
             self._workers[name].restart(reason)
 

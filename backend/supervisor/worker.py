@@ -43,7 +43,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is to be known of a worker; `url` is empty where it does not serve, `reason` says why it is in its state."""
+    """The state of a worker; `url` is empty unless it serves, and `reason` says why it is in its state."""
 
     worker: str
     state: str
@@ -294,7 +294,7 @@ class _Short(Exception):
 
 
 async def _fault(session: aiohttp.ClientSession, url: str) -> str | None:
-    """What is wrong with the answer of `/health`, None where nothing is; raises `_Short`."""
+    """What is wrong with the answer of `/health`, None if nothing is; raises `_Short`."""
     try:
         async with session.get(f"{url}/health") as answer:
             return None if answer.status < 500 else f"status {answer.status}"

@@ -28,7 +28,7 @@ class EngineOrder(StrEnum):
 
 
 def order_arguments(order: EngineOrder) -> tuple[str, ...]:
-    """What vLLM is told of `order`."""
+    """The arguments by which vLLM follows `order`."""
     return () if order is EngineOrder.FCFS else ("--scheduler-cls", SCHEDULER)
 
 

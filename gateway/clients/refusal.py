@@ -1,4 +1,4 @@
-"""What a client is told when its request does not run: a status, a body in its own API's format, `Retry-After`.
+"""What a client gets when its request does not run: a status, a body in its own API's format, `Retry-After`.
 
 The words are the gateway's own. A message may repeat names from a JSON body that was read, and one bounded line of what
 an engine said of the request. It never repeats raw bytes.
@@ -106,7 +106,7 @@ def refusal_answer(request: web.BaseRequest, fault: RequestFault, request_id: st
     dialect = dialect_of(request.raw_path, request.headers)
     status = fault.status if isinstance(fault, OverlongHead) else fault.outcome.wire_form.status
     body = error_body(dialect, fault.outcome, fault.message, fault.param, request_id)
-    # So that the next request of a client that is told of the shutdown finds another instance.
+    # So the next request of a client that was refused because of the shutdown reaches another instance.
     is_last = is_last or fault.outcome is Outcome.DRAINING
     return WholeAnswer(status, body, [JSON_TYPE, *_remedies(fault)], is_last)
 

@@ -1,4 +1,4 @@
-"""Ids of requests: nobody can guess one, no two are the same, and each can be told from an engine's own ids."""
+"""Ids of requests: nobody can guess one, no two are the same, and each differs from an engine's own ids."""
 
 from secrets import token_hex
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 
 def poll_for_input(transport: asyncio.Transport) -> "select.poll | None":
-    """What tells, by `poll(0)`, whether bytes or the end of the connection wait to be read; None without a socket."""
+    """A poll object: `poll(0)` shows whether bytes or the connection's end wait to be read; None without a socket."""
     number = _number(transport)
     if number is None:
         return None

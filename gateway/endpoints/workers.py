@@ -1,4 +1,4 @@
-"""The endpoint of each worker by name: its ports, its key, its pool, and what its answers have told of it."""
+"""The endpoint of each worker by name: its connections, its key, its pool, and what its answers have shown."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -63,7 +63,7 @@ class Holdings(Generic[_Held]):
         self._orders = 0
         self._holders: dict[str, _Holder[_Held]] = {}
         self._most: LazyHeap[_Holder[_Held]] = LazyHeap(_rank)
-        self._grown: dict[_Holder[_Held], None] = {}  # have more than the heap knows; told when somebody is pushed out
+        self._grown: dict[_Holder[_Held], None] = {}  # those that have more than the heap knows, until a push-out
 
     def resize(self, holding: _Held, size_bytes: int) -> list[_Held]:
         """Let `holding` hold `size_bytes` in all; returns the holdings pushed out for it, perhaps itself."""

@@ -38,7 +38,7 @@ class Policy(Generic[F]):
         self.bound = SpreadBound(self.waiting)
 
     def key(self, flow: F) -> Key:
-        """The key that orders the waiting flows; it may rise silently, but a fall must be told (`lazy_heap`)."""
+        """The key that orders the waiting flows; it may rise unnoticed, but a fall must be reported (`lazy_heap`)."""
         return (flow.head_order, 0)
 
     def arrive(self, flow: F) -> None:
@@ -70,7 +70,7 @@ class Policy(Generic[F]):
         return []
 
     def charged(self, flow: F, units: int) -> None:
-        """Note that `flow.counter` moved by `units`; only a refund (negative), which lowers the key, must be told."""
+        """Note that `flow.counter` moved by `units`; only a refund (negative) must be noted: it lowers the key."""
         if flow.is_waiting:
             self.waiting.add(flow)
 

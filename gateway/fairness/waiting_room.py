@@ -53,7 +53,7 @@ class WaitingRoom:
         self._entered(ticket, account, tenant)
 
     def leave(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
-        """Take a ticket out; its state says already where it went."""
+        """Take out a ticket, whose state already says where it went."""
         account.queue.shrank(tenant, ticket)
         tenant.allowance.queued -= 1
         self.queued -= 1

@@ -1,4 +1,4 @@
-"""What an attempt met at its worker, as evidence for `workers.judgement`; the relay's head and end tell it."""
+"""Turns what an attempt met at its worker into evidence for `workers.judgement`, from the relay's head and end."""
 
 from gateway.proxy.relay import AttemptEnd, Relay
 from gateway.wire.engine_answer import describe, read_error

@@ -139,7 +139,7 @@ class Directory:
         return identity
 
     def is_admin(self, keys: Sequence[str]) -> bool:
-        """True where one of the presented `keys` is the admin key."""
+        """True if one of the presented `keys` is the admin key."""
         expected = self.config.admin.digest
         return expected is not None and any(hmac.compare_digest(expected, _digest(key)) for key in keys)
 

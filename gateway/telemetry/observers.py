@@ -74,7 +74,7 @@ class LineLogger(Protocol):
         ...
 
     def info(self, event: str, **fields: object) -> None:
-        """Write a line that tells of the ordinary."""
+        """Write a line about something ordinary."""
         ...
 
     def warning(self, event: str, **fields: object) -> None:

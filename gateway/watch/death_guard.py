@@ -33,7 +33,7 @@ class DeathGuard:
     ) -> None:
         """Start without suspects.
 
-        `is_being_ended` tells whether the supervisor itself ends a worker; `vouch` is called for each worker that is
+        `is_being_ended` says whether the supervisor itself ends a worker; `vouch` is called for each worker that is
         found alive.
         """
         self._vouch = vouch

@@ -83,7 +83,7 @@ class Outages:
         return self._loop.time() - self._out[pool].began_at if pool in self._out else 0.0
 
     def readiness(self, pool: str) -> Readiness:
-        """What to tell a load balancer; a pool that has never served is not ready, although its requests may wait."""
+        """The answer for a load balancer; a pool that never served is not ready, although its requests may wait."""
         if self._fleet.serves(pool):
             return Readiness.READY
         outage = self._out.get(pool)

@@ -39,7 +39,7 @@ FILTERED_PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in (*FIGURE_NA
 
 
 class Scheduling(Protocol):
-    """What the poller tells the scheduler."""
+    """What the poller reports to the scheduler."""
 
     def count_steps(self, worker: str, steps: float | None) -> None:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
@@ -174,7 +174,7 @@ class MetricsPoller:
                     raise
 
     async def _read(self, polled: _Polled, endpoint: WorkerEndpoint, before: WorkerSnapshot) -> None:
-        """Make one reading, and tell the fleet of it or of its failure."""
+        """Make one reading, and report it or its failure to the fleet."""
         asked_at = self._loop.time()
         try:
             page, figures = await self._page(polled, endpoint)

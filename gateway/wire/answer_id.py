@@ -27,7 +27,7 @@ def marked(digits: str) -> str:
 
 
 def answers_another(begin: bytes, request_id: bytes) -> bool:
-    """True where the answer that begins with `begin` says that it is to another request of a gateway."""
+    """True if the answer that begins with `begin` has the id of another request of a gateway."""
     found = _ID.search(begin, 0, _LOOKED_AT_BYTES)
     if found is None:
         return False

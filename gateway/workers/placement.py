@@ -128,7 +128,7 @@ class Placement(Generic[_Candidate, _Request]):
         return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
 
     def _match(self, request: _Request, fits: Fits[_Candidate, _Request]) -> tuple[_Candidate | None, int]:
-        """The worker with the longest match and its blocks, 0 where the tenant's deficit there is used up.
+        """The worker with the longest match and its blocks, 0 if the tenant's deficit there is used up.
 
         In that case a less loaded worker with a shorter match and a deficit is taken instead.
         """

@@ -61,7 +61,7 @@ def _resolve(reference: str, root: Any) -> Any:
 
 
 def structured_answer(request: GenerateRequest) -> bytes | None:
-    """The answer to `response_format` or `structured_outputs`; None where the request has neither."""
+    """The answer to `response_format` or `structured_outputs`; None if the request has neither."""
     form = request.response_format
     if form is not None and form.type == "json_schema" and form.json_schema is not None:
         return orjson.dumps(schema_example(form.json_schema.json_schema or {}))

@@ -113,7 +113,7 @@ class Chat(TextAnswer[ChatRequest]):
         return {**self._chunk([choice]), **self._running_usage(self.counts[delta.index]), **self._fingerprint(delta)}
 
     def _shown(self, delta: Delta, told: int) -> dict[str, Any] | None:
-        """What the client sees of a delta; None where its tokens show no text (half a character) and need no chunk."""
+        """What the client sees of a delta; None if its tokens show no text (half a character) and need no chunk."""
         needs_chunk = delta.finish_reason is not None or self.asked.logprobs or self.asked.return_token_ids
         silence: dict[str, Any] | None = {} if needs_chunk else None
         if self.call is None:

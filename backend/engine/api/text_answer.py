@@ -18,7 +18,7 @@ Asked = TypeVar("Asked", bound=GenerateRequest)
 
 @dataclass(slots=True)
 class TextAnswer(ABC, Generic[Asked]):
-    """One request for text being answered; `counts` are the tokens told of each choice so far."""
+    """One request for text being answered; `counts` are the tokens of each choice that were sent so far."""
 
     asked: Asked
     exchange: Exchange
@@ -60,7 +60,7 @@ class TextAnswer(ABC, Generic[Asked]):
 
     @abstractmethod
     def _told(self, delta: Delta) -> Iterator[Event]:
-        """The events that tell of `delta`, which is added to `counts`."""
+        """The events for `delta`, which is added to `counts`."""
 
     @abstractmethod
     def _choice(self, delta: Delta) -> dict[str, Any]:
@@ -98,6 +98,6 @@ class TextAnswer(ABC, Generic[Asked]):
         return self.asked.continues_usage and not self.exchange.hides_usage
 
     def _fingerprint(self, delta: Delta) -> dict[str, str]:
-        """What a choice's last chunk says where no totals follow."""
+        """What a choice's last chunk says if no totals follow."""
         is_last = delta.finish_reason is not None and not self.asked.includes_usage
         return {"system_fingerprint": FINGERPRINT} if is_last else {}

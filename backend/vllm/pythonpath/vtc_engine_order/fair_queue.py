@@ -39,7 +39,7 @@ class _Tenant(Generic[Request]):
         self.floor = 0  # level of its last lift: no refund goes below it
         self.known = 0  # its requests that are not over
         self.requests: OrderedDict[Request, _Claim[Request]] = OrderedDict()  # those that wait
-        self.filed: _Key | None = None  # its key in the heap, None where it does not wait
+        self.filed: _Key | None = None  # its key in the heap, None if it does not wait
 
     @property
     def key(self) -> _Key:
@@ -102,14 +102,14 @@ class FairQueue(Generic[Request]):
         self._length += 1
 
     def peek(self) -> Request | None:
-        """The request that goes next, None where none waits."""
+        """The request that goes next, None if none waits."""
         if self._preempted:
             return next(iter(self._preempted))
         tenant = self._first()
         return None if tenant is None else next(iter(tenant.requests))
 
     def pop(self) -> Request | None:
-        """Take out the request that goes next and charge its prompt; None where none waits."""
+        """Take out the request that goes next and charge its prompt; None if none waits."""
         request = self.peek()
         if request is not None and not self._leave_preempted(request):
             claim = self._claims[request]
@@ -170,7 +170,7 @@ class FairQueue(Generic[Request]):
             self._left_last = tenant
 
     def _leave_preempted(self, request: Request) -> bool:
-        """Take out a request that was preempted; False where this one is not."""
+        """Take out a request that was preempted; False if this one is not."""
         if request not in self._preempted:
             return False
         del self._preempted[request]

@@ -82,7 +82,7 @@ class FairRequestQueue(RequestQueue):  # type: ignore[misc]
         self.fair.remove(requests)
 
     def __bool__(self) -> bool:
-        """True where something waits."""
+        """True if something waits."""
         return len(self.fair) > 0
 
     def __len__(self) -> int:
