@@ -14,6 +14,7 @@ TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 DRAWN_ANEW := $(addprefix tests/gateway/,fairness workers learned)
+MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/tests --no-error-summary
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
@@ -56,7 +57,7 @@ test-clients: $(VENV)/.dev ## The clients that people use, each against the gate
 	@$(BIN)/pytest tests/real_clients
 
 check: $(VENV)/.dev ## Format, lint, types, import layers
-	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy --no-error-summary && $(BIN)/lint-imports --no-logo >/dev/null
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy --no-error-summary && $(MYPY_TESTS) && $(BIN)/lint-imports --no-logo >/dev/null
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
