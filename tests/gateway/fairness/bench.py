@@ -304,7 +304,7 @@ class Bench:
         self.check_bound()
 
     def check_bound(self) -> None:
-        """Hold the counters of those who wait to the computed bound, on both levels."""
+        """Check the counters of waiting flows against the computed bound, on both levels."""
         if self.checks and self.is_vtc:
             for account in self.admission.pools.values():
                 self._check_spread(account.queue)

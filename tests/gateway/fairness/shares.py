@@ -20,5 +20,5 @@ def max_min_shares(demand: Mapping[str, float], weight: Mapping[str, float], cap
 
 
 def is_fair(got: Mapping[str, float], due: Mapping[str, float], margin: float) -> bool:
-    """True where each tenant got what was due within `margin` of it."""
+    """True if each tenant got what was due, within `margin`."""
     return all(abs(got.get(name, 0.0) - wanted) <= margin * wanted for name, wanted in due.items())

@@ -95,7 +95,7 @@ def test_a_held_tenant_banks_no_credit() -> None:
 
 
 def test_a_barred_tenant_blocks_nobody_and_runs_nothing_until_the_bar_ends() -> None:
-    """Neither what it has queued nor what it sends meanwhile, in that pool; its order is kept, and it is held."""
+    """A barred tenant's queued and new requests wait in that pool in their order, and it blocks nobody."""
     bench = Bench(pools=2)
     bench.admission.bar("p0", "nobody")
     running = [bench.submit("alice", length=50).ticket for _ in range(4)]
@@ -247,7 +247,7 @@ def test_leaving_before_the_end_hides_no_long_answers_from_the_rate() -> None:
 
 
 def test_requests_for_a_pool_without_workers_are_refused() -> None:
-    """Nobody queues for a pool that cannot answer; who queued when it broke is told so at the deadline."""
+    """No request queues for a pool that cannot answer; one that queued before is refused at its deadline."""
     bench = Bench(queue_timeout_seconds=5.0)
     for _ in range(5):
         bench.submit("t")
@@ -390,7 +390,7 @@ def test_idle_keys_have_one_bound_over_all_tenants(monkeypatch: pytest.MonkeyPat
 
 
 def test_idle_keys_are_forgotten_by_time() -> None:
-    """Within an hour of their last request, those that wait or run never, and what was charged stays charged."""
+    """Idle keys are forgotten within an hour, busy ones never, and charges stay."""
     bench = Bench()
     long = bench.submit("t", key="long", prompt=1, length=10_000)
     for number in range(20):
@@ -424,7 +424,7 @@ def test_the_check_notices_a_counter_that_does_not_add_up() -> None:
 
 
 def test_an_engines_figures_are_believed_as_far_as_they_are_possible() -> None:
-    """At its first report, at each token and at its end: no more than the request's prompts and its output limit."""
+    """At the first report, at each token and at the end, no figure counts beyond the prompts and the output limit."""
     bench = Bench()
     job = bench.submit("t", prompt=10, length=5)
     job.ticket.bounded(most_prompt_tokens=20, most_output_tokens=5)
@@ -457,7 +457,7 @@ def test_a_wait_leaves_out_the_attempts_between() -> None:
 
 
 def test_a_request_that_never_ran_has_waited_until_now() -> None:
-    """Also one that a worker sent back waits on from then."""
+    """A request that a worker sent back waits again from that moment."""
     bench = Bench(window=WindowSize(1, 0, 1000))
     bench.submit("u", length=10_000)
     job = bench.submit("t")

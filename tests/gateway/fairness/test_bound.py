@@ -209,7 +209,7 @@ def understated_prompt(bench: Bench) -> Job:
     ("accident", "takes_back"), [(huge_reservation, False), (huge_reservation, True), (understated_prompt, True)]
 )
 def test_the_bound_returns_after_an_accident(accident: Callable[[Bench], Job], takes_back: bool) -> None:
-    """It is wide while the accident may move a counter, and as before when those who wait have had their turns."""
+    """The bound is wide while the accident may move a counter, and returns when those who wait had their turns."""
     bench = Bench("vtc", "oracle")
     bound = bench.admission.pools["p0"].queue.group.policy.bound
 

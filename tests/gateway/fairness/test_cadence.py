@@ -29,7 +29,7 @@ def test_what_was_counted_is_exact_and_what_follows_goes_at_the_pace() -> None:
 
 
 def test_a_moment_between_counts_lies_rather_late() -> None:
-    """The engine may have been fast before it and slow behind it, or the other way round: nobody is told."""
+    """Between two counts nobody knows when the engine was fast, so the estimate errs on the late side."""
     cadence = paced()
     mark = cadence.mark(2.5)
     cadence.count(2 * PACE + 60, 3.0)
@@ -40,7 +40,7 @@ def test_a_moment_between_counts_lies_rather_late() -> None:
 
 
 def test_an_idle_engine_makes_no_steps() -> None:
-    """However long nothing is in flight."""
+    """An idle engine makes no steps, however long it is idle."""
     cadence = paced()
     cadence.end(2.0)
     assert cadence.is_idle
@@ -73,7 +73,7 @@ def test_a_prompt_is_read_in_a_step_of_its_own_until_a_count_says_better() -> No
 
 @pytest.mark.parametrize("story", ["no count", "one count", "no counter", "begun again", "old"])
 def test_nothing_is_known_without_two_current_counts(story: str) -> None:
-    """Nor where the engine began again or says nothing more."""
+    """Nothing is known either if the engine began again or stops reporting."""
     cadence = Cadence() if story.endswith("count") else paced()
     if cadence.is_idle:
         cadence.begin(0.0)

@@ -115,7 +115,7 @@ def test_cheating_gains_nothing(cheat: Callable[[Bench, int], None], predictor: 
     "cheat", [asks_for_little_and_uses_more, takes_many_choices, takes_a_new_key_each_time, storms]
 )
 def test_cheating_pays_under_fcfs(cheat: Callable[[Bench, int], None]) -> None:
-    """Control: the same tricks do bring more where nobody counts."""
+    """Control: under FCFS, which counts nothing, the same tricks bring more."""
     assert part_of_cheat("fcfs", "none", cheat) > 0.6
 
 
@@ -132,7 +132,7 @@ def test_a_flood_pushes_out_its_own_requests() -> None:
 
 
 def test_weights_count_in_the_push_out() -> None:
-    """The longest queue is measured by weight: who paid for more may queue more."""
+    """The longest queue is measured by weight, so a tenant with more weight may queue more."""
     bench = Bench(max_queued=12)
     bench.tenant("paying", 10.0)
     for _ in range(12):

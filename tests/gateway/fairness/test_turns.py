@@ -1,4 +1,4 @@
-"""Who goes before its turn: for what a worker has cached within the quantum, and into the express lane."""
+"""Which requests may go before their turn: for a cached prompt within the quantum, and in the express lane."""
 
 import pytest
 

@@ -207,7 +207,7 @@ def test_places_in_flight(limit: int | None, in_flight: int, sequences: int, fit
 
 
 def test_deadlines_come_in_order_and_drop_who_left() -> None:
-    """The earliest of those who still wait is due; others surface and vanish."""
+    """The earliest deadline of a request that still waits is due; others are dropped."""
     deadlines, tickets = Deadlines(), []
     for number in range(200):
         ticket = Ticket(str(number), "t", "k", "p")
@@ -240,7 +240,7 @@ def test_a_ticket_watched_twice_is_due_once_at_the_later_word() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_the_lazy_heap_agrees_with_a_naive_minimum(seed: int, size: int) -> None:
-    """Keys rise silently and fall with notice; the top is always the true minimum."""
+    """Keys may rise unnoticed and fall with notice; the top is always the true minimum."""
     random = Random(seed)
     keys = {item: random.randrange(50) for item in range(size)}
     heap: LazyHeap[int] = LazyHeap(lambda item: (keys[item], item))
@@ -295,5 +295,5 @@ def test_items_that_come_and_go_leave_no_entries_behind() -> None:
     ("amounts", "expected"), [([], 1.0), ([0.0, 0.0], 1.0), ([5.0, 5.0, 5.0], 1.0), ([9.0, 0.0, 0.0], 1 / 3)]
 )
 def test_jain_index(amounts: list[float], expected: float) -> None:
-    """1 for equals, 1/n where one has all."""
+    """The index is 1 if all are equal, and 1/n if one tenant has all."""
     assert jain_index(amounts) == pytest.approx(expected)

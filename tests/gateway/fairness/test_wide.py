@@ -87,7 +87,7 @@ def test_wide_requests_at_will_cost_nobody_a_slot_or_a_share(
 @pytest.mark.parametrize("width", [2, 3, 4, 6, 8, SLOTS, PLACES])
 @pytest.mark.parametrize("length", [8, 20])
 def test_in_the_mean_the_slack_and_one_wide_request_wait_at_the_engine(width: int, length: int) -> None:
-    """Who is granted next has no window of others' sequences before it in the engine's own queue."""
+    """The next request that is granted does not find a window of others' sequences before it in the engine."""
     bench = Slots()
     part_of_wide(bench, width, length)
     assert bench.queued <= (SLACK + width) * STEPS

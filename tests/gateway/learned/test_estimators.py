@@ -25,14 +25,14 @@ def line() -> Line:
 
 
 def at(estimator: Line, x: float) -> float:
-    """What `estimator` says of `x`."""
+    """What `estimator` gives for `x`."""
     constant, slope = estimator.figures
     return constant + slope * x
 
 
 @given(PAIRS)
 def test_a_ratio_keeps_within_its_limits(pairs: Sequence[tuple[float, float]]) -> None:
-    """Whatever is observed, nonsense included."""
+    """The ratio stays within its limits, whatever is observed, even nonsense."""
     estimator = ratio()
     for x, y in pairs:
         estimator.observe(x, y)
@@ -41,7 +41,7 @@ def test_a_ratio_keeps_within_its_limits(pairs: Sequence[tuple[float, float]]) -
 
 @given(PAIRS)
 def test_a_line_keeps_within_its_limits(pairs: Sequence[tuple[float, float]]) -> None:
-    """Whatever is observed: a slope and a constant that can be."""
+    """Slope and constant stay possible, whatever is observed."""
     estimator = line()
     for x, y in pairs:
         estimator.observe(x, y)
@@ -51,7 +51,7 @@ def test_a_line_keeps_within_its_limits(pairs: Sequence[tuple[float, float]]) ->
 
 
 def test_a_ratio_weighs_by_the_denominator() -> None:
-    """Twenty bursts of a millisecond say less of a speed than one answer of ten seconds."""
+    """Twenty bursts of a millisecond weigh less than one answer of ten seconds."""
     estimator = ratio()
     for _ in range(40):
         estimator.observe(10.0, 500.0)
@@ -62,7 +62,7 @@ def test_a_ratio_weighs_by_the_denominator() -> None:
 
 @given(st.floats(0.001, 1e6), st.floats(0, 1e9))
 def test_one_observation_moves_a_settled_ratio_little(x: float, y: float) -> None:
-    """It counts for two usual ones at most, of some twenty, and within the limits of the ratio."""
+    """One observation counts for at most two usual ones of some twenty, and within the ratio's limits."""
     estimator = ratio()
     for _ in range(100):
         estimator.observe(4.0, 200.0)
@@ -84,7 +84,7 @@ def test_a_ratio_follows_a_change() -> None:
 
 @given(st.floats(0, 200), st.floats(0.05, 0.9), st.integers(0, 3))
 def test_a_line_is_found_from_prompts_on_both_sides(constant: float, slope: float, shift: int) -> None:
-    """Short ones tell the constant, long ones the slope, in any order."""
+    """Short prompts show the constant and long prompts the slope, in any order."""
     estimator = line()
     for number in range(200):
         x = 30.0 if (number + shift) % 4 else 20_000.0
@@ -105,7 +105,7 @@ def test_short_ones_do_not_wipe_out_what_long_ones_taught() -> None:
 
 
 def test_centres_close_to_one_another_make_no_wild_slope() -> None:
-    """The denominator has a floor: noise of a few tokens between 995 and 1,005 bytes says nothing of 20,000."""
+    """The denominator has a floor: noise between 995 and 1,005 bytes does not change the estimate at 20,000."""
     estimator = line()
     for _ in range(100):
         estimator.observe(995.0, 200.0)
@@ -115,7 +115,7 @@ def test_centres_close_to_one_another_make_no_wild_slope() -> None:
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
 def test_one_observation_moves_a_settled_line_little(x: float, y: float) -> None:
-    """At a tenth of what its limits would let it say."""
+    """One observation moves the line by at most a tenth of what its limits would allow."""
     estimator = line()
     for _ in range(100):
         estimator.observe(20_000.0, 5_000.0)
@@ -142,7 +142,7 @@ def teach(estimators: Panel[Ratio], tenant: str, rate: float, times: int = 60) -
 
 @given(st.lists(st.floats(0.1, 2000.0), min_size=1, max_size=60))
 def test_no_tenant_moves_the_figures_of_another(rates: Sequence[float]) -> None:
-    """Who has an estimator of its own keeps it, whatever others do."""
+    """A tenant with an estimator of its own keeps it, whatever others do."""
     estimators = panel()
     teach(estimators, "bob", 100.0)
     before = estimators.figures("bob")
@@ -153,7 +153,7 @@ def test_no_tenant_moves_the_figures_of_another(rates: Sequence[float]) -> None:
 
 @pytest.mark.parametrize("liar", [0.05, 2000.0])
 def test_one_liar_does_not_move_what_a_newcomer_starts_from(liar: float) -> None:
-    """The median of three: each tenant counts once, however often it comes."""
+    """A newcomer starts from the median of three tenants; each counts once, however often it comes."""
     estimators = panel(first_votes=False)
     for tenant, rate in (("a", 100.0), ("b", 110.0)):
         teach(estimators, tenant, rate)
@@ -162,7 +162,7 @@ def test_one_liar_does_not_move_what_a_newcomer_starts_from(liar: float) -> None
 
 
 def test_a_single_tenant_does_not_raise_a_newcomers_figure_where_the_first_guess_votes() -> None:
-    """Of two middle votes the lower counts."""
+    """If there are two middle votes, the lower one counts."""
     estimators = panel()
     teach(estimators, "alice", 1000.0)
     assert estimators.figures("bob") == (20.0,)
@@ -180,7 +180,7 @@ def test_a_newcomer_learns_from_where_the_others_are() -> None:
 
 
 def test_what_was_never_observed_has_no_vote() -> None:
-    """Tenants that only greet say nothing of how long prompts grow."""
+    """Tenants that send only greetings have no vote on the slope."""
 
     def make(figures: Figures) -> Line:
         return Line(LIMITS, figures[0], figures[1])
@@ -194,7 +194,7 @@ def test_what_was_never_observed_has_no_vote() -> None:
 
 
 def test_tenants_are_forgotten_beyond_the_bound() -> None:
-    """The one observed least lately goes, and the median is over the last ones."""
+    """The tenant whose last observation is oldest is forgotten, and the median is over the most recent ones."""
     estimators = panel(first_votes=False)
     for number in range(MAX_TENANTS):
         estimators.observed(f"t{number}").observe(1.0, 20.0)

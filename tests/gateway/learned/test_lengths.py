@@ -8,14 +8,14 @@ from gateway.learned.lengths import AnswerLengths
 
 
 def test_where_nobody_has_had_an_answer() -> None:
-    """256 tokens, or the request's own limit."""
+    """An answer is expected to have 256 tokens, or the request's own limit."""
     assert AnswerLengths().expected("t", 10_000) == 256
     assert AnswerLengths().expected("t", 100) == 100
 
 
 @given(st.lists(st.integers(0, 5_000), min_size=200, max_size=300))
 def test_what_is_expected_adds_up_to_what_is_used(lengths: list[int]) -> None:
-    """Over a long run, whatever their order: nobody gains by alternating."""
+    """Over a long run the sums agree in any order, so nobody gains by alternating."""
     law, expected = AnswerLengths(), 0.0
     for tokens in lengths:
         expected += law.expected("t", 10**6)

@@ -1,4 +1,4 @@
-"""Prompt tokens guessed from bytes, for each tenant by what its own prompts have shown."""
+"""Prompt tokens are estimated from bytes, for each tenant from its own prompts."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ def test_greetings_do_not_inflate_documents() -> None:
 
 
 def test_greetings_alone_teach_the_templates_share_and_no_more() -> None:
-    """Who has only ever greeted sends a first document: the constant is its own, the slope the first guess."""
+    """A tenant that sent only greetings sends a document: the constant is its own, the slope the first guess."""
     prompts = PromptEstimator()
     for _ in range(1_000):
         prompts.observe("t", 2, 30)
@@ -61,7 +61,7 @@ def test_each_prompt_of_a_list_has_its_constant() -> None:
 @settings(max_examples=50)
 @given(SIZES)
 def test_no_tenants_habits_move_anothers_estimate(sizes: Sequence[tuple[int, int]]) -> None:
-    """Neither of one that has a history nor of a newcomer beside two ordinary tenants."""
+    """An odd tenant changes neither a tenant with a history nor a newcomer beside two ordinary tenants."""
     prompts = PromptEstimator()
     for tenant in ("bob", "carol"):
         for _ in range(40):
@@ -78,7 +78,7 @@ def test_no_tenants_habits_move_anothers_estimate(sizes: Sequence[tuple[int, int
 def test_an_estimate_is_never_more_than_a_token_a_byte_and_a_template(
     sizes: Sequence[tuple[int, int]], prompt_bytes: int
 ) -> None:
-    """Whatever an engine claims."""
+    """The estimate has at most one token per byte, whatever an engine claims."""
     prompts = PromptEstimator()
     for size, tokens in sizes:
         prompts.observe("t", size, tokens)

@@ -1,4 +1,4 @@
-"""Prefill and decode speed from outside, from every kind of answer, honest or not."""
+"""Prefill and decode speeds are learned from every kind of answer, honest or not."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def test_short_chats_do_not_make_long_prompts_slow() -> None:
 
 
 def test_an_answer_in_one_read_is_no_decode_rate() -> None:
-    """Sixteen tokens whose first and last byte came together, again and again, streamed or whole."""
+    """Answers whose first and last byte come together teach no decode rate, streamed or whole."""
     speeds = EngineSpeeds()
     for _ in range(500):
         speeds.observe_stream("alice", 10, 0.3, StreamPace(16, 0, 0.0))
@@ -53,7 +53,7 @@ def test_an_answer_in_one_read_is_no_decode_rate() -> None:
 
 
 def test_a_whole_answer_shows_less_than_twice_its_own_pace() -> None:
-    """However long prompts are believed to take: what is reckoned by it is no more than twice what came."""
+    """However long prompts are believed to take, the estimate is at most twice what came."""
     speeds = EngineSpeeds()
     for _ in range(100):
         speeds.observe_prefill("t", 10, 0.3)
@@ -63,7 +63,7 @@ def test_a_whole_answer_shows_less_than_twice_its_own_pace() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 100), st.floats(0, 100)), max_size=60))
 def test_no_tenants_answers_move_anothers_speeds(answers: Sequence[tuple[float, float, float, float]]) -> None:
-    """Bursts, lies and slow readers: who has a history keeps it, a newcomer starts from the median."""
+    """Despite bursts, lies and slow readers a tenant keeps its history, and a newcomer starts from the median."""
     speeds = EngineSpeeds()
     for _ in range(50):
         for tenant in ("bob", "carol"):

@@ -195,7 +195,7 @@ async def test_priority_and_cache_salt_and_request_id(scene: Stage) -> None:
 
 @with_gateway()
 async def test_tenant_headers_and_user(scene: Stage) -> None:
-    """Whoever a client says that it is, its key pays."""
+    """The key pays, whoever the client says that it is."""
     headers = ["X-Tenant: bob", "X-Vtc-Tenant: bob", "OpenAI-Organization: bob", "OpenAI-Project: bob", "X-User: bob"]
     body = question(max_tokens=5, user="bob", safety_identifier="bob", metadata={"user_id": "bob", "tenant": "bob"})
     await scene.post(CHAT, body, headers=headers)

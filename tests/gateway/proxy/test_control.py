@@ -87,7 +87,7 @@ async def test_ready_of_one_pool_by_query(scene: Stage) -> None:
 
 @with_gateway()
 async def test_the_state_is_for_the_admin_only(scene: Stage) -> None:
-    """Nobody, a tenant and a guess are refused in the same words, and the refusals are told."""
+    """A request without a key, with a tenant's key or with a guess is refused in the same words and logged."""
     answers = [await scene.get("/debug/state", key) for key in (None, key_of("alice"), "vtc-guess")]
     assert [answer.status for answer in answers] == [401] * 3
     assert len({answer.body for answer in answers}) == 1

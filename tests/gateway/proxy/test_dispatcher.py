@@ -52,7 +52,7 @@ async def turn() -> None:
 
 @virtual_time
 async def test_a_request_that_has_room_does_not_wait_for_the_loop() -> None:
-    """It is granted within its own step, is told of like any other, and nobody is left who would wait."""
+    """The request is granted within its own step, has events like any other, and nobody is left waiting."""
     stage = Stage()
     ticket = stage.ticket("a")
     with pytest.raises(StopIteration):
@@ -121,7 +121,7 @@ async def test_one_that_waits_too_long_is_refused_after_others_have_come_and_gon
 
 @virtual_time
 async def test_one_that_finds_the_queue_full_is_refused_at_once() -> None:
-    """The newest of the longest queue is told, be it the newcomer itself."""
+    """The newest request of the longest queue is refused, even if it is the newcomer itself."""
     stage = Stage(max_queued=0)
     first = stage.ticket("a")
     await stage.dispatcher.admit(first)

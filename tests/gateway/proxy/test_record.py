@@ -63,7 +63,7 @@ def _context(*, stream: bool) -> Context:
 
 
 def _whole(*, stream: bool = True) -> RequestRecord:
-    """A request of which everything is known, no two values the same."""
+    """A request with all values known and all of them different."""
     record = RequestRecord("id", "/endpoint", 100.0, client_request_id="theirs", client_address="192.0.2.7")
     record.context = _context(stream=stream)
     record.identity, record.end_user, record.worker = record.context.identity, "c0ffee", "worker"

@@ -15,7 +15,7 @@ URL = "http://127.0.0.1:8101"
 
 
 def said_at(reminders: Reminders, words: Iterator[str], seconds: int, url: str = URL) -> list[int]:
-    """In which seconds a worker's trouble is said, where it is asked once a second."""
+    """The seconds in which a worker's trouble is reported if it is checked once a second."""
     return [now for now in range(seconds) if reminders.is_due("w0", url, next(words), float(now))]
 
 

@@ -99,7 +99,7 @@ async def test_the_remedy_is_that_of_the_reason(traits: dict[str, Any], reason: 
 
 
 def answering() -> ScriptedWorker:
-    """A worker of which only the probes count."""
+    """A worker whose only traffic that counts are probes."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise AssertionError("no request reaches a worker that does not serve")

@@ -96,7 +96,7 @@ async def test_a_reading_that_breaks_counts_as_one_that_brought_nothing() -> Non
 
 @virtual_time
 async def test_ends_behind_slow_clients_are_looked_for_again() -> None:
-    """A look that breaks is told; a later one sees the answer's end, and its room is free before it is taken."""
+    """A look that breaks is reported; a later one sees the answer's end, and its room is free before it is taken."""
     expect_failure("nobody looks for ends behind slow clients")
     async with stage(plan=Plan(listen={"write_stall_seconds": 3000})) as scene:
         remainders = scene.gateway._remainders
@@ -110,7 +110,7 @@ async def test_ends_behind_slow_clients_are_looked_for_again() -> None:
 
 @virtual_time
 async def test_the_supervisors_link_begins_again() -> None:
-    """No process can be started: that is told, and the next one gets every order."""
+    """If no process can be started, that is reported, and the next process gets every order."""
     expect_failure("the link to the supervisor broke")
     output = asyncio.StreamReader()
     orders: list[bytes] = []
@@ -158,7 +158,7 @@ class ObedientSupervisor:
 
 
 def launched(fault: str) -> tuple[LaunchedWorkers, ObedientSupervisor]:
-    """Workers on nobody's stage, of which the context's `fault` breaks once."""
+    """Launched workers without a stage; the context's `fault` breaks once."""
     context = SimpleNamespace(
         fleet=Fleet(),
         is_visited=lambda _: False,

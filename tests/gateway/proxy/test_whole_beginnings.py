@@ -157,7 +157,7 @@ async def test_a_worker_that_dies_behind_announcements_and_keep_alives_is_replac
 @ALL
 @virtual_time
 async def test_announcements_without_an_answer_end_with_the_limit_of_the_first_output(name: str) -> None:
-    """Keep-alives meanwhile make no difference; another worker is tried, then the client is told with a status."""
+    """Keep-alives make no difference: another worker is tried, and then the client gets an error status."""
     api = APIS[name]
     pings: list[bytes | float] = [piece for _ in range(200) for piece in (1.0, api.ping, COMMENT)]
     answer, scene = await played(streamed(*api.announcements, *pings), api=api)

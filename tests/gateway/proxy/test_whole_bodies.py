@@ -30,7 +30,7 @@ def held(scene: Stage) -> int:
 
 
 async def upload(scene: Stage, size: int = MIB, tenant: str = "alice", framing: str = "") -> Client:
-    """A request of which the head has come, and nothing of its body."""
+    """A request whose head has arrived, but nothing of its body."""
     client = await scene.connect()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of(tenant)}\r\n"
     client.send_raw(f"{head}{framing or f'Content-Length: {size}'}\r\n\r\n".encode())

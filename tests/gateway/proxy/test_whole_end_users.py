@@ -44,7 +44,7 @@ async def test_eight_sessions_of_one_person_have_one_share(scene: Stage) -> None
 
 @with_gateway(**ONE_PLACE, **NAMED)
 async def test_a_front_end_names_its_users(scene: Stage) -> None:
-    """The header decides where it is there, whatever the body says; without it the body does."""
+    """If the header is there, it decides, whatever the body says; without it the body decides."""
     bodies = [question(**exactly(20), user=f"made up {number}") for number in range(8)]
     crowd = [(body, ["X-User: ann"]) for body in bodies] * 3
     assert await _first_ten(scene, CHAT, [*crowd, (question(**exactly(20), user="ben"), [])]) in (4, 5)

@@ -78,7 +78,7 @@ async def one_client(scene: Stage, random: Random) -> None:
 
 
 def check_answer(answer: Answer, *, streamed: bool) -> None:
-    """An answer is whole, or says that it is not: by an error event, or by a broken connection where it is one body."""
+    """An answer is whole or shows that it is not: a stream by an error event, a body by a broken connection."""
     if answer.status == 200 and streamed:
         assert answer.is_done or answer.error is not None
         assert answer.is_whole
@@ -163,7 +163,7 @@ def test_the_story_repeats_bit_by_bit() -> None:
 @pytest.mark.parametrize("policy", ["fcfs", "lcf", "rpm:1000", "drr:512"])
 @virtual_time
 async def test_the_books_balance_under_every_policy(policy: str) -> None:
-    """Who goes next changes nothing about what is settled and given back."""
+    """Whatever the policy, the same is settled and given back."""
     global_plan = replace(PLAN, scheduler={**PLAN.scheduler, "policy": policy})
     async with stage(*(EngineWorker(config) for config in engines(*HONEST)), plan=global_plan) as scene:
         random = Random(5)

@@ -36,7 +36,7 @@ async def test_an_ordinary_engine_is_told_nothing(scene: Stage) -> None:
 
 
 async def told_of(scene: Stage, path: str, name: str) -> dict[str, Any]:
-    """What the engine is told of a request of tenant `name`."""
+    """The arguments that the engine gets with a request of tenant `name`."""
     answer = await scene.post(path, ASKING[path], key_of(name))
     assert answer.status == 200
     told: dict[str, Any] = scene.sent[-1].body["vllm_xargs"]

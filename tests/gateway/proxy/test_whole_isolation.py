@@ -26,7 +26,7 @@ class Seen:
 
 
 async def seen_by_victim(times_as_often: int, policy: str = "vtc") -> Seen:
-    """Ask at a constant rate, whatever becomes of the answers; the other tenant does so as many times as often."""
+    """Ask at a constant rate, whatever the answers; the other tenant asks that many times as often."""
     plan = Plan(scheduler={"policy": policy, "max_queued": 100, "queue_timeout_seconds": 60})
     async with stage(EngineWorker(ENGINE), plan=plan) as scene:
         asking, noise = [], []

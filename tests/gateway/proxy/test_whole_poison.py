@@ -102,7 +102,7 @@ async def test_a_poison_that_is_marked_anew_each_time_is_the_same_poison() -> No
 
 @virtual_time
 async def test_a_pool_of_one_worker_that_comes_back_dies_twice() -> None:
-    """Whoever was in flight beside it waits for the worker and is answered; the third sending meets nobody."""
+    """Requests beside it wait for the worker and are answered; when it is sent a third time, nobody is there."""
     worker = mortal()
     async with stage(worker, plan=TENANTS) as scene:
         rebirth = asyncio.create_task(reborn(worker))

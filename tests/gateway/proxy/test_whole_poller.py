@@ -251,7 +251,7 @@ async def _audited(bypass: Callable[[Stage], Awaitable[Any]] | None) -> tuple[li
 
 
 def test_traffic_that_bypasses_the_gateway_is_noticed_by_its_tokens() -> None:
-    """Without it the two counts agree within a hundredth; with it the gap is told once, after two periods."""
+    """Without it the two counts agree within a hundredth; with it the gap is reported once, after two periods."""
 
     async def bypass(scene: Stage) -> None:
         while True:

@@ -25,7 +25,7 @@ BODIES = {
 @pytest.mark.parametrize("name", BODIES)
 @virtual_time
 async def test_a_burst_is_held_to_the_rate(name: str, engine: object) -> None:
-    """Of twenty at once at most three run; who is refused is told at most 60 s, and after these the next one runs."""
+    """Of twenty at once at most three run; the others get at most 60 s of Retry-After, and then the next runs."""
     path, body = BODIES[name]
     async with stage(EngineWorker(engine), plan=PLAN) as scene:  # type: ignore[arg-type]
         answers = await asyncio.gather(*(scene.ask(body, "alice", path) for _ in range(20)))

@@ -56,7 +56,7 @@ def shortage(scene: Stage, code: int) -> Iterator[None]:
 @virtual_time
 @pytest.mark.parametrize("code", OURS, ids=errno.errorcode.get)
 async def test_a_shortage_says_nothing_of_the_worker(code: int) -> None:
-    """Probes and readings are left out, what runs goes on, what comes is told whose fault it is."""
+    """Probes and readings are skipped, running requests go on, and new ones get the gateway's own error."""
     worker = EngineWorker(CPU_TINY)
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1900)) for _ in range(4)]

@@ -102,7 +102,7 @@ async def test_one_larger_than_the_bound_goes_alone() -> None:
 
 @virtual_time
 async def test_a_client_that_leaves_at_any_turn_gives_its_turn_on() -> None:
-    """Waiting, let in, at the worker: what a request that is cancelled held is free again, and who waits is served."""
+    """Whether it waited or ran, a cancelled request gives everything back, and others that wait are served."""
     slow = Slow()
     async with stage(slow.worker, plan=Plan()) as scene:
         for turns in range(MAX_TURNS):

@@ -1,4 +1,4 @@
-"""A hand-made gateway state and events with telling defaults."""
+"""A hand-made state of the gateway, and events with meaningful defaults."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace

@@ -7,7 +7,7 @@ from gateway.telemetry.budget import LineBudget
 
 
 def test_a_burst_passes_then_the_rate_holds() -> None:
-    """Three at once, then one per half second; the next line tells how many were left out."""
+    """Three lines pass at once, then one per half second; the next line says how many were left out."""
     budget = LineBudget(lines_per_second=2, burst=3)
     assert [budget.take(10.0) for _ in range(5)] == [0, 0, 0, None, None]
     assert budget.take(10.4) is None
@@ -24,7 +24,7 @@ def test_a_quiet_time_refills_no_more_than_the_burst() -> None:
 
 
 def test_a_clock_that_steps_back_refills_nothing() -> None:
-    """A wall clock set back neither pays nor blocks for ever."""
+    """A wall clock that is set back neither refills the budget nor blocks it for ever."""
     budget = LineBudget(lines_per_second=1, burst=1)
     assert budget.take(1000.0) == 0
     assert budget.take(5.0) is None

@@ -28,7 +28,7 @@ def test_any_label_value_survives(values: dict[str, int]) -> None:
 
 
 def test_a_counter_without_labels_is_there_from_the_start() -> None:
-    """A rate over a counter needs its zero."""
+    """A counter is visible before its first event, because a rate over it needs the zero."""
     assert Counter("a_total", "Help.").lines() == ["a_total 0\n"]
 
 

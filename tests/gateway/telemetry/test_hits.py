@@ -4,7 +4,7 @@ from gateway.telemetry.hits import MAX_SHOWN, CacheHits
 
 
 def test_hits_are_summed_by_pool_and_tenant(finished) -> None:
-    """Cached and prompt tokens of ended requests add up; what ended without a prompt counted changes nothing."""
+    """Cached and prompt tokens of requests that ended add up; a request without a counted prompt changes nothing."""
     hits = CacheHits()
     hits.observe(finished(tenant="alice", pool="tiny", prompt_tokens=100, cached_tokens=60))
     hits.observe(finished(tenant="alice", pool="tiny", prompt_tokens=300, cached_tokens=40))

@@ -1,4 +1,4 @@
-"""The label cap: who has a label of its own, and for how long."""
+"""The label cap: which tenants have a label of their own, and for how long."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +37,7 @@ def test_the_owners_are_those_who_sent() -> None:
 
 @given(st.integers(0, 5), st.lists(st.sampled_from("abcdefgh")))
 def test_a_label_never_changes(limit: int, senders: list[str]) -> None:
-    """Whoever had a label keeps it, whoever had none gets none, and at most `limit` are given."""
+    """A tenant with a label keeps it, a tenant without one gets none later, and at most `limit` are given."""
     labels = TenantLabels(limit)
     seen: dict[str, str] = {}
     for name in senders:

@@ -59,7 +59,7 @@ def test_a_line_is_one_json_object() -> None:
 
 
 def test_console_lines_are_text() -> None:
-    """For people: event and fields in one line, without colours where the stream is no terminal."""
+    """For people a line has event and fields, without colours if the stream is no terminal."""
     opened = Opened(LogFormat.CONSOLE)
     opened.logger.warning("worker", worker="w0", state="down")
     text = opened.text()
@@ -72,7 +72,7 @@ def test_console_lines_are_text() -> None:
 @pytest.mark.parametrize("log_format", LogFormat)
 @pytest.mark.parametrize("value", ["half \ud800 a pair", 2**64, -(2**70), {"deep": ["\udfff", 10**30]}, float("nan")])
 def test_no_value_of_a_field_loses_a_line(log_format: LogFormat, value: object) -> None:
-    """What no UTF-8 or no 64 bits hold is written all the same, and so is the line beside it."""
+    """A value that UTF-8 or 64 bits cannot hold is written all the same, and so is the next line."""
     opened = Opened(log_format)
     opened.logger.info("strange", value=value)
     opened.logger.info("ordinary", value=1)
@@ -92,7 +92,7 @@ def test_lines_below_the_level_are_not_written() -> None:
 
 
 def test_libraries_are_heard_from_warning_on() -> None:
-    """At INFO libraries tell what is ordinary; at DEBUG an operator wants all of it."""
+    """At INFO the ordinary lines of libraries are left out; at DEBUG they are written."""
     for level, events in ((LogLevel.INFO, ["b"]), (LogLevel.DEBUG, ["a", "b"])):
         opened = Opened(level=level)
         logging.getLogger("aiohttp.internal").info("a")
@@ -129,7 +129,7 @@ def test_credentials_are_redacted_wherever_they_stand(log_format: LogFormat, tex
 
 
 def test_an_exception_is_told_by_type_and_place() -> None:
-    """A parser's exception quotes the client's bytes: its text stays out, its frames stay in."""
+    """A parser's exception quotes the client's bytes, so the line has its frames but not its text."""
     opened = Opened()
     try:
         fail(BadStatusLine("GET /?prompt=my+diary HTTP/9"))
@@ -145,7 +145,7 @@ def test_an_exception_is_told_by_type_and_place() -> None:
 
 
 def test_an_exception_of_ours_is_told_the_same_way() -> None:
-    """The current exception or one at hand."""
+    """This holds for the current exception and for one that is passed."""
     opened = Opened()
     try:
         fail(ValueError("my diary"))
@@ -161,7 +161,7 @@ def test_an_exception_of_ours_is_told_the_same_way() -> None:
 
 
 def test_a_flood_of_library_lines_is_cut() -> None:
-    """A thousand malformed requests at once write the burst; what was left out is told with the next line."""
+    """A thousand malformed requests at once write only the burst, and the next line says how many were left out."""
     opened = Opened()
     logger = logging.getLogger("aiohttp.server")
     for number in range(1000):
@@ -192,7 +192,7 @@ def test_asyncio_reports_arrive_in_the_same_form() -> None:
 
 
 def test_levels_between_the_named_ones_are_rounded_down() -> None:
-    """A library may log at a level of its own."""
+    """A line at a library's own level is written at the next lower named level."""
     opened = Opened()
     for level in (35, 55):
         logging.getLogger("odd").log(level, "odd")

@@ -114,14 +114,14 @@ def test_every_outcome_is_a_label_and_refusals_are_those_of_the_list(
 
 
 def test_retries_are_what_came_after_a_failure(metrics: Metrics, finished: Finished) -> None:
-    """Attempts that a worker had no room for are none."""
+    """An attempt that found no room at a worker does not count as a retry."""
     for attempts, retries in ((0, 0), (1, 0), (9, 0), (3, 2)):
         metrics.observe(finished(attempts=attempts, retries=retries))
     assert Scrape(metrics)("retries_total", pool="tiny") == 2
 
 
 def test_the_wait_for_first_tokens_is_of_those_that_had_one(metrics: Metrics, finished: Finished) -> None:
-    """Refusals that waited a minute are not in it: it is a part of the time to first token, never more than that."""
+    """The metric leaves out refusals that waited: it is a part of the times to first token and never more."""
     metrics.observe(finished(queue_wait_seconds=0.5, ttft_seconds=2.0))
     for _ in range(10):
         metrics.observe(finished(queue_wait_seconds=60.0, ttft_seconds=None, outcome=Outcome.QUEUE_TIMEOUT))
@@ -176,7 +176,7 @@ def test_gauges_show_the_present_state(metrics: Metrics, finished: Finished, sta
 
 
 def test_what_an_engine_does_not_say_has_no_series(state, worker, metrics: Metrics) -> None:
-    """No figure where none was read lately, and a reason where the metrics cannot be used at all."""
+    """There is no figure if none was read lately, and a reason if the metrics cannot be used at all."""
     unseen = {"engine_running": None, "engine_waiting": None, "unmetered_share": None, "kv_capacity_tokens": 0}
     state.worker_views = [worker(degraded="no answer", limited_by=Limit.MEMORY, **unseen)]
     scrape = Scrape(metrics)
@@ -187,7 +187,7 @@ def test_what_an_engine_does_not_say_has_no_series(state, worker, metrics: Metri
 
 
 def test_bodies_in_memory_are_summed_by_pool_and_tenant(state, body, finished: Finished) -> None:
-    """What is being read has no pool yet, a tenant without a label is one of the others, and 0 is shown too."""
+    """A body that is being read has no pool yet, a tenant without a label is among the others, and 0 is shown too."""
     metrics = Metrics(state, tenant_labels=1, version="1")
     assert Scrape(metrics)("body_bytes", pool="_none", tenant="_other") == 0
     metrics.observe(finished(tenant="alice"))
@@ -228,7 +228,7 @@ def test_tenants_beyond_the_cap_are_summed(state, pool, tenant, finished: Finish
 
 
 def test_a_tenant_shows_under_its_name_while_its_first_request_waits(state, pool, tenant) -> None:
-    """The label is given at arrival: whoever waits since a minute without an answer is not one of the others."""
+    """A tenant gets its label at arrival, so one that has waited for a minute is not among the others."""
     metrics = Metrics(state, tenant_labels=200, version="1")
     metrics.observe(RequestQueued("r1", "alice", "tiny"))
     state.pool_views = [pool(queued=59, tenants=(tenant("alice", queued=59, oldest_wait_seconds=70.0),))]
@@ -239,7 +239,7 @@ def test_a_tenant_shows_under_its_name_while_its_first_request_waits(state, pool
 
 
 def test_failures_of_observers_are_counted(state) -> None:
-    """By the observer that failed."""
+    """Failures are counted by the observer that failed."""
     metrics = Metrics(state, tenant_labels=1, version="1")
     metrics.observe(ObserverFailed("LogObserver", "RequestFinished", "TypeError"))
     assert Scrape(metrics)("observer_failures_total", observer="LogObserver") == 1

@@ -58,7 +58,7 @@ def clock() -> Clock:
 
 
 class Written(CapturingLogger):
-    """Takes lines in either way; a test sees one."""
+    """Records lines for a test."""
 
     def write(self, level: int, event: str, fields: dict[str, object]) -> None:
         getattr(self, logging.getLevelName(level).lower())(event, **fields)
@@ -75,14 +75,14 @@ def observer(logger: CapturingLogger, clock: Clock) -> LogObserver:
 
 
 class Deaf:
-    """An observer that fails at every event, that of its own failure too."""
+    """An observer that fails at every event, even at that of its own failure."""
 
     def observe(self, event: Event) -> None:
         raise ValueError("lone \ud800 surrogate")
 
 
 def test_an_observer_that_fails_keeps_nothing_from_the_others(finished: Finished, logger: CapturingLogger) -> None:
-    """Those before and behind it hear the event; its failure is an event, told in one line without its words."""
+    """The observers before and after it get the event; its failure becomes an event with one line, without its text."""
     heard: list[Event] = []
 
     class Listener:
@@ -98,7 +98,7 @@ def test_an_observer_that_fails_keeps_nothing_from_the_others(finished: Finished
 
 
 def test_failures_of_observers_do_not_fill_a_disk(logger: CapturingLogger, clock: Clock) -> None:
-    """A stranger may shape the event that an observer fails at: its lines have the strangers' budget."""
+    """A stranger may cause the event at which an observer fails, so these lines share the strangers' budget."""
     observer = LogObserver(logger, clock)
     for _ in range(1000):
         observer.observe(ObserverFailed("Metrics", "RequestFinished", "OverflowError"))
@@ -124,7 +124,7 @@ def test_every_observer_hears_every_event_in_order(finished: Finished) -> None:
 
 
 def test_only_the_observers_of_steps_hear_of_them(finished: Finished) -> None:
-    """Where they are named, only they hear that a request is queued and dispatched; all hear that it has ended."""
+    """Only the observers named for it get that a request is queued or dispatched; all get that it has ended."""
     heard: list[tuple[str, Event]] = []
 
     class Listener:
@@ -146,7 +146,7 @@ def test_only_the_observers_of_steps_hear_of_them(finished: Finished) -> None:
 def test_a_request_is_one_line_with_everything_known(
     observer: LogObserver, logger: CapturingLogger, finished: Finished
 ) -> None:
-    """Queued and dispatched write nothing; the end writes all fields, times to the microsecond."""
+    """Queueing and dispatch write no line; the end writes all fields, with times to the microsecond."""
     observer.observe(RequestQueued("r1", "alice", "tiny"))
     observer.observe(RequestDispatched("r1", "alice", "tiny", "w0", 0.25))
     observer.observe(finished(ttft_seconds=0.12345678, detail="retried once"))
@@ -201,7 +201,7 @@ def test_what_is_not_known_is_left_out(observer: LogObserver, logger: CapturingL
 def test_the_level_tells_whose_fault_it_is(
     observer: LogObserver, logger: CapturingLogger, finished: Finished, outcome: Outcome
 ) -> None:
-    """INFO for the client's doing and what the rules refuse, WARNING for trouble with workers, ERROR for our faults."""
+    """Lines are INFO for clients' faults and refusals, WARNING for trouble with workers, ERROR for our own faults."""
     observer.observe(finished(outcome=outcome, status=outcome.wire_form.status))
     expected = "error" if outcome in FAULTS else "warning" if outcome in TROUBLE else "info"
     assert [call.method_name for call in logger.calls] == [expected]
@@ -225,13 +225,13 @@ def test_the_level_tells_whose_fault_it_is(
 def test_trouble_is_a_warning_and_its_end_is_not(
     observer: LogObserver, logger: CapturingLogger, event: Event, level: str
 ) -> None:
-    """What comes back, moves again or is tuned again is told at INFO."""
+    """The line for a worker that comes back, moves again or is tuned again has the level INFO."""
     observer.observe(event)
     assert [call.method_name for call in logger.calls] == [level]
 
 
 def test_every_state_that_is_shown_has_a_level() -> None:
-    """Those of a worker with a `url`, and those of the supervisor as docs/operations.md lists them."""
+    """The states are those of a worker with a `url`, and those of the supervisor in docs/operations.md."""
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
     table = page.split("## Workers that the gateway starts", 1)[1].split("\n## ", 1)[0]
     launched = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))

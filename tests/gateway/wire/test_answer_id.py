@@ -1,4 +1,4 @@
-"""An answer names its request: whose id is another gateway request's, and whose says nothing."""
+"""An answer's id shows whether it belongs to another request of a gateway, or says nothing."""
 
 from secrets import token_hex
 

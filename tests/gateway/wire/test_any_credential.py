@@ -1,4 +1,4 @@
-"""Whatever stands in the headers that hold a key: one tenant pays, or the request is refused; never one of two."""
+"""Whatever the key headers contain, exactly one tenant pays or the request is refused."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -110,7 +110,7 @@ def has_one_payer(fields: "CIMultiDictProxy[str]") -> None:
 
 @given(lines=headers)
 def test_any_headers_have_one_payer_or_none(loop: asyncio.AbstractEventLoop, lines: bytes) -> None:
-    """As the parser of the front reads them."""
+    """This holds for headers as the server's parser reads them."""
     fields = parsed(loop, lines)
     if fields is not None:
         has_one_payer(fields)

@@ -117,7 +117,7 @@ bodies = damaged(ORIGINALS + kept("bodies"), WORDS) | OBJECTS
 
 
 def is_understood(path: str, body: bytes, rights: Rights) -> None:
-    """Refused with a message in the API's own format, or sent as it was understood."""
+    """The body is refused with a message in the API's format, or sent as the gateway understood it."""
     endpoint = ENDPOINTS[path]
     try:
         parsed = read_request(endpoint, body, rights)
@@ -132,7 +132,7 @@ def is_understood(path: str, body: bytes, rights: Rights) -> None:
 
 
 def _figures(parsed: ParsedRequest) -> tuple[object, ...]:
-    """What is estimated, held to limits and metered by."""
+    """The figures that estimates, limits and metering use."""
     return (
         parsed.stream,
         parsed.sequences,

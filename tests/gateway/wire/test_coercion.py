@@ -1,4 +1,4 @@
-"""What is read in a typed field is what vLLM 0.32 reads in it, by a record of its own reading."""
+"""A typed field is read as vLLM 0.32 reads it, compared with a record of vLLM's own results."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_typed_field_is_read_as_the_engine_reads_it(path: str, name: str) -> N
 
 @pytest.mark.parametrize(("name", "path"), PROMPTS.items())
 def test_a_prompt_is_counted_as_the_engine_reads_it(name: str, path: str) -> None:
-    """Texts, token ids whatever their spelling, and lists of them; what the engine refuses is refused."""
+    """Texts, token ids in any spelling and lists of them count alike; what the engine refuses is refused."""
     for value, expected in recorded()[path][name]:
         if expected == REFUSED:
             with pytest.raises(RequestFault):
@@ -63,7 +63,7 @@ def test_a_prompt_is_counted_as_the_engine_reads_it(name: str, path: str) -> Non
 
 
 def test_null_keeps_its_meaning() -> None:
-    """It is neither zero nor false: the engine has a default for it, or refuses it in its own words."""
+    """A null is neither zero nor false: the engine uses its default or refuses it in its own words."""
     for path, name in TYPED_FIELDS:
         fields: dict[str, object] = {name: None}
         coerce_fields(ENDPOINTS[path].family, fields)

@@ -1,4 +1,4 @@
-"""Whom a request acts for: a person, whatever session."""
+"""The end user of a request: a person, in whatever session."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def test_the_sessions_of_one_person_are_one_end_user(field: str, account: str, n
 
 
 def test_a_session_alone_is_nobody() -> None:
-    """Its share is that of the key; what else names somebody counts."""
+    """A session alone shares the key's share; any other field that names somebody counts."""
     lone = json.dumps({"session_id": SESSIONS[0]})
     assert end_user(Family.MESSAGES, {"metadata": {"user_id": lone}}) is None
     assert end_user(Family.MESSAGES, {"metadata": {"user_id": lone}, "safety_identifier": "ann"}) == "ann"
@@ -64,7 +64,7 @@ def test_what_a_header_names(value: str, name: str | None) -> None:
 
 
 def test_a_pseudonym_is_the_beginning_of_the_names_hash() -> None:
-    """The same for the same person, whom an operator who knows the name can look up; nobody's is empty."""
+    """The same person has the same pseudonym, which an operator can compute from the name; nobody's is empty."""
     assert pseudonym("ann@example.com") == hashlib.sha256(b"ann@example.com").hexdigest()[:16]
     assert pseudonym("ann") != pseudonym("ben")
     assert pseudonym(None) == pseudonym("") == ""

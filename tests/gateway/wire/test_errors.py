@@ -26,7 +26,7 @@ def test_openai_bodies(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_anthropic_bodies(outcome: Outcome) -> None:
-    """`{type: error, error: {type, message}}` with the id of the request where it is known."""
+    """The error is `{type: error, error: {type, message}}`, with the request's id if it is known."""
     expected = {"type": "error", "error": {"type": outcome.wire_form.anthropic_type, "message": MESSAGE}}
     assert orjson.loads(error_body(Dialect.ANTHROPIC, outcome, MESSAGE)) == expected
     with_id = orjson.loads(error_body(Dialect.ANTHROPIC, outcome, MESSAGE, "n", "req-1"))

@@ -90,7 +90,7 @@ def test_every_answer_that_is_generated_can_be_streamed(endpoint: Endpoint) -> N
 
 @pytest.mark.parametrize("endpoint", GENERATING, ids=lambda endpoint: endpoint.family.value)
 def test_every_answer_that_is_generated_is_held_to_the_tenants_limit(endpoint: Endpoint) -> None:
-    """The limit is in force at the gateway, and the engine is told; with `cut: false` what asks for more is refused."""
+    """The gateway applies the limit and passes it to the engine; with `refuse` a request for more is refused."""
     parsed = read(endpoint, Rights(max_output_tokens=3))
     (name,) = [name for name, value in sent(parsed).items() if value == 3]
     assert parsed.max_output_tokens == 3

@@ -126,14 +126,14 @@ def test_a_deficit_that_is_used_up_lets_another_worker_in() -> None:
 
 
 def test_a_larger_quantum_keeps_a_prompt_at_its_worker_longer() -> None:
-    """The pool's locality quantum is a worker's too where it is more than the usual one."""
+    """A pool's locality quantum is also the quantum at each worker if it is more than the default."""
     fleet = make_fleet(2, WindowSize(100, 0, 10**6), quantum=4 * DEFAULT_QUANTUM_TOKENS)
     homes = [sent(fleet, asked("a", reserved_tokens=1000)) for _ in range(40)]
     assert homes.index("w1") == pytest.approx(4 * DEFAULT_QUANTUM_TOKENS / 1000, abs=2)
 
 
 def test_a_used_up_deficit_moves_nobody_from_a_worker_that_is_no_busier() -> None:
-    """A conversation alone in the pool stays where it is, however much it takes."""
+    """A conversation that is alone in the pool stays at its worker, however much it takes."""
     fleet = make_fleet(3)
     assert {done(fleet, asked("a", reserved_tokens=5000)) for _ in range(50)} == {"w0"}
 
@@ -230,7 +230,7 @@ def _fits(place: Place, request: Asked) -> bool:
 def test_a_worker_is_found_wherever_there_is_one(
     count: int, steps: Iterable[tuple[bool, int, str, int]], down: set[int]
 ) -> None:
-    """Whatever is cached where and whoever has spent what: None only where no serving worker has room.
+    """Whatever is cached and spent, a request finds a worker if any worker that serves has room.
 
     If placement counts on a cached prompt, the request goes to a worker that was sent as much of it.
     """

@@ -31,7 +31,7 @@ def sent(quarantine: Quarantine, worker: str, *cases: Suspect, now: float = 0.0)
 
 
 def died(quarantine: Quarantine, *cases: Suspect, now: float = 0.0) -> list[Blame]:
-    """The worker of `cases` dies; what each is told."""
+    """The worker of `cases` dies; returns the blame of each."""
     return [quarantine.died(each, now) for each in cases]
 
 
@@ -89,7 +89,7 @@ def test_a_pool_of_one_worker_that_comes_back_is_enough() -> None:
 
 
 def test_innocents_that_were_beside_it_are_told_so() -> None:
-    """Suspects go one at a time to a worker; who was there when the other was convicted is excused."""
+    """Suspects go to a worker one at a time; one that was there when another was convicted is excused."""
     quarantine = Quarantine()
     poison, tea, milk = suspects(quarantine, "poison", "tea", "milk", worker="a")
     fresh = case("fresh")
@@ -220,7 +220,7 @@ def test_a_death_keeps_no_request_and_a_removed_worker_no_death() -> None:
 
 
 def test_a_case_that_lets_go_of_its_body_is_known_all_the_same() -> None:
-    """Small or large: what is kept of it, a copy or a digest, tells it from others."""
+    """A copy of a small body or a digest of a large one is kept, and that is enough to recognise it."""
     for size in (100, 100_000):
         whole, less = case("x" * size), case("x" * size)
         less.let_go()

@@ -1,4 +1,4 @@
-"""Requests of several sequences before the window's law: their memory, their queue and their ends spoil nothing."""
+"""The tuning of the window beside requests of several sequences: their memory, queue and ends do not mislead it."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def read(tuning: Tuning, at: float, running: float, waiting: float = 0.0, deferr
 def test_sequences_that_the_engine_has_no_more_have_ended(
     running: int, waiting: int, deferred: int, ended: int
 ) -> None:
-    """All that a second reading does not have, less a step's lag; what is deferred is there; nobody is distrusted."""
+    """Sequences missing at a second reading have ended, less a step's lag; deferred ones are there; trust remains."""
     tuning = tuning_of(RunningRequest(sequences=17))
     read(tuning, 1.0, 8, 9)
     assert tuning.ended_sequences == 0, "a request is known from the reading after its grant on"
@@ -48,7 +48,7 @@ def test_sequences_that_the_engine_has_no_more_have_ended(
 
 
 def test_an_engine_that_has_none_of_many_requests_is_still_distrusted() -> None:
-    """Control: of every request one sequence is there until it ends."""
+    """Control: one sequence of every request counts as there until the request ends."""
     tuning = tuning_of(*[RunningRequest(sequences=2) for _ in range(17)])
     for at in range(1, 9):
         read(tuning, at, 1)
@@ -57,7 +57,7 @@ def test_an_engine_that_has_none_of_many_requests_is_still_distrusted() -> None:
 
 
 def test_one_sequence_of_a_request_must_fit_the_memory_not_all() -> None:
-    """A list of prompts larger than the whole cache goes where one of them fits, and holds the others back after."""
+    """A list of prompts larger than the cache goes as soon as one fits, and then holds other requests back."""
     memory = Memory()
     memory.learn(EngineFacts(1000, 10))
     memory.take(RunningRequest(prompt_tokens=800))
@@ -73,7 +73,7 @@ def test_one_sequence_of_a_request_must_fit_the_memory_not_all() -> None:
 
 @pytest.mark.parametrize("sequences", [1, 20])
 def test_the_queue_of_a_wide_request_is_no_lack_of_memory(sequences: int) -> None:
-    """What waits because a request went when one of its sequences fitted does not lower what is promised to others."""
+    """A queue that exists because a wide request went early does not lower what is promised to others."""
     tuning = tuning_of(RunningRequest(prompt_tokens=800), RunningRequest(sequences=sequences, prompt_tokens=3_000))
     before = tuning.memory.reserve
     for at in range(1, 9):
@@ -82,7 +82,7 @@ def test_the_queue_of_a_wide_request_is_no_lack_of_memory(sequences: int) -> Non
 
 
 def test_what_a_token_takes_of_the_cache_is_not_learned_from_a_wide_request() -> None:
-    """Sequences that have ended hold no cache: the gauge beside them says nothing of the others' density."""
+    """Sequences that have ended use no cache, so the gauge beside them does not show what a token takes."""
     memory = Memory()
     memory.learn(EngineFacts(1000, 10))
     memory.take(RunningRequest(sequences=10, prompt_tokens=1_000))

@@ -26,7 +26,7 @@ SETTLED_PATIENCE = PATIENCE[Phase.SETTLED]
 @pytest.mark.parametrize("slots", range(1, MOST - 1))
 @pytest.mark.parametrize("slack", [1, 2])
 def test_from_every_state_telling_readings_lead_to_the_engines_size(slots: int, slack: int) -> None:
-    """Whatever was learned and whatever has just ended: a full engine and its slack, within the readings stated."""
+    """From every learned state, whatever has just ended, the engine's size is found within the stated readings."""
     exploration = Exploration(SequenceLaw(slack, most=MOST), Engine(slots, slack))
     most = exploration.most_readings(every_state(MOST + slack, SETTLED_PATIENCE))
     assert isinstance(most, int), most
@@ -36,7 +36,7 @@ def test_from_every_state_telling_readings_lead_to_the_engines_size(slots: int, 
 @pytest.mark.parametrize("slots", range(1, MOST - 1))
 @pytest.mark.parametrize("slack", [1, 2])
 def test_no_reading_of_a_healthy_engine_takes_a_slot_from_the_window(slots: int, slack: int) -> None:
-    """However few run because they ended, left or have not come: nothing shrinks it below slots and slack."""
+    """However few sequences run, no reading of a healthy engine shrinks the window below slots and slack."""
     states = (state for state in every_state(MOST + slack, SETTLED_PATIENCE) if state.calm in (0, SETTLED_PATIENCE - 1))
     assert Exploration(SequenceLaw(slack, most=MOST), Engine(slots, slack)).loss(states) is None
 
@@ -44,7 +44,7 @@ def test_no_reading_of_a_healthy_engine_takes_a_slot_from_the_window(slots: int,
 @pytest.mark.parametrize("slots", [2, 6])
 @pytest.mark.parametrize("lane", [1, 3])
 def test_slots_kept_free_for_the_express_lane_hide_no_trap(slots: int, lane: int) -> None:
-    """A window that is never full of all slots still finds their number, by trying beyond it now and then."""
+    """With slots kept free the window still finds their number, because it tries a larger size now and then."""
     exploration = Exploration(SequenceLaw(1, has_lane=True, most=MOST), Engine(slots, lane=lane))
     starts = (state for state in every_state(MOST + 1, LANE_PATIENCE) if state.calm in (0, LANE_PATIENCE - 1))
     most = exploration.most_readings(starts)
@@ -55,7 +55,7 @@ def test_slots_kept_free_for_the_express_lane_hide_no_trap(slots: int, lane: int
 @pytest.mark.parametrize("slots", [9, 64, 256, MOST_SEQUENCES])
 @pytest.mark.parametrize(("lane", "most"), [(0, MOST_READINGS), (4, MOST_READINGS_WITH_LANE)])
 def test_engines_of_any_size_are_found_within_the_readings_stated(slots: int, lane: int, most: int) -> None:
-    """From sizes far and near, with every pace, where none, few, an eighth or all end with each step."""
+    """The size is found from near and far, at every pace, if none, few, an eighth or all end with each step."""
     law, engine = SequenceLaw(1, has_lane=lane > 0), Engine(slots, lane=lane)
     limits = {*range(2, 40), slots // 2, slots - 1, slots, slots + 1, slots + 2, 500, MOST_SEQUENCES + 1}
     starts = (Sequences(limit, pace) for limit in limits for pace in (0, 1, 2, 4, 8, 16))
@@ -65,7 +65,7 @@ def test_engines_of_any_size_are_found_within_the_readings_stated(slots: int, la
 
 
 def test_a_found_size_stays_while_it_is_full() -> None:
-    """At slots and slack no telling reading moves the window, from whatever state."""
+    """At slots and slack no reading of a full window moves it, from any state."""
     law, engine = SequenceLaw(1, most=MOST), Engine(6)
     for state in every_state(MOST + 1, SETTLED_PATIENCE):
         if state.limit == 7:
@@ -165,7 +165,7 @@ TELLS = {
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("evidence", SlotEvidence)
 def test_every_pair_of_phase_and_evidence_has_its_effect(phase: Phase, evidence: SlotEvidence) -> None:
-    """As the table of docs/window.md says; the second queue in a row settles a window at the larger proof."""
+    """The effects are those of the table in docs/window.md; a second queue settles the window at the larger proof."""
     law = SequenceLaw(1)
     known, told = Sequences(40, pace=2 if phase is Phase.GROWING else 1), TELLS[evidence]
     assert known.phase is phase

@@ -56,7 +56,7 @@ def full(known: Sequences, slots: int, *, ended: int = 0) -> SlotReading:
 
 
 def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
-    """While nothing is known, each full window that leaves nothing waiting adds a quarter."""
+    """While nothing is known, each full window without a queue adds a quarter."""
     known = LAW.start()
     sizes = [known.limit]
     while len(sizes) < 8:
@@ -74,7 +74,7 @@ def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
     ],
 )
 def test_a_window_does_not_grow_without_evidence(told: SlotReading) -> None:
-    """Not without work held back, nor where the engine did not take it, nor where something waits: however often."""
+    """However many readings come, the window does not grow without held-back work, or if a queue waits."""
     known = LAW.start()
     for _ in range(99):
         known = LAW.step(known, told)
@@ -82,7 +82,7 @@ def test_a_window_does_not_grow_without_evidence(told: SlotReading) -> None:
 
 
 def test_a_queue_settles_at_what_the_engine_can_have_run() -> None:
-    """Two readings in a row with a queue: what is there less what waits, and the slack; one between them forgives."""
+    """Two readings in a row with a queue settle at what is there less what waits, plus the slack."""
     known = Sequences(12)
     known = LAW.step(known, full(known, 9))
     known = LAW.step(known, SlotReading(9, 0, 9, is_limiting=False, is_taken=False))
@@ -103,7 +103,7 @@ def test_a_right_size_is_not_lost_to_one_reading_of_few() -> None:
 
 
 def test_an_engine_that_runs_more_than_it_was_thought_to_is_followed() -> None:
-    """One sequence beyond what was known is evidence at the edge; growth starts at one and doubles."""
+    """One sequence beyond the known size is evidence; growth starts at one and doubles."""
     known, sizes = Sequences(41, SETTLED_PACE), []
     for _ in range(4):
         known = LAW.step(known, full(known, 99))
@@ -112,7 +112,7 @@ def test_an_engine_that_runs_more_than_it_was_thought_to_is_followed() -> None:
 
 
 def test_an_engine_that_became_smaller_is_followed_down() -> None:
-    """A settled size is given up for what the engine has slots for now."""
+    """The window follows an engine that became smaller."""
     known = Sequences(41, SETTLED_PACE)
     for _ in range(2):
         known = LAW.step(known, full(known, 16))
@@ -128,21 +128,21 @@ def overflowing(known: Prefill) -> Prefill:
 
 
 def held(known: Prefill, readings: int) -> Prefill:
-    """So many readings in a row at which it alone held work back and left slots empty."""
+    """The state after so many readings in a row at which this window alone held work back and slots were empty."""
     for _ in range(readings):
         known = after_no_queue(known, is_limiting=True)
     return known
 
 
 def test_unread_prompts_grow_after_patience_only() -> None:
-    """Four readings in a row at which they alone leave slots empty; any other reading starts the count again."""
+    """The window grows after four such readings in a row; any other reading starts the count again."""
     known = after_no_queue(held(Prefill(), 3), is_limiting=False)
     assert held(known, 3).limit == FIRST_PREFILL_TOKENS
     assert held(known, 4).limit == FIRST_PREFILL_TOKENS * 5 // 4
 
 
 def test_unread_prompts_go_back_to_before_they_grew() -> None:
-    """The size that overflowed is reached again after much longer patience only; it shrinks to a floor."""
+    """A size that was too large is reached again only after much longer patience; the window shrinks to a floor."""
     known = held(Prefill(), 4)
     assert after_queue(known).limit == known.limit
     known = overflowing(known)
@@ -179,7 +179,7 @@ def memory_of(tokens: int = 1000, *requests: RunningRequest) -> Memory:
 
 
 def test_memory_holds_back_what_would_not_fit() -> None:
-    """Tokens there are, in whole blocks, and room to grow by a part of the mean answer; the first always fits."""
+    """Demand counts whole blocks and a share of the mean answer to grow; the first request always fits."""
     memory = memory_of(1000)
     requests = []
     while memory.has_room(RunningRequest(prompt_tokens=95)):
@@ -200,7 +200,7 @@ def test_memory_counts_what_was_generated_since() -> None:
 
 
 def test_an_unknown_cache_holds_nothing_back_until_its_gauge_has_told() -> None:
-    """Without the engine's word the share of a token is what the gauge shows of our own count."""
+    """If the engine does not say its size, a token's share of the cache comes from the gauge and our own count."""
     memory = Memory()
     requests = [RunningRequest(prompt_tokens=100) for _ in range(5)]
     for request in requests:
@@ -212,7 +212,7 @@ def test_an_unknown_cache_holds_nothing_back_until_its_gauge_has_told() -> None:
 
 
 def test_shared_prompts_leave_more_room() -> None:
-    """A gauge lower than our count, reading after reading, lets more in."""
+    """A gauge that stays below our count lets more requests in."""
     memory = memory_of(1000, *(RunningRequest(prompt_tokens=150) for _ in range(4)))
     assert not memory.has_room(RunningRequest(prompt_tokens=200))
     for _ in range(20):
@@ -221,7 +221,7 @@ def test_shared_prompts_leave_more_room() -> None:
 
 
 def test_memory_that_ran_out_is_promised_less_and_slowly_more_again() -> None:
-    """A hundred readings without a queue undo what one lack has cost; readings that held nothing back undo nothing."""
+    """A hundred readings without a queue undo one shortage; readings at which nothing was held back undo nothing."""
     memory = memory_of()
     first = memory.reserve
     memory.ran_out()
@@ -303,7 +303,7 @@ def test_every_queue_has_one_cause() -> None:
 
 
 def test_a_queue_for_memory_shrinks_neither_of_the_others() -> None:
-    """With the cache full only what is promised of it changes."""
+    """If the cache is full, only the promise of memory changes."""
     worker = Worker(facts=EngineFacts(1000, 10))
     worker.fill()
     worker.read(8)
@@ -317,7 +317,7 @@ def test_a_queue_for_memory_shrinks_neither_of_the_others() -> None:
 
 
 def test_a_queue_with_empty_slots_shrinks_prefill() -> None:
-    """The engine ran more than it runs now, so its slots are not what is waited for; nor are prompts that are few."""
+    """The engine once ran more than now, so slots are not the cause; few unread prompts are not the cause either."""
     for unread, limit in ((2000, LADDER[LADDER.index(FIRST_PREFILL_TOKENS) - 1]), (500, FIRST_PREFILL_TOKENS)):
         worker = Worker(WindowSize(16, 1, None))
         worker.fill()
@@ -353,7 +353,7 @@ def test_no_action_on_a_reading_older_than_the_last_one() -> None:
 
 
 def test_no_action_on_a_reading_of_no_new_step() -> None:
-    """An engine that stands still says the same again, which is no second queue and no calm."""
+    """A repeated reading of an engine that stands still is neither a second queue nor calm."""
     worker = Worker()
     worker.fill(3)
     worker.read(3)
@@ -371,7 +371,7 @@ def test_no_action_on_a_reading_of_no_new_step() -> None:
 
 
 def test_a_window_that_shrank_waits_for_its_excess() -> None:
-    """What is in flight beyond a smaller window still waits and is no new overflow."""
+    """Requests in flight beyond a window that shrank still wait, and that is no new evidence."""
     worker = Worker()
     worker.tuning.sequences = Sequences(21, SETTLED_PACE)
     worker.fill()
@@ -386,7 +386,7 @@ def test_a_window_that_shrank_waits_for_its_excess() -> None:
 
 @pytest.mark.parametrize(("sequences", "fallback"), [(None, 17), (8, 9)])
 def test_blind_from_the_start_is_a_fixed_window(sequences: int | None, fallback: int) -> None:
-    """Sixteen and the slack, or what is configured; a reading that can be believed ends it."""
+    """The fallback is sixteen and the slack, or the configured size; a credible reading ends it."""
     worker = Worker(WindowSize(sequences, 1, None))
     worker.tuning.blind("no answer")
     assert (worker.size, worker.tuning.max_prefill_tokens) == (fallback, 2048)
@@ -419,7 +419,7 @@ def test_blind_after_it_settled_holds_what_was_found() -> None:
     ],
 )
 def test_figures_that_contradict_our_own_are_not_believed(figures: dict[str, float]) -> None:
-    """At once where they cannot be, after some readings where they only look false; until they are right again."""
+    """Impossible figures lose trust at once, doubtful ones after some readings, until figures are right again."""
     worker = Worker(WindowSize(16, 1, None))
     worker.fill()
     worker.read(16, 1)
@@ -434,7 +434,7 @@ def test_figures_that_contradict_our_own_are_not_believed(figures: dict[str, flo
 
 
 def test_others_at_the_same_worker_keep_their_slots() -> None:
-    """What runs and is not ours is taken off the window, once it has shown for three readings."""
+    """The window leaves room for others' sequences after three readings have shown them."""
     worker = Worker(WindowSize(None, 1, None))
     worker.tuning.sequences = Sequences(17, SETTLED_PACE)
     worker.fill(8)
@@ -454,7 +454,7 @@ def test_totals_that_begin_again_start_the_search_anew() -> None:
 
 
 def test_the_express_lane_is_a_part_of_what_was_found() -> None:
-    """Of the slots that an engine turned out to have the lane's are kept free; a configured number excludes them."""
+    """The lane's slots are kept free within a size that was found; a configured number does not include them."""
     worker = Worker(replace(AUTO, express=4))
     worker.find(24)
     assert worker.size == 24 - 4
@@ -475,7 +475,7 @@ READINGS = 150 + 2 * len(LADDER)  # those of the sequences, and what may be blam
 def test_whatever_was_learned_a_full_engine_is_found_again(
     slots: int, limit: int, pace: int, rung: int, is_least: bool, endings: list[int]
 ) -> None:
-    """From any window of both kinds, whatever ends in a step and whichever limit is blamed: slots and slack."""
+    """From any learned state the window reaches slots and slack, whatever ends and whichever limit is blamed."""
     worker = Worker()
     worker.tuning.sequences = Sequences(limit, pace)
     worker.tuning.prefill = Prefill(rung)
@@ -529,7 +529,7 @@ def taken_by_engine(requests: list[RunningRequest], slots: int, cache: int) -> t
 def test_before_any_engine_the_window_moves_towards_its_slots_only(
     slots: int, cache: int, prompts: list[int], sequences: int | None
 ) -> None:
-    """Backlogged before any number of slots and any cache: it grows to slots and slack, and from beyond shrinks to it.
+    """With a backlog the window grows to slots and slack, or shrinks to it, for any number of slots and any cache.
 
     Where memory holds back most, this can take long: only what fits at once tells of slots. When all ended it is empty.
     """

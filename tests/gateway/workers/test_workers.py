@@ -27,7 +27,7 @@ from gateway.workers.worker import PROBES_OF_TRIAL
     ],
 )
 def test_room_in_a_window(taken: list[tuple[int, int]], tokens: int, has_place: bool, fits_prefill: bool) -> None:
-    """Size plus slack in sequences, whatever the next one's width; the cap in unread prompt tokens, or none unread."""
+    """A window holds size plus slack sequences, whatever the next one's width, and unread tokens up to the limit."""
     window = Window(WindowSize(4, 1, 100))
     for amounts in taken:
         window.take(*amounts)
@@ -35,7 +35,7 @@ def test_room_in_a_window(taken: list[tuple[int, int]], tokens: int, has_place: 
 
 
 def test_sequences_that_ended_before_their_request_hold_no_place() -> None:
-    """What the engine has no more is room again, but for one place of each request; no end gives a place twice."""
+    """Sequences that have ended give room back, except one place per request; no place is given back twice."""
     window = Window(WindowSize(4, 0, 100))
     window.take(1, 1)
     window.take(9, 1)
@@ -54,7 +54,7 @@ def test_sequences_that_ended_before_their_request_hold_no_place() -> None:
 
 
 def test_what_readings_do_not_find_between_them_holds_no_place() -> None:
-    """The part that two of three readings miss is not counted, of later requests either; one reading says nothing."""
+    """The share that two of three readings miss does not count, for later requests too; one reading is not enough."""
     window = Window(WindowSize(8, 0, 100))
     window.take(8, 1)
     window.take(5, 1)
@@ -71,7 +71,7 @@ def test_what_readings_do_not_find_between_them_holds_no_place() -> None:
 
 
 def test_half_of_what_nobody_tells_of_is_taken_to_have_ended() -> None:
-    """Where no engine tells, requests of several neither fill two windows nor hold all places to their ends."""
+    """If the engine does not say, wide requests neither fill two windows nor hold all places until they end."""
     window = Window(WindowSize(8, 0, 100))
     for sequences in (5, 5, 2):
         window.take(sequences, 1)
@@ -152,7 +152,7 @@ def test_the_least_loaded_worker_is_chosen() -> None:
 
 
 def test_a_failed_worker_is_avoided_while_another_serves() -> None:
-    """The avoided worker is used only where it is the only one; full others are waited for."""
+    """A worker to avoid is used only if it is the only one; if the others are full, the request waits for them."""
     fleet = make_fleet("a", "b")
     assert [fleet.take(Request(avoid="a")) for _ in range(3)] == ["b", "b", None]
     fleet.signal("b", Signal.GONE)
@@ -172,12 +172,12 @@ def test_a_worker_on_trial_gets_one_request() -> None:
 
 
 def limit(fleet: Fleet) -> Limit:
-    """What held back the last request, at the only worker."""
+    """The limit that held back the last request at the only worker."""
     return fleet.snapshot()[0].limited_by
 
 
 def test_a_trial_is_one_extra_request_however_many_old_ones_run() -> None:
-    """It is the window's that is full, not the trial's; what waits for the trial is said; its end lets the next try."""
+    """Old requests fill the window but not the trial; the limit says so, and the trial's end lets the next one try."""
     fleet = make_fleet("a", size=WindowSize(4, 0, 100))
     old = [Request(worker="a") for _ in range(2)]
     assert [fleet.take(request) for request in old] == ["a", "a"]
@@ -196,7 +196,7 @@ def test_a_trial_is_one_extra_request_however_many_old_ones_run() -> None:
 
 
 def test_a_trial_that_lives_for_some_probes_has_said_enough() -> None:
-    """An answer that is not streamed keeps nobody waiting for as long as it takes."""
+    """After some probes a trial ends, so a whole answer does not keep others waiting until its end."""
     fleet = make_fleet("a", size=WindowSize(4, 0, 100))
     fleet.signal("a", Signal.GONE)
     fleet.signal("a", Signal.PROBE_OK)
@@ -210,7 +210,7 @@ def test_a_trial_that_lives_for_some_probes_has_said_enough() -> None:
 
 @pytest.mark.parametrize("sign", [Signal.MOVED, Signal.ANSWERED])
 def test_an_engine_that_stood_still_and_moves_again_serves(sign: Signal) -> None:
-    """Its old requests are told to go on, so it is trusted at once."""
+    """Its old requests go on, so it is trusted at once."""
     fleet = make_fleet("a", size=WindowSize(4, 0, 100))
     fleet.take(Request(worker="a"))
     fleet.signal("a", Signal.STALLED)
@@ -220,7 +220,7 @@ def test_an_engine_that_stood_still_and_moves_again_serves(sign: Signal) -> None
 
 
 def test_probes_say_nothing_for_an_engine_that_stands_still_with_requests_in_it() -> None:
-    """It is tried once nothing is left in it, requests waiting meanwhile; and its trial must be answered, not live."""
+    """A stalled worker is tried only when it is empty, and its trial must get an answer instead of living on."""
     fleet = make_fleet("a", size=WindowSize(4, 0, 100))
     old = Request(worker="a")
     fleet.take(old)
@@ -244,7 +244,7 @@ def doubt(fleet: Fleet, name: str) -> None:
 
 
 def test_a_doubted_worker_gets_one_request_at_a_time_while_another_is_trusted() -> None:
-    """At once of whoever did not fail there, of the others after a probe; its first answer is the end of the doubt."""
+    """Tenants that did not fail there may try at once, the others after a probe; the first answer ends the doubt."""
     fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
     doubt(fleet, "a")
     assert fleet.serves("p")
@@ -255,7 +255,7 @@ def test_a_doubted_worker_gets_one_request_at_a_time_while_another_is_trusted() 
 
 
 def test_suspects_try_a_doubted_worker_after_a_probe() -> None:
-    """Where nobody else comes, a worker that is well again is found by those who had failed there."""
+    """If no other tenant sends, a worker that is well again is found by the tenants that failed there."""
     fleet = make_fleet("a", "b", size=WindowSize(1, 0, 100))
     doubt(fleet, "a")
     assert [fleet.take(Request(tenant="mallory")) for _ in range(2)] == ["b", None]
@@ -265,7 +265,7 @@ def test_suspects_try_a_doubted_worker_after_a_probe() -> None:
 
 @pytest.mark.parametrize("loses_the_other", ["down", "doubted", "drained"])
 def test_doubt_never_takes_the_last_worker(loses_the_other: str) -> None:
-    """Where no worker of the pool is trusted, doubted ones serve whoever comes, with their whole window."""
+    """If no worker of the pool is trusted, doubted ones serve all tenants with their whole window."""
     fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
     doubt(fleet, "a")
     match loses_the_other:
@@ -281,7 +281,7 @@ def test_doubt_never_takes_the_last_worker(loses_the_other: str) -> None:
 
 
 def test_a_worker_that_fails_fast_draws_no_load() -> None:
-    """Its window is always empty, and yet the tenant that it failed goes elsewhere; others do as before."""
+    """Its window is always empty, but the tenant whose request failed there goes elsewhere; others go on as before."""
     fleet = make_fleet("a", "b", size=WindowSize(2, 0, 100))
     fleet.signal("a", Signal.FAULT, "alice", b"")
     assert [fleet.take(Request(tenant="alice")) for _ in range(4)] == ["b", "b", "a", "a"]
@@ -341,7 +341,7 @@ def test_a_worker_can_move_to_another_pool() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 90)), max_size=80))
 def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int, int]]) -> None:
-    """Whatever was taken and given back in any order, no room is lost and what is overdrawn stays bounded."""
+    """Whatever is taken and given back in any order, no room is lost, and the overdraft stays bounded."""
     fleet = make_fleet("a", "b")
     running: list[Request] = []
     for kind, sequences, tokens in steps:
@@ -365,7 +365,7 @@ def test_a_fleet_is_idle_again_after_everything_ended(steps: list[tuple[int, int
 
 
 def test_requests_of_a_pool_may_wait_for_a_worker_that_is_about_to_serve() -> None:
-    """A pool whose only worker is being replaced awaits it as long as it is told to; nothing is placed meanwhile."""
+    """A pool whose only worker is being replaced waits as long as `expect` says; nothing is placed meanwhile."""
     fleet = Fleet()
     spec = WorkerSpec("p/w0", "p", "http://h:1", WindowSize())
     fleet.configure(spec)
@@ -389,7 +389,7 @@ def test_a_worker_of_which_nothing_was_heard_does_not_serve() -> None:
 
 
 def test_a_reading_that_ends_the_trust_and_opens_the_window_says_that_there_is_room() -> None:
-    """The window of a worker that is not believed may be wider than the found one: what waits must be dispatched."""
+    """The fallback may be wider than the window that was found, so requests that wait must be dispatched."""
     fleet = Fleet()
     fleet.configure(WorkerSpec("w0", "tiny", "http://127.0.0.1:8101", WindowSize(None, 1, 2048)))
     fleet.signal("w0", Signal.PROBE_OK)
