@@ -28,7 +28,7 @@ from evaluation.play.prompts import Prompts
 from evaluation.play.result import PERCENTS, Ended, Result, TenantResult, ended, ttft_seconds
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress, say, show
-from evaluation.workloads import ConfigError, ReadOptions, Workload, find
+from evaluation.workloads import PREFIX_BLOCK_TOKENS, ConfigError, ReadOptions, Workload, find
 
 # How token counts are asked for, by the name on the command line.
 _USAGE: Mapping[str, Mapping[str, object]] = {"running": RUNNING_USAGE, "final": FINAL_USAGE, "none": {}}
@@ -77,7 +77,7 @@ def run(options: ReplayOptions) -> int:
 def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[Cue]:
     """The play of a workload."""
     seed = options.read_options.seed or 0
-    prompts = Prompts(seed, options.bytes_per_token, workload.prefix_block_tokens)
+    prompts = Prompts(seed, options.bytes_per_token, PREFIX_BLOCK_TOKENS)
     return [
         Cue(request, request.arrival_seconds / options.speed, key, partial(prompts.prompt, number, request))
         for number, (request, key) in enumerate(zip(workload.requests, keyring.assign(workload.requests), strict=True))

@@ -15,15 +15,14 @@ from evaluation.requests import Request
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
 
 PREFIX_BLOCK_TOKENS = 512
-"""Tokens of one block of `Request.prefix_ids` where nothing else is said: the block of the Mooncake traces."""
+"""Tokens of one block of `Request.prefix_ids`: the block of the Mooncake traces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Arrivals over `seconds`; `tenants` maps each name to its weight, also where it sends nothing.
 
-    `prefix_block_tokens` is the size of the blocks that `Request.prefix_ids` name; `notes` say in words what the reader
-    of a trace had to decide.
+    `notes` say in words what the reader of a trace had to decide.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Workload:
     seconds: float
     tenants: Mapping[str, float]
     requests: tuple[Request, ...]
-    prefix_block_tokens: int = PREFIX_BLOCK_TOKENS
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -42,12 +40,6 @@ class Workload:
     def of(self, tenant: str) -> tuple[Request, ...]:
         """The requests of one tenant."""
         return tuple(request for request in self.requests if request.tenant == tenant)
-
-    def only(self, *tenants: str) -> "Workload":
-        """The same without the others: what a tenant gets when it is alone."""
-        kept = {name: weight for name, weight in self.tenants.items() if name in tenants}
-        assert len(kept) == len(set(tenants)), f"{self.name} has no such tenant"
-        return replace(self, tenants=kept, requests=tuple(each for each in self.requests if each.tenant in kept))
 
     def until(self, seconds: float) -> "Workload":
         """The same, cut off after `seconds`."""
