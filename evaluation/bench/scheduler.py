@@ -22,7 +22,7 @@ from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
-from evaluation.simulation.front import PlainCapacity
+from evaluation.simulation.simulated_gateway import PlainCapacity
 from gateway.compilation import IS_COMPILED
 from gateway.fairness import Admission, Decision, Grant, Linear, PoolSpec, Rules, Ticket
 from gateway.fairness.policies import POLICIES

@@ -1,7 +1,7 @@
 """Discrete events in virtual time: the production scheduler in front of simulated engines. Pure: no clock, no chance.
 
-Nothing of the gateway is imitated: `front` drives `gateway.fairness.Admission` as the proxy does, and where a window
-decides it is `gateway.workers.Fleet`. `workers` steps the engines, of which there are two models: `rounds`, the
-paper's, and `batching`, the embedded engine's vLLM scheduler. `settings` says what a run is, `run` plays it; `result`
-is what is left of it, `gauges` what the engines say of themselves meanwhile.
+No part of the gateway is imitated: `simulated_gateway` drives `gateway.fairness.Admission` as the proxy does, and
+windows are those of `gateway.workers.Fleet`. `workers` steps the engines. There are two models of an engine: `rounds`,
+the paper's, and `batching`, the embedded engine's vLLM scheduler. `settings` describes a run, `run` plays it, `result`
+is its result, and `gauges` are what the engines say about themselves meanwhile.
 """

@@ -6,9 +6,9 @@ Each step runs through the embedded engine's scheduler (`backend.engine.core`).
 
 from functools import partial
 
-from evaluation.simulation.front import POOL
 from evaluation.simulation.gauges import GaugedScheduler, Poller
 from evaluation.simulation.settings import Settings
+from evaluation.simulation.simulated_gateway import POOL
 from evaluation.simulation.workers import NEVER, Workers
 from gateway.workers import Fleet, Signal, WorkerSpec
 
@@ -42,10 +42,10 @@ class Batching(Workers[GaugedScheduler]):
         if self._turning_points and self._turning_points[-1] == now:
             self._turn(now)
         if self._poller is not None and self._poller.due <= now:
-            self.front.charge()
+            self.gateway.charge()
             schedulers = {name: engine.scheduler for name, engine in self.engines.items()}
             if self._poller.read(schedulers, now):
-                self.front.dispatch(now)
+                self.gateway.dispatch(now)
         self.begin(now)
 
     def _turn(self, now: float) -> None:
@@ -53,11 +53,11 @@ class Batching(Workers[GaugedScheduler]):
         self._turning_points.pop()
         name, engine = next(iter(self.engines.items()))
         if self._turning_points:
-            self.front.charge()
+            self.gateway.charge()
             self._fleet.signal(name, Signal.GONE)
             for job in engine.crash():
-                self.front.lose(job, name, now)
+                self.gateway.lose(job, name, now)
         else:
             self._fleet.signal(name, Signal.PROBE_OK)
             self._fleet.signal(name, Signal.ANSWERED)
-            self.front.dispatch(now)
+            self.gateway.dispatch(now)

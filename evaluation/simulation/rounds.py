@@ -10,8 +10,8 @@ from functools import partial
 
 from backend.engine.core import Batch, Step, StepCost
 from backend.engine.core import Sequence as Generation
-from evaluation.simulation.front import Job, PlainCapacity
 from evaluation.simulation.settings import RoundsSize, Settings
+from evaluation.simulation.simulated_gateway import Job, PlainCapacity
 from evaluation.simulation.workers import Workers
 from gateway.fairness import Ticket
 
@@ -106,10 +106,10 @@ class Rounds(Workers[RoundsScheduler], PlainCapacity):
 
     def take(self, ticket: Ticket, /) -> str | None:
         """Admit to the open round, but nobody whose charges are behind: that must not decide."""
-        if self._open is None or self.front.is_behind(ticket):
+        if self._open is None or self.gateway.is_behind(ticket):
             return None
         name, now = self._open
-        engine, job = self.engines[name], self.front.job(ticket)
+        engine, job = self.engines[name], self.gateway.job(ticket)
         tenants = len(self._tenants(name) | {ticket.tenant})
         if not engine.scheduler.has_room(job.request.prompt_tokens, job.request.output_tokens, tenants):
             return None
@@ -125,9 +125,9 @@ class Rounds(Workers[RoundsScheduler], PlainCapacity):
         if not scheduler.may_open:
             return
         tenants = len(self._tenants(worker))  # without that of the request: the answer is at worst too hopeful
-        if any(scheduler.fits(prompt, output, tenants) for prompt, output in self.front.heads()):
+        if any(scheduler.fits(prompt, output, tenants) for prompt, output in self.gateway.heads()):
             self._open = worker, now
-            self.front.open_round(now)
+            self.gateway.open_round(now)
             self._open = None
 
     def _tenants(self, worker: str) -> set[str]:

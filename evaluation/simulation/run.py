@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from evaluation.requests import Request, Served
 from evaluation.simulation.batching import Batching
-from evaluation.simulation.front import POOL
 from evaluation.simulation.result import Result
 from evaluation.simulation.rounds import Rounds
 from evaluation.simulation.settings import EngineModel, Settings, sized_to
+from evaluation.simulation.simulated_gateway import POOL
 from evaluation.simulation.workers import NEVER
 
 
@@ -33,7 +33,7 @@ class _Run:
         order = sorted(range(len(requests)), key=lambda number: requests[number].arrival_seconds)
         self._to_come = [(requests[number].arrival_seconds, number) for number in reversed(order)]
         self._engines = Rounds(settings) if settings.engine is EngineModel.PAPER else Batching(settings)
-        self._front = self._engines.front
+        self._gateway = self._engines.gateway
 
     def play(self, advance: Callable[[float], None]) -> Result:
         """Until nothing is to come, or the time is up."""
@@ -46,24 +46,24 @@ class _Run:
             elif self._engines.due == now:
                 self._engines.proceed(now)
             else:
-                self._front.advance(now)
+                self._gateway.advance(now)
                 self._engines.begin(now)
         now = now if end == NEVER else end
         tallies = self._engines.finish()
-        charged = {name: flow.service for name, flow in self._front.admission.pools[POOL].queue.tenants.items()}
+        charged = {name: flow.service for name, flow in self._gateway.admission.pools[POOL].queue.tenants.items()}
         readings = self._engines.readings
-        return Result(self._served, now, self._front.spread, tallies, self._front.timeline, charged, readings)
+        return Result(self._served, now, self._gateway.spread, tallies, self._gateway.timeline, charged, readings)
 
     def _next(self) -> float:
         arrival = self._to_come[-1][0] if self._to_come else NEVER
-        deadline = self._front.admission.next_deadline()
+        deadline = self._gateway.admission.next_deadline()
         return min(arrival, self._engines.due, NEVER if deadline is None else deadline)
 
     def _arrive(self, now: float) -> None:
         """All that arrives now is submitted before any engine looks at the queue."""
         while self._to_come and self._to_come[-1][0] == now:
             _, number = self._to_come.pop()
-            self._front.submit(self._served[number], number, now)
+            self._gateway.submit(self._served[number], number, now)
         self._engines.begin(now)
 
 

@@ -8,10 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 from backend.engine.core import Sequence as Generation
 from backend.engine.core import Step
-from evaluation.simulation.front import Front, Job
 from evaluation.simulation.gauges import GaugeReading
 from evaluation.simulation.result import EngineTally
 from evaluation.simulation.settings import Settings
+from evaluation.simulation.simulated_gateway import Job, SimulatedGateway
 from gateway.fairness import Capacity
 
 NEVER = float("inf")
@@ -110,7 +110,7 @@ class Engine(Generic[S]):
 
 
 class Workers(Generic[S]):
-    """All engines of one kind, and the front that they serve."""
+    """All engines of one kind, and the gateway in front of them."""
 
     readings: Sequence[GaugeReading] = ()
     """What was read of the engines."""
@@ -118,7 +118,7 @@ class Workers(Generic[S]):
     """Whether all charges are paid before a request starts or ends: what it frees is granted at once."""
 
     def __init__(self, settings: Settings, capacity: Capacity, make: Callable[[], S]) -> None:
-        self.front = Front(settings, capacity, self.send, self.running)
+        self.gateway = SimulatedGateway(settings, capacity, self.send, self.running)
         self.engines = {f"w{number}": Engine(make, slowness) for number, slowness in enumerate(settings.slowness)}
 
     @property
@@ -159,7 +159,7 @@ class Workers(Generic[S]):
         """The run is over: stop what runs, sum up."""
         for engine in self.engines.values():
             for job in engine.stop():
-                self.front.stop(job)
+                self.gateway.stop(job)
         return [engine.tally for engine in self.engines.values()]
 
     def _end_step(self, engine: Engine[S], now: float) -> None:
@@ -167,9 +167,9 @@ class Workers(Generic[S]):
         starting = [job for job in jobs if len(job.token_times) == 1]
         ending = [job for job in jobs if job.is_complete]
         if self.charges_at_ends and (starting or ending):
-            self.front.charge()
+            self.gateway.charge()
         for job in starting:
-            self.front.started(job, now)
+            self.gateway.started(job, now)
         for job in ending:
             engine.forget(job)
-            self.front.release(job, now)
+            self.gateway.release(job, now)

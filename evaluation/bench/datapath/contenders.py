@@ -25,7 +25,7 @@ _WINDOW = WindowSettings(100_000, prefill_tokens=100_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class ProxySetup:
     """Where a proxy is to run: its folder, its port, another free one, the engine behind it, the clients' keys."""
 
     folder: Path
@@ -35,7 +35,7 @@ class Site:
     keys: Mapping[str, str]
 
     def environment(self, program: str) -> dict[str, str]:
-        """What a peer's script is told."""
+        """The environment of a peer's script."""
         return {
             "PROGRAM": program,
             "FOLDER": str(self.folder),
@@ -84,12 +84,12 @@ class Contender:
             return str(path) if path.exists() else None
         return shutil.which(self.program) or shutil.which(self.program, path=_SYSTEM_PATH)
 
-    def command(self, site: Site) -> Sequence[str]:
-        """The command that starts it on `site`."""
+    def command(self, setup: ProxySetup) -> Sequence[str]:
+        """The command that starts it on `setup`."""
         if self.name == GATEWAY:
-            return [sys.executable, "-m", self.module, "serve", str(site.configured()), "--announce"]
+            return [sys.executable, "-m", self.module, "serve", str(setup.configured()), "--announce"]
         if self.module:
-            return [sys.executable, "-m", self.module, self.name, str(site.port), site.engine]
+            return [sys.executable, "-m", self.module, self.name, str(setup.port), setup.engine]
         return ["bash", str(_SCRIPTS / f"{self.name}.sh")]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 
 from evaluation.bench.datapath.client import Order, observe
-from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, Site
+from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, ProxySetup
 from evaluation.bench.datapath.findings import CLEAN_SECONDS, Findings
 from evaluation.bench.datapath.loads import MANY, Load, Observation
 from evaluation.bench.processes import group_members
@@ -133,17 +133,17 @@ class Field:
         self._progress.step(f"starting {contender.name}")
         folder = self._folder / f"{self._started}-{contender.name}"
         folder.mkdir()
-        site = Site(folder, _free_port(), _free_port(), self._engine.url, self._keys)
+        setup = ProxySetup(folder, _free_port(), _free_port(), self._engine.url, self._keys)
         assert contender.path is not None
-        command, environment = contender.command(site), site.environment(contender.path)
+        command, environment = contender.command(setup), setup.environment(contender.path)
         async with program(contender.name, command, folder, environment=environment, core=_cores()[0]) as process:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READY_SECONDS)) as session:
-                await process.until(lambda: self._serves(session, site), READY_SECONDS)
-            yield Running(contender.name, site.port, group_members(process.pid))
+                await process.until(lambda: self._serves(session, setup), READY_SECONDS)
+            yield Running(contender.name, setup.port, group_members(process.pid))
 
-    async def _serves(self, session: aiohttp.ClientSession, site: Site) -> bool:
+    async def _serves(self, session: aiohttp.ClientSession, setup: ProxySetup) -> bool:
         """Whether a proxy answers a request and streams one."""
-        url = f"http://127.0.0.1:{site.port}/v1/chat/completions"
+        url = f"http://127.0.0.1:{setup.port}/v1/chat/completions"
         headers = {"Authorization": f"Bearer {self._keys[TENANTS[0]]}"}
         for stream in (False, True):
             messages = [{"role": "user", "content": "pace 50"}]

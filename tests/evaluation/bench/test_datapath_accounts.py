@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.bench.datapath.client import StreamClient, gaps, lateness
-from evaluation.bench.datapath.contenders import CONTENDERS, Site
+from evaluation.bench.datapath.contenders import CONTENDERS, ProxySetup
 from evaluation.bench.datapath.engine import STREAM_HEAD, Frames
 from evaluation.bench.datapath.findings import Findings, cost, memory, verdicts
 from evaluation.bench.datapath.loads import CROWD, FEW, MANY, WHOLE, Observation
@@ -129,9 +129,9 @@ def test_a_peers_script_runs_its_program_with_a_whole_configuration(name: str, t
     program = tmp_path / "program"
     program.write_text('#!/bin/sh\necho "$@"; find $FOLDER -name "*.*" -exec cat {} +\n')
     program.chmod(0o755)
-    site = Site(tmp_path, 4711, 4712, "http://127.0.0.1:815", {"a": "one", "b": "two"})
-    environment = {**os.environ, **site.environment(str(program))}
-    command = CONTENDERS[name].command(site)
+    setup = ProxySetup(tmp_path, 4711, 4712, "http://127.0.0.1:815", {"a": "one", "b": "two"})
+    environment = {**os.environ, **setup.environment(str(program))}
+    command = CONTENDERS[name].command(setup)
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert "4711" in told and "815" in told and "$" not in told
     assert ("a:one" in told and "b:two" in told) is (name == "smg")

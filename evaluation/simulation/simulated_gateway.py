@@ -1,7 +1,7 @@
-"""The gateway's side of a run: the production scheduler, and the requests behind its tickets.
+"""The gateway's side of a run: the production scheduler, and the requests of its tickets.
 
-Rule: what has been generated is charged before it can matter: to the tenant that goes next before it is granted room,
-to all before a flow that begins to wait is lifted and where the spread is noted, and at every end; not once per token.
+Tokens are not charged one by one, but always before it matters: the next tenant's before it is granted room, those of
+all tenants before a flow is lifted and before the spread is noted, and those of a request at its end.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ class PlainCapacity:
         return False
 
 
-class Front:
+class SimulatedGateway:
     """Submits, charges and releases; carries out what the scheduler decides.
 
     `send` is told of each job that was granted room: the job, its worker, and the time. `running` lists all that have
