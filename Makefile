@@ -14,12 +14,15 @@ TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 DRAWN_ANEW := $(addprefix tests/gateway/,fairness workers learned)
+# The small tests of the pure rooms, without the properties that take minutes.
+MEASURED := $(addprefix tests/gateway/,learned workers wire) \
+  $(patsubst %,tests/gateway/fairness/test_%.py,admission cadence cheating holdings lifts reckoning turns units)
 MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/tests --no-error-summary
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
-.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-vllm test-clients check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-vllm test-clients coverage check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -56,6 +59,10 @@ test-clients: $(VENV)/.dev ## The clients that people use, each against the gate
 	@scripts/install-vllm
 	@$(BIN)/pytest tests/real_clients
 
+coverage: $(VENV)/.dev ## Lines and branches of the pure rooms that their small tests leave out; each room has a floor
+	@$(BIN)/coverage run -m pytest -m 'not hypothesis' $(MEASURED)
+	@for room in fairness learned wire workers; do $(BIN)/coverage report --include="gateway/$$room/*" || exit 1; done
+
 check: $(VENV)/.dev ## Format, lint, types, import layers
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy --no-error-summary && $(MYPY_TESTS) && $(BIN)/lint-imports --no-logo >/dev/null
 
@@ -88,7 +95,7 @@ schema: $(VENV)/.run ## What editors know of config.yaml, and the one here, whic
 	@{ printf '# yaml-language-server: $$schema=docs/config.schema.json\n#\n'; cat gateway/config/starter.yaml; } > config.yaml
 
 clean:
-	rm -rf $(VENV) .venv-vllm .clients build *.egg-info .*_cache
+	rm -rf $(VENV) .venv-vllm .clients .coverage build *.egg-info .*_cache
 
 $(COMPILED)/.done: $(VENV)/.dev setup.py scripts/compile $(SOURCES)
 	@scripts/compile
