@@ -151,7 +151,7 @@ async def test_only_json_is_read(scene: Stage, media: str, status: int) -> None:
 
 @with_gateway()
 async def test_a_client_is_invited_only_after_its_key_and_its_length(scene: Stage) -> None:
-    """`Expect: 100-continue` is answered with the refusal where there is one, with 100 where there is none."""
+    """`Expect: 100-continue` is answered with the refusal if there is one, else with 100."""
     expect = "Expect: 100-continue\r\n"
     for head, status in (
         (f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n{expect}\r\n", 401),

@@ -1,4 +1,4 @@
-"""What a refused client is told: status, body in the dialect it speaks, when to come again, which request it was."""
+"""What a refused client gets: status, a body in its own dialect, when to come again, the id of its request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ async def _ask(scene: Stage, dialect: str, key: str | None = None, **fields: Any
 @both_dialects
 @with_gateway()
 async def test_a_key_that_is_none_of_ours_is_401(scene: Stage, dialect: str, header: str) -> None:
-    """Missing, empty, unknown, of another scheme, long, or bytes that are no text: the client is told what to send."""
+    """A missing, empty, unknown, foreign, long or unreadable key gets an answer that says what to send."""
     raw = post(PATHS[dialect], question(max_tokens=2), "KEY").replace(
         b"Authorization: Bearer KEY", header.encode("latin-1")
     )
@@ -117,7 +117,7 @@ async def test_what_clients_send_beside_or_instead_of_a_key_is_no_fault(
 async def test_two_payers_and_a_wrong_key_of_ours_are_refused(
     scene: Stage, dialect: str, headers: list[str], outcome: Outcome
 ) -> None:
-    """Nobody is charged where either of two could be meant, and a mistyped key does not become anonymous."""
+    """Nobody is charged if two tenants could be meant, and a mistyped key does not become anonymous."""
     answer = await scene.exchange(request_bytes(PATHS[dialect], question(max_tokens=2), headers))
     _check(answer, dialect, outcome)
     assert scene.witness.started == 0
@@ -209,7 +209,7 @@ async def test_the_body_itself_is_refused_in_the_dialect(scene: Stage, dialect: 
 @both_dialects
 @with_gateway(tenants=(tenant("alice", limits=Limits(requests_per_minute=2)),))
 async def test_a_rate_limit_is_429_until_its_bucket_refills(scene: Stage, dialect: str) -> None:
-    """Two a minute: the third is told to come in 30 s, and then it is served."""
+    """With two a minute, the third request gets a Retry-After of 30 s and is served then."""
     for _ in range(2):
         assert (await _ask(scene, dialect)).status == 200
     answer = await _ask(scene, dialect)
@@ -311,14 +311,14 @@ async def test_a_worker_that_fails_twice_is_502(scene: Stage, dialect: str) -> N
     engine=faults(fault(FaultKind.STALL_FIRST_BYTE, every=1)), pool={"timeouts": Timeouts(first_byte_seconds=5)}
 )
 async def test_a_worker_that_does_not_begin_is_504(scene: Stage, dialect: str) -> None:
-    """Each attempt has the time for a first byte; then the client is told."""
+    """Each attempt gets the time for a first byte; after the last one the client gets an error."""
     _check(await _ask(scene, dialect, stream=True), dialect, Outcome.FIRST_BYTE_TIMEOUT)
 
 
 @both_dialects
 @with_gateway(**SLOW, listen={"drain_seconds": 1.0})
 async def test_a_draining_gateway_refuses_with_503_and_closes(scene: Stage, dialect: str) -> None:
-    """New requests on open connections are told to go elsewhere; `/ready` is 503 at once."""
+    """New requests on open connections are refused, so that clients go elsewhere; `/ready` is 503 at once."""
     idle, probing = await scene.connect(), await scene.connect()
     for wire in (idle, probing):
         wire.send_raw(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -184,7 +184,7 @@ async def test_a_connection_that_says_nothing_is_closed(scene: Stage) -> None:
 
 @with_gateway(listen={"max_connections": 3})
 async def test_connections_are_bounded_and_come_free_again(scene: Stage) -> None:
-    """One more than the bound is told so with 503 and `Retry-After`; when one leaves, the next is served."""
+    """One connection too many gets 503 and `Retry-After`; when one leaves, the next is served."""
     held = [await scene.connect() for _ in range(3)]
     for wire in held:
         wire.send_raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -71,7 +71,7 @@ def test_check_prints_file_line_and_remedy(file: Path) -> None:
 
 
 def test_secrets_are_not_repeated(tmp_path: Path) -> None:
-    """No fault repeats what stands where a key belongs."""
+    """No fault repeats a text that stands in the place of a key."""
     file = tmp_path / "config.yaml"
     file.write_text(
         "pools: [{model: m, workers: [{url: 'http://h:1', api_key: {value: [hunter2]}}]}]\n"

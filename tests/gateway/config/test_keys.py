@@ -49,7 +49,7 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o660, 0o664, 0o777])
 def test_a_file_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
-    """Whoever may write it could choose the key; the remedy takes just that right away."""
+    """Anybody who may write the file could choose the key; the remedy removes just that right."""
     write_key_file(tmp_path / "x.key", "vtc-1")
     (tmp_path / "x.key").chmod(mode)
     with pytest.raises(UnusableKeyFile) as caught:
@@ -61,7 +61,7 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> N
     ("mode", "is_exposed"), [(0o400, False), (0o440, False), (0o640, False), (0o444, True), (0o604, True)]
 )
 def test_a_mounted_secret_is_read(tmp_path: Path, mode: int, is_exposed: bool) -> None:
-    """As Kubernetes, Swarm and systemd mount them; one that everybody may read is usable and told."""
+    """Key files work as Kubernetes, Swarm and systemd mount them; one that everybody may read brings a warning."""
     write_key_file(tmp_path / "x.key", "vtc-1")
     (tmp_path / "x.key").chmod(mode)
     assert read_key_file(tmp_path / "x.key") == "vtc-1"

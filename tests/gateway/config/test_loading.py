@@ -235,7 +235,7 @@ def test_predictors(tmp_path: Path, written: str, predictor: PredictorSpec) -> N
 
 @pytest.mark.parametrize("written", ["noisy_oracle:", "noisy_oracle:0%", "noisy_oracle:101%", "quantile:5", "median"])
 def test_wrong_predictors(tmp_path: Path, written: str) -> None:
-    """An error where none belongs, or a wrong one, is a fault of the predictor."""
+    """An error that is wrong, or that the predictor does not take, is a fault of the predictor."""
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, f"scheduler: {{predictor: '{written}'}}\n" + POOL + TENANT)
     assert [fault.path for fault in caught.value.faults] == ["scheduler.predictor"]
@@ -243,7 +243,7 @@ def test_wrong_predictors(tmp_path: Path, written: str) -> None:
 
 @pytest.mark.parametrize("written", ["rpm:", "rpm:0", "rpm:x", "rpm:1.5", "drr:99999999999", "vtc:1", "fcfs:", "rpm:²"])
 def test_wrong_policies(tmp_path: Path, written: str) -> None:
-    """A parameter where none belongs, or a wrong one, is a fault of the policy."""
+    """A parameter that is wrong, or that the policy does not take, is a fault of the policy."""
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, f"scheduler: {{policy: '{written}'}}\n" + POOL + TENANT)
     assert [fault.path for fault in caught.value.faults] == ["scheduler.policy"]
@@ -286,7 +286,7 @@ def test_values_from_the_environment_have_their_keys_type(tmp_path: Path) -> Non
 
 
 def test_anonymous_requests_run_as_a_tenant(tmp_path: Path) -> None:
-    """The tenant counts only where anonymous access is enabled."""
+    """The tenant counts only if anonymous access is enabled."""
     on = _load(tmp_path, POOL + TENANT + "anonymous: {enabled: true, tenant: alice}").config
     off = _load(tmp_path, POOL + TENANT + "anonymous: {tenant: alice}").config
     assert (on.anonymous.tenant, off.anonymous.tenant) == ("alice", None)

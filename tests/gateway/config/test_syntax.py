@@ -1,4 +1,4 @@
-"""A text that is not YAML is told in words that say what to do, with the line of the mistake."""
+"""For a text that is not YAML, the fault says what to do and names the line."""
 
 import pytest
 

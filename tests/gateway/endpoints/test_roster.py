@@ -1,4 +1,4 @@
-"""A worker's name and its address: where a reload changes the address, nothing of one engine is the other's."""
+"""If a reload changes the address of a worker's name, nothing of the old engine belongs to the new one."""
 
 import asyncio
 from contextlib import AsyncExitStack

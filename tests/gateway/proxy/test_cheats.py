@@ -84,7 +84,7 @@ async def test_disconnecting_before_an_answer_that_is_not_streamed(scene: Stage)
 
 @with_gateway()
 async def test_a_huge_stream_interval(scene: Stage) -> None:
-    """The engine is never told to batch tokens into one chunk, which would hide them from the meter."""
+    """The engine never gets the order to batch tokens into one chunk, which would hide them from the meter."""
     await scene.generate(stream=True, stream_interval=10_000, **exactly(30))
     assert "stream_interval" not in scene.sent[-1].body
 

@@ -65,7 +65,7 @@ async def test_ready_while_some_pool_serves(scene: Stage) -> None:
 
 @with_gateway()
 async def test_ready_of_one_pool_by_query(scene: Stage) -> None:
-    """A probe that cares for one pool gets 503 where that one lacks a worker, and 404 where there is none."""
+    """A probe for one pool gets 503 if the pool lacks a worker, and 404 if there is no such pool."""
     add_pool(scene)
     for query, status in (
         ("pool=tiny", 200),
@@ -164,7 +164,7 @@ async def test_a_query_does_not_change_the_path(scene: Stage) -> None:
 
 @with_gateway(anonymous="bob")
 async def test_a_request_without_a_key_runs_as_the_anonymous_tenant(scene: Stage) -> None:
-    """Where that is allowed; a wrong key is still refused, it does not become anonymous."""
+    """A request without a key is served if that is allowed; a wrong key is refused and does not become anonymous."""
     body = b'{"model":"tiny","prompt":"x","max_tokens":2}'
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     assert (await scene.exchange(head + body)).status == 200

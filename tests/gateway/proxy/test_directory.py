@@ -1,4 +1,4 @@
-"""Who may do what, asked again and again: an answer that is kept is the tenant's own."""
+"""However often rights are asked for, an answer that is kept is the tenant's own."""
 
 import pytest
 from whole_gateway import key_of, tenant

@@ -1,4 +1,4 @@
-"""A worker that does not serve is told of: at once, again and again, and when it comes."""
+"""A worker that does not serve is reported at once, again and again, and when it comes."""
 
 import asyncio
 import json

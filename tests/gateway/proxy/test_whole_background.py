@@ -1,4 +1,4 @@
-"""Whatever runs beside the requests breaks once: it is told in the log, and begins again."""
+"""Each task beside the requests breaks once: the log says so, and the task begins again."""
 
 import asyncio
 from collections.abc import Callable

@@ -371,7 +371,7 @@ MALFORMED = {
 @pytest.mark.parametrize("what", MALFORMED)
 @virtual_time
 async def test_what_is_not_one_plain_answer_is_a_failed_attempt(what: str, stream: bool) -> None:
-    """Another is made; the client gets a whole answer, or where there is none a status of ours."""
+    """Another attempt is made; the client gets a whole answer or, without one, our own error status."""
     api = APIS["chat"]
     good = whole(api) if stream else [JSON % (2, b"{}")]
     body = question(stream=stream)

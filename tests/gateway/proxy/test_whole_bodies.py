@@ -1,4 +1,4 @@
-"""Request bodies in memory: counted while they are read, wait and are sent, and whose goes where they are too many.
+"""Request bodies in memory are counted while they are read, wait and are sent; if they are too many, one is pushed out.
 
 Two bodies of one MiB fit here. Alice floods; bob is the modest one.
 """

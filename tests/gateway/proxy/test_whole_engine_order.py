@@ -1,4 +1,4 @@
-"""Workers that order their own queue learn who pays; all others learn nothing."""
+"""Workers that order their own queue get the tenant of each request; all others do not."""
 
 from typing import Any
 

@@ -348,7 +348,7 @@ def others_step_seconds(prompts: Sequence[int]) -> float:
 
 
 async def capacity() -> float:
-    """Answers a second that the engine gives where it always has something to do."""
+    """Answers a second that the engine gives if it always has something to do."""
     async with stage(EngineWorker(), plan=PLAN) as scene:
         crowd = asyncio.create_task(ATTACKS["a flood"].play(scene), name="crowd")
         await asyncio.sleep(WARM_UP_SECONDS)
@@ -369,7 +369,7 @@ def pace() -> float:
 
 @cache
 def lone(per_second: float) -> Seen:
-    """What the victim gets where nobody else asks."""
+    """What the victim gets if nobody else asks."""
     return run_in_virtual_time(play(None, per_second))
 
 

@@ -22,7 +22,7 @@ RELOADS = 100
 
 @virtual_time
 async def test_running_streams_finish_inside_the_grace_and_the_gateway_is_unready_at_once() -> None:
-    """Told to stop: not ready in the same moment, what runs and what waits is still served, then all ends."""
+    """On a signal to stop the gateway is not ready at once, serves what runs and waits, and then ends."""
     async with stage(plan=Plan(window=ONE_SLOT, listen={"drain_seconds": 10})) as scene:
         probe = await Client.connect(scene.url)
         asking = [scene.asking(chat(50), tenant) for tenant in ("alice", "bob", "bob")]

@@ -1,4 +1,4 @@
-"""What a request leaves in the log: who came from where for whom, and neither key nor prompt."""
+"""A request's log line says who came from where for whom, and holds neither key nor prompt."""
 
 import hashlib
 import json

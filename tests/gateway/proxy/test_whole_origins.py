@@ -20,7 +20,7 @@ def preflight(path: str, origin: str, headers: str = "authorization,content-type
 
 
 def is_readable(answer: Answer, origin: str = PAGE) -> bool:
-    """True where the browser lets the page read the answer and its ids, and no cache gives it to another one."""
+    """True if the browser lets the page read the answer and its ids, and no cache gives it to another page."""
     exposed = answer.header("access-control-expose-headers") or ""
     return (
         answer.header("access-control-allow-origin") == origin

@@ -99,7 +99,7 @@ async def test_a_worker_that_was_never_there_is_awaited_from_the_start() -> None
 
 @virtual_time
 async def test_what_waits_out_an_outage_keeps_to_the_bounds_of_the_queue() -> None:
-    """A tenant's `max_queued`, the pool's, and the queue time hold; who floods pushes out nobody else."""
+    """A tenant's `max_queued`, the pool's and the queue time hold, and a flood pushes out no other tenant."""
     alice = tenant("alice", limits=Limits(max_queued=3))
     plan = Plan((alice, tenant("bob")), scheduler={"max_queued": 5, "queue_timeout_seconds": 10})
     async with stage(plan=plan) as scene:

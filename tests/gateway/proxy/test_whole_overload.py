@@ -27,7 +27,7 @@ def completed(scene: Stage) -> int:
 
 
 async def peak_per_second() -> float:
-    """Answers a second where everybody asks again as soon as there is an answer."""
+    """Answers a second if everybody asks again as soon as there is an answer."""
     async with stage(plan=PLAN) as scene:
         until = asyncio.get_running_loop().time() + SECONDS
 

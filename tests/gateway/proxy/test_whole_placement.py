@@ -1,4 +1,4 @@
-"""Cached prompts, adapters and fallbacks in the whole gateway: where a request goes, and as what."""
+"""Cached prompts, adapters and fallbacks in the whole gateway: where a request goes, and under which model."""
 
 import asyncio
 from collections import defaultdict
@@ -167,7 +167,7 @@ async def test_no_pool_stands_in_unless_it_is_told_to() -> None:
 
 @virtual_time
 async def test_a_fallback_is_taken_at_once_and_waited_for_only_where_none_serves() -> None:
-    """One that serves answers during the outage; where both are out a request waits for its own pool."""
+    """A fallback that serves answers during the outage; if both pools are out, a request waits for its own."""
     async with stage(EngineWorker(), EngineWorker(), plan=TwoPools()) as scene:
         scene.engines[0].kill()
         await scene.until_worker_is("down")

@@ -1,4 +1,4 @@
-"""A request that kills whatever worker it meets: two die, it is refused, and nobody else is told of an error."""
+"""A request kills each worker that it meets: two die, it is refused, and no other client sees an error."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ def poison(**fields: Any) -> dict[str, Any]:
 
 
 def is_alive(worker: EngineWorker) -> bool:
-    """True where it was not killed."""
+    """True if the worker was not killed."""
     return worker._router is not None
 
 

@@ -107,7 +107,7 @@ async def test_a_client_below_the_least_rate_is_cut(
 @pytest.mark.parametrize("ask", [ask_whole, ask_utility])
 @virtual_time
 async def test_a_slow_client_above_the_least_rate_gets_everything(ask: Callable[[Stage], Awaitable[Client]]) -> None:
-    """Ten times the stall limit is time enough for whoever keeps taking."""
+    """A client that keeps taking bytes is not cut within ten times the stall limit."""
     async with stage(ScriptedWorker(large_answer)) as scene:
         client = await ask(scene)
         began = now()

@@ -22,7 +22,7 @@ SLACK_SECONDS = 2.5  # a step, a reading that times out, a tick
 
 
 def stalls(scene: Stage) -> list[bool]:
-    """What was told of stalls, in order."""
+    """The events about stalls, in order."""
     return [event.is_stalled for event in scene.events if isinstance(event, WorkerStalled)]
 
 
@@ -86,7 +86,7 @@ async def test_how_soon_a_frozen_engine_is_found() -> None:
 
 @virtual_time
 async def test_a_frozen_engine_without_metrics_is_found_by_its_streams_after_the_longer_limit() -> None:
-    """Where steps cannot be seen silent answers say little before that."""
+    """If steps cannot be seen, silent answers say little before that time."""
     worker = EngineWorker(CPU_TINY)
     worker.meddle = never
     async with stage(worker, plan=PLAN) as scene:

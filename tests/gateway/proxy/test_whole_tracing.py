@@ -23,7 +23,7 @@ async def test_the_trace_and_the_clients_id_of_a_request(scene: Stage, path: str
 
 @with_gateway()
 async def test_the_log_has_the_clients_id(scene: Stage) -> None:
-    """Also of a request that was refused; none where the client gave none."""
+    """The trace also reaches the log of a refused request; without the client's there is none."""
     await scene.post(CHAT, chat(3), "vtc-wrong", HEADERS)
     await scene.post(CHAT, chat(3), "vtc-wrong")
     assert scene.end_log().count('"client_request_id":"job-7"') == 1

@@ -290,7 +290,7 @@ async def test_an_engine_that_hides_or_invents_usage_is_still_settled() -> None:
 
 @virtual_time
 async def test_a_stale_connection_is_replaced_without_a_lost_attempt() -> None:
-    """A kept connection that the engine closed meanwhile costs neither an attempt nor the worker's health."""
+    """If the engine closes a kept connection, that costs neither an attempt nor the worker's health."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if worker.connections == 1 and len(worker.requests) == 2:

@@ -1,4 +1,4 @@
-"""Pools that are out: how long one is awaited, what ends that, what a load balancer is told."""
+"""Pools without a worker: how long requests wait, what ends the wait, what a load balancer gets."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Stage:
         self.outages.configure(pools or (pool(),))
 
     def signal(self, worker: str, signal: Signal) -> None:
-        """What is seen of a worker, told as the gateway tells it."""
+        """Report what is seen of a worker, as the gateway does."""
         state = self.fleet.signal(worker, signal)
         if state is not None:
             self.outages.observe(WorkerChanged("p", worker, state, "seen"))
@@ -48,7 +48,7 @@ class Stage:
 
     @property
     def seen(self) -> tuple[bool, Readiness]:
-        """Whether requests may wait, and what is told."""
+        """Whether requests may wait, and what readiness says."""
         return self.fleet.awaits("p"), self.outages.readiness("p")
 
 

@@ -1,4 +1,4 @@
-"""What the supervisor is told of a window: numbers where they are configured, nothing where they are to be learned."""
+"""The supervisor gets a window's numbers if they are configured, and nothing if the gateway finds them out."""
 
 import pytest
 
