@@ -46,9 +46,9 @@ test-lowest: $(VENV)/.dev ## The tests of what leans on dependencies, with the o
 	@$(BIN)/python scripts/install-lowest $(LOWEST)
 	@$(LOWEST)/bin/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
 
-test-replicas: $(VENV)/.dev ## The script that replicas share on real stores, 100,000 random calls on each
+test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 100,000 random calls on each, and 500 random fleets
 	@scripts/install-system
-	@REPLICA_OPERATIONS=100000 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
+	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

@@ -2,7 +2,8 @@
 
 The counter rises by charges and lifts. It falls only by refunds of the flow's own unused charges, and never below the
 level of its last lift (`floor`). All amounts are integer units (`cost.UNITS_PER_COST`), already divided by the weight,
-except `spent`. Always `settled + lifted + outstanding == counter`. Some amounts feed the computed bound (`bound`):
+except `spent`. Always `settled + lifted + outstanding + elsewhere == counter`; `elsewhere` is what other replicas that
+share the account charged and lifted, 0 without any. Some amounts feed the computed bound (`bound`):
 `ceilings` is the most that the charges in flight can become. `refundable` is the part of them that may be refunded.
 `exposure` is the most that the counter can rise above the level at which the flow was last dispatched or lifted.
 `margin` is what the bound allowed at that turn for refunds of any flow; `floor_margin` is the same when the floor was
@@ -18,6 +19,7 @@ class Flow:
     __slots__ = (
         "ceilings",
         "counter",
+        "elsewhere",
         "exposure",
         "floor",
         "floor_margin",
@@ -43,6 +45,7 @@ class Flow:
         self.floor_margin = 0
         self.settled = 0
         self.lifted = 0
+        self.elsewhere = 0
         self.outstanding = 0
         self.ceilings = 0
         self.refundable = 0
@@ -66,6 +69,20 @@ class Flow:
         if level > self.floor:
             self.floor, self.floor_margin = level, margin
             self._keep_above_floor()
+
+    def share(self, elsewhere: int, floor: int, margin: int) -> int:
+        """Take in what replicas share of the flow: `elsewhere` is all of its counter but this scheduler's own charges.
+
+        It covers every lift so far. `floor` is the level of the flow's last lift at any replica. Returns how far the
+        counter moved.
+        """
+        before = self.counter
+        self.elsewhere, self.lifted = elsewhere, 0
+        self.counter = self.settled + self.outstanding + elsewhere
+        if floor > self.floor:
+            self.floor, self.floor_margin = floor, margin
+        self._keep_above_floor()
+        return self.counter - before
 
     def open(self, units: int, ceiling: int, units_ahead: int, margin: int) -> None:
         """Charge a new request `units`, which can become `ceiling`; the flow is `units_ahead` of the least counter."""

@@ -72,7 +72,8 @@ def _check_waiting(admission: Admission, account: PoolAccount, tenant: TenantQue
 
 def _check_flow(flow: Flow, charges: Iterable[OpenCharge]) -> None:
     charges = tuple(charges)
-    assert flow.counter == flow.lifted + flow.settled + flow.outstanding, f"counter of {flow.name}"
+    own = flow.lifted + flow.settled + flow.outstanding
+    assert flow.counter == own + flow.elsewhere, f"counter of {flow.name}"
     assert flow.counter >= flow.floor >= 0, f"{flow.name} is below the level of its last lift"
     assert flow.outstanding == sum(charge.units for charge in charges), f"charges in flight of {flow.name}"
     assert flow.ceilings == sum(charge.ceiling for charge in charges), f"ceilings of {flow.name}"

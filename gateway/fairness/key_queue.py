@@ -1,6 +1,7 @@
 """The requests of one key that wait, oldest first."""
 
 from collections import deque
+from collections.abc import Iterator
 
 from gateway.fairness.flow import Flow
 from gateway.fairness.ticket import Ticket, TicketState
@@ -38,6 +39,10 @@ class KeyQueue(Flow):
         while self._fifo[0].state is not TicketState.QUEUED:
             self._fifo.popleft()
         return self._fifo[0]
+
+    def in_order(self) -> Iterator[Ticket]:
+        """Its requests, oldest first."""
+        return (ticket for ticket in self._fifo if ticket.state is TicketState.QUEUED)
 
     def newest(self) -> Ticket:
         """The newest request; the queue must not be empty."""

@@ -111,6 +111,9 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
 
     The flow of a request that came back from a worker is lifted like one with an arrival, so time away from the queue
     gives no credit. The request's age makes it the first among equals, so it goes next all the same.
+    Replicas that share an account tell each other who waits: `least_elsewhere` is the least counter that waits at
+    another one, None if nobody does. `level_elsewhere` is a level below which nobody is lifted: at some time no flow
+    that waited anywhere was lower.
     """
 
     name = "vtc"
@@ -119,12 +122,23 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
         """Begin with nobody waiting and nobody having left."""
         super().__init__()
         self._left_last: F | None = None
+        self.least_elsewhere: int | None = None
+        self.level_elsewhere = 0
+
+    @property
+    def level(self) -> int:
+        """The level of a lift: the least counter that waits, or if nobody waits that of the flow that left last."""
+        least = self.waiting.first()
+        level = self.least_elsewhere
+        if least is not None and (level is None or least.counter < level):
+            level = least.counter
+        if level is None:
+            level = 0 if self._left_last is None else self._left_last.counter
+        return level if level > self.level_elsewhere else self.level_elsewhere
 
     def arrive(self, flow: F) -> None:
-        """Lift `flow` to the least waiting counter, or else to that of the flow that left last; then let it wait."""
-        least = self.waiting.first() or self._left_last
-        if least is not None:
-            flow.lift_to(least.counter, self.bound.margin)
+        """Lift `flow` to the level of the others; then let it wait."""
+        flow.lift_to(self.level, self.bound.margin)
         super().arrive(flow)
 
     def leave(self, flow: F) -> None:
@@ -137,14 +151,15 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
 
         Otherwise requests at which the engine fails would go next for ever, because they hold room and cost nothing.
         """
-        others = [other for other in self.waiting.least(2) if other is not flow]
+        others = [other.counter for other in self.waiting.least(2) if other is not flow]
+        if self.least_elsewhere is not None:
+            others.append(self.least_elsewhere)
         if others:
-            flow.lift_to(others[0].counter + 1, self.bound.margin + 1)
+            flow.lift_to(min(others) + 1, self.bound.margin + 1)
 
     def admit_directly(self, flow: F) -> None:
-        """Lift `flow` to the counter of the flow that left last; then it is itself the one that left last."""
-        if self._left_last is not None:
-            flow.lift_to(self._left_last.counter, self.bound.margin)
+        """Lift `flow` to the level of the others; then it is itself the one that left last."""
+        flow.lift_to(self.level, self.bound.margin)
         self._left_last = flow
 
 

@@ -59,13 +59,14 @@ class FlowReport(NamedTuple):
 
 
 class WorkerReport(NamedTuple):
-    """What the caller has at a worker.
+    """What the caller has at a worker, in sequences: what it was granted in all, and what it gave back of that.
 
-    `sequences` is how many it gave back in all, or how many it holds if it registers. `unread` is prompt tokens.
+    It counts from the call in which it registers, where `granted` is what it holds. `unread` is prompt tokens.
     """
 
     name: str
-    sequences: int
+    granted: int
+    returned: int = 0
     unread: int = 0
     kv: int = 0
 
@@ -90,6 +91,7 @@ class Call:
     incarnation: int
     number: int
     settings: str
+    store: str  # the server's run id, which the caller asked for when it connected
     new_generation: str
     generation: str = ""
     seq: int = 0
@@ -106,7 +108,7 @@ class Call:
     def arguments(self) -> list[str | int | bytes]:
         """The arguments of the script, in order."""
         words: list[str | int] = [self.name, self.boot, self.incarnation, self.number, self.settings]
-        words += [self.new_generation, self.generation, self.seq, self.changes]
+        words += [self.store, self.new_generation, self.generation, self.seq, self.changes]
         words += [int(self.is_registering), self.vt, self.spare, int(self.has_more)]
         for rows in (self.flows, self.workers, self.readings):
             words.append(len(rows))
@@ -157,6 +159,8 @@ class Reply:
     living: int = 0
     with_other_settings: int = 0
     least_elsewhere: int = NOBODY
+    tenant_elsewhere: str = ""
+    key_counter_elsewhere: int = 0
     changes: int = 0
     has_more_changes: bool = False
     grants: Sequence[Grant] = ()
@@ -181,7 +185,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
     status, generation, seq, now = words[:4]
     if status != Status.OK:
         return Reply(Status(status), _text(generation), seq, now)
-    vt, living, others, least, changes, more, grants, workers, flows = words[4:]
+    vt, living, others, least, tenant, key_counter, changes, more, grants, workers, flows = words[4:]
     return Reply(
         Status.OK,
         _text(generation),
@@ -191,6 +195,8 @@ def read_reply(words: Sequence[Any]) -> Reply:
         living,
         others,
         least,
+        _text(tenant),
+        key_counter,
         changes,
         bool(more),
         [Grant(_text(name), granted) for name, granted in grants],

@@ -5,27 +5,29 @@
 -- layout 1; gateway/replicas/call.py has the other side of it.
 --
 -- KEYS, all of one pool and under one hash tag. Every value is a row of MessagePack values.
---   1 meta      string: generation, seq (number of calls), born (time), vt, grants (number of them), recalled (time)
+--   1 meta      string: generation, seq (number of calls), born (time), vt, grants (number of them), recalled (time),
+--               store (the server that was asked)
 --   2 flows     flow -> sum, floor, level, touched (time), {boot -> the total that it reported last}
 --   3 changed   sorted set: flow -> seq of its last change
 --   4 replicas  replica -> boot, incarnation, call, time, spare, settings, granted (number of its last grant), more,
 --               tail (its last candidate, or false), then its candidates one by one
---   5 held      replica -> {worker -> granted, returned, unread, kv, seq of the last grant}
+--   5 held      replica -> {worker -> granted, returned, unread, kv}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
 --               state (the tuner's own), held, unread, kv (sums over the living), credit, {ghosts: time, sequences, boot}
 --
--- ARGV: name, boot, incarnation, call, settings, a new generation to use if one is needed, generation known (empty:
---   none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more requests wait than candidates
+-- ARGV: name, boot, incarnation, call, settings, store (the server's run id, which the caller asked for when it
+--   connected), a new generation to use if one is needed, generation known (empty: none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more requests wait than candidates
 --   are named); then four lists, each after its length:
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
---   workers     name, returned (held, if registering), unread, kv
+--   workers     name, granted (as far as the caller has heard; held, if registering), returned, unread, kv
 --   readings    name, sequences, prompt tokens, kv, reading (time), state
 --   candidates  each as one JSON list, which is read only if it is compared: counter, tenant, key counter, sequences,
 --               prompt tokens, kv, preferred worker (empty: none)
 --
 -- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, living replicas with other
---   settings, least counter that waits elsewhere (-1: none), changes told, are there more (1 or 0), and three lists:
+--   settings, the least counter that waits elsewhere (-1: none), its tenant, the least counter of that tenant's keys
+--   there, changes told, are there more (1 or 0), and three lists:
 --   grants      worker, granted
 --   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv; and its state, if registering
 --   flows       name, sum, floor, level
@@ -67,26 +69,26 @@ local function list(read)
 end
 
 local me = {name = text(), boot = text(), incarnation = number(), call = number(), settings = text()}
-local new_generation, known_generation, known_seq, known_changes = text(), text(), number(), number()
+local store, new_generation, known_generation, known_seq, known_changes = text(), text(), text(), number(), number()
 local is_registering, my_vt = number() == 1, number()
 me.spare, me.more = number(), number() == 1
 
--- generation: a new one begins with an empty store, or if a failover has lost calls
+-- generation: a new one begins with an empty store, and with another server, which may have lost calls
 
-local generation, seq, born, vt, grants, recalled = new_generation, 0, now, 0, 0, 0
+local generation, seq, born, vt, grants, recalled, last_store = new_generation, 0, now, 0, 0, 0, store
 local meta = call('GET', META)
 if meta then
-  generation, seq, born, vt, grants, recalled = cmsgpack.unpack(meta)
+  generation, seq, born, vt, grants, recalled, last_store = cmsgpack.unpack(meta)
 else
   call('DEL', FLOWS, CHANGED, REPLICAS, HELD, ROOM)
 end
-if known_generation == generation and known_seq > seq then
+if store ~= last_store or (known_generation == generation and known_seq > seq) then
   call('DEL', REPLICAS, HELD, ROOM)  -- counters stay: they went back together with what was reported last
-  generation, seq, born = new_generation, known_seq, now
+  generation, seq, born = new_generation, max(seq, known_seq), now
 end
 
 local function save_meta()
-  call('SET', META, pack(generation, seq, born, vt, grants, recalled))
+  call('SET', META, pack(generation, seq, born, vt, grants, recalled, store))
 end
 
 -- replicas
@@ -305,18 +307,20 @@ end
 
 -- what the caller holds, what was read of the engines, who waits with it
 
-local mine = holding(me.name)
+local mine, heard = holding(me.name), {}
 list(function()
-  local name, sequences, unread, kv = text(), number(), number(), number()
-  local w, entry = worker(name), mine[name] or {0, 0, 0, 0, 0}
-  if is_registering and not is_known then
-    entry[1], entry[2] = sequences, 0
-    add(w, sequences, 0, 0)
-  elseif not is_registering and sequences > entry[2] then
-    local back = sequences - entry[2]
-    entry[2], w.credit = sequences, w.credit + back
+  local name, granted, returned, unread, kv = text(), number(), number(), number(), number()
+  local w, entry = worker(name), mine[name] or {0, 0, 0, 0}
+  if not is_known then
+    entry[1] = granted
+    add(w, granted, 0, 0)
+  end
+  local back = returned - entry[2]
+  if back > 0 then
+    entry[2], w.credit = returned, w.credit + back
     add(w, -back, 0, 0)
   end
+  heard[name] = granted
   add(w, 0, unread - entry[3], kv - entry[4])
   entry[3], entry[4] = unread, kv
   mine[name] = entry
@@ -340,23 +344,32 @@ if candidates > 0 then
   me.row, me.place = pack(unpack(ARGV, position + 1, position + candidates)), 0
 end
 
--- Order of two heads: the counter, the key's counter within a tenant, who was granted longest ago.
-local function is_before(a, b)
-  local x, y = head(a), head(b)
-  if x[1] ~= y[1] then return x[1] < y[1] end
-  if x[2] ~= y[2] then return x[2] < y[2] end
-  if x[3] ~= y[3] then return x[3] < y[3] end
-  if a.granted ~= b.granted then return a.granted < b.granted end
-  return a.name < b.name
+-- The caller named its candidates before it heard of its latest grants: those will take the first of them.
+local unheard = 0
+for name, entry in pairs(mine) do unheard = unheard + entry[1] - (heard[name] or 0) end
+while unheard > 0 and me.place >= 0 do
+  unheard = unheard - head(me)[4]
+  pop(me)
 end
 
+-- Who goes next, not counting `without`: the tenant with the least counter; of its heads the one with the least key
+-- counter, and of equal ones that of the replica that was granted longest ago. Returns replica, head, least counter.
 local function first(without)
-  local best
+  local least
   for _, name in ipairs(names) do
     local r = replicas[name]
-    if r and r ~= without and head(r) and (not best or is_before(r, best)) then best = r end
+    local c = r and r ~= without and head(r)
+    if c and (not least or c[1] < least[1] or (c[1] == least[1] and c[2] < least[2])) then least = c end
   end
-  return best
+  if not least then return nil end
+  local best, its
+  for _, name in ipairs(names) do
+    local r = replicas[name]
+    local c = r and r ~= without and head(r)
+    if c and c[2] == least[2]
+      and (not best or c[3] < its[3] or (c[3] == its[3] and r.granted < best.granted)) then best, its = r, c end
+  end
+  return best, its, least[1]
 end
 
 -- grants
@@ -373,8 +386,8 @@ end
 
 local function grant(r, w, sequences, unread, kv)
   local h = holding(r.name)
-  local entry = h[w.name] or {0, 0, 0, 0, 0}
-  entry[1], entry[3], entry[4], entry[5] = entry[1] + sequences, entry[3] + unread, entry[4] + kv, seq
+  local entry = h[w.name] or {0, 0, 0, 0}
+  entry[1], entry[3], entry[4] = entry[1] + sequences, entry[3] + unread, entry[4] + kv
   h[w.name] = entry
   add(w, sequences, unread, kv)
   w.credit, w.is_changed = w.credit - sequences, true
@@ -432,8 +445,8 @@ local function recall_spare()
   end
 end
 
-local leader = first(nil)
-vt = max(vt, my_vt, leader and head(leader)[1] or 0)
+local _, _, least = first(nil)
+vt = max(vt, my_vt, least or 0)
 if serve() then recall_spare() else give_spare() end
 forget_idle()
 
@@ -458,7 +471,7 @@ end
 
 local told_grants, told_workers, told_flows = {}, {}, {}
 for name, entry in pairs(mine) do
-  if entry[5] > known_seq then told_grants[#told_grants + 1] = {name, entry[1]} end
+  if entry[1] > (heard[name] or 0) then told_grants[#told_grants + 1] = {name, entry[1]} end
 end
 for i, w in ipairs(workers) do
   told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv}
@@ -471,6 +484,7 @@ for i = 1, min(#changed, 2 * PAGE), 2 do
   local _, sum, lifted, level = unpack_limit(call('HGET', FLOWS, changed[i]), 3, 0)
   told_flows[#told_flows + 1] = {changed[i], sum, lifted, level}
 end
-local waiting = first(me)
-return {OK, generation, seq, now, vt, count, others, waiting and head(waiting)[1] or -1, upto, more,
+local waiting, its, least_elsewhere = first(me)
+return {OK, generation, seq, now, vt, count, others, waiting and least_elsewhere or -1,
+  waiting and its[2] or '', waiting and its[3] or 0, upto, more,
   told_grants, told_workers, told_flows}

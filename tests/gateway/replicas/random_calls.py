@@ -85,6 +85,7 @@ class Crowd:
             caller.incarnation,
             caller.number,
             choose.choice(("s1", "s1", "s2")),
+            "server" if choose.random() < 0.998 else self._word("server"),
             self._word("gen"),
             caller.generation,
             caller.seq,
@@ -122,10 +123,10 @@ class Crowd:
         held = caller.granted.get(worker, 0) - caller.returned.get(worker, 0)
         sizes = choose.choice((0, 0, 50)), choose.choice((0, 500))
         if is_registering:
-            return WorkerReport(worker, max(0, held), *sizes)
+            return WorkerReport(worker, max(0, held), 0, *sizes)
         if held > 0:
             caller.returned[worker] = caller.returned.get(worker, 0) + choose.randrange(held + 1)
-        return WorkerReport(worker, caller.returned.get(worker, 0), *sizes)
+        return WorkerReport(worker, caller.granted.get(worker, 0), caller.returned.get(worker, 0), *sizes)
 
     def _reading(self, worker: str) -> Reading:
         choose = self._random
@@ -160,7 +161,7 @@ class Crowd:
             return
         if call.is_registering:
             caller.must_register = False
-            caller.granted = {row.name: row.sequences for row in call.workers}
+            caller.granted = {row.name: row.granted for row in call.workers}
             caller.returned = {}
         caller.generation, caller.seq, caller.changes = reply.generation, reply.seq, reply.changes
         caller.acknowledged |= {row.name: row.total for row in call.flows}

@@ -3,6 +3,7 @@
 It states the rules once more in another way: what the script moves by differences is summed anew here each time.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,7 +35,6 @@ class Holding:
     returned: int = 0
     unread: int = 0
     kv: int = 0
-    granted_seq: int = 0
 
     @property
     def sequences(self) -> int:
@@ -94,7 +94,7 @@ class StoreModel:
 
     def wipe(self) -> None:
         """Forget everything, as a store that was emptied."""
-        self.generation = ""
+        self.generation = self.store = ""
         self.seq = self.born = self.vt = self.grants = self.recalled = 0
         self.accounts: dict[str, Account] = {}
         self._forget_room()
@@ -124,18 +124,33 @@ class StoreModel:
         for report in call.flows:
             self._charge(call.boot, report, now)
         for worker in call.workers:
-            self._note_worker(caller, worker, is_first=call.is_registering and not is_known)
+            self._note_worker(caller, worker, is_first=not is_known)
         for reading in call.readings:
             self._read(reading)
+        self._skip_granted(caller)
         return self._decide(call, caller, now)
+
+    @staticmethod
+    def _heard(call: Call) -> Counter[str]:
+        return Counter({report.name: report.granted for report in call.workers})
+
+    def _skip_granted(self, caller: Member) -> None:
+        """Grants that the caller had not heard of when it named its candidates will take the first of these."""
+        heard = self._heard(caller.call)
+        unheard = sum(holding.granted - heard[worker] for worker, holding in caller.holdings.items())
+        while unheard > 0 and caller.queue:
+            caller.last_granted = caller.queue.pop(0)
+            unheard -= caller.last_granted.sequences
 
     def _begin(self, call: Call, now: int) -> None:
         if not self.generation:
             self.wipe()
-            self.generation, self.born = call.new_generation, now
-        if call.generation == self.generation and call.seq > self.seq:
+            self.generation, self.born, self.store = call.new_generation, now, call.store
+        has_lost = call.generation == self.generation and call.seq > self.seq
+        if has_lost or call.store != self.store:
             self._forget_room()
-            self.generation, self.seq, self.born = call.new_generation, call.seq, now
+            self.generation, self.born, self.store = call.new_generation, now, call.store
+            self.seq = max(self.seq, call.seq)
 
     # -- replicas
 
@@ -200,10 +215,10 @@ class StoreModel:
         self._know(report.name)
         holding = caller.holdings.setdefault(report.name, Holding())
         if is_first:
-            holding.granted, holding.returned = report.sequences, 0
-        elif not caller.call.is_registering and report.sequences > holding.returned:
-            self.credit[report.name] += report.sequences - holding.returned
-            holding.returned = report.sequences
+            holding.granted = report.granted
+        if report.returned > holding.returned:
+            self.credit[report.name] += report.returned - holding.returned
+            holding.returned = report.returned
         holding.unread, holding.kv = report.unread, report.kv
 
     def _read(self, reading: Reading) -> None:
@@ -241,23 +256,29 @@ class StoreModel:
         holding.granted += candidate.sequences
         holding.unread += candidate.prompt_tokens
         holding.kv += candidate.kv
-        holding.granted_seq = self.seq
         self.credit[worker] -= candidate.sequences
 
     # -- decisions
 
     def _first(self, now: int, without: Member | None = None) -> Member | None:
-        def order(member: Member) -> tuple[int, bytes, int, int, bytes]:
-            head = member.head(now)
-            assert head is not None
-            return (head.counter, head.tenant.encode(), head.key_counter, member.granted, member.call.name.encode())
+        waiting = {
+            name: head
+            for name, member in self.members.items()
+            if member is not without and (head := member.head(now)) is not None
+        }
+        if not waiting:
+            return None
+        tenant = min((head.counter, head.tenant.encode(), head.tenant) for head in waiting.values())[-1]
+        rivals = [name for name, head in waiting.items() if head.tenant == tenant]
+        keys = {name: (waiting[name].key_counter, self.members[name].granted, name.encode()) for name in rivals}
+        return self.members[min(rivals, key=lambda name: keys[name])]
 
-        waiting = [member for member in self.members.values() if member is not without and member.head(now)]
-        return min(waiting, key=order, default=None)
+    def _least(self, now: int, without: Member | None = None) -> int | None:
+        heads = [member.head(now) for member in self.members.values() if member is not without]
+        return min((head.counter for head in heads if head is not None), default=None)
 
     def _decide(self, call: Call, caller: Member, now: int) -> tuple[Reply, dict[str, Message]]:
-        first = self._first(now)
-        self.vt = max(self.vt, call.vt, first.head(now).counter if first else 0)
+        self.vt = max(self.vt, call.vt, self._least(now) or 0)
         asked, recalled = None, []
         granted: dict[str, dict[str, int]] = {}
         is_waiting = False
@@ -310,15 +331,20 @@ class StoreModel:
 
     def _give_spare(self, caller: Member, now: int) -> None:
         free = sum(max(0, self.free(worker, now)) for worker in self.windows)
-        target = min(MOST_SPARE, int(free / (1.5 * len(self.members))))
+        target = self._spare_target(free)
         while caller.spare < target and (worker := self._freest(iter(self.windows), now)) is not None:
             self._grant(caller, worker, Candidate(0, "", 0))
             caller.spare += 1
+
+    def _spare_target(self, free: int) -> int:
+        return min(MOST_SPARE, int(free / (1.5 * len(self.members))))
 
     # -- the reply
 
     def _reply(self, call: Call, caller: Member, now: int) -> Reply:
         waiting = self._first(now, without=caller)
+        head = None if waiting is None else waiting.head(now)
+        least = self._least(now, without=caller)
         changed = sorted(
             (account.seq, name.encode(), name) for name, account in self.accounts.items() if account.seq > call.changes
         )
@@ -335,13 +361,15 @@ class StoreModel:
             self.vt,
             len(self.members),
             sum(member.call.settings != call.settings for member in self.members.values()),
-            waiting.head(now).counter if waiting else NOBODY,
+            NOBODY if least is None else least,
+            "" if head is None else head.tenant,
+            0 if head is None else head.key_counter,
             changed[PAGE][0] - 1 if has_more else self.seq,
             has_more,
             [
                 Grant(worker, holding.granted)
                 for worker, holding in caller.holdings.items()
-                if holding.granted_seq > call.seq
+                if holding.granted > self._heard(call)[worker]
             ],
             [self._state(worker, with_state=call.is_registering) for worker in self.windows],
             flows,

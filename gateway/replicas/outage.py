@@ -1,0 +1,49 @@
+"""How much a replica may have in use at a worker while the store does not answer. Pure: it is told of readings.
+
+The store's own count of what the replica holds ends after a lease, and then the others may get that room. So:
+- For one lease after the last answered call the replica refills what it frees, and takes no more.
+- After that only a reading of the engine, which counts the sequences of all replicas, allows anything; the clock alone
+  never does. With `2 n` free or more, of `n` replicas each may grow by one n-th of what is free; with less only up to
+  its equal part of the window. A replica above its equal part comes down to it in `GLIDE_READINGS` steps.
+- What a reading allowed and nobody used is void with the next one.
+"""
+
+from typing import Final
+
+LEASE_SECONDS: Final = 2.0
+GLIDE_READINGS: Final = 20
+
+
+class Outage:
+    """One time without the store, until the first answered call."""
+
+    __slots__ = ("_excess", "_limits", "_living", "_since")
+
+    def __init__(self, since: float, living: int) -> None:
+        """The last answered call was made at `since`, when `living` replicas were known."""
+        self._since = since
+        self._living = living
+        self._limits: dict[str, int] = {}  # sequences in use, by worker
+        self._excess: dict[str, int] = {}  # above the equal part at the first reading
+
+    def has_lease(self, now: float) -> bool:
+        """True while the store still counts what this replica holds."""
+        return now - self._since < LEASE_SECONDS
+
+    def limit(self, worker: str) -> int:
+        """Sequences that may be in use at `worker` after the lease; none before the first reading."""
+        return self._limits.get(worker, 0)
+
+    def read(self, worker: str, window: int, there: int, used: int) -> None:
+        """Take in that `there` sequences of all replicas are at an engine, `used` of them this replica's."""
+        part, free = window // self._living, max(0, window - there)
+        grown = used + free // self._living
+        if free >= 2 * self._living:
+            limit = grown
+        elif used <= part:
+            limit = min(part, grown)
+        else:
+            excess = self._excess.setdefault(worker, used - part)
+            before = self._limits.get(worker, used)
+            limit = max(part, min(used, before) - -(-excess // GLIDE_READINGS))
+        self._limits[worker] = limit

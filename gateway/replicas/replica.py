@@ -1,0 +1,394 @@
+"""One replica's side: what it says in a call, what follows from the answer, and which room it may use meanwhile.
+
+Rules. A request that has room never asks the store. Granted room goes to whoever is first here now. The replica uses
+room of its own (freed by its requests, or spare) only while its first counter is not above the least that it knows to
+wait elsewhere; what it may not use it gives back with its next call. Spare room is kept while nobody waits. Pure: the
+caller passes the time in seconds, sends one call at a time, and carries out what the scheduler decides. Left to others:
+sockets, and the workers' own limits.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from gateway.fairness.admission import Admission
+from gateway.fairness.flow import Flow
+from gateway.fairness.key_queue import KeyQueue
+from gateway.fairness.policies import VirtualTokenCounter
+from gateway.fairness.pool import PoolAccount
+from gateway.fairness.preview import coming_turns
+from gateway.fairness.queues import TenantQueue
+from gateway.fairness.ticket import Ticket
+from gateway.replicas.call import (
+    A_KEY,
+    MOST_CANDIDATES,
+    MOST_FLOWS,
+    NOBODY,
+    Call,
+    Candidate,
+    Message,
+    Reading,
+    Reply,
+    Status,
+    WorkerState,
+)
+from gateway.replicas.flow_book import FlowBook
+from gateway.replicas.outage import Outage
+from gateway.replicas.room_book import RoomBook
+
+BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
+IDLE_SECONDS: Final = 0.5
+LEAST_SECONDS: Final = 0.005
+FAILURES: Final = 2  # calls lost in a row, after which nobody is waited for who may wait elsewhere
+MOST_SPARE: Final = 16
+SPARE_SHARE: Final = 1.5  # of the free room, a replica keeps one part in so many times the living replicas
+
+
+class Identity(NamedTuple):
+    """Who a replica is: its name, a random word of its process, a digest of what all replicas must agree on."""
+
+    name: str
+    boot: str
+    settings: str
+
+
+def key_name(tenant: str, key: str) -> str:
+    """The name of a key's flow; no tenant's name has a zero byte."""
+    return f"{tenant}\0{key}"
+
+
+class Replica:
+    """One gateway among several, for one pool."""
+
+    def __init__(self, identity: Identity, shift: int, expected: int) -> None:
+        """A replica of which the store knows nothing; `attach` gives it its scheduler.
+
+        `expected` is how many replicas there are, until the store tells how many live.
+        """
+        self.identity = identity
+        self.store = ""  # the run id of the server that it is connected to
+        self.book = FlowBook(shift)
+        self.rooms = RoomBook()
+        self.readings: list[Reading] = []  # to be told with the next call
+        self.workers: dict[str, WorkerState] = {}
+        self.store_now = 0  # the store's time in its last answer, in milliseconds
+        self.living = expected
+        self.least_elsewhere: int | None = None  # in wire units
+        self._tenant_elsewhere = ""  # whose counter that is, and the least of its keys' there
+        self._key_counter_elsewhere = 0
+        self._vt = 0
+        self._incarnation = 0
+        self._number = 0
+        self._generation = ""
+        self._seq = 0
+        self._changes = 0
+        self._must_register = True
+        self._outage: Outage | None = None
+        self._failures = 0  # in a row
+        self._is_past_lease = False
+        self.is_suspended = False  # use nothing until a call was answered or failed
+        self._is_called_for = True
+        self._told_head: Candidate | None = None
+        self._is_asking = False  # a call is under way
+        self._called_at = -math.inf
+        self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
+        self._in_flight: Counter[tuple[str, str]] = Counter()
+        self._ended: dict[tuple[str, str], int] = {}  # with the number of the last call before the end
+        self._must_tell_all = True
+        self._are_all_told = False  # the call that is under way reports every flow that it should
+
+    def attach(self, admission: Admission, pool: str) -> None:
+        """Work for `pool` of `admission`, whose policy is `vtc`."""
+        self._admission = admission
+        self._pool = pool
+
+    @property
+    def _account(self) -> PoolAccount:
+        return self._admission.pools[self._pool]
+
+    @property
+    def _policy(self) -> VirtualTokenCounter[TenantQueue]:
+        policy = self._account.queue.group.policy
+        assert isinstance(policy, VirtualTokenCounter)
+        return policy
+
+    def meet(self, tenant: str, key: str) -> None:
+        """Make the flows of an arriving request known, at the counters that they have elsewhere."""
+        queue = self._account.queue
+        if tenant not in queue.tenants:
+            self.book.introduce(tenant, queue.tenant(tenant, self._admission.tenants))
+            self._set_level(queue.tenants[tenant])
+        flow = queue.tenants[tenant]
+        if all(known.name != key for known in flow.keys):
+            self.book.introduce(key_name(tenant, key), flow.key(key))
+
+    # -- room
+
+    def take(self, ticket: Ticket) -> str | None:
+        """Use room at hand for `ticket`, which is first here; the worker, or None."""
+        if self.is_suspended:
+            return None
+        if self._outage is not None and self._is_past_lease:
+            return self._take_allowed(ticket)
+        is_entitled = self._failures >= FAILURES or self._is_entitled(ticket)
+        rooms = self.rooms.rooms
+        for worker in sorted(rooms, key=lambda name: (-rooms[name].fresh, -rooms[name].own, name)):
+            if self.rooms.use(worker, ticket.sequences, fresh_only=not is_entitled):
+                self._in_flight[ticket.tenant, ticket.key] += 1
+                return worker
+        return None
+
+    def _take_allowed(self, ticket: Ticket) -> str | None:
+        """Use what the engines' readings allow without the store, but no more than the call under way tells of."""
+        assert self._outage is not None
+        for worker, room in self.rooms.rooms.items():
+            if room.used >= self._outage.limit(worker):
+                continue
+            if not self._is_asking:
+                self.rooms.overdraw(worker, ticket.sequences)
+            if not self._is_asking or self.rooms.use(worker, ticket.sequences, fresh_only=False):
+                self._in_flight[ticket.tenant, ticket.key] += 1
+                return worker
+        return None
+
+    def _is_entitled(self, ticket: Ticket) -> bool:
+        if self.least_elsewhere is None:
+            return True
+        tenant = self._account.queue.tenants[ticket.tenant]
+        wire = self.book.to_wire
+        if ticket.tenant == self._tenant_elsewhere:
+            return wire(_counter(tenant.key(ticket.key), self._keys(tenant))) <= self._key_counter_elsewhere
+        return wire(_counter(tenant, self._policy)) <= self.least_elsewhere
+
+    def give(self, ticket: Ticket) -> None:
+        """A request ended; what it held is the replica's own."""
+        self.rooms.end(ticket.worker, ticket.sequences)
+        flows = ticket.tenant, ticket.key
+        self._in_flight[flows] -= 1
+        if not self._in_flight[flows]:
+            del self._in_flight[flows]
+        self._ended[flows] = self._number
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if somebody waits here."""
+        return len(self._policy.waiting) > 0
+
+    @property
+    def spare_target(self) -> int:
+        """Sequences that this replica keeps at hand while nobody waits."""
+        free = sum(max(0, worker.sequences - worker.held) for worker in self.workers.values())
+        return min(MOST_SPARE, int((free + self.rooms.own) / (SPARE_SHARE * self.living)))
+
+    def _settle_room(self) -> None:
+        """After the dispatch: give back what is at hand and not to be used or kept."""
+        if self._outage is not None:
+            return
+        if not self.is_waiting:
+            self.rooms.keep_fresh()
+        if self.least_elsewhere is not None:
+            self.rooms.give_back(0)
+        elif not self.is_waiting:
+            self.rooms.give_back(self.spare_target)
+
+    # -- calls
+
+    def next_call_at(self, now: float) -> float:
+        """When to call next, if nothing changes."""
+        is_busy = self.is_waiting or self.least_elsewhere is not None
+        if self._outage is not None:
+            return self._called_at + (IDLE_SECONDS if self._is_past_lease else BUSY_SECONDS)
+        if self._is_called_for or self._has_news():
+            return self._called_at + LEAST_SECONDS if is_busy else now
+        return self._called_at + (BUSY_SECONDS if is_busy else IDLE_SECONDS)
+
+    def _has_news(self) -> bool:
+        if self.is_waiting:
+            return self._head() != self._told_head or (self.least_elsewhere is not None and self.rooms.own > 0)
+        if self.least_elsewhere is not None:
+            return self.rooms.own > 0
+        return self.rooms.own < self.spare_target / 2
+
+    def _head(self) -> Candidate | None:
+        return next(iter(self._candidates(1)), None)
+
+    def _candidates(self, most: int) -> list[Candidate]:
+        wire = self.book.to_wire
+        return [
+            Candidate(wire(turn.counter), turn.ticket.tenant, wire(turn.key_counter), turn.ticket.sequences)
+            for turn in coming_turns(self._account, most)
+        ]
+
+    def call(self, now: float, new_generation: str) -> Call:
+        """What to say now; `new_generation` is a random word."""
+        self._called_at, self._is_called_for, self._is_asking = now, False, True
+        if self._confirmed_at is None:
+            self._confirmed_at = now
+        self._settle_room()
+        if self._must_register:
+            self._begin_again()
+        self._number += 1
+        candidates = self._candidates(MOST_CANDIDATES)
+        self._told_head = candidates[0] if candidates else None
+        reports = self.book.reports(self._flows(candidates), MOST_FLOWS)
+        self._are_all_told = len(reports) < MOST_FLOWS
+        return Call(
+            self.identity.name,
+            self.identity.boot,
+            self._incarnation,
+            self._number,
+            self.identity.settings,
+            self.store,
+            new_generation,
+            self._generation,
+            self._seq,
+            self._changes,
+            self._must_register,
+            self._own_vt(),
+            max(0, self.rooms.own),
+            self._account.queue.queued > len(candidates),
+            reports,
+            self.rooms.reports(),
+            self._take_readings(),
+            candidates,
+        )
+
+    def _take_readings(self) -> list[Reading]:
+        readings, self.readings = self.readings, []
+        return readings
+
+    def _own_vt(self) -> int:
+        """The level of an arrival, if nobody waits anywhere."""
+        if self.is_waiting or self.least_elsewhere is not None:
+            return 0
+        return self.book.to_wire(self._policy.level)
+
+    def _flows(self, candidates: list[Candidate]) -> Iterator[tuple[str, Flow, int]]:
+        """The flows that may have changed since the last call."""
+        tenants = self._account.queue.tenants
+        if self._must_tell_all:
+            names = dict.fromkeys((tenant.name, key.name) for tenant in tenants.values() for key in tenant.keys)
+        else:
+            names = dict.fromkeys([*self._in_flight, *self._ended])
+            for candidate in candidates:
+                tenant = tenants[candidate.tenant]
+                names |= dict.fromkeys((tenant.name, key.name) for key in tenant.keys if key.is_waiting)
+        seen: set[str] = set()
+        for tenant_name, key in names:
+            tenant = tenants[tenant_name]
+            if tenant_name not in seen:
+                seen.add(tenant_name)
+                yield tenant_name, tenant, self.book.to_wire(self._keys(tenant).level)
+            yield key_name(tenant_name, key), tenant.key(key), A_KEY
+
+    @staticmethod
+    def _keys(tenant: TenantQueue) -> VirtualTokenCounter[KeyQueue]:
+        policy = tenant.group.policy
+        assert isinstance(policy, VirtualTokenCounter)
+        return policy
+
+    # -- answers
+
+    def answered(self, reply: Reply) -> None:
+        """Take in the answer to the call that is under way; dispatch afterwards."""
+        self.store_now = reply.now
+        self._is_asking = False
+        if reply.status is Status.REGISTER:
+            self._must_register = self._must_tell_all = True
+        if reply.status is not Status.OK:
+            self._is_called_for = True
+            return
+        self._must_register, self._outage, self._is_past_lease, self._failures = False, None, False, 0
+        self.is_suspended, self._confirmed_at = False, self._called_at
+        self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
+        self._is_called_for = reply.has_more_changes or not self._are_all_told
+        self.living = reply.living
+        self.workers = {worker.name: worker for worker in reply.workers}
+        self.book.acknowledge()
+        if self._are_all_told:
+            self._must_tell_all = False
+            self._ended = {flows: number for flows, number in self._ended.items() if number >= self._number}
+        for state in reply.flows:
+            self._hear(state)
+        self._vt = max(self._vt, reply.vt)
+        self.least_elsewhere = None if reply.least_elsewhere == NOBODY else reply.least_elsewhere
+        self._tenant_elsewhere, self._key_counter_elsewhere = reply.tenant_elsewhere, reply.key_counter_elsewhere
+        self._policy.level_elsewhere = self.book.to_units(self._vt)
+        self._policy.least_elsewhere = (
+            None if self.least_elsewhere is None else self.book.to_units(self.least_elsewhere)
+        )
+        for grant in reply.grants:
+            self.rooms.grant(grant.worker, grant.granted)
+
+    def unanswered(self, now: float) -> None:
+        """The call that was under way failed or took too long; whether the store has seen it is unknown."""
+        self.is_suspended = self._is_asking = False
+        self._failures += 1
+        if self._outage is None:
+            assert self._confirmed_at is not None
+            self._outage = Outage(self._confirmed_at, self.living)
+        if not self._is_past_lease and not self._outage.has_lease(now):
+            self._is_past_lease = self._must_register = self._must_tell_all = True
+        if self._is_past_lease:
+            self.rooms.drop_idle()
+
+    def read(self, worker: str, window: int, there: int) -> None:
+        """Take in a reading of an engine, which says that `there` sequences of all replicas are at `worker`."""
+        if self._outage is not None and self._is_past_lease:
+            self._outage.read(worker, window, there, self.rooms.rooms[worker].used)
+
+    def stood_still(self) -> None:
+        """This process did nothing for half a second or more: what it holds unused may no longer be its own."""
+        self.rooms.drop_idle()
+        self.is_suspended = True
+        self._is_called_for = True
+
+    def told(self, message: Message) -> None:
+        """Take in what the store says between calls; dispatch afterwards."""
+        is_ours = (message.generation, message.incarnation) == (self._generation, self._incarnation)
+        if not is_ours or self._must_register or self.is_suspended:
+            return
+        for grant in message.grants:
+            self.rooms.grant(grant.worker, grant.granted)
+        if message.is_asked:
+            self._is_called_for = True
+        if message.is_recall and self.rooms.own > 0:
+            self._is_called_for = True
+            if self.least_elsewhere is None:
+                self.rooms.give_back(0)
+
+    def _begin_again(self) -> None:
+        """Say everything anew, under a new incarnation: what is held now is what was granted."""
+        self._incarnation += 1
+        self._changes = 0
+        self._must_tell_all = True
+        if self._is_past_lease or self.is_suspended:
+            self.rooms.drop_idle()
+        self.rooms.register()
+        self.book.register()
+
+    def _hear(self, state: Any) -> None:
+        tenant_name, _, key = state.name.partition("\0")
+        tenant = self._account.queue.tenants.get(tenant_name)
+        if not key:
+            self._hear_flow(state, tenant, self._account.queue.group.policy)
+            if tenant is not None:
+                self._set_level(tenant)
+        else:
+            found = None if tenant is None else next((each for each in tenant.keys if each.name == key), None)
+            self._hear_flow(state, found, None if tenant is None else tenant.group.policy)
+
+    def _hear_flow(self, state: Any, flow: Any, policy: Any) -> None:
+        moved = self.book.hear(state, flow, 0 if policy is None else policy.bound.margin)
+        if moved < 0:
+            policy.charged(flow, moved)
+
+    def _set_level(self, tenant: TenantQueue) -> None:
+        keys = self._keys(tenant)
+        keys.level_elsewhere = max(keys.level_elsewhere, self.book.level(tenant.name))
+
+
+def _counter(flow: Flow, policy: VirtualTokenCounter[Any]) -> int:
+    """The counter of `flow` when it waits: one that does not wait yet will be lifted first."""
+    return flow.counter if flow.is_waiting else max(flow.counter, policy.level)

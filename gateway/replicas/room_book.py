@@ -1,0 +1,115 @@
+"""The room that one replica holds: what was granted, what it gave back, what is in use, what is left at hand.
+
+Grants and returns are two totals for each worker. The store alone moves the first, the replica alone the second, so a
+message may be lost, repeated or come late. What is held is their difference. What is at hand was either *granted* for
+a request that waits, and goes to whoever is first now; or it is the replica's *own*: freed by its own requests, or
+spare. The replica may use its own only while no request that waits elsewhere has a lower counter. All in sequences.
+"""
+
+from collections.abc import Mapping
+
+from gateway.replicas.call import WorkerReport
+
+
+class Room:
+    """What a replica holds at one worker."""
+
+    __slots__ = ("fresh", "granted", "own", "returned", "used")
+
+    def __init__(self) -> None:
+        """Nothing."""
+        self.granted = 0
+        self.returned = 0
+        self.used = 0
+        self.fresh = 0  # granted for requests that wait, not yet used
+        self.own = 0
+
+    @property
+    def held(self) -> int:
+        """Sequences that count against the window."""
+        return self.used + self.fresh + self.own
+
+
+class RoomBook:
+    """What a replica holds at each worker."""
+
+    def __init__(self) -> None:
+        """Nothing is held."""
+        self._rooms: dict[str, Room] = {}
+
+    @property
+    def rooms(self) -> Mapping[str, Room]:
+        """By worker."""
+        return self._rooms
+
+    @property
+    def own(self) -> int:
+        """Sequences at hand that the replica freed itself or holds as spare, over all workers."""
+        return sum(room.own for room in self._rooms.values())
+
+    def _room(self, worker: str) -> Room:
+        room = self._rooms.get(worker)
+        if room is None:
+            room = self._rooms[worker] = Room()
+        return room
+
+    def register(self) -> None:
+        """Begin the totals anew with what is held now."""
+        for room in self._rooms.values():
+            room.granted, room.returned = room.held, 0
+
+    def drop_idle(self) -> None:
+        """Give back all that is not in use."""
+        for room in self._rooms.values():
+            room.returned += room.fresh + room.own
+            room.fresh = room.own = 0
+
+    def overdraw(self, worker: str, sequences: int) -> None:
+        """Use room that was not granted; the next registration tells of it."""
+        self._room(worker).used += sequences
+
+    def grant(self, worker: str, total: int) -> int:
+        """Take in that `total` sequences were granted so far; how many of them are new."""
+        room = self._room(worker)
+        new = max(0, total - room.granted)
+        room.granted += new
+        room.fresh += new
+        return new
+
+    def use(self, worker: str, sequences: int, *, fresh_only: bool) -> bool:
+        """Use room for one request if a place is at hand; one of several sequences may use more than there is."""
+        room = self._room(worker)
+        if room.fresh + (0 if fresh_only else room.own) < 1:
+            return False
+        from_fresh = min(room.fresh, sequences)
+        room.fresh -= from_fresh
+        room.own -= sequences - from_fresh
+        room.used += sequences
+        return True
+
+    def end(self, worker: str, sequences: int) -> None:
+        """A request ended: its room is the replica's own."""
+        room = self._room(worker)
+        room.used -= sequences
+        room.own += sequences
+
+    def meet(self, worker: str) -> None:
+        """A worker of which nothing is held yet."""
+        self._room(worker)
+
+    def keep_fresh(self) -> None:
+        """Nobody waits here any more: what was granted for it becomes the replica's own."""
+        for room in self._rooms.values():
+            room.own += room.fresh
+            room.fresh = 0
+
+    def give_back(self, keep: int) -> None:
+        """Return what is the replica's own, but for `keep` sequences."""
+        for room in self._rooms.values():
+            back = max(0, min(room.own, self.own - keep)) if room.own > 0 else 0
+            room.own -= back
+            room.returned += back
+
+    def reports(self) -> list[WorkerReport]:
+        """What the store is told of every worker."""
+        return [WorkerReport(name, room.granted, room.returned) for name, room in self._rooms.items()]

@@ -1,0 +1,433 @@
+"""A fleet of production schedulers in virtual time: N gateways, one store, engines, and a network with faults.
+
+Every gateway is the real `Admission` with the real `Replica`; the store is the model that the script is held against.
+The fleet plays sockets, engines and clients. After every event it checks that no engine has more than its window.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+from typing import Any
+
+from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket
+from gateway.fairness.cost import Linear
+from gateway.fairness.decisions import Decision
+from gateway.fairness.invariants import check_invariants
+from gateway.replicas.call import Message, Reading, Reply
+from gateway.replicas.replica import Identity, Replica
+from gateway.usage import Usage
+
+from .store_model import StoreModel
+
+POOL = "p"
+STEP_SECONDS = 0.05
+READING_SECONDS = 0.5
+TIMEOUT_SECONDS = 0.05
+SHIFT = 8
+EPOCH_MILLISECONDS = 1_700_000_000_000
+
+
+@dataclass(slots=True)
+class Network:
+    """How long a message takes, and how often it is lost or comes twice."""
+
+    delays: tuple[float, ...] = (0.0002,)
+    loss: float = 0.0
+    repetition: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request at an engine."""
+
+    ticket: Ticket
+    length: int
+    output_tokens: int = 0
+
+
+class SharedRoom:
+    """The scheduler's port to the room that a replica holds."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def take(self, ticket: Ticket, /) -> str | None:
+        """What the replica has at hand."""
+        return self._replica.take(ticket)
+
+    def take_express(self, ticket: Ticket, /) -> str | None:
+        """There is none."""
+        return None
+
+    def has_express(self, pool: str) -> bool:
+        """There is none."""
+        return False
+
+    def affinity(self, ticket: Ticket, /) -> int:
+        """Nothing is cached."""
+        return 0
+
+    def prefilled(self, ticket: Ticket, /) -> None:
+        """Prompts take no room here."""
+
+    def give(self, ticket: Ticket, /) -> None:
+        """Back to the replica."""
+        self._replica.give(ticket)
+
+    def serves(self, pool: str) -> bool:
+        """Always."""
+        return True
+
+    def awaits(self, pool: str) -> bool:
+        """Always."""
+        return True
+
+
+class Gateway:
+    """One gateway of the fleet."""
+
+    def __init__(self, name: str, replica: Replica, predictor: str) -> None:
+        self.name = name
+        self.replica = replica
+        rules = Rules(lambda: POLICIES["vtc"](None), PREDICTORS[predictor](None), 1_000_000)
+        self.admission = Admission(rules, SharedRoom(self.replica))
+        self.admission.configure_pool(PoolSpec(POOL, Linear(), 1e9))
+        self.replica.attach(self.admission, POOL)
+        self.jobs: dict[Ticket, Job] = {}
+        self.waiting: dict[Ticket, Job] = {}
+        self.calls = 0
+        self.under_way = 0  # the number of the call that is not answered
+        self.timer = 0
+        self.is_cut = False
+        self.is_frozen = False
+        self.is_dead = False
+
+
+@dataclass(slots=True)
+class Flood:
+    """A client that keeps `depth` requests queued at one gateway."""
+
+    gateway: int
+    tenant: str
+    key: str = "key"
+    length: Callable[[Random], int] = lambda random: 20
+    depth: int = 100
+    since: float = 0.0
+    until: float = 1e9
+
+
+@dataclass(slots=True)
+class Books:
+    """What the fleet has seen."""
+
+    served: Counter[tuple[str, str]] = field(default_factory=Counter)
+    started: Counter[str] = field(default_factory=Counter)
+    idle: int = 0  # slots times steps that were free while somebody waited
+    steps: int = 0
+    beyond: int = 0  # the most that an engine ever had beyond its window
+
+
+class Fleet:
+    """N gateways in front of shared engines."""
+
+    def __init__(
+        self,
+        gateways: int,
+        *,
+        workers: int = 1,
+        window: int = 33,
+        network: Network | None = None,
+        seed: int = 1,
+        predictor: str = "quantile",
+        weights: dict[str, float] | None = None,
+        knows_strangers: bool = True,
+        replica_type: type[Replica] = Replica,
+        store_type: type[StoreModel] = StoreModel,
+    ) -> None:
+        self.replica_type = replica_type
+        self._expected = gateways
+        self._knows_strangers = knows_strangers
+        self.random = Random(seed)
+        self.now = 0.0
+        self.network = network or Network()
+        self.store = store_type()
+        self.server = "server0"
+        self._snapshots: list[tuple[float, StoreModel]] = []
+        self.window = window
+        self.workers = [f"w{number}" for number in range(workers)]
+        self.running: dict[str, dict[Ticket, tuple[Gateway, Job]]] = {worker: {} for worker in self.workers}
+        self.books = Books()
+        self.floods: list[Flood] = []
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = 0
+        self._weights = weights or {}
+        self.gateways: list[Gateway] = []
+        self._predictor = predictor
+        for number in range(gateways):
+            self.gateways.append(self._gateway(f"g{number}"))
+        self.at(STEP_SECONDS, self._step)
+        self.at(0.001, self._read)
+
+    def _gateway(self, name: str) -> Gateway:
+        self._serial += 1
+        identity = Identity(name, f"boot{self._serial}", "settings")
+        gateway = Gateway(name, self.replica_type(identity, SHIFT, self._expected), self._predictor)
+        gateway.replica.store = self.server
+        for worker in self.workers:
+            gateway.replica.rooms.meet(worker)
+        for tenant, weight in self._weights.items():
+            gateway.admission.configure_tenant(tenant, weight, TenantLimits())
+        self.pump(gateway)
+        return gateway
+
+    # -- time
+
+    def at(self, delay: float, happens: Callable[[], None]) -> None:
+        """Let something happen after `delay` seconds."""
+        self._serial += 1
+        heappush(self._events, (self.now + delay, self._serial, happens))
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        end = self.now + seconds
+        while self._events and self._events[0][0] <= end:
+            self.now, _, happens = heappop(self._events)
+            happens()
+            self._check_windows()
+        self.now = end
+
+    def _check_windows(self) -> None:
+        for running in self.running.values():
+            self.books.beyond = max(self.books.beyond, len(running) - self.window)
+
+    # -- clients
+
+    def submit(self, gateway: Gateway, tenant: str, key: str = "key", length: int = 20) -> Ticket:
+        """Send one request of `length` tokens."""
+        self._serial += 1
+        ticket = Ticket(f"r{self._serial}", tenant, key, POOL)
+        ticket.sized(sequences=1, prompt_tokens=10, max_output_tokens=2 * length, reports_at_end=False)
+        gateway.replica.meet(tenant, key)
+        gateway.waiting[ticket] = Job(ticket, length)
+        self.carry_out(gateway, gateway.admission.submit(ticket, self.now))
+        return ticket
+
+    def _fill(self, flood: Flood) -> None:
+        gateway = self.gateways[flood.gateway]
+        if gateway.is_dead or gateway.is_frozen or not flood.since <= self.now < flood.until:
+            return
+        queued = sum(t.tenant == flood.tenant and t.key == flood.key for t in gateway.waiting)
+        for _ in range(flood.depth - queued):
+            self.submit(gateway, flood.tenant, flood.key, flood.length(self.random))
+
+    # -- gateways
+
+    def carry_out(self, gateway: Gateway, decisions: list[Decision]) -> None:
+        """Do what a gateway decided."""
+        for decision in decisions:
+            job = gateway.waiting.pop(decision.ticket)
+            assert isinstance(decision, Grant)
+            gateway.jobs[job.ticket] = job
+            self.running[decision.worker][job.ticket] = gateway, job
+            self.books.started[job.ticket.tenant] += 1
+        self._check_windows()
+        self.pump(gateway)
+
+    def dispatch(self, gateway: Gateway) -> None:
+        """Use the room that has come."""
+        self.carry_out(gateway, gateway.admission.dispatch(POOL, self.now))
+
+    # -- the way to the store
+
+    def pump(self, gateway: Gateway) -> None:
+        """Set the timer of the next call, unless one is under way."""
+        if gateway.under_way or gateway.is_frozen or gateway.is_dead:
+            return
+        gateway.timer += 1
+        timer = gateway.timer
+        due = max(self.now, gateway.replica.next_call_at(self.now))
+        self.at(due - self.now, lambda: self._call(gateway) if gateway.timer == timer else None)
+
+    def _call(self, gateway: Gateway) -> None:
+        if gateway.under_way or gateway.is_frozen or gateway.is_dead:
+            return
+        call = gateway.replica.call(self.now, f"generation{self._serial}")
+        gateway.calls += 1
+        number = gateway.under_way = gateway.calls
+        for delay in self._deliveries(gateway):
+            self.at(delay, lambda: self._arrive(gateway, call, number))
+        self.at(TIMEOUT_SECONDS, lambda: self._time_out(gateway, number))
+
+    def _deliveries(self, gateway: Gateway) -> list[float]:
+        if gateway.is_cut or self.random.random() < self.network.loss:
+            return []
+        times = 2 if self.random.random() < self.network.repetition else 1
+        return [self.random.choice(self.network.delays) for _ in range(times)]
+
+    def _arrive(self, gateway: Gateway, call: Any, number: int) -> None:
+        if call.store != self.server:
+            return  # its connection broke
+        reply, messages = self.store.turn(call, self.milliseconds)
+        for delay in self._deliveries(gateway):
+            self.at(delay, lambda: self._answer(gateway, reply, number))
+        for name, message in messages.items():
+            other = next(each for each in self.gateways if each.name == name)
+            for delay in self._deliveries(other):
+                self.at(delay, lambda other=other, message=message: self._tell(other, message))
+
+    @property
+    def milliseconds(self) -> int:
+        """The store's clock."""
+        return EPOCH_MILLISECONDS + int(self.now * 1000)
+
+    def _answer(self, gateway: Gateway, reply: Reply, number: int) -> None:
+        if gateway.under_way != number or gateway.is_frozen or gateway.is_dead:
+            return
+        gateway.under_way = 0
+        gateway.replica.answered(reply)
+        self.dispatch(gateway)
+
+    def _tell(self, gateway: Gateway, message: Message) -> None:
+        if not gateway.is_frozen and not gateway.is_dead:
+            gateway.replica.told(message)
+            self.dispatch(gateway)
+
+    def _time_out(self, gateway: Gateway, number: int) -> None:
+        if gateway.under_way == number and not gateway.is_frozen:
+            gateway.under_way = 0
+            gateway.replica.store = self.server
+            gateway.replica.unanswered(self.now)
+            self.dispatch(gateway)
+
+    def _read(self) -> None:
+        """One replica reads the engines' metrics and tells the window."""
+        self.at(READING_SECONDS, self._read)
+        tuner = None
+        for gateway in self.gateways:
+            if gateway.is_dead or gateway.is_frozen:
+                continue
+            for worker, running in self.running.items():
+                gateway.replica.read(worker, self.window, len(running))
+            self.dispatch(gateway)
+            if tuner is None and gateway.name in self.store.members and not gateway.is_cut:
+                tuner = gateway
+        tuner = tuner or self.gateways[0]
+        at = tuner.replica.store_now
+        tuner.replica.readings = [Reading(worker, self._own_window(worker), 0, 0, at) for worker in self.workers]
+
+    def _own_window(self, worker: str) -> int:
+        """What the store may hand out: not what runs for those that it does not count."""
+        counted = {member.call.boot for member in self.store.members.values()}
+        strangers = sum(gateway.replica.identity.boot not in counted for gateway, _ in self.running[worker].values())
+        return self.window - strangers if self._knows_strangers else self.window
+
+    # -- faults
+
+    def crash(self, number: int) -> None:
+        """A gateway dies; its engine connections break, and the engines stop its answers a little later."""
+        gateway = self.gateways[number]
+        gateway.is_dead = True
+        self.at(0.1, lambda: self._abort(gateway))
+        self.at(1.0, lambda: self._restart(number))
+
+    def _abort(self, gateway: Gateway) -> None:
+        for running in self.running.values():
+            for ticket in [ticket for ticket, (owner, _) in running.items() if owner is gateway]:
+                del running[ticket]
+
+    def _restart(self, number: int) -> None:
+        self.gateways[number] = self._gateway(self.gateways[number].name)
+
+    def freeze(self, number: int, seconds: float) -> None:
+        """A gateway does nothing for a while; its answers go on at the engines."""
+        gateway = self.gateways[number]
+        if not gateway.is_dead and not gateway.is_frozen:
+            gateway.is_frozen = True
+            self.at(seconds, lambda: self._thaw(gateway, seconds))
+
+    def _thaw(self, gateway: Gateway, seconds: float) -> None:
+        gateway.is_frozen = False
+        if gateway.is_dead:
+            return
+        if seconds >= 0.5:
+            gateway.replica.stood_still()
+        for job in list(gateway.jobs.values()):
+            self._finish(gateway, job)
+        number = gateway.under_way
+        self._time_out(gateway, number) if number else self.pump(gateway)
+
+    def cut(self, number: int, seconds: float) -> None:
+        """Nothing passes between a gateway and the store for a while."""
+        gateway = self.gateways[number]
+        gateway.is_cut = True
+        self.at(seconds, lambda: setattr(gateway, "is_cut", False))
+
+    def wipe(self) -> None:
+        """The store loses everything."""
+        self.store.wipe()
+
+    def fail_over(self) -> None:
+        """Another server takes over with what it had a little earlier."""
+        self._serial += 1
+        self.server = f"server{self._serial}"
+        if self._snapshots:
+            self.store = copy.deepcopy(self._snapshots[0][1])
+
+    def keep_snapshots(self, seconds: float = 0.1) -> None:
+        """Let a second server follow at a distance of `seconds`."""
+        self._snapshots = [*self._snapshots[-1:], (self.now, copy.deepcopy(self.store))]
+        self.at(seconds, lambda: self.keep_snapshots(seconds))
+
+    # -- engines
+
+    def _step(self) -> None:
+        self.at(STEP_SECONDS, self._step)
+        is_wanted = any(gateway.waiting for gateway in self.gateways)
+        self.books.steps += 1
+        for worker, running in self.running.items():
+            if is_wanted:
+                self.books.idle += max(0, self.window - len(running))
+            for gateway, job in list(running.values()):
+                self._generate(gateway, job, worker)
+        for flood in self.floods:
+            self._fill(flood)
+
+    def _generate(self, gateway: Gateway, job: Job, worker: str) -> None:
+        if job.output_tokens < job.length:
+            job.output_tokens += 1
+        ticket = job.ticket
+        if job.output_tokens == job.length:
+            self.running[worker].pop(ticket)
+        if gateway.is_frozen or gateway.is_dead:
+            return
+        self.books.served[ticket.tenant, ticket.key] += 2 if job.output_tokens > 1 else 12
+        usage = Usage(10, 0, job.output_tokens)
+        if job.output_tokens == 1:
+            self.carry_out(gateway, gateway.admission.started(ticket, self.now))
+        gateway.admission.pools[POOL].charge(ticket, usage)
+        self._finish(gateway, job)
+
+    def _finish(self, gateway: Gateway, job: Job) -> None:
+        if job.output_tokens == job.length:
+            del gateway.jobs[job.ticket]
+            usage = Usage(10, 0, job.length)
+            self.carry_out(gateway, gateway.admission.release(job.ticket, usage, self.now, completed=True))
+
+    # -- views
+
+    def check(self) -> None:
+        """Every scheduler's books add up."""
+        for gateway in self.gateways:
+            check_invariants(gateway.admission)
+
+    def share(self, *tenants: str) -> list[float]:
+        """What each of `tenants` was served, as part of what they were served together."""
+        served = [sum(cost for (who, _), cost in self.books.served.items() if who == tenant) for tenant in tenants]
+        return [part / sum(served) for part in served]
+
+    def restart_books(self) -> None:
+        """Count from now on."""
+        self.books = Books(beyond=self.books.beyond)
