@@ -13,9 +13,12 @@ from gateway.learned.panel import Figures, Panel
 FIRST_TOKENS_PER_BYTE: Final = 0.3  # about 3.3 bytes a token: English under the common vocabularies
 # The least and the most that is believed. No vocabulary has less than a byte to a token; a long run of blanks has some
 # hundred bytes to one.
-TOKENS_PER_BYTE: Final = (0.01, 1.0)
+LEAST_TOKENS_PER_BYTE: Final = 0.01
+MOST_TOKENS_PER_BYTE: Final = 1.0
 _TOKENS_PER_MEDIA_PART: Final = 576  # one image of 336 x 336 under ViT-L/14, the LLaVA-1.5 figure
-_RANGE: Final = Range(knee=1024.0, least_slope=TOKENS_PER_BYTE[0], most_slope=TOKENS_PER_BYTE[1], most_constant=4096.0)
+_RANGE: Final = Range(
+    knee=1024.0, least_slope=LEAST_TOKENS_PER_BYTE, most_slope=MOST_TOKENS_PER_BYTE, most_constant=4096.0
+)
 
 
 def _line(figures: Figures) -> Line:

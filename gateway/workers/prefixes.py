@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.learned.centre import Ratio
-from gateway.learned.prompts import FIRST_TOKENS_PER_BYTE, TOKENS_PER_BYTE
+from gateway.learned.prompts import FIRST_TOKENS_PER_BYTE, LEAST_TOKENS_PER_BYTE, MOST_TOKENS_PER_BYTE
 
 BLOCK_BYTES = 256  # about as many tokens as four of vLLM's blocks; hashing 8 KB costs 9 us
 _FINE_BYTES = 64 * BLOCK_BYTES
@@ -95,7 +95,7 @@ class PrefixIndex:
         self._caches: dict[int, _Cache] = {}
         self._holders: dict[int, int] = {}  # name -> a bit for each worker that has it
         self._visits = 0
-        self._tokens = Ratio(FIRST_TOKENS_PER_BYTE, _FIRST_PROMPT_BYTES, TOKENS_PER_BYTE)
+        self._tokens = Ratio(FIRST_TOKENS_PER_BYTE, _FIRST_PROMPT_BYTES, (LEAST_TOKENS_PER_BYTE, MOST_TOKENS_PER_BYTE))
 
     # -- workers
 
