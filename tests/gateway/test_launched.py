@@ -24,7 +24,7 @@ pools:
   - model: tiny
     engine_model: {engine_model}
     window: {{sequences: {sequences}, slack: {slack}, prefill_tokens: 100000}}
-    timeouts: {{stall_seconds: 6}}
+    timeouts: {{stall_seconds: {stall_seconds}}}
     workers:
       - launch:
           {{engine: embedded, count: {count}, profile: {profile}, max_failed_starts: {limit}, start_seconds: {patience},
@@ -44,6 +44,7 @@ TERMS = {
     "slack": 1,
     "patience": 600,
     "environment": "",
+    "stall_seconds": 300,  # beyond any that a busy machine makes of an engine
 }
 
 
@@ -271,7 +272,7 @@ def test_a_request_that_kills_its_workers_kills_two(tmp_path: Path) -> None:
 def test_a_worker_that_stands_still_behind_a_healthy_server_is_started_anew(tmp_path: Path) -> None:
     """Its engine freezes and its `/health` does not: found by its progress, replaced, with its last lines kept."""
     environment = _with_faults(tmp_path, {"kind": "freeze", "contains": "freeze", "after_tokens": 1})
-    with serving(_write(tmp_path, count=1, environment=environment)) as child:
+    with serving(_write(tmp_path, count=1, environment=environment, stall_seconds=6)) as child:
         assert _ask(child, tmp_path, "alice", "hello")[0] == 200
         with ThreadPoolExecutor(1) as pool:
             frozen = pool.submit(_ask, child, tmp_path, "mallory", "freeze")
