@@ -3,14 +3,16 @@
 import orjson
 import pytest
 
+from gateway.outcomes import Outcome
 from gateway.usage import Usage
 from gateway.wire.attribution import HEADER
 from gateway.wire.coercion import TYPED
 from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant
-from gateway.wire.errors import RequestFault
+from gateway.wire.errors import RequestFault, error_event
 from gateway.wire.fields import FIELDS, UNTREATED
 from gateway.wire.meters import meter_for
 from gateway.wire.request import ParsedRequest, Rights, read_request
+from gateway.wire.sse import event_data
 from gateway.wire.surface import ENDPOINTS, Endpoint, Family, Kind
 
 USER = {"role": "user", "content": "hi"}
@@ -40,6 +42,14 @@ LATER = {"input_tokens": 3, "output_tokens": 5}
 USED: dict[Family, dict[str, int]] = {
     **dict.fromkeys((Family.CHAT, Family.COMPLETION, Family.EMBEDDING, Family.RERANK, Family.SCORE), OPENAI),
     **dict.fromkeys((Family.RESPONSES, Family.MESSAGES), LATER),
+}
+# The members of the event that ends a broken stream, and the line before its data; the SDKs of each API read these.
+NAMED = b"event: error"
+ERROR_EVENTS: dict[Family, tuple[bytes, set[str]]] = {
+    Family.CHAT: (b"", {"error"}),
+    Family.COMPLETION: (b"", {"error"}),
+    Family.RESPONSES: (NAMED, {"type", "code", "message", "param", "sequence_number", "error"}),
+    Family.MESSAGES: (NAMED, {"type", "error", "request_id"}),
 }
 ALL = sorted(set(ENDPOINTS.values()), key=lambda endpoint: endpoint.path)
 GENERATING = [endpoint for endpoint in ALL if endpoint.kind is Kind.GENERATE]
@@ -118,3 +128,22 @@ def test_the_attribution_header_is_cut_off_every_system_text(endpoint: Endpoint)
     fields = WITH_SYSTEM_TEXT[endpoint.family]
     if fields is not None:
         assert b": 1" not in bytes(read(endpoint, **fields).prompt)
+
+
+@pytest.mark.parametrize("endpoint", GENERATING, ids=lambda endpoint: endpoint.family.value)
+def test_every_api_with_choices_is_held_to_the_tenants_limit_of_them(endpoint: Endpoint) -> None:
+    """The gateway counts each choice where the API has the field `n`; an engine ignores `n` elsewhere."""
+    has_choices = "n" in FIELDS[endpoint.family]
+    assert read(endpoint, n=2).choices == (2 if has_choices else 1)
+    if has_choices:
+        with pytest.raises(RequestFault):
+            read(endpoint, Rights(max_choices=2), n=3)
+
+
+@pytest.mark.parametrize("endpoint", GENERATING, ids=lambda endpoint: endpoint.family.value)
+def test_every_stream_can_end_with_an_error_in_the_format_of_its_api(endpoint: Endpoint) -> None:
+    """A stream that breaks must not look finished to any client."""
+    line, members = ERROR_EVENTS[endpoint.family]
+    event = error_event(endpoint.family, Outcome.WORKER_STALLED, "The worker is silent.", "id", 7)
+    assert event.partition(b"data: ")[0].strip() == line
+    assert set(orjson.loads(event_data(event))) == members
