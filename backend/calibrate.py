@@ -102,12 +102,12 @@ class EngineUnderTest:
 async def _read(response: aiohttp.ClientResponse, asked_at: float) -> Answer:
     clock = asyncio.get_running_loop().time
     progress: list[tuple[float, int]] = []
-    prompt_tokens = told = 0
+    prompt_tokens = counted = 0
     async for line in response.content:
         usage = _usage(line)
-        if usage is not None and usage["completion_tokens"] > told:
-            prompt_tokens, told = usage["prompt_tokens"], usage["completion_tokens"]
-            progress.append((clock(), told))
+        if usage is not None and usage["completion_tokens"] > counted:
+            prompt_tokens, counted = usage["prompt_tokens"], usage["completion_tokens"]
+            progress.append((clock(), counted))
     if not progress:
         raise CalibrationError("the engine streamed no token counts: is it vLLM?")
     return Answer(prompt_tokens, asked_at, tuple(progress))

@@ -36,8 +36,8 @@ def die_with_parent(parent: int | None = None, number: signal.Signals = signal.S
 
 async def until_told_to_stop() -> None:
     """Return at the first SIGTERM or SIGINT."""
-    told = asyncio.Event()
+    signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        loop.add_signal_handler(number, signalled.set)
+    await signalled.wait()

@@ -69,7 +69,7 @@ from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 class Turnover:
     """The result of a reload: the event to report, the configuration in force, and what was worked out from it."""
 
-    told: ConfigReloaded
+    notice: ConfigReloaded
     config: Config
     changed_tenants: Sequence[Tenant]
     directory: Directory
@@ -221,22 +221,22 @@ class Gateway:
             return Turnover(ConfigReloaded(path, faults, (), ()), self.config, (), self._router.directory)
         found, config = difference(self.config, loaded.config), in_force(self.config, loaded.config)
         warnings = tuple(str(warning) for warning in loaded.warnings)
-        told = ConfigReloaded(path, (), found.changes, found.needs_restart, warnings)
+        notice = ConfigReloaded(path, (), found.changes, found.needs_restart, warnings)
         known = {tenant.name: tenant for tenant in self.config.tenants}
         changed = tuple(tenant for tenant in config.tenants if known.get(tenant.name) != tenant)
         removed = known.keys() - {tenant.name for tenant in config.tenants}
         directory = Directory(config, self._router.directory.salt_secret)
-        return Turnover(told, config, changed, directory, frozenset(removed))
+        return Turnover(notice, config, changed, directory, frozenset(removed))
 
     def take_over(self, turnover: Turnover) -> None:
         """Carry out what `prepare` worked out."""
-        if turnover.told.succeeded:
+        if turnover.notice.succeeded:
             self.config = turnover.config
             self._configure(turnover.config, turnover.changed_tenants)
             self._forget_removed(turnover)
             self._router.directory = turnover.directory
             self._dispatcher.dispatch(pool.model for pool in turnover.config.pools)
-        self._observer.observe(turnover.told)
+        self._observer.observe(turnover.notice)
 
     def _forget_removed(self, turnover: Turnover) -> None:
         """Forget the tenants and workers that only earlier configurations had, once they have no request left."""

@@ -325,8 +325,8 @@ class Stage:
         assert len(ids) == len(set(ids)), "a request that ended twice"
         configured = {tenant.name for tenant in self.gateway.config.tenants}
         for tenant in {event.tenant for event in self.finished} & configured:
-            told = sum(event.service for event in self.finished if event.tenant == tenant)
-            assert self.service(tenant) == pytest.approx(told, abs=1e-3), f"settled charges of {tenant}"
+            reported = sum(event.service for event in self.finished if event.tenant == tenant)
+            assert self.service(tenant) == pytest.approx(reported, abs=1e-3), f"settled charges of {tenant}"
 
     async def settled(self) -> None:
         """Return when every request has had ample time to end, and check that nothing is left of any."""

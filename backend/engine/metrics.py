@@ -95,7 +95,7 @@ class EngineMetrics:
         self.registry = CollectorRegistry()
         self._scheduler = scheduler
         self._labels = {"model_name": model, "engine": "0"}
-        self._told = Tally()
+        self._exported = Tally()
         self._gauges = {name: self._gauge(name, text) for name, text in _GAUGES.items()}
         self._counters = {name: self._counter(name, text) for name, text in _COUNTERS.items()}
         buckets = _token_buckets(scheduler.capacity.max_model_len)
@@ -176,18 +176,18 @@ class EngineMetrics:
 
     def observe_step(self, step: Step, output_tokens: int) -> None:
         """Book a completed step."""
-        tally, told = self._scheduler.tally, self._told
+        tally, exported = self._scheduler.tally, self._exported
         counters = self._counters
         counters["generation_tokens"].inc(output_tokens)
-        if tally.preemptions > told.preemptions:
-            counters["num_preemptions"].inc(tally.preemptions - told.preemptions)
-        if tally.cache_queries > told.cache_queries:
-            counters["prefix_cache_queries"].inc(tally.cache_queries - told.cache_queries)
-        if tally.cache_hits > told.cache_hits:
-            hits = tally.cache_hits - told.cache_hits
+        if tally.preemptions > exported.preemptions:
+            counters["num_preemptions"].inc(tally.preemptions - exported.preemptions)
+        if tally.cache_queries > exported.cache_queries:
+            counters["prefix_cache_queries"].inc(tally.cache_queries - exported.cache_queries)
+        if tally.cache_hits > exported.cache_hits:
+            hits = tally.cache_hits - exported.cache_hits
             counters["prefix_cache_hits"].inc(hits)
             self._cached_by_source["device"].inc(hits)
-        self._told = replace(tally)
+        self._exported = replace(tally)
         self._histograms["iteration_tokens_total"].observe(step.batch.tokens)
         self.observe_queue()
 

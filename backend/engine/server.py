@@ -18,8 +18,8 @@ from aiohttp.typedefs import Middleware
 from backend.engine.api import service
 from backend.engine.api.chat import chat_completions
 from backend.engine.api.completions import completions
-from backend.engine.api.entry import DESK, Desk
 from backend.engine.api.errors import ApiError
+from backend.engine.api.frontend import FRONTEND, Frontend
 from backend.engine.api.messages import count_tokens, messages
 from backend.engine.api.pooling import embeddings, rerank, score
 from backend.engine.api.responses import responses
@@ -72,7 +72,7 @@ def make_app(config: EngineConfig, exit_process: Callable[[], None] | None = Non
     app = web.Application(middlewares=[*guards, _answer_errors], client_max_size=MAX_BODY_BYTES)
     engine = Engine(config, exit_process or (lambda: engine.fail("the engine exited")))
     app[ENGINE] = engine
-    app[DESK] = Desk(engine)
+    app[FRONTEND] = Frontend(engine)
     app.cleanup_ctx.append(_run_engine)
     app.on_response_prepare.append(_sign)
     app.add_routes(

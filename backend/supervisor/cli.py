@@ -56,7 +56,7 @@ async def _serve_orders(machine: Machine) -> None:
     write_line(greeting(machine))
     supervisor = Supervisor(machine, callbacks(write_line))
     orders = asyncio.create_task(obey(supervisor, await standard_input()), name="orders")
-    await _until_done_or_told(orders, supervisor)
+    await _until_done_or_signalled(orders, supervisor)
     if orders.done() and not orders.cancelled():
         orders.result()  # raises what was wrong with them
 
@@ -66,16 +66,16 @@ async def _run_file(machine: Machine, plans: Sequence[WorkerPlan]) -> None:
     supervisor = Supervisor(machine, WorkerCallbacks(_report, _repeat))
     for plan in plans:
         supervisor.start(plan)
-    await _until_done_or_told(None, supervisor)
+    await _until_done_or_signalled(None, supervisor)
 
 
-async def _until_done_or_told(orders: "asyncio.Task[None] | None", supervisor: Supervisor) -> None:
+async def _until_done_or_signalled(orders: "asyncio.Task[None] | None", supervisor: Supervisor) -> None:
     """Wait for the end of the orders or for a signal; then end every worker."""
-    told = asyncio.create_task(until_told_to_stop(), name="wait for a signal")
+    signalled = asyncio.create_task(until_told_to_stop(), name="wait for a signal")
     try:
-        await asyncio.wait({told, orders} if orders else {told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({signalled, orders} if orders else {signalled}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        told.cancel()
+        signalled.cancel()
         if orders is not None:
             orders.cancel()
         await supervisor.close()

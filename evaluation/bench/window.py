@@ -247,7 +247,7 @@ def speeds_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
 # -- unknown
 
 SIZES = (8, 16)
-# Windows that differ by less are one: the law feels its way up now and then.
+# Windows that differ by less are one: the controller probes upwards now and then.
 SETTLED_WITHIN = 2
 
 KNOWN_RATE = "unknown: an engine of {} sequences, output tokens per second of the known window"
@@ -273,10 +273,10 @@ def unknown_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
     """What the runs are worth, two verdicts for each size and one on the engines' queues."""
     verdicts = []
     for size in SIZES:
-        auto, told = ways[f"{size} {AUTO}"], ways[f"{size} {TOLD}"]
-        batch = f", {mean_running(auto):.2f} against {mean_running(told):.2f} running"
+        auto, stated = ways[f"{size} {AUTO}"], ways[f"{size} {TOLD}"]
+        batch = f", {mean_running(auto):.2f} against {mean_running(stated):.2f} running"
         target = Target(KNOWN_RATE.format(size), Comparison.AT_LEAST, 0.97)
-        verdicts.append(judgement.throughput(target, rate(auto), rate(told), batch))
+        verdicts.append(judgement.throughput(target, rate(auto), rate(stated), batch))
         low, high = (percentile(windows(auto), percent) for percent in (5, 95))
         settled = Target(SETTLED.format(size), Comparison.AT_MOST, SETTLED_WITHIN)
         verdicts.append(settled.judge(high - low, f"{low:.0f} to {high:.0f}, {len(windows(auto))} samples"))

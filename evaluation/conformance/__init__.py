@@ -6,5 +6,5 @@ token and 2 for an output token, as the client received it.
 
 `rules` decide (PURE: numbers in, verdict out), `observation` is what they are given, `capacity` turns a ramp of load
 into the sizes of all scenarios. `greeting` learns how the endpoint speaks, `arena` puts load on it, `plays` are the
-scenarios' acts, `suite` runs them, with their claims from `scenarios.yaml`; `telling` tells the verdicts.
+scenarios' acts, `suite` runs them, with their claims from `scenarios.yaml`; `presentation` writes the verdicts.
 """

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import uvloop
 
+from evaluation.conformance.presentation import document, junit, sheet, write_page
 from evaluation.conformance.suite import NAMES, SCENARIOS, Findings, Scenario, Subject, run_suite
-from evaluation.conformance.telling import document, junit, sheet, write_page
 from evaluation.conformance.tenants import TenantsError, read_cast
 from evaluation.load.client import Address, allow_many_connections
 from evaluation.load.keys import read_keys

@@ -146,8 +146,8 @@ def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str, answe
     )
     refused = len(own.refusals) + len(own.faults)
     if refused:
-        told = f"{refused} of {own.sent} modest requests were refused or broke; {reason}"
-        return Judgement(ScenarioOutcome.FAILED, told, None, WAIT, figures)
+        sentence = f"{refused} of {own.sent} modest requests were refused or broke; {reason}"
+        return Judgement(ScenarioOutcome.FAILED, sentence, None, WAIT, figures)
     return judged(WAIT, _ratio(max(0.0, after - before), answer), reason + _troubles(beside), figures)
 
 
@@ -175,11 +175,11 @@ def judge_refusals(within: Observed, seen: Sequence[Refusal], refused: int) -> J
     wrong = sorted({fault for refusal in seen for fault in refusal_faults(refusal)})
     share = len(within.refusals) / within.sent if within.sent else math.nan
     reason = f"{len(within.refusals)} of {within.sent} requests within capacity were refused"
-    told = f"{refused} refusals in the whole suite" if refused else "nobody was refused in the whole suite"
+    sentence = f"{refused} refusals in the whole suite" if refused else "nobody was refused in the whole suite"
     figures = {"refused_within": len(within.refusals), "sent_within": within.sent, "refused": refused, "wrong": wrong}
     if wrong:
-        return Judgement(ScenarioOutcome.FAILED, f"{reason}; {told}: {'; '.join(wrong)}", share, WITHIN, figures)
-    return judged(WITHIN, share, f"{reason}; {told}{', each well-formed' if seen else ''}", figures)
+        return Judgement(ScenarioOutcome.FAILED, f"{reason}; {sentence}: {'; '.join(wrong)}", share, WITHIN, figures)
+    return judged(WITHIN, share, f"{reason}; {sentence}{', each well-formed' if seen else ''}", figures)
 
 
 def refusal_faults(refusal: Refusal) -> list[str]:

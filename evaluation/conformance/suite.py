@@ -118,7 +118,7 @@ async def run_suite(subject: Subject, scenarios: Sequence[Scenario], seconds: fl
     arena = Arena(greeting.endpoint, subject.cast, scale, progress)
     for scenario in scenarios:
         finding = await _play(scenario, arena)
-        findings.findings.append(_told(finding, greeting.reporting))
+        findings.findings.append(_with_source_of_tokens(finding, greeting.reporting))
     return findings
 
 
@@ -129,7 +129,7 @@ async def _play(scenario: Scenario, arena: Arena) -> Finding:
     return Finding(scenario, judgement, loop.time() - start)
 
 
-def _told(finding: Finding, reporting: Reporting) -> Finding:
+def _with_source_of_tokens(finding: Finding, reporting: Reporting) -> Finding:
     """The finding; a number of tokens that nobody told but the events says so."""
     judgement = finding.judgement
     if reporting is not Reporting.NONE or judgement.number is None:

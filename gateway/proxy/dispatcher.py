@@ -103,12 +103,12 @@ class Dispatcher:
         """The account of `pool`, by which its running requests are charged token by token, and estimated."""
         return self._admission.pools[pool]
 
-    def possible(self, ticket: Ticket, told: Usage) -> Usage:
+    def possible(self, ticket: Ticket, claimed: Usage) -> Usage:
         """The engine's final figures, capped at what the request can have used; an event reports a cap."""
-        usage = ticket.possible(told)
-        if usage is not told:
+        usage = ticket.possible(claimed)
+        if usage is not claimed:
             self._observer.observe(
-                UsageCapped(ticket.request_id, ticket.pool, ticket.worker, told.prompt_tokens, told.output_tokens)
+                UsageCapped(ticket.request_id, ticket.pool, ticket.worker, claimed.prompt_tokens, claimed.output_tokens)
             )
         return usage
 

@@ -29,7 +29,7 @@ from gateway.proxy.directory import Directory, Identity
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.record import Context, RequestRecord
 from gateway.proxy.services import Services
-from gateway.proxy.utility import UtilityDesk
+from gateway.proxy.utility import UtilityForwarder
 from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import client_request_id, presented_keys
@@ -74,7 +74,7 @@ class Router:
         self._origins = Origins(limits.allowed_origins)
         self._observer = observer
         self._delivery = services.delivery
-        self._utility = UtilityDesk(services)
+        self._utility = UtilityForwarder(services)
         self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
         self._exchanges: set[Exchange] = set()

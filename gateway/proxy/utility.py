@@ -74,7 +74,7 @@ class _UtilityQueue:
             self._waiting.popleft()
 
 
-class UtilityDesk:
+class UtilityForwarder:
     """Answers utility requests through any worker of the pool that serves."""
 
     def __init__(self, services: Services) -> None:

@@ -218,7 +218,7 @@ class Fleet:
         window, tuning = worker.window, worker.tuning
         sequences, prefill_tokens = window.max_sequences, window.max_prefill_tokens
         has_grown = tuning.observe(sample, window.sequences_in_flight, window.prefill_tokens_in_flight, now)
-        there, ended = tuning.there_sequences, tuning.ended_sequences
+        there, ended = tuning.engine_sequences, tuning.ended_sequences
         has_ended = window.blind() if tuning.degraded else window.read(there, ended)
         worker.apply_limits()  # even a reading that cannot be trusted may widen them, back to the fallback
         is_wider = window.max_sequences > sequences or window.max_prefill_tokens > prefill_tokens

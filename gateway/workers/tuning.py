@@ -18,7 +18,7 @@ from gateway.workers.snapshot import Limit, Phase
 from gateway.workers.tuning_memory import Memory, RunningRequest
 from gateway.workers.tuning_prefill import Prefill, after_no_queue, after_queue
 from gateway.workers.tuning_pulse import Pulse
-from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, SequenceLaw, Sequences, SlotReading
+from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, SETTLED_PACE, SequenceController, Sequences, SlotReading
 from gateway.workers.tuning_trust import LAG_SEQUENCES, SHORT_QUEUE, OwnCounts, Trust
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES, WindowSize
 
@@ -48,11 +48,11 @@ class Tuning:
 
     __slots__ = (
         "_acted_at",
+        "_controller",
         "_foreign",
         "_generated",
         "_good_readings",
         "_last_grown",
-        "_law",
         "_most_running",
         "_pulse",
         "_queue",
@@ -61,11 +61,11 @@ class Tuning:
         "_trusted_limit",
         "degraded",
         "ended_sequences",
+        "engine_sequences",
         "limited_by",
         "memory",
         "prefill",
         "sequences",
-        "there_sequences",
         "trust",
     )
 
@@ -85,14 +85,16 @@ class Tuning:
     def _begin(self) -> None:
         self._slack = self._size.slack if self._size.sequences is not None else max(1, self._size.slack)
         if self._size.sequences is None:
-            self._law: SequenceLaw | None = SequenceLaw(self._slack, has_lane=self._size.express > 0)
-            self.sequences = self._law.start()
+            self._controller: SequenceController | None = SequenceController(
+                self._slack, has_lane=self._size.express > 0
+            )
+            self.sequences = self._controller.start()
         else:
-            self._law, self.sequences = None, Sequences(self._size.sequences + self._slack, SETTLED_PACE)
+            self._controller, self.sequences = None, Sequences(self._size.sequences + self._slack, SETTLED_PACE)
         self.prefill = Prefill()
         self.trust = Trust()
         self._queue: _Queue | None = None
-        self.there_sequences: float | None = None  # anybody's, at the last reading; None if it is not believed
+        self.engine_sequences: float | None = None  # anybody's, at the last reading; None if it is not believed
         self.ended_sequences = 0  # those of ours that were certainly missing at the last reading
         self._acted_at = float("-inf")
         self._foreign: deque[int] = deque(maxlen=_FOREIGN_READINGS)
@@ -107,7 +109,7 @@ class Tuning:
     @property
     def max_sequences(self) -> int:
         """How many sequences may be in flight, without the express lane."""
-        if self._law is None:
+        if self._controller is None:
             return self.sequences.limit
         if self.degraded:
             return self._trusted_limit or UNTUNED_SEQUENCES + self._slack
@@ -159,7 +161,7 @@ class Tuning:
         self._pulse = pulse
         may_act = self.trust.judge(sample, own)
         there = sample.running + sample.waiting + sample.deferred
-        self.there_sequences = there if may_act else None
+        self.engine_sequences = there if may_act else None
         self.ended_sequences = int(max(0.0, own.lasting_sequences - there - LAG_SEQUENCES)) if may_act else 0
         if self.trust.is_lost:
             if not self.degraded:
@@ -217,8 +219,8 @@ class Tuning:
     def _follow(self, reading: SlotReading) -> bool:
         """Take what the reading shows of the slots into the window of sequences; True if that grew."""
         before = self.sequences
-        if self._law is not None:
-            self.sequences = self._law.step(before, reading)
+        if self._controller is not None:
+            self.sequences = self._controller.step(before, reading)
         return self.sequences.limit > before.limit
 
     def _shrink(self, reading: SlotReading, cause: Limit) -> None:

@@ -75,7 +75,7 @@ class Sequences:
         return Phase.SETTLED if self.pace == SETTLED_PACE else Phase.GROWING
 
 
-class SequenceLaw:
+class SequenceController:
     """The step from what is known to what is known after one more reading."""
 
     __slots__ = ("_patience", "_slack", "most")

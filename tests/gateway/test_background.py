@@ -18,7 +18,7 @@ class Broken(Exception):
 
 def _lives(lasting_seconds: list[float], watched_seconds: float) -> tuple[list[float], list[str]]:
     """When each life began, and what was told: the work breaks after `lasting_seconds`, the last for ever."""
-    began, told = [], []
+    began, reported = [], []
 
     async def work() -> None:
         began.append(asyncio.get_running_loop().time())
@@ -28,7 +28,7 @@ def _lives(lasting_seconds: list[float], watched_seconds: float) -> tuple[list[f
     async def story() -> None:
         def hear(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
             assert isinstance(context["exception"], Broken)
-            told.append(context["message"])
+            reported.append(context["message"])
 
         asyncio.get_running_loop().set_exception_handler(hear)
         background = Background("work", work, "the work broke")
@@ -37,18 +37,18 @@ def _lives(lasting_seconds: list[float], watched_seconds: float) -> tuple[list[f
         await background.stop()
 
     run_in_virtual_time(story())
-    return [at - began[0] for at in began], told
+    return [at - began[0] for at in began], reported
 
 
 def test_work_that_breaks_is_told_and_begins_again() -> None:
     """Each pause is twice the one before, up to the longest; every end is told in words."""
-    began, told = _lives([0.0], 4 * LONGEST_PAUSE_SECONDS)
+    began, reported = _lives([0.0], 4 * LONGEST_PAUSE_SECONDS)
     pauses = [after - before for before, after in pairwise(began)]
     expected = [min(FIRST_PAUSE_SECONDS * 2**life, LONGEST_PAUSE_SECONDS) for life in range(len(pauses))]
     assert [round(pause, 3) for pause in pauses] == expected
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
-    assert len(told) == len(began)
-    assert told[0] == f"the work broke; it begins again in {FIRST_PAUSE_SECONDS:g} s"
+    assert len(reported) == len(began)
+    assert reported[0] == f"the work broke; it begins again in {FIRST_PAUSE_SECONDS:g} s"
 
 
 def test_a_life_that_lasted_is_forgiven() -> None:
@@ -83,7 +83,7 @@ def test_work_that_ends_is_over_until_it_is_started_again() -> None:
 
 def test_an_errand_that_breaks_is_told_and_the_others_go_on() -> None:
     """One is told by its name, one that is still under way at the end is cancelled without a word."""
-    told: list[str] = []
+    reported: list[str] = []
     done: list[str] = []
 
     async def errand(seconds: float, *, breaks: bool = False) -> None:
@@ -93,7 +93,7 @@ def test_an_errand_that_breaks_is_told_and_the_others_go_on() -> None:
         done.append(f"{seconds:g} s")
 
     async def story() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
         errands = Errands("an errand broke")
         errands.run("short", errand(1, breaks=True))
         errands.run("longer", errand(2))
@@ -103,7 +103,7 @@ def test_an_errand_that_breaks_is_told_and_the_others_go_on() -> None:
         await errands.stop()
 
     run_in_virtual_time(story())
-    assert told == ["an errand broke (short)"]
+    assert reported == ["an errand broke (short)"]
     assert done == ["2 s"]
 
 

@@ -189,8 +189,8 @@ def test_a_fault_is_told_once_when_it_stays(tell: Callable[[Story], None]) -> No
     async def story(scene: Scene) -> None:
         scene.path.write_text(TEXT.replace("tenants:", "tenantz:"))
         await asyncio.sleep(DOUBT_SECONDS + NOTICED_SECONDS)
-        (told,) = scene.reloads
-        assert any("tenantz" in fault for fault in told.faults)
+        (report,) = scene.reloads
+        assert any("tenantz" in fault for fault in report.faults)
         scene.path.unlink()
         await asyncio.sleep(2 * DOUBT_SECONDS)
         assert len(scene.reloads) == 2 and scene.tenants == ["alice", "bob"]

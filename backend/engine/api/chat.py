@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from backend.engine.api.answers import called, structured_answer
-from backend.engine.api.entry import DESK
 from backend.engine.api.exchange import Event, Exchange, sse
+from backend.engine.api.frontend import FRONTEND
 from backend.engine.api.logprobs import chat_logprobs
 from backend.engine.api.requests import ChatRequest, NamedTool
 from backend.engine.api.template import render_chat
@@ -21,15 +21,15 @@ from backend.engine.work import Delta, Generation, Work
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
     """Answer one chat."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, ChatRequest)
-        model = desk.check_model(asked.model)
-        desk.check_room(asked.n or 1)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, ChatRequest)
+        model = frontend.check_model(asked.model)
+        frontend.check_room(asked.n or 1)
         work = chat_work(asked, exchange)
         param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
-        desk.check_work(work, param)
-        async with desk.generation(work, exchange) as generation:
+        frontend.check_work(work, param)
+        async with frontend.generation(work, exchange) as generation:
             chat = Chat(asked, exchange, generation, model)
             if asked.stream:
                 return await exchange.stream(chat.events())
@@ -76,14 +76,14 @@ class Chat(TextAnswer[ChatRequest]):
         self.call = called(asked)
         self._has_begun = False
 
-    def _told(self, delta: Delta) -> Iterator[Event]:
+    def _events(self, delta: Delta) -> Iterator[Event]:
         if not self._has_begun:
             self._has_begun = True
             for index in range(len(self.counts)):
                 yield Event(sse(self._role_chunk(index)))
-        told = self.counts[delta.index]
+        sent = self.counts[delta.index]
         self.counts[delta.index] += len(delta.token_ids)
-        shown = self._shown(delta, told)
+        shown = self._shown(delta, sent)
         if shown is not None:
             yield Event(sse(self._delta_chunk(delta, shown)), len(delta.token_ids))
 
@@ -112,13 +112,13 @@ class Chat(TextAnswer[ChatRequest]):
         choice["token_ids"] = list(delta.token_ids) if self.asked.return_token_ids else None
         return {**self._chunk([choice]), **self._running_usage(self.counts[delta.index]), **self._fingerprint(delta)}
 
-    def _shown(self, delta: Delta, told: int) -> dict[str, Any] | None:
+    def _shown(self, delta: Delta, sent: int) -> dict[str, Any] | None:
         """What the client sees of a delta; None if its tokens show no text (half a character) and need no chunk."""
         needs_chunk = delta.finish_reason is not None or self.asked.logprobs or self.asked.return_token_ids
         silence: dict[str, Any] | None = {} if needs_chunk else None
         if self.call is None:
             return {"content": delta.text} if delta.text else silence
-        opens, arguments = self.call.shown(told, told + len(delta.token_ids))
+        opens, arguments = self.call.shown(sent, sent + len(delta.token_ids))
         function: dict[str, Any] = {"name": self.call.name} if opens else {}
         if arguments:
             function["arguments"] = arguments

@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from backend.engine.api.answers import structured_answer
-from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Event, Exchange, sse
+from backend.engine.api.frontend import FRONTEND
 from backend.engine.api.logprobs import completion_logprobs
 from backend.engine.api.requests import CompletionRequest
 from backend.engine.api.text_answer import TextAnswer
@@ -20,14 +20,14 @@ from backend.engine.work import END_TOKEN, Delta, Generation, Work
 
 async def completions(request: web.Request) -> web.StreamResponse:
     """Answer one completion request."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, CompletionRequest)
-        model = desk.check_model(asked.model)
-        desk.check_room(asked.n or 1)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, CompletionRequest)
+        model = frontend.check_model(asked.model)
+        frontend.check_room(asked.n or 1)
         work = completion_work(asked, exchange)
-        desk.check_work(work)
-        async with desk.generation(work, exchange) as generation:
+        frontend.check_work(work)
+        async with frontend.generation(work, exchange) as generation:
             completion = Completion(asked, exchange, generation, model)
             if asked.stream:
                 return await exchange.stream(completion.events())
@@ -83,7 +83,7 @@ class Completion(TextAnswer[CompletionRequest]):
     def _prompt(self, index: int) -> bytes:
         return self.generation.work.prompts[index // self.generation.work.n]
 
-    def _told(self, delta: Delta) -> Iterator[Event]:
+    def _events(self, delta: Delta) -> Iterator[Event]:
         yield Event(sse(self._delta_chunk(delta)), len(delta.token_ids))
 
     def _details(self) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 
 from backend.engine.api.answers import Call, called
 from backend.engine.api.chat import chat_prompt, chat_work
-from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Event, Exchange
+from backend.engine.api.frontend import FRONTEND
 from backend.engine.api.requests import ChatRequest
 from backend.engine.work import Delta, Generation
 
@@ -85,16 +85,16 @@ class MessagesError(ApiError):
 
 async def messages(request: web.Request) -> web.StreamResponse:
     """Answer one message."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, MessagesRequest)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, MessagesRequest)
         chat = as_chat(asked)
         try:
-            model = desk.check_model(asked.model)
-            desk.check_room(1)
+            model = frontend.check_model(asked.model)
+            frontend.check_room(1)
             work = chat_work(chat, exchange)
-            desk.check_work(work)
-            async with desk.generation(work, exchange) as generation:
+            frontend.check_work(work)
+            async with frontend.generation(work, exchange) as generation:
                 reply = Reply(exchange, generation, model, called(chat))
                 if asked.stream:
                     return await exchange.stream(reply.events(), _error_event)
@@ -106,10 +106,10 @@ async def messages(request: web.Request) -> web.StreamResponse:
 
 async def count_tokens(request: web.Request) -> web.Response:
     """Tokens of the rendered prompt."""
-    desk = request.app[DESK]
-    asked = await desk.read(request, CountRequest)
+    frontend = request.app[FRONTEND]
+    asked = await frontend.read(request, CountRequest)
     try:
-        desk.check_model(asked.model)
+        frontend.check_model(asked.model)
     except ApiError as error:
         raise MessagesError(error.status, error.message, error.kind) from error
     tokens = len(chat_prompt(as_chat(asked)))
@@ -238,11 +238,11 @@ class Reply:
         body = {**self._head(), "content": [], "model": self.model, "stop_reason": None, "stop_sequence": None}
         return {**body, "usage": self._usage(0)}
 
-    def _shown(self, delta: Delta, told: int, is_open: bool) -> tuple[bool, str]:
+    def _shown(self, delta: Delta, sent: int, is_open: bool) -> tuple[bool, str]:
         """Whether the content block opens with this delta, and what goes into it."""
         if self.call is None:
             return bool(delta.text) and not is_open, delta.text
-        return self.call.shown(told, told + len(delta.token_ids))
+        return self.call.shown(sent, sent + len(delta.token_ids))
 
     def _block_start(self) -> dict[str, Any]:
         block: dict[str, Any] = {"type": "text", "text": ""}

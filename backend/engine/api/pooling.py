@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import AliasChoices, BaseModel, Field
 
-from backend.engine.api.entry import DESK, Desk
 from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Exchange
+from backend.engine.api.frontend import FRONTEND, Frontend
 from backend.engine.prose import seed_of
 from backend.engine.work import Work
 
@@ -79,12 +79,12 @@ class RerankRequest(BaseModel):
 
 async def embeddings(request: web.Request) -> web.StreamResponse:
     """Vectors."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, EmbeddingRequest)
-        _check_model(desk, asked.model)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, EmbeddingRequest)
+        _check_model(frontend, asked.model)
         texts = asked.texts()
-        prompt_tokens = await _compute(desk, exchange, "embd", texts)
+        prompt_tokens = await _compute(frontend, exchange, "embd", texts)
         vectors = (embedding(text, asked.dimensions) for text in texts)
         encode = _base64 if asked.encoding_format == "base64" else list[float]
         data = [
@@ -96,12 +96,12 @@ async def embeddings(request: web.Request) -> web.StreamResponse:
 
 async def score(request: web.Request) -> web.StreamResponse:
     """Likeness of pairs."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, ScoreRequest)
-        _check_model(desk, asked.model)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, ScoreRequest)
+        _check_model(frontend, asked.model)
         pairs = asked.pairs()
-        prompt_tokens = await _compute(desk, exchange, "score", asked.texts())
+        prompt_tokens = await _compute(frontend, exchange, "score", asked.texts())
         data = [
             {"index": index, "object": "score", "score": likeness(first, second)}
             for index, (first, second) in enumerate(pairs)
@@ -112,12 +112,12 @@ async def score(request: web.Request) -> web.StreamResponse:
 
 async def rerank(request: web.Request) -> web.StreamResponse:
     """Documents by likeness to a query, the best first."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, RerankRequest)
-        _check_model(desk, asked.model)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, RerankRequest)
+        _check_model(frontend, asked.model)
         texts = [text.encode() for text in (asked.query, *asked.documents)]
-        prompt_tokens = await _compute(desk, exchange, "rerank", texts)
+        prompt_tokens = await _compute(frontend, exchange, "rerank", texts)
         results: list[dict[str, Any]] = [
             {
                 "index": index,
@@ -136,13 +136,13 @@ async def rerank(request: web.Request) -> web.StreamResponse:
         return await exchange.answer(document, 0)
 
 
-async def _compute(desk: Desk, exchange: Exchange, name: str, texts: Sequence[bytes]) -> int:
+async def _compute(frontend: Frontend, exchange: Exchange, name: str, texts: Sequence[bytes]) -> int:
     """Let the engine compute the prompts; returns their tokens."""
-    desk.check_room(len(texts))
+    frontend.check_room(len(texts))
     prompts = tuple(text or b" " for text in texts)
     work = Work(request_id=f"{name}-{exchange.base_id}", prompts=prompts, max_tokens=1, is_pooling=True)
-    desk.check_work(work)
-    async with desk.generation(work, exchange) as generation:
+    frontend.check_work(work)
+    async with frontend.generation(work, exchange) as generation:
         async for _ in generation.deltas():
             pass
     return work.prompt_tokens
@@ -160,9 +160,9 @@ def _listing(name: str, exchange: Exchange, data: list[dict[str, Any]], prompt_t
     }
 
 
-def _check_model(desk: Desk, asked: str | None) -> None:
+def _check_model(frontend: Frontend, asked: str | None) -> None:
     """vLLM's pooling endpoints refuse an unknown model in fewer words than the generating ones."""
-    if asked and asked != desk.engine.config.model:
+    if asked and asked != frontend.engine.config.model:
         raise ApiError(404, f"The model `{asked}` does not exist.", "NotFoundError")
 
 

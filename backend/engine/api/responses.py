@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.engine.api.answers import Call, called
 from backend.engine.api.chat import chat_work
-from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
 from backend.engine.api.exchange import Event, Exchange
+from backend.engine.api.frontend import FRONTEND
 from backend.engine.api.requests import ChatRequest, Int64
 from backend.engine.work import Delta, Generation
 
@@ -51,17 +51,17 @@ class ResponsesRequest(BaseModel):
 
 async def responses(request: web.Request) -> web.StreamResponse:
     """Answer one response request."""
-    desk = request.app[DESK]
-    async with desk.exchange(request) as exchange:
-        asked = await desk.read(request, ResponsesRequest)
-        desk.check_model(asked.model)
+    frontend = request.app[FRONTEND]
+    async with frontend.exchange(request) as exchange:
+        asked = await frontend.read(request, ResponsesRequest)
+        frontend.check_model(asked.model)
         if asked.previous_response_id or asked.background:
             raise ApiError(400, "Responses are not stored by this engine.", param="previous_response_id")
-        desk.check_room(1)
+        frontend.check_room(1)
         chat = as_chat(asked)
         work = chat_work(chat, exchange, request_id=asked.request_id or f"resp_{exchange.base_id}")
-        desk.check_work(work, "max_output_tokens")
-        async with desk.generation(work, exchange) as generation:
+        frontend.check_work(work, "max_output_tokens")
+        async with frontend.generation(work, exchange) as generation:
             reply = Reply(asked, exchange, generation, called(chat))
             if asked.stream:
                 return await exchange.stream(reply.events(), reply.error_event)
@@ -157,11 +157,11 @@ class Reply:
         document = {**dict(sorted(numbered.items())), "type": kind, **(last or {})}
         return Event(b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(document) + b"\n\n", tokens)
 
-    def _shown(self, delta: Delta, told: int, is_open: bool) -> tuple[bool, str]:
+    def _shown(self, delta: Delta, sent: int, is_open: bool) -> tuple[bool, str]:
         """Whether the output item opens with this delta, and what goes into it."""
         if self.call is None:
             return not is_open, delta.text
-        return self.call.shown(told, told + len(delta.token_ids))
+        return self.call.shown(sent, sent + len(delta.token_ids))
 
     def error_event(self, error: ApiError) -> bytes:
         """How a stream that fails ends."""

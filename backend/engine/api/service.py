@@ -6,8 +6,8 @@ import orjson
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from backend.engine.api.entry import DESK
 from backend.engine.api.errors import ApiError
+from backend.engine.api.frontend import FRONTEND
 from backend.engine.faults import Misfortune, parse_faults
 
 VERSION = "0.32.0"
@@ -29,15 +29,15 @@ async def version(request: web.Request) -> web.Response:
 
 async def load(request: web.Request) -> web.Response:
     """Requests in flight."""
-    return _json({"server_load": request.app[DESK].in_flight})
+    return _json({"server_load": request.app[FRONTEND].in_flight})
 
 
 async def models(request: web.Request) -> web.Response:
     """The model that is served, and its adapters."""
-    desk = request.app[DESK]
-    created = int(desk.engine.config.epoch_seconds)
+    frontend = request.app[FRONTEND]
+    created = int(frontend.engine.config.epoch_seconds)
     permission = {
-        "id": f"modelperm-{desk.fresh_id()}",
+        "id": f"modelperm-{frontend.fresh_id()}",
         "object": "model_permission",
         "created": created,
         "allow_create_engine": False,
@@ -51,23 +51,23 @@ async def models(request: web.Request) -> web.Response:
         "is_blocking": False,
     }
     card = {
-        "id": desk.engine.config.model,
+        "id": frontend.engine.config.model,
         "object": "model",
         "created": created,
         "owned_by": "vllm",
-        "root": desk.engine.config.model,
+        "root": frontend.engine.config.model,
         "parent": None,
-        "max_model_len": desk.engine.config.capacity.max_model_len,
+        "max_model_len": frontend.engine.config.capacity.max_model_len,
         "permission": [permission],
     }
-    model = desk.engine.config.model
-    adapters = [card | {"id": name, "root": name, "parent": model} for name in desk.engine.config.adapters]
+    model = frontend.engine.config.model
+    adapters = [card | {"id": name, "root": name, "parent": model} for name in frontend.engine.config.adapters]
     return _json({"object": "list", "data": [card, *adapters]})
 
 
 async def metrics(request: web.Request) -> web.Response:
     """Every metric; `/metrics/?name[]=...` (with the slash) only the samples named."""
-    registry: Any = request.app[DESK].engine.metrics.registry
+    registry: Any = request.app[FRONTEND].engine.metrics.registry
     names = request.query.getall("name[]", []) if request.path.endswith("/") else []
     shown = registry.restricted_registry(names) if names else registry
     return web.Response(body=generate_latest(shown), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
@@ -75,16 +75,16 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def witness(request: web.Request) -> web.Response:
     """What the engine itself counted."""
-    return _json(request.app[DESK].engine.witness.as_json())
+    return _json(request.app[FRONTEND].engine.witness.as_json())
 
 
 async def post_faults(request: web.Request) -> web.Response:
     """Replace the fault script; the count of requests starts anew and a frozen engine thaws."""
-    desk = request.app[DESK]
+    frontend = request.app[FRONTEND]
     try:
         script = parse_faults(await request.read())
     except ValueError as error:
         raise ApiError(400, str(error)) from error
-    desk.misfortune = Misfortune(script)
-    desk.engine.thaw()
+    frontend.misfortune = Misfortune(script)
+    frontend.engine.thaw()
     return _json({"faults": len(script.faults)})

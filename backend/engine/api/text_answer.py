@@ -35,7 +35,7 @@ class TextAnswer(ABC, Generic[Asked]):
     async def events(self) -> AsyncIterator[Event]:
         """The stream."""
         async for delta in self.generation.deltas():
-            for event in self._told(delta):
+            for event in self._events(delta):
                 yield event
         if self.asked.includes_usage and not self.exchange.hides_usage:
             usage = self._usage(sum(self.counts)) | {"prompt_tokens_details": self._details()}
@@ -59,7 +59,7 @@ class TextAnswer(ABC, Generic[Asked]):
         }
 
     @abstractmethod
-    def _told(self, delta: Delta) -> Iterator[Event]:
+    def _events(self, delta: Delta) -> Iterator[Event]:
         """The events for `delta`, which is added to `counts`."""
 
     @abstractmethod

@@ -6,8 +6,8 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, Field, model_validator
 
-from backend.engine.api.entry import DESK
 from backend.engine.api.errors import bad_parameter
+from backend.engine.api.frontend import FRONTEND
 from backend.engine.api.requests import ToolSpec
 from backend.engine.api.template import render_chat
 from backend.engine.work import END_TOKEN
@@ -52,13 +52,13 @@ class DetokenizeRequest(BaseModel):
 
 async def tokenize(request: web.Request) -> web.Response:
     """Text to token ids."""
-    desk = request.app[DESK]
-    asked = await desk.read(request, TokenizeRequest)
-    desk.check_model(asked.model)
+    frontend = request.app[FRONTEND]
+    asked = await frontend.read(request, TokenizeRequest)
+    frontend.check_model(asked.model)
     tokens = list(asked.rendered())
     document = {
         "count": len(tokens),
-        "max_model_len": desk.engine.config.capacity.max_model_len,
+        "max_model_len": frontend.engine.config.capacity.max_model_len,
         "tokens": tokens,
         "token_strs": [_SYMBOLS[token] for token in tokens] if asked.return_token_strs else None,
     }
@@ -67,8 +67,8 @@ async def tokenize(request: web.Request) -> web.Response:
 
 async def detokenize(request: web.Request) -> web.Response:
     """Token ids to text, special tokens by their names."""
-    desk = request.app[DESK]
-    asked = await desk.read(request, DetokenizeRequest)
-    desk.check_model(asked.model)
+    frontend = request.app[FRONTEND]
+    asked = await frontend.read(request, DetokenizeRequest)
+    frontend.check_model(asked.model)
     text = b"".join(bytes([token]) if token < 256 else _SPECIALS[token - 256] for token in asked.tokens)
     return web.Response(body=orjson.dumps({"prompt": text.decode("utf-8", "replace")}), content_type="application/json")

@@ -73,7 +73,7 @@ class Watch:
     """A supervisor with everything that it told; waits end by what is told, and a hopeless one by force."""
 
     def __init__(self) -> None:
-        self.told: list[Status] = []
+        self.reported: list[Status] = []
         self.pids: list[int] = []
         self.lines: list[str] = []
         self._news = asyncio.Event()
@@ -82,7 +82,7 @@ class Watch:
         self.supervisor = Supervisor(self.machine, callbacks, QUICK, Random(1))
 
     def _hear(self, status: Status) -> None:
-        self.told.append(status)
+        self.reported.append(status)
         self._news.set()
 
     def _wrote(self, _: str, line: str) -> None:
@@ -100,10 +100,10 @@ class Watch:
 
     async def until_state(self, state: str, worker: str = "w") -> Status:
         """Return when a worker is told to be in `state` after what was told so far."""
-        seen = len(self.told)
+        seen = len(self.reported)
 
         def found() -> list[Status]:
-            return [each for each in self.told[seen:] if each.state == state and each.worker == worker]
+            return [each for each in self.reported[seen:] if each.state == state and each.worker == worker]
 
         await self.until(found)
         return found()[0]
@@ -111,5 +111,5 @@ class Watch:
     @property
     def states(self) -> list[str]:
         """Every state told, repetitions left out."""
-        states = [status.state for status in self.told]
+        states = [status.state for status in self.reported]
         return [state for place, state in enumerate(states) if not place or states[place - 1] != state]

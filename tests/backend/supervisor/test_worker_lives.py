@@ -90,7 +90,7 @@ def test_a_worker_that_answers_again_is_left_alone() -> None:
         async with watching() as watch:
             watch.supervisor.start(plan("serve"))
             await watch.until_state("ready")
-            while watch.told[-1].state != "unhealthy":
+            while watch.reported[-1].state != "unhealthy":
                 os.kill(watch.pids[-1], signal.SIGSTOP)
                 await watch.until_state("unhealthy")
                 os.kill(watch.pids[-1], signal.SIGCONT)
@@ -166,8 +166,8 @@ def test_a_crash_loop_is_flagged_and_goes_on() -> None:
     async def story() -> None:
         async with watching() as watch:
             watch.supervisor.start(plan("fail"))
-            await watch.until(lambda: watch.told and watch.told[-1].is_crash_loop)
-            loop = watch.told[-1]
+            await watch.until(lambda: watch.reported and watch.reported[-1].is_crash_loop)
+            loop = watch.reported[-1]
             assert loop.restarts == 5
             assert loop.reason.startswith("ended with status 3, in a crash loop; the next start in ")
             assert loop.last_lines[-1] == "the model is too large"
@@ -243,7 +243,7 @@ def test_stop_ends_every_kind(how: str) -> None:
             await watch.until_state(expected)
             await watch.until(lambda: watch.pids)
             watch.supervisor.stop("w")
-            await watch.until(lambda: watch.told[-1].state == "stopped")
+            await watch.until(lambda: watch.reported[-1].state == "stopped")
             await asyncio.sleep(0)  # it is forgotten in the next turn
             assert watch.supervisor.statuses() == ()
 
@@ -275,8 +275,8 @@ def test_workers_that_share_a_gpu_load_one_after_another() -> None:
             await watch.until(lambda: watch.pids)
             watch.supervisor.start(plan("serve", "b", gpus=0.5))
             await watch.until_state("ready", "b")
-            told = [(status.worker, status.state) for status in watch.told]
-            assert told.index(("a", "back_off")) < told.index(("b", "ready"))
+            reported = [(status.worker, status.state) for status in watch.reported]
+            assert reported.index(("a", "back_off")) < reported.index(("b", "ready"))
             await watch.until(lambda: len(watch.pids) == 3)  # a again, beside b
 
     asyncio.run(story())
@@ -286,12 +286,12 @@ def test_a_fault_of_the_supervisors_own_costs_a_life_and_no_worker(monkeypatch: 
     """What starts a process breaks once, and so do its probes: both are told, and the worker is started and watched."""
 
     async def story() -> None:
-        told: list[str] = []
+        reported: list[str] = []
         recipe, fault = ScriptedMachine.recipe, worker._fault
         have_probes_broken = asyncio.Event()
 
         def recipe_but_once(machine: ScriptedMachine, order: WorkerPlan) -> Recipe:
-            if not told:
+            if not reported:
                 raise RuntimeError("a mistake of ours")
             return recipe(machine, order)
 
@@ -303,14 +303,14 @@ def test_a_fault_of_the_supervisors_own_costs_a_life_and_no_worker(monkeypatch: 
 
         monkeypatch.setattr(ScriptedMachine, "recipe", recipe_but_once)
         monkeypatch.setattr(worker, "_fault", fault_but_once)
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
         async with watching() as watch:
             watch.supervisor.start(plan("serve"))
             assert "a fault of its own: RuntimeError" in (await watch.until_state("back_off")).reason
             await have_probes_broken.wait()
             os.kill(watch.pids[0], signal.SIGSTOP)
             await watch.until_state("unhealthy")
-        assert told == ["a life of worker w broke", "the probes of worker w broke"]
+        assert reported == ["a life of worker w broke", "the probes of worker w broke"]
 
     asyncio.run(story())
 
@@ -333,6 +333,6 @@ def test_a_probe_for_want_of_a_descriptor_here_says_nothing(monkeypatch: pytest.
         async with watching() as watch:
             watch.supervisor.start(plan("serve"))
             await have_been_many.wait()
-            assert [status.state for status in watch.told] == ["loading", "ready"]
+            assert [status.state for status in watch.reported] == ["loading", "ready"]
 
     asyncio.run(story())

@@ -46,9 +46,9 @@ def test_the_datapath_bench_measures_gateway_and_peer(
     assert all(rounds[FEW.name][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp", "floor"))
     assert rounds[FEW.name]["gateway"][0]["processor_seconds"] > 0
     assert picture.read_bytes().startswith(b"\x89PNG")
-    told = capsys.readouterr()
-    assert "whole answers" in told.out
-    assert "broken does not serve here" in told.out + told.err
+    printed = capsys.readouterr()
+    assert "whole answers" in printed.out
+    assert "broken does not serve here" in printed.out + printed.err
 
 
 def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:

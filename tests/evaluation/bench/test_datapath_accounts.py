@@ -132,6 +132,6 @@ def test_a_peers_script_runs_its_program_with_a_whole_configuration(name: str, t
     setup = ProxySetup(tmp_path, 4711, 4712, "http://127.0.0.1:815", {"a": "one", "b": "two"})
     environment = {**os.environ, **setup.environment(str(program))}
     command = CONTENDERS[name].command(setup)
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert "4711" in told and "815" in told and "$" not in told
-    assert ("a:one" in told and "b:two" in told) is (name == "smg")
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "4711" in printed and "815" in printed and "$" not in printed
+    assert ("a:one" in printed and "b:two" in printed) is (name == "smg")

@@ -26,7 +26,7 @@ _OWN = re.compile(rb'"id":"[^"]*"|"model":"[^"]*"|"content":"(?:[^"\\]|\\.)+"')
 _CHUNK = re.compile(rb"([0-9a-f]+)\r\n(.*?)\r\n(?=[0-9a-f]+\r\n)", re.DOTALL)
 
 
-def told(text: bytes) -> bytes:
+def without_ids(text: bytes) -> bytes:
     """`text` without what is its own."""
     return _OWN.sub(b"", text)
 
@@ -45,13 +45,13 @@ def test_a_stream_is_what_vllm_sends(form: str) -> None:
     frames = Frames(form)
     body = frames.role + b"".join(frames.tokens(TOKENS)[: TOKENS - 1]) + frames.end(TOKENS)
     assert PROMPT_TOKENS == 20
-    assert told(unchunked(body)) == told((CORPUS / f"chat.{form}.sse").read_bytes())
+    assert without_ids(unchunked(body)) == without_ids((CORPUS / f"chat.{form}.sse").read_bytes())
 
 
 def test_a_whole_answer_is_what_vllm_sends() -> None:
     """The body is the recorded one but for names and words, and its length is stated."""
     head, _, body = whole_answer(TOKENS).partition(b"\r\n\r\n")
-    assert told(body) == told((CORPUS / "chat.json").read_bytes())
+    assert without_ids(body) == without_ids((CORPUS / "chat.json").read_bytes())
     assert b"content-length: %d\r\n" % len(body) in head
 
 

@@ -71,7 +71,7 @@ def test_each_kind_of_unfairness_fails_its_scenarios(order: Order, failing: set[
 
 
 @pytest.mark.parametrize(
-    ("dialect", "told"),
+    ("dialect", "tokens_setting"),
     [
         (Dialect(), "usage in every event"),
         (Dialect(running_usage=False), "usage at the end"),
@@ -82,10 +82,10 @@ def test_each_kind_of_unfairness_fails_its_scenarios(order: Order, failing: set[
     ],
     ids=["running usage", "final usage", "no usage", "no ignore_eos", "no stream_options", "chat only"],
 )
-def test_every_dialect_is_measured(dialect: Dialect, told: str) -> None:
+def test_every_dialect_is_measured(dialect: Dialect, tokens_setting: str) -> None:
     """Fairness is seen and unfairness is seen, however the server tells its tokens and whichever fields it takes."""
     fair = judged(engine(least_served, dialect), "share")
-    assert told in fair.setting["tokens"]
+    assert tokens_setting in fair.setting["tokens"]
     assert outcomes(fair) == {"share": ScenarioOutcome.PASSED}
     assert ("events are counted as tokens" in fair.findings[0].judgement.reason) == (not dialect.final_usage)
     assert outcomes(judged(engine(in_order, dialect), "share")) == {"share": ScenarioOutcome.FAILED}

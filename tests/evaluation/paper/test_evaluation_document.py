@@ -53,10 +53,10 @@ def test_the_count_and_the_list_of_misses_are_those_of_the_targets() -> None:
     """One run wrote all blocks: what is called missed is missed, and everything missed is told with its measure."""
     missed = [row for row in targets() if row[3] == "missed"]
     assert f"; {len(targets()) - len(missed)} of {len(targets())} targets are met." in block(PAGE, "count")
-    told = block(PAGE, "missed")
+    listed = block(PAGE, "missed")
     for name, wanted, measured, *_ in missed:
-        assert f"{name.partition(': ')[2]} {measured} (wanted {wanted})" in told
-    assert told.count("(wanted ") == len(missed)
+        assert f"{name.partition(': ')[2]} {measured} (wanted {wanted})" in listed
+    assert listed.count("(wanted ") == len(missed)
 
 
 def test_the_published_half_of_table_2_is_what_was_published() -> None:

@@ -207,7 +207,7 @@ async def test_progress_adds_up_to_the_time_played() -> None:
     """What is told is the time until the last request."""
     worker = ScriptedWorker(Script())
     await worker.start()
-    told: list[float] = []
-    await Player(Endpoint(worker.url, "tiny"), _cues([1, 3, 4.1]), told.append).play(100)
-    assert sum(told) == pytest.approx(4.1, abs=0.01)
+    progress: list[float] = []
+    await Player(Endpoint(worker.url, "tiny"), _cues([1, 3, 4.1]), progress.append).play(100)
+    assert sum(progress) == pytest.approx(4.1, abs=0.01)
     await worker.stop()

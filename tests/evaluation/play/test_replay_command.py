@@ -105,10 +105,10 @@ def test_the_report_has_every_tenant_and_every_request(tmp_path: Path, capsys: p
     file = tmp_path / "report.json"
     options = _options("http://gateway", json_file=file)
     assert deliver(options, replace(_workload(), notes=("read as csv",)), _result()) == 0
-    told = capsys.readouterr()
-    rows = [line.split()[:3] for line in told.out.splitlines()[1:]]
+    printed = capsys.readouterr()
+    rows = [line.split()[:3] for line in printed.out.splitlines()[1:]]
     assert rows == [["alice", "15", "15"], ["bob", "5", "5"]]
-    assert "read as csv" in told.err and "the player was late by" in told.err
+    assert "read as csv" in printed.err and "the player was late by" in printed.err
     document = json.loads(file.read_text())
     assert [each["completed"] for each in document["tenants"]] == [15, 5]
     assert all(each["ttft_seconds"]["p50"] <= each["ttft_seconds"]["p99"] for each in document["tenants"])

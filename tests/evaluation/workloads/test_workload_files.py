@@ -121,7 +121,7 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, line: int
     if "9000000" in text:
         text, words = text.replace("seconds: 60", "seconds: 6000"), "makes 900000000 requests"
     found = _faults(tmp_path, text)
-    assert any(place == line and words in f"{path} {told}" for place, path, told in found), found
+    assert any(place == line and words in f"{path} {message}" for place, path, message in found), found
 
 
 def test_a_fault_of_the_defaults_is_told_once_where_it_stands(tmp_path: Path) -> None:

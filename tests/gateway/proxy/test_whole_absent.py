@@ -69,8 +69,8 @@ async def test_one_that_is_down_for_long_is_told_again() -> None:
         await scene.until_worker_is("on_trial")
         assert (await scene.ask(chat(2))).status == 200
         lines = lines_of(scene, "tiny/w0")
-        told = [line["state"] if line["event"] == "worker" else "remark" for line in lines]
-        assert told == ["serving", "down", "remark", "remark", "remark", "on_trial", "serving"]
+        logged = [line["state"] if line["event"] == "worker" else "remark" for line in lines]
+        assert logged == ["serving", "down", "remark", "remark", "remark", "on_trial", "serving"]
         assert [line["level"] for line in lines] == ["info", *["warning"] * 4, "info", "info"]
         assert f"is down for 30 s at {worker.url}: no connection: " in lines[2]["remark"]
 

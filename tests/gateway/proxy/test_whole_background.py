@@ -27,10 +27,10 @@ OF_EVERY_WORKER = (
 WORKER = "tiny/w0"
 
 
-def expect_failure(told: str) -> None:
+def expect_failure(reported: str) -> None:
     """The running story breaks some work, which the log tells as it does outside tests."""
     asyncio.get_running_loop().set_exception_handler(None)
-    expect_in_log(f"{told}; it begins again in ")
+    expect_in_log(f"{reported}; it begins again in ")
 
 
 def failing_once(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,8 +53,8 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
     Only the watch opens the circuit of a frozen engine, only a probe that succeeds lets it be tried.
     """
     worker = EngineWorker(CPU_TINY)
-    for told in OF_EVERY_WORKER:
-        expect_failure(told)
+    for reported in OF_EVERY_WORKER:
+        expect_failure(reported)
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1900)) for _ in range(4)]
         await asyncio.sleep(1)
@@ -72,7 +72,7 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
         await asyncio.gather(*asking)
         assert [change.state for change in scene.changes] == ["serving", "down", "on_trial", "serving"]
         log = scene.end_log()
-    assert all(f"{told}; it begins again in {FIRST_PAUSE_SECONDS:g} s" in log for told in OF_EVERY_WORKER)
+    assert all(f"{reported}; it begins again in {FIRST_PAUSE_SECONDS:g} s" in log for reported in OF_EVERY_WORKER)
 
 
 @virtual_time
@@ -89,8 +89,8 @@ async def test_a_reading_that_breaks_counts_as_one_that_brought_nothing() -> Non
             assert scene.end_log().count(f"the readings of {WORKER} broke") == FAILURES_TO_BLIND
             patch.undo()
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**FAILURES_TO_BLIND + 2 * BLIND_PERIOD_SECONDS)
-            told = [event.reason for event in scene.events if isinstance(event, WindowDegraded)]
-            assert told == ["a reading of its metrics broke", ""]
+            reported = [event.reason for event in scene.events if isinstance(event, WindowDegraded)]
+            assert reported == ["a reading of its metrics broke", ""]
             await asyncio.gather(*asking)
 
 
@@ -138,10 +138,10 @@ async def test_the_supervisors_link_begins_again() -> None:
 class ObedientSupervisor:
     """Starts and ends workers at once, and keeps the orders."""
 
-    def __init__(self, told: Callable[[LaunchStatus], None]) -> None:
+    def __init__(self, reported: Callable[[LaunchStatus], None]) -> None:
         self.api_key = "key"
         self.orders: list[str] = []
-        self._changed = told
+        self._changed = reported
 
     def start(self, name: str, plan: WorkerPlan) -> None:
         """A worker by `plan` serves."""

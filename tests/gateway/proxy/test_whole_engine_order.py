@@ -21,9 +21,9 @@ ASKING = {
 @with_gateway(tenants=TENANTS, worker={"engine_order": EngineOrder.VTC})
 async def test_an_engine_that_orders_its_queue_learns_tenant_and_weight(scene: Stage, path: str) -> None:
     """Every endpoint that generates says whose the request is, without saying the tenant's name."""
-    told = [await told_of(scene, path, name) for name in ("alice", "alice", "bob")]
-    assert [each["vtc_weight"] for each in told] == [2.5, 2.5, 1.0]
-    names = [each["vtc_tenant"] for each in told]
+    received = [await arguments_for(scene, path, name) for name in ("alice", "alice", "bob")]
+    assert [each["vtc_weight"] for each in received] == [2.5, 2.5, 1.0]
+    names = [each["vtc_tenant"] for each in received]
     assert names[0] == names[1] != names[2]
     assert not {"alice", "bob"} & set(names)
 
@@ -35,9 +35,9 @@ async def test_an_ordinary_engine_is_told_nothing(scene: Stage) -> None:
     assert "vllm_xargs" not in scene.sent[-1].body
 
 
-async def told_of(scene: Stage, path: str, name: str) -> dict[str, Any]:
+async def arguments_for(scene: Stage, path: str, name: str) -> dict[str, Any]:
     """The arguments that the engine gets with a request of tenant `name`."""
     answer = await scene.post(path, ASKING[path], key_of(name))
     assert answer.status == 200
-    told: dict[str, Any] = scene.sent[-1].body["vllm_xargs"]
-    return told
+    received: dict[str, Any] = scene.sent[-1].body["vllm_xargs"]
+    return received

@@ -80,11 +80,11 @@ async def test_no_page_on_a_public_address_tells_a_key_a_digest_or_a_prompt(scen
     """What is open to everybody, and what the operator alone may see."""
     prompt = "a prompt that is nobody's business"
     await scene.post(CHAT, chat(3, prompt=prompt))
-    told = [(await scene.get(path)).body for path in ("/health", "/ready", "/metrics")]
-    told.append((await scene.get("/debug/state", ADMIN_KEY)).body)
-    told.append(scene.end_log().encode())
+    shown = [(await scene.get(path)).body for path in ("/health", "/ready", "/metrics")]
+    shown.append((await scene.get("/debug/state", ADMIN_KEY)).body)
+    shown.append(scene.end_log().encode())
     secrets = [key for name in ("alice", "bob") for key in (key_of(name), digest(key_of(name)).hex())]
-    for text in told:
+    for text in shown:
         assert not [secret for secret in (*secrets, ADMIN_KEY, prompt) if secret.encode() in text]
 
 

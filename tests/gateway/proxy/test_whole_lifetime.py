@@ -70,8 +70,8 @@ async def test_the_log_tells_its_life_from_start_to_stop() -> None:
             line for line in lines if line["event"] in ("starting", "ready", "draining", "stopped")
         )
         assert (lines[0], lines[-1]) == (starting, stopped)
-        told = {name: starting[name] for name in ("event", "level", "version", "listen", "pools", "policy")}
-        assert told == {
+        logged = {name: starting[name] for name in ("event", "level", "version", "listen", "pools", "policy")}
+        assert logged == {
             "event": "starting",
             "level": "info",
             "version": __version__,

@@ -99,20 +99,20 @@ async def test_probes_carry_the_workers_key() -> None:
 
 @virtual_time
 @pytest.mark.parametrize(
-    ("stated", "told", "seen"), [(None, 8192, 8192), (4096, 8192, 8192), (4096, None, 4096), (None, None, 2048)]
+    ("stated", "reported", "seen"), [(None, 8192, 8192), (4096, 8192, 8192), (4096, None, 4096), (None, None, 2048)]
 )
-async def test_the_context_length_is_what_the_engine_says(stated: int | None, told: int | None, seen: int) -> None:
+async def test_the_context_length_is_what_the_engine_says(stated: int | None, reported: int | None, seen: int) -> None:
     """On the gateway's own page and in its state; where the configuration says another the log has it once."""
     worker = answering()
-    worker.models = serving(MODEL, length=told)
+    worker.models = serving(MODEL, length=reported)
     async with stage(worker, plan=Plan(pool={"max_model_len": stated})) as scene:
         await asyncio.sleep(3)
         (card,) = [
             card for card in (await scene.get("/v1/models", key_of("alice"))).json["data"] if card["id"] == MODEL
         ]
         assert card["max_model_len"] == seen
-        assert (await scene.get("/debug/state", ADMIN_KEY)).json["workers"][0]["max_model_len"] == told
-        differs = stated is not None and told is not None
+        assert (await scene.get("/debug/state", ADMIN_KEY)).json["workers"][0]["max_model_len"] == reported
+        differs = stated is not None and reported is not None
         assert remarks(scene) == (
             ["max_model_len is 4096 in the configuration and 8192 at its engine, which counts"] * differs
         )

@@ -112,10 +112,10 @@ async def _busy(meddle: Meddle | None) -> tuple[int, list[str], bool]:
         was_degraded = bool(_degraded(scene))
         scene.engines[0].meddle = None
         await _load(scene, 10.0)
-        told = [event.reason for event in scene.events if isinstance(event, WindowDegraded)]
-        assert was_degraded == bool(told)
-        is_tuned = not _degraded(scene) and (not told or told[-1] == "")
-    return tokens, told, is_tuned
+        reported = [event.reason for event in scene.events if isinstance(event, WindowDegraded)]
+        assert was_degraded == bool(reported)
+        is_tuned = not _degraded(scene) and (not reported or reported[-1] == "")
+    return tokens, reported, is_tuned
 
 
 @cache
@@ -125,27 +125,27 @@ def _untroubled() -> tuple[int, list[str], bool]:
 
 def test_good_metrics_fill_the_engine_and_nothing_is_told() -> None:
     """The size that nobody configured is found: nearly every step runs as many sequences as the engine can."""
-    tokens, told, is_tuned = _untroubled()
+    tokens, reported, is_tuned = _untroubled()
     best = BUSY_SECONDS * ENGINE_SEQUENCES / STEP_SECONDS
     assert tokens >= 0.9 * best  # prompts take their part, and the size is to be found
-    assert told == []
+    assert reported == []
     assert is_tuned
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_without_usable_metrics_traffic_goes_on_and_the_worker_is_degraded_until_they_are_back(trouble: str) -> None:
     """At least 0.9 of what good metrics give, one line when it begins and one when it ends, and tuned by itself."""
-    tokens, told, is_tuned = run_in_virtual_time(_busy(TROUBLES[trouble]()))
+    tokens, reported, is_tuned = run_in_virtual_time(_busy(TROUBLES[trouble]()))
     assert tokens >= 0.9 * _untroubled()[0]
-    assert len(told) == 2
-    assert told[0]
+    assert len(reported) == 2
+    assert reported[0]
     assert is_tuned
 
 
 def test_an_empty_filtered_answer_is_made_good_by_the_whole_page() -> None:
     """As vLLM with several API servers: no degradation, but the long page is asked for less often."""
-    tokens, told, is_tuned = run_in_virtual_time(_busy(_unfiltered))
-    assert told == []
+    tokens, reported, is_tuned = run_in_virtual_time(_busy(_unfiltered))
+    assert reported == []
     assert is_tuned
     assert tokens >= 0.9 * _untroubled()[0]
 
@@ -257,9 +257,9 @@ def test_traffic_that_bypasses_the_gateway_is_noticed_by_its_tokens() -> None:
         while True:
             await ask(scene.engines[0].url, CHAT, chat(40, stream=False))
 
-    told, share = run_in_virtual_time(_audited(None))
-    assert told == []
+    reported, share = run_in_virtual_time(_audited(None))
+    assert reported == []
     assert share == pytest.approx(0, abs=0.02)
-    told, share = run_in_virtual_time(_audited(bypass))
-    assert [round(event.share, 1) for event in told] == [round(share or 0, 1)]
-    assert told[0].share > 0.05
+    reported, share = run_in_virtual_time(_audited(bypass))
+    assert [round(event.share, 1) for event in reported] == [round(share or 0, 1)]
+    assert reported[0].share > 0.05

@@ -25,10 +25,10 @@ NAMES = ("l0", "l1")
 class Launcher:
     """A supervisor whose workers are engines in this loop; each start takes a while."""
 
-    def __init__(self, told: Callable[[LaunchStatus], None]) -> None:
+    def __init__(self, on_status: Callable[[LaunchStatus], None]) -> None:
         self.api_key = "key"
         self.starts = 0
-        self._changed = told
+        self._changed = on_status
         self._engines: dict[str, EngineWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 

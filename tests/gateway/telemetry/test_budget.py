@@ -35,16 +35,16 @@ def test_a_clock_that_steps_back_refills_nothing() -> None:
 def test_lines_never_exceed_rate_and_burst(gaps: list[float], rate: float, burst: int) -> None:
     """Whatever the arrivals, at most burst + rate x time lines pass, and every line is written or counted."""
     budget = LineBudget(rate, burst)
-    now, passed, told = 0.0, 0, 0
+    now, passed, reported = 0.0, 0, 0
     for gap in gaps:
         now += gap
         suppressed = budget.take(now)
         if suppressed is not None:
             passed += 1
-            told += suppressed
+            reported += suppressed
     assert passed <= burst + rate * now + 1e-6
     left_out = len(gaps) - passed
-    assert told <= left_out
+    assert reported <= left_out
     final = budget.take(now + burst / rate + 1)
     assert final is not None
-    assert told + final == left_out
+    assert reported + final == left_out

@@ -290,15 +290,15 @@ def test_up_means_what_the_fleet_means(metrics: Metrics, state) -> None:
     """In every state of a real worker `worker_up` is 1 exactly where the fleet gives it requests."""
     fleet = Fleet()
     fleet.configure(WorkerSpec("w0", "tiny", "http://127.0.0.1:8101", WindowSize(16, 2048)))
-    told = {}
+    shown = {}
     for signal in (None, Signal.PROBE_OK, Signal.GONE, Signal.PROBE_OK, Signal.FAULT):
         if signal is not None:
             fleet.signal("w0", signal)
         (view,) = state.worker_views = list(fleet.snapshot())
-        told[view.state] = Scrape(metrics)("worker_up", pool="tiny", worker="w0", state=view.state)
-        assert told[view.state] == int(fleet.least_loaded("tiny") is not None)
-    assert told == {"starting": 0, "serving": 1, "down": 0, "on_trial": 1, "doubted": 1}
-    assert set(told) == {circuit.value for circuit in CircuitState}
+        shown[view.state] = Scrape(metrics)("worker_up", pool="tiny", worker="w0", state=view.state)
+        assert shown[view.state] == int(fleet.least_loaded("tiny") is not None)
+    assert shown == {"starting": 0, "serving": 1, "down": 0, "on_trial": 1, "doubted": 1}
+    assert set(shown) == {circuit.value for circuit in CircuitState}
 
 
 def test_changes_of_a_worker_are_counted_by_state(metrics: Metrics) -> None:

@@ -93,8 +93,8 @@ def test_an_observer_that_fails_keeps_nothing_from_the_others(finished: Finished
     observers.observe(finished())
     assert sum(isinstance(event, RequestFinished) for event in heard) == 2
     assert ObserverFailed("Deaf", "RequestFinished", "ValueError") in heard
-    told = [call.kwargs for call in logger.calls if call.args == ("observer failed",)]
-    assert told == [{"observer": "Deaf", "at": "RequestFinished", "error": "ValueError"}] * 2
+    logged = [call.kwargs for call in logger.calls if call.args == ("observer failed",)]
+    assert logged == [{"observer": "Deaf", "at": "RequestFinished", "error": "ValueError"}] * 2
 
 
 def test_failures_of_observers_do_not_fill_a_disk(logger: CapturingLogger, clock: Clock) -> None:

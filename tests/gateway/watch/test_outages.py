@@ -71,11 +71,11 @@ def never_served(stage: Stage) -> Readiness:
 async def test_an_outage_is_awaited_for_its_time_and_then_no_longer(begin: Callable[[Stage], Readiness]) -> None:
     """To the second, whether the pool served before or not; only one that did counts as ready meanwhile."""
     stage = Stage()
-    told = begin(stage)
-    assert stage.seen == (True, told)
+    begun = begin(stage)
+    assert stage.seen == (True, begun)
     await asyncio.sleep(29.9)
     stage.signal("p/b", Signal.PROBE_FAILED)  # nothing new: the time goes on
-    assert stage.seen == (True, told)
+    assert stage.seen == (True, begun)
     await asyncio.sleep(0.2)
     assert stage.seen == (False, NO_WORKER)
     await asyncio.sleep(30)

@@ -17,12 +17,12 @@ LINES = b"""Fatal Python warning: something a library prints
 
 def test_a_line_that_is_no_message_is_passed_to_the_log() -> None:
     """The messages behind it are heard: the supervisor, and every worker with it, lives on."""
-    told: list[LaunchStatus] = []
+    reported: list[LaunchStatus] = []
     wrote: list[tuple[str, str]] = []
 
     async def story() -> None:
         supervisor = SupervisorProcess(
-            SupervisorCallbacks(told.append, lambda worker, line: wrote.append((worker, line)), lambda _: None)
+            SupervisorCallbacks(reported.append, lambda worker, line: wrote.append((worker, line)), lambda _: None)
         )
         output = asyncio.StreamReader()
         output.feed_data(LINES)
@@ -31,6 +31,6 @@ def test_a_line_that_is_no_message_is_passed_to_the_log() -> None:
         assert supervisor.api_key == "k"
 
     asyncio.run(story())
-    assert [status.state for status in told] == ["ready"]
+    assert [status.state for status in reported] == ["ready"]
     assert [worker for worker, _ in wrote] == ["supervisor", "supervisor", "w"]
     assert wrote[0][1].startswith("Fatal Python warning") and wrote[2][1] == "hello"

@@ -85,7 +85,7 @@ def test_a_restarted_worker_has_nothing() -> None:
     index.check_invariants()
 
 
-def _told(index: PrefixIndex, name: str, found_tokens: int, *, others: bool = False) -> CachedPrefix:
+def _reported(index: PrefixIndex, name: str, found_tokens: int, *, others: bool = False) -> CachedPrefix:
     """Send the prompt `name` to worker 0, whose engine counts 1,000 tokens and finds so many of them."""
     cached = index.send(0, prefix_chain(TEXT, name))
     if not others:
@@ -98,8 +98,8 @@ def test_a_lost_beginning_takes_all_that_was_used_before_it_along() -> None:
     """An engine that finds less than expected has lost that prompt, and so whatever was used no later."""
     index = make_index(0)
     for name, found in (("a", 0), ("b", 0), ("c", 0), ("c", 900)):
-        _told(index, name, found)
-    _told(index, "b", 0)  # believed cached, and lost
+        _reported(index, name, found)
+    _reported(index, "b", 0)  # believed cached, and lost
     assert index.found(0, prefix_chain(TEXT, "a")) == 0
     assert index.found(0, prefix_chain(TEXT, "b")) == 16  # it has just been read anew
     assert index.found(0, prefix_chain(TEXT, "c")) == 16
@@ -110,7 +110,7 @@ def test_an_engine_that_never_tells_is_not_believed_to_have_lost_everything() ->
     """Nothing found, from an engine that has never found anything, says nothing."""
     index = make_index(0)
     for name in ("a", "b", "b"):
-        _told(index, name, 0)
+        _reported(index, name, 0)
     assert index.found(0, prefix_chain(TEXT, "a")) == 16
 
 
@@ -118,9 +118,9 @@ def test_a_prompt_that_is_still_being_read_is_not_lost() -> None:
     """Two requests at once: the second finds nothing because the first has not been read, and nothing is cut."""
     index = make_index(0)
     for name, found in (("a", 0), ("a", 900)):
-        _told(index, name, found)
-    first = _told(index, "b", 0, others=True)
-    _told(index, "b", 0)
+        _reported(index, name, found)
+    first = _reported(index, "b", 0, others=True)
+    _reported(index, "b", 0)
     index.answered(0, first)
     assert index.found(0, prefix_chain(TEXT, "a")) == 16
 

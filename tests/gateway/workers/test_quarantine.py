@@ -111,8 +111,8 @@ def test_who_is_accused_does_not_depend_on_who_is_told_first(order: tuple[int, i
     sent(quarantine, "b", tea)
     quarantine.survived(tea)
     sent(quarantine, "b", poison)
-    told = {index: quarantine.died((poison, tea)[index], 0.0) for index in order}
-    assert told == {0: Blame.CONVICTED, 1: Blame.EXCUSED}
+    blamed = {index: quarantine.died((poison, tea)[index], 0.0) for index in order}
+    assert blamed == {0: Blame.CONVICTED, 1: Blame.EXCUSED}
 
 
 def test_one_that_kills_after_its_first_byte_is_found_too() -> None:

@@ -21,7 +21,7 @@ class RunningRequest:
 
 
 def tuning_of(*requests: RunningRequest, kv_tokens: int = 1000) -> Tuning:
-    """The law of a window of 8 and a slack of 1, settled, with `requests` there since the reading before."""
+    """The controller of a window of 8 and a slack of 1, settled, with `requests` there since the reading before."""
     tuning = Tuning(WindowSize(8, 1, None))
     tuning.learn(EngineFacts(kv_tokens, 10))
     for request in requests:

@@ -1,4 +1,4 @@
-"""The law for the window in sequences over its whole state space: no trap, no loss, and the explorer finds both."""
+"""The window's controller over its whole state space: it has no trap and no loss. The explorer finds both."""
 
 from dataclasses import replace
 
@@ -10,16 +10,16 @@ from gateway.workers.tuning_sequences import (
     LANE_PATIENCE,
     MOST_SEQUENCES,
     PATIENCE,
-    SequenceLaw,
+    SequenceController,
     Sequences,
     SlotEvidence,
     SlotReading,
 )
 
-from .window_explorer import Engine, Exploration, Law, Loss, Trap, every_state
+from .window_explorer import Controller, Engine, Exploration, Loss, Trap, every_state
 
 MOST_READINGS, MOST_READINGS_WITH_LANE = 150, 280  # docs/window.md says so
-MOST = 8  # slots, in the law that is explored whole
+MOST = 8  # slots, in the controller that is explored whole
 SETTLED_PATIENCE = PATIENCE[Phase.SETTLED]
 
 
@@ -27,7 +27,7 @@ SETTLED_PATIENCE = PATIENCE[Phase.SETTLED]
 @pytest.mark.parametrize("slack", [1, 2])
 def test_from_every_state_telling_readings_lead_to_the_engines_size(slots: int, slack: int) -> None:
     """From every learned state, whatever has just ended, the engine's size is found within the stated readings."""
-    exploration = Exploration(SequenceLaw(slack, most=MOST), Engine(slots, slack))
+    exploration = Exploration(SequenceController(slack, most=MOST), Engine(slots, slack))
     most = exploration.most_readings(every_state(MOST + slack, SETTLED_PATIENCE))
     assert isinstance(most, int), most
     assert most <= SETTLED_PATIENCE + PATIENCE[Phase.GROWING] * slots
@@ -38,14 +38,14 @@ def test_from_every_state_telling_readings_lead_to_the_engines_size(slots: int, 
 def test_no_reading_of_a_healthy_engine_takes_a_slot_from_the_window(slots: int, slack: int) -> None:
     """However few sequences run, no reading of a healthy engine shrinks the window below slots and slack."""
     states = (state for state in every_state(MOST + slack, SETTLED_PATIENCE) if state.calm in (0, SETTLED_PATIENCE - 1))
-    assert Exploration(SequenceLaw(slack, most=MOST), Engine(slots, slack)).loss(states) is None
+    assert Exploration(SequenceController(slack, most=MOST), Engine(slots, slack)).loss(states) is None
 
 
 @pytest.mark.parametrize("slots", [2, 6])
 @pytest.mark.parametrize("lane", [1, 3])
 def test_slots_kept_free_for_the_express_lane_hide_no_trap(slots: int, lane: int) -> None:
     """With slots kept free the window still finds their number, because it tries a larger size now and then."""
-    exploration = Exploration(SequenceLaw(1, has_lane=True, most=MOST), Engine(slots, lane=lane))
+    exploration = Exploration(SequenceController(1, has_lane=True, most=MOST), Engine(slots, lane=lane))
     starts = (state for state in every_state(MOST + 1, LANE_PATIENCE) if state.calm in (0, LANE_PATIENCE - 1))
     most = exploration.most_readings(starts)
     assert isinstance(most, int), most
@@ -56,68 +56,70 @@ def test_slots_kept_free_for_the_express_lane_hide_no_trap(slots: int, lane: int
 @pytest.mark.parametrize(("lane", "most"), [(0, MOST_READINGS), (4, MOST_READINGS_WITH_LANE)])
 def test_engines_of_any_size_are_found_within_the_readings_stated(slots: int, lane: int, most: int) -> None:
     """The size is found from near and far, at every pace, if none, few, an eighth or all end with each step."""
-    law, engine = SequenceLaw(1, has_lane=lane > 0), Engine(slots, lane=lane)
+    controller, engine = SequenceController(1, has_lane=lane > 0), Engine(slots, lane=lane)
     limits = {*range(2, 40), slots // 2, slots - 1, slots, slots + 1, slots + 2, 500, MOST_SEQUENCES + 1}
     starts = (Sequences(limit, pace) for limit in limits for pace in (0, 1, 2, 4, 8, 16))
-    readings = Exploration(law, engine, endings=(0, 1, 2, slots // 8 + 1, slots)).most_readings(starts)
+    readings = Exploration(controller, engine, endings=(0, 1, 2, slots // 8 + 1, slots)).most_readings(starts)
     assert isinstance(readings, int), readings
     assert readings <= most
 
 
 def test_a_found_size_stays_while_it_is_full() -> None:
     """At slots and slack no reading of a full window moves it, from any state."""
-    law, engine = SequenceLaw(1, most=MOST), Engine(6)
+    controller, engine = SequenceController(1, most=MOST), Engine(6)
     for state in every_state(MOST + 1, SETTLED_PATIENCE):
         if state.limit == 7:
-            assert {law.step(state, told).limit for told in engine.telling(state)} == {7}
+            assert {controller.step(state, reading).limit for reading in engine.telling(state)} == {7}
 
 
-# -- laws with a known defect, which the explorer must find
+# -- controllers with a known defect, which the explorer must find
 
 
 class _Mutant:
-    """The law with something wrong."""
+    """The controller with something wrong."""
 
     def __init__(self) -> None:
-        self.law = SequenceLaw(1, most=MOST)
+        self.controller = SequenceController(1, most=MOST)
 
-    def step(self, known: Sequences, told: SlotReading) -> Sequences:
+    def step(self, known: Sequences, reading: SlotReading) -> Sequences:
         raise NotImplementedError
 
 
 class _StrikesStay(_Mutant):
     """A slack that waits counts against the window for ever, and the next queue makes it what runs just then."""
 
-    def step(self, known: Sequences, told: SlotReading) -> Sequences:
-        if not told.waiting:
-            return replace(self.law.step(known, told), proof=known.proof)
-        if not known.proof or told.waiting <= 1:
+    def step(self, known: Sequences, reading: SlotReading) -> Sequences:
+        if not reading.waiting:
+            return replace(self.controller.step(known, reading), proof=known.proof)
+        if not known.proof or reading.waiting <= 1:
             return replace(known, proof=1)
-        return Sequences(max(FEWEST_SEQUENCES, min(known.limit, told.running + 1)), 1, 1)
+        return Sequences(max(FEWEST_SEQUENCES, min(known.limit, reading.running + 1)), 1, 1)
 
 
 class _WhatRuns(_Mutant):
     """What two readings in a row show running is taken for the size."""
 
-    def step(self, known: Sequences, told: SlotReading) -> Sequences:
-        return self.law.step(known, replace(told, there=told.running + told.waiting))
+    def step(self, known: Sequences, reading: SlotReading) -> Sequences:
+        return self.controller.step(known, replace(reading, there=reading.running + reading.waiting))
 
 
 class _EdgeOnly(_Mutant):
     """A settled window grows only where more runs than was thought possible."""
 
-    def step(self, known: Sequences, told: SlotReading) -> Sequences:
-        evidence = self.law.evidence(known, told)
+    def step(self, known: Sequences, reading: SlotReading) -> Sequences:
+        evidence = self.controller.evidence(known, reading)
         if known.phase is Phase.SETTLED and evidence in (SlotEvidence.MOST, SlotEvidence.TAKEN):
             return replace(known, proof=0)
-        return self.law.step(known, told)
+        return self.controller.step(known, reading)
 
 
 class _NeverSmaller(_Mutant):
     """No queue makes the window smaller."""
 
-    def step(self, known: Sequences, told: SlotReading) -> Sequences:
-        return replace(self.law.step(known, told), limit=max(known.limit, self.law.step(known, told).limit))
+    def step(self, known: Sequences, reading: SlotReading) -> Sequences:
+        return replace(
+            self.controller.step(known, reading), limit=max(known.limit, self.controller.step(known, reading).limit)
+        )
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,8 @@ class _NeverSmaller(_Mutant):
         (_NeverSmaller(), True, False),
     ],
 )
-def test_the_explorer_finds_what_is_wrong_with_a_law(mutant: Law, is_trap: bool, is_loss: bool) -> None:
-    """Controls: two laws that lose slots, two with a trap."""
+def test_the_explorer_finds_what_is_wrong_with_a_controller(mutant: Controller, is_trap: bool, is_loss: bool) -> None:
+    """Controls: two controllers that lose slots, two with a trap."""
     exploration = Exploration(mutant, Engine(5))
     states = tuple(state for state in every_state(MOST + 1, SETTLED_PATIENCE) if state.calm == 0)
     assert isinstance(exploration.most_readings(states), Trap) is is_trap
@@ -166,19 +168,19 @@ TELLS = {
 @pytest.mark.parametrize("evidence", SlotEvidence)
 def test_every_pair_of_phase_and_evidence_has_its_effect(phase: Phase, evidence: SlotEvidence) -> None:
     """The effects are those of the table in docs/window.md; a second queue settles the window at the larger proof."""
-    law = SequenceLaw(1)
-    known, told = Sequences(40, pace=2 if phase is Phase.GROWING else 1), TELLS[evidence]
+    controller = SequenceController(1)
+    known, reading = Sequences(40, pace=2 if phase is Phase.GROWING else 1), TELLS[evidence]
     assert known.phase is phase
-    assert law.evidence(known, told) is evidence
+    assert controller.evidence(known, reading) is evidence
     effects = {
         GROWN: Sequences(40 + known.pace, pace=2 * known.pace),
         CALMER: replace(known, calm=1),
         NOTED: replace(known, proof=21),
         SAME: known,
     }
-    after = law.step(known, told)
+    after = controller.step(known, reading)
     assert after == effects[TABLE[phase, evidence]]
     if evidence is SlotEvidence.QUEUE:
-        assert law.step(after, told) == Sequences(21, pace=1)
-        assert law.step(after, replace(told, waiting=1)) == Sequences(40, pace=1, proof=40)
-        assert law.step(law.step(after, TELLS[SlotEvidence.NOTHING]), told) == after
+        assert controller.step(after, reading) == Sequences(21, pace=1)
+        assert controller.step(after, replace(reading, waiting=1)) == Sequences(40, pace=1, proof=40)
+        assert controller.step(controller.step(after, TELLS[SlotEvidence.NOTHING]), reading) == after

@@ -1,4 +1,4 @@
-"""Walks the whole state space of a law for the window in sequences, before engines of every size up to a bound.
+"""Walks the whole state space of a controller for the window in sequences, before engines of every size up to a bound.
 
 A healthy engine of N slots that holds n sequences runs min(n, N) of them in a step, and the rest waits. A reading is of
 the step's end: some of those that ran, `ended` of them, run no more. So short answers, bursts, cancellations and
@@ -17,10 +17,10 @@ from gateway.workers.tuning_sequences import FEWEST_SEQUENCES, Sequences, SlotRe
 PACES = (0, 1, 2, 4)
 
 
-class Law(Protocol):
+class Controller(Protocol):
     """What is explored."""
 
-    def step(self, known: Sequences, told: SlotReading, /) -> Sequences:
+    def step(self, known: Sequences, observed: SlotReading, /) -> Sequences:
         """What is known after a reading."""
         ...
 
@@ -37,7 +37,7 @@ class Loss:
     """A healthy reading that made a window smaller than the engine."""
 
     state: Sequences
-    told: SlotReading
+    observed: SlotReading
     after: Sequences
 
 
@@ -82,9 +82,9 @@ class Engine:
 
 @dataclass(frozen=True)
 class Exploration:
-    """What `law` makes of one engine's readings."""
+    """What `controller` makes of one engine's readings."""
 
-    law: Law
+    controller: Controller
     engine: Engine
     endings: Sequence[int] | None = None  # numbers of endings that are tried; None: all
 
@@ -92,10 +92,10 @@ class Exploration:
         """A healthy reading after which a window is smaller than it was and than the engine."""
         full = self.engine.slots + self.engine.slack
         for state in states:
-            for told in self.engine.healthy(state):
-                after = self.law.step(state, told)
+            for observed in self.engine.healthy(state):
+                after = self.controller.step(state, observed)
                 if after.limit < min(state.limit, full):
-                    return Loss(state, told, after)
+                    return Loss(state, observed, after)
         return None
 
     def most_readings(self, states: Iterable[Sequences]) -> int | Trap:
@@ -130,7 +130,7 @@ class Exploration:
     def _next(self, state: Sequences) -> set[Sequences]:
         if self.engine.is_found(state):
             return set()
-        return {self.law.step(state, told) for told in self.engine.telling(state, self.endings)}
+        return {self.controller.step(state, observed) for observed in self.engine.telling(state, self.endings)}
 
 
 def every_state(most: int, patience: int) -> Iterator[Sequences]:

@@ -2,7 +2,7 @@
 
 JUnit's schema is the one of Ant's task that Jenkins, GitLab and GitHub's reporters accept: one suite, one case per
 scenario. A verdict is a case: failed with its reason, or skipped where it does not apply; numbers are in its output.
-`python -m evaluation.conformance.telling FILE.json...` prints a Markdown table of several suites: a row for each
+`python -m evaluation.conformance.presentation FILE.json...` prints a Markdown table of several suites: a row for each
 scenario, a column for each file, named as the file is; the last row is the throughput of all tenants together, without
 which shares say little: who lets nobody through is fair.
 """
@@ -94,9 +94,9 @@ def _row(finding: Finding) -> dict[str, object]:
 
 def write_page(findings: Findings, stamp: str, file: Path) -> None:
     """The page: HTML where the file is named so, Markdown otherwise; `stamp` is the time of the run."""
-    told = page(findings, stamp)
+    shown = page(findings, stamp)
     is_html = file.suffix.lower() in (".html", ".htm")
-    file.write_text(render_html(told) if is_html else render_markdown(told), encoding="utf-8")
+    file.write_text(render_html(shown) if is_html else render_markdown(shown), encoding="utf-8")
 
 
 def page(findings: Findings, stamp: str) -> Document:

@@ -20,7 +20,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 _MEDIA_TYPE = "Unsupported Media Type: Only 'application/json' is allowed"
 
 
-class Desk:
+class Frontend:
     """Takes requests in for one engine; holds what requests share: the engine, the faults, the count of ids."""
 
     def __init__(self, engine: Engine) -> None:
@@ -115,4 +115,4 @@ class Desk:
             self.engine.abort(generation)
 
 
-DESK = web.AppKey("desk", Desk)
+FRONTEND = web.AppKey("frontend", Frontend)

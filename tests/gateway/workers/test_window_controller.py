@@ -1,4 +1,4 @@
-"""The law that sizes a worker's window: its three dimensions, the causes, trust, and what holds whatever comes."""
+"""The controller that sizes a worker's window: its three dimensions, the causes, trust, and its invariants."""
 
 import math
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from gateway.workers.tuning_sequences import (
     FIRST_SEQUENCES,
     MOST_SEQUENCES,
     SETTLED_PACE,
-    SequenceLaw,
+    SequenceController,
     Sequences,
     SlotReading,
 )
@@ -46,7 +46,7 @@ class RunningRequest:
 # -- sequences
 
 
-LAW = SequenceLaw(1)
+CONTROLLER = SequenceController(1)
 
 
 def full(known: Sequences, slots: int, *, ended: int = 0) -> SlotReading:
@@ -57,38 +57,38 @@ def full(known: Sequences, slots: int, *, ended: int = 0) -> SlotReading:
 
 def test_a_window_that_was_all_run_grows_by_a_quarter() -> None:
     """While nothing is known, each full window without a queue adds a quarter."""
-    known = LAW.start()
+    known = CONTROLLER.start()
     sizes = [known.limit]
     while len(sizes) < 8:
-        known = LAW.step(known, full(known, 99))
+        known = CONTROLLER.step(known, full(known, 99))
         sizes.append(known.limit)
     assert sizes == [8, 10, 12, 15, 18, 22, 27, 33]
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reading",
     [
         SlotReading(8, 0, 8, is_limiting=False, is_taken=False),
         SlotReading(3, 0, 8, is_limiting=True, is_taken=False),
         SlotReading(6, 1, 8, is_limiting=True, is_taken=False),
     ],
 )
-def test_a_window_does_not_grow_without_evidence(told: SlotReading) -> None:
+def test_a_window_does_not_grow_without_evidence(reading: SlotReading) -> None:
     """However many readings come, the window does not grow without held-back work, or if a queue waits."""
-    known = LAW.start()
+    known = CONTROLLER.start()
     for _ in range(99):
-        known = LAW.step(known, told)
+        known = CONTROLLER.step(known, reading)
     assert known.limit == FIRST_SEQUENCES
 
 
 def test_a_queue_settles_at_what_the_engine_can_have_run() -> None:
     """Two readings in a row with a queue settle at what is there less what waits, plus the slack."""
     known = Sequences(12)
-    known = LAW.step(known, full(known, 9))
-    known = LAW.step(known, SlotReading(9, 0, 9, is_limiting=False, is_taken=False))
-    known = LAW.step(known, full(known, 9))
+    known = CONTROLLER.step(known, full(known, 9))
+    known = CONTROLLER.step(known, SlotReading(9, 0, 9, is_limiting=False, is_taken=False))
+    known = CONTROLLER.step(known, full(known, 9))
     assert known.limit == 12
-    known = LAW.step(known, full(known, 9, ended=9))
+    known = CONTROLLER.step(known, full(known, 9, ended=9))
     assert (known.limit, known.phase) == (10, Phase.SETTLED)
 
 
@@ -96,9 +96,9 @@ def test_a_right_size_is_not_lost_to_one_reading_of_few() -> None:
     """Readings at which the slack waits do not add up with a moment at which few run and many wait."""
     known = Sequences(9, SETTLED_PACE)
     for _ in range(20):
-        known = LAW.step(known, full(known, 8))
-        known = LAW.step(known, SlotReading(5, 4, 9, is_limiting=True, is_taken=False))
-        known = LAW.step(known, full(known, 8))
+        known = CONTROLLER.step(known, full(known, 8))
+        known = CONTROLLER.step(known, SlotReading(5, 4, 9, is_limiting=True, is_taken=False))
+        known = CONTROLLER.step(known, full(known, 8))
     assert known.limit == 9
 
 
@@ -106,7 +106,7 @@ def test_an_engine_that_runs_more_than_it_was_thought_to_is_followed() -> None:
     """One sequence beyond the known size is evidence; growth starts at one and doubles."""
     known, sizes = Sequences(41, SETTLED_PACE), []
     for _ in range(4):
-        known = LAW.step(known, full(known, 99))
+        known = CONTROLLER.step(known, full(known, 99))
         sizes.append(known.limit)
     assert sizes == [42, 44, 48, 56]
 
@@ -115,7 +115,7 @@ def test_an_engine_that_became_smaller_is_followed_down() -> None:
     """The window follows an engine that became smaller."""
     known = Sequences(41, SETTLED_PACE)
     for _ in range(2):
-        known = LAW.step(known, full(known, 16))
+        known = CONTROLLER.step(known, full(known, 16))
     assert known.limit == 17
 
 
@@ -247,7 +247,7 @@ def test_room_in_memory_is_given_back() -> None:
     assert not memory.requests
 
 
-# -- the law
+# -- the controller
 
 
 class Worker:

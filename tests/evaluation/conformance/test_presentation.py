@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from evaluation.conformance.command import ConformanceOptions, deliver, run
+from evaluation.conformance.presentation import document, junit, main, page, sheet, write_page
 from evaluation.conformance.rules import SHARE, WITHIN, Judgement, failed, judged, not_applicable
 from evaluation.conformance.suite import NAMES, SCENARIOS, Finding, Findings
-from evaluation.conformance.telling import document, junit, main, page, sheet, write_page
 from evaluation.report.delivery import EXIT_MISSED, EXIT_NOT_RUN, EXIT_PASSED
 from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.terminal import table
@@ -30,11 +30,11 @@ JUDGEMENTS: tuple[Judgement, ...] = (
 
 def findings() -> Findings:
     """One of each kind."""
-    told = Findings("http://gateway:8000", {"model": "tiny", "endpoint": HOSTILE})
-    told.findings.extend(
+    shown = Findings("http://gateway:8000", {"model": "tiny", "endpoint": HOSTILE})
+    shown.findings.extend(
         Finding(scenario, judgement, 1.5) for scenario, judgement in zip(SCENARIOS, JUDGEMENTS, strict=False)
     )
-    return told
+    return shown
 
 
 def test_the_table_has_a_row_for_each_scenario(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,13 +51,13 @@ def test_the_table_has_a_row_for_each_scenario(capsys: pytest.CaptureFixture[str
 
 def test_the_document_is_json() -> None:
     """Numbers that are not finite are null; nothing is lost by a parser."""
-    told = json.loads(orjson.dumps(document(findings())))
-    assert told["passed"] is False
-    assert told["counts"] == {"passed": 2, "failed": 2, "not applicable": 1}
-    assert [row["number"] for row in told["scenarios"]] == [1.25, None, None, None, 0.0]
-    assert [row["outcome"] for row in told["scenarios"]] == ["passed", "failed", "failed", "not applicable", "passed"]
-    assert told["scenarios"][0]["margin"] == 2.0
-    assert told["scenarios"][2]["reason"] == HOSTILE
+    shown = json.loads(orjson.dumps(document(findings())))
+    assert shown["passed"] is False
+    assert shown["counts"] == {"passed": 2, "failed": 2, "not applicable": 1}
+    assert [row["number"] for row in shown["scenarios"]] == [1.25, None, None, None, 0.0]
+    assert [row["outcome"] for row in shown["scenarios"]] == ["passed", "failed", "failed", "not applicable", "passed"]
+    assert shown["scenarios"][0]["margin"] == 2.0
+    assert shown["scenarios"][2]["reason"] == HOSTILE
 
 
 def test_junit_counts_what_it_holds() -> None:
@@ -78,19 +78,19 @@ def test_junit_counts_what_it_holds() -> None:
 
 def test_the_page_leads_to_every_scenario_and_text_stays_text() -> None:
     """Each has a section of its own, and what an endpoint said is no markup."""
-    told = render_html(page(findings(), STAMP))
+    shown = render_html(page(findings(), STAMP))
     for name in NAMES[:5]:
-        assert f'<a href="#{name}">' in told and f'<section id="{name}">' in told
-    assert "<b>" not in told.partition("<body>")[2]
+        assert f'<a href="#{name}">' in shown and f'<section id="{name}">' in shown
+    assert "<b>" not in shown.partition("<body>")[2]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_pages_explain_every_scenario(scenario: object) -> None:
     """Claim, method and the margin's reason are in both forms."""
-    told = Findings("http://gateway:8000")
-    told.findings.extend(Finding(each, not_applicable("-")) for each in SCENARIOS if each is scenario)
-    text = render_markdown(page(told, STAMP))
-    (finding,) = told.findings
+    shown = Findings("http://gateway:8000")
+    shown.findings.extend(Finding(each, not_applicable("-")) for each in SCENARIOS if each is scenario)
+    text = render_markdown(page(shown, STAMP))
+    (finding,) = shown.findings
     for part in (finding.scenario.claim, finding.scenario.method, finding.scenario.margin_reason):
         assert part in text
 
@@ -152,10 +152,10 @@ def test_keys_come_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_suites_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One column per file, one row per scenario, and the throughput that the shares were had at."""
     figures = {"together_tokens_per_second": 812.4}
-    told = findings()
-    told.findings.append(Finding(SCENARIOS[NAMES.index("conservation")], judged(SHARE, 1.0, "-", figures)))
+    shown = findings()
+    shown.findings.append(Finding(SCENARIOS[NAMES.index("conservation")], judged(SHARE, 1.0, "-", figures)))
     for name in ("ours", "theirs"):
-        (tmp_path / f"{name}.json").write_bytes(orjson.dumps(document(told)))
+        (tmp_path / f"{name}.json").write_bytes(orjson.dumps(document(shown)))
     main([str(tmp_path / "ours.json"), str(tmp_path / "theirs.json")])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| scenario | ours | theirs |"
