@@ -112,8 +112,9 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
     The flow of a request that came back from a worker is lifted like one with an arrival, so time away from the queue
     gives no credit. The request's age makes it the first among equals, so it goes next all the same.
     Replicas that share an account tell each other who waits: `least_elsewhere` is the least counter that waits at
-    another one, None if nobody does. `level_elsewhere` is a level below which nobody is lifted: at some time no flow
-    that waited anywhere was lower.
+    another one, None if nobody does. `level_elsewhere` is the level that all of them know: no flow is lifted to less,
+    and none to more while somebody waits elsewhere. `newcomers` have begun to wait since it was heard last; they are
+    listed only where it is not None.
     """
 
     name = "vtc"
@@ -124,21 +125,25 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
         self._left_last: F | None = None
         self.least_elsewhere: int | None = None
         self.level_elsewhere = 0
+        self.newcomers: dict[F, None] | None = None
 
     @property
     def level(self) -> int:
-        """The level of a lift: the least counter that waits, or if nobody waits that of the flow that left last."""
-        least = self.waiting.first()
-        level = self.least_elsewhere
-        if least is not None and (level is None or least.counter < level):
-            level = least.counter
-        if level is None:
-            level = 0 if self._left_last is None else self._left_last.counter
-        return level if level > self.level_elsewhere else self.level_elsewhere
+        """The level of a lift: the least counter that waits, or if nobody waits that of the flow that left last.
+
+        Without replicas; with them it is the level that all know, if that is higher or somebody waits elsewhere.
+        """
+        level = self.level_elsewhere
+        if self.least_elsewhere is not None:
+            return level
+        least = self.waiting.first() or self._left_last
+        return level if least is None or least.counter < level else least.counter
 
     def arrive(self, flow: F) -> None:
         """Lift `flow` to the level of the others; then let it wait."""
         flow.lift_to(self.level, self.bound.margin)
+        if self.newcomers is not None:
+            self.newcomers[flow] = None
         super().arrive(flow)
 
     def leave(self, flow: F) -> None:

@@ -90,6 +90,7 @@ class Replica:
         self.is_suspended = False  # use nothing until a call was answered or failed
         self._is_called_for = True
         self._told_head: Candidate | None = None
+        self._told_newcomers: dict[TenantQueue, None] = {}  # who had begun to wait when the call was made
         self._is_asking = False  # a call is under way
         self._called_at = -math.inf
         self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
@@ -102,6 +103,7 @@ class Replica:
         """Work for `pool` of `admission`, whose policy is `vtc`."""
         self._admission = admission
         self._pool = pool
+        self._policy.newcomers = {}
 
     @property
     def _account(self) -> PoolAccount:
@@ -171,6 +173,11 @@ class Replica:
         self._ended[flows] = self._number
 
     @property
+    def newcomers(self) -> dict[TenantQueue, None]:
+        """Who has begun to wait since the last call that was answered was made."""
+        return self._told_newcomers | (self._policy.newcomers or {})
+
+    @property
     def is_waiting(self) -> bool:
         """True if somebody waits here."""
         return len(self._policy.waiting) > 0
@@ -231,6 +238,8 @@ class Replica:
         self._number += 1
         candidates = self._candidates(MOST_CANDIDATES)
         self._told_head = candidates[0] if candidates else None
+        self._told_newcomers |= self._policy.newcomers or {}
+        self._policy.newcomers = {}
         reports = self.book.reports(self._flows(candidates), MOST_FLOWS)
         self._are_all_told = len(reports) < MOST_FLOWS
         return Call(
@@ -315,11 +324,20 @@ class Replica:
         self.least_elsewhere = None if reply.least_elsewhere == NOBODY else reply.least_elsewhere
         self._tenant_elsewhere, self._key_counter_elsewhere = reply.tenant_elsewhere, reply.key_counter_elsewhere
         self._policy.level_elsewhere = self.book.to_units(self._vt)
+        self._settle_in()
         self._policy.least_elsewhere = (
             None if self.least_elsewhere is None else self.book.to_units(self.least_elsewhere)
         )
         for grant in reply.grants:
             self.rooms.grant(grant.worker, grant.granted)
+
+    def _settle_in(self) -> None:
+        """Who began to wait before the call that was answered is a newcomer no more: lift them to the level of now."""
+        policy = self._policy
+        for flow in self._told_newcomers:
+            if flow.is_waiting:
+                flow.lift_to(policy.level_elsewhere, policy.bound.margin)
+        self._told_newcomers = {}
 
     def unanswered(self, now: float) -> None:
         """The call that was under way failed or took too long; whether the store has seen it is unknown."""

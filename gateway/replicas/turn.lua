@@ -10,7 +10,8 @@
 --   2 flows     flow -> sum, floor, level, touched (time), {boot -> the total that it reported last}
 --   3 changed   sorted set: flow -> seq of its last change
 --   4 replicas  replica -> boot, incarnation, call, time, spare, settings, granted (number of its last grant), more,
---               tail (its last candidate, or false), then its candidates one by one
+--               named (counter of the first candidate of its last call, or false), tail (the candidate that was
+--               granted last since then, or false), then its candidates one by one
 --   5 held      replica -> {worker -> granted, returned, unread, kv}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
 --               state (the tuner's own), held, unread, kv (sums over the living), credit, {ghosts: time, sequences, boot}
@@ -40,10 +41,11 @@ local LEASE = 2000       -- a replica that is silent for longer is taken for dea
 local FRESH = 150        -- its candidates count for so long after its call
 local RECALL = 20        -- least time between two recalls of spare room
 local IDLE = 600000      -- a flow that did not change for longer is forgotten
+local LOOKS = 16         -- calls between two looks for such a flow
 local PAGE = 256         -- changed flows in a reply
 local MOST_SPARE = 16    -- sequences that one replica may hold unused
 local MOST_BOOTS = 64    -- totals kept for a flow, before those of dead replicas are dropped
-local HEADER = 9         -- values before the candidates
+local HEADER = 10        -- values before the candidates
 
 local pack, unpack_one, unpack_limit = cmsgpack.pack, cmsgpack.unpack_one, cmsgpack.unpack_limit
 local call, max, min, floor = redis.call, math.max, math.min, math.floor
@@ -98,8 +100,8 @@ local function load_replicas()
   local stored = call('HGETALL', REPLICAS)
   for i = 1, #stored, 2 do
     local r = {name = stored[i], row = stored[i + 1]}
-    r.place, r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more, r.tail =
-      unpack_limit(r.row, HEADER, 0)
+    r.place, r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more, r.named,
+      r.tail = unpack_limit(r.row, HEADER, 0)
     replicas[r.name] = r
     names[#names + 1] = r.name
   end
@@ -109,7 +111,7 @@ end
 local function save_replica(r)
   local rest = r.place >= 0 and string.sub(r.row, r.place + 1) or ''
   call('HSET', REPLICAS, r.name, pack(r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more,
-    r.tail) .. rest)
+    r.named, r.tail) .. rest)
 end
 
 -- The candidate of `r` that goes next; its last one, which was granted, if more requests wait than it named; else nil.
@@ -260,7 +262,7 @@ if not is_known then
   end
   revive(me.boot)
 end
-me.time, me.granted, me.tail, me.place = now, stored and stored.granted or 0, false, -1
+me.time, me.granted, me.named, me.tail, me.place = now, stored and stored.granted or 0, false, false, -1
 replicas[me.name] = me
 
 -- flows
@@ -275,23 +277,35 @@ local function drop_dead_boots(last)
   end
 end
 
+local flow_rows, flow_changes, flow_seqs = {}, {}, {}
+local function save_flow(name, ...)
+  local row = pack(...)
+  flow_rows[name] = row
+  flow_changes[#flow_changes + 1], flow_changes[#flow_changes + 2] = name, row
+  flow_seqs[#flow_seqs + 1], flow_seqs[#flow_seqs + 2] = seq, name
+end
+
 local function take_flow()
   local name, total, acknowledged, least, base, level, gone =
     text(), number(), number(), number(), number(), number(), number()
-  local row = call('HGET', FLOWS, name)
+  local row = flow_rows[name] or call('HGET', FLOWS, name)
   local sum, lifted, known_level, touched, last = 0, 0, -1, 0, {}
   if row then sum, lifted, known_level, touched, last = cmsgpack.unpack(row) end
   lifted = max(lifted, least)
   sum = max(sum + total - (last[me.boot] or acknowledged), lifted, total + base)
   last[me.boot] = gone == 0 and total or nil
   drop_dead_boots(last)
-  call('HSET', FLOWS, name, pack(sum, lifted, max(known_level, level), now, last))
-  call('ZADD', CHANGED, seq, name)
+  save_flow(name, sum, lifted, max(known_level, level), now, last)
 end
 list(take_flow)
+if #flow_changes > 0 then
+  call('HSET', FLOWS, unpack(flow_changes))
+  call('ZADD', CHANGED, unpack(flow_seqs))
+end
 
--- Look at the flow that has not changed for longest: forget it, unless it is a tenant ahead of the others.
+-- Now and then look at the flow that has not changed for longest: forget it, unless it is a tenant ahead of the others.
 local function forget_idle()
+  if seq % LOOKS > 0 then return end
   local name = call('ZRANGE', CHANGED, 0, 0)[1]
   if not name then return end
   local sum, lifted, level, touched, last = cmsgpack.unpack(call('HGET', FLOWS, name))
@@ -342,6 +356,7 @@ end)
 local candidates = number()
 if candidates > 0 then
   me.row, me.place = pack(unpack(ARGV, position + 1, position + candidates)), 0
+  me.named = head(me)[1]
 end
 
 -- The caller named its candidates before it heard of its latest grants: those will take the first of them.
@@ -445,8 +460,16 @@ local function recall_spare()
   end
 end
 
-local _, _, least = first(nil)
-vt = max(vt, my_vt, least or 0)
+-- No flow that waits where a replica has said so is below `vt`: what was granted and may not have arrived counts still.
+-- If nobody waits anywhere, it is the level of who left last.
+local function least_named()
+  local least
+  for _, r in pairs(replicas) do
+    if r.named and now - r.time < FRESH and (not least or r.named < least) then least = r.named end
+  end
+  return least
+end
+vt = max(vt, least_named() or my_vt)
 if serve() then recall_spare() else give_spare() end
 forget_idle()
 
@@ -480,9 +503,12 @@ end
 local changed = call('ZRANGEBYSCORE', CHANGED, known_changes + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, PAGE + 1)
 local upto, more = seq, 0
 if #changed > 2 * PAGE then upto, more = changed[2 * PAGE + 2] - 1, 1 end
-for i = 1, min(#changed, 2 * PAGE), 2 do
-  local _, sum, lifted, level = unpack_limit(call('HGET', FLOWS, changed[i]), 3, 0)
-  told_flows[#told_flows + 1] = {changed[i], sum, lifted, level}
+local told_names = {}
+for i = 1, min(#changed, 2 * PAGE), 2 do told_names[#told_names + 1] = changed[i] end
+local told_rows = #told_names > 0 and call('HMGET', FLOWS, unpack(told_names)) or {}
+for i, name in ipairs(told_names) do
+  local _, sum, lifted, level = unpack_limit(told_rows[i], 3, 0)
+  told_flows[i] = {name, sum, lifted, level}
 end
 local waiting, its, least_elsewhere = first(me)
 return {OK, generation, seq, now, vt, count, others, waiting and least_elsewhere or -1,

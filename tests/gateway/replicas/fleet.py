@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket
 from gateway.fairness.cost import Linear
@@ -130,6 +130,25 @@ class Books:
     beyond: int = 0  # the most that an engine ever had beyond its window
 
 
+class Observer(Protocol):
+    """Who watches a fleet from outside."""
+
+    def executed(self, gateway: Gateway, number: int) -> None:
+        """The store has carried out a call."""
+
+    def answered(self, gateway: Gateway, number: int, reply: Reply) -> None:
+        """Its answer has come."""
+
+    def turned(self, gateway: Gateway, tenant: str) -> None:
+        """A request of `tenant` was granted."""
+
+    def arrived(self, gateway: Gateway, tenant: str) -> None:
+        """A request of `tenant` came."""
+
+    def check(self) -> None:
+        """Something happened."""
+
+
 class Fleet:
     """N gateways in front of shared engines."""
 
@@ -168,6 +187,7 @@ class Fleet:
         self._predictor = predictor
         for number in range(gateways):
             self.gateways.append(self._gateway(f"g{number}"))
+        self.observer: Observer | None = None
         self.at(STEP_SECONDS, self._step)
         self.at(0.001, self._read)
 
@@ -197,6 +217,8 @@ class Fleet:
             self.now, _, happens = heappop(self._events)
             happens()
             self._check_windows()
+            if self.observer is not None:
+                self.observer.check()
         self.now = end
 
     def _check_windows(self) -> None:
@@ -213,6 +235,8 @@ class Fleet:
         gateway.replica.meet(tenant, key)
         gateway.waiting[ticket] = Job(ticket, length)
         self.carry_out(gateway, gateway.admission.submit(ticket, self.now))
+        if self.observer is not None:
+            self.observer.arrived(gateway, tenant)
         return ticket
 
     def _fill(self, flood: Flood) -> None:
@@ -233,6 +257,8 @@ class Fleet:
             gateway.jobs[job.ticket] = job
             self.running[decision.worker][job.ticket] = gateway, job
             self.books.started[job.ticket.tenant] += 1
+            if self.observer is not None:
+                self.observer.turned(gateway, job.ticket.tenant)
         self._check_windows()
         self.pump(gateway)
 
@@ -271,6 +297,8 @@ class Fleet:
         if call.store != self.server:
             return  # its connection broke
         reply, messages = self.store.turn(call, self.milliseconds)
+        if self.observer is not None:
+            self.observer.executed(gateway, number)
         for delay in self._deliveries(gateway):
             self.at(delay, lambda: self._answer(gateway, reply, number))
         for name, message in messages.items():
@@ -288,6 +316,8 @@ class Fleet:
             return
         gateway.under_way = 0
         gateway.replica.answered(reply)
+        if self.observer is not None:
+            self.observer.answered(gateway, number, reply)
         self.dispatch(gateway)
 
     def _tell(self, gateway: Gateway, message: Message) -> None:

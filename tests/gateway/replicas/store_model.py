@@ -24,7 +24,7 @@ from gateway.replicas.call import (
 )
 
 LEASE, FRESH, RECALL, IDLE = 2_000, 150, 20, 600_000  # milliseconds
-PAGE, MOST_SPARE, MOST_BOOTS = 256, 16, 64
+PAGE, MOST_SPARE, MOST_BOOTS, LOOKS = 256, 16, 64, 16
 
 
 @dataclass(slots=True)
@@ -194,7 +194,7 @@ class StoreModel:
             account.totals = {boot: total for boot, total in account.totals.items() if boot in living}
 
     def _forget_idle(self, now: int) -> None:
-        if not self.accounts:
+        if not self.accounts or self.seq % LOOKS:
             return
         name = min(self.accounts, key=lambda name: (self.accounts[name].seq, name.encode()))
         account = self.accounts[name]
@@ -273,12 +273,17 @@ class StoreModel:
         keys = {name: (waiting[name].key_counter, self.members[name].granted, name.encode()) for name in rivals}
         return self.members[min(rivals, key=lambda name: keys[name])]
 
+    @staticmethod
+    def _names(member: Member, now: int) -> bool:
+        return now - member.time < FRESH and len(member.call.candidates) > 0
+
     def _least(self, now: int, without: Member | None = None) -> int | None:
         heads = [member.head(now) for member in self.members.values() if member is not without]
         return min((head.counter for head in heads if head is not None), default=None)
 
     def _decide(self, call: Call, caller: Member, now: int) -> tuple[Reply, dict[str, Message]]:
-        self.vt = max(self.vt, call.vt, self._least(now) or 0)
+        named = [member.call.candidates[0].counter for member in self.members.values() if self._names(member, now)]
+        self.vt = max(self.vt, min(named, default=call.vt))
         asked, recalled = None, []
         granted: dict[str, dict[str, int]] = {}
         is_waiting = False

@@ -1,0 +1,82 @@
+"""The counters of tenants that wait anywhere stay within E + R + 2 S of each other (docs/fairness.md, section 8).
+
+Random floods at gateways that stay in touch with the store: calls and messages are slow and come twice, and the order
+in which they arrive is any. The ordinary suite runs few fleets; `make test-replicas` runs more (REPLICA_PROGRAMMES).
+"""
+
+import os
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from gateway.replicas.call import Reply
+from gateway.replicas.replica import Replica
+
+from .fleet import Fleet, Flood, Network
+from .judge import Judge
+
+PROGRAMMES = int(os.environ.get("REPLICA_PROGRAMMES", "12"))
+SLOW = Network((0.0002, 0.001, 0.005, 0.02), repetition=0.05)
+
+
+def judged(seed: int, replica: type[Replica] = Replica) -> Judge:
+    """What a judge found in 10 s of random floods."""
+    random = Random(seed)
+    gateways = random.choice((2, 3, 5))
+    weights = {name: random.choice((0.5, 1.0, 1.0, 3.0)) for name in "abcd"}
+    predictor = random.choice(("none", "quantile", "oracle"))
+    window = random.choice((2, 8, 33))
+    fleet = Fleet(
+        gateways, window=window, network=SLOW, seed=seed, predictor=predictor, weights=weights, replica_type=replica
+    )
+    judge = Judge(fleet)
+    for _ in range(random.randrange(3, 9)):
+        longest = random.choice((4, 20, 100))
+        since = random.uniform(0.0, 6.0)
+        fleet.floods.append(
+            Flood(
+                random.randrange(gateways),
+                random.choice("abcd"),
+                length=lambda draws, longest=longest: draws.randrange(1, longest + 1),
+                depth=random.choice((1, 3, 20)),
+                since=since,
+                until=since + random.uniform(0.5, 6.0),
+            )
+        )
+    fleet.run(10.0)
+    fleet.check()
+    return judge
+
+
+@pytest.mark.parametrize("seed", range(PROGRAMMES))
+def test_the_spread_keeps_the_bound(seed: int) -> None:
+    """E + R + 2 S holds after every event."""
+    judged(seed)
+
+
+class OwnLevels(Replica):
+    """Control: lifts look at this gateway alone."""
+
+    def answered(self, reply: Reply) -> None:
+        """As the replica's, without levels."""
+        super().answered(replace(reply, vt=0))
+        self._policy.least_elsewhere = None
+
+    def _own_vt(self) -> int:
+        return 0
+
+
+def after_idle_time(replica: type[Replica]) -> None:
+    """`a` is served alone for a while; then it waits at one gateway and a newcomer at another."""
+    fleet = Fleet(2, window=8, network=SLOW, replica_type=replica)
+    Judge(fleet)
+    fleet.floods = [Flood(0, "a", depth=1, until=10.0), Flood(0, "a", since=10.1), Flood(1, "b", since=10.1)]
+    fleet.run(15.0)
+
+
+def test_the_bound_breaks_without_shared_levels() -> None:
+    """Control: a newcomer at an idle gateway starts far below the others."""
+    after_idle_time(Replica)
+    with pytest.raises(AssertionError, match=" > "):
+        after_idle_time(OwnLevels)
