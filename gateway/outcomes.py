@@ -71,7 +71,7 @@ class Outcome(Enum):
 
     @property
     def is_refusal(self) -> bool:
-        """True if the gateway turned the request away before any worker saw it."""
+        """True if the gateway itself turned the request away; a worker may have seen an earlier attempt."""
         return self in _REFUSALS
 
 

@@ -10,6 +10,7 @@ from gateway.config.section import Section, live
 
 DIGEST_PATTERN = r"^[0-9a-fA-F]{64}$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_VARIABLE = "Name of the environment variable that holds the key; the gateway sees a new value only after a restart."
 
 
 class KeySource(Section):
@@ -22,7 +23,7 @@ class KeySource(Section):
         "SHA-256 of the key, 64 hexadecimal digits, as `vtc-gateway keys create` prints it.",
         pattern=DIGEST_PATTERN,
     )
-    env: str | None = live(None, "Name of the environment variable that holds the key.", pattern=VARIABLE_PATTERN)
+    env: str | None = live(None, _VARIABLE, pattern=VARIABLE_PATTERN)
     file: str | None = live(
         None,
         "File that holds the key, relative to the configuration's folder; only its owner may write it (0600, 0640; "
@@ -37,7 +38,7 @@ class WorkerKey(Section):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in ("value", "env", "file")]})
 
     value: SecretStr | None = live(None, "The key itself, best written as `${VAR}`.")
-    env: str | None = live(None, "Name of the environment variable that holds the key.", pattern=VARIABLE_PATTERN)
+    env: str | None = live(None, _VARIABLE, pattern=VARIABLE_PATTERN)
     file: str | None = live(
         None,
         "File that holds the key, relative to the configuration's folder; only its owner may write it (0600, 0640; "

@@ -81,7 +81,8 @@ class Timeouts(Section):
     )
     outage_seconds: Quantity = live(
         30,
-        "Time that requests may wait for a worker after the pool lost its last one, or after the gateway's start.",
+        "Time in which new requests may wait for a worker after the pool lost its last one, or after the gateway's "
+        "start. After that they get 503; those that wait already keep their queue time.",
         unit="seconds",
         ge=0,
         le=86400,

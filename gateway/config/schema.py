@@ -43,9 +43,9 @@ class Listen(Section):
     max_body_mib: Count = restart(4, "Largest request body accepted.", unit="MiB", ge=1, le=1024)
     max_bodies_mib: Count | None = restart(
         None,
-        "Most memory for the bodies of all tenants' requests, until they are answered. Beyond it the tenant that has "
-        "most, divided by its weight, loses its newest request with 429. Default: 128, or four times `max_body_mib` if "
-        "that is more.",
+        "Most memory for the bodies of all tenants' requests; a body counts until the first byte of its answer. Beyond "
+        "it the tenant that has most, divided by its weight, loses its newest request with 429. Default: 128, or four "
+        "times `max_body_mib` if that is more.",
         unit="MiB",
         ge=1,
         le=1_048_576,
@@ -71,7 +71,7 @@ class Listen(Section):
         le=3600,
     )
     drain_seconds: Quantity = restart(
-        30, "Time that running requests get to finish at shutdown.", unit="seconds", ge=0, le=86400
+        30, "Time that running and waiting requests get to finish at shutdown.", unit="seconds", ge=0, le=86400
     )
     max_connections: Count = restart(10000, "Most client connections at once.", unit="connections", ge=1, le=1_000_000)
     allowed_origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = restart(

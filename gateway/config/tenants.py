@@ -41,7 +41,9 @@ class TenantKey(KeySource):
 class Limits(Section):
     """Limits of one tenant; null means no limit."""
 
-    max_in_flight: Cap | None = live(None, "Most sequences at the workers.", unit="sequences")
+    max_in_flight: Cap | None = live(
+        None, "Most sequences at the workers of all pools together; beyond it requests wait.", unit="sequences"
+    )
     max_queued: Cap | None = live(1000, "Most waiting requests.", unit="requests")
     requests_per_minute: Cap | None = live(None, "Most requests per minute.", unit="requests")
     tokens_per_minute: Cap | None = live(

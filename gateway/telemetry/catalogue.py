@@ -47,7 +47,7 @@ class EventFamilies:
             "requests_total", "Requests that ended, by their outcome.", ("pool", "tenant", "outcome")
         )
         self.refusals = _counter(
-            "refusals_total", "Requests refused before any worker saw them, by reason.", ("reason",)
+            "refusals_total", "Requests refused by the gateway's own decision, by reason.", ("reason",)
         )
         self.tokens = _counter(
             "tokens_total",
@@ -155,7 +155,7 @@ class StateFamilies:
         self.in_flight = _gauge("in_flight", "Requests sent to workers that have not ended.", _SHARE)
         self.bodies = _gauge(
             "body_bytes",
-            "Bytes of bodies in memory: requests not answered yet (pool _none: still read), answers not taken yet.",
+            "Bytes in memory: requests until an answer begins (pool _none: still read), whole answers until taken.",
             _SHARE,
         )
         self.bodies_max = _gauge("body_max_bytes", "Most bytes that all bodies may take: listen.max_bodies_mib.")
