@@ -1,4 +1,4 @@
-"""What arrives, and what became of it: the two records that workloads, simulations, replays and metrics exchange.
+"""A request and its outcome: the two records that workloads, simulations, replays and metrics exchange.
 
 Times are seconds on the run's own clock, which starts at 0. Lengths are tokens.
 """
@@ -37,7 +37,7 @@ class Ending(Enum):
 
 @dataclass(slots=True)
 class Served:
-    """What became of `request`: when it was dispatched, its first and last token, and how many tokens it got."""
+    """How `request` ended: when it was dispatched, its first and last token, and how many tokens it got."""
 
     request: Request
     ending: Ending = Ending.UNFINISHED
@@ -49,5 +49,5 @@ class Served:
 
     @property
     def ttft_seconds(self) -> float | None:
-        """From arrival to the first token; None where none came."""
+        """From arrival to the first token; None if none came."""
         return None if self.first_token_at is None else self.first_token_at - self.request.arrival_seconds

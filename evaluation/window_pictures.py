@@ -1,7 +1,7 @@
 """The pictures of docs/window.md: `python -m evaluation.window_pictures docs/images`.
 
-Each is drawn from runs of the production window on the vLLM-like engine in virtual time: the same picture each time.
-Needs matplotlib (the extra `bench`). What the pictures show is held by tests; nothing is judged here.
+Each is drawn from runs of the production window on the vLLM-like engine in virtual time, so it is the same each time.
+The module needs matplotlib (the extra `bench`). Tests check what the pictures show; this module judges nothing.
 """
 
 import sys
@@ -82,7 +82,7 @@ def over_time(title: str, unit: str, result: Result, series: Series, top: float 
 
 
 def start_up() -> Picture:
-    """An engine of 64 slots that nobody told of, and the same one after a crash."""
+    """An engine of 64 slots whose size nobody stated, and the same engine after a crash."""
     runs = {
         "start": play(AMPLE, AUTO, 12.0),
         "the worker dies at 15 s and is back at 19 s": play(AMPLE, AUTO, 40.0, Outage(15.0, 4.0)),

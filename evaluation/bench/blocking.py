@@ -1,9 +1,9 @@
 """How long the gateway's event loop is held up by one input: the largest bodies, hostile ones, and its own pages.
 
-Nothing of the gateway is looked into: one connection sends the input, another asks for `/health` without a pause. The
-longest of these answers, less the usual one, is what everybody else waited; the gateway's own processor time meanwhile
-bounds what it had a part in, where the machine has other work. The clients are threads on plain sockets, which wait in
-the kernel.
+The bench looks at the gateway from outside: one connection sends the input, another asks for `/health` without a pause.
+Everybody else waited for the longest of these answers, less the usual one. The machine may have other work; so the
+gateway's own processor time in that span is the most that the gateway can have caused. The clients are threads on plain
+sockets, which wait in the kernel.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Input(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The status of the answer to an input (0: none), and the longest time that another client waited meanwhile."""
+    """The status of the answer to an input (0: none), and the longest wait of another client in that time."""
 
     status: int
     blocked_seconds: float
@@ -97,7 +97,7 @@ def _filled(before: bytes, piece: bytes, after: bytes, size: int) -> bytes:
 
 
 def inputs(size: int) -> Mapping[str, Input]:
-    """What is tried, by its name, with bodies of up to `size` bytes."""
+    """The inputs that the bench tries, by name, with bodies of up to `size` bytes."""
     asked = NAMED + b'"max_tokens":1,"messages":[{"role":"user","content":"'
     end = b'"}]}'
     bodies = {

@@ -74,7 +74,7 @@ class DemoOptions(Delivery):
 
     @property
     def flood_after_seconds(self) -> float:
-        """When the flood begins: long enough to see the calm before it."""
+        """When the flood begins: late enough that one sees the calm before it."""
         return self.seconds / 5
 
     @property
@@ -104,7 +104,7 @@ class Show:
         return self.start + self.options.flood_after_seconds
 
     def service(self, name: str, start: float, end: float) -> float:
-        """What a tenant received in this time, a second."""
+        """What a tenant received per second in this time."""
         return self.tallies[name].service.between(start, end) / (end - start) if end > start else 0.0
 
     def waits(self, name: str) -> list[tuple[float, float]]:
@@ -127,7 +127,7 @@ async def measure(options: DemoOptions) -> Report:
 
 
 def leave_picture(show: Show, file: Path) -> list[str]:
-    """Draw `show` into `file`; what to say where there is no picture."""
+    """Draw `show` into `file`. Returns what to say if there is no picture."""
     if not has_matplotlib():
         return [NO_PICTURE]
     draw(picture(show), file)
@@ -234,7 +234,7 @@ def summary(show: Show) -> Sheet:
 def fair_shares(show: Show) -> dict[str, float]:
     """Max-min fair division of the service given since the flood began.
 
-    An open-loop tenant wants what it asked for; a closed-loop one at most the part of the window that its
+    An open-loop tenant wants what it asked for. A closed-loop tenant wants at most the part of the window that its
     outstanding requests can fill.
     """
     seconds = show.end - show.flood_from

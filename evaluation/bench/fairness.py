@@ -1,9 +1,9 @@
 """Does everybody get their share, and what does it cost? Both tenants of each scenario are always backlogged.
 
-Scenarios under the policy that is tested: many requests outstanding against few, weights 1:3, short outputs against
-long ones. The control is the first scenario under `fcfs`, which must be unfair, or the scenario shows nothing.
-Throughput is compared with the engine alone in rounds that alternate. Random output lengths keep requests from ending
-in convoys.
+The scenarios under the tested policy are: many requests outstanding against few, weights 1:3, short outputs against
+long ones. The control is the first scenario under `fcfs`. It must be unfair; otherwise the scenario shows nothing.
+The bench compares throughput with the engine alone, in rounds that alternate. Output lengths are random, so that
+requests do not all end together.
 """
 
 from dataclasses import replace
@@ -78,7 +78,7 @@ async def measure(options: RunOptions) -> Report:
 
 
 def verdicts(ways: Ways) -> list[Verdict]:
-    """What the runs are worth, one verdict per target."""
+    """The verdicts on the runs, one per target."""
     tested = [run for name in SCENARIOS for run in ways[name]]
     rounds = f", {len(ways[ALONE])} rounds"
     return [

@@ -1,22 +1,22 @@
 """What does a modest tenant feel of a flood beside it?
 
-The flooding tenant keeps 64 requests outstanding; the modest one sends about one short one per second, at random but
-not together: it should wait for the flood, not for itself. The flood's output lengths are random: of equal lengths
-whole windows would end together, and the many intervals of almost zero would say nothing about how long one waits for
-the next. The same load runs under the policy that is tested, under `fcfs` and on the engine alone, in rounds that
-alternate. Wait: at the gateway, from its log. TTFT: at the client.
+The flooding tenant keeps 64 requests outstanding. The modest tenant sends about one short request per second, at random
+moments that do not fall together: it should wait for the flood, not for itself. The flood's output lengths are random.
+With equal lengths whole windows would end together, and most intervals between ends would be almost zero; they would
+not show how long one waits for the next end. The same load runs under the tested policy, under `fcfs` and on the engine
+alone, in rounds that alternate. The gateway's log gives the wait, the client measures the TTFT.
 
-The wait is held against the interval between releases of room, also from the log. Each request is one
-sequence and all prompts of a full window fit the prefill cap together, so every end of a request at the
-worker is a release that the modest request fits. Ends of one engine step are one release.
+The bench compares the wait with the interval between releases of room, which the log gives too. Each request is one
+sequence, and all prompts of a full window fit the prefill cap together. So every end of a request at the worker is a
+release that the modest request fits. Several ends in one engine step are one release.
 
-Then the express lane, on an engine that runs as many sequences as window, slack and lane are together: the modest
-tenant alone and without a gateway; with the flood through a gateway without a lane; the same with one. So both gateways
-keep the same number of the flood's requests in flight, and the difference is the lane's. An arrival waits for the step
-that runs and then shares one with the whole batch, so twice the time alone is what a lane can give where a step of the
-whole batch takes hardly longer than a step of one: on an accelerator, whose speed the embedded engine is given here.
-With a lane two prompts of others are let in at a time. What that costs counts as the lane's: the gateway without one
-sizes the prompts in flight by itself.
+Then the bench measures the express lane, on an engine that runs as many sequences as window, slack and lane together.
+The modest tenant runs in three ways: alone and without a gateway; with the flood through a gateway without a lane; and
+the same with a lane. Both gateways keep the same number of the flood's requests in flight, so the lane makes the
+difference. An arrival waits for the running step and then shares one with the whole batch. So a lane can give twice the
+time alone if a step of the whole batch takes hardly longer than a step of one. That holds on an accelerator, and the
+embedded engine has the speed of one here. With a lane, two prompts of others go in at a time. The bench counts the cost
+of that as the lane's, because the gateway without a lane sizes the prompts in flight by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class Waiting:
 
     @property
     def limit_seconds(self) -> float:
-        """What the p95 of the waits may be."""
+        """The largest p95 of the waits that passes."""
         return percentile(self.intervals, 95) + ALLOWANCE_SECONDS
 
 
@@ -116,7 +116,7 @@ async def _ways(
 
 
 def verdicts(ways: Ways) -> list[Verdict]:
-    """What the runs beside the flood are worth, one verdict per target."""
+    """The verdicts on the runs beside the flood, one per target."""
     waiting, own = waiting_of(ways[TESTED]), percentile(ttfts(ways[TESTED]), 95)
     queued = [sample.gateway.queued_of(FLOOD) for sample in judgement.samples_of(ways[TESTED])]
     return [
@@ -129,7 +129,7 @@ def verdicts(ways: Ways) -> list[Verdict]:
 
 
 def express_verdicts(ways: Ways) -> list[Verdict]:
-    """What the lane is worth."""
+    """The verdicts on the lane."""
     p95 = {way: percentile(ttfts(ways[way]), 95) for way in (ALONE, WITHOUT, LANE)}
     note = ", ".join(f"{way.partition(', ')[2]} {seconds * 1000:,.1f} ms" for way, seconds in p95.items())
     return [
@@ -154,7 +154,7 @@ def _ratio(target: Target, others: Sequence[float], own: float) -> Verdict:
 def ttfts(runs: Sequence[Run]) -> list[float]:
     """TTFT of every modest request of the windows; one without a token counts as long as it was watched.
 
-    That is less than it would have been, and so never in favour of a comparison with something slower.
+    That is less than its real TTFT, so it never favours a comparison with something slower.
     """
     return [
         run.observed_until - record.sent_at if record.ttft_seconds is None else record.ttft_seconds

@@ -66,12 +66,12 @@ def rate(runs: Sequence[Run]) -> float:
 
 
 def mean_rate(runs: Sequence[Run]) -> float:
-    """Output tokens per second over all rounds: of turns of equal length that alternate, none is left out."""
+    """Output tokens per second over all rounds. The turns have equal length and alternate; each of them counts."""
     return mean([run.tokens_per_second for run in runs])
 
 
 def mean_running(runs: Sequence[Run]) -> float:
-    """What all engines ran at once on average: unlike a rate it does not depend on the machine's speed that day."""
+    """How many requests all engines ran at once, on average. Unlike a rate, this does not vary with the machine."""
     return mean([sample.running for sample in samples_of(runs)])
 
 
@@ -145,13 +145,13 @@ def spread(target: Target, runs: Sequence[Run]) -> Verdict:
 
 
 def engine_queue(target: Target, runs: Sequence[Run], slack: int) -> Verdict:
-    """How often an engine held at most `slack` waiting requests, of the moments when the gateway held some too."""
+    """In which part of the moments an engine held at most `slack` waiting requests while the gateway held some too."""
     waiting = [sample.waiting for sample in samples_of(runs) if sample.gateway.queued > 0]
     note = f"largest {max(waiting, default=0)}, {len(waiting)} samples"
     return target.judge(share_within(waiting, slack), note)
 
 
 def backlogged(target: Target, runs: Sequence[Run]) -> Verdict:
-    """How often every tenant had requests waiting: without that nothing was shown."""
+    """In which part of the samples every tenant had requests waiting. Without that the run shows nothing."""
     shortest = [queued for run in runs for queued in run.shortest_queues]
     return target.judge(1 - share_within(shortest, 0), f"{len(shortest)} samples")

@@ -1,8 +1,9 @@
-"""What the locality quantum gives where tenants' prompts begin alike, and what it costs in fairness.
+"""What the locality quantum gains if a tenant's prompts begin alike, and what it costs in fairness.
 
-Eight tenants lead conversations, each on long instructions of its own, with short answers: reading prompts is most of
-the work. The workers' caches hold the instructions of some tenants, not of all. The control is a quantum of 0, exact
-VTC, which sends every tenant everywhere. Both ways run in turns, each turn with instructions that no cache has seen.
+Eight tenants lead conversations. Each has long instructions of its own and short answers, so most of the work is to
+read prompts. The workers' caches hold the instructions of some tenants, not of all. The control is a quantum of 0:
+exact VTC, which sends every tenant everywhere. Both ways run in turns, each turn with instructions that no cache has
+seen.
 """
 
 import random
@@ -80,7 +81,7 @@ def cast(turn: str) -> tuple[LoadTenant, ...]:
 
 
 def verdicts(ways: Ways) -> list[Verdict]:
-    """What the runs are worth, one verdict per target."""
+    """The verdicts on the runs, one per target."""
     note = f"; cached {hit_rate(ways[QUANTUM]):.0%} against {hit_rate(ways[WITHOUT]):.0%} of prompts"
     return [
         judgement.throughput(THROUGHPUT, judgement.rate(ways[QUANTUM]), judgement.rate(ways[WITHOUT]), note),
@@ -92,7 +93,7 @@ def verdicts(ways: Ways) -> list[Verdict]:
 
 
 def hit_rate(runs: Sequence[Run], tenant: str = "") -> float:
-    """What of the prompt tokens was found cached, of the windows' answered requests: of one tenant's, or of all."""
+    """The cached part of the prompt tokens of the windows' answered requests: of one tenant's requests, or of all."""
     names = [tenant] if tenant else runs[0].tallies
     records = [record for run in runs for name in names for record in run.sent(name) if record.is_complete]
     prompts = sum(record.prompt_tokens for record in records)

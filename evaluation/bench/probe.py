@@ -1,8 +1,8 @@
 """What the gateway and the engine say about themselves while a load runs, sampled at a fixed rate.
 
-The gateway is asked for `/debug/state`, each engine for the few figures that are looked at (a filtered metrics
-page: the whole one costs the engine milliseconds of its event loop). A sample that could not be taken is left out,
-never invented.
+The probe asks the gateway for `/debug/state` and each engine for the few figures that the benches use. It asks for a
+filtered metrics page, because the whole page costs the engine milliseconds of its event loop. It leaves a sample out if
+it cannot take it.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class TenantState(NamedTuple):
 
 
 class WorkerState(NamedTuple):
-    """One worker's window, and why the gateway runs it without metrics that it could believe, where it does."""
+    """One worker's window. If the gateway has no metrics of the worker that it can believe, `degraded` says why."""
 
     window: int
     degraded: str = ""
@@ -116,7 +116,7 @@ class Sample:
 
     @property
     def waiting(self) -> int:
-        """What waits at the engine where most do."""
+        """How many requests wait at the engine with the most of them."""
         return max(engine.waiting for engine in self.engines)
 
     @property

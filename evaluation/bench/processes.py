@@ -1,8 +1,8 @@
 """What the kernel charged a group of processes: processor time and resident memory, from `/proc` (Linux).
 
-Processor time is the scheduler's own, in nanoseconds, of every thread (`schedstat`); a kernel that keeps none gives
-the ticks of `stat`, of 10 ms. What the kernel does for a process on the network is in both, as far as it is done in
-the process's name: sending, and on loopback the receiving end's work of what is sent.
+The scheduler counts processor time in nanoseconds for every thread (`schedstat`). A kernel without that count gives the
+ticks of `stat`, of 10 ms. Both contain the network work that the kernel does in the process's name: sending, and on
+loopback also the work of the receiving end.
 """
 
 import os

@@ -1,10 +1,10 @@
 """What a decision costs the production scheduler, by how many tenants wait, are known, and have requests queued.
 
-Pure computation, no sockets: every trial runs in a process of its own, so that its memory is its own. A scheduler is
-brought to a size and held there while its decisions are timed: every measured turn one running request ends, room
-appears and the next is dispatched, and the tenant that was given it sends another request, which finds none. Garbage
-collection runs as it does in a gateway. Judged are ratios between sizes, which any machine can repeat, and the stated
-numbers.
+The bench is pure computation without sockets. Every trial runs in a process of its own, so that its memory is its own.
+The bench brings a scheduler to a size, keeps it there and times its decisions. In each measured turn one running
+request ends, room appears, the scheduler dispatches the next request, and the same tenant sends another, which finds no
+room. Garbage collection runs as it does in a gateway. The verdicts are on ratios between sizes, which any machine can
+repeat, and on the stated numbers.
 """
 
 import gc
@@ -150,7 +150,7 @@ def run_trial(size: Size, blocks: int = BLOCKS) -> Trial:
 
 
 def _typical(blocks: Sequence[Sequence[float]]) -> float:
-    """The median of the blocks' means: a block in which the machine did something else does not count."""
+    """The median of the blocks' means, so that a block in which the machine did something else does not count."""
     return median([sum(block) / len(block) for block in blocks])
 
 
@@ -174,7 +174,7 @@ class SchedulerOptions(Delivery):
 
 
 async def measure(options: SchedulerOptions) -> Report:
-    """Every trial, each in a process of its own; of several rounds the fastest, which the machine disturbed least."""
+    """Run every trial in a process of its own. Of several rounds the fastest counts: the machine disturbed it least."""
     progress = Progress()
     trials: dict[str, list[Trial]] = {}
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
@@ -195,7 +195,7 @@ async def measure(options: SchedulerOptions) -> Report:
 
 
 def verdicts(trials: Mapping[str, Sequence[Trial]]) -> list[Verdict]:
-    """The verdict on every target; a series that was cut short is judged by its largest size."""
+    """The verdict on every target. For a series that was cut short its largest size counts."""
     waiting, known, queued = trials["waiting"], trials["known"], trials["queued"]
     most = queued[-1].size.requests
     dispatch = Target(

@@ -1,8 +1,8 @@
 """What a bench starts, and with which settings: engines of either kind, and a gateway with one pool before them.
 
-Real vLLM runs a random model of the dimensions given here, the embedded engine a profile. The gateway's queue limits
-and time-outs are wide: a bench measures who goes next, so nobody may be refused or time out. Keys are drawn once per
-bench and live only in its temporary folder and its memory.
+Real vLLM runs a random model of the dimensions given here; the embedded engine runs a profile. The gateway's queue
+limits and time-outs are wide: a bench measures who goes next, so the gateway must refuse nobody and time nobody out. A
+bench draws its keys once and keeps them only in its temporary folder and its memory.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ class EngineChoice:
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """What may be in flight at one engine; `sequences` and `prefill_tokens` None: the gateway finds out by itself."""
+    """What may be in flight at one engine. If `sequences` or `prefill_tokens` is None, the gateway finds it out."""
 
     sequences: int | None = 16
     slack: int = SLACK

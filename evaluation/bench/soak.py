@@ -1,10 +1,10 @@
-"""Does anything stay behind? Many minutes of ordinary trouble, and what it leaves of memory and of charges.
+"""Does the gateway leak? The bench makes many minutes of ordinary trouble and then looks at memory and charges.
 
-Engines fail as a script says, the configuration changes, and callers come at 70 % of the rate that they can get: most
-wait for their answer, some leave, read slowly or ask for nonsense. The gateway's own metrics tell its footprint. An
-answer that ended by itself is charged exactly what its engine generated. A client that left a stream, before its first
-byte or behind it, is charged what its engine had generated when the gateway saw it leave: the engine may be up to two
-steps on.
+Engines fail by a script, the configuration changes, and callers come at 70 % of the rate that they can get. Most
+callers wait for their answer; some leave, read slowly or ask for nonsense. The gateway's own metrics give its
+footprint. An answer that ended by itself must be charged exactly what its engine generated. A client that left a
+stream, before or after its first byte, must be charged what its engine had generated when the gateway saw it leave; the
+engine may be up to two steps further.
 """
 
 import asyncio
@@ -192,7 +192,7 @@ def _endpoint(gateway: Gateway, **changes: Any) -> Endpoint:
 
 
 def _load(gateway: Gateway, kind: Kind, per_second: float, seed: int) -> Load:
-    """The callers of one kind, of every tenant as many; those who leave do so later from tenant to tenant."""
+    """The callers of one kind, equally many of every tenant. Those who leave do so later from tenant to tenant."""
     arrivals = OpenLoop(kind.share * per_second / len(WEIGHTS))
     tenants = [
         LoadTenant(
@@ -232,7 +232,7 @@ async def _beside(*trouble: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def _sample(session: aiohttp.ClientSession, url: str, into: list[Footprint]) -> None:
-    """Add a footprint each second until cancelled; a page that cannot be had is a second without one."""
+    """Add a footprint each second until cancelled. A second in which the page cannot be read has none."""
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     while True:

@@ -1,9 +1,9 @@
 """The stage of a bench: engines for the whole of it, gateways and loads for its parts.
 
-Every part starts from rest: a load is cut at its end and the next waits until no engine holds anything.
-A run is warm-up, then a window that is measured; what the window saw is returned as a `Run`. Children and
-files live in a temporary folder that goes with the stage. The wall clock is read here alone, to find the
-window in the gateway's log.
+Every part starts from rest: the stage cuts a load at its end, and the next load waits until no engine holds anything.
+A run is a warm-up and then a measured window; a `Run` holds what happened in the window. Children and files live in a
+temporary folder that is removed with the stage. Only this module reads the wall clock, to find the window in the
+gateway's log.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class Stage:
         )
 
     def probe(self, session: aiohttp.ClientSession, target: Server) -> Probe:
-        """What asks about `target`: a gateway with every engine, or an engine alone."""
+        """The probe of `target`: a gateway with every engine, or an engine alone."""
         if isinstance(target, Gateway):
             urls = [engine.process.url for engine in self.engines]
             return Probe(session, urls, target.process.url, target.settings.admin_key)

@@ -1,7 +1,7 @@
 """What the benches on a stage share: their options, the turns of the ways that are compared, and their report.
 
-Every way has its turn in every round, the order turned about from round to round, so that a drift of the machine's
-speed meets all alike. A turn is one run: on a gateway that lives for the turn, on one that lives longer, or on an
+Every way has its turn in every round. The order is reversed from round to round, so that a drift of the machine's speed
+affects all ways alike. A turn is one run: on a gateway that lives for the turn, on one that lives longer, or on an
 engine alone.
 """
 
@@ -26,7 +26,7 @@ Ways = Mapping[str, Sequence[Run]]
 
 @dataclass(frozen=True, slots=True)
 class RunOptions(Delivery):
-    """What a bench is told: the engine, the policy that is tested, `seconds` of measured window in `rounds` parts."""
+    """The options of a bench: the engine, the tested policy, `seconds` of measured window in `rounds` parts."""
 
     engine: EngineKind = EngineKind.VLLM
     profile: str = "cpu-tiny"

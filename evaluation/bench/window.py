@@ -1,19 +1,21 @@
-"""Does the gateway find out by itself how much each engine can take? On live engines, whose own words it goes by.
+"""Does the gateway find out by itself how much each engine can take? The bench uses live engines and their own metrics.
 
-Three parts, each a question of its own; in all of them nobody told the gateway anything of the engines. That it also
-holds where metrics are dead, slow, stale or lies is shown in virtual time, where nothing else moves.
+The bench has three parts, each with a question of its own. In all of them the configuration of the tested gateway says
+nothing about the engines. Tests in virtual time show that the gateway also copes with metrics that are dead, slow,
+stale or wrong.
 
-- `memory`: a KV cache too small for what the engine may run at once, so that no constant is right. A tenant with short
-  prompts and long answers beside one with long prompts and short answers, of lengths that nobody knows. Fixed windows
-  are swept; then the best of them and `auto` take turns, because the best of several noisy figures is too good to be
-  held against. The largest is the control: with it the engine's own queue fills with what it preempts.
-- `speeds`: two engines of which one is three times slower, behind one gateway. What they can do together is measured
-  without the gateway. The embedded engines hardly use a processor: each alone, and the sum of both. Two real vLLM on
-  one small machine take processor time from each other: both at once, each with a load of its own.
-- `unknown`: engines of 8 and of 16 sequences, each with a gateway that was told and with one that was not.
+- `memory`: the KV cache is too small for what the engine may run at once, so that no constant is right. One tenant has
+  short prompts and long answers, the other long prompts and short answers; nobody knows the lengths. The bench sweeps
+  fixed windows. Then the best of them and `auto` take turns, because the best of several noisy figures is too good for
+  a comparison. The largest window is the control: with it the engine's own queue fills with what the engine preempts.
+- `speeds`: two engines, one of them three times slower, stand behind one gateway. The bench measures without the
+  gateway what they can do together. Embedded engines hardly use a processor, so each runs alone and the bench adds
+  both. Two real vLLM on one small machine take processor time from each other, so both run at once, each with a load of
+  its own.
+- `unknown`: engines of 8 and of 16 sequences, each with one gateway whose configuration states the size and with one
+  whose configuration does not.
 
-Every way has a gateway of its own, started for its turn: what it knows of the engine it has learned from its own
-requests.
+Every way has a gateway of its own, started for its turn. It learns what it knows of the engine from its own requests.
 """
 
 import asyncio
@@ -62,7 +64,7 @@ class WindowOptions(RunOptions):
 
 
 def _shared_verdicts(part: str, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> list[Verdict]:
-    """The verdicts that two parts have alike."""
+    """The verdicts that two parts share."""
     equal = Target(f"{part}: service of the larger tenant over the smaller", Comparison.AT_MOST, 1.05, " x")
     spread = Target(f"{part}: largest observed spread, of the computed bound", Comparison.AT_MOST, 1.0)
     backlogged = Target(f"{part}: samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)

@@ -1,7 +1,7 @@
 """Puts the tenants' load on the endpoint and looks at what each receives.
 
-Every act starts from rest. A warm-up fills every queue before the window that is measured; an act that is about the
-first moments after a change measures from the change. Refusals are kept, the first `MAX_REFUSALS` of the suite.
+Every act starts from rest. A warm-up fills every queue before the measured window. An act about the first moments after
+a change measures from the change. The arena keeps the first `MAX_REFUSALS` refusals of the suite.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ class Arena:
             self._keep_refusals(load)
 
     async def observe(self, what: str, tenants: Sequence[LoadTenant], part: float = 1.0) -> Observed:
-        """From rest: a warm-up, then a window; `part` of both where there are several."""
+        """Run a warm-up from rest, then a window; `part` is the part of both lengths if there are several windows."""
         await self.rest()
         async with self.playing(tenants) as load:
             await self.pass_time(f"{what}: warm-up", part * self.scale.warmup_seconds)
@@ -100,7 +100,7 @@ class Arena:
         await asyncio.sleep(self.scale.answer_seconds)
 
     async def pass_time(self, what: str, seconds: float) -> Span:
-        """Let `seconds` pass, and show it."""
+        """Let `seconds` pass, and show the progress."""
         self._progress.step(what, seconds)
         loop = asyncio.get_running_loop()
         start = last = loop.time()

@@ -1,10 +1,11 @@
-"""How much load backlogs an endpoint, and how large the scenarios are to be, from a short ramp.
+"""A short ramp of load finds how much load backlogs an endpoint, and how large the scenarios must be.
 
 The ramp keeps 1 request per tenant outstanding, then 2, 4, ... until the endpoint lets requests wait or refuses some.
-Answers are short, so that a level takes little time; the first requests of a level, all sent at once, are left out.
-By Little's law (L = lambda W, for the waiting and for the running) the share of a request's time that it waits is the
-share of the outstanding requests that wait: what runs at once follows without knowing the engine. Waiting is what a
-request's first token takes longer than on the unloaded endpoint.
+Answers are short, so that a level takes little time. The first requests of a level do not count, because all of them
+are sent at once. Little's law (L = lambda W) holds for the waiting and for the running requests. So the share of its
+time that a request waits is the share of the outstanding requests that wait. This gives what runs at once, without
+knowledge of the engine. A request's wait is the time by which its first token comes later than on the unloaded
+endpoint.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from evaluation.load.tenants import ClosedLoop, Load, LoadTenant
 from evaluation.metrics.statistics import mean
 from evaluation.report.terminal import Progress
 
-# A third waits: there is a queue, and it is no accident of how requests happened to meet.
+# If a third of the requests waits, there is a queue: that many do not wait by accident.
 QUEUED_SHARE = 0.35
 REFUSED_SHARE = 0.05
 MAX_OUTSTANDING = 256
@@ -33,7 +34,7 @@ KNEE = 0.9
 SHORTEST_REQUEST_SECONDS = 0.001  # where every request was refused nothing was timed
 SHORTEST_ANSWER_TOKENS = 8
 LONGEST_ANSWER_TOKENS = 256
-# A window sees so many answers of the usual length one after another, a warm-up half as many: a flood's whole queue.
+# A window holds so many answers of the usual length one after another; a warm-up holds half as many, a flood's queue.
 ANSWERS_PER_WINDOW = 20
 
 
@@ -111,7 +112,7 @@ def is_enough(levels: Sequence[Level]) -> bool:
 
 
 def capacity_of(levels: Sequence[Level], answer_tokens: int) -> EndpointCapacity:
-    """What a finished ramp of answers of `answer_tokens` says."""
+    """The result of a finished ramp of answers of `answer_tokens`."""
     first, last = levels[0], levels[-1]
     share = waiting_share(levels)
     if last.refused_share > REFUSED_SHARE:
@@ -120,18 +121,18 @@ def capacity_of(levels: Sequence[Level], answer_tokens: int) -> EndpointCapacity
         limit, running = Limit.QUEUES, math.ceil(last.outstanding * (1 - share))
     else:
         limit, running = Limit.UNSEEN, _knee(levels)
-    # Under load no request takes less than without.
+    # Under load no request takes less time than without load.
     served_seconds = max(last.duration_seconds * (1 - share), first.duration_seconds, SHORTEST_REQUEST_SECONDS)
-    # Where answers come in one piece nothing tells the tokens' part from the rest.
+    # If answers come in one piece, the time of the tokens cannot be separated from the rest.
     token_seconds = min(last.token_seconds or math.inf, served_seconds / answer_tokens)
     start_seconds = served_seconds - answer_tokens * token_seconds
     return EndpointCapacity(max(running, first.outstanding), limit, start_seconds, token_seconds)
 
 
 def scale_of(capacity: EndpointCapacity, seconds: float) -> Scale:
-    """Sizes for windows of `seconds`; longer windows where the answers would be too few in them.
+    """Sizes for windows of `seconds`. Windows are longer if they would hold too few answers.
 
-    An answer runs at least as long as it takes to start: else the requests' way to the engine would be measured.
+    An answer runs at least as long as it takes to start. Otherwise the suite would measure the way to the engine.
     """
     running_seconds = max(seconds / ANSWERS_PER_WINDOW - capacity.start_seconds, capacity.start_seconds)
     fitting = running_seconds / capacity.token_seconds if capacity.token_seconds else math.inf
@@ -155,7 +156,7 @@ ANSWERS_PER_SLOT = 3  # the first is left out
 
 
 async def find_capacity(endpoint: Endpoint, cast: Cast, seconds: float, progress: Progress) -> EndpointCapacity:
-    """Ramp up, for `seconds` per level where that gives answers; raises Unserved where one level gives none."""
+    """Ramp up, with `seconds` per level, or longer until answers come; raises Unserved if a level gives none."""
     levels: list[Level] = []
     each = 1
     while not levels or not is_enough(levels):

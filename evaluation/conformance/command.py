@@ -1,7 +1,7 @@
-"""`vtc-gateway conformance`: the suite against one endpoint, told as a table and in files.
+"""`vtc-gateway conformance` runs the suite against one endpoint and shows it as a table and in files.
 
-Exit status: 0; with `check` 1 where a scenario failed; 2 where the keys, the weights or the address make no suite.
-The wall clock is read here alone, to stamp the files.
+The exit status is 0. With `check` it is 1 if a scenario failed. It is 2 if keys, weights and address make no suite.
+Only this module reads the wall clock, to stamp the files.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from evaluation.report.terminal import Progress, say, show
 
 @dataclass(frozen=True, slots=True)
 class ConformanceOptions:
-    """What to judge, for how long, and where to tell it. `keys` is a list, or a file of them."""
+    """What to judge, for how long, and where to write the verdicts. `keys` is a list, or a file of them."""
 
     url: str
     keys: str

@@ -1,8 +1,8 @@
-"""Learns how an endpoint speaks: its model, the surface that answers, the fields it takes, how it tells tokens.
+"""Learns how an endpoint speaks: its model, the API that answers, the fields that it takes, how it reports tokens.
 
-Requests are tried from the richest form to the plainest, as streams, through the very client that measures later.
-Nothing is assumed: a server that refuses `ignore_eos`, ignores `continuous_usage_stats` or reports no usage is measured
-all the same, by what it does tell, and the reason says so. What cannot be spoken to at all is `Unserved`.
+It tries requests from the richest form to the plainest, as streams, through the same client that measures later. It
+assumes nothing. The suite also measures a server that refuses `ignore_eos`, ignores `continuous_usage_stats` or reports
+no usage: it uses what the server does report, and the reason says so. An endpoint that answers no form is `Unserved`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from evaluation.load.tenants import ClosedLoop, Load, LoadTenant
 PATIENCE_SECONDS = 30.0
 PROMPT_BYTES = 256
 ANSWER_TOKENS = 8
-# Random letters under the tokenizers of today's models; used where no usage tells.
+# Bytes per token of random letters under the tokenizers of today's models; used if no usage is reported.
 USUAL_BYTES_PER_TOKEN = 2.0
 
 FORMS: Sequence[Mapping[str, object]] = (
@@ -44,7 +44,7 @@ class Unserved(Exception):
 
 
 class Reporting(Enum):
-    """How a stream tells its tokens; the value says so in words."""
+    """How a stream reports its tokens; the value says so in words."""
 
     RUNNING = "usage in every event"
     FINAL = "usage at the end; until then events are counted"
@@ -142,5 +142,5 @@ def _said(record: ExchangeRecord) -> str:
 def _reporting(record: ExchangeRecord) -> Reporting:
     if not record.usages:
         return Reporting.NONE
-    # The usage that is asked for in the end may come in the last event or in one of its own.
+    # The usage that is asked for at the end may come in the last event or in an event of its own.
     return Reporting.RUNNING if record.usages > 1 else Reporting.FINAL

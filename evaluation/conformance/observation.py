@@ -1,4 +1,4 @@
-"""What one tenant, and all of them, received in a stretch of time: the numbers that the rules are given. PURE."""
+"""What one tenant, and all tenants, received in a stretch of time: the numbers that the rules get. PURE."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Received:
 
     @property
     def asked(self) -> float:
-        """The service that its requests asked for, by the mean of those that got all; infinite where none did."""
+        """The service that its requests asked for, by the mean of those that got all of it; infinite if none did."""
         return self.sent * mean(self.costs) if self.costs else math.inf
 
 

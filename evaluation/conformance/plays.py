@@ -1,4 +1,4 @@
-"""The scenarios' acts: each puts load on the arena and hands what was observed to its rule."""
+"""The scenarios' acts: each puts load on the arena and hands its observation to its rule."""
 
 import math
 from dataclasses import replace
@@ -74,7 +74,7 @@ async def past_use(arena: Arena) -> Judgement:
 
 
 async def _joins(arena: Arena, what: str, present: LoadTenant, late: LoadTenant) -> Observed:
-    """One tenant alone for a window, then both; what was observed from the moment the second came."""
+    """One tenant alone for a window, then both. Returns the observation from the moment the second tenant came."""
     await arena.rest()
     async with arena.playing([present]) as first:
         await arena.pass_time(f"{what}: one alone", arena.scale.window_seconds)
@@ -100,7 +100,7 @@ async def lengths(arena: Arena) -> Judgement:
 
 
 async def conservation(arena: Arena) -> Judgement:
-    """The same load from one tenant alone and from all together, in an order in which a drift of speed meets both."""
+    """The same load from one tenant alone and from all together, in an order in which a drift of speed affects both."""
     loads = {"one alone": [arena.crowd(arena.cast.tenants[0])], "together": list(map(arena.crowd, arena.cast.tenants))}
     seen: dict[str, list[Observed]] = {name: [] for name in loads}
     for name in ("one alone", "together", "together", "one alone"):
@@ -109,7 +109,7 @@ async def conservation(arena: Arena) -> Judgement:
 
 
 async def disconnect(arena: Arena) -> Judgement:
-    """One tenant's clients leave after half of each answer, before any usage is told at its end."""
+    """One tenant's clients leave after half of each answer, before the usage at its end."""
     leaving, staying, *_ = arena.cast.tenants
     leaves_after = max(1, arena.scale.answer_tokens // 4)
     observed = await arena.observe(
@@ -130,6 +130,6 @@ async def many_keys(arena: Arena) -> Judgement:
 
 
 async def refusals(arena: Arena) -> Judgement:
-    """No more than the endpoint runs at once; and every refusal that the suite has met."""
+    """A load of no more than the endpoint runs at once. It also judges every refusal that the suite has met."""
     within = await arena.observe("refusals", [arena.within(tenant) for tenant in arena.cast.tenants])
     return rules.judge_refusals(within, arena.refusals, arena.refused)

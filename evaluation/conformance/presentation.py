@@ -1,10 +1,10 @@
-"""The verdicts in every form: a table, JSON, JUnit XML, a page that stands by itself; suites side by side.
+"""The verdicts in every form: a table, JSON, JUnit XML, a page that needs no other file, and suites side by side.
 
-JUnit's schema is the one of Ant's task that Jenkins, GitLab and GitHub's reporters accept: one suite, one case per
-scenario. A verdict is a case: failed with its reason, or skipped where it does not apply; numbers are in its output.
-`python -m evaluation.conformance.presentation FILE.json...` prints a Markdown table of several suites: a row for each
-scenario, a column for each file, named as the file is; the last row is the throughput of all tenants together, without
-which shares say little: who lets nobody through is fair.
+The JUnit file follows the schema of Ant's task, which Jenkins, GitLab and GitHub's reporters accept: one suite with one
+case per scenario. A case fails with its reason, or is skipped if its scenario does not apply. Its output has the
+numbers. `python -m evaluation.conformance.presentation FILE.json...` prints a Markdown table of several suites. It has
+a row for each scenario and a column for each file, with the file's name. The last row is the throughput of all tenants
+together. Without it shares say little: a gateway that lets nobody through is fair.
 """
 
 import re
@@ -23,7 +23,7 @@ from evaluation.report.pages import render_html, render_markdown
 from evaluation.report.verdicts import number
 
 SUITE = "vtc-gateway conformance"
-# How an outcome is shown: the mark of its sentence, the kind of its row, its word where suites stand side by side.
+# How an outcome is shown: the mark of its sentence, the kind of its row, its word in a comparison of suites.
 _SHOWN = {
     ScenarioOutcome.PASSED: (Mark.HOLDS, RowKind.PLAIN, "passed"),
     ScenarioOutcome.FAILED: (Mark.FAILS, RowKind.MISSED, "**failed**"),
@@ -93,14 +93,14 @@ def _row(finding: Finding) -> dict[str, object]:
 
 
 def write_page(findings: Findings, stamp: str, file: Path) -> None:
-    """The page: HTML where the file is named so, Markdown otherwise; `stamp` is the time of the run."""
+    """Write the page, as HTML if the file's name says so, else as Markdown; `stamp` is the time of the run."""
     shown = page(findings, stamp)
     is_html = file.suffix.lower() in (".html", ".htm")
     file.write_text(render_html(shown) if is_html else render_markdown(shown), encoding="utf-8")
 
 
 def page(findings: Findings, stamp: str) -> Document:
-    """The verdicts, then a section for each scenario: what it claims, and how and why it is judged so."""
+    """The verdicts, then a section for each scenario with its claim, its method and the reason of its margin."""
     setting = [Statement(f"{name}: {value}") for name, value in findings.setting.items()]
     verdicts = Section("verdicts", "Verdicts", sheets=[sheet(findings)])
     sections = [verdicts, *map(_section, findings.findings)]

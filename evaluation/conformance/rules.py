@@ -1,10 +1,10 @@
-"""The rules: what was observed in, a judgement out. PURE.
+"""The rules turn an observation into a judgement. PURE.
 
-A verdict is passed, failed or not applicable, with a number, a margin and the reason in words; a number that is not
-finite never passes: where nobody received anything nothing was shown. Margins are coarse on purpose. Shares are
-measured over seconds, from outside, on machines that do other things too: a share may be off by a factor of two. Where
-unfairness itself is only a factor r (weights 1:r, a tenant with r keys, 1/r of the capacity), the margin is its square
-root: as far from right as from wrong.
+A verdict is passed, failed or not applicable, with a number, a margin and the reason in words. A number that is not
+finite never passes: if nobody received anything, the scenario has shown nothing. Margins are coarse on purpose. The
+suite measures shares over seconds, from outside, on machines that do other things too, so a share may be off by a
+factor of two. If unfairness itself is only a factor r (weights 1:r, a tenant with r keys, 1/r of the capacity), the
+margin is the square root of r: it is equally far from fair and from unfair.
 """
 
 import json
@@ -47,18 +47,18 @@ def judged(margin: Target, number: float, reason: str, measurements: Mapping[str
 
 
 def failed(reason: str, margin: Target | None = None) -> Judgement:
-    """The verdict on an endpoint that gave nothing to measure."""
+    """The verdict on an endpoint that gave the suite nothing to measure."""
     return Judgement(ScenarioOutcome.FAILED, reason, None, margin)
 
 
 def not_applicable(reason: str) -> Judgement:
-    """The verdict where the suite was not given what the scenario needs."""
+    """The verdict if the suite did not get what the scenario needs."""
     return Judgement(ScenarioOutcome.NOT_APPLICABLE, reason)
 
 
 FACTOR = 2.0
 REFUSING_STATUSES = (429, 503)
-# Beyond it there is no service whose shares could be judged.
+# Beyond this there is no service whose shares the suite could judge.
 MOST_BROKEN = 0.5
 
 SHARE = Target("service per weight, larger over smaller", Comparison.AT_MOST, FACTOR, " x")
@@ -70,32 +70,32 @@ WITHIN = Target("refused of the requests within capacity", Comparison.AT_MOST, 0
 
 
 def by_weight(weights: Mapping[str, float]) -> Target:
-    """The margin that tells the given weights from equal shares."""
+    """The margin that separates the given weights from equal shares."""
     span = max(weights.values()) / min(weights.values())
     return Target("service per weight, larger over smaller", Comparison.AT_MOST, min(FACTOR, math.sqrt(span)), " x")
 
 
 def by_keys(keys: int) -> Target:
-    """The margin that tells one share from a share for each of `keys`."""
+    """The margin that separates one share from a share for each of `keys`."""
     name = "service per weight, the one with many keys over the other"
     return Target(name, Comparison.AT_MOST, min(FACTOR, math.sqrt(keys)), " x")
 
 
 def alone_of(tenants: int) -> Target:
-    """The margin that tells the whole capacity from the fixed part of one of `tenants`."""
+    """The margin that separates the whole capacity from the fixed part of one of `tenants`."""
     name = "output tokens per second, one tenant alone over all together"
     return Target(name, Comparison.AT_LEAST, max(1 / FACTOR, 1 / math.sqrt(tenants)))
 
 
 def judge_shares(margin: Target, observed: Observed, weights: Mapping[str, float]) -> Judgement:
-    """Everybody backlogged: everybody gets the same per weight."""
+    """Everybody is backlogged, so everybody must get the same per weight."""
     shares = _per_weight(observed, weights)
     ratio = _ratio(max(shares.values()), min(shares.values()))
     return _compared(margin, observed, ratio, _times(ratio))
 
 
 def judge_gain(margin: Target, observed: Observed, weights: Mapping[str, float], suspect: str, other: str) -> Judgement:
-    """`suspect` must not get more than `other` by what it does; less is its own affair."""
+    """`suspect` must not get more than `other` by what it does. It may get less."""
     shares = _per_weight(observed, weights)
     ratio = _ratio(shares[suspect], shares[other])
     return _compared(margin, observed, ratio, f"{suspect} got {_factor(ratio)} as much per weight as {other}")
@@ -107,7 +107,7 @@ def _compared(margin: Target, observed: Observed, ratio: float, found: str) -> J
 
 
 def judge_due(observed: Observed, asked: Mapping[str, float], weights: Mapping[str, float]) -> Judgement:
-    """Unequal demand: `asked` is the service that each asked for (infinite: any amount)."""
+    """Judge unequal demand; `asked` is the service that each asked for (infinite: any amount)."""
     if silent := _silence(DUE, observed):
         return silent
     shares = max_min_shares(asked, weights, observed.total)
@@ -123,9 +123,9 @@ def judge_due(observed: Observed, asked: Mapping[str, float], weights: Mapping[s
 def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str, answer_seconds: float) -> Judgement:
     """A modest tenant beside a flood waits no longer for its first token than two answers of the flood take.
 
-    One runs, for no running answer is broken off; one may stand in the engine's own queue, so that the engine never
-    idles. Many slots free one sooner. Medians, so that one stall of a machine does not decide. An answer takes at least
-    `answer_seconds`: one that comes in one piece does not show how long it ran.
+    One answer runs, because nobody breaks a running answer off. Another may stand in the engine's own queue, so that
+    the engine never idles. With many slots one comes free sooner. The rule uses medians, so that one stall of a machine
+    does not decide. An answer takes at least `answer_seconds`: an answer in one piece does not show how long it ran.
     """
     own, crowd = beside.tenants[modest], beside.tenants[flood]
     if silent := _silence(WAIT, alone, beside):
@@ -152,9 +152,9 @@ def judge_wait(modest: str, alone: Observed, beside: Observed, flood: str, answe
 
 
 def judge_conservation(alone: Sequence[Observed], together: Sequence[Observed]) -> Judgement:
-    """One tenant alone gets about what all get together: nothing is kept free for those who are not there.
+    """One tenant alone gets about what all get together: the endpoint keeps nothing free for absent tenants.
 
-    The best stretch of each counts: other work on the machine only ever slows one down.
+    The best stretch of each counts, because other work on the machine can only slow a stretch down.
     """
     margin = alone_of(len(together[0].tenants))
     if silent := _silence(margin, *together, *alone):
@@ -166,9 +166,9 @@ def judge_conservation(alone: Sequence[Observed], together: Sequence[Observed]) 
 
 
 def judge_refusals(within: Observed, seen: Sequence[Refusal], refused: int) -> Judgement:
-    """Within capacity nobody is refused; whoever is, at any time, is told so properly.
+    """Within capacity the endpoint refuses nobody, and every refusal at any time is well-formed.
 
-    `refused` were in the whole suite, of which `seen` were kept.
+    `refused` is the number of refusals in the whole suite; `seen` are those that the suite kept.
     """
     if silent := _silence(WITHIN, within):
         return silent
@@ -183,7 +183,7 @@ def judge_refusals(within: Observed, seen: Sequence[Refusal], refused: int) -> J
 
 
 def refusal_faults(refusal: Refusal) -> list[str]:
-    """What a client misses in a refusal: a status that says so, when to come again, an error it can read."""
+    """What a refusal lacks: a status that says so, the time to come again, an error that a client can read."""
     faults = []
     if refusal.status not in REFUSING_STATUSES:
         faults.append(f"status {refusal.status} instead of 429 or 503")
@@ -221,7 +221,7 @@ def _per_weight(observed: Observed, weights: Mapping[str, float]) -> dict[str, f
 
 
 def _silence(margin: Target, *stretches: Observed) -> Judgement | None:
-    """The verdict on an endpoint from which nothing came, or nothing whole."""
+    """The verdict on an endpoint that sent nothing, or nothing whole."""
     for observed in stretches:
         if observed.total <= 0:
             return failed(f"no token arrived in {observed.seconds:.1f} s{_troubles(observed)}", margin)
@@ -251,7 +251,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _troubles(observed: Observed) -> str:
-    """What else went wrong, as the end of a sentence."""
+    """The other failures, as the end of a sentence."""
     refused, faults = len(observed.refusals), observed.faults
     said = []
     if refused:

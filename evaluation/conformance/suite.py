@@ -1,8 +1,8 @@
-"""The suite from greeting to last verdict, and its scenarios: what each claims, how and why it is judged so.
+"""The suite from greeting to last verdict, and its scenarios with claim, method and reason of the margin.
 
-The words of the scenarios stand in `scenarios.yaml`, in the order in which they run. An endpoint that cannot be spoken
-to, or that stops answering while its capacity is sought, fails every scenario with that reason: a verdict, not an error
-of the suite.
+`scenarios.yaml` holds the words of the scenarios, in the order in which they run. If an endpoint answers no form of
+request, or stops answering while the suite looks for its capacity, every scenario fails with that reason. That is a
+verdict, not an error of the suite.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from evaluation.conformance.rules import Judgement, ScenarioOutcome, failed
 from evaluation.conformance.tenants import Cast
 from evaluation.report.terminal import Progress
 
-# Why a margin is what it is, where several scenarios have the same.
+# The reasons of margins that several scenarios share.
 MARGINS = {
     "coarse": (
         "A factor of two: shares are measured from outside over seconds, and a neighbour on the machine must not "
@@ -89,7 +89,7 @@ class Findings:
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, outcome: ScenarioOutcome) -> int:
-        """How many scenarios came out so."""
+        """How many scenarios have this outcome."""
         return sum(finding.judgement.outcome is outcome for finding in self.findings)
 
     @property
@@ -130,7 +130,7 @@ async def _play(scenario: Scenario, arena: Arena) -> Finding:
 
 
 def _with_source_of_tokens(finding: Finding, reporting: Reporting) -> Finding:
-    """The finding; a number of tokens that nobody told but the events says so."""
+    """The finding. If only the events gave the number of tokens, its reason says so."""
     judgement = finding.judgement
     if reporting is not Reporting.NONE or judgement.number is None:
         return finding

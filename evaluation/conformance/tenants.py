@@ -28,7 +28,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """All tenants; `has_weights` tells weights that the operator gave from weights that were assumed equal."""
+    """All tenants. `has_weights` is true if the operator gave the weights; else they are assumed equal."""
 
     tenants: tuple[Tenant, ...]
     has_weights: bool = False
@@ -40,13 +40,13 @@ class Cast:
 
     @property
     def with_several_keys(self) -> Tenant | None:
-        """The tenant with the most keys, where one has more than one."""
+        """The tenant with the most keys, if one has more than one."""
         richest = max(self.tenants, key=lambda tenant: len(tenant.keys))
         return richest if len(richest.keys) > 1 else None
 
 
 def read_cast(keys: str, weights: str) -> Cast:
-    """The tenants of `keys` (entries parted by commas or lines) with `weights` ("" for none).
+    """The tenants of `keys` (entries separated by commas or lines) with `weights` ("" for none).
 
     Raises KeysError or TenantsError.
     """

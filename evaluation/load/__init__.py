@@ -1,2 +1,2 @@
-"""Load on live endpoints: a client and its connections, tenants that send, what reached each of them, and the child
+"""Load on live endpoints: a client with its connections, tenants that send, what reached each of them, and the child
 processes that serve them."""

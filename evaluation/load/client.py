@@ -1,7 +1,7 @@
-"""A client of an OpenAI-compatible endpoint: where it is, how it is spoken to, and one request after another.
+"""A client of an OpenAI-compatible endpoint: it knows the address and the API, and sends one request after another.
 
-Requests are streamed; their bytes are rendered here. A server may give up a connection that was used before: the
-request then goes on a new one. What became of each request stands in its record, never in an exception.
+This module renders the bytes of the requests, which are streamed. If a server has given up a connection that was used
+before, the request goes over a new one. A record says how each request ended; no exception does.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class NoModelError(Exception):
 
 
 def allow_many_connections() -> None:
-    """Every connection is a descriptor: allow as many as the system does; the usual soft limit is 1024."""
+    """Allow as many descriptors as the system does: every connection needs one, and the usual soft limit is 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -97,9 +97,9 @@ class Surface(Enum):
 class Endpoint:
     """Where the load goes, and how it speaks there.
 
-    `url` is the base without `/v1`; `keys` each tenant's credential (none: no credential); `fields` go into every
-    request; `guesses`: events count as tokens where no usage tells, prompts then as their bytes by `bytes_per_token`;
-    `rests_seconds`: nothing is read for so long after each read.
+    `url` is the base without `/v1`. `keys` holds each tenant's credential (none: no credential). `fields` go into every
+    request. With `guesses`, if no usage is reported, events count as tokens, and a prompt counts its bytes divided by
+    `bytes_per_token`. The client reads nothing for `rests_seconds` after each read.
     """
 
     url: str
@@ -112,7 +112,7 @@ class Endpoint:
     rests_seconds: float = 0.0
 
     def body(self, prompt: Prompt, output_tokens: int) -> dict[str, object]:
-        """A request for at most `output_tokens`, streamed where `fields` do not say otherwise."""
+        """A request for at most `output_tokens`, streamed unless `fields` say otherwise."""
         if self.surface is Surface.COMPLETIONS:
             assert isinstance(prompt, str), "a conversation needs the chat surface"
             asked: dict[str, object] = {"prompt": prompt}
@@ -135,7 +135,7 @@ class Client:
     async def exchange(
         self, request: bytes, record: ExchangeRecord, on_tokens: OnTokens, connection: StreamConnection | None = None
     ) -> StreamConnection | None:
-        """Send one request, on `connection` where that is still open; the connection, where it can be used again."""
+        """Send one request, on `connection` if that is open. Returns the connection if it can be used again."""
         try:
             if connection is None or not connection.is_open or not await connection.exchange(request, record):
                 connection = await self._connect(on_tokens)

@@ -1,10 +1,10 @@
 """One keep-alive HTTP/1.1 connection that carries one completion at a time, streamed or whole, and the record of each.
 
-Decides nothing: it stamps what arrives. Tokens are read from the cumulative `usage` of the last whole event
-in each received fragment, never counted as events, unless the caller asks to guess where a server tells no
-usage: then each event is a token until usage corrects it. Inside JSON text a quote is always escaped, so the
-byte sequences searched for cannot be part of generated text. No task wakes per fragment: the caller is woken
-once, at the end of the response or when the connection breaks.
+The connection decides nothing: it stamps what arrives. It reads tokens from the cumulative `usage` of the last whole
+event in each received fragment. It counts events as tokens only if the caller asks to guess for a server that reports
+no usage; usage then corrects the guess. Inside JSON text a quote is always escaped, so the byte sequences that it
+searches for cannot be part of generated text. No task wakes per fragment: the caller wakes once, at the end of the
+response or when the connection breaks.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ class ExchangeRecord:
     """What the client saw of one request; times are loop time, None until it happened.
 
     `leaves_after_tokens`: the client closes the connection once it has so many. `prompt_guess` counts as the prompt's
-    tokens until usage tells them. `usages` counts the events that told usage. `cached_tokens` is the part of the prompt
-    that the engine found in its cache, where it tells that (at the end).
+    tokens until usage gives them. `usages` counts the events with usage. `cached_tokens` is the part of the prompt that
+    the engine found in its cache, if the engine reports that (at the end).
     """
 
     tenant: str
@@ -62,17 +62,17 @@ class ExchangeRecord:
 
     @property
     def run_seconds(self) -> float:
-        """Time from the first generated token to the end; 0 where either did not come."""
+        """Time from the first generated token to the end; 0 if one of them did not come."""
         return 0.0 if self.ended_at is None or self.first_token_at is None else self.ended_at - self.first_token_at
 
     @property
     def has_failed(self) -> bool:
-        """True where it ended in an error of its own, not by the end of the run."""
+        """True if it ended in an error of its own, not by the end of the run."""
         return bool(self.error) and self.ended_at is not None
 
     @property
     def is_refused(self) -> bool:
-        """True where the server answered with an error status."""
+        """True if the server answered with an error status."""
         return self.status >= 400
 
 
@@ -83,7 +83,7 @@ OnTokens = Callable[[float, int, int], None]
 class StreamConnection(asyncio.Protocol):
     """The client's end of one connection. Not reusable once `is_open` is False.
 
-    `is_whole`: the answers were asked for in one piece; where a stream was asked for, such an answer is a fault.
+    `is_whole`: the client asked for answers in one piece. If it asked for a stream, such an answer is a fault.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class StreamConnection(asyncio.Protocol):
     async def exchange(self, request: bytes, record: ExchangeRecord) -> bool:
         """Send `request` and return when its response ended or broke; `record` then says how.
 
-        False: the server had given up this connection, used before, and closed it without a byte of an answer (vLLM
-        does after 5 s of silence, which a client that was held up can miss); nothing is noted in `record`, the request
-        belongs on a new connection. A cancelled exchange closes the connection, which is how a client aborts a
-        completion.
+        False means that the server had given up this connection, which was used before: it closed the connection
+        without a byte of an answer. vLLM does so after 5 s of silence, and a client that was held up can miss that.
+        `record` then holds nothing new, and the request belongs on a new connection. A cancelled exchange closes the
+        connection; so a client aborts a completion.
         """
         assert self._transport is not None and self._done is None, "one request at a time"
         self._record, self._done = record, self._loop.create_future()
@@ -134,7 +134,7 @@ class StreamConnection(asyncio.Protocol):
         return not self._is_stale
 
     def close(self) -> None:
-        """Close at once; what was still to come is dropped."""
+        """Close at once and drop what was still to come."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -256,7 +256,7 @@ async def cut_off(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 def _end_of_events(data: bytes) -> int:
-    """Where the last whole event ends, 0 where none does."""
+    """Where the last whole event ends; 0 if there is none."""
     return max((at + len(mark) for mark in (b"\n\n", b"\r\n\r\n") if (at := data.rfind(mark)) >= 0), default=0)
 
 

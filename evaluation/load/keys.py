@@ -1,8 +1,9 @@
 """Which keys each tenant sends with, as the operator writes them.
 
-One entry per key, `NAME=KEY`; entries of one name are keys of one tenant. A list is parted by commas; a file has one
-entry per line. `#` begins a comment. A key may hold an equals sign. In a keyring `*=KEY` is for every tenant that has
-no entry, and several keys of a tenant stand for those of the workload; without any entry nobody sends a credential.
+Each key has an entry, `NAME=KEY`; entries of one name are keys of one tenant. Commas separate the entries of a list; a
+file has one entry per line. `#` begins a comment. A key may contain an equals sign. In a keyring `*=KEY` is for every
+tenant without an entry, and several keys of a tenant stand for those of the workload. Without any entry nobody sends a
+credential.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,13 +20,13 @@ class KeysError(ValueError):
 
 
 def read_keys(keys: str) -> str:
-    """The entries: `keys` itself where it is a list, else the text of the file of that name; raises OSError."""
+    """The entries: `keys` itself if it is a list, else the text of the file of that name; raises OSError."""
     is_list = not keys or "=" in keys or "," in keys
     return keys if is_list else Path(keys).read_text("utf-8")
 
 
 def entries(text: str) -> list[str]:
-    """What commas and lines part, without comments and blanks."""
+    """The parts between commas and line ends, without comments and blanks."""
     lines = (line.partition("#")[0] for line in text.splitlines())
     return [entry.strip() for line in lines for entry in line.split(",") if entry.strip()]
 
@@ -33,7 +34,7 @@ def entries(text: str) -> list[str]:
 def keys_by_tenant(text: str, unnamed: str = "") -> dict[str, tuple[str, ...]]:
     """The keys of each tenant in order; raises KeysError.
 
-    A key alone is that of a tenant called `unnamed` with the entry's number, where such names are given.
+    A key alone belongs to a tenant called `unnamed` with the entry's number, if `unnamed` is given.
     """
     named: dict[str, tuple[str, ...]] = {}
     for number, entry in enumerate(entries(text), 1):
@@ -58,7 +59,7 @@ class Keyring:
         return cls(keys_by_tenant(text))
 
     def check(self, tenants: Iterable[str]) -> None:
-        """Raise `KeysError` where there are keys and a tenant has none."""
+        """Raise `KeysError` if there are keys and a tenant has none."""
         lacking = [tenant for tenant in tenants if tenant not in self.keys]
         if self.keys and lacking and EVERYBODY not in self.keys:
             raise KeysError(f"no key for {', '.join(lacking[:5])}: add {lacking[0]}=KEY, or *=KEY for all others")

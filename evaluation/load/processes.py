@@ -1,9 +1,9 @@
-"""Child processes of a bench: started, waited for until ready, ended by pid, none left behind.
+"""Child processes of a bench: this module starts them, waits until they are ready, and ends each by its pid.
 
-A child says that it is ready with one line on stdout, `ready URL`. Its output goes to files, not to pipes
-that somebody would have to empty; the last lines of its stderr explain a failure. Each child leads a
-process group of its own, so its own children end with it and a Ctrl-C reaches only the bench, which then
-ends them in order; the kernel ends it when the bench is killed.
+A child prints one line on stdout when it is ready, `ready URL`. Its output goes to files, not to pipes that somebody
+would have to empty. The last lines of its stderr explain a failure. Each child leads a process group of its own, so its
+own children end with it. A Ctrl-C reaches only the bench, which then ends the children in order. If the bench is
+killed, the kernel ends them.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Child:
         return self._process.pid
 
     def raise_if_ended(self) -> None:
-        """Raise `ChildFailed` where the child has ended already."""
+        """Raise `ChildFailed` if the child has ended already."""
         if self._process.returncode is not None:
             raise self._failure(f"ended with status {self._process.returncode}")
 
@@ -54,7 +54,7 @@ class Child:
         await self.until(self._is_announced, timeout_seconds)
 
     async def until(self, holds: Callable[[], Awaitable[bool]], timeout_seconds: float) -> None:
-        """Wait until `holds()`; raises `ChildFailed` where the child ends before, or after `timeout_seconds`."""
+        """Wait until `holds()`; raises `ChildFailed` if the child ends before, or after `timeout_seconds`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while loop.time() < deadline:

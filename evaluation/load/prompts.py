@@ -1,7 +1,7 @@
 """What the tenants of a load say: prompts of random letters, or conversations that begin alike.
 
-Letters are tokens for a byte tokenizer. Everything is drawn from the tenant's seeded generator, so two runs of one
-seed say the same. Answers within a conversation are written here, not taken from the engine: what a prompt holds does
+A letter is a token for a byte tokenizer. Everything is drawn from the tenant's seeded generator, so two runs of one
+seed say the same. The answers within a conversation are written here and not taken from the engine, so a prompt does
 not depend on what an engine said.
 """
 

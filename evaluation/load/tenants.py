@@ -1,9 +1,9 @@
 """Tenants that put load on an HTTP endpoint, and what each of them received.
 
-A closed-loop tenant keeps a fixed number of requests outstanding; an open-loop one sends at the moments of
-a seeded random process, whatever became of the earlier ones. Outputs have a known length (`ignore_eos`),
-drawn per request from the tenant's own seeded generator, so two runs of one seed send the same requests.
-Service is 1 x input + 2 x output tokens at the moment it reached the client.
+A closed-loop tenant keeps a fixed number of requests outstanding. An open-loop tenant sends at the moments of a seeded
+random process, however earlier requests ended. Outputs have a known length (`ignore_eos`). The tenant's own seeded
+generator draws it for each request, so two runs of one seed send the same requests. Service is 1 x input + 2 x output
+tokens at the moment it reached the client.
 Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
 """
 
@@ -30,7 +30,7 @@ SECONDS_BETWEEN_LOOKS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """`outstanding` requests at every moment: a tenant that is always backlogged where that is enough."""
+    """`outstanding` requests at every moment: with enough of them the tenant is always backlogged."""
 
     outstanding: int
 
@@ -55,9 +55,10 @@ Arrivals = ClosedLoop | OpenLoop | Spaced
 
 @dataclass(frozen=True, slots=True)
 class LoadTenant:
-    """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer; each place of a closed loop
-    leads a conversation of its own where prompts are conversations. Its clients leave after so many tokens, or within
-    `patience_seconds`, where that is given."""
+    """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer.
+
+    If prompts are conversations, each place of a closed loop leads a conversation of its own. The clients leave after
+    so many tokens, or within `patience_seconds`, if that is given."""
 
     name: str
     arrivals: Arrivals
@@ -131,11 +132,11 @@ class Load:
                 raise fault
 
     async def settled(self, records: Sequence[ExchangeRecord], grace_seconds: float) -> None:
-        """Wait until all `records` have ended, for `grace_seconds` at most, the load going on."""
+        """Wait until all `records` have ended, for at most `grace_seconds`; the load goes on meanwhile."""
         await self.until(lambda: all(record.ended_at is not None for record in records), grace_seconds)
 
     async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
-        """Let the load go on until `holds()`, for `seconds` at most; whether it did."""
+        """Let the load go on until `holds()`, for at most `seconds`. Returns whether it held."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while loop.time() < deadline:
@@ -169,7 +170,7 @@ class Load:
                 connection.close()
 
     async def _arrivals(self, tenant: LoadTenant, distance: Callable[[], float], source: random.Random) -> None:
-        """Send one request after another: arrival times do not depend on when the loop woke up."""
+        """Send one request after another. Arrival times do not depend on when the loop woke up."""
         loop = asyncio.get_running_loop()
         at = loop.time() + tenant.starts_after_seconds
         prompts = tenant.prompt.prompts(source)
@@ -187,7 +188,7 @@ class Load:
     async def _request(
         self, tenant: LoadTenant, prompt: Prompt, source: random.Random, connection: StreamConnection | None
     ) -> StreamConnection | None:
-        """Send one request; gives the connection back where it can be used again."""
+        """Send one request; gives the connection back if it can be used again."""
         tally, endpoint = self.tallies[tenant.name], self._client.endpoint
         record = ExchangeRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
         record.prompt_guess = round(characters(prompt) / endpoint.bytes_per_token)

@@ -1,6 +1,6 @@
-"""PURE: from what became of the requests to numbers.
+"""Computes numbers from the requests of a run and how they ended. PURE.
 
-`service` has the published measures (service and demand over time, difference, accumulated gap, throughput), `runs`
-TTFTs, endings, how modest tenants fare and the summary of a whole run, `statistics` what is known of any list of
-numbers.
+`service` has the published measures (service and demand over time, difference, accumulated gap, throughput). `runs` has
+TTFTs, endings, the isolation of modest tenants and the summary of a whole run. `statistics` has what holds for any list
+of numbers.
 """

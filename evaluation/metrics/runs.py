@@ -1,8 +1,8 @@
 """One run in numbers: how long clients waited, what became of their requests, how modest tenants fared.
 
 A request that never had a first token has no TTFT: read these figures beside the counts of endings. A tenant is
-*modest* where its demand over the loaded time lies within its max-min share of what the engine delivered in it. It
-should hardly notice the others: it waits little and gets all that it asks for. A refused request counts as asked for.
+*modest* if its demand over the loaded time lies within its max-min share of what the engine delivered in that time. It
+should hardly notice the others: it waits little and gets all that it asks for. A refused request counts as demand.
 The summary has difference, throughput, refusals and isolation side by side, so that none is read alone.
 """
 
@@ -30,7 +30,7 @@ def ttfts(records: Iterable[Served]) -> list[float]:
 
 
 def response_at(records: Iterable[Served], at: float) -> float:
-    """Mean TTFT of the requests whose first token came in the window centred on `at`; NaN where none came."""
+    """Mean TTFT of the requests whose first token came in the window centred on `at`; NaN if none came."""
     start, end = at - WINDOW_SECONDS / 2, at + WINDOW_SECONDS / 2
     return mean(ttfts(s for s in records if s.first_token_at is not None and start <= s.first_token_at < end))
 
@@ -88,7 +88,7 @@ def refused_share(records: Sequence[Served]) -> float:
     return mean([float(served.ending is Ending.REFUSED) for served in records])
 
 
-# Demands this close to the share count as within it: whole requests arrive, shares are divided.
+# Demands this close to the share count as within it: demand comes in whole requests, a share does not.
 MODEST_MARGIN = 1.01
 
 
@@ -96,7 +96,7 @@ MODEST_MARGIN = 1.01
 class Isolation:
     """The modest tenants: how long they waited, and how much of what they asked for they ever got (0 to 1).
 
-    NaN where no tenant is modest.
+    NaN if no tenant is modest.
     """
 
     modest: tuple[str, ...]
@@ -118,7 +118,7 @@ class Loaded:
 
 
 def loaded_time(records: Sequence[Served], until: float | None = None) -> Loaded:
-    """What was asked for, and what of it was delivered until this second: by default that of the last arrival."""
+    """Demand, and what of it was delivered until this second; the default is the second of the last arrival."""
     if until is None:
         until = max(served.request.arrival_seconds for served in records)
     service = measure_service(records, count_refused=True)

@@ -38,7 +38,7 @@ def variance(values: Sequence[float]) -> float:
 
 
 def jain_index(values: Sequence[float]) -> float:
-    """`(sum x)^2 / (n sum x^2)`: 1 where all are equal, 1/n where one has everything; NaN where nobody has anything.
+    """`(sum x)^2 / (n sum x^2)`: 1 if all are equal, 1/n if one has everything, NaN if nobody has anything.
 
     Source: Jain, Chiu, Hawe: "A Quantitative Measure of Fairness and Discrimination", DEC-TR-301, 1984.
     """

@@ -1,6 +1,6 @@
-"""`vtc-gateway paper`: runs the experiments, writes the report, holds it to its targets.
+"""`vtc-gateway paper` runs the experiments, writes the report and compares it with its targets.
 
-Exit status: 0; with `check` 1 where a target is missed, each named on stderr; 2 where it cannot be run.
+The exit status is 0. With `check` it is 1 if a target is missed; stderr names each. It is 2 if the command cannot run.
 """
 
 import time
@@ -67,7 +67,7 @@ def run(options: PaperOptions) -> int:
     try:
         require_matplotlib()
         chosen = choose(options.only)
-        load_workload(TRACE, options.source)  # a trace that cannot be read is told at once
+        load_workload(TRACE, options.source)  # report a trace that cannot be read at once
         findings = _perform(chosen, options)
         if options.page is not None:
             refresh(options.page, findings, is_whole=not options.only)
@@ -132,7 +132,7 @@ def _facts(findings: Sequence[Findings], source: Source, seconds: float) -> list
 
 
 def loop_seconds() -> float:
-    """CPU seconds of ten million additions on one core: a yardstick, so that a time can be told without its machine."""
+    """CPU seconds of ten million additions on one core: a yardstick by which times of other machines compare."""
     start = time.process_time()
     total = 0
     for number in range(YARDSTICK_ROUNDS):

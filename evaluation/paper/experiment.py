@@ -1,7 +1,7 @@
 """An experiment as data: what is run, what is drawn, which printed numbers stand beside ours, what must hold.
 
-All of them stand in `experiments.yaml`, which this module alone reads. Every word of a conclusion has its number from
-the runs: a claim is a sentence with a gap, a target and the measurement that fills both.
+All of them stand in `experiments.yaml`, which only this module reads. Every number of a conclusion comes from the runs:
+a claim is a sentence with a gap, a target, and the measurement that fills both.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ TOLERANCE = 0.20  # of a number that the paper prints in its text
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One simulated run; equal trials are run once, whatever number of experiments look at them."""
+    """One simulated run. Equal trials run once, however many experiments use them."""
 
     workload: str
     policy: str = "vtc"
@@ -79,7 +79,7 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A conclusion: `sentence` has `{}` where the measured number goes; it counts where the target is met."""
+    """A conclusion: `sentence` has `{}` in the place of the measured number. It holds if the target is met."""
 
     sentence: str
     comparison: Comparison
@@ -194,7 +194,7 @@ def signed(percent: int) -> str:
 
 
 def is_within(published: float, values: Sequence[float]) -> bool:
-    """Whether a published number lies between our smallest and our largest."""
+    """True if a published number lies between our smallest and our largest."""
     return min(values) <= published <= max(values)
 
 

@@ -1,8 +1,8 @@
 """What was found, in every form: the report with its sections, the numbers as JSON, the blocks of the documentation.
 
-Every sentence is made from numbers of the runs. The same source gives the same numbers, byte for byte: no clock, no
-path, no machine is in them. A block of a page begins with `<!-- run: NAME -->` and ends with `<!-- end of run -->`;
-what stands between is written from a whole run, never by hand.
+Every sentence is made from numbers of the runs. The same source gives the same numbers, byte for byte, because they
+depend on no clock, no path and no machine. A block of a page begins with `<!-- run: NAME -->` and ends with
+`<!-- end of run -->`. The text between is written from a whole run, never by hand.
 """
 
 import re
@@ -79,7 +79,7 @@ def run_count(findings: Sequence[Findings]) -> int:
 
 
 def _targets(findings: Sequence[Findings]) -> Sheet:
-    """Every target, those missed first."""
+    """Every target; the missed ones come first."""
     return targets_sheet("Targets", sorted(all_verdicts(findings), key=lambda verdict: verdict.passed))
 
 
@@ -107,7 +107,7 @@ def assemble(findings: Sequence[Findings], facts: Sequence[str]) -> Document:
 
 
 def _overview(findings: Sequence[Findings]) -> list[Statement]:
-    """How many targets are met, the first conclusion of every experiment, and where to look for what is missed."""
+    """How many targets are met, the first conclusion of every experiment, and where to find the missed targets."""
     verdicts = all_verdicts(findings)
     met = len(verdicts) - len(missed(verdicts))
     statements = [Statement(f"{met} of {len(verdicts)} targets are met.", Mark.of(met == len(verdicts)))]

@@ -1,8 +1,8 @@
-"""Holds the runs of an experiment against its targets, and shows them in tables.
+"""Compares the runs of an experiment with its targets, and shows them in tables.
 
-Targets are printed numbers, conclusions, rows and order of a table. Tables have printed numbers beside ours, published
-rows above ours, and all measures of every run: no difference stands without the throughput, the refusals and the
-isolation that were had with it.
+Targets are printed numbers, conclusions, rows of a table and their order. Tables have printed numbers beside ours,
+published rows above ours, and all measures of every run. Each difference stands beside its throughput, refusals and
+isolation.
 """
 
 import math
@@ -22,7 +22,7 @@ COLUMN_WORDS = {
     "tokens_per_second": "throughput",
 }
 COLUMNS = tuple(COLUMN_WORDS)
-# Throughputs this near to each other are one: the published ones of the policies that refuse nobody lie within 1 %.
+# Throughputs this close count as equal: those published for the policies that refuse nobody lie within 1 %.
 SAME_THROUGHPUT = 0.03
 
 
@@ -33,7 +33,7 @@ def our_row(measured_run: MeasuredRun, *, profiled: bool) -> Row:
 
 
 def judge(experiment: Experiment, measured_runs: MeasuredRuns, *, real_trace: bool) -> list[Verdict]:
-    """Every verdict on `experiment`; without the real trace none on the numbers that were published for it."""
+    """Every verdict on `experiment`. Without the real trace there is none on the numbers published for that trace."""
     verdicts = [claim.judge(experiment.key, measured_runs) for claim in experiment.claims]
     if experiment.needs_trace and not real_trace:
         return verdicts
@@ -76,7 +76,7 @@ def _judge_table(key: str, table: Comparability, measured_runs: MeasuredRuns) ->
 
 
 def _inversions(table: Comparability, ours: dict[str, Row], column: str) -> list[str]:
-    """The pairs of rows that the published table has the other way round."""
+    """The pairs of rows whose order differs from the published table."""
     margin = SAME_THROUGHPUT if column == "tokens_per_second" else 0.0
     wrong = []
     for one, other in combinations(table.published, 2):
@@ -163,7 +163,7 @@ def _runs_sheet(table: Comparability | None, measured_runs: MeasuredRuns) -> She
 
 
 def _otherwise_sheet(table: Comparability, measured_runs: MeasuredRuns) -> Sheet:
-    """The same runs, measured as they should be: refusals are demand not met, demand is in the unit of service."""
+    """The same runs, measured as they should be: a refusal is demand not met, and demand has the unit of service."""
     rows = []
     for label, measured_run in measured_runs.items():
         other = measured_run.profiled if table.profiled else measured_run.summary.difference_with_refused

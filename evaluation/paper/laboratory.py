@@ -1,7 +1,7 @@
-"""Runs the trials: each distinct one once, several processes side by side, always with the same result.
+"""Runs each distinct trial once, in several processes side by side, always with the same result.
 
-A process draws its workload itself, so that only the trial goes in and the measured run comes out. Nothing depends on
-which process ran what or in which order.
+A process draws its workload itself, so that it receives only the trial and returns only the measured run. No result
+depends on which process ran what, or in which order.
 """
 
 import multiprocessing
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the real trace lies (None: the generated one stands in for it), and the seed of all that is drawn."""
+    """The path of the real trace (None: the generated one stands in for it), and the seed of everything drawn."""
 
     trace: Path | None
     seed: int
@@ -50,7 +50,7 @@ def load_workload(name: str, source: Source) -> Workload:
 
 
 def is_published(workload: Workload) -> bool:
-    """True for the trace of the published runs, as far as its size tells."""
+    """True if the trace has the size of the published runs' trace."""
     return (len(workload.requests), len(workload.tenants)) == PUBLISHED_TRACE and workload.name != GENERATED_TRACE
 
 
@@ -91,7 +91,7 @@ def _slower(cost: StepCost, percent: int) -> StepCost:
 
 
 def distinct_trials(experiments: Iterable[Experiment]) -> list[Trial]:
-    """Every trial that some experiment needs, once, those of the trace first: they take longest."""
+    """Every trial that some experiment needs, once. Trials of the trace come first, because they take longest."""
     trials = dict.fromkeys(trial for experiment in experiments for trial in experiment.trials.values())
     return sorted(trials, key=lambda trial: trial.workload != TRACE)
 
@@ -119,7 +119,7 @@ class Laboratory:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the processes; what has not begun is dropped."""
+        """End the processes and drop what has not begun."""
         self._pool.shutdown(cancel_futures=True)
 
     def _each(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> list[T]:

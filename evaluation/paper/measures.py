@@ -1,7 +1,7 @@
-"""What is kept of one run, and the measurements that claims are made of.
+"""What the laboratory keeps of one run, and the measurements that claims use.
 
-A measured run has its summary, its curves on a fixed grid, and what the scheduler said of its own bound: small enough
-to pass between processes and to be written out whole; the requests themselves are not kept. The measurements are
+A measured run has its summary, its curves on a fixed grid, and the scheduler's report on its own bound. It is small
+enough to pass between processes and to be written out whole. It does not hold the requests. The measurements are
 functions of the runs of an experiment, by the names that its file uses.
 """
 
@@ -43,7 +43,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The production scheduler's word on itself: largest observed spread of the counters, computed bound, cost units.
+    """The production scheduler's report: the largest observed spread of the counters and the bound, in cost units.
 
     `violations` counts the dispatches at which the spread was over the bound of that moment. Only `vtc` promises one.
     """
@@ -115,7 +115,7 @@ def _rounded(values: Sequence[float]) -> Values:
 
 
 def figure(measured_run: MeasuredRun, path: str) -> float:
-    """What stands under `path` in a measured run, or behind `NAME/` in the summary of that tenant."""
+    """The value at `path` in a measured run, or after `NAME/` in the summary of that tenant."""
     tenant, parted, inner = path.rpartition("/")
     found: float = attrgetter(inner)(measured_run.tenant(tenant) if parted else measured_run)
     return found
@@ -140,7 +140,7 @@ def gap(measured_runs: MeasuredRuns, label: str, start: float, end: float) -> fl
 
 
 def rate(measured_runs: MeasuredRuns, label: str, tenant: str, start: float, end: float) -> float:
-    """Mean service of one tenant within an interval, cost per second, windows that reach beyond it left out."""
+    """Mean service of one tenant within an interval, cost per second. Windows that reach beyond it do not count."""
     series = measured_runs[label].series
     within = (start + HALF_WINDOW_SECONDS, end - HALF_WINDOW_SECONDS)
     pairs = zip(series.ticks, series.rates[tenant], strict=True)
@@ -177,7 +177,7 @@ def jain_per_weight(measured_runs: MeasuredRuns, label: str) -> float:
 
 
 def small_clients_ttft(measured_runs: MeasuredRuns, label: str) -> float:
-    """Mean TTFT over all requests of the clients that have the fewest."""
+    """Mean TTFT over all requests of the clients with the fewest requests."""
     ordered = sorted(measured_runs[label].summary.tenants, key=lambda tenant: (tenant.requests, tenant.tenant))
     small = [tenant for tenant in ordered[:SMALL_CLIENTS] if tenant.completed]
     waits = sum(tenant.mean_ttft_seconds * tenant.completed for tenant in small)

@@ -1,7 +1,6 @@
 """Panels of pictures from the runs of an experiment, by the names that its file uses.
 
-Labels of runs are names of policies where they have a colour of their own; runs that differ by something else take one
-each.
+If the label of a run is the name of a policy, the run has the policy's colour. Other runs take one colour each.
 """
 
 import math
@@ -135,7 +134,7 @@ def bars(
     published: Mapping[str, float] | float | None = None,
     labels: Sequence[str] = (),
 ) -> Panel:
-    """One number of each run, with the published one (its own, or one for all) as a diamond."""
+    """One number of each run; a diamond is the published number (its own, or one for all)."""
     diamonds = published if isinstance(published, Mapping) else dict.fromkeys(labels, published)
     values = [
         Bar(label, figure(measured_runs[label], path), POLICY_COLOURS.get(label, BLUE), diamonds.get(label))

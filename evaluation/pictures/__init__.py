@@ -1,1 +1,1 @@
-"""Pictures: `picture` says as data what is to be seen, `drawing` alone makes a PNG of it."""
+"""Pictures: `picture` describes a picture as data; only `drawing` makes a PNG of it."""

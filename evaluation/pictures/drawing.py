@@ -1,6 +1,6 @@
-"""Draws a picture as a PNG: one style for all of them, names at the lines' ends, no legend where a name fits.
+"""Draws a picture as a PNG. All pictures share one style: names stand at the lines' ends, without a legend if they fit.
 
-Needs matplotlib (the extra `bench`, which a gateway in production does without), imported only when a picture is drawn.
+It needs matplotlib (the extra `bench`, which a gateway in production does without) and imports it only to draw.
 """
 
 import math
@@ -34,12 +34,12 @@ class PlotsMissing(Exception):
 
 
 def has_matplotlib() -> bool:
-    """Whether pictures can be drawn."""
+    """True if pictures can be drawn."""
     return find_spec("matplotlib") is not None
 
 
 def require_matplotlib() -> None:
-    """Raise `PlotsMissing` where pictures cannot be drawn."""
+    """Raise `PlotsMissing` if pictures cannot be drawn."""
     if not has_matplotlib():
         raise PlotsMissing("drawing the plot needs matplotlib, the extra `bench`: pip install 'vtc-gateway[bench]'")
 
@@ -67,7 +67,7 @@ def draw(picture: Picture, path: Path) -> None:
 
 
 def _on_one_scale(panels: Sequence[Panel]) -> list[Panel]:
-    """Line panels in one unit get one scale: what looks larger is larger."""
+    """Give line panels of one unit one scale, so that what looks larger is larger."""
     tops: dict[str, float] = {}
     for panel in panels:
         if isinstance(panel, LinePanel) and panel.top is None:
@@ -97,7 +97,7 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
 
 
 def _lay_bare(axes: "Axes") -> None:
-    """Leave of the frame the base line alone, with labels but no ticks, all of it behind the data."""
+    """Keep only the base line of the frame, with labels and without ticks, all of it behind the data."""
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=9, length=0)
     for side in ("top", "right", "left"):
@@ -186,7 +186,7 @@ def _short(value: float, _position: float) -> str:
 
 
 def _name_ends(axes: "Axes", curves: Sequence[Curve]) -> None:
-    """Name each line at its right end, moved apart where two would overlap."""
+    """Name each line at its right end. Names that would overlap are moved apart."""
     to_pixels = axes.transData.transform
     ends = [(curve, _last(curve)) for curve in curves if curve.name and curve.points]
     lowest = -math.inf

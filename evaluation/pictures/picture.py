@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 Points = Sequence[tuple[float, float]]
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; yellow is left out (too faint on white).
+# Okabe and Ito's colours, which people with any colour vision can distinguish; without yellow (too faint on white).
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREEN = "#009E73"
@@ -40,7 +40,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class LinePanel:
-    """Lines over time (or over `x_label`), from 0 to `top` or, where `is_log`, on a logarithmic scale."""
+    """Lines over time (or over `x_label`), from 0 to `top`; with `is_log` on a logarithmic scale."""
 
     title: str
     y_label: str
@@ -66,7 +66,7 @@ class Bar:
 class BarPanel:
     """Horizontal bars, one below the other, each with its number; a diamond is the published value.
 
-    No bar is drawn longer than `most`: one of many times the others would leave no room to tell these apart.
+    No bar is drawn longer than `most`: a bar many times longer than the others would hide their differences.
     """
 
     title: str

@@ -1,6 +1,6 @@
-"""`vtc-gateway workloads`: lists the catalogue, tells what a workload or a trace holds, writes it as a trace.
+"""`vtc-gateway workloads` lists the catalogue, describes a workload or a trace, and writes it as a trace.
 
-Exit status 0; 1 where the workload is wrong, each fault on stderr with its line and remedy.
+The exit status is 0, or 1 if the workload is wrong; stderr then has each fault with its line and remedy.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SECONDS_PER_MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class WorkloadsOptions:
-    """What to show and where to write it; without a source the catalogue is listed."""
+    """What to show and where to write it. Without a source the command lists the catalogue."""
 
     source: str | None
     read_options: ReadOptions
@@ -27,7 +27,7 @@ class WorkloadsOptions:
 
 
 def run(options: WorkloadsOptions) -> int:
-    """Carry the command out; the exit status."""
+    """Carry the command out and return the exit status."""
     if options.source is None:
         rows = [SheetRow((name, find(name).description)) for name in names()]
         show(Sheet("", ("workload", "what it shows"), rows, words=1))

@@ -1,11 +1,11 @@
-"""Plays requests open loop: each leaves at its own time, whatever became of earlier ones.
+"""Plays requests open loop: each leaves at its own time, however earlier ones ended.
 
-Rules: the time at which a request ought to leave (`intended_at`) is set by the workload alone, and everything is
-counted from it, so that a server that stalls is charged for the requests that had to wait (no coordinated omission).
-What the player itself is late is part of that and told apart as its `lag`. Every request has a connection of its own,
-as independent clients have. A client that leaves closes its connection.
-Bounds: `MAX_OPEN` requests; one that would be more is not sent and told so. When the last one has been sent, those in
-flight have `grace_seconds`.
+The workload alone sets the time at which a request ought to leave (`intended_at`), and every wait counts from that
+time. So the figures of a server that stalls include the requests that had to wait (no coordinated omission). They also
+include the player's own delay, which is reported separately as `lag`. Every request has a connection of its own, as
+independent clients have. A client that leaves closes its connection. At most `MAX_OPEN` requests are open; the player
+does not send a further one and reports it. When the player has sent the last request, those in flight have
+`grace_seconds`.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Player:
         self.played: list[Played] = []
 
     async def play(self, grace_seconds: float) -> float:
-        """Send everything and wait for the answers; the time at which it started."""
+        """Send everything and wait for the answers. Returns the time at which it started."""
         start = asyncio.get_running_loop().time()
         try:
             for cue in self._cues:
@@ -73,7 +73,7 @@ class Player:
         return start
 
     async def _wait_until(self, moment: float) -> None:
-        """Sleep until `moment`, telling progress on the way."""
+        """Sleep until `moment`, and report progress meanwhile."""
         loop = asyncio.get_running_loop()
         while (left := moment - loop.time()) > 0:
             before = loop.time()
@@ -99,7 +99,7 @@ class Player:
 
     async def _exchange(self, cue: Cue, record: ExchangeRecord) -> None:
         request = self._client.render(cue.prompt(), cue.request.output_tokens, cue.key)
-        # Only now does it leave: until here the player alone was to blame.
+        # The request leaves only now: the player itself caused the delay until here.
         record.sent_at = asyncio.get_running_loop().time()
         connection = await self._client.exchange(request, record, _already_noted)
         if connection is not None:
@@ -107,4 +107,4 @@ class Player:
 
 
 def _already_noted(at: float, prompt_tokens: int, output_tokens: int) -> None:
-    """Tokens as they come: the record has noted them."""
+    """Ignore tokens as they come: the record has noted them."""

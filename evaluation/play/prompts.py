@@ -1,8 +1,9 @@
 """Prompts of a wanted number of tokens. PURE but for the seeded generator.
 
-A prompt is letters and spaces: so many bytes for each token, which is exact with a byte tokenizer and 1 byte, and
-about right with another and its mean. Equal prefix ids give equal bytes, different ids different ones; what follows the
-shared blocks is the request's own from its first bytes on, so that no cache shares more than the trace does.
+A prompt is letters and spaces, with a given number of bytes for each token. One byte is exact for a byte tokenizer; the
+mean of another tokenizer is about right. Equal prefix ids give equal bytes, and different ids give different bytes.
+What follows the shared blocks differs for each request from the first bytes on, so that no cache shares more than the
+trace does.
 """
 
 from random import Random

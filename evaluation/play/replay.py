@@ -1,6 +1,9 @@
-"""`vtc-gateway replay`: a trace or a workload against a live endpoint, a table for each tenant, every request as JSON.
+"""`vtc-gateway replay` plays a trace or a workload against a live endpoint.
 
-Exit status 0; 1 where the trace, the keys or the endpoint cannot be used or no request was served, told on stderr.
+It prints a table with a row for each tenant, and writes every request as JSON.
+
+The exit status is 0. It is 1, with the reason on stderr, if the trace, the keys or the endpoint cannot be used, or if
+no request was served.
 """
 
 import asyncio
@@ -63,7 +66,7 @@ class ReplayOptions:
 
 
 def run(options: ReplayOptions) -> int:
-    """Carry the command out; the exit status."""
+    """Carry the command out and return the exit status."""
     try:
         workload = find(options.source, options.read_options)
         allow_many_connections()
@@ -85,7 +88,7 @@ def cues(workload: Workload, options: ReplayOptions, keyring: Keyring) -> list[C
 
 
 async def play(options: ReplayOptions, workload: Workload) -> Result:
-    """Play `workload`; raises `KeysError`, `ValueError` or `NoModelError` where that cannot begin."""
+    """Play `workload`; raises `KeysError`, `ValueError` or `NoModelError` if that cannot begin."""
     address, keyring = Address.parse(options.url), Keyring.parse(read_keys(options.keys))
     keyring.check(workload.tenants)
     plan = cues(workload, options, keyring)
@@ -101,7 +104,7 @@ async def play(options: ReplayOptions, workload: Workload) -> Result:
 
 
 def deliver(options: ReplayOptions, workload: Workload, result: Result) -> int:
-    """Print the table and what is to be said about it, write the file; the exit status."""
+    """Print the table with its warnings, write the file and return the exit status."""
     show(_by_tenant(result.tenants()))
     usual, slow, worst = (_ms(result.lag_seconds[name]) for name in ("p50", "p99", "p100"))
     late = f"the player was late by {usual} (median), {slow} (p99), {worst} at most"

@@ -1,8 +1,8 @@
 """What a replay found: for each tenant how its requests ended, what it was served and how long it waited.
 
-All waits count from the moment at which the request ought to have left. One that was cut off before its first token
-waited at least until then, and counts with that; one that was refused or failed has no wait. Service is 1 x prompt +
-2 x output tokens as the endpoint reported them.
+All waits count from the moment at which the request ought to have left. A request that was cut off before its first
+token waited at least until then; that time counts as its wait. A refused or failed request has no wait. Service is
+1 x prompt + 2 x output tokens, as the endpoint reported them.
 """
 
 import math
@@ -17,7 +17,7 @@ from evaluation.metrics.statistics import mean, percentile
 from evaluation.play.player import Played
 
 PERCENTS = (50, 95, 99)
-# Above this the player, not the endpoint, is what was measured: a client's own wake-ups take a few ms.
+# Above this lag the replay measures the player and not the endpoint: a client's own wake-ups take a few ms.
 LAG_WARNING_SECONDS = 0.05
 LENGTH_TOLERANCE = 0.1
 
@@ -48,7 +48,7 @@ def ended(played: Played) -> Ended:
     return Ended.FAILED if record.error else Ended.COMPLETED
 
 
-# -- durations of a request, given when the replay ended; None where it has none
+# -- durations of a request, given when the replay ended; None if it has none
 
 
 def ttft_seconds(played: Played, end: float) -> float | None:

@@ -1,6 +1,6 @@
-"""`vtc-gateway simulate`: plays a workload or a trace in virtual time, shows who got what, writes every figure.
+"""`vtc-gateway simulate` plays a workload or a trace in virtual time, shows who got what, and writes every figure.
 
-Exit status 0; 2 where it cannot be played, the reason on stderr.
+The exit status is 0, or 2 if the workload cannot be played; stderr has the reason.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +36,7 @@ class SimulateOptions:
 
 
 def run(options: SimulateOptions) -> int:
-    """Carry the command out; the exit status."""
+    """Carry the command out and return the exit status."""
     try:
         workload = find(options.source, options.read_options)
         settings = replace(options.settings, weights=workload.tenants)
@@ -53,7 +53,7 @@ def run(options: SimulateOptions) -> int:
 
 
 def _grown(workload: Workload, settings: Settings) -> Settings:
-    """Engines that hold the longest request of `workload`; says so where the usual ones do not."""
+    """Engines that hold the longest request of `workload`. It says so if the usual ones do not."""
     grown = sized_to(workload.requests, settings)
     if grown != settings:
         size, option = grown.longest
@@ -119,7 +119,7 @@ def _record(served: Served) -> dict[str, object]:
 
 
 def _by_tenant(workload: Workload, result: Result) -> Sheet:
-    """One row for each tenant: service while the workload lasts, for afterwards whoever asked for more gets it."""
+    """One row for each tenant. Service counts while the workload lasts: afterwards whoever asked for more gets it."""
     loaded = loaded_time(result.served, until=workload.seconds)
     shares = loaded.shares(workload.tenants)
     rows = []

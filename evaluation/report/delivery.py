@@ -1,7 +1,7 @@
 """A bench's result: a table for people, a JSON file for programs, an exit status for CI.
 
-Exit status: 0; with `check` 1 where a target was missed, each named on stderr; 2 where the bench itself
-could not be run, the reason on stderr.
+The exit status is 0. With `check` it is 1 if a target was missed; stderr names each. It is 2 if the bench itself could
+not run; stderr has the reason.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Where a report goes and whether missed targets fail the command; the options of every bench begin so."""
+    """Where a report goes, and whether missed targets fail the command. The options of every bench begin with these."""
 
     json_file: Path | None = None
     check: bool = False
@@ -87,7 +87,7 @@ def deliver(report: Report, delivery: Delivery) -> int:
 
 
 def exit_status(verdicts: Sequence[Verdict], *, check: bool) -> int:
-    """0; where missed targets count each is named on stderr, and then it is 1."""
+    """The exit status: 1 if missed targets count and there are some, which stderr names; else 0."""
     failed = missed(verdicts) if check else []
     for each in failed:
         note = f" ({each.note})" if each.note else ""

@@ -22,14 +22,14 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One sentence, made from the numbers."""
+    """One sentence that is made from the numbers."""
 
     text: str
     mark: Mark = Mark.PLAIN
 
 
 class RowKind(Enum):
-    """How a row of a sheet is to be read: as ours, as something to compare with, as a miss; the value emphasizes it."""
+    """What a row of a sheet shows: ours, something to compare with, or a miss. The value emphasizes it."""
 
     PLAIN = ""
     QUIET = "*"

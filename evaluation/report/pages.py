@@ -1,6 +1,6 @@
-"""A report as Markdown, or as one HTML file that opens from disk: the same Markdown, set in a page.
+"""Writes a report as Markdown, or as one HTML file that opens from disk and shows the same Markdown.
 
-The file has its own style, relative pictures, no script and no network.
+The file has its own style and relative pictures. It needs no script and no network.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ def render_markdown(document: Document) -> str:
 
 
 def render_html(document: Document) -> str:
-    """The whole page; what a text has of HTML is shown, not obeyed."""
+    """The whole page. HTML inside a text is shown and not obeyed."""
     render = MarkdownIt("js-default").render
     style = files("evaluation.report").joinpath("report.css").read_text("utf-8")
     links = (f'<a href="#{section.key}">{escape(section.title)}</a>' for section in document.sections)
@@ -85,5 +85,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A text may quote what a server said, line ends included."""
+    """One line of `text`, which may quote a server's words with their line ends."""
     return " ".join(text.split()) if "\n" in text or "\r" in text else text

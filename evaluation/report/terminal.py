@@ -1,4 +1,4 @@
-"""What a command says in the terminal: sheets on stdout; progress, warnings and faults on stderr."""
+"""The output of a command: sheets on stdout; progress, warnings and faults on stderr."""
 
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -10,12 +10,12 @@ from evaluation.report.document import RowKind, Sheet
 
 PLAIN_WIDTH = 160
 _WRAPPED_FROM = 30  # characters: a longer cell may be broken
-_STEPS = 200  # of a bar: a run may tell of a million arrivals
+_STEPS = 200  # of a bar: a run may report a million arrivals
 _STYLES = {RowKind.PLAIN: "", RowKind.QUIET: "dim", RowKind.MISSED: "bold red"}
 
 
 def output_console() -> Console:
-    """The console on stdout, wide enough for a table where there is no terminal."""
+    """The console on stdout. Without a terminal it is wide enough for a table."""
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 

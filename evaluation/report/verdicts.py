@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """True where the measurement meets the limit; what is no number meets none."""
+        """True if the measurement meets the limit. NaN meets no limit."""
         return _MEETS[self.target.comparison](self.measured, self.target.limit)
 
     @property

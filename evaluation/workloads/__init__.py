@@ -1,8 +1,8 @@
-"""What arrives: workloads as data, by name or from a file, always the same for the same seed.
+"""Workloads as data, by name or from a file, always the same for the same seed.
 
-`schema`, `arrivals` and `lengths` are a workload's YAML file, which `files` reads; `workload` is drawn from it;
-`traces` reads and writes recorded ones; `sources` finds either. Simulations and replays take a `Workload`. Faults of a
-file are `ConfigError`s, as of a configuration: file, line, what is wrong and what to do.
+`schema`, `arrivals` and `lengths` describe a workload's YAML file, which `files` reads. `workload` draws a workload
+from it. `traces` reads and writes recorded ones. `sources` finds either. Simulations and replays take a `Workload`.
+Faults of a file are `ConfigError`s, as in a configuration: file, line, what is wrong and what to do.
 """
 
 from evaluation.workloads.sources import ReadOptions, file_of, find, load, names

@@ -1,9 +1,9 @@
 """When requests arrive: the kinds of arrival processes that a workload's file may name, and how each is drawn.
 
 Rates are per minute, as the literature of the field states them; moments are seconds from the start, ascending.
-Every moment lies in [0, seconds). Only `random()` is drawn from the caller's generator, the one method that Python
-promises to keep; a process that is switched off and on is drawn as if it ran throughout and then thinned, so that
-the schedule moves no moment.
+Every moment lies in [0, seconds). The processes use only `random()` of the caller's generator: Python promises to keep
+that method alone. A process that is switched off and on is drawn as if it ran throughout and then thinned, so that the
+schedule moves no moment.
 """
 
 import math
@@ -55,7 +55,7 @@ class _AtRate(Section):
 
 
 class EvenlySpaced(_AtRate):
-    """Equal distances; where the first one falls within its distance is drawn, so that tenants do not march in step."""
+    """Equal distances. The first moment within its distance is drawn, so that tenants do not send in step."""
 
     kind: Literal["evenly_spaced"] = setting(..., "Equal distances, the first moment drawn within the first distance.")
 
@@ -83,7 +83,7 @@ class Poisson(_AtRate):
 
 
 class Ramp(Section):
-    """A rate that changes steadily; one request each time the area under it has grown by one."""
+    """A rate that changes steadily. A request comes each time the area under the rate has grown by one."""
 
     kind: Literal["ramp"] = setting(..., "A rate that changes steadily from one value to another.")
     from_per_minute: Quantity = _rate("The rate at the start.")
@@ -157,7 +157,7 @@ class Phase(Section):
 
 
 class Phases(Section):
-    """Several processes one after the other; after the last nothing arrives."""
+    """Several processes, one after the other. After the last one nothing arrives."""
 
     kind: Literal["phases"] = setting(..., "Several kinds one after the other, each on a clock of its own.")
     parts: tuple[Phase, ...] = setting(..., "The phases in their order.", min_length=1)

@@ -1,7 +1,7 @@
-"""Reads a workload's YAML file: all of it right, or every fault with file, line and remedy, as of a configuration.
+"""Reads a workload's YAML file. A wrong file gives every fault with file, line and remedy, as a configuration does.
 
-`tenant_defaults` holds what every tenant has that does not say otherwise; it is merged in here, key by key, and a
-fault in it is told once, where it stands.
+`tenant_defaults` holds the values of every tenant that does not say otherwise. This module merges them in, key by key,
+and reports a fault in them once, in the place where it stands.
 """
 
 from pathlib import Path as FilePath
@@ -87,7 +87,7 @@ def _follows(details: ErrorDetails) -> bool:
 
 
 def _written(path: Path, value: Value) -> Path:
-    """`path` as far as the file has it: a plain number stands for a fixed length, and has no keys."""
+    """`path` as far as the file has it. A plain number stands for a fixed length and has no keys."""
     for place, step in enumerate(path):
         match value:
             case dict():

@@ -1,8 +1,8 @@
 """How long prompts and answers are: the kinds of distributions that a workload's file may name, and how each is drawn.
 
 A drawn length is a whole number of tokens, at least 1. Every draw takes one number from the caller's generator and
-inverts the distribution, so that a seed gives the same lengths everywhere: of Python's generators only `random()`
-is promised to stay the same between versions.
+inverts the distribution, so that a seed gives the same lengths everywhere: Python promises only for `random()` that it
+stays the same between versions.
 """
 
 import math
@@ -24,7 +24,7 @@ _SHARES_ADD_UP_WITHIN = 1e-6
 
 
 def refused(message: str, remedy: str) -> PydanticCustomError:
-    """The error of a value that its type allows and a rule does not."""
+    """The error of a value that its type allows and a rule forbids."""
     return PydanticCustomError("refused", "{message}", {"message": message, "remedy": remedy})
 
 
@@ -67,7 +67,7 @@ class Uniform(Section):
 
 
 class Lognormal(Section):
-    """The logarithm is normally distributed; what falls outside the two ends is moved to the nearer one."""
+    """The logarithm is normally distributed. A length outside the two ends becomes the nearer end."""
 
     kind: Literal["lognormal"] = setting(..., "The logarithm is normal; what lies beyond an end counts as that end.")
     median: Quantity = setting(..., "Half are longer.", unit="tokens", gt=0, le=MAX_LENGTH_TOKENS)

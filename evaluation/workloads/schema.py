@@ -14,7 +14,7 @@ from evaluation.workloads.lengths import MAX_LENGTH_TOKENS, Lengths, refused
 from gateway.config.section import Count, Quantity, Section, setting
 from gateway.config.tenants import NAME_PATTERN
 
-# A request is about 150 bytes: some 300 MB, and minutes to draw.
+# A request takes about 150 bytes: so many take some 300 MB, and minutes to draw.
 MAX_REQUESTS = 2_000_000
 # The longest name of a tenant and of a key, less the longest number after it.
 _NAME = r"^[A-Za-z0-9.-][A-Za-z0-9_.-]{0,56}$"

@@ -1,4 +1,4 @@
-"""Whatever names a workload on the command line: a name of the catalogue, a workload's file or a trace.
+"""Finds the workload that the command line names: a name of the catalogue, a workload's file or a trace.
 
 YAML files are descriptions; any other file is a trace. The catalogue holds the set-ups of the paper ("Fairness in
 Serving Large Language Models", OSDI '24, arXiv 2401.00588), with the rates, durations, lengths and schedules of its
@@ -49,7 +49,7 @@ def load(name_or_path: str | Path, seed: int | None = None) -> Workload:
 
 
 def find(source: str | Path, read_options: ReadOptions | None = None) -> Workload:
-    """The workload that `source` names; raises `ConfigError` where there is none or it is wrong."""
+    """The workload that `source` names; raises `ConfigError` if there is none or it is wrong."""
     read_options = read_options or ReadOptions()
     path = _path(source)
     if path.suffix in _DESCRIPTIONS and read_options.trace_format is None:

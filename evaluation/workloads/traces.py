@@ -1,9 +1,9 @@
 """Recorded traffic: reads a trace file into a workload, and writes one.
 
-A trace is in our own format, CSV or JSON lines, or it is the JSON log of a gateway; the header or the first JSON object
-tells which. Every bad row, up to a limit, is told with its line and remedy; a row that is no request with an answer is
-counted and left out. Rows need not be in the order of time. The workload's length is that of the trace in whole
-seconds; weights are 1, a trace has none. Reading what was written gives the same requests.
+A trace is in our own format, CSV or JSON lines, or it is the JSON log of a gateway. The header or the first JSON object
+shows which. Every bad row, up to a limit, is reported with its line and remedy. A row that is not a request with an
+answer is counted and left out. Rows need not be in the order of time. The workload is as long as the trace, in whole
+seconds. Weights are 1, because a trace has none. A written workload gives the same requests when it is read.
 """
 
 import csv
@@ -89,7 +89,7 @@ class LoggedRow(Section):
     output_tokens: Count = setting(..., "A whole number of tokens.", ge=0, le=MAX_LENGTH_TOKENS)
 
     def request(self) -> Request | None:
-        """What was recorded, its time since 1970; None where it has no prompt or no answer."""
+        """The recorded request, with its time since 1970; None if it has no prompt or no answer."""
         if not self.prompt_tokens or not self.output_tokens:
             return None
         ended = self.timestamp if self.timestamp.tzinfo else self.timestamp.replace(tzinfo=UTC)
@@ -143,7 +143,7 @@ class _Reader:
         self._start: float | None = None
 
     def read(self) -> None:
-        """Read all rows; raises where one is bad or none is there."""
+        """Read all rows; raises if one is bad or none is there."""
         for line, values in self._csv_records() if self._format is TraceFormat.CSV else self._json_records():
             self._take(line, values)
             if len(self._faults) >= MAX_FAULTS:
@@ -194,13 +194,13 @@ class _Reader:
             self._latest = max(self._latest, (request.arrival_seconds, line))
 
     def _is_late(self, at: float) -> bool:
-        """True where it comes after the part that is wanted, counted from the first row."""
+        """True if it comes after the wanted part, counted from the first row."""
         if self._start is None:
             self._start = self._origin(at)
         return at - self._start >= self._seconds
 
     def _origin(self, first: float) -> float:
-        """The moment that counts as 0: that of the first request where times count from no start of a run."""
+        """The moment that counts as 0: the first request's, unless times count from the start of a run."""
         return first if self._format is TraceFormat.GATEWAY_LOG or first > MAX_SECONDS else 0.0
 
     def _fault(self, line: int, field: str, message: str, remedy: str) -> None:

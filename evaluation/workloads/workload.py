@@ -1,9 +1,9 @@
-"""A workload: who sends what and when, whatever serves it; and how it is drawn from its description.
+"""A workload: who sends what and when, whatever serves it. This module also draws one from its description.
 
-The one value that files, traces and generators are made into. Requests are in the order of their arrival. Each tenant
-draws its moments, its prompts, its answers and its disconnects from four generators of its own, named by seed and
-tenant: taking a tenant away, or changing one of these, moves nothing else. Moments are whole microseconds, so that they
-survive a file of text.
+Files, traces and generators all become this one value. Requests are in the order of their arrival. Each tenant draws
+its moments, its prompts, its answers and its disconnects from four generators of its own, named by seed and tenant. So
+nothing else moves if a tenant is taken away or one of these changes. Moments are whole microseconds, so that a text
+file keeps them exactly.
 """
 
 from collections.abc import Iterator, Mapping

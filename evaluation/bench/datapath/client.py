@@ -1,8 +1,8 @@
-"""The load client, which runs in a process of its own: one load, one window, and what was seen of it.
+"""The load client, a process of its own: it puts one load on a proxy and measures one window.
 
-It spends as little as it can on each chunk: a time stamp and a count of events; nothing is parsed, no task wakes up.
-Processor time and memory of the proxy are read by the client itself at both ends of its window, so that costs and
-counts belong to the same time. Streams are complete where every event and the end marker came.
+It spends as little as it can on each chunk: it takes a time stamp and counts events. It parses nothing and wakes no
+task. The client itself reads the proxy's processor time and memory at both ends of its window, so that costs and
+counts belong to the same time. A stream is complete if every event and the end marker came.
 """
 
 import asyncio
@@ -184,10 +184,10 @@ def gaps(arrivals: Sequence[float]) -> list[float]:
 
 
 def lateness(arrivals: Sequence[float], interval: float) -> list[float]:
-    """How much later each token of an even stream came than its most punctual one allows.
+    """How late each token of an even stream came, compared with the stream's most punctual token.
 
-    Token k is due k intervals after token 0; the stream's start is where its earliest token, against that pace, puts
-    it. So a constant delay is no lateness, and one token that is held up does not make the others early.
+    Token k is due k intervals after token 0. The most punctual token sets the start of the stream. So a constant delay
+    is no lateness, and one token that is held up does not make the others early.
     """
     offsets = [at - number * interval for number, at in enumerate(arrivals)]
     earliest = min(offsets, default=0.0)

@@ -1,9 +1,9 @@
 """The proxies that are compared: how each is found, configured and started for a bench.
 
 Each runs as one process on one core, keeps connections to the engine, passes pieces on as they come and limits nothing.
-The gateway has everything on; nginx, HAProxy, Envoy and the yardsticks neither authenticate nor meter nor log; the
-routers for engines do what they do by default. A peer's configuration and command line are a short script in `peers`;
-where its program comes from: `scripts/install-bench`.
+All features of the gateway are on. nginx, HAProxy, Envoy and the yardsticks do not authenticate, meter or log. The
+routers for engines do what they do by default. A short script in `peers` holds a peer's configuration and command line.
+`scripts/install-bench` installs its program.
 """
 
 import shutil

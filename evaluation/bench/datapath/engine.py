@@ -1,9 +1,9 @@
 """The paced engine, `python -m evaluation.bench.datapath.engine`: vLLM's chat answers at a fixed pace, nearly for free.
 
-A request says in its prompt how many tokens a second it wants (`pace 50`), so that it says it through any proxy; a
-stream's first event leaves at once, its tokens at that pace. Streams are spread evenly over the interval between two
-tokens, as if many engines stepped independently. One timer turns a calendar of milliseconds; every write is bytes that
-were rendered before: each event is one HTTP chunk, as uvicorn writes it. Says `ready URL` on stdout.
+A request says in its prompt how many tokens a second it wants (`pace 50`); every proxy passes that on. A stream's first
+event leaves at once, and its tokens follow at that pace. Streams are spread evenly over the interval between two
+tokens, as if many engines stepped independently. One timer drives a calendar of milliseconds. Every write sends bytes
+that were rendered before: each event is one HTTP chunk, as uvicorn writes it. The engine prints `ready URL` on stdout.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ def _chunk(event: str) -> bytes:
 
 @dataclass(slots=True)
 class Frames:
-    """The events of one form of stream: `none` tells no usage, `usage` at the end, `forced` in every event too."""
+    """The events of one form of stream: `none` has no usage, `usage` has it at the end, `forced` in every event too."""
 
     form: str
     _tokens: list[bytes] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Stream:
 
 
 class Calendar:
-    """Streams by the millisecond in which their next token is due; what is late is made up for at once."""
+    """Streams by the millisecond in which their next token is due. It sends late tokens at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

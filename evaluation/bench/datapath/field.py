@@ -1,8 +1,8 @@
 """The field: the engine and the proxies as running processes, each on its core, and the rounds that measure them.
 
-Proxies share a core, of which one at a time has work; engine and load client share another, or have one each where the
-machine has three. A proxy serves once it has answered a request and streamed one; a peer that does not is told of and
-left out, without the gateway there is no bench.
+The proxies share a core, and one of them at a time has work. Engine and load client share another core, or have one
+each if the machine has three. A proxy serves once it has answered a request and streamed one. The bench reports a peer
+that does not serve and leaves it out. Without the gateway there is no bench.
 """
 
 import asyncio

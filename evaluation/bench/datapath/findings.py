@@ -1,8 +1,8 @@
-"""What the rounds found: every observation by load and proxy, told as tables, a picture and verdicts.
+"""What the rounds found: every observation by load and proxy, shown as tables, a picture and verdicts.
 
-A ratio or a difference is taken within each round, so that what slows the machine in one round weighs on both sides;
-the median over the rounds is what is told. Verdicts are ratios or differences within a run; a peer that is not
-installed is not judged against, the command names it in a warning.
+A ratio or a difference is taken within each round, because a slow machine then slows both sides. The report shows the
+median over the rounds. Verdicts are on ratios or differences within a run. A peer that is not installed gets no
+verdict; the command names it in a warning.
 """
 
 import math
@@ -22,7 +22,7 @@ Column = tuple[str, Figure]
 
 VLLM_ROUTER, SMG = "vllm-router", "smg"
 CLEAN_SECONDS = 0.1
-# What the processor time of the gateway for a streamed chunk may be, of each peer's.
+# The most processor time of the gateway for a streamed chunk, as a part of each peer's.
 CHUNK_COSTS = {
     "nginx": (Comparison.AT_MOST, 1.25),
     "envoy": (Comparison.BELOW, 1.0),

@@ -20,8 +20,8 @@ class Shape(Enum):
 class Load:
     """One load: `count` connections (a second, for arrivals), `pace` tokens a second of a stream.
 
-    `fresh` gives each measurement a proxy of its own: memory is only told by a process that has seen no other load,
-    because what it once took it seldom gives back.
+    `fresh` gives each measurement a proxy of its own. A process seldom gives memory back, so only one that has seen no
+    other load shows how much memory this load takes.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Observation:
     """One measured window; times are in seconds, what was not measured is NaN.
 
     `done`: chunks of a stream, or requests, that reached the client within the window. `faults`: streams that were not
-    complete, requests that failed. `added_bytes`: memory of the proxy over what it had before the load. `first_*`: time
+    complete, requests that failed. `added_bytes`: memory that the proxy took since the load began. `first_*`: time
     to the first event of a stream, or to a whole answer. `late_max`: the latest token against its own stream's pace.
     """
 

@@ -1,9 +1,9 @@
 """Two proxies to measure others by, `python -m evaluation.bench.datapath.yardsticks floor|aiohttp PORT ENGINE`.
 
-`floor` is a splice on uvloop, what Python and the kernel cost at the least: what the engine sends is written to the
-client's transport in the call that received it, and the other way round; each client's connection has one of its own to
-the engine. `aiohttp` is what one writes on a page with that framework: a handler reads the request, asks the engine and
-passes each piece on. Neither authenticates, counts or logs anything.
+`floor` is a splice on uvloop. It shows the least that Python and the kernel cost. It writes what the engine sends to
+the client's transport in the call that received it, and the other way round. Each client's connection has one of its
+own to the engine. `aiohttp` is the page of code that one writes with that framework: a handler reads the request, asks
+the engine and passes each piece on. Neither authenticates, counts or logs anything.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class _Side(asyncio.Protocol):
 
 
 class Splice(_Side):
-    """The client's side, which opens the engine's; what comes before that stands waits, a request at most."""
+    """The client's side, which opens the engine's side. Until that is connected, it keeps one request at most."""
 
     __slots__ = ("_early", "_engine", "_opening")
 
