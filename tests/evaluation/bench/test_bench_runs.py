@@ -5,11 +5,13 @@ from pathlib import Path
 
 import orjson
 import pytest
+from drawn import Drawn
 
 from evaluation.bench import demo, fairness, isolation, locality, window
 from evaluation.bench.settings import EngineKind
 from evaluation.bench.turns import FAULTS, RunOptions
 from evaluation.bench.window import MEMORY, PARTS, WindowOptions
+from evaluation.pictures.picture import BLUE, GREEN, VERMILION
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 
@@ -54,6 +56,7 @@ def test_the_window_bench_measures_every_target(subject: str, tmp_path: Path, mo
     assert conduct(window.measure(options), options) == EXIT_PASSED
     assert _measured(path)[FAULTS.name] == 0
     assert plot.exists() is (subject == MEMORY)
+    assert subject != MEMORY or Drawn(plot).shows(VERMILION, BLUE, GREEN)
 
 
 def test_locality_measures_every_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +73,6 @@ def test_the_demo_ends_with_a_table_and_a_picture(tmp_path: Path, capsys: pytest
     path = tmp_path / "demo.png"
     options = demo.DemoOptions(seconds=4.0, plot=path)
     assert conduct(demo.measure(options), options) == EXIT_PASSED
-    assert path.read_bytes().startswith(b"\x89PNG")
+    assert Drawn(path).shows(VERMILION, BLUE, GREEN)
     out = capsys.readouterr().out
     assert "queued" in out and "max-min fair share" in out

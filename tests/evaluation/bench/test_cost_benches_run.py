@@ -5,12 +5,14 @@ from pathlib import Path
 
 import orjson
 import pytest
+from drawn import Drawn
 
 from evaluation.bench import blocking, scheduler
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender
 from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE
+from evaluation.pictures.picture import VERMILION
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 # Loads that a machine busy with other work carries too.
@@ -45,7 +47,7 @@ def test_the_datapath_bench_measures_gateway_and_peer(
         assert all(seen["done"] > 0 for seen, *_ in load.values())
     assert all(rounds[FEW.name][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp", "floor"))
     assert rounds[FEW.name]["gateway"][0]["processor_seconds"] > 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert Drawn(picture).shows(VERMILION)
     printed = capsys.readouterr()
     assert "whole answers" in printed.out
     assert "broken does not serve here" in printed.out + printed.err

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from drawn import Drawn
 from rich.console import Console, RenderableType
 
 from evaluation.bench import demo
@@ -12,7 +13,7 @@ from evaluation.bench.settings import SLACK
 from evaluation.load.connection import ExchangeRecord
 from evaluation.load.tenants import Tally
 from evaluation.pictures import drawing
-from evaluation.pictures.picture import LinePanel
+from evaluation.pictures.picture import BLUE, GREEN, VERMILION, LinePanel
 from evaluation.report.delivery import EXIT_NOT_RUN, conduct
 from evaluation.report.terminal import table
 
@@ -90,6 +91,7 @@ def test_the_picture_has_every_tenant_and_the_flood(show: demo.Show, tmp_path: P
     assert names == [["flood", "alice", "bob"], ["flood", "alice", "bob"], ["spread", "bound"]]
     empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
     drawing.draw(demo.picture(empty), tmp_path / "demo.png")
+    assert not Drawn(tmp_path / "demo.png").shows(VERMILION)
 
 
 def test_without_matplotlib_the_demo_names_the_extra_before_it_starts(
@@ -107,7 +109,8 @@ def test_without_matplotlib_and_a_named_file_there_is_no_picture(
 ) -> None:
     """A bare installation has the demo too: it says what the picture needs."""
     file = tmp_path / "demo.png"
-    assert demo.leave_picture(show, file) == [] and file.exists()
+    assert demo.leave_picture(show, file) == []
+    assert Drawn(file).shows(VERMILION, BLUE, GREEN)
     file.unlink()
     monkeypatch.setattr(drawing, "find_spec", lambda _: None)
     assert demo.leave_picture(show, file) == [demo.NO_PICTURE] and not file.exists()

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import orjson
 import pytest
+from page_reader import Reader, rows_of
 from rich.console import Console
 
 from evaluation.conformance.command import ConformanceOptions, deliver, run
@@ -19,6 +20,7 @@ from evaluation.report.terminal import table
 
 STAMP = "2026-01-02T03:04:05+00:00"
 HOSTILE = 'it said <b>"no"</b> & [red]\x00\r\nthen nothing'
+REPLACED = "\N{REPLACEMENT CHARACTER}"  # what Markdown makes of a zero byte
 JUDGEMENTS: tuple[Judgement, ...] = (
     judged(SHARE, 1.25, "a 5/s, b 4/s"),
     judged(SHARE, math.inf, "a 5/s, b nothing"),
@@ -77,8 +79,11 @@ def test_junit_counts_what_it_holds() -> None:
 
 
 def test_the_page_leads_to_every_scenario_and_text_stays_text() -> None:
-    """Each has a section of its own, and what an endpoint said is no markup."""
+    """Each has a row of the table and a section of its own, and what an endpoint said is no markup."""
     shown = render_html(page(findings(), STAMP))
+    (verdicts,) = Reader(shown).tables
+    assert [[cell.replace(REPLACED, "\x00") for cell in row] for row in verdicts] == rows_of(sheet(findings()))
+    assert len(verdicts) == 1 + len(JUDGEMENTS)
     for name in NAMES[:5]:
         assert f'<a href="#{name}">' in shown and f'<section id="{name}">' in shown
     assert "<b>" not in shown.partition("<body>")[2]
@@ -99,8 +104,8 @@ def test_the_files_name_decides_its_form(tmp_path: Path) -> None:
     """HTML or Markdown."""
     write_page(findings(), STAMP, tmp_path / "page.HTML")
     write_page(findings(), STAMP, tmp_path / "page.md")
-    assert (tmp_path / "page.HTML").read_text().startswith("<!DOCTYPE html>")
-    assert (tmp_path / "page.md").read_text().startswith("# Fairness of")
+    assert (tmp_path / "page.HTML").read_text() == render_html(page(findings(), STAMP))
+    assert (tmp_path / "page.md").read_text() == render_markdown(page(findings(), STAMP))
 
 
 def test_every_file_that_was_asked_for_is_written(tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_every_file_that_was_asked_for_is_written(tmp_path: Path) -> None:
     deliver(findings(), options, STAMP)
     assert json.loads((tmp_path / "out.json").read_bytes())["time"] == STAMP
     assert (tmp_path / "out.xml").read_bytes() == junit(findings(), STAMP)
-    assert (tmp_path / "out.md").exists()
+    assert (tmp_path / "out.md").read_text() == render_markdown(page(findings(), STAMP))
 
 
 def test_an_endpoint_that_is_not_there_fails_the_check_alone(capsys: pytest.CaptureFixture[str]) -> None:

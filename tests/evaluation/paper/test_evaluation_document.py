@@ -3,9 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
+from drawn import Drawn
+
 from evaluation.paper.experiment import experiments, published_tables
 from evaluation.paper.findings import block, conclusions, find
 from evaluation.paper.laboratory import Laboratory, Source, distinct_trials
+from evaluation.pictures.picture import CYCLE
 from evaluation.report.verdicts import number
 
 from .fabricated import findings_of
@@ -31,13 +35,18 @@ def test_every_experiment_is_listed_by_its_name() -> None:
 
 
 def test_pictures_are_there_and_small() -> None:
-    """Every picture of the page is a small PNG and says what is seen."""
+    """Every picture of the page is a small file and says what is seen."""
     shown = re.findall(r"^!\[(.+)\]\((images/.+\.png)\)$", PAGE, re.MULTILINE)
     assert len(shown) == PAGE.count("![")
     for alt, file in shown:
-        content = (DOCS / file).read_bytes()
-        assert content.startswith(b"\x89PNG") and len(content) < LARGEST_PICTURE_BYTES
+        assert (DOCS / file).stat().st_size < LARGEST_PICTURE_BYTES
         assert len(alt) > 20
+
+
+@pytest.mark.parametrize("file", sorted((DOCS / "images").glob("*.png")), ids=lambda file: file.stem)
+def test_every_picture_of_the_documentation_shows_data(file: Path) -> None:
+    """Something is drawn inside the axes."""
+    assert any(Drawn(file).shows(colour) for colour in CYCLE)
 
 
 def test_every_target_of_the_code_stands_on_the_page_and_no_other() -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import orjson
 import pytest
+from drawn import Drawn
 
 from evaluation.paper import command
 from evaluation.paper.command import PaperOptions, run
 from evaluation.paper.experiment import Claim, Experiment, Trial
 from evaluation.paper.measures import MeasuredRuns, over
 from evaluation.paper.panels import gaps
-from evaluation.pictures.picture import Picture
+from evaluation.pictures.picture import BLUE, VERMILION, Picture
 from evaluation.report.verdicts import Comparison
 
 WORKLOAD = """
@@ -60,7 +61,7 @@ def test_the_same_seed_gives_the_same_numbers(tiny: Experiment, tmp_path: Path) 
         assert run(PaperOptions(out=out, seed=seed)) == 0
         written.append((out / "numbers.json").read_bytes().replace(str(tmp_path).encode(), b""))
         assert {each.name for each in out.iterdir()} == {"index.html", "report.md", "numbers.json", "figures"}
-        assert (out / "figures" / "tiny.png").exists()
+        assert Drawn(out / "figures" / "tiny.png").shows(BLUE, VERMILION)
     assert written[0] == written[1]
     assert orjson.loads(written[0])["trials"] != orjson.loads(written[2])["trials"]
 

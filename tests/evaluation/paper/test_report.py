@@ -1,10 +1,10 @@
 """The report from fabricated runs: valid, whole, and with nothing that it would have to fetch."""
 
 from html import unescape
-from html.parser import HTMLParser
 
 import orjson
 import pytest
+from page_reader import Reader, rows_of
 
 from evaluation.paper.experiment import experiments
 from evaluation.paper.findings import assemble, encode_numbers
@@ -16,31 +16,6 @@ from evaluation.report.verdicts import number
 from .fabricated import findings_of
 
 EXPERIMENTS = experiments()
-VOID = {"meta", "img", "br"}
-
-
-class Reader(HTMLParser):
-    """Holds every tag against its end tag, and keeps what refers elsewhere."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.references: list[str] = []
-        self.ids: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Open it, unless it has no end."""
-        if tag not in VOID:
-            self.open.append(tag)
-        known = dict(attrs)
-        self.references += [value for name, value in attrs if name in ("src", "href") and value]
-        self.ids += [known["id"] or ""] if "id" in known else []
-        self.images += [known] if tag == "img" else []
-
-    def handle_endtag(self, tag: str) -> None:
-        """It must be the one that was opened last."""
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +27,7 @@ def document() -> Document:
 @pytest.fixture(scope="module")
 def page(document: Document) -> Reader:
     """The page, parsed."""
-    reader = Reader()
-    reader.feed(render_html(document))
-    return reader
+    return Reader(render_html(document))
 
 
 def test_every_tag_is_closed_and_every_id_unique(page: Reader) -> None:
@@ -70,6 +43,12 @@ def test_the_page_needs_no_network(document: Document, page: Reader) -> None:
     assert set(page.references) == sections | pictures
     text = render_html(document)
     assert not any(word in text for word in ("http:", "https:", "@import", "url(", "<script"))
+
+
+def test_every_table_of_the_document_is_on_the_page(document: Document, page: Reader) -> None:
+    """Every row of every sheet, in order, cell by cell."""
+    assert page.tables == [rows_of(sheet) for section in document.sections for sheet in section.sheets]
+    assert len(page.tables) > len(EXPERIMENTS)
 
 
 def test_every_picture_says_what_is_seen(page: Reader) -> None:
