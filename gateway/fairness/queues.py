@@ -64,6 +64,10 @@ class TenantQueue(Flow):
         """The key flows known at present."""
         return tuple(self._keys.values())
 
+    def known_key(self, name: str) -> KeyQueue | None:
+        """The flow of key `name`, if it is known."""
+        return self._keys.get(name)
+
     def key(self, name: str) -> KeyQueue:
         """The flow of key `name`, made on first use; beyond a bound idle ones are forgotten (`census`)."""
         queue = self._keys.get(name)

@@ -34,6 +34,7 @@ class FlowBook:
         """A book whose wire unit is `2 ** shift` counter units."""
         self._shift = shift
         self._entries: dict[str, _Entry] = {}
+        self._under_way: list[_Entry] = []
 
     def to_wire(self, units: int) -> int:
         """Counter units in wire units, rounded down."""
@@ -53,8 +54,9 @@ class FlowBook:
 
         They are under way until `acknowledge` or the next `reports`.
         """
-        for entry in self._entries.values():
+        for entry in self._under_way:
             entry.sent = None
+        self._under_way = []
         found: list[FlowReport] = []
         for name, flow, level in flows:
             if len(found) == most:
@@ -71,6 +73,7 @@ class FlowBook:
         if entry.is_known and is_told and not flow.lifted:
             return None
         entry.sent, entry.sent_floor, entry.sent_lifted = total, floor, flow.lifted
+        self._under_way.append(entry)
         has_claim = flow.lifted or not entry.is_known
         base = max(0, self.to_wire(flow.elsewhere + flow.lifted)) if has_claim else 0
         return FlowReport(name, total, entry.acknowledged, floor, base, level)
@@ -83,7 +86,7 @@ class FlowBook:
 
     def acknowledge(self) -> None:
         """The store has taken in the reports that are under way."""
-        for entry in self._entries.values():
+        for entry in self._under_way:
             if entry.sent is not None:
                 entry.acknowledged, entry.acknowledged_floor, entry.is_known = entry.sent, entry.sent_floor, True
 

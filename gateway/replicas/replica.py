@@ -8,22 +8,15 @@ sockets, and the workers' own limits.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from gateway.fairness.admission import Admission
 from gateway.fairness.flow import Flow
-from gateway.fairness.key_queue import KeyQueue
 from gateway.fairness.policies import VirtualTokenCounter
-from gateway.fairness.pool import PoolAccount
 from gateway.fairness.preview import coming_turns
-from gateway.fairness.queues import TenantQueue
 from gateway.fairness.ticket import Ticket
 from gateway.replicas.call import (
-    A_KEY,
     MOST_CANDIDATES,
-    MOST_FLOWS,
     NOBODY,
     Call,
     Candidate,
@@ -33,9 +26,9 @@ from gateway.replicas.call import (
     Status,
     WorkerState,
 )
-from gateway.replicas.flow_book import FlowBook
 from gateway.replicas.outage import Outage
 from gateway.replicas.room_book import RoomBook
+from gateway.replicas.shared_flows import SharedFlows, vtc
 
 BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
 IDLE_SECONDS: Final = 0.5
@@ -53,11 +46,6 @@ class Identity(NamedTuple):
     settings: str
 
 
-def key_name(tenant: str, key: str) -> str:
-    """The name of a key's flow; no tenant's name has a zero byte."""
-    return f"{tenant}\0{key}"
-
-
 class Replica:
     """One gateway among several, for one pool."""
 
@@ -68,7 +56,7 @@ class Replica:
         """
         self.identity = identity
         self.store = ""  # the run id of the server that it is connected to
-        self.book = FlowBook(shift)
+        self._shift = shift
         self.rooms = RoomBook()
         self.readings: list[Reading] = []  # to be told with the next call
         self.workers: dict[str, WorkerState] = {}
@@ -77,7 +65,6 @@ class Replica:
         self.least_elsewhere: int | None = None  # in wire units
         self._tenant_elsewhere = ""  # whose counter that is, and the least of its keys' there
         self._key_counter_elsewhere = 0
-        self._vt = 0
         self._incarnation = 0
         self._number = 0
         self._generation = ""
@@ -90,40 +77,14 @@ class Replica:
         self.is_suspended = False  # use nothing until a call was answered or failed
         self._is_called_for = True
         self._told_head: Candidate | None = None
-        self._told_newcomers: dict[TenantQueue, None] = {}  # who had begun to wait when the call was made
         self._is_asking = False  # a call is under way
         self._called_at = -math.inf
         self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
-        self._in_flight: Counter[tuple[str, str]] = Counter()
-        self._ended: dict[tuple[str, str], int] = {}  # with the number of the last call before the end
-        self._must_tell_all = True
-        self._are_all_told = False  # the call that is under way reports every flow that it should
 
     def attach(self, admission: Admission, pool: str) -> None:
         """Work for `pool` of `admission`, whose policy is `vtc`."""
-        self._admission = admission
-        self._pool = pool
-        self._policy.newcomers = {}
-
-    @property
-    def _account(self) -> PoolAccount:
-        return self._admission.pools[self._pool]
-
-    @property
-    def _policy(self) -> VirtualTokenCounter[TenantQueue]:
-        policy = self._account.queue.group.policy
-        assert isinstance(policy, VirtualTokenCounter)
-        return policy
-
-    def meet(self, tenant: str, key: str) -> None:
-        """Make the flows of an arriving request known, at the counters that they have elsewhere."""
-        queue = self._account.queue
-        if tenant not in queue.tenants:
-            self.book.introduce(tenant, queue.tenant(tenant, self._admission.tenants))
-            self._set_level(queue.tenants[tenant])
-        flow = queue.tenants[tenant]
-        if all(known.name != key for known in flow.keys):
-            self.book.introduce(key_name(tenant, key), flow.key(key))
+        self._account = admission.pools[pool]
+        self.flows = SharedFlows(admission, pool, self._shift)
 
     # -- room
 
@@ -137,7 +98,7 @@ class Replica:
         rooms = self.rooms.rooms
         for worker in sorted(rooms, key=lambda name: (-rooms[name].fresh, -rooms[name].own, name)):
             if self.rooms.use(worker, ticket.sequences, fresh_only=not is_entitled):
-                self._in_flight[ticket.tenant, ticket.key] += 1
+                self.flows.granted(ticket)
                 return worker
         return None
 
@@ -150,7 +111,7 @@ class Replica:
             if not self._is_asking:
                 self.rooms.overdraw(worker, ticket.sequences)
             if not self._is_asking or self.rooms.use(worker, ticket.sequences, fresh_only=False):
-                self._in_flight[ticket.tenant, ticket.key] += 1
+                self.flows.granted(ticket)
                 return worker
         return None
 
@@ -158,29 +119,20 @@ class Replica:
         if self.least_elsewhere is None:
             return True
         tenant = self._account.queue.tenants[ticket.tenant]
-        wire = self.book.to_wire
+        wire = self.flows.book.to_wire
         if ticket.tenant == self._tenant_elsewhere:
-            return wire(_counter(tenant.key(ticket.key), self._keys(tenant))) <= self._key_counter_elsewhere
-        return wire(_counter(tenant, self._policy)) <= self.least_elsewhere
+            return wire(_counter(tenant.key(ticket.key), vtc(tenant.group.policy))) <= self._key_counter_elsewhere
+        return wire(_counter(tenant, self.flows.policy)) <= self.least_elsewhere
 
     def give(self, ticket: Ticket) -> None:
         """A request ended; what it held is the replica's own."""
         self.rooms.end(ticket.worker, ticket.sequences)
-        flows = ticket.tenant, ticket.key
-        self._in_flight[flows] -= 1
-        if not self._in_flight[flows]:
-            del self._in_flight[flows]
-        self._ended[flows] = self._number
-
-    @property
-    def newcomers(self) -> dict[TenantQueue, None]:
-        """Who has begun to wait since the last call that was answered was made."""
-        return self._told_newcomers | (self._policy.newcomers or {})
+        self.flows.ended(ticket, self._number)
 
     @property
     def is_waiting(self) -> bool:
         """True if somebody waits here."""
-        return len(self._policy.waiting) > 0
+        return len(self.flows.policy.waiting) > 0
 
     @property
     def spare_target(self) -> int:
@@ -221,7 +173,7 @@ class Replica:
         return next(iter(self._candidates(1)), None)
 
     def _candidates(self, most: int) -> list[Candidate]:
-        wire = self.book.to_wire
+        wire = self.flows.book.to_wire
         return [
             Candidate(wire(turn.counter), turn.ticket.tenant, wire(turn.key_counter), turn.ticket.sequences)
             for turn in coming_turns(self._account, most)
@@ -238,10 +190,6 @@ class Replica:
         self._number += 1
         candidates = self._candidates(MOST_CANDIDATES)
         self._told_head = candidates[0] if candidates else None
-        self._told_newcomers |= self._policy.newcomers or {}
-        self._policy.newcomers = {}
-        reports = self.book.reports(self._flows(candidates), MOST_FLOWS)
-        self._are_all_told = len(reports) < MOST_FLOWS
         return Call(
             self.identity.name,
             self.identity.boot,
@@ -257,7 +205,7 @@ class Replica:
             self._own_vt(),
             max(0, self.rooms.own),
             self._account.queue.queued > len(candidates),
-            reports,
+            self.flows.reports(candidates),
             self.rooms.reports(),
             self._take_readings(),
             candidates,
@@ -271,31 +219,7 @@ class Replica:
         """The level of an arrival, if nobody waits anywhere."""
         if self.is_waiting or self.least_elsewhere is not None:
             return 0
-        return self.book.to_wire(self._policy.level)
-
-    def _flows(self, candidates: list[Candidate]) -> Iterator[tuple[str, Flow, int]]:
-        """The flows that may have changed since the last call."""
-        tenants = self._account.queue.tenants
-        if self._must_tell_all:
-            names = dict.fromkeys((tenant.name, key.name) for tenant in tenants.values() for key in tenant.keys)
-        else:
-            names = dict.fromkeys([*self._in_flight, *self._ended])
-            for candidate in candidates:
-                tenant = tenants[candidate.tenant]
-                names |= dict.fromkeys((tenant.name, key.name) for key in tenant.keys if key.is_waiting)
-        seen: set[str] = set()
-        for tenant_name, key in names:
-            tenant = tenants[tenant_name]
-            if tenant_name not in seen:
-                seen.add(tenant_name)
-                yield tenant_name, tenant, self.book.to_wire(self._keys(tenant).level)
-            yield key_name(tenant_name, key), tenant.key(key), A_KEY
-
-    @staticmethod
-    def _keys(tenant: TenantQueue) -> VirtualTokenCounter[KeyQueue]:
-        policy = tenant.group.policy
-        assert isinstance(policy, VirtualTokenCounter)
-        return policy
+        return self.flows.book.to_wire(self.flows.policy.level)
 
     # -- answers
 
@@ -304,40 +228,23 @@ class Replica:
         self.store_now = reply.now
         self._is_asking = False
         if reply.status is Status.REGISTER:
-            self._must_register = self._must_tell_all = True
+            self._must_register = True
         if reply.status is not Status.OK:
             self._is_called_for = True
             return
         self._must_register, self._outage, self._is_past_lease, self._failures = False, None, False, 0
         self.is_suspended, self._confirmed_at = False, self._called_at
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
-        self._is_called_for = reply.has_more_changes or not self._are_all_told
+        self._is_called_for = not self.flows.acknowledge(self._number) or reply.has_more_changes
         self.living = reply.living
         self.workers = {worker.name: worker for worker in reply.workers}
-        self.book.acknowledge()
-        if self._are_all_told:
-            self._must_tell_all = False
-            self._ended = {flows: number for flows, number in self._ended.items() if number >= self._number}
         for state in reply.flows:
-            self._hear(state)
-        self._vt = max(self._vt, reply.vt)
+            self.flows.hear(state)
         self.least_elsewhere = None if reply.least_elsewhere == NOBODY else reply.least_elsewhere
         self._tenant_elsewhere, self._key_counter_elsewhere = reply.tenant_elsewhere, reply.key_counter_elsewhere
-        self._policy.level_elsewhere = self.book.to_units(self._vt)
-        self._settle_in()
-        self._policy.least_elsewhere = (
-            None if self.least_elsewhere is None else self.book.to_units(self.least_elsewhere)
-        )
+        self.flows.settle(reply.vt, self.least_elsewhere)
         for grant in reply.grants:
             self.rooms.grant(grant.worker, grant.granted)
-
-    def _settle_in(self) -> None:
-        """Who began to wait before the call that was answered is a newcomer no more: lift them to the level of now."""
-        policy = self._policy
-        for flow in self._told_newcomers:
-            if flow.is_waiting:
-                flow.lift_to(policy.level_elsewhere, policy.bound.margin)
-        self._told_newcomers = {}
 
     def unanswered(self, now: float) -> None:
         """The call that was under way failed or took too long; whether the store has seen it is unknown."""
@@ -347,7 +254,7 @@ class Replica:
             assert self._confirmed_at is not None
             self._outage = Outage(self._confirmed_at, self.living)
         if not self._is_past_lease and not self._outage.has_lease(now):
-            self._is_past_lease = self._must_register = self._must_tell_all = True
+            self._is_past_lease = self._must_register = True
         if self._is_past_lease:
             self.rooms.drop_idle()
 
@@ -380,31 +287,10 @@ class Replica:
         """Say everything anew, under a new incarnation: what is held now is what was granted."""
         self._incarnation += 1
         self._changes = 0
-        self._must_tell_all = True
         if self._is_past_lease or self.is_suspended:
             self.rooms.drop_idle()
         self.rooms.register()
-        self.book.register()
-
-    def _hear(self, state: Any) -> None:
-        tenant_name, _, key = state.name.partition("\0")
-        tenant = self._account.queue.tenants.get(tenant_name)
-        if not key:
-            self._hear_flow(state, tenant, self._account.queue.group.policy)
-            if tenant is not None:
-                self._set_level(tenant)
-        else:
-            found = None if tenant is None else next((each for each in tenant.keys if each.name == key), None)
-            self._hear_flow(state, found, None if tenant is None else tenant.group.policy)
-
-    def _hear_flow(self, state: Any, flow: Any, policy: Any) -> None:
-        moved = self.book.hear(state, flow, 0 if policy is None else policy.bound.margin)
-        if moved < 0:
-            policy.charged(flow, moved)
-
-    def _set_level(self, tenant: TenantQueue) -> None:
-        keys = self._keys(tenant)
-        keys.level_elsewhere = max(keys.level_elsewhere, self.book.level(tenant.name))
+        self.flows.register()
 
 
 def _counter(flow: Flow, policy: VirtualTokenCounter[Any]) -> int:

@@ -232,7 +232,7 @@ class Fleet:
         self._serial += 1
         ticket = Ticket(f"r{self._serial}", tenant, key, POOL)
         ticket.sized(sequences=1, prompt_tokens=10, max_output_tokens=2 * length, reports_at_end=False)
-        gateway.replica.meet(tenant, key)
+        gateway.replica.flows.meet(tenant, key)
         gateway.waiting[ticket] = Job(ticket, length)
         self.carry_out(gateway, gateway.admission.submit(ticket, self.now))
         if self.observer is not None:

@@ -92,4 +92,6 @@ class Judge:
 
     def _waits(self, tenant: str) -> bool:
         """True if it waits somewhere and is no newcomer there."""
-        return any(flow.is_waiting and flow not in gateway.replica.newcomers for gateway, flow in self._flows(tenant))
+        return any(
+            flow.is_waiting and flow not in gateway.replica.flows.newcomers for gateway, flow in self._flows(tenant)
+        )

@@ -61,7 +61,7 @@ class OwnLevels(Replica):
     def answered(self, reply: Reply) -> None:
         """As the replica's, without levels."""
         super().answered(replace(reply, vt=0))
-        self._policy.least_elsewhere = None
+        self.flows.policy.least_elsewhere = None
 
     def _own_vt(self) -> int:
         return 0

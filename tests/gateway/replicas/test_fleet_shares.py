@@ -70,7 +70,7 @@ class SplitReplica(Replica):
         if self.rooms.rooms[worker].used >= 16:
             return None
         self.rooms.overdraw(worker, 1)
-        self._in_flight[ticket.tenant, ticket.key] += 1
+        self.flows.granted(ticket)
         return worker
 
 
@@ -161,7 +161,7 @@ class OwnLevels(Replica):
     def answered(self, reply: Reply) -> None:
         """As the replica's, without levels."""
         super().answered(replace(reply, vt=0))
-        self._policy.least_elsewhere = None
+        self.flows.policy.least_elsewhere = None
 
     def _own_vt(self) -> int:
         return 0
