@@ -14,7 +14,7 @@ TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
   tests/gateway/wire/test_any_credential.py tests/gateway/config/test_any_file.py
 DRAWN_ANEW := $(addprefix tests/gateway/,fairness workers learned)
-# The small tests of the pure rooms, without the properties that take minutes.
+# The small tests of the pure packages, without the properties that take minutes.
 MEASURED := $(addprefix tests/gateway/,learned workers wire) \
   $(patsubst %,tests/gateway/fairness/test_%.py,admission cadence cheating holdings lifts reckoning turns units)
 MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/tests --no-error-summary
@@ -59,7 +59,7 @@ test-clients: $(VENV)/.dev ## The clients that people use, each against the gate
 	@scripts/install-vllm
 	@$(BIN)/pytest tests/real_clients
 
-coverage: $(VENV)/.dev ## Lines and branches of the pure rooms that their small tests leave out; each room has a floor
+coverage: $(VENV)/.dev ## Lines and branches of the pure packages that their small tests leave out; each package has a floor
 	@$(BIN)/coverage run -m pytest -m 'not hypothesis' $(MEASURED)
 	@for room in fairness learned wire workers; do $(BIN)/coverage report --include="gateway/$$room/*" || exit 1; done
 
@@ -86,7 +86,7 @@ bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queue
 soak: $(COMPILED)/.done ## A quarter of an hour of ordinary trouble: memory, descriptors, tasks and accounts come out as they were
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench soak --check
 
-fuzz: $(VENV)/.dev ## Minutes of fresh examples: hostile bytes for whatever reads them, workloads for the pure rooms
+fuzz: $(VENV)/.dev ## Minutes of fresh examples: hostile bytes for whatever reads them, workloads for the pure packages
 	@$(BIN)/pytest --hypothesis-profile=fresh -m hypothesis $(SIDE_BY_SIDE) $(DRAWN_ANEW)
 	@$(BIN)/pytest --hypothesis-profile=fuzz $(SIDE_BY_SIDE) $(FUZZED)
 

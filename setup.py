@@ -12,7 +12,7 @@ from typing import Any
 
 from setuptools import setup
 
-PASSED = {  # of the rooms that a request passes, the modules that it does
+PASSED = {  # of the packages that a request passes, the modules that it does
     "clients": ("body", "custody", "downstream", "origins", "protocol", "refusal", "request_ids"),
     "endpoints": ("connection", "failures", "plain_socket", "progress", "upstream", "workers"),
     "proxy": (

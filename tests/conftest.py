@@ -2,7 +2,7 @@
 
 For properties: a slow or busy machine is no failure. The suite draws the same examples each time, so that a run says
 something about a change alone. `make fuzz` draws fresh ones and prints how to draw a failing one again: 30,000 for
-each property of what reads foreign bytes (`fuzz`), fewer for each property of the pure rooms (`fresh`).
+each property of what reads foreign bytes (`fuzz`), fewer for each property of the pure packages (`fresh`).
 """
 
 from hypothesis import HealthCheck, settings

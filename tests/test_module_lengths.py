@@ -8,7 +8,7 @@ MOST_LINES, MOST_LINES_OF_PURE = 400, 300
 
 
 def most_lines(module: Path) -> int:
-    """How long `module` may be: in pure rooms shorter, since a reader must hold all of it in mind."""
+    """How long `module` may be: in pure packages shorter, since a reader must hold all of it in mind."""
     return MOST_LINES_OF_PURE if module.parent in PURE else MOST_LINES
 
 

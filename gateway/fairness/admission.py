@@ -191,9 +191,9 @@ class Admission:
     def requeue(self, ticket: Ticket, now: float, *, failed_worker: str = "") -> list[Decision]:
         """Undo the charge of a request whose attempt is repeated, and put it back at the head of its queue.
 
-        `failed_worker` names a worker that broke (not one that only had no room). The request avoids it, and gets a few
-        seconds to find another one even if its queue time is used up. It has held room for nothing, so its tenant gets
-        no credit: others that wait go first.
+        `failed_worker` names a worker that broke; it is "" if the worker only had no room. The request avoids a worker
+        that broke, and gets a few seconds to find another one even if its queue time is used up. Such a request has
+        held room for nothing, so its tenant gets no credit: others that wait go first.
         """
         account = self._pools[ticket.pool]
         tenant = account.queue.tenants[ticket.tenant]

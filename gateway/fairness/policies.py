@@ -70,7 +70,7 @@ class Policy(Generic[F]):
         return []
 
     def charged(self, flow: F, units: int) -> None:
-        """Note that `flow.counter` moved by `units`; only a refund (negative) must be noted: it lowers the key."""
+        """Note that `flow.counter` moved by `units`. A refund (negative) must be noted, since it lowers the key."""
         if flow.is_waiting:
             self.waiting.add(flow)
 
@@ -109,12 +109,10 @@ class LeastCounterFirst(Policy[F]):
 class VirtualTokenCounter(LeastCounterFirst[F]):
     """VTC: the least counter first; a flow that begins to wait is lifted level with those who wait or just left.
 
-    The flow of a request that came back from a worker is lifted like one with an arrival, so time away from the queue
-    gives no credit. The request's age makes it the first among equals, so it goes next all the same.
+    The flow of a request that a worker sent back for lack of room is lifted as by an arrival (else: `refunded`).
     Replicas that share an account tell each other who waits: `least_elsewhere` is the least counter that waits at
     another one, None if nobody does. `level_elsewhere` is the level that all of them know: no flow is lifted to less,
-    and none to more while somebody waits elsewhere. `newcomers` have begun to wait since it was heard last; they are
-    listed only where it is not None.
+    and none to more while somebody waits elsewhere. `newcomers` (if listed) have begun to wait since it was heard last.
     """
 
     name = "vtc"

@@ -1,7 +1,8 @@
-"""The scheduler's only writer: carries out its decisions on the event loop.
+"""Carries out the scheduler's decisions on the event loop; it alone submits requests, puts them back and settles them.
 
-One coroutine per request waits here for its grant. Charges, releases and refusals are plain synchronous calls, so a
-cancelled request can give back its room in `finally`, whatever it was doing. One timer is armed for the scheduler's
+One coroutine per request waits here for its grant. Releases and refusals are plain synchronous calls, so a cancelled
+request can give back its room in `finally`, whatever it was doing. Charges per token do not come this way: a relay
+makes them at the pool's account (`account`), which saves each token a call. One timer is armed for the scheduler's
 next deadline; nothing polls. `gateway.fairness` decides which request goes next, `gateway.workers` which worker gets
 it.
 """

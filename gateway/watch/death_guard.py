@@ -1,7 +1,8 @@
 """Finds out whether a worker has died, and decides how the requests that were there go on.
 
 A lost connection means a death only if the worker is gone too. So the guard asks the worker for its health at once: it
-is dead if it cannot be connected to, or if the engine calls itself dead. A silent worker is not dead. A worker that the
+is dead if it cannot be connected to, or if the engine calls itself dead. A silent worker is not dead (`health` gives it
+up if it stays silent). A worker that the
 supervisor was ending died of that, not of a request. `quarantine` decides which requests a death makes suspects, and
 which of them must wait. A suspect runs alone among suspects at its worker: that is its trial. Here suspects wait for
 their trial, and a timer ends a trial that lasts.

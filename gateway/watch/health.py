@@ -3,7 +3,7 @@
 A probe is `GET /health`: the answer says that the engine's server lives. Only requests show whether requests succeed.
 Now and then, and always while it does not serve, the worker must also list the pool's model (`models`). An engine under
 load may leave a probe unanswered while its streams go on: such silence does not count against it. An engine that is
-silent altogether, probe after probe, is dead: requests that wait there for an answer are ended. A worker that comes
+silent altogether, probe after probe, is given up: requests that wait there for an answer are ended. A worker that comes
 back brings room, so every change of a state dispatches. The circuit's table says what a signal changes. A worker that
 does not serve is reported again and again (`reminders`), with its address, the reason and what helps.
 """
@@ -33,7 +33,7 @@ from gateway.workers import (
 
 PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT_SECONDS = 2.0
-SILENT_PROBES = 3  # after so many in a row a worker counts as dead
+SILENT_PROBES = 3  # after so many in a row a worker is given up
 _MAX_PROBE_BYTES = 64 * 1024
 
 _ENGINES_LOG = "the engine's own log says more"

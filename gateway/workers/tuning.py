@@ -1,13 +1,11 @@
 """Sizes one worker's window from readings of its engine's metrics, in three dimensions: sequences, prefill, memory.
 
 If more than the slack waits at the engine, the cause decides which dimension shrinks (`CAUSES`). The rules:
-- The gateway itself counts what is in flight, unread and promised. Readings only move the limits.
+- The gateway itself counts what is in flight, unread and promised. Readings move the limits and show what has ended.
 - A number in the configuration never changes, whatever the engine says.
 - A limit grows only on evidence that the engine took all of it while this limit alone held work back.
-- Nothing is done on a reading that was asked for before the last action, on one that shows no step since the last
-  reading, or while a reading contradicts our own counts (`Trust`).
-- Without readings that can be believed, the window is a fixed one and marked as degraded.
-The steps and their reasons are in `tuning_sequences`, `tuning_prefill` and `tuning_memory`, and in docs/window.md.
+- Nothing is done on a reading asked for before the last action, without a step, or against our own counts (`Trust`).
+- Without readings that can be believed, the window is fixed and marked as degraded (docs/window.md).
 """
 
 from collections import deque

@@ -1,4 +1,6 @@
-"""The window of one worker: what may be in flight there, in two dimensions.
+"""The window of one worker: what may be in flight there, in sequences and in prompt tokens that are not yet read.
+
+A third limit, the memory of the KV cache, is `tuning_memory`'s; `tuning` finds out how large all three are.
 
 Sequences. The window is the engine's batch (`max_num_seqs`) plus a slack of one or two. So a slot is refilled without a
 round trip, and yet the engine's own first-come queue is never longer than the slack.
