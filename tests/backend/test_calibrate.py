@@ -22,7 +22,7 @@ COSTS = ("step_seconds", "prefill_token_seconds", "decode_sequence_seconds", "co
 
 
 async def measured(config: EngineConfig, **changes: int) -> tuple[StepCost, str]:
-    """What the calibration says of a running engine."""
+    """The result of the calibration of a running engine."""
     capacity = config.capacity
     given = Given("a test", capacity.max_num_seqs, capacity.max_num_batched_tokens)
     async with serve(make_app(config), bind("127.0.0.1", 0)) as url:
@@ -33,7 +33,7 @@ async def measured(config: EngineConfig, **changes: int) -> tuple[StepCost, str]
 
 @pytest.mark.parametrize("name", ["cpu-tiny", "a10g-llama2-7b", "h100-llama3-8b"])
 def test_the_coefficients_of_a_profile_are_recovered(name: str) -> None:
-    """In virtual time, where the API takes none: each within a thousandth, and an error of the fit that says so."""
+    """In virtual time each coefficient is right within a thousandth, and so is the stated error."""
 
     @virtual_time
     async def story() -> None:
@@ -122,7 +122,7 @@ def test_what_is_written_is_a_profile() -> None:
 
 
 def test_an_engine_that_is_not_there_is_told() -> None:
-    """Exit status 1 and the address, without a traceback."""
+    """The command prints the address without a traceback, and ends with status 1."""
     options = ("--machine", "none", "--max-num-seqs", "4", "--max-num-batched-tokens", "64")
     done = CliRunner().invoke(app, ["calibrate", "--url", "http://127.0.0.1:9", *options])
     assert (done.exit_code, done.output.startswith("calibrate: http://127.0.0.1:9: ")) == (1, True)

@@ -1,4 +1,4 @@
-"""The pure scheduler: what holds at every step of every workload."""
+"""The pure scheduler keeps its invariants at every step of every workload."""
 
 from dataclasses import dataclass
 
@@ -140,7 +140,7 @@ def run_to_idle(scheduler: Scheduler) -> list[Sequence]:
 
 
 def submit(scheduler: Scheduler, *sequences: Sequence) -> None:
-    """Submit all."""
+    """Submit all sequences."""
     for sequence in sequences:
         scheduler.submit(sequence)
 
@@ -151,7 +151,7 @@ def sequence(name: str, prompt: int = 4, output: int = 3, priority: int = 0, **f
 
 
 def names(sequences: list[Sequence]) -> str:
-    """Their names in order."""
+    """The sequences' names in order."""
     return "".join(sequence.sequence_id for sequence in sequences)
 
 
@@ -274,7 +274,7 @@ def test_times_are_those_of_the_steps() -> None:
 
 
 def test_a_cache_that_holds_no_whole_sequence_is_refused() -> None:
-    """Such an engine could wait for ever."""
+    """An engine with such a cache could wait for ever."""
     with pytest.raises(ValueError, match="do not hold one sequence"):
         EngineCapacity(max_num_seqs=1, max_num_batched_tokens=1, max_model_len=32, num_blocks=7, block_size=4)
 

@@ -101,7 +101,7 @@ async def test_the_death_of_the_engine_core_is_an_event_then_done(site: Site) ->
 
 @against(with_faults({"kind": "no_usage"}, {"kind": "wrong_usage", "nth": 2, "usage_factor": 3}))
 async def test_usage_can_be_missing_or_wrong(site: Site) -> None:
-    """The witness keeps the truth."""
+    """The witness keeps the true numbers."""
     missing = await site.complete(max_tokens=4, ignore_eos=True, **RUNNING_USAGE)
     assert '"usage"' not in missing.text
     wrong = await site.complete(max_tokens=4, ignore_eos=True, **USAGE)
@@ -196,6 +196,6 @@ def test_a_wrong_script_says_what_is_wrong(document: bytes, complaint: str) -> N
 
 @against(INSTANT)
 async def test_a_wrong_script_over_http_is_refused(site: Site) -> None:
-    """The old script stays."""
+    """The old script stays in force."""
     assert (await site.post("/faults", {"faults": [{"kind": "melt"}]})).status == 400
     assert (await site.chat(max_tokens=1)).status == 200

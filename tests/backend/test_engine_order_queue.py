@@ -25,13 +25,13 @@ class Asked:
 
 
 def payer_of(asked: Asked) -> Payer:
-    """Whom a request belongs to."""
+    """The tenant that a request belongs to."""
     return Payer(asked.tenant, asked.weight, asked.prompt_tokens)
 
 
 @dataclass
 class Oracle:
-    """The gateway's policy over one flow a tenant, each with its queue; it is told what the fair queue is told."""
+    """The gateway's policy over one flow a tenant, each with its queue. It hears what the fair queue hears."""
 
     policy: VirtualTokenCounter = field(default_factory=VirtualTokenCounter)
     flows: dict[str, Flow] = field(default_factory=lambda: {name: Flow(name, w) for name, w in TENANTS.items()})

@@ -1,4 +1,4 @@
-"""Which releases of vLLM may order their queue fairly."""
+"""Only tested releases of vLLM may order their queue fairly."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from backend.vllm.pythonpath.vtc_engine_order.release import Unsupported, check_
 
 @pytest.mark.parametrize("version", ["0.32.0", "0.32.1", "0.32.0+cpu", "0.32.0rc1"])
 def test_a_tested_release_is_taken(version: str) -> None:
-    """Whatever hardware it was built for."""
+    """The hardware that it was built for does not matter."""
     check_release(version)
 
 

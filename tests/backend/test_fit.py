@@ -13,7 +13,7 @@ GRID = [(1.0, float(size), float(size * context)) for size in (1, 2, 8, 64) for 
 @given(COSTS)
 @settings(max_examples=200, deadline=None)
 def test_exact_measurements_give_their_coefficients_back(costs: tuple[float, ...]) -> None:
-    """Over six orders of magnitude between the features, where each cost is a part that can be seen."""
+    """The features may differ by six orders of magnitude, if each cost is a part that can be seen."""
     scaled = (costs[0], costs[1] / 10, costs[2] / 10_000)
     measurements = [Measurement(row, sum(map(float.__mul__, row, scaled))) for row in GRID]
     assert fit(measurements) == pytest.approx(scaled, rel=1e-3, abs=1e-9)
@@ -47,13 +47,13 @@ def test_no_other_coefficients_are_better() -> None:
 
 @pytest.mark.parametrize("measurements", [[], [Measurement((0.0,), 1.0)]])
 def test_nothing_measured_is_told(measurements: list[Measurement]) -> None:
-    """Without a measurement, or of a feature that was never there, no cost is made up."""
+    """Without a measurement of a feature the fit makes up no cost."""
     with pytest.raises(ValueError, match="do not determine"):
         fit(measurements)
 
 
 def test_features_that_always_go_together_are_told_by_one() -> None:
-    """Where two features cannot be told apart the fit still describes what was measured."""
+    """If nothing separates two features, the fit still describes the measurements."""
     measurements = [Measurement((float(n), float(2 * n)), 0.01 * n) for n in (1, 2, 5)]
     found = fit(measurements)
     assert all(each.error(found) < 1e-9 for each in measurements)

@@ -66,7 +66,7 @@ class StandIn:
 
     @property
     def given(self) -> dict[str, object]:
-        """What it was started with."""
+        """The arguments that it was started with."""
         report: dict[str, object] = json.loads(self._report.read_text())
         return report
 
@@ -142,7 +142,7 @@ def test_vllm_gets_its_model_its_limits_and_a_quiet_environment(stand_in: StandI
 def test_a_fair_order_inside_the_engine_is_found_on_a_path_of_its_own(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """vLLM is told the scheduler's name and finds it in a folder with nothing else, before the operator's own path."""
+    """vLLM gets the scheduler's name and a folder with nothing else, before the operator's own path."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:/elsewhere")
     with stand_in.launched("--engine-order", "vtc") as process:
         ready_url(process)
@@ -189,7 +189,7 @@ def test_the_whole_tree_ends_with_the_launcher(number: signal.Signals, stand_in:
 
 
 def test_a_failed_start_shows_vllms_last_words(stand_in: StandIn) -> None:
-    """When vLLM ends before it is ready, its output and its status are told and the launcher fails."""
+    """When vLLM ends before it is ready, the launcher fails and shows its output and status."""
     with stand_in.launched("--", "--fail") as process:
         out, err = process.communicate(timeout=HOPELESS_SECONDS)
     assert (process.returncode, out) == (1, "")

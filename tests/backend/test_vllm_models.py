@@ -11,7 +11,7 @@ from backend.vllm.models import ModelError, alone, model_folder, write_byte_llam
 
 
 def silent(_text: str) -> None:
-    """Nobody is told."""
+    """Report to nobody."""
 
 
 def test_a_token_is_a_byte(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_folder_in_use_is_not_written_again(tmp_path: Path) -> None:
 
 
 def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
-    """A folder that is none is told, with the names that need no folder."""
+    """The message names the folder that is no model, and the names that need no folder."""
     with pytest.raises(ModelError, match="byte-llama, smollm2"):
         model_folder(str(tmp_path), tmp_path, Path("python"), silent)
 

@@ -123,7 +123,7 @@ def _series_names(name: str, kind: str) -> set[str]:
 
 
 class Traffic:
-    """Clients that keep more in the queue than the windows hold, until told to stop."""
+    """Clients that keep more in the queue than the windows hold, until they must stop."""
 
     def __init__(self, gateway: str, keys: dict[str, str]) -> None:
         self._stop = threading.Event()

@@ -11,7 +11,7 @@ from gateway.config import Config, KeyFormat, load
 
 
 def environment() -> dict[str, str]:
-    """What the examples take from outside."""
+    """The variables that the examples take from outside."""
     keys = {name: KeyFormat.create() for name in ("SEARCH_KEY", "BATCH_KEY", "VTC_ADMIN_KEY")}
     return {"MODEL_NAME": "llama", "VLLM_API_KEY": "secret", **keys}
 
@@ -85,7 +85,7 @@ def test_compose_names_every_variable_that_it_needs() -> None:
 
 
 def test_the_scrapes_reach_the_services_of_compose() -> None:
-    """Prometheus is told of the gateway and of each worker by the names that compose gives them."""
+    """Prometheus finds the gateway and each worker by the names that compose gives them."""
     jobs: dict[str, Any] = {
         job["job_name"]: job["static_configs"][0]["targets"]
         for job in yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]

@@ -1,4 +1,4 @@
-"""The Dockerfiles and the compose file: linted, and complete. scripts/try-container runs what they start."""
+"""The Dockerfiles and the compose file are linted and complete. scripts/try-container runs what they start."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
 def test_hadolint_finds_nothing(file: Path) -> None:
-    """Best practice by hadolint and, within RUN, by shellcheck."""
+    """hadolint finds no fault of practice, and shellcheck none inside RUN."""
     done = run(str(BIN / "hadolint"), str(file))
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -34,7 +34,7 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
 
 
 def test_the_compose_file_follows_its_schema() -> None:
-    """The schema of the compose specification, as check-jsonschema carries it."""
+    """check-jsonschema carries the schema of the compose specification."""
     compose = "deploy/compose/compose.yaml"
     done = run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", compose)
     assert done.returncode == 0, done.stdout

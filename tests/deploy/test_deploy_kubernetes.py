@@ -46,7 +46,7 @@ def of_kubernetes() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("document", of_kubernetes(), ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
 def test_the_schema_of_kubernetes_accepts_it(document: dict[str, Any], version: str) -> None:
-    """Strictly: an unknown field is a fault, as a misspelt one would be ignored by the cluster."""
+    """The check is strict: the cluster would ignore an unknown field, so it is a fault here."""
     kubernetes_validate.validate(document, version, strict=True)
 
 
@@ -61,7 +61,7 @@ def test_the_schema_would_notice_a_misspelt_field() -> None:
 
 @pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: file.parent.name)
 def test_a_kustomization_names_every_file_beside_it_and_no_other(file: Path) -> None:
-    """A manifest that nobody names is applied by nobody."""
+    """Nobody would apply a manifest that no kustomization names."""
     content = yaml.safe_load(file.read_text())
     generated = [name for generator in content.get("configMapGenerator", []) for name in generator["files"]]
     patches = [patch["path"] for patch in content.get("patches", [])]

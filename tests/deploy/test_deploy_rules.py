@@ -18,14 +18,14 @@ MONITORING = ROOT / "deploy" / "kubernetes" / "components" / "monitoring"
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What promtool says."""
+    """The output of promtool."""
     path = shutil.which("promtool")
     assert path is not None, "promtool is missing: run scripts/install-system (Debian package prometheus)"
     return subprocess.run([path, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
 
 
 def test_promtool_accepts_the_configuration_and_its_rules() -> None:
-    """Syntax, expressions, templates of annotations, and no rule twice."""
+    """Syntax, expressions and templates are right, and no rule stands there twice."""
     done = promtool("check", "config", "prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("rules found") == 2

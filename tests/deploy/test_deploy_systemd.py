@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """What systemd-analyze says."""
+    """The output of systemd-analyze."""
     path = shutil.which("systemd-analyze")
     assert path is not None, "systemd-analyze is missing: run scripts/install-system (Debian package systemd)"
     return subprocess.run([path, *arguments], capture_output=True, text=True, check=False)

@@ -70,7 +70,7 @@ class ScriptedMachine(Machine):
 
 
 class Watch:
-    """A supervisor with everything that it told; waits end by what is told, and a hopeless one by force."""
+    """A supervisor with everything that it reported; a wait ends with a report, and a hopeless one by force."""
 
     def __init__(self) -> None:
         self.reported: list[Status] = []
@@ -99,7 +99,7 @@ class Watch:
                 await self._news.wait()
 
     async def until_state(self, state: str, worker: str = "w") -> Status:
-        """Return when a worker is told to be in `state` after what was told so far."""
+        """Return when the supervisor reports a worker in `state` after its reports so far."""
         seen = len(self.reported)
 
         def found() -> list[Status]:
@@ -110,6 +110,6 @@ class Watch:
 
     @property
     def states(self) -> list[str]:
-        """Every state told, repetitions left out."""
+        """Every reported state, without repetitions."""
         states = [status.state for status in self.reported]
         return [state for place, state in enumerate(states) if not place or states[place - 1] != state]

@@ -10,7 +10,7 @@ ADAPTERS = {"poet": "/lora/poet", "sailor": "org/sailor"}
 
 
 def test_vllm_loads_the_adapters_of_its_plan() -> None:
-    """Name and place of each; without adapters vLLM is not made ready for any."""
+    """vLLM gets the name and place of each adapter; without adapters it prepares for none."""
     arguments = vllm_arguments(read_plan({"name": "m/w0", "adapters": ADAPTERS}))
     first = arguments.index("--lora-modules") + 1
     assert arguments[first : first + 2] == ("poet=/lora/poet", "sailor=org/sailor")
@@ -19,7 +19,7 @@ def test_vllm_loads_the_adapters_of_its_plan() -> None:
 
 
 def test_the_embedded_engine_answers_to_their_names(tmp_path: Path) -> None:
-    """It loads nothing, so it needs no place."""
+    """The engine loads no adapter, so it needs no place."""
     machine = Machine((Gpu(0, "H100", 81920),), {"PATH": str(tmp_path)}, "the-key")
     command = machine.recipe(WorkerPlan("m/w0", engine=EngineChoice.EMBEDDED, adapters=ADAPTERS)).command
     assert [command[place + 1] for place, word in enumerate(command) if word == "--adapter"] == ["poet", "sailor"]

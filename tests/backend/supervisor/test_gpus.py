@@ -73,13 +73,13 @@ def devices(tmp_path: Path) -> Path:
 
 
 def seen(devices: Path, monkeypatch: pytest.MonkeyPatch, nvml: object, visible: str | None = None) -> tuple[Gpu, ...]:
-    """What is found with this NVML and `CUDA_VISIBLE_DEVICES`."""
+    """The GPUs that are found with this NVML and `CUDA_VISIBLE_DEVICES`."""
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     return find_gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}, devices)
 
 
 def test_no_driver_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the driver's device nothing is asked."""
+    """Without the driver's device the supervisor asks nothing."""
     assert seen(tmp_path, monkeypatch, Nvml()) == ()
 
 
@@ -185,7 +185,7 @@ def test_tensor_parallel_takes_several_whole_ones() -> None:
 
 
 def test_more_than_there_are_is_another_fault() -> None:
-    """Waiting for others to end would be of no use."""
+    """It would not help to wait until others end."""
     with pytest.raises(TooFewGpus, match="asks for 2 GPUs, there are 1"):
         Allotment(TWO[:1]).take("a", 2)
     with pytest.raises(TooFewGpus, match="there are 0"):

@@ -40,7 +40,7 @@ MOVES = {
 
 @pytest.mark.parametrize(("state", "signal"), PAIRS, ids=lambda each: each.value)
 def test_every_pair(state: State, signal: LifeSignal) -> None:
-    """Each pair leads where it should, and does what the way there needs and nothing else."""
+    """Each pair leads to the right state, with exactly the effects that this needs."""
     after, effects = TABLE[state, signal]
     assert after is MOVES[state].get(signal, state)
     match (state, after):

@@ -1,4 +1,4 @@
-"""What is started for a plan: which engine, with which arguments, in which environment."""
+"""The command that a plan becomes: which engine, with which arguments, in which environment."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -149,14 +149,14 @@ def test_auto_without_a_gpu_is_vllm_for_the_processor_and_never_an_invention(vll
 
 
 def test_vllm_that_is_wanted_and_missing_is_said(vllm: Path) -> None:
-    """No silent replacement where vLLM was asked for, or where a GPU would stand idle."""
+    """The machine replaces nothing in silence if somebody asked for vLLM, or if a GPU would stand idle."""
     for machine, engine in ((_machine(), EngineChoice.VLLM), (_machine(GPU), EngineChoice.AUTO)):
         with pytest.raises(CannotStart, match="scripts/install-vllm"):
             machine.recipe(WorkerPlan("a", engine=engine))
 
 
 def test_the_embedded_engine_runs_where_it_is_named() -> None:
-    """With a GPU and without; what it is is said."""
+    """It runs with a GPU and without, and says what it is."""
     for machine in (_machine(), _machine(GPU)):
         recipe = machine.recipe(WorkerPlan("a", served_name="tiny", engine=EngineChoice.EMBEDDED))
         assert recipe.command[3] == "embedded" and _value(recipe.command, "--model") == "tiny"
@@ -182,6 +182,6 @@ def test_every_child_is_our_own_file_and_imports_nothing_from_the_folder(vllm: P
     ],
 )
 def test_what_is_no_plan_is_told(value: object, words: str) -> None:
-    """Missing, unknown and impossible keys are named."""
+    """The fault names missing, unknown and impossible keys."""
     with pytest.raises(PlanError, match=words):
         read_plan(value)

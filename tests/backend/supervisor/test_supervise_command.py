@@ -156,7 +156,7 @@ def test_a_file_of_workers_is_run_for_a_person(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_file_is_told(text: str, words: str, tmp_path: Path) -> None:
-    """One line, exit status 1."""
+    """The command prints one line and ends with status 1."""
     file = tmp_path / "workers.yaml"
     file.write_text(text)
     done = subprocess.run([*COMMAND, str(file)], capture_output=True, text=True, timeout=HOPELESS_SECONDS, check=False)

@@ -48,7 +48,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_killed_worker_is_back() -> None:
-    """`kill -9` twenty times: each time it is told why, from the fifth on as a loop, and the worker is back."""
+    """After each of twenty `kill -9` the report has the reason, from the fifth on a loop, and the worker is back."""
 
     async def story() -> None:
         async with watching() as watch:
@@ -148,7 +148,7 @@ def test_a_changed_patience_reaches_a_running_worker_without_a_restart() -> None
 
 
 def test_a_flood_of_lines_is_cut_and_the_last_ones_are_kept() -> None:
-    """Five thousand lines at once: some hundreds are told, how many were left out is told, its end is remembered."""
+    """Of five thousand lines at once some hundreds are reported, with the number of the others and the last ones."""
 
     async def story() -> None:
         async with watching() as watch:
@@ -204,7 +204,7 @@ def test_it_is_given_up_where_that_is_wanted_until_somebody_asks_again() -> None
 
 
 def test_what_cannot_be_started_at_all_fails_at_once() -> None:
-    """No process, no retry: the reason is told."""
+    """There is no process and no retry, and the report has the reason."""
 
     async def story() -> None:
         async with watching() as watch:
@@ -234,7 +234,7 @@ def test_a_worker_waits_for_gpus_that_others_hold() -> None:
 
 @pytest.mark.parametrize("how", ["serve", "stubborn", "never-ready", "fail", "tree"])
 def test_stop_ends_every_kind(how: str) -> None:
-    """Serving, deaf to SIGTERM, loading, in back-off, with children: stopped, and nothing runs on."""
+    """A worker that serves, ignores SIGTERM, loads, waits to restart or has children stops, and nothing runs on."""
 
     async def story() -> None:
         async with watching() as watch:
@@ -283,7 +283,7 @@ def test_workers_that_share_a_gpu_load_one_after_another() -> None:
 
 
 def test_a_fault_of_the_supervisors_own_costs_a_life_and_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What starts a process breaks once, and so do its probes: both are told, and the worker is started and watched."""
+    """A start and a probe break once: both are reported, and the worker starts and is watched."""
 
     async def story() -> None:
         reported: list[str] = []
@@ -317,7 +317,7 @@ def test_a_fault_of_the_supervisors_own_costs_a_life_and_no_worker(monkeypatch: 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS])
 def test_a_probe_for_want_of_a_descriptor_here_says_nothing(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """More of them in a row than would end a worker: it stays as it is."""
+    """The worker stays as it is, though more such probes fail in a row than would end it."""
 
     async def story() -> None:
         tries, have_been_many = 0, asyncio.Event()

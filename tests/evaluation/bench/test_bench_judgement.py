@@ -1,4 +1,4 @@
-"""The benches judge what their runs saw, on runs written by hand."""
+"""The benches judge runs that are written by hand."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def _by_target(verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
 
 
 def test_fairness_meets_every_target_on_a_fair_run() -> None:
-    """Ratios per weight, medians of the rounds, the worst spread of all scenarios."""
+    """The verdicts use ratios per weight, medians of the rounds, and the worst spread of all scenarios."""
     found = _by_target(fairness.verdicts(_fair()))
     assert all(verdict.passed for verdict in found.values())
     assert found[fairness.EQUAL.name].measured == pytest.approx(1.02)
@@ -120,7 +120,7 @@ def test_waits_are_held_against_the_releases_of_the_window() -> None:
 
 
 def test_modest_requests_outside_the_window_or_without_a_grant_are_no_waits() -> None:
-    """Those of the warm-up and those that were withdrawn are left out."""
+    """Requests of the warm-up and withdrawn requests do not count."""
     finished = [
         _finished("modest", 1000.5, duration=1.0, wait=0.2),
         _finished("modest", 1005.0, duration=1.0, wait=None),

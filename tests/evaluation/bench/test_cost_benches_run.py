@@ -71,7 +71,7 @@ def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:
 
 
 def test_the_blocking_bench_tries_every_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is answered and has a time, the largest of which is judged for each size of body."""
+    """Each input is answered and has a time; the largest is judged for each size of body."""
     monkeypatch.setattr(blocking, "TENANTS", 20)
     monkeypatch.setattr(blocking, "BODY_MIB", (2,))
     monkeypatch.setattr(blocking, "BLOCKED", {2: blocking.BLOCKED[4]})

@@ -1,4 +1,4 @@
-"""The demo's views say what was measured, live, as a table and as a picture."""
+"""The demo shows its measurements live, as a table and as a picture."""
 
 from pathlib import Path
 
@@ -118,5 +118,5 @@ def test_without_matplotlib_and_a_named_file_there_is_no_picture(
 
 @pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.25, "250 ms"), (12.34, "12.3 s")])
 def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
-    """Milliseconds below a second, seconds above, a dash for nothing."""
+    """They are milliseconds below a second, seconds above, and a dash for nothing."""
     assert seconds_text(seconds) == text

@@ -1,4 +1,4 @@
-"""The locality bench and the express lane judge what their runs saw, on runs written by hand."""
+"""The locality bench and the express lane judge runs that are written by hand."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The rules against numbers worked out by hand: every margin met, missed, and given nothing to judge."""
+"""The rules judge observations that are written by hand."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Request bodies from strangers: too slow, too large, of another kind, malformed; always 4xx in words, never 5xx."""
+"""Request bodies from strangers may be too slow, too large, of another kind or malformed: each gets 4xx in words."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ def _now() -> float:
 
 @with_gateway(listen={"body_timeout_seconds": 10.0})
 async def test_a_body_that_does_not_come_is_given_up(scene: Stage) -> None:
-    """408 after the deadline, and the connection is closed."""
+    """After the deadline the client gets 408, and the gateway closes the connection."""
     wire = await scene.connect()
     began = _now()
     wire.send_raw(f"{HEAD}Content-Length: 100\r\n\r\n".encode())
@@ -70,7 +70,7 @@ async def test_a_steady_sender_above_the_least_rate_is_read_to_the_end(scene: St
 
 @with_gateway()
 async def test_a_client_that_leaves_in_mid_body_leaves_nothing(scene: Stage) -> None:
-    """One event, nothing queued, nothing sent."""
+    """The request has one event; nothing is queued and nothing is sent."""
     wire = await scene.connect()
     wire.send_raw(f"{HEAD}Content-Length: 100\r\n\r\n{{".encode())
     await asyncio.sleep(0.1)
@@ -82,7 +82,7 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing(scene: Stage) -> 
 
 @with_gateway(listen={"max_body_mib": 1})
 async def test_a_body_declared_too_large_is_refused_unread(scene: Stage) -> None:
-    """413 on the headers alone, in words that say the limit."""
+    """The headers alone lead to 413; the message states the limit."""
     answer = await scene.exchange(f"{HEAD}Content-Length: {MIB + 1}\r\n\r\n".encode())
     assert answer.status == 413
     assert "1 MiB" in answer.json["error"]["message"]
@@ -121,7 +121,7 @@ async def test_a_body_of_just_the_limit_is_read(scene: Stage) -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity", "nonsense"])
 @with_gateway()
 async def test_an_encoded_body_is_refused(scene: Stage, encoding: str) -> None:
-    """415, whether what it holds is a right gzip, a wrong one or none."""
+    """The client gets 415, whether the body holds a right gzip, a wrong one or none."""
     for body in (gzip.compress(b"{}"), b"no gzip at all", b"{}"):
         answer = await scene.post(CHAT, body, headers=[f"Content-Encoding: {encoding}"])
         assert (answer.status, answer.json["error"]["code"]) == (415, "unsupported_media_type")
@@ -141,7 +141,7 @@ async def test_an_encoded_body_is_refused(scene: Stage, encoding: str) -> None:
 )
 @with_gateway()
 async def test_only_json_is_read(scene: Stage, media: str, status: int) -> None:
-    """Another content type is 415 and says what to send."""
+    """Another content type gets 415, and the message says what to send."""
     raw = post(CHAT, question(max_tokens=2), key_of("alice")).replace(b"application/json", media.encode("latin-1"), 1)
     answer = await scene.exchange(raw)
     assert answer.status == status
@@ -191,7 +191,7 @@ BROKEN_CHUNKS = [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX0\r\n\r\n", b"-2\r\n{}\r\n
 @pytest.mark.parametrize("chunks", BROKEN_CHUNKS)
 @with_gateway()
 async def test_broken_chunks_are_a_bad_request(scene: Stage, chunks: bytes) -> None:
-    """400 and the end of the connection, in one piece with the headers or after them."""
+    """The client gets 400 and the connection ends, whether the chunks come with the head or later."""
     together = await scene.exchange(CHUNKED + chunks)
     assert together.status == 400
     wire = await scene.connect()
@@ -257,7 +257,7 @@ async def test_no_body_makes_the_gateway_fail(scene: Stage, path: str) -> None:
 
 @with_gateway(listen={"max_body_mib": 16})
 async def test_sixteen_mebibytes_are_read_and_refused_by_what_they_hold(scene: Stage) -> None:
-    """The largest body: 4xx with a message, whatever it is made of."""
+    """The largest body gets 4xx with a message, whatever it holds."""
     size = 16 * MIB - 200
     for content in (b"x" * size, b"[" * size, b'{"a":' * (size // 5), b'{"messages":"' + b"x" * (size - 20) + b'"}'):
         answer = await scene.post(CHAT, content)

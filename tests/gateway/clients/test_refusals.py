@@ -1,4 +1,4 @@
-"""What a refused client gets: status, a body in its own dialect, when to come again, the id of its request."""
+"""A refused client gets a status, a body in its own dialect, the time to come again, and the id of its request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -125,7 +125,7 @@ async def test_two_payers_and_a_wrong_key_of_ours_are_refused(
 
 @with_gateway(tenants=(tenant("alice"), tenant("off").model_copy(update={"keys": ()})))
 async def test_unknown_and_disabled_keys_are_answered_alike(scene: Stage) -> None:
-    """Nothing tells a key that was turned off from one that never was."""
+    """No answer separates a key that was turned off from one that never was."""
     config = scene.gateway.config
     disabled = tenant("off").keys[0].model_copy(update={"disabled": True})
     tenants = (config.tenants[0], config.tenants[1].model_copy(update={"keys": (disabled,)}))
@@ -139,7 +139,7 @@ async def test_unknown_and_disabled_keys_are_answered_alike(scene: Stage) -> Non
 @both_dialects
 @with_gateway()
 async def test_a_field_without_the_right_is_403(scene: Stage, dialect: str) -> None:
-    """The field and the right are named."""
+    """The message names the field and the right."""
     error = _check(await _ask(scene, dialect, ignore_eos=True), dialect, Outcome.FORBIDDEN)
     assert "ignore_eos" in error["message"]
 
@@ -186,7 +186,7 @@ async def test_a_wrong_method_is_405_with_the_right_one(scene: Stage, dialect: s
 async def test_an_unknown_path_answers_in_the_dialect_that_was_meant(
     scene: Stage, path: str, version: str, dialect: str
 ) -> None:
-    """By its path, else by Anthropic's version header; the log has the path, the answer the remedy."""
+    """The path or Anthropic's version header decides; the log has the path, the answer the remedy."""
     answer = await scene.post(f"{path}?secret", {}, headers=[version])
     error = _check(answer, dialect, Outcome.UNKNOWN_PATH)
     assert "base_url" in error["message"]
@@ -196,7 +196,7 @@ async def test_an_unknown_path_answers_in_the_dialect_that_was_meant(
 @both_dialects
 @with_gateway(listen={"max_body_mib": 1})
 async def test_the_body_itself_is_refused_in_the_dialect(scene: Stage, dialect: str) -> None:
-    """413, 415 and 408."""
+    """Refusals of the body (413, 415 and 408) have the form of the client's API."""
     head = f"POST {PATHS[dialect]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
     large = await scene.exchange(f"{head}Content-Length: 9999999\r\n\r\n".encode())
     _check(large, dialect, Outcome.BODY_TOO_LARGE)
@@ -244,7 +244,7 @@ async def _while_busy(scene: Stage, steps: Callable[[], Awaitable[None]]) -> Non
 @both_dialects
 @with_gateway(**SLOW, scheduler={"queue_timeout_seconds": 2.0})
 async def test_contention_that_outlasts_the_queue_is_429(scene: Stage, dialect: str) -> None:
-    """After the queue's time-out, not before, with a time at which another attempt is worth its while."""
+    """The refusal comes with the queue's time-out and names a useful time for another attempt."""
 
     async def steps() -> None:
         began = asyncio.get_running_loop().time()
@@ -257,7 +257,7 @@ async def test_contention_that_outlasts_the_queue_is_429(scene: Stage, dialect: 
 @both_dialects
 @with_gateway(**SLOW, tenants=(tenant("alice", limits=Limits(max_queued=1)),))
 async def test_a_tenant_with_a_full_queue_is_429(scene: Stage, dialect: str) -> None:
-    """One more than the tenant may have waiting is refused at once."""
+    """The gateway refuses at once one request more than the tenant may have waiting."""
 
     async def steps() -> None:
         waiting = await scene.connect()
@@ -291,7 +291,7 @@ DEAD = Worker(name="w0", url="http://127.0.0.1:1", window=Window())
 @both_dialects
 @with_gateway(pool={"workers": (DEAD,), "timeouts": Timeouts(outage_seconds=0)})
 async def test_no_worker_is_503(scene: Stage, dialect: str) -> None:
-    """Refused at once, with a time to come again; `/ready` says so too."""
+    """The gateway refuses at once and says when to come again; `/ready` says so too."""
     _check(await _ask(scene, dialect), dialect, Outcome.NO_WORKER)
     answer = await scene.post("/tokenize", {"model": "tiny", "prompt": "x"})
     _check(answer, "openai", Outcome.NO_WORKER)
@@ -352,7 +352,7 @@ async def test_a_draining_gateway_refuses_with_503_and_closes(scene: Stage, dial
 )
 @with_gateway(engine=faults(fault(FaultKind.CUT, every=1, after_tokens=3)))
 async def test_a_stream_that_breaks_ends_in_one_well_formed_event(scene: Stage, path: str, event: bytes) -> None:
-    """An error event of the API, once, last, and no end that a client could take for a finished answer."""
+    """The last event is one error event of the API; no end marker follows that a client could believe."""
     body = question("Hello", stream=True, max_tokens=50) | {"prompt": "Hello"}
     if path == "/v1/responses":
         body = {"model": "tiny", "input": "Hello", "stream": True, "max_output_tokens": 50}

@@ -1,4 +1,4 @@
-"""Ids of requests are drawn many at a time, and handed out once."""
+"""The gateway draws ids of requests many at a time and hands each out once."""
 
 import re
 
@@ -6,7 +6,7 @@ from gateway.clients.request_ids import RequestIds
 
 
 def test_no_two_ids_are_the_same() -> None:
-    """Whatever was drawn together, and whoever draws."""
+    """Ids differ, whatever was drawn together and whoever draws."""
     ids = [RequestIds(), RequestIds()]
     drawn = [each.draw() for _ in range(1000) for each in ids]
     assert len(set(drawn)) == 2000
@@ -14,7 +14,7 @@ def test_no_two_ids_are_the_same() -> None:
 
 
 def test_every_digit_of_an_id_is_random() -> None:
-    """No part of an id is shared with the others that were drawn with it: one id tells nothing of the next."""
+    """Ids that were drawn together share no part, so one id does not reveal the next."""
     ids = RequestIds()
     drawn = [ids.draw() for _ in range(1000)]
     assert all(len(set(column)) == 16 for column in zip(*drawn, strict=True))

@@ -1,4 +1,4 @@
-"""The HTTP front against strangers: what is refused, how, and that the connection is worth nothing afterwards."""
+"""The HTTP front against strangers: what it refuses, how, and that it trusts the connection no further."""
 
 import asyncio
 
@@ -51,7 +51,7 @@ MALFORMED = {
 @pytest.mark.parametrize("case", MALFORMED)
 @with_gateway()
 async def test_what_can_be_read_in_two_ways_is_refused_and_closed(scene: Stage, case: str) -> None:
-    """400 in JSON with a request id, one event, then the end of the connection; the worker never hears of it."""
+    """The client gets 400 in JSON with an id; the connection ends, and the worker hears nothing."""
     wire = await scene.connect()
     began = asyncio.get_running_loop().time()
     wire.send_raw(MALFORMED[case].encode("latin-1"))
@@ -83,7 +83,7 @@ OVERLONG = {
 @pytest.mark.parametrize("case", OVERLONG)
 @with_gateway()
 async def test_a_head_that_is_too_long_is_told_the_limit(scene: Stage, case: str) -> None:
-    """414 for the target, 431 for a header or their number, then the end of the connection."""
+    """A long target gets 414, long or many headers get 431; then the connection ends."""
     status, limit, raw = OVERLONG[case]
     wire = await scene.connect()
     wire.send_raw(raw.encode())
@@ -97,7 +97,7 @@ async def test_a_head_that_is_too_long_is_told_the_limit(scene: Stage, case: str
 
 @with_gateway()
 async def test_a_whole_url_as_target_is_its_path(scene: Stage) -> None:
-    """As a client sends it that takes the gateway for a proxy; who may do what is said by the path and the key."""
+    """A client that takes the gateway for a proxy sends such a target; path and key decide its rights."""
     ask = "GET http://other{} HTTP/1.1\r\nHost: x\r\n{}\r\n"
     assert (await scene.exchange(ask.format("/v1/models", KEY).encode())).status == 200
     assert (await scene.exchange(ask.format("/v1/models", "").encode())).status == 401
@@ -135,7 +135,7 @@ async def test_neither_answer_nor_log_repeats_what_could_not_be_parsed(scene: St
 
 @with_gateway(listen={"header_timeout_seconds": 20.0})
 async def test_headers_are_due_within_their_deadline(scene: Stage) -> None:
-    """A byte now and then buys no time: 20 s after the connection began it is closed without an answer."""
+    """A byte now and then buys no time: after 20 s the connection is closed without an answer."""
     began = asyncio.get_running_loop().time()
     wire = await scene.connect()
     for byte in b"GET /health HT":
@@ -247,7 +247,7 @@ async def test_bytes_behind_a_refused_body_are_not_read_as_a_request(scene: Stag
 
 @with_gateway()
 async def test_http_1_0_is_answered_and_closed(scene: Stage) -> None:
-    """Without keep-alive, with and without a stream; the stream has no chunk frames, its end is the connection's."""
+    """Without keep-alive the connection ends after the answer; a stream has no chunk frames."""
     plain = await scene.connect()
     plain.send_raw(b"GET /health HTTP/1.0\r\n\r\n")
     assert (await plain.read()).status == 200
@@ -279,7 +279,7 @@ async def test_an_upgrade_that_is_not_offered_is_ignored(scene: Stage, protocol:
 
 @with_gateway(window=Window(sequences=1, slack=0), engine=CPU_TINY)
 async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> None:
-    """Gone from the queue, never dispatched, never charged; by FIN and by RST."""
+    """After FIN and after RST the request leaves the queue, undispatched and uncharged."""
     running = await scene.connect()
     running.send_raw(post(CHAT, question(stream=True, max_tokens=500), key_of("alice")))
     await running.read_head()
@@ -305,7 +305,7 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> N
 @needs_sources
 @with_gateway(is_real_time=True)
 async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(scene: Stage) -> None:
-    """500 with the request's id; the log has the same id and the place, and no word of the request."""
+    """The client gets 500 with an id; the log has the id and the place, and no word of the request."""
     router = scene.gateway._router
 
     def fail(*_: object) -> None:

@@ -168,5 +168,5 @@ def test_any_bytes_are_loaded_or_faulted(file: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", kept("configurations"), ids=repr)
 def test_kept_files_are_loaded_or_faulted(file: Path, content: bytes) -> None:
-    """Those that were found or feared."""
+    """Files that once failed, or that somebody feared, raise nothing but `ConfigError`."""
     _load(file, content)

@@ -1,4 +1,4 @@
-"""What is valid and hardly meant so is warned of, with its line; what is meant so is not."""
+"""`check` warns, with the line, of settings that are valid and probably a mistake, and of no others."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NOBODY = "anonymous: {enabled: true, tenant: a}\n"
 
 
 def warnings(folder: Path, text: str) -> list[str]:
-    """The places that are warned of."""
+    """The places that get a warning."""
     path = folder / "config.yaml"
     path.write_text(text)
     return [warning.path for warning in load(path, {}).warnings]
@@ -42,7 +42,7 @@ def warnings(folder: Path, text: str) -> list[str]:
     ],
 )
 def test_cautions(tmp_path: Path, text: str, places: list[str]) -> None:
-    """Each caution at its place, and no other."""
+    """Each caution is reported at its place, and no other."""
     assert warnings(tmp_path, POOL + text) == places
 
 

@@ -69,7 +69,7 @@ def test_a_new_key_is_shown_with_its_digest(tmp_path: Path, console: Console) ->
 
 
 def test_the_admins_key_goes_to_its_place(tmp_path: Path, console: Console) -> None:
-    """The lines to paste are those of `admin`, not of a tenant."""
+    """The lines to paste are those of `admin` and not of a tenant."""
     assert keys.create("admin", None, console) == 0
     printed = _printed(console)
     file = tmp_path / "config.yaml"
@@ -80,7 +80,7 @@ def test_the_admins_key_goes_to_its_place(tmp_path: Path, console: Console) -> N
 
 
 def test_warnings_are_printed_and_change_nothing(tmp_path: Path, console: Console) -> None:
-    """Status 0; each warning has its line and remedy, and the last line counts them."""
+    """The status is 0; each warning has its line and remedy, and the last line counts them."""
     file = tmp_path / "config.yaml"
     file.write_text(POOL + "tenants:\n  - name: a\n    keys: []\n")
     assert check.check([file], console) == 0
@@ -123,7 +123,7 @@ def test_a_new_key_can_go_to_a_file(tmp_path: Path, console: Console) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path, console: Console) -> None:
-    """A folder that is a file ends the command with a reason."""
+    """The command ends with a reason if the folder is a file."""
     (tmp_path / "keys").write_text("")
     assert keys.create("alice", tmp_path / "keys" / "a.key", console) == 1
     assert "cannot be written" in _printed(console)

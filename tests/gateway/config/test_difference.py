@@ -118,7 +118,7 @@ def test_live_changes(new: Config, words: str) -> None:
 
 @pytest.mark.parametrize(("new", "words"), RESTART, ids=[words for _, words in RESTART])
 def test_changes_that_wait_for_a_start(new: Config, words: str) -> None:
-    """What the running gateway cannot take is said, and what is in force stays as it was."""
+    """The difference names what the running gateway cannot take, and that stays as it was."""
     assert difference(OLD, new) == Difference((), (words,))
     assert difference(OLD, in_force(OLD, new)).is_empty
 

@@ -1,4 +1,4 @@
-"""YAML to values: scalars by YAML 1.2, a line for every path, bounds on what a text may cost."""
+"""YAML becomes values: scalars follow YAML 1.2, every path has a line, and the cost of a text is bounded."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -163,7 +163,7 @@ def test_many_aliases_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["a: &a [*a, *a]\nb: *a", "a: &a {b: *a, c: *a, d: *a}\nb: [*a, *a]"])
 def test_a_value_that_contains_itself_is_read_once_to_the_depth(text: str) -> None:
-    """With as many places as levels and one fault, although it has more places at each level."""
+    """It has as many places as levels and one fault, although its places multiply at each level."""
     _, faults = _read(text)
     assert [fault.message for fault in faults.faults()] == [f"is nested deeper than {MAX_DEPTH} levels"]
     assert len(faults.lines) <= MAX_DEPTH + 2

@@ -44,7 +44,7 @@ def test_every_table_has_the_columns() -> None:
 
 
 def test_every_argument_that_is_not_for_the_operator_is_named() -> None:
-    """What `launch.arguments` may not hold, and what is set instead, stands on its page."""
+    """The page names what `launch.arguments` may not hold and what is set instead."""
     text = PAGE.with_name("vllm-arguments.md").read_text()
     assert [flag for flag in REFUSED if f"`{flag}" not in text] == []
 

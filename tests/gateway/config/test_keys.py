@@ -1,4 +1,4 @@
-"""Keys: their form, and the files that hold them."""
+"""Keys have one form, and files hold them safely."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Where a worker's host is: what a lookup that fails, or is slow, costs whom."""
+"""The gateway looks up a worker's host: a lookup that fails or is slow costs as few requests as possible."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def now() -> float:
 
 @virtual_time
 async def test_an_address_is_not_looked_up() -> None:
-    """Of either family."""
+    """Addresses of both families need no lookup."""
     system = System()
     for address in (HERE, "::1"):
         host = Host(address, system.look_up)
@@ -75,7 +75,7 @@ async def test_the_last_addresses_stand_in_for_a_lookup_that_fails() -> None:
 
 @virtual_time
 async def test_a_slow_lookup_is_waited_for_once_and_counts_when_it_comes() -> None:
-    """Where the host was found before; the requests behind it go at once."""
+    """If the host was found before, the requests behind the first one go at once."""
     system = System()
     host = Host("engine", system.look_up)
     await host.addresses()
@@ -92,7 +92,7 @@ async def test_a_slow_lookup_is_waited_for_once_and_counts_when_it_comes() -> No
 
 @virtual_time
 async def test_nobody_waits_for_a_lookup_that_is_given_up() -> None:
-    """It is no cancellation of who asked."""
+    """The end of the lookup does not cancel the request that asked for it."""
     system = System()
     system.seconds = 5.0
     host = Host("engine", system.look_up)
@@ -117,7 +117,7 @@ def named(worker: EngineWorker) -> EngineWorker:
 
 @virtual_time
 async def test_a_lookup_that_fails_for_a_while_costs_nobody_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker stays up, what was learned of it stays; new connections go where it was last."""
+    """The worker stays up and keeps what it taught; new connections go to its last address."""
     system = System()
     monkeypatch.setattr(names, "look_up", system.look_up)
     async with stage(named(EngineWorker()), plan=Plan()) as scene:
@@ -135,7 +135,7 @@ async def test_a_lookup_that_fails_for_a_while_costs_nobody_a_request(monkeypatc
 
 @virtual_time
 async def test_a_host_that_was_never_found_is_no_worker_that_died(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is up as soon as it is found; until then a request is told that there is no worker."""
+    """The worker is up as soon as its host is found; until then requests end with no worker."""
     system = System()
     system.found = OSError("no such host")
     monkeypatch.setattr(names, "look_up", system.look_up)
@@ -148,7 +148,7 @@ async def test_a_host_that_was_never_found_is_no_worker_that_died(monkeypatch: p
 
 @virtual_time
 async def test_the_second_address_is_tried_where_the_first_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the order in which they were found."""
+    """The gateway tries addresses in the order in which the lookup found them."""
     system = System()
     system.found = ["127.0.0.9", HERE]
     monkeypatch.setattr(names, "look_up", system.look_up)

@@ -1,4 +1,4 @@
-"""How long an answer may be silent: every row of the rules, at the moment before and at the end."""
+"""An answer may be silent for a while: every row of the rules, the moment before the end of that time, and the end."""
 
 import pytest
 

@@ -37,7 +37,7 @@ def states(scene: Stage) -> dict[str, str]:
 
 @virtual_time
 async def test_what_runs_at_the_old_address_goes_on_and_the_new_one_joins_afresh() -> None:
-    """Streamed and not: to their own ends there; the whole window of the new engine is free at once."""
+    """Answers there go on to their ends; the new engine's whole window is free at once."""
     async with AsyncExitStack() as stack, stage(plan=Plan(window=Window(sequences=2, slack=0))) as scene:
         old, new = scene.engines[0], await spare(stack)
         running = [scene.asking(chat(300, stream=is_streamed)) for is_streamed in (True, False)]
@@ -55,7 +55,7 @@ async def test_what_runs_at_the_old_address_goes_on_and_the_new_one_joins_afresh
 
 @virtual_time
 async def test_faults_at_the_old_address_are_not_the_new_engines() -> None:
-    """The old engine dies while it drains: its requests end or go to the new one, which nobody suspects."""
+    """When the old engine dies, its requests end or go to the new one, and nobody suspects the new one."""
     async with AsyncExitStack() as stack, stage(plan=Plan(window=Window(sequences=4, slack=0))) as scene:
         old, new = scene.engines[0], await spare(stack)
         running = [scene.asking(chat(1500), name) for name in ("alice", "bob", "alice", "bob")]
@@ -73,7 +73,7 @@ async def test_faults_at_the_old_address_are_not_the_new_engines() -> None:
 
 @virtual_time
 async def test_a_probe_of_the_old_address_says_nothing_of_the_new_engine() -> None:
-    """An idle worker that hangs is moved in the midst of its probe: the name stays, the failure is not counted."""
+    """An idle worker that hangs moves during its probe: the failure does not count for the new one."""
     async with AsyncExitStack() as stack, stage() as scene:
         old, new = scene.engines[0], await spare(stack)
         old.kill()
@@ -86,7 +86,7 @@ async def test_a_probe_of_the_old_address_says_nothing_of_the_new_engine() -> No
 
 @virtual_time
 async def test_there_and_back_while_requests_run() -> None:
-    """An address that is taken back while it drains is the worker that it was, whatever it is called."""
+    """A worker whose address comes back while it drains is the same worker, under any name."""
     async with AsyncExitStack() as stack, stage(plan=Plan(window=ONE_SLOT)) as scene:
         old, new = scene.engines[0], await spare(stack)
         first = scene.asking(chat(300))

@@ -1,4 +1,4 @@
-"""A worker's connection: the body reaches the sink whole and once, however its chunks are cut into reads."""
+"""A worker's connection passes the body to the sink whole and once, however its chunks are cut into reads."""
 
 import asyncio
 import socket
@@ -109,7 +109,7 @@ def cut(data: bytes, at: Sequence[int]) -> list[bytes]:
 
 
 def test_names_of_headers_come_in_lower_case() -> None:
-    """However the worker writes them; values stay as they are."""
+    """Names are in lower case however the worker writes them; values stay as they are."""
     head = b"HTTP/1.1 200 OK\r\nContent-TYPE: Text/Plain\r\nContent-Length: 1\r\n\r\n"
     sink = received([head + b"x"])
     assert sink.headers == [(b"content-type", b"Text/Plain"), (b"content-length", b"1")]
@@ -117,7 +117,7 @@ def test_names_of_headers_come_in_lower_case() -> None:
 
 @virtual_time
 async def test_one_timer_serves_all_requests_of_a_connection() -> None:
-    """A timer that is due earlier stays for the next request, a later one gives way; none outlives the connection."""
+    """A timer that is due earlier stays, a later one is replaced, and none outlives the connection."""
     loop = asyncio.get_running_loop()
     connection, first, second = WorkerConnection(Nowhere()), Kept(), Kept()
     connection.connection_made(Wire())
@@ -140,7 +140,7 @@ async def test_one_timer_serves_all_requests_of_a_connection() -> None:
 
 
 def test_a_read_that_is_one_chunk_is_one_piece() -> None:
-    """The usual case: what is in the chunk, nothing of its frame."""
+    """In the usual case the sink gets the chunk's content without its frame."""
     bodies = [b"a" * 300, b"b" * 0x100, b"c" * 0xFFF]
     sink = received([HEAD, *map(chunk, bodies), END])
     assert sink.pieces == bodies
@@ -168,7 +168,7 @@ def test_a_length_cut_in_two_is_one_length() -> None:
 
 @pytest.mark.parametrize("wrong", [b"12b\r\n" + b"b" * 300 + b"\r\n", b"12c\r\n" + b"b" * 302])
 def test_a_wrong_frame_is_told_of(wrong: bytes) -> None:
-    """A chunk that is longer than its length says, or does not end with a line break."""
+    """A chunk that is too long, or that does not end with a line break, is an error."""
     sink = received([HEAD, chunk(b"a" * 300), wrong])
     assert sink.pieces == [b"a" * 300]
     assert [reason.startswith("malformed answer") for reason in sink.ends] == [True]
@@ -207,7 +207,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(b"{}"
 @pytest.mark.parametrize("answer", [WHOLE, CHUNKED])
 @pytest.mark.parametrize("surplus", [WHOLE, b"junk", b"HTTP/1.1 200 OK\r\nx", b"0\r\n\r\n", b"\x00"])
 def test_an_answer_is_whole_and_its_connection_lost_where_more_comes_with_it(answer: bytes, surplus: bytes) -> None:
-    """At every cut of the surplus; without it the connection is kept."""
+    """This holds at every cut of the surplus; without a surplus the connection is kept."""
     for place in range(len(surplus) + 1):
         home, sink, wire = Nowhere(), Kept(), Wire()
         connection = WorkerConnection(home)
@@ -224,7 +224,7 @@ def test_an_answer_is_whole_and_its_connection_lost_where_more_comes_with_it(ans
 
 
 def test_headers_behind_a_body_are_not_kept() -> None:
-    """A worker cannot fill memory with them."""
+    """Trailers of a worker cannot fill memory."""
     trailers = b"".join(b"x-%d: y\r\n" % number for number in range(1000))
     connection, sink = WorkerConnection(Nowhere()), Kept()
     connection.connection_made(Wire())
@@ -236,7 +236,7 @@ def test_headers_behind_a_body_are_not_kept() -> None:
 
 
 def test_what_has_begun_is_not_given_up() -> None:
-    """Only what nobody has seen of can be answered by another worker."""
+    """Another worker can answer only a request of whose answer nobody has seen anything."""
     for has_begun in (True, False):
         connection, sink = WorkerConnection(Nowhere()), Kept()
         connection.connection_made(Wire())
@@ -259,7 +259,7 @@ async def joined(sink: Kept) -> tuple[WorkerConnection, socket.socket]:
 
 
 def test_what_has_come_is_passed_on_before_an_answer_is_given_up() -> None:
-    """What a worker has sent counts, although the event loop has not read it yet."""
+    """What a worker has sent counts, even if the event loop has not read it yet."""
 
     async def play() -> None:
         sink = Kept()
@@ -279,7 +279,7 @@ def test_what_has_come_is_passed_on_before_an_answer_is_given_up() -> None:
 
 
 def test_a_worker_hears_at_once_that_an_answer_is_given_up() -> None:
-    """Not in the event loop's next turn, which may be long in coming."""
+    """The worker hears it in this turn of the loop: the next may be long in coming."""
 
     async def play() -> None:
         connection, worker = await joined(Kept())

@@ -100,7 +100,7 @@ async def test_the_state_is_for_the_admin_only(scene: Stage) -> None:
 
 @with_gateway()
 async def test_metrics_can_be_turned_off(scene: Stage) -> None:
-    """Then they are 404 and the message says why."""
+    """`/metrics` is then 404, and the message says why."""
     scene.gateway.config = scene.gateway.config.model_copy(update={"metrics": Metrics(enabled=False)})
     answer = await scene.get("/metrics")
     assert answer.status == 404 and "metrics.enabled" in answer.json["error"]["message"]
@@ -108,7 +108,7 @@ async def test_metrics_can_be_turned_off(scene: Stage) -> None:
 
 @with_gateway(tenants=(tenant("alice"), tenant("bob", models=("other",))))
 async def test_models_are_those_of_the_key(scene: Stage) -> None:
-    """Names and aliases, also percent-encoded; of others only that they are not there."""
+    """The key sees its names and aliases, also percent-encoded; of others it learns only that they are not there."""
     listed = (await scene.get("/v1/models", key_of("alice"))).json["data"]
     assert [card["id"] for card in listed] == ["tiny", "org/alias"]
     assert (await scene.get("/v1/models", key_of("bob"))).json["data"] == []

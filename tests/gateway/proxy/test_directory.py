@@ -1,4 +1,4 @@
-"""However often rights are asked for, an answer that is kept is the tenant's own."""
+"""However often a tenant asks for its rights, each kept answer is that tenant's own."""
 
 import pytest
 from whole_gateway import key_of, tenant
@@ -18,7 +18,7 @@ def _directory(secret: bytes | None = None) -> Directory:
 
 
 def test_what_one_tenant_may_use_another_may_not() -> None:
-    """Also where the first has just used it; a tenant that was refused is refused again."""
+    """This also holds if the first has just used it; a refused tenant is refused again."""
     directory = _directory()
     for _ in range(2):
         alice, bob = directory.identify([key_of("alice")]), directory.identify([key_of("bob")])
@@ -106,7 +106,7 @@ def test_who_pays_for_a_request_with_any_keys(keys: list[str], closed: str | int
 
 
 def test_the_admin_key_is_found_beside_others() -> None:
-    """As a tenant's is."""
+    """The gateway finds the admin's key as it finds a tenant's."""
     directory = Directory(Config(tenants=(ALICE,), admin=Admin(digest=digest("vtc-admin"))))
     assert directory.is_admin(["EMPTY", "vtc-admin"])
     assert not directory.is_admin([A]) and not directory.is_admin([])

@@ -1,4 +1,4 @@
-"""The event of a request's end tells what is known of it, each fact under its own name."""
+"""The event at a request's end has each known fact under its own name."""
 
 from types import SimpleNamespace
 from typing import cast
@@ -87,7 +87,7 @@ def test_every_value_stands_under_its_own_name() -> None:
 
 @needs_sources
 def test_an_answer_that_is_not_streamed_has_no_times_of_tokens() -> None:
-    """Its tokens came at once, whenever they were made."""
+    """Its tokens came at once, whenever the engine made them."""
     event = _whole(stream=False).finished(164.0)
     assert (event.ttft_seconds, event.inter_token_seconds, event.longest_gap_seconds) == (None, None, None)
     assert (event.queue_wait_seconds, event.gateway_seconds) == (2.5, 6.0)

@@ -1,4 +1,4 @@
-"""The relay by itself: what the scheduler hears of an answer while it streams, and of one that needs two attempts."""
+"""The relay by itself: what it reports to the scheduler while an answer streams, and in a second attempt."""
 
 import asyncio
 from typing import cast
@@ -22,7 +22,7 @@ ASKED = b'{"model":"tiny","messages":[{"role":"user","content":"hi"}],"stream":t
 
 
 class Heard:
-    """What the scheduler is told; its account charges."""
+    """What the relay reports to the scheduler; its account charges."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""When trouble that lasts is said again."""
+"""Reminders decide when the log repeats trouble that lasts."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -53,14 +53,14 @@ def test_another_reason_is_said_earlier_but_never_at_once() -> None:
 
 
 def test_what_another_line_has_said_is_said_after_the_first_pause() -> None:
-    """Whatever words come next."""
+    """The first pause applies whatever the next words are."""
     reminders = Reminders()
     reminders.begin("w0", URL, 0.0)
     assert said_at(reminders, alternating(), int(FIRST_PAUSE_SECONDS) + 1) == [FIRST_PAUSE_SECONDS]
 
 
 def test_new_trouble_is_said_at_once() -> None:
-    """After an end, and of another engine under the same name."""
+    """This holds after an end, and for another engine under the same name."""
     reminders = Reminders()
     assert reminders.is_due("w0", URL, "refused", 0.0)
     reminders.end("w0")
@@ -70,7 +70,7 @@ def test_new_trouble_is_said_at_once() -> None:
 
 
 def test_workers_that_are_gone_are_forgotten() -> None:
-    """What is kept is of workers that are there."""
+    """Reminders keep only workers that are there."""
     reminders = Reminders()
     for name in ("w0", "w1"):
         reminders.begin(name, URL, 0.0)

@@ -1,4 +1,4 @@
-"""The official SDKs against the gateway: answers parse, errors become their own exceptions, retries keep the time."""
+"""The official SDKs parse the gateway's answers, raise their own exceptions, and keep the time between retries."""
 
 import asyncio
 from typing import Any
@@ -47,7 +47,7 @@ def _anthropic(scene: Stage, key: str | None = None, retries: int = 0) -> AsyncA
 
 @with_gateway()
 async def test_openai_chat(scene: Stage) -> None:
-    """Whole and streamed: the same text, with usage where it was asked for, and the request id."""
+    """Whole and streamed answers have the same text, the usage if it was asked for, and the request id."""
     async with _openai(scene) as client:
         whole = await client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=12)
         assert whole.choices[0].message.content and whole.usage and whole.usage.completion_tokens > 0
@@ -86,7 +86,7 @@ async def test_openai_tools_and_structured_outputs(scene: Stage) -> None:
 
 @with_gateway()
 async def test_openai_completions_responses_embeddings_models(scene: Stage) -> None:
-    """The other resources of the SDK."""
+    """The other resources of the SDK work."""
     async with _openai(scene) as client:
         text = await client.completions.create(model="tiny", prompt=["one", "two"], max_tokens=4)
         assert len(text.choices) == 2
@@ -106,7 +106,7 @@ async def test_openai_completions_responses_embeddings_models(scene: Stage) -> N
 
 @with_gateway()
 async def test_anthropic_messages(scene: Stage) -> None:
-    """Whole, streamed, with a tool, and counted."""
+    """Messages work whole, streamed and with a tool, and count_tokens counts."""
     tool: Any = {"name": "paint", "description": "Paint it.", "input_schema": COLOUR}
     async with _anthropic(scene) as client:
         whole = await client.messages.create(model="tiny", messages=HELLO, max_tokens=12)
@@ -163,7 +163,7 @@ async def _read(answer: Any) -> Any:
 @SDKS
 @with_gateway()
 async def test_errors_become_the_sdks_own(scene: Stage, sdk: str) -> None:
-    """Each status its class, with the message and the request id."""
+    """Each status becomes the SDK's class, with the message and the request id."""
     cases = [
         ("AuthenticationError", "The API key is not valid", {"key": "vtc-unknown"}),
         ("PermissionDeniedError", "needs the right 'ignore_eos'", {"extra_body": {"ignore_eos": True}}),

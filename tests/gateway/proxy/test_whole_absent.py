@@ -1,4 +1,4 @@
-"""A worker that does not serve is reported at once, again and again, and when it comes."""
+"""The log reports a worker that does not serve at once and again and again, and also when it comes."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class LateWorker(EngineWorker):
 
 
 def lines_of(scene: Stage, worker: str) -> list[dict[str, Any]]:
-    """What the log says of `worker`, in order."""
+    """The log's lines about `worker`, in order."""
     lines = [json.loads(line) for line in scene.end_log().splitlines()]
     return [line for line in lines if line.get("worker") == worker and line["event"] != "request"]
 

@@ -1,4 +1,4 @@
-"""When an answer has begun, what counts as progress, what of a worker's bytes is an answer: the same in all APIs."""
+"""In all APIs alike: when an answer has begun, what counts as progress, which of a worker's bytes are an answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -169,7 +169,7 @@ async def test_announcements_without_an_answer_end_with_the_limit_of_the_first_o
 @ALL
 @virtual_time
 async def test_keep_alives_are_no_progress_and_pass(name: str) -> None:
-    """A stream that has begun and then only keeps alive ends by its limit, which is the longer one without metrics."""
+    """A stream with nothing but keep-alives ends by its limit, which is the longer one without metrics."""
     api = APIS[name]
     pings: list[bytes | float] = [piece for _ in range(200) for piece in (1.0, api.ping)]
     answer, scene = await played(streamed(*api.announcements, api.output, *pings), api=api)
@@ -181,7 +181,7 @@ async def test_keep_alives_are_no_progress_and_pass(name: str) -> None:
 
 @virtual_time
 async def test_one_silent_stream_without_metrics_takes_the_worker_from_nobody() -> None:
-    """Half a minute of a tool call that is held back: others are served beside it, and it is served to its end."""
+    """A tool call is held back for half a minute: others are served beside it, and it ends whole."""
     api = APIS["chat"]
     silent = streamed(*api.announcements, api.output, 35.0, api.output, api.end)
     async with stage(Playing(silent, whole(api)).worker, plan=PLAN) as scene:
@@ -233,7 +233,7 @@ async def test_a_stream_that_is_silent_while_its_engine_makes_steps_is_not_cut(p
 
 @virtual_time
 async def test_a_stream_whose_engine_stands_still_ends_a_second_after_the_limit() -> None:
-    """Whatever it announced or showed before."""
+    """This holds whatever it announced or showed before."""
     for after_tokens in (1, 20):
         worker = EngineWorker(faults(fault(FaultKind.FREEZE, after_tokens=after_tokens)))
         timeouts = Timeouts(connect_seconds=2, first_byte_seconds=8, stall_seconds=STALL)
@@ -274,7 +274,7 @@ async def test_requests_at_a_worker_that_was_stopped_are_served_by_another(strea
 
 @virtual_time
 async def test_an_answer_that_is_not_streamed_ends_where_its_engine_stands_still() -> None:
-    """The only worker, its server alive: the limit runs from the engine's last step, not for each token."""
+    """The server of the only worker lives; the limit runs from the engine's last step."""
     worker = EngineWorker(SLOW)
     async with stage(worker, plan=PLAN) as scene:
         asking = scene.asking(chat(LONG, stream=False))
@@ -287,7 +287,7 @@ async def test_an_answer_that_is_not_streamed_ends_where_its_engine_stands_still
 
 @virtual_time
 async def test_a_slow_answer_that_is_not_streamed_is_waited_for_while_its_engine_makes_steps() -> None:
-    """However long it takes beyond every limit."""
+    """The gateway waits beyond every limit."""
     timeouts = Timeouts(connect_seconds=2, first_byte_seconds=3, stall_seconds=2)
     async with stage(EngineWorker(SLOW), plan=Plan(pool={"timeouts": timeouts})) as scene:
         assert (await scene.ask(chat(LONG, stream=False))).status == 200
@@ -313,7 +313,7 @@ ANSWERS = {"whole": JSON % (2, b"{}"), "streamed": HEAD + chunk(APIS["chat"].out
 async def test_what_a_worker_sends_beyond_its_answer_reaches_nobody(
     answer: str, surplus: str, pause: float | None
 ) -> None:
-    """In the same segment, in the next or a while later: dropped, and its connection is used no more."""
+    """The gateway drops it, whenever it comes, and uses the connection no more."""
     more = SURPLUS[surplus]
     first: list[Step] = [ANSWERS[answer] + more] if pause is None else [ANSWERS[answer], pause, more]
     body = question(stream=answer == "streamed")
@@ -331,7 +331,7 @@ async def test_what_a_worker_sends_beyond_its_answer_reaches_nobody(
 @pytest.mark.parametrize("stream", [True, False])
 @virtual_time
 async def test_an_answer_to_another_request_is_dropped_and_asked_for_again(stream: bool) -> None:
-    """vLLM's answers name their request: one that comes late over a connection is nobody's."""
+    """vLLM's answers name their request, so the gateway notices one that comes late."""
     ids: list[str] = []
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -389,7 +389,7 @@ async def test_what_is_not_one_plain_answer_is_a_failed_attempt(what: str, strea
 
 @virtual_time
 async def test_broken_framing_after_output_ends_the_stream_in_one_error_event() -> None:
-    """As any other break does."""
+    """Broken framing acts as any other break."""
     api = APIS["chat"]
     answer, scene = await played([HEAD, chunk(api.output), 0.1, b"zz\r\n"], api=api)
     assert answer.error is not None
@@ -404,7 +404,7 @@ async def test_broken_framing_after_output_ends_the_stream_in_one_error_event() 
 @pytest.mark.parametrize("missing", [b"\n\n", b"\n"])
 @virtual_time
 async def test_a_last_event_without_its_empty_line_is_closed(name: str, missing: bytes) -> None:
-    """The answer is complete: nothing of ours is glued to it."""
+    """The answer is complete, and the gateway adds no text to it."""
     api = APIS[name]
     answer, scene = await played(
         streamed(*api.announcements, api.output, api.end.removesuffix(b"\n\n") + missing[1:]), api=api
@@ -417,7 +417,7 @@ async def test_a_last_event_without_its_empty_line_is_closed(name: str, missing:
 @pytest.mark.parametrize("is_clean", [True, False])
 @virtual_time
 async def test_an_error_stands_by_itself_behind_an_event_that_was_not_closed(name: str, is_clean: bool) -> None:
-    """A whole event is closed first, half of one is dropped."""
+    """The gateway closes a whole event first, and drops half an event."""
     api = APIS[name]
     for last, is_shown in ((api.output.removesuffix(b"\n\n"), True), (api.output[:-9], False)):
         script: list[Step] = [HEAD, *map(chunk, (*api.announcements, api.output, last)), 0.1, END if is_clean else None]
@@ -432,7 +432,7 @@ async def test_an_error_stands_by_itself_behind_an_event_that_was_not_closed(nam
 
 @virtual_time
 async def test_choices_that_have_all_finished_are_a_whole_answer_without_the_end_marker() -> None:
-    """As every SDK takes it; one that has not finished is missed."""
+    """Every SDK takes it so; an unfinished choice makes it incomplete."""
     body = question(stream=True, n=2)
     events = [
         f'data: {{"choices":[{{"index":{index},"delta":{{"content":"x"}},"finish_reason":{end}}}]}}\n\n'.encode()
@@ -449,7 +449,7 @@ async def test_choices_that_have_all_finished_are_a_whole_answer_without_the_end
 @ALL
 @virtual_time
 async def test_json_in_place_of_a_stream_passes_as_it_is_and_is_metered(name: str) -> None:
-    """A whole answer of an engine that does not stream."""
+    """An engine that does not stream gave a whole answer."""
     api = APIS[name]
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "input_tokens": 7, "output_tokens": 3}
     text = str({"id": "x", "usage": usage}).replace("'", '"').encode()

@@ -25,7 +25,7 @@ MAX_TURNS = 400
 
 
 def held(scene: Stage) -> int:
-    """Bytes of all bodies in memory."""
+    """The bytes of all bodies in memory."""
     return scene.gateway._holdings.held_bytes
 
 
@@ -46,7 +46,7 @@ async def never_sent(scene: Stage) -> Answer:
 
 
 def check_pushed_out(answer: Answer) -> None:
-    """It says what was too much, and when to come again."""
+    """The refusal says what was too much, and when to come again."""
     assert (answer.status, answer.json["error"]["code"]) == (429, "bodies_full")
     assert "memory for requests" in answer.json["error"]["message"]
     assert int(answer.headers["retry-after"]) >= 1
@@ -106,7 +106,7 @@ async def test_a_modest_newcomer_takes_the_place_of_the_floods_newest(state: str
 
 @with_gateway(listen=TWO_BODIES)
 async def test_a_body_is_let_go_of_when_its_answer_begins(scene: Stage) -> None:
-    """What is not sent again is not kept: a long answer to a large prompt holds nothing."""
+    """The gateway keeps no body that it does not send again: a long answer to a large prompt holds nothing."""
     client = await scene.open(chat(200, metadata=LARGE))
     await client.read_head()
     (exchange,) = scene.gateway._router.exchanges
@@ -121,7 +121,7 @@ async def test_a_body_is_let_go_of_when_its_answer_begins(scene: Stage) -> None:
 
 @with_gateway(listen=TWO_BODIES)
 async def test_utilities_hold_their_bodies_too(scene: Stage) -> None:
-    """The account of bodies knows no path that is free."""
+    """No path is free of the account of bodies."""
     held_then: list[int] = []
     asking = scene.asking({"model": "tiny", "prompt": "x" * 100_000}, "alice", "/tokenize")
     while not asking.done():

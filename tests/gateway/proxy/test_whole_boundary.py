@@ -146,7 +146,7 @@ async def ask(scene: Stage, request: Request, *lines: str) -> Answer:
 @pytest.mark.parametrize("key", [WORKER_KEY, None])
 @virtual_time
 async def test_of_a_clients_headers_a_worker_gets_the_listed_ones(request_: Request, key: str | None) -> None:
-    """Each once; the credential, by whatever header it came, is nowhere in what any worker ever receives."""
+    """The worker gets each once; the credential, by whatever header it came, reaches no worker."""
     worker = ScriptedWorker(says(200, request_.content_type, request_.answer, *WORKER_LINES))
     async with stage(worker, plan=Plan(worker={"api_key": key} if key else {})) as scene:
         for _ in range(2):  # the second behind the first answer's cookie
@@ -168,7 +168,7 @@ async def test_of_a_clients_headers_a_worker_gets_the_listed_ones(request_: Requ
 @pytest.mark.parametrize("status", [200, 400])
 @virtual_time
 async def test_of_a_workers_headers_a_client_gets_the_listed_ones(request_: Request, status: int) -> None:
-    """With an answer and with an engine's own refusal: type and caching; cookies, names, credentials stay behind."""
+    """The client gets type and caching, also with a refusal; cookies, names and credentials stay behind."""
     error = b'{"error":{"message":"no","type":"BadRequestError","param":null,"code":400}}'
     kind, body = (request_.content_type, request_.answer) if status == 200 else (b"application/json", error)
     async with stage(ScriptedWorker(says(status, kind, body, *WORKER_LINES))) as scene:
@@ -184,7 +184,7 @@ async def test_of_a_workers_headers_a_client_gets_the_listed_ones(request_: Requ
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @virtual_time
 async def test_no_redirect_is_followed(request_: Request, status: int) -> None:
-    """It is a failure of the worker; neither the gateway nor, by its answer, the client goes there."""
+    """A redirect is a failure of the worker; neither the gateway nor the client goes there."""
     async with witness() as (address, came):
         worker = ScriptedWorker(says(status, b"text/plain", b"", b"location: http://%b/" % address.encode()))
         async with stage(worker) as scene:
@@ -198,7 +198,7 @@ async def test_no_redirect_is_followed(request_: Request, status: int) -> None:
 
 @virtual_time
 async def test_no_probe_or_reading_follows_a_redirect() -> None:
-    """Health, models and metrics that are elsewhere are not there."""
+    """Health, models and metrics that are elsewhere count as absent."""
     async with witness() as (address, came):
         worker = ScriptedWorker(says(200, b"application/json", WHOLE))
         worker.probe_status = 302
@@ -213,7 +213,7 @@ async def test_no_probe_or_reading_follows_a_redirect() -> None:
 @every_api
 @virtual_time
 async def test_no_proxy_of_the_environment_is_used(request_: Request) -> None:
-    """A worker is asked at its own address, by requests, probes and readings, whatever the process inherited."""
+    """Requests, probes and readings go to the worker's own address, whatever the process inherited."""
     async with witness() as (address, came):
         with pytest.MonkeyPatch.context() as patch:
             for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -233,7 +233,7 @@ async def test_no_proxy_of_the_environment_is_used(request_: Request) -> None:
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])
 @virtual_time
 async def test_nothing_is_unpacked(request_: Request, coding: bytes) -> None:
-    """An answer in a coding that nobody asked for is a failure of the worker, whatever it would come to."""
+    """An answer in a coding that nobody asked for is a failure of the worker, whatever it contains."""
     packed = gzip.compress(request_.answer)
     worker = ScriptedWorker(says(200, request_.content_type, packed, b"content-encoding: " + coding))
     async with stage(worker) as scene:
@@ -272,7 +272,7 @@ def long_extension(size: int) -> bytes:
 @pytest.mark.parametrize("head", [long_value, many_lines, many_announcements, long_trailer, long_extension])
 @virtual_time
 async def test_no_head_is_read_without_end(request_: Request, head: Callable[[int], bytes]) -> None:
-    """A worker that never comes to the body, or never to its end, is broken off within a few times the bound."""
+    """The gateway breaks off an endless head within a few times the bound."""
     whole, most = head(64 * MAX_HEAD_BYTES), 0
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -295,7 +295,7 @@ async def test_no_head_is_read_without_end(request_: Request, head: Callable[[in
 @pytest.mark.parametrize("over_bytes", [-1000, 1000])
 @virtual_time
 async def test_a_head_may_be_as_long_as_the_bound(over_bytes: int) -> None:
-    """And no longer, also where it comes at once, its body behind it."""
+    """A longer head fails, also if it comes at once with its body."""
     line = b"x: " + b"a" * (MAX_HEAD_BYTES + over_bytes)
     async with stage(ScriptedWorker(says(200, b"application/json", WHOLE, line))) as scene:
         answer = await scene.post(CHAT, {"model": MODEL, **ASKED[CHAT]})

@@ -1,4 +1,4 @@
-"""An engine that claims more tokens than a request can take is believed no further, on every path, and it is said."""
+"""The gateway believes no engine that claims more tokens than a request can take, on any path, and says so."""
 
 import asyncio
 from typing import Any

@@ -31,7 +31,7 @@ def write_buffers(scene: Stage) -> list[int]:
 @pytest.mark.parametrize("stream", [True, False])
 @virtual_time
 async def test_a_client_that_leaves_the_queue_is_gone_at_once(stream: bool) -> None:
-    """Its place is free, it is never dispatched and never charged."""
+    """Its place is free, and the gateway neither dispatches nor charges it."""
     async with stage(plan=Plan(window=ONE_SLOT)) as scene:
         running = scene.asking(chat(100))
         await scene.until(lambda: scene.in_flight)
@@ -132,7 +132,7 @@ async def test_a_connection_paused_for_a_slow_client_serves_the_next_request() -
 
 @virtual_time
 async def test_a_client_of_http_1_0_gets_bare_bytes_and_the_end_of_the_connection() -> None:
-    """No chunks, the same events, closed at the end; streamed or not."""
+    """Streamed or not, it gets the same events without chunks, and the connection ends."""
     async with stage() as scene:
         answer = await scene.ask(chat(10), version="1.0")
         assert answer.is_done

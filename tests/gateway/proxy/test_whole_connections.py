@@ -1,4 +1,4 @@
-"""How many connections a worker sees for what runs no model: probes, readings, tokenize and its like."""
+"""A worker sees few connections for what runs no model: probes, readings, tokenize and the like."""
 
 import asyncio
 import socket
@@ -109,7 +109,7 @@ async def test_an_idle_gateway_holds_as_many_connections_after_an_hour_as_after_
 @pytest.mark.parametrize("path", UTILITIES)
 @virtual_time
 async def test_thousands_of_utility_requests_need_as_many_connections_as_are_sent_at_once(path: str) -> None:
-    """They are used again, and closed when nobody needs them."""
+    """The gateway uses them again and closes them when nobody needs them."""
     worker = Witness()
     async with stage(witnessed(worker)) as scene:
         await asyncio.sleep(IDLE_SECONDS + 1)
@@ -134,7 +134,7 @@ async def test_a_worker_that_closes_after_each_answer_leaves_nothing_behind() ->
 
 @virtual_time
 async def test_requests_that_a_worker_never_answers_hold_a_bounded_number_of_connections() -> None:
-    """Whatever many tenants send; probes have their own and find the worker alive."""
+    """The bound holds for many tenants; probes have their own connections and find the worker alive."""
     worker = Witness()
     names = [f"t{number}" for number in range(20)]
     plan = Plan(tenants=[tenant(name) for name in names])
@@ -153,7 +153,7 @@ async def test_requests_that_a_worker_never_answers_hold_a_bounded_number_of_con
 
 @virtual_time
 async def test_probes_that_a_worker_never_answers_do_not_pile_up() -> None:
-    """Nor do readings: each that is given up closes its connection."""
+    """Readings do not pile up either: each one that is given up closes its connection."""
     worker = Witness()
     async with stage(witnessed(worker)) as scene:
         worker.is_silent, worker.is_probed = True, False
@@ -164,7 +164,7 @@ async def test_probes_that_a_worker_never_answers_do_not_pile_up() -> None:
 
 @virtual_time
 async def test_connections_of_answers_are_closed_once_nobody_needs_them() -> None:
-    """A burst leaves nothing open longer than the engine is expected to."""
+    """A burst leaves nothing open for longer than the engine keeps connections."""
     async with stage(EngineWorker(), plan=Plan()) as scene:
         await asyncio.gather(*(scene.ask(chat(5)) for _ in range(20)))
         port = scene.gateway._endpoints["tiny/w0"].data
@@ -205,7 +205,7 @@ async def test_whoever_waits_for_a_connection_gets_it_in_order_and_one_that_gave
 
 @virtual_time
 async def test_a_new_connection_that_is_asked_for_takes_the_place_of_an_idle_one() -> None:
-    """An confirmation is about whether the worker can still be reached."""
+    """A confirmation asks whether the worker can still be reached."""
     worker = Witness()
     await worker.start()
     port = WorkerPort(worker.url, max_connections=1)

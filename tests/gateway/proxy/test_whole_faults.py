@@ -190,7 +190,7 @@ async def test_a_worker_that_fails_fast_costs_no_client_an_answer_and_draws_no_l
 @pytest.mark.parametrize("code", [400, 404, 413, 422])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/tokenize"])
 async def test_what_is_the_clients_fault_is_told_in_the_engines_words(code: int, path: str) -> None:
-    """Passed on as it came, sent once, charged nothing, and no sign against the worker."""
+    """The error passes on as it came; the request is sent once, charged nothing, and no sign against the worker."""
     words = b'{"error":{"message":"too long","type":"BadRequestError","param":null,"code":%d}}' % code
     worker = worker_that(GOOD, status(code, words))
     async with stage(worker, plan=Plan(tenants=TENANTS)) as scene:
@@ -218,7 +218,7 @@ async def test_an_engine_that_does_not_know_the_pools_model_is_the_operators_fau
 @virtual_time
 @pytest.mark.parametrize("way", ["redirect", "page", "nothing", "empty", "401", "404"])
 async def test_a_stream_gets_nothing_glued_on(way: str) -> None:
-    """What is no answer never reaches the client of a stream, in part or whole: one error of ours, nothing charged."""
+    """The client of a stream gets no part of a page that is no answer: it gets one error, and nothing is charged."""
     reply = WAYS_TO_FAIL.get(way, status(404, PAGE, "text/html"))
     async with stage(worker_that(GOOD, reply)) as scene:
         for path in ("/v1/chat/completions", COMPLETIONS, "/v1/messages", "/v1/responses"):
@@ -233,7 +233,7 @@ async def test_a_stream_gets_nothing_glued_on(way: str) -> None:
 @pytest.mark.parametrize("path", ["/tokenize", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize(("code", "seen"), [(401, 502), (404, 502), (500, 502), (503, 503), (429, 503), (200, 502)])
 async def test_requests_that_run_no_model_are_judged_alike(path: str, code: int, seen: int) -> None:
-    """A page or a status that is not the client's fault is ours to word."""
+    """The gateway words a page, or a status that is not the client's fault, itself."""
     async with stage(worker_that(GOOD, status(code, PAGE, "text/html"))) as scene:
         answer = await scene.ask(asked(path), path=path)
         assert answer.status == seen
@@ -304,7 +304,7 @@ async def test_a_pause_is_earned_by_the_worker(way: str, workers: int) -> None:
 @pytest.mark.parametrize("code", [429, 503])
 @pytest.mark.parametrize(("retry_after", "seconds"), [(None, 0.5), ("0", 0.5), ("3", 3), ("3600", 5), ("soon", 0.5)])
 async def test_lack_of_room_is_waited_for_within_bounds(code: int, retry_after: str | None, seconds: float) -> None:
-    """As long as the worker asks for, a stated number of times; then 503 with the time at which to come again."""
+    """The gateway waits as long as the worker asks, so many times; then it answers 503 with a time."""
     headers = () if retry_after is None else (f"retry-after: {retry_after}",)
     worker = worker_that(GOOD, status(code, WORDS, "application/json", *headers))
     async with stage(worker, plan=Plan(scheduler={"queue_timeout_seconds": 600})) as scene:
@@ -319,7 +319,7 @@ async def test_lack_of_room_is_waited_for_within_bounds(code: int, retry_after: 
 
 @virtual_time
 async def test_a_worker_without_room_sends_the_request_to_the_next() -> None:
-    """At once, while another serves; it keeps its place."""
+    """While another worker serves, the request goes there at once and keeps its place."""
     full, good = worker_that(GOOD, status(429)), worker_that(GOOD)
     async with stage(full, good) as scene:
         assert (await scene.ask(chat(5, stream=False))).body == ANSWER
@@ -329,7 +329,7 @@ async def test_a_worker_without_room_sends_the_request_to_the_next() -> None:
 
 @virtual_time
 async def test_a_worker_without_room_for_two_tenants_is_paused_for_all() -> None:
-    """It is the worker's lack then: nothing is sent there for a moment, and the state says so."""
+    """The worker lacks room then: it gets nothing for a moment, and the state says so."""
     worker = worker_that(GOOD, status(503))
     async with stage(worker, plan=Plan(tenants=TENANTS)) as scene:
         asking = [scene.asking(chat(5), who) for who in ("alice", "bob")]

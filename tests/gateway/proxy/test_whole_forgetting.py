@@ -22,7 +22,7 @@ def reload(scene: Stage, tenants: Iterable[Tenant], worker: str = "w0") -> None:
 
 
 def known_tenants(scene: Stage) -> set[str]:
-    """Who has an account in some pool."""
+    """The tenants that have an account in some pool."""
     return {each.tenant for pool in scene.gateway.pools() for each in pool.tenants}
 
 

@@ -163,7 +163,7 @@ async def test_a_hundred_readers_that_never_read_cost_a_bounded_memory_each_and_
 
 
 @virtual_time
-async def test_a_place_at_the_desk_is_held_until_the_answer_is_taken() -> None:
+async def test_a_utility_place_is_held_until_the_answer_is_taken() -> None:
     """As many unread utility answers as a tenant may have; the next is refused, another tenant's is not."""
     async with stage(ScriptedWorker(large_answer)) as scene:
         unread = [await ask_utility(scene) for _ in range(MAX_AT_ONCE_PER_TENANT)]

@@ -67,7 +67,7 @@ async def test_a_frozen_engine_gets_nothing_new_though_its_health_is_green() -> 
 
 @virtual_time
 async def test_how_soon_a_frozen_engine_is_found() -> None:
-    """Within the least patience and what it takes to look."""
+    """The gateway finds it within the least patience and the pause between two looks."""
     worker = EngineWorker(CPU_TINY)
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1500)) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""A request can be followed: the client's trace goes on at the worker, its own id stands in the log, ours rules."""
+"""A trace can be followed: the client's trace goes on at the worker, the log has the client's id, and ours rules."""
 
 import pytest
 from whole_gateway import CHAT, Stage, chat, key_of, with_gateway

@@ -63,7 +63,7 @@ async def test_large_ones_go_one_behind_the_other_in_their_order() -> None:
 
 @virtual_time
 async def test_small_ones_go_side_by_side() -> None:
-    """As many as a tenant may have at once."""
+    """As many run at once as a tenant may have."""
     slow = Slow()
     async with stage(slow.worker) as scene:
         asked = [asking(scene, 1000) for _ in range(MAX_AT_ONCE_PER_TENANT)]
@@ -87,7 +87,7 @@ async def test_another_tenant_does_not_wait_for_a_flood() -> None:
 
 @virtual_time
 async def test_one_larger_than_the_bound_goes_alone() -> None:
-    """It is late, not refused, and what came behind it is behind it."""
+    """It is late and not refused, and what came after it waits."""
     slow = Slow()
     async with stage(slow.worker) as scene:
         small = asking(scene, 1000)

@@ -1,4 +1,4 @@
-"""Workers that break, and what becomes of the requests they had."""
+"""Workers break, and each of their requests ends in the right way."""
 
 import asyncio
 
@@ -154,7 +154,7 @@ async def test_an_engine_without_room_gets_a_pause_and_the_request_keeps_its_pla
 
 @virtual_time
 async def test_a_silent_worker_is_given_up_at_the_first_byte_limit() -> None:
-    """No first byte within the limit, twice: 504 after both limits, and nothing charged."""
+    """Without a first byte in two attempts the client gets 504 and pays nothing."""
     silent = faults(fault(FaultKind.STALL_FIRST_BYTE, every=1))
     plan = Plan(pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=3, stall_seconds=5)})
     async with stage(EngineWorker(silent), EngineWorker(silent), plan=plan) as scene:

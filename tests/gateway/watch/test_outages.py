@@ -1,4 +1,4 @@
-"""Pools without a worker: how long requests wait, what ends the wait, what a load balancer gets."""
+"""Pools without a worker: how long requests wait, what ends the wait, and what a load balancer sees."""
 
 import asyncio
 from collections.abc import Callable
@@ -90,7 +90,7 @@ async def test_an_outage_is_awaited_for_its_time_and_then_no_longer(begin: Calla
 
 @virtual_time
 async def test_one_worker_that_serves_is_no_outage() -> None:
-    """Nothing waits for the other one."""
+    """While one worker serves, no request waits for the other one."""
     stage = Stage()
     stage.serve()
     stage.signal("p/a", Signal.GONE)
@@ -119,7 +119,7 @@ async def test_a_replacement_is_awaited_as_long_as_it_takes() -> None:
 
 @virtual_time
 async def test_another_time_counts_from_the_beginning_of_the_outage() -> None:
-    """A reload lengthens, shortens or ends the wait; a pool that is gone leaves no timer."""
+    """A reload lengthens, shortens or ends the wait; a removed pool leaves no timer."""
     stage = Stage()
     await asyncio.sleep(40)
     stage.outages.configure([pool(60)])

@@ -1,4 +1,4 @@
-"""The supervisor gets a window's numbers if they are configured, and nothing if the gateway finds them out."""
+"""The supervisor gets the window's numbers that are configured, and none that the gateway finds out."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the supervisor says: messages are taken, and a line that is none ends nothing."""
+"""The gateway reads the supervisor's messages, and a line that is not a message ends nothing."""
 
 import asyncio
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ LINES = b"""Fatal Python warning: something a library prints
 
 
 def test_a_line_that_is_no_message_is_passed_to_the_log() -> None:
-    """The messages behind it are heard: the supervisor, and every worker with it, lives on."""
+    """The gateway hears the messages after it: the supervisor and its workers live on."""
     reported: list[LaunchStatus] = []
     wrote: list[tuple[str, str]] = []
 
