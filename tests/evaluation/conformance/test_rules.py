@@ -1,4 +1,4 @@
-"""The rules judge observations that are written by hand."""
+"""The rules judge numbers worked out by hand: each margin is met, is missed, and has nothing to judge."""
 
 import math
 from collections.abc import Mapping

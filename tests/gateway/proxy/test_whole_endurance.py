@@ -56,7 +56,7 @@ def engines(*script: Any) -> tuple[EngineConfig, EngineConfig]:
 
 
 async def one_client(scene: Stage, random: Random) -> None:
-    """One request of some tenant; three in ten leave before they have everything."""
+    """One request of some tenant. Three in ten clients leave before they have everything."""
     await asyncio.sleep(random.uniform(0, 40))
     payer = random.choice(TENANTS).name
     tokens = random.randint(1, 40)

@@ -30,7 +30,7 @@ async def test_an_engine_that_orders_its_queue_learns_tenant_and_weight(scene: S
 
 @with_gateway(tenants=TENANTS)
 async def test_an_ordinary_engine_is_told_nothing(scene: Stage) -> None:
-    """The default: the gateway orders, and the engine's queue is its own."""
+    """By default the gateway orders, and the engine's queue is its own."""
     await scene.post(CHAT, ASKING[CHAT], key_of("alice"))
     assert "vllm_xargs" not in scene.sent[-1].body
 

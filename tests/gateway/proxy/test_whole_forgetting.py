@@ -1,4 +1,4 @@
-"""What a reload has removed is forgotten once nothing of it runs, however often names come and go."""
+"""The gateway forgets what a reload has removed once nothing of it runs, however often names come and go."""
 
 from collections.abc import Iterable
 
