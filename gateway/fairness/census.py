@@ -7,7 +7,9 @@ level with those who wait or just left: it has no credit to spend.
 
 from typing import Protocol
 
-MAX_IDLE_KEYS = 10_000  # idle keys are forgotten at so many known keys, or at twice those left last time, if more
+MAX_IDLE_KEYS = 10_000
+"""Idle keys are forgotten when so many keys are known, or twice as many as the last clearing left if that is more."""
+
 SWEEP_SECONDS = 1800.0  # between two looks; a key that was not used in between is forgotten
 
 

@@ -1,7 +1,7 @@
 """Keeps an estimator for each tenant; a tenant without one starts from the median over the tenants.
 
-Each tenant has one vote, so a single tenant cannot move the median beyond what others show. If the number of votes is
-even, the lower of the two middle ones counts.
+Each tenant has one vote. With three or more voters, no single tenant can move the median beyond the votes of the
+others. If the number of votes is even, the lower of the two middle ones counts.
 """
 
 from collections.abc import Callable

@@ -12,10 +12,10 @@ tenant is another body. What is known about a body is forgotten after ten minute
 
 The accused is the suspect on trial at the worker that died. If none is on trial, it is the only suspect that still runs
 there; if there are several, nobody is accused. A trial ends with the first byte or after two seconds, so that innocents
-wait little for one another. For a body that was at two deaths it lasts to the end of the answer. So poison, a request
-that kills workers, costs this much:
+wait little for one another. For a body that was at two deaths it lasts to the end of the answer. Poison is a request
+that kills its worker. It costs this much:
 - If a client sends it again and again, or if its pool has one worker that comes back: two deaths.
-- If there are several: two workers each, because each request that was at a death becomes a suspect.
+- If several requests are poison: two deaths for each, because each request that was at a death becomes a suspect.
 - If it kills after its first byte: two deaths too, because its client sends it again.
 - If copies run at once: the workers at which they run, and one more.
 - If several are slow and run unanswered at once: one death more, because their next trials last to the end.

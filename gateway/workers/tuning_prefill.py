@@ -3,8 +3,8 @@
     reading                                                             effect on the window
     more than the slack waits, and neither slots nor memory explain it  a strike; the second one makes it a rung smaller
     nothing waits                                                       a hundredth of a strike is forgiven
-    also, it alone held work back while an eighth of the slots was      the fourth in a row makes it a rung larger; on a
-    empty                                                               size that once was too large, only the 64th
+    nothing waits, and the window alone held work back while an eighth  the fourth in a row makes it a rung larger; on a
+    of the slots was empty                                              size that once was too large, only the 64th
 
 With fewer empty slots a larger window would gain no throughput, and each further prompt that is sent may stand in front
 of another tenant's short one. No size is given up for ever: a size that was too large for one moment's prompts may suit

@@ -2,8 +2,8 @@
 
 A reading shows one of five things about an engine with N slots. Two of them are proofs. If more sequences run than the
 window without its slack, N is larger. If sequences wait for a slot and at most `there` sequences can be there, N is
-`there` minus the waiting ones. This holds however many have just ended: short answers, bursts and cancellations hide
-what runs, but not what waits. So the window never shrinks below N + slack, and it does not stay at any other size:
+at most `there` minus those that wait. This holds however many have just ended: short answers, bursts and cancellations
+hide what runs, but not what waits. So the window never shrinks below N + slack, and it does not stay at any other size:
 
     evidence                                            growing                            settled
     QUEUE    something waited for a slot                the second in a row: settled       the second in a row: settled

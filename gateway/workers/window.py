@@ -10,11 +10,11 @@ The window is M in the fairness bound: what has left the gateway cannot be reord
 
 A request of several sequences goes as soon as one of them has a place, and the engine runs the others as its slots come
 free. So no slot stays empty because of it. Only the engine knows when its sequences end. Sequences that have ended for
-certain hold no place. Of the further sequences (all but the first of each request), some are not counted either. These
-are as many as the latest such request has, because it begins when the others end; or, if that is more, the share that
-had ended unseen at recent readings, up to four windows. So if there are places for W sequences, and requests of at most
-n sequences start and end together, then fewer than W + 2n - 1 sequences are in flight. After other requests fewer than
-W + max(4W, n - 1) + n are in flight, until readings show the change.
+certain hold no place. Of the further sequences (all but the first of each request), the window leaves out the larger of
+two numbers. The first is how many the latest such request has, because it begins when the others end. The second is how
+many had probably ended unseen at recent readings, at most four windows. So if there are places for W sequences, and
+requests of at most n sequences start and end together, then fewer than W + 2n - 1 sequences are in flight. After other
+requests fewer than W + max(4W, n - 1) + n are in flight, until readings show the change.
 
 The express lane is room for a few sequences beyond the window, for tenants with nothing in flight: the engine runs that
 many more. No request counts as one of the lane: the lane is free again when as many requests have ended, of any tenant.

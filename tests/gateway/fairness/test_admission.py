@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.config.expression import parse
-from gateway.fairness import KvTime, check_invariants
+from gateway.fairness import POLICIES, KvTime, check_invariants
 from gateway.fairness.census import SWEEP_SECONDS
 from gateway.fairness.cost import LEAST_WEIGHT, Expression
 from gateway.fairness.ticket import MOVES, Ticket, TicketState
@@ -280,7 +280,7 @@ def test_fcfs_serves_in_order_of_arrival_over_keys_and_tenants() -> None:
     assert order == sorted(job.ticket.order for job in jobs)
 
 
-@pytest.mark.parametrize("policy", ["vtc", "lcf", "fcfs", "drr", "rpm"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_requests_of_one_key_leave_in_order(policy: str) -> None:
     """FIFO within a key under every policy."""
     bench = Bench(policy, window=WindowSize(1, 0, 1000))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.fairness import Grant
+from gateway.fairness import POLICIES, Grant
 from gateway.fairness.decisions import Decision
 from gateway.fairness.flow import Flow
 
@@ -17,6 +17,7 @@ from .tape import play
 TAPES = st.binary(min_size=30, max_size=110)
 CHEAP = settings(database=None, suppress_health_check=list(HealthCheck))
 NO_LIMIT = 10**9
+EXAMPLES = {"vtc": 800, "drr": 300}
 
 
 class Recorded(Bench):
@@ -70,13 +71,11 @@ def _account(flow: Flow) -> object:
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize(
-    ("policy", "examples"), [("vtc", 800), ("fcfs", 100), ("lcf", 100), ("rpm", 100), ("drr", 300)]
-)
-def test_the_short_way_leads_where_the_long_one_does(policy: str, examples: int) -> None:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_short_way_leads_where_the_long_one_does(policy: str) -> None:
     """The same decisions in the same order, and the same accounts after each, with and without the queue."""
 
-    @settings(CHEAP, max_examples=examples)
+    @settings(CHEAP, max_examples=EXAMPLES.get(policy, 100))
     @given(TAPES)
     def holds(data: bytes) -> None:
         short = play(data, policy, bench_type=Recorded)
