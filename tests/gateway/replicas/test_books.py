@@ -1,0 +1,73 @@
+"""A replica's books: totals that may be told twice or not at all, and room that is moved from one side only."""
+
+from gateway.fairness.flow import Flow
+from gateway.replicas.call import FlowReport, FlowState, WorkerReport
+from gateway.replicas.flow_book import FlowBook
+from gateway.replicas.room_book import RoomBook
+
+
+def charged(units: int) -> Flow:
+    """A flow with one request in flight."""
+    flow = Flow("a", 1.0)
+    flow.open(units, 2 * units, 0, 0)
+    return flow
+
+
+def test_a_report_is_repeated_until_it_is_acknowledged() -> None:
+    """What was told and not confirmed is told again, as a total; what was confirmed is not."""
+    book, flow = FlowBook(shift=4), charged(100)
+    assert book.reports([("a", flow, 0)], 10) == [FlowReport("a", 6, 0, 0, 0, 0)]
+    flow.charge(60)
+    assert book.reports([("a", flow, 0)], 10) == [FlowReport("a", 10, 0, 0, 0, 0)]
+    book.acknowledge()
+    assert book.reports([("a", flow, 0)], 10) == []
+
+
+def test_what_is_not_ones_own_is_elsewhere() -> None:
+    """The store's sum less the own total, in counter units."""
+    book, flow = FlowBook(shift=4), charged(96)
+    book.reports([("a", flow, 0)], 10)
+    book.acknowledge()
+    assert book.hear(FlowState("a", 16, 0, 0), flow, 0) == 160
+    assert (flow.elsewhere, flow.counter) == (160, 256)
+
+
+def test_a_lift_after_the_report_is_not_lost_with_the_answer() -> None:
+    """The answer cannot know it yet; the next report claims it."""
+    book, flow = FlowBook(shift=0), charged(10)
+    book.reports([("a", flow, 0)], 10)
+    flow.lift_to(50, 0)
+    book.acknowledge()
+    book.hear(FlowState("a", 10, 0, 0), flow, 0)
+    assert flow.counter == 50
+    book.register()
+    assert book.reports([("a", flow, 0)], 10) == [FlowReport("a", 10, 10, 50, 40, 0)]
+
+
+def test_a_flow_that_is_new_here_has_the_counter_that_it_has_elsewhere() -> None:
+    """What was heard of it before is kept for it."""
+    book, flow = FlowBook(shift=4), Flow("a", 1.0)
+    book.hear(FlowState("a", 7, 3, 0), None, 0)
+    book.introduce("a", flow)
+    assert (flow.counter, flow.floor) == (112, 48)
+
+
+def test_grants_are_totals() -> None:
+    """A grant that is told twice, or of which a later one has been told, counts once."""
+    book = RoomBook()
+    assert [book.grant("w", total) for total in (3, 3, 5, 3)] == [3, 0, 2, 0]
+    assert book.rooms["w"].fresh == 5
+
+
+def test_room_is_used_freed_and_given_back() -> None:
+    """Granted room first; what is freed is the replica's own, and what is given back is told as a total."""
+    book = RoomBook()
+    book.grant("w", 2)
+    assert book.use("w", 1, fresh_only=True)
+    book.end("w", 1)
+    assert book.use("w", 1, fresh_only=True)
+    assert not book.use("w", 1, fresh_only=True)
+    book.give_back(0)
+    assert book.reports() == [WorkerReport("w", 2, 1)]
+    book.register()
+    assert book.reports() == [WorkerReport("w", 1, 0)]
