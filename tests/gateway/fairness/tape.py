@@ -42,7 +42,7 @@ def _bench(tape: Tape, policy: str, bench_type: type[Bench]) -> Bench:
         policy,
         PREDICTORS[tape.below(5)],
         parameter=(None, 3)[tape.below(2)],
-        cost=COSTS[tape.below(4)],
+        cost=COSTS[tape.below(len(COSTS))],
         pools=1 + tape.below(2),
         workers=1 + tape.below(2),
         window=window,
