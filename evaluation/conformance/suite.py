@@ -24,7 +24,7 @@ from evaluation.report.terminal import Progress
 MARGINS = {
     "coarse": (
         "A factor of two: shares are measured from outside over seconds, and a neighbour on the machine must not "
-        "decide. What is judged unfair here is off by more than any of that."
+        "decide. Unfair gateways miss this margin clearly."
     ),
     "halfway": (
         "The square root of the unfair result: as far from right as from wrong, and never more than a factor of two."
