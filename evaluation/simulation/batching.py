@@ -16,8 +16,6 @@ from gateway.workers import Fleet, Signal, WorkerSpec
 class Batching(Workers[GaugedScheduler]):
     """All workers of this kind, each behind its window."""
 
-    charges_at_ends = True
-
     def __init__(self, settings: Settings) -> None:
         self._fleet = Fleet()
         super().__init__(settings, self._fleet, partial(GaugedScheduler, settings.batching, settings.step_cost))
@@ -42,7 +40,6 @@ class Batching(Workers[GaugedScheduler]):
         if self._turning_points and self._turning_points[-1] == now:
             self._turn(now)
         if self._poller is not None and self._poller.due <= now:
-            self.gateway.charge()
             schedulers = {name: engine.scheduler for name, engine in self.engines.items()}
             if self._poller.read(schedulers, now):
                 self.gateway.dispatch(now)
@@ -53,7 +50,6 @@ class Batching(Workers[GaugedScheduler]):
         self._turning_points.pop()
         name, engine = next(iter(self.engines.items()))
         if self._turning_points:
-            self.gateway.charge()
             self._fleet.signal(name, Signal.GONE)
             for job in engine.crash():
                 self.gateway.lose(job, name, now)

@@ -39,10 +39,6 @@ class RoundsScheduler:
             return False
         if len(self._running) + len(self._admitted) >= self._size.max_running:
             return False
-        return self.fits(prompt_tokens, output_tokens, tenants)
-
-    def fits(self, prompt_tokens: int, output_tokens: int, tenants: int) -> bool:
-        """Whether the pool will hold one more."""
         peak = self._peak_with(prompt_tokens, output_tokens)
         return peak < self._size.pool_tokens - tenants * self._size.tenant_tokens
 
@@ -105,8 +101,8 @@ class Rounds(Workers[RoundsScheduler], PlainCapacity):
         super().__init__(settings, self, partial(RoundsScheduler, settings.rounds, settings.step_cost))
 
     def take(self, ticket: Ticket, /) -> str | None:
-        """Admit to the open round, but nobody whose charges are behind: that must not decide."""
-        if self._open is None or self.gateway.is_behind(ticket):
+        """Admit to the open round."""
+        if self._open is None:
             return None
         name, now = self._open
         engine, job = self.engines[name], self.gateway.job(ticket)
@@ -120,14 +116,10 @@ class Rounds(Workers[RoundsScheduler], PlainCapacity):
         """`take` has admitted it."""
 
     def offer(self, worker: str, now: float) -> None:
-        """Try a round where it is time and one of the requests that may be next fits, whichever is."""
-        scheduler = self.engines[worker].scheduler
-        if not scheduler.may_open:
-            return
-        tenants = len(self._tenants(worker))  # without that of the request: the answer is at worst too hopeful
-        if any(scheduler.fits(prompt, output, tenants) for prompt, output in self.gateway.heads()):
+        """Try a round where it is time."""
+        if self.engines[worker].scheduler.may_open:
             self._open = worker, now
-            self.gateway.open_round(now)
+            self.gateway.dispatch(now)
             self._open = None
 
     def _tenants(self, worker: str) -> set[str]:

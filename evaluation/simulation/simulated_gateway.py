@@ -1,10 +1,10 @@
 """The gateway's side of a run: the production scheduler, and the requests of its tickets.
 
-Tokens are not charged one by one, but always before it matters: the next tenant's before it is granted room, those of
-all tenants before a flow is lifted and before the spread is noted, and those of a request at its end.
+Tokens are charged as the gateway's relay charges them: all those of a step at its end, before the scheduler decides
+anything about that step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from backend.engine.core import Sequence as Generation
@@ -13,13 +13,9 @@ from evaluation.simulation.result import Dispatch, Spread, Timeline
 from evaluation.simulation.settings import Settings
 from gateway.fairness import Admission, Capacity, Decision, Grant, PoolSpec, Refuse, TenantLimits, Ticket
 from gateway.fairness.cost import to_cost
-from gateway.fairness.queues import TenantQueue
 from gateway.usage import Usage
 
 POOL = "pool"
-BY_ARRIVAL = ("fcfs", "rpm")  # policies whose order no charge changes
-Size = tuple[int, int]
-"""Prompt and output of a request, in tokens."""
 
 
 class Job:
@@ -28,7 +24,7 @@ class Job:
     `tokens` is what it takes of the engine in all: its true length, or less where its client leaves before.
     """
 
-    __slots__ = ("charged_tokens", "request", "sequence", "served", "ticket", "token_times", "tokens")
+    __slots__ = ("request", "sequence", "served", "ticket", "token_times", "tokens")
 
     def __init__(self, served: Served, ticket: Ticket) -> None:
         """A request that has just arrived; its ticket states the length that its client stated."""
@@ -36,7 +32,6 @@ class Job:
         self.request: Request = request
         self.served = served
         self.token_times: list[float] = []
-        self.charged_tokens = 0
         self.sequence: Generation | None = None  # of the engine that it is with
         self.tokens = request.output_tokens
         if request.leaves_after_tokens is not None:
@@ -94,30 +89,18 @@ class PlainCapacity:
 class SimulatedGateway:
     """Submits, charges and releases; carries out what the scheduler decides.
 
-    `send` is told of each job that was granted room: the job, its worker, and the time. `running` lists all that have
-    tokens.
+    `send` is told of each job that was granted room: the job, its worker, and the time.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        capacity: Capacity,
-        send: Callable[[Job, str, float], None],
-        running: Callable[[], Sequence[Job]],
-    ) -> None:
+    def __init__(self, settings: Settings, capacity: Capacity, send: Callable[[Job, str, float], None]) -> None:
         self.admission = Admission(settings.rules(), capacity)
         self.admission.configure_pool(PoolSpec(POOL, settings.cost, settings.queue_timeout_seconds))
         self.spread = Spread()
         self.timeline = Timeline(settings.cost)
         self._settings = settings
         self._send = send
-        self._running = running
         self._jobs: dict[Ticket, Job] = {}
-        self._queue = self.admission.pools[POOL].queue
-        self._is_by_arrival = self._queue.group.policy.name in BY_ARRIVAL
-        self._heads: list[Size] | None = None
-        self._behind: str | None = None
-        self._abreast: set[str] = set()
+        self._account = self.admission.pools[POOL]
 
     def job(self, ticket: Ticket) -> Job:
         """What is behind `ticket`."""
@@ -127,15 +110,22 @@ class SimulatedGateway:
         """A request arrives."""
         request = served.request
         tenant, key = (request.tenant, request.key) if self._settings.keys_share else (_identity(request), "")
-        if tenant not in self._queue.tenants:
+        if tenant not in self._account.queue.tenants:
             weight = self._settings.weights.get(request.tenant, 1.0)
             self.admission.configure_tenant(tenant, weight, TenantLimits())
         ticket = Ticket(f"r{number}", tenant, key, POOL)
         self._jobs[ticket] = Job(served, ticket)
-        self._heads = None
-        if self._begins_to_wait(ticket):
-            self.charge()
         self._carry_out(self.admission.submit(ticket, now), now)
+
+    def charge(self, jobs: Iterable[Job]) -> None:
+        """Charge the token that each of `jobs` has just got."""
+        account = self._account
+        for job in jobs:
+            tokens = len(job.token_times)
+            if tokens == 1:
+                account.charge(job.ticket, job.usage)
+            else:
+                account.charge_output(job.ticket, tokens)
 
     def started(self, job: Job, now: float) -> None:
         """Its first token came."""
@@ -166,57 +156,15 @@ class SimulatedGateway:
 
     # -- the scheduler
 
-    def charge(self, tenant: str | None = None) -> None:
-        """Charge what has been generated so far, by one tenant or by all."""
-        for job in self._running():
-            if len(job.token_times) != job.charged_tokens and tenant in (None, job.ticket.tenant):
-                job.charged_tokens = len(job.token_times)
-                self.admission.pools[POOL].charge(job.ticket, job.usage)
-
     def dispatch(self, now: float) -> None:
-        """Room has appeared; all charges are paid."""
+        """Room has appeared."""
         self._carry_out(self.admission.dispatch(POOL, now), now)
-
-    def open_round(self, now: float) -> None:
-        """A round is open: tenants are charged one by one, until the one that goes next is (`is_behind`).
-
-        A charge can only put a tenant further back, so who is next with every charge paid goes before all the others.
-        """
-        self._abreast.clear()
-        decisions: list[Decision] = []
-        while True:
-            self._behind = None
-            decisions += self.admission.dispatch(POOL, now)
-            if self._behind is None:
-                break
-            self._abreast.add(self._behind)
-            self.charge(self._behind)
-        self._carry_out(decisions, now)
-
-    def is_behind(self, ticket: Ticket) -> bool:
-        """True where the ticket's tenant is not charged up to this round, and that matters to who goes next."""
-        if self._is_by_arrival or ticket.tenant in self._abreast:
-            return False
-        self._behind = ticket.tenant
-        return True
-
-    def heads(self) -> list[Size]:
-        """The size of every request that may be next, but for those that are in no way smaller than another."""
-        if self._heads is None:
-            self._heads = []
-            for prompt, output in sorted(self._all_heads()):
-                if not self._heads or output < self._heads[-1][1]:
-                    self._heads.append((prompt, output))
-        return self._heads
 
     def advance(self, now: float) -> None:
         """A deadline of the scheduler has come."""
         self._carry_out(self.admission.advance(now), now)
 
     def _carry_out(self, decisions: list[Decision], now: float) -> None:
-        if not decisions:
-            return
-        self._heads = None
         has_granted = False
         for decision in decisions:
             match decision:
@@ -230,23 +178,9 @@ class SimulatedGateway:
                 case _:
                     assert_never(decision)
         if has_granted:
-            self.charge()
-            units, bound = self._queue.spread_units(), self._queue.group.policy.bound.units
+            queue = self._account.queue
+            units, bound = queue.spread_units(), queue.group.policy.bound.units
             self.spread.dispatches.append(Dispatch(now, to_cost(units), to_cost(bound)))
-
-    def _all_heads(self) -> list[Size]:
-        if self._is_by_arrival:
-            first = self._queue.next_tenant()
-            tickets = [] if first is None else [first.oldest()]
-        else:
-            tenants = [each for each in self._queue.group.policy.waiting if isinstance(each, TenantQueue)]
-            tickets = [key.oldest() for tenant in tenants for key in tenant.keys if key.queued]
-        requests = [self._jobs[ticket].request for ticket in tickets]
-        return [(request.prompt_tokens, request.output_tokens) for request in requests]
-
-    def _begins_to_wait(self, ticket: Ticket) -> bool:
-        tenant = self._queue.tenants.get(ticket.tenant)
-        return tenant is None or not tenant.key(ticket.key).queued
 
 
 def _identity(request: Request) -> str:

@@ -114,21 +114,15 @@ class Workers(Generic[S]):
 
     readings: Sequence[GaugeReading] = ()
     """What was read of the engines."""
-    charges_at_ends = False
-    """Whether all charges are paid before a request starts or ends: what it frees is granted at once."""
 
     def __init__(self, settings: Settings, capacity: Capacity, make: Callable[[], S]) -> None:
-        self.gateway = SimulatedGateway(settings, capacity, self.send, self.running)
+        self.gateway = SimulatedGateway(settings, capacity, self.send)
         self.engines = {f"w{number}": Engine(make, slowness) for number, slowness in enumerate(settings.slowness)}
 
     @property
     def due(self) -> float:
         """When something happens next."""
         return min(engine.due for engine in self.engines.values())
-
-    def running(self) -> list[Job]:
-        """All that have tokens and have not ended."""
-        return [job for engine in self.engines.values() for job in engine.jobs.values() if job.token_times]
 
     def send(self, job: Job, worker: str, now: float) -> None:
         """`job` was granted room at `worker`."""
@@ -164,10 +158,9 @@ class Workers(Generic[S]):
 
     def _end_step(self, engine: Engine[S], now: float) -> None:
         jobs = engine.complete(now)
+        self.gateway.charge(jobs)
         starting = [job for job in jobs if len(job.token_times) == 1]
         ending = [job for job in jobs if job.is_complete]
-        if self.charges_at_ends and (starting or ending):
-            self.gateway.charge()
         for job in starting:
             self.gateway.started(job, now)
         for job in ending:

@@ -26,7 +26,7 @@ def evenly(per_minute: dict[str, float], seconds: float, prompt: int = 256, outp
     return sorted(requests, key=lambda request: request.arrival_seconds)
 
 
-def trace_like(seconds: float = 240.0) -> list[Request]:
+def trace_like(seconds: float) -> list[Request]:
     """Twelve very unequal tenants with lengths of a chat service, a third more than the engine can serve."""
     random = Random(3)
     requests = []
