@@ -131,11 +131,14 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
 
         Without replicas; with them it is the level that all know, if that is higher or somebody waits elsewhere.
         """
+        return self._level_of(self.waiting.first() or self._left_last)
+
+    def _level_of(self, flow: F | None) -> int:
+        """The level, if `flow` is what sets it here."""
         level = self.level_elsewhere
-        if self.least_elsewhere is not None:
+        if flow is None or self.least_elsewhere is not None or flow.counter < level:
             return level
-        least = self.waiting.first() or self._left_last
-        return level if least is None or least.counter < level else least.counter
+        return flow.counter
 
     def arrive(self, flow: F) -> None:
         """Lift `flow` to the level of the others; then let it wait."""
@@ -162,7 +165,7 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
 
     def admit_directly(self, flow: F) -> None:
         """Lift `flow` to the level of the others; then it is itself the one that left last."""
-        flow.lift_to(self.level, self.bound.margin)
+        flow.lift_to(self._level_of(self._left_last), self.bound.margin)
         self._left_last = flow
 
 
