@@ -22,6 +22,7 @@ from workers_on_stage import INSTANT, MODEL, AnyWorker, EngineWorker, Sent
 from backend.engine.config import EngineConfig
 from backend.engine.witness import RequestCount, Witness
 from gateway.app import Gateway
+from gateway.clients.server import HttpServer
 from gateway.config import (
     Admin,
     Anonymous,
@@ -40,9 +41,10 @@ from gateway.config import (
     digest,
 )
 from gateway.events import Event, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
-from gateway.fairness import check_invariants
+from gateway.fairness import PoolAccount, check_invariants
 from gateway.outcomes import Outcome
 from gateway.telemetry.logs import Log
+from gateway.workers import Signal
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -118,9 +120,12 @@ class _Recorder:
 class Stage:
     """A running gateway with its workers."""
 
-    def __init__(self, gateway: Gateway, url: str, recorder: _Recorder, workers: Sequence[AnyWorker]) -> None:
-        """The stage of `gateway`, which listens at `url`."""
+    def __init__(
+        self, gateway: Gateway, path: Path, url: str, recorder: _Recorder, workers: Sequence[AnyWorker]
+    ) -> None:
+        """The stage of `gateway`, which has its configuration of `path` and listens at `url`."""
         self.gateway = gateway
+        self.path = path
         self.url = url
         self.events = recorder.events
         self.workers = workers
@@ -133,6 +138,14 @@ class Stage:
         if not self._is_stopped:
             self._is_stopped = True
             await self.gateway.stop()
+
+    def reload(self, config: Config) -> None:
+        """Let the gateway take `config` over, as if its file had been read again."""
+        self.gateway.reload(Loaded(config, self.path, ()))
+
+    def signal(self, worker: str, signal: Signal) -> None:
+        """Let the gateway hear `signal` of `worker`, as from a request that it carried."""
+        self.gateway._health.report(worker, signal, "the test says so")
 
     # -- asking
 
@@ -218,10 +231,7 @@ class Stage:
 
     def cancel_handlers(self) -> int:
         """Cancel whatever handles a request now, as aiohttp does when its client leaves; how many there were."""
-        runner = self.gateway._runner
-        assert runner is not None
-        assert runner.server is not None
-        busy = [each for each in runner.server.connections if each._request_in_progress]
+        busy = [each for each in self._server.connections if each._request_in_progress]
         for connection in busy:
             assert connection._task_handler is not None
             connection._task_handler.cancel()
@@ -288,6 +298,38 @@ class Stage:
         """Sequences at the workers, by the gateway's account."""
         return sum(worker.sequences_in_flight for worker in self.gateway.workers())
 
+    @property
+    def held_bytes(self) -> int:
+        """What all requests hold in memory."""
+        return sum(holding.size_bytes for holding in self.gateway.held_bodies())
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that have arrived and have not ended."""
+        return len(self.gateway._router.exchanges)
+
+    @property
+    def open_connections(self) -> int:
+        """Clients' connections."""
+        return self._server.open_connections
+
+    @property
+    def unread_bytes(self) -> list[int]:
+        """Bytes that wait in the gateway for each of its clients."""
+        transports = [connection.transport for connection in self._server.connections]
+        return [transport.get_write_buffer_size() for transport in transports if transport is not None]
+
+    @property
+    def _server(self) -> HttpServer:
+        runner = self.gateway._runner
+        assert runner is not None
+        assert isinstance(runner.server, HttpServer)
+        return runner.server
+
+    def account(self, model: str) -> PoolAccount:
+        """What the scheduler keeps of the pool of `model`."""
+        return self.gateway._dispatcher.account(model)
+
     def service(self, tenant: str) -> float:
         """What the scheduler has charged `tenant` in cost units."""
         return sum(each.service for pool in self.gateway.pools() for each in pool.tenants if each.tenant == tenant)
@@ -319,7 +361,7 @@ class Stage:
         assert self.in_flight == 0
         assert self.gateway._fleet.is_idle
         assert not list(self.gateway._dispatcher.queued())
-        assert not self.gateway._router.exchanges
+        assert self.open_requests == 0
         assert self.gateway._holdings.held_bytes == 0
         ids = [event.request_id for event in self.finished]
         assert len(ids) == len(set(ids)), "a request that ended twice"
@@ -351,7 +393,7 @@ async def stage(
             gateway = Gateway(
                 Loaded(plan.config([worker.url for worker in workers]), path, ()), recorder.log, (recorder,)
             )
-            scene = Stage(gateway, await gateway.start(), recorder, workers)
+            scene = Stage(gateway, path, await gateway.start(), recorder, workers)
             try:
                 yield scene
             finally:

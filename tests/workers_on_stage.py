@@ -66,6 +66,11 @@ class EngineWorker:
         """The engine of the present life."""
         return self.lives[-1]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started and not killed."""
+        return self._router is not None
+
     async def start(self, faults: FaultScript | None = None) -> None:
         """Begin a life, with other faults where given."""
         config = self._config if faults is None else replace(self._config, faults=faults)

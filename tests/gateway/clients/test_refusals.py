@@ -129,8 +129,7 @@ async def test_unknown_and_disabled_keys_are_answered_alike(scene: Stage) -> Non
     config = scene.gateway.config
     disabled = tenant("off").keys[0].model_copy(update={"disabled": True})
     tenants = (config.tenants[0], config.tenants[1].model_copy(update={"keys": (disabled,)}))
-    router = scene.gateway._router
-    router.directory = type(router.directory)(config.model_copy(update={"tenants": tenants}))
+    scene.reload(config.model_copy(update={"tenants": tenants}))
     answers = [await scene.post(PATHS["openai"], question(), key) for key in (key_of("off"), "vtc-never")]
     assert answers[0].status == 401
     assert answers[0].body == answers[1].body

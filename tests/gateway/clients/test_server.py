@@ -11,6 +11,7 @@ from workers_on_stage import CPU_TINY
 from gateway.clients.server import HttpServer, ServerLimits, require_c_parser
 from gateway.config import Window
 from gateway.outcomes import Outcome
+from gateway.proxy.directory import Directory
 
 CHAT = "/v1/chat/completions"
 KEY = f"Authorization: Bearer {key_of('alice')}\r\n"
@@ -304,14 +305,15 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> N
 
 @needs_sources
 @with_gateway(is_real_time=True)
-async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(scene: Stage) -> None:
+async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client gets 500 with an id; the log has the id and the place, and no word of the request."""
-    router = scene.gateway._router
 
     def fail(*_: object) -> None:
         raise LookupError("the secret words")
 
-    router.directory._identity = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(Directory, "_identity", fail)
     ids = []
     for path, kind in ((CHAT, "server_error"), ("/v1/messages", "api_error")):
         answer = await scene.post(path, question())

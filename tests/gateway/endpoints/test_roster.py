@@ -7,7 +7,7 @@ from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage
 from workers_on_stage import EngineWorker
 
-from gateway.config import Loaded, Window
+from gateway.config import Window
 from gateway.outcomes import Outcome
 
 ONE_SLOT = Window(sequences=1, slack=0, prefill_tokens=2048)
@@ -19,7 +19,7 @@ def move(scene: Stage, url: str) -> None:
     (pool,) = config.pools
     workers = (pool.workers[0].model_copy(update={"url": url}),)
     found = config.model_copy(update={"pools": (pool.model_copy(update={"workers": workers}),)})
-    scene.gateway.reload(Loaded(found, scene.gateway._path, ()))
+    scene.reload(found)
 
 
 async def spare(stack: AsyncExitStack) -> EngineWorker:

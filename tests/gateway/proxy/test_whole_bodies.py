@@ -26,7 +26,7 @@ MAX_TURNS = 400
 
 def held(scene: Stage) -> int:
     """The bytes of all bodies in memory."""
-    return scene.gateway._holdings.held_bytes
+    return scene.held_bytes
 
 
 async def upload(scene: Stage, size: int = MIB, tenant: str = "alice", framing: str = "") -> Client:

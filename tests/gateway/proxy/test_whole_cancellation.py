@@ -40,7 +40,7 @@ async def cancelled_after(scene: Stage, turns: int, body: dict[str, Any]) -> tup
     """One request whose handler is cancelled `turns` after it was sent; its answer, how many handlers were struck."""
     struck: list[int] = []
     asking = scene.asking(body)
-    await scene.until(lambda: scene.gateway._router.exchanges)
+    await scene.until(lambda: scene.open_requests)
     virtual_loop().after_turns(turns, lambda: struck.append(scene.cancel_handlers()))
     answer = await asking
     await scene.settled()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from raw_client import Client
 from virtual_time import virtual_time
-from whole_gateway import CHAT, Plan, Stage, chat, stage
+from whole_gateway import CHAT, Plan, chat, stage
 from workers_on_stage import EngineWorker, ScriptedWorker
 
 from backend.engine.config import EngineConfig
@@ -17,15 +17,6 @@ ONE_SLOT = Window(sequences=1, slack=0, prefill_tokens=2048)
 AT_ONCE_SECONDS = 0.01  # of virtual time: less than two steps of the engine
 MOST_READ_AT_ONCE_BYTES = 256 * 1024  # asyncio's, and what one read of the worker adds beyond the mark
 LONG = EngineConfig.of_profile("cpu-tiny", "tiny", max_num_seqs=4, max_model_len=8192)
-
-
-def write_buffers(scene: Stage) -> list[int]:
-    """Bytes that wait in the gateway for each of its clients."""
-    runner = scene.gateway._runner
-    assert runner is not None
-    assert runner.server is not None
-    transports = [connection.transport for connection in runner.server.connections]
-    return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -80,7 +71,7 @@ async def test_a_client_that_reads_nothing_is_bounded_alone_and_cut() -> None:
         alone = (await scene.ask(chat(20), "bob")).times
         for _ in range(70):
             await asyncio.sleep(0.5)
-            assert max(write_buffers(scene), default=0) <= HIGH_WATER_BYTES + MOST_READ_AT_ONCE_BYTES
+            assert max(scene.unread_bytes, default=0) <= HIGH_WATER_BYTES + MOST_READ_AT_ONCE_BYTES
         beside = (await scene.ask(chat(20), "bob")).times
         assert beside[-1] - beside[0] == pytest.approx(alone[-1] - alone[0], rel=0.3)
         await scene.until_finished(3)
@@ -122,7 +113,7 @@ async def test_a_connection_paused_for_a_slow_client_serves_the_next_request() -
         client = await scene.open(chat(5, stream=False), receive_bytes=4096)
         await client.read_head()
         await asyncio.sleep(1)
-        assert max(write_buffers(scene)) > HIGH_WATER_BYTES, "the client is not slow enough to matter"
+        assert max(scene.unread_bytes) > HIGH_WATER_BYTES, "the client is not slow enough to matter"
         assert (await client.read_rest()).body == large
         assert (await scene.ask(chat(5, stream=False))).body == large
         assert worker.connections == 1

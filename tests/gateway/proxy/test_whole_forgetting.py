@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage, tenant
 
-from gateway.config import Loaded, Tenant
+from gateway.config import Tenant
 from gateway.outcomes import Outcome
 
 ALICE, BOB = tenant("alice"), tenant("bob")
@@ -18,7 +18,7 @@ def reload(scene: Stage, tenants: Iterable[Tenant], worker: str = "w0") -> None:
     workers = (pool.workers[0].model_copy(update={"name": worker}),)
     pools = (pool.model_copy(update={"workers": workers}),)
     found = config.model_copy(update={"pools": pools, "tenants": tuple(tenants)})
-    scene.gateway.reload(Loaded(found, scene.gateway._path, ()))
+    scene.reload(found)
 
 
 def known_tenants(scene: Stage) -> set[str]:

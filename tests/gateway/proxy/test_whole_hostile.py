@@ -287,7 +287,7 @@ async def victim(scene: Stage, per_second: float, seconds: float = MEASURED_SECO
 
 def learned(scene: Stage, name: str) -> Learned:
     """What the pool has learned of tenant `name`."""
-    pool = scene.gateway._admission.pools["tiny"]
+    pool = scene.account("tiny")
     return Learned(
         pool.prompts.estimate(name, 100), pool.lengths.expected(name, 2048), pool.speeds.tokens_per_second(name)
     )

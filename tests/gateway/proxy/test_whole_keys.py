@@ -9,7 +9,7 @@ from virtual_time import virtual_time
 from whole_gateway import ADMIN_KEY, CHAT, Plan, Stage, chat, key_of, stage, tenant, with_gateway
 from workers_on_stage import EngineWorker
 
-from gateway.config import Admin, KeyFormat, Loaded, Tenant, digest
+from gateway.config import Admin, KeyFormat, Tenant, digest
 from gateway.wire.surface import ENDPOINTS
 
 PUBLIC = {"host": "0.0.0.0"}  # as in a container
@@ -27,7 +27,7 @@ def reload(scene: Stage, alice: Tenant | None = None, **sections: Any) -> None:
     """Let the gateway take over other sections, and another alice."""
     tenants = (alice or TWO_KEYS, tenant("bob"))
     config = scene.gateway.config.model_copy(update={"tenants": tenants, **sections})
-    scene.gateway.reload(Loaded(config, scene.gateway._path, ()))
+    scene.reload(config)
 
 
 def nameless(answer: Answer) -> tuple[int, dict[str, str], bytes]:

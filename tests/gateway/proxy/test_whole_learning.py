@@ -78,9 +78,7 @@ async def test_greetings_of_one_tenant_do_not_inflate_the_documents_of_another(p
     async with stage(at_once(greeting_or_document), plan=plan) as scene:
         for text in [DOCUMENT] * 30 + ["hi"] * 20:
             assert (await scene.ask(body(text), "alice", path)).status == 200
-        assert scene.gateway._dispatcher.account(MODEL).prompts.estimate("alice", 20_000) == pytest.approx(
-            5_000, rel=0.1
-        )
+        assert scene.account(MODEL).prompts.estimate("alice", 20_000) == pytest.approx(5_000, rel=0.1)
         for name in ("bob", "new"):
             assert (await scene.ask(body(DOCUMENT), name, path)).status == 200, name
 

@@ -7,7 +7,7 @@ from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, question, stage, tenant
 from workers_on_stage import EngineWorker
 
-from gateway.config import Limits, Loaded
+from gateway.config import Limits
 from gateway.outcomes import Outcome
 
 OUTAGE_SECONDS = 30
@@ -87,7 +87,7 @@ async def test_a_worker_that_was_never_there_is_awaited_from_the_start() -> None
         engine.kill()  # the stage has started it
         take_over = scene.gateway.config.pools[0].model_copy(update={"model": "new", "aliases": ()})
         config = scene.gateway.config.model_copy(update={"pools": (take_over,)})
-        scene.gateway.reload(Loaded(config, scene.gateway._path, ()))
+        scene.reload(config)
         first = scene.asking(question(model="new", max_tokens=3))
         await asyncio.sleep(20)
         answer = await scene.get("/ready?pool=new")

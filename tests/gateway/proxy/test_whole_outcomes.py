@@ -93,7 +93,7 @@ async def beyond_the_memory(scene: Stage) -> Answer:
     uploads = [await scene.connect() for _ in range(2)]
     for upload in uploads:
         upload.send_raw(lines(scene, f"{POST}Content-Length: {2**20}\n\n"))
-    await scene.until(lambda: scene.gateway._holdings.held_bytes == 2 * 2**20)
+    await scene.until(lambda: scene.held_bytes == 2 * 2**20)
     answer = await scene.ask(chat())
     for upload in uploads:
         upload.leave()

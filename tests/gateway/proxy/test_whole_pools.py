@@ -16,7 +16,7 @@ TENANTS = (tenant("alice", models=("tiny",)), tenant("bob"))
 
 def take_over(scene: Stage, config: Config) -> None:
     """Reload."""
-    scene.gateway.reload(Loaded(config, scene.gateway._path, ()))
+    scene.reload(config)
 
 
 def renamed(config: Config, model: str) -> Config:
@@ -116,11 +116,16 @@ async def test_a_reload_is_worked_out_aside_and_the_loop_takes_over_the_changes_
     crowd = tuple(tenant(f"t{number}") for number in range(500))
     async with stage(plan=Plan(tenants=(*TENANTS, *crowd))) as scene:
         gateway = scene.gateway
+        assert (await scene.ask(chat(1), "t7")).is_done
+
+        def weight() -> float:
+            return next(each.weight for pool in gateway.pools() for each in pool.tenants if each.tenant == "t7")
+
         changed = crowd[7].model_copy(update={"weight": 3.0})
         tenants = (*TENANTS, *crowd[:7], changed, *crowd[8:])
         before = gateway.config
-        turnover = gateway.prepare(Loaded(before.model_copy(update={"tenants": tenants}), gateway._path, ()))
+        turnover = gateway.prepare(Loaded(before.model_copy(update={"tenants": tenants}), scene.path, ()))
         assert turnover.changed_tenants == (changed,)
-        assert gateway.config is before and gateway._admission.tenants.weight("t7") == 1
+        assert gateway.config is before and weight() == 1
         gateway.take_over(turnover)
-        assert gateway.config.tenants == tenants and gateway._admission.tenants.weight("t7") == 3
+        assert gateway.config.tenants == tenants and weight() == 3

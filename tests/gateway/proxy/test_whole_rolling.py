@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
-from pathlib import Path
 from typing import Any, cast
 
 from virtual_time import virtual_time
 from whole_gateway import Plan, Stage, chat, stage, tenant
 from workers_on_stage import EngineWorker
 
-from gateway.config import Launch, Loaded, Worker
+from gateway.config import Launch, Worker
 from gateway.events import WorkerChanged
 from gateway.watch.supervisor import LaunchStatus, WorkerPlan
 
@@ -72,7 +71,7 @@ def launch(scene: Stage, max_model_len: int) -> None:
     workers = tuple(Worker(name=name, launch=Launch(), window=PLAN.window) for name in NAMES)
     pool = config.pools[0].model_copy(update={"workers": workers, "max_model_len": max_model_len})
     changed = config.model_copy(update={"pools": (pool,)})
-    scene.gateway.reload(Loaded(changed, Path("config.yaml"), ()))
+    scene.reload(changed)
 
 
 def serving(scene: Stage) -> int:

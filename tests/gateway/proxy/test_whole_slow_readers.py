@@ -12,7 +12,6 @@ from whole_gateway import ADMIN_KEY, Plan, Stage, chat, key_of, stage, with_gate
 from workers_on_stage import ENGINE_CONFIG, Respond, ScriptedWorker
 
 from gateway.clients.downstream import HIGH_WATER_BYTES, LEAST_BYTES_PER_SECOND
-from gateway.clients.server import HttpServer
 from gateway.config import Window
 from gateway.endpoints.upstream import RECEIVE_BYTES
 from gateway.outcomes import Outcome
@@ -30,24 +29,6 @@ TOKENIZE = {"model": "tiny", "prompt": "hi"}
 def now() -> float:
     """Virtual seconds."""
     return asyncio.get_running_loop().time()
-
-
-def open_connections(scene: Stage) -> int:
-    """Clients' connections."""
-    runner = scene.gateway._runner
-    assert runner is not None
-    server = runner.server
-    assert isinstance(server, HttpServer)
-    return server.open_connections
-
-
-def waiting_bytes(scene: Stage) -> list[int]:
-    """Bytes that wait in the gateway for each of its clients."""
-    runner = scene.gateway._runner
-    assert runner is not None
-    assert runner.server is not None
-    transports = [connection.transport for connection in runner.server.connections]
-    return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
 
 async def large_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +133,7 @@ async def test_a_hundred_readers_that_never_read_cost_a_bounded_memory_each_and_
         most = 0
         while len(scene.finished) < CROWD:
             await asyncio.sleep(0.25)
-            most = max(most, *waiting_bytes(scene), 0)
+            most = max(most, *scene.unread_bytes, 0)
         assert HIGH_WATER_BYTES / 2 < most <= most_bytes < 192_000
         assert set(scene.outcomes) == {Outcome.CLIENT_STALLED}
         assert all(event.output_tokens for event in scene.finished)
@@ -168,8 +149,8 @@ async def test_a_utility_place_is_held_until_the_answer_is_taken() -> None:
     async with stage(ScriptedWorker(large_answer)) as scene:
         unread = [await ask_utility(scene) for _ in range(MAX_AT_ONCE_PER_TENANT)]
         await scene.turn(1000)
-        held = scene.gateway._holdings.held_bytes
-        assert MAX_AT_ONCE_PER_TENANT * len(LARGE) <= held < scene.gateway._holdings.max_bytes
+        held = scene.held_bytes
+        assert MAX_AT_ONCE_PER_TENANT * len(LARGE) <= held < scene.gateway.most_held_bytes()
         assert (await scene.ask(TOKENIZE, path="/tokenize")).status == 429
         assert (await scene.ask(TOKENIZE, "bob", path="/tokenize")).status == 200
         await scene.until_finished(MAX_AT_ONCE_PER_TENANT + 2)
@@ -188,7 +169,7 @@ async def test_unread_answers_count_in_memory() -> None:
             await scene.turn(200)
             unread.append(await ask_utility(scene))
         await scene.turn(200)
-        assert scene.gateway._holdings.held_bytes == 3 * len(LARGE)
+        assert scene.held_bytes == 3 * len(LARGE)
         assert (await scene.ask(TOKENIZE, "bob", path="/tokenize")).is_whole
         assert scene.outcomes == [Outcome.BODY_PUSHED_OUT, Outcome.COMPLETED]
         answer = await unread[-1].read()
@@ -212,10 +193,10 @@ async def test_pages_that_nobody_reads_are_cut_and_bounded(path: str, key: str |
                 client.send(path, headers={"Authorization": f"Bearer {key}"} if key else {})
             clients.append(client)
         await asyncio.sleep(1)
-        assert scene.gateway._holdings.held_bytes
+        assert scene.held_bytes
         await asyncio.sleep(3 * STALL_SECONDS)
-        assert scene.gateway._holdings.held_bytes == 0
-        assert open_connections(scene) == 0
+        assert scene.held_bytes == 0
+        assert scene.open_connections == 0
         for client in clients:
             client.leave()
 
@@ -240,9 +221,9 @@ async def test_what_nobody_takes_does_not_keep_a_closing_connection(scene: Stage
     for _ in range(60):
         client.send("/v1/models", headers=scene.credential("alice"))
     await asyncio.sleep(1)
-    assert open_connections(scene) == 1
+    assert scene.open_connections == 1
     await asyncio.sleep(5 + STALL_SECONDS)
-    assert open_connections(scene) == 0
+    assert scene.open_connections == 0
     client.leave()
 
 
@@ -259,7 +240,7 @@ async def test_what_the_engine_has_finished_holds_no_room(scene: Stage) -> None:
     await asyncio.sleep(10)
     assert scene.in_flight == 0
     assert not scene.finished
-    assert scene.gateway._holdings.held_bytes > 0
+    assert scene.held_bytes > 0
     assert scene.service("alice") == pytest.approx(20 + 2 * 600, abs=20)
     answer = await read_all(client)
     assert answer.is_done
@@ -280,8 +261,7 @@ async def test_unread_remainders_make_way_for_requests(scene: Stage) -> None:
     """What is read on for slow clients is within the memory for bodies, and goes first when another tenant needs it."""
     clients = [await scene.open(LONG, receive_bytes=4096) for _ in range(4)]
     await asyncio.sleep(30)
-    holdings = scene.gateway._holdings
-    assert MIB < holdings.held_bytes <= holdings.max_bytes
+    assert MIB < scene.held_bytes <= scene.gateway.most_held_bytes()
     body = chat(1, metadata={"padding": "x" * (1000 * KIB)})
     assert (await scene.ask(body, "bob")).is_done
     assert Outcome.BODY_PUSHED_OUT in scene.outcomes
@@ -297,5 +277,5 @@ async def test_a_slow_stream_that_has_not_ended_is_not_read_on(scene: Stage) -> 
     await scene.until(lambda: scene.in_flight)
     await asyncio.sleep(5)
     assert scene.in_flight == 1
-    assert scene.gateway._holdings.held_bytes == 0
+    assert scene.held_bytes == 0
     client.leave()

@@ -62,7 +62,7 @@ async def test_a_frozen_engine_gets_nothing_new_though_its_health_is_green() -> 
         assert ended
         assert {event.worker for event in ended} == {"tiny/w0"}
         assert asyncio.get_running_loop().time() - began <= TIMEOUTS.stall_seconds
-        assert scene.gateway._watchdog.is_stalled("tiny/w0")
+        assert stalls(scene) == [True]
 
 
 @virtual_time

@@ -8,7 +8,7 @@ from raw_client import Client
 from virtual_time import virtual_time
 from whole_gateway import CHAT, Plan, Stage, chat, key_of, post, question, stage, tenant
 
-from gateway.config import Limits, Loaded, Pool, Right, Tenant, Window
+from gateway.config import Limits, Pool, Right, Tenant, Window
 
 ONE_SLOT = Window(sequences=1, slack=0, prefill_tokens=2048)
 RICH = tenant("alice", allow=frozenset({Right("echo"), Right("ignore_eos")}), limits=Limits(max_output_tokens=1000))
@@ -36,7 +36,7 @@ def reload(scene: Stage, alice: Tenant | None, **pool: Any) -> None:
     pools = tuple(each.model_copy(update=pool) for each in config.pools)
     tenants = tuple([*others, alice] if alice else others)
     found = config.model_copy(update={"tenants": tenants, "pools": pools})
-    scene.gateway.reload(Loaded(found, scene.gateway._path, ()))
+    scene.reload(found)
 
 
 async def half_sent(scene: Stage, path: str, body: dict[str, Any]) -> tuple[Client, bytes]:
@@ -139,13 +139,12 @@ async def test_a_name_that_leads_elsewhere_is_not_served_by_the_old_workers() ->
         await scene.until(lambda: scene.in_flight)
         waiting = scene.asking(question(model="org/alias", max_tokens=3))
         await scene.until(lambda: scene.queued)
-        identity = scene.gateway._router.directory
-        config = identity.config
+        config = scene.gateway.config
         moved = (
             config.pools[0].model_copy(update={"aliases": ()}),
             spare.model_copy(update={"aliases": ("org/alias",)}),
         )
-        scene.gateway._router.directory = type(identity)(config.model_copy(update={"pools": moved}))
+        scene.reload(config.model_copy(update={"pools": moved}))
         assert (await running).is_done
         answer = await waiting
         assert answer.status == 404 and "other workers" in answer.json["error"]["message"]

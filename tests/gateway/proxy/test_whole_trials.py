@@ -42,7 +42,7 @@ async def without_metrics(*_: object) -> web.StreamResponse:
 
 async def come_back(scene: Stage) -> None:
     """The worker is taken for gone and answers its next probe."""
-    scene.gateway._health.report(WORKER, Signal.GONE, "a connection was refused")
+    scene.signal(WORKER, Signal.GONE)
     await scene.until_worker_is("on_trial")
 
 
@@ -97,7 +97,7 @@ async def test_old_streams_that_go_on_end_the_trial() -> None:
     async with stage(worker, plan=PLAN) as scene:
         old = [scene.asking(chat(1900)) for _ in range(3)]
         await asyncio.sleep(1)
-        scene.gateway._health.report(WORKER, Signal.GONE, "a connection was refused")
+        scene.signal(WORKER, Signal.GONE)
         trial = scene.asking(chat(1900, stream=False))
         await asyncio.sleep(0.1)
         others = [scene.asking(chat(5), "bob") for _ in range(3)]

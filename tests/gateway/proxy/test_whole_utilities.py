@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_at_any_turn_gives_its_turn_on() -> None:
     async with stage(slow.worker, plan=Plan()) as scene:
         for turns in range(MAX_TURNS):
             first, second = asking(scene, 900_000), asking(scene, 900_000)
-            await scene.until(lambda: scene.gateway._holdings.held_bytes)
+            await scene.until(lambda: scene.held_bytes)
             struck: list[int] = []
             virtual_loop().after_turns(turns, lambda struck=struck: struck.append(scene.cancel_handlers()))
             await asyncio.gather(first, second, return_exceptions=True)
