@@ -127,10 +127,7 @@ class VirtualTokenCounter(LeastCounterFirst[F]):
 
     @property
     def level(self) -> int:
-        """The level of a lift: the least counter that waits, or if nobody waits that of the flow that left last.
-
-        Without replicas; with them it is the level that all know, if that is higher or somebody waits elsewhere.
-        """
+        """The level of a lift: that of the first who waits, else of who left last; replicas share one."""
         return self._level_of(self.waiting.first() or self._left_last)
 
     def _level_of(self, flow: F | None) -> int:
