@@ -113,3 +113,21 @@ def test_a_preview_is_what_comes(data: bytes) -> None:
         bench.carry_out(bench.admission.dispatch("p0", bench.now), "p0")
     assert [tuple(turn) for turn in expected] == seen[: len(expected)]
     assert len(expected) == min(16, len(seen))
+
+
+def test_a_preview_names_whoever_goes_and_ends_at_a_limit() -> None:
+    """Tenant a has twice the weight of b and goes twice as often. The list ends where c would pass its limit."""
+    bench = Bench(predictor="none", window=WindowSize(1, 0, 10**9))
+    bench.tenant("a", 2.0)
+    bench.tenant("b", 1.0)
+    bench.submit("a", prompt=10, length=1)  # takes the only place
+    for tenant in "aaaabb":
+        bench.submit(tenant, prompt=10, length=1)
+    account = bench.admission.pools["p0"]
+    assert [turn.ticket.tenant for turn in coming_turns(account, 16)] == list("abaaba")
+    assert [turn.ticket.tenant for turn in coming_turns(account, 2)] == list("ab")
+    bench.tenant("c", 4.0, max_in_flight=1)
+    bench.submit("c", prompt=10, length=1)
+    bench.submit("c", prompt=10, length=1)
+    tenants = [turn.ticket.tenant for turn in coming_turns(account, 16)]
+    assert tenants.count("c") == 1
