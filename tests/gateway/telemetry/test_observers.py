@@ -105,18 +105,23 @@ def test_failures_of_observers_do_not_fill_a_disk(logger: CapturingLogger, clock
     assert 0 < len(logger.calls) < 200
 
 
+class Listener:
+    """Notes in `heard` under its name what it hears."""
+
+    def __init__(self, name: str, heard: list[tuple[str, Event]]) -> None:
+        self.name = name
+        self.heard = heard
+
+    def observe(self, event: Event) -> None:
+        """Note `event`."""
+        self.heard.append((self.name, event))
+
+
 def test_every_observer_hears_every_event_in_order(finished: Finished) -> None:
     """The fan-out passes the same record to each, first come first."""
     heard: list[tuple[str, Event]] = []
 
-    class Listener:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def observe(self, event: Event) -> None:
-            heard.append((self.name, event))
-
-    observers = Observers([Listener("a"), Listener("b")])
+    observers = Observers([Listener("a", heard), Listener("b", heard)])
     events = [RequestQueued("r1", "alice", "tiny"), finished()]
     for event in events:
         observers.observe(event)
@@ -127,14 +132,7 @@ def test_only_the_observers_of_steps_hear_of_them(finished: Finished) -> None:
     """Only the observers named for it get that a request is queued or dispatched; all get that it has ended."""
     heard: list[tuple[str, Event]] = []
 
-    class Listener:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def observe(self, event: Event) -> None:
-            heard.append((self.name, event))
-
-    first, second = Listener("a"), Listener("b")
+    first, second = Listener("a", heard), Listener("b", heard)
     observers = Observers([first, second], of_steps=[second])
     steps = [RequestQueued("r1", "alice", "tiny"), RequestDispatched("r1", "alice", "tiny", "w0", 0.25)]
     end = finished()
