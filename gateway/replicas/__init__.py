@@ -5,6 +5,6 @@ workers to the least counter, and keeps each flow's counter as the sum of what t
 book of record, and a request that has room does not ask it.
 
 Modules. `turn.lua`: the script that the store runs for each call. `call`: the two sides of it as values. `replica`:
-what one gateway says, and which room it may use. `shared_flows`, `flow_book`: its counters and those of the others.
-`room_book`: the room that it holds. `outage`: what it may do without the store. Nothing of the gateway uses them yet.
+what one gateway says, and which room it may use. `candidates`: the requests that it names. `shared_flows`, `flow_book`:
+its counters and those of the others. `room_book`: the room that it holds. `outage`: what it may do without the store.
 """

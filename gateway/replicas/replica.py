@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 from gateway.fairness.admission import Admission
 from gateway.fairness.flow import Flow
 from gateway.fairness.policies import VirtualTokenCounter
-from gateway.fairness.preview import coming_turns
 from gateway.fairness.ticket import Ticket
 from gateway.replicas.call import (
     MOST_CANDIDATES,
@@ -26,8 +25,9 @@ from gateway.replicas.call import (
     Status,
     WorkerState,
 )
+from gateway.replicas.candidates import Workers, candidates
 from gateway.replicas.outage import Outage
-from gateway.replicas.room_book import RoomBook
+from gateway.replicas.room_book import Permit, RoomBook
 from gateway.replicas.shared_flows import SharedFlows, vtc
 
 BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
@@ -81,39 +81,38 @@ class Replica:
         self._called_at = -math.inf
         self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
 
-    def attach(self, admission: Admission, pool: str) -> None:
+    def attach(self, admission: Admission, pool: str, workers: Workers) -> None:
         """Work for `pool` of `admission`, whose policy is `vtc`."""
+        self._workers = workers
         self._account = admission.pools[pool]
         self.flows = SharedFlows(admission, pool, self._shift)
 
     # -- room
 
-    def take(self, ticket: Ticket) -> str | None:
-        """Use room at hand for `ticket`, which is first here; the worker, or None."""
+    def permit(self, ticket: Ticket) -> Permit:
+        """Which room `ticket`, which is first here, may use now."""
         if self.is_suspended:
-            return None
+            return Permit.NOTHING
         if self._outage is not None and self._is_past_lease:
-            return self._take_allowed(ticket)
+            return Permit.ALLOWED
         is_entitled = self._failures >= FAILURES or self._is_entitled(ticket)
-        rooms = self.rooms.rooms
-        for worker in sorted(rooms, key=lambda name: (-rooms[name].fresh, -rooms[name].own, name)):
-            if self.rooms.use(worker, ticket.sequences, fresh_only=not is_entitled):
-                self.flows.granted(ticket)
-                return worker
-        return None
+        return Permit.OWN if is_entitled else Permit.GRANTED
 
-    def _take_allowed(self, ticket: Ticket) -> str | None:
-        """Use what the engines' readings allow without the store, but no more than the call under way tells of."""
+    def has_room(self, worker: str, permit: Permit) -> bool:
+        """True if there is a place at `worker` that `permit` lets a request use."""
+        if permit is not Permit.ALLOWED:
+            return self.rooms.has_place(worker, permit)
         assert self._outage is not None
-        for worker, room in self.rooms.rooms.items():
-            if room.used >= self._outage.limit(worker):
-                continue
-            if not self._is_asking:
-                self.rooms.overdraw(worker, ticket.sequences)
-            if not self._is_asking or self.rooms.use(worker, ticket.sequences, fresh_only=False):
-                self.flows.granted(ticket)
-                return worker
-        return None
+        is_allowed = self.rooms.used(worker) < self._outage.limit(worker)
+        return is_allowed and (not self._is_asking or self.rooms.has_place(worker, Permit.OWN))
+
+    def use(self, worker: str, ticket: Ticket, permit: Permit) -> None:
+        """Use the place at `worker`; while a call is under way never more than it tells of."""
+        if permit is Permit.ALLOWED and not self._is_asking:
+            self.rooms.overdraw(worker, ticket.sequences)
+        else:
+            self.rooms.use(worker, ticket.sequences)
+        self.flows.granted(ticket)
 
     def _is_entitled(self, ticket: Ticket) -> bool:
         if self.least_elsewhere is None:
@@ -173,11 +172,7 @@ class Replica:
         return next(iter(self._candidates(1)), None)
 
     def _candidates(self, most: int) -> list[Candidate]:
-        wire = self.flows.book.to_wire
-        return [
-            Candidate(wire(turn.counter), turn.ticket.tenant, wire(turn.key_counter), turn.ticket.sequences)
-            for turn in coming_turns(self._account, most)
-        ]
+        return candidates(self._account, self.flows.book, self._workers, most)
 
     def call(self, now: float, new_generation: str) -> Call:
         """What to say now; `new_generation` is a random word."""
@@ -188,8 +183,8 @@ class Replica:
         if self._must_register:
             self._begin_again()
         self._number += 1
-        candidates = self._candidates(MOST_CANDIDATES)
-        self._told_head = candidates[0] if candidates else None
+        named = self._candidates(MOST_CANDIDATES)
+        self._told_head = named[0] if named else None
         return Call(
             self.identity.name,
             self.identity.boot,
@@ -204,11 +199,11 @@ class Replica:
             self._must_register,
             self._own_vt(),
             max(0, self.rooms.own),
-            self._account.queue.queued > len(candidates),
-            self.flows.reports(candidates),
-            self.rooms.reports(),
+            self._account.queue.queued > len(named),
+            self.flows.reports(named),
+            self.rooms.reports(self._workers.held),
             self._take_readings(),
-            candidates,
+            named,
         )
 
     def _take_readings(self) -> list[Reading]:
@@ -261,7 +256,7 @@ class Replica:
     def read(self, worker: str, window: int, there: int) -> None:
         """Take in a reading of an engine, which says that `there` sequences of all replicas are at `worker`."""
         if self._outage is not None and self._is_past_lease:
-            self._outage.read(worker, window, there, self.rooms.rooms[worker].used)
+            self._outage.read(worker, window, there, self.rooms.used(worker))
 
     def stood_still(self) -> None:
         """This process did nothing for half a second or more: what it holds unused may no longer be its own."""

@@ -6,9 +6,19 @@ a request that waits, and goes to whoever is first now; or it is the replica's *
 spare. The replica may use its own only while no request that waits elsewhere has a lower counter. All in sequences.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
 
 from gateway.replicas.call import WorkerReport
+
+
+class Permit(Enum):
+    """Which room a request may use."""
+
+    NOTHING = auto()
+    GRANTED = auto()  # what the store gave for a request that waits
+    OWN = auto()  # that, and what the replica freed itself or keeps as spare
+    ALLOWED = auto()  # what the engines' readings allow without the store
 
 
 class Room:
@@ -76,16 +86,25 @@ class RoomBook:
         room.fresh += new
         return new
 
-    def use(self, worker: str, sequences: int, *, fresh_only: bool) -> bool:
-        """Use room for one request if a place is at hand; one of several sequences may use more than there is."""
-        room = self._room(worker)
-        if room.fresh + (0 if fresh_only else room.own) < 1:
+    def used(self, worker: str) -> int:
+        """Sequences in use at `worker`."""
+        room = self._rooms.get(worker)
+        return 0 if room is None else room.used
+
+    def has_place(self, worker: str, permit: Permit) -> bool:
+        """True if a place is at hand at `worker` that `permit` lets a request use."""
+        room = self._rooms.get(worker)
+        if room is None or permit is Permit.NOTHING:
             return False
+        return room.fresh + (0 if permit is Permit.GRANTED else room.own) > 0
+
+    def use(self, worker: str, sequences: int) -> None:
+        """Use room for one request, granted room first; one of several sequences may use more than there is."""
+        room = self._room(worker)
         from_fresh = min(room.fresh, sequences)
         room.fresh -= from_fresh
         room.own -= sequences - from_fresh
         room.used += sequences
-        return True
 
     def end(self, worker: str, sequences: int) -> None:
         """A request ended: its room is the replica's own."""
@@ -110,6 +129,6 @@ class RoomBook:
             room.own -= back
             room.returned += back
 
-    def reports(self) -> list[WorkerReport]:
-        """What the store is told of every worker."""
-        return [WorkerReport(name, room.granted, room.returned) for name, room in self._rooms.items()]
+    def reports(self, held: Callable[[str], tuple[int, int]]) -> list[WorkerReport]:
+        """What the store is told of every worker; `held` says what is there of prompts and of the KV cache."""
+        return [WorkerReport(name, room.granted, room.returned, *held(name)) for name, room in self._rooms.items()]

@@ -55,8 +55,14 @@ class SharedRoom:
         self._replica = replica
 
     def take(self, ticket: Ticket, /) -> str | None:
-        """What the replica has at hand."""
-        return self._replica.take(ticket)
+        """What the replica has at hand; of several workers that with the most."""
+        permit = self._replica.permit(ticket)
+        rooms = self._replica.rooms.rooms
+        for worker in sorted(rooms, key=lambda name: (-rooms[name].fresh, -rooms[name].own, name)):
+            if self._replica.has_room(worker, permit):
+                self._replica.use(worker, ticket, permit)
+                return worker
+        return None
 
     def take_express(self, ticket: Ticket, /) -> str | None:
         """There is none."""
@@ -86,6 +92,18 @@ class SharedRoom:
         return True
 
 
+class PlainWorkers:
+    """Workers at which sequences alone take room."""
+
+    def needs(self, ticket: Ticket, /) -> tuple[int, int, str]:
+        """Nothing else."""
+        return 0, 0, ""
+
+    def held(self, worker: str, /) -> tuple[int, int]:
+        """Nothing else."""
+        return 0, 0
+
+
 class Gateway:
     """One gateway of the fleet."""
 
@@ -95,7 +113,7 @@ class Gateway:
         rules = Rules(lambda: POLICIES["vtc"](None), PREDICTORS[predictor](None), 1_000_000)
         self.admission = Admission(rules, SharedRoom(self.replica))
         self.admission.configure_pool(PoolSpec(POOL, Linear(), 1e9))
-        self.replica.attach(self.admission, POOL)
+        self.replica.attach(self.admission, POOL, PlainWorkers())
         self.jobs: dict[Ticket, Job] = {}
         self.waiting: dict[Ticket, Job] = {}
         self.calls = 0

@@ -3,7 +3,7 @@
 from gateway.fairness.flow import Flow
 from gateway.replicas.call import FlowReport, FlowState, WorkerReport
 from gateway.replicas.flow_book import FlowBook
-from gateway.replicas.room_book import RoomBook
+from gateway.replicas.room_book import Permit, RoomBook
 
 
 def charged(units: int) -> Flow:
@@ -63,11 +63,13 @@ def test_room_is_used_freed_and_given_back() -> None:
     """Granted room first; what is freed is the replica's own, and what is given back is told as a total."""
     book = RoomBook()
     book.grant("w", 2)
-    assert book.use("w", 1, fresh_only=True)
+    assert book.has_place("w", Permit.GRANTED)
+    book.use("w", 1)
     book.end("w", 1)
-    assert book.use("w", 1, fresh_only=True)
-    assert not book.use("w", 1, fresh_only=True)
+    assert book.has_place("w", Permit.GRANTED)
+    book.use("w", 1)
+    assert not book.has_place("w", Permit.GRANTED)
     book.give_back(0)
-    assert book.reports() == [WorkerReport("w", 2, 1)]
+    assert book.reports(lambda worker: (0, 0)) == [WorkerReport("w", 2, 1)]
     book.register()
-    assert book.reports() == [WorkerReport("w", 1, 0)]
+    assert book.reports(lambda worker: (0, 0)) == [WorkerReport("w", 1, 0)]

@@ -9,6 +9,7 @@ import pytest
 from gateway.fairness.ticket import Ticket
 from gateway.replicas.call import Call, Reply
 from gateway.replicas.replica import Replica
+from gateway.replicas.room_book import Permit
 
 from .fleet import Fleet, Flood, Network
 
@@ -64,14 +65,19 @@ def test_eight_gateways_lose_no_room() -> None:
 class SplitReplica(Replica):
     """Control: each of two gateways has half of the window for itself; counters are shared."""
 
-    def take(self, ticket: Ticket) -> str | None:
+    def permit(self, ticket: Ticket) -> Permit:
         """Room of its own half."""
-        (worker,) = self.rooms.rooms
-        if self.rooms.rooms[worker].used >= 16:
-            return None
+        (room,) = self.rooms.rooms.values()
+        return Permit.ALLOWED if room.used < 16 else Permit.NOTHING
+
+    def has_room(self, worker: str, permit: Permit) -> bool:
+        """No store is asked."""
+        return permit is Permit.ALLOWED
+
+    def use(self, worker: str, ticket: Ticket, permit: Permit) -> None:
+        """It counts for itself."""
         self.rooms.overdraw(worker, 1)
         self.flows.granted(ticket)
-        return worker
 
 
 class GivesAllBack(Replica):
