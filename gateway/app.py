@@ -96,14 +96,14 @@ class Gateway:
                 lambda worker: self._endpoints.visits[worker] > 0,
                 self._enlist,
                 self._outages.renew,
-                self._tell,
+                self._emit,
             )
         )
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         self._admission = Admission(rules(config), self._fleet)
         self._retired = RetiredAccounts(self._admission)
-        self._reconciliation = Reconciliation(self._tell, lambda: self._admission.in_flight(self._loop.time()))
+        self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
         self._observer = Observers(
             (
@@ -157,7 +157,7 @@ class Gateway:
 
         It returns once every launched worker serves or has failed once.
         """
-        self._tell(life.starting(self.config, self._path, __version__))
+        self._emit(life.starting(self.config, self._path, __version__))
         self._configure(self.config, self.config.tenants)
         await self._health.probe_all()
         self._health.start()
@@ -181,7 +181,7 @@ class Gateway:
         await self._launched.started()
         self._is_ready = True
         url = _url(self._runner.addresses[0])
-        self._tell(life.ready(url, self._loop.time() - self._started_at))
+        self._emit(life.ready(url, self._loop.time() - self._started_at))
         return url
 
     async def stop(self) -> None:
@@ -189,7 +189,7 @@ class Gateway:
         self._router.is_draining = True
         drain_seconds = self.config.listen.drain_seconds
         if self._is_ready:
-            self._tell(life.draining(len(self._router.exchanges), drain_seconds))
+            self._emit(life.draining(len(self._router.exchanges), drain_seconds))
         await self._router.ended(self._loop.time() + drain_seconds)
         left = self._router.exchanges
         refused = self._dispatcher.refuse_waiting(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
@@ -207,7 +207,7 @@ class Gateway:
         self._endpoints.close()
         await self._launched.stop()
         if self._is_ready:  # else the last log line must stay the reason why the gateway could not start
-            self._tell(life.stopped(refused, len(left) - refused))
+            self._emit(life.stopped(refused, len(left) - refused))
 
     def reload(self, loaded: Loaded | ConfigError) -> None:
         """Take over what changed in a configuration that was read again; keep the last good one if it is faulty."""
@@ -289,7 +289,7 @@ class Gateway:
         self._configure_worker(name, pool, worker, worker.url)
         self._health.report(name, Signal.PROBE_OK, "its process serves")
 
-    def _tell(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         self._observer.observe(event)
 
     # -- views (telemetry's StateSource)

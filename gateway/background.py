@@ -55,7 +55,7 @@ class Background:
             except Exception as failure:
                 if loop.time() - began_at >= LASTING_SECONDS:
                     pause_seconds = FIRST_PAUSE_SECONDS
-                _tell(f"{self._failure}; it begins again in {pause_seconds:g} s", failure)
+                _report(f"{self._failure}; it begins again in {pause_seconds:g} s", failure)
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
@@ -84,9 +84,9 @@ class Errands:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
-            _tell(f"{self._failure} ({task.get_name()})", failure)
+            _report(f"{self._failure} ({task.get_name()})", failure)
 
 
-def _tell(message: str, failure: BaseException) -> None:
+def _report(message: str, failure: BaseException) -> None:
     """Report a failure as the event loop reports its own: the log gets an error with a traceback."""
     asyncio.get_running_loop().call_exception_handler({"message": message, "exception": failure})

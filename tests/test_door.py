@@ -92,7 +92,7 @@ def test_the_workflow_runs_on_every_supported_python() -> None:
     assert PROJECT["requires-python"] == f">={promised[0]}"
 
 
-def test_an_unknown_step_is_told() -> None:
+def test_an_unknown_step_is_reported() -> None:
     """A slip in a step's name fails with words, and runs nothing."""
     done = run("bash", ".ci/run", "tests")
     assert done.returncode == 2

@@ -45,7 +45,7 @@ TENANTS = (
     LoadTenant("many", ClosedLoop(64), Lengths(24, 40), Lengths(32, 96)),
     LoadTenant("few", ClosedLoop(32), Lengths(24, 40), Lengths(32, 96)),
 )
-MEMORY, AUTO, TOLD = "memory", "auto", "told"
+MEMORY, AUTO, STATED = "memory", "auto", "stated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ async def measure_unknown(options: WindowOptions, progress: Progress) -> dict[st
     ways: dict[str, list[Run]] = {}
     for size in SIZES:
         async with stage(progress, EngineChoice(options.engine, options.profile, size)) as running:
-            settings = {f"{size} {TOLD}": WindowSettings(size), f"{size} {AUTO}": WindowSettings(None)}
+            settings = {f"{size} {STATED}": WindowSettings(size), f"{size} {AUTO}": WindowSettings(None)}
             turns = {
                 name: through(running, options.policy, window, partial(options.part, name, TENANTS))
                 for name, window in settings.items()
@@ -275,7 +275,7 @@ def unknown_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
     """What the runs are worth, two verdicts for each size and one on the engines' queues."""
     verdicts = []
     for size in SIZES:
-        auto, stated = ways[f"{size} {AUTO}"], ways[f"{size} {TOLD}"]
+        auto, stated = ways[f"{size} {AUTO}"], ways[f"{size} {STATED}"]
         batch = f", {mean_running(auto):.2f} against {mean_running(stated):.2f} running"
         target = Target(KNOWN_RATE.format(size), Comparison.AT_LEAST, 0.97)
         verdicts.append(judgement.throughput(target, rate(auto), rate(stated), batch))

@@ -60,7 +60,7 @@ class Progress:
         )
         self._task: TaskID | None = None
         self._total = 0.0
-        self._untold = 0.0
+        self._unshown = 0.0
 
     def step(self, what: str, total: float | None = None, unit: str = "s") -> None:
         """A new step began; `total` is its length in `unit`, where that is known."""
@@ -69,16 +69,16 @@ class Progress:
             return
         if self._task is not None:
             self._bars.remove_task(self._task)
-        self._total, self._untold = total or 0.0, 0.0
+        self._total, self._unshown = total or 0.0, 0.0
         self._bars.start()
         self._task = self._bars.add_task(what, total=total)
 
     def advance(self, done: float) -> None:
         """So much more of the current step is done."""
-        self._untold += done
-        if self._task is not None and self._untold * _STEPS >= self._total:
-            self._bars.advance(self._task, self._untold)
-            self._untold = 0.0
+        self._unshown += done
+        if self._task is not None and self._unshown * _STEPS >= self._total:
+            self._bars.advance(self._task, self._unshown)
+            self._unshown = 0.0
 
     def clear(self) -> None:
         """Take the display away; the next step brings it back."""

@@ -70,12 +70,12 @@ class _Run:
 def _check_sizes(requests: Sequence[Request], settings: Settings) -> None:
     for request in requests:
         if min(request.prompt_tokens, request.output_tokens) < 1:
-            raise RequestTooLarge(f"{_told(request)} has no prompt or no answer: take it out")
+            raise RequestTooLarge(f"{_described(request)} has no prompt or no answer: take it out")
         if not settings.holds(request):
             size, option = sized_to([request], settings).longest
-            raise RequestTooLarge(f"the engine never holds {_told(request)}: {option} {size} or more does")
+            raise RequestTooLarge(f"the engine never holds {_described(request)}: {option} {size} or more does")
 
 
-def _told(request: Request) -> str:
+def _described(request: Request) -> str:
     lengths = f"{request.prompt_tokens} tokens of prompt and {request.output_tokens} of answer"
     return f"the request of {request.tenant!r:.60} at {request.arrival_seconds:g} s, with {lengths},"

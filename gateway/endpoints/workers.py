@@ -99,10 +99,10 @@ class WorkerEndpoints:
         """The shortest context length (tokens) that a worker of `pool` reports; as configured while none reports."""
         length = self._lengths.get(pool.model)
         if length is None:
-            told = [
+            reported = [
                 endpoint.max_model_len for endpoint in self._endpoints.values() if endpoint.pool.model == pool.model
             ]
-            length = min((each for each in told if each is not None), default=pool.assumed_model_len)
+            length = min((each for each in reported if each is not None), default=pool.assumed_model_len)
             self._lengths[pool.model] = length
         return length
 

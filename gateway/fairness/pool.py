@@ -115,7 +115,7 @@ class PoolAccount:
         """Bring the charge of a running ticket to `usage`, its engine's cumulative figures; this does nothing else."""
         if ticket.report(usage) and ticket.output_tokens <= ticket.reserved_tokens:
             return
-        self._charge_told(ticket)
+        self._charge_reported(ticket)
 
     def charge_output(self, ticket: Ticket, output_tokens: int) -> None:
         """Bring the charge of a running ticket whose engine has reported its input to `output_tokens`: the hot path."""
@@ -123,9 +123,9 @@ class PoolAccount:
             output_tokens = ticket.most_output_tokens
         ticket.output_tokens = output_tokens
         if output_tokens > ticket.reserved_tokens:
-            self._charge_told(ticket)
+            self._charge_reported(ticket)
 
-    def _charge_told(self, ticket: Ticket) -> None:
+    def _charge_reported(self, ticket: Ticket) -> None:
         """Bring the charge of `ticket` to what its engine has reported, or to what was reckoned if that is more."""
         cached, reported, reserved = ticket.cached_tokens, ticket.output_tokens, ticket.reserved_tokens
         output = ticket.accrued_tokens if ticket.accrued_tokens > reported else reported
@@ -141,7 +141,7 @@ class PoolAccount:
         if tokens is None:
             if ticket.accrued_tokens and ticket.has_reported:
                 ticket.accrued_tokens = 0
-                self._charge_told(ticket)
+                self._charge_reported(ticket)
         elif tokens > max(ticket.accrued_tokens, ticket.output_tokens):
             ticket.accrued_tokens = tokens
             prompt, cached = ticket.prompt_tokens, 0

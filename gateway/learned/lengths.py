@@ -13,11 +13,12 @@ from gateway.learned.panel import Figures, Panel
 _FIRST_TOKENS: Final = 256.0  # of an answer if no tenant has had one yet
 _FIRST_WEIGHT: Final = 0.2  # the weight of that guess, or of other tenants' answers, in answers of the tenant's own
 _ANSWER: Final = 1.0
-_RANGE: Final = (0.0, 2.0**53)
+_LEAST_TOKENS: Final = 0.0
+_MOST_TOKENS: Final = 2.0**53
 
 
 def _length(figures: Figures) -> Ratio:
-    return Ratio(figures[0], _FIRST_WEIGHT, _RANGE, _ANSWER)
+    return Ratio(figures[0], _FIRST_WEIGHT, (_LEAST_TOKENS, _MOST_TOKENS), _ANSWER)
 
 
 class AnswerLengths:

@@ -244,7 +244,7 @@ class Dispatcher:
             granted = self._waiting.get(decision.ticket)
             match decision:
                 case Grant(ticket):
-                    self._tell_granted(ticket, granted)
+                    self._wake_granted(ticket, granted)
                 case Refuse(ticket, outcome, retry_after):
                     if outcome is Outcome.NO_WORKER:
                         retry_after = max(retry_after, self.outage_seconds(ticket.pool))
@@ -252,7 +252,7 @@ class Dispatcher:
                         granted.set_exception(Refused(outcome, retry_after))
         self._arm()
 
-    def _tell_granted(self, ticket: Ticket, granted: asyncio.Future[None] | None) -> None:
+    def _wake_granted(self, ticket: Ticket, granted: asyncio.Future[None] | None) -> None:
         if granted is None or granted.done():
             return  # the client has just left: `settle` follows and gives the room back
         granted.set_result(None)

@@ -122,7 +122,7 @@ class Exchange:
             relay = await self._attempt()
             evidence = self._unsent or before_answer(relay)
             effect = judge(Situation.WAITING, evidence)
-            self._tell(effect, relay)
+            self._signal_circuit(effect, relay)
             if effect.action in (Action.RELAY, Action.FORWARD):
                 self._let_go_of_body()
             match effect.action:
@@ -245,8 +245,8 @@ class Exchange:
             is_streamed=self._parsed.stream,
         )
 
-    def _tell(self, effect: Effect, relay: Relay) -> None:
-        """Tell the worker's circuit what the request met there."""
+    def _signal_circuit(self, effect: Effect, relay: Relay) -> None:
+        """Signal to the circuit of the worker what the request met there."""
         if effect.signal is not None:
             self._services.health.report(self._ticket.worker, effect.signal, relay.reason, self._suspect)
 
@@ -298,7 +298,7 @@ class Exchange:
         self._downstream.write(last)
         if effect.may_be_death:
             self._services.guard.report(self._suspect)
-        self._tell(effect, relay)
+        self._signal_circuit(effect, relay)
         return outcome
 
     async def _flushed(self, outcome: Outcome, reason: str = "") -> web.StreamResponse:

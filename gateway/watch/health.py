@@ -138,10 +138,10 @@ class Health:
         found, fault = await ask_models(endpoint)
         endpoint.probes_to_models = 0 if fault else PROBES_BETWEEN
         self._endpoints.learned()
-        self._tell_difference(worker, difference(endpoint, endpoint.pool))
+        self._report_difference(worker, difference(endpoint, endpoint.pool))
         return (found, fault) if fault else (evidence, reason)
 
-    def _tell_difference(self, worker: str, remark: str) -> None:
+    def _report_difference(self, worker: str, remark: str) -> None:
         """Report once how an engine differs from the configuration, and again if the difference changes."""
         if remark == self._differences.get(worker, ""):
             return

@@ -30,7 +30,7 @@ _UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # from these states 
 _BROKEN = frozenset({"back_off", "failed"})
 _ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
 _PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # only the supervisor uses these, not the process
-_TOLD_LINES = 5
+_REPORTED_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +329,7 @@ def _words(status: LaunchStatus) -> str:
     """A status in one line; for a worker that does not work, also its name and its last words."""
     parts = [status.reason, status.engine]
     if status.state in _BROKEN:
-        parts = [f"worker {status.worker}", *parts, *status.last_lines[-_TOLD_LINES:]]
+        parts = [f"worker {status.worker}", *parts, *status.last_lines[-_REPORTED_LINES:]]
     return "; ".join(filter(None, parts))
 
 

@@ -191,7 +191,7 @@ class MetricsPoller:
         has_room = self._fleet.observe(polled.worker, polled.sample, self._loop.time())
         self._reconciliation.take(before.pool, polled.worker, polled.sample)
         polled.failures = 0
-        self._tell(before)
+        self._emit_change(before)
         if has_room:
             self._scheduling.dispatch((before.pool,))
 
@@ -202,7 +202,7 @@ class MetricsPoller:
             polled.is_filtered = True
             endpoint.data.progress.sees_steps = False
             self._fleet.blind(polled.worker, reason)
-            self._tell(before)
+            self._emit_change(before)
             self._scheduling.dispatch((before.pool,))
 
     async def _page(self, polled: _Polled, endpoint: WorkerEndpoint) -> tuple[bytes, EngineFigures]:
@@ -232,8 +232,8 @@ class MetricsPoller:
             facts = EngineFacts(cache.kv_tokens, cache.block_tokens, cache.max_full_length_sequences)
             self._fleet.learn(polled.worker, facts)
 
-    def _tell(self, before: WorkerSnapshot) -> None:
-        """Report a worker whose window became degraded, or no longer is."""
+    def _emit_change(self, before: WorkerSnapshot) -> None:
+        """Emit an event if the window of a worker became degraded, or no longer is."""
         after = self._fleet.look(before.worker)
         if after is not None and bool(after.degraded) is not bool(before.degraded):
             self._observer.observe(WindowDegraded(after.pool, after.worker, after.degraded))

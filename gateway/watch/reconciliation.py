@@ -18,7 +18,7 @@ from gateway.workers import EngineSample
 PERIOD_SECONDS = 60.0
 MIN_TOKENS = 2000  # generated in a period; below this the difference is chance
 TOLERATED_SHARE = 0.05
-_PERIODS_TO_TELL = 2
+_PERIODS_TO_REPORT = 2
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class _Account:
     metered_tokens: int
     share: float = 0.0
     broken_periods: int = 0
-    is_told: bool = False
+    is_reported: bool = False
 
 
 class Reconciliation:
@@ -78,7 +78,7 @@ class Reconciliation:
         account.share = 1 - (metered - account.metered_tokens) / generated
         account.began_at, account.engine_tokens, account.metered_tokens = now, engine_tokens, metered
         account.broken_periods = account.broken_periods + 1 if abs(account.share) > TOLERATED_SHARE else 0
-        is_broken = account.broken_periods >= _PERIODS_TO_TELL
-        if is_broken is not account.is_told:
-            account.is_told = is_broken
+        is_broken = account.broken_periods >= _PERIODS_TO_REPORT
+        if is_broken is not account.is_reported:
+            account.is_reported = is_broken
             self._emit(TokensUnmetered(pool, worker, account.share if is_broken else 0.0))

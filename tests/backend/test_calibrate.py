@@ -67,7 +67,7 @@ async def test_answers_too_short_to_tell_are_refused() -> None:
 
 
 @virtual_time
-async def test_an_engine_that_refuses_is_told_in_its_words() -> None:
+async def test_an_engine_that_refuses_is_reported_in_its_words() -> None:
     """A status that is not 200 ends the calibration with the engine's message."""
     config = replace(
         EngineConfig.of_profile("cpu-tiny", max_num_seqs=4), faults=faulty({"kind": "refuse", "status": 503, "nth": 9})
@@ -77,7 +77,7 @@ async def test_an_engine_that_refuses_is_told_in_its_words() -> None:
 
 
 @virtual_time
-async def test_an_unknown_model_is_told_with_those_that_exist() -> None:
+async def test_an_unknown_model_is_reported_with_those_that_exist() -> None:
     """The name that is meant can be read off the message."""
     given = Given("a test", 4, 2048, model="other")
     async with serve(make_app(EngineConfig.of_profile("instant")), bind("127.0.0.1", 0)) as url:
@@ -121,7 +121,7 @@ def test_what_is_written_is_a_profile() -> None:
     assert written == json.loads(file.read_text())
 
 
-def test_an_engine_that_is_not_there_is_told() -> None:
+def test_an_engine_that_is_not_there_is_reported() -> None:
     """The command prints the address without a traceback, and ends with status 1."""
     options = ("--machine", "none", "--max-num-seqs", "4", "--max-num-batched-tokens", "64")
     done = CliRunner().invoke(app, ["calibrate", "--url", "http://127.0.0.1:9", *options])

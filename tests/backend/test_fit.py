@@ -46,13 +46,13 @@ def test_no_other_coefficients_are_better() -> None:
 
 
 @pytest.mark.parametrize("measurements", [[], [Measurement((0.0,), 1.0)]])
-def test_nothing_measured_is_told(measurements: list[Measurement]) -> None:
+def test_nothing_measured_is_reported(measurements: list[Measurement]) -> None:
     """Without a measurement of a feature the fit makes up no cost."""
     with pytest.raises(ValueError, match="do not determine"):
         fit(measurements)
 
 
-def test_features_that_always_go_together_are_told_by_one() -> None:
+def test_features_that_always_go_together_are_reported_by_one() -> None:
     """If nothing separates two features, the fit still describes the measurements."""
     measurements = [Measurement((float(n), float(2 * n)), 0.01 * n) for n in (1, 2, 5)]
     found = fit(measurements)

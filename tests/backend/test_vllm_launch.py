@@ -205,7 +205,7 @@ def test_a_start_that_takes_too_long_is_given_up(stand_in: StandIn) -> None:
     assert "no answer in 1 s" in err
 
 
-def test_a_taken_port_is_told_before_anything_starts(stand_in: StandIn) -> None:
+def test_a_taken_port_is_reported_before_anything_starts(stand_in: StandIn) -> None:
     """A port that somebody listens on is refused in words."""
     with reserve_port("127.0.0.1", 0) as taken:
         taken.listen()

@@ -40,7 +40,7 @@ def _lives(lasting_seconds: list[float], watched_seconds: float) -> tuple[list[f
     return [at - began[0] for at in began], reported
 
 
-def test_work_that_breaks_is_told_and_begins_again() -> None:
+def test_work_that_breaks_is_reported_and_begins_again() -> None:
     """Each pause is twice the one before, up to the longest; every end is told in words."""
     began, reported = _lives([0.0], 4 * LONGEST_PAUSE_SECONDS)
     pauses = [after - before for before, after in pairwise(began)]
@@ -81,7 +81,7 @@ def test_work_that_ends_is_over_until_it_is_started_again() -> None:
     assert lives == 2
 
 
-def test_an_errand_that_breaks_is_told_and_the_others_go_on() -> None:
+def test_an_errand_that_breaks_is_reported_and_the_others_go_on() -> None:
     """One is told by its name, one that is still under way at the end is cancelled without a word."""
     reported: list[str] = []
     done: list[str] = []

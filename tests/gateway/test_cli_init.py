@@ -66,7 +66,7 @@ def test_force_replaces_the_configuration_and_no_key(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/config.yaml", "folder"])
-def test_a_place_that_cannot_be_written_is_told(folder: Path, name: str) -> None:
+def test_a_place_that_cannot_be_written_is_reported(folder: Path, name: str) -> None:
     """A folder that is not there and a name that is a folder's end in a sentence, not a traceback."""
     (folder / "folder").mkdir()
     status, output = _run("init", name, "--force")
@@ -75,7 +75,7 @@ def test_a_place_that_cannot_be_written_is_told(folder: Path, name: str) -> None
     assert output.endswith("name a file in a folder that exists and that you may write")
 
 
-def test_what_the_environment_makes_wrong_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_environment_makes_wrong_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that the file uses is checked where it is written."""
     monkeypatch.setenv("VTC_PORT", "many")
     status, output = _run("init")

@@ -183,7 +183,7 @@ def test_what_is_gone_is_believed_when_it_stays_away(tell: Callable[[Story], Non
     tell(story)
 
 
-def test_a_fault_is_told_once_when_it_stays(tell: Callable[[Story], None]) -> None:
+def test_a_fault_is_reported_once_when_it_stays(tell: Callable[[Story], None]) -> None:
     """Also a file that is gone; the last good one is in force, and the next good one is taken at once."""
 
     async def story(scene: Scene) -> None:
@@ -234,7 +234,7 @@ def test_links_of_folders_are_followed(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_a_watch_that_breaks_is_told_and_watches_on(
+def test_a_watch_that_breaks_is_reported_and_watches_on(
     tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What changes later is taken over as ever; so does a reload that is asked for after one that broke."""

@@ -201,7 +201,7 @@ def test_modules_of_the_folder_it_is_started_in_are_not_imported(tmp_path: Path)
         assert child.ended()[0] == 0
 
 
-def test_a_port_in_use_is_told_in_words(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_words(tmp_path: Path) -> None:
     """Exit status 1, the port and what to do; no worker is left behind."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -212,7 +212,7 @@ def test_a_port_in_use_is_told_in_words(tmp_path: Path) -> None:
     assert f"port {port} of 127.0.0.1 is in use" in reason and "--port" in reason
 
 
-def test_a_broken_configuration_is_told_fault_by_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_configuration_is_reported_fault_by_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1, each fault with its line."""
     path = tmp_path / "config.yaml"
     path.write_text("listn: {port: 1}\npools: []\n")
@@ -222,7 +222,7 @@ def test_a_broken_configuration_is_told_fault_by_fault(tmp_path: Path, capsys: p
     assert f"{path}:1: listn" in capsys.readouterr().err
 
 
-def test_a_worker_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit status 1 where the embedded engine ends at once."""
     path = write_config(tmp_path)
     monkeypatch.setattr("gateway.watch.supervisor.sys.executable", "/bin/false")

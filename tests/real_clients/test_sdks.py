@@ -86,7 +86,7 @@ def test_litellm(front: Front) -> None:
     assert found["wrong key"] == 401
 
 
-def test_a_stream_that_breaks_is_told_in_our_words(breaking: Front) -> None:
+def test_a_stream_that_breaks_is_reported_in_our_words(breaking: Front) -> None:
     """Every client of every API raises, with the gateway's sentence and not with a complaint about its form."""
     found = breaking.node("broken.mjs")
     assert len(found) == 7

@@ -181,7 +181,7 @@ def test_every_child_is_our_own_file_and_imports_nothing_from_the_folder(vllm: P
         ([], "worker"),
     ],
 )
-def test_what_is_no_plan_is_told(value: object, words: str) -> None:
+def test_what_is_no_plan_is_reported(value: object, words: str) -> None:
     """The fault names missing, unknown and impossible keys."""
     with pytest.raises(PlanError, match=words):
         read_plan(value)

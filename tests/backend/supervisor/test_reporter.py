@@ -3,7 +3,7 @@
 from backend.supervisor.reporter import BURST_LINES, LINES_PER_SECOND, Reporter
 
 
-def test_a_start_is_told_whole_and_a_flood_in_part() -> None:
+def test_a_start_is_reported_whole_and_a_flood_in_part() -> None:
     """A burst passes, then a few lines a second, each time with the number of those left out."""
     reporter = Reporter()
     report = [line for number in range(BURST_LINES + 100) for line in reporter.report(f"{number}", 100.0)]

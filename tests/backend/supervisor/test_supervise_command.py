@@ -155,7 +155,7 @@ def test_a_file_of_workers_is_run_for_a_person(tmp_path: Path) -> None:
         ("- {name: [}", "expected"),
     ],
 )
-def test_a_wrong_file_is_told(text: str, words: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_reported(text: str, words: str, tmp_path: Path) -> None:
     """The command prints one line and ends with status 1."""
     file = tmp_path / "workers.yaml"
     file.write_text(text)

@@ -41,7 +41,7 @@ def test_growth_is_the_slope_over_requests(mib_each: float) -> None:
     assert growth_per_100_000(samples) == pytest.approx(100_000 * mib_each)
 
 
-def test_a_level_that_rises_is_told_and_one_that_jumps_back_is_not() -> None:
+def test_a_level_that_rises_is_reported_and_one_that_jumps_back_is_not() -> None:
     """The medians of the first and the last third."""
     assert rise([40, 41, 40, 60, 70, 60, 40, 41, 40]) == 0
     assert rise([40, 40, 40, 50, 50, 50, 60, 60, 60]) == pytest.approx(0.5)

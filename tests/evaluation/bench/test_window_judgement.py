@@ -101,13 +101,13 @@ def test_an_engine_left_idle_is_seen() -> None:
 
 def _unknown_missed(auto: int, windows: Sequence[int]) -> list[str]:
     samples = [_busy(window=window) for window in windows]
-    small = {"8 told": [_way(1000, _busy())], "8 auto": [_way(auto, *samples)]}
-    large = {"16 told": [_way(1000, _busy())], "16 auto": [_way(1000, _busy())]}
+    small = {"8 stated": [_way(1000, _busy())], "8 auto": [_way(auto, *samples)]}
+    large = {"16 stated": [_way(1000, _busy())], "16 auto": [_way(1000, _busy())]}
     return _missed(bench.unknown_verdicts(WindowOptions(), small | large))
 
 
-def test_a_window_that_nobody_told_must_settle_and_serve_as_much() -> None:
-    """97 percent of the told window's rate, and a window that stays within two sequences."""
+def test_a_window_that_nobody_stated_must_settle_and_serve_as_much() -> None:
+    """97 percent of the stated window's rate, and a window that stays within two sequences."""
     assert _unknown_missed(970, [9, 9, 10, 9]) == []
     assert _unknown_missed(969, [9]) == [bench.KNOWN_RATE.format(8)]
     assert _unknown_missed(1000, [9, 13, 9, 13]) == [bench.SETTLED.format(8)]

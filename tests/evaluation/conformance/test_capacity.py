@@ -114,7 +114,7 @@ def test_answers_outweigh_their_start() -> None:
     assert (scale.answer_tokens, scale.answer_seconds, scale.window_seconds) == (50, 1.0, 20.0)
 
 
-def test_the_tokens_part_of_an_answer_is_told_from_its_start() -> None:
+def test_the_tokens_part_of_an_answer_is_distinguished_from_its_start() -> None:
     """Half of a request waits, the rest starts and runs: 0.4 s of which 15 steps of 10 ms run."""
     loaded = Level(8, 100, 0, 0.45, 0.8, 0.01, 100.0)
     found = capacity_of([level(1, 0.05, 0.4), loaded], 16)

@@ -44,7 +44,7 @@ def test_a_request_counts_where_it_was_sent_and_where_it_was_completed() -> None
     assert seen.asked == 3 * 15
 
 
-def test_refused_broken_and_cut_are_told_apart() -> None:
+def test_refused_broken_and_cut_are_distinguished() -> None:
     """A refusal that the end of the load cut off is none: its body had not arrived."""
     refused = _record(11.0, None, 11.5, status=429, error="body", retry_after="1")
     broken = _record(12.0, None, 12.5, status=200, error="connection lost")

@@ -51,7 +51,7 @@ def test_keys_are_not_shown() -> None:
         ("a=1,b=2", "a=1,b=inf", "not a number above 0"),
     ],
 )
-def test_what_makes_no_suite_is_told_in_words(keys: str, weights: str, said: str) -> None:
+def test_what_makes_no_suite_is_reported_in_words(keys: str, weights: str, said: str) -> None:
     """Each fault names what to write."""
     with pytest.raises(TenantsError, match=said):
         read_cast(keys, weights)

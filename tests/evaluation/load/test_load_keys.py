@@ -14,7 +14,7 @@ def test_a_list_and_a_file_say_the_same(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "a=", "=k", "a=k,b"])
-def test_what_is_no_entry_is_told(text: str) -> None:
+def test_what_is_no_entry_is_reported(text: str) -> None:
     """With its number."""
     with pytest.raises(KeysError, match=r"entry \d of the keys is not NAME=KEY"):
         keys_by_tenant(text)

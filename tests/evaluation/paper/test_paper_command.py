@@ -84,14 +84,14 @@ def test_json_prints_the_numbers_and_nothing_else(
     assert capsys.readouterr().out.encode() == (out / "numbers.json").read_bytes()
 
 
-def test_an_experiment_that_does_not_exist_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_experiment_that_does_not_exist_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, and the names that there are."""
     assert run(PaperOptions(out=tmp_path / "report", only=("fig99",))) == 2
     error = capsys.readouterr().err
     assert "fig99" in error and "table2" in error
 
 
-def test_a_trace_that_cannot_be_read_is_told_before_anything_runs(
+def test_a_trace_that_cannot_be_read_is_reported_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Status 2 with the file's name; no report is begun."""

@@ -78,7 +78,7 @@ def test_no_difference_stands_alone(document: Document) -> None:
         assert all(len(row.cells) == len(sheet.columns) for row in sheet.rows)
 
 
-def test_missed_targets_are_told_first(document: Document) -> None:
+def test_missed_targets_stand_first(document: Document) -> None:
     """The fabricated numbers miss most targets: the overview says how many, and the list begins with them."""
     met, _, total = document.statements[0].text.split()[:3]
     marks = [row.cells[3] for row in document.sections[-1].sheets[0].rows]

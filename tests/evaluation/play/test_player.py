@@ -87,7 +87,7 @@ async def test_a_server_that_stalls_delays_no_request() -> None:
 
 
 @virtual_time
-async def test_waits_count_from_the_intended_moment_and_the_lag_is_told() -> None:
+async def test_waits_count_from_the_intended_moment_and_the_lag_is_reported() -> None:
     """The player is busy for 3 s from t = 1: what was due at 1 and at 2 leaves at 4, and the waits say so."""
 
     def busy() -> str:
@@ -131,7 +131,7 @@ async def test_a_client_that_leaves_takes_what_it_said() -> None:
 
 
 @virtual_time
-async def test_refused_broken_and_unreachable_are_told_apart() -> None:
+async def test_refused_broken_and_unreachable_are_distinguished() -> None:
     """An error status is a refusal; a connection that breaks or is not there is a failure."""
 
     async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -166,7 +166,7 @@ async def test_what_does_not_end_is_cut_off_and_its_wait_counts() -> None:
 
 
 @virtual_time
-async def test_too_many_open_requests_are_told_not_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_open_requests_are_reported_not_queued(monkeypatch: pytest.MonkeyPatch) -> None:
     """The third is not sent later in place of at its time: that would be a closed loop."""
     monkeypatch.setattr(player_module, "MAX_OPEN", 2)
     script = Script(step_seconds=10)

@@ -93,7 +93,7 @@ def test_speed_divides_the_time() -> None:
         assert other.intended_at - fast.start == pytest.approx((one.intended_at - slow.start) / 2)
 
 
-def test_a_wrong_ratio_of_bytes_is_told() -> None:
+def test_a_wrong_ratio_of_bytes_is_reported() -> None:
     """Twice the bytes are twice the tokens with a byte tokenizer; the right value is suggested."""
     assert _result(bytes_per_token=1.0).warnings() == []
     (warning,) = _result(bytes_per_token=2.0).warnings()
@@ -133,7 +133,7 @@ def test_the_report_has_every_tenant_and_every_request(tmp_path: Path, capsys: p
     ],
     ids=str,
 )
-def test_what_cannot_be_played_is_told(
+def test_what_cannot_be_played_is_reported(
     fields: dict[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 1 and the reason on stderr, whatever was wrong; nobody listens at the address."""

@@ -30,7 +30,7 @@ def _played(intended_at: float, first: float | None = None, last: float | None =
         ({"error": CUT_OFF}, Ended.CUT_OFF),
     ],
 )
-def test_endings_are_told_apart(fields: dict[str, object], expected: Ended) -> None:
+def test_endings_are_distinguished(fields: dict[str, object], expected: Ended) -> None:
     """Each from what its record says."""
     assert ended(_played(0, 1, 2, **fields)) is expected
 

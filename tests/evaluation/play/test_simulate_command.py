@@ -57,7 +57,7 @@ def test_the_figures_say_who_got_what(workload: Path, tmp_path: Path) -> None:
     assert 0 < figures["largest_spread"] <= figures["bound"]
 
 
-def test_service_is_told_while_the_workload_lasts(workload: Path, tmp_path: Path) -> None:
+def test_service_is_reported_while_the_workload_lasts(workload: Path, tmp_path: Path) -> None:
     """Beside its fair share: a flood that is served to its end would else show what it asked for."""
     file = tmp_path / "figures.json"
     output = simulate(workload, "--json", file)[1]

@@ -125,7 +125,7 @@ def test_two_engines_share_one_queue() -> None:
 
 
 @pytest.mark.parametrize("request_", [Request(0.0, "a", 900, 100), Request(0.0, "a", 0, 5), Request(0.0, "a", 5, 0)])
-def test_what_can_never_run_is_told_at_once(request_: Request) -> None:
+def test_what_can_never_run_is_reported_at_once(request_: Request) -> None:
     """A request that no empty engine holds, or without tokens."""
     with pytest.raises(RequestTooLarge):
         run(request_)

@@ -234,7 +234,7 @@ def test_the_policies_rank_as_published() -> None:
         ({"policy": "rpm:many"}, "must be a number"),
     ],
 )
-def test_unknown_rules_are_told(written: dict[str, str], complaint: str) -> None:
+def test_unknown_rules_are_reported(written: dict[str, str], complaint: str) -> None:
     """A wrong name lists the right ones."""
     with pytest.raises(ValueError, match=complaint):
         play(OVERLOAD[:1], **written)

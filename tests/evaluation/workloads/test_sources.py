@@ -8,7 +8,7 @@ from evaluation.workloads import ConfigError, ReadOptions, find, load
 from evaluation.workloads.traces import TraceFormat, write_jsonl
 
 
-def test_a_name_a_description_and_a_trace_are_told_apart(tmp_path: Path) -> None:
+def test_a_name_a_description_and_a_trace_are_distinguished(tmp_path: Path) -> None:
     """Names come from the catalogue, YAML is a description, everything else a trace."""
     workload = load("overload")
     trace = tmp_path / "overload.jsonl"

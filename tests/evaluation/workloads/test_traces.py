@@ -179,7 +179,7 @@ def test_rows_without_an_answer_are_left_out_and_counted(text: str, left_out: in
         (LOG_LINE.replace("2026-01-01T00:00:09.5Z", "yesterday"), 1, "timestamp: cannot be used: `yesterday`"),
     ],
 )
-def test_a_bad_row_is_told_with_line_and_remedy(text: str, line: int, words: str, tmp_path: Path) -> None:
+def test_a_bad_row_is_reported_with_line_and_remedy(text: str, line: int, words: str, tmp_path: Path) -> None:
     """File, line, field, what is wrong and what to do."""
     file = _write(tmp_path, text)
     with pytest.raises(ConfigError) as raised:
@@ -189,14 +189,14 @@ def test_a_bad_row_is_told_with_line_and_remedy(text: str, line: int, words: str
     assert words in f"{fault.path}: {fault.message}; {fault.remedy}" and fault.remedy
 
 
-def test_bad_rows_are_told_together_up_to_a_limit(tmp_path: Path) -> None:
+def test_bad_rows_are_reported_together_up_to_a_limit(tmp_path: Path) -> None:
     """A file that is wrong throughout does not fill the screen."""
     with pytest.raises(ConfigError) as raised:
         read_trace(_write(tmp_path, OURS + "x,a,1,1\n" * 500))
     assert [fault.line for fault in raised.value.faults] == list(range(2, 22))
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     """Absent, not text, and of another format than was said."""
     with pytest.raises(ConfigError, match="cannot be read"):
         read_trace(tmp_path / "absent.csv")

@@ -87,7 +87,7 @@ def test_a_right_file_is_right(tmp_path: Path) -> None:
         (TENANT.replace("a,", "a, disconnects: {share: 2, after_tokens: 1},"), "disconnects.share", "at most 1"),
     ],
 )
-def test_a_wrong_tenant_is_told_with_its_line(tmp_path: Path, tenant: str, path: str, words: str) -> None:
+def test_a_wrong_tenant_is_reported_with_its_line(tmp_path: Path, tenant: str, path: str, words: str) -> None:
     """Place, words and remedy of one mistake; a right tenant beside it is not complained about."""
     right = TENANT.replace("name: a", "name: right")
     found = _faults(tmp_path, f"{HEAD}tenants:\n  - {tenant}\n  - {right}\n")
@@ -116,7 +116,7 @@ def test_a_wrong_tenant_is_told_with_its_line(tmp_path: Path, tenant: str, path:
         (RIGHT.replace("per_minute: 6", "per_minute: 9000000"), 1, ""),
     ],
 )
-def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+def test_a_wrong_file_is_reported_with_its_line(tmp_path: Path, text: str, line: int, words: str) -> None:
     """What is wrong with the file as a whole."""
     if "9000000" in text:
         text, words = text.replace("seconds: 60", "seconds: 6000"), "makes 900000000 requests"
@@ -124,7 +124,7 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, text: str, line: int
     assert any(place == line and words in f"{path} {message}" for place, path, message in found), found
 
 
-def test_a_fault_of_the_defaults_is_told_once_where_it_stands(tmp_path: Path) -> None:
+def test_a_fault_of_the_defaults_is_reported_once_where_it_stands(tmp_path: Path) -> None:
     """Not once for every tenant that has it."""
     tenants = "tenants:\n  - {name: a}\n  - {name: b}\n"
     defaults = "tenant_defaults:\n  prompt: 8\n  output: 0\n  arrivals: {kind: poisson, per_minute: 6}\n"
@@ -133,14 +133,14 @@ def test_a_fault_of_the_defaults_is_told_once_where_it_stands(tmp_path: Path) ->
     ]
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     """Three mistakes, three faults, in the order of their lines."""
     tenant = TENANT.replace("prompt: 8", "prompt: 0").replace("per_minute: 6", "per_minute: 0")
     found = _faults(tmp_path, f"{HEAD}sed: 1\ntenants:\n  - {tenant}\n")
     assert [line for line, _, _ in found] == [4, 6, 6]
 
 
-def test_what_is_no_file_and_no_name_is_told(tmp_path: Path) -> None:
+def test_what_is_no_file_and_no_name_is_reported(tmp_path: Path) -> None:
     """A near name is suggested; an absent or unreadable file is named."""
     with pytest.raises(ConfigError, match="did you mean `overload`"):
         load("overlaod")

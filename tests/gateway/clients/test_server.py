@@ -305,7 +305,7 @@ async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> N
 
 @needs_sources
 @with_gateway(is_real_time=True)
-async def test_an_own_failure_is_told_in_the_callers_dialect_and_found_by_its_id(
+async def test_an_own_failure_is_reported_in_the_callers_dialect_and_found_by_its_id(
     scene: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client gets 500 with an id; the log has the id and the place, and no word of the request."""

@@ -167,7 +167,7 @@ def test_a_length_cut_in_two_is_one_length() -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"12b\r\n" + b"b" * 300 + b"\r\n", b"12c\r\n" + b"b" * 302])
-def test_a_wrong_frame_is_told_of(wrong: bytes) -> None:
+def test_a_wrong_frame_is_reported(wrong: bytes) -> None:
     """A chunk that is too long, or that does not end with a line break, is an error."""
     sink = received([HEAD, chunk(b"a" * 300), wrong])
     assert sink.pieces == [b"a" * 300]

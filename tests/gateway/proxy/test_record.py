@@ -93,7 +93,7 @@ def test_an_answer_that_is_not_streamed_has_no_times_of_tokens() -> None:
     assert (event.queue_wait_seconds, event.gateway_seconds) == (2.5, 6.0)
 
 
-def test_what_is_not_known_is_not_told() -> None:
+def test_what_is_not_known_is_not_reported() -> None:
     """A request that nobody ended is an internal failure; one that was never queued did not wait."""
     event = RequestRecord("id", "/endpoint", arrived_at=1.0).finished(2.0)
     assert (event.outcome, event.status, event.duration_seconds) == (Outcome.INTERNAL, 500, 1.0)

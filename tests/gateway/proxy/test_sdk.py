@@ -188,7 +188,7 @@ async def test_a_failing_worker_is_an_internal_server_error(scene: Stage, sdk: s
 
 @SDKS
 @with_gateway(pool={"workers": (DEAD,), "timeouts": Timeouts(outage_seconds=0)})
-async def test_no_worker_is_retried_and_then_told(scene: Stage, sdk: str) -> None:
+async def test_no_worker_is_retried_and_then_reported(scene: Stage, sdk: str) -> None:
     """503 is retried when `Retry-After` says, as often as the client allows, then raised."""
     began = asyncio.get_running_loop().time()
     with pytest.raises(ERRORS[sdk].APIStatusError) as caught:

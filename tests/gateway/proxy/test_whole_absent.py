@@ -35,7 +35,7 @@ def lines_of(scene: Stage, worker: str) -> list[dict[str, Any]]:
 
 
 @virtual_time
-async def test_a_worker_never_reached_is_told_with_address_reason_and_remedy_until_it_is() -> None:
+async def test_a_worker_never_reached_is_reported_with_address_reason_and_remedy_until_it_is() -> None:
     """A bounded number of warnings in an hour, the first at the start; then one line that it serves, and no more."""
     late = LateWorker()
     async with stage(late) as scene:
@@ -58,7 +58,7 @@ async def test_a_worker_never_reached_is_told_with_address_reason_and_remedy_unt
 
 
 @virtual_time
-async def test_one_that_is_down_for_long_is_told_again() -> None:
+async def test_one_that_is_down_for_long_is_reported_again() -> None:
     """Its loss is a line at once; it comes again at growing intervals with the address, and its return is a line."""
     worker = EngineWorker()
     async with stage(worker) as scene:

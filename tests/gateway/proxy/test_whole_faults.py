@@ -189,7 +189,7 @@ async def test_a_worker_that_fails_fast_costs_no_client_an_answer_and_draws_no_l
 @virtual_time
 @pytest.mark.parametrize("code", [400, 404, 413, 422])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/tokenize"])
-async def test_what_is_the_clients_fault_is_told_in_the_engines_words(code: int, path: str) -> None:
+async def test_what_is_the_clients_fault_is_reported_in_the_engines_words(code: int, path: str) -> None:
     """The error passes on as it came; the request went once, costs nothing and does not count against the worker."""
     words = b'{"error":{"message":"too long","type":"BadRequestError","param":null,"code":%d}}' % code
     worker = worker_that(GOOD, status(code, words))

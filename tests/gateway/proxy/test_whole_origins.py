@@ -95,7 +95,7 @@ async def test_every_answer_to_an_allowed_page_can_be_read(scene: Stage) -> None
 
 
 @with_gateway(listen=ALLOWED, engine=faults(fault(FaultKind.REFUSE, every=1, status=500)))
-async def test_a_worker_that_fails_is_told_to_the_page(scene: Stage) -> None:
+async def test_a_worker_that_fails_is_reported_to_the_page(scene: Stage) -> None:
     """502 with the header."""
     answer = await scene.post(CHAT, chat(3), key_of("alice"), [f"Origin: {PAGE}"])
     assert scene.last.outcome is Outcome.WORKER_FAILED

@@ -123,7 +123,7 @@ def _untroubled() -> tuple[int, list[str], bool]:
     return run_in_virtual_time(_busy(None))
 
 
-def test_good_metrics_fill_the_engine_and_nothing_is_told() -> None:
+def test_good_metrics_fill_the_engine_and_nothing_is_reported() -> None:
     """The size that nobody configured is found: nearly every step runs as many sequences as the engine can."""
     tokens, reported, is_tuned = _untroubled()
     best = BUSY_SECONDS * ENGINE_SEQUENCES / STEP_SECONDS

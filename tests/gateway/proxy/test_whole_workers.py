@@ -64,7 +64,7 @@ async def test_a_worker_killed_before_the_first_byte_is_replaced_once() -> None:
 
 
 @virtual_time
-async def test_a_worker_killed_in_mid_stream_is_told_in_one_error_event() -> None:
+async def test_a_worker_killed_in_mid_stream_is_reported_in_one_error_event() -> None:
     """Every stream of the dead worker ends in exactly one error event without [DONE], charged for what came."""
     async with stage() as scene:
         asking = [scene.asking(chat(200)) for _ in range(4)]

@@ -128,7 +128,7 @@ def test_credentials_are_redacted_wherever_they_stand(log_format: LogFormat, tex
         assert theirs["event"] == shown
 
 
-def test_an_exception_is_told_by_type_and_place() -> None:
+def test_an_exception_is_reported_by_type_and_place() -> None:
     """A parser's exception quotes the client's bytes, so the line has its frames but not its text."""
     opened = Opened()
     try:
@@ -144,7 +144,7 @@ def test_an_exception_is_told_by_type_and_place() -> None:
     assert line["frames"][-1].endswith(" fail")
 
 
-def test_an_exception_of_ours_is_told_the_same_way() -> None:
+def test_an_exception_of_ours_is_reported_the_same_way() -> None:
     """This holds for the current exception and for one that is passed."""
     opened = Opened()
     try:

@@ -277,7 +277,7 @@ def test_a_launched_workers_lines_are_passed_on(observer: LogObserver, logger: C
     assert call.kwargs == {"worker": "tiny/w0", "line": "loading weights 50 %"}
 
 
-def test_reloads_are_told_with_their_differences_or_faults(observer: LogObserver, logger: CapturingLogger) -> None:
+def test_reloads_are_reported_with_their_differences_or_faults(observer: LogObserver, logger: CapturingLogger) -> None:
     """An applied file says what changed and what waits for a restart, a rejected one all its faults."""
     observer.observe(ConfigReloaded("c.yaml", (), ("alice: weight 1 -> 2",), ("listen.port 1 -> 2",)))
     observer.observe(ConfigReloaded("c.yaml", ("c.yaml:3: weight: not a number",), (), ()))

@@ -43,7 +43,7 @@ def test_each_name_that_is_asked_for_decides_a_figure() -> None:
         assert read_figures(b"".join(lines)) != read_figures(PAGE), name
 
 
-def test_the_cache_is_told_in_tokens_or_in_blocks() -> None:
+def test_the_cache_is_reported_in_tokens_or_in_blocks() -> None:
     """A rank that does not know its tokens has its blocks counted."""
     assert read_cache(PAGE) == CacheFigures(1600 + 50 * 16, 16, 0.8)
     assert read_cache(b'vllm:cache_config_info{block_size="None",num_gpu_blocks="8"} 1\n') is None

@@ -137,7 +137,7 @@ def test_several_poisons_cost_two_workers_each() -> None:
     assert died(quarantine, second) == [Blame.CONVICTED]
 
 
-def test_where_nobody_can_be_told_from_the_others_nobody_is_convicted() -> None:
+def test_where_nobody_can_be_distinguished_from_the_others_nobody_is_convicted() -> None:
     """Two slow ones whose trials are over: both strike twice, and then stand trial to the end."""
     quarantine = Quarantine()
     slow = suspects(quarantine, "poison", "tea")

@@ -199,7 +199,7 @@ def test_memory_counts_what_was_generated_since() -> None:
     assert not memory.has_room(RunningRequest(prompt_tokens=100))
 
 
-def test_an_unknown_cache_holds_nothing_back_until_its_gauge_has_told() -> None:
+def test_an_unknown_cache_holds_nothing_back_until_its_gauge_has_shown_it() -> None:
     """If the engine does not say its size, a token's share of the cache comes from the gauge and our own count."""
     memory = Memory()
     requests = [RunningRequest(prompt_tokens=100) for _ in range(5)]
