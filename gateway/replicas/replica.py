@@ -66,7 +66,7 @@ class Replica:
         self._tenant_elsewhere = ""  # whose counter that is, and the least of its keys' there
         self._key_counter_elsewhere = 0
         self._incarnation = 0
-        self._number = 0
+        self.number = 0  # of the last call
         self._generation = ""
         self._seq = 0
         self._changes = 0
@@ -76,7 +76,7 @@ class Replica:
         self._is_past_lease = False
         self.is_suspended = False  # use nothing until a call was answered or failed
         self._is_called_for = True
-        self._told_head: Candidate | None = None
+        self._told_head: list[Candidate] = []
         self._is_asking = False  # a call is under way
         self._called_at = -math.inf
         self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
@@ -126,12 +126,22 @@ class Replica:
     def give(self, ticket: Ticket) -> None:
         """A request ended; what it held is the replica's own."""
         self.rooms.end(ticket.worker, ticket.sequences)
-        self.flows.ended(ticket, self._number)
+        self.flows.ended(ticket, self.number)
 
     @property
     def is_waiting(self) -> bool:
         """True if somebody waits here."""
         return len(self.flows.policy.waiting) > 0
+
+    @property
+    def is_busy(self) -> bool:
+        """True if somebody waits anywhere."""
+        return self.is_waiting or self.least_elsewhere is not None
+
+    @property
+    def is_low(self) -> bool:
+        """True if less than half of the spare room is left."""
+        return self.rooms.own < self.spare_target / 2
 
     @property
     def spare_target(self) -> int:
@@ -154,22 +164,18 @@ class Replica:
 
     def next_call_at(self, now: float) -> float:
         """When to call next, if nothing changes."""
-        is_busy = self.is_waiting or self.least_elsewhere is not None
         if self._outage is not None:
             return self._called_at + (IDLE_SECONDS if self._is_past_lease else BUSY_SECONDS)
         if self._is_called_for or self._has_news():
-            return self._called_at + LEAST_SECONDS if is_busy else now
-        return self._called_at + (BUSY_SECONDS if is_busy else IDLE_SECONDS)
+            return self._called_at + LEAST_SECONDS if self.is_busy else now
+        return self._called_at + (BUSY_SECONDS if self.is_busy else IDLE_SECONDS)
 
     def _has_news(self) -> bool:
         if self.is_waiting:
-            return self._head() != self._told_head or (self.least_elsewhere is not None and self.rooms.own > 0)
+            return self._candidates(1) != self._told_head or (self.least_elsewhere is not None and self.rooms.own > 0)
         if self.least_elsewhere is not None:
             return self.rooms.own > 0
-        return self.rooms.own < self.spare_target / 2
-
-    def _head(self) -> Candidate | None:
-        return next(iter(self._candidates(1)), None)
+        return self.is_low
 
     def _candidates(self, most: int) -> list[Candidate]:
         return candidates(self._account, self.flows.book, self._workers, most)
@@ -182,14 +188,14 @@ class Replica:
         self._settle_room()
         if self._must_register:
             self._begin_again()
-        self._number += 1
+        self.number += 1
         named = self._candidates(MOST_CANDIDATES)
-        self._told_head = named[0] if named else None
+        self._told_head = named[:1]
         return Call(
             self.identity.name,
             self.identity.boot,
             self._incarnation,
-            self._number,
+            self.number,
             self.identity.settings,
             self.store,
             new_generation,
@@ -230,7 +236,7 @@ class Replica:
         self._must_register, self._outage, self._is_past_lease, self._failures = False, None, False, 0
         self.is_suspended, self._confirmed_at = False, self._called_at
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
-        self._is_called_for = not self.flows.acknowledge(self._number) or reply.has_more_changes
+        self._is_called_for = not self.flows.acknowledge(self.number) or reply.has_more_changes
         self.living = reply.living
         self.workers = {worker.name: worker for worker in reply.workers}
         for state in reply.flows:
