@@ -41,6 +41,11 @@ class Arena:
         self._progress = progress
         self._seed = 0
 
+    @property
+    def urls(self) -> int:
+        """How many gateways of the fleet there are."""
+        return len(self._endpoint.urls)
+
     # -- who
 
     def flood(self, tenant: Tenant) -> LoadTenant:

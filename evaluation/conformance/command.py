@@ -25,7 +25,7 @@ from evaluation.report.terminal import Progress, say, show
 class ConformanceOptions:
     """What to judge, for how long, and where to write the verdicts. `keys` is a list, or a file of them."""
 
-    url: str
+    urls: Sequence[str]
     keys: str
     model: str = ""
     weights: str = ""
@@ -40,7 +40,9 @@ class ConformanceOptions:
 def run(options: ConformanceOptions) -> int:
     """Run the suite and return the exit status."""
     try:
-        subject = Subject(_address(options.url), read_cast(read_keys(options.keys), options.weights), options.model)
+        subject = Subject(
+            list(map(_address, options.urls)), read_cast(read_keys(options.keys), options.weights), options.model
+        )
         scenarios = _chosen(options.scenarios)
     except (ValueError, OSError) as fault:
         say(f"conformance: {fault}")

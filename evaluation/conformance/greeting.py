@@ -8,6 +8,7 @@ no usage: it uses what the server does report, and the reason says so. An endpoi
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import product
 
 from evaluation.conformance.tenants import Cast
 from evaluation.load.client import (
@@ -79,22 +80,22 @@ def credential(tenant: str, number: int) -> str:
     return tenant if number == 0 else f"{tenant} key {number + 1}"
 
 
-async def greet(url: str, model: str, cast: Cast) -> Greeting:
-    """Find a form in which every key is served; raises Unserved."""
-    base = url.rstrip("/").removesuffix("/v1")
+async def greet(urls: Sequence[str], model: str, cast: Cast) -> Greeting:
+    """Find a form in which every key is served at every URL; raises Unserved."""
+    base, *more = (url.rstrip("/").removesuffix("/v1") for url in urls)
     keys = credentials(cast)
     first = next(iter(keys))
     plain = Endpoint(
         base, model or await _listed_model(base, keys[first]), keys, guesses=True, bytes_per_token=USUAL_BYTES_PER_TOKEN
     )
     endpoint, record = await _first_form(plain, first)
-    for name in list(keys)[1:]:
-        other = await _ask(endpoint, name)
+    for url, name in list(product((base, *more), keys))[1:]:
+        other = await _ask(replace(endpoint, url=url), name)
         if not other.is_complete:
-            raise Unserved(f"the key of {name} is not served: {_said(other)}")
+            raise Unserved(f"{url} does not serve the key of {name}: {_said(other)}")
     if record.usages:
         endpoint = replace(endpoint, bytes_per_token=max(1.0, PROMPT_BYTES / max(1, record.prompt_tokens)))
-    return Greeting(endpoint, _reporting(record))
+    return Greeting(replace(endpoint, more_urls=more), _reporting(record))
 
 
 async def _listed_model(base: str, key: str) -> str:

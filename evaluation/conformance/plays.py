@@ -14,6 +14,7 @@ from evaluation.load.tenants import ClosedLoop, LoadTenant, OpenLoop
 PART_OF_SHARE = 0.5
 LONG_PROMPT_ANSWERS = 8  # a long prompt in usual answers
 LONGEST_PROMPT_TOKENS = 512
+FEWEST_GATEWAYS = 2
 SHORT_ANSWER_PARTS = 4  # a short answer is this part of a usual one
 
 
@@ -127,6 +128,22 @@ async def many_keys(arena: Arena) -> Judgement:
     keys = [arena.crowd(rich, key) for key in range(len(rich.keys))]
     observed = await arena.observe("many keys", [*keys, arena.crowd(other)])
     return rules.judge_gain(rules.by_keys(len(keys)), observed, arena.cast.weights, rich.name, other.name)
+
+
+async def skewed(arena: Arena) -> Judgement:
+    """Each tenant comes by a gateway of its own; then the first still does, while the others come by all gateways."""
+    if arena.urls < FEWEST_GATEWAYS:
+        return not_applicable("one URL was given (--url again for each other gateway of the fleet)")
+    first, *rest = map(arena.crowd, arena.cast.tenants)
+    first = replace(first, only_at=0)
+    apart = [replace(each, only_at=1 + number % (arena.urls - 1)) for number, each in enumerate(rest)]
+    seen = [
+        await arena.observe(f"skewed ingress: {name}", [first, *others])
+        for name, others in (("each by one", apart), ("one by one", rest))
+    ]
+    margin = rules.by_gateways(arena.urls)
+    judgements = [rules.judge_shares(margin, observed, arena.cast.weights) for observed in seen]
+    return max(judgements, key=lambda each: math.inf if each.number is None else each.number)
 
 
 async def refusals(arena: Arena) -> Judgement:

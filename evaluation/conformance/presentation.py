@@ -117,7 +117,7 @@ def _section(finding: Finding) -> Section:
         statements=[Statement(f"{judgement.outcome.value}: {judgement.reason}", _SHOWN[judgement.outcome][0])],
         remarks=[
             f"Number: {number_text(judgement)}, margin {margin_text(judgement)}{measures}.",
-            f"How it is judged: {scenario.method}",
+            f"How it is judged: {scenario.method} {scenario.ingress}",
             f"Why this margin: {scenario.margin_reason}",
         ],
     )

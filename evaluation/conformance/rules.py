@@ -81,6 +81,11 @@ def by_keys(keys: int) -> Target:
     return Target(name, Comparison.AT_MOST, min(FACTOR, math.sqrt(keys)), " x")
 
 
+def by_gateways(count: int) -> Target:
+    """The margin that separates one account from an account of each of `count` gateways."""
+    return Target("service per weight, larger over smaller", Comparison.AT_MOST, min(FACTOR, math.sqrt(count)), " x")
+
+
 def alone_of(tenants: int) -> Target:
     """The margin that separates the whole capacity from the fixed part of one of `tenants`."""
     name = "output tokens per second, one tenant alone over all together"

@@ -20,6 +20,8 @@ from evaluation.conformance.rules import Judgement, ScenarioOutcome, failed
 from evaluation.conformance.tenants import Cast
 from evaluation.report.terminal import Progress
 
+# Which URL a request goes to, unless a scenario says otherwise.
+SPREAD = "Requests are spread over all URLs."
 # The reasons of margins that several scenarios share.
 MARGINS = {
     "coarse": (
@@ -41,6 +43,7 @@ class Scenario:
     claim: str
     method: str
     margin_reason: str
+    ingress: str
     play: Callable[[Arena], Awaitable[Judgement]]
 
 
@@ -52,6 +55,7 @@ def _scenario(entry: Mapping[str, str]) -> Scenario:
         claim=entry["claim"],
         method=entry["method"],
         margin_reason=f"{margin} {entry.get('besides', '')}".strip(),
+        ingress=entry.get("ingress", SPREAD),
         play=getattr(plays, entry["play"]),
     )
 
@@ -64,9 +68,9 @@ NAMES = tuple(scenario.name for scenario in SCENARIOS)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is judged: an address, its tenants, and the model to ask for ("" for the first that it lists)."""
+    """What is judged: the gateways of one fleet, their tenants, and the model ("" for the first that is listed)."""
 
-    url: str
+    urls: Sequence[str]
     cast: Cast
     model: str = ""
 
@@ -100,12 +104,12 @@ class Findings:
 
 async def run_suite(subject: Subject, scenarios: Sequence[Scenario], seconds: float, progress: Progress) -> Findings:
     """Judge `subject` in windows of `seconds`, longer ones where it is very slow."""
-    findings = Findings(subject.url)
+    findings = Findings(", ".join(subject.urls))
     weights = subject.cast.weights.items()
     findings.setting["tenants"] = ", ".join(f"{name} (weight {weight:g})" for name, weight in weights)
     try:
         progress.step("learning how the endpoint speaks")
-        greeting = await greet(subject.url, subject.model, subject.cast)
+        greeting = await greet(subject.urls, subject.model, subject.cast)
         findings.setting.update(greeting.words)
         capacity = await find_capacity(greeting.endpoint, subject.cast, seconds, progress)
     except Unserved as fault:

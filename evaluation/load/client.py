@@ -6,7 +6,7 @@ before, the request goes over a new one. A record says how each request ended; n
 
 import asyncio
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
@@ -97,9 +97,10 @@ class Surface(Enum):
 class Endpoint:
     """Where the load goes, and how it speaks there.
 
-    `url` is the base without `/v1`. `keys` holds each tenant's credential (none: no credential). `fields` go into every
-    request. With `guesses`, if no usage is reported, events count as tokens, and a prompt counts its bytes divided by
-    `bytes_per_token`. The client reads nothing for `rests_seconds` after each read.
+    `url` is the base without `/v1`; `more_urls` are those of other gateways of the same fleet. `keys` holds each
+    tenant's credential (none: no credential). `fields` go into every request. With `guesses`, if no usage is reported,
+    events count as tokens, and a prompt counts its bytes divided by `bytes_per_token`. The client reads nothing for
+    `rests_seconds` after each read.
     """
 
     url: str
@@ -110,6 +111,12 @@ class Endpoint:
     guesses: bool = False
     bytes_per_token: float = 1.0
     rests_seconds: float = 0.0
+    more_urls: Sequence[str] = ()
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """Every URL at which the load may send."""
+        return (self.url, *self.more_urls)
 
     def body(self, prompt: Prompt, output_tokens: int) -> dict[str, object]:
         """A request for at most `output_tokens`, streamed unless `fields` say otherwise."""
@@ -122,7 +129,7 @@ class Endpoint:
 
 
 class Client:
-    """Sends requests to one endpoint."""
+    """Sends requests to the first URL of one endpoint."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

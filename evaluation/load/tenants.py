@@ -10,8 +10,9 @@ Bounds: `MAX_OPEN_REQUESTS` per open-loop tenant; records of one run.
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from types import TracebackType
 from typing import Self, assert_never
 
@@ -58,7 +59,8 @@ class LoadTenant:
     """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer.
 
     If prompts are conversations, each place of a closed loop leads a conversation of its own. The clients leave after
-    so many tokens, or within `patience_seconds`, if that is given."""
+    so many tokens, or within `patience_seconds`, if that is given. If the endpoint has several URLs, the places of a
+    closed loop, or its requests, use them in turn; with `only_at` all use the URL of that number, from 0."""
 
     name: str
     arrivals: Arrivals
@@ -68,6 +70,7 @@ class LoadTenant:
     starts_after_seconds: float = 0.0
     leaves_after_tokens: int | None = None
     patience_seconds: float | None = None
+    only_at: int | None = None
 
 
 def weights_of(tenants: Iterable[LoadTenant]) -> dict[str, float]:
@@ -97,7 +100,7 @@ class Load:
     """Runs the tenants against an endpoint while its context is open; leaving it aborts what is in flight."""
 
     def __init__(self, endpoint: Endpoint, tenants: Sequence[LoadTenant], seed: int) -> None:
-        self._client = Client(endpoint)
+        self._clients = [Client(replace(endpoint, url=url)) for url in endpoint.urls]
         self._tenants = tenants
         self._seed = seed
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +112,7 @@ class Load:
             match tenant.arrivals:
                 case ClosedLoop(outstanding):
                     for slot in range(outstanding):
-                        self._spawn(self._slot(tenant, source), f"load {tenant.name} {slot}")
+                        self._spawn(self._slot(tenant, slot, source), f"load {tenant.name} {slot}")
                 case OpenLoop(rate):
                     distances = partial(source.expovariate, rate)
                     self._spawn(self._arrivals(tenant, distances, source), f"load {tenant.name}")
@@ -155,14 +158,19 @@ class Load:
         if task.cancelled() or task.exception() is None:
             self._tasks.discard(task)
 
-    async def _slot(self, tenant: LoadTenant, source: random.Random) -> None:
+    def _client(self, tenant: LoadTenant, number: int) -> Client:
+        """The client of the tenant's place, or request, `number`."""
+        return self._clients[number % len(self._clients) if tenant.only_at is None else tenant.only_at]
+
+    async def _slot(self, tenant: LoadTenant, number: int, source: random.Random) -> None:
         """One place of a closed loop: the next request leaves when the last one ended."""
+        client = self._client(tenant, number)
         await asyncio.sleep(tenant.starts_after_seconds)
         connection: StreamConnection | None = None
         prompts = tenant.prompt.prompts(source)
         try:
             while True:
-                connection = await self._request(tenant, next(prompts), source, connection)
+                connection = await self._request(client, tenant, next(prompts), source, connection)
                 if connection is None:
                     await asyncio.sleep(PAUSE_AFTER_FAILURE_SECONDS)
         finally:
@@ -174,30 +182,36 @@ class Load:
         loop = asyncio.get_running_loop()
         at = loop.time() + tenant.starts_after_seconds
         prompts = tenant.prompt.prompts(source)
-        while True:
+        for number in count():
             at += distance()
             await asyncio.sleep(max(0.0, at - loop.time()))
             assert len(self._tasks) < MAX_OPEN_REQUESTS, f"{tenant.name}: too many requests outstanding"
-            self._spawn(self._single(tenant, next(prompts), source), f"load {tenant.name} request")
+            client = self._client(tenant, number)
+            self._spawn(self._single(client, tenant, next(prompts), source), f"load {tenant.name} request")
 
-    async def _single(self, tenant: LoadTenant, prompt: Prompt, source: random.Random) -> None:
-        connection = await self._request(tenant, prompt, source, None)
+    async def _single(self, client: Client, tenant: LoadTenant, prompt: Prompt, source: random.Random) -> None:
+        connection = await self._request(client, tenant, prompt, source, None)
         if connection is not None:
             connection.close()
 
     async def _request(
-        self, tenant: LoadTenant, prompt: Prompt, source: random.Random, connection: StreamConnection | None
+        self,
+        client: Client,
+        tenant: LoadTenant,
+        prompt: Prompt,
+        source: random.Random,
+        connection: StreamConnection | None,
     ) -> StreamConnection | None:
         """Send one request; gives the connection back if it can be used again."""
-        tally, endpoint = self.tallies[tenant.name], self._client.endpoint
+        tally, endpoint = self.tallies[tenant.name], client.endpoint
         record = ExchangeRecord(tenant.name, asyncio.get_running_loop().time(), tenant.leaves_after_tokens)
         record.prompt_guess = round(characters(prompt) / endpoint.bytes_per_token)
         tally.records.append(record)
-        request = self._client.render(prompt, tenant.output.draw(source), endpoint.keys.get(tenant.name))
+        request = client.render(prompt, tenant.output.draw(source), endpoint.keys.get(tenant.name))
         patience = None if tenant.patience_seconds is None else source.uniform(0, tenant.patience_seconds)
         try:
             async with asyncio.timeout(patience):
-                return await self._client.exchange(request, record, tally.take, connection)
+                return await client.exchange(request, record, tally.take, connection)
         except TimeoutError:
             record.has_left, record.error = True, ""
             record.ended_at = asyncio.get_running_loop().time()

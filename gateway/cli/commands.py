@@ -152,7 +152,10 @@ def paper(  # noqa: PLR0913 - one parameter for each option
 
 @app.command()
 def conformance(  # noqa: PLR0913 -- one parameter for each option
-    url: Annotated[str, typer.Option(help="The gateway: http://HOST:PORT, with or without /v1.")],
+    url: Annotated[
+        list[str],
+        typer.Option(help="The gateway: http://HOST:PORT, with or without /v1; given again for others of its fleet."),
+    ],
     keys: Annotated[str, typer.Option(help="Keys of 2 to 4 tenants: NAME=KEY,NAME=KEY, or a file with one per line.")],
     model: Annotated[str, typer.Option(help="Model to ask for; default: the first that the gateway lists.")] = "",
     weights: Annotated[str, typer.Option(help="The tenants' weights: NAME=1,NAME=3.")] = "",
@@ -169,7 +172,7 @@ def conformance(  # noqa: PLR0913 -- one parameter for each option
     from evaluation.conformance.command import ConformanceOptions, run
 
     options = ConformanceOptions(
-        url=url,
+        urls=url,
         keys=keys,
         model=model,
         weights=weights,

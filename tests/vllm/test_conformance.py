@@ -29,7 +29,7 @@ def findings_on(url: str, *names: str) -> Findings:
     """The suite against `url`."""
     scenarios = [scenario for scenario in SCENARIOS if scenario.name in names]
     progress = Progress(Console(file=io.StringIO()))
-    return asyncio.run(run_suite(Subject(url, CAST, MODEL), scenarios, SECONDS, progress))
+    return asyncio.run(run_suite(Subject([url], CAST, MODEL), scenarios, SECONDS, progress))
 
 
 def failures(findings: Findings) -> dict[str, str]:

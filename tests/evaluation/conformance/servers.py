@@ -216,6 +216,6 @@ async def serving(handler: Handler, models: object = MODELS) -> AsyncIterator[Su
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield Subject(f"http://127.0.0.1:{runner.addresses[0][1]}", read_cast(KEYS, ""))
+        yield Subject([f"http://127.0.0.1:{runner.addresses[0][1]}"], read_cast(KEYS, ""))
     finally:
         await runner.cleanup()

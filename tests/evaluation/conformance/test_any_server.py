@@ -30,7 +30,7 @@ from evaluation.conformance.tenants import read_cast
 from evaluation.report.terminal import Progress
 
 SECONDS = 2.0
-NOWHERE = Subject("http://127.0.0.1:9", read_cast("a=1,b=2", ""), "tiny")
+NOWHERE = Subject(["http://127.0.0.1:9"], read_cast("a=1,b=2", ""), "tiny")
 
 
 async def _suite(subject: Subject, names: Sequence[str]) -> Findings:
@@ -96,7 +96,7 @@ def test_every_dialect_is_measured(dialect: Dialect, tokens_setting: str) -> Non
     [
         (refuses, "status 429"),
         (hangs, "no answer to the end within 30 s"),
-        (knows_alice_alone, "the key of bob is not served: status 401"),
+        (knows_alice_alone, "does not serve the key of bob: status 401"),
         (not_streamed, "ended without [DONE]"),
         (cuts_after(0), "connection closed before the end"),
         (cuts_after(4), "no answer to 2 requests at once within 30 s"),

@@ -111,7 +111,7 @@ def test_the_files_name_decides_its_form(tmp_path: Path) -> None:
 def test_every_file_that_was_asked_for_is_written(tmp_path: Path) -> None:
     """JSON with the time of the run, JUnit, page."""
     options = ConformanceOptions(
-        "http://gateway:8000",
+        ["http://gateway:8000"],
         "a=1,b=2",
         json_file=tmp_path / "out.json",
         junit_file=tmp_path / "out.xml",
@@ -126,18 +126,18 @@ def test_every_file_that_was_asked_for_is_written(tmp_path: Path) -> None:
 def test_an_endpoint_that_is_not_there_fails_the_check_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """It is a verdict: exit status 1 with `--check`, 0 without; the table says why."""
     nowhere = "http://127.0.0.1:9"
-    assert run(ConformanceOptions(nowhere, "a=1,b=2", model="tiny", check=True)) == EXIT_MISSED
-    assert run(ConformanceOptions(nowhere, "a=1,b=2")) == EXIT_PASSED
+    assert run(ConformanceOptions([nowhere], "a=1,b=2", model="tiny", check=True)) == EXIT_MISSED
+    assert run(ConformanceOptions([nowhere], "a=1,b=2")) == EXIT_PASSED
     assert "the endpoint does not serve" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (ConformanceOptions("gateway:8000", "a=1,b=2"), "no http:// URL"),
-        (ConformanceOptions("https://gateway:8000", "a=1,b=2"), "no http:// URL"),
-        (ConformanceOptions("http://gateway:8000", "a=1"), "1 tenants"),
-        (ConformanceOptions("http://gateway:8000", "a=1,b=2", scenarios=("fair",)), "no scenario 'fair'"),
+        (ConformanceOptions(["gateway:8000"], "a=1,b=2"), "no http:// URL"),
+        (ConformanceOptions(["https://gateway:8000"], "a=1,b=2"), "no http:// URL"),
+        (ConformanceOptions(["http://gateway:8000"], "a=1"), "1 tenants"),
+        (ConformanceOptions(["http://gateway:8000"], "a=1,b=2", scenarios=("fair",)), "no scenario 'fair'"),
     ],
 )
 def test_what_makes_no_suite_is_2(options: ConformanceOptions, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +150,7 @@ def test_keys_come_from_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture
     """One that exists; anything else is a list."""
     file = tmp_path / "keys"
     file.write_text("only=one\n")
-    assert run(ConformanceOptions("http://127.0.0.1:9", str(file))) == EXIT_NOT_RUN
+    assert run(ConformanceOptions(["http://127.0.0.1:9"], str(file))) == EXIT_NOT_RUN
     assert "1 tenants" in capsys.readouterr().err
 
 

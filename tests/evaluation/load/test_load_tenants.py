@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from evaluation.load.client import Endpoint
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Spaced
+from evaluation.load.tenants import Arrivals, ClosedLoop, Load, LoadTenant, OpenLoop, Spaced
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,6 +38,32 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
+
+
+@pytest.mark.parametrize("arrivals", [ClosedLoop(4), OpenLoop(200.0)], ids=["places", "requests"])
+def test_a_load_is_spread_over_the_gateways_of_a_fleet(arrivals: Arrivals) -> None:
+    """A tenant that comes by one gateway only sends nothing to the other."""
+
+    async def body() -> None:
+        seen: tuple[list[str], list[str]] = ([], [])
+
+        def noting(names: list[str]) -> Handler:
+            async def handler(request: web.Request) -> web.StreamResponse:
+                names.append((await request.json())["model"] + request.headers["Authorization"])
+                return web.Response(body=_answer(5, 7), content_type="text/event-stream")
+
+            return handler
+
+        both = LoadTenant("both", arrivals, Lengths(1, 1), Lengths(1, 1))
+        one = replace(both, name="one", only_at=1)
+        async with Server(noting(seen[0])) as first, Server(noting(seen[1])) as second:
+            endpoint = Endpoint(first, "m", {"both": "B", "one": "O"}, more_urls=[second])
+            async with Load(endpoint, [both, one], seed=1) as load:
+                assert await load.until(lambda: all(map(len, seen)) and len(seen[0] + seen[1]) > 40, 30)
+        assert set(seen[0]) == {"mBearer B"}
+        assert set(seen[1]) == {"mBearer B", "mBearer O"}
+
+    asyncio.run(body())
 
 
 def test_a_closed_loop_keeps_exactly_its_number_outstanding() -> None:
