@@ -61,14 +61,17 @@ class FlowReport(NamedTuple):
 class WorkerReport(NamedTuple):
     """What the caller has at a worker, in sequences: what it was granted in all, and what it gave back of that.
 
-    It counts from the call in which it registers, where `granted` is what it holds. `unread` is prompt tokens.
+    It counts from the call in which it registers, where `granted` is what it holds. `idle` of that is not in use.
+    `unread` is prompt tokens. `metered` is output tokens, a total that never falls.
     """
 
     name: str
     granted: int
     returned: int = 0
+    idle: int = 0
     unread: int = 0
     kv: int = 0
+    metered: int = 0
 
 
 class Reading(NamedTuple):
@@ -91,6 +94,7 @@ class Call:
     incarnation: int
     number: int
     settings: str
+    lease: int  # milliseconds; a replica that is silent for longer is taken for dead
     store: str  # the server's run id, which the caller asked for when it connected
     new_generation: str
     generation: str = ""
@@ -108,7 +112,7 @@ class Call:
     def arguments(self) -> list[str | int | bytes]:
         """The arguments of the script, in order."""
         words: list[str | int] = [self.name, self.boot, self.incarnation, self.number, self.settings]
-        words += [self.store, self.new_generation, self.generation, self.seq, self.changes]
+        words += [self.lease, self.store, self.new_generation, self.generation, self.seq, self.changes]
         words += [int(self.is_registering), self.vt, self.spare, int(self.has_more)]
         for rows in (self.flows, self.workers, self.readings):
             words.append(len(rows))
@@ -125,7 +129,11 @@ class Grant(NamedTuple):
 
 
 class WorkerState(NamedTuple):
-    """A worker as the store has it: its window, the time of the reading behind it, what all replicas hold there."""
+    """A worker as the store has it: its window, the time of the reading behind it, what all replicas hold there.
+
+    `idle` counts what the store takes to be held and not in use. `metered` is what all replicas metered, dead ones too.
+    `ghosts` are the sequences that dead replicas held and no later reading of the engine has shown.
+    """
 
     name: str
     sequences: int
@@ -135,6 +143,9 @@ class WorkerState(NamedTuple):
     held: int
     unread: int
     held_kv: int
+    idle: int
+    metered: int
+    ghosts: int
     state: str = ""
 
 
@@ -157,6 +168,7 @@ class Reply:
     now: int
     vt: int = 0
     living: int = 0
+    rank: int = 0  # the caller's place among the living by name; the first is 0
     with_other_settings: int = 0
     least_elsewhere: int = NOBODY
     tenant_elsewhere: str = ""
@@ -185,7 +197,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
     status, generation, seq, now = words[:4]
     if status != Status.OK:
         return Reply(Status(status), _text(generation), seq, now)
-    vt, living, others, least, tenant, key_counter, changes, more, grants, workers, flows = words[4:]
+    vt, living, rank, others, least, tenant, key_counter, changes, more, grants, workers, flows = words[4:]
     return Reply(
         Status.OK,
         _text(generation),
@@ -193,6 +205,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
         now,
         vt,
         living,
+        rank,
         others,
         least,
         _text(tenant),
@@ -200,7 +213,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
         changes,
         bool(more),
         [Grant(_text(name), granted) for name, granted in grants],
-        [WorkerState(_text(row[0]), *row[1:8], *map(_text, row[8:])) for row in workers],
+        [WorkerState(_text(row[0]), *row[1:11], *map(_text, row[11:])) for row in workers],
         [FlowState(_text(name), *numbers) for name, *numbers in flows],
     )
 

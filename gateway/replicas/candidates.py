@@ -19,8 +19,8 @@ class Workers(Protocol):
         """The prompt tokens and the KV cache (tokens) that a request needs, and the worker preferred for it, or ""."""
         ...
 
-    def held(self, worker: str, /) -> tuple[int, int]:
-        """The unread prompt tokens and the KV cache (tokens) of this gateway's requests at `worker`."""
+    def held(self, worker: str, /) -> tuple[int, int, int]:
+        """Tokens of this gateway's requests at `worker`: unread prompts, KV cache, and output metered ever."""
         ...
 
 

@@ -10,25 +10,24 @@ The store's own count of what the replica holds ends after a lease, and then the
 
 from typing import Final
 
-LEASE_SECONDS: Final = 2.0
 GLIDE_READINGS: Final = 20
 
 
 class Outage:
     """One time without the store, until the first answered call."""
 
-    __slots__ = ("_excess", "_limits", "_living", "_since")
+    __slots__ = ("_excess", "_lease_ends", "_limits", "_living")
 
-    def __init__(self, since: float, living: int) -> None:
-        """The last answered call was made at `since`, when `living` replicas were known."""
-        self._since = since
+    def __init__(self, lease_ends: float, living: int) -> None:
+        """The lease of the last answered call ends at `lease_ends`; `living` replicas were known then."""
+        self._lease_ends = lease_ends
         self._living = living
         self._limits: dict[str, int] = {}  # sequences in use, by worker
         self._excess: dict[str, int] = {}  # above the equal part at the first reading
 
     def has_lease(self, now: float) -> bool:
         """True while the store still counts what this replica holds."""
-        return now - self._since < LEASE_SECONDS
+        return now < self._lease_ends
 
     def limit(self, worker: str) -> int:
         """Sequences that may be in use at `worker` after the lease; none before the first reading."""

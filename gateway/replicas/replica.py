@@ -49,12 +49,14 @@ class Identity(NamedTuple):
 class Replica:
     """One gateway among several, for one pool."""
 
-    def __init__(self, identity: Identity, shift: int, expected: int) -> None:
+    def __init__(self, identity: Identity, shift: int, expected: int, lease_seconds: float = 2.0) -> None:
         """A replica of which the store knows nothing; `attach` gives it its scheduler.
 
-        `expected` is how many replicas there are, until the store tells how many live.
+        `expected` is how many replicas there are, until the store tells how many live. A replica that the store does
+        not hear for `lease_seconds` is taken for dead.
         """
         self.identity = identity
+        self._lease_seconds = lease_seconds
         self.store = ""  # the run id of the server that it is connected to
         self._shift = shift
         self.rooms = RoomBook()
@@ -62,6 +64,7 @@ class Replica:
         self.workers: dict[str, WorkerState] = {}
         self.store_now = 0  # the store's time in its last answer, in milliseconds
         self.living = expected
+        self.rank = 0  # its place among the living by name
         self.least_elsewhere: int | None = None  # in wire units
         self._tenant_elsewhere = ""  # whose counter that is, and the least of its keys' there
         self._key_counter_elsewhere = 0
@@ -197,6 +200,7 @@ class Replica:
             self._incarnation,
             self.number,
             self.identity.settings,
+            round(self._lease_seconds * 1000),
             self.store,
             new_generation,
             self._generation,
@@ -237,7 +241,7 @@ class Replica:
         self.is_suspended, self._confirmed_at = False, self._called_at
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
         self._is_called_for = not self.flows.acknowledge(self.number) or reply.has_more_changes
-        self.living = reply.living
+        self.living, self.rank = reply.living, reply.rank
         self.workers = {worker.name: worker for worker in reply.workers}
         for state in reply.flows:
             self.flows.hear(state)
@@ -253,7 +257,7 @@ class Replica:
         self._failures += 1
         if self._outage is None:
             assert self._confirmed_at is not None
-            self._outage = Outage(self._confirmed_at, self.living)
+            self._outage = Outage(self._confirmed_at + self._lease_seconds, self.living)
         if not self._is_past_lease and not self._outage.has_lease(now):
             self._is_past_lease = self._must_register = True
         if self._is_past_lease:

@@ -37,7 +37,12 @@ class Room:
     @property
     def held(self) -> int:
         """Sequences that count against the window."""
-        return self.used + self.fresh + self.own
+        return self.used + self.idle
+
+    @property
+    def idle(self) -> int:
+        """Sequences that are held and not in use; negative while a request uses more than was there."""
+        return self.fresh + self.own
 
 
 class RoomBook:
@@ -71,7 +76,7 @@ class RoomBook:
     def drop_idle(self) -> None:
         """Give back all that is not in use."""
         for room in self._rooms.values():
-            room.returned += room.fresh + room.own
+            room.returned += room.idle
             room.fresh = room.own = 0
 
     def overdraw(self, worker: str, sequences: int) -> None:
@@ -129,6 +134,9 @@ class RoomBook:
             room.own -= back
             room.returned += back
 
-    def reports(self, held: Callable[[str], tuple[int, int]]) -> list[WorkerReport]:
-        """What the store is told of every worker; `held` says what is there of prompts and of the KV cache."""
-        return [WorkerReport(name, room.granted, room.returned, *held(name)) for name, room in self._rooms.items()]
+    def reports(self, held: Callable[[str], tuple[int, int, int]]) -> list[WorkerReport]:
+        """What the store is told of every worker; `held` says what is there of prompts, KV cache and output."""
+        return [
+            WorkerReport(name, room.granted, room.returned, max(0, room.idle), *held(name))
+            for name, room in self._rooms.items()
+        ]

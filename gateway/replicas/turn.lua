@@ -9,43 +9,46 @@
 --               store (the server that was asked)
 --   2 flows     flow -> sum, floor, level, touched (time), {boot -> the total that it reported last}
 --   3 changed   sorted set: flow -> seq of its last change
---   4 replicas  replica -> boot, incarnation, call, time, spare, settings, granted (number of its last grant), more,
---               named (counter of the first candidate of its last call, or false), tail (the candidate that was
+--   4 replicas  replica -> boot, incarnation, call, time, lease, spare, settings, granted (number of its last grant),
+--               more, named (counter of the first candidate of its last call, or false), tail (the candidate that was
 --               granted last since then, or false), then its candidates one by one
---   5 held      replica -> {worker -> granted, returned, unread, kv}
+--   5 held      replica -> {worker -> granted, returned, unread, kv, idle, metered}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
---               state (the tuner's own), held, unread, kv (sums over the living), credit, {ghosts: time, sequences, boot}
+--               state (the tuner's own), held, unread, kv, idle (sums over the living), metered (sum over all, dead
+--               ones too), credit, {ghosts: time, sequences, boot}
 --
--- ARGV: name, boot, incarnation, call, settings, store (the server's run id, which the caller asked for when it
---   connected), a new generation to use if one is needed, generation known (empty: none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more requests wait than candidates
---   are named); then four lists, each after its length:
+-- ARGV: name, boot, incarnation, call, settings, lease (a replica that is silent for longer is taken for dead), store
+--   (the server's run id, which the caller asked for when it connected), a new generation to use if one is needed,
+--   generation known (empty: none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more
+--   requests wait than candidates are named); then four lists, each after its length:
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
---   workers     name, granted (as far as the caller has heard; held, if registering), returned, unread, kv
+--   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
+--               not in use), unread, kv, metered (output tokens, a total that never falls)
 --   readings    name, sequences, prompt tokens, kv, reading (time), state
 --   candidates  each as one JSON list, which is read only if it is compared: counter, tenant, key counter, sequences,
 --               prompt tokens, kv, preferred worker (empty: none)
 --
--- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, living replicas with other
---   settings, the least counter that waits elsewhere (-1: none), its tenant, the least counter of that tenant's keys
+-- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, the caller's place among them
+--   by name (the first is 0), living replicas with other settings, the least counter that waits elsewhere (-1: none), its tenant, the least counter of that tenant's keys
 --   there, changes told, are there more (1 or 0), and three lists:
 --   grants      worker, granted
---   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv; and its state, if registering
+--   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences); and its
+--               state, if registering
 --   flows       name, sum, floor, level
 --
 -- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: give
 -- spare room back), ask (1: call, your candidates are used up), [worker, granted, ...].
 
 local OK, REGISTER, LATE = 0, 1, 2
-local LEASE = 2000       -- a replica that is silent for longer is taken for dead
-local FRESH = 150        -- its candidates count for so long after its call
+local FRESH = 150        -- a replica's candidates count for so long after its call
 local RECALL = 20        -- least time between two recalls of spare room
 local IDLE = 600000      -- a flow that did not change for longer is forgotten
 local LOOKS = 16         -- calls between two looks for such a flow
 local PAGE = 256         -- changed flows in a reply
 local MOST_SPARE = 16    -- sequences that one replica may hold unused
 local MOST_BOOTS = 64    -- totals kept for a flow, before those of dead replicas are dropped
-local HEADER = 10        -- values before the candidates
+local HEADER = 11        -- values before the candidates
 
 local pack, unpack_one, unpack_limit = cmsgpack.pack, cmsgpack.unpack_one, cmsgpack.unpack_limit
 local call, max, min, floor = redis.call, math.max, math.min, math.floor
@@ -70,7 +73,8 @@ local function list(read)
   return rows
 end
 
-local me = {name = text(), boot = text(), incarnation = number(), call = number(), settings = text()}
+local me = {name = text(), boot = text(), incarnation = number(), call = number(), settings = text(),
+  lease = number()}
 local store, new_generation, known_generation, known_seq, known_changes = text(), text(), text(), number(), number()
 local is_registering, my_vt = number() == 1, number()
 me.spare, me.more = number(), number() == 1
@@ -100,7 +104,7 @@ local function load_replicas()
   local stored = call('HGETALL', REPLICAS)
   for i = 1, #stored, 2 do
     local r = {name = stored[i], row = stored[i + 1]}
-    r.place, r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more, r.named,
+    r.place, r.boot, r.incarnation, r.call, r.time, r.lease, r.spare, r.settings, r.granted, r.more, r.named,
       r.tail = unpack_limit(r.row, HEADER, 0)
     replicas[r.name] = r
     names[#names + 1] = r.name
@@ -110,8 +114,8 @@ end
 
 local function save_replica(r)
   local rest = r.place >= 0 and string.sub(r.row, r.place + 1) or ''
-  call('HSET', REPLICAS, r.name, pack(r.boot, r.incarnation, r.call, r.time, r.spare, r.settings, r.granted, r.more,
-    r.named, r.tail) .. rest)
+  call('HSET', REPLICAS, r.name, pack(r.boot, r.incarnation, r.call, r.time, r.lease, r.spare, r.settings, r.granted,
+    r.more, r.named, r.tail) .. rest)
 end
 
 -- The candidate of `r` that goes next; its last one, which was granted, if more requests wait than it named; else nil.
@@ -139,8 +143,8 @@ local function load_room()
   local stored = call('HGETALL', ROOM)
   for i = 1, #stored, 2 do
     local w = {name = stored[i]}
-    w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread, w.held_kv, w.credit, w.ghosts =
-      cmsgpack.unpack(stored[i + 1])
+    w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread, w.held_kv, w.idle, w.metered, w.credit,
+      w.ghosts = cmsgpack.unpack(stored[i + 1])
     room[w.name] = w
     workers[#workers + 1] = w
   end
@@ -150,7 +154,7 @@ local function worker(name)
   local w = room[name]
   if not w then
     w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, state = '', held = 0, unread = 0,
-      held_kv = 0, credit = 0, ghosts = {}}
+      held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}}
     room[name] = w
     workers[#workers + 1] = w
   end
@@ -162,15 +166,20 @@ local function save_room()
   for _, w in ipairs(workers) do
     if w.is_changed then
       call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread,
-        w.held_kv, w.credit, w.ghosts))
+        w.held_kv, w.idle, w.metered, w.credit, w.ghosts))
     end
   end
 end
 
+local function ghosts(w)
+  local sequences = 0
+  for _, ghost in ipairs(w.ghosts) do sequences = sequences + ghost[2] end
+  return sequences
+end
+
 local function free(w)
-  local left = w.sequences - w.held
-  for _, ghost in ipairs(w.ghosts) do left = left - ghost[2] end
-  if now - born < LEASE then left = min(left, w.credit) end
+  local left = w.sequences - w.held - ghosts(w)
+  if now - born < me.lease then left = min(left, w.credit) end
   return left
 end
 
@@ -204,15 +213,15 @@ local function holding(name)
   return h
 end
 
-local function add(w, sequences, unread, kv)
-  w.held, w.unread, w.held_kv = w.held + sequences, w.unread + unread, w.held_kv + kv
+local function add(w, sequences, unread, kv, idle)
+  w.held, w.unread, w.held_kv, w.idle = w.held + sequences, w.unread + unread, w.held_kv + kv, w.idle + idle
 end
 
 -- Take the room of `r` out of the sums. A ghost stands for it until a reading of the engine that was asked for later.
 local function drop_holding(r, is_ghost)
   for name, entry in pairs(holding(r.name)) do
     local w, sequences = worker(name), entry[1] - entry[2]
-    add(w, -sequences, -entry[3], -entry[4])
+    add(w, -sequences, -entry[3], -entry[4], -entry[5])
     if is_ghost and sequences > 0 then w.ghosts[#w.ghosts + 1] = {now, sequences, r.boot} end
   end
   holdings[r.name] = {}
@@ -249,7 +258,7 @@ end
 seq = seq + 1
 load_room()
 for _, name in ipairs(names) do
-  if name ~= me.name and now - replicas[name].time > LEASE then bury(replicas[name]) end
+  if name ~= me.name and now - replicas[name].time > replicas[name].lease then bury(replicas[name]) end
 end
 if not is_known then
   if is_same then
@@ -323,20 +332,23 @@ end
 
 local mine, heard = holding(me.name), {}
 list(function()
-  local name, granted, returned, unread, kv = text(), number(), number(), number(), number()
-  local w, entry = worker(name), mine[name] or {0, 0, 0, 0}
+  local name, granted, returned, idle, unread, kv, metered =
+    text(), number(), number(), number(), number(), number(), number()
+  local w, entry = worker(name), mine[name] or {0, 0, 0, 0, 0, metered}
   if not is_known then
     entry[1] = granted
-    add(w, granted, 0, 0)
+    add(w, granted, 0, 0, 0)
   end
   local back = returned - entry[2]
   if back > 0 then
     entry[2], w.credit = returned, w.credit + back
-    add(w, -back, 0, 0)
+    add(w, -back, 0, 0, 0)
   end
   heard[name] = granted
-  add(w, 0, unread - entry[3], kv - entry[4])
-  entry[3], entry[4] = unread, kv
+  idle = idle + entry[1] - granted  -- what the caller has not heard of it cannot have used
+  add(w, 0, unread - entry[3], kv - entry[4], idle - entry[5])
+  w.metered = w.metered + max(0, metered - entry[6])
+  entry[3], entry[4], entry[5], entry[6] = unread, kv, idle, max(metered, entry[6])
   mine[name] = entry
 end)
 
@@ -401,10 +413,10 @@ end
 
 local function grant(r, w, sequences, unread, kv)
   local h = holding(r.name)
-  local entry = h[w.name] or {0, 0, 0, 0}
-  entry[1], entry[3], entry[4] = entry[1] + sequences, entry[3] + unread, entry[4] + kv
+  local entry = h[w.name] or {0, 0, 0, 0, 0, 0}
+  entry[1], entry[3], entry[4], entry[5] = entry[1] + sequences, entry[3] + unread, entry[4] + kv, entry[5] + sequences
   h[w.name] = entry
-  add(w, sequences, unread, kv)
+  add(w, sequences, unread, kv, sequences)
   w.credit, w.is_changed = w.credit - sequences, true
   r.is_granted = true
   if r ~= me then message(r).workers[w.name] = entry[1] end
@@ -430,14 +442,18 @@ local function serve()
 end
 
 local function living()
-  local count, others = 0, 0
-  for _, r in pairs(replicas) do
-    count = count + 1
-    if r.settings ~= me.settings then others = others + 1 end
+  local count, rank, others = 0, 0, 0
+  for _, name in ipairs(names) do
+    local r = replicas[name]
+    if r == me then rank = count end
+    if r then
+      count = count + 1
+      if r.settings ~= me.settings then others = others + 1 end
+    end
   end
-  return count, others
+  return count, rank, others
 end
-local count, others = living()
+local count, rank, others = living()
 
 local function give_spare()
   local left = 0
@@ -497,8 +513,9 @@ for name, entry in pairs(mine) do
   if entry[1] > (heard[name] or 0) then told_grants[#told_grants + 1] = {name, entry[1]} end
 end
 for i, w in ipairs(workers) do
-  told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv}
-  if is_registering then told_workers[i][9] = w.state end
+  told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv,
+    w.idle, w.metered, ghosts(w)}
+  if is_registering then told_workers[i][12] = w.state end
 end
 local changed = call('ZRANGEBYSCORE', CHANGED, known_changes + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, PAGE + 1)
 local upto, more = seq, 0
@@ -511,6 +528,6 @@ for i, name in ipairs(told_names) do
   told_flows[i] = {name, sum, lifted, level}
 end
 local waiting, its, least_elsewhere = first(me)
-return {OK, generation, seq, now, vt, count, others, waiting and least_elsewhere or -1,
+return {OK, generation, seq, now, vt, count, rank, others, waiting and least_elsewhere or -1,
   waiting and its[2] or '', waiting and its[3] or 0, upto, more,
   told_grants, told_workers, told_flows}

@@ -85,6 +85,7 @@ class Crowd:
             caller.incarnation,
             caller.number,
             choose.choice(("s1", "s1", "s2")),
+            choose.choice((2_000, 2_000, 500, 4_000)),
             "server" if choose.random() < 0.998 else self._word("server"),
             self._word("gen"),
             caller.generation,
@@ -121,7 +122,7 @@ class Crowd:
     def _worker(self, caller: Caller, worker: str, is_registering: bool) -> WorkerReport:
         choose = self._random
         held = caller.granted.get(worker, 0) - caller.returned.get(worker, 0)
-        sizes = choose.choice((0, 0, 50)), choose.choice((0, 500))
+        sizes = choose.choice((0, 0, 1, 4)), choose.choice((0, 0, 50)), choose.choice((0, 500)), choose.randrange(9_000)
         if is_registering:
             return WorkerReport(worker, max(0, held), 0, *sizes)
         if held > 0:

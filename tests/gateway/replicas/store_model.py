@@ -23,7 +23,7 @@ from gateway.replicas.call import (
     WorkerState,
 )
 
-LEASE, FRESH, RECALL, IDLE = 2_000, 150, 20, 600_000  # milliseconds
+FRESH, RECALL, IDLE = 150, 20, 600_000  # milliseconds
 PAGE, MOST_SPARE, MOST_BOOTS, LOOKS = 256, 16, 64, 16
 
 
@@ -33,8 +33,10 @@ class Holding:
 
     granted: int = 0
     returned: int = 0
+    idle: int = 0  # as the replica reported, and what it had not heard of
     unread: int = 0
     kv: int = 0
+    metered: int = 0
 
     @property
     def sequences(self) -> int:
@@ -95,6 +97,7 @@ class StoreModel:
     def wipe(self) -> None:
         """Forget everything, as a store that was emptied."""
         self.generation = self.store = ""
+        self.lease = 0
         self.seq = self.born = self.vt = self.grants = self.recalled = 0
         self.accounts: dict[str, Account] = {}
         self._forget_room()
@@ -103,11 +106,13 @@ class StoreModel:
         self.members: dict[str, Member] = {}
         self.windows: dict[str, Reading] = {}
         self.credit: dict[str, int] = {}
+        self.metered: dict[str, int] = {}
         self.ghosts: list[Ghost] = []
 
     def turn(self, call: Call, now: int) -> tuple[Reply, dict[str, Message]]:
         """Carry out one call: its reply, and the messages to other replicas by name."""
         self._begin(call, now)
+        self.lease = call.lease
         member = self.members.get(call.name)
         is_same = member is not None and member.call.boot == call.boot
         if is_same and (member.call.incarnation, member.call.number) >= (call.incarnation, call.number):
@@ -116,8 +121,10 @@ class StoreModel:
         if not is_known and not call.is_registering:
             return Reply(Status.REGISTER, self.generation, self.seq, now), {}
         self.seq += 1
-        for name in [name for name, other in self.members.items() if now - other.time > LEASE and name != call.name]:
-            self._bury(name, now)
+        silent = [name for name, other in self.members.items() if now - other.time > other.call.lease]
+        for name in silent:
+            if name != call.name:
+                self._bury(name, now)
         if not is_known:
             self._welcome(call, now)
         caller = self._note_caller(call, now)
@@ -210,12 +217,19 @@ class StoreModel:
     def _know(self, worker: str) -> None:
         self.windows.setdefault(worker, Reading(worker, 0, 0, 0, 0))
         self.credit.setdefault(worker, 0)
+        self.metered.setdefault(worker, 0)
 
     def _note_worker(self, caller: Member, report: WorkerReport, *, is_first: bool) -> None:
         self._know(report.name)
+        is_new = report.name not in caller.holdings
         holding = caller.holdings.setdefault(report.name, Holding())
         if is_first:
             holding.granted = report.granted
+        if is_new:
+            holding.metered = report.metered
+        self.metered[report.name] += max(0, report.metered - holding.metered)
+        holding.metered = max(holding.metered, report.metered)
+        holding.idle = report.idle + holding.granted - report.granted
         if report.returned > holding.returned:
             self.credit[report.name] += report.returned - holding.returned
             holding.returned = report.returned
@@ -232,12 +246,15 @@ class StoreModel:
     def _at(self, worker: str) -> list[Holding]:
         return [member.holdings[worker] for member in self.members.values() if worker in member.holdings]
 
+    def _ghosts(self, worker: str) -> int:
+        return sum(ghost.sequences for ghost in self.ghosts if ghost.worker == worker)
+
     def free(self, worker: str, now: int) -> int:
         """Sequences that may be granted at `worker`."""
         held = sum(holding.sequences for holding in self._at(worker))
         free = self.windows[worker].sequences - held
-        free -= sum(ghost.sequences for ghost in self.ghosts if ghost.worker == worker)
-        return min(free, self.credit[worker]) if now - self.born < LEASE else free
+        free -= self._ghosts(worker)
+        return min(free, self.credit[worker]) if now - self.born < self.lease else free
 
     def _fits(self, worker: str, candidate: Candidate, now: int) -> bool:
         window = self.windows[worker]
@@ -254,6 +271,7 @@ class StoreModel:
     def _grant(self, member: Member, worker: str, candidate: Candidate) -> None:
         holding = member.holdings.setdefault(worker, Holding())
         holding.granted += candidate.sequences
+        holding.idle += candidate.sequences
         holding.unread += candidate.prompt_tokens
         holding.kv += candidate.kv
         self.credit[worker] -= candidate.sequences
@@ -365,6 +383,7 @@ class StoreModel:
             now,
             self.vt,
             len(self.members),
+            sorted(self.members, key=str.encode).index(call.name),
             sum(member.call.settings != call.settings for member in self.members.values()),
             NOBODY if least is None else least,
             "" if head is None else head.tenant,
@@ -391,5 +410,8 @@ class StoreModel:
             sum(holding.sequences for holding in here),
             sum(holding.unread for holding in here),
             sum(holding.kv for holding in here),
+            sum(holding.idle for holding in here),
+            self.metered[worker],
+            self._ghosts(worker),
             window.state if with_state else "",
         )

@@ -90,7 +90,7 @@ def normal(reply: Reply, messages: dict[str, Message]) -> Any:
     """What matters of a result: lists that have no order are sorted."""
     told = {name: (*_fields(message)[:-1], sorted(message.grants)) for name, message in messages.items()}
     fields = _fields(reply)
-    return (*fields[:12], sorted(reply.grants), sorted(reply.workers), sorted(reply.flows)), told
+    return (*fields[:13], sorted(reply.grants), sorted(reply.workers), sorted(reply.flows)), told
 
 
 def _fields(value: Any) -> tuple[Any, ...]:
@@ -143,7 +143,7 @@ def _same(client: valkey.Valkey, calls: list[tuple[Call, int]]) -> Iterator[Repl
 
 
 def _member(name: str, **said: Any) -> Call:
-    return Call(name, f"boot of {name}", 0, said.pop("number", 1), "s", "server", "g", **said)
+    return Call(name, f"boot of {name}", 0, said.pop("number", 1), "s", 2_000, "server", "g", **said)
 
 
 def test_more_flows_than_a_page_come_page_by_page(client: valkey.Valkey) -> None:
