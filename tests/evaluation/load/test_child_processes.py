@@ -35,7 +35,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def test_a_child_is_ready_with_its_url_and_gone_afterwards(tmp_path: Path) -> None:
-    """The context opens at `ready`, and no process is left when it closes."""
+    """The context opens when the child prints `ready`, and no process is left when it closes."""
 
     async def body() -> int:
         async with child("server", ["-c", SERVES], tmp_path, 30) as running:
@@ -48,7 +48,7 @@ def test_a_child_is_ready_with_its_url_and_gone_afterwards(tmp_path: Path) -> No
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience is bounded."""
+    """A child that does not end by itself is killed after a bounded time."""
     monkeypatch.setattr("evaluation.load.processes.END_SECONDS", 0.01)
 
     async def body() -> int:
@@ -59,7 +59,7 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pyt
 
 
 def test_grandchildren_end_with_their_parent(tmp_path: Path) -> None:
-    """The whole process group goes, whatever the child left behind."""
+    """The whole process group ends, whatever processes the child left behind."""
 
     async def body() -> int:
         async with child("parent", ["-c", PARENT], tmp_path, 30) as running:
@@ -74,7 +74,7 @@ def test_grandchildren_end_with_their_parent(tmp_path: Path) -> None:
 
 
 def test_a_child_that_fails_is_explained_by_its_log(tmp_path: Path) -> None:
-    """Status and last log lines are in the error."""
+    """The error has the child's status and the last lines of its log."""
 
     async def body() -> None:
         async with child("engine", ["-c", FAILS], tmp_path, 30):

@@ -17,20 +17,20 @@ from evaluation.load.client import Address
     ],
 )
 def test_an_address_is_read_with_and_without_the_version(url: str, address: Address, netloc: str) -> None:
-    """Host, port and what stands before `/v1`."""
+    """The address has the host, the port and what stands before `/v1`."""
     assert Address.parse(url) == address and address.netloc == netloc
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:8000", "127.0.0.1:8000", "http://", "", "http://host:port"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    """The client speaks plain HTTP."""
+    """The client speaks plain HTTP, so it refuses other schemes and addresses without a host."""
     with pytest.raises(ValueError, match=r"http|[Pp]ort"):
         Address.parse(url)
 
 
 @pytest.mark.parametrize("key", [None, "secret"])
 def test_a_post_is_one_request(key: str | None) -> None:
-    """Path with its prefix, the length of the body, the key where there is one."""
+    """The request has the path with its prefix, the length of the body, and the key if there is one."""
     head, _, body = Address("::1", 8000, "/fair").post("/v1/completions", {"prompt": "ü"}, key).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /fair/v1/completions HTTP/1.1"

@@ -1,4 +1,4 @@
-"""Tenants keep the load that they are described with, against a scripted server on a real socket."""
+"""The described load arrives: tenants send it to a scripted server on a real socket."""
 
 import asyncio
 import random
@@ -67,7 +67,7 @@ def test_a_load_is_spread_over_the_gateways_of_a_fleet(arrivals: Arrivals) -> No
 
 
 def test_a_closed_loop_keeps_exactly_its_number_outstanding() -> None:
-    """With the server answering one at a time, the number it holds never exceeds nor leaves the set one."""
+    """The server answers one request at a time and always holds exactly the stated number of them."""
 
     async def body() -> None:
         held: list[asyncio.Future[None]] = []
@@ -106,7 +106,7 @@ def test_a_closed_loop_keeps_exactly_its_number_outstanding() -> None:
 
 @pytest.mark.parametrize("arrivals", [OpenLoop(1000.0), Spaced(0.0005, 0.0015)])
 def test_an_open_loop_does_not_wait_for_answers(arrivals: OpenLoop | Spaced) -> None:
-    """Requests keep coming while none is answered."""
+    """Requests keep coming while the server answers none."""
 
     async def body() -> None:
         arrived = 0
@@ -128,7 +128,7 @@ def test_an_open_loop_does_not_wait_for_answers(arrivals: OpenLoop | Spaced) -> 
 
 
 def test_a_request_carries_what_its_tenant_says() -> None:
-    """Credential, model, known output length and running usage are in every request."""
+    """Every request has the credential, the model, a known length and running usage."""
 
     async def body() -> None:
         seen: asyncio.Future[tuple[str | None, dict[str, object]]] = asyncio.get_running_loop().create_future()
@@ -159,7 +159,7 @@ def test_a_request_carries_what_its_tenant_says() -> None:
 
 
 def test_a_server_that_gives_up_kept_connections_fails_no_request() -> None:
-    """Each connection is closed when its second request comes, as vLLM closes one that was idle for 5 s."""
+    """The server closes each connection at its second request, as vLLM closes one that was idle for 5 s."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -185,7 +185,7 @@ def test_a_server_that_gives_up_kept_connections_fails_no_request() -> None:
 
 
 def test_nobody_listening_is_a_failure_of_the_request_not_of_the_load() -> None:
-    """A refused connection is recorded, and the load goes on."""
+    """The record has the refused connection as its error, and the load goes on."""
 
     async def body() -> None:
         tenant = LoadTenant("a", OpenLoop(1000.0), Lengths(1, 1), Lengths(1, 1))
@@ -201,7 +201,7 @@ def test_nobody_listening_is_a_failure_of_the_request_not_of_the_load() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_lengths_cover_both_ends(seed: int) -> None:
-    """Both ends are drawn, nothing beyond them, and the mean is theirs."""
+    """Both ends are drawn, nothing beyond them is, and the mean lies in the middle."""
     source = random.Random(seed)
     lengths = Lengths(3, 6)
     assert {lengths.draw(source) for _ in range(200)} == {3, 4, 5, 6}
@@ -209,7 +209,7 @@ def test_lengths_cover_both_ends(seed: int) -> None:
 
 
 def test_a_client_without_patience_leaves_and_is_no_fault() -> None:
-    """It closes its connection before the answer came, and the next one asks."""
+    """The client closes its connection before the answer comes, and the next request is sent."""
 
     async def body() -> None:
         async def handler(request: web.Request) -> web.StreamResponse:

@@ -25,7 +25,7 @@ def test_an_empty_series_has_served_nothing() -> None:
     [(0.0, 0.5, 0), (0.0, 1.0, 10), (1.0, 2.0, 2), (0.9, 2.9, 12), (2.0, 9.0, 4), (4.0, 9.0, 0)],
 )
 def test_a_window_excludes_its_start_and_includes_its_end(start: float, end: float, expected: float) -> None:
-    """A prompt of 10 at 1 s, then a token of 2 at 2 s and two at 3 s."""
+    """The prompt of 10 arrives at 1 s, one token of 2 at 2 s and two tokens at 3 s."""
     series = _series((1.0, 10), (2.0, 2), (3.0, 2), (3.0, 2))
     assert series.between(start, end) == expected
 
@@ -38,7 +38,7 @@ def test_adjoining_windows_add_up_to_the_whole() -> None:
 
 
 def test_time_runs_forward() -> None:
-    """An arrival before the last one is our own mistake."""
+    """It is our own mistake to add an arrival that lies before the last one."""
     series = _series((2.0, 1))
     with pytest.raises(AssertionError):
         series.add(1.0, 1)

@@ -137,7 +137,7 @@ def test_text_that_looks_like_usage_is_not_counted() -> None:
     ],
 )
 def test_every_bad_ending_is_an_error(answer: bytes, status: int, error: str) -> None:
-    """Refusals, error events, streams without their end and nonsense are told apart from completion."""
+    """A refusal, an error event, a stream without its end and nonsense each have an error of their own."""
 
     async def body() -> None:
         record = await Exchange().play(lambda connection: connection.data_received(answer))
@@ -196,7 +196,7 @@ def test_a_kept_connection_carries_the_next_request() -> None:
 
 
 def test_a_kept_connection_that_the_server_gave_up_is_not_an_answer() -> None:
-    """Closed without a byte: the record is untouched and the request may be sent again; on a new one it is a fault."""
+    """If a kept connection closes without a byte, the request may be sent again; on a new one that is a fault."""
 
     async def body() -> None:
         exchange = Exchange()
@@ -215,7 +215,7 @@ def test_a_kept_connection_that_the_server_gave_up_is_not_an_answer() -> None:
 
 @pytest.mark.parametrize("answered", [b"HTTP/1.1 200 OK\r\n", HEAD])
 def test_a_kept_connection_that_breaks_after_the_first_byte_is_a_fault(answered: bytes) -> None:
-    """Half an answer is never asked for twice."""
+    """The client never sends a request again of which it has half the answer."""
 
     async def body() -> None:
         exchange = Exchange()
@@ -252,7 +252,7 @@ def test_a_whole_answer_is_complete_with_its_document() -> None:
 
 
 def test_a_client_that_rests_reads_nothing_meanwhile() -> None:
-    """Reading pauses after each read and goes on by itself, but on a closed connection."""
+    """Reading pauses after each read and resumes by itself, unless the connection is closed."""
 
     async def body() -> None:
         transport = FakeTransport()

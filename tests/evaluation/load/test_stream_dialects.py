@@ -1,4 +1,4 @@
-"""The load client on servers of every dialect: without usage, with late usage, other line ends, refusals."""
+"""The load client understands servers of every dialect: no usage, late usage, other line ends, refusals."""
 
 import asyncio
 
@@ -23,19 +23,19 @@ class _Transport(asyncio.Transport):
     is_aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Nobody reads."""
+        """Discard the bytes."""
 
     def abort(self) -> None:
-        """Note it."""
+        """Note that the transport was aborted."""
         self.is_aborted = True
 
     def is_closing(self) -> bool:
-        """As asyncio's own."""
+        """Return whether the transport was aborted, as asyncio's own transports do."""
         return self.is_aborted
 
 
 def _played(record: ExchangeRecord, parts: list[bytes], *, guesses: bool = True) -> list[tuple[int, int]]:
-    """Feed the parts to an exchange that fills `record`; what was reported of tokens."""
+    """Feed the parts to an exchange that fills `record`; returns the tokens that were reported."""
     seen: list[tuple[int, int]] = []
 
     async def play() -> None:
@@ -59,7 +59,7 @@ def _chunks(*parts: bytes) -> list[bytes]:
 
 
 def test_events_are_guessed_to_be_tokens_where_no_usage_comes() -> None:
-    """The prompt is guessed with the first one."""
+    """The first event also counts the guessed tokens of the prompt."""
     record = ExchangeRecord("a", 0.0, prompt_guess=7)
     assert _played(record, _chunks(TEXT, TEXT + TEXT, DONE)) == [(7, 1), (0, 2)]
     assert record.is_complete
@@ -67,7 +67,7 @@ def test_events_are_guessed_to_be_tokens_where_no_usage_comes() -> None:
 
 
 def test_late_usage_corrects_the_guess() -> None:
-    """In the end the tokens are what usage says, in sum and in the record."""
+    """At the end the sum and the record both have the tokens that the usage states."""
     record = ExchangeRecord("a", 0.0, prompt_guess=7)
     seen = _played(record, _chunks(TEXT, TEXT, USAGE, DONE))
     assert (sum(prompt for prompt, _ in seen), sum(output for _, output in seen)) == (9, 5)
@@ -75,12 +75,12 @@ def test_late_usage_corrects_the_guess() -> None:
 
 
 def test_nothing_is_guessed_unasked() -> None:
-    """A bench that expects usage sees that there is none."""
+    """A bench that expects usage sees that the server sends none."""
     assert _played(ExchangeRecord("a", 0.0, prompt_guess=7), _chunks(TEXT, DONE), guesses=False) == []
 
 
 def test_carriage_returns_end_lines_too() -> None:
-    """The other line end that the standard allows."""
+    """The client accepts the other line end that the standard allows."""
     record = ExchangeRecord("a", 0.0)
     _played(record, _chunks(*(part.replace(b"\n", b"\r\n") for part in (TEXT, USAGE, DONE))))
     assert record.is_complete
@@ -98,7 +98,7 @@ def test_a_client_that_leaves_is_no_fault() -> None:
 
 @pytest.mark.parametrize("cut", [1, 7, 40])
 def test_a_refusal_is_kept_as_it_came(cut: int) -> None:
-    """Status, Retry-After and body, wherever the bytes are cut."""
+    """The record has the status, Retry-After and the body, wherever the bytes are cut."""
     body = b'{"error": {"message": "come again"}}'
     answer = b"HTTP/1.1 429 Busy\r\nRetry-After: 3\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
     record = ExchangeRecord("a", 0.0)
@@ -107,7 +107,7 @@ def test_a_refusal_is_kept_as_it_came(cut: int) -> None:
 
 
 def test_an_error_in_the_stream_is_no_token() -> None:
-    """Its text is the record's error, bounded."""
+    """The record's error is the text of the event, with a bounded length."""
     record = ExchangeRecord("a", 0.0)
     error = b'data: {"error": {"message": "%s"}}\n\n' % (b"x" * 2 * MAX_ERROR_CHARACTERS)
     assert _played(record, _chunks(TEXT, error, DONE)) == [(0, 1)]
@@ -116,7 +116,7 @@ def test_an_error_in_the_stream_is_no_token() -> None:
 
 
 def test_an_event_without_end_breaks_the_answer() -> None:
-    """What is kept of a stream is bounded."""
+    """The client keeps a bounded part of a stream and then gives up."""
     record = ExchangeRecord("a", 0.0)
     _played(record, _chunks(b"data: {" + b"x" * MAX_UNFINISHED_EVENT_BYTES))
     assert record.error == "an event without end"

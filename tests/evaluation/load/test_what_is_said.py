@@ -1,4 +1,4 @@
-"""The prompts of a load: seeded, of the wanted lengths, and conversations that grow from the same beginning."""
+"""Prompts are seeded and have the wanted lengths; conversations grow from the same beginning."""
 
 import random
 from itertools import islice
@@ -10,7 +10,7 @@ CHATS = Chats("you are kind", turns=3, question=Lengths(4, 6), answer=Lengths(2,
 
 
 def test_texts_have_the_wanted_lengths_and_repeat_with_the_seed() -> None:
-    """Two generators of one seed say the same."""
+    """Two generators with the same seed give the same texts."""
     first, second = (list(islice(Lengths(3, 9).prompts(random.Random(5)), 50)) for _ in range(2))
     assert first == second
     assert {characters(prompt) for prompt in first} == set(range(3, 10))

@@ -1,1 +1,1 @@
-"""Tests of the metrics, with the published definition written a second way."""
+"""These tests compare the metrics with the published definition, written a second way."""

@@ -1,4 +1,4 @@
-"""The published definition, written as plainly as it reads: double loops, no prefix sums, one function per sentence."""
+"""The published definition, as plainly as it reads: double loops, no prefix sums, one function per sentence."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from evaluation.requests import Ending, Served
 
 
 def service(records: Sequence[Served], tenant: str, at: float) -> float:
-    """Cost per second in a 60 s window centred on `at`, each cost spread evenly from first token to last."""
+    """Cost per second in a window of 60 s around `at`; each cost is spread from first token to last."""
     total = 0.0
     for record in records:
         if record.request.tenant != tenant or record.first_token_at is None or record.last_token_at is None:
@@ -22,7 +22,7 @@ def service(records: Sequence[Served], tenant: str, at: float) -> float:
 
 
 def demand(records: Sequence[Served], tenant: str, at: float) -> float:
-    """The cost of the requests that arrived in the window."""
+    """The cost of the requests that arrived in the window, per second."""
     total = 0
     for record in records:
         if record.request.tenant != tenant or record.ending is Ending.REFUSED:
@@ -33,7 +33,7 @@ def demand(records: Sequence[Served], tenant: str, at: float) -> float:
 
 
 def difference(records: Sequence[Served], at: float) -> float:
-    """Sum over clients of min(best client's service - own service, |own demand - own service|)."""
+    """The sum over clients of min(best client's service - own service, |own demand - own service|)."""
     tenants = {record.request.tenant for record in records}
     best = max(service(records, tenant, at) for tenant in tenants)
     total = 0.0

@@ -1,4 +1,4 @@
-"""Records of requests for the metric tests, by hand and by Hypothesis."""
+"""Makes records of requests for the metric tests, by hand and with Hypothesis."""
 
 from hypothesis import strategies as st
 
@@ -9,19 +9,19 @@ TOKENS = st.integers(1, 500)
 
 
 def served(tenant: str, arrival: float, first: float, last: float, *, prompt: int = 100, output: int = 50) -> Served:
-    """A completed request."""
+    """Return a completed request."""
     request = Request(arrival, tenant, prompt, output)
     return Served(request, Ending.COMPLETED, first, first, last, output)
 
 
 def refused(tenant: str, arrival: float, *, prompt: int = 100, output: int = 50) -> Served:
-    """A request refused on arrival."""
+    """Return a request that was refused on arrival."""
     return Served(Request(arrival, tenant, prompt, output), Ending.REFUSED)
 
 
 @st.composite
 def any_served(draw: st.DrawFn) -> Served:
-    """A request that was completed or refused; some last a single token."""
+    """Draw a request that was completed or refused; some have a single token."""
     request = Request(draw(SECONDS), draw(st.sampled_from("abc")), draw(TOKENS), draw(TOKENS))
     if draw(st.integers(0, 9)) == 0:
         return Served(request, Ending.REFUSED)

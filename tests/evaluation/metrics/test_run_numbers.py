@@ -1,4 +1,4 @@
-"""TTFTs, endings, isolation and the summary of a run."""
+"""TTFTs, endings, isolation and the summary of a run agree with numbers worked out by hand."""
 
 import math
 
@@ -23,7 +23,7 @@ EQUAL = {"a": 1.0, "b": 1.0}
 
 
 def test_response_over_time_is_the_mean_of_the_first_tokens_in_the_window() -> None:
-    """Waits 2 and 4 have their first tokens within 30 s of 30; the third's comes at 60, in the next window."""
+    """The waits 2 and 4 end within 30 s of 30; the third wait ends at 60, in the next window."""
     records = [served("a", 10, 12, 20), served("a", 50, 54, 60), served("a", 59, 60, 70), refused("a", 30)]
     assert response_at(records, 30) == 3
     assert response_at(records, 90) == 1
@@ -31,7 +31,7 @@ def test_response_over_time_is_the_mean_of_the_first_tokens_in_the_window() -> N
 
 
 def test_a_request_without_a_token_has_no_wait() -> None:
-    """Refused and unfinished requests are counted as such, not as waits of zero."""
+    """Refused and unfinished requests are counted as such and add no waits of zero."""
     records = [served("a", 10, 12, 20), refused("a", 11), Served(Request(12, "a", 5, 5))]
     assert ttfts(records) == [2]
     summary = summarise_tenant("a", records)
@@ -43,12 +43,12 @@ def test_a_request_without_a_token_has_no_wait() -> None:
 
 
 def _flood(count: int) -> list[Served]:
-    """b floods: its requests run one after another from 0, each of 200 cost in 1 s."""
+    """Let b flood: its requests run one after another from 0, each of 200 cost in 1 s."""
     return [served("b", i * 0.5, i + 0.5, i + 1.5) for i in range(count)]
 
 
 def test_the_tenant_within_its_share_is_modest() -> None:
-    """a asks for one request where the engine serves many: its waits alone are isolation."""
+    """Tenant a asks for one request where the engine serves many, so isolation is made of its waits alone."""
     records = [*_flood(20), served("a", 5, 8, 9)]
     isolation = measure_isolation(records, EQUAL)
     assert isolation.modest == ("a",)
@@ -57,13 +57,13 @@ def test_the_tenant_within_its_share_is_modest() -> None:
 
 
 def test_a_refused_modest_tenant_is_not_isolated() -> None:
-    """Half of what it asked for was refused: waits alone would hide that."""
+    """Half of what it asked for was refused, which its waits alone would hide."""
     records = [*_flood(20), served("a", 5, 5.1, 6), refused("a", 6)]
     assert measure_isolation(records, EQUAL).served_share == 0.5
 
 
 def test_nobody_is_modest_where_all_ask_for_more_than_there_is() -> None:
-    """No isolation can be measured then."""
+    """Isolation cannot be measured in such a run."""
     records = [*_flood(20), *(served("a", i * 0.5, i + 0.9, i + 1.9) for i in range(20))]
     isolation = measure_isolation(records, EQUAL)
     assert isolation.modest == ()
@@ -71,7 +71,7 @@ def test_nobody_is_modest_where_all_ask_for_more_than_there_is() -> None:
 
 
 def test_jain_is_taken_over_max_min_shares() -> None:
-    """To ask for little and get it is fair; to get a third of an equal share is not."""
+    """It is fair that a tenant asks for little and gets it, but not that one gets a third of an equal share."""
     modest = [*_flood(20), served("a", 5, 6, 7)]
     starved = [*_flood(20), *(served("a", i * 0.5, 3 * i + 0.5, 3 * i + 3.5) for i in range(20))]
     assert measure_jain(modest, EQUAL) == pytest.approx(1)
@@ -79,7 +79,7 @@ def test_jain_is_taken_over_max_min_shares() -> None:
 
 
 def test_shares_follow_the_weights() -> None:
-    """Of the cost delivered while requests arrive, weights 1 and 3 divide 1 to 3 where both ask for more."""
+    """Both tenants ask for more, so weights 1 and 3 divide the delivered cost 1 to 3."""
     records = [*_flood(40), *(served("a", i * 0.5, i + 0.5, i + 1.5) for i in range(40))]
     loaded = loaded_time(records)
     shares = loaded.shares({"a": 1.0, "b": 3.0})

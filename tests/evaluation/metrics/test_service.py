@@ -1,4 +1,4 @@
-"""Service, demand and difference: by hand, and against the published definition written a second way."""
+"""Service, demand and difference agree with hand-made cases and with the definition written a second way."""
 
 from itertools import pairwise
 
@@ -40,13 +40,13 @@ def test_a_cost_is_spread_evenly_from_first_token_to_last() -> None:
 
 
 def test_an_answer_of_one_token_counts_at_its_moment() -> None:
-    """Its first token is its last: no span, and the whole cost in exactly one of two adjacent windows."""
+    """Its first token is its last, so its whole cost lies in exactly one of two adjacent windows."""
     curve = measure_service([served("a", 0, 60, 60)]).received["a"]
     assert (curve.between(0, 60), curve.between(60, 120)) == (0, 200)
 
 
 def test_difference_by_hand() -> None:
-    """a gets 600, b 360 of 420 asked for, c nothing and asks for nothing now: b is short by 60 / 60 s."""
+    """Tenant a gets 600, b gets 360 of 420, and c wants nothing now: b is short by 60 cost in 60 s."""
     records = [
         served("a", 5, 10, 50, prompt=200, output=200),
         served("b", 5, 20, 80, prompt=20, output=200),
@@ -62,7 +62,7 @@ def test_difference_by_hand() -> None:
 
 
 def test_a_refused_request_asks_for_nothing_unless_told_otherwise() -> None:
-    """The published tables leave it out; counted, it is demand that was not met."""
+    """The published tables leave refused requests out; if they count, they are demand that was not met."""
     records = [served("a", 10, 10, 50), refused("b", 10)]
     assert measure_service(records).difference(30) == 0
     assert measure_service(records, count_refused=True).difference(30) == pytest.approx(200 / 60)
@@ -83,13 +83,13 @@ def test_profiled_cost_is_the_published_fit() -> None:
     ],
 )
 def test_a_client_wants_what_it_would_take(request_: Request, expected: int) -> None:
-    """The least of the answer, its own limit and where it leaves."""
+    """It would take the least of the answer, of its own limit, and of the tokens after which it leaves."""
     assert tokens_wanted(request_) == expected
     assert cost_wanted(request_) == 10 + 2 * expected
 
 
 def test_throughput_counts_completed_requests_over_the_whole_run() -> None:
-    """Two of 150 tokens in 10 s are 30 a second; a request cut short adds nothing."""
+    """Two requests of 150 tokens in 10 s give 30 a second; a request that was cut short adds nothing."""
     cut = Served(Request(0, "a", 100, 50), Ending.CLIENT_LEFT, 0, 1, 2, 20)
     assert throughput([served("a", 0, 1, 2), served("b", 0, 1, 2), cut, refused("a", 3)], 10) == 30
 
@@ -121,7 +121,7 @@ def test_windows_conserve(spans: list[Span], cuts: list[float]) -> None:
 @settings(deadline=None)
 @given(RUNS, SECONDS)
 def test_the_difference_is_never_negative_nor_above_what_is_asked(records: list[Served], at: float) -> None:
-    """Nobody is short by less than nothing, nor are all together short by more than n times the best."""
+    """It is never below zero, and at most n times the best service."""
     service = measure_service(records)
     rates = service.rates(at)
     assert -1e-9 <= service.difference(at) <= len(rates) * max(rates.values()) + 1e-9

@@ -1,4 +1,4 @@
-"""The general statistics against numbers worked out by hand, and the laws that they obey."""
+"""The general statistics agree with numbers worked out by hand and obey their laws."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_percentile_interpolates_between_the_nearest_ranks(
 
 
 def test_an_empty_sample_has_no_statistic() -> None:
-    """Nothing measured is not a number, so no verdict can accept it."""
+    """The statistic of an empty sample is not a number, so no verdict can accept it."""
     assert math.isnan(percentile([], 95))
     assert math.isnan(median([]))
     assert math.isnan(mean([]))
@@ -40,12 +40,12 @@ def test_an_empty_sample_has_no_statistic() -> None:
 
 
 def test_mean_is_the_sum_over_the_count() -> None:
-    """Of 1, 2 and 6 it is 3."""
+    """The mean of 1, 2 and 6 is 3."""
     assert mean([1, 2, 6]) == 3
 
 
 def test_variance_is_of_the_whole_population() -> None:
-    """Of 1, 2 and 6 (distances 2, 1, 3 from 3) it is 14 / 3, not 14 / 2."""
+    """The distances of 1, 2 and 6 from 3 are 2, 1 and 3, so it is 14 / 3 and not 14 / 2."""
     assert variance([1, 2, 6]) == pytest.approx(14 / 3)
 
 
@@ -54,14 +54,14 @@ def test_variance_is_of_the_whole_population() -> None:
     [([5, 5, 5], 1.0), ([9, 0, 0], 1 / 3), ([1, 3], 0.8), ([1, 2, 3], 36 / 42), ([1e-300, 3e-300], 0.8)],
 )
 def test_jain_by_hand(values: list[float], expected: float) -> None:
-    """Equal values give 1, everything to one gives 1/n."""
+    """Equal values give 1; if one tenant has everything, the index is 1/n."""
     assert jain_index(values) == pytest.approx(expected)
 
 
 @settings(deadline=None)
 @given(AMOUNTS, st.floats(0.1, 10))
 def test_jain_lies_between_one_nth_and_one_and_knows_no_unit(values: list[float], factor: float) -> None:
-    """It is bounded for any values that are not all zero, and the same in another unit; else there is none."""
+    """The index is bounded and does not depend on the unit; values that are all zero have none."""
     index = jain_index(values)
     if not any(values):
         assert math.isnan(index)
@@ -80,7 +80,7 @@ def test_jain_lies_between_one_nth_and_one_and_knows_no_unit(values: list[float]
     ],
 )
 def test_max_min_by_hand(demands: dict[str, float], weights: dict[str, float], expected: dict[str, float]) -> None:
-    """Sixty units divided as water finds its level."""
+    """Sixty units are divided as water finds its level."""
     assert max_min_shares(demands, weights, 60) == pytest.approx(expected)
 
 
@@ -90,7 +90,7 @@ def test_max_min_by_hand(demands: dict[str, float], weights: dict[str, float], e
     st.floats(0, 3000),
 )
 def test_max_min_wastes_nothing_and_gives_nobody_too_much(demands: dict[str, float], capacity: float) -> None:
-    """All of the capacity or all of the demand is given, and no share exceeds its demand."""
+    """The shares use all of the capacity or meet all of the demand, and none exceeds its demand."""
     shares = max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)
     assert sum(shares.values()) == pytest.approx(min(capacity, sum(demands.values())), abs=1e-6)
     assert all(shares[tenant] <= demands[tenant] for tenant in demands)
@@ -104,7 +104,7 @@ def test_max_min_wastes_nothing_and_gives_nobody_too_much(demands: dict[str, flo
 def test_who_is_short_of_its_demand_has_the_largest_share_per_weight(
     tenants: dict[str, tuple[float, float]], capacity: float
 ) -> None:
-    """Max-min: nobody could be given more but by taking from somebody who has no more per weight."""
+    """Nobody could get more except from a tenant that has no more per weight."""
     weights = {tenant: weight for tenant, (_, weight) in tenants.items()}
     shares = max_min_shares({tenant: demand for tenant, (demand, _) in tenants.items()}, weights, capacity)
     level = max(shares[tenant] / weights[tenant] for tenant in tenants)

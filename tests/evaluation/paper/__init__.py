@@ -1,1 +1,1 @@
-"""Tests of the report, on fabricated runs."""
+"""These tests hold the paper's experiments and their report, mostly on fabricated runs."""

@@ -1,4 +1,4 @@
-"""Runs that never ran: measured runs with made-up numbers for every trial, always the same for the same trial."""
+"""Makes measured runs with invented numbers, always the same numbers for the same trial."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -33,7 +33,7 @@ def _tenant(random: Random, name: str) -> TenantSummary:
 
 
 def fabricate(trial: Trial) -> MeasuredRun:
-    """A measured run with the tenants of the trial's workload."""
+    """Return a measured run with the tenants of the trial's workload."""
     random = Random(trial_name(trial))
     tenants, seconds = _tenants(trial.workload)
     difference = Difference(*(random.uniform(1, 900) for _ in range(3)))
@@ -55,7 +55,7 @@ def fabricate(trial: Trial) -> MeasuredRun:
 
 
 def findings_of(experiments: Sequence[Experiment], *, real_trace: bool = True) -> list[Findings]:
-    """Every experiment with fabricated runs."""
+    """Return every experiment with fabricated runs."""
     trials = {trial for experiment in experiments for trial in experiment.trials.values()}
     measured_runs = {trial: fabricate(trial) for trial in trials}
     return [find(experiment, measured_runs, real_trace=real_trace) for experiment in experiments]

@@ -1,4 +1,4 @@
-"""docs/evaluation.md cannot drift: its numbers are those of a run, it names every experiment, its pictures exist."""
+"""docs/evaluation.md cannot drift: one run wrote its numbers, and it names every experiment and picture."""
 
 import re
 from pathlib import Path
@@ -23,13 +23,13 @@ QUICK = ("fig3", "fig10", "identities")
 
 
 def targets() -> list[list[str]]:
-    """The rows of the page's targets: name, wanted, measured, verdict, note."""
+    """Return the rows of the page's targets: name, wanted, measured, verdict, note."""
     rows = [line.strip("| ") for line in block(PAGE, "targets").splitlines() if line.startswith("|")]
     return [[cell.strip().strip("*") for cell in row.split(" | ")] for row in rows[2:]]
 
 
 def test_every_experiment_is_listed_by_its_name() -> None:
-    """As `--only` takes it, with its title, in the order of the report."""
+    """The page lists what `--only` takes, each with its title, in the order of the report."""
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE)
     assert rows == [(experiment.key, experiment.title) for experiment in EXPERIMENTS]
 
@@ -50,7 +50,7 @@ def test_every_picture_of_the_documentation_shows_data(file: Path) -> None:
 
 
 def test_every_target_of_the_code_stands_on_the_page_and_no_other() -> None:
-    """Its name and what is wanted, whatever was measured: a new target asks for a new run of the page."""
+    """The page has the name and the limit of every target; a new target needs a new run of the page."""
     expected = {
         (verdict.target.name, verdict.target.text) for each in findings_of(EXPERIMENTS) for verdict in each.verdicts
     }
@@ -59,7 +59,7 @@ def test_every_target_of_the_code_stands_on_the_page_and_no_other() -> None:
 
 
 def test_the_count_and_the_list_of_misses_are_those_of_the_targets() -> None:
-    """One run wrote all blocks: what is called missed is missed, and everything missed is told with its measure."""
+    """The list of misses names every missed target with its measure, and no other."""
     missed = [row for row in targets() if row[3] == "missed"]
     assert f"; {len(targets()) - len(missed)} of {len(targets())} targets are met." in block(PAGE, "count")
     listed = block(PAGE, "missed")
@@ -69,7 +69,7 @@ def test_the_count_and_the_list_of_misses_are_those_of_the_targets() -> None:
 
 
 def test_the_published_half_of_table_2_is_what_was_published() -> None:
-    """Every row of the paper, in its order, its columns as we print numbers; every row is held to its deviation."""
+    """The page has every row of the paper, in its order, and a target for each row."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in block(PAGE, "table2").strip().splitlines()[2:]
     ]
@@ -82,7 +82,7 @@ def test_the_published_half_of_table_2_is_what_was_published() -> None:
 
 
 def test_a_run_says_what_the_page_says() -> None:
-    """What needs no trace is run again: the same sentences and the same measures, to the last printed digit."""
+    """Experiments without the trace are run again and give the page's sentences and measures, digit for digit."""
     again = [experiment for experiment in EXPERIMENTS if experiment.key in QUICK]
     with Laboratory(Source(None, 1), 2, lambda: None) as laboratory:
         measured_runs = laboratory.run(distinct_trials(again))

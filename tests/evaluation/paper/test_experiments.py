@@ -1,4 +1,4 @@
-"""The list of experiments is whole: every figure and table, with runs, published numbers and targets that exist."""
+"""The list of experiments is whole: it has every figure and table, with runs, published numbers and targets."""
 
 from importlib.resources import files
 
@@ -20,7 +20,7 @@ EVERY = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=BY_KEY)
 
 
 def test_every_figure_and_table_of_the_paper_has_an_entry() -> None:
-    """Figures 3 to 16 and 19, Tables 2 to 6, and at least one experiment on each gap in the paper."""
+    """Figures 3 to 16 and 19 and Tables 2 to 6 have one, and so has each gap in the paper."""
     figures = {f"fig{number}" for number in (*range(3, 17), 19)}
     tables = {f"table{number}" for number in range(2, 7)}
     beyond = {"tails", "unknown_lengths", "disconnects", "window", "identities", "noise", "speed", "chance", "flood"}
@@ -30,7 +30,7 @@ def test_every_figure_and_table_of_the_paper_has_an_entry() -> None:
 
 @EVERY
 def test_every_experiment_concludes_something(experiment: Experiment) -> None:
-    """A claim with a place for its number, a printed number or a table; only the trace itself is just shown."""
+    """It has a claim, a printed number or a table; only the picture of the trace itself has none."""
     assert experiment.claims or experiment.printed or experiment.table or experiment.key == "fig11"
     assert all("{}" in claim.sentence for claim in experiment.claims)
     assert experiment.picture is not None or experiment.table is not None
@@ -38,20 +38,20 @@ def test_every_experiment_concludes_something(experiment: Experiment) -> None:
 
 @EVERY
 def test_published_tables_have_a_run_for_every_row(experiment: Experiment) -> None:
-    """No row was published that nothing stands beside."""
+    """Every published row has a run of ours beside it."""
     if experiment.table is not None:
         assert set(experiment.table.published) <= set(experiment.trials)
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=trial_name)
 def test_every_trial_can_be_run(trial: Trial) -> None:
-    """Its workload is in the catalogue; its policy and predictor are in the gateway's own registry."""
+    """The catalogue has its workload, and the gateway's own registry has its policy and predictor."""
     assert trial.workload == TRACE or trial.workload in workloads.names()
     assert settings_of(trial, {}).rules() is not None
 
 
 def test_equal_trials_are_run_once_and_have_names_of_their_own() -> None:
-    """The number of names is the number of runs."""
+    """There are as many names as there are runs."""
     assert len({trial_name(trial) for trial in TRIALS}) == len(TRIALS) == len(set(TRIALS))
     assert len(TRIALS) < sum(len(experiment.trials) for experiment in EXPERIMENTS)
 
@@ -76,7 +76,7 @@ def test_every_number_drawn_as_published_is_compared() -> None:
 
 
 def test_the_generated_trace_does_not_pass_for_the_published_one() -> None:
-    """It has the same number of requests and clients; its numbers are not held against those of the real one."""
+    """It has as many requests and clients, but is not held against the published numbers."""
     assert not is_published(load_workload(TRACE, Source(None, 1)))
 
 
@@ -84,7 +84,7 @@ def test_the_generated_trace_does_not_pass_for_the_published_one() -> None:
     "experiment", [each for each in EXPERIMENTS if each.picture], ids=lambda experiment: experiment.key
 )
 def test_every_experiment_has_a_picture_of_all_its_runs(experiment: Experiment) -> None:
-    """Panels with something in them, every line as long as the run, published numbers on the same scale."""
+    """Every panel has something in it, and every line is more than a point."""
     picture = findings_of([experiment])[0].picture
     assert picture is not None and picture.panels
     for panel in picture.panels:

@@ -1,4 +1,4 @@
-"""Targets: printed numbers, conclusions, and the rows and order of a published table."""
+"""An experiment is judged by printed numbers, by claims, and by the rows and the order of a published table."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def _names(verdicts: list[Verdict]) -> list[str]:
 
 
 def test_the_published_rows_meet_their_own_targets() -> None:
-    """Nothing is missed where ours is what was published."""
+    """No target is missed if our numbers are the published ones."""
     table = Comparability(TABLE, within=0.15, factor=2, throughput_within=0.03, ordered=True)
     verdicts = _judge(table, TABLE)
     assert len(verdicts) == 3 * 2 * 2 + 1 + 4
@@ -53,13 +53,13 @@ def test_the_published_rows_meet_their_own_targets() -> None:
     ],
 )
 def test_a_row_that_is_off_is_named(label: str, row: Row, missing: list[str]) -> None:
-    """By policy and column; near throughputs have no order."""
+    """The verdict names the policy and the column; throughputs that are near have no order."""
     table = Comparability(TABLE, within=0.15, throughput_within=0.03, ordered=True)
     assert _names(_judge(table, TABLE | {label: row})) == missing
 
 
 def test_a_factor_counts_either_way() -> None:
-    """Half as much is as far as twice as much."""
+    """Half of the published value is as far from it as twice the value."""
     table = Comparability(TABLE, factor=2)
     assert _names(_judge(table, TABLE | {"A": Row(49, 50, 1, 1)})) == _names(
         _judge(table, TABLE | {"A": Row(201, 50, 1, 1)})
@@ -73,14 +73,14 @@ def test_without_the_real_trace_its_numbers_are_not_judged() -> None:
 
 @pytest.mark.parametrize(("ours", "met"), [(119.0, True), (121.0, False), (81.0, True), (79.0, False)])
 def test_a_printed_number_is_met_within_a_fifth(ours: float, met: bool) -> None:
-    """Either way."""
+    """Ours may be a fifth larger or a fifth smaller than the printed number."""
     experiment = Experiment("f", "F", "", {"VTC": Trial("overload")}, printed=[Printed("x", 100, " s", lambda _: ours)])
     verdicts = judge(experiment, {}, real_trace=False)
     assert [verdict.passed for verdict in verdicts] == [met]
 
 
 def test_a_claim_says_its_number() -> None:
-    """The sentence is filled with what was measured; the target is named by the sentence."""
+    """The measured number fills the gap of the sentence, and the sentence names the target."""
     claim = Claim("FCFS is {} times worse", Comparison.AT_LEAST, 5, lambda _: 32.04)
     experiment = Experiment("fig3", "F", "", {}, claims=[claim])
     ((sentence, verdict),) = find(experiment, {}, real_trace=True).conclusions

@@ -1,4 +1,4 @@
-"""The command: it runs what is asked for, gives the same bytes for the same seed, and names what was missed."""
+"""The command runs what is asked for, gives the same bytes for the same seed, and names what was missed."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def _picture(measured_runs: MeasuredRuns) -> Picture:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """One experiment of two short runs, with one target that is met and one that cannot be."""
+    """Replace the experiments by one of two short runs: it meets one target and cannot meet the other."""
     file = tmp_path / "tiny.yaml"
     file.write_text(WORKLOAD)
     experiment = Experiment(
@@ -54,7 +54,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 def test_the_same_seed_gives_the_same_numbers(tiny: Experiment, tmp_path: Path) -> None:
-    """Byte for byte, over several processes; another seed draws other arrivals."""
+    """Two runs in several processes write the same bytes; another seed draws other arrivals."""
     written = []
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):
         out = tmp_path / name
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_numbers(tiny: Experiment, tmp_path: Path) 
 
 
 def test_check_names_the_missed_target(tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 1, the target and its number on stderr; the one that was met is not named."""
+    """The status is 1, and stderr has the missed target with its number but not the target that was met."""
     assert run(PaperOptions(out=tmp_path / "report", check=True)) == 1
     captured = capsys.readouterr()
     missed = [line for line in captured.err.splitlines() if line.startswith("missed")]
@@ -78,14 +78,14 @@ def test_check_names_the_missed_target(tiny: Experiment, tmp_path: Path, capsys:
 def test_json_prints_the_numbers_and_nothing_else(
     tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard output is the file, for programs that read it."""
+    """Programs can read standard output, which has the bytes of the file."""
     out = tmp_path / "report"
     assert run(PaperOptions(out=out, json=True)) == 0
     assert capsys.readouterr().out.encode() == (out / "numbers.json").read_bytes()
 
 
 def test_an_experiment_that_does_not_exist_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 2, and the names that there are."""
+    """The status is 2, and stderr lists the experiments that exist."""
     assert run(PaperOptions(out=tmp_path / "report", only=("fig99",))) == 2
     error = capsys.readouterr().err
     assert "fig99" in error and "table2" in error
@@ -94,7 +94,7 @@ def test_an_experiment_that_does_not_exist_is_reported(tmp_path: Path, capsys: p
 def test_a_trace_that_cannot_be_read_is_reported_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Status 2 with the file's name; no report is begun."""
+    """The status is 2, stderr has the file's name, and no report is begun."""
     assert run(PaperOptions(trace=tmp_path / "none.csv", out=tmp_path / "report")) == 2
     assert "none.csv" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()

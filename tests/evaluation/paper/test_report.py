@@ -1,4 +1,4 @@
-"""The report from fabricated runs: valid, whole, and with nothing that it would have to fetch."""
+"""The report of fabricated runs is valid and complete, and refers to nothing that must be fetched."""
 
 from html import unescape
 
@@ -20,18 +20,18 @@ EXPERIMENTS = experiments()
 
 @pytest.fixture(scope="module")
 def document() -> Document:
-    """The whole report."""
+    """Return the whole report."""
     return assemble(findings_of(EXPERIMENTS), ["70 runs."])
 
 
 @pytest.fixture(scope="module")
 def page(document: Document) -> Reader:
-    """The page, parsed."""
+    """Return the parsed page."""
     return Reader(render_html(document))
 
 
 def test_every_tag_is_closed_and_every_id_unique(page: Reader) -> None:
-    """What was opened was closed in order."""
+    """Every tag is closed in order, and no two parts have the same id."""
     assert page.open == []
     assert len(page.ids) == len(set(page.ids))
 
@@ -46,19 +46,19 @@ def test_the_page_needs_no_network(document: Document, page: Reader) -> None:
 
 
 def test_every_table_of_the_document_is_on_the_page(document: Document, page: Reader) -> None:
-    """Every row of every sheet, in order, cell by cell."""
+    """The page has every row of every sheet, in order, cell by cell."""
     assert page.tables == [rows_of(sheet) for section in document.sections for sheet in section.sheets]
     assert len(page.tables) > len(EXPERIMENTS)
 
 
 def test_every_picture_says_what_is_seen(page: Reader) -> None:
-    """For whoever cannot see it."""
+    """Every picture has a text for readers who cannot see it."""
     assert page.images and all(len(image["alt"] or "") > 20 for image in page.images)
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown], ids=["html", "markdown"])
 def test_published_numbers_are_shown(document: Document, render: object) -> None:
-    """Every row of every table and every printed number of the paper, in both forms of the report."""
+    """Both forms of the report have every row of every table and every printed number of the paper."""
     assert callable(render)
     text = unescape(render(document))
     for experiment in EXPERIMENTS:
@@ -70,7 +70,7 @@ def test_published_numbers_are_shown(document: Document, render: object) -> None
 
 
 def test_no_difference_stands_alone(document: Document) -> None:
-    """Every table with a difference has throughput, refusals and isolation beside it."""
+    """Every table with a difference also has throughput, refusals and isolation."""
     sheets = [sheet for section in document.sections for sheet in section.sheets if "max difference" in sheet.columns]
     assert len(sheets) == len(EXPERIMENTS)
     for sheet in sheets:
@@ -88,7 +88,7 @@ def test_missed_targets_stand_first(document: Document) -> None:
 
 
 def test_another_trace_is_said_to_be_one() -> None:
-    """Where the published numbers are of another trace the section says so."""
+    """If the published numbers are of another trace, the section says so."""
     without = assemble(findings_of(EXPERIMENTS, real_trace=False), [])
     said = [
         section.key for section in without.sections if any("not the published one" in each for each in section.remarks)
@@ -97,7 +97,7 @@ def test_another_trace_is_said_to_be_one() -> None:
 
 
 def test_the_numbers_hold_every_run_and_verdict() -> None:
-    """As JSON, the same bytes for the same runs."""
+    """The JSON has all of them, and its bytes are the same for the same runs."""
     findings = findings_of(EXPERIMENTS)
     encoded = encode_numbers(findings, seed=3)
     assert encoded == encode_numbers(findings_of(EXPERIMENTS), seed=3)

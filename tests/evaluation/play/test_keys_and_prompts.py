@@ -1,4 +1,4 @@
-"""Keys go to the tenants that they are given for; prompts have their lengths and share what the trace shares."""
+"""Keys go to their tenants; prompts have their lengths and share what the trace shares."""
 
 from itertools import combinations
 
@@ -16,12 +16,12 @@ def _request(tenant: str = "a", key: str = "", prompt_tokens: int = 8, prefix_id
 
 
 def test_keys_are_not_shown() -> None:
-    """Not in a traceback either."""
+    """A traceback does not show them either."""
     assert "secret" not in repr(Keyring.parse("a=secret"))
 
 
 def test_every_tenant_needs_a_key_where_one_has() -> None:
-    """Unless one is for everybody, or nobody has any."""
+    """No tenant needs its own key if one is for everybody, or if there is none at all."""
     Keyring.parse("").check(["a", "b"])
     Keyring.parse("a=1,*=2").check(["a", "b"])
     with pytest.raises(KeysError, match="no key for b, c: add b=KEY"):
@@ -29,7 +29,7 @@ def test_every_tenant_needs_a_key_where_one_has() -> None:
 
 
 def test_keys_of_a_workload_stand_for_keys_of_the_tenant_in_turn() -> None:
-    """The first key that appears is the first given, whatever it is called; a third one begins again."""
+    """The workload's first key stands for the first given key; a third one begins with the first again."""
     requests = [_request("a", key) for key in ("x", "y", "x", "z", "y")]
     assert Keyring.parse("a=1,a=2").assign(requests) == ["1", "2", "1", "1", "2"]
     assert Keyring.parse("*=9").assign([_request("b")]) == ["9"]
@@ -39,7 +39,7 @@ def test_keys_of_a_workload_stand_for_keys_of_the_tenant_in_turn() -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 3000), st.floats(0.5, 8), st.lists(st.integers(0, 9), max_size=12).map(tuple), st.integers(0, 99))
 def test_a_prompt_has_its_bytes(tokens: int, bytes_per_token: float, prefix_ids: tuple[int, ...], number: int) -> None:
-    """As many as its tokens times their bytes, at least one, whatever it shares; the same again for the same seed."""
+    """It has its tokens times the bytes of each, at least one, and is the same again for the same seed."""
     request = _request(prompt_tokens=tokens, prefix_ids=prefix_ids)
     made = Prompts(3, bytes_per_token, 100).prompt(number, request)
     assert len(made.encode()) == max(1, round(tokens * bytes_per_token))
@@ -60,7 +60,7 @@ def test_equal_blocks_are_equal_text_and_nothing_else_is() -> None:
 
 
 def test_prompts_of_a_play_differ_from_the_front() -> None:
-    """So that no cache shares what the trace does not share."""
+    """So no cache can share what the trace does not share."""
     prompts = Prompts(1, 1.0, 512)
     begun = {prompts.prompt(number, _request(prompt_tokens=300))[:16] for number in range(5000)}
     assert len(begun) == 5000

@@ -1,4 +1,4 @@
-"""What the `workloads` command says and writes."""
+"""The `workloads` command lists, shows and writes workloads."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from evaluation.workloads.traces import read_trace
 
 
 def test_the_command_lists_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each workload: its name and what it is."""
+    """Each workload has a line with its name and what it is."""
     assert run(WorkloadsOptions(None, ReadOptions())) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == list(names())
@@ -18,7 +18,7 @@ def test_the_command_lists_the_catalogue(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_command_shows_and_writes_a_workload(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One row for each tenant; both files hold the same requests."""
+    """Each tenant has a row, and both files have the same requests."""
     options = WorkloadsOptions("weighted", ReadOptions(seed=3), tmp_path / "a.csv", tmp_path / "a.jsonl")
     assert run(options) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tenant-")]
@@ -29,7 +29,7 @@ def test_the_command_shows_and_writes_a_workload(tmp_path: Path, capsys: pytest.
 
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong name, and a file that cannot be written: 1, told on stderr."""
+    """A wrong name or a file that cannot be written gives status 1 and a line on stderr."""
     assert run(WorkloadsOptions("overlaod", ReadOptions())) == 1
     assert "did you mean `overload`?" in capsys.readouterr().err
     assert run(WorkloadsOptions("overload", ReadOptions(), tmp_path / "absent" / "a.csv")) == 1

@@ -1,4 +1,4 @@
-"""The player against a scripted server on real sockets, in virtual time: when requests leave, which waits count."""
+"""In virtual time, the player sends requests to a scripted server on real sockets when they are due."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ DONE = _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 class Script:
-    """Notes when each request arrives, and answers `tokens` of them, one each `step_seconds`, after `before`."""
+    """Notes when each request arrives, waits `before`, and answers `tokens`, one every `step_seconds`."""
 
     def __init__(self, before: Respond | None = None, tokens: int = 2, step_seconds: float = 1.0) -> None:
         self.arrived: list[float] = []
@@ -70,7 +70,7 @@ async def _played(
 
 @virtual_time
 async def test_a_server_that_stalls_delays_no_request() -> None:
-    """Nothing is answered before t = 30, and still every request arrives at its own time."""
+    """The server answers nothing before t = 30, and still every request arrives at its own time."""
     opened = asyncio.Event()
 
     async def stall(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -88,7 +88,7 @@ async def test_a_server_that_stalls_delays_no_request() -> None:
 
 @virtual_time
 async def test_waits_count_from_the_intended_moment_and_the_lag_is_reported() -> None:
-    """The player is busy for 3 s from t = 1: what was due at 1 and at 2 leaves at 4, and the waits say so."""
+    """The player is busy from t = 1 to 4, so the requests of 1 and 2 leave at 4, and their waits include that."""
 
     def busy() -> str:
         virtual_loop().selector.now += 3.0
@@ -106,7 +106,7 @@ async def test_waits_count_from_the_intended_moment_and_the_lag_is_reported() ->
 
 @virtual_time
 async def test_what_is_sent_is_what_was_asked_for() -> None:
-    """Key, model, prompt, the exact length by `ignore_eos`, streamed with running usage."""
+    """A request has the key, model and prompt, its exact length by `ignore_eos`, and running usage."""
     worker = ScriptedWorker(Script())
     await _played(Script(), _cues([0]), worker=worker)
     head, body = worker.requests[0]
@@ -123,7 +123,7 @@ async def test_what_is_sent_is_what_was_asked_for() -> None:
 
 @virtual_time
 async def test_a_client_that_leaves_takes_what_it_said() -> None:
-    """It is gone after three of a hundred tokens."""
+    """The client leaves after three of a hundred tokens."""
     (played,) = await _played(Script(tokens=100), _cues([0], leaves_after_tokens=3))
     assert ended(played) is Ended.LEFT
     assert played.record.output_tokens == 3
@@ -153,7 +153,7 @@ async def test_refused_broken_and_unreachable_are_distinguished() -> None:
 
 @virtual_time
 async def test_what_does_not_end_is_cut_off_and_its_wait_counts() -> None:
-    """Five seconds after the last request; one that got no token has waited until then."""
+    """The cut comes five seconds after the last request; one without a token has waited until then."""
 
     async def never(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.get_running_loop().create_future()
@@ -167,7 +167,7 @@ async def test_what_does_not_end_is_cut_off_and_its_wait_counts() -> None:
 
 @virtual_time
 async def test_too_many_open_requests_are_reported_not_queued(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third is not sent later in place of at its time: that would be a closed loop."""
+    """The third request is not sent later instead, because that would be a closed loop."""
     monkeypatch.setattr(player_module, "MAX_OPEN", 2)
     script = Script(step_seconds=10)
     played = await _played(script, _cues([1, 2, 3, 30]))
@@ -178,7 +178,7 @@ async def test_too_many_open_requests_are_reported_not_queued(monkeypatch: pytes
 
 @virtual_time
 async def test_a_play_that_is_cancelled_leaves_nothing_open() -> None:
-    """Its requests are cut off, their connections closed."""
+    """Its requests are cut off, and their connections are closed."""
     worker = ScriptedWorker(Script(step_seconds=100))
     await worker.start()
     player = Player(Endpoint(worker.url, "tiny"), _cues([1, 50]), lambda _seconds: None)
@@ -193,7 +193,7 @@ async def test_a_play_that_is_cancelled_leaves_nothing_open() -> None:
 
 @virtual_time
 async def test_a_fault_of_the_player_itself_is_raised() -> None:
-    """It is not a failure of the server."""
+    """A fault of our own does not count as a failure of the server."""
 
     def broken() -> str:
         raise AssertionError("ours")
@@ -204,7 +204,7 @@ async def test_a_fault_of_the_player_itself_is_raised() -> None:
 
 @virtual_time
 async def test_progress_adds_up_to_the_time_played() -> None:
-    """What is told is the time until the last request."""
+    """The reported progress adds up to the time until the last request."""
     worker = ScriptedWorker(Script())
     await worker.start()
     progress: list[float] = []

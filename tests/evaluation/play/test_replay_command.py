@@ -1,4 +1,4 @@
-"""`vtc-gateway replay` as a whole: through a real gateway in virtual time, and what it says and writes."""
+"""`vtc-gateway replay` plays through a real gateway in virtual time, and prints and writes its results."""
 
 import json
 from dataclasses import replace
@@ -49,14 +49,14 @@ def _replayed(policy: str) -> Result:
 
 @pytest.mark.parametrize(("policy", "lowest", "highest"), [("vtc", 0.9, 1.1), ("fcfs", 2.5, 3.5)])
 def test_a_fair_gateway_is_seen_as_fair_and_an_unfair_one_as_unfair(policy: str, lowest: float, highest: float) -> None:
-    """The ratio of what two tenants over their share were served; at the end most of it still waits."""
+    """The ratio compares what two tenants over their share received; most requests still wait at the end."""
     alice, bob = _replayed(policy).tenants()
     assert alice.endings[Ended.CUT_OFF] > 0 and bob.endings[Ended.CUT_OFF] > 0
     assert lowest <= alice.service_per_second / bob.service_per_second <= highest
 
 
 def _result(**fields: object) -> Result:
-    """Three seconds of one small workload through a gateway."""
+    """Play three seconds of one small workload through a gateway."""
 
     async def story() -> Result:
         async with stage(plan=_plan()) as scene:
@@ -77,7 +77,7 @@ def _result(**fields: object) -> Result:
     ids=str,
 )
 def test_endpoints_of_every_dialect_are_played_to(fields: dict[str, object]) -> None:
-    """Every request is completed; with `ignore_eos` every answer has its length however tokens are told."""
+    """Every request completes, and every answer has its length however the endpoint reports tokens."""
     result = _result(**fields)
     assert [each.endings[Ended.COMPLETED] for each in result.tenants()] == [15, 5]
     if fields.get("ignore_eos", True):
@@ -87,21 +87,21 @@ def test_endpoints_of_every_dialect_are_played_to(fields: dict[str, object]) -> 
 
 
 def test_speed_divides_the_time() -> None:
-    """At twice the speed everything ought to leave in half the time."""
+    """At twice the speed every request leaves in half the time."""
     slow, fast = _result(), _result(speed=2.0)
     for one, other in zip(slow.played, fast.played, strict=True):
         assert other.intended_at - fast.start == pytest.approx((one.intended_at - slow.start) / 2)
 
 
 def test_a_wrong_ratio_of_bytes_is_reported() -> None:
-    """Twice the bytes are twice the tokens with a byte tokenizer; the right value is suggested."""
+    """Twice the bytes are twice the tokens with a byte tokenizer; the warning suggests the right value."""
     assert _result(bytes_per_token=1.0).warnings() == []
     (warning,) = _result(bytes_per_token=2.0).warnings()
     assert warning.startswith("prompts came to 2.00 tokens for each that was wanted: divide --token-bytes by 2.00")
 
 
 def test_the_report_has_every_tenant_and_every_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One row for each tenant, one entry for each request, times from the start of the replay."""
+    """The report has a row for each tenant and an entry for each request, with times from the replay's start."""
     file = tmp_path / "report.json"
     options = _options("http://gateway", json_file=file)
     assert deliver(options, replace(_workload(), notes=("read as csv",)), _result()) == 0
@@ -136,7 +136,7 @@ def test_the_report_has_every_tenant_and_every_request(tmp_path: Path, capsys: p
 def test_what_cannot_be_played_is_reported(
     fields: dict[str, str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1 and the reason on stderr, whatever was wrong; nobody listens at the address."""
+    """The status is 1 and stderr has the reason; nobody listens at the address."""
     trace = tmp_path / "trace.csv"
     write_csv([Request(0.0, "tenant-1", 4, 4), Request(0.001, "tenant-2", 4, 4)], trace)
     given = {"source": str(trace), "url": "http://127.0.0.1:1", "model": "tiny", **fields}

@@ -1,4 +1,4 @@
-"""The numbers of a replay against cases that can be counted by hand."""
+"""The numbers of a replay agree with cases that can be counted by hand."""
 
 import math
 
@@ -31,12 +31,12 @@ def _played(intended_at: float, first: float | None = None, last: float | None =
     ],
 )
 def test_endings_are_distinguished(fields: dict[str, object], expected: Ended) -> None:
-    """Each from what its record says."""
+    """Each ending follows from what the record says."""
     assert ended(_played(0, 1, 2, **fields)) is expected
 
 
 def test_a_tenant_by_hand() -> None:
-    """Two completed, one refused, one cut off without a token, in twenty seconds."""
+    """In twenty seconds two requests completed, one was refused, and one was cut off without a token."""
     played = [
         _played(100, first=101, last=105),
         _played(102, first=105, last=107),
@@ -57,7 +57,7 @@ def test_a_tenant_by_hand() -> None:
 
 
 def test_nothing_measured_is_not_a_number() -> None:
-    """A tenant that was refused throughout has no waits, rather than good ones."""
+    """A tenant whose requests were all refused has no waits, and so no good ones."""
     (tenant,) = Result(0, 1, [_played(0, status=429, error="full")]).tenants()
     assert all(math.isnan(value) for value in tenant.ttft_seconds.values())
     assert all(math.isnan(value) for value in tenant.whole_seconds.values())

@@ -1,4 +1,4 @@
-"""`vtc-gateway simulate`: what it prints, what it writes, and how it says no."""
+"""`vtc-gateway simulate` prints and writes its results, and says why it refuses."""
 
 import json
 import re
@@ -23,21 +23,21 @@ tenants:
 
 @pytest.fixture
 def workload(tmp_path: Path) -> Path:
-    """A workload's file."""
+    """Write a workload's file and return its path."""
     path = tmp_path / "small.yaml"
     path.write_text(WORKLOAD)
     return path
 
 
 def simulate(*arguments: object) -> tuple[int, str]:
-    """Status and output of the command."""
+    """Run the command; returns its status and output."""
     done = CliRunner().invoke(app, ["simulate", *map(str, arguments)], catch_exceptions=False)
     return done.exit_code, done.output
 
 
 @pytest.mark.parametrize("engine", ["paper", "vllm"])
 def test_the_same_command_writes_the_same_bytes(workload: Path, tmp_path: Path, engine: str) -> None:
-    """Twice the same file; another seed, another file."""
+    """Two runs write the same file, and another seed writes another."""
     files = [tmp_path / f"{name}.json" for name in ("first", "second", "other")]
     for file, seed in zip(files, (5, 5, 6), strict=True):
         assert simulate(workload, "--engine", engine, "--seed", seed, "--json", file)[0] == 0
@@ -46,7 +46,7 @@ def test_the_same_command_writes_the_same_bytes(workload: Path, tmp_path: Path, 
 
 
 def test_the_figures_say_who_got_what(workload: Path, tmp_path: Path) -> None:
-    """Every tenant has its row; spread and bound are told; the file holds each request."""
+    """Every tenant has its row, spread and bound are shown, and the file has each request."""
     file = tmp_path / "figures.json"
     status, output = simulate(workload, "--predictor", "quantile", "--json", file)
     assert status == 0
@@ -58,7 +58,7 @@ def test_the_figures_say_who_got_what(workload: Path, tmp_path: Path) -> None:
 
 
 def test_service_is_reported_while_the_workload_lasts(workload: Path, tmp_path: Path) -> None:
-    """Beside its fair share: a flood that is served to its end would else show what it asked for."""
+    """Service until the last arrival stands beside the fair share: over the whole run a flood gets all it asked for."""
     file = tmp_path / "figures.json"
     output = simulate(workload, "--json", file)[1]
     assert "within the workload's 30 s" in output
@@ -89,7 +89,7 @@ def test_refusals_are_counted(workload: Path) -> None:
     ],
 )
 def test_what_cannot_be_played_is_2(arguments: tuple[str, ...], complaint: str) -> None:
-    """It is told in words on stderr."""
+    """The status is 2, and stderr has the reason in words."""
     status, output = simulate(*arguments)
     assert status == 2
     assert complaint in output and "Traceback" not in output
@@ -100,7 +100,7 @@ LONG_ROWS = "arrival_seconds,tenant,prompt_tokens,output_tokens\n0,a,7437,1899\n
 
 @pytest.mark.parametrize("engine", ["paper", "vllm"])
 def test_a_trace_of_long_requests_plays_with_default_options(tmp_path: Path, engine: str) -> None:
-    """The engine grows to the longest request, says to what size, and that size given by hand plays the same."""
+    """The engine grows to the longest request and says its size; that size given by hand plays the same."""
     trace, grown, given = tmp_path / "trace", tmp_path / "grown.json", tmp_path / "given.json"
     trace.write_text(LONG_ROWS)
     status, output = simulate(trace, "--engine", engine, "--json", grown)
@@ -113,5 +113,5 @@ def test_a_trace_of_long_requests_plays_with_default_options(tmp_path: Path, eng
 
 
 def test_what_fits_is_played_as_it_is(workload: Path) -> None:
-    """No word of a size where the usual engine holds every request."""
+    """Nothing is said of a size if the usual engine holds every request."""
     assert "played with" not in simulate(workload)[1]

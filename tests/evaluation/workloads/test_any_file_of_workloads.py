@@ -1,4 +1,4 @@
-"""Whatever a file holds: it is a workload, or its faults are told; nothing else comes out."""
+"""Any file is either a workload or has its faults reported; no other exception comes out."""
 
 import copy
 import functools
@@ -37,7 +37,7 @@ def _documents() -> list[dict[str, Any]]:
 
 
 def _places(value: Any, set_there: Callable[[Any], None]) -> list[Callable[[Any], None]]:
-    """What sets another value at each place of `value`."""
+    """Return functions that each set another value at one place of `value`."""
     found = [set_there]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in items:
@@ -47,7 +47,7 @@ def _places(value: Any, set_there: Callable[[Any], None]) -> list[Callable[[Any]
 
 @st.composite
 def _damaged(draw: st.DrawFn) -> str:
-    """A file of the catalogue with some of its values replaced."""
+    """Draw a file of the catalogue in which some values are replaced."""
     document = {"whole": copy.deepcopy(draw(st.sampled_from(_documents())))}
     for _ in range(draw(st.integers(1, 3))):
         places = _places(document["whole"], lambda other: document.__setitem__("whole", other))
@@ -61,7 +61,7 @@ def _damaged(draw: st.DrawFn) -> str:
 @example("tenants: {a: 1}\ntenant_defaults: {prompt: {}}")
 @example("tenants: [null, 3]\ntenant_defaults: {prompt: 0}")
 def test_any_text_is_a_workload_or_has_faults(text: str) -> None:
-    """Every fault has words and a remedy, and a line of the text."""
+    """Every fault has words, a remedy and a line of the text."""
     try:
         file = parse(text, FaultLog("any.yaml"))
     except ConfigError as error:
@@ -95,7 +95,7 @@ LINES = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
 def test_any_bytes_are_a_trace_or_have_faults(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, trace_format: TraceFormat | None
 ) -> None:
-    """In every format, recognised or named."""
+    """This holds in every format, whether the reader recognises it or is given its name."""
     file: Path = tmp_path_factory.mktemp("any") / "trace"
     file.write_bytes(content)
     try:

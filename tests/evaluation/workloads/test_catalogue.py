@@ -1,4 +1,4 @@
-"""The catalogue: every file loads, and has the rates, lengths and schedules that it is published with."""
+"""Every file of the catalogue loads and has the published rates, lengths and schedules."""
 
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -12,7 +12,7 @@ from evaluation.workloads.workload import generate
 
 @dataclass(frozen=True)
 class Stream:
-    """What one tenant of a published set-up sends: so many requests of these lengths."""
+    """What one tenant of a published set-up sends: so many requests with these lengths."""
 
     requests: int
     prompt_tokens: int = 256
@@ -55,7 +55,7 @@ def _count_between(workload: Workload, tenant: str, start: float, end: float) ->
 
 @pytest.mark.parametrize("name", names())
 def test_a_file_is_called_what_it_says(name: str) -> None:
-    """The name in the file is the file's; the file begins by saying what it is, and says where it is from."""
+    """A file has the name that stands in it, and begins by saying what it is and where it is from."""
     workload = load(name)
     assert workload.name == name and file_of(name).stem == name
     assert workload.description.endswith(".") and workload.requests
@@ -69,7 +69,7 @@ def test_nothing_is_untested() -> None:
 @pytest.mark.parametrize("name", sorted(EXACT))
 @pytest.mark.parametrize("seed", [0, 1, 42])
 def test_evenly_spaced_ones_have_the_published_numbers(name: str, seed: int) -> None:
-    """Duration, number of requests and lengths are the published ones, whatever the seed."""
+    """The duration, the number of requests and the lengths are the published ones with every seed."""
     seconds, streams = EXACT[name]
     workload = load(name, seed)
     assert workload.seconds == seconds
@@ -99,7 +99,7 @@ def test_on_off_is_on_in_even_minutes(name: str, rate: int) -> None:
 
 
 def test_the_shift_has_its_three_phases() -> None:
-    """On and off with 30 beside 120; 60 beside 60; 30 beside 90."""
+    """The rates are on and off with 30 beside 120, then 60 beside 60, then 30 beside 90."""
     workload = load("dist_shift")
     counts = {
         tenant: [_count_between(workload, tenant, 60 * minute, 60 * minute + 60) for minute in range(15)]
@@ -118,12 +118,12 @@ def test_the_increase_is_steady() -> None:
 
 
 def test_weights_stand_against_equal_demand() -> None:
-    """Weights 1 to 4, and not the published demand in the same ratio."""
+    """The weights are 1 to 4, and all tenants ask for the same, unlike in the published set-up."""
     assert list(load("weighted").tenants.values()) == [1, 2, 3, 4]
 
 
 def test_unknown_lengths_are_below_what_is_stated() -> None:
-    """Every answer is within the stated maximum, half of them below an eighth of it."""
+    """Every answer lies within the stated maximum, and half of them lie below an eighth of it."""
     requests = load("unknown_lengths").requests
     assert {request.max_output_tokens for request in requests} == {1024}
     assert max(request.output_tokens for request in requests) <= 1024
@@ -131,7 +131,7 @@ def test_unknown_lengths_are_below_what_is_stated() -> None:
 
 
 def test_clients_leave_before_their_answer_ends() -> None:
-    """About four of five leave, each within its answer; the other tenant's all stay."""
+    """About four of five clients leave within their answer; all clients of the other tenant stay."""
     workload = load("disconnects")
     leaving = [request.leaves_after_tokens for request in workload.of("leaves")]
     gone = [tokens for tokens in leaving if tokens is not None]
@@ -141,7 +141,7 @@ def test_clients_leave_before_their_answer_ends() -> None:
 
 
 def test_splitting_changes_identities_only() -> None:
-    """Eight keys are used equally; eight tenants ask for what the one with eight keys asks for."""
+    """Eight keys are used equally, and eight tenants ask for what one tenant with eight keys asks for."""
     keys, tenants = load("split_keys"), load("split_tenants")
     used = [request.key for request in keys.of("many-keys")]
     assert {key: used.count(key) for key in used} == {f"many-keys/{number}": 90 for number in range(1, 9)}
@@ -151,7 +151,7 @@ def test_splitting_changes_identities_only() -> None:
 
 
 def test_the_modest_tenant_is_the_same_without_the_flood() -> None:
-    """What is compared with and without the flood is the same stream."""
+    """The modest tenant sends the same stream with the flood and without it."""
     workload, file = load("isolation"), read_workload_file(file_of("isolation"))
     alone = generate(file.model_copy(update={"tenants": [each for each in file.tenants if each.name == "modest"]}))
     assert alone.requests == workload.of("modest") and list(alone.tenants) == ["modest"]
@@ -165,7 +165,7 @@ ARENA_REQUESTS += [2, 1]
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_arena_has_its_statistics(seed: int) -> None:
-    """Clients and their requests exactly; lengths by mean and quartiles, within what 1,500 draws leave open."""
+    """Clients and requests are exact; lengths agree by mean and quartiles within the chance of 1,500 draws."""
     workload = load("arena_like", seed)
     assert len(workload.requests) == 1500 and workload.seconds == 600
     assert sorted((len(workload.of(name)) for name in workload.tenants), reverse=True) == ARENA_REQUESTS

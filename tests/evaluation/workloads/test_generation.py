@@ -1,4 +1,4 @@
-"""Properties of every kind of arrivals and lengths: order, bounds, rates, determinism, independence of tenants."""
+"""All kinds of arrivals and lengths keep their order, bounds and rates, and tenants do not depend on each other."""
 
 from itertools import pairwise
 from random import Random
@@ -64,7 +64,7 @@ LENGTHS = (
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARRIVALS, SEEDS)
 def test_moments_ascend_within_the_time(arrivals: Arrivals, seed: int) -> None:
-    """Whatever the kind: ascending, not before the start, before the end, and the same for the same seed."""
+    """The moments of every kind ascend, lie within the time, and are the same for the same seed."""
     moments = arrivals.moments(SECONDS, Random(seed))
     assert moments == sorted(moments)
     assert all(0 <= moment < SECONDS for moment in moments)
@@ -83,7 +83,7 @@ def test_even_spacing_is_even(per_minute: float, seed: int) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.floats(60, 600), SEEDS)
 def test_poisson_has_its_rate(per_minute: float, seed: int) -> None:
-    """Within six standard deviations: one draw in a billion would miss it."""
+    """The count lies within six standard deviations, which one draw in a billion would miss."""
     expected = per_minute * SECONDS / 60
     count = len(Poisson(kind="poisson", per_minute=per_minute).moments(SECONDS, Random(seed)))
     assert abs(count - expected) <= 6 * expected**0.5
@@ -92,7 +92,7 @@ def test_poisson_has_its_rate(per_minute: float, seed: int) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(RATES, RATES, SEEDS)
 def test_a_ramp_has_its_area(start: float, end: float, seed: int) -> None:
-    """At every moment as many requests have come as the area under the rate, give or take one."""
+    """The requests until any moment are as many as the area under the rate, give or take one."""
     moments = Ramp(kind="ramp", from_per_minute=start, to_per_minute=end).moments(SECONDS, Random(seed))
     for count, moment in enumerate(moments):
         area = (start + (end - start) * moment / SECONDS / 2) * moment / 60
@@ -104,7 +104,7 @@ def test_a_ramp_has_its_area(start: float, end: float, seed: int) -> None:
 def test_off_and_on_takes_away_and_moves_nothing(
     kind: type[EvenlySpaced] | type[Poisson], per_minute: float, on: float, off: float, seed: int
 ) -> None:
-    """The moments are those of the same seed without a schedule that fall into the on times."""
+    """The moments are those of the same seed without a schedule that fall into the times that are on."""
     tag = kind.model_fields["kind"].annotation.__args__[0]  # type: ignore[union-attr]
     plain = kind(kind=tag, per_minute=per_minute)
     switched = kind(kind=tag, per_minute=per_minute, on_off=OnOff(on_seconds=on, off_seconds=off))
@@ -135,7 +135,7 @@ def test_phases_follow_one_another(parts: list[tuple[float, float]], seed: int) 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(LENGTHS, SEEDS)
 def test_lengths_are_whole_and_within_their_ends(lengths: Lengths, seed: int) -> None:
-    """At least one token, at most the longest, the same for the same seed."""
+    """A length is at least one token and at most the longest, and the same for the same seed."""
     drawn = [lengths.draw(source) for source in [Random(seed)] for _ in range(50)]
     assert all(isinstance(length, int) and 1 <= length <= lengths.longest for length in drawn)
     source = Random(seed)
@@ -152,7 +152,7 @@ def test_lengths_are_whole_and_within_their_ends(lengths: Lengths, seed: int) ->
     ],
 )
 def test_lengths_have_their_mean(lengths: Lengths, mean: float) -> None:
-    """20,000 draws come within 3 % of the distribution's mean."""
+    """The mean of 20,000 draws lies within 3 % of the distribution's mean."""
     source = Random(7)
     assert sum(lengths.draw(source) for _ in range(20_000)) / 20_000 == pytest.approx(mean, rel=0.03)
 
@@ -169,7 +169,7 @@ def _file(*tenants: TenantFile) -> WorkloadFile:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARRIVALS, ARRIVALS, LENGTHS, SEEDS)
 def test_a_tenant_does_not_depend_on_the_others(one: Arrivals, other: Arrivals, lengths: Lengths, seed: int) -> None:
-    """Without the others its requests are the very same."""
+    """Its requests are exactly the same if the other tenants are left out."""
     mine = _tenant("mine", one, lengths)
     together = generate(_file(_tenant("other", other, lengths), mine), seed)
     assert together.of("mine") == generate(_file(mine), seed).requests
@@ -197,13 +197,13 @@ def test_clients_leave_only_within_their_answer(arrivals: Arrivals, lengths: Len
 
 @pytest.mark.parametrize("name", names())
 def test_the_same_seed_is_the_same_workload(name: str) -> None:
-    """Two draws are equal, another seed's is not, and the file's own seed is the default."""
+    """Two draws of one seed are equal, another seed gives another, and the file's own seed is the default."""
     assert load(name, 1) == load(name) == load(name, 1)
     assert load(name, 2).requests != load(name).requests
 
 
 def test_copies_are_tenants_of_their_own() -> None:
-    """They are numbered, and no two send at the same moments."""
+    """The copies are numbered, and no two of them send at the same moments."""
     arrivals = Poisson(kind="poisson", per_minute=60)
     tenant = _tenant("t", arrivals, Fixed(kind="fixed", tokens=9)).model_copy(update={"copies": 3})
     workload = generate(_file(tenant))

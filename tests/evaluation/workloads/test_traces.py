@@ -1,4 +1,4 @@
-"""Trace files: every format by a small file of it, round trips of our own, bad rows, tenants."""
+"""Every trace format is read, our own formats survive a round trip, and bad rows are reported."""
 
 import json
 import math
@@ -109,7 +109,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_format_is_recognised_and_read(case: str, tmp_path: Path) -> None:
-    """Times begin at zero where the format's do not, lengths are the file's, and naming the format changes nothing."""
+    """Times begin at zero, lengths are the file's, and naming the format changes nothing."""
     expected_format, text, expected = CASES[case]
     file = _write(tmp_path, text)
     trace = read_trace(file)
@@ -128,7 +128,7 @@ def test_each_format_is_recognised_and_read(case: str, tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_and_other_columns_order_are_no_matter(tmp_path: Path) -> None:
-    """Spreadsheets write both."""
+    """Spreadsheets write a byte order mark, and people move columns."""
     text = "\ufeffoutput_tokens,tenant,arrival_seconds,prompt_tokens\r\n4,a,0.5,3\r\n"
     assert read_trace(_write(tmp_path, text)).requests == (Request(0.5, "a", 3, 4),)
 
@@ -180,7 +180,7 @@ def test_rows_without_an_answer_are_left_out_and_counted(text: str, left_out: in
     ],
 )
 def test_a_bad_row_is_reported_with_line_and_remedy(text: str, line: int, words: str, tmp_path: Path) -> None:
-    """File, line, field, what is wrong and what to do."""
+    """The message has the file, the line, the field, what is wrong and what to do."""
     file = _write(tmp_path, text)
     with pytest.raises(ConfigError) as raised:
         read_trace(file)
@@ -197,7 +197,7 @@ def test_bad_rows_are_reported_together_up_to_a_limit(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
-    """Absent, not text, and of another format than was said."""
+    """The file is absent, is no text, or has another format than was named."""
     with pytest.raises(ConfigError, match="cannot be read"):
         read_trace(tmp_path / "absent.csv")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
 
 
 def test_only_the_first_seconds_are_read(tmp_path: Path) -> None:
-    """Counted from the first request where the clock is the world's, and the length is what was asked for."""
+    """World-clock times count from the first request, and the workload is as long as was asked for."""
     rows = "".join(f"{1_700_000_000 + second},a,5,6\n" for second in range(40))
     workload = read_trace(_write(tmp_path, OURS + rows), seconds=7.5)
     assert [request.arrival_seconds for request in workload.requests] == [float(second) for second in range(8)]
@@ -219,7 +219,7 @@ EPOCH = OURS + "1700000000.5,a,10,5\n1700000060.25,b,10,5\n"
 
 
 def test_epoch_seconds_count_from_the_first_request(tmp_path: Path) -> None:
-    """Times that cannot be the seconds of a run are those of a clock; the reader says what it did with them."""
+    """Times too large for a run are those of a clock, and the reader says what it did with them."""
     path = tmp_path / "epoch.csv"
     path.write_text(EPOCH)
     trace = read_trace(path)
@@ -231,7 +231,7 @@ def test_epoch_seconds_count_from_the_first_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("late", ["1e300", "1700000000", "10000001"])
 def test_a_trace_longer_than_any_run_is_refused_at_its_line(tmp_path: Path, late: str) -> None:
-    """One time out of all proportion is told with its line instead of filling the memory."""
+    """A time out of all proportion is reported with its line and does not fill the memory."""
     path = tmp_path / "late.csv"
     path.write_text(OURS + f"0,a,10,5\n{late},a,10,5\n1,b,10,5\n")
     with pytest.raises(ConfigError) as refused:
@@ -252,7 +252,7 @@ def test_a_trace_longer_than_any_run_is_refused_at_its_line(tmp_path: Path, late
     ],
 )
 def test_a_header_that_is_nearly_right_names_what_is_wrong(tmp_path: Path, text: str, complaint: str) -> None:
-    """A column too many or too few is named; only what resembles no format is in none."""
+    """The message names the column too many or too few; only a header like none of the formats has no format."""
     path = tmp_path / "trace"
     path.write_text(text)
     with pytest.raises(ConfigError) as refused:

@@ -1,4 +1,4 @@
-"""Wrong workload files: every fault is told with its line and what to do, all of them at once."""
+"""Every fault of a wrong workload file is reported with its line and a remedy, all of them at once."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def _faults(tmp_path: Path, text: str) -> list[tuple[int, str, str]]:
 
 
 def test_a_right_file_is_right(tmp_path: Path) -> None:
-    """The smallest file there can be."""
+    """The smallest possible file is accepted."""
     (tmp_path / "mine.yaml").write_text(RIGHT)
     workload = load(tmp_path / "mine.yaml")
     assert workload.name == "mine" and dict(workload.tenants) == {"a": 1.0}
@@ -88,7 +88,7 @@ def test_a_right_file_is_right(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_tenant_is_reported_with_its_line(tmp_path: Path, tenant: str, path: str, words: str) -> None:
-    """Place, words and remedy of one mistake; a right tenant beside it is not complained about."""
+    """A mistake has its place, its words and its remedy; a right tenant beside it has no fault."""
     right = TENANT.replace("name: a", "name: right")
     found = _faults(tmp_path, f"{HEAD}tenants:\n  - {tenant}\n  - {right}\n")
     assert len(found) == 1, found
@@ -117,7 +117,7 @@ def test_a_wrong_tenant_is_reported_with_its_line(tmp_path: Path, tenant: str, p
     ],
 )
 def test_a_wrong_file_is_reported_with_its_line(tmp_path: Path, text: str, line: int, words: str) -> None:
-    """What is wrong with the file as a whole."""
+    """These faults concern the file as a whole."""
     if "9000000" in text:
         text, words = text.replace("seconds: 60", "seconds: 6000"), "makes 900000000 requests"
     found = _faults(tmp_path, text)
@@ -125,7 +125,7 @@ def test_a_wrong_file_is_reported_with_its_line(tmp_path: Path, text: str, line:
 
 
 def test_a_fault_of_the_defaults_is_reported_once_where_it_stands(tmp_path: Path) -> None:
-    """Not once for every tenant that has it."""
+    """The fault is not repeated for every tenant that has the default."""
     tenants = "tenants:\n  - {name: a}\n  - {name: b}\n"
     defaults = "tenant_defaults:\n  prompt: 8\n  output: 0\n  arrivals: {kind: poisson, per_minute: 6}\n"
     assert [(line, path) for line, path, _ in _faults(tmp_path, HEAD + defaults + tenants)] == [
@@ -134,14 +134,14 @@ def test_a_fault_of_the_defaults_is_reported_once_where_it_stands(tmp_path: Path
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
-    """Three mistakes, three faults, in the order of their lines."""
+    """Three mistakes give three faults in the order of their lines."""
     tenant = TENANT.replace("prompt: 8", "prompt: 0").replace("per_minute: 6", "per_minute: 0")
     found = _faults(tmp_path, f"{HEAD}sed: 1\ntenants:\n  - {tenant}\n")
     assert [line for line, _, _ in found] == [4, 6, 6]
 
 
 def test_what_is_no_file_and_no_name_is_reported(tmp_path: Path) -> None:
-    """A near name is suggested; an absent or unreadable file is named."""
+    """The message suggests a similar name, and names a file that is absent or unreadable."""
     with pytest.raises(ConfigError, match="did you mean `overload`"):
         load("overlaod")
     with pytest.raises(ConfigError, match="cannot be read"):

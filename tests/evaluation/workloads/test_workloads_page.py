@@ -1,4 +1,4 @@
-"""docs/workloads.md has the row of every key, workload, field and format, and its example is right."""
+"""docs/workloads.md has a row for every key, workload, field and format, and its example is right."""
 
 import re
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
 
 
 def table(model: type[BaseModel]) -> str:
-    """The table that the page must have of `model`."""
+    """Return the table that the page must have of `model`."""
     return "\n".join([HEADER, *_rows(model)])
 
 
@@ -52,7 +52,7 @@ def test_every_key_is_described_as_the_models_say(heading: str) -> None:
 
 
 def test_the_example_is_right() -> None:
-    """It loads, and is the workload that its comments say it is."""
+    """The example loads and is the workload that its comments describe."""
     (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     workload = generate(parse(example, FaultLog("example")))
     assert dict(workload.tenants) == {"chat": 2.0, "batch": 1.0}
@@ -62,7 +62,7 @@ def test_the_example_is_right() -> None:
 
 
 def test_every_workload_field_and_format_has_its_row() -> None:
-    """And none is described that is not there."""
+    """The page describes all of them and none that does not exist."""
     rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
     first = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
     assert set(names()) <= first
