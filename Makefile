@@ -8,7 +8,7 @@ LOWEST := build/lowest
 TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers clients endpoints proxy watch telemetry)
 # What leans on dependencies: files, HTTP on both sides, metrics, the command line.
 TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config/test_*.py)) \
-  $(addprefix tests/gateway/,clients endpoints watch telemetry test_cli.py test_cli_init.py test_serve.py) \
+  $(addprefix tests/gateway/,clients endpoints store watch telemetry test_cli.py test_cli_init.py test_serve.py) \
   $(addprefix tests/gateway/proxy/test_whole_,boundary.py clients.py connections.py outcomes.py) \
   $(wildcard tests/backend/test_engine_*.py)
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \

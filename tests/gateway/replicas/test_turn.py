@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import valkey
+from real_stores import running
 
 from gateway.replicas.call import (
     MOST_FLOWS,
@@ -26,7 +27,6 @@ from gateway.replicas.call import (
 
 from .random_calls import Crowd
 from .store_model import StoreModel
-from .stores import running
 
 OPERATIONS = int(os.environ.get("REPLICA_OPERATIONS", "5000"))
 POOL = "p"

@@ -1,0 +1,16 @@
+"""The store that replicas share: how this gateway reaches it, and what it does when it cannot.
+
+The store is a Valkey or Redis server of version 6.2 or later, which the operator runs. `gateway.replicas` decides what
+is said to it; this package sends it.
+
+Rules. A call is tried once and has a deadline (50 ms by default); whoever calls decides what follows. If a call ends
+without its reply, because of the deadline, a cancellation or an error, its connection is closed: a late reply then has
+nobody to reach, and never passes for the reply to a later call. What became of that call at the store stays unknown.
+A new connection is a new acquaintance: the server says its run id, version and role there before anything else is sent.
+Every failure is one `StoreFailed`, whose text is one line for the log: what failed, and what to do about it. Messages
+from the store are hints. Some may be lost, and the next call says the same again.
+
+Modules. `client`: what the rest of the gateway uses, calls and messages. `connection`: one connection, whose replies
+come in the order of the commands. `greeting`: what a server says of itself, and whether it will do. `address`: where
+the store is, from its URL. `failures`: what its errors mean to an operator.
+"""

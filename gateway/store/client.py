@@ -1,0 +1,165 @@
+"""What the rest of the gateway uses of the store: one connection for calls, and one for messages.
+
+Rules. `connected` makes the connection for calls; nothing else does. So a call never reaches a server whose run id its
+caller has not seen. Calls of all pools that are made at once cost one write and one read. The connection for messages
+comes back by itself, with growing pauses; it is renewed too when calls reach another server than before.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import hiredis
+
+from gateway.replicas.call import Call, Reply, keys, read_reply, script
+from gateway.store.address import parse
+from gateway.store.connection import Command, StoreConnection
+from gateway.store.failures import StoreFailed, explain
+from gateway.store.greeting import Login
+from gateway.store.inbox import Inbox
+from gateway.store.line import Certificates, Line
+from gateway.store.script import Script
+
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 2.0
+
+
+class Access(Protocol):
+    """Where the store is, and how this gateway may use it."""
+
+    store: str
+    username: str
+    password: str | None
+    ca_file: Path | None
+    certificate_file: Path | None
+    key_file: Path | None
+
+
+class StoreClient:
+    """The store of the `replicas`.
+
+    A call has `timeout_seconds` for its reply, and twice that if the server has to learn the script first. A connection
+    has `connecting_seconds`, and as much again until the server has said who it is.
+    """
+
+    def __init__(self, replicas: Access, *, timeout_seconds: float = 0.05, connecting_seconds: float = 0.25) -> None:
+        """Connect to nothing yet."""
+        address = parse(replicas.store)
+        login = Login(replicas.username, replicas.password, address.database)
+        certificates = Certificates(replicas.ca_file, replicas.certificate_file, replicas.key_file)
+        self._line = Line(address, login, certificates, connecting_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._connecting = asyncio.Lock()
+        self._calls: StoreConnection | None = None
+        self._run_id = ""
+        self._hearing: StoreConnection | None = None
+        self._hears_run_id = ""
+        self._closing = asyncio.Event()
+        self.deaf_because = ""
+
+    @property
+    def is_connected(self) -> bool:
+        """True while the connection for calls is good, as far as anybody knows."""
+        return self._calls is not None and not self._calls.has_failed
+
+    async def connected(self) -> str:
+        """The run id of the server that calls go to; connects if there is no connection. May raise `StoreFailed`."""
+        async with self._connecting:
+            if not self.is_connected:
+                self._refuse_if_closed()
+                self._calls, self._run_id = await self._line.open()
+                if self._hearing is not None and self._hears_run_id != self._run_id:
+                    self._hearing.fail("calls go to another server now")
+        return self._run_id
+
+    async def turns(self, calls: Sequence[tuple[str, Call]]) -> list[Reply]:
+        """Carry out `calls`, each with its pool, and return their replies, in order.
+
+        Each call names the run id that `connected` told. `StoreFailed` if a reply is missing or is an error: the
+        connection is closed then, and the store may have carried out all, some or none of the calls.
+        """
+        if any(call.store != self._run_id for _, call in calls):
+            raise StoreFailed("store: the call was meant for another server; connect first")
+        return [read_reply(reply) for reply in await self._run(_turn(), [(keys(p), c.arguments()) for p, c in calls])]
+
+    async def run(self, program: Script, names: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
+        """The reply to another script with the keys `names`; failures are those of `turns`."""
+        (reply,) = await self._run(program, [(names, arguments)])
+        return reply
+
+    async def messages(self, channels: Sequence[str]) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The messages on `channels`, each with its channel, until `close`; `deaf_because` tells why none come.
+
+        While the connection is lost, messages are lost. If the reader is slow, the oldest are.
+        """
+        pause_seconds = FIRST_PAUSE_SECONDS
+        while not self._closing.is_set():
+            try:
+                self._hearing, self._hears_run_id = await self._line.open()
+                inbox = Inbox(self._hearing, channels)
+                while not self._closing.is_set():
+                    message = await inbox.next()
+                    if inbox.hears_all:
+                        self.deaf_because, pause_seconds = "", FIRST_PAUSE_SECONDS
+                    if message is not None:
+                        yield message
+            except StoreFailed as failure:
+                self.deaf_because = str(failure)
+            finally:
+                await self._hear_no_more()
+            await self._pause(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    async def close(self) -> None:
+        """End both connections, and the messages."""
+        self._closing.set()
+        async with self._connecting:
+            if self._calls is not None:
+                await self._calls.close()
+        await self._hear_no_more()
+
+    async def _run(self, program: Script, uses: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        connection = self._calls
+        if connection is None:
+            raise StoreFailed("store: there is no connection; connect first")
+        commands = [("EVALSHA", program.digest, len(names), *names, *words) for names, words in uses]
+        replies = await connection.ask(commands, self._timeout_seconds)
+        unknown = [place for place, reply in enumerate(replies) if _is_unknown_script(reply)]
+        if unknown:
+            again: list[Command] = [("SCRIPT", "LOAD", program.text), *(commands[place] for place in unknown)]
+            loaded, *rest = await connection.ask(again, self._timeout_seconds)
+            replies = [loaded, *replies]
+            for place, reply in zip(unknown, rest, strict=True):
+                replies[place + 1] = reply
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                connection.fail(explain(str(reply)))
+                raise connection.failure()
+        return replies[-len(uses) :]
+
+    async def _hear_no_more(self) -> None:
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            await hearing.close()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+    def _refuse_if_closed(self) -> None:
+        if self._closing.is_set():
+            raise StoreFailed("store: the client is closed")
+
+
+def _is_unknown_script(reply: Any) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+
+
+@cache
+def _turn() -> Script:
+    return Script(script())

@@ -1,0 +1,69 @@
+"""What a server says of itself on a new connection, and whether replicas can use it.
+
+One write asks for everything: the user is authenticated, the database chosen, and the server asked for its run id,
+version and role.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import hiredis
+
+from gateway.store.connection import Command, Reply, StoreConnection
+from gateway.store.failures import explain, quote
+
+LEAST_VERSION: Final = (6, 2)
+_INFO: Final[Command] = ("INFO", "server")
+_ROLE: Final[Command] = ("ROLE",)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who the gateway is to the store, and which database it uses."""
+
+    username: str
+    password: str | None
+    database: int
+
+    def commands(self) -> list[Command]:
+        """What a new connection sends first."""
+        words: list[Command] = []
+        if self.password is not None:
+            user = (self.username,) if self.username else ()
+            words.append(("AUTH", *user, self.password))
+        if self.database:
+            words.append(("SELECT", self.database))
+        return words
+
+
+async def greet(connection: StoreConnection, login: Login, deadline_seconds: float) -> str:
+    """The run id of the server behind the new `connection`. `StoreFailed` if replicas cannot use this server."""
+    *logged_in, info, role = await connection.ask([*login.commands(), _INFO, _ROLE], deadline_seconds)
+    if objection := _objection(logged_in, info, role):
+        connection.fail(objection)
+        raise connection.failure()
+    return _told(info)["run_id"]
+
+
+def _objection(logged_in: list[Reply], info: Reply, role: Reply) -> str:
+    for reply in (*logged_in, info, role):
+        if isinstance(reply, hiredis.ReplyError):
+            return explain(str(reply))
+    told = _told(info)
+    if not told.get("run_id"):
+        return "it does not tell its run id; use Redis or Valkey, 6.2 or later"
+    version = told.get("redis_version", "")
+    if _numbers(version) < LEAST_VERSION:
+        return f"its version is {quote(version)}; use Redis or Valkey, 6.2 or later"
+    if role[0] != b"master":
+        return explain("READONLY ")
+    return ""
+
+
+def _told(info: Reply) -> dict[str, str]:
+    lines = info.decode("utf-8", "replace").splitlines() if isinstance(info, bytes) else []
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
