@@ -3,7 +3,8 @@
 Modules. `window`: one worker's room, in sequences and in prompt tokens that are not yet prefilled. `tuning`: how large
 that window is. `circuit`: whether a worker may be used, as a table. `placement`: the choice among a pool's workers, by
 load, by what `prefixes` says about their caches, and within each tenant's `deficits`. `worker`: one worker. `fleet`:
-the workers of all pools; it implements the scheduler's `Capacity`. `quarantine`: which request kills each worker that
+the workers of all pools; it implements the scheduler's `Capacity`. `shared_fleet`: the same where other replicas of the
+gateway use the workers too. `quarantine`: which request kills each worker that
 it meets. `judgement`: whose fault it is when something goes wrong, and what follows.
 Left to others: `watch` probes workers, `endpoints` connects to them, `proxy` and `watch` keep the timers.
 """
@@ -14,6 +15,8 @@ from gateway.workers.judgement import Action, Effect, Evidence, Situation, evide
 from gateway.workers.prefixes import prefix_chain
 from gateway.workers.quarantine import Blame, Clearance, Quarantine, Suspect, SuspectSnapshot
 from gateway.workers.sample import EngineFacts, EngineSample
+from gateway.workers.shared_fleet import SharedFleet
+from gateway.workers.shared_limits import Holding, Others, SharedLimits
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
 from gateway.workers.window import Window, WindowSize, open_window
 from gateway.workers.worker import DRAINING, WorkerSpec
@@ -30,9 +33,13 @@ __all__ = [
     "EngineSample",
     "Evidence",
     "Fleet",
+    "Holding",
     "Limit",
+    "Others",
     "Phase",
     "Quarantine",
+    "SharedFleet",
+    "SharedLimits",
     "Signal",
     "Situation",
     "Suspect",

@@ -127,6 +127,11 @@ class Placement(Generic[_Candidate, _Request]):
         _, blocks = self._match(request, fits)
         return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
 
+    def preferred(self, request: _Request) -> str:
+        """The worker with the longest match, whether it has room or not; "" if no worker has any of the prompt."""
+        nearest, _ = self._match(request, _always) if request.prefix else (None, 0)
+        return "" if nearest is None else nearest.name
+
     def _match(self, request: _Request, fits: Fits[_Candidate, _Request]) -> tuple[_Candidate | None, int]:
         """The worker with the longest match and its blocks, 0 if the tenant's deficit there is used up.
 
@@ -210,6 +215,10 @@ class Placement(Generic[_Candidate, _Request]):
         """Assert everything that can be summed."""
         self._index.check_invariants()
         self._deficits.check_invariants()
+
+
+def _always(candidate: Candidate, request: Placed) -> bool:
+    return True
 
 
 def _load(candidate: Candidate) -> float:

@@ -33,8 +33,9 @@ class WorkerSnapshot:
 
     `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, which has
     `kv_capacity_tokens` (0: the engine did not say). `degraded` says why the window is the fallback; it is empty while
-    the window is tuned. Other packages fill in what the engine says about itself (None: nothing) and the share of its
-    tokens that we have not metered (`watch.poller`), and its context length (`endpoints`).
+    the window is tuned. Other replicas of the gateway have `others_sequences` there. Other packages fill in what the
+    engine says about itself (None: nothing) and the share of its tokens that we have not metered (`watch.poller`), and
+    its context length (`endpoints`).
     """
 
     pool: str
@@ -50,6 +51,7 @@ class WorkerSnapshot:
     limited_by: Limit = Limit.NOTHING
     phase: Phase = Phase.SETTLED
     degraded: str = ""
+    others_sequences: int = 0
     engine_running: float | None = None
     engine_waiting: float | None = None
     unmetered_share: float | None = None

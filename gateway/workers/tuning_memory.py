@@ -13,13 +13,14 @@ memory alone held work back and nothing waited. So in the long run about one rea
 """
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.workers.sample import EngineFacts
 
 FULL_USAGE = 0.95  # if the use of the cache and the largest request exceed this, the engine may admit no more
 _COUNTED_FROM = 0.5  # while less of the cache than this is promised, the exact demand cannot matter
-_FIRST_RESERVE, _LEAST_RESERVE, _MOST_RESERVE = 0.35, 0.05, 1.0  # of the expected output: f
+_FIRST_RESERVE, _LEAST_RESERVE, MOST_RESERVE = 0.35, 0.05, 1.0  # of the expected output: f
 _RISE, _FALL = 1.12, 0.999  # factors; 113 falls undo a rise
 _PATIENCE = 2  # readings of one lack of memory for which f rises once
 _FIRST_OUTPUT_TOKENS = 256.0  # expected of an answer while none has ended
@@ -39,8 +40,18 @@ class RunningRequest(Protocol):
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class LearnedMemory:
+    """What was learned of a worker's memory: f, the share that a token takes, the mean answer, of how many answers."""
+
+    reserve: float
+    share: float
+    mean_output_tokens: float
+    answers: int
+
+
 class Memory:
-    """The KV cache of one worker, as far as our own requests fill it."""
+    """The KV cache of one worker, as far as our own requests fill it; of other replicas' requests the sum is known."""
 
     __slots__ = (
         "_block_tokens",
@@ -54,6 +65,7 @@ class Memory:
         "_stated_share",
         "answered",
         "given_sequences",
+        "others_tokens",
         "reserve",
         "running_part",
     )
@@ -71,6 +83,7 @@ class Memory:
         self.answered: deque[RunningRequest] = deque(maxlen=_MOST_ANSWERED)  # since they were last looked at
         self._ended = 0  # answers
         self.given_sequences = 0  # of all requests that ended, in whatever way
+        self.others_tokens = 0  # promised to the requests of other replicas
         self._counted_tokens = 0.0  # the demand when it was last counted, with what was taken and given back since
         self._requests: dict[RunningRequest, float] = {}
 
@@ -97,12 +110,17 @@ class Memory:
 
     def has_room(self, request: RunningRequest) -> bool:
         """True if one more sequence of `request` fits beside what is promised, or if nothing is in flight."""
-        if not self._share or not self._requests:
+        others = self.others_tokens
+        if not self._share or not (self._requests or others):
             return True
-        demand = self._demand(request) / request.sequences
+        demand = self._demand(request) / request.sequences + others
         if (self._counted_tokens + demand) * self._share <= _COUNTED_FROM:
             return True
         return (self.count() + demand) * self._share <= 1.0
+
+    def demand(self, request: RunningRequest) -> int:
+        """How many tokens one more sequence of `request` would be promised."""
+        return round(self._demand(request) / request.sequences)
 
     # -- views
 
@@ -117,6 +135,11 @@ class Memory:
         return round(self._counted_tokens)
 
     @property
+    def promised_tokens(self) -> int:
+        """How many tokens were promised by all replicas."""
+        return self.demand_tokens + self.others_tokens
+
+    @property
     def generated_tokens(self) -> int:
         """All tokens that our requests have ever received here; the number only grows."""
         return self._finished_tokens + sum(map(_generated, self._requests))
@@ -124,7 +147,7 @@ class Memory:
     @property
     def overdrawn_sequences(self) -> int:
         """How many sequences may wait for memory because their request went as soon as one of them fitted."""
-        if self._counted_tokens * self._share <= 1.0:
+        if (self._counted_tokens + self.others_tokens) * self._share <= 1.0:
             return 0
         return sum(request.sequences - 1 for request in self._requests)
 
@@ -157,9 +180,12 @@ class Memory:
         """Learn what a token takes of the cache, by comparing the gauge with our own count.
 
         The caller does this when everything in flight is in the cache. Nothing is learned beside a request of several
-        sequences, because it is not known which of them have ended.
+        sequences, because it is not known which of them have ended. Of what is promised to other replicas, as large a
+        part is taken to be there as of what is promised to us.
         """
-        present = sum(self._present(request, _generated(request)) for request in self._requests)
+        present: float = sum(self._present(request, _generated(request)) for request in self._requests)
+        if self.others_tokens and self._counted_tokens:
+            present += self.others_tokens * present / self._counted_tokens
         if usage < 0.1 or present <= 0 or any(request.sequences > 1 for request in self._requests):
             return
         seen = usage / present
@@ -171,7 +197,7 @@ class Memory:
     def ran_out(self) -> None:
         """Promise less, because memory ran out: once for each time, and again if it lasts."""
         if self._short_readings % _PATIENCE == 0:
-            self.reserve = min(_MOST_RESERVE, self.reserve * _RISE)
+            self.reserve = min(MOST_RESERVE, self.reserve * _RISE)
         self._short_readings += 1
 
     def sufficed(self, *, is_limiting: bool) -> None:
@@ -183,6 +209,24 @@ class Memory:
     def forget(self) -> None:
         """Forget what the gauge showed, because the engine may have another cache now."""
         self._share = self._stated_share
+
+    @property
+    def learned(self) -> LearnedMemory:
+        """What was learned so far."""
+        return LearnedMemory(self.reserve, self._share, self._mean_output_tokens, self._ended)
+
+    def take_over(self, learned: LearnedMemory) -> None:
+        """Go on with what another replica has learned; of two mean answers the one of more answers counts."""
+        self.reserve = learned.reserve
+        if learned.share:
+            self._share = learned.share
+        if learned.answers > self._ended:
+            self._mean_output_tokens, self._ended = learned.mean_output_tokens, learned.answers
+
+    def take_over_capacity(self, tokens: int) -> None:
+        """Take over how many tokens fit the cache; a number below 1 means that it is unknown."""
+        if tokens > 0:
+            self._share = 1 / tokens
 
     def _demand(self, request: RunningRequest) -> float:
         generated = _generated(request)

@@ -21,12 +21,15 @@ class Pulse:
     is_still: bool = False  # the engine made no step since the reading before
     has_restarted: bool = False  # the total shrank, so the engine began again
 
-    def next(self, sample: EngineSample, in_flight: int, ended: int) -> "Pulse":
-        """The comparison of the next reading, `sample`, with this one."""
+    def next(self, sample: EngineSample, in_flight: int, ended: int, own_part: float = 1.0) -> "Pulse":
+        """The comparison of the next reading, `sample`, with this one.
+
+        `own_part` of what is in flight is ours; other replicas' sequences are taken to end as often.
+        """
         total = sample.output_tokens if sample.steps is None else sample.steps
         made = 0.0 if total is None or self.total is None else total - self.total
         has_steps = sample.steps is not None and self.total is not None
-        per_step = (ended - self.ended) / made if has_steps and made > 0 else 0.0
+        per_step = (ended - self.ended) / made / own_part if has_steps and made > 0 else 0.0
         return Pulse(total, in_flight, self.in_flight, ended, per_step, has_steps and not made, made < 0)
 
     def ran(self, running: int) -> int:

@@ -30,6 +30,7 @@ SHORT_QUEUE = 8
 class OwnCounts:
     """Our own counts at the time of a reading, in sequences except for tokens.
 
+    `in_flight` and `unread_tokens` count all replicas, everything else this one.
     `lasting` counts requests that were there at the reading before too, and `progressing` those that got tokens since
     then; `lasting_sequences` counts all sequences of the former, some of which may have ended. `prompt` were sent since
     then and have begun. `generated` counts all tokens ever received from the worker. `leapt` were answered before the

@@ -65,6 +65,8 @@ class Window:
         "_size",
         "max_prefill_tokens",
         "max_sequences",
+        "others_prompt_tokens",
+        "others_sequences",
         "prefill_tokens_in_flight",
         "prefills_in_flight",
     )
@@ -81,6 +83,8 @@ class Window:
         self._ended_part = 0.0  # the share of further sequences that has ended, judging by the readings
         self.prefill_tokens_in_flight = 0
         self.prefills_in_flight = 0
+        self.others_sequences = 0  # of other replicas; they count in the load, not in `has_place`
+        self.others_prompt_tokens = 0  # of other replicas, not yet read
 
     def resize(self, size: WindowSize) -> None:
         """Take over a new size at once; what is in flight stays."""
@@ -105,8 +109,8 @@ class Window:
 
     @property
     def load(self) -> float:
-        """Sequences in flight divided by the window, 0 to 1; more if the window is overdrawn."""
-        return self.sequences_in_flight / self.max_sequences
+        """Sequences in flight, of all replicas, divided by the window: 0 to 1; more if the window is overdrawn."""
+        return (self._sent - self._ended + self.others_sequences) / self.max_sequences
 
     @property
     def is_idle(self) -> bool:
@@ -133,13 +137,14 @@ class Window:
 
     def fits_prefill(self, prompt_tokens: int) -> bool:
         """True if a prompt of so many tokens fits; one that is larger than the limit fits when all others are read."""
-        tokens = self.prefill_tokens_in_flight + prompt_tokens
-        return self.prefills_in_flight == 0 or tokens <= self.max_prefill_tokens
+        others = self.others_prompt_tokens
+        is_first = self.prefills_in_flight == 0 and others == 0
+        return is_first or self.prefill_tokens_in_flight + others + prompt_tokens <= self.max_prefill_tokens
 
     def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
         """True if the request fits in the express lane; there prompts may take twice the limit of prefill."""
         lane = self.max_sequences + self._size.express
-        tokens = self.prefill_tokens_in_flight + prompt_tokens
+        tokens = self.prefill_tokens_in_flight + self.others_prompt_tokens + prompt_tokens
         return self.sequences_in_flight + sequences <= lane and tokens <= 2 * self.max_prefill_tokens
 
     def take(self, sequences: int, prompt_tokens: int) -> None:

@@ -168,4 +168,5 @@ class Worker:
             limited_by=tuning.limited_by,
             phase=tuning.phase,
             degraded=tuning.degraded,
+            others_sequences=window.others_sequences,
         )

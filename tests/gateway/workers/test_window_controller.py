@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.workers import EngineFacts, EngineSample, Limit, Phase, WindowSize
-from gateway.workers.tuning import CAUSES, Tuning
+from gateway.workers.tuning import Tuning
+from gateway.workers.tuning_causes import CAUSES
 from gateway.workers.tuning_memory import Memory
 from gateway.workers.tuning_prefill import (
     FEWEST_PREFILL_TOKENS,
