@@ -1,4 +1,10 @@
-"""Translates the configuration into the terms of the pure core: scheduler, window and cost functions."""
+"""Translates the configuration into the terms of the pure core: scheduler, window, cost functions, shared accounts."""
+
+import hashlib
+from dataclasses import astuple
+from typing import Final
+
+import orjson
 
 from gateway.config import (
     Config,
@@ -25,7 +31,11 @@ from gateway.fairness import (
     Rules,
     TenantLimits,
 )
+from gateway.fairness.cost import to_units
 from gateway.workers import WindowSize, open_window
+
+_LARGEST: Final = 2**17  # prompt tokens, and output tokens, of the request by which the store's unit is chosen
+_LARGEST_BITS: Final = 20  # that request costs at least 2 ** 20 units of the store
 
 
 def rules(config: Config) -> Rules:
@@ -71,3 +81,37 @@ def tenant_limits(tenant: Tenant) -> TenantLimits:
     """The scheduler's limits for a tenant."""
     limits = tenant.limits
     return TenantLimits(limits.max_in_flight, limits.max_queued, limits.requests_per_minute, limits.tokens_per_minute)
+
+
+def wire_shift(cost: CostFunction) -> int:
+    """The `shift` for the counters of a pool with this `cost`: the store's unit is `2 ** shift` counter units.
+
+    The store's numbers are doubles, exact up to 2^53. A request of 2^17 prompt tokens and 2^17 output tokens costs a
+    tenant of weight 1 less than 2^21 of the store's units, whatever the function. So a counter passes 2^53 after more
+    than 2^32 such requests, which are 2^50 tokens: 590 years for one gateway process that streams 60,000 tokens a
+    second all the time, 5.9 years for a hundred. A weight of 0.001 makes it a thousand times faster: seven months for
+    one such process that serves this one tenant only. Beyond 2^53 the store rounds to even numbers of its units. The
+    unit is at most 2^-20 of that request's cost. Totals are rounded, not charges, so roundings do not add up.
+    """
+    largest = max(cost(_LARGEST, 0, _LARGEST), cost(0, _LARGEST, _LARGEST))
+    return max(0, (to_units(largest, 1.0) >> _LARGEST_BITS).bit_length() - 1)
+
+
+def settings_digest(config: Config) -> str:
+    """A digest of what all gateways of a fleet must agree on, 32 hexadecimal digits.
+
+    It is made of the policy, the lease, the tenants' weights and limits, and the pools with their cost, windows and
+    worker names. Their order does not matter, nor do keys, addresses, `listen` and what each gateway decides alone.
+    """
+    agreed = (
+        str(config.scheduler.policy),
+        None if config.replicas is None else config.replicas.lease_seconds,
+        sorted((each.name, each.weight, each.share_by, astuple(tenant_limits(each))) for each in config.tenants),
+        sorted((_agreed_pool(pool) for pool in config.pools), key=lambda pool: pool[0]),
+    )
+    return hashlib.sha256(orjson.dumps(agreed)).hexdigest()[:32]
+
+
+def _agreed_pool(pool: Pool) -> tuple[str, ...]:
+    workers = sorted((worker.name, astuple(window_size(worker))) for worker in pool.workers)
+    return pool.model, pool.cost.model_dump_json(), str(pool.locality_quantum), repr(workers)

@@ -53,4 +53,8 @@ def _summary(loaded: Loaded) -> str:
     workers = sum(len(pool.workers) for pool in config.pools)
     counts = ((len(config.pools), "pool"), (workers, "worker"), (len(config.tenants), "tenant"))
     shown = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
+    if config.processes != 1:
+        shown.append(f"{config.processes} processes")
+    if config.replicas is not None:
+        shown.append(f"fleet {config.replicas.fleet}")
     return ", ".join(shown + [f"{warnings} warning{'' if warnings == 1 else 's'}"] * bool(warnings))

@@ -15,6 +15,7 @@ from gateway.config.choices import (
     PredictorSpec,
     Right,
     ShareBy,
+    WithoutStore,
 )
 from gateway.config.cost import CostSpec, ExpressionCost, KvTimeCost, LinearCost, ProfiledCost
 from gateway.config.difference import Difference, difference, in_force, takes_away
@@ -23,7 +24,7 @@ from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
 from gateway.config.launch import Launch, LaunchEngine
 from gateway.config.loading import FileKey, Loaded, ensure_key_files, load
-from gateway.config.model import Admin, Anonymous, Config, Pool, ResolvedKey, Tenant, Worker
+from gateway.config.model import Admin, Anonymous, Config, Pool, Replicas, ResolvedKey, Tenant, Worker
 from gateway.config.pools import Timeouts, Window
 from gateway.config.schema import Listen, Logs, Metrics, Scheduler
 from gateway.config.starter import write_starter
@@ -59,6 +60,7 @@ __all__ = [
     "PredictorName",
     "PredictorSpec",
     "ProfiledCost",
+    "Replicas",
     "ResolvedKey",
     "Right",
     "Scheduler",
@@ -66,6 +68,7 @@ __all__ = [
     "Tenant",
     "Timeouts",
     "Window",
+    "WithoutStore",
     "Worker",
     "difference",
     "digest",

@@ -1,7 +1,8 @@
-"""Checks the addresses of workers (`http://host:port`, `unix:///path.sock`) and the address to listen on.
+"""Checks the addresses of workers (`http://host:port`, `unix:///path.sock`), of the store, and the one to listen on.
 
-Workers speak plain HTTP on a trusted network or a local socket. An address has no path, no query and no credential: the
-gateway writes the paths, and keys have their own setting.
+Workers speak plain HTTP on a trusted network or a local socket. The store speaks its protocol there, or over TLS. An
+address has no path, no query and no credential: the gateway writes the paths, and keys and passwords have their own
+settings.
 """
 
 import re
@@ -18,17 +19,13 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")
 _LISTEN_EXAMPLE = "write `127.0.0.1` for this machine alone, `0.0.0.0` for all interfaces"
 _THIS_MACHINE = "127.0.0.1"
 _EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
+_STORE_EXAMPLE = "write `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:///path.sock`"
+_STORE_PORT = 6379
 
 
 def normalise(url: str) -> str:
     """`url` in the one form that the gateway uses; raises `PydanticCustomError` with a remedy if it is wrong."""
-    if any(character.isspace() or not character.isprintable() for character in url):
-        raise _refusal("the address holds white space or control characters", _EXAMPLE)
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise _refusal(f"the address cannot be read ({error})", _EXAMPLE) from None
+    parts, port = _split(url, _EXAMPLE)
     match parts.scheme:
         case "http":
             return _http(parts, port)
@@ -38,6 +35,24 @@ def normalise(url: str) -> str:
             raise _refusal("workers are reached by plain HTTP", "write `http://host:port`; TLS ends at the gateway")
         case _:
             raise _refusal("the address is neither http:// nor unix://", _EXAMPLE)
+
+
+def normalise_store(url: str) -> str:
+    """The store's `url` in the one form that the gateway uses; raises `PydanticCustomError` with a remedy.
+
+    No message repeats a part of a `url` that may hold a password.
+    """
+    if "@" in url and not url.startswith("unix:///"):
+        remedy = "use `username`, and `password_env` or `password_file`"
+        raise _refusal("the address holds a user or a password", remedy)
+    parts, port = _split(url, _STORE_EXAMPLE, may_tell=False)
+    match parts.scheme:
+        case "redis" | "rediss":
+            return _store(parts, _STORE_PORT if port is None else port)
+        case "unix":
+            return _unix(parts)
+        case _:
+            raise _refusal("the address is neither redis:// nor rediss:// nor unix://", _STORE_EXAMPLE)
 
 
 def listen_host(host: str) -> str:
@@ -81,13 +96,41 @@ def short_name(url: str) -> str | None:
     return url.removeprefix("http://") if url.startswith("http://") else None
 
 
+def _split(url: str, example: str, *, may_tell: bool = True) -> tuple[SplitResult, int | None]:
+    """The parts of `url` and its port; if it `may_tell`, the message of an error repeats what is wrong."""
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise _refusal("the address holds white space or control characters", example)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _refusal("the address cannot be read" + (f" ({error})" if may_tell else ""), example) from None
+    return parts, port
+
+
+def _store(parts: SplitResult, port: int) -> str:
+    host = parts.hostname or ""
+    if not _HOST.fullmatch(host):
+        raise _refusal("the address names no host", _STORE_EXAMPLE)
+    if not port:
+        raise _refusal("the address names port 0", _STORE_EXAMPLE)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        remedy = f"write `{parts.scheme}://{_literal(host)}:{port}`; `fleet` keeps fleets apart in one store"
+        raise _refusal("the address has a path or a query", remedy)
+    return f"{parts.scheme}://{_literal(host)}:{port}"
+
+
+def _literal(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def _http(parts: SplitResult, port: int | None) -> str:
     host = parts.hostname or ""
     if "@" in parts.netloc:
         raise _refusal("the address holds a credential", "use `api_key` for the worker's key")
     if not _HOST.fullmatch(host):
         raise _refusal("the address names no host", _EXAMPLE)
-    literal = f"[{host}]" if ":" in host else host
+    literal = _literal(host)
     if not port:
         raise _refusal("the address names no port", f"write `http://{literal}:8000` or the port it listens on")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -109,4 +152,7 @@ def _refusal(message: str, remedy: str) -> PydanticCustomError:
 
 
 WorkerUrl = Annotated[str, AfterValidator(normalise), Field(json_schema_extra={"pattern": "^(http://|unix:///)"})]
+StoreUrl = Annotated[
+    str, AfterValidator(normalise_store), Field(json_schema_extra={"pattern": "^(rediss?://[^@]*$|unix:///)"})
+]
 ListenHost = Annotated[str, AfterValidator(listen_host)]

@@ -1,4 +1,4 @@
-"""Warns of settings that are valid but probably not meant: a tenant without keys, a public key, access without a key.
+"""Warns of settings that are valid but probably not meant: a tenant without keys, a public key, a name for several.
 
 The command `check` shows the warnings; the gateway logs them at the start and at a reload. The configuration takes
 effect all the same.
@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
+from gateway.config.replicas import ReplicasEntry
 
 _EXAMPLE_ZEROS = 48  # the digests of examples begin with so many zeros (of 64 digits); no key's digest does
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -45,6 +46,19 @@ def _cautions(draft: Draft) -> Iterator[tuple[Path, str, str]]:
                 yield (*path, "keys", place, "sha256"), "is an example, which fits no key", _MAKE_ONE
     if file.admin.key is not None and file.admin.key.sha256 is not None and _is_example(file.admin.key.sha256):
         yield ("admin", "key", "sha256"), "is an example, which fits no key", _MAKE_ONE
+    if file.replicas is not None:
+        yield from _about_replicas(draft, file.replicas)
+
+
+def _about_replicas(draft: Draft, replicas: ReplicasEntry) -> Iterator[tuple[Path, str, str]]:
+    if replicas.name is not None and draft.file.listen.port == 0:
+        reason = f"is `{replicas.name}` for every gateway that reads this file, and port 0 lets several do so at once"
+        yield ("replicas", "name"), reason, "remove it: then each is called by its host and port; or use `${VAR}`"
+    for index, pool in enumerate(draft.file.pools):
+        for place, worker in enumerate(pool.workers):
+            if worker.launch is not None:
+                reason = "starts workers that no other gateway of the fleet reaches, and the fleet counts them by name"
+                yield ("pools", index, "workers", place, "launch"), reason, "give workers with a `url` to a fleet"
 
 
 def _is_example(digest: str) -> bool:

@@ -6,7 +6,7 @@ The checks work on a draft, so that these faults are reported together with thos
 from collections.abc import Iterable, Iterator
 
 from gateway.config.address import endpoint_of
-from gateway.config.choices import EngineOrder
+from gateway.config.choices import EngineOrder, PolicyName
 from gateway.config.cost import ExpressionCost, LinearCost, ProfiledCost
 from gateway.config.draft import Draft
 from gateway.config.expression import parse
@@ -35,6 +35,8 @@ def _findings(draft: Draft) -> Iterator[Finding]:
     yield from _worker_urls(draft)
     yield from _tenants(draft)
     yield from _anonymous(draft)
+    yield from _shared_policy(draft)
+    yield from _store(draft)
 
 
 def _required(draft: Draft) -> Iterator[Finding]:
@@ -244,6 +246,31 @@ def _anonymous(draft: Draft) -> Iterator[Finding]:
             f"`{anonymous.tenant}` is not a tenant",
             _instead(anonymous.tenant, known),
         )
+
+
+def _shared_policy(draft: Draft) -> Iterator[Finding]:
+    file = draft.file
+    policy = file.scheduler.policy.name
+    sharing = ["`replicas`"] * (file.replicas is not None) + ["`processes`"] * (file.processes != 1)
+    if policy is not PolicyName.VTC and sharing:
+        yield (
+            ("scheduler", "policy"),
+            f"is `{policy.value}`, which one gateway alone can follow: gateways share an account by `vtc` only",
+            f"use `vtc`, or remove {' and '.join(sharing)}",
+        )
+
+
+def _store(draft: Draft) -> Iterator[Finding]:
+    replicas = draft.file.replicas
+    if replicas is None:
+        return
+    path: Path = ("replicas",)
+    if (replicas.certificate_file is None) != (replicas.key_file is None):
+        given, missing = ("certificate_file", "key_file")[:: 1 if replicas.key_file is None else -1]
+        yield (*path, missing), f"is missing, and `{given}` needs it", f"add `{missing}`, or remove `{given}`"
+    for name in ("ca_file", "certificate_file", "key_file"):
+        if getattr(replicas, name) is not None and not replicas.store.startswith("rediss://"):
+            yield (*path, name), "is for a store with TLS, and `store` has none", "write `rediss://` in `store`"
 
 
 def _instead(name: str, known: list[str]) -> str:

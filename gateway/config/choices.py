@@ -69,6 +69,13 @@ class Right(StrEnum):
     MEDIA_URL = "media_url"
 
 
+class WithoutStore(StrEnum):
+    """What a gateway does with new requests while the store of its fleet does not answer."""
+
+    CONTINUE = "continue"
+    REFUSE = "refuse"
+
+
 class LogFormat(StrEnum):
     """How a log line is written."""
 

@@ -15,7 +15,9 @@ from pydantic_core import ErrorDetails
 
 from gateway.config.faults import Path, nearest
 
-_SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key", "environment"}
+_SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key", "environment"} | {
+    *("store", "password_env", "password_file")
+}
 _KINDS = {
     "int": "a whole number",
     "float": "a number",

@@ -12,10 +12,12 @@ import re
 import secrets
 import stat
 from pathlib import Path
+from typing import Final
 
 _FORM = re.compile(r"vtc-[A-Za-z0-9_-]{43}")
 MAX_FILE_BYTES = 4096
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+CREATE_KEY: Final = "create it with `vtc-gateway keys create TENANT --file PATH`, or start with `--create-keys`"
 
 
 class KeyFormat:
@@ -45,8 +47,8 @@ class UnusableKeyFile(Exception):
         self.remedy = remedy
 
 
-def read_key_file(path: Path) -> str:
-    """The key in the file `path`.
+def read_key_file(path: Path, what: str = "key", to_create: str = CREATE_KEY) -> str:
+    """The key in the file `path`, or another secret, which messages call `what`; `to_create` says how to make it.
 
     Raises `UnusableKeyFile` if the file is missing, does not hold one line, or if others than its owner may write it.
     """
@@ -54,8 +56,7 @@ def read_key_file(path: Path) -> str:
         status = path.stat()
         content = path.read_bytes() if _holds_a_key(status) else b""
     except FileNotFoundError:
-        remedy = "create it with `vtc-gateway keys create TENANT --file PATH`, or start with `--create-keys`"
-        raise UnusableKeyFile(f"names the file {path}, which does not exist", remedy) from None
+        raise UnusableKeyFile(f"names the file {path}, which does not exist", to_create) from None
     except PermissionError:
         remedy = f"give it to a group of that user: chgrp GROUP {path} && chmod 640 {path}"
         message = f"names the file {path}, which the gateway's user ({_user()}) may not read"
@@ -64,11 +65,11 @@ def read_key_file(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnusableKeyFile(f"names the file {path}, which cannot be read: {reason}", "mend the path") from None
     if not stat.S_ISREG(status.st_mode):
-        raise UnusableKeyFile(f"names {path}, which is not a file", "name a file that holds the key")
+        raise UnusableKeyFile(f"names {path}, which is not a file", f"name a file that holds the {what}")
     if status.st_mode & _OTHERS_WRITE:
         message = f"names the file {path}, which others than its owner may write {_mode(status)}"
         raise UnusableKeyFile(message, f"chmod go-w {path}")
-    return _one_line(content, path)
+    return _one_line(content, path, what)
 
 
 def exposure(path: Path) -> str | None:
@@ -102,11 +103,12 @@ def _holds_a_key(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size <= MAX_FILE_BYTES
 
 
-def _one_line(content: bytes, path: Path) -> str:
+def _one_line(content: bytes, path: Path, what: str) -> str:
     try:
         key = content.decode().strip()
     except UnicodeDecodeError:
         key = ""
     if not key or not key.isprintable() or " " in key:
-        raise UnusableKeyFile(f"names the file {path}, which does not hold one key", "put the key alone in one line")
+        message = f"names the file {path}, which does not hold one {what}"
+        raise UnusableKeyFile(message, f"put the {what} alone in one line")
     return key

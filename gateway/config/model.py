@@ -4,13 +4,15 @@
 """
 
 from functools import cached_property
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from gateway.config.choices import EngineOrder, Right, ShareBy
+from gateway.config.choices import EngineOrder, Right, ShareBy, WithoutStore
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
 from gateway.config.pools import Adapter, Timeouts, Window
+from gateway.config.replicas import Processes
 from gateway.config.schema import Listen, Logs, Metrics, Scheduler
 from gateway.config.tenants import Limits
 
@@ -126,6 +128,25 @@ class Admin(Resolved):
     digest: bytes | None = None
 
 
+class Replicas(Resolved):
+    """How this gateway shares an account with others: by which store, and under which name (None: host and port).
+
+    `expected` gateways there are, until the store tells how many live. An empty `username` is the store's default user.
+    """
+
+    store: str
+    username: str = ""
+    password: str | None = Field(default=None, repr=False)
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    fleet: str = "vtc-gateway"
+    name: str | None = None
+    expected: int = 2
+    lease_seconds: float = 2.0
+    without_store: WithoutStore = WithoutStore.CONTINUE
+
+
 class Config(Resolved):
     """The whole configuration in force."""
 
@@ -137,6 +158,8 @@ class Config(Resolved):
     anonymous: Anonymous = Anonymous()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
+    processes: Processes = 1
+    replicas: Replicas | None = None
 
     def tenant(self, name: str) -> Tenant | None:
         """The tenant called `name`; None if there is none."""

@@ -1,29 +1,37 @@
 """The part of the file that describes a pool: its model, its workers, their windows and the cost of a request."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Field, Tag
 
 from gateway.config.address import WorkerUrl, short_name
 from gateway.config.choices import EngineOrder
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.credentials import WorkerKey
 from gateway.config.launch import Launch
-from gateway.config.section import Count, Quantity, Section, at_least_one, live, refuse_truth, setting
+from gateway.config.section import (
+    AUTO,
+    NUMBER_OR_AUTO,
+    Auto,
+    Count,
+    Quantity,
+    Section,
+    at_least_one,
+    live,
+    refuse_truth,
+    setting,
+)
 
 MODEL_PATTERN = r"^[^\s\x00-\x1f\x7f]{1,256}$"
 # The bounds stand before the validator, because after it the JSON schema would not show them.
 Slack = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Express = Annotated[int, Field(ge=0, le=1000), BeforeValidator(refuse_truth)]
 Units = Annotated[float, Field(ge=0, le=1_000_000_000), BeforeValidator(refuse_truth)]
-AUTO: Final = "auto"
-_Auto = Annotated[Literal["auto"], Tag("auto")]
-_EITHER = Discriminator(lambda value: "auto" if value == AUTO else "number")
 Sequences = Annotated[
-    Annotated[int, Field(ge=1, le=100_000), BeforeValidator(refuse_truth), Tag("number")] | _Auto, _EITHER
+    Annotated[int, Field(ge=1, le=100_000), BeforeValidator(refuse_truth), Tag("number")] | Auto, NUMBER_OR_AUTO
 ]
 PrefillTokens = Annotated[
-    Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(refuse_truth), Tag("number")] | _Auto, _EITHER
+    Annotated[int, Field(ge=1, le=100_000_000), BeforeValidator(refuse_truth), Tag("number")] | Auto, NUMBER_OR_AUTO
 ]
 
 

@@ -1,7 +1,7 @@
 """Makes the configuration in force from a file that is right: merges defaults, lists workers, digests keys.
 
-Paths of key files are relative to the configuration's folder. A key file that cannot be read is a fault at the key that
-names it. Clients' plain keys are dropped in `_digest`.
+Paths of files are relative to the configuration's folder. A key file or password file that cannot be read is a fault at
+the key that names it. Clients' plain keys are dropped in `_digest`.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,9 @@ from gateway.config import model
 from gateway.config.credentials import KeySource, WorkerKey
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
-from gateway.config.keys import KeyFormat, UnusableKeyFile, digest, exposure, read_key_file
+from gateway.config.keys import CREATE_KEY, KeyFormat, UnusableKeyFile, digest, exposure, read_key_file
 from gateway.config.pools import PoolEntry, Window, WindowOverride, WorkerEntry
+from gateway.config.replicas import ReplicasEntry
 from gateway.config.surroundings import Surroundings
 from gateway.config.tenants import Limits, TenantDefaults, TenantEntry, TenantKey
 
@@ -43,7 +44,42 @@ class Resolver:
             anonymous=model.Anonymous(tenant=file.anonymous.tenant if file.anonymous.enabled else None),
             metrics=file.metrics,
             logs=file.logs,
+            processes=file.processes,
+            replicas=self._replicas(file.replicas, ("replicas",)) if file.replicas else None,
         )
+
+    def _replicas(self, entry: ReplicasEntry, path: Path) -> model.Replicas:
+        return model.Replicas(
+            store=entry.store,
+            username=entry.username or "",
+            password=self._password(entry, path),
+            ca_file=self._certificate(entry.ca_file, (*path, "ca_file")),
+            certificate_file=self._certificate(entry.certificate_file, (*path, "certificate_file")),
+            key_file=self._certificate(entry.key_file, (*path, "key_file")),
+            fleet=entry.fleet,
+            name=entry.name,
+            expected=entry.expected,
+            lease_seconds=entry.lease_seconds,
+            without_store=entry.without_store,
+        )
+
+    def _password(self, entry: ReplicasEntry, path: Path) -> str | None:
+        given = {"password_env": entry.password_env, "password_file": entry.password_file}
+        if not any(given.values()) or self._only(given, path) is None:
+            return None
+        if entry.password_env is not None:
+            return self._variable(entry.password_env, (*path, "password_env"))
+        assert entry.password_file is not None
+        to_create = "create it, mode 0600, with the password alone in one line"
+        return self._file(entry.password_file, (*path, "password_file"), "password", to_create)
+
+    def _certificate(self, name: str | None, path: Path) -> File | None:
+        if name is None:
+            return None
+        file = self._folder / name
+        if self._surroundings.is_complete and not _is_readable(file):
+            self._fault(path, f"names the file {file}, which cannot be read", "name a file that the gateway may read")
+        return file
 
     def _pool(self, pool: PoolEntry, path: Path) -> model.Pool:
         workers: list[model.Worker] = []
@@ -103,7 +139,7 @@ class Resolver:
             return None
         if source.sha256 is not None:
             return self._owned(bytes.fromhex(source.sha256), (*path, kind), owner)
-        key = self._read(source.env, source.file, path)
+        key = self._read(source, path)
         if key is None:
             return None
         if not KeyFormat.matches(key):
@@ -123,7 +159,7 @@ class Resolver:
         kind = self._only(given, path)
         if kind is None:
             return None
-        key = source.value.get_secret_value() if source.value else self._read(source.env, source.file, path)
+        key = source.value.get_secret_value() if source.value else self._read(source, path)
         if key is None:
             return None
         if not key.isascii() or not key.isprintable() or " " in key:
@@ -143,28 +179,42 @@ class Resolver:
             self._fault(path, "does not say where the key comes from", f"give one of {known}")
         return None
 
-    def _read(self, env: str | None, file: str | None, path: Path) -> str | None:
-        if env is not None:
-            key = self._surroundings.variables.get(env, "").strip()
-            if not key and self._surroundings.is_complete:
-                self._fault((*path, "env"), f"names the environment variable {env}, which is not set", "set it")
-            return key or None
-        assert file is not None
-        place = self._folder / file
+    def _read(self, source: KeySource | WorkerKey, path: Path) -> str | None:
+        if source.env is not None:
+            return self._variable(source.env, (*path, "env"))
+        assert source.file is not None
+        return self._file(source.file, (*path, "file"))
+
+    def _variable(self, name: str, path: Path) -> str | None:
+        secret = self._surroundings.variables.get(name, "").strip()
+        if not secret and self._surroundings.is_complete:
+            self._fault(path, f"names the environment variable {name}, which is not set", "set it")
+        return secret or None
+
+    def _file(self, name: str, path: Path, what: str = "key", to_create: str = CREATE_KEY) -> str | None:
+        place = self._folder / name
         self.files.append(place)
         if not self._surroundings.is_complete and not place.exists():
             return None
         try:
-            key = read_key_file(place)
+            secret = read_key_file(place, what, to_create)
         except UnusableKeyFile as error:
-            self._fault((*path, "file"), str(error), error.remedy)
+            self._fault(path, str(error), error.remedy)
             return None
         if (exposed := exposure(place)) is not None:
-            self._faults.warn(self._draft.origin((*path, "file")), exposed, f"chmod o-r {place}")
-        return key
+            self._faults.warn(self._draft.origin(path), exposed, f"chmod o-r {place}")
+        return secret
 
     def _fault(self, path: Path, message: str, remedy: str) -> None:
         self._faults.add(self._draft.origin(path), message, remedy)
+
+
+def _is_readable(file: File) -> bool:
+    try:
+        with file.open("rb"):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _overridden(window: Window, override: WindowOverride | None) -> Window:

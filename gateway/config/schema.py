@@ -1,8 +1,8 @@
 """The configuration file as an operator writes it: every key with its type, bound, unit, default and meaning.
 
-These models, with those of `pools`, `tenants` and `credentials`, are the one source for validation, for the published
-JSON schema and for the documentation's tables. Rules that join several keys are in `checks`; what the rest of the
-gateway sees is `model.Config`.
+These models, with those of `pools`, `tenants`, `replicas` and `credentials`, are the one source for validation, for the
+published JSON schema and for the documentation's tables. Rules that join several keys are in `checks`; what the rest of
+the gateway sees is `model.Config`.
 """
 
 from typing import Annotated, Final
@@ -13,6 +13,7 @@ from gateway.config.address import ListenHost
 from gateway.config.choices import LogFormat, LogLevel, PolicyName, PolicySpec, PredictorName, PredictorSpec
 from gateway.config.credentials import KeySource
 from gateway.config.pools import PoolEntry
+from gateway.config.replicas import Processes, ReplicasEntry
 from gateway.config.section import Count, Quantity, Section, at_least_one, live, restart, setting
 from gateway.config.tenants import Anonymous, TenantDefaults, TenantEntry
 
@@ -151,3 +152,9 @@ class ConfigFile(Section):
     anonymous: Anonymous = setting(Anonymous(), "Requests without a credential.")
     metrics: Metrics = setting(Metrics(), "Prometheus metrics.")
     logs: Logs = setting(Logs(), "Log lines.")
+    processes: Processes = restart(
+        1,
+        "Gateway processes on this machine, behind one port; `auto`: one for each core.",
+        unit="processes",
+    )
+    replicas: ReplicasEntry | None = setting(None, "Several gateways that share one account; without it, one gateway.")

@@ -5,9 +5,9 @@ next start (`restart`). Unknown keys are errors everywhere.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -69,3 +69,8 @@ def at_least_one(*required: str) -> Callable[[dict[str, Any]], None]:
 
 Count = Annotated[int, BeforeValidator(refuse_truth)]
 Quantity = Annotated[float, BeforeValidator(refuse_truth)]
+
+# A number or the word: `Annotated[Annotated[int, ..., Tag("number")] | Auto, NUMBER_OR_AUTO]`.
+AUTO: Final = "auto"
+Auto = Annotated[Literal["auto"], Tag("auto")]
+NUMBER_OR_AUTO: Final = Discriminator(lambda value: "auto" if value == AUTO else "number")

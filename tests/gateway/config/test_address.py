@@ -1,11 +1,13 @@
-"""Addresses of workers: the right ones in one form, the wrong ones refused."""
+"""Addresses of workers and of the store: the right ones in one form, the wrong ones refused."""
+
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from gateway.config.address import endpoint_of, normalise, short_name
+from gateway.config.address import endpoint_of, normalise, normalise_store, short_name
 
 
 @pytest.mark.parametrize(
@@ -56,15 +58,60 @@ def test_wrong_addresses(written: str) -> None:
     assert caught.value.context["remedy"]
 
 
-@given(st.text() | st.builds("http://{}:1".format, st.text()))
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("redis://127.0.0.1:6380", "redis://127.0.0.1:6380"),
+        ("redis://Store.example", "redis://store.example:6379"),
+        ("rediss://store:6379/", "rediss://store:6379"),
+        ("redis://[::1]", "redis://[::1]:6379"),
+        ("unix:///run/store@1.sock", "unix:///run/store@1.sock"),
+    ],
+)
+def test_right_addresses_of_a_store(written: str, address: str) -> None:
+    """A store has one form of its address, with its port."""
+    assert normalise_store(written) == address
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("redis://:hunter2@store", "a user or a password"),
+        ("redis://me:hun/ter2@store", "a user or a password"),
+        ("rediss://hunter2@store", "a user or a password"),
+        ("unix://me:hunter2@/run/store.sock", "a user or a password"),
+        ("redis://:hunter2", "cannot be read"),
+        ("redis://store?password=hunter2", "a path or a query"),
+        ("redis://store/1", "a path or a query"),
+        ("redis://store:0", "port 0"),
+        ("redis://", "no host"),
+        ("store:6379", "neither redis:// nor rediss:// nor unix://"),
+        ("valkey://store", "neither redis:// nor rediss:// nor unix://"),
+        ("http://store:6379", "neither redis:// nor rediss:// nor unix://"),
+        ("redis://sto re", "white space"),
+        ("unix://run/store.sock", "no absolute path"),
+    ],
+)
+def test_wrong_addresses_of_a_store(written: str, message: str) -> None:
+    """A wrong address is refused with a remedy, and no word of it is repeated that may be a password."""
+    with pytest.raises(PydanticCustomError) as caught:
+        normalise_store(written)
+    assert caught.value.context is not None
+    assert message in caught.value.context["message"]
+    assert caught.value.context["remedy"]
+    assert "ter2" not in str(caught.value.context)
+
+
+@pytest.mark.parametrize("normal_form", [normalise, normalise_store])
+@given(written=st.text() | st.builds("{}://{}:1".format, st.sampled_from(["http", "redis"]), st.text()))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_text_is_an_address_or_refused(written: str) -> None:
+def test_any_text_is_an_address_or_refused(normal_form: Callable[[str], str], written: str) -> None:
     """What passes passes again unchanged; nothing else is raised."""
     try:
-        address = normalise(written)
+        address = normal_form(written)
     except PydanticCustomError:
         return
-    assert normalise(address) == address
+    assert normal_form(address) == address
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def _tenant() -> st.SearchStrategy[dict[str, Any]]:
 
 _FILES = st.fixed_dictionaries(
     {"pools": st.lists(_pool(), max_size=3), "tenants": st.lists(_tenant(), max_size=3)},
-    optional=dict.fromkeys(("listen", "scheduler", "admin", "anonymous", "logs", "tenant_defaults"), _VALUES),
+    optional=dict.fromkeys(
+        ("listen", "scheduler", "admin", "anonymous", "logs", "tenant_defaults", "processes", "replicas"), _VALUES
+    ),
 )
 
 

@@ -39,11 +39,21 @@ def warnings(folder: Path, text: str) -> list[str]:
         ("listen: {host: gateway.example}\n" + TENANT + NOBODY, ["anonymous.enabled"]),
         ("listen: {host: localhost}\n" + TENANT + NOBODY, []),
         (OPEN + TENANT + "anonymous: {enabled: false, tenant: a}\n", []),
+        (TENANT + "replicas: {store: redis://s, name: a}\n", []),
+        (TENANT + "replicas: {store: redis://s}\nlisten: {port: 0}\n", []),
+        (TENANT + "replicas: {store: redis://s, name: a}\nlisten: {port: 0}\n", ["replicas.name"]),
     ],
 )
 def test_cautions(tmp_path: Path, text: str, places: list[str]) -> None:
     """Each caution is reported at its place, and no other."""
     assert warnings(tmp_path, POOL + text) == places
+
+
+def test_a_fleet_with_launched_workers_is_warned_of(tmp_path: Path) -> None:
+    """Several processes may share launched workers, because one parent starts them; several gateways may not."""
+    launched = "pools: [{model: tiny, workers: [{launch: {engine: embedded}}]}]\n" + TENANT
+    assert warnings(tmp_path, launched + "processes: 2\n") == []
+    assert warnings(tmp_path, launched + "replicas: {store: redis://s}\n") == ["pools[0].workers[0].launch"]
 
 
 def test_a_key_file_that_everybody_may_read_is_warned_of(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_a_right_file_is_summed_up(tmp_path: Path, console: Console) -> None:
     assert _printed(console) == f"{file}: valid (1 pool, 1 worker, 1 tenant)\n"
 
 
+def test_a_fleet_is_summed_up(tmp_path: Path, console: Console) -> None:
+    """The one line also says how many processes run, and with whom they share."""
+    file = tmp_path / "config.yaml"
+    file.write_text(POOL + f"tenants: [{{name: a, keys: [{KEY}]}}]\nprocesses: 4\nreplicas: {{store: redis://s}}\n")
+    assert check.check([file], console) == 0
+    assert _printed(console) == f"{file}: valid (1 pool, 1 worker, 1 tenant, 4 processes, fleet vtc-gateway)\n"
+
+
 def test_every_file_is_checked(tmp_path: Path, console: Console) -> None:
     """A wrong file does not keep the next from being checked; the status tells of any."""
     wrong, right = tmp_path / "wrong.yaml", tmp_path / "right.yaml"

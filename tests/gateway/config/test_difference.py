@@ -1,5 +1,7 @@
 """What changes between two configurations, in words, and what of it the running gateway can take."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -19,11 +21,13 @@ from gateway.config import (
     PolicyName,
     PolicySpec,
     Pool,
+    Replicas,
     ResolvedKey,
     Scheduler,
     Tenant,
     Timeouts,
     Window,
+    WithoutStore,
     Worker,
     difference,
     in_force,
@@ -35,6 +39,7 @@ POOL = Pool(model="tiny", engine_model="tiny", workers=(URL, LAUNCHED))
 KEY = ResolvedKey(id="key1", digest=b"1" * 32)
 ALICE = Tenant(name="alice", keys=(KEY,))
 OLD = Config(pools=(POOL,), tenants=(ALICE,))
+FLEET = Replicas(store="redis://store:6379", password="first")
 
 
 def _with(**changes: object) -> Config:
@@ -99,6 +104,9 @@ RESTART = [
     (_with(metrics=Metrics(enabled=False)), "metrics.enabled: true -> false"),
     (_with(logs=Logs(level=LogLevel.DEBUG)), "logs.level: info -> debug"),
     (_pool(cost=LinearCost(output_weight=4)), "pool tiny: cost.output_weight: 2 -> 4"),
+    (_with(processes=4), "processes: 1 -> 4"),
+    (_with(processes="auto"), "processes: 1 -> auto"),
+    (_with(replicas=FLEET), "replicas added"),
 ]
 
 
@@ -121,6 +129,24 @@ def test_changes_that_wait_for_a_start(new: Config, words: str) -> None:
     """The difference names what the running gateway cannot take, and that stays as it was."""
     assert difference(OLD, new) == Difference((), (words,))
     assert difference(OLD, in_force(OLD, new)).is_empty
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"store": "redis://other:6379"}, "replicas.store: redis://store:6379 -> redis://other:6379"),
+        ({"password": "second"}, "replicas.password: changed"),
+        ({"ca_file": Path("/ca.pem")}, "replicas.ca_file: none -> /ca.pem"),
+        ({"without_store": WithoutStore.REFUSE}, "replicas.without_store: continue -> refuse"),
+        (None, "replicas removed"),
+    ],
+)
+def test_a_fleet_stays_until_the_next_start(changes: dict[str, object] | None, words: str) -> None:
+    """Nothing of `replicas` can be taken over, and no secret is shown."""
+    old = _with(replicas=FLEET)
+    new = old.model_copy(update={"replicas": None if changes is None else FLEET.model_copy(update=changes)})
+    assert difference(old, new) == Difference((), (words,))
+    assert in_force(old, new) == old
 
 
 def test_both_kinds_at_once() -> None:

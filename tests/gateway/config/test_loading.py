@@ -18,10 +18,12 @@ from gateway.config import (
     PredictorName,
     PredictorSpec,
     ProfiledCost,
+    Replicas,
     ResolvedKey,
     Right,
     ShareBy,
     Window,
+    WithoutStore,
     digest,
     ensure_key_files,
     load,
@@ -194,6 +196,86 @@ tenants:
     assert loaded.config.admin.digest == digest(admin)
     assert loaded.key_files == (tmp_path / "keys" / "b.key",)
     assert not [key for key in (first, second, third, admin) if key in repr(loaded)]
+
+
+def test_a_fleet_has_its_store_and_its_secrets(tmp_path: Path) -> None:
+    """The password comes from a variable or a file, files lie in the configuration's folder, and no secret is shown."""
+    write_key_file(tmp_path / "store.password", "from-file")
+    for name in ("ca.pem", "own.pem", "own.key"):
+        (tmp_path / name).write_text("")
+    fleet = """
+processes: auto
+replicas:
+  store: rediss://store
+  username: gateway
+  password_file: store.password
+  ca_file: ca.pem
+  certificate_file: own.pem
+  key_file: own.key
+  fleet: test
+  name: ${HOST}-a
+  expected: 3
+  lease_seconds: 4
+  without_store: refuse
+"""
+    loaded = _load(tmp_path, POOL + TENANT + fleet, HOST="h")
+    replicas = Replicas(
+        store="rediss://store:6379",
+        username="gateway",
+        password="from-file",
+        ca_file=tmp_path / "ca.pem",
+        certificate_file=tmp_path / "own.pem",
+        key_file=tmp_path / "own.key",
+        fleet="test",
+        name="h-a",
+        expected=3,
+        lease_seconds=4.0,
+        without_store=WithoutStore.REFUSE,
+    )
+    assert (loaded.config.replicas, loaded.config.processes) == (replicas, "auto")
+    assert loaded.key_files == (tmp_path / "store.password",)
+    assert "from-file" not in repr(loaded)
+    short = "replicas: {store: 'unix:///run/store.sock', password_env: P}"
+    assert _load(tmp_path, POOL + TENANT + short, P="from-env").config.replicas == Replicas(
+        store="unix:///run/store.sock", password="from-env"
+    )
+
+
+@pytest.mark.parametrize("section", ["", "replicas:\n", "replicas:\n  # store: redis://127.0.0.1\n"])
+def test_without_a_fleet_there_is_one_gateway(tmp_path: Path, section: str) -> None:
+    """A section that is left out, or whose keys are all commented out, is no fleet."""
+    config = _load(tmp_path, POOL + TENANT + section).config
+    assert (config.replicas, config.processes) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "places"),
+    [
+        ("{store: redis://s, password_file: absent}", {"replicas.password_file": "with the password alone"}),
+        ("{store: redis://s, password_file: two}", {"replicas.password_file": "the password alone in one line"}),
+        ("{store: redis://s, password_file: two, password_env: P}", {"replicas": "exactly one of `password_env`"}),
+        ("{store: rediss://s, certificate_file: two}", {"replicas.key_file": "add `key_file`"}),
+        ("{store: rediss://s, key_file: two}", {"replicas.certificate_file": "add `certificate_file`"}),
+        ("{store: redis://s, ca_file: two}", {"replicas.ca_file": "rediss://"}),
+    ],
+)
+def test_a_fleet_that_cannot_reach_its_store(tmp_path: Path, fleet: str, places: dict[str, str]) -> None:
+    """Each fault is at its key, and the remedy is one for a store."""
+    write_key_file(tmp_path / "two", "two\nlines")
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, POOL + TENANT + f"replicas: {fleet}", P="x")
+    assert [fault.path for fault in caught.value.faults] == list(places)
+    assert all(places[fault.path] in fault.remedy for fault in caught.value.faults)
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "lcf", "rpm", "drr"])
+@pytest.mark.parametrize("sharing", ["processes: 2", "processes: auto", "replicas: {store: redis://s}"])
+def test_a_shared_account_has_one_policy(tmp_path: Path, policy: str, sharing: str) -> None:
+    """The baselines are for one gateway with one process."""
+    scheduler = f"scheduler: {{policy: {policy}}}\n"
+    with pytest.raises(ConfigError, match=f"use `vtc`, or remove `{sharing.partition(':')[0]}`"):
+        _load(tmp_path, POOL + TENANT + scheduler + sharing)
+    _load(tmp_path, POOL + TENANT + scheduler + "processes: 1")
 
 
 @pytest.mark.parametrize(
