@@ -22,7 +22,7 @@ class RequestCount:
 
 @dataclass(slots=True)
 class Witness:
-    """Totals, and one count for each request id."""
+    """Totals, and one count for each request id. `max_held` is the most sequences that ran or waited at one step."""
 
     requests: OrderedDict[str, RequestCount] = field(default_factory=OrderedDict)
     started: int = 0
@@ -34,6 +34,7 @@ class Witness:
     output_tokens: int = 0
     max_running: int = 0
     max_waiting: int = 0
+    max_held: int = 0
 
     def start(self, request_id: str, prompt_tokens: int, sequences: int) -> RequestCount:
         """A request entered the engine."""
@@ -49,6 +50,7 @@ class Witness:
         """Sequences at one step."""
         self.max_running = max(self.max_running, running)
         self.max_waiting = max(self.max_waiting, waiting)
+        self.max_held = max(self.max_held, running + waiting)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values."""

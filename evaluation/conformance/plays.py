@@ -135,8 +135,8 @@ async def skewed(arena: Arena) -> Judgement:
     if arena.urls < FEWEST_GATEWAYS:
         return not_applicable("one URL was given (--url again for each other gateway of the fleet)")
     first, *rest = map(arena.crowd, arena.cast.tenants)
-    first = replace(first, only_at=0)
-    apart = [replace(each, only_at=1 + number % (arena.urls - 1)) for number, each in enumerate(rest)]
+    first = replace(first, comes_by=(0,))
+    apart = [replace(each, comes_by=range(1, arena.urls)) for each in rest]
     seen = [
         await arena.observe(f"skewed ingress: {name}", [first, *others])
         for name, others in (("each by one", apart), ("one by one", rest))

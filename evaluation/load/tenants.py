@@ -59,8 +59,8 @@ class LoadTenant:
     """One tenant's behaviour. `prompt` is in bytes, which are tokens for a byte tokenizer.
 
     If prompts are conversations, each place of a closed loop leads a conversation of its own. The clients leave after
-    so many tokens, or within `patience_seconds`, if that is given. If the endpoint has several URLs, the places of a
-    closed loop, or its requests, use them in turn; with `only_at` all use the URL of that number, from 0."""
+    so many tokens, or within `patience_seconds`, if that is given. The places of a closed loop, or the requests,
+    use the endpoint's URLs in turn: those of the numbers `comes_by`, from 0, or all where that is empty."""
 
     name: str
     arrivals: Arrivals
@@ -70,7 +70,7 @@ class LoadTenant:
     starts_after_seconds: float = 0.0
     leaves_after_tokens: int | None = None
     patience_seconds: float | None = None
-    only_at: int | None = None
+    comes_by: Sequence[int] = ()
 
 
 def weights_of(tenants: Iterable[LoadTenant]) -> dict[str, float]:
@@ -160,7 +160,8 @@ class Load:
 
     def _client(self, tenant: LoadTenant, number: int) -> Client:
         """The client of the tenant's place, or request, `number`."""
-        return self._clients[number % len(self._clients) if tenant.only_at is None else tenant.only_at]
+        places = tenant.comes_by or range(len(self._clients))
+        return self._clients[places[number % len(places)]]
 
     async def _slot(self, tenant: LoadTenant, number: int, source: random.Random) -> None:
         """One place of a closed loop: the next request leaves when the last one ended."""

@@ -55,7 +55,7 @@ def test_a_load_is_spread_over_the_gateways_of_a_fleet(arrivals: Arrivals) -> No
             return handler
 
         both = LoadTenant("both", arrivals, Lengths(1, 1), Lengths(1, 1))
-        one = replace(both, name="one", only_at=1)
+        one = replace(both, name="one", comes_by=(1,))
         async with Server(noting(seen[0])) as first, Server(noting(seen[1])) as second:
             endpoint = Endpoint(first, "m", {"both": "B", "one": "O"}, more_urls=[second])
             async with Load(endpoint, [both, one], seed=1) as load:
