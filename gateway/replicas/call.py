@@ -62,7 +62,8 @@ class WorkerReport(NamedTuple):
     """What the caller has at a worker, in sequences: what it was granted in all, and what it gave back of that.
 
     It counts from the call in which it registers, where `granted` is what it holds. `idle` of that is not in use.
-    `unread` is prompt tokens. `metered` is output tokens, a total that never falls.
+    `unread` is prompt tokens. `metered` is output tokens, a total that never falls. If it is
+    not `is_open`, the caller cannot use the worker and gets no room there.
     """
 
     name: str
@@ -72,6 +73,7 @@ class WorkerReport(NamedTuple):
     unread: int = 0
     kv: int = 0
     metered: int = 0
+    is_open: bool = True
 
 
 class Reading(NamedTuple):

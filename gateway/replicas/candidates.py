@@ -19,8 +19,11 @@ class Workers(Protocol):
         """The prompt tokens and the KV cache (tokens) that a request needs, and the worker preferred for it, or ""."""
         ...
 
-    def held(self, worker: str, /) -> tuple[int, int, int]:
-        """Tokens of this gateway's requests at `worker`: unread prompts, KV cache, and output metered ever."""
+    def held(self, worker: str, /) -> tuple[int, int, int, bool]:
+        """Of this gateway's requests at `worker`: unread prompt tokens, KV cache (tokens), output tokens ever metered.
+
+        And whether this gateway can send requests there.
+        """
         ...
 
 

@@ -134,8 +134,8 @@ class RoomBook:
             room.own -= back
             room.returned += back
 
-    def reports(self, held: Callable[[str], tuple[int, int, int]]) -> list[WorkerReport]:
-        """What the store is told of every worker; `held` says what is there of prompts, KV cache and output."""
+    def reports(self, held: Callable[[str], tuple[int, int, int, bool]]) -> list[WorkerReport]:
+        """What the store is told of every worker; `held` (`candidates.Workers`) says what is there."""
         return [
             WorkerReport(name, room.granted, room.returned, max(0, room.idle), *held(name))
             for name, room in self._rooms.items()

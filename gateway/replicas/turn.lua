@@ -12,10 +12,11 @@
 --   4 replicas  replica -> boot, incarnation, call, time, lease, spare, settings, granted (number of its last grant),
 --               more, named (counter of the first candidate of its last call, or false), tail (the candidate that was
 --               granted last since then, or false), then its candidates one by one
---   5 held      replica -> {worker -> granted, returned, unread, kv, idle, metered}
+--   5 held      replica -> {worker -> granted, returned, unread, kv, idle, metered, open (false: the replica cannot use
+--               the worker)}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
---               state (the tuner's own), held, unread, kv, idle (sums over the living), metered (sum over all, dead
---               ones too), credit, {ghosts: time, sequences, boot}
+--               state (the tuner's own), tuner (the boot that said all this), held, unread, kv, idle (sums over the
+--               living), metered (sum over all, dead ones too), credit, {ghosts: time, sequences, boot}
 --
 -- ARGV: name, boot, incarnation, call, settings, lease (a replica that is silent for longer is taken for dead), store
 --   (the server's run id, which the caller asked for when it connected), a new generation to use if one is needed,
@@ -24,17 +25,18 @@
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
 --   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
---               not in use), unread, kv, metered (output tokens, a total that never falls)
+--               not in use), unread, kv, metered (output tokens, a total that never falls), open (1; 0: the caller
+--               cannot use the worker and gets no room there)
 --   readings    name, sequences, prompt tokens, kv, reading (time), state
 --   candidates  each as one JSON list, which is read only if it is compared: counter, tenant, key counter, sequences,
 --               prompt tokens, kv, preferred worker (empty: none)
 --
 -- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, the caller's place among them
---   by name (the first is 0), living replicas with other settings, the least counter that waits elsewhere (-1: none), its tenant, the least counter of that tenant's keys
---   there, changes told, are there more (1 or 0), and three lists:
+--   by name (the first is 0), living replicas with other settings, the least counter that waits elsewhere (-1: none),
+--   its tenant, the least counter of that tenant's keys there, changes told, are there more (1 or 0), and three lists:
 --   grants      worker, granted
---   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences); and its
---               state, if registering
+--   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences); and to
+--               the replica of rank 0 the state, if another boot said it
 --   flows       name, sum, floor, level
 --
 -- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: give
@@ -143,8 +145,8 @@ local function load_room()
   local stored = call('HGETALL', ROOM)
   for i = 1, #stored, 2 do
     local w = {name = stored[i]}
-    w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread, w.held_kv, w.idle, w.metered, w.credit,
-      w.ghosts = cmsgpack.unpack(stored[i + 1])
+    w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.tuner, w.held, w.unread, w.held_kv, w.idle, w.metered,
+      w.credit, w.ghosts = cmsgpack.unpack(stored[i + 1])
     room[w.name] = w
     workers[#workers + 1] = w
   end
@@ -153,8 +155,8 @@ end
 local function worker(name)
   local w = room[name]
   if not w then
-    w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, state = '', held = 0, unread = 0,
-      held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}}
+    w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, state = '', tuner = '', held = 0,
+      unread = 0, held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}}
     room[name] = w
     workers[#workers + 1] = w
   end
@@ -165,7 +167,7 @@ end
 local function save_room()
   for _, w in ipairs(workers) do
     if w.is_changed then
-      call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.held, w.unread,
+      call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.tuner, w.held, w.unread,
         w.held_kv, w.idle, w.metered, w.credit, w.ghosts))
     end
   end
@@ -189,19 +191,6 @@ local function fits(w, c)
     and (w.kv == 0 or w.held_kv == 0 or w.held_kv + c[6] <= w.kv)
 end
 
-local function freest(c)
-  local best, most
-  for _, w in ipairs(workers) do
-    if c == nil or fits(w, c) then
-      local left = free(w)
-      if left > 0 and (not best or left > most or (left == most and w.name < best.name)) then
-        best, most = w, left
-      end
-    end
-  end
-  return best
-end
-
 local holdings = {}
 local function holding(name)
   local h = holdings[name]
@@ -211,6 +200,28 @@ local function holding(name)
     holdings[name] = h
   end
   return h
+end
+
+local function is_open(r, w)
+  local entry = holding(r.name)[w.name]
+  return not entry or entry[7]
+end
+
+-- The worker with the most room where `r` can use it, for the candidate `c` or (nil) as spare; else nil, and whether
+-- there would be one for others.
+local function freest(r, c)
+  local best, most, is_closed
+  for _, w in ipairs(workers) do
+    if c == nil or fits(w, c) then
+      local left = free(w)
+      if left > 0 and not is_open(r, w) then
+        is_closed = true
+      elseif left > 0 and (not best or left > most or (left == most and w.name < best.name)) then
+        best, most = w, left
+      end
+    end
+  end
+  return best, is_closed
 end
 
 local function add(w, sequences, unread, kv, idle)
@@ -332,9 +343,10 @@ end
 
 local mine, heard = holding(me.name), {}
 list(function()
-  local name, granted, returned, idle, unread, kv, metered =
-    text(), number(), number(), number(), number(), number(), number()
+  local name, granted, returned, idle, unread, kv, metered, open =
+    text(), number(), number(), number(), number(), number(), number(), number()
   local w, entry = worker(name), mine[name] or {0, 0, 0, 0, 0, metered}
+  entry[7] = open == 1
   if not is_known then
     entry[1] = granted
     add(w, granted, 0, 0, 0)
@@ -357,7 +369,8 @@ list(function()
     text(), number(), number(), number(), number(), text()
   local w = worker(name)
   if reading < w.reading then return end
-  w.sequences, w.prompt_tokens, w.kv, w.reading, w.state = sequences, prompt_tokens, kv, reading, state
+  w.sequences, w.prompt_tokens, w.kv, w.reading = sequences, prompt_tokens, kv, reading
+  w.state, w.tuner = state, me.boot
   local left = {}
   for _, ghost in ipairs(w.ghosts) do
     if ghost[1] >= reading then left[#left + 1] = ghost end
@@ -385,14 +398,14 @@ local function first(without)
   local least
   for _, name in ipairs(names) do
     local r = replicas[name]
-    local c = r and r ~= without and head(r)
+    local c = r and r ~= without and not r.is_passed and head(r)
     if c and (not least or c[1] < least[1] or (c[1] == least[1] and c[2] < least[2])) then least = c end
   end
   if not least then return nil end
   local best, its
   for _, name in ipairs(names) do
     local r = replicas[name]
-    local c = r and r ~= without and head(r)
+    local c = r and r ~= without and not r.is_passed and head(r)
     if c and c[2] == least[2]
       and (not best or c[3] < its[3] or (c[3] == its[3] and r.granted < best.granted)) then best, its = r, c end
   end
@@ -413,7 +426,7 @@ end
 
 local function grant(r, w, sequences, unread, kv)
   local h = holding(r.name)
-  local entry = h[w.name] or {0, 0, 0, 0, 0, 0}
+  local entry = h[w.name] or {0, 0, 0, 0, 0, 0, true}
   entry[1], entry[3], entry[4], entry[5] = entry[1] + sequences, entry[3] + unread, entry[4] + kv, entry[5] + sequences
   h[w.name] = entry
   add(w, sequences, unread, kv, sequences)
@@ -423,21 +436,27 @@ local function grant(r, w, sequences, unread, kv)
 end
 
 local function serve()
+  local is_one_passed = false
   while true do
     local r = first(nil)
-    if not r then return false end
+    if not r then return is_one_passed end
     local c = r.head
     if not c then
       if r ~= me then message(r).ask = 1 end
       return true
     end
-    local preferred = room[c[7]]
-    local w = preferred and fits(preferred, c) and preferred or freest(c)
-    if not w then return true end
-    grant(r, w, c[4], c[5], c[6])
-    grants = grants + 1
-    r.granted = grants
-    pop(r)
+    local w, is_closed = room[c[7]], false
+    if not (w and fits(w, c) and is_open(r, w)) then w, is_closed = freest(r, c) end
+    if w then
+      grant(r, w, c[4], c[5], c[6])
+      grants = grants + 1
+      r.granted = grants
+      pop(r)
+    elseif is_closed then
+      r.is_passed, is_one_passed = true, true  -- there is room, but not for it: the next replica has its turn
+    else
+      return true
+    end
   end
 end
 
@@ -459,7 +478,7 @@ local function give_spare()
   local left = 0
   for _, w in ipairs(workers) do left = left + max(0, free(w)) end
   for _ = me.spare + 1, min(MOST_SPARE, floor(left / (1.5 * count))) do
-    local w = freest(nil)
+    local w = freest(me, nil)
     if not w then return end
     grant(me, w, 1, 0, 0)
     me.spare = me.spare + 1
@@ -515,7 +534,7 @@ end
 for i, w in ipairs(workers) do
   told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv,
     w.idle, w.metered, ghosts(w)}
-  if is_registering then told_workers[i][12] = w.state end
+  if rank == 0 and w.tuner ~= me.boot then told_workers[i][12] = w.state end
 end
 local changed = call('ZRANGEBYSCORE', CHANGED, known_changes + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, PAGE + 1)
 local upto, more = seq, 0
@@ -527,6 +546,7 @@ for i, name in ipairs(told_names) do
   local _, sum, lifted, level = unpack_limit(told_rows[i], 3, 0)
   told_flows[i] = {name, sum, lifted, level}
 end
+for _, r in pairs(replicas) do r.is_passed = nil end
 local waiting, its, least_elsewhere = first(me)
 return {OK, generation, seq, now, vt, count, rank, others, waiting and least_elsewhere or -1,
   waiting and its[2] or '', waiting and its[3] or 0, upto, more,

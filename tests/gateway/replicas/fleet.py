@@ -99,9 +99,9 @@ class PlainWorkers:
         """Nothing else."""
         return 0, 0, ""
 
-    def held(self, worker: str, /) -> tuple[int, int, int]:
+    def held(self, worker: str, /) -> tuple[int, int, int, bool]:
         """Nothing else."""
-        return 0, 0, 0
+        return 0, 0, 0, True
 
 
 class Gateway:

@@ -123,11 +123,12 @@ class Crowd:
         choose = self._random
         held = caller.granted.get(worker, 0) - caller.returned.get(worker, 0)
         sizes = choose.choice((0, 0, 1, 4)), choose.choice((0, 0, 50)), choose.choice((0, 500)), choose.randrange(9_000)
+        is_open = choose.random() < 0.9
         if is_registering:
-            return WorkerReport(worker, max(0, held), 0, *sizes)
+            return WorkerReport(worker, max(0, held), 0, *sizes, is_open)
         if held > 0:
             caller.returned[worker] = caller.returned.get(worker, 0) + choose.randrange(held + 1)
-        return WorkerReport(worker, caller.granted.get(worker, 0), caller.returned.get(worker, 0), *sizes)
+        return WorkerReport(worker, caller.granted.get(worker, 0), caller.returned.get(worker, 0), *sizes, is_open)
 
     def _reading(self, worker: str) -> Reading:
         choose = self._random

@@ -4,7 +4,7 @@ It states the rules once more in another way: what the script moves by differenc
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.replicas.call import (
@@ -37,6 +37,7 @@ class Holding:
     unread: int = 0
     kv: int = 0
     metered: int = 0
+    is_open: bool = True
 
     @property
     def sequences(self) -> int:
@@ -105,6 +106,7 @@ class StoreModel:
     def _forget_room(self) -> None:
         self.members: dict[str, Member] = {}
         self.windows: dict[str, Reading] = {}
+        self.tuners: dict[str, str] = {}
         self.credit: dict[str, int] = {}
         self.metered: dict[str, int] = {}
         self.ghosts: list[Ghost] = []
@@ -133,7 +135,7 @@ class StoreModel:
         for worker in call.workers:
             self._note_worker(caller, worker, is_first=not is_known)
         for reading in call.readings:
-            self._read(reading)
+            self._read(reading, call.boot)
         self._skip_granted(caller)
         return self._decide(call, caller, now)
 
@@ -233,12 +235,12 @@ class StoreModel:
         if report.returned > holding.returned:
             self.credit[report.name] += report.returned - holding.returned
             holding.returned = report.returned
-        holding.unread, holding.kv = report.unread, report.kv
+        holding.unread, holding.kv, holding.is_open = report.unread, report.kv, report.is_open
 
-    def _read(self, reading: Reading) -> None:
+    def _read(self, reading: Reading, boot: str) -> None:
         self._know(reading.worker)
         if reading.at >= self.windows[reading.worker].at:
-            self.windows[reading.worker] = reading
+            self.windows[reading.worker], self.tuners[reading.worker] = reading, boot
             self.ghosts = [
                 ghost for ghost in self.ghosts if ghost.worker != reading.worker or ghost.since >= reading.at
             ]
@@ -264,9 +266,13 @@ class StoreModel:
         fits_kv = not window.kv or not kv or kv + candidate.kv <= window.kv
         return self.free(worker, now) > 0 and fits_prompt and fits_kv
 
-    def _freest(self, workers: Iterator[str], now: int) -> str | None:
-        open_ones = [worker for worker in workers if self.free(worker, now) > 0]
-        return min(open_ones, key=lambda worker: (-self.free(worker, now), worker.encode()), default=None)
+    def _freest(self, workers: Iterable[str], now: int) -> str | None:
+        free = [worker for worker in workers if self.free(worker, now) > 0]
+        return min(free, key=lambda worker: (-self.free(worker, now), worker.encode()), default=None)
+
+    def _open(self, member: Member) -> list[str]:
+        closed = {worker for worker, holding in member.holdings.items() if not holding.is_open}
+        return [worker for worker in self.windows if worker not in closed]
 
     def _grant(self, member: Member, worker: str, candidate: Candidate) -> None:
         holding = member.holdings.setdefault(worker, Holding())
@@ -278,11 +284,11 @@ class StoreModel:
 
     # -- decisions
 
-    def _first(self, now: int, without: Member | None = None) -> Member | None:
+    def _first(self, now: int, without: Sequence[Member] = ()) -> Member | None:
         waiting = {
             name: head
             for name, member in self.members.items()
-            if member is not without and (head := member.head(now)) is not None
+            if not any(member is other for other in without) and (head := member.head(now)) is not None
         }
         if not waiting:
             return None
@@ -305,13 +311,17 @@ class StoreModel:
         asked, recalled = None, []
         granted: dict[str, dict[str, int]] = {}
         is_waiting = False
-        while (member := self._first(now)) is not None:
+        passed: list[Member] = []
+        while (member := self._first(now, passed)) is not None:
             is_waiting = True
             if not member.queue:
                 asked = member
                 break
             candidate = member.queue[0]
-            worker = self._place(candidate, now)
+            worker = self._place(candidate, now, self._open(member))
+            if worker is None and self._place(candidate, now, list(self.windows)) is not None:
+                passed.append(member)
+                continue
             if worker is None:
                 break
             self._grant(member, worker, candidate)
@@ -320,7 +330,7 @@ class StoreModel:
             member.last_granted = member.queue.pop(0)
             granted.setdefault(member.call.name, {})[worker] = member.holdings[worker].granted
             is_waiting = False
-        if is_waiting:
+        if is_waiting or passed:
             recalled = self._recall(caller, now)
         else:
             self._give_spare(caller, now)
@@ -339,10 +349,10 @@ class StoreModel:
         }
         return self._reply(call, caller, now), messages
 
-    def _place(self, candidate: Candidate, now: int) -> str | None:
-        if candidate.worker in self.windows and self._fits(candidate.worker, candidate, now):
+    def _place(self, candidate: Candidate, now: int, workers: Sequence[str]) -> str | None:
+        if candidate.worker in workers and self._fits(candidate.worker, candidate, now):
             return candidate.worker
-        return self._freest((worker for worker in self.windows if self._fits(worker, candidate, now)), now)
+        return self._freest((worker for worker in workers if self._fits(worker, candidate, now)), now)
 
     def _recall(self, caller: Member, now: int) -> list[str]:
         if now - self.recalled < RECALL:
@@ -355,7 +365,7 @@ class StoreModel:
     def _give_spare(self, caller: Member, now: int) -> None:
         free = sum(max(0, self.free(worker, now)) for worker in self.windows)
         target = self._spare_target(free)
-        while caller.spare < target and (worker := self._freest(iter(self.windows), now)) is not None:
+        while caller.spare < target and (worker := self._freest(self._open(caller), now)) is not None:
             self._grant(caller, worker, Candidate(0, "", 0))
             caller.spare += 1
 
@@ -365,7 +375,7 @@ class StoreModel:
     # -- the reply
 
     def _reply(self, call: Call, caller: Member, now: int) -> Reply:
-        waiting = self._first(now, without=caller)
+        waiting = self._first(now, without=[caller])
         head = None if waiting is None else waiting.head(now)
         least = self._least(now, without=caller)
         changed = sorted(
@@ -383,7 +393,7 @@ class StoreModel:
             now,
             self.vt,
             len(self.members),
-            sorted(self.members, key=str.encode).index(call.name),
+            self._rank(call.name),
             sum(member.call.settings != call.settings for member in self.members.values()),
             NOBODY if least is None else least,
             "" if head is None else head.tenant,
@@ -395,11 +405,15 @@ class StoreModel:
                 for worker, holding in caller.holdings.items()
                 if holding.granted > self._heard(call)[worker]
             ],
-            [self._state(worker, with_state=call.is_registering) for worker in self.windows],
+            [self._state(worker, call) for worker in self.windows],
             flows,
         )
 
-    def _state(self, worker: str, *, with_state: bool) -> WorkerState:
+    def _rank(self, name: str) -> int:
+        return sorted(self.members, key=str.encode).index(name)
+
+    def _state(self, worker: str, call: Call) -> WorkerState:
+        is_news = self._rank(call.name) == 0 and self.tuners.get(worker, "") != call.boot
         window, here = self.windows[worker], self._at(worker)
         return WorkerState(
             worker,
@@ -413,5 +427,5 @@ class StoreModel:
             sum(holding.idle for holding in here),
             self.metered[worker],
             self._ghosts(worker),
-            window.state if with_state else "",
+            window.state if is_news else "",
         )
