@@ -9,6 +9,10 @@ Two kinds of workers are passed over although they have the longest match. One i
 its deficit, if a less loaded worker has room: one tenant's prompts must not crowd one worker while others stand by. The
 other is a worker at which a request of the tenant failed lately: a worker that fails fast is never busy, and it must
 not attract requests by that.
+
+If other replicas place requests at the same workers, a prompt that no cache has goes to the worker that all of them
+choose (`rendezvous`), among those that are nearly least loaded. So its next turn is found cached, whichever replica
+gets it.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,10 +21,12 @@ from typing import Generic, Protocol, TypeVar
 from gateway.draws import Draws
 from gateway.workers.deficits import DEFAULT_QUANTUM_TOKENS, Deficits
 from gateway.workers.prefixes import CachedPrefix, PrefixIndex, cached_tokens
+from gateway.workers.rendezvous import WORD_MASK, score, worker_word
 
 MANY_WORKERS = 16  # of more workers than this only a few are drawn, and the least loaded of these is taken
 # The power of two choices, with two more: if windows differ, both of two draws would too often have the smallest.
 DRAWS = 4
+NEARLY = 1 / 8  # workers whose loads differ by no more than this part of their windows are about equally loaded
 
 
 class Placed(Protocol):
@@ -64,8 +70,10 @@ Fits = Callable[[_Candidate, _Request], bool]
 class Placement(Generic[_Candidate, _Request]):
     """The workers of one pool, the choice among them, and what is known about their caches."""
 
-    def __init__(self) -> None:
-        """Start without workers."""
+    def __init__(self, *, is_shared: bool = False) -> None:
+        """Start without workers; `is_shared` means that other replicas place requests at them too."""
+        self._is_shared = is_shared
+        self._words: dict[str, int] = {}  # what stands for each worker in `rendezvous`
         self._index = PrefixIndex()
         self._deficits = Deficits()
         self._draws = Draws(1)
@@ -81,6 +89,9 @@ class Placement(Generic[_Candidate, _Request]):
         slot = next(slot for slot in range(len(self.candidates) + 1) if slot not in self._candidate_at)
         self._slots[candidate.name], self._candidate_at[slot] = slot, candidate
         self.candidates.append(candidate)
+        if self._is_shared:
+            self.candidates.sort(key=_name)  # draws must agree too
+            self._words[candidate.name] = worker_word(candidate.name)
         self._index.add(slot)
 
     def leave(self, candidate: _Candidate) -> None:
@@ -88,6 +99,7 @@ class Placement(Generic[_Candidate, _Request]):
         self.candidates.remove(candidate)
         slot = self._slots.pop(candidate.name)
         del self._candidate_at[slot]
+        self._words.pop(candidate.name, None)
         self._index.remove(slot)
         self._deficits.forget(candidate.name)
 
@@ -117,6 +129,8 @@ class Placement(Generic[_Candidate, _Request]):
         nearest, blocks = self._match(request, fits)
         if blocks:
             return nearest
+        if nearest is None and self._is_shared:
+            return self._agreed(request, fits)
         other = self._least_loaded(request, fits)
         return other if nearest is None or (other is not None and other.load < nearest.load) else nearest
 
@@ -128,9 +142,15 @@ class Placement(Generic[_Candidate, _Request]):
         return cached_tokens(request.prompt_tokens, len(request.prefix), blocks)
 
     def preferred(self, request: _Request) -> str:
-        """The worker with the longest match, whether it has room or not; "" if no worker has any of the prompt."""
-        nearest, _ = self._match(request, _always) if request.prefix else (None, 0)
-        return "" if nearest is None else nearest.name
+        """The worker where `request` should run, whether it has room or not; "" if any other does as well."""
+        if not request.prefix or len(self.candidates) == 1:
+            return ""
+        preferred, blocks = self._match(request, _always)
+        if preferred is None:
+            preferred = self._agreed(request, _always)
+        elif not blocks:
+            return ""
+        return "" if preferred is None else preferred.name
 
     def _match(self, request: _Request, fits: Fits[_Candidate, _Request]) -> tuple[_Candidate | None, int]:
         """The worker with the longest match and its blocks, 0 if the tenant's deficit there is used up.
@@ -174,6 +194,29 @@ class Placement(Generic[_Candidate, _Request]):
         serving = [candidate for candidate in candidates if candidate.serves]
         others = [candidate for candidate in serving if candidate.name != request.avoid] or serving
         return _best([candidate for candidate in others if fits(candidate, request)], request)
+
+    def _agreed(self, request: _Request, fits: Fits[_Candidate, _Request]) -> _Candidate | None:
+        """The nearly least loaded worker that all replicas choose for a prompt that no cache has."""
+        first, candidates = request.prefix[0] & WORD_MASK, self.candidates
+        if len(candidates) > MANY_WORKERS:
+            draws = Draws(first)
+            candidates = [candidates[draws.below(len(candidates))] for _ in range(DRAWS)]
+        usable = [
+            candidate
+            for candidate in candidates
+            if candidate.serves
+            and candidate.name != request.avoid
+            and not candidate.is_shunned_by(request.tenant)
+            and fits(candidate, request)
+        ]
+        if not usable:
+            return self._least_loaded(request, fits)
+        most_load = min(map(_load, usable)) + NEARLY
+        words = self._words
+        return max(
+            (candidate for candidate in usable if candidate.load <= most_load),
+            key=lambda candidate: score(first, words[candidate.name]),
+        )
 
     # -- learning
 
@@ -219,6 +262,10 @@ class Placement(Generic[_Candidate, _Request]):
 
 def _always(candidate: Candidate, request: Placed) -> bool:
     return True
+
+
+def _name(candidate: Candidate) -> str:
+    return candidate.name
 
 
 def _load(candidate: Candidate) -> float:

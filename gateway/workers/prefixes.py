@@ -14,6 +14,7 @@ where a request goes.
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from gateway.learned.centre import Ratio
 from gateway.learned.prompts import FIRST_TOKENS_PER_BYTE, LEAST_TOKENS_PER_BYTE, MOST_TOKENS_PER_BYTE
@@ -38,17 +39,26 @@ BLOCK_ENDS = _block_ends(2**31)  # beyond any body
 _BLOCK_SIZES = tuple(end - start for start, end in zip((0, *BLOCK_ENDS), BLOCK_ENDS, strict=False))
 
 
-def prefix_chain(prompt: bytes | memoryview, *salt: str) -> tuple[int, ...]:
-    """The names of all whole blocks of `prompt`; prompts with different `salt` have no name in common."""
+def prefix_chain(prompt: bytes | memoryview, *salt: str, is_shared: bool = False) -> tuple[int, ...]:
+    """The names of all whole blocks of `prompt`; prompts with different `salt` have no name in common.
+
+    If the workers are shared with other replicas, the first name is the same in each of them.
+    """
     view = memoryview(prompt)  # hashed without a copy: 0.28 us a block, blake2b takes 1.6
     name, start, names = hash(salt), 0, []
     for end in BLOCK_ENDS:
         if end > len(prompt):
             break
-        name = hash((name, view[start:end]))
+        name = _shared_name(view[:end], salt) if is_shared and not start else hash((name, view[start:end]))
         names.append(name)
         start = end
     return tuple(names)
+
+
+def _shared_name(block: memoryview, salt: tuple[str, ...]) -> int:
+    digest = blake2b(repr(salt).encode(), digest_size=8)
+    digest.update(block)
+    return int.from_bytes(digest.digest())
 
 
 def prompt_bytes(blocks: int) -> float:

@@ -9,6 +9,7 @@ other replicas, use `Fleet`.
 from collections.abc import Callable
 
 from gateway.workers.fleet import Fleet
+from gateway.workers.placement import Placement
 from gateway.workers.shared_limits import Holding, Others, SharedLimits
 from gateway.workers.snapshot import Limit
 from gateway.workers.worker import Asking, Worker
@@ -18,6 +19,9 @@ Allows = Callable[[str], bool]  # whether this replica may use a place at the wo
 
 class SharedFleet(Fleet):
     """A fleet that knows of the other replicas."""
+
+    def _placement(self, pool: str) -> Placement[Worker, Asking]:
+        return self._pools.setdefault(pool, Placement(is_shared=True))
 
     # -- room
 
@@ -51,7 +55,10 @@ class SharedFleet(Fleet):
         return 0
 
     def preferred(self, request: Asking) -> str:
-        """The worker that has the longest beginning of the prompt cached, whether it has room or not; "" if none."""
+        """The worker where `request` should run, whether it has room or not; "" if any other does as well.
+
+        It has the longest beginning of the prompt cached. If none has any, it is the one that all replicas agree on.
+        """
         placement = self._pools.get(request.pool)
         return "" if placement is None else placement.preferred(request)
 

@@ -20,6 +20,8 @@ from gateway.workers import (
     WorkerSnapshot,
     WorkerSpec,
 )
+from gateway.workers.tuning_memory import Memory
+from gateway.workers.tuning_pulse import Pulse
 from gateway.workers.tuning_state import read_state
 
 from .test_workers import Request
@@ -312,6 +314,24 @@ def test_the_cache_counts_only_at_allowed_workers() -> None:
     assert replica.fleet.affinity_where(again, allowed.__contains__) == 0
     allowed.add("x")
     assert replica.fleet.affinity_where(again, allowed.__contains__) > 700
+
+
+def test_the_gauge_is_compared_with_what_all_replicas_have() -> None:
+    """A cache that several replicas fill does not make a token look larger than it is."""
+    memory = Memory()
+    memory.learn(EngineFacts(10_000, 1))
+    memory.take(Request(prompt_tokens=1000, max_output_tokens=1))
+    memory.others_tokens = 3 * memory.demand_tokens
+    for _ in range(50):
+        memory.weigh(0.4)
+    assert memory.capacity_tokens == pytest.approx(10_000, rel=0.01)
+
+
+def test_endings_of_others_count_as_often_as_ours() -> None:
+    """Of a quarter of the requests it is known how often they end; the engine's steps end four times as many."""
+    before = Pulse(total=0.0)
+    assert before.next(EngineSample(1.0, 0, 0, steps=10), 40, 20).ended_per_step == 2.0
+    assert before.next(EngineSample(1.0, 0, 0, steps=10), 40, 20, 0.25).ended_per_step == 8.0
 
 
 # -- the state as text
