@@ -1,4 +1,4 @@
-"""The demo: a flood and two modest tenants on one engine, live, then a table and a picture.
+"""The demo: a flood and two modest tenants on one engine, live, then a table.
 
 One modest tenant sends now and then, the other has a few users who each wait for their answer; the flood
 begins after a while and never lets up. Under `vtc` neither modest tenant should notice; under `fcfs` both
@@ -9,32 +9,20 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 
 from evaluation.bench.probe import Sample, probe_session
-from evaluation.bench.settings import SLACK, EngineChoice, EngineKind, WindowSettings
+from evaluation.bench.settings import EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, stage
 from evaluation.load.prompts import Lengths
-from evaluation.load.tenants import (
-    INPUT_WEIGHT,
-    OUTPUT_WEIGHT,
-    ClosedLoop,
-    Load,
-    LoadTenant,
-    OpenLoop,
-    Tally,
-    weights_of,
-)
-from evaluation.metrics.statistics import max_min_shares, percentile
-from evaluation.pictures.drawing import draw, has_matplotlib, require_matplotlib
-from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Picture
+from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop, Tally, weights_of
+from evaluation.metrics.statistics import percentile
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
-from evaluation.report.terminal import Progress, output_console, say, table
+from evaluation.report.terminal import Progress, output_console, table
 
 REFRESH_SECONDS = 0.25
 PLAIN_SECONDS = 3.0
@@ -43,19 +31,16 @@ RATE_WIDTH_SECONDS = 2.0
 SEQUENCES = 16
 BAR_WIDTH = 28
 SEED = 1
-PICTURE = Path("demo.png")
-NO_PICTURE = "no picture, which needs matplotlib: pip install 'vtc-gateway[bench]'"
 
 FLOOD = "flood"
 CHAT = Lengths(24, 64)
 
 
 class Actor(NamedTuple):
-    """A tenant of the demo with the words and the colour that stand for it."""
+    """A tenant of the demo with the words that say what it does."""
 
     load: LoadTenant
     behaviour: str
-    colour: str
 
     @property
     def name(self) -> str:
@@ -65,11 +50,10 @@ class Actor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions(Delivery):
-    """What to show, and where to put the picture (None: `PICTURE`, where one can be drawn)."""
+    """What to show."""
 
     policy: str = "vtc"
     seconds: float = 30.0
-    plot: Path | None = None
     engine: EngineKind = EngineKind.EMBEDDED
 
     @property
@@ -82,9 +66,9 @@ class DemoOptions(Delivery):
         """The tenants."""
         flood = LoadTenant(FLOOD, ClosedLoop(64), CHAT, Lengths(32, 160), starts_after_seconds=self.flood_after_seconds)
         return (
-            Actor(flood, "64 at once", VERMILION),
-            Actor(LoadTenant("alice", OpenLoop(2.0), CHAT, Lengths(24, 64)), "2 per second", BLUE),
-            Actor(LoadTenant("bob", ClosedLoop(4), CHAT, Lengths(24, 64)), "4 at once", GREEN),
+            Actor(flood, "64 at once"),
+            Actor(LoadTenant("alice", OpenLoop(2.0), CHAT, Lengths(24, 64)), "2 per second"),
+            Actor(LoadTenant("bob", ClosedLoop(4), CHAT, Lengths(24, 64)), "4 at once"),
         )
 
 
@@ -119,20 +103,8 @@ class Show:
 
 
 async def measure(options: DemoOptions) -> Report:
-    """Let the tenants loose and show who gets what; raises `PlotsMissing` before where a named file cannot be drawn."""
-    if options.plot is not None:
-        require_matplotlib()
-    seen, file = await _perform(options, output_console()), options.plot or PICTURE
-    return Report("demo", {}, [], {}, leave_picture(seen, file), [summary(seen)])
-
-
-def leave_picture(show: Show, file: Path) -> list[str]:
-    """Draw `show` into `file`. Returns what to say if there is no picture."""
-    if not has_matplotlib():
-        return [NO_PICTURE]
-    draw(picture(show), file)
-    say(f"plot: {file}")
-    return []
+    """Let the tenants loose and show who gets what."""
+    return Report("demo", {}, [], {}, sheets=[summary(await _perform(options, output_console()))])
 
 
 async def _perform(options: DemoOptions, console: Console) -> Show:
@@ -211,15 +183,14 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def summary(show: Show) -> Sheet:
-    """The closing table: everybody's service since the flood began, next to the max-min fair share of it."""
-    shares = fair_shares(show)
+    """The closing table: everybody's service since the flood began."""
     start, end = show.flood_from, show.end
     rows = []
     for actor in show.options.cast:
         records = show.tallies[actor.name].records
         finished = sum(record.is_complete and record.sent_at >= start for record in records)
-        services = (show.service(actor.name, start, end), shares[actor.name] / (end - start))
-        cells = (str(finished), *(f"{service:,.0f}" for service in services), *show.ttfts(actor.name, start, end))
+        service = f"{show.service(actor.name, start, end):,.0f}"
+        cells = (str(finished), service, *show.ttfts(actor.name, start, end))
         rows.append(SheetRow((f"{actor.name} {actor.behaviour}", *cells)))
     states = [sample.gateway for sample in show.samples]
     worst = max((state.spread for state in states), default=0.0)
@@ -228,53 +199,4 @@ def summary(show: Show) -> Sheet:
         f"policy {show.options.policy}, from the flood's beginning; "
         f"largest observed spread of counters {worst:,.0f}, computed bound {bound:,.0f}"
     )
-    return Sheet(title, ("tenant", "requests", "service/s", "max-min fair share/s", "TTFT p50", "TTFT p95"), rows)
-
-
-def fair_shares(show: Show) -> dict[str, float]:
-    """Max-min fair division of the service given since the flood began.
-
-    An open-loop tenant wants what it asked for. A closed-loop tenant wants at most the part of the window that its
-    outstanding requests can fill.
-    """
-    seconds = show.end - show.flood_from
-    capacity = sum(show.service(name, show.flood_from, show.end) for name in show.tallies) * seconds
-    demands: dict[str, float] = {}
-    for actor in show.options.cast:
-        match actor.load.arrivals:
-            case OpenLoop(rate):
-                cost = INPUT_WEIGHT * CHAT.mean + OUTPUT_WEIGHT * actor.load.output.mean
-                demands[actor.name] = rate * cost * seconds
-            case ClosedLoop(outstanding):
-                demands[actor.name] = capacity * min(1.0, outstanding / (SEQUENCES + SLACK))
-    return max_min_shares(demands, dict.fromkeys(demands, 1.0), capacity)
-
-
-def picture(show: Show) -> Picture:
-    """Service, TTFT and the spread of counters over one time axis; the time of the flood is shaded."""
-    shade = (show.options.flood_after_seconds, show.options.seconds)
-    cast = show.options.cast
-    start, end, tallies = show.start, show.end, show.tallies
-    rates = {
-        name: tally.service.rates(start, end, RATE_WIDTH_SECONDS, REFRESH_SECONDS) for name, tally in tallies.items()
-    }
-    service = [Curve(actor.name, actor.colour, _since(start, rates[actor.name])) for actor in cast]
-    ttfts = [Curve(actor.name, actor.colour, _since(start, show.waits(actor.name)), dots=True) for actor in cast]
-    spread = _since(start, [(sample.at, sample.gateway.spread) for sample in show.samples])
-    bound = _since(start, [(sample.at, sample.gateway.spread_bound) for sample in show.samples])
-    counters = [Curve("spread", BLUE, spread), Curve("bound", GREY, bound, dashed=True)]
-    behaviour = "; ".join(f"{actor.name}: {actor.behaviour}" for actor in cast)
-    return Picture(
-        f"One flood, two modest tenants: policy {show.options.policy} ({behaviour})",
-        [
-            LinePanel("Service received", "input + 2 x output tokens per second", service, shade=shade),
-            LinePanel("Time to first token of each request (log scale)", "seconds", ttfts, shade=shade, is_log=True),
-            LinePanel("Spread of the waiting tenants' counters, and its bound", "cost", counters, shade=shade),
-        ],
-        "Service, time to first token and spread of the counters over time, before and while the flood is there.",
-        is_stacked=True,
-    )
-
-
-def _since(start: float, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    return [(at - start, value) for at, value in points]
+    return Sheet(title, ("tenant", "requests", "service/s", "TTFT p50", "TTFT p95"), rows)

@@ -80,11 +80,6 @@ def served(runs: Sequence[Run]) -> dict[str, float]:
     return {name: sum(run.services[name] for run in runs) for name in runs[0].tallies}
 
 
-def windows(runs: Sequence[Run]) -> list[float]:
-    """The size of every worker's window in each sample."""
-    return [worker.window for sample in samples_of(runs) for worker in sample.gateway.workers]
-
-
 def window_stories(runs: Sequence[Run]) -> list[str]:
     """Of each worker the windows that it had, and the reasons why it was degraded, in words."""
     states = [sample.gateway.workers for sample in samples_of(runs)]

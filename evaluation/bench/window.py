@@ -1,8 +1,8 @@
 """Does the gateway find out by itself how much each engine can take? The bench uses live engines and their own metrics.
 
-The bench has three parts, each with a question of its own. In all of them the configuration of the tested gateway says
-nothing about the engines. Tests in virtual time show that the gateway also copes with metrics that are dead, slow,
-stale or wrong.
+The bench has two parts, each with a question of its own. In both the configuration of the tested gateway says nothing
+about the engines. Tests in virtual time show the rest: engines of other sizes, and metrics that are dead, slow, stale
+or wrong.
 
 - `memory`: the KV cache is too small for what the engine may run at once, so that no constant is right. One tenant has
   short prompts and long answers, the other long prompts and short answers; nobody knows the lengths. The bench sweeps
@@ -12,8 +12,6 @@ stale or wrong.
   gateway what they can do together. Embedded engines hardly use a processor, so each runs alone and the bench adds
   both. Two real vLLM on one small machine take processor time from each other, so both run at once, each with a load of
   its own.
-- `unknown`: engines of 8 and of 16 sequences, each with one gateway whose configuration states the size and with one
-  whose configuration does not.
 
 Every way has a gateway of its own, started for its turn. It learns what it knows of the engine from its own requests.
 """
@@ -22,20 +20,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from evaluation.bench import judgement
-from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of, window_stories, windows
-from evaluation.bench.probe import Sample
+from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of, window_stories
 from evaluation.bench.settings import SLACK, VLLM_MODEL, EngineChoice, EngineKind, KvCache, WindowSettings
 from evaluation.bench.stage import Part, Run, Stage, stage
 from evaluation.bench.turns import FAULTS, RunOptions, Turn, Ways, faults_of, in_turns, on, through
 from evaluation.load.client import RUNNING_USAGE
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
-from evaluation.metrics.statistics import mean, percentile
-from evaluation.pictures.drawing import draw, require_matplotlib
-from evaluation.pictures.picture import BLUE, GREEN, GREY, VERMILION, Curve, LinePanel, Mark, Picture
+from evaluation.metrics.statistics import mean
 from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Comparison, Target, Verdict
@@ -45,7 +39,7 @@ TENANTS = (
     LoadTenant("many", ClosedLoop(64), Lengths(24, 40), Lengths(32, 96)),
     LoadTenant("few", ClosedLoop(32), Lengths(24, 40), Lengths(32, 96)),
 )
-MEMORY, AUTO, STATED = "memory", "auto", "stated"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +49,6 @@ class WindowOptions(RunOptions):
     seconds: float = 24.0
     rounds: int = 3
     subjects: Sequence[str] = ()
-    plot: Path | None = None
 
     @property
     def is_vllm(self) -> bool:
@@ -76,9 +69,7 @@ def _shared_verdicts(part: str, runs: Sequence[Run], tenants: Sequence[LoadTenan
 
 
 async def measure(options: WindowOptions) -> Report:
-    """Run every part that is wanted and judge it; raises `PlotsMissing` before where a picture cannot be drawn."""
-    if options.plot is not None:
-        require_matplotlib()
+    """Run every part that is wanted and judge it."""
     progress = Progress()
     verdicts: list[Verdict] = []
     ways: dict[str, Sequence[Run]] = {}
@@ -86,8 +77,6 @@ async def measure(options: WindowOptions) -> Report:
         measured, judge = PARTS[subject]
         found = await measured(options, progress)
         verdicts += judge(options, found)
-        if subject == MEMORY and options.plot is not None:
-            draw(memory_picture(found), options.plot)
         ways |= {f"{subject}, {name}": runs for name, runs in found.items()}
     verdicts.append(FAULTS.judge(len(faults_of(ways))))
     return options.report("window", verdicts, ways)
@@ -154,41 +143,6 @@ def memory_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
     ]
 
 
-SERIES: Mapping[str, tuple[str, Callable[[Sample], float]]] = {
-    "window": (BLUE, lambda sample: sum(worker.window for worker in sample.gateway.workers)),
-    "running": (GREEN, lambda sample: sample.running),
-    "waiting": (VERMILION, lambda sample: sample.waiting),
-}
-
-
-def memory_picture(ways: Ways) -> Picture:
-    """What each window gives; window, running and waiting over time, tuned and with the largest fixed one."""
-    largest = max(FIXED)
-    turns = [(size, run.tokens_per_second) for size in FIXED for run in ways[str(size)]]
-    medians = [(size, rate(ways[str(size)])) for size in FIXED]
-    sweep = LinePanel(
-        "Output tokens per second by window, and of auto",
-        "tokens per second",
-        [Curve("", GREY, turns, dots=True), Curve("fixed", GREY, medians)],
-        [Mark("auto", mean_rate(ways[AUTO]), BLUE)],
-        "window, sequences",
-    )
-    over_time = [
-        _over_time(ways[AUTO][-1], "auto"),
-        _over_time(ways[str(largest)][0], f"a fixed window of {largest}"),
-    ]
-    alt = "Throughput by window; window, running and waiting over time, tuned and with the largest fixed window."
-    return Picture("A KV cache too small for full concurrency", [sweep, *over_time], alt, is_stacked=True)
-
-
-def _over_time(run: Run, name: str) -> LinePanel:
-    curves = [
-        Curve(label, colour, [(sample.at - run.window.start, read(sample)) for sample in run.samples])
-        for label, (colour, read) in SERIES.items()
-    ]
-    return LinePanel(f"Sequences over time with {name}", "sequences", curves, x_label="seconds of the window")
-
-
 # -- speeds
 
 PAIR_SEQUENCES = 8
@@ -246,50 +200,9 @@ def speeds_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
     ]
 
 
-# -- unknown
-
-SIZES = (8, 16)
-# Windows that differ by less are one: the controller probes upwards now and then.
-SETTLED_WITHIN = 2
-
-KNOWN_RATE = "unknown: an engine of {} sequences, output tokens per second of the known window"
-SETTLED = "unknown: an engine of {} sequences, 5th to 95th percentile of the window"
-UNKNOWN_QUEUE = Target(f"unknown: samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
-
-
-async def measure_unknown(options: WindowOptions, progress: Progress) -> dict[str, list[Run]]:
-    """Run both ways in turns on an engine of each size."""
-    ways: dict[str, list[Run]] = {}
-    for size in SIZES:
-        async with stage(progress, EngineChoice(options.engine, options.profile, size)) as running:
-            settings = {f"{size} {STATED}": WindowSettings(size), f"{size} {AUTO}": WindowSettings(None)}
-            turns = {
-                name: through(running, options.policy, window, partial(options.part, name, TENANTS))
-                for name, window in settings.items()
-            }
-            ways |= await in_turns(turns, options.rounds)
-    return ways
-
-
-def unknown_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
-    """What the runs are worth, two verdicts for each size and one on the engines' queues."""
-    verdicts = []
-    for size in SIZES:
-        auto, stated = ways[f"{size} {AUTO}"], ways[f"{size} {STATED}"]
-        batch = f", {mean_running(auto):.2f} against {mean_running(stated):.2f} running"
-        target = Target(KNOWN_RATE.format(size), Comparison.AT_LEAST, 0.97)
-        verdicts.append(judgement.throughput(target, rate(auto), rate(stated), batch))
-        low, high = (percentile(windows(auto), percent) for percent in (5, 95))
-        settled = Target(SETTLED.format(size), Comparison.AT_MOST, SETTLED_WITHIN)
-        verdicts.append(settled.judge(high - low, f"{low:.0f} to {high:.0f}, {len(windows(auto))} samples"))
-    auto = [run for size in SIZES for run in ways[f"{size} {AUTO}"]]
-    return [*verdicts, judgement.engine_queue(UNKNOWN_QUEUE, auto, SLACK)]
-
-
 Measured = Callable[[WindowOptions, Progress], Awaitable[dict[str, list[Run]]]]
 Judged = Callable[[WindowOptions, Ways], list[Verdict]]
 PARTS: Mapping[str, tuple[Measured, Judged]] = {
-    MEMORY: (measure_memory, memory_verdicts),
+    "memory": (measure_memory, memory_verdicts),
     "speeds": (measure_speeds, speeds_verdicts),
-    "unknown": (measure_unknown, unknown_verdicts),
 }

@@ -54,12 +54,3 @@ class ServiceSeries:
     def within(self, window: Span) -> float:
         """What arrived in `window`."""
         return self.between(window.start, window.end)
-
-    def rates(self, start: float, end: float, width_seconds: float, step_seconds: float) -> list[tuple[float, float]]:
-        """(time, service per second over the `width_seconds` before it), every `step_seconds`."""
-        count = int((end - start) / step_seconds + 1e-9)
-        moments = [start + step_seconds * i for i in range(1, count + 1)]
-        return [(at, self._rate(max(start, at - width_seconds), at)) for at in moments]
-
-    def _rate(self, start: float, end: float) -> float:
-        return self.between(start, end) / (end - start)

@@ -20,7 +20,6 @@ GRID = "#e6e6e6"
 SHADE = "#f4f1ec"
 # Inches of one panel by the number of columns: about 1,200 pixels in all, so that a page shows them unscaled.
 PANEL_WIDTH = {1: 7.0, 2: 5.5, 3: 3.9}
-STACKED_WIDTH = 11.0
 PANEL_HEIGHT = 3.3
 TITLE_INCHES = 0.35
 MOST_COLUMNS = 3
@@ -33,14 +32,9 @@ class PlotsMissing(Exception):
     """matplotlib is not installed; the message names the remedy."""
 
 
-def has_matplotlib() -> bool:
-    """True if pictures can be drawn."""
-    return find_spec("matplotlib") is not None
-
-
 def require_matplotlib() -> None:
     """Raise `PlotsMissing` if pictures cannot be drawn."""
-    if not has_matplotlib():
+    if find_spec("matplotlib") is None:
         raise PlotsMissing("drawing the plot needs matplotlib, the extra `bench`: pip install 'vtc-gateway[bench]'")
 
 
@@ -52,10 +46,9 @@ def draw(picture: Picture, path: Path) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(picture.panels)
-    columns = 1 if picture.is_stacked else count if count <= MOST_COLUMNS else 2
+    columns = count if count <= MOST_COLUMNS else 2
     rows = -(-count // columns)
-    width = STACKED_WIDTH if picture.is_stacked else PANEL_WIDTH[columns] * columns
-    size = (width, PANEL_HEIGHT * rows + TITLE_INCHES)
+    size = (PANEL_WIDTH[columns] * columns, PANEL_HEIGHT * rows + TITLE_INCHES)
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04, hspace=0.04)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
@@ -130,8 +123,6 @@ def _draw_lines(axes: "Axes", panel: LinePanel) -> None:
 
 
 def _look(curve: Curve) -> dict[str, Any]:
-    if curve.dots:
-        return {"color": curve.colour, "linestyle": "none", "marker": "o", "markersize": 4, "alpha": 0.65}
     return {
         "color": curve.colour,
         "linewidth": 0.8 if curve.faint else 2.0,
@@ -141,11 +132,7 @@ def _look(curve: Curve) -> dict[str, Any]:
 
 
 def _scale(axes: "Axes", panel: LinePanel) -> None:
-    if panel.is_log:
-        axes.set_yscale("log")
-        axes.minorticks_off()
-    else:
-        axes.set_ylim(0, panel.top or 1.0)
+    axes.set_ylim(0, panel.top or 1.0)
     axes.yaxis.set_major_formatter(_short)
     starts = [x for curve in panel.curves for x, _ in curve.points]
     axes.set_xlim(min(starts, default=0.0), max(starts, default=1.0))

@@ -19,14 +19,13 @@ CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line with its name written at its end; `faint` ones are background, `dots` have no line between them."""
+    """A line with its name written at its end; `faint` ones are background."""
 
     name: str
     colour: str
     points: Points
     dashed: bool = False
     faint: bool = False
-    dots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class LinePanel:
-    """Lines over time (or over `x_label`), from 0 to `top`; with `is_log` on a logarithmic scale."""
+    """Lines over time (or over `x_label`), from 0 to `top`."""
 
     title: str
     y_label: str
@@ -49,7 +48,6 @@ class LinePanel:
     x_label: str = "seconds since the start"
     top: float | None = None
     shade: tuple[float, float] | None = None
-    is_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,8 @@ Panel = LinePanel | BarPanel
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Panels side by side, or `is_stacked`. `alt` says in words what is seen, for whoever cannot see it."""
+    """Panels side by side. `alt` says in words what is seen, for whoever cannot see it."""
 
     title: str
     panels: Sequence[Panel]
     alt: str
-    is_stacked: bool = False

@@ -74,14 +74,13 @@ def isolation(
 def window(  # noqa: PLR0913 - one parameter for each option
     engine: Engine = "embedded",
     policy: Policy = "vtc",
-    only: Annotated[str, typer.Option(help="Parts, like memory,speeds (also unknown); default: all.")] = "",
+    only: Annotated[str, typer.Option(help="Parts: memory or speeds; default: both.")] = "",
     seconds: Seconds = 24.0,
     rounds: Rounds = 3,
-    plot: Annotated[Path | None, typer.Option(help="Draw the memory part into this PNG file.")] = None,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
-    """Measure how well the gateway finds out what an engine can take: memory, speeds, an unknown size."""
+    """Measure how well the gateway finds out what an engine can take: memory, and engines of two speeds."""
     from evaluation.bench.settings import EngineKind
     from evaluation.bench.window import PARTS, WindowOptions, measure
 
@@ -91,7 +90,6 @@ def window(  # noqa: PLR0913 - one parameter for each option
         subjects=_chosen("--only", only, PARTS),
         seconds=seconds,
         rounds=rounds,
-        plot=plot,
         json_file=json,
         check=check,
     )

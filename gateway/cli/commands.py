@@ -114,9 +114,6 @@ def demo(
         typer.Option(help="Who goes next: vtc, or fcfs to see what happens without fair queuing."),
     ] = "vtc",
     seconds: Annotated[float, typer.Option(help="How long it runs.", min=5)] = 30.0,
-    plot: Annotated[
-        Path | None, typer.Option(help="Where to write the picture; default: demo.png, with the extra `bench`.")
-    ] = None,
     engine: Engine = "embedded",
 ) -> None:
     """Run one flooding and two modest tenants, and show how much service each gets."""
@@ -124,7 +121,7 @@ def demo(
     from evaluation.bench.settings import EngineKind
     from evaluation.report.delivery import conduct
 
-    options = DemoOptions(policy=policy, seconds=seconds, plot=plot, engine=EngineKind(engine))
+    options = DemoOptions(policy=policy, seconds=seconds, engine=EngineKind(engine))
     raise typer.Exit(conduct(measure(options), options))
 
 

@@ -68,15 +68,6 @@ def test_preemptions_are_those_of_the_windows() -> None:
     assert figures([_way(1)])["engine_preemptions"] == 0
 
 
-def test_the_picture_of_the_sweep_has_every_window_and_auto() -> None:
-    """A dot for each turn, the line of the medians, the mark of auto, then two runs over time."""
-    sweep, *over_time = bench.memory_picture(_memory(800)).panels
-    assert [len(curve.points) for curve in sweep.curves] == [5, 5]  # type: ignore[union-attr]
-    assert [mark.value for mark in sweep.marks] == [80.0]  # type: ignore[union-attr]
-    for panel in over_time:
-        assert [curve.name for curve in panel.curves] == ["window", "running", "waiting"]  # type: ignore[union-attr]
-
-
 def _speeds(gateway: int, slow_running: int = 8) -> dict[str, list[Run]]:
     both = sample({"many": 3, "few": 2}, [Gauges(0, 8), Gauges(0, slow_running)])
     runs = {bench.FAST: 900, bench.SLOW: 300, bench.BESIDE_FAST: 600, bench.BESIDE_SLOW: 200}
@@ -97,20 +88,6 @@ def test_an_engine_left_idle_is_seen() -> None:
     """The less busy of the two counts."""
     idle = _speeds(1200, slow_running=6)
     assert _missed(bench.speeds_verdicts(WindowOptions(engine=EngineKind.EMBEDDED), idle)) == [bench.BUSY.name]
-
-
-def _unknown_missed(auto: int, windows: Sequence[int]) -> list[str]:
-    samples = [_busy(window=window) for window in windows]
-    small = {"8 stated": [_way(1000, _busy())], "8 auto": [_way(auto, *samples)]}
-    large = {"16 stated": [_way(1000, _busy())], "16 auto": [_way(1000, _busy())]}
-    return _missed(bench.unknown_verdicts(WindowOptions(), small | large))
-
-
-def test_a_window_that_nobody_stated_must_settle_and_serve_as_much() -> None:
-    """97 percent of the stated window's rate, and a window that stays within two sequences."""
-    assert _unknown_missed(970, [9, 9, 10, 9]) == []
-    assert _unknown_missed(969, [9]) == [bench.KNOWN_RATE.format(8)]
-    assert _unknown_missed(1000, [9, 13, 9, 13]) == [bench.SETTLED.format(8)]
 
 
 async def _turns() -> list[str]:

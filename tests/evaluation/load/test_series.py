@@ -42,14 +42,3 @@ def test_time_runs_forward() -> None:
     series = _series((2.0, 1))
     with pytest.raises(AssertionError):
         series.add(1.0, 1)
-
-
-def test_rates_look_back_over_their_width_but_not_before_the_start() -> None:
-    """One unit each second is a rate of one at every moment, the first included."""
-    series = _series(*[(float(i), 1.0) for i in range(1, 5)])
-    assert series.rates(0.0, 4.0, width_seconds=2.0, step_seconds=1.0) == [
-        (1.0, 1.0),
-        (2.0, 1.0),
-        (3.0, 1.0),
-        (4.0, 1.0),
-    ]

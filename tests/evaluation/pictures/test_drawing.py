@@ -11,7 +11,6 @@ from evaluation.pictures.drawing import INK, draw
 from evaluation.pictures.picture import (
     BLUE,
     GREEN,
-    ORANGE,
     PURPLE,
     SKY,
     VERMILION,
@@ -32,9 +31,6 @@ LINES = LinePanel(
     shade=(0, 1),
 )
 BARS = BarPanel("Bars", "s", [Bar("a", 10, BLUE, 20), Bar("b", NAN, BLUE)])
-DOTS = LinePanel(
-    "Dots", "s", [Curve("waits", BLUE, [(0, 0.1), (1, 20.0)], dots=True), Curve("none", BLUE, [])], is_log=True
-)
 ALL_STYLES = LinePanel(
     "Styles",
     "s",
@@ -42,19 +38,18 @@ ALL_STYLES = LinePanel(
         Curve("plain", BLUE, [(0, 1), (2, 2)]),
         Curve("dashed", VERMILION, [(0, 2), (2, 3)], dashed=True),
         Curve("faint", GREEN, [(0, 3.2), (2, 3.5)], faint=True),
-        Curve("dots", ORANGE, [(0.5, 4), (1, 4), (1.5, 4)], dots=True),
         Curve("with a gap", PURPLE, [(0, 5), (1, 5), (1.5, NAN), (1.8, 5), (2, 5)]),
     ],
     [Mark("", 6, SKY)],
 )
-COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, SKY)
 NAMELESS = BarPanel("Bars", "s", [Bar("a", 10, BLUE), Bar("", 1000, BLUE)])
 
 
 @pytest.mark.parametrize(
     "panels",
-    [[LINES], [LINES, LINES, BARS], [BARS, NAMELESS], [LINES] * 4, [DOTS]],
-    ids=["one", "three", "bars", "four", "dots"],
+    [[LINES], [LINES, LINES, BARS], [BARS, NAMELESS], [LINES] * 4],
+    ids=["one", "three", "bars", "four"],
 )
 def test_a_picture_is_drawn_to_the_same_bytes(tmp_path: Path, panels: list[LinePanel | BarPanel]) -> None:
     """Lines with gaps, marks above the lines, bars without a value: any number of panels."""
@@ -64,16 +59,6 @@ def test_a_picture_is_drawn_to_the_same_bytes(tmp_path: Path, panels: list[LineP
     content = (tmp_path / "one.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert content == (tmp_path / "two.png").read_bytes()
-
-
-def test_a_stacked_picture_is_one_column(tmp_path: Path) -> None:
-    """Its panels stand one below the other; the same panels side by side are wider than high."""
-    sizes = []
-    for is_stacked in (True, False):
-        path = tmp_path / "picture.png"
-        draw(Picture("Title", [LINES] * 3, "what is seen", is_stacked=is_stacked), path)
-        sizes.append([int.from_bytes(path.read_bytes()[at : at + 4]) for at in (16, 20)])
-    assert sizes[0][0] / sizes[0][1] < 1.2 < sizes[1][0] / sizes[1][1]
 
 
 def test_no_bar_is_longer_than_the_most(tmp_path: Path) -> None:
@@ -94,7 +79,7 @@ def pixels(tmp_path: Path, panel: LinePanel | BarPanel) -> dict[str, int]:
 
 
 def test_every_curve_and_every_mark_draws_pixels_of_its_colour(tmp_path: Path) -> None:
-    """Whole lines, dashed ones, faint ones, dots, lines on both sides of a gap, and the line of a mark."""
+    """Whole lines, dashed ones, faint ones, lines on both sides of a gap, and the line of a mark."""
     seen = pixels(tmp_path, ALL_STYLES)
     assert all(count >= LEAST_PIXELS for count in seen.values()), seen
 
