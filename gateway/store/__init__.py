@@ -11,6 +11,7 @@ Every failure is one `StoreFailed`, whose text is one line for the log: what fai
 from the store are hints. Some may be lost, and the next call says the same again.
 
 Modules. `client`: what the rest of the gateway uses, calls and messages. `connection`: one connection, whose replies
-come in the order of the commands. `greeting`: what a server says of itself, and whether it will do. `address`: where
-the store is, from its URL. `failures`: what its errors mean to an operator.
+come in the order of the commands. `greeting`: what a server says of itself, and whether it will do. `line`: opens
+connections. `inbox`: the messages that one of them hears. `script`: a script and its name. `failures`: what a server's
+errors mean to an operator.
 """

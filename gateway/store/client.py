@@ -8,48 +8,31 @@ comes back by itself, with growing pauses; it is renewed too when calls reach an
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import hiredis
 
+from gateway.config import Replicas
 from gateway.replicas.call import Call, Reply, keys, read_reply, script
-from gateway.store.address import parse
 from gateway.store.connection import Command, StoreConnection
 from gateway.store.failures import StoreFailed, explain
-from gateway.store.greeting import Login
 from gateway.store.inbox import Inbox
-from gateway.store.line import Certificates, Line
+from gateway.store.line import Line
 from gateway.store.script import Script
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
-class Access(Protocol):
-    """Where the store is, and how this gateway may use it."""
-
-    store: str
-    username: str
-    password: str | None
-    ca_file: Path | None
-    certificate_file: Path | None
-    key_file: Path | None
-
-
 class StoreClient:
     """The store of the `replicas`.
 
-    A call has `timeout_seconds` for its reply, and twice that if the server has to learn the script first. A connection
-    has `connecting_seconds`, and as much again until the server has said who it is.
+    A call has `timeout_seconds` for its reply, and twice that if the server has to learn the script first.
     """
 
-    def __init__(self, replicas: Access, *, timeout_seconds: float = 0.05, connecting_seconds: float = 0.25) -> None:
+    def __init__(self, replicas: Replicas, *, timeout_seconds: float = 0.05) -> None:
         """Connect to nothing yet."""
-        address = parse(replicas.store)
-        login = Login(replicas.username, replicas.password, address.database)
-        certificates = Certificates(replicas.ca_file, replicas.certificate_file, replicas.key_file)
-        self._line = Line(address, login, certificates, connecting_seconds)
+        self._line = Line(replicas)
         self._timeout_seconds = timeout_seconds
         self._connecting = asyncio.Lock()
         self._calls: StoreConnection | None = None
@@ -65,7 +48,10 @@ class StoreClient:
         return self._calls is not None and not self._calls.has_failed
 
     async def connected(self) -> str:
-        """The run id of the server that calls go to; connects if there is no connection. May raise `StoreFailed`."""
+        """The run id of the server that calls go to; connects if there is no connection.
+
+        `StoreFailed` if there is none: after 0.25 s if the server is silent, after a second if nobody is there.
+        """
         async with self._connecting:
             if not self.is_connected:
                 self._refuse_if_closed()
@@ -115,6 +101,7 @@ class StoreClient:
     async def close(self) -> None:
         """End both connections, and the messages."""
         self._closing.set()
+        self._line.close()
         async with self._connecting:
             if self._calls is not None:
                 await self._calls.close()

@@ -128,14 +128,14 @@ class StoreConnection(asyncio.Protocol):
                 self._unread_bytes = 0
                 self._take(reply)
         except hiredis.ProtocolError as error:
-            self.fail(f"it does not speak the protocol of Redis ({quote(str(error))}); correct replicas.store")
+            self.fail(f"it does not speak the protocol of Redis ({quote(error)}); correct replicas.store")
         if self._unread_bytes > MOST_UNREAD_BYTES:
             self.fail(f"a reply is longer than {MOST_UNREAD_BYTES >> 20} MiB; is it a store of replicas?")
 
     def connection_lost(self, error: Exception | None) -> None:
         """The event loop's call."""
-        why = f" ({quote(str(error))})" if error else ""
-        self.fail(f"it closed the connection{why}; look at its log")
+        why = f" ({quote(error)})" if error else ""
+        self.fail(f"it closed the connection{why}; look at its log and its maxclients")
         if not self._lost.done():
             self._lost.set_result(None)
 

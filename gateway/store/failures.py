@@ -22,7 +22,7 @@ _WHAT_AND_REMEDY: Final = {
     "WRONGPASS": "it refuses the user or the password; correct replicas.username and the password",
     "NOAUTH": "it asks for a password; set replicas.password_env or replicas.password_file",
     "DENIED": "it is in protected mode and takes no connections from elsewhere; give it a password",
-    "WRONGTYPE": "its keys that begin with vtc belong to something else; use another server or database",
+    "WRONGTYPE": "its keys that begin with vtc belong to something else; use another server",
 }
 _BY_WORDS: Final = (
     (r"(?i)unknown (redis )?command\W+(evalsha|script)", "it runs no Lua scripts; use Redis or Valkey, 6.2 or later"),
@@ -31,7 +31,6 @@ _BY_WORDS: Final = (
         "without any password|no password is set",
         "it asks for no password; remove replicas.password_env or password_file",
     ),
-    ("DB index", "it has no database of that number; correct the number at the end of replicas.store"),
 )
 _CODE: Final = re.compile(r"^([A-Z]+) |-([A-Z]+) ")
 
@@ -53,6 +52,6 @@ def explain(error: str) -> str:
     return f"it answered: {quote(error)}"
 
 
-def quote(words: str) -> str:
-    """The foreign `words` as part of one line."""
-    return " ".join(words.split())[:MOST_QUOTED]
+def quote(words: object) -> str:
+    """The foreign `words`, or what an error says, as part of one line."""
+    return " ".join(str(words).split())[:MOST_QUOTED]

@@ -1,14 +1,13 @@
 """What a server says of itself on a new connection, and whether replicas can use it.
 
-One write asks for everything: the user is authenticated, the database chosen, and the server asked for its run id,
-version and role.
+One write asks for everything: the user is authenticated, and the server asked for its run id, version and role.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import hiredis
 
+from gateway.config import Replicas
 from gateway.store.connection import Command, Reply, StoreConnection
 from gateway.store.failures import explain, quote
 
@@ -17,32 +16,20 @@ _INFO: Final[Command] = ("INFO", "server")
 _ROLE: Final[Command] = ("ROLE",)
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who the gateway is to the store, and which database it uses."""
-
-    username: str
-    password: str | None
-    database: int
-
-    def commands(self) -> list[Command]:
-        """What a new connection sends first."""
-        words: list[Command] = []
-        if self.password is not None:
-            user = (self.username,) if self.username else ()
-            words.append(("AUTH", *user, self.password))
-        if self.database:
-            words.append(("SELECT", self.database))
-        return words
-
-
-async def greet(connection: StoreConnection, login: Login, deadline_seconds: float) -> str:
+async def greet(connection: StoreConnection, replicas: Replicas, deadline_seconds: float) -> str:
     """The run id of the server behind the new `connection`. `StoreFailed` if replicas cannot use this server."""
-    *logged_in, info, role = await connection.ask([*login.commands(), _INFO, _ROLE], deadline_seconds)
+    *logged_in, info, role = await connection.ask([*_login(replicas), _INFO, _ROLE], deadline_seconds)
     if objection := _objection(logged_in, info, role):
         connection.fail(objection)
         raise connection.failure()
     return _told(info)["run_id"]
+
+
+def _login(replicas: Replicas) -> list[Command]:
+    if replicas.password is None:
+        return []
+    user = (replicas.username,) if replicas.username else ()
+    return [("AUTH", *user, replicas.password)]
 
 
 def _objection(logged_in: list[Reply], info: Reply, role: Reply) -> str:

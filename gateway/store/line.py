@@ -5,75 +5,84 @@ The files of TLS are read for every connection, so renewed certificates need no 
 
 import asyncio
 import ssl
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
-from gateway.store.address import Address
+from gateway.config import Replicas
+from gateway.endpoints.names import Host
 from gateway.store.connection import StoreConnection
 from gateway.store.failures import StoreFailed, quote
-from gateway.store.greeting import Login, greet
+from gateway.store.greeting import greet
+
+CONNECTING_SECONDS: Final = 1.0  # more than a slow lookup of a known host costs
+GREETING_SECONDS: Final = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """Files in PEM: whom to trust (None: the system's authorities), and what this gateway shows if it is asked."""
-
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
-    """The way to one store."""
+    """The way to the store of `replicas`."""
 
-    address: Address
-    login: Login
-    certificates: Certificates
-    deadline_seconds: float
+    def __init__(self, replicas: Replicas) -> None:
+        """Connect to nothing yet."""
+        self._replicas = replicas
+        self._place = urlsplit(replicas.store)
+        self._host = Host(self._place.hostname or "localhost")
 
     async def open(self) -> tuple[StoreConnection, str]:
         """A new connection and the run id of the server behind it. `StoreFailed` if there is none in time."""
         try:
-            async with asyncio.timeout(self.deadline_seconds):
+            async with asyncio.timeout(CONNECTING_SECONDS):
                 connection = await self._connect()
         except TimeoutError:
-            raise self._failed(f"no connection within {1000 * self.deadline_seconds:g} ms; is it there?") from None
+            raise self._failed(f"no connection within {CONNECTING_SECONDS:g} s; is it there?") from None
         except ssl.SSLError as error:
-            raise self._failed(f"TLS failed ({quote(str(error))}); correct replicas.store or its ca_file") from None
+            raise self._failed(f"TLS failed ({quote(error)}); correct replicas.store or replicas.ca_file") from None
         except OSError as error:
-            raise self._failed(
-                f"cannot be reached ({quote(str(error))}); start it, or correct replicas.store"
-            ) from None
+            raise self._failed(f"it cannot be reached ({quote(error)}); start it, or correct replicas.store") from None
         try:
-            return connection, await greet(connection, self.login, self.deadline_seconds)
+            return connection, await greet(connection, self._replicas, GREETING_SECONDS)
         except StoreFailed:
             await connection.close()
             raise
 
+    def close(self) -> None:
+        """Give up what is looked up."""
+        self._host.close()
+
     async def _connect(self) -> StoreConnection:
-        loop, address = asyncio.get_running_loop(), self.address
-        if address.path:
-            _, connection = await loop.create_unix_connection(self._fresh, address.path)
-        else:
-            encryption = await asyncio.to_thread(self._encryption) if address.is_encrypted else None
-            _, connection = await loop.create_connection(self._fresh, address.host, address.port, ssl=encryption)
+        if self._place.scheme == "unix":
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_unix_connection(self._fresh, self._place.path)
+            return connection
+        encryption = await asyncio.to_thread(self._encryption) if self._place.scheme == "rediss" else None
+        faults: list[OSError] = []
+        for address in await self._host.addresses():
+            try:
+                return await self._reach(address, encryption)
+            except OSError as error:
+                faults.append(error)
+        raise faults[0]
+
+    async def _reach(self, address: str, encryption: ssl.SSLContext | None) -> StoreConnection:
+        assert self._place.port is not None, "the configuration writes every address in full"
+        name = self._place.hostname if encryption else None  # the certificate is for the name, not for the address
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            self._fresh, address, self._place.port, ssl=encryption, server_hostname=name
+        )
         return connection
 
     def _fresh(self) -> StoreConnection:
-        return StoreConnection(self.address.url)
+        return StoreConnection(self._replicas.store)
 
     def _encryption(self) -> ssl.SSLContext:
-        files = self.certificates
+        files = self._replicas
         try:
             context = ssl.create_default_context(cafile=files.ca_file)
             if files.certificate_file is not None:
                 context.load_cert_chain(files.certificate_file, files.key_file)
         except OSError as error:  # ssl.SSLError is one
-            raise self._failed(
-                f"the files of TLS cannot be used ({quote(str(error))}); correct replicas.*_file"
-            ) from None
+            raise self._failed(f"the files of TLS cannot be used ({quote(error)}); correct their names") from None
         return context
 
     def _failed(self, what: str) -> StoreFailed:
-        return StoreFailed(f"store {self.address.url}: {what}")
+        return StoreFailed(f"store {self._replicas.store}: {what}")

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,18 +25,6 @@ return ARGV[1]
 COUNT = Script("return redis.call('INCR', KEYS[1])")
 
 on_both = pytest.mark.parametrize("kind", KINDS)
-
-
-@dataclass(frozen=True)
-class Access:
-    """What a client needs of the configuration."""
-
-    store: str
-    username: str = ""
-    password: str | None = None
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
 
 
 def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from real_stores import a_store
 
+from gateway.config import Replicas
 from gateway.replicas.call import Status
 from gateway.store.client import StoreClient
 
-from .scene import COUNT, ECHO, POOL, SLOW_ECHO, Access, failure_of, first_call, on_both, play, until, until_connected
+from .scene import COUNT, ECHO, POOL, SLOW_ECHO, failure_of, first_call, on_both, play, until, until_connected
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def test_a_turn_is_answered_over_a_unix_socket_and_over_tcp(kind: str, has_port:
     with a_store(kind, tmp_path, has_port=has_port) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url))
+            client = StoreClient(Replicas(store=store.url))
             run_id = await client.connected()
             assert run_id == store.client.info("server")["run_id"]
             (reply,) = await client.turns([(POOL, first_call(run_id))])
@@ -49,12 +50,24 @@ def test_a_turn_is_answered_over_a_unix_socket_and_over_tcp(kind: str, has_port:
         play(story)
 
 
+def test_a_host_is_looked_up_and_its_addresses_are_tried(tmp_path: Path) -> None:
+    """The server listens on one of the addresses of `localhost`."""
+    with a_store("redis", tmp_path, has_port=True) as store:
+
+        async def story() -> None:
+            client = StoreClient(Replicas(store=f"redis://localhost:{store.port}"))
+            assert await client.connected() == store.client.info("server")["run_id"]
+            await client.close()
+
+        play(story)
+
+
 def test_calls_of_several_pools_cost_the_server_one_read(tmp_path: Path) -> None:
     """Three pools in one call: three replies, in order, and one read of the socket."""
     with a_store("redis", tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url))
+            client = StoreClient(Replicas(store=store.url))
             run_id = await client.connected()
             await client.turns([("warm", first_call(run_id))])
             before = store.client.info("stats")["total_reads_processed"]
@@ -74,7 +87,7 @@ def test_a_server_that_forgot_the_script_costs_no_failed_call(kind: str, tmp_pat
     with a_store(kind, tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url))
+            client = StoreClient(Replicas(store=store.url))
             run_id = await client.connected()
             for round_number in range(1, 4):
                 store.client.script_flush()
@@ -91,7 +104,7 @@ def test_a_late_reply_reaches_nobody(kind: str, tmp_path: Path) -> None:
     with a_store(kind, tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url))
+            client = StoreClient(Replicas(store=store.url))
             await client.connected()
             assert await client.run(COUNT, ["n"], []) == 1
             store.freeze()
@@ -112,7 +125,7 @@ def test_a_cancelled_call_closes_its_connection(kind: str, tmp_path: Path) -> No
     with a_store(kind, tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url), timeout_seconds=30.0)
+            client = StoreClient(Replicas(store=store.url), timeout_seconds=30.0)
             await client.connected()
             await client.run(COUNT, ["n"], [])
             store.freeze()
@@ -136,7 +149,7 @@ def test_callers_at_the_same_time_get_their_own_replies(tmp_path: Path) -> None:
     with a_store("redis", tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url), timeout_seconds=30.0)
+            client = StoreClient(Replicas(store=store.url), timeout_seconds=30.0)
             await client.connected()
             calls = [asyncio.create_task(client.run(ECHO, [], [number])) for number in range(50)]
             assert await asyncio.gather(*calls) == [b"%d" % number for number in range(50)]
@@ -150,7 +163,7 @@ def test_a_reply_that_came_in_time_counts_though_the_loop_stood_still(tmp_path: 
     with a_store("redis", tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url))
+            client = StoreClient(Replicas(store=store.url))
             await client.connected()
             await client.run(SLOW_ECHO, [], ["the script is known"])
             call = asyncio.create_task(client.run(SLOW_ECHO, [], ["late reader"]))
@@ -168,7 +181,7 @@ def test_a_new_server_is_met_before_anything_is_sent_to_it(kind: str, tmp_path: 
     with a_store(kind, tmp_path) as store:
 
         async def story() -> None:
-            client = StoreClient(Access(store.url))
+            client = StoreClient(Replicas(store=store.url))
             assert "connect first" in await failure_of(client.run(ECHO, [], ["early"]))
             first = await client.connected()
             store.kill()
