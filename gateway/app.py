@@ -40,6 +40,8 @@ from gateway.fairness import (
     PoolSnapshot,
 )
 from gateway.outcomes import Outcome
+from gateway.processes.listening import BACKLOG
+from gateway.processes.member import Member
 from gateway.proxy.control import Control, Pages
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Directory
@@ -79,9 +81,15 @@ class Turnover:
 class Gateway:
     """One running gateway."""
 
-    def __init__(self, loaded: Loaded, log: Log, observers: Sequence[Observer] = ()) -> None:
-        """Build everything for `loaded`; `observers` get every event, as metrics and log do."""
+    def __init__(
+        self, loaded: Loaded, log: Log, observers: Sequence[Observer] = (), member: Member | None = None
+    ) -> None:
+        """Build everything for `loaded`; `observers` get every event, as metrics and log do.
+
+        `member` is what this process has from its parent, if it is one of several.
+        """
         config = self.config = loaded.config
+        self._member = member
         self._path = loaded.path
         self._wall_started_at = time.time()
         self._loop = asyncio.get_running_loop()
@@ -176,13 +184,18 @@ class Gateway:
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, listen.host, listen.port, backlog=1024)
-        await site.start()
+        for site in self._sites(self._runner):
+            await site.start()
         await self._launched.started()
         self._is_ready = True
         url = _url(self._runner.addresses[0])
         self._emit(life.ready(url, self._loop.time() - self._started_at))
         return url
+
+    def _sites(self, runner: web.ServerRunner) -> Sequence[web.BaseSite]:
+        if self._member is not None:
+            return [web.SockSite(runner, each, backlog=BACKLOG) for each in self._member.listening_sockets()]
+        return [web.TCPSite(runner, self.config.listen.host, self.config.listen.port, backlog=BACKLOG)]
 
     async def stop(self) -> None:
         """Drain for the configured grace time, then end everything."""

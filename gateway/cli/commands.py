@@ -32,10 +32,19 @@ Seed = Annotated[
 Until = Annotated[float | None, typer.Option("--seconds", help="Use only the first seconds of it.", min=0.001)]
 
 
+MOST_PROCESSES = 256
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"vtc-gateway {__version__}{' (compiled)' if IS_COMPILED else ''}")
         raise typer.Exit
+
+
+def _number_of_processes(text: str | None) -> str | None:
+    if text is None or text == "auto" or (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_PROCESSES):
+        return text
+    raise typer.BadParameter(f"{text} is neither auto nor a number from 1 to {MOST_PROCESSES}")
 
 
 @app.callback()
@@ -70,12 +79,20 @@ def serve(
     announce: Annotated[
         bool, typer.Option("--announce", help="Print one line, `ready URL`, instead of the greeting.")
     ] = False,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            help="Run so many gateway processes; auto: one for each core.",
+            metavar="N|auto",
+            callback=_number_of_processes,
+        ),
+    ] = None,
 ) -> None:
     """Run the gateway."""
     from gateway.cli.serve import ServeOptions
     from gateway.cli.serve import serve as run
 
-    raise typer.Exit(run(ServeOptions(config, port, create_keys, announce)))
+    raise typer.Exit(run(ServeOptions(config, port, create_keys, announce, processes)))
 
 
 @app.command()

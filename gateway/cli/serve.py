@@ -1,8 +1,8 @@
-"""The process of a gateway: its event loop, its signals, what it prints.
+"""The process of a gateway, or of the parent of several: its event loop, its signals, what it prints.
 
 On SIGTERM or SIGINT the gateway drains and ends; a second signal ends it at once. SIGHUP and a change of the file make
 it reload. Log lines go to standard error. Standard output gets the greeting, or with `announce` exactly one line,
-`ready URL`.
+`ready URL`. A process that a parent has started prints nothing and tells its parent instead.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 import uvloop
@@ -26,6 +27,18 @@ from rich.text import Text
 
 from gateway.app import Gateway
 from gateway.config import ConfigError, FileKey, Loaded, ensure_key_files, load
+from gateway.processes import (
+    DirectoryFault,
+    Member,
+    Parent,
+    ParentLink,
+    Plan,
+    ProcessFailed,
+    StoreMissing,
+    member_of,
+    runtime_directory,
+    usable_cores,
+)
 from gateway.reload import Reloader
 from gateway.telemetry.logs import Log
 from gateway.watch.supervisor import LaunchFailed
@@ -38,12 +51,16 @@ GC_ALLOCATIONS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """How to serve: the configuration's file, a port that replaces its own, whether to create missing key files."""
+    """How to serve: the configuration's file, a port that replaces its own, whether to create missing key files.
+
+    `processes` is a number or `auto`.
+    """
 
     config: Path
     port: int | None = None
     create_keys: bool = False
     announce: bool = False
+    processes: str | None = None
 
 
 def serve(options: ServeOptions) -> int:
@@ -58,8 +75,9 @@ def serve(options: ServeOptions) -> int:
     if options.port is not None:
         loaded = _on_port(loaded, options.port)
     raise_descriptor_limit()
+    process = _Process(loaded, options, keys, member_of(os.environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Process(loaded, options, keys).run())
+        return runner.run(process.run())
 
 
 def raise_descriptor_limit() -> None:
@@ -75,56 +93,124 @@ def _on_port(loaded: Loaded, port: int) -> Loaded:
     return replace(loaded, config=loaded.config.model_copy(update={"listen": listen}))
 
 
+class _Program(Protocol):
+    """What this process runs: one gateway, or the parent of several."""
+
+    async def start(self) -> str:
+        """Start it; returns the URL for clients."""
+        ...
+
+    def reload(self) -> None:
+        """Read the configuration again."""
+        ...
+
+    async def stop(self) -> None:
+        """Drain and end."""
+        ...
+
+    def kill(self) -> None:
+        """End at once what would not end with this process."""
+        ...
+
+
+class _OneGateway:
+    """A gateway in this process, and the watch on its configuration."""
+
+    def __init__(self, loaded: Loaded, log: Log, member: Member | None) -> None:
+        self._gateway = Gateway(loaded, log, member=member)
+        self._reloader = Reloader(self._gateway, loaded)
+
+    async def start(self) -> str:
+        url = await self._gateway.start()
+        self._reloader.start()
+        gc.freeze()  # the collector need not look again at objects that live as long as the process
+        gc.set_threshold(GC_ALLOCATIONS)
+        return url
+
+    def reload(self) -> None:
+        self._reloader.ask()
+
+    async def stop(self) -> None:
+        await self._reloader.stop()
+        await self._gateway.stop()
+
+    def kill(self) -> None:
+        pass
+
+
 class _Process:
-    def __init__(self, loaded: Loaded, options: ServeOptions, keys: Sequence[FileKey]) -> None:
+    def __init__(
+        self, loaded: Loaded, options: ServeOptions, keys: Sequence[FileKey], member: Member | None = None
+    ) -> None:
         self._loaded = loaded
         self._options = options
         self._keys = keys
+        self._member = member
         self._end: asyncio.Event
         self._serves = False
 
     async def run(self) -> int:
         self._end = asyncio.Event()
         logs = self._loaded.config.logs
-        log = Log(sys.stderr, logs.format, logs.level)
+        log = Log(sys.stderr, logs.format, logs.level, self._name())
+        link = None if self._member is None else ParentLink(self._member, self._end.set)
         try:
-            return await self._serve(log)
+            return await self._serve(self._program(log), log, link)
         finally:
+            if link is not None:
+                link.close()
             log.close()
 
-    async def _serve(self, log: Log) -> int:
-        for warning in self._loaded.warnings:
-            log.logger.warning("configuration warning", warning=str(warning))
-        gateway = Gateway(self._loaded, log)
-        reloader = Reloader(gateway, self._loaded)
-        self._listen_to_signals(reloader)
+    def _name(self) -> str:
+        """The name of this process in the log; "" if it is the only one."""
+        if self._member is not None:
+            return self._member.name
+        return "parent" if self._count() > 1 else ""
+
+    def _count(self) -> int:
+        """How many gateway processes there are to be."""
+        asked = self._options.processes or "1"
+        return usable_cores() if asked == "auto" else int(asked)
+
+    def _program(self, log: Log) -> _Program:
+        if self._member is None:
+            for warning in self._loaded.warnings:
+                log.logger.warning("configuration warning", warning=str(warning))
+        if self._member is not None or self._count() == 1:
+            return _OneGateway(self._loaded, log, self._member)
+        config, options = self._loaded.config, self._options
+        port = () if options.port is None else ("--port", str(options.port))
+        directory = runtime_directory(options.config, config.listen.port, os.environ)
+        return Parent(config, Plan(self._count(), (str(options.config), *port), directory), log.logger)
+
+    async def _serve(self, program: _Program, log: Log, link: ParentLink | None) -> int:
+        self._listen_to_signals(program)
         try:
-            url = await self._started(gateway)
-        except (LaunchFailed, OSError, RuntimeError) as error:
+            url = await self._started(program)
+        except (DirectoryFault, LaunchFailed, OSError, ProcessFailed, RuntimeError, StoreMissing) as error:
             log.logger.error("the gateway could not start", reason=self._reason(error))  # noqa: TRY400 - told in words
-            await gateway.stop()
+            await program.stop()
             return 1
         if url is None:
-            await gateway.stop()
+            await program.stop()
             return 0
-        reloader.start()
-        gc.freeze()  # the collector need not look again at objects that live as long as the process
-        gc.set_threshold(GC_ALLOCATIONS)
-        self._greet(url)
+        if link is None:
+            self._greet(url)
+        else:
+            link.say_ready(url)
         await self._end.wait()
-        await reloader.stop()
-        await gateway.stop()
+        await program.stop()
         return 0
 
-    def _listen_to_signals(self, reloader: Reloader) -> None:
+    def _listen_to_signals(self, program: _Program) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, reloader)
+            loop.add_signal_handler(number, self._stop, program)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, program)
 
-    async def _started(self, gateway: Gateway) -> str | None:
-        """Start the gateway and return its URL; None if a signal came first."""
-        starting = asyncio.create_task(gateway.start(), name="start")  # noqa: TID251 - awaited here
+    async def _started(self, program: _Program) -> str | None:
+        """Start the program and return its URL; None if a signal came first."""
+        starting = asyncio.create_task(program.start(), name="start")  # noqa: TID251 - awaited here
         ending = asyncio.create_task(self._end.wait(), name="end")  # noqa: TID251 - awaited here
         await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
@@ -150,12 +236,15 @@ class _Process:
             case _:
                 return str(error)
 
-    def _reload(self, reloader: Reloader) -> None:
+    def _reload(self, program: _Program) -> None:
         if self._serves:  # before that the configuration has only just been read
-            reloader.ask()
+            program.reload()
 
-    def _stop(self) -> None:
-        if self._end.is_set():
+    def _stop(self, program: _Program) -> None:
+        if self._member is not None:  # the parent ends it by force if need be; a service manager may signal it as well
+            self._end.set()
+        elif self._end.is_set():
+            program.kill()
             os._exit(_INTERRUPTED)  # this is the second signal, so end now, whatever runs
         self._end.set()
 

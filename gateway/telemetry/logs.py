@@ -62,16 +62,19 @@ class _Clock:
 
 
 class _Form:
-    """Makes a line from its fields."""
+    """Makes a line from its fields; it names the process that writes it if there are several."""
 
-    def __init__(self, render: Callable[[EventDict], str]) -> None:
+    def __init__(self, render: Callable[[EventDict], str], process: str) -> None:
         self._render = render
+        self._process = process
         self._clock = _Clock()
 
     def line(self, level: str, event: str, fields: EventDict) -> str:
         """The line of `event`; adds to `fields`."""
         fields["event"] = event
         fields["level"] = level
+        if self._process:
+            fields["process"] = self._process
         fields["timestamp"] = self._clock.stamp()
         if "exc_info" in fields:
             _place_exception(fields)
@@ -169,10 +172,14 @@ class _LibraryHandler(logging.Handler):
 
 
 class Log:
-    """The gateway's log: `logger` writes to `stream`, and until `close` so does the standard library."""
+    """The gateway's log: `logger` writes to `stream`, and until `close` so does the standard library.
 
-    def __init__(self, stream: TextIO, log_format: LogFormat, level: LogLevel) -> None:
-        self._form = _Form(_json if log_format is LogFormat.JSON else _text(colours=stream.isatty()))
+    `process` names the process in every line; "" if it is the only one that writes there.
+    """
+
+    def __init__(self, stream: TextIO, log_format: LogFormat, level: LogLevel, process: str = "") -> None:
+        render = _json if log_format is LogFormat.JSON else _text(colours=stream.isatty())
+        self._form = _Form(render, process)
         threshold = logging.getLevelNamesMapping()[level.value.upper()]
         self._writer = LineWriter(stream, self._dropped_line)
         self.logger = Logger(self._form, self._writer, threshold)

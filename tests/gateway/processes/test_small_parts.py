@@ -1,0 +1,86 @@
+"""What `auto` means, how long the pauses are, whose directory it is, and how long a kept program lives."""
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.processes import guard
+from gateway.processes.cores import usable_cores
+from gateway.processes.directory import DirectoryFault, RuntimeDirectory, runtime_directory
+from gateway.processes.pauses import FIRST_SECONDS, LASTING_SECONDS, LONGEST_SECONDS, Pauses
+
+
+@pytest.mark.parametrize(("limit", "most"), [("100000 100000", 1), ("max 100000", None), ("5000 100000", 1)])
+def test_auto_is_what_the_machine_and_the_container_allow(tmp_path: Path, limit: str, most: int | None) -> None:
+    """A container's limit counts, rounded down but not to nothing; without one every core of ours does."""
+    file = tmp_path / "cpu.max"
+    file.write_text(f"{limit}\n")
+    allowed = len(os.sched_getaffinity(0))
+    assert usable_cores(file) == (allowed if most is None else most)
+    assert usable_cores(tmp_path / "none") == allowed
+
+
+def test_pauses_double_up_to_a_bound_and_begin_again_after_a_long_life() -> None:
+    """A crash loop costs little, a rare crash is mended at once."""
+    pauses = Pauses()
+    drawn = [pauses.after(0.0) for _ in range(10)]
+    assert drawn[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
+    assert drawn[-1] == max(drawn) == LONGEST_SECONDS
+    assert pauses.after(LASTING_SECONDS) == FIRST_SECONDS
+
+
+def test_the_directory_is_one_per_configuration_and_port(tmp_path: Path) -> None:
+    """It lies where the machine says, and is the same when it is asked for again."""
+    first = runtime_directory(tmp_path / "a.yaml", 1, {"XDG_RUNTIME_DIR": "/run/user/7"})
+    assert first.path.parent == Path("/run/user/7")
+    assert runtime_directory(tmp_path / "a.yaml", 1, {"XDG_RUNTIME_DIR": "/run/user/7"}).path == first.path
+    others = [runtime_directory(tmp_path / "b.yaml", 1, {}), runtime_directory(tmp_path / "a.yaml", 2, {})]
+    assert len({each.path.name for each in (first, *others)}) == 3
+    assert runtime_directory(tmp_path, 1, {"RUNTIME_DIRECTORY": "/run/x:/run/y"}).path.parent == Path("/run/x")
+
+
+def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    """So is a file in its place, and a path that no socket could have."""
+    directory = RuntimeDirectory(tmp_path / "d")
+    directory.prepare()
+    directory.prepare()
+    directory.path.chmod(0o755)
+    with pytest.raises(DirectoryFault, match="open to other users"):
+        directory.prepare()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DirectoryFault):
+        RuntimeDirectory(tmp_path / "file").prepare()
+    with pytest.raises(DirectoryFault, match="too long"):
+        RuntimeDirectory(tmp_path / ("x" * 100)).prepare()
+
+
+def guarded(code: str) -> "subprocess.Popen[bytes]":
+    """A Python program under the guard."""
+    command = [sys.executable, guard.__file__, sys.executable, "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(("end", "status"), [("raise SystemExit(7)", 7), ("os.kill(os.getpid(), 9)", 128 + 9)])
+def test_the_guard_ends_as_its_program_does(end: str, status: int) -> None:
+    """With its status, or 128 and the signal."""
+    with guarded(f"import os; {end}") as process:
+        assert process.wait() == status
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_the_guard_ends_its_program_when_nobody_holds_the_pipe(stubborn: bool) -> None:
+    """The last holder counts, not the first; a program that ignores SIGTERM is killed."""
+    ignores = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else ""
+    with guarded(f"import signal, time; {ignores}\nprint('up', flush=True); time.sleep(600)") as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        other_holder = os.dup(process.stdin.fileno())
+        process.stdin.close()
+        assert select.select([process.stdout], [], [], 0.2)[0] == []
+        os.close(other_holder)
+        assert process.stdout.read() == b""
+        assert process.wait() == 128 + (9 if stubborn else 15)
