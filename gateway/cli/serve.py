@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.app import Gateway
-from gateway.config import ConfigError, FileKey, Loaded, ensure_key_files, load
+from gateway.config import ConfigError, FileKey, Loaded, PolicyName, ensure_key_files, load
 from gateway.processes import (
     DirectoryFault,
     Member,
@@ -71,6 +71,11 @@ def serve(options: ServeOptions) -> int:
     except ConfigError as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)  # noqa: T201 - there is no log before there is a configuration
+        return 1
+    policy = loaded.config.scheduler.policy.name
+    if options.processes not in (None, "1") and policy is not PolicyName.VTC:
+        fault = f"--processes: several processes share an account by `vtc` only, not by `{policy.value}`"
+        print(fault, file=sys.stderr)  # noqa: T201 - as above
         return 1
     if options.port is not None:
         loaded = _on_port(loaded, options.port)
@@ -169,7 +174,7 @@ class _Process:
 
     def _count(self) -> int:
         """How many gateway processes there are to be."""
-        asked = self._options.processes or "1"
+        asked = self._options.processes or self._loaded.config.processes
         return usable_cores() if asked == "auto" else int(asked)
 
     def _program(self, log: Log) -> _Program:

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.processes.channel import Channel, Message
@@ -26,18 +27,18 @@ class GatewayProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
 
-    async def start(self, arguments: Sequence[str], directory: Path, listeners: Sequence[int], store: str) -> None:
-        """Start `vtc-gateway serve` with `arguments` on the descriptors `listeners`; raises `OSError`."""
+    async def start(self, arguments: Sequence[str], member: Member) -> None:
+        """Start `vtc-gateway serve` with `arguments` as `member`, whose `parent` is set here; raises `OSError`."""
         ours, theirs = socket.socketpair()
         with theirs:
-            member = Member(self.name, str(directory), tuple(listeners), theirs.fileno(), store)
+            member = replace(member, parent=theirs.fileno())
             self._channel = Channel(ours, self._heard, _nothing)
             self._process = await asyncio.create_subprocess_exec(
                 *(*_PROGRAM, "serve", *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 env=os.environ | {VARIABLE: member.described()},
-                pass_fds=(*listeners, theirs.fileno()),
+                pass_fds=(*member.listeners, theirs.fileno()),
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which says when to end
             )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from gateway.config import Config, Replicas
 from gateway.processes.channel import Channel, Message
 from gateway.processes.directory import RuntimeDirectory
 
@@ -20,13 +21,14 @@ VARIABLE = "VTC_GATEWAY_MEMBER"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One gateway process among several; `listeners` and `parent` are descriptors."""
+    """One gateway process among `count`; `listeners` and `parent` are descriptors, `store` a URL."""
 
     name: str
+    count: int
     directory: str
     listeners: tuple[int, ...]
-    parent: int
     store: str
+    parent: int = -1
 
     def described(self) -> str:
         """The value of the environment variable."""
@@ -36,6 +38,15 @@ class Member:
     def meeting_place(self) -> RuntimeDirectory:
         """The directory in which the processes meet."""
         return RuntimeDirectory(Path(self.directory))
+
+    def replicas(self, config: Config) -> Replicas:
+        """How this process shares the account: a replica of its own, whose name says which process it is.
+
+        Replicas that `config` describes are gateways, each of `count` processes. Without any there is this one alone.
+        """
+        shared = config.replicas or Replicas(store=self.store, expected=1)
+        name = self.name if shared.name is None else f"{shared.name}/{self.name}"
+        return shared.model_copy(update={"name": name, "expected": shared.expected * self.count})
 
     def listening_sockets(self) -> Sequence[socket.socket]:
         """The inherited sockets, as objects that own them."""
@@ -48,7 +59,7 @@ def member_of(environment: MutableMapping[str, str]) -> Member | None:
     if described is None:
         return None
     fields = orjson.loads(described)
-    return Member(fields["name"], fields["directory"], tuple(fields["listeners"]), fields["parent"], fields["store"])
+    return Member(**fields | {"listeners": tuple(fields["listeners"])})
 
 
 class ParentLink:

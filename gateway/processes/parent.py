@@ -17,6 +17,7 @@ from gateway.config import Config
 from gateway.processes.directory import RuntimeDirectory
 from gateway.processes.gateway_process import GatewayProcess
 from gateway.processes.listening import bound
+from gateway.processes.member import Member
 from gateway.processes.pauses import Pauses
 from gateway.processes.store import StoreBeside
 from gateway.telemetry.logs import Logger
@@ -45,7 +46,7 @@ class Parent:
         self._config = config
         self._plan = plan
         self._logger = logger
-        self._store = StoreBeside(plan.directory, logger)
+        self._store = StoreBeside(plan.directory, logger)  # runs only if the configuration names no store
         self._listeners: Sequence[socket.socket] = ()
         self._processes: dict[str, GatewayProcess] = {}
         self._keepers: list[Background] = []
@@ -62,7 +63,8 @@ class Parent:
         listen = self._config.listen
         self._plan.directory.prepare()
         self._listeners = await bound(listen.host, listen.port)
-        await self._store.start()
+        if self._config.replicas is None:
+            await self._store.start()
         for number in range(1, self._plan.processes + 1):
             name = str(number)
             keeper = Background(f"gateway process {name}", partial(self._keep_running, name), "its keeper broke")
@@ -128,8 +130,7 @@ class Parent:
     async def _run(self, name: str) -> int:
         """Run one process from its start to its end; returns its status."""
         process = GatewayProcess(name, self._news.set)
-        listeners = [listener.fileno() for listener in self._listeners]
-        await process.start(self._plan.arguments, self._plan.directory.path, listeners, self._store.url)
+        await process.start(self._plan.arguments, self._member(name))
         self._processes[name] = process
         if self._is_ending:
             process.end()
@@ -139,6 +140,11 @@ class Parent:
             del self._processes[name]
             self._plan.directory.gateway(name).unlink(missing_ok=True)
             self._news.set()
+
+    def _member(self, name: str) -> Member:
+        listeners = tuple(listener.fileno() for listener in self._listeners)
+        directory = str(self._plan.directory.path)
+        return Member(name, self._plan.processes, directory, listeners, store=self._store.url)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

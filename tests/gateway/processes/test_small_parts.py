@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.processes import guard
+from gateway.config import Config, Replicas
+from gateway.processes import Member, guard, member_of
 from gateway.processes.cores import usable_cores
 from gateway.processes.directory import DirectoryFault, RuntimeDirectory, runtime_directory
+from gateway.processes.member import VARIABLE
 from gateway.processes.pauses import FIRST_SECONDS, LASTING_SECONDS, LONGEST_SECONDS, Pauses
 
 
@@ -84,3 +86,21 @@ def test_the_guard_ends_its_program_when_nobody_holds_the_pipe(stubborn: bool) -
         os.close(other_holder)
         assert process.stdout.read() == b""
         assert process.wait() == 128 + (9 if stubborn else 15)
+
+
+def test_a_process_is_a_replica_of_its_own() -> None:
+    """By the store beside it, or by the configured one: then its name says of which gateway it is a process."""
+    member = Member("2", 4, "/d", (3,), "unix:///d/store.sock")
+    alone = member.replicas(Config())
+    assert (alone.store, alone.name, alone.expected) == ("unix:///d/store.sock", "2", 4)
+    fleet = Replicas(store="redis://store:6379", name="east", expected=3)
+    shared = member.replicas(Config(replicas=fleet))
+    assert (shared.store, shared.name, shared.expected) == ("redis://store:6379", "east/2", 12)
+
+
+def test_what_the_parent_says_arrives_once() -> None:
+    """A process takes its description out of the environment, so that no child of its own finds it there."""
+    member = Member("2", 4, "/d", (3, 5), "unix:///d/store.sock", 7)
+    environment = {VARIABLE: member.described()}
+    assert member_of(environment) == member
+    assert member_of(environment) is None
