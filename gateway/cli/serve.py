@@ -74,8 +74,8 @@ def serve(options: ServeOptions) -> int:
         return 1
     policy = loaded.config.scheduler.policy.name
     if options.processes not in (None, "1") and policy is not PolicyName.VTC:
-        fault = f"--processes: several processes share an account by `vtc` only, not by `{policy.value}`"
-        print(fault, file=sys.stderr)  # noqa: T201 - as above
+        refusal = f"--processes: several processes share an account by `vtc` only, not by `{policy.value}`"
+        print(refusal, file=sys.stderr)  # noqa: T201 - as above
         return 1
     if options.port is not None:
         loaded = _on_port(loaded, options.port)

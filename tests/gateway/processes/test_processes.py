@@ -150,3 +150,22 @@ def test_a_process_that_cannot_start_ends_the_start(tmp_path: Path, url: str) ->
     assert status == 1
     assert "ended with status 3 before it was ready" in json.loads(err.splitlines()[-1])["reason"]
     assert not directory(config).path.exists()
+
+
+def test_a_policy_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    """The option is held to what the configuration's own `processes` is held to."""
+    config = write_config(tmp_path, "http://127.0.0.1:9")
+    config.write_text(config.read_text() + "scheduler: {policy: fcfs}\n")
+    with serving(config, ARGUMENTS) as child:
+        status, out, err = child.ended()
+    assert (status, out) == (1, "") and "`vtc`" in err
+
+
+def test_the_configuration_says_how_many(tmp_path: Path, url: str) -> None:
+    """Three by the file, without an option; a reload finds nothing changed in them."""
+    config = write_config(tmp_path, url)
+    config.write_text(config.read_text() + "processes: 3\n")
+    with several(config, ("--create-keys", "--announce")) as child:
+        assert len(gateways(child)) == 3
+        child.signal(signal.SIGHUP)
+        assert read_until(child, "configuration applied")["needs_restart"] == []
