@@ -50,6 +50,7 @@ from gateway.proxy.remainders import Remainders
 from gateway.proxy.retired import RetiredAccounts
 from gateway.proxy.router import DRAIN_RETRY_SECONDS, Router, RouterLimits
 from gateway.proxy.services import Services
+from gateway.replicas.snapshot import ReplicasSnapshot
 from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
@@ -318,6 +319,10 @@ class Gateway:
     def tasks(self) -> int:
         """How many tasks the event loop has."""
         return len(asyncio.all_tasks())
+
+    def replicas(self) -> ReplicasSnapshot | None:
+        """This gateway among those that share its account."""
+        return None
 
     def queue_limits(self) -> Scheduler:
         """The bounds on the queue of every pool."""

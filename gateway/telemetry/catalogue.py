@@ -243,3 +243,41 @@ class StateFamilies:
     def all(self) -> tuple[Family, ...]:
         """The families in the order of the scrape."""
         return tuple(vars(self).values())
+
+
+class ReplicaFamilies:
+    """What a gateway shares with others, read from a snapshot at each scrape; a gateway alone shows none of it."""
+
+    def __init__(self, call_bounds: tuple[float, ...]) -> None:
+        self.store_reachable = _gauge("store_reachable", "1 if the store answered the last call, 0 if it did not.")
+        self.store_age = _gauge("store_age_seconds", "Time since the store last answered a call.")
+        self.store_calls = _counter("store_calls_total", "Calls to the store, by their result.", ("result",))
+        self.store_call_seconds = _histogram(
+            "store_call_seconds", "Time of a call to the store, answered or not.", (), call_bounds
+        )
+        self.expected = _gauge("replicas_expected", "Gateways that should share the account: replicas.expected.")
+        self.living = _gauge("replicas_living", "Gateways that share the pool's account now, this one included.", _POOL)
+        self.other_settings = _gauge(
+            "replicas_with_other_settings", "Gateways that share the account and have another configuration.", _POOL
+        )
+        self.rank = _gauge(
+            "replica_rank", "Place of this gateway among the living by name; 0 finds out the windows for all.", _POOL
+        )
+        self.room_held = _gauge(
+            "replica_room_held_sequences", "Sequences of a worker that this gateway may use, used or not.", _WORKER
+        )
+        self.room_idle = _gauge(
+            "replica_room_idle_sequences", "Sequences of a worker that this gateway may use and does not.", _WORKER
+        )
+        self.shared_spread = _gauge(
+            "shared_spread",
+            "Largest difference between the virtual counters of tenants that wait at any gateway, in cost units.",
+            _POOL,
+        )
+        self.shared_spread_bound = _gauge(
+            "shared_spread_bound", "The largest shared spread that the bound allows now, in cost units.", _POOL
+        )
+
+    def all(self) -> tuple[Family, ...]:
+        """The families in the order of the scrape."""
+        return tuple(vars(self).values())

@@ -136,6 +136,11 @@ class Distribution:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
+    def take_over(self, counts: Sequence[int], total: float) -> None:
+        """Show values that somebody else counted: how many in each bucket (not cumulative), and their sum."""
+        self._counts[:] = counts
+        self._total = total
+
     def lines(self) -> list[str]:
         """Cumulative buckets, sum, count."""
         lines = []

@@ -32,9 +32,10 @@ from gateway.events import (
 )
 from gateway.fairness import PoolSnapshot, TenantSnapshot
 from gateway.outcomes import Outcome
-from gateway.telemetry.catalogue import EventFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
+from gateway.telemetry.sharing import show_replicas
 from gateway.telemetry.source import StateSource
 from gateway.workers import WorkerSnapshot
 
@@ -116,6 +117,7 @@ class Metrics:
         self._events = EventFamilies()
         self._shares: dict[tuple[str, str], _Share] = {}
         self._state = StateFamilies()
+        self._replicas: ReplicaFamilies | None = None
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
         self._pending_changes = 0
@@ -131,7 +133,7 @@ class Metrics:
 
     def families(self) -> tuple[Family, ...]:
         """All families of the gateway's own metrics, in the order of a scrape."""
-        return (*self._events.all(), *self._state.all())
+        return (*self._events.all(), *self._state.all(), *(self._replicas.all() if self._replicas else ()))
 
     def observe(self, event: Event) -> None:
         """Count an event."""
@@ -179,6 +181,7 @@ class Metrics:
         for worker in self._source.workers():
             self._show_worker(worker)
         self._show_bodies(own)
+        self._show_replicas()
         self._show_gateway()
         text = "".join([family.text() for family in self.families()])
         return text.encode() + generate_latest(self._process), CONTENT_TYPE
@@ -245,6 +248,14 @@ class Metrics:
         for labels, size_bytes in sums.items():
             self._state.bodies.show(labels, size_bytes)
         self._state.bodies_max.show((), self._source.most_held_bytes())
+
+    def _show_replicas(self) -> None:
+        replicas = self._source.replicas()
+        if replicas is None:
+            return
+        if self._replicas is None:
+            self._replicas = ReplicaFamilies(replicas.calls.bounds_seconds)
+        show_replicas(self._replicas, replicas)
 
     def _show_gateway(self) -> None:
         state = self._state

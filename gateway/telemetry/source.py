@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.config import Scheduler
 from gateway.fairness import Holding, PoolSnapshot
+from gateway.replicas.snapshot import ReplicasSnapshot
 from gateway.workers import WorkerSnapshot
 
 
@@ -37,6 +38,10 @@ class StateSource(Protocol):
 
     def tasks(self) -> int:
         """How many tasks the event loop has."""
+        ...
+
+    def replicas(self) -> ReplicasSnapshot | None:
+        """This gateway among those that share its account; None if it counts for itself alone."""
         ...
 
     def queue_limits(self) -> Scheduler:

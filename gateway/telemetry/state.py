@@ -6,11 +6,11 @@ it shows, so a new setting cannot bring a secret into it. The router decides who
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from heapq import nlargest
 
-from gateway.config import Config, Pool
+from gateway.config import Config, Pool, Replicas
 from gateway.fairness import PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.telemetry.source import StateSource
 from gateway.workers import WorkerSnapshot
@@ -43,6 +43,7 @@ def state_dump(
         },
         "pools": [_pool(pool) for pool in source.pools()],
         "workers": [_shown(worker) for worker in source.workers()],
+        "replicas": None if (replicas := source.replicas()) is None else asdict(replicas),
         "requests": {
             "total": len(requests),
             "truncated": len(requests) > len(oldest),
@@ -66,6 +67,8 @@ def configuration_summary(config: Config) -> dict[str, object]:
         "pools": [_pool_summary(pool) for pool in config.pools],
         "tenants": len(config.tenants),
         "anonymous_tenant": config.anonymous.tenant,
+        "processes": config.processes,
+        "replicas": None if config.replicas is None else _replicas_summary(config.replicas),
         "tenant_labels": config.metrics.tenant_labels,
     }
 
@@ -83,6 +86,16 @@ def _pool_summary(pool: Pool) -> dict[str, object]:
         "window": pool.window.model_dump(mode="json"),
         "timeouts": pool.timeouts.model_dump(mode="json"),
         "workers": [worker.name for worker in pool.workers],
+    }
+
+
+def _replicas_summary(replicas: Replicas) -> dict[str, object]:
+    return {
+        "store": replicas.store,
+        "fleet": replicas.fleet,
+        "expected": replicas.expected,
+        "lease_seconds": replicas.lease_seconds,
+        "without_store": replicas.without_store.value,
     }
 
 

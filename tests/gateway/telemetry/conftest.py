@@ -10,6 +10,7 @@ from gateway.config import Scheduler
 from gateway.events import RequestFinished
 from gateway.fairness import Holding, PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.outcomes import Outcome
+from gateway.replicas.snapshot import CallsSnapshot, ReplicasSnapshot, SharedPoolSnapshot, SharedWorkerSnapshot
 from gateway.workers import WorkerSnapshot
 
 
@@ -46,6 +47,21 @@ def _request(name: str = "r1", **changes: object) -> TicketSnapshot:
     return replace(TicketSnapshot(name, "alice", "tiny", "queued", 0.0, "", 0, 0), **changes)  # type: ignore[arg-type]
 
 
+def _replicas(**changes: object) -> ReplicasSnapshot:
+    pool = SharedPoolSnapshot(
+        "tiny",
+        living=3,
+        rank=1,
+        with_other_settings=0,
+        spread=4.0,
+        spread_bound=9.0,
+        workers=(SharedWorkerSnapshot("w0", 5, 2, 17, held_by_all=12, idle_of_all=4, ghosts=1),),
+    )
+    calls = CallsSnapshot(7, 2, 0.25, (0.001, 0.05), (4, 3, 2))
+    replicas = ReplicasSnapshot("vtc-gateway", "h:8000", 3, "", 0.5, calls, (pool,))
+    return replace(replicas, **changes)  # type: ignore[arg-type]
+
+
 def _body(pool: str, tenant: str, size_bytes: int) -> Holding:
     body = Holding(tenant, 1.0)
     body.pool, body.size_bytes = pool, size_bytes
@@ -57,6 +73,8 @@ class State:
     pool_views: list[PoolSnapshot] = field(default_factory=list)
     worker_views: list[WorkerSnapshot] = field(default_factory=list)
     bodies: list[Holding] = field(default_factory=list)
+
+    sharing: ReplicasSnapshot | None = None
 
     asked: list[Collection[str] | None] = field(default_factory=list)
 
@@ -75,6 +93,9 @@ class State:
 
     def tasks(self) -> int:
         return 9
+
+    def replicas(self) -> ReplicasSnapshot | None:
+        return self.sharing
 
     def queue_limits(self) -> Scheduler:
         return Scheduler(max_queued=500, queue_timeout_seconds=30)
@@ -130,6 +151,11 @@ def worker() -> Callable[..., WorkerSnapshot]:
 @pytest.fixture
 def body() -> Callable[..., Holding]:
     return _body
+
+
+@pytest.fixture
+def replicas() -> Callable[..., ReplicasSnapshot]:
+    return _replicas
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -319,6 +320,43 @@ def test_the_process_tells_about_itself(metrics: Metrics) -> None:
     assert scrape.labels("build_info", "compiled") == {str(IS_COMPILED).lower()}
 
 
+def test_a_gateway_alone_shows_nothing_of_an_account_that_is_shared(metrics: Metrics) -> None:
+    """Without replicas there is no metric of them, not even a name."""
+    assert "store_" not in Scrape(metrics).text and "replica" not in Scrape(metrics).text
+
+
+def test_a_shared_account_is_shown(metrics: Metrics, state, replicas) -> None:
+    """Each figure of the snapshot has its series, and the calls are a histogram of their times."""
+    state.sharing = replicas()
+    scrape = Scrape(metrics)
+    assert (scrape("store_reachable"), scrape("store_age_seconds"), scrape("replicas_expected")) == (1, 0.5, 3)
+    assert scrape("store_calls_total", result="answered") == 7
+    assert scrape("store_calls_total", result="failed") == 2
+    assert [scrape("store_call_seconds_bucket", le=le) for le in ("0.001", "0.05", "+Inf")] == [4, 7, 9]
+    assert (scrape("store_call_seconds_sum"), scrape("store_call_seconds_count")) == (0.25, 9)
+    assert scrape("replicas_living", pool="tiny") == 3
+    assert scrape("replicas_with_other_settings", pool="tiny") == 0
+    assert scrape("replica_rank", pool="tiny") == 1
+    assert (scrape("shared_spread", pool="tiny"), scrape("shared_spread_bound", pool="tiny")) == (4, 9)
+    assert scrape("replica_room_held_sequences", pool="tiny", worker="w0") == 5
+    assert scrape("replica_room_idle_sequences", pool="tiny", worker="w0") == 2
+
+
+def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas, pool) -> None:
+    """The next scrape shows what has changed, and no spread that nobody knows."""
+    state.sharing = replicas()
+    metrics.render()
+    (shared,) = state.sharing.pools
+    unknown = replace(shared, spread=None, spread_bound=None)
+    calls = replace(state.sharing.calls, failed=5, seconds=0.4, counts=(4, 3, 5))
+    state.sharing = replicas(failure="it closed the connection", age_seconds=7.0, calls=calls, pools=(unknown,))
+    scrape = Scrape(metrics)
+    assert (scrape("store_reachable"), scrape("store_age_seconds")) == (0, 7)
+    assert scrape("store_calls_total", result="failed") == 5
+    assert (scrape("store_call_seconds_bucket", le="+Inf"), scrape("store_call_seconds_sum")) == (12, 0.4)
+    assert scrape.labels("shared_spread", "pool") == scrape.labels("shared_spread_bound", "pool") == set()
+
+
 def test_two_gateways_in_one_process_do_not_share_metrics(state, finished: Finished) -> None:
     """Nothing is kept in a global registry."""
     first, second = (Metrics(state, tenant_labels=10, version="1") for _ in range(2))
@@ -335,7 +373,7 @@ def promtool() -> Iterator[str]:
 
 
 def test_promtool_finds_nothing_to_complain_about(
-    promtool: str, metrics: Metrics, finished: Finished, refused: Finished, state, pool, tenant, worker
+    promtool: str, metrics: Metrics, finished: Finished, refused: Finished, state, pool, tenant, worker, replicas
 ) -> None:
     """The scrape of a busy gateway passes `promtool check metrics`, format and naming rules."""
     metrics.observe(finished(attempts=2))
@@ -344,6 +382,7 @@ def test_promtool_finds_nothing_to_complain_about(
     metrics.observe(WorkerChanged("tiny", "w0", "down", "connect refused"))
     state.pool_views = [pool(tenants=(tenant("alice"), tenant("bob")))]
     state.worker_views = [worker()]
+    state.sharing = replicas()
     content, _ = metrics.render()
     assert {line.split()[2] for line in content.decode().splitlines() if line.startswith("# TYPE vtc_")} == {
         family.name for family in metrics.families()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.catalogue import EventFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import Family
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
-FAMILIES: tuple[Family, ...] = (*EventFamilies().all(), *StateFamilies().all())
+FAMILIES: tuple[Family, ...] = (*EventFamilies().all(), *StateFamilies().all(), *ReplicaFamilies(()).all())
 ROW = re.compile(r"^\| `(vtc_gateway_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 QUERIES = re.findall(r"```promql\n(.*?)```", DOCUMENT, re.DOTALL)
 

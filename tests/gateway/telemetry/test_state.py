@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.config import Admin, Config, Pool, ResolvedKey, Tenant, Worker
+from gateway.config import Admin, Config, Pool, Replicas, ResolvedKey, Tenant, Worker
 from gateway.telemetry.state import GatewayIdentity, state_dump
 
 IDENTITY = GatewayIdentity("1.2.3", started_at=1_700_000_000.0, uptime_seconds=12.5, is_draining=False)
@@ -78,6 +78,7 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
             "limited_by": "nothing",
             "phase": "settled",
             "degraded": "",
+            "others_sequences": 0,
             "engine_running": 3.0,
             "engine_waiting": 1.0,
             "unmetered_share": 0.25,
@@ -120,6 +121,31 @@ def test_the_busiest_tenants_come_first_and_the_list_is_bounded(config: Config, 
     listed = view["tenants"]
     assert (listed["total"], listed["truncated"], len(listed["busiest_first"])) == (1500, True, 1000)
     assert [entry["tenant"] for entry in listed["busiest_first"][:3]] == ["waiting", "t1498", "t1497"]
+
+
+def test_what_is_shared_with_others_is_shown(config: Config, state, replicas) -> None:
+    """The gateways, the calls and the room at each worker are there; a gateway alone has null."""
+    assert state_dump(state, [], config, IDENTITY)["replicas"] is None
+    assert state_dump(state, [], config, IDENTITY)["configuration"]["replicas"] is None
+    state.sharing = replicas(failure="no answer")
+    fleet = Replicas(store="redis://store:6379", username="gateway", password="store-secret")
+    dump = json.loads(json.dumps(state_dump(state, [], config.model_copy(update={"replicas": fleet}), IDENTITY)))
+    shown = dump["replicas"]
+    assert (shown["fleet"], shown["name"], shown["expected"]) == ("vtc-gateway", "h:8000", 3)
+    assert (shown["failure"], shown["age_seconds"]) == ("no answer", 0.5)
+    assert shown["calls"] == {
+        "answered": 7,
+        "failed": 2,
+        "seconds": 0.25,
+        "bounds_seconds": [0.001, 0.05],
+        "counts": [4, 3, 2],
+    }
+    (pool,) = shown["pools"]
+    assert (pool["living"], pool["rank"], pool["with_other_settings"]) == (3, 1, 0)
+    worker = {"worker": "w0", "held": 5, "idle": 2, "window": 17, "held_by_all": 12, "idle_of_all": 4, "ghosts": 1}
+    assert pool["workers"] == [worker]
+    assert dump["configuration"]["replicas"]["store"] == "redis://store:6379"
+    assert "store-secret" not in json.dumps(dump)
 
 
 def test_the_configuration_is_shown_without_secrets(config: Config, state) -> None:

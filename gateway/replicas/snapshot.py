@@ -1,0 +1,69 @@
+"""Frozen views of what this gateway shares with others, for metrics and the state dump; rooms are in sequences."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSnapshot:
+    """The calls to the store since the start.
+
+    `counts` are numbers of calls by their time: one for each of the ascending bounds `bounds_seconds`, and the last one
+    for those that took longer. They sum up to `answered` + `failed`, and their times to `seconds`.
+    """
+
+    answered: int
+    failed: int
+    seconds: float
+    bounds_seconds: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWorkerSnapshot:
+    """The room at one worker: what this gateway holds of it, and what the store said last of all gateways together.
+
+    `idle` is the part of `held` that no request uses. `ghosts` is what gateways held that have died since.
+    """
+
+    worker: str
+    held: int
+    idle: int
+    window: int
+    held_by_all: int
+    idle_of_all: int
+    ghosts: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPoolSnapshot:
+    """One pool, as the store said last.
+
+    `living` gateways share it, this one among them. Its `rank` is its place among them by name. Of the others,
+    `with_other_settings` have another configuration. `spread` is how far the counters of waiting tenants lie apart over
+    all gateways, in cost units, and `spread_bound` the most that it may be; None: not known.
+    """
+
+    pool: str
+    living: int
+    rank: int
+    with_other_settings: int
+    spread: float | None
+    spread_bound: float | None
+    workers: tuple[SharedWorkerSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicasSnapshot:
+    """This gateway among those that share its account.
+
+    `failure` says why the last call failed; it is empty if the store answered. `age_seconds` is the time since the last
+    answered call, or since the start if none was answered.
+    """
+
+    fleet: str
+    name: str
+    expected: int
+    failure: str
+    age_seconds: float
+    calls: CallsSnapshot
+    pools: tuple[SharedPoolSnapshot, ...]
