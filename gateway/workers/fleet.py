@@ -102,7 +102,7 @@ class Fleet:
         placement = self._pools.get(request.pool)
         return 0 if placement is None else placement.affinity(request, Worker.has_room)
 
-    def _place(self, request: Asking, has_room: "_HasRoom") -> str | None:
+    def _place(self, request: Asking, has_room: "HasRoom") -> str | None:
         placement = self._pools.get(request.pool)
         if placement is None:
             return None
@@ -269,7 +269,7 @@ class Fleet:
             self._weigh_doubts(worker.spec.pool)
 
 
-_HasRoom = Callable[[Worker, Asking], bool]
+HasRoom = Callable[[Worker, Asking], bool]
 
 
 def _note_limits(request: Asking, workers: Sequence[Worker]) -> None:

@@ -4,11 +4,14 @@ One replica tunes the windows (`tune`), the others take over what it found (`lim
 others have at a worker (`others`). The window of sequences is shared out beyond the fleet: the caller says at which
 workers this replica may use a place. Prompt tokens and memory are checked here, against what all replicas have. Without
 other replicas, use `Fleet`.
+
+Of each express lane every replica has a part (`set_express_part`). There only the requests count that it sent in the
+lane itself, whatever else is in flight: what the window has free is the store's to give.
 """
 
 from collections.abc import Callable
 
-from gateway.workers.fleet import Fleet
+from gateway.workers.fleet import Fleet, HasRoom
 from gateway.workers.placement import Placement
 from gateway.workers.shared_limits import Holding, Others, SharedLimits
 from gateway.workers.snapshot import Limit
@@ -19,6 +22,12 @@ Allows = Callable[[str], bool]  # whether this replica may use a place at the wo
 
 class SharedFleet(Fleet):
     """A fleet that knows of the other replicas."""
+
+    def __init__(self) -> None:
+        """Start without workers, and without a part of any express lane."""
+        super().__init__()
+        self._replicas, self._rank = 0, 0
+        self._in_lane: set[Asking] = set()
 
     def _placement(self, pool: str) -> Placement[Worker, Asking]:
         return self._pools.setdefault(pool, Placement(is_shared=True))
@@ -31,7 +40,10 @@ class SharedFleet(Fleet):
         def has_room(worker: Worker, asking: Asking) -> bool:
             return allows(worker.name) and worker.has_room(asking)
 
-        name = self._place(request, has_room)
+        return self._place(request, has_room)
+
+    def _place(self, request: Asking, has_room: HasRoom) -> str | None:
+        name = super()._place(request, has_room)
         if name is None:
             for worker in self._workers_of(request.pool):
                 if worker.serves and worker.tuning.limited_by is Limit.NOTHING:
@@ -62,6 +74,55 @@ class SharedFleet(Fleet):
         placement = self._pools.get(request.pool)
         return "" if placement is None else placement.preferred(request)
 
+    # -- the express lane
+
+    def set_express_part(self, replicas: int, rank: int) -> None:
+        """Use the part of each lane that replica number `rank` (from 0) has of all; the parts add up to the lane."""
+        self._replicas, self._rank = replicas, rank
+
+    def _part(self, worker: Worker) -> int:
+        express = worker.spec.window.express
+        if not self._replicas:
+            return 0
+        return express // self._replicas + (1 if self._rank < express % self._replicas else 0)
+
+    def has_express(self, pool: str) -> bool:
+        """True if this replica has a part of an express lane in `pool`."""
+        return any(self._part(worker) > 0 for worker in self._workers_of(pool))
+
+    def take_express(self, request: Asking, /) -> str | None:
+        """As `take`, but in this replica's parts of the express lanes."""
+        name = self._place(request, self._has_express_room)
+        if name is not None:
+            self._in_lane.add(request)
+            self._workers[name].window.lane_sequences += request.sequences
+        return name
+
+    def _has_express_room(self, worker: Worker, request: Asking) -> bool:
+        if worker.is_paused or worker.is_tried:
+            return False
+        window = worker.window
+        has_place = window.lane_sequences + request.sequences <= self._part(worker)
+        fits = has_place and window.fits_express_prefill(request.prompt_tokens)
+        return fits and worker.tuning.fits_memory(request)
+
+    def is_express(self, request: Asking) -> bool:
+        """True if a request that is in flight was sent in the express lane, so it takes no place of the window."""
+        return request in self._in_lane
+
+    def give(self, request: Asking, /) -> None:
+        """Give back the sequences of a request that ended, in the window or in the lane."""
+        if request in self._in_lane:
+            self._in_lane.remove(request)
+            self._workers[request.worker].window.lane_sequences -= request.sequences
+        super().give(request)
+
+    def check_invariants(self) -> None:
+        """Assert that what is known of the workers' caches adds up, and what is in the express lanes."""
+        super().check_invariants()
+        in_lanes = sum(request.sequences for request in self._in_lane)
+        assert in_lanes == sum(worker.window.lane_sequences for worker in self._workers.values())
+
     # -- what the replicas tell each other
 
     def holds(self, name: str) -> Holding:
@@ -76,7 +137,8 @@ class SharedFleet(Fleet):
         worker = self._workers.get(name)
         if worker is None:
             return
-        worker.tuning.others = others
+        others_lane = worker.spec.window.express - self._part(worker)  # may be in use, and nobody reports it
+        worker.tuning.others = others._replace(idle_sequences=others.idle_sequences + others_lane)
         worker.tuning.memory.others_tokens = others.kv_tokens
         worker.window.others_sequences = others.sequences
         worker.window.others_prompt_tokens = others.prompt_tokens

@@ -18,6 +18,8 @@ requests fewer than W + max(4W, n - 1) + n are in flight, until readings show th
 
 The express lane is room for a few sequences beyond the window, for tenants with nothing in flight: the engine runs that
 many more. No request counts as one of the lane: the lane is free again when as many requests have ended, of any tenant.
+With other replicas at the same worker that cannot be known. Then each replica has a part of the lane, and counts the
+requests that it sent there (`shared_fleet`).
 """
 
 from dataclasses import dataclass
@@ -63,6 +65,7 @@ class Window:
         "_sent",
         "_several",
         "_size",
+        "lane_sequences",
         "max_prefill_tokens",
         "max_sequences",
         "others_prompt_tokens",
@@ -83,6 +86,7 @@ class Window:
         self._ended_part = 0.0  # the share of further sequences that has ended, judging by the readings
         self.prefill_tokens_in_flight = 0
         self.prefills_in_flight = 0
+        self.lane_sequences = 0  # of those sent, in the part of the express lane; 0 if the lane is whole
         self.others_sequences = 0  # of other replicas; they count in the load, not in `has_place`
         self.others_prompt_tokens = 0  # of other replicas, not yet read
 
@@ -130,10 +134,11 @@ class Window:
     @property
     def _counted(self) -> float:
         """How many sequences hold a place."""
+        sent = self._sent - self.lane_sequences
         if not self._further:
-            return self._sent
+            return sent
         unseen = min(self._ended_part * self._further - self._ended, MOST_UNSEEN_WINDOWS * self.max_sequences)
-        return self._sent - self._ended - max(unseen, min(self._further - self._ended, self._latest))
+        return sent - self._ended - max(unseen, min(self._further - self._ended, self._latest))
 
     def fits_prefill(self, prompt_tokens: int) -> bool:
         """True if a prompt of so many tokens fits; one that is larger than the limit fits when all others are read."""
@@ -142,10 +147,14 @@ class Window:
         return is_first or self.prefill_tokens_in_flight + others + prompt_tokens <= self.max_prefill_tokens
 
     def has_express_room(self, sequences: int, prompt_tokens: int) -> bool:
-        """True if the request fits in the express lane; there prompts may take twice the limit of prefill."""
+        """True if the request fits in the express lane."""
         lane = self.max_sequences + self._size.express
+        return self.sequences_in_flight + sequences <= lane and self.fits_express_prefill(prompt_tokens)
+
+    def fits_express_prefill(self, prompt_tokens: int) -> bool:
+        """True if a prompt of so many tokens fits in the express lane: twice the limit of prefill."""
         tokens = self.prefill_tokens_in_flight + self.others_prompt_tokens + prompt_tokens
-        return self.sequences_in_flight + sequences <= lane and tokens <= 2 * self.max_prefill_tokens
+        return tokens <= 2 * self.max_prefill_tokens
 
     def take(self, sequences: int, prompt_tokens: int) -> None:
         """Take room for a request that is being sent."""

@@ -334,6 +334,79 @@ def test_endings_of_others_count_as_often_as_ours() -> None:
     assert before.next(EngineSample(1.0, 0, 0, steps=10), 40, 20, 0.25).ended_per_step == 8.0
 
 
+# -- the express lane
+
+LANE = WindowSize(2, 0, 1000, express=5)
+
+
+@given(st.integers(1, 8), st.integers(0, 7))
+def test_the_parts_of_a_lane_add_up_to_it(replicas: int, express: int) -> None:
+    """As many requests as the lane has sequences go in all, and no replica has two more than another."""
+    sent = []
+    for rank in range(replicas):
+        replica = Replica(WindowSize(2, 0, 1000, express=express))
+        replica.fleet.set_express_part(replicas, rank)
+        parts = [replica.fleet.take_express(Request()) for _ in range(express + 1)].count("w")
+        assert replica.fleet.has_express("p") is (parts > 0)
+        sent.append(parts)
+    assert sum(sent) == express
+    assert max(sent) - min(sent) <= 1
+
+
+def test_a_lane_counts_its_own_requests_whatever_fills_the_window() -> None:
+    """A part of the lane is neither larger while the window is empty nor smaller while it is full."""
+    replica = Replica(LANE)
+    assert not replica.fleet.has_express("p"), "nobody has told how many replicas there are"
+    assert replica.fleet.take_express(Request()) is None
+    replica.fleet.set_express_part(2, 0)
+    for has_full_window in (False, True):
+        if has_full_window:
+            replica.send()
+            replica.send()
+        lane = [Request(worker="w") for _ in range(4)]
+        assert [replica.fleet.take_express(request) for request in lane] == ["w", "w", "w", None]
+        assert [replica.fleet.is_express(request) for request in lane] == [True, True, True, False]
+        replica.fleet.check_invariants()
+        for request in lane[:3]:
+            replica.fleet.prefilled(request)
+            replica.fleet.give(request)
+        replica.fleet.check_invariants()
+    assert not any(replica.fleet.is_express(request) for request in replica.requests)
+
+
+def test_a_full_lane_takes_no_place_of_the_window() -> None:
+    """Requests in the lane leave all places of the window to those that the store has granted."""
+    replica = Replica(LANE)
+    replica.fleet.set_express_part(1, 0)
+    assert [replica.fleet.take_express(Request()) for _ in range(6)].count("w") == 5
+    assert [replica.fleet.take_where(Request(), lambda _: True) for _ in range(3)] == ["w", "w", None]
+
+
+def test_the_lane_takes_prompts_up_to_twice_the_limit_of_all_replicas() -> None:
+    """What others have not read counts there too; and a full memory keeps everybody out."""
+    replica = Replica(LANE)
+    replica.fleet.set_express_part(1, 0)
+    replica.fleet.others("w", Others(1, 1500))
+    assert replica.fleet.take_express(Request(prompt_tokens=501)) is None
+    assert replica.fleet.take_express(Request(prompt_tokens=500)) == "w"
+    replica.fleet.learn("w", EngineFacts(1000))
+    replica.fleet.others("w", Others(1, 0, 800))
+    assert replica.fleet.take_express(Request(prompt_tokens=1)) is None
+
+
+def test_a_lane_that_others_use_is_not_foreign() -> None:
+    """Nobody reports what is in the lanes of others; so many more sequences at the engine are no foreign ones."""
+    replica = Replica(WindowSize(None, 1, None, express=10))
+    replica.fleet.set_express_part(2, 0)
+    replica.fleet.others("w", Others())
+    for at in range(1, 9):
+        replica.fleet.observe("w", EngineSample(at, 5, 0, 0.1, 0, at, 0, at * 100), at)
+    assert replica.window == Replica().window
+    for at in range(9, 19):
+        replica.fleet.observe("w", EngineSample(at, 8, 0, 0.1, 0, at, 0, at * 100), at)
+    assert replica.window < Replica().window
+
+
 # -- the state as text
 
 
