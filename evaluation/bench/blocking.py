@@ -2,18 +2,19 @@
 
 The bench looks at the gateway from outside: one connection sends the input, another asks for `/health` without a pause.
 Everybody else waited for the longest of these answers, less the usual one. The machine may have other work; so the
-gateway's own processor time in that span is the most that the gateway can have caused. The clients are threads on plain
-sockets, which wait in the kernel.
+gateway's own processor time in that span is the most that the gateway can have caused. The clients are threads, which
+wait in the kernel.
 """
 
 import asyncio
 import gzip
-import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from time import perf_counter, sleep
+from types import MappingProxyType
 from typing import NamedTuple
 
 from evaluation.bench.processes import processor_seconds
@@ -57,7 +58,7 @@ class Input(NamedTuple):
 
     path: str
     body: bytes | None
-    header: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Finding(NamedTuple):
@@ -132,32 +133,32 @@ def inputs(size: int) -> Mapping[str, Input]:
         "a text, tokenize": Input("/tokenize", _filled(NAMED + b'"prompt":"', b"word ", b'"}', size)),
         "250,000 tokens": Input("/v1/completions", tokens),
         "100,000 inputs": Input("/v1/embeddings", batch),
-        "a gzip of it": Input(CHAT, packed, "Content-Encoding: gzip\r\n"),
+        "a gzip of it": Input(CHAT, packed, {"Content-Encoding": "gzip"}),
         f"/metrics, {TENANTS:,} tenants": Input("/metrics", None),
         f"/debug/state, {TENANTS:,} tenants": Input("/debug/state", None),
     }
 
 
-def _connect(gateway: Gateway) -> socket.socket:
+def _connect(gateway: Gateway) -> HTTPConnection:
     address = Address.parse(gateway.process.url)
-    return socket.create_connection((address.host, address.port), STUCK_SECONDS)
+    return HTTPConnection(address.host, address.port, timeout=STUCK_SECONDS)
 
 
 def _ask(gateway: Gateway, each: Input, tenant: int = 0) -> int:
     """The status of the answer, which is read to the end; 0 where the connection broke without one."""
-    settings, answer = gateway.settings, b""
+    settings = gateway.settings
     key = settings.admin_key if each.body is None else settings.keys[f"tenant-{tenant}"]
-    head = f"{'GET' if each.body is None else 'POST'} {each.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-    head += f"Authorization: Bearer {key}\r\n{each.header}"
-    if each.body is not None:
-        head += f"Content-Type: application/json\r\nContent-Length: {len(each.body)}\r\n"
-    with _connect(gateway) as wire:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", **each.headers}
+    with closing(_connect(gateway)) as wire:
         with suppress(ConnectionError):  # answered before all was sent
-            wire.sendall(head.encode() + b"\r\n" + (each.body or b""))
-        with suppress(ConnectionError):
-            while piece := wire.recv(MIB):
-                answer = answer or piece
-    return int(answer.split(b" ")[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+            wire.request("GET" if each.body is None else "POST", each.path, each.body, headers)
+        try:
+            answer = wire.getresponse()
+        except (ConnectionError, HTTPException):
+            return 0
+        with suppress(ConnectionError, HTTPException):
+            answer.read()
+        return answer.status
 
 
 class _Bystander(threading.Thread):
@@ -170,11 +171,11 @@ class _Bystander(threading.Thread):
         self.waited_seconds: list[float] = []
 
     def run(self) -> None:
-        with self._wire as wire:
+        with closing(self._wire) as wire:
             while not self._is_over.is_set():
                 asked_at = perf_counter()
-                wire.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-                wire.recv(MIB)
+                wire.request("GET", "/health")
+                wire.getresponse().read()
                 self.waited_seconds.append(perf_counter() - asked_at)
 
     def until(self, answers: int) -> int:

@@ -6,11 +6,10 @@ An empty sample has no share and gives NaN, which no verdict accepts. The genera
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from evaluation.bench.probe import GatewayState, Sample, WorkerState
+from evaluation.bench.probe import GatewayState, Sample
 from evaluation.bench.stage import Run
 from evaluation.load.tenants import LoadTenant, weights_of
 from evaluation.metrics.statistics import mean, median
@@ -80,18 +79,9 @@ def served(runs: Sequence[Run]) -> dict[str, float]:
     return {name: sum(run.services[name] for run in runs) for name in runs[0].tallies}
 
 
-def window_stories(runs: Sequence[Run]) -> list[str]:
-    """Of each worker the windows that it had, and the reasons why it was degraded, in words."""
-    states = [sample.gateway.workers for sample in samples_of(runs)]
-    return [_story(workers) for workers in zip(*states, strict=True)]
-
-
-def _story(states: Sequence[WorkerState]) -> str:
-    sizes = [state.window for state in states]
-    size = f"a window of {min(sizes)}" if min(sizes) == max(sizes) else f"windows of {min(sizes)} to {max(sizes)}"
-    reasons = Counter(state.degraded for state in states if state.degraded)
-    degraded = (f"degraded in {count} of {len(states)} samples ({reason})" for reason, count in reasons.items())
-    return ", ".join((size, *degraded))
+def windows(runs: Sequence[Run]) -> list[float]:
+    """The size of every worker's window in each sample."""
+    return [window for sample in samples_of(runs) for window in sample.gateway.windows]
 
 
 def figures(runs: Sequence[Run]) -> dict[str, object]:
@@ -106,10 +96,7 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
         "backlogged": 1 - share_within([queued for run in runs for queued in run.shortest_queues], 0),
         "engine_running_mean": mean_running(runs),
         "engine_waiting_max": max(waiting, default=None),
-        "engine_preemptions": sum(
-            run.samples[-1].preemptions - run.samples[0].preemptions for run in runs if run.samples
-        ),
-        "windows": window_stories(runs),
+        "windows": sorted(set(windows(runs))),
         "samples": len(samples),
     }
 

@@ -19,11 +19,7 @@ SAMPLES_PER_SECOND = 5.0
 ANSWER_SECONDS = 5.0
 
 _FIGURE = re.compile(r"^([a-z_:]+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
-_GAUGES = (
-    "vllm:num_requests_waiting",
-    "vllm:num_requests_running",
-    "vllm:num_preemptions_total",
-)
+_GAUGES = ("vllm:num_requests_waiting", "vllm:num_requests_running")
 # With the slash, vLLM's page obeys `name[]`; without it another handler ignores the filter.
 _PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in _GAUGES)
 
@@ -39,28 +35,19 @@ class TenantState(NamedTuple):
     """One tenant's account in the bench's pool."""
 
     counter: float
-    service: float
     queued: int
     in_flight: int
-
-
-class WorkerState(NamedTuple):
-    """One worker's window. If the gateway has no metrics of the worker that it can believe, `degraded` says why."""
-
-    window: int
-    degraded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """The bench's pool at one moment."""
+    """The bench's pool at one moment; `windows` are the sizes of its workers' windows."""
 
     queued: int
-    in_flight: int
     spread: float
     spread_bound: float
     tenants: Mapping[str, TenantState]
-    workers: Sequence[WorkerState] = ()
+    windows: Sequence[int] = ()
 
     @property
     def spread_of_bound(self) -> float:
@@ -80,20 +67,18 @@ class GatewayState:
         rows = pool["tenants"]["busiest_first"]
         return cls(
             queued=pool["queued"],
-            in_flight=pool["in_flight"],
             spread=pool["spread"],
             spread_bound=pool["spread_bound"],
             tenants={row["tenant"]: TenantState(*(row[name] for name in TenantState._fields)) for row in rows},
-            workers=[WorkerState(row["window_sequences"], row.get("degraded") or "") for row in document["workers"]],
+            windows=[row["window_sequences"] for row in document["workers"]],
         )
 
 
 class Gauges(NamedTuple):
-    """One engine's own account: its requests, and its preemptions since it started."""
+    """One engine's own account of its requests."""
 
     waiting: int
     running: int
-    preemptions: int = 0
 
     @classmethod
     def parse(cls, page: str) -> Self:
@@ -118,11 +103,6 @@ class Sample:
     def waiting(self) -> int:
         """How many requests wait at the engine with the most of them."""
         return max(engine.waiting for engine in self.engines)
-
-    @property
-    def preemptions(self) -> int:
-        """What all engines have preempted since they started."""
-        return sum(engine.preemptions for engine in self.engines)
 
 
 class Probe:

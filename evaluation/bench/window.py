@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from evaluation.bench import judgement
-from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of, window_stories
+from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of
 from evaluation.bench.settings import SLACK, VLLM_MODEL, EngineChoice, EngineKind, KvCache, WindowSettings
 from evaluation.bench.stage import Part, Run, Stage, stage
 from evaluation.bench.turns import FAULTS, RunOptions, Turn, Ways, faults_of, in_turns, on, through
@@ -191,10 +191,10 @@ def speeds_verdicts(options: WindowOptions, ways: Ways) -> list[Verdict]:
     note = f", {kind}; fast {rate(ways[FAST]):,.0f}/s and slow {rate(ways[SLOW]):,.0f}/s alone"
     engines = zip(*(sample.engines for sample in samples_of(runs)), strict=True)
     busy = [mean([engine.running for engine in each]) for each in engines]
-    stories = "; ".join(f"{each:.2f} in {used}" for each, used in zip(busy, window_stories(runs), strict=True))
+    running = "; ".join(f"{each:.2f}" for each in busy)
     return [
         judgement.throughput(PAIR_RATE, rate(runs), reference(options, ways), note),
-        BUSY.judge(min(busy), stories),
+        BUSY.judge(min(busy), running),
         judgement.engine_queue(PAIR_QUEUE, runs, SLACK),
         *_shared_verdicts("speeds", runs, TENANTS),
     ]

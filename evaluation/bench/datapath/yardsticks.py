@@ -19,41 +19,25 @@ from evaluation.load.client import Address
 _BACKLOG = 4096
 
 
-class _Side(asyncio.Protocol):
-    """One side of a splice; `other` is the transport of the other side."""
+class Splice(asyncio.Protocol):
+    """One side of a splice; `other` is the transport of the other side.
 
-    __slots__ = ("other", "transport")
+    The client's side has none at first: it opens a connection to `engine`, and keeps one request at most until then.
+    """
 
-    def __init__(self, other: asyncio.Transport | None = None) -> None:
+    __slots__ = ("_early", "_engine", "_opening", "other", "transport")
+
+    def __init__(self, other: asyncio.Transport | None = None, engine: Address | None = None) -> None:
         self.other = other
         self.transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        assert self.other is not None
-        self.other.write(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.other is not None:
-            self.other.close()
-
-
-class Splice(_Side):
-    """The client's side, which opens the engine's side. Until that is connected, it keeps one request at most."""
-
-    __slots__ = ("_early", "_engine", "_opening")
-
-    def __init__(self, engine: Address) -> None:
-        super().__init__()
-        self._engine = engine
         self._early = b""
+        self._engine = engine
         self._opening: asyncio.Task[None]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._opening = asyncio.create_task(self._open())
+        self.transport = cast(asyncio.Transport, transport)
+        if self._engine is not None:
+            self._opening = asyncio.create_task(self._open(self._engine))
 
     def data_received(self, data: bytes) -> None:
         if self.other is None:
@@ -61,18 +45,21 @@ class Splice(_Side):
         else:
             self.other.write(data)
 
-    async def _open(self) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.other is not None:
+            self.other.close()
+
+    async def _open(self, engine: Address) -> None:
         client, loop = self.transport, asyncio.get_running_loop()
-        engine, _ = await loop.create_connection(lambda: _Side(client), self._engine.host, self._engine.port)
-        self.other = engine
-        engine.write(self._early)
+        self.other, _ = await loop.create_connection(lambda: Splice(client), engine.host, engine.port)
+        self.other.write(self._early)
         if client.is_closing():
-            engine.close()
+            self.other.close()
 
 
 async def _floor(port: int, engine: str) -> None:
     address = Address.parse(engine)
-    await asyncio.get_running_loop().create_server(lambda: Splice(address), "127.0.0.1", port, backlog=_BACKLOG)
+    await asyncio.get_running_loop().create_server(lambda: Splice(engine=address), "127.0.0.1", port, backlog=_BACKLOG)
 
 
 async def _plain(port: int, engine: str) -> None:

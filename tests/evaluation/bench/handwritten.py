@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState, WorkerState
+from evaluation.bench.probe import GatewayState, Gauges, Sample, TenantState
 from evaluation.bench.stage import Run
 from evaluation.load.connection import ExchangeRecord
 from evaluation.load.series import Span
@@ -25,13 +25,12 @@ def sample(
     engines: Sequence[Gauges],
     *,
     window: int = 8,
-    degraded: str = "",
     spread: float = 1.0,
 ) -> Sample:
     """The gateway with these queues and a worker for each engine; its bound on the spread is 10."""
-    tenants = {name: TenantState(0.0, 0.0, count, 1) for name, count in queued.items()}
-    workers = [WorkerState(window, degraded) for _ in engines]
-    return Sample(105.0, GatewayState(sum(queued.values()), 2, spread, 10.0, tenants, workers), engines)
+    tenants = {name: TenantState(0.0, count, 1) for name, count in queued.items()}
+    windows = [window for _ in engines]
+    return Sample(105.0, GatewayState(sum(queued.values()), spread, 10.0, tenants, windows), engines)
 
 
 def run(tallies: Mapping[str, Tally], samples: Sequence[Sample] = ()) -> Run:

@@ -28,8 +28,8 @@ def _tally(service: float, tokens: int = 0, records: Sequence[ExchangeRecord] = 
 
 
 def _sample(queued: Mapping[str, int], spread: float = 1.0, waiting: int = 0) -> Sample:
-    tenants = {name: TenantState(0.0, 0.0, count, 1) for name, count in queued.items()}
-    state = GatewayState(sum(queued.values()), 2, spread, 10.0, tenants)
+    tenants = {name: TenantState(0.0, count, 1) for name, count in queued.items()}
+    state = GatewayState(sum(queued.values()), spread, 10.0, tenants)
     return Sample(105.0, state, [Gauges(waiting, 16)])
 
 

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 from dataclasses import replace
+from operator import sub, truediv
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from evaluation.bench.datapath.client import StreamClient, gaps, lateness
 from evaluation.bench.datapath.contenders import CONTENDERS, ProxySetup
 from evaluation.bench.datapath.engine import STREAM_HEAD, Frames
-from evaluation.bench.datapath.findings import Findings, cost, memory, verdicts
+from evaluation.bench.datapath.findings import CPU, FIGURES, MEMORY, Findings, verdicts
 from evaluation.bench.datapath.loads import CROWD, FEW, MANY, WHOLE, Observation
 from evaluation.bench.processes import group_members, processor_seconds, resident_bytes
 
@@ -87,9 +88,9 @@ class ClosedTransport:
 
 def test_cost_and_memory_are_per_chunk_and_connection() -> None:
     """16 ms for 1,000 chunks are 16 us; 100 MB for 5,000 streams are 20 kB."""
-    assert cost(SEEN) == pytest.approx(16.0)
-    assert memory(CROWD)(SEEN) == pytest.approx(20.0)
-    assert math.isnan(cost(replace(SEEN, done=0)))
+    assert FIGURES[CPU](FEW, SEEN) == pytest.approx(16.0)
+    assert FIGURES[MEMORY](CROWD, SEEN) == pytest.approx(20.0)
+    assert math.isnan(FIGURES[CPU](FEW, replace(SEEN, done=0)))
 
 
 def rounds(findings: Findings, name: str, costs: list[float], load: object = FEW) -> None:
@@ -103,8 +104,8 @@ def test_ratios_are_taken_within_a_round() -> None:
     findings = Findings()
     rounds(findings, "gateway", [12.0, 60.0, 15.0])
     rounds(findings, "nginx", [10.0, 50.0, 10.0])
-    assert findings.ratio(FEW, "gateway", "nginx", cost) == pytest.approx(1.2)
-    assert findings.added(FEW, "gateway", "nginx", cost) == pytest.approx(5.0)
+    assert findings.compare(FEW, CPU, truediv, "nginx") == pytest.approx(1.2)
+    assert findings.compare(FEW, CPU, sub, "nginx") == pytest.approx(5.0)
 
 
 def test_targets_are_judged_where_their_peer_was_measured() -> None:

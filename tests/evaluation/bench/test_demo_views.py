@@ -33,8 +33,8 @@ def _tally(name: str) -> Tally:
 
 
 def _sample(at: float) -> Sample:
-    tenants = {name: TenantState(1234.0, 10.0, 7, 3) for name in RATES}
-    return Sample(at, GatewayState(21, 9, 600.0, 3000.0, tenants), [Gauges(1, 16)])
+    tenants = {name: TenantState(1234.0, 7, 3) for name in RATES}
+    return Sample(at, GatewayState(21, 600.0, 3000.0, tenants), [Gauges(1, 16)])
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 
-from evaluation.bench.probe import GatewayState, Gauges, WorkerState
+from evaluation.bench.probe import GatewayState, Gauges
 from evaluation.bench.settings import GatewaySettings, draw_keys
 from evaluation.bench.stage import finished_requests
 
@@ -41,8 +41,8 @@ def _state(spread: float, bound: float) -> GatewayState:
 def test_state_is_read_by_name() -> None:
     """The numbers of the dump arrive under their names."""
     state = _state(10.0, 40.0)
-    assert (state.queued, state.in_flight, state.spread_of_bound) == (4, 5, 0.25)
-    assert state.workers == [WorkerState(8)]
+    assert (state.queued, state.spread_of_bound) == (4, 0.25)
+    assert state.windows == [8]
     assert (state.tenants["a"].counter, state.tenants["a"].queued) == (1.5, 4)
 
 

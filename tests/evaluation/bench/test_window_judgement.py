@@ -7,7 +7,6 @@ import pytest
 from handwritten import run, sample, tally
 
 from evaluation.bench import window as bench
-from evaluation.bench.judgement import figures
 from evaluation.bench.probe import Gauges
 from evaluation.bench.settings import EngineKind
 from evaluation.bench.stage import Run
@@ -21,8 +20,8 @@ def _way(tokens: int, *samples: Any, tenants: tuple[str, str] = ("many", "few"),
     return run({first: tally(1000 * larger, tokens // 2), second: tally(1000, tokens - tokens // 2)}, samples)
 
 
-def _busy(waiting: int = 0, preemptions: int = 0, **more: Any) -> Any:
-    return sample({"many": 3, "few": 2, "chats": 3, "documents": 2}, [Gauges(waiting, 8, preemptions)], **more)
+def _busy(waiting: int = 0, **more: Any) -> Any:
+    return sample({"many": 3, "few": 2, "chats": 3, "documents": 2}, [Gauges(waiting, 8)], **more)
 
 
 def _missed(verdicts: Sequence[Verdict]) -> list[str]:
@@ -35,7 +34,7 @@ PAIR = ("chats", "documents")
 def _memory(auto: int, waiting: int = 1, control: int = 7, larger: float = 1.0) -> dict[str, list[Run]]:
     fixed = {str(size): [_way(100 * size, _busy(), tenants=PAIR)] for size in (6, 8)}
     fixed |= {"10": [_way(780, _busy(), tenants=PAIR)], "12": [_way(700, _busy(), tenants=PAIR)]}
-    tuned = _way(auto, _busy(waiting, 2), _busy(waiting, 5), tenants=PAIR, larger=larger)
+    tuned = _way(auto, _busy(waiting), _busy(waiting), tenants=PAIR, larger=larger)
     best = [_way(tokens, _busy(), tenants=PAIR) for tokens in (700, 900)]
     return {**fixed, "16": [_way(500, _busy(control), tenants=PAIR)], "8 again": best, "auto": [tuned]}
 
@@ -60,12 +59,6 @@ def test_a_control_without_a_queue_shows_nothing() -> None:
 def test_memory_is_unfair_where_one_tenant_has_more() -> None:
     """Six percent more is too much."""
     assert _memory_missed(_memory(800, larger=1.06)) == ["memory: service of the larger tenant over the smaller"]
-
-
-def test_preemptions_are_those_of_the_windows() -> None:
-    """The engine counts since it started: what came before a window is not the window's."""
-    assert figures(_memory(800)["auto"])["engine_preemptions"] == 3
-    assert figures([_way(1)])["engine_preemptions"] == 0
 
 
 def _speeds(gateway: int, slow_running: int = 8) -> dict[str, list[Run]]:
