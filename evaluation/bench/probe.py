@@ -8,14 +8,14 @@ it cannot take it.
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import aiohttp
 
-SAMPLES_PER_SECOND = 5.0
+SECONDS_BETWEEN_SAMPLES = 0.2
 ANSWER_SECONDS = 5.0
 
 _FIGURE = re.compile(r"^([a-z_:]+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
@@ -138,29 +138,40 @@ class Probe:
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[Self]:
         """Take samples of both until the context ends."""
-        task = asyncio.create_task(self._sample(), name="probe")
-        try:
+        async with repeated(self._sample, SECONDS_BETWEEN_SAMPLES):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
 
     async def _sample(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            with suppress(aiohttp.ClientError, TimeoutError):
-                gateway, engines = await asyncio.gather(self.gateway(), self.gauges())
-                self.samples.append(Sample(loop.time(), gateway, engines))
-            due = max(due + 1 / SAMPLES_PER_SECOND, loop.time())
-            await asyncio.sleep(due - loop.time())
+        gateway, engines = await asyncio.gather(self.gateway(), self.gauges())
+        self.samples.append(Sample(asyncio.get_running_loop().time(), gateway, engines))
 
     async def _engine(self, url: str) -> Gauges:
         async with self._session.get(url + _PAGE) as answer:
             answer.raise_for_status()
             return Gauges.parse(await answer.text())
+
+
+@asynccontextmanager
+async def repeated(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
+    """Do `work` every so many seconds until the context ends; it is left out if a server does not answer."""
+
+    async def repeat() -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                await work()
+            due = max(due + seconds, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    task = asyncio.create_task(repeat(), name="bench")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 def probe_session() -> aiohttp.ClientSession:

@@ -10,9 +10,10 @@ engine may be up to two steps further.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import linear_regression
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from evaluation.bench.probe import figures_of, probe_session
+from evaluation.bench.probe import figures_of, probe_session, repeated
 from evaluation.bench.settings import EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, Stage, finished_requests, stage
 from evaluation.load.client import KNOWN_LENGTH, Endpoint, Surface
@@ -31,7 +32,7 @@ from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop
 from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target
+from evaluation.report.verdicts import Comparison, Target, Verdict
 
 ENGINES = 2
 SEQUENCES = 16
@@ -57,14 +58,8 @@ _FIGURES = (
     "vtc_gateway_tasks",
 )
 
-MEMORY = Target("memory that 100,000 requests leave behind", Comparison.AT_MOST, 2.0, " MiB")
-DESCRIPTORS = Target("descriptors, last third over first third less 1", Comparison.AT_MOST, 0.05)
-TASKS = Target("tasks, last third over first third less 1", Comparison.AT_MOST, 0.05)
-CHARGES = Target("answers charged other than their engine counted", Comparison.AT_MOST, 0)
-LEAVINGS = Target("clients that left charged more than two steps off", Comparison.AT_MOST, 0)
-INTERNAL = Target("requests that ended by a fault of the gateway", Comparison.AT_MOST, 0)
-HUNG = Target("calls that hung", Comparison.AT_MOST, 0)
-COMPARED = Target("answers compared with their engine", Comparison.AT_LEAST, 1)
+MOST_MIB_PER_100_000 = 2.0
+MOST_RISE = 0.05
 
 
 class Kind(NamedTuple):
@@ -97,7 +92,7 @@ class SoakOptions(Delivery):
 
 
 class Footprint(NamedTuple):
-    """One moment: seconds since the load began, requests ended so far, and what the process holds."""
+    """One moment: loop time, requests ended so far, and what the process holds."""
 
     at: float
     requests: float
@@ -138,13 +133,14 @@ async def measure(options: SoakOptions) -> Report:
 
 async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session: aiohttp.ClientSession) -> Report:
     per_second, seconds = LOAD * await _most(running, gateway), 60 * options.minutes
-    samples: list[Footprint] = []
+    footprints: list[Footprint] = []
+    look, reload = partial(_take, session, gateway.process.url, footprints), partial(_reload, gateway, count(1))
     async with AsyncExitStack() as stack:
         loads = [
             await stack.enter_async_context(_load(gateway, kind, per_second, 100 * options.seed + number))
             for number, kind in enumerate(KINDS)
         ]
-        async with _beside(_sample(session, gateway.process.url, samples), _reload(gateway)):
+        async with repeated(look, SECONDS_BETWEEN_SAMPLES), repeated(reload, SECONDS_BETWEEN_RELOADS):
             await running.watch(f"{per_second:.0f} requests a second", seconds, gateway, *loads)
         records = [record for load in loads for tally in load.tallies.values() for record in tally.records]
         await loads[0].settled(records, LONGEST_SECONDS)
@@ -156,25 +152,36 @@ async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session:
             witnesses[f"engine-{number}"] = await answer.json()
     await gateway.process.end()
     books = compare(finished_requests(gateway.process.log), witnesses)
-    settled = [each for each in samples if each.at >= min(SETTLING_SECONDS, seconds / 3)]
-    last = settled[-1] if settled else Footprint(*[0.0] * 5)
+    settled = [each for each in footprints if each.at - footprints[0].at >= min(SETTLING_SECONDS, seconds / 3)]
     return Report(
         title="soak",
         setting={"minutes": options.minutes, "requests a second": round(per_second, 1), "seed": options.seed},
-        verdicts=[
-            MEMORY.judge(
-                growth_per_100_000(settled), f"{last.requests:.0f} requests, {last.rss_mib:.0f} MiB at the end"
-            ),
-            DESCRIPTORS.judge(rise([each.descriptors for each in settled])),
-            TASKS.judge(rise([each.tasks for each in settled])),
-            CHARGES.judge(len(books.unlike), f"of {books.ended}; {books.unlike[:3]}"),
-            LEAVINGS.judge(len(books.left_unlike), f"of {books.left}; {books.left_unlike[:3]}"),
-            INTERNAL.judge(books.internal),
-            HUNG.judge(endings["hung"]),
-            COMPARED.judge(books.ended),
-        ],
-        measurements={"ended": dict(endings), "footprints": [list(each) for each in samples]},
+        verdicts=[*_held(settled), *_charged(books), _at_most("calls that hung", 0).judge(endings["hung"])],
+        measurements={"ended": dict(endings), "footprints": [list(each) for each in footprints]},
     )
+
+
+def _held(settled: Sequence[Footprint]) -> Iterator[Verdict]:
+    """The verdicts on what the process holds."""
+    note = f"{settled[-1].requests:.0f} requests, {settled[-1].rss_mib:.0f} MiB at the end" if settled else ""
+    memory = _at_most("memory that 100,000 requests leave behind", MOST_MIB_PER_100_000, " MiB")
+    yield memory.judge(growth_per_100_000(settled), note)
+    for name in ("descriptors", "tasks"):
+        target = _at_most(f"{name}, last third over first third less 1", MOST_RISE)
+        yield target.judge(rise([getattr(each, name) for each in settled]))
+
+
+def _charged(books: Books) -> Iterator[Verdict]:
+    """The verdicts on what the requests were charged."""
+    ended, left = f"of {books.ended}; {books.unlike[:3]}", f"of {books.left}; {books.left_unlike[:3]}"
+    yield _at_most("answers charged other than their engine counted", 0).judge(len(books.unlike), ended)
+    yield _at_most("clients that left charged more than two steps off", 0).judge(len(books.left_unlike), left)
+    yield _at_most("requests that ended by a fault of the gateway", 0).judge(books.internal)
+    yield Target("answers compared with their engine", Comparison.AT_LEAST, 1).judge(books.ended)
+
+
+def _at_most(name: str, limit: float, unit: str = "") -> Target:
+    return Target(name, Comparison.AT_MOST, limit, unit)
 
 
 async def _most(running: Stage, gateway: Gateway) -> float:
@@ -219,37 +226,19 @@ def _ending(record: ExchangeRecord) -> str:
     return "whole" if record.is_complete and not record.error else "broken"
 
 
-@asynccontextmanager
-async def _beside(*trouble: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """What goes on while the context is open."""
-    tasks = [asyncio.create_task(each, name="soak") for each in trouble]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+async def _take(session: aiohttp.ClientSession, url: str, footprints: list[Footprint]) -> None:
+    """Add the footprint of this moment."""
+    async with session.get(f"{url}/metrics") as answer:
+        footprints.append(Footprint.parse(asyncio.get_running_loop().time(), await answer.text()))
 
 
-async def _sample(session: aiohttp.ClientSession, url: str, into: list[Footprint]) -> None:
-    """Add a footprint each second until cancelled. A second in which the page cannot be read has none."""
-    loop = asyncio.get_running_loop()
-    began_at = loop.time()
-    while True:
-        with suppress(aiohttp.ClientError, TimeoutError):
-            async with session.get(f"{url}/metrics") as answer:
-                into.append(Footprint.parse(loop.time() - began_at, await answer.text()))
-        await asyncio.sleep(SECONDS_BETWEEN_SAMPLES)
-
-
-async def _reload(gateway: Gateway) -> None:
-    """Change a weight again and again; every third file is one that must be rejected."""
-    for number in count(1):
-        await asyncio.sleep(SECONDS_BETWEEN_RELOADS)
-        if number % 3 == 0:
-            gateway.file.write_text("pools: [broken\n", "utf-8")
-        else:
-            replace(gateway.settings, weights={**WEIGHTS, "alice": 1.0 + number % 2}).write(gateway.file)
+async def _reload(gateway: Gateway, numbers: Iterator[int]) -> None:
+    """Change a weight; every third time write a file that must be rejected."""
+    number = next(numbers)
+    if number % 3 == 0:
+        gateway.file.write_text("pools: [broken\n", "utf-8")
+    else:
+        replace(gateway.settings, weights={**WEIGHTS, "alice": 1.0 + number % 2}).write(gateway.file)
 
 
 def growth_per_100_000(samples: Sequence[Footprint]) -> float:
