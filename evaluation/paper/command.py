@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.paper.experiment import TRACE, Experiment, experiments
+from evaluation.paper.experiment import TRACE, experiments
 from evaluation.paper.findings import (
     PICTURES_FOLDER,
     Findings,
@@ -23,7 +23,15 @@ from evaluation.paper.findings import (
     refresh,
     run_count,
 )
-from evaluation.paper.laboratory import Laboratory, Source, distinct_trials, is_published, load_workload
+from evaluation.paper.laboratory import (
+    PROCESSES,
+    Source,
+    distinct_trials,
+    draw_pictures,
+    is_published,
+    load_workload,
+    run_trials,
+)
 from evaluation.pictures.drawing import PlotsMissing, require_matplotlib
 from evaluation.report.delivery import EXIT_NOT_RUN, exit_status
 from evaluation.report.pages import render_html, render_markdown
@@ -32,15 +40,7 @@ from evaluation.report.verdicts import missed
 from evaluation.simulation.run import RequestTooLarge
 from evaluation.workloads import ConfigError
 
-PROCESSES = 2
-YARDSTICK_ROUNDS = 10_000_000
-
-
-class UnknownExperiment(Exception):
-    """A name that no experiment has; the message lists those that there are."""
-
-
-NOT_RUN = (NotAWholeRun, PlotsMissing, UnknownExperiment, ConfigError, RequestTooLarge, BrokenProcessPool, OSError)
+NOT_RUN = (NotAWholeRun, PlotsMissing, ConfigError, RequestTooLarge, BrokenProcessPool, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +55,28 @@ class PaperOptions:
     seed: int = 1
     page: Path | None = None
 
-    @property
-    def source(self) -> Source:
-        """What the runs draw from."""
-        return Source(self.trace, self.seed)
-
 
 def run(options: PaperOptions) -> int:
     """Run what is asked for and return the exit status."""
     started = time.monotonic()
     try:
         require_matplotlib()
-        chosen = choose(options.only)
-        load_workload(TRACE, options.source)  # report a trace that cannot be read at once
-        findings = _perform(chosen, options)
+        findings = _perform(options)
         if options.page is not None:
             refresh(options.page, findings, is_whole=not options.only)
     except NOT_RUN as fault:
         say(f"the evaluation could not be run: {fault}")
         return EXIT_NOT_RUN
-    write_report(findings, options, _facts(findings, options.source, time.monotonic() - started))
+    trace = "the given trace" if options.trace else "a generated trace"
+    seconds = time.monotonic() - started
+    fact = f"{run_count(findings)} runs on {trace}, seed {options.seed}, in {seconds:.1f} s on {PROCESSES} processes."
+    document, numbers = assemble(findings, [fact]), encode_numbers(findings, options.seed)
+    (options.out / "index.html").write_text(render_html(document), "utf-8")
+    (options.out / "report.md").write_text(render_markdown(document), "utf-8")
+    (options.out / "numbers.json").write_bytes(numbers)
     verdicts = all_verdicts(findings)
     if options.json:
-        Console(soft_wrap=True).out((options.out / "numbers.json").read_text("utf-8"), end="", highlight=False)
+        Console(soft_wrap=True).out(numbers.decode(), end="", highlight=False)
     else:
         met = len(verdicts) - len(missed(verdicts))
         text = f"{met} of {len(verdicts)} targets met; the report: {options.out / 'index.html'}"
@@ -85,56 +84,20 @@ def run(options: PaperOptions) -> int:
     return exit_status(verdicts, check=options.check)
 
 
-def choose(only: Sequence[str]) -> list[Experiment]:
-    """The experiments named, in the order of the paper."""
-    known = [experiment.key for experiment in experiments()]
-    unknown = [name for name in only if name not in known]
-    if unknown:
-        raise UnknownExperiment(f"no experiment is called {', '.join(unknown)}; there are {', '.join(known)}")
-    return [experiment for experiment in experiments() if not only or experiment.key in only]
-
-
-def write_report(findings: Sequence[Findings], options: PaperOptions, facts: Sequence[str]) -> None:
-    """The page, the Markdown and the numbers; the pictures are there already."""
-    document = assemble(findings, facts)
-    (options.out / "index.html").write_text(render_html(document), "utf-8")
-    (options.out / "report.md").write_text(render_markdown(document), "utf-8")
-    (options.out / "numbers.json").write_bytes(encode_numbers(findings, options.seed))
-
-
-def _perform(chosen: Sequence[Experiment], options: PaperOptions) -> list[Findings]:
-    source, out = options.source, options.out
-    real_trace = is_published(load_workload(TRACE, source))
+def _perform(options: PaperOptions) -> list[Findings]:
+    """Run and draw the chosen experiments, in the order of the paper."""
+    source, out = Source(options.trace, options.seed), options.out
+    real_trace = is_published(load_workload(TRACE, source))  # reports a trace that cannot be read at once
+    chosen = [each for each in experiments() if not options.only or each.key in options.only]
     trials = distinct_trials(chosen)
     (out / PICTURES_FOLDER).mkdir(parents=True, exist_ok=True)
     progress = Progress()
     progress.step("simulating and drawing", len(trials) + sum(each.picture is not None for each in chosen), "steps")
     try:
-        with Laboratory(source, PROCESSES, lambda: progress.advance(1)) as laboratory:
-            measured_runs = laboratory.run(trials)
-            findings = [find(each, measured_runs, real_trace=real_trace) for each in chosen]
-            laboratory.draw(
-                {out / each.picture_file: each.picture for each in findings if each.picture_file and each.picture}
-            )
+        measured_runs = run_trials(trials, source, lambda: progress.advance(1))
+        findings = [find(each, measured_runs, real_trace=real_trace) for each in chosen]
+        pictures = {out / each.picture_file: each.picture for each in findings if each.picture_file and each.picture}
+        draw_pictures(pictures, lambda: progress.advance(1))
     finally:
         progress.clear()
     return findings
-
-
-def _facts(findings: Sequence[Findings], source: Source, seconds: float) -> list[str]:
-    trace = "the given trace" if source.trace else "a generated trace"
-    loop = loop_seconds()
-    return [
-        f"{run_count(findings)} runs on {trace}, seed {source.seed}, in {seconds:.1f} s on {PROCESSES} processes.",
-        f"A loop of ten million additions takes {loop:.2f} s on one core of this machine: the whole took "
-        f"{seconds / loop:.0f} times as long.",
-    ]
-
-
-def loop_seconds() -> float:
-    """CPU seconds of ten million additions on one core: a yardstick by which times of other machines compare."""
-    start = time.process_time()
-    total = 0
-    for number in range(YARDSTICK_ROUNDS):
-        total += number
-    return time.process_time() - start

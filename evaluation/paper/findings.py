@@ -17,6 +17,7 @@ from evaluation.paper.experiment import POOL_TOKENS, Experiment, Trial
 from evaluation.paper.judgement import judge, our_row, sheets_of
 from evaluation.paper.measures import MeasuredRun, MeasuredRuns
 from evaluation.pictures.picture import Picture
+from evaluation.report.delivery import verdict_document
 from evaluation.report.document import Document, Mark, Section, Sheet, Statement, targets_sheet
 from evaluation.report.pages import render_sheet
 from evaluation.report.verdicts import Verdict, missed, number
@@ -187,16 +188,7 @@ def _numbers(findings: Findings) -> dict[str, Any]:
             for each in experiment.printed
         ],
         "published_table": None if experiment.table is None else dict(experiment.table.published),
-        "verdicts": [
-            {
-                "target": each.target.name,
-                "wanted": each.target.text,
-                "measured": each.measured,
-                "passed": each.passed,
-                "note": each.note,
-            }
-            for each in findings.verdicts
-        ],
+        "verdicts": [verdict_document(each) for each in findings.verdicts],
     }
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from backend.engine.core import StepCost
 from evaluation import workloads
@@ -30,6 +30,9 @@ from gateway.workers import WindowSize
 GENERATED_TRACE = "arena_like"
 PUBLISHED_TRACE = (1500, 27)  # requests, clients
 
+PROCESSES = 2
+
+Advance = Callable[[], None]
 T = TypeVar("T")
 
 
@@ -96,35 +99,25 @@ def distinct_trials(experiments: Iterable[Experiment]) -> list[Trial]:
     return sorted(trials, key=lambda trial: trial.workload != TRACE)
 
 
-class Laboratory:
-    """Processes that run trials and draw pictures; `advance` is called after each."""
+def run_trials(trials: Sequence[Trial], source: Source, advance: Advance) -> dict[Trial, MeasuredRun]:
+    """The measured runs of all trials, in the order given; `advance` is called after each."""
+    return dict(zip(trials, _side_by_side(run_trial, [(trial, source) for trial in trials], advance), strict=True))
 
-    def __init__(self, source: Source, processes: int, advance: Callable[[], None]) -> None:
-        """The processes start with the first task."""
-        self._source = source
-        self._advance = advance
-        # Fresh interpreters: the parent has a thread that draws the progress.
-        self._pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
 
-    def run(self, trials: Sequence[Trial]) -> dict[Trial, MeasuredRun]:
-        """The measured runs of all trials, in the order given."""
-        return dict(zip(trials, self._each(run_trial, [(trial, self._source) for trial in trials]), strict=True))
+def draw_pictures(pictures: Mapping[Path, Picture], advance: Advance) -> None:
+    """Draw every picture into its file; `advance` is called after each."""
+    _side_by_side(draw, [(picture, path) for path, picture in pictures.items()], advance)
 
-    def draw(self, pictures: Mapping[Path, Picture]) -> None:
-        """Every picture into its file."""
-        self._each(draw, [(picture, path) for path, picture in pictures.items()])
 
-    def __enter__(self) -> Self:
-        """The laboratory itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the processes and drop what has not begun."""
-        self._pool.shutdown(cancel_futures=True)
-
-    def _each(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> list[T]:
-        futures = [self._pool.submit(function, *arguments) for arguments in calls]
+def _side_by_side(function: Callable[..., T], calls: Sequence[tuple[Any, ...]], advance: Advance) -> list[T]:
+    """The results of `calls` of `function`, in order. If one fails, those that have not begun are dropped."""
+    # Fresh interpreters: the parent has a thread that draws the progress.
+    pool = ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"))
+    try:
+        futures = [pool.submit(function, *arguments) for arguments in calls]
         for future in as_completed(futures):
             future.result()
-            self._advance()
+            advance()
         return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)

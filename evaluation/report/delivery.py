@@ -50,7 +50,7 @@ class Report:
             "bench": self.title,
             "setting": dict(self.setting),
             "passed": not missed(self.verdicts),
-            "verdicts": [_verdict_document(verdict) for verdict in self.verdicts],
+            "verdicts": [verdict_document(verdict) for verdict in self.verdicts],
             "measurements": dict(self.measurements),
             "warnings": list(self.warnings),
         }
@@ -100,7 +100,8 @@ def write_json(path: Path, document: object) -> None:
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def _verdict_document(verdict: Verdict) -> dict[str, object]:
+def verdict_document(verdict: Verdict) -> dict[str, object]:
+    """A verdict as JSON data."""
     return {
         "target": verdict.target.name,
         "comparison": verdict.target.comparison.value,

@@ -1,26 +1,18 @@
 """Parses the commands of `vtc-gateway bench`; each is run by its own module, which is imported when it runs."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from gateway.cli.options import Check, Engine, JsonFile
+from gateway.cli.options import Check, Engine, JsonFile, chosen
 
 bench = typer.Typer(help="Measure fairness, isolation, windows, locality, cost and delay.", no_args_is_help=True)
 
 Policy = Annotated[Literal["vtc", "fcfs", "lcf", "rpm", "drr"], typer.Option(help="The policy that is measured.")]
 Seconds = Annotated[float, typer.Option(help="Measured time of each variant.", min=1)]
 Rounds = Annotated[int, typer.Option(help="Number of interleaved parts of the measured time.", min=1)]
-
-
-def _chosen(option: str, names: str, known: Collection[str]) -> tuple[str, ...]:
-    """The comma-separated `names`; raises `typer.BadParameter` if one is not in `known`."""
-    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
-    if unknown := [name for name in chosen if name not in known]:
-        raise typer.BadParameter(f"{', '.join(unknown)}: choose among {', '.join(known)}", param_hint=option)
-    return chosen
 
 
 def _conduct(measure: Callable[[Any], Coroutine[Any, Any, Any]], options: Any) -> NoReturn:
@@ -87,7 +79,7 @@ def window(  # noqa: PLR0913 - one parameter for each option
     options = WindowOptions(
         engine=EngineKind(engine),
         policy=policy,
-        subjects=_chosen("--only", only, PARTS),
+        subjects=chosen("--only", only, PARTS),
         seconds=seconds,
         rounds=rounds,
         json_file=json,
@@ -146,8 +138,8 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
     from evaluation.bench.datapath.loads import LOADS
 
     options = DatapathOptions(
-        parts=_chosen("--only", only, LOADS),
-        peers=_chosen("--peers", peers, CONTENDERS),
+        parts=chosen("--only", only, LOADS),
+        peers=chosen("--peers", peers, CONTENDERS),
         rounds=rounds,
         seconds=seconds,
         json_file=json,

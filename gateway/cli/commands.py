@@ -8,7 +8,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli.bench import bench
-from gateway.cli.options import Check, Engine, JsonFile
+from gateway.cli.options import Check, Engine, JsonFile, chosen
 from gateway.compilation import IS_COMPILED
 
 app = typer.Typer(
@@ -158,9 +158,10 @@ def paper(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Repeat the published evaluation of VTC in virtual time, and extend it."""
     from evaluation.paper.command import PaperOptions, run
+    from evaluation.paper.experiment import experiments
 
-    chosen = tuple(name.strip() for name in only.split(",") if name.strip())
-    options = PaperOptions(trace=trace, out=out, only=chosen, seed=seed, json=json, check=check, page=page)
+    names = chosen("--only", only, [experiment.key for experiment in experiments()])
+    options = PaperOptions(trace=trace, out=out, only=names, seed=seed, json=json, check=check, page=page)
     raise typer.Exit(run(options))
 
 

@@ -8,7 +8,7 @@ from drawn import Drawn
 
 from evaluation.paper.experiment import experiments, published_tables
 from evaluation.paper.findings import block, conclusions, find
-from evaluation.paper.laboratory import Laboratory, Source, distinct_trials
+from evaluation.paper.laboratory import Source, distinct_trials, run_trials
 from evaluation.pictures.picture import CYCLE
 from evaluation.report.verdicts import number
 
@@ -84,8 +84,7 @@ def test_the_published_half_of_table_2_is_what_was_published() -> None:
 def test_a_run_says_what_the_page_says() -> None:
     """Experiments without the trace are run again and give the page's sentences and measures, digit for digit."""
     again = [experiment for experiment in EXPERIMENTS if experiment.key in QUICK]
-    with Laboratory(Source(None, 1), 2, lambda: None) as laboratory:
-        measured_runs = laboratory.run(distinct_trials(again))
+    measured_runs = run_trials(distinct_trials(again), Source(None, 1), lambda: None)
     for experiment in again:
         findings = find(experiment, measured_runs, real_trace=False)
         for line in conclusions(findings):

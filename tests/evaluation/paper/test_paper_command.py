@@ -5,6 +5,7 @@ from pathlib import Path
 import orjson
 import pytest
 from drawn import Drawn
+from typer.testing import CliRunner
 
 from evaluation.paper import command
 from evaluation.paper.command import PaperOptions, run
@@ -13,6 +14,7 @@ from evaluation.paper.measures import MeasuredRuns, over
 from evaluation.paper.panels import gaps
 from evaluation.pictures.picture import BLUE, VERMILION, Picture
 from evaluation.report.verdicts import Comparison
+from gateway.cli.commands import app
 
 WORKLOAD = """
 name: tiny
@@ -84,11 +86,11 @@ def test_json_prints_the_numbers_and_nothing_else(
     assert capsys.readouterr().out.encode() == (out / "numbers.json").read_bytes()
 
 
-def test_an_experiment_that_does_not_exist_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_experiment_that_does_not_exist_is_reported() -> None:
     """The status is 2, and stderr lists the experiments that exist."""
-    assert run(PaperOptions(out=tmp_path / "report", only=("fig99",))) == 2
-    error = capsys.readouterr().err
-    assert "fig99" in error and "table2" in error
+    result = CliRunner().invoke(app, ["paper", "--only", "fig99"])
+    assert result.exit_code == 2
+    assert "fig99" in result.stderr and "table2" in result.stderr
 
 
 def test_a_trace_that_cannot_be_read_is_reported_before_anything_runs(
