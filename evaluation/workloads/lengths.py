@@ -7,7 +7,7 @@ stays the same between versions.
 
 import math
 from bisect import bisect_right
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from random import Random
 from statistics import NormalDist
 from typing import Annotated, Any, Literal
@@ -20,7 +20,6 @@ from gateway.config.section import Count, Quantity, Section, setting
 MAX_LENGTH_TOKENS = 10_000_000
 # `random()` can give 0, which no normal distribution has an inverse of.
 _SMALLEST_SHARE = 2.0**-53
-_SHARES_ADD_UP_WITHIN = 1e-6
 
 
 def refused(message: str, remedy: str) -> PydanticCustomError:
@@ -87,37 +86,6 @@ class Lognormal(Section):
         return round(min(max(length, self.shortest), self.longest))
 
 
-class Choices(Section):
-    """One of a few lengths, each with its share."""
-
-    kind: Literal["choices"] = setting(..., "One of a few lengths.")
-    lengths: tuple[Annotated[Count, Field(ge=1, le=MAX_LENGTH_TOKENS)], ...] = setting(
-        ..., "The lengths.", unit="tokens", min_length=1
-    )
-    shares: tuple[Annotated[Quantity, Field(ge=0, le=1)], ...] = setting(
-        ..., "How often each of them comes; they add up to 1.", min_length=1
-    )
-
-    @model_validator(mode="after")
-    def _matched(self) -> "Choices":
-        if len(self.lengths) != len(self.shares):
-            raise refused("has not one share for each length", "write `shares` as long as `lengths`")
-        if abs(sum(self.shares) - 1) > _SHARES_ADD_UP_WITHIN:
-            raise refused(f"has shares that add up to {sum(self.shares):g}", "make them add up to 1")
-        return self
-
-    @property
-    def longest(self) -> int:
-        """No draw is longer."""
-        return max(self.lengths)
-
-    def draw(self, source: Random) -> int:
-        """One length."""
-        reached = list(accumulate(self.shares))
-        place = bisect_right(reached, source.random() * reached[-1])
-        return self.lengths[min(place, len(self.lengths) - 1)]
-
-
 class Quantiles(Section):
     """A measured distribution: lengths at some shares of it, straight lines between them."""
 
@@ -155,7 +123,7 @@ def _from_number(value: object) -> object:
 
 
 Lengths = Annotated[
-    Annotated[Fixed | Uniform | Lognormal | Choices | Quantiles, Field(discriminator="kind")],
+    Annotated[Fixed | Uniform | Lognormal | Quantiles, Field(discriminator="kind")],
     BeforeValidator(_from_number),
 ]
 

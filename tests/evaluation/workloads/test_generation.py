@@ -19,7 +19,7 @@ from evaluation.workloads.arrivals import (
     Scattered,
     Silent,
 )
-from evaluation.workloads.lengths import Choices, Fixed, Lengths, Lognormal, Quantiles, Uniform
+from evaluation.workloads.lengths import Fixed, Lengths, Lognormal, Quantiles, Uniform
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
 from evaluation.workloads.workload import generate
 
@@ -48,9 +48,6 @@ LENGTHS = (
     | PAIRS.map(lambda pair: Uniform(kind="uniform", shortest=pair[0], longest=pair[1]))
     | st.tuples(PAIRS, st.floats(1, 5000), st.floats(0.1, 3)).map(
         lambda each: Lognormal(kind="lognormal", median=each[1], sigma=each[2], shortest=each[0][0], longest=each[0][1])
-    )
-    | st.lists(TOKENS, min_size=1, max_size=5).map(
-        lambda tokens: Choices(kind="choices", lengths=tuple(tokens), shares=(1 / len(tokens),) * len(tokens))
     )
     | st.lists(TOKENS, min_size=2, max_size=6).map(
         lambda tokens: Quantiles(
@@ -147,7 +144,6 @@ def test_lengths_are_whole_and_within_their_ends(lengths: Lengths, seed: int) ->
     [
         (Uniform(kind="uniform", shortest=10, longest=20), 15),
         (Lognormal(kind="lognormal", median=100, sigma=0.5, longest=100_000), 113.3),
-        (Choices(kind="choices", lengths=(10, 110), shares=(0.9, 0.1)), 20),
         (Quantiles(kind="quantiles", points=((0, 10), (0.5, 20), (1, 120))), 42.5),
     ],
 )

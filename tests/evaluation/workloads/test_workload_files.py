@@ -46,16 +46,6 @@ def test_a_right_file_is_right(tmp_path: Path) -> None:
             "swap them",
         ),
         (
-            TENANT.replace("prompt: 8", "prompt: {kind: choices, lengths: [1, 2], shares: [1.0]}"),
-            "tenants[0].prompt",
-            "one share for each length",
-        ),
-        (
-            TENANT.replace("prompt: 8", "prompt: {kind: choices, lengths: [1, 2], shares: [0.5, 0.4]}"),
-            "tenants[0].prompt",
-            "add up to",
-        ),
-        (
             TENANT.replace("prompt: 8", "prompt: {kind: quantiles, points: [[0, 1], [0.5, 9]]}"),
             "tenants[0].prompt",
             "from share 0 to share 1",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from evaluation.workloads import names
 from evaluation.workloads.arrivals import EvenlySpaced, OnOff, Phase, Phases, Poisson, Ramp, Scattered, Silent
 from evaluation.workloads.files import parse
-from evaluation.workloads.lengths import Choices, Fixed, Lognormal, Quantiles, Uniform
+from evaluation.workloads.lengths import Fixed, Lognormal, Quantiles, Uniform
 from evaluation.workloads.schema import Disconnects, TenantFile, WorkloadFile
 from evaluation.workloads.traces import OPTIONAL, REQUIRED, TraceFormat
 from evaluation.workloads.workload import generate
@@ -22,7 +22,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "### The file": (WorkloadFile,),
     "### A tenant": (TenantFile, Disconnects),
     "### Arrivals": (EvenlySpaced, Poisson, Ramp, Scattered, Phases, Silent, Phase, OnOff),
-    "### Lengths": (Fixed, Uniform, Lognormal, Choices, Quantiles),
+    "### Lengths": (Fixed, Uniform, Lognormal, Quantiles),
 }
 
 
