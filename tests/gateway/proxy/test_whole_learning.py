@@ -1,4 +1,4 @@
-"""What one tenant's answers teach spoils nothing for another: estimates, running charges, the computed bound."""
+"""What one tenant's answers teach spoils nothing for another: estimates, running charges and the bound hold."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,12 +18,12 @@ Counts = Callable[[dict[str, Any]], tuple[int, int]]
 
 
 def usage(prompt: int, output: int) -> dict[str, int]:
-    """As vLLM writes it."""
+    """Return usage as vLLM writes it."""
     return {"prompt_tokens": prompt, "total_tokens": prompt + output, "completion_tokens": output}
 
 
 def event(prompt: int, output: int) -> bytes:
-    """One chunk of a chat with its running usage."""
+    """Return one chunk of a chat with its running usage."""
     chunk = {
         "id": "a",
         "object": "chat.completion.chunk",
@@ -34,7 +34,7 @@ def event(prompt: int, output: int) -> bytes:
 
 
 def at_once(counts: Counts, seconds: Callable[[dict[str, Any]], float] = lambda _: 0.3) -> ScriptedWorker:
-    """A worker whose answers come whole in one write, streamed or not, `seconds` after the request."""
+    """Make a worker whose answers come in one write, streamed or not, `seconds` after the request."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = worker.requests[-1][1]
@@ -54,7 +54,7 @@ def at_once(counts: Counts, seconds: Callable[[dict[str, Any]], float] = lambda 
 
 
 def greeting_or_document(body: dict[str, Any]) -> tuple[int, int]:
-    """Thirty tokens for a greeting, one in four bytes for all else; one token of answer."""
+    """Count thirty tokens for a greeting and one in four bytes for all else; the answer has one token."""
     text = body["prompt"] if "prompt" in body else body["messages"][0]["content"]
     return (30 if len(text) < 10 else len(text) // 4), 1
 
@@ -63,7 +63,7 @@ def greeting_or_document(body: dict[str, Any]) -> tuple[int, int]:
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 @virtual_time
 async def test_greetings_of_one_tenant_do_not_inflate_the_documents_of_another(path: str, stream: bool) -> None:
-    """After documents and greetings of alice a document of bob's or a newcomer's is within 7,000 tokens."""
+    """After alice's documents and greetings, a document of bob or of a newcomer is within 7,000 tokens."""
     limit = Limits(tokens_per_minute=7_000)
     plan = Plan(
         tenants=(tenant("alice"), tenant("bob", limits=limit), tenant("new", limits=limit)),
@@ -85,7 +85,7 @@ async def test_greetings_of_one_tenant_do_not_inflate_the_documents_of_another(p
 
 @virtual_time
 async def test_answers_in_one_read_do_not_raise_what_another_is_charged() -> None:
-    """Alice's answers of 16 tokens come in one read; bob's, not streamed, takes ten seconds for a hundred tokens."""
+    """Alice's answers of 16 tokens come in one read; bob's whole answer takes ten seconds for a hundred tokens."""
 
     def counts(body: dict[str, Any]) -> tuple[int, int]:
         return (20, 16) if body.get("stream") else (20, 100)

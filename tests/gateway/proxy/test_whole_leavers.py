@@ -1,4 +1,4 @@
-"""Answers that end before their engine has counted: no more is charged than it made steps for, and hardly less."""
+"""Answers that end before their engine counts them are charged the steps that it made, and hardly less."""
 
 import asyncio
 from dataclasses import replace
@@ -19,13 +19,13 @@ ROOMY = Plan(window=Window(sequences=16, slack=0))
 
 
 async def learn(scene: Stage, **fields: Any) -> None:
-    """A second of ordinary answers of another tenant, by which the engine's pace is known."""
+    """Let another tenant have a second of ordinary answers, which teach the engine's pace."""
     for _ in range(6):
         assert (await scene.ask(chat(30, **fields), "bob")).status == 200
 
 
 def unlike(scene: Stage) -> list[tuple[int, int]]:
-    """Of alice's requests those of more than two steps' difference: tokens charged, tokens generated."""
+    """Return alice's requests that are more than two steps off: tokens charged, tokens generated."""
     figures = []
     for event in scene.finished:
         if event.tenant == "alice":
@@ -36,7 +36,7 @@ def unlike(scene: Stage) -> list[tuple[int, int]]:
 
 
 async def leave(scene: Stage, body: object, seconds: float) -> None:
-    """A request of alice, whose client leaves after so long; its engine has heard of it in the end."""
+    """Send a request of alice whose client leaves after so long; in the end its engine has heard of it."""
     client = await scene.open(body)
     await asyncio.sleep(seconds)
     client.leave()
@@ -50,7 +50,7 @@ async def leave(scene: Stage, body: object, seconds: float) -> None:
 @pytest.mark.parametrize("choices", [1, 3])
 @virtual_time
 async def test_a_client_that_leaves_pays_for_the_steps_that_its_engine_made(choices: int, stream: bool) -> None:
-    """Within two steps, before the first token and after seconds, whether its tokens were seen or not."""
+    """The charge is right within two steps, before the first token and after seconds, seen or unseen."""
     async with stage(EngineWorker(CPU_TINY), plan=ROOMY) as scene:
         await learn(scene, n=choices)
         for milliseconds in (3, 8, 20, 63, 63, 150, 400, 800, 1700, 3100):
@@ -62,7 +62,7 @@ async def test_a_client_that_leaves_pays_for_the_steps_that_its_engine_made(choi
 
 @virtual_time
 async def test_those_who_leave_side_by_side_pay_for_the_steps_that_they_shared() -> None:
-    """Twelve answers that are not streamed slow the engine down, and each that ends lets it go faster."""
+    """Twelve whole answers slow the engine down, and it gets faster with each that ends."""
     async with stage(EngineWorker(CPU_TINY), plan=ROOMY) as scene:
         await learn(scene)
         await asyncio.gather(*(leave(scene, chat(1500, stream=False), 1.5 + number / 8) for number in range(12)))
@@ -73,7 +73,7 @@ async def test_those_who_leave_side_by_side_pay_for_the_steps_that_they_shared()
 
 @virtual_time
 async def test_an_engine_that_stands_still_makes_no_steps_to_charge_for() -> None:
-    """It freezes after a second; clients that leave seconds later pay for that second."""
+    """The engine freezes after a second, and clients that leave seconds later pay for that second."""
     async with stage(EngineWorker(CPU_TINY), plan=ROOMY) as scene:
         await learn(scene)
         leaving = [asyncio.create_task(leave(scene, chat(1500, stream=stream), 5)) for stream in (False, True)]
@@ -95,7 +95,7 @@ async def test_an_engine_that_stands_still_makes_no_steps_to_charge_for() -> Non
 async def test_an_answer_that_its_engine_breaks_off_is_charged_what_was_made(
     kind: FaultKind, tokens: int, stream: bool
 ) -> None:
-    """After any number of tokens."""
+    """This holds after any number of tokens."""
     script = FaultScript((fault(kind, nth=7, after_tokens=tokens),))
     async with stage(EngineWorker(replace(CPU_TINY, faults=script)), plan=ROOMY) as scene:
         await learn(scene)
@@ -106,7 +106,7 @@ async def test_an_answer_that_its_engine_breaks_off_is_charged_what_was_made(
 
 
 def token(number: int) -> bytes:
-    """The event of a stream that brings token `number`, as a chunk."""
+    """Return the event of a stream that brings token `number`, as a chunk."""
     usage = b'{"prompt_tokens":5,"completion_tokens":%d,"total_tokens":%d}' % (number, 5 + number)
     event = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}],"usage":%b}\n\n' % usage
     return b"%x\r\n%b\r\n" % (len(event), event)
@@ -134,7 +134,7 @@ async def test_a_client_that_leaves_pays_for_what_the_gateway_had_not_read_yet()
 
 
 async def hidden(_request: web.Request, _page: web.StreamResponse) -> web.StreamResponse:
-    """The engine has no metrics."""
+    """Answer as an engine without metrics."""
     return web.Response(status=404)
 
 
@@ -142,7 +142,7 @@ async def hidden(_request: web.Request, _page: web.StreamResponse) -> web.Stream
 @pytest.mark.parametrize("meddle", [hidden, None], ids=["hidden", "told"])
 @virtual_time
 async def test_nobody_pays_for_more_than_the_engine_can_have_made(prompt: str, meddle: Meddle | None) -> None:
-    """Nor where nothing but short answers to long prompts, all of them whole, told of its pace."""
+    """This also holds if only short whole answers to long prompts have shown its pace."""
     worker = EngineWorker(CPU_TINY)
     worker.meddle = meddle
     async with stage(worker, plan=ROOMY) as scene:

@@ -22,7 +22,7 @@ RELOADS = 100
 
 @virtual_time
 async def test_running_streams_finish_inside_the_grace_and_the_gateway_is_unready_at_once() -> None:
-    """On a signal to stop the gateway is not ready at once, serves what runs and waits, and then ends."""
+    """On a signal to stop it is unready at once, serves what runs and waits, and then ends."""
     async with stage(plan=Plan(window=ONE_SLOT, listen={"drain_seconds": 10})) as scene:
         probe = await Client.connect(scene.url)
         asking = [scene.asking(chat(50), tenant) for tenant in ("alice", "bob", "bob")]
@@ -39,7 +39,7 @@ async def test_running_streams_finish_inside_the_grace_and_the_gateway_is_unread
 
 @virtual_time
 async def test_after_the_grace_streams_end_in_an_error_event_and_the_queue_in_503() -> None:
-    """The grace is over: one error event for what streams, 503 with Retry-After for what waits, nothing hangs."""
+    """Each stream has one error event, each queued request 503 with Retry-After, and nothing hangs."""
     async with stage(plan=Plan(window=ONE_SLOT, listen={"drain_seconds": 2})) as scene:
         streaming = scene.asking(chat(1900))
         await asyncio.sleep(0.1)
@@ -58,7 +58,7 @@ async def test_after_the_grace_streams_end_in_an_error_event_and_the_queue_in_50
 
 @virtual_time
 async def test_the_log_tells_its_life_from_start_to_stop() -> None:
-    """What it starts with, that it is ready, what it has when it drains, and how many were refused and cut."""
+    """The log has the start, that it is ready, what it has when it drains, and how many it refused and cut."""
     plan = Plan(window=ONE_SLOT, listen={"drain_seconds": 2})
     async with stage(plan=plan) as scene:
         asking = [scene.asking(chat(1900), who) for who in ("alice", "bob", "bob")]
@@ -88,7 +88,7 @@ async def test_the_log_tells_its_life_from_start_to_stop() -> None:
 
 @virtual_time
 async def test_a_stop_that_cuts_nobody_is_no_warning() -> None:
-    """What had time to end is not counted."""
+    """Requests that had time to end are not counted."""
     async with stage() as scene:
         asking = scene.asking(chat(5))
         await scene.until(lambda: scene.in_flight)
@@ -100,7 +100,7 @@ async def test_a_stop_that_cuts_nobody_is_no_warning() -> None:
 
 @virtual_time
 async def test_after_the_grace_an_answer_without_a_byte_is_refused_not_sent_again() -> None:
-    """A whole answer that is still being made when the grace ends is 503, and no worker is asked again."""
+    """A whole answer that is still being made is 503, and no worker is asked again."""
     async with stage(EngineWorker(), EngineWorker(), plan=Plan(listen={"drain_seconds": 1})) as scene:
         asking = scene.asking(chat(1900, stream=False))
         await scene.until(lambda: scene.in_flight)
@@ -113,7 +113,7 @@ async def test_after_the_grace_an_answer_without_a_byte_is_refused_not_sent_agai
 
 
 def document(urls: list[str], *, weight: float = 1.0, bob_disabled: bool = False) -> str:
-    """A configuration file as `configuration` of the plan of these tests."""
+    """Return a configuration file that says what these tests' `configuration` says."""
     workers = "".join(f"      - {{url: '{url}', name: w{index}}}\n" for index, url in enumerate(urls))
     tenants = "".join(
         f"  - name: {name}\n    weight: {weight if name == 'carol' else 1}\n    \n"
@@ -132,14 +132,14 @@ PLAN = Plan(tenants=(tenant("alice"), tenant("bob"), tenant("carol")))
 
 
 async def client_of(scene: Stage, tenant: str, requests: int) -> None:
-    """So many requests in turn, all of which must succeed."""
+    """Send so many requests in turn; all must succeed."""
     for number in range(requests):
         assert (await scene.ask(chat(5 + number % 10, stream=bool(number % 2)), tenant)).status == 200
 
 
 @virtual_time
 async def test_reloads_under_load_lose_reorder_and_recharge_nothing(tmp_path: Path) -> None:
-    """100 reloads, three in ten invalid: every request is served in its queue's order and charged once."""
+    """Of 100 reloads three in ten are invalid; every request is served in order and charged once."""
     path = tmp_path / "config.yaml"
     random = Random(1)
     async with stage(EngineWorker(), EngineWorker(), plan=PLAN, path=path) as scene:
@@ -168,7 +168,7 @@ async def test_reloads_under_load_lose_reorder_and_recharge_nothing(tmp_path: Pa
 
 @virtual_time
 async def test_a_revoked_key_is_refused_from_the_reload_on(tmp_path: Path) -> None:
-    """Disabling a key refuses the next request of it; the stream that runs goes on."""
+    """The next request with the key is refused, and the stream that runs goes on."""
     path = tmp_path / "config.yaml"
     async with stage(plan=PLAN, path=path) as scene:
         running = scene.asking(chat(100), "bob")

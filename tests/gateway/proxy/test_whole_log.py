@@ -25,7 +25,7 @@ PROMPT = "a secret of the client"
 
 
 def last_line(scene: Stage) -> dict[str, Any]:
-    """The line of the request that ended last."""
+    """Return the line of the request that ended last."""
     lines = [json.loads(line) for line in scene.end_log().splitlines()]
     line: dict[str, Any] = [line for line in lines if line["event"] == "request"][-1]
     return line
@@ -36,7 +36,7 @@ def last_line(scene: Stage) -> dict[str, Any]:
 async def test_a_line_says_where_from_and_for_whom(
     scene: Stage, path: str, body: dict[str, Any], headers: list[str]
 ) -> None:
-    """Of every API: the connection's address, the client's own id, the end user as a hash and never by name."""
+    """The line has the address, the client's own id, and a hash of the end user instead of the name."""
     answer = await scene.post(path, body, headers=[*headers, "X-Request-Id: order-7/b"])
     assert answer.status == 200
     line = last_line(scene)
@@ -48,7 +48,7 @@ async def test_a_line_says_where_from_and_for_whom(
 
 @with_gateway()
 async def test_whoever_names_nobody_has_no_end_user(scene: Stage) -> None:
-    """The field is left out, as is an id that has not the form of one."""
+    """The line has no such field, and no id that has not the form of one."""
     for strange in ("x" * 129, "a b", 'a"b', "caf\u00e9"):
         assert (await scene.post(CHAT, chat(2), headers=[f"X-Request-Id: {strange}"])).status == 200
     assert not {"end_user", "client_request_id"} & set(last_line(scene))
@@ -56,7 +56,7 @@ async def test_whoever_names_nobody_has_no_end_user(scene: Stage) -> None:
 
 @with_gateway()
 async def test_a_stranger_has_an_address_too(scene: Stage) -> None:
-    """A request without a key, and one to no path, which is shown cut and in plain letters."""
+    """A request without a key has one, and so has one to no path, which is shown cut and in plain letters."""
     await scene.exchange(post(CHAT, chat(2), "vtc-nobodys"))
     await scene.exchange(post("/v1/%1b[31m<i>" + "x" * 999, {}, "vtc-nobodys"))
     requests = [json.loads(line) for line in scene.end_log().splitlines() if '"event":"request"' in line]
@@ -69,7 +69,7 @@ async def test_a_stranger_has_an_address_too(scene: Stage) -> None:
 
 @with_gateway()
 async def test_no_line_holds_a_key_or_a_prompt(scene: Stage) -> None:
-    """Wherever a client puts its key by mistake, and however its request ends."""
+    """This holds wherever a client puts its key by mistake, and however its request ends."""
     bodies = [
         chat(2, prompt=PROMPT, user=KEY),
         question(PROMPT, max_tokens=-1),
@@ -91,7 +91,7 @@ async def test_no_line_holds_a_key_or_a_prompt(scene: Stage) -> None:
 
 @with_gateway()
 async def test_what_could_not_be_parsed_has_a_line_and_is_counted(scene: Stage) -> None:
-    """Within the budget of strangers, and without a byte of what was sent; a body that breaks off is counted once."""
+    """The line keeps to the strangers' budget and repeats no byte; a body that breaks off counts once."""
     for _ in range(300):
         assert (await scene.exchange(b"GET /" + KEY.encode() + b" HTTP/9.9\r\nHost : x\r\n\r\n")).status == 400
     assert (await scene.exchange(f"GET /{'x' * 9000} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).status == 414

@@ -1,4 +1,4 @@
-"""What robustness promises of a lost, a frozen and a silent worker, figure by figure; in virtual time."""
+"""A lost, a frozen and a silent worker cost what docs/results.md promises, figure by figure, in virtual time."""
 
 import asyncio
 
@@ -18,18 +18,18 @@ FIRST_BYTE_SECONDS, STALL_SECONDS, PROBE_SECONDS = 3.0, 5.0, 3.0  # a probe each
 
 
 def crowded() -> EngineWorker:
-    """A worker that runs fifty and lets the others wait for their first byte."""
+    """Make a worker that runs fifty and lets the others wait for their first byte."""
     return EngineWorker(EngineConfig.of_profile("cpu-tiny", MODEL, max_num_seqs=RUNNING))
 
 
 def has_begun(scene: Stage) -> int:
-    """Requests that the engines generate for."""
+    """Return how many requests the engines generate for."""
     return sum(count.output_tokens > 0 for worker in scene.engines for count in worker.engine.witness.requests.values())
 
 
 @virtual_time
 async def test_a_worker_killed_under_full_load_costs_its_streams_and_nothing_else() -> None:
-    """200 queued, 50 sent without a byte, 100 streaming: none, none, and one error event for each of the dead one's."""
+    """None of 200 queued and of 50 without a byte is lost; each stream of the dead worker has one error event."""
     window = Window(sequences=RUNNING + WAITING_THERE, slack=0, prefill_tokens=1_000_000)
     plan = Plan(window=window, scheduler={"queue_timeout_seconds": 600})
     async with stage(crowded(), crowded(), plan=plan) as scene:
@@ -55,7 +55,7 @@ async def test_a_worker_killed_under_full_load_costs_its_streams_and_nothing_els
 
 
 def check_answers(answers: list[Answer], scene: Stage) -> None:
-    """Every answer is whole, or ends in exactly one error event without the end marker."""
+    """Assert that every answer is whole, or ends in exactly one error event without the end marker."""
     broken = [answer for answer in answers if answer.error is not None]
     assert all(answer.status == 200 and answer.is_whole for answer in answers)
     assert all(b"[DONE]" not in answer.body for answer in broken)
@@ -66,7 +66,7 @@ def check_answers(answers: list[Answer], scene: Stage) -> None:
 
 @virtual_time
 async def test_a_frozen_worker_is_ejected_and_tried_with_one_request() -> None:
-    """Connections are accepted and nothing is ever said: out within the first-byte limit and a probe, back by one."""
+    """It accepts connections and says nothing: it is out within a limit and a probe, and back by one request."""
     is_frozen = asyncio.Event()
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -96,7 +96,7 @@ async def test_a_frozen_worker_is_ejected_and_tried_with_one_request() -> None:
 
 @virtual_time
 async def test_a_stream_that_falls_silent_ends_within_a_second_of_its_limit() -> None:
-    """After seven tokens nothing more: the end comes at the limit after the last of them, and seven are paid for."""
+    """Nothing comes after seven tokens: the end comes at the limit after the last, and seven are paid for."""
     script = faults(fault(FaultKind.STALL, after_tokens=8))
     timeouts = Timeouts(connect_seconds=2, first_byte_seconds=FIRST_BYTE_SECONDS, stall_seconds=STALL_SECONDS)
     async with stage(EngineWorker(script), plan=Plan(pool={"timeouts": timeouts})) as scene:

@@ -1,4 +1,4 @@
-"""Which worker serves a pool: one that lives, takes our key and has the pool's model; and how long that may be."""
+"""A worker serves a pool if it lives, takes our key and has the pool's model; the engine states its length."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ ANSWER = b'{"choices":[{"index":0}],"usage":{"prompt_tokens":20,"total_tokens":2
 
 
 def answering(seconds: float = 0.0) -> ScriptedWorker:
-    """A worker that answers every request whole, after a while."""
+    """Make a worker that answers every request whole, after a while."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(seconds)
@@ -27,19 +27,19 @@ def answering(seconds: float = 0.0) -> ScriptedWorker:
 
 
 def serving(*names: str, length: int | None = None) -> bytes:
-    """A list of models."""
+    """Return a list of models."""
     return json.dumps({"data": [{"id": name, "max_model_len": length} for name in names]}).encode()
 
 
 def remarks(scene: Stage) -> list[str]:
-    """What was remarked, in order."""
+    """Return what was remarked, in order."""
     return [event.remark for event in scene.events if isinstance(event, WorkerRemarked)]
 
 
 @virtual_time
 @pytest.mark.parametrize("status", [204, 301, 302, 307, 400, 401, 403, 404, 407, 429, 500, 503])
 async def test_health_is_2xx(status: int) -> None:
-    """Whatever else listens there is no worker: the pool is not ready, and the log says once what is wrong."""
+    """Something else that listens there is no worker: the pool is not ready, and the log says once what is wrong."""
     worker = answering()
     worker.probe_status = status
     async with stage(worker) as scene:
@@ -61,7 +61,7 @@ async def test_health_is_2xx(status: int) -> None:
     ],
 )
 async def test_a_worker_without_the_pools_model_does_not_serve(page: bytes, fault: str) -> None:
-    """Its health is green; it is used within two probes of the time at which it has the model."""
+    """Its health is good, but it is used only once it has the model, within two probes of that time."""
     worker = answering()
     worker.models = page
     async with stage(worker) as scene:
@@ -75,7 +75,7 @@ async def test_a_worker_without_the_pools_model_does_not_serve(page: bytes, faul
 
 @virtual_time
 async def test_a_worker_that_loses_the_model_while_it_serves_is_found() -> None:
-    """Now and then it is asked again, every second once something is wrong, and leaves after three in a row."""
+    """It is asked now and then, every second once something is wrong, and leaves after three failures in a row."""
     worker = answering()
     async with stage(worker) as scene:
         worker.models = serving("another")
@@ -89,7 +89,7 @@ async def test_a_worker_that_loses_the_model_while_it_serves_is_found() -> None:
 
 @virtual_time
 async def test_probes_carry_the_workers_key() -> None:
-    """With health, models and metrics alike: a worker that does not accept it is found before a request is."""
+    """Health, models and metrics all carry it, so a worker that does not accept it is found before a request."""
     worker = answering()
     async with stage(worker, plan=Plan(worker={"api_key": "secret-of-w0"})):
         await asyncio.sleep(2)
@@ -102,7 +102,7 @@ async def test_probes_carry_the_workers_key() -> None:
     ("stated", "reported", "seen"), [(None, 8192, 8192), (4096, 8192, 8192), (4096, None, 4096), (None, None, 2048)]
 )
 async def test_the_context_length_is_what_the_engine_says(stated: int | None, reported: int | None, seen: int) -> None:
-    """On the gateway's own page and in its state; where the configuration says another the log has it once."""
+    """The gateway's page and its state have that length; if the configuration differs, the log says so once."""
     worker = answering()
     worker.models = serving(MODEL, length=reported)
     async with stage(worker, plan=Plan(pool={"max_model_len": stated})) as scene:
@@ -120,7 +120,7 @@ async def test_the_context_length_is_what_the_engine_says(stated: int | None, re
 
 @virtual_time
 async def test_the_shortest_of_a_pools_workers_counts() -> None:
-    """A request may meet any of them."""
+    """A request may be sent to any of them."""
     short, long = answering(), answering()
     short.models, long.models = serving(MODEL, length=1000), serving(MODEL, length=9000)
     async with stage(long, short, plan=Plan(pool={"max_model_len": None})) as scene:
@@ -130,7 +130,7 @@ async def test_the_shortest_of_a_pools_workers_counts() -> None:
 
 @virtual_time
 async def test_a_long_answer_that_is_not_streamed_has_the_time_that_its_tokens_take() -> None:
-    """However short the configured context: one answer, one attempt, and the worker goes on serving."""
+    """Even with a short configured context there is one answer, one attempt, and the worker goes on serving."""
     worker = answering(300)
     timeouts = Timeouts(connect_seconds=2, first_byte_seconds=20, stall_seconds=5)
     async with stage(worker, plan=Plan(pool={"max_model_len": 16, "timeouts": timeouts})) as scene:
@@ -142,7 +142,7 @@ async def test_a_long_answer_that_is_not_streamed_has_the_time_that_its_tokens_t
 
 @virtual_time
 async def test_an_engine_tells_its_length() -> None:
-    """As vLLM writes it."""
+    """The engine writes it as vLLM does."""
     async with stage(EngineWorker(INSTANT), plan=Plan(pool={"max_model_len": None})) as scene:
         cards = (await scene.get("/v1/models", key_of("alice"))).json["data"]
         assert {card["max_model_len"] for card in cards} == {INSTANT.capacity.max_model_len}

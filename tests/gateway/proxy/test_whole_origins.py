@@ -1,4 +1,4 @@
-"""Pages in browsers (CORS): allowed origins may ask and read, all others are served as ever and read nothing."""
+"""Pages of allowed origins may ask and read (CORS); all other pages are served as before and can read nothing."""
 
 import pytest
 from raw_client import Answer
@@ -14,13 +14,13 @@ PATHS = [CHAT, "/v1/messages", "/v1/models", "/tokenize", "/v1/nowhere"]
 
 
 def preflight(path: str, origin: str, headers: str = "authorization,content-type,x-stainless-lang") -> bytes:
-    """What a browser asks before it sends a request of a page."""
+    """Ask what a browser asks before it sends a request of a page."""
     lines = [f"OPTIONS {path} HTTP/1.1", "Host: x", f"Origin: {origin}", "Access-Control-Request-Method: POST"]
     return "\r\n".join([*lines, f"Access-Control-Request-Headers: {headers}", "", ""]).encode()
 
 
 def is_readable(answer: Answer, origin: str = PAGE) -> bool:
-    """True if the browser lets the page read the answer and its ids, and no cache gives it to another page."""
+    """Return whether the browser lets the page read the answer and its ids, and no cache gives it to another page."""
     exposed = answer.header("access-control-expose-headers") or ""
     return (
         answer.header("access-control-allow-origin") == origin
@@ -33,7 +33,7 @@ def is_readable(answer: Answer, origin: str = PAGE) -> bool:
 @pytest.mark.parametrize("path", PATHS)
 @with_gateway(listen=ALLOWED)
 async def test_the_browser_of_an_allowed_page_may_ask(scene: Stage, path: str, origin: str) -> None:
-    """Without a key: 204, the method, and every header that it named; nothing is logged or counted of it."""
+    """Without a key it gets 204 with the method and every header that it named; nothing is logged or counted."""
     answer = await scene.exchange(preflight(path, origin))
     assert (answer.status, answer.body) == (204, b"")
     assert is_readable(answer, origin)
@@ -45,7 +45,7 @@ async def test_the_browser_of_an_allowed_page_may_ask(scene: Stage, path: str, o
 
 @with_gateway(listen=ALLOWED)
 async def test_what_is_no_list_of_headers_is_not_repeated(scene: Stage) -> None:
-    """The usual ones are named instead."""
+    """The answer names the usual headers instead."""
     answer = await scene.exchange(preflight(CHAT, PAGE, "a b<c>"))
     assert "x-api-key" in (answer.header("access-control-allow-headers") or "")
     assert "<c>" not in repr(answer.headers)
@@ -66,7 +66,7 @@ async def test_another_page_reads_nothing(scene: Stage, origin: str) -> None:
 @pytest.mark.parametrize("path", [CHAT, "/v1/models"])
 @with_gateway()
 async def test_by_default_no_page_reads_anything(scene: Stage, path: str) -> None:
-    """A preflight is a wrong method."""
+    """A preflight is refused as a wrong method."""
     answer = await scene.exchange(preflight(path, PAGE))
     assert answer.status == 405
     assert answer.header("access-control-allow-origin") is None
@@ -74,7 +74,7 @@ async def test_by_default_no_page_reads_anything(scene: Stage, path: str) -> Non
 
 @with_gateway(listen=ALLOWED)
 async def test_every_answer_to_an_allowed_page_can_be_read(scene: Stage) -> None:
-    """Streams, whole answers, the engine's and our own refusals, pages, tokens and wrong paths."""
+    """This holds for streams, whole answers, refusals of the engine and ours, pages, tokens and wrong paths."""
     page, key = [f"Origin: {PAGE}"], key_of("alice")
     asked: list[tuple[str, object, str, int]] = [
         (CHAT, chat(3), key, 200),
@@ -96,7 +96,7 @@ async def test_every_answer_to_an_allowed_page_can_be_read(scene: Stage) -> None
 
 @with_gateway(listen=ALLOWED, engine=faults(fault(FaultKind.REFUSE, every=1, status=500)))
 async def test_a_worker_that_fails_is_reported_to_the_page(scene: Stage) -> None:
-    """502 with the header."""
+    """The page gets 502 with the header that lets it read."""
     answer = await scene.post(CHAT, chat(3), key_of("alice"), [f"Origin: {PAGE}"])
     assert scene.last.outcome is Outcome.WORKER_FAILED
     assert is_readable(answer)
@@ -104,6 +104,6 @@ async def test_a_worker_that_fails_is_reported_to_the_page(scene: Stage) -> None
 
 @with_gateway(listen={"allowed_origins": ("*",)})
 async def test_all_origins_are_one_star(scene: Stage) -> None:
-    """Whatever the page calls itself, nothing of it is repeated."""
+    """Whatever the page calls itself, the answer repeats nothing of it."""
     for origin in (PAGE, "null", "\u00e9"):
         assert is_readable(await scene.exchange(preflight(CHAT, origin)), "*")

@@ -1,4 +1,4 @@
-"""All workers of a pool gone at once: requests wait for as long as is said, in the queue and within its bounds."""
+"""If all workers of a pool are gone, requests wait for the stated time, in the queue and within its bounds."""
 
 import asyncio
 
@@ -15,26 +15,26 @@ RESTART_SECONDS = 22  # what two workers take for their models
 
 
 async def lose_all(scene: Stage) -> None:
-    """Every worker dies, and the gateway knows."""
+    """Let every worker die, and let the gateway know."""
     for number, engine in enumerate(scene.engines):
         engine.kill()
         await scene.until_worker_is("down", number)
 
 
 def code(answer: Answer) -> str:
-    """The error code of an answer."""
+    """Return the error code of an answer."""
     return str(answer.json["error"]["code"])
 
 
 async def readiness(scene: Stage) -> tuple[int, str]:
-    """What `/ready` says, and of the first pool."""
+    """Return what `/ready` says, of the gateway and of the first pool."""
     answer = await scene.get("/ready")
     return answer.status, answer.json["pools"]["tiny"]
 
 
 @virtual_time
 async def test_no_request_is_refused_while_both_workers_restart() -> None:
-    """Killed at once under load and back after 22 s: what came before, meanwhile and after is answered, every one."""
+    """Both die under load and are back after 22 s: requests from before, meanwhile and after are all answered."""
     async with stage(EngineWorker(), EngineWorker()) as scene:
         before = [scene.asking(chat(30, stream=False), who) for who in ("alice", "bob") for _ in range(8)]
         await scene.until(lambda: scene.in_flight >= 8)
@@ -56,7 +56,7 @@ async def test_no_request_is_refused_while_both_workers_restart() -> None:
 
 @virtual_time
 async def test_after_its_time_an_outage_refuses_what_is_new_and_keeps_what_waits() -> None:
-    """Refused within milliseconds with the age of the outage as `Retry-After`; the others have their queue time."""
+    """New requests are refused at once, with the outage's age as `Retry-After`; others keep their queue time."""
     async with stage() as scene:
         await lose_all(scene)
         await asyncio.sleep(OUTAGE_SECONDS - 1)
@@ -79,7 +79,7 @@ async def test_after_its_time_an_outage_refuses_what_is_new_and_keeps_what_waits
 
 @virtual_time
 async def test_a_worker_that_was_never_there_is_awaited_from_the_start() -> None:
-    """A model that loads for 20 s: its first requests wait and are answered; `/ready` says 503 until it serves."""
+    """A model loads for 20 s: its first requests wait and are answered, and `/ready` is 503 until it serves."""
     engine = EngineWorker()
     await engine.start()
     engine.kill()

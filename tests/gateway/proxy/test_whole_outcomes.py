@@ -1,4 +1,4 @@
-"""Every ending of a request, produced once by the whole gateway: status, body, event and settlement."""
+"""The whole gateway produces every ending of a request once: status, body, event and settlement are right."""
 
 import errno
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ class Case:
 
 
 def asks(body: object, path: str = CHAT) -> Act:
-    """One request, its answer read."""
+    """Send one request and read its answer."""
 
     async def act(scene: Stage) -> Answer:
         return await scene.ask(body, path=path)
@@ -46,13 +46,13 @@ def asks(body: object, path: str = CHAT) -> Act:
 
 
 def lines(scene: Stage, request: str) -> bytes:
-    """`request` with alice's credential in it."""
+    """Return `request` with alice's credential in it."""
     credential = f"Authorization: {scene.credential('alice')['Authorization']}"
     return request.format(credential=credential).replace("\n", "\r\n").encode()
 
 
 def sends(request: str) -> Act:
-    """Bytes on a connection of their own, the answer read."""
+    """Send bytes on a connection of their own and read the answer."""
 
     async def act(scene: Stage) -> Answer:
         client = await Client.connect(scene.url)
@@ -65,18 +65,18 @@ def sends(request: str) -> Act:
 
 
 async def with_a_wrong_key(scene: Stage) -> Answer:
-    """A key that nobody has."""
+    """Use a key that nobody has."""
     return await ask(scene.url, CHAT, chat(), {"Authorization": "Bearer wrong"})
 
 
 async def one_too_many(scene: Stage) -> Answer:
-    """A request after the only one of this minute."""
+    """Send a request after the only one of this minute."""
     await scene.ask(chat(1))
     return await scene.ask(chat(1))
 
 
 async def behind_another(scene: Stage) -> Answer:
-    """A request while one runs and one waits."""
+    """Send a request while one runs and one waits."""
     running = scene.asking(chat(1000))
     await scene.until(lambda: scene.in_flight)
     waiting = scene.asking(chat(1))
@@ -89,7 +89,7 @@ async def behind_another(scene: Stage) -> Answer:
 
 
 async def beyond_the_memory(scene: Stage) -> Answer:
-    """A request while two uploads of the same tenant have taken what there is."""
+    """Send a request while two uploads of the same tenant take all the memory that there is."""
     uploads = [await scene.connect() for _ in range(2)]
     for upload in uploads:
         upload.send_raw(lines(scene, f"{POST}Content-Length: {2**20}\n\n"))
@@ -101,7 +101,7 @@ async def beyond_the_memory(scene: Stage) -> Answer:
 
 
 async def waits_too_long(scene: Stage) -> Answer:
-    """A request behind one that takes longer than the queue's time-out."""
+    """Send a request behind one that takes longer than the queue's time-out."""
     running = scene.asking(chat(1000))
     await scene.until(lambda: scene.in_flight)
     answer = await scene.ask(chat(1))
@@ -111,14 +111,14 @@ async def waits_too_long(scene: Stage) -> Answer:
 
 
 async def without_a_worker(scene: Stage) -> Answer:
-    """A request when the only worker is known to be dead."""
+    """Send a request when the only worker is known to be dead."""
     scene.engines[0].kill()
     await scene.until_worker_is("down")
     return await scene.ask(chat())
 
 
 async def while_draining(scene: Stage) -> Answer:
-    """A request on an open connection after the gateway began to stop."""
+    """Send a request on an open connection after the gateway began to stop."""
     client = await Client.connect(scene.url)
     running = scene.asking(chat(10))
     await scene.until(lambda: scene.in_flight)
@@ -187,7 +187,7 @@ async def longer_than_the_grace(scene: Stage) -> Answer:
 
 
 async def hits_a_bug(scene: Stage) -> Answer:
-    """Our own mistake, wherever it is."""
+    """Let the gateway meet a mistake of its own."""
     expect_in_log("00000001 failed")
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(Pool, "knows_prefixes")
@@ -195,7 +195,7 @@ async def hits_a_bug(scene: Stage) -> Answer:
 
 
 async def without_descriptors(scene: Stage) -> Answer:
-    """A request for which the gateway can open no connection."""
+    """Send a request for which the gateway can open no connection."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -272,7 +272,7 @@ async def test_every_outcome_has_its_status_body_event_and_settlement(outcome: O
 
 
 def check_answer(answer: Answer, outcome: Outcome) -> None:
-    """What the client read says how its request ended."""
+    """Assert that the client's answer says how its request ended."""
     assert answer.is_whole
     assert answer.headers["x-request-id"] == answer.headers["request-id"]
     if outcome in CUT_IN_MID_STREAM:

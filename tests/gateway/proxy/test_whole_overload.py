@@ -22,12 +22,12 @@ PLAN = Plan(
 
 
 def completed(scene: Stage) -> int:
-    """Requests that were answered in full."""
+    """Return the requests that were answered in full."""
     return scene.outcomes.count(Outcome.COMPLETED)
 
 
 async def peak_per_second() -> float:
-    """Answers a second if everybody asks again as soon as there is an answer."""
+    """Return the answers a second if everybody asks again as soon as there is an answer."""
     async with stage(plan=PLAN) as scene:
         until = asyncio.get_running_loop().time() + SECONDS
 
@@ -41,7 +41,7 @@ async def peak_per_second() -> float:
 
 @virtual_time
 async def test_ten_times_the_load_is_refused_at_once_and_served_as_much_as_before() -> None:
-    """At least 95 % of the peak; every refusal within 10 ms of virtual time; never more waiting than may wait."""
+    """The gateway serves 95 % of the peak, refuses within 10 virtual ms, and never holds more than may wait."""
     peak = await peak_per_second()
     async with stage(plan=PLAN) as scene:
         asking = []

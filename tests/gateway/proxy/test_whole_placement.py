@@ -1,4 +1,4 @@
-"""Cached prompts, adapters and fallbacks in the whole gateway: where a request goes, and under which model."""
+"""The whole gateway decides where a request goes, and under which model: cached prompts, adapters, fallbacks."""
 
 import asyncio
 from collections import defaultdict
@@ -39,7 +39,7 @@ async def converse(scene: Stage, who: str, topic: str, tokens: int) -> list[tupl
 
 @virtual_time
 async def test_a_conversation_returns_to_the_worker_that_has_read_it() -> None:
-    """With several chats at once each stays at one worker, whose cache holds all of it but the last turn."""
+    """Each of several chats stays at one worker, whose cache holds all of it but the last turn."""
     async with stage(EngineWorker(), EngineWorker(), plan=Plan(window=WIDE)) as scene:
         people = (("alice", "ships", 11), ("alice", "songs", 17), ("bob", "ships", 29), ("bob", "songs", 43))
         chats = [converse(scene, *person) for person in people]
@@ -54,7 +54,7 @@ async def test_a_conversation_returns_to_the_worker_that_has_read_it() -> None:
 
 
 async def code(scene: Stage, who: str, topic: str, tokens: int) -> list[str]:
-    """Twenty turns as Claude Code makes them, each with another first block of the system text; who answered each."""
+    """Send twenty turns as Claude Code does, each with another first block of system text; return who answered."""
     said: list[dict[str, Any]] = []
     ids: list[str | None] = []
     for turn in range(20):
@@ -91,7 +91,7 @@ async def test_tenants_who_say_the_same_share_nothing() -> None:
 
 @virtual_time
 async def test_a_quantum_lets_the_cached_request_go_first() -> None:
-    """One worker, one slot: the request whose prompt is cached overtakes within the quantum; without one it waits."""
+    """With one slot, a request with a cached prompt overtakes within the quantum, and waits without one."""
     order = {}
     for quantum in (0.0, 1e5):
         plan = Plan(
@@ -132,7 +132,7 @@ TENANTS = (tenant("alice"), tenant("bob", models=(MODEL,)))
 
 @virtual_time
 async def test_a_pool_without_a_worker_is_stood_in_for() -> None:
-    """Asked of a pool whose worker is gone: the fallback answers, and is who charges; log, state and metric tell."""
+    """The fallback answers and is who charges; log, state and metric say so."""
     async with stage(EngineWorker(), EngineWorker(), plan=TwoPools(TENANTS, pool={"timeouts": AT_ONCE})) as scene:
         assert (await scene.ask(chat(5))).status == 200
         assert (scene.last.pool, scene.last.asked_pool) == (MODEL, "")
@@ -223,7 +223,7 @@ async def test_adapters_are_models_of_their_own() -> None:
 
 @virtual_time
 async def test_adapters_do_not_share_a_cache() -> None:
-    """The same prompt under another adapter is read anew, and is not looked for where the first one was read."""
+    """The same prompt is read anew under another adapter."""
     engine = EngineWorker(replace(ENGINE_CONFIG, adapters=("poet", "sailor")))
     async with stage(engine, plan=Plan(pool={"adapters": POETS, "locality_quantum": 1.0})) as scene:
         for name in ("poet", "poet", "sailor"):

@@ -17,22 +17,22 @@ TENANTS = Plan(tenants=(tenant("alice"), tenant("bob"), tenant("mallory")))
 
 
 def mortal(after_tokens: int = 0) -> EngineWorker:
-    """A worker that dies of the poison."""
+    """Make a worker that dies of the poison."""
     return EngineWorker(faults(fault(FaultKind.EXIT, contains=POISON, after_tokens=after_tokens)))
 
 
 def poison(**fields: Any) -> dict[str, Any]:
-    """What kills it; `fields` make it another body."""
+    """Return what kills it; `fields` make it another body."""
     return chat(20, prompt=POISON, **fields)
 
 
 async def quarantine(scene: Stage) -> list[dict[str, Any]]:
-    """What the gateway shows of each body that was at a worker when it died."""
+    """Return what the gateway shows of each body that was at a worker when it died."""
     return (await scene.get("/debug/state", ADMIN_KEY)).json["quarantine"]
 
 
 async def ask_on(scene: Stage, who: str, answers: list[Answer], enough: asyncio.Event) -> None:
-    """A client that asks for one whole answer after another."""
+    """Ask for one whole answer after another."""
     while not enough.is_set():
         answers.append(await scene.ask(chat(20, stream=False, prompt=f"tea for {who} {len(answers)}"), who))
 
@@ -46,7 +46,7 @@ async def reborn(worker: EngineWorker, seconds: float = 1.0) -> None:
 
 
 def is_refused_by_name(answer: Answer) -> bool:
-    """True for the answer that a quarantined body gets."""
+    """Return whether this is the answer that a quarantined body gets."""
     return answer.status == 422 and answer.json["error"]["code"] == "request_quarantined"
 
 
@@ -77,7 +77,7 @@ async def test_two_of_three_workers_die_and_the_others_clients_see_no_error(stre
 
 
 def claude_code_poison(attempt: int) -> dict[str, Any]:
-    """The poison as Claude Code sends it: marked anew each time, streamed or not."""
+    """Return the poison as Claude Code sends it: marked anew each time, streamed or not."""
     header = f"x-anthropic-billing-header: cc_version=2.1.7; cch={attempt:05x};"
     return {
         "model": "tiny",
@@ -91,7 +91,7 @@ def claude_code_poison(attempt: int) -> dict[str, Any]:
 
 @virtual_time
 async def test_a_poison_that_is_marked_anew_each_time_is_the_same_poison() -> None:
-    """Two workers die of it, not two for each attempt."""
+    """Two workers die of it in all, not two for each attempt."""
     workers = [mortal() for _ in range(4)]
     async with stage(*workers, plan=TENANTS) as scene:
         for attempt in range(4):
@@ -102,7 +102,7 @@ async def test_a_poison_that_is_marked_anew_each_time_is_the_same_poison() -> No
 
 @virtual_time
 async def test_a_pool_of_one_worker_that_comes_back_dies_twice() -> None:
-    """Requests beside it wait for the worker and are answered; when it is sent a third time, nobody is there."""
+    """Requests beside the poison wait for the worker and are answered; the poison is not sent a third time."""
     worker = mortal()
     async with stage(worker, plan=TENANTS) as scene:
         rebirth = asyncio.create_task(reborn(worker))
@@ -117,7 +117,7 @@ async def test_a_pool_of_one_worker_that_comes_back_dies_twice() -> None:
 
 @virtual_time
 async def test_one_that_kills_after_its_first_byte_is_refused_at_its_third_sending() -> None:
-    """Two streams end in an error event, the third request is not sent."""
+    """Two streams end in an error event, and the third request is not sent."""
     workers = [mortal(after_tokens=5) for _ in range(3)]
     async with stage(*workers, plan=TENANTS) as scene:
         for _ in range(2):
@@ -131,7 +131,7 @@ async def test_one_that_kills_after_its_first_byte_is_refused_at_its_third_sendi
 
 @virtual_time
 async def test_the_refusal_speaks_both_dialects_and_is_the_tenants_own() -> None:
-    """Anthropic's form on its path; the same body of another tenant is another body."""
+    """The refusal has Anthropic's form on its path, and another tenant may send the same body."""
     workers = [mortal() for _ in range(4)]
     body = {"model": "tiny", "max_tokens": 20, "messages": [{"role": "user", "content": POISON}]}
     async with stage(*workers, plan=TENANTS) as scene:
@@ -147,7 +147,7 @@ async def test_the_refusal_speaks_both_dialects_and_is_the_tenants_own() -> None
 
 @virtual_time
 async def test_two_poisons_at_once_cost_four_workers_and_nobody_an_answer() -> None:
-    """Each is convicted by its own second death, whichever worker it is at."""
+    """Each is convicted at its own second death, whichever worker it is at."""
     workers = [mortal() for _ in range(5)]
     async with stage(*workers, plan=TENANTS) as scene:
         tea = [scene.asking(chat(30, stream=False, prompt=f"tea {n}"), "alice") for n in range(8)]
@@ -159,7 +159,7 @@ async def test_two_poisons_at_once_cost_four_workers_and_nobody_an_answer() -> N
 
 @virtual_time
 async def test_innocents_that_were_beside_two_deaths_are_answered() -> None:
-    """A window full of them on each worker, none of which has a byte yet, and the poison among them."""
+    """Each worker has a window full of them, none with a byte yet, and the poison among them."""
     plan = Plan(tenants=TENANTS.tenants, window=Window(sequences=16, slack=1, prefill_tokens=2048))
     silent = faults(fault(FaultKind.EXIT, contains=POISON), fault(FaultKind.STALL_FIRST_BYTE, every=1, seconds=1.0))
     workers = [EngineWorker(silent) for _ in range(3)]
@@ -176,7 +176,7 @@ async def test_innocents_that_were_beside_two_deaths_are_answered() -> None:
 
 @virtual_time
 async def test_only_a_death_counts() -> None:
-    """A 5xx, a connection that breaks, a time-out, a 4xx and a client that leaves: the same body runs on and on."""
+    """After a 5xx, a broken connection, a time-out, a 4xx or a client that leaves, the same body still runs."""
     script = (
         fault(FaultKind.REFUSE, nth=1, status=500),
         fault(FaultKind.REFUSE, nth=2, status=500),
@@ -202,7 +202,7 @@ async def test_only_a_death_counts() -> None:
 
 @virtual_time
 async def test_an_engine_that_calls_itself_dead_counts_as_dead() -> None:
-    """vLLM's server outlives its engine for a moment: 500 for what runs, 503 for its health."""
+    """vLLM's server outlives its engine for a moment: it answers 500 to what runs and 503 for its health."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         dying.probe_status = 503
@@ -218,7 +218,7 @@ async def test_an_engine_that_calls_itself_dead_counts_as_dead() -> None:
 
 @virtual_time
 async def test_a_common_body_survives_a_worker_that_comes_and_goes() -> None:
-    """Everybody asks the same; it was answered, so that it is no poison, however often a worker dies with it."""
+    """Everybody sends the same body, which was answered: it is no poison, however often a worker dies with it."""
     steady, flapping = EngineWorker(), EngineWorker()
     async with stage(steady, flapping) as scene:
         for _ in range(6):
@@ -233,7 +233,7 @@ async def test_a_common_body_survives_a_worker_that_comes_and_goes() -> None:
 
 @virtual_time
 async def test_whoever_waits_for_its_trial_leaves_with_its_client_and_with_the_gateway() -> None:
-    """Suspects behind another's trial: one place goes with its client; at the gateway's end the rest hear 503."""
+    """Of the suspects that wait, one leaves with its client, and the others get 503 when the gateway ends."""
     stalls = faults(fault(FaultKind.STALL_FIRST_BYTE, every=1))
     workers = [EngineWorker(stalls), EngineWorker(stalls)]
     plan = Plan(window=Window(sequences=8, slack=0, prefill_tokens=2048), listen={"drain_seconds": 0.5})

@@ -1,4 +1,4 @@
-"""The window tuned by the engine's metrics, and what becomes of it when these are absent, late or wrong."""
+"""The engine's metrics tune the window, and traffic goes on when they are absent, late or wrong."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -86,7 +86,7 @@ TROUBLES: dict[str, Callable[[], Meddle]] = {
 
 
 async def _load(scene: Stage, seconds: float) -> None:
-    """Both tenants have requests waiting all the time."""
+    """Keep requests of both tenants waiting all the time."""
 
     async def client(tenant: str) -> None:
         while True:
@@ -104,7 +104,7 @@ def _degraded(scene: Stage) -> str:
 
 
 async def _busy(meddle: Meddle | None) -> tuple[int, list[str], bool]:
-    """Tokens generated in a busy while, what was told of the window, and whether it is tuned again without trouble."""
+    """Run a busy while: tokens generated, events of the window, and whether it is tuned again without trouble."""
     async with stage(EngineWorker(ENGINE), plan=PLAN) as scene:
         scene.engines[0].meddle = meddle
         await _load(scene, BUSY_SECONDS)
@@ -124,7 +124,7 @@ def _untroubled() -> tuple[int, list[str], bool]:
 
 
 def test_good_metrics_fill_the_engine_and_nothing_is_reported() -> None:
-    """The size that nobody configured is found: nearly every step runs as many sequences as the engine can."""
+    """Nobody configured the size, and still nearly every step runs as many sequences as the engine can."""
     tokens, reported, is_tuned = _untroubled()
     best = BUSY_SECONDS * ENGINE_SEQUENCES / STEP_SECONDS
     assert tokens >= 0.9 * best  # prompts take their part, and the size is to be found
@@ -134,7 +134,7 @@ def test_good_metrics_fill_the_engine_and_nothing_is_reported() -> None:
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_without_usable_metrics_traffic_goes_on_and_the_worker_is_degraded_until_they_are_back(trouble: str) -> None:
-    """At least 0.9 of what good metrics give, one line when it begins and one when it ends, and tuned by itself."""
+    """It serves 0.9 of what good metrics give; the log has a line at the beginning and one at the end."""
     tokens, reported, is_tuned = run_in_virtual_time(_busy(TROUBLES[trouble]()))
     assert tokens >= 0.9 * _untroubled()[0]
     assert len(reported) == 2
@@ -143,7 +143,7 @@ def test_without_usable_metrics_traffic_goes_on_and_the_worker_is_degraded_until
 
 
 def test_an_empty_filtered_answer_is_made_good_by_the_whole_page() -> None:
-    """As vLLM with several API servers: no degradation, but the long page is asked for less often."""
+    """vLLM with several API servers is not degraded, but its long page is asked for less often."""
     tokens, reported, is_tuned = run_in_virtual_time(_busy(_unfiltered))
     assert reported == []
     assert is_tuned
@@ -152,7 +152,7 @@ def test_an_empty_filtered_answer_is_made_good_by_the_whole_page() -> None:
 
 @virtual_time
 async def test_the_whole_page_is_asked_for_less_often() -> None:
-    """It costs the engine twenty times as much."""
+    """The whole page costs the engine twenty times as much."""
     async with stage(EngineWorker(ENGINE), plan=PLAN) as scene:
         await _load(scene, 10.0)
         filtered = len(scene.engines[0].pages)
@@ -208,7 +208,7 @@ async def test_a_reading_that_hangs_leaves_with_the_gateway() -> None:
 
 @virtual_time
 async def test_a_worker_without_metrics_serves_with_the_fallback() -> None:
-    """Another engine than vLLM: any page is empty, and requests run."""
+    """An engine other than vLLM has empty pages, and its requests run."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(3)
@@ -226,7 +226,7 @@ async def test_a_worker_without_metrics_serves_with_the_fallback() -> None:
 
 @virtual_time
 async def test_what_the_engine_says_is_shown_while_it_is_fresh() -> None:
-    """Running and waiting as last read, in the state dump's view; nothing once nobody asks any more."""
+    """The state shows running and waiting as last read, and nothing once nobody asks any more."""
     engine = replace(ENGINE, capacity=replace(ENGINE.capacity, max_num_seqs=2))
     window = Window(sequences=4, slack=0, prefill_tokens=2048)
     async with stage(EngineWorker(engine), plan=Plan(window=window)) as scene:
@@ -251,7 +251,7 @@ async def _audited(bypass: Callable[[Stage], Awaitable[Any]] | None) -> tuple[li
 
 
 def test_traffic_that_bypasses_the_gateway_is_noticed_by_its_tokens() -> None:
-    """Without it the two counts agree within a hundredth; with it the gap is reported once, after two periods."""
+    """Without it the counts agree within a hundredth; with it the gap is reported once, after two periods."""
 
     async def bypass(scene: Stage) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Pools that come and go by a reload: the new one serves, the old one finishes what runs, nobody falls between."""
+"""A reload adds and removes pools: the new one serves, the old one finishes what runs, and no request is lost."""
 
 from contextlib import AsyncExitStack
 
@@ -15,12 +15,12 @@ TENANTS = (tenant("alice", models=("tiny",)), tenant("bob"))
 
 
 def take_over(scene: Stage, config: Config) -> None:
-    """Reload."""
+    """Let the gateway take over a configuration."""
     scene.reload(config)
 
 
 def renamed(config: Config, model: str) -> Config:
-    """`config` with its only pool, and what alice may use, under another name."""
+    """Return `config` with another name for its only pool and for what alice may use."""
     (pool,) = config.pools
     alice, bob = config.tenants
     pools = (pool.model_copy(update={"model": model, "aliases": ()}),)
@@ -28,14 +28,14 @@ def renamed(config: Config, model: str) -> Config:
 
 
 def pools_of(scene: Stage) -> set[str]:
-    """The pools that have an account."""
+    """Return the pools that have an account."""
     return {pool.pool for pool in scene.gateway.pools()}
 
 
 @pytest.mark.parametrize("runs", [False, True])
 @virtual_time
 async def test_one_reload_renames_a_pool_and_what_tenants_may_use(runs: bool) -> None:
-    """The new name serves at once and the old one is 404, with and without a stream at the old one, which ends well."""
+    """The new name serves at once and the old one is 404, while a stream at the old one may end well."""
     async with stage(plan=Plan(tenants=TENANTS)) as scene:
         running = scene.asking(chat(200)) if runs else None
         await scene.until(lambda: bool(scene.in_flight) is runs)
@@ -55,7 +55,7 @@ async def test_one_reload_renames_a_pool_and_what_tenants_may_use(runs: bool) ->
 
 @virtual_time
 async def test_what_waits_for_a_removed_pool_is_refused_at_once() -> None:
-    """404 in its API's form; what is sent back by a worker later is refused too, never left waiting."""
+    """It gets 404 in its API's form; so does what a worker sends back later."""
     async with stage(plan=Plan(tenants=TENANTS, window=ONE_SLOT)) as scene:
         running = scene.asking(chat(100))
         await scene.until(lambda: scene.in_flight)
@@ -72,7 +72,7 @@ async def test_what_waits_for_a_removed_pool_is_refused_at_once() -> None:
 
 @virtual_time
 async def test_a_pool_is_added_and_taken_away_again() -> None:
-    """Its workers are probed at once; taken away and added again it begins anew."""
+    """Its workers are probed at once; if it is taken away and added again, it begins anew."""
     async with AsyncExitStack() as stack, stage(plan=Plan(tenants=TENANTS)) as scene:
         engine = EngineWorker()
         await engine.start()
@@ -112,7 +112,7 @@ async def test_what_waits_for_a_start_is_counted_until_it_is_taken_back() -> Non
 
 @virtual_time
 async def test_a_reload_is_worked_out_aside_and_the_loop_takes_over_the_changes_alone() -> None:
-    """Of many tenants those that changed are configured; before it is taken over nothing has changed."""
+    """Only changed tenants are configured again, and nothing changes before the loop takes over."""
     crowd = tuple(tenant(f"t{number}") for number in range(500))
     async with stage(plan=Plan(tenants=(*TENANTS, *crowd))) as scene:
         gateway = scene.gateway

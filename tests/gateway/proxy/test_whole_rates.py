@@ -1,4 +1,4 @@
-"""A tenant's rate over tokens, played against the whole gateway."""
+"""A tenant's rate over tokens holds in the whole gateway."""
 
 import asyncio
 
@@ -25,7 +25,7 @@ BODIES = {
 @pytest.mark.parametrize("name", BODIES)
 @virtual_time
 async def test_a_burst_is_held_to_the_rate(name: str, engine: object) -> None:
-    """Of twenty at once at most three run; the others get at most 60 s of Retry-After, and then the next runs."""
+    """Of twenty at once three run at most; the others get up to 60 s of Retry-After, and then the next runs."""
     path, body = BODIES[name]
     async with stage(EngineWorker(engine), plan=PLAN) as scene:  # type: ignore[arg-type]
         answers = await asyncio.gather(*(scene.ask(body, "alice", path) for _ in range(20)))
@@ -44,7 +44,7 @@ async def test_a_burst_is_held_to_the_rate(name: str, engine: object) -> None:
 
 @virtual_time
 async def test_no_refusal_asks_for_more_than_a_minute() -> None:
-    """Nor where a request beyond the allowance has to be paid off for ten minutes."""
+    """This holds even if a request beyond the allowance must be paid off for ten minutes."""
     async with stage(EngineWorker(INSTANT), plan=PLAN) as scene:
         large = {"model": MODEL, "prompt": [1] * 2000, "max_tokens": 1}
         assert (await scene.ask(large, "alice", COMPLETIONS)).status == 200

@@ -66,7 +66,7 @@ class Launcher:
 
 
 def launch(scene: Stage, max_model_len: int) -> None:
-    """Reload with two launched workers that are told of a context of this length."""
+    """Reload with two launched workers, whose context has this length."""
     config = PLAN.config(())
     workers = tuple(Worker(name=name, launch=Launch(), window=PLAN.window) for name in NAMES)
     pool = config.pools[0].model_copy(update={"workers": workers, "max_model_len": max_model_len})
@@ -75,12 +75,12 @@ def launch(scene: Stage, max_model_len: int) -> None:
 
 
 def serving(scene: Stage) -> int:
-    """Workers that are given requests."""
+    """Return the workers that are given requests."""
     return sum(worker.state == "serving" for worker in scene.gateway.workers())
 
 
 async def while_asked(scene: Stage, story: Callable[[], Awaitable[None]]) -> None:
-    """Clients ask on, each request on a connection of its own, until the story is over; each is answered whole."""
+    """Let clients ask on new connections until the story is over; each request is answered whole."""
     is_over = asyncio.Event()
 
     async def ask_on(number: int) -> None:
@@ -101,7 +101,7 @@ async def while_asked(scene: Stage, story: Callable[[], Awaitable[None]]) -> Non
 
 @virtual_time
 async def test_twenty_rolling_restarts_fail_no_request() -> None:
-    """One of both serves at any time; every request on every new connection is answered whole, at its first worker."""
+    """One of two workers serves at any time, and every request is answered whole at its first worker."""
     async with stage(plan=PLAN) as scene:
         launcher = Launcher(scene.gateway._launched._changed)
         scene.gateway._launched._supervisor = cast(Any, launcher)

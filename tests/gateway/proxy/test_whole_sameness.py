@@ -47,7 +47,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def anonymous(body: bytes) -> bytes:
-    """The body without what is made anew for each request."""
+    """Return the body without what is made anew for each request."""
     return STAMPS.sub(rb'"\1":0', IDS.sub(b"ID", body))
 
 

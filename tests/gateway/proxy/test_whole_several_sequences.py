@@ -1,4 +1,4 @@
-"""Requests of several sequences through the whole gateway: who waits beside them, and what they leave idle."""
+"""Requests of several sequences pass the whole gateway: others wait little beside them, and little stays idle."""
 
 import asyncio
 from dataclasses import replace
@@ -30,7 +30,7 @@ SHAPES = {
 
 
 async def release_seconds(path: str, body: dict[str, Any]) -> float:
-    """How long one of the flood's requests is at an engine that is full of them."""
+    """Return how long one of the flood's requests is at an engine that is full of them."""
     async with stage(EngineWorker(ENGINE), plan=PLAN) as scene:
         await asyncio.gather(*(scene.asking(body, path=path) for _ in range(SLOTS // CHOICES)))
         return max(event.duration_seconds for event in scene.finished)
@@ -42,7 +42,7 @@ async def keep_asking(scene: Stage, path: str, body: dict[str, Any]) -> None:
 
 
 async def first_tokens(path: str, body: dict[str, Any] | None, policy: str = "vtc", asked: int = ASKED) -> list[float]:
-    """Times to first token of a tenant of single requests, sorted, beside a flood of `body` where there is one."""
+    """Return the sorted TTFTs of a tenant of single requests, beside a flood of `body` if that is given."""
     async with stage(EngineWorker(ENGINE), plan=replace(PLAN, scheduler={"policy": policy})) as scene:
         crowd = [asyncio.create_task(keep_asking(scene, path, body)) for _ in range(FLOOD) if body is not None]
         await asyncio.sleep(5)
@@ -57,7 +57,7 @@ async def first_tokens(path: str, body: dict[str, Any] | None, policy: str = "vt
 
 
 def ninety_fifth(times: list[float]) -> float:
-    """The 95th percentile of sorted `times`."""
+    """Return the 95th percentile of sorted `times`."""
     return times[len(times) * 95 // 100 - 1]
 
 
@@ -72,7 +72,7 @@ async def test_beside_a_flood_of_several_sequences_a_tenant_waits_for_one_releas
 
 @virtual_time
 async def test_beside_such_a_flood_it_waits_longer_under_fcfs() -> None:
-    """Control: behind the whole flood."""
+    """This is the control: under fcfs it waits behind the whole flood."""
     path, body = SHAPES["not streamed"]
     most = ninety_fifth(await first_tokens(path, None)) + await release_seconds(path, body)
     assert min(await first_tokens(path, body, "fcfs", asked=4)) > 2 * most

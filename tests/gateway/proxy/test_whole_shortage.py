@@ -1,4 +1,4 @@
-"""A gateway out of descriptors, ports or memory blames no worker: none is taken for dead, stalled or unseen."""
+"""A gateway out of descriptors, ports or memory blames no worker: it takes none for dead, stalled or unseen."""
 
 import asyncio
 import errno
@@ -29,7 +29,7 @@ LONG_SECONDS = 40  # more than any patience with a worker that is seen
 
 @contextmanager
 def connecting(meet: Callable[[str, int], int]) -> Iterator[None]:
-    """What it meets that somebody connects to a host and port: an error of the system, or 0 where it goes well."""
+    """Decide what a connection to a host and port meets: an error of the system, or 0 for success."""
     loop = asyncio.get_running_loop()
     connect = loop.sock_connect
 
@@ -46,7 +46,7 @@ def connecting(meet: Callable[[str, int], int]) -> Iterator[None]:
 
 @contextmanager
 def shortage(scene: Stage, code: int) -> Iterator[None]:
-    """No new connection to the first worker, for requests or for what the gateway asks itself."""
+    """Let no new connection to the first worker succeed, for requests or for what the gateway asks itself."""
     endpoint = scene.gateway._endpoints["tiny/w0"]
     endpoint.control.retire()  # its connections would serve on for as long as they are used
     with connecting(lambda _, port: code if port == endpoint.control.address.port else 0):
@@ -135,7 +135,7 @@ async def test_a_list_of_models_that_the_gateway_cannot_ask_for_says_nothing() -
 async def test_of_several_addresses_one_that_answers_says_what_the_worker_is(
     codes: tuple[int, int], is_ours: bool
 ) -> None:
-    """A machine without IPv6 has no way to `::1`, wherever that stands: the worker is dead if 127.0.0.1 refuses."""
+    """A machine without IPv6 has no way to `::1`, so the worker is dead if 127.0.0.1 refuses."""
     met = dict(zip(("127.0.0.1", "::1"), codes, strict=True))
 
     async def look_up(_: str) -> list[str]:

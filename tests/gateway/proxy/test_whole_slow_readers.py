@@ -1,4 +1,4 @@
-"""Clients that take their answers slowly or not at all, of every kind of answer: cut at a least rate, and bounded."""
+"""Clients that read slowly or not at all are cut at a least rate, and what waits for them is bounded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,18 +27,18 @@ TOKENIZE = {"model": "tiny", "prompt": "hi"}
 
 
 def now() -> float:
-    """Virtual seconds."""
+    """Return the virtual seconds."""
     return asyncio.get_running_loop().time()
 
 
 async def large_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A worker's answer of a megabyte to anything."""
+    """Answer anything with a megabyte."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     writer.write(head % len(LARGE) + LARGE)
 
 
 async def take(client: Client, piece_bytes: int, pause_seconds: float) -> int:
-    """Take so many bytes after each pause; how many came until the connection broke."""
+    """Take so many bytes after each pause; returns how many came until the connection broke."""
     taken = 0
     while True:
         await asyncio.sleep(pause_seconds)
@@ -50,17 +50,17 @@ async def take(client: Client, piece_bytes: int, pause_seconds: float) -> int:
 
 
 async def ask_chat(scene: Stage) -> Client:
-    """A stream of several megabytes."""
+    """Ask for a stream of several megabytes."""
     return await scene.open(chat(1900, logprobs=True, top_logprobs=20), receive_bytes=4096)
 
 
 async def ask_whole(scene: Stage) -> Client:
-    """An answer of a megabyte that is not streamed."""
+    """Ask for an answer of a megabyte that is not streamed."""
     return await scene.open(chat(5, stream=False), receive_bytes=4096)
 
 
 async def ask_utility(scene: Stage) -> Client:
-    """A utility's answer of a megabyte."""
+    """Ask for a utility's answer of a megabyte."""
     return await scene.open(TOKENIZE, path="/tokenize", receive_bytes=4096)
 
 
@@ -100,7 +100,7 @@ async def test_a_slow_client_above_the_least_rate_gets_everything(ask: Callable[
 
 
 def endless_stream(event_bytes: int, slow_tokens: float) -> Respond:
-    """A worker's stream that goes on as long as it is read, after `slow_tokens` one by one as fast as it is read."""
+    """Stream for as long as somebody reads: first `slow_tokens` one by one, then as fast as it is read."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -125,7 +125,7 @@ def endless_stream(event_bytes: int, slow_tokens: float) -> Respond:
 async def test_a_hundred_readers_that_never_read_cost_a_bounded_memory_each_and_pay(
     event_bytes: int, slow_tokens: float, most_bytes: int
 ) -> None:
-    """The mark and what was read of the worker beyond it; each is cut after the stall limit, and charged."""
+    """Each holds the mark and one read beyond it, is cut after the stall limit, and is charged."""
     wide = Window(sequences=CROWD, slack=0, prefill_tokens=2**20)
     worker = ScriptedWorker(endless_stream(event_bytes, slow_tokens))
     async with stage(worker, plan=Plan(window=wide)) as scene:
@@ -145,7 +145,7 @@ async def test_a_hundred_readers_that_never_read_cost_a_bounded_memory_each_and_
 
 @virtual_time
 async def test_a_utility_place_is_held_until_the_answer_is_taken() -> None:
-    """As many unread utility answers as a tenant may have; the next is refused, another tenant's is not."""
+    """A tenant may have so many unread answers; its next request is refused, and another tenant's is not."""
     async with stage(ScriptedWorker(large_answer)) as scene:
         unread = [await ask_utility(scene) for _ in range(MAX_AT_ONCE_PER_TENANT)]
         await scene.turn(1000)
@@ -161,7 +161,7 @@ async def test_a_utility_place_is_held_until_the_answer_is_taken() -> None:
 
 @virtual_time
 async def test_unread_answers_count_in_memory() -> None:
-    """Of unread answers no more are kept than may be held: the newest is broken off, and another tenant's is not."""
+    """If unread answers exceed the memory, the newest is broken off, but not another tenant's."""
     plan = Plan(listen={"max_body_mib": 1, "max_bodies_mib": 3})
     async with stage(ScriptedWorker(large_answer), plan=plan) as scene:
         unread = [await ask_utility(scene)]
@@ -184,7 +184,7 @@ async def test_unread_answers_count_in_memory() -> None:
 )
 @virtual_time
 async def test_pages_that_nobody_reads_are_cut_and_bounded(path: str, key: str | None) -> None:
-    """A hundred unread pages are held in bytes, and gone after the stall limit."""
+    """A hundred unread pages are bounded in bytes, and gone after the stall limit."""
     async with stage(plan=Plan(pool={"aliases": tuple(f"alias-{n:03}-{'x' * 200}" for n in range(64))})) as scene:
         clients = []
         for _ in range(50):
@@ -203,7 +203,7 @@ async def test_pages_that_nobody_reads_are_cut_and_bounded(path: str, key: str |
 
 @with_gateway()
 async def test_a_page_by_head_has_the_length_and_no_body(scene: Stage) -> None:
-    """And the connection serves the next request."""
+    """The connection then serves the next request."""
     client = await scene.connect()
     client.send_raw(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = await client.read(has_body=False)
@@ -250,7 +250,7 @@ async def test_what_the_engine_has_finished_holds_no_room(scene: Stage) -> None:
 
 
 async def read_all(client: Client) -> Answer:
-    """The whole answer, as fast as it comes."""
+    """Read the whole answer as fast as it comes."""
     answer = await client.read()
     await client.close()
     return answer

@@ -22,23 +22,23 @@ SLACK_SECONDS = 2.5  # a step, a reading that times out, a tick
 
 
 def stalls(scene: Stage) -> list[bool]:
-    """The events about stalls, in order."""
+    """Return the events about stalls, in order."""
     return [event.is_stalled for event in scene.events if isinstance(event, WorkerStalled)]
 
 
 async def never(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Metrics that do not come."""
+    """Answer with metrics that never come."""
     await asyncio.sleep(3600)
     return response
 
 
 async def failing(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Metrics that are an error."""
+    """Answer with an error in place of metrics."""
     return web.Response(status=500)
 
 
 def freezing(tokens: int = 20) -> EngineWorker:
-    """An engine that stops stepping once its first request has so many tokens; its server goes on answering."""
+    """Make an engine that stops stepping after so many tokens of its first request; its server still answers."""
     return EngineWorker(faults(fault(FaultKind.FREEZE, after_tokens=tokens)))
 
 
@@ -136,7 +136,7 @@ async def test_a_long_prompt_on_a_slow_engine_is_no_stall() -> None:
 
 @virtual_time
 async def test_a_long_silence_before_the_first_byte_is_no_stall_where_steps_cannot_be_seen() -> None:
-    """An engine without metrics that thinks for a minute, or answers whole: `first_byte_seconds` is for that."""
+    """An engine without metrics may think for a minute or answer whole, up to `first_byte_seconds`."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
@@ -177,7 +177,7 @@ async def test_a_client_that_reads_slowly_does_not_make_its_worker_stand_still()
 def test_patience_follows_the_longest_usual_silence(
     gap_seconds: float, stall_seconds: float, is_reading: bool, patience: float
 ) -> None:
-    """Never below a few seconds nor above the pool's limit, and longer while prompts are being read."""
+    """Patience lies between a few seconds and the pool's limit, and is longer while prompts are being read."""
     heartbeat = Heartbeat()
     for tick in range(int(gap_seconds / TICK_SECONDS)):
         assert not heartbeat.beat(-1.0, None, is_owed=True, seconds=TICK_SECONDS), tick

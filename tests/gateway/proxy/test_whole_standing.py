@@ -1,4 +1,4 @@
-"""A reload while a request is on its way in: it is judged by what holds when its body is there, and when it is sent."""
+"""A reload beside a request: it is judged by what holds when its body is there, and when it is sent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,7 @@ def reload(scene: Stage, alice: Tenant | None, **pool: Any) -> None:
 
 
 async def half_sent(scene: Stage, path: str, body: dict[str, Any]) -> tuple[Client, bytes]:
-    """A request of which the gateway has the head and half of the body, and the rest."""
+    """Send the head and half of the body of a request; returns the connection and the rest."""
     request = post(path, body, key_of("alice"))
     client = await scene.connect()
     client.send_raw(request[:-9])
@@ -52,7 +52,7 @@ async def half_sent(scene: Stage, path: str, body: dict[str, Any]) -> tuple[Clie
 @pytest.mark.parametrize("taken", POOR)
 @virtual_time
 async def test_what_a_reload_takes_during_an_upload_counts_no_more(path: str, taken: str) -> None:
-    """Refused in its API's form when the body is there, and so is every later request; nothing reaches a worker."""
+    """The request and all later ones are refused in the API's form, and nothing reaches a worker."""
     poorer, status = POOR[taken]
     async with stage(plan=Plan(tenants=(RICH, tenant("bob")))) as scene:
         client, rest = await half_sent(scene, path, PATHS[path])
@@ -98,7 +98,7 @@ async def test_a_slow_upload_profits_from_what_a_reload_gives() -> None:
 @pytest.mark.parametrize("taken", (POOR | ANOTHER_OWNER))
 @virtual_time
 async def test_what_a_reload_takes_from_a_waiting_request_is_refused_before_it_is_sent(path: str, taken: str) -> None:
-    """Its key, its model or a right: refused in its API's form when its turn comes, uncharged; what runs goes on."""
+    """If its key, model or right is gone at its turn, it is refused uncharged; what runs goes on."""
     poorer, status = (POOR | ANOTHER_OWNER)[taken]
     async with stage(plan=Plan(tenants=(RICH, tenant("bob")), window=ONE_SLOT)) as scene:
         running = scene.asking(chat(200), "alice")
@@ -132,7 +132,7 @@ async def test_a_waiting_request_that_keeps_what_it_needs_is_served() -> None:
 
 @virtual_time
 async def test_a_name_that_leads_elsewhere_is_not_served_by_the_old_workers() -> None:
-    """An alias that was given to another pool while its request waited: 404 with the reason, as nothing was sent."""
+    """Its alias went to another pool while it waited, so it gets 404 with the reason; nothing was sent."""
     spare = Pool(model="spare", engine_model="spare")
     async with stage(plan=Plan(window=ONE_SLOT)) as scene:
         running = scene.asking(chat(50), "bob")

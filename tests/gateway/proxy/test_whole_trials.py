@@ -1,4 +1,4 @@
-"""A worker that comes back is tried with one request more, and trusted as soon as anything shows that it works."""
+"""A worker that comes back gets one request more, and is trusted as soon as anything shows that it works."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ ANSWER = b'{"id":"x","object":"chat.completion","choices":[{"index":0,"message":
 
 
 def slow_for(prompt: str) -> ScriptedWorker:
-    """A worker without metrics that takes long for one prompt and answers every other at once."""
+    """Make a worker without metrics that takes long for one prompt and answers every other at once."""
 
     async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if prompt in json.dumps(worker.requests[-1][1]):
@@ -36,30 +36,30 @@ def slow_for(prompt: str) -> ScriptedWorker:
 
 
 async def without_metrics(*_: object) -> web.StreamResponse:
-    """An engine that has no such page."""
+    """Make an engine that has no such page."""
     return web.Response(status=404)
 
 
 async def come_back(scene: Stage) -> None:
-    """The worker is taken for gone and answers its next probe."""
+    """Take the worker for gone and let it answer its next probe."""
     scene.signal(WORKER, Signal.GONE)
     await scene.until_worker_is("on_trial")
 
 
 async def limited_by(scene: Stage) -> Any:
-    """What the state page says of what holds back the worker's next request."""
+    """Return what the state page says holds back the worker's next request."""
     (worker,) = (await scene.get("/debug/state", ADMIN_KEY)).json["workers"]
     return worker["limited_by"]
 
 
 def waits(scene: Stage, tenant: str) -> list[float]:
-    """How long each ended request of `tenant` waited in the queue."""
+    """Return how long each ended request of `tenant` waited in the queue."""
     return [event.queue_wait_seconds or 0.0 for event in scene.finished if event.tenant == tenant]
 
 
 @virtual_time
 async def test_a_trial_that_is_answered_whole_keeps_others_for_some_probes() -> None:
-    """Nothing shows but that it lives: the others go after so many probes; until then the state says why they wait."""
+    """Only its probes show that it lives: others go after some, and until then the state says why they wait."""
     async with stage(slow_for("long"), plan=PLAN) as scene:
         await come_back(scene)
         trial = scene.asking(chat(5, stream=False, prompt="long"))
@@ -91,7 +91,7 @@ async def test_a_trial_whose_engine_makes_steps_keeps_nobody() -> None:
 
 @virtual_time
 async def test_old_streams_that_go_on_end_the_trial() -> None:
-    """Three still run when the worker comes back: by their bytes alone it is trusted, before the trial has any."""
+    """Three streams still run when the worker comes back, and their bytes alone show that it works."""
     worker = EngineWorker(CPU_TINY)
     worker.meddle = without_metrics
     async with stage(worker, plan=PLAN) as scene:
@@ -110,7 +110,7 @@ async def test_old_streams_that_go_on_end_the_trial() -> None:
 
 @virtual_time
 async def test_a_trial_is_one_request_more_than_the_silent_ones_that_run() -> None:
-    """Three whole answers are under way that show nothing: one request goes at once, and its answer lets in all."""
+    """Three whole answers show nothing: one more request goes at once, and its answer lets in all others."""
     async with stage(slow_for("long"), plan=PLAN) as scene:
         old = [scene.asking(chat(5, stream=False, prompt="long")) for _ in range(3)]
         await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""What an engine generates unseen is charged: clients that do not read, engines that count at the end, cut answers."""
+"""Tokens that nobody sees are charged too: unread streams, engines that count at the end, cut answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ READERS: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
 @pytest.mark.parametrize("name", READERS)
 @virtual_time
 async def test_clients_that_never_read_pay_for_what_is_generated(name: str, leaves: bool) -> None:
-    """Whether they are cut for it or leave by themselves, while it goes on and at its end."""
+    """They pay whether they are cut or leave by themselves, while the answer goes on and at its end."""
     path, body = READERS[name]
     plan = Plan(window=WIDE, listen={"write_stall_seconds": 5})
     async with stage(EngineWorker(CPU_TINY), plan=plan) as scene:
@@ -57,12 +57,12 @@ async def test_clients_that_never_read_pay_for_what_is_generated(name: str, leav
 
 
 def counted(prompt: int, output: int) -> dict[str, int]:
-    """Usage as OpenAI's APIs write it."""
+    """Return usage as OpenAI's APIs write it."""
     return {"prompt_tokens": prompt, "total_tokens": prompt + output, "completion_tokens": output}
 
 
 def data(value: object, name: str = "") -> bytes:
-    """One event."""
+    """Return one event."""
     return (b"event: %b\n" % name.encode() if name else b"") + b"data: %b\n\n" % orjson.dumps(value)
 
 
@@ -118,13 +118,13 @@ def counting_late(path: str, tokens: int, *, then: float = 0.0) -> ScriptedWorke
 
 
 def plan(stall_seconds: float = 600) -> Plan:
-    """Room for one long answer."""
+    """Give the engine room for one long answer."""
     timeouts = Timeouts(connect_seconds=2, first_byte_seconds=20, stall_seconds=stall_seconds)
     return Plan(window=WIDE, pool={"max_model_len": 40_000, "timeouts": timeouts})
 
 
 async def learn(scene: Stage, path: str) -> None:
-    """Some whole answers, by which the pace is known."""
+    """Send some whole answers, from which the gateway learns the pace."""
     for _ in range(8):
         short = {name: 100 for name in ASKED[path] if name.startswith("max_")}
         assert (await scene.ask(ASKED[path] | short, "bob", path)).status == 200
@@ -133,7 +133,7 @@ async def learn(scene: Stage, path: str) -> None:
 @pytest.mark.parametrize("path", ASKED)
 @virtual_time
 async def test_a_stream_is_charged_while_its_engine_does_not_count(path: str) -> None:
-    """By its tenant's pace or the pool's, seen in a metric; the engine's count at the end is what it comes to."""
+    """The charge follows the tenant's pace or the pool's, a metric shows it, and the engine's count settles it."""
     async with stage(counting_late(path, 1000), plan=plan()) as scene:
         await learn(scene, path)
         asking = scene.asking(ASKED[path], "alice", path)
@@ -154,7 +154,7 @@ async def test_a_stream_is_charged_while_its_engine_does_not_count(path: str) ->
 @pytest.mark.parametrize("path", ASKED)
 @virtual_time
 async def test_a_stream_that_the_gateway_cuts_is_charged_what_was_seen(path: str) -> None:
-    """Two seconds of tokens and then nothing until it is cut: neither all that was asked for nor its silence."""
+    """After two seconds of tokens nothing comes until the cut: neither its limit nor its silence is charged."""
     async with stage(counting_late(path, 100, then=3600), plan=plan(stall_seconds=20)) as scene:
         await learn(scene, path)
         await scene.ask(ASKED[path], "alice", path)
@@ -166,7 +166,7 @@ async def test_a_stream_that_the_gateway_cuts_is_charged_what_was_seen(path: str
 @pytest.mark.parametrize("path", ASKED)
 @virtual_time
 async def test_a_client_that_leaves_an_engine_that_does_not_count_pays_for_its_time(path: str) -> None:
-    """Four seconds at the engine's pace, and the estimate is said to be one."""
+    """It pays four seconds at the engine's pace, and the event says that this is an estimate."""
     async with stage(counting_late(path, 1000), plan=plan()) as scene:
         await learn(scene, path)
         client = await scene.open(ASKED[path], path=path)

@@ -1,4 +1,4 @@
-"""Requests that run no model: bounded in bytes per tenant, in turn, and never at another tenant's cost."""
+"""Requests that run no model have bounds in bytes per tenant and take turns, never at another tenant's cost."""
 
 import asyncio
 
@@ -36,18 +36,18 @@ class Slow:
 
 
 def tokenize(size: int) -> dict[str, str]:
-    """A body of about `size` bytes."""
+    """Return a body of about `size` bytes."""
     return {"model": "tiny", "prompt": "x" * size}
 
 
 def asking(scene: Stage, size: int, tenant: str = "alice") -> "asyncio.Task[Answer]":
-    """One request."""
+    """Send one request."""
     return scene.asking(tokenize(size), tenant, "/tokenize")
 
 
 @virtual_time
 async def test_large_ones_go_one_behind_the_other_in_their_order() -> None:
-    """Of a flood of large bodies the workers have one at a time; all are answered, none overtakes."""
+    """Of a flood of large bodies the workers have one at a time; all are answered, and none overtakes."""
     slow = Slow()
     async with stage(slow.worker) as scene:
         began = asyncio.get_running_loop().time()
@@ -87,7 +87,7 @@ async def test_another_tenant_does_not_wait_for_a_flood() -> None:
 
 @virtual_time
 async def test_one_larger_than_the_bound_goes_alone() -> None:
-    """It is late and not refused, and what came after it waits."""
+    """It is late but not refused, and what came after it waits."""
     slow = Slow()
     async with stage(slow.worker) as scene:
         small = asking(scene, 1000)
@@ -102,7 +102,7 @@ async def test_one_larger_than_the_bound_goes_alone() -> None:
 
 @virtual_time
 async def test_a_client_that_leaves_at_any_turn_gives_its_turn_on() -> None:
-    """Whether it waited or ran, a cancelled request gives everything back, and others that wait are served."""
+    """Whether it waited or ran, a cancelled request gives everything back, and others are served."""
     slow = Slow()
     async with stage(slow.worker, plan=Plan()) as scene:
         for turns in range(MAX_TURNS):

@@ -24,7 +24,7 @@ ANSWER = b'{"choices":[{"index":0}],"usage":{"prompt_tokens":20,"total_tokens":2
 
 
 def raw(head: bytes, body: bytes = b"", *, closes: bool = False) -> ScriptedWorker:
-    """A worker that answers every request with these bytes, then perhaps closes."""
+    """Make a worker that answers every request with these bytes, then perhaps closes."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head.replace(b"\n", b"\r\n") + b"\r\n" + body)
@@ -35,7 +35,7 @@ def raw(head: bytes, body: bytes = b"", *, closes: bool = False) -> ScriptedWork
 
 
 def other(scene: Stage) -> str:
-    """The worker that did not get the first request."""
+    """Return the worker that did not get the first request."""
     first = scene.dispatched[0].worker
     return next(each.worker for each in scene.gateway.workers() if each.worker != first)
 
@@ -99,7 +99,7 @@ async def test_a_refused_connection_takes_the_worker_down_and_the_queue_is_serve
 
 @virtual_time
 async def test_without_any_worker_new_requests_are_refused_and_queued_ones_wait() -> None:
-    """No outage is waited out: 503 at once for a new request; those that wait are served when a worker comes back."""
+    """No outage is waited out: new requests get 503 at once, and those that wait are served when a worker is back."""
     plan = Plan(
         window=ONE_SLOT,
         scheduler={"queue_timeout_seconds": 20},
@@ -178,7 +178,7 @@ async def test_a_stream_that_falls_silent_ends_at_the_stall_limit() -> None:
 
 
 def streaming(tokens: int) -> ScriptedWorker:
-    """A worker that sends so many events, one a second, and then nothing."""
+    """Make a worker that sends so many events, one a second, and then nothing."""
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
@@ -232,7 +232,7 @@ async def test_an_answer_cut_in_its_body_is_cut_for_the_client_too() -> None:
 
 @virtual_time
 async def test_an_answer_that_is_not_http_is_a_failed_attempt() -> None:
-    """Garbage, an endless head, a head that breaks off: tried once more, then 502, nothing charged."""
+    """After garbage, an endless head or a head that breaks off, it is tried once more, then 502, uncharged."""
     broken = {
         "garbage": raw(b"SSH-2.0-OpenSSH\n", closes=True),
         "head too long": raw(b"HTTP/1.1 200 OK\nx: " + b"y" * 1_000_000),
