@@ -137,6 +137,10 @@ class Client:
                 return
             await asyncio.sleep(pause_seconds)
 
+    async def take(self, count: int) -> bytes:
+        """Exactly `count` bytes of what comes; raises `IncompleteReadError` if the connection ends before."""
+        return await self._reader.readexactly(count)
+
     async def read_piece(self) -> bytes:
         """One chunk, or one read, of the body; b"" at its end."""
         answer = self.answer

@@ -22,6 +22,7 @@ from workers_on_stage import INSTANT, MODEL, AnyWorker, EngineWorker, Sent
 from backend.engine.config import EngineConfig
 from backend.engine.witness import RequestCount, Witness
 from gateway.app import Gateway
+from gateway.clients.custody import Custody
 from gateway.clients.server import HttpServer
 from gateway.config import (
     Admin,
@@ -40,11 +41,13 @@ from gateway.config import (
     Worker,
     digest,
 )
+from gateway.endpoints.workers import WorkerEndpoints
 from gateway.events import Event, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
 from gateway.fairness import PoolAccount, check_invariants
+from gateway.fairness.holdings import Holdings
 from gateway.outcomes import Outcome
 from gateway.telemetry.logs import Log
-from gateway.workers import Signal
+from gateway.workers import Fleet, Signal
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -146,6 +149,10 @@ class Stage:
     def signal(self, worker: str, signal: Signal) -> None:
         """Let the gateway hear `signal` of `worker`, as from a request that it carried."""
         self.gateway._health.report(worker, signal, "the test says so")
+
+    def begin_draining(self) -> None:
+        """Let the gateway say that it drains, without an end."""
+        self.gateway._router.is_draining = True
 
     # -- asking
 
@@ -320,6 +327,26 @@ class Stage:
         return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
     @property
+    def fleet(self) -> Fleet:
+        """The gateway's workers, as placement sees them."""
+        return self.gateway._fleet
+
+    @property
+    def endpoints(self) -> WorkerEndpoints:
+        """The gateway's workers, as bytes reach them."""
+        return self.gateway._endpoints
+
+    @property
+    def holdings(self) -> Holdings[Custody]:
+        """What each request holds in memory."""
+        return self.gateway._holdings
+
+    @property
+    def limited_tenants(self) -> set[str]:
+        """The tenants whose rates the gateway keeps."""
+        return {tenant for tenant, _ in self.gateway._admission.tenants.allowances()}
+
+    @property
     def _server(self) -> HttpServer:
         runner = self.gateway._runner
         assert runner is not None
@@ -359,10 +386,10 @@ class Stage:
         self.check()
         assert self.queued == 0
         assert self.in_flight == 0
-        assert self.gateway._fleet.is_idle
+        assert self.fleet.is_idle
         assert not list(self.gateway._dispatcher.queued())
         assert self.open_requests == 0
-        assert self.gateway._holdings.held_bytes == 0
+        assert self.holdings.held_bytes == 0
         ids = [event.request_id for event in self.finished]
         assert len(ids) == len(set(ids)), "a request that ended twice"
         configured = {tenant.name for tenant in self.gateway.config.tenants}

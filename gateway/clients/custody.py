@@ -36,7 +36,7 @@ class Custody(Holding):
         """Hold `size_bytes` in all; raises `Refusal` if this request is pushed out."""
         for other in self._holdings.resize(self, size_bytes):
             if other is not self:
-                other._cancel()
+                other.cancel()
         if self.is_pushed_out:
             raise _pushed_out()
 
@@ -44,13 +44,14 @@ class Custody(Holding):
         """As `hold`, but for callers outside the request's task: if it is pushed out, its task is cancelled."""
         if not self.is_pushed_out:
             for other in self._holdings.resize(self, size_bytes):
-                other._cancel()
+                other.cancel()
 
     def let_go(self) -> None:
         """Hold nothing any more, because the bytes are not needed again."""
         self._holdings.let_go(self)
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel the request's task, because its holding was pushed out."""
         task = self._task
         assert task is not None
         self._is_cancelled = True

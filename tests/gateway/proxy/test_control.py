@@ -43,7 +43,7 @@ LARGE = Pool(model="org/large", engine_model="large", workers=(Worker(name="gone
 
 def add_pool(scene: Stage) -> None:
     """A second pool, whose only worker is not there."""
-    fleet = scene.gateway._fleet
+    fleet = scene.fleet
     fleet.configure(WorkerSpec("org/large/gone", "org/large", "http://127.0.0.1:9", WindowSize(1)))
     fleet.signal("org/large/gone", Signal.GONE)
     config = scene.gateway.config
@@ -57,7 +57,7 @@ async def test_ready_while_some_pool_serves(scene: Stage) -> None:
     answer = await scene.get("/ready")
     pools = {"tiny": "ready", "org/large": "no worker"}
     assert (answer.status, answer.json) == (200, {"status": "ready", "pools": pools})
-    scene.gateway._fleet.signal("tiny/w0", Signal.GONE)
+    scene.fleet.signal("tiny/w0", Signal.GONE)
     answer = await scene.get("/ready")
     assert (answer.status, answer.json["status"]) == (503, "no worker")
     assert set(answer.json["pools"].values()) == {"no worker"}
@@ -79,7 +79,7 @@ async def test_ready_of_one_pool_by_query(scene: Stage) -> None:
         assert (await scene.get(f"/ready?{query}")).status == status, query
     answer = await scene.get("/ready?pool=none")
     assert "pool" in answer.json["error"]["message"]
-    scene.gateway._router.is_draining = True
+    scene.begin_draining()
     for path in ("/ready", "/ready?pool=tiny"):
         answer = await scene.get(path)
         assert (answer.status, answer.json["status"]) == (503, "draining")

@@ -58,7 +58,7 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1900)) for _ in range(4)]
         await asyncio.sleep(1)
-        endpoints = scene.gateway._endpoints._endpoints
+        endpoints = scene.endpoints._endpoints
         endpoint = endpoints.pop(WORKER)
         await asyncio.sleep(1)  # the pause between two probes, the longest
         endpoints[WORKER] = endpoint

@@ -153,11 +153,11 @@ async def test_a_request_pushed_out_at_any_turn_is_told_so_or_answered_and_leave
 
             def push(victims: list[object] = victims) -> None:
                 """Take all of the memory, as a body of bob's would, and give it back."""
-                holdings = scene.gateway._holdings
+                holdings = scene.holdings
                 holdings.max_bytes = 0
                 for holding in list(holdings):
                     for victim in holdings.resize(holding, holding.size_bytes):
-                        victim._cancel()
+                        victim.cancel()
                         victims.append(victim)
                 holdings.max_bytes = 2 * MIB
 
@@ -183,10 +183,10 @@ async def test_a_client_that_leaves_while_it_is_pushed_out_is_not_answered() -> 
     async with stage(ScriptedWorker(respond), plan=Plan(listen=TWO_BODIES)) as scene:
         asking = scene.asking(chat(3))
         await scene.until(lambda: scene.in_flight)
-        (victim,) = scene.gateway._holdings
-        scene.gateway._holdings.let_go(victim)
+        (victim,) = scene.holdings
+        scene.holdings.let_go(victim)
         victim.is_pushed_out = True
-        victim._cancel()
+        victim.cancel()
         scene.cancel_handlers()
         answer = await asking
         assert answer.status == 0

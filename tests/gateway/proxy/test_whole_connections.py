@@ -167,7 +167,7 @@ async def test_connections_of_answers_are_closed_once_nobody_needs_them() -> Non
     """A burst leaves nothing open for longer than the engine keeps connections."""
     async with stage(EngineWorker(), plan=Plan()) as scene:
         await asyncio.gather(*(scene.ask(chat(5)) for _ in range(20)))
-        port = scene.gateway._endpoints["tiny/w0"].data
+        port = scene.endpoints["tiny/w0"].data
         assert port._open
         await asyncio.sleep(IDLE_SECONDS + 0.1)
         assert not port._open

@@ -38,7 +38,7 @@ async def test_a_removed_tenant_is_forgotten_when_its_requests_have_ended() -> N
         assert (await running).is_done
         await scene.until(lambda: len(scene.finished) == 2)
         assert known_tenants(scene) == {"alice"}
-        assert "bob" not in dict(scene.gateway._admission.tenants.allowances())
+        assert "bob" not in scene.limited_tenants
         reload(scene, [ALICE, BOB])
         assert (await scene.ask(chat(5), "bob")).is_done
         assert set(scene.outcomes) == {Outcome.COMPLETED}
@@ -57,5 +57,5 @@ async def test_removed_workers_leave_no_links_behind() -> None:
             reload(scene, [ALICE, BOB], f"worker-{number}")
             await scene.turn(1500)
             assert (await scene.ask(chat(2))).is_done
-            assert len(list(scene.gateway._endpoints)) <= 3
-        assert len(scene.gateway._endpoints.visits) <= 3
+            assert len(list(scene.endpoints)) <= 3
+        assert len(scene.endpoints.visits) <= 3

@@ -47,7 +47,7 @@ def connecting(meet: Callable[[str, int], int]) -> Iterator[None]:
 @contextmanager
 def shortage(scene: Stage, code: int) -> Iterator[None]:
     """Let no new connection to the first worker succeed, for requests or for what the gateway asks itself."""
-    endpoint = scene.gateway._endpoints["tiny/w0"]
+    endpoint = scene.endpoints["tiny/w0"]
     endpoint.control.retire()  # its connections would serve on for as long as they are used
     with connecting(lambda _, port: code if port == endpoint.control.address.port else 0):
         yield
@@ -108,7 +108,7 @@ async def test_a_list_of_models_that_the_gateway_cannot_ask_for_says_nothing() -
         return errno.EMFILE if last == connected_at else 0
 
     async with stage(worker) as scene:
-        endpoint = scene.gateway._endpoints["tiny/w0"]
+        endpoint = scene.endpoints["tiny/w0"]
         await asyncio.sleep(PROBE_SECONDS / 2)
         with connecting(second_is_short):
             asked = len(worker.pages)

@@ -43,7 +43,7 @@ async def take(client: Client, piece_bytes: int, pause_seconds: float) -> int:
     while True:
         await asyncio.sleep(pause_seconds)
         try:
-            piece = await client._reader.readexactly(piece_bytes)
+            piece = await client.take(piece_bytes)
         except (asyncio.IncompleteReadError, ConnectionError):
             return taken
         taken += len(piece)
