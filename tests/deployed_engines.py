@@ -10,6 +10,7 @@ import yaml
 DEPLOY = Path(__file__).parents[1] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+FLEET = yaml.safe_load((DEPLOY / "compose" / "replicas.yaml").read_text())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,23 @@
 """The configurations of deploy/ are right, and agree with the engines that stand beside them."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import valkey
 import yaml
-from deployed_engines import COMPOSE, DEPLOY, ENGINES, KUBERNETES, compose_engine
+from deployed_engines import COMPOSE, DEPLOY, ENGINES, FLEET, KUBERNETES, compose_engine
+from real_stores import a_store
 
-from gateway.config import Config, KeyFormat, load
+from gateway.config import Config, KeyFormat, Replicas, load
 
 
 def environment() -> dict[str, str]:
     """The variables that the examples take from outside."""
     keys = {name: KeyFormat.create() for name in ("SEARCH_KEY", "BATCH_KEY", "VTC_ADMIN_KEY")}
-    return {"MODEL_NAME": "llama", "VLLM_API_KEY": "secret", **keys}
+    store = {"VTC_STORE": "redis://vtc-store:6379", "VTC_STORE_PASSWORD": "secret"}
+    return {"MODEL_NAME": "llama", "VLLM_API_KEY": "secret", **store, **keys}
 
 
 CONFIGURATIONS = {
@@ -22,6 +26,8 @@ CONFIGURATIONS = {
     "systemd": DEPLOY / "systemd" / "config.yaml",
     "kubernetes": KUBERNETES / "base" / "config.yaml",
     "example": KUBERNETES / "overlays" / "example" / "config.yaml",
+    "compose replicas": DEPLOY / "compose" / "replicas" / "config.yaml",
+    "kubernetes replicas": KUBERNETES / "overlays" / "replicas" / "config.yaml",
 }
 
 
@@ -65,7 +71,7 @@ def test_its_model_is_the_engines(name: str) -> None:
     assert pool.model == ENGINES[name]().options["--served-model-name"]
 
 
-@pytest.mark.parametrize("name", ["image", "systemd", "kubernetes", "example"])
+@pytest.mark.parametrize("name", ["image", "systemd", "kubernetes", "example", "kubernetes replicas"])
 def test_no_key_of_an_example_opens_anything(name: str) -> None:
     """The digests of files that people copy are no digests of keys: all but their last digit is zero."""
     for tenant in loaded(name).tenants:
@@ -74,14 +80,70 @@ def test_no_key_of_an_example_opens_anything(name: str) -> None:
 
 
 def test_compose_names_every_variable_that_it_needs() -> None:
-    """.env.example has each variable of the compose file, and compose gives the gateway each of its configuration."""
-    text = (DEPLOY / "compose" / "compose.yaml").read_text()
+    """.env.example has each variable of the compose files, and compose gives the gateway each of its configuration."""
+    text = "".join((DEPLOY / "compose" / name).read_text() for name in ("compose.yaml", "replicas.yaml"))
     needed = set(re.findall(r"\$\{(\w+)", text))
     offered = set(re.findall(r"^(\w+)=", (DEPLOY / "compose" / ".env.example").read_text(), re.MULTILINE))
     assert needed == offered
     config = CONFIGURATIONS["compose"].read_text()
     used = set(re.findall(r"\$\{(\w+)\}", config)) | set(re.findall(r"env: (\w+)", config))
     assert used <= COMPOSE["services"]["gateway"]["environment"].keys()
+
+
+def test_the_fleet_of_compose_is_two_equal_gateways() -> None:
+    """Both have the image, the variables and the bounds of the one, and reach the workers and the store."""
+    one, services = COMPOSE["services"]["gateway"], FLEET["services"]
+    first, second = services["gateway"], services["gateway-2"]
+    assert second["environment"] == one["environment"] | first["environment"]
+    assert second["volumes"] == first["volumes"] == ["./replicas:/etc/vtc-gateway:ro"]
+    assert set(second["networks"]) == {*one["networks"], *first["networks"]} > set(services["store"]["networks"])
+    own = {"environment", "volumes", "networks", "ports", "build"}
+    assert {key: value for key, value in second.items() if key not in own} == {
+        key: value for key, value in one.items() if key not in own
+    }
+    assert set(second["ports"]).isdisjoint(one["ports"])
+    config = loaded("compose replicas")
+    assert config.replicas == Replicas(store="redis://store:6379", password="secret")
+    assert config.model_copy(update={"replicas": None, "tenants": ()}) == loaded("compose").model_copy(
+        update={"tenants": (), "admin": config.admin}
+    )
+
+
+def stores() -> dict[str, list[str]]:
+    """The commands by which the examples start a store, with a password in the place of its variable."""
+    documents = yaml.safe_load_all((KUBERNETES / "components" / "store" / "store.yaml").read_text())
+    (workload,) = [each for each in documents if each["kind"] == "StatefulSet"]
+    (container,) = workload["spec"]["template"]["spec"]["containers"]
+    commands = {
+        "compose": FLEET["services"]["store"]["command"],
+        "kubernetes": [*container["command"], *container["args"]],
+    }
+    return {
+        name: [re.sub(r"^\$[({]VTC_STORE_PASSWORD.*", "secret", word) for word in command]
+        for name, command in commands.items()
+    }
+
+
+def test_the_stores_of_the_examples_are_started_alike() -> None:
+    """Neither saves anything or forgets a part, and both ask for a password."""
+    compose, kubernetes = stores().values()
+    assert compose == kubernetes
+
+
+def test_a_store_starts_so(tmp_path: Path) -> None:
+    """A real Valkey takes the arguments, saves nothing, and refuses who has no password."""
+    _, *arguments, option, password = stores()["compose"]
+    assert option == "--requirepass"
+    with a_store("valkey", tmp_path, *arguments, password=password) as store:
+        settings = store.client.config_get("save", "appendonly", "maxmemory", "maxmemory-policy")
+        assert settings == {
+            "save": "",
+            "appendonly": "no",
+            "maxmemory": str(256 * 2**20),
+            "maxmemory-policy": "noeviction",
+        }
+        with pytest.raises(valkey.AuthenticationError):
+            valkey.Valkey(unix_socket_path=str(store.socket)).ping()
 
 
 def test_the_scrapes_reach_the_services_of_compose() -> None:

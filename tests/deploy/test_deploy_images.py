@@ -33,10 +33,10 @@ def test_hadolint_would_find_something(tmp_path: Path) -> None:
     assert {"DL3007", "DL3002"} <= set(re.findall(r"DL\d+", run(str(BIN / "hadolint"), str(wrong)).stdout))
 
 
-def test_the_compose_file_follows_its_schema() -> None:
+@pytest.mark.parametrize("name", ["compose.yaml", "replicas.yaml"])
+def test_the_compose_files_follow_their_schema(name: str) -> None:
     """check-jsonschema carries the schema of the compose specification."""
-    compose = "deploy/compose/compose.yaml"
-    done = run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", compose)
+    done = run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", f"deploy/compose/{name}")
     assert done.returncode == 0, done.stdout
 
 

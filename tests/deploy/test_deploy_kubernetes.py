@@ -14,10 +14,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from gateway.config import load
+from gateway.config import Config, Replicas, load
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BASE = KUBERNETES / "base"
+MONITORING, REPLICAS, STORE = (KUBERNETES / "components" / name for name in ("monitoring", "replicas", "store"))
+FLEET = KUBERNETES / "overlays" / "replicas" / "config.yaml"
 KUSTOMIZATIONS = sorted([*KUBERNETES.rglob("kustomization.yaml"), KUBERNETES.parent / "grafana" / "kustomization.yaml"])
 # The oldest and the newest version whose schemas are at hand among those that are still kept.
 VERSIONS = ("1.32", "1.37")
@@ -37,10 +39,28 @@ def manifest(kind: str, name: str, folder: Path = BASE) -> Any:
     return found
 
 
+def merged(whole: Any, patch: Any) -> Any:
+    """`whole` with a strategic merge patch: mappings key by key, lists of named members by their names."""
+    match whole, patch:
+        case dict(), dict():
+            return whole | {key: merged(whole.get(key), value) for key, value in patch.items()}
+        case [{"name": _}, *_], [{"name": _}, *_]:
+            members = {each["name"]: each for each in whole}
+            for each in patch:
+                members[each["name"]] = merged(members.get(each["name"]), each)
+            return list(members.values())
+    return patch
+
+
+def fleet_deployment() -> Any:
+    """The gateways' Deployment as the component `replicas` makes it."""
+    return merged(manifest("Deployment", "vtc-gateway"), manifest("Deployment", "vtc-gateway", REPLICAS))
+
+
 def of_kubernetes() -> list[dict[str, Any]]:
-    """Every manifest whose type Kubernetes itself knows; an overlay's patch is no whole manifest."""
-    whole = documents(BASE, KUBERNETES / "components" / "monitoring")
-    return [each for each in whole if each["apiVersion"] != OPERATOR]
+    """Every manifest whose type Kubernetes itself knows; the patch of a component counts with what it patches."""
+    whole = [each for each in documents(BASE, MONITORING, STORE) if each["apiVersion"] != OPERATOR]
+    return [*whole, manifest("PodDisruptionBudget", "vtc-gateway", REPLICAS), fleet_deployment()]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -78,14 +98,15 @@ def test_selectors_find_their_pods() -> None:
     labels = [
         manifest("Deployment", "vtc-gateway")["spec"]["template"]["metadata"]["labels"],
         manifest("StatefulSet", "vtc-worker")["spec"]["template"]["metadata"]["labels"],
+        manifest("StatefulSet", "vtc-store", STORE)["spec"]["template"]["metadata"]["labels"],
     ]
     selectors = [
         selector.get("matchLabels", selector)
-        for each in documents(BASE, KUBERNETES / "components" / "monitoring")
+        for each in of_kubernetes()
         if each["kind"] in ("Service", "Deployment", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy")
         for selector in (each["spec"].get("selector") or each["spec"]["podSelector"],)
     ]
-    assert len(selectors) == 8
+    assert len(selectors) == 14
     assert all(selector in labels for selector in selectors)
 
 
@@ -100,13 +121,58 @@ def test_monitors_find_their_services() -> None:
         assert [name for name, labels in services.items() if wanted <= labels.items()] == [monitor]
 
 
+def loaded(file: Path) -> Config:
+    secrets = {"VLLM_API_KEY": "x", "VTC_ADMIN_KEY": "vtc-" + "a" * 43}
+    return load(file, {**secrets, "VTC_STORE": "redis://vtc-store:6379", "VTC_STORE_PASSWORD": "x"}).config
+
+
+def test_a_fleet_agrees_with_its_configuration() -> None:
+    """As many pods as the gateways expect each other, the store's variables, and all else as for one gateway."""
+    spec = fleet_deployment()["spec"]
+    config = loaded(FLEET)
+    assert config.replicas is not None
+    assert config.replicas.expected == spec["replicas"] >= 2
+    assert config.model_copy(update={"replicas": None}) == loaded(BASE / "config.yaml")
+    (container,) = spec["template"]["spec"]["containers"]
+    names = {variable["name"] for variable in container["env"]}
+    assert set(re.findall(r"\${(VTC_STORE)}|password_env: (\w+)", FLEET.read_text())) == {
+        ("VTC_STORE", ""),
+        ("", "VTC_STORE_PASSWORD"),
+    }
+    assert {"VTC_STORE", "VTC_STORE_PASSWORD", "VLLM_API_KEY", "VTC_ADMIN_KEY"} == names
+
+
+def test_a_rollout_of_a_fleet_never_has_fewer_gateways() -> None:
+    """The budget and the strategy leave all but one, or all; no two gateways share a node where there is another."""
+    spec = fleet_deployment()["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    budget = manifest("PodDisruptionBudget", "vtc-gateway", REPLICAS)["spec"]
+    assert budget["maxUnavailable"] < spec["replicas"]
+    (term,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert term["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    assert term["podAffinityTerm"]["labelSelector"] == spec["selector"] == budget["selector"]
+
+
+def test_the_store_is_reached_from_the_gateways_only() -> None:
+    """It lets in the gateways' pods alone and reaches nobody."""
+    policy = manifest("NetworkPolicy", "vtc-store", STORE)["spec"]
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "vtc-gateway"}}}]
+    assert policy["policyTypes"] == ["Ingress", "Egress"] and "egress" not in policy
+    (service,) = [each for each in documents(STORE) if each["kind"] == "Service"]
+    (port,) = service["spec"]["ports"]
+    assert loaded(FLEET).replicas == Replicas(
+        store=f"redis://{service['metadata']['name']}:{port['port']}", password="x"
+    )
+
+
 def test_the_pod_ends_after_the_drain() -> None:
     """preStop, the drain of the configuration and ten seconds fit into the grace period, of the example too."""
     spec = manifest("Deployment", "vtc-gateway")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     (_, pause) = container["lifecycle"]["preStop"]["exec"]["command"]
-    for file in (BASE / "config.yaml", KUBERNETES / "overlays" / "example" / "config.yaml"):
-        config = load(file, {"VLLM_API_KEY": "x", "VTC_ADMIN_KEY": "vtc-" + "a" * 43}).config
+    for file in (BASE / "config.yaml", KUBERNETES / "overlays" / "example" / "config.yaml", FLEET):
+        config = loaded(file)
         assert spec["terminationGracePeriodSeconds"] == int(pause) + config.listen.drain_seconds + 10
 
 
@@ -138,10 +204,10 @@ def test_workers_are_reached_from_the_gateway_only() -> None:
 
 def test_every_secret_is_named_and_none_is_written() -> None:
     """Keys come from the Secret `vtc-gateway`, which is not among the manifests."""
-    assert not any(each["kind"] == "Secret" for each in documents(BASE, KUBERNETES / "overlays" / "example"))
-    references = re.findall(
-        r"secretKeyRef: {name: ([\w-]+), key: (\w+)", "\n".join(file.read_text() for file in BASE.glob("*.yaml"))
-    )
+    folders = (BASE, REPLICAS, STORE)
+    assert not any(each["kind"] == "Secret" for each in documents(*folders, KUBERNETES / "overlays" / "example"))
+    text = "\n".join(file.read_text() for folder in folders for file in folder.glob("*.yaml"))
+    references = re.findall(r"secretKeyRef: {name: ([\w-]+), key: (\w+)", text)
     assert {name for name, _ in references} == {"vtc-gateway"}
     readme = (KUBERNETES.parent / "README.md").read_text()
     assert all(f"--from-literal={key}=" in readme for _, key in references)

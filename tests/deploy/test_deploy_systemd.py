@@ -61,6 +61,19 @@ def test_systemd_would_notice_a_mistake(root: Path, right: str, wrong: str, comp
     assert complaint in analyze("verify", "--man=no", f"--root={root}", unit.name).stderr
 
 
+def test_systemd_accepts_the_gateway_with_several_processes(root: Path) -> None:
+    """The drop-in is one of the gateway's unit, and each of its keys is known; a misspelt one would be noticed."""
+    unit = root / "etc" / "systemd" / "system" / "vtc-gateway.service"
+    drop_in = unit.with_name("vtc-gateway.service.d") / "processes.conf"
+    drop_in.parent.mkdir()
+    shutil.copy(SYSTEMD / "processes.conf", drop_in)
+    assert drop_in.read_text().startswith(f"# /{drop_in.relative_to(root)}: ")
+    done = analyze("verify", "--man=no", f"--root={root}", unit.name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    drop_in.write_text(drop_in.read_text().replace("RuntimeDirectory=", "RuntimeDir="))
+    assert "Unknown key" in analyze("verify", "--man=no", f"--root={root}", unit.name).stderr
+
+
 @pytest.mark.parametrize("unit", EXPOSURE)
 def test_the_exposure_is_as_stated(root: Path, unit: str) -> None:
     """systemd's own measure of a unit is at most what deploy/README.md says; without its hardening it is more."""
