@@ -22,7 +22,7 @@ MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/t
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
-.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-vllm test-clients coverage check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -36,7 +36,7 @@ demo: $(VENV)/.run ## A flood and two modest tenants, live in the terminal
 
 test: $(VENV)/.dev ## The ordinary test suite
 	@scripts/install-system
-	@$(BIN)/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE)
+	@$(BIN)/pytest -m 'not vllm and not clients and not live' $(SIDE_BY_SIDE)
 
 test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the request's way compiled
 	@cd $(COMPILED) && $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TESTED_COMPILED)
@@ -44,11 +44,15 @@ test-compiled: $(COMPILED)/.done ## The gateway's own tests once more, with the 
 test-lowest: $(VENV)/.dev ## The tests of what leans on dependencies, with the oldest allowed release of each
 	@scripts/install-system
 	@$(BIN)/python scripts/install-lowest $(LOWEST)
-	@$(LOWEST)/bin/pytest -m 'not vllm and not clients' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
+	@$(LOWEST)/bin/pytest -m 'not vllm and not clients and not live' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
 
 test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 100,000 random calls on each, and 500 random fleets
 	@scripts/install-system
 	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
+
+test-replicas-live: $(VENV)/.dev ## Three gateways, two engines and a real store through every fault of the store and of a gateway
+	@scripts/install-system
+	@$(BIN)/pytest -m live tests/gateway/store/live
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

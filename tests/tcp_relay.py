@@ -1,6 +1,11 @@
-"""A network between a gateway and its store that a test can cut, mend and point elsewhere."""
+"""A network between a gateway and its store that a test can cut, mend and point elsewhere.
+
+As a program, `tcp_relay.py PORT TARGET`, it relays from one port of loopback to another. If it is stopped (SIGSTOP) the
+network is cut: connections stay open and are silent. If it goes on, what was sent meanwhile arrives late.
+"""
 
 import asyncio
+import sys
 from contextlib import suppress
 
 CHUNK_BYTES = 64 * 1024
@@ -9,9 +14,9 @@ CHUNK_BYTES = 64 * 1024
 class Relay:
     """Listens on a port of loopback and passes every connection on to `target`, a port of loopback too."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
-        self.port = 0
+        self.port = port
         self._whole = asyncio.Event()
         self._whole.set()
         self._server: asyncio.Server | None = None
@@ -76,3 +81,14 @@ class Relay:
                 await self._whole.wait()
                 writer.write(data)
                 await writer.drain()
+
+
+async def _relay(port: int, target: int) -> None:
+    relay = Relay(target, port)
+    await relay.start()
+    print(f"ready tcp://127.0.0.1:{relay.port}", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_relay(int(sys.argv[1]), int(sys.argv[2])))

@@ -2,11 +2,12 @@
 
 Rules. A failure is final: it ends the connection and everybody who waits on it, and whoever comes later hears the same.
 An unasked reply is such a failure, unless the connection listens to messages. The connection also fails if a caller is
-cancelled or a deadline passes, since the reply may still come. Left to others: what is sent, and what an error among
-the replies means.
+cancelled or a deadline passes, since the reply may still come; and if this process stood still during a call, since
+the reply is old then. Left to others: what is sent, and what an error among the replies means.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -16,6 +17,7 @@ import hiredis
 from gateway.store.failures import StoreFailed, explain, quote
 
 MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024  # of a reply that has not ended
+MOST_STANDSTILL_SECONDS: Final = 0.5  # beyond a deadline; an older reply may tell of room that is not ours any more
 LAST_LOOK_SECONDS: Final = 0.001  # after a deadline, in which the event loop reads what has come meanwhile
 
 Command = Sequence[str | bytes | int]
@@ -75,13 +77,18 @@ class StoreConnection(asyncio.Protocol):
         self._asked.append(asked)
         self.send(*commands)
         timer = loop.call_later(deadline_seconds, self._look_once_more, asked, deadline_seconds)
+        asked_at = _boot_seconds()
         try:
-            return await asked.answered
+            replies = await asked.answered
         except asyncio.CancelledError:
             self.fail("a call was given up before its reply came")
             raise
         finally:
             timer.cancel()
+        if (seconds := _boot_seconds() - asked_at) > deadline_seconds + MOST_STANDSTILL_SECONDS:
+            self.fail(f"this gateway stood still for {seconds:.1f} s during a call; look at the load of its machine")
+            raise self.failure()
+        return replies
 
     def listen(self, listener: Listener) -> None:
         """Hand every reply that nobody asked for to `listener`."""
@@ -165,3 +172,8 @@ class StoreConnection(asyncio.Protocol):
     def _give_up(self, asked: _Asked, deadline_seconds: float) -> None:
         if not asked.answered.done():
             self.fail(f"no answer within {1000 * deadline_seconds:g} ms; look at its load, its log and the network")
+
+
+def _boot_seconds() -> float:
+    """A clock that goes on while the process is stopped or the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -175,6 +175,24 @@ def test_a_reply_that_came_in_time_counts_though_the_loop_stood_still(tmp_path: 
         play(story)
 
 
+def test_a_reply_from_before_a_standstill_does_not_count(tmp_path: Path) -> None:
+    """A gateway that was stopped for a while may not act on what the store said before."""
+    with a_store("redis", tmp_path) as store:
+
+        async def story() -> None:
+            client = StoreClient(Replicas(store=store.url))
+            await client.connected()
+            await client.run(SLOW_ECHO, [], ["the script is known"])
+            call = asyncio.create_task(client.run(SLOW_ECHO, [], ["too late"]))
+            await asyncio.sleep(0)  # it is sent
+            with busy_for(0.7):
+                assert "stood still" in await failure_of(call)
+            assert not client.is_connected
+            await client.close()
+
+        play(story)
+
+
 @on_both
 def test_a_new_server_is_met_before_anything_is_sent_to_it(kind: str, tmp_path: Path) -> None:
     """After a restart a call fails until `connected` has told the new run id; a call for the old one is not sent."""

@@ -10,6 +10,7 @@ from real_stores import Store, a_store, free_port
 
 from gateway.config import Replicas
 from gateway.store.client import StoreClient
+from gateway.store.connection import MOST_UNREAD_BYTES, StoreConnection
 from gateway.store.failures import explain
 
 from .scene import COUNT, failure_of, on_both, play
@@ -104,7 +105,6 @@ SPEAKERS = {  # what somebody else answers, and what the line says
     "a stranger": (info(hello="you"), "does not tell its run id"),
     "one that loads": (b"-LOADING Redis is loading the dataset in memory\r\n" * 2, "still loading its data"),
     "a proxy": (b"-ERR unknown command 'INFO'\r\n" * 2, "it answered: ERR unknown command 'INFO'"),
-    "one without end": (b"$17000000\r\n" + bytes(16_999_999), "longer than 16 MiB"),
     "a silent one": (b"", "no answer within"),
     "a talkative one": (info(redis_version="7.0", run_id="abc") + b":1\r\n", "nobody had asked for"),
 }
@@ -135,6 +135,20 @@ def test_somebody_else_answers(answer: bytes, words: str) -> None:
     async def story() -> None:
         async with somebody_answers(answer) as url:
             assert words in await failure_of(use(Replicas(store=url)))
+
+    play(story)
+
+
+def test_a_reply_without_end_is_not_kept() -> None:
+    """A connection reads no more than a bound of a reply that does not end."""
+
+    async def story() -> None:
+        connection = StoreConnection("redis://somewhere")
+        connection.data_received(b"$999999999\r\n")
+        for _ in range(MOST_UNREAD_BYTES >> 20):
+            assert not connection.has_failed
+            connection.data_received(bytes(1 << 20))
+        assert "longer than 16 MiB" in str(connection.failure())
 
     play(story)
 
