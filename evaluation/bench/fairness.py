@@ -7,12 +7,11 @@ requests do not all end together.
 """
 
 from dataclasses import replace
-from functools import partial
 
 from evaluation.bench import judgement
 from evaluation.bench.settings import SLACK, EngineChoice, WindowSettings
 from evaluation.bench.stage import stage
-from evaluation.bench.turns import FAULTS, RunOptions, Ways, faults_of, in_turns, on, through
+from evaluation.bench.turns import FAULTS, RunOptions, Turns, Ways, faults_of
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant, weights_of
 from evaluation.report.delivery import Report
@@ -57,23 +56,15 @@ async def measure(options: RunOptions) -> Report:
     warmup = min(15.0, options.seconds / 4)
     async with stage(Progress(), EngineChoice(options.engine, options.profile, SEQUENCES)) as running:
         async with running.gateway(options.policy, weights_of(MANY_AND_FEW), WINDOW) as gateway:
-            turns = {
-                name: on(
-                    running,
-                    target,
-                    partial(options.part, name, MANY_AND_FEW, warmup_seconds=min(3.0, warmup), is_sampled=False),
-                )
-                for name, target in ((GATEWAY, gateway), (ALONE, running.engine))
-            }
-            rounds = await in_turns(turns, options.rounds)
-        whole = replace(options, rounds=1)
-        scenarios = {name: (options.policy, tenants) for name, tenants in SCENARIOS.items()}
-        scenarios[CONTROL] = ("fcfs", MANY_AND_FEW)
-        turns = {
-            name: through(running, policy, WINDOW, partial(whole.part, name, tenants, warmup_seconds=warmup))
-            for name, (policy, tenants) in scenarios.items()
-        }
-        ways = {**await in_turns(turns, 1), **rounds}
+            rounds = Turns(running, options)
+            for name, target in ((GATEWAY, gateway), (ALONE, running.engine)):
+                rounds.on(name, MANY_AND_FEW, target, warmup_seconds=min(3.0, warmup), is_sampled=False)
+            compared = await rounds.run()
+        scenarios = Turns(running, replace(options, rounds=1))
+        for name, tenants in SCENARIOS.items():
+            scenarios.through(name, tenants, WINDOW, warmup_seconds=warmup)
+        scenarios.through(CONTROL, MANY_AND_FEW, WINDOW, policy="fcfs", warmup_seconds=warmup)
+        ways = {**await scenarios.run(), **compared}
     return options.report("fairness", verdicts(ways), ways)
 
 

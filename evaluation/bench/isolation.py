@@ -23,13 +23,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from evaluation.bench import judgement
 from evaluation.bench.judgement import intervals, release_moments, releases_seen, share_within
 from evaluation.bench.settings import SLACK, EngineChoice, WindowSettings
 from evaluation.bench.stage import Run, stage
-from evaluation.bench.turns import RunOptions, Ways, in_turns, on
+from evaluation.bench.turns import RunOptions, Turns, Ways
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced, weights_of
 from evaluation.metrics.statistics import percentile
@@ -104,15 +103,15 @@ async def _ways(
 
     The stragglers of a window are awaited.
     """
-    part = partial(options.part, warmup_seconds=min(8.0, options.round_seconds / 2), grace_seconds=GRACE_SECONDS)
+    changes = {"warmup_seconds": min(8.0, options.round_seconds / 2), "grace_seconds": GRACE_SECONDS}
     async with stage(progress, engine) as running, AsyncExitStack() as stack:
-        turns = {}
+        turns = Turns(running, options)
         for name, (policy, window) in gateways.items():
             gateway = await stack.enter_async_context(running.gateway(policy, weights_of(TENANTS), window))
-            turns[name] = on(running, gateway, partial(part, name, TENANTS))
+            turns.on(name, TENANTS, gateway, **changes)
         for name, tenants in alone.items():
-            turns[name] = on(running, running.engine, partial(part, name, tenants))
-        return await in_turns(turns, options.rounds)
+            turns.on(name, tenants, running.engine, **changes)
+        return await turns.run()
 
 
 def verdicts(ways: Ways) -> list[Verdict]:

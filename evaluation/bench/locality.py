@@ -13,8 +13,8 @@ from functools import partial
 
 from evaluation.bench import judgement
 from evaluation.bench.settings import EngineChoice, EngineKind, KvCache, WindowSettings
-from evaluation.bench.stage import Part, Run, stage
-from evaluation.bench.turns import FAULTS, RunOptions, Ways, faults_of, in_turns, through
+from evaluation.bench.stage import Run, stage
+from evaluation.bench.turns import FAULTS, RunOptions, Turns, Ways, faults_of
 from evaluation.load.client import Surface
 from evaluation.load.prompts import Chats, Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
@@ -51,29 +51,25 @@ class LocalityOptions(RunOptions):
     workers: int = 2
     quantum: int = 4000
 
-    def turn(self, quantum: int, number: int) -> Part:
-        """One turn of a way, with instructions that no other turn knows."""
-        tenants, warmup = cast(f"{number}/{quantum}"), min(12.0, self.round_seconds)
-        return self.part(f"quantum {quantum}", tenants, number, warmup_seconds=warmup, surface=Surface.CHAT)
-
 
 async def measure(options: LocalityOptions) -> Report:
     """Run both ways in turns and judge them."""
     engine = ENGINES[options.engine]
     window = WindowSettings(engine.sequences)
     async with stage(Progress(), *[engine] * options.workers) as running:
-        turns = {
-            name: through(running, options.policy, window, partial(options.turn, quantum), locality_quantum=quantum)
-            for name, quantum in ((QUANTUM, options.quantum), (WITHOUT, 0))
-        }
-        ways = await in_turns(turns, options.rounds)
+        turns, warmup = Turns(running, options), min(12.0, options.round_seconds)
+        for name, quantum in ((QUANTUM, options.quantum), (WITHOUT, 0)):
+            turns.through(
+                name, partial(cast, name), window, quantum=quantum, warmup_seconds=warmup, surface=Surface.CHAT
+            )
+        ways = await turns.run()
     setting = {"workers": options.workers, "quantum": options.quantum}
     return options.report("locality", verdicts(ways), ways, setting=setting, sheets=[by_tenant(ways)])
 
 
-def cast(turn: str) -> tuple[LoadTenant, ...]:
-    """The tenants of one turn, whose instructions no other turn knows."""
-    chats = {name: INSTRUCTIONS.text(random.Random(f"{turn}/{name}")) for name in TENANTS}
+def cast(way: str, number: int) -> tuple[LoadTenant, ...]:
+    """The tenants of one turn of a way, whose instructions no other turn knows."""
+    chats = {name: INSTRUCTIONS.text(random.Random(f"{number}/{way}/{name}")) for name in TENANTS}
     return tuple(
         LoadTenant(name, ClosedLoop(OUTSTANDING), Chats(text, TURNS, QUESTION, ANSWER), ANSWER)
         for name, text in chats.items()

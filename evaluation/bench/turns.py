@@ -20,6 +20,8 @@ from evaluation.report.verdicts import Comparison, Target, Verdict
 FAULTS = Target("requests refused or broken", Comparison.AT_MOST, 0)
 
 Turn = Callable[[int], Awaitable[Run]]
+Tenants = Sequence[LoadTenant] | Callable[[int], Sequence[LoadTenant]]
+"""The tenants of a way, or what makes them for each round."""
 Ways = Mapping[str, Sequence[Run]]
 """The runs of every way by its name."""
 
@@ -40,16 +42,10 @@ class RunOptions(Delivery):
         """The window of one way's turn."""
         return self.seconds / self.rounds
 
-    def part(self, name: str, tenants: Sequence[LoadTenant], number: int, **changes: Any) -> Part:
-        """The turn of one way in round `number`; its warm-up is as long as its window, 8 s at most."""
-        part = Part(
-            name=f"round {number + 1} of {self.rounds}: {name}",
-            tenants=tenants,
-            seed=self.seed + number,
-            warmup_seconds=min(8.0, self.round_seconds),
-            seconds=self.round_seconds,
-        )
-        return replace(part, **changes)
+    @property
+    def warmup_seconds(self) -> float:
+        """How long a turn warms up, unless its bench says otherwise: as long as its window, 8 s at most."""
+        return min(8.0, self.round_seconds)
 
     def report(
         self,
@@ -68,29 +64,54 @@ class RunOptions(Delivery):
         return Report(title, {**usual, **(setting or {})}, verdicts, document, faults, sheets)
 
 
-async def in_turns(ways: Mapping[str, Turn], rounds: int) -> dict[str, list[Run]]:
-    """Let every way have its turn in every round."""
-    runs: dict[str, list[Run]] = {name: [] for name in ways}
-    for number in range(rounds):
-        for name in ways if number % 2 == 0 else reversed(list(ways)):
-            runs[name].append(await ways[name](number))
-    return runs
+class Turns:
+    """The ways that a bench compares on `stage`. `changes` say what of the usual `Part` is otherwise."""
 
+    def __init__(self, stage: Stage, options: RunOptions) -> None:
+        self._stage = stage
+        self._options = options
+        self._ways: dict[str, Turn] = {}
 
-def on(stage: Stage, target: Server, part: Callable[[int], Part]) -> Turn:
-    """A way: `part` of each round on what runs already."""
-    return lambda number: stage.run(part(number), target)
+    def add(self, name: str, turn: Turn) -> None:
+        """A way of its own kind."""
+        self._ways[name] = turn
 
+    def on(self, name: str, tenants: Sequence[LoadTenant], target: Server, **changes: Any) -> None:
+        """A way on what runs already: an engine, or a gateway that lives for all turns."""
+        self.add(name, lambda number: self._stage.run(self.part(name, tenants, number, **changes), target))
 
-def through(stage: Stage, policy: str, window: WindowSettings, part: Callable[[int], Part], **more: Any) -> Turn:
-    """A way: `part` of each round on a gateway of its own, which knows of the engine what it learns in this turn."""
+    def through(
+        self, name: str, tenants: Tenants, window: WindowSettings, *, policy: str = "", quantum: int = 0, **changes: Any
+    ) -> None:
+        """A way through a gateway of its own, which knows of the engine what it learns in this turn."""
 
-    async def turn(number: int) -> Run:
-        todo = part(number)
-        async with stage.gateway(policy, weights_of(todo.tenants), window, **more) as gateway:
-            return await stage.run(todo, gateway)
+        async def turn(number: int) -> Run:
+            part = self.part(name, tenants(number) if callable(tenants) else tenants, number, **changes)
+            chosen, weights = policy or self._options.policy, weights_of(part.tenants)
+            async with self._stage.gateway(chosen, weights, window, locality_quantum=quantum) as gateway:
+                return await self._stage.run(part, gateway)
 
-    return turn
+        self.add(name, turn)
+
+    def part(self, name: str, tenants: Sequence[LoadTenant], number: int, **changes: Any) -> Part:
+        """The turn of one way in round `number`, counted from 0."""
+        options = self._options
+        part = Part(
+            name=f"round {number + 1} of {options.rounds}: {name}",
+            tenants=tenants,
+            seed=options.seed + number,
+            warmup_seconds=options.warmup_seconds,
+            seconds=options.round_seconds,
+        )
+        return replace(part, **changes)
+
+    async def run(self) -> dict[str, list[Run]]:
+        """Let every way have its turn in every round."""
+        runs: dict[str, list[Run]] = {name: [] for name in self._ways}
+        for number in range(self._options.rounds):
+            for name in self._ways if number % 2 == 0 else reversed(list(self._ways)):
+                runs[name].append(await self._ways[name](number))
+        return runs
 
 
 def faults_of(ways: Ways) -> list[str]:

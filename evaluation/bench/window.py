@@ -19,13 +19,12 @@ Every way has a gateway of its own, started for its turn. It learns what it know
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from evaluation.bench import judgement
 from evaluation.bench.judgement import mean_rate, mean_running, rate, samples_of
 from evaluation.bench.settings import SLACK, VLLM_MODEL, EngineChoice, EngineKind, KvCache, WindowSettings
-from evaluation.bench.stage import Part, Run, Stage, stage
-from evaluation.bench.turns import FAULTS, RunOptions, Turn, Ways, faults_of, in_turns, on, through
+from evaluation.bench.stage import Run, stage
+from evaluation.bench.turns import FAULTS, RunOptions, Turns, Ways, faults_of
 from evaluation.load.client import RUNNING_USAGE
 from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant
@@ -106,24 +105,21 @@ async def measure_memory(options: WindowOptions, progress: Progress) -> dict[str
     """Sweep the fixed windows, then let the best of them and `auto` take turns."""
     # vLLM insists on room for one sequence of its full length, 2,048 tokens, and keeps a block for itself.
     engine = EngineChoice(options.engine, options.profile, SEQUENCES, kv=KvCache(blocks=72, block_tokens=32))
+    fields = UNKNOWN_LENGTH if options.is_vllm else RUNNING_USAGE
     async with stage(progress, engine) as running:
-        sweep = {str(size): _memory_turn(running, options, size) for size in FIXED}
-        swept = await in_turns(sweep, options.rounds)
-        longer = replace(options, seconds=TIMES_SWEEP * options.seconds)
-        best = best_size(swept)
-        compared = {best + AGAIN: int(best), AUTO: None}
-        turns = {name: _memory_turn(running, longer, size, LEARNING_SECONDS) for name, size in compared.items()}
-        return {**swept, **await in_turns(turns, options.rounds)}
-
-
-def _memory_turn(running: Stage, options: WindowOptions, size: int | None, learning: float = 0.0) -> Turn:
-    def part(number: int) -> Part:
-        fields = UNKNOWN_LENGTH if options.is_vllm else RUNNING_USAGE
-        todo = options.part(f"window {size or AUTO}", MIXED, number, fields=fields)
-        return replace(todo, warmup_seconds=todo.warmup_seconds + min(learning, todo.warmup_seconds))
-
-    window = WindowSettings(None) if size is None else WindowSettings(size, prefill_tokens=2048)
-    return through(running, options.policy, window, part)
+        sweep = Turns(running, options)
+        for size in FIXED:
+            sweep.through(str(size), MIXED, WindowSettings(size, prefill_tokens=2048), fields=fields)
+        swept = await sweep.run()
+        longer, best = replace(options, seconds=TIMES_SWEEP * options.seconds), best_size(swept)
+        warmup = longer.warmup_seconds + min(LEARNING_SECONDS, longer.warmup_seconds)
+        compared = Turns(running, longer)
+        for name, window in (
+            (best + AGAIN, WindowSettings(int(best), prefill_tokens=2048)),
+            (AUTO, WindowSettings(None)),
+        ):
+            compared.through(name, MIXED, window, fields=fields, warmup_seconds=warmup)
+        return {**swept, **await compared.run()}
 
 
 def best_size(ways: Ways) -> str:
@@ -160,22 +156,20 @@ async def measure_speeds(options: WindowOptions, progress: Progress) -> dict[str
     fast = EngineChoice(options.engine, options.profile, PAIR_SEQUENCES)
     slow = replace(fast, profile=SLOW_PROFILE, model=SLOW_MODEL)
     async with stage(progress, fast, slow) as running:
-        beside: list[Run] = []
+        turns, beside = Turns(running, options), list[Run]()
 
         async def both(number: int) -> Run:
             """Both engines at once, each with a load of its own; the slow one's run is kept beside."""
-            parts = (options.part(name, TENANTS, number) for name in (BESIDE_FAST, BESIDE_SLOW))
+            parts = (turns.part(name, TENANTS, number) for name in (BESIDE_FAST, BESIDE_SLOW))
             runs = await asyncio.gather(*map(running.run, parts, running.engines))
             beside.append(runs[1])
             return runs[0]
 
-        ways = {
-            FAST: on(running, running.engines[0], partial(options.part, FAST, TENANTS)),
-            SLOW: on(running, running.engines[1], partial(options.part, SLOW, TENANTS)),
-            BESIDE_FAST: both,
-            GATEWAY: through(running, options.policy, WindowSettings(None), partial(options.part, GATEWAY, TENANTS)),
-        }
-        return {**await in_turns(ways, options.rounds), BESIDE_SLOW: beside}
+        turns.on(FAST, TENANTS, running.engines[0])
+        turns.on(SLOW, TENANTS, running.engines[1])
+        turns.add(BESIDE_FAST, both)
+        turns.through(GATEWAY, TENANTS, WindowSettings(None))
+        return {**await turns.run(), BESIDE_SLOW: beside}
 
 
 def reference(options: WindowOptions, ways: Ways) -> float:

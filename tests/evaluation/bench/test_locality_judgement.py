@@ -46,7 +46,8 @@ def test_a_hit_rate_is_of_the_windows_answered_requests() -> None:
 
 def test_every_turn_has_instructions_of_its_own() -> None:
     """No cache can know them from an earlier turn, and no tenant's are another's."""
-    texts = {tenant.prompt.instructions for turn in ("0/0", "0/9", "1/0") for tenant in locality.cast(turn)}  # type: ignore[union-attr]
+    turns = [locality.cast(way, number) for way, number in (("a", 0), ("b", 0), ("a", 1))]
+    texts = {tenant.prompt.instructions for tenants in turns for tenant in tenants}  # type: ignore[union-attr]
     assert len(texts) == 3 * len(locality.TENANTS)
 
 

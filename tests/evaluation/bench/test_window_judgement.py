@@ -1,7 +1,8 @@
 """The window bench judges what its runs saw, on runs written by hand."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 from handwritten import run, sample, tally
@@ -10,7 +11,7 @@ from evaluation.bench import window as bench
 from evaluation.bench.probe import Gauges
 from evaluation.bench.settings import EngineKind
 from evaluation.bench.stage import Run
-from evaluation.bench.turns import in_turns
+from evaluation.bench.turns import RunOptions, Turns
 from evaluation.bench.window import WindowOptions
 from evaluation.report.verdicts import Verdict
 
@@ -90,9 +91,10 @@ async def _turns() -> list[str]:
         order.append(f"{name}{number}")
         return _way(1)
 
-    ways = {name: lambda number, name=name: turn(name, number) for name in "ab"}
-    runs = await in_turns(ways, 2)
-    assert {name: len(each) for name, each in runs.items()} == {"a": 2, "b": 2}
+    turns = Turns(cast(Any, None), RunOptions(rounds=2))
+    for name in "ab":
+        turns.add(name, partial(turn, name))
+    assert {name: len(each) for name, each in (await turns.run()).items()} == {"a": 2, "b": 2}
     return order
 
 
