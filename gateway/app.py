@@ -8,6 +8,7 @@ counter.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from gateway.config import (
     ConfigError,
     Loaded,
     Pool,
+    Replicas,
     Scheduler,
     Tenant,
     Worker,
@@ -35,6 +37,7 @@ from gateway.endpoints.workers import WorkerEndpoints, worker_name
 from gateway.events import ConfigReloaded, Event, Observer
 from gateway.fairness import (
     Admission,
+    Capacity,
     Holding,
     Holdings,
     PoolSnapshot,
@@ -51,13 +54,23 @@ from gateway.proxy.retired import RetiredAccounts
 from gateway.proxy.router import DRAIN_RETRY_SECONDS, Router, RouterLimits
 from gateway.proxy.services import Services
 from gateway.replicas.snapshot import ReplicasSnapshot
+from gateway.store.client import StoreClient
+from gateway.store.sharing import Connect, Sharing
 from gateway.telemetry import life
 from gateway.telemetry.hits import CacheHits
 from gateway.telemetry.logs import Log
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observers import LogObserver, Observers
 from gateway.telemetry.state import MAX_REQUESTS, GatewayIdentity, state_dump
-from gateway.terms import pool_spec, rules, tenant_limits, window_size
+from gateway.terms import (
+    cost_function,
+    pool_spec,
+    rules,
+    settings_digest,
+    tenant_limits,
+    window_size,
+    wire_shift,
+)
 from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
 from gateway.watch.launched import LaunchContext, LaunchedWorkers
@@ -83,11 +96,17 @@ class Gateway:
     """One running gateway."""
 
     def __init__(
-        self, loaded: Loaded, log: Log, observers: Sequence[Observer] = (), member: Member | None = None
+        self,
+        loaded: Loaded,
+        log: Log,
+        observers: Sequence[Observer] = (),
+        member: Member | None = None,
+        connect: Connect = StoreClient,
     ) -> None:
         """Build everything for `loaded`; `observers` get every event, as metrics and log do.
 
-        `member` is what this process has from its parent, if it is one of several.
+        `member` is what this process has from its parent, if it is one of several. `connect` makes the way to the store
+        of an account that several gateways share.
         """
         config = self.config = loaded.config
         self._member = member
@@ -95,7 +114,8 @@ class Gateway:
         self._wall_started_at = time.time()
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
-        self._fleet = Fleet()
+        self._sharing = None if config.replicas is None else self._share(config.replicas, connect)
+        self._fleet = Fleet() if self._sharing is None else self._sharing.fleet
         self._endpoints = WorkerEndpoints()
         self._roster = Roster(self._fleet, self._endpoints)
         self._outages = Outages(self._fleet)
@@ -110,7 +130,8 @@ class Gateway:
         )
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
-        self._admission = Admission(rules(config), self._fleet)
+        room: Capacity = self._fleet if self._sharing is None else self._sharing.room
+        self._admission = Admission(rules(config), room)
         self._retired = RetiredAccounts(self._admission)
         self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
@@ -127,7 +148,9 @@ class Gateway:
             ),
             of_steps=(self._metrics, *observers),
         )
-        self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages)
+        self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages, self._sharing)
+        if self._sharing is not None:
+            self._sharing.attach(self._admission, self._dispatcher.dispatch)
         self._health = Health(self._fleet, self._endpoints, self._observer, self._dispatcher.dispatch)
         self._poller = MetricsPoller(
             self._fleet, self._endpoints, self._observer, self._dispatcher, self._reconciliation
@@ -159,6 +182,11 @@ class Gateway:
         self._runner: web.ServerRunner | None = None
         self._is_ready = False
 
+    def _share(self, replicas: Replicas, connect: Connect) -> Sharing:
+        """The account that this gateway shares with others."""
+        name = replicas.name or f"{socket.gethostname()}:{self.config.listen.port}"
+        return Sharing(replicas, name, connect(replicas), lambda why: self._emit(life.store(why)))
+
     # -- life
 
     async def start(self) -> str:
@@ -172,6 +200,8 @@ class Gateway:
         self._health.start()
         self._watchdog.start()
         self._remainders.start()
+        if self._sharing is not None:
+            await self._sharing.start()
         listen = self.config.listen
         server = HttpServer(
             self._router.handle,
@@ -212,6 +242,8 @@ class Gateway:
         await self._guard.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._sharing is not None:
+            await self._sharing.stop()
         await self._poller.stop()
         await self._watchdog.stop()
         await self._remainders.stop()
@@ -276,6 +308,9 @@ class Gateway:
                 self._fleet.drain(spec.name)
         self._launched.configure(config.pools)
         self._outages.configure(config.pools)
+        if self._sharing is not None:
+            shifts = {pool.model: wire_shift(cost_function(pool.cost)) for pool in config.pools}
+            self._sharing.configure(shifts, settings_digest(config))
         present = [pool.model for pool in config.pools]
         self._dispatcher.keep_pools(present)
         self._retired.keep_pools(present)
@@ -322,7 +357,7 @@ class Gateway:
 
     def replicas(self) -> ReplicasSnapshot | None:
         """This gateway among those that share its account."""
-        return None
+        return None if self._sharing is None else self._sharing.snapshot()
 
     def queue_limits(self) -> Scheduler:
         """The bounds on the queue of every pool."""

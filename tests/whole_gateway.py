@@ -33,6 +33,7 @@ from gateway.config import (
     LogFormat,
     LogLevel,
     Pool,
+    Replicas,
     ResolvedKey,
     Scheduler,
     Tenant,
@@ -46,6 +47,8 @@ from gateway.events import Event, RequestDispatched, RequestFinished, RequestQue
 from gateway.fairness import PoolAccount, check_invariants
 from gateway.fairness.holdings import Holdings
 from gateway.outcomes import Outcome
+from gateway.store.client import StoreClient
+from gateway.store.sharing import Connect
 from gateway.telemetry.logs import Log
 from gateway.workers import Fleet, Signal
 
@@ -408,24 +411,45 @@ async def stage(
     *workers: AnyWorker, plan: Plan | None = None, path: Path = Path("config.yaml")
 ) -> AsyncIterator[Stage]:
     """A gateway in front of `workers` (default: one engine); at the end all accounts must be at rest."""
+    async with several_gateways(1, *workers, plan=plan, path=path) as (scene,):
+        yield scene
+
+
+@asynccontextmanager
+async def several_gateways(
+    gateways: int,
+    *workers: AnyWorker,
+    plan: Plan | None = None,
+    path: Path = Path("config.yaml"),
+    connect: Connect = StoreClient,
+) -> AsyncIterator[Sequence[Stage]]:
+    """Some gateways in front of the same `workers` (default: one engine), the last one stopped first.
+
+    Several share an account by the store that `connect` leads to; they are called `g0`, `g1`, ...
+    """
     plan = plan or Plan()
     workers = workers or (EngineWorker(),)
     async with AsyncExitStack() as stack:
         for worker in workers:
             await worker.start()
             stack.push_async_callback(worker.stop)
-        recorder = _Recorder()
-        stack.callback(recorder.log.close)
-        with numbered_requests():
-            gateway = Gateway(
-                Loaded(plan.config([worker.url for worker in workers]), path, ()), recorder.log, (recorder,)
-            )
+        config = plan.config([worker.url for worker in workers])
+        stack.enter_context(numbered_requests())
+        scenes = []
+        for number in range(gateways):
+            replicas = Replicas(store="unix:///stage", name=f"g{number}", expected=gateways) if gateways > 1 else None
+            recorder = _Recorder()
+            stack.callback(recorder.log.close)
+            loaded = Loaded(config.model_copy(update={"replicas": replicas}), path, ())
+            gateway = Gateway(loaded, recorder.log, (recorder,), connect=connect)
             scene = Stage(gateway, path, await gateway.start(), recorder, workers)
-            try:
-                yield scene
-            finally:
-                await scene.stop()
-        scene.check_idle()
+            stack.push_async_callback(scene.stop)
+            scenes.append(scene)
+        yield scenes
+        for scene in reversed(scenes):
+            await scene.stop()
+        for scene in scenes:
+            scene.check_idle()
 
 
 def with_gateway(

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
 from gateway.fairness import Admission, Decision, Grant, PoolAccount, Refuse, Ticket, TicketSnapshot, TicketState
 from gateway.outcomes import Outcome
+from gateway.store.sharing import Sharing
 from gateway.usage import Usage
 from gateway.watch.outages import Outages
 from gateway.workers import Fleet
@@ -34,9 +35,12 @@ class Refused(Exception):
 class Dispatcher:
     """Carries requests through the queue and settles them."""
 
-    def __init__(self, admission: Admission, fleet: Fleet, observer: Observer, outages: Outages) -> None:
-        """A dispatcher on the running event loop."""
+    def __init__(
+        self, admission: Admission, fleet: Fleet, observer: Observer, outages: Outages, sharing: Sharing | None = None
+    ) -> None:
+        """A dispatcher on the running event loop; `sharing` is the account that it shares with other gateways."""
         self._admission = admission
+        self._sharing = sharing
         self._fleet = fleet
         self._outages = outages
         self._observer = observer
@@ -60,6 +64,8 @@ class Dispatcher:
         Cancelled: the ticket stays queued, or granted if the grant came just before; the caller must call `settle`.
         """
         self._check_open(ticket)
+        if self._sharing is not None:
+            self._sharing.meet(ticket)
         now = self.loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
         decisions = self._admission.submit(ticket, now)
@@ -116,6 +122,11 @@ class Dispatcher:
     def count_steps(self, worker: str, steps: float | None) -> None:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
         self._admission.running.count(worker, steps, self.loop.time())
+
+    def note_reading(self, worker: str, there: float | None, asked_at: float) -> None:
+        """Note that `worker`, asked at `asked_at`, has `there` sequences; None: it does not say."""
+        if self._sharing is not None:
+            self._sharing.windows.read(worker, there, asked_at)
 
     def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
         """End `ticket`: withdraw it if it waits, else settle it at `usage` (None: refund it in full). Idempotent."""

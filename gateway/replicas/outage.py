@@ -6,6 +6,8 @@ The store's own count of what the replica holds ends after a lease, and then the
   never does. With `2 n` free or more, of `n` replicas each may grow by one n-th of what is free; with less only up to
   its equal part of the window. A replica above its equal part comes down to it in `GLIDE_READINGS` steps.
 - What a reading allowed and nobody used is void with the next one.
+- A reading may fall into the moment between the end of some answers and the requests that follow them. So of the other
+  replicas' sequences there are as many as the larger of two readings in a row shows.
 """
 
 from typing import Final
@@ -16,13 +18,14 @@ GLIDE_READINGS: Final = 20
 class Outage:
     """One time without the store, until the first answered call."""
 
-    __slots__ = ("_excess", "_lease_ends", "_limits", "_living")
+    __slots__ = ("_excess", "_lease_ends", "_limits", "_living", "_others")
 
     def __init__(self, lease_ends: float, living: int) -> None:
         """The lease of the last answered call ends at `lease_ends`; `living` replicas were known then."""
         self._lease_ends = lease_ends
         self._living = living
         self._limits: dict[str, int] = {}  # sequences in use, by worker
+        self._others: dict[str, int] = {}  # what the last reading showed of other replicas
         self._excess: dict[str, int] = {}  # above the equal part at the first reading
 
     def has_lease(self, now: float) -> bool:
@@ -35,7 +38,10 @@ class Outage:
 
     def read(self, worker: str, window: int, there: int, used: int) -> None:
         """Take in that `there` sequences of all replicas are at an engine, `used` of them this replica's."""
-        part, free = window // self._living, max(0, window - there)
+        others = max(0, there - used)
+        present = used + max(others, self._others.get(worker, window))
+        self._others[worker] = others
+        part, free = window // self._living, max(0, window - present)
         grown = used + free // self._living
         if free >= 2 * self._living:
             limit = grown

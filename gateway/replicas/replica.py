@@ -65,6 +65,7 @@ class Replica:
         self.store_now = 0  # the store's time in its last answer, in milliseconds
         self.living = expected
         self.rank = 0  # its place among the living by name
+        self.with_other_settings = 0  # living replicas that must agree and do not
         self.least_elsewhere: int | None = None  # in wire units
         self._tenant_elsewhere = ""  # whose counter that is, and the least of its keys' there
         self._key_counter_elsewhere = 0
@@ -76,6 +77,7 @@ class Replica:
         self._must_register = True
         self._outage: Outage | None = None
         self._failures = 0  # in a row
+        self._idle_before = 0  # room at hand after the last answer
         self._is_past_lease = False
         self.is_suspended = False  # use nothing until a call was answered or failed
         self._is_called_for = True
@@ -143,8 +145,8 @@ class Replica:
 
     @property
     def is_low(self) -> bool:
-        """True if less than half of the spare room is left."""
-        return self.rooms.own < self.spare_target / 2
+        """True if some of the room that the last answer left is used, and less than half of the spare room is left."""
+        return self.rooms.idle < min(self._idle_before, self.spare_target / 2)
 
     @property
     def spare_target(self) -> int:
@@ -170,7 +172,8 @@ class Replica:
         if self._outage is not None:
             return self._called_at + (IDLE_SECONDS if self._is_past_lease else BUSY_SECONDS)
         if self._is_called_for or self._has_news():
-            return self._called_at + LEAST_SECONDS if self.is_busy else now
+            is_new = self.least_elsewhere is None and not self._told_head  # the store knows of nobody who waits
+            return now if is_new else self._called_at + LEAST_SECONDS
         return self._called_at + (BUSY_SECONDS if self.is_busy else IDLE_SECONDS)
 
     def _has_news(self) -> bool:
@@ -241,7 +244,7 @@ class Replica:
         self.is_suspended, self._confirmed_at = False, self._called_at
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
         self._is_called_for = not self.flows.acknowledge(self.number) or reply.has_more_changes
-        self.living, self.rank = reply.living, reply.rank
+        self.living, self.rank, self.with_other_settings = reply.living, reply.rank, reply.with_other_settings
         self.workers = {worker.name: worker for worker in reply.workers}
         for state in reply.flows:
             self.flows.hear(state)
@@ -250,6 +253,7 @@ class Replica:
         self.flows.settle(reply.vt, self.least_elsewhere)
         for grant in reply.grants:
             self.rooms.grant(grant.worker, grant.granted)
+        self._idle_before = self.rooms.idle
 
     def unanswered(self, now: float) -> None:
         """The call that was under way failed or took too long; whether the store has seen it is unknown."""

@@ -62,6 +62,11 @@ class RoomBook:
         """Sequences at hand that the replica freed itself or holds as spare, over all workers."""
         return sum(room.own for room in self._rooms.values())
 
+    @property
+    def idle(self) -> int:
+        """Sequences that are held and not in use, over all workers."""
+        return sum(room.idle for room in self._rooms.values())
+
     def _room(self, worker: str) -> Room:
         room = self._rooms.get(worker)
         if room is None:
@@ -76,6 +81,13 @@ class RoomBook:
     def drop_idle(self) -> None:
         """Give back all that is not in use."""
         for room in self._rooms.values():
+            room.returned += room.idle
+            room.fresh = room.own = 0
+
+    def leave(self, worker: str) -> None:
+        """Give back all that is not in use at `worker`."""
+        room = self._rooms[worker]
+        if room.idle > 0:
             room.returned += room.idle
             room.fresh = room.own = 0
 

@@ -268,6 +268,19 @@ if not is_known and not is_registering then
 end
 seq = seq + 1
 load_room()
+
+-- Nobody was heard for a lease: all went on without the store, and hold what it does not know. As after a birth, it gives
+-- out nothing for one lease but what comes back.
+local function heard_last()
+  local time = now
+  for i, name in ipairs(names) do time = i == 1 and replicas[name].time or max(time, replicas[name].time) end
+  return time
+end
+if now - heard_last() > me.lease then
+  born = now
+  for _, w in ipairs(workers) do w.credit, w.is_changed = 0, true end
+end
+
 for _, name in ipairs(names) do
   if name ~= me.name and now - replicas[name].time > replicas[name].lease then bury(replicas[name]) end
 end

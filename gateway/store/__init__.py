@@ -13,5 +13,6 @@ from the store are hints. Some may be lost, and the next call says the same agai
 Modules. `client`: what the rest of the gateway uses, calls and messages. `connection`: one connection, whose replies
 come in the order of the commands. `greeting`: what a server says of itself, and whether it will do. `line`: opens
 connections. `inbox`: the messages that one of them hears. `script`: a script and its name. `failures`: what a server's
-errors mean to an operator.
+errors mean to an operator. `owner`: the one task that calls. `room`: the scheduler's port to room that is shared.
+`windows`: the fleet's windows in step with the store. `sharing`: what the composition root builds of all this.
 """

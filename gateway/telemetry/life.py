@@ -10,6 +10,8 @@ STARTING = "starting"
 READY = "ready"
 DRAINING = "draining"
 STOPPED = "stopped"
+STORE_FAILS = "the store fails"
+STORE_ANSWERS = "the store answers"
 
 
 def starting(config: Config, path: Path, version: str) -> LifeChanged:
@@ -40,3 +42,10 @@ def draining(requests: int, drain_seconds: float) -> LifeChanged:
 def stopped(refused: int, cut: int) -> LifeChanged:
     """The gateway has ended; `refused` requests still waited and were refused, `cut` ones still ran and were cut."""
     return LifeChanged(STOPPED, {"refused": refused, "cut": cut}, is_well=not cut)
+
+
+def store(reason: str | None) -> LifeChanged:
+    """The store of the replicas has begun to fail for `reason`; None: it answers again."""
+    if reason is None:
+        return LifeChanged(STORE_ANSWERS, {})
+    return LifeChanged(STORE_FAILS, {"reason": reason}, is_well=False)

@@ -44,6 +44,9 @@ class Scheduling(Protocol):
     def count_steps(self, worker: str, steps: float | None) -> None:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
 
+    def note_reading(self, worker: str, there: float | None, asked_at: float) -> None:
+        """Note that `worker`, asked at `asked_at`, has `there` sequences; None: it does not say."""
+
     def dispatch(self, pools: Iterable[str]) -> None:
         """Grant what fits in `pools`, where room may have appeared."""
 
@@ -189,6 +192,8 @@ class MetricsPoller:
         self._scheduling.count_steps(polled.worker, figures.steps)
         polled.sample = _sample(figures, asked_at)
         has_room = self._fleet.observe(polled.worker, polled.sample, self._loop.time())
+        there = polled.sample.running + polled.sample.waiting + polled.sample.deferred
+        self._scheduling.note_reading(polled.worker, there, asked_at)
         self._reconciliation.take(before.pool, polled.worker, polled.sample)
         polled.failures = 0
         self._emit_change(before)
@@ -202,6 +207,7 @@ class MetricsPoller:
             polled.is_filtered = True
             endpoint.data.progress.sees_steps = False
             self._fleet.blind(polled.worker, reason)
+            self._scheduling.note_reading(polled.worker, None, self._loop.time())
             self._emit_change(before)
             self._scheduling.dispatch((before.pool,))
 

@@ -59,6 +59,11 @@ class SharedFleet(Fleet):
         placement = self._pools.get(request.pool)
         return 0 if placement is None else placement.affinity(request, has_room)
 
+    def is_open(self, name: str) -> bool:
+        """True if this replica can send requests to a worker: it serves here, and is neither paused nor on trial."""
+        worker = self._workers.get(name)
+        return worker is not None and worker.serves and not worker.is_paused and worker.trial is None
+
     def kv_demand(self, request: Asking) -> int:
         """How many tokens of a KV cache one more sequence of `request` would be promised; 0 if no worker serves."""
         for worker in self._workers_of(request.pool):

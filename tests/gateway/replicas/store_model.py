@@ -123,6 +123,9 @@ class StoreModel:
         if not is_known and not call.is_registering:
             return Reply(Status.REGISTER, self.generation, self.seq, now), {}
         self.seq += 1
+        if self.members and now - max(other.time for other in self.members.values()) > self.lease:
+            self.born = now
+            self.credit = dict.fromkeys(self.credit, 0)
         silent = [name for name, other in self.members.items() if now - other.time > other.call.lease]
         for name in silent:
             if name != call.name:

@@ -23,8 +23,18 @@ def test_a_reading_allows_a_part_of_what_is_free(living: int, there: int, used: 
     """One n-th of what is free; if little is free, up to the equal part only."""
     outage = Outage(0.0, living)
     assert outage.limit("w") == 0
-    outage.read("w", WINDOW, there, used)
+    for _ in range(2):
+        outage.read("w", WINDOW, there, used)
     assert outage.limit("w") == limit
+
+
+def test_a_reading_between_an_answer_and_the_next_request_allows_nothing() -> None:
+    """Of the others' sequences the larger of two readings counts; before there are two, nothing may grow."""
+    outage, seen = Outage(0.0, 3), []
+    for there in (5, 29, 5, 29):
+        outage.read("w", WINDOW, there, 5)
+        seen.append(outage.limit("w"))
+    assert seen == [5, 6, 6, 6]
 
 
 def test_what_nobody_used_is_void_with_the_next_reading() -> None:

@@ -1,0 +1,245 @@
+"""The one task that speaks to the store, for all pools of a gateway.
+
+Requests touch memory alone: they use the room at hand (`room`), and `wake` the owner when the store may have to be
+asked. The owner asks when a replica says so (`Replica.next_call_at`), for all pools that are due in one round trip. It
+takes in the answers, brings the fleet up to date (`windows`), and lets the scheduler use the room that came. Messages
+that the store sends between calls come by a second connection. A store that fails is asked again and again; what may
+run meanwhile the replicas decide. Left to others: what is said (`gateway.replicas`), and how (`client`).
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from gateway.background import Background
+from gateway.config import Replicas
+from gateway.replicas.call import Call, Reply, channel, read_message
+from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
+from gateway.store.alarm import Alarm
+from gateway.store.failures import StoreFailed
+from gateway.store.figures import CallFigures
+from gateway.store.windows import SharedWindows
+
+BEAT_SECONDS = 0.1
+STANDSTILL_SECONDS = 0.5  # a process that did nothing for so long may have lost the room that it holds unused
+
+
+class Store(Protocol):
+    """The way to the store, as `client.StoreClient` goes it."""
+
+    async def connected(self) -> str:
+        """The run id of the server that calls go to; may raise `StoreFailed`."""
+        ...
+
+    async def turns(self, calls: Sequence[tuple[str, Call]], /) -> list[Reply]:
+        """Carry out calls, each with its pool; may raise `StoreFailed`."""
+        ...
+
+    def messages(self, channels: Sequence[str], /) -> AsyncIterator[tuple[str, bytes]]:
+        """The messages on `channels`, each with its channel."""
+        ...
+
+    async def close(self) -> None:
+        """End all connections."""
+        ...
+
+
+class Owner:
+    """Keeps the replicas of one gateway in touch with the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Replicas,
+        replicas: dict[str, Replica],
+        windows: SharedWindows,
+        report: Callable[[str | None], None],
+    ) -> None:
+        """Speak to nobody yet.
+
+        `settings` names what all replicas share; `replicas` is filled here. `report` hears why the store has begun to
+        fail, and None when it answers again.
+        """
+        self.replicas = replicas
+        self.calls = CallFigures()
+        self.dispatch: Callable[[Iterable[str]], None] = lambda pools: None  # hears where room may have appeared
+        self._store = store
+        self._fleet, self._lease_seconds = settings.fleet, settings.lease_seconds
+        self._windows = windows
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self._woken: set[str] = set()
+        self._due: dict[str, float] = {}
+        self._looked_at = 0.0
+        self._answered_at = self._loop.time()
+        self._has_begun = asyncio.Event()
+        self._alarm = Alarm(self._loop)
+        self._failure: StoreFailed | None = None
+        self._beat_at = _boot_seconds()
+        self._beat: asyncio.TimerHandle | None = None
+        self._background = Background("calls to the store", self._live, "the calls to the store broke")
+        self._messages = self._hearing()
+
+    def _hearing(self) -> Background:
+        return Background("messages of the store", self._listen, "the messages of the store broke")
+
+    # -- life
+
+    async def start(self) -> None:
+        """Make the first calls, and go on until `stop`.
+
+        Returns when there is room, when the store has failed, or after the time in which a new store gives out nothing.
+        """
+        self._tick()
+        await self._call(list(self.replicas))
+        self._background.start()
+        self._messages.start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lease_seconds + IDLE_SECONDS):
+                await self._has_begun.wait()
+
+    async def stop(self) -> None:
+        """Give back all room with a last call."""
+        await self._messages.stop()
+        await self._background.stop()
+        if self._beat is not None:
+            self._beat.cancel()
+        for replica in self.replicas.values():
+            replica.rooms.drop_idle()
+        if self._failure is None:
+            await self._call(list(self.replicas))
+        await self._store.close()
+
+    @property
+    def failure(self) -> str:
+        """Why the last call failed; "" if it was answered."""
+        return "" if self._failure is None else str(self._failure)
+
+    @property
+    def age_seconds(self) -> float:
+        """The time since the last answered call, or since the start."""
+        return self._loop.time() - self._answered_at
+
+    def add(self, pool: str, replica: Replica) -> None:
+        """Share `pool` from now on."""
+        self.replicas[pool] = replica
+        self._pools_changed()
+
+    def remove(self, pool: str) -> None:
+        """Share `pool` no longer; its room comes free with the lease."""
+        del self.replicas[pool]
+        self._due.pop(pool, None)
+        self._pools_changed()
+
+    def _pools_changed(self) -> None:
+        if self._messages.is_running:
+            self._messages.cancel()
+            self._messages = self._hearing()
+            self._messages.start()
+
+    # -- when to call
+
+    def wake(self, pool: str) -> None:
+        """The store may have to be asked for `pool`."""
+        if pool not in self._woken:
+            self._woken.add(pool)
+            self._alarm.ring(self._looked_at + LEAST_SECONDS)
+
+    async def _live(self) -> None:
+        while True:
+            now = self._looked_at = self._loop.time()
+            for pool in self._woken & self.replicas.keys():
+                self._due[pool] = self.replicas[pool].next_call_at(now)
+            self._woken.clear()
+            due = [pool for pool, at in self._due.items() if at <= now]
+            if due:
+                await self._call(due)
+            else:
+                await self._alarm.wait(min(self._due.values(), default=now + IDLE_SECONDS))
+
+    # -- calls
+
+    async def _call(self, pools: Sequence[str]) -> None:
+        """Ask the store for `pools`, in one round trip, and use what came of it."""
+        began = self._loop.time()
+        replicas = {pool: self.replicas[pool] for pool in pools}
+        try:
+            replies = await self._ask(replicas)
+        except StoreFailed as failure:
+            self._failed(failure, replicas)
+        else:
+            self._answered(replies, replicas)
+        now = self._loop.time()
+        self.calls.note(now - began, is_answered=self._failure is None)
+        if self._failure is not None or all(replica.rooms.idle for replica in self.replicas.values()):
+            self._has_begun.set()
+        self.dispatch(pools)
+        for pool, replica in replicas.items():
+            if pool in self.replicas:
+                self._due[pool] = replica.next_call_at(now)
+
+    async def _ask(self, replicas: Mapping[str, Replica]) -> list[Reply]:
+        server, failure = "", None
+        try:
+            server = await self._store.connected()
+        except StoreFailed as error:
+            failure = error
+        calls = []
+        for pool, replica in replicas.items():
+            replica.store = server or replica.store
+            self._windows.publish(pool)
+            calls.append((f"{self._fleet}:{pool}", replica.call(self._loop.time(), secrets.token_hex(8))))
+        if failure is not None:
+            raise failure
+        return await self._store.turns(calls)
+
+    def _answered(self, replies: Iterable[Reply], replicas: Mapping[str, Replica]) -> None:
+        for reply, (pool, replica) in zip(replies, replicas.items(), strict=True):
+            replica.answered(reply)
+            self._windows.heard(pool, self._loop.time())
+        self._answered_at = self._loop.time()
+        if self._failure is not None:
+            self._failure = None
+            self._report(None)
+
+    def _failed(self, failure: StoreFailed, replicas: Mapping[str, Replica]) -> None:
+        for replica in replicas.values():
+            replica.unanswered(self._loop.time())
+        if self._failure is None:
+            self._report(str(failure))
+        self._failure = failure
+
+    # -- messages
+
+    async def _listen(self) -> None:
+        pools = {
+            channel(f"{self._fleet}:{pool}", replica.identity.name): pool for pool, replica in self.replicas.items()
+        }
+        async for name, body in self._store.messages(list(pools)):
+            pool = pools[name]
+            self.replicas[pool].told(read_message(body))
+            self.dispatch([pool])
+            self.wake(pool)
+
+    # -- standstill
+
+    def _tick(self) -> None:
+        self.check()
+        self._beat = self._loop.call_later(BEAT_SECONDS, self._tick)
+
+    def check(self) -> None:
+        """Use no room at hand if this process has just stood still; asked before each use."""
+        now = _boot_seconds()
+        if now - self._beat_at > STANDSTILL_SECONDS:
+            for pool, replica in self.replicas.items():
+                replica.stood_still()
+                self.wake(pool)
+        self._beat_at = now
+
+
+def _boot_seconds() -> float:
+    """A clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,106 @@
+"""One gateway's part in an account that several gateways share: what the composition root builds, starts and stops."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+
+from gateway.config import Replicas
+from gateway.fairness import Admission, Ticket
+from gateway.replicas.call import WorkerState
+from gateway.replicas.replica import Identity, Replica
+from gateway.replicas.room_book import Room
+from gateway.replicas.snapshot import ReplicasSnapshot, SharedPoolSnapshot, SharedWorkerSnapshot
+from gateway.store.owner import Owner, Store
+from gateway.store.room import SharedRoom
+from gateway.store.windows import SharedWindows
+from gateway.workers import SharedFleet
+
+Connect = Callable[[Replicas], Store]
+
+
+class Sharing:
+    """The replicas of all pools of this gateway."""
+
+    def __init__(self, settings: Replicas, name: str, store: Store, report: Callable[[str | None], None]) -> None:
+        """Share nothing before `attach`; this gateway is called `name` among the replicas.
+
+        `report` hears why the store has begun to fail, and None when it answers again.
+        """
+        self._identity = Identity(name, secrets.token_hex(8), "")
+        self._settings = settings
+        self.replicas: dict[str, Replica] = {}
+        self.fleet = SharedFleet()
+        self.windows = SharedWindows(self.fleet, self.replicas)
+        self.owner = Owner(store, settings, self.replicas, self.windows, report)
+        self.room = SharedRoom(self.fleet, self.replicas, self.owner)
+
+    def attach(self, admission: Admission, dispatch: Callable[[Iterable[str]], None]) -> None:
+        """Share the pools of `admission`; `dispatch` hears of pools in which room may have appeared."""
+        self._admission = admission
+        self.owner.dispatch = dispatch
+
+    def configure(self, shifts: Mapping[str, int], settings: str) -> None:
+        """Share the pools in `shifts`, each with the binary logarithm of its wire unit in counter units.
+
+        `settings` is a digest of what all replicas must agree on. Pools that the scheduler has forgotten are shared no
+        longer.
+        """
+        self._identity = self._identity._replace(settings=settings)
+        for pool in self.replicas.keys() - self._admission.pools.keys():
+            self.owner.remove(pool)
+        for pool, shift in shifts.items():
+            if pool not in self.replicas:
+                replica = Replica(self._identity, shift, self._settings.expected, self._settings.lease_seconds)
+                replica.attach(self._admission, pool, self.windows)
+                self.owner.add(pool, replica)
+            self.replicas[pool].identity = self._identity
+
+    async def start(self) -> None:
+        """Join the others; returns when the store has answered or failed."""
+        await self.owner.start()
+
+    async def stop(self) -> None:
+        """Leave the others all room."""
+        await self.owner.stop()
+
+    def snapshot(self) -> ReplicasSnapshot:
+        """This gateway among the replicas, at this moment."""
+        return ReplicasSnapshot(
+            fleet=self._settings.fleet,
+            name=self._identity.name,
+            expected=self._settings.expected,
+            failure=self.owner.failure,
+            age_seconds=self.owner.age_seconds,
+            calls=self.owner.calls.snapshot(),
+            pools=tuple(_pool(pool, replica) for pool, replica in self.replicas.items()),
+        )
+
+    def meet(self, ticket: Ticket) -> None:
+        """Give the flows of an arriving request the counters that they have elsewhere, if they are new here."""
+        replica = self.replicas.get(ticket.pool)
+        if replica is not None:
+            replica.flows.meet(ticket.tenant, ticket.key)
+
+
+def _pool(pool: str, replica: Replica) -> SharedPoolSnapshot:
+    rooms = replica.rooms.rooms
+    return SharedPoolSnapshot(
+        pool=pool,
+        living=replica.living,
+        rank=replica.rank,
+        with_other_settings=replica.with_other_settings,
+        spread=None,
+        spread_bound=None,
+        workers=tuple(_worker(rooms.get(state.name) or Room(), state) for state in replica.workers.values()),
+    )
+
+
+def _worker(room: Room, state: WorkerState) -> SharedWorkerSnapshot:
+    return SharedWorkerSnapshot(
+        worker=state.name,
+        held=room.held,
+        idle=max(0, room.idle),
+        window=state.sequences,
+        held_by_all=state.held,
+        idle_of_all=state.idle,
+        ghosts=state.ghosts,
+    )

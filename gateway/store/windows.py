@@ -1,0 +1,128 @@
+"""Keeps the windows of a fleet in step with the store: what the tuner found, and what other replicas hold.
+
+All replicas read the engines' metrics, but one alone moves the limits of the windows: the *tuner*, which is the living
+replica whose name is first. It publishes what it finds, with all that a successor needs. The others take it over. Left
+to others: how limits are found (`gateway.workers`), when the store is asked (`owner`).
+"""
+
+from collections.abc import Collection, Mapping
+
+from gateway.fairness import Ticket
+from gateway.replicas.call import Reading, WorkerState
+from gateway.replicas.replica import Replica
+from gateway.replicas.room_book import Room
+from gateway.workers import Others, SharedFleet, SharedLimits
+
+NO_ROOM = SharedLimits(0, 0, 0)
+BLIND_MILLISECONDS = 60_000  # an engine that says nothing has ended the requests of a dead replica by then
+
+
+class SharedWindows:
+    """The windows of all pools."""
+
+    def __init__(self, fleet: SharedFleet, replicas: Mapping[str, Replica]) -> None:
+        """Nothing is known of other replicas; `replicas` by pool is a live view."""
+        self._fleet = fleet
+        self._replicas = replicas
+        self._tuned: set[str] = set()  # pools of which this gateway is the tuner
+        self._heard_at: dict[str, float] = {}  # by pool, the loop's time of the last answer
+
+    # -- what replicas ask of the workers
+
+    def needs(self, ticket: Ticket, /) -> tuple[int, int, str]:
+        """The prompt tokens and the KV cache (tokens) that a request needs, and the worker preferred for it, or ""."""
+        return ticket.prompt_tokens, self._fleet.kv_demand(ticket), self._fleet.preferred(ticket)
+
+    def held(self, worker: str, /) -> tuple[int, int, int, bool]:
+        """Of this gateway's requests at `worker`: unread prompt tokens, KV cache (tokens), output tokens ever metered.
+
+        And whether this gateway can send requests there.
+        """
+        return *self._fleet.holds(worker), 0, self._fleet.is_open(worker)
+
+    # -- what the store says
+
+    def heard(self, pool: str, now: float) -> None:
+        """Take over what the answer to a call of `pool` says, which came at the loop's time `now`."""
+        replica = self._replicas[pool]
+        self._heard_at[pool] = now
+        if replica.rank > 0:
+            self._tuned.discard(pool)
+        else:
+            self._tune(pool, replica)
+        for state in replica.workers.values():
+            self._take_over(pool, replica, state)
+        self._fleet.set_express_part(replica.living, replica.rank)
+
+    def _tune(self, pool: str, replica: Replica) -> None:
+        """Be the tuner, and go on where another stopped: the store says what it found until this one has published."""
+        is_new = pool not in self._tuned
+        self._tuned.add(pool)
+        for state in replica.workers.values():
+            if is_new or state.state:
+                self._fleet.tune(state.name, state.state)
+
+    def _take_over(self, pool: str, replica: Replica, state: WorkerState) -> None:
+        room = replica.rooms.rooms[state.name] if state.name in replica.rooms.rooms else Room()
+        unread, kv = self._fleet.holds(state.name)
+        idle = max(0, state.idle - max(0, room.idle))
+        others = Others(
+            max(0, state.held - room.held - idle),
+            max(0, state.unread - unread),
+            max(0, state.held_kv - kv),
+            idle,
+            replica.least_elsewhere is not None,
+        )
+        self._fleet.others(state.name, others)
+        if pool not in self._tuned and state.sequences:
+            self._fleet.limit(state.name, SharedLimits(state.sequences, state.prompt_tokens, state.kv))
+
+    # -- what the next call says
+
+    def publish(self, pool: str) -> None:
+        """Prepare the next call of `pool`: leave closed workers to others, and say what the tuner found anew."""
+        replica = self._replicas[pool]
+        for spec in self._fleet.specs():
+            if spec.pool == pool:
+                replica.rooms.meet(spec.name)
+        for worker in replica.rooms.rooms:
+            if not self._fleet.is_open(worker):
+                replica.rooms.leave(worker)
+        if pool in self._tuned:
+            self._publish_limits(replica, {reading.worker for reading in replica.readings})
+
+    def _publish_limits(self, replica: Replica, said: Collection[str]) -> None:
+        """Say the limits that the store has otherwise, and that a worker which is gone has no room."""
+        for worker in replica.rooms.rooms:
+            if worker in said:
+                continue
+            limits = self._fleet.limits(worker) if worker in self._fleet else NO_ROOM
+            state = replica.workers.get(worker)
+            known = NO_ROOM[:3] if state is None else (state.sequences, state.prompt_tokens, state.kv)
+            if known != limits[:3]:
+                self._say(replica, worker, limits, 0 if state is None else state.reading)
+
+    def _say(self, replica: Replica, worker: str, limits: SharedLimits, at: int) -> None:
+        replica.readings.append(
+            Reading(worker, limits.sequences, limits.prompt_tokens, limits.kv_tokens, at, limits.state)
+        )
+
+    # -- what engines say
+
+    def read(self, worker: str, there: float | None, asked_at: float) -> None:
+        """Take in that a worker was asked at the loop's time `asked_at`, and has `there` sequences of anybody.
+
+        None: it does not say, and its window is a safe one.
+        """
+        pool = self._fleet.spec(worker).pool
+        replica = self._replicas.get(pool)
+        if replica is None or pool not in self._heard_at:
+            return
+        limits = self._fleet.limits(worker)
+        at = replica.store_now - max(0, int((self._heard_at[pool] - asked_at) * 1000))
+        if there is not None:
+            replica.read(worker, limits.sequences, int(there))
+        else:
+            at -= BLIND_MILLISECONDS
+        if pool in self._tuned:
+            self._say(replica, worker, limits, at)

@@ -1,0 +1,84 @@
+"""A store for gateways in virtual time: the model of its script, behind the port that the owner uses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import orjson
+
+from gateway.config import Replicas
+from gateway.replicas.call import Call, Message, Reply, channel
+from gateway.store.failures import StoreFailed
+
+from .store_model import StoreModel
+
+WAY_SECONDS = 0.0002  # from a gateway to the store, and back
+TIMEOUT_SECONDS = 0.05
+EPOCH_MILLISECONDS = 1_700_000_000_000
+
+
+class ModelStore:
+    """One server; gateways reach it by `connect`."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, StoreModel] = {}
+        self.calls = 0
+        self.is_silent = False  # it takes calls and answers none
+        self.inboxes: dict[str, asyncio.Queue[tuple[str, Message]]] = {}
+
+    def connect(self, replicas: Replicas) -> "ModelClient":
+        """The way of one gateway."""
+        return ModelClient(self)
+
+    def turn(self, pool: str, call: Call) -> Reply:
+        """Carry out one call, and send the messages."""
+        now = EPOCH_MILLISECONDS + int(asyncio.get_running_loop().time() * 1000)
+        reply, messages = self.pools.setdefault(pool, StoreModel()).turn(call, now)
+        for name, message in messages.items():
+            where = channel(pool, name)
+            if where in self.inboxes:
+                self.inboxes[where].put_nowait((where, message))
+        return reply
+
+
+class ModelClient:
+    """One gateway's connections."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+
+    async def connected(self) -> str:
+        """There is one server."""
+        if self._store.is_silent:
+            await asyncio.sleep(TIMEOUT_SECONDS)
+            raise StoreFailed("store: no answer")
+        return "server"
+
+    async def turns(self, calls: Sequence[tuple[str, Call]], /) -> list[Reply]:
+        """One round trip."""
+        self._store.calls += 1
+        await asyncio.sleep(WAY_SECONDS)
+        if self._store.is_silent:
+            await asyncio.sleep(TIMEOUT_SECONDS)
+            raise StoreFailed("store: no answer")
+        replies = [self._store.turn(pool, call) for pool, call in calls]
+        await asyncio.sleep(WAY_SECONDS)
+        return replies
+
+    async def messages(self, channels: Sequence[str], /) -> AsyncIterator[tuple[str, bytes]]:
+        """What the store sends between calls."""
+        inbox: asyncio.Queue[tuple[str, Message]] = asyncio.Queue()
+        self._store.inboxes |= dict.fromkeys(channels, inbox)
+        while True:
+            where, message = await inbox.get()
+            await asyncio.sleep(WAY_SECONDS)
+            yield where, _written(message)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _written(message: Message) -> bytes:
+    flat = [word for grant in message.grants for word in grant]
+    return orjson.dumps(
+        [message.generation, message.incarnation, message.seq, int(message.is_recall), int(message.is_asked), flat]
+    )

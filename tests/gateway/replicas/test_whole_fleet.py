@@ -1,0 +1,131 @@
+"""Whole gateways that share an account, in virtual time: the engine and the accounts judge what they did together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from virtual_time import run_in_virtual_time, virtual_loop
+from whole_gateway import Plan, Stage, chat, several_gateways, tenant
+from workers_on_stage import MODEL, EngineWorker
+
+from backend.engine.config import EngineConfig
+from gateway.config import Window
+
+from .model_store import ModelStore
+
+WINDOW = 9
+PLAN = Plan(
+    tenants=(tenant("alice", weight=4), tenant("bob")),
+    window=Window(sequences=WINDOW - 1, slack=1, prefill_tokens=2048),
+)
+ENGINE = EngineConfig.of_profile("cpu-tiny", MODEL, max_num_seqs=WINDOW - 1)
+CLIENTS = 14
+
+
+@pytest.fixture(autouse=True)
+def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process stands still when its event loop does."""
+    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+
+
+@asynccontextmanager
+async def fleet(gateways: int, store: ModelStore, **plan: object) -> AsyncIterator[list[Stage]]:
+    """Gateways in front of one engine."""
+    async with several_gateways(gateways, EngineWorker(ENGINE), plan=PLAN, connect=store.connect) as scenes:
+        yield list(scenes)
+
+
+async def flood(scene: Stage, tenant: str, until: float, clients: int = CLIENTS) -> None:
+    """Keep `clients` streams of `tenant` open or waiting at one gateway, until the loop's time `until`."""
+
+    async def client() -> None:
+        while virtual_loop().time() < until:
+            answer = await scene.ask(chat(20), tenant)
+            assert answer.status == 200, answer
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+
+
+def share(scenes: list[Stage], before: dict[str, float]) -> float:
+    """The part of alice in what alice and bob were served at all gateways since `before`."""
+    served = {name: sum(scene.service(name) for scene in scenes) - before[name] for name in ("alice", "bob")}
+    return served["alice"] / sum(served.values())
+
+
+def served(scenes: list[Stage]) -> dict[str, float]:
+    """What each was served so far at all gateways."""
+    return {name: sum(scene.service(name) for scene in scenes) for name in ("alice", "bob")}
+
+
+async def skewed(scenes: list[Stage], seconds: float) -> float:
+    """The share of alice, who comes by the first gateway alone, beside bob, who comes by the last alone."""
+    loop = virtual_loop()
+    until = loop.time() + seconds
+    floods = [
+        asyncio.create_task(flood(scenes[0], "alice", until)),
+        asyncio.create_task(flood(scenes[-1], "bob", until)),
+    ]
+    await asyncio.sleep(seconds / 4)
+    before = served(scenes)
+    await asyncio.sleep(seconds / 2)
+    found = share(scenes, before)
+    await asyncio.gather(*floods)
+    return found
+
+
+def test_weights_hold_over_gateways() -> None:
+    """Weights 4:1 at different gateways give 80:20, and the engine never has more than its window."""
+
+    async def story() -> None:
+        async with fleet(2, ModelStore()) as scenes:
+            assert await skewed(scenes, 24.0) == pytest.approx(0.8, abs=0.02)
+            assert scenes[0].witness.max_held <= WINDOW
+
+    run_in_virtual_time(story())
+
+
+def test_gateways_that_do_not_share_turn_weights_into_halves() -> None:
+    """Control: each has a store of its own."""
+
+    async def story() -> None:
+        async with several_gateways(
+            2, EngineWorker(ENGINE), plan=PLAN, connect=lambda replicas: ModelStore().connect(replicas)
+        ) as scenes:
+            assert await skewed(list(scenes), 40.0) < 0.7
+            assert scenes[0].witness.max_held > WINDOW
+
+    run_in_virtual_time(story())
+
+
+def test_a_silent_store_stops_nobody() -> None:
+    """While the store does not answer all requests are served; afterwards the shares are right again."""
+
+    async def story() -> None:
+        store = ModelStore()
+        async with fleet(2, store) as scenes:
+            loop = virtual_loop()
+            loop.call_later(2.0, setattr, store, "is_silent", True)
+            loop.call_later(8.0, setattr, store, "is_silent", False)
+            until = loop.time() + 10.0
+            await asyncio.gather(flood(scenes[0], "alice", until), flood(scenes[1], "bob", until))
+            assert await skewed(scenes, 24.0) == pytest.approx(0.8, abs=0.02)
+            assert scenes[0].witness.max_held <= WINDOW + 1
+
+    run_in_virtual_time(story())
+
+
+def test_a_request_that_has_room_asks_nobody() -> None:
+    """Requests that come one by one find spare room: no call is made for them."""
+
+    async def story() -> None:
+        store = ModelStore()
+        async with fleet(2, store) as scenes:
+            before = store.calls
+            began = virtual_loop().time()
+            for _ in range(20):
+                assert (await scenes[0].ask(chat(1), "alice")).status == 200
+            passed = virtual_loop().time() - began
+            assert store.calls - before <= 2 * (passed / 0.5 + 1)
+
+    run_in_virtual_time(story())
