@@ -154,8 +154,9 @@ class SharedFleet(Fleet):
         return tuning.limits._replace(state=tuning.state())
 
     def limit(self, name: str, limits: SharedLimits) -> None:
-        """Take over what another replica found; from now on nothing else moves the limits of this worker.
+        """Take over what another replica found; from now on nothing else moves these limits.
 
+        How much memory a request is promised each replica finds for its own requests, by the same readings.
         Configured limits stay. Limits of which one is below 1 say nothing and are ignored.
         """
         worker = self._workers.get(name)

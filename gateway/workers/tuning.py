@@ -102,13 +102,9 @@ class Tuning:
             return self._followed.sequences
         if self.degraded:
             return self._trusted_limit or UNTUNED_SEQUENCES + self._slack
-        return max(FEWEST_SEQUENCES, self.sequences.limit - self._lane - self._foreign.sequences(self.sequences.limit))
-
-    @property
-    def _lane(self) -> int:
-        """Slots that stay free for the express lane (with the slack) after the engine's size was found."""
-        is_kept = self._size.express and self.sequences.phase is Phase.SETTLED
-        return self._size.express + self._slack if is_kept else 0
+        has_lane = self._size.express and self.sequences.phase is Phase.SETTLED  # slots that stay free, with the slack
+        lane = self._size.express + self._slack if has_lane else 0
+        return max(FEWEST_SEQUENCES, self.sequences.limit - lane - self._foreign.sequences(self.sequences.limit))
 
     @property
     def max_prefill_tokens(self) -> int:
@@ -163,8 +159,8 @@ class Tuning:
             self.blind(self.trust.reason)
             return False
         was_degraded, self.degraded = bool(self.degraded), ""
-        if may_act and self._followed is None:
-            self._readings += 1
+        if may_act:
+            self._readings += 1 if self._followed is None else 0
             self._good_readings += 1
             is_plain = not self._tally.has_queue and self.sequences.phase is Phase.SETTLED
             if self._good_readings >= _TRUSTED and is_plain:
@@ -195,7 +191,7 @@ class Tuning:
         ).text()
 
     def follow(self, limits: SharedLimits) -> None:
-        """Take over what the tuner of another replica found; until `lead`, readings do not move the limits."""
+        """Take over what the tuner of another replica found; until `lead`, readings move only the reserve of memory."""
         if min(limits.sequences, limits.prompt_tokens) < 1:
             return  # nobody has found anything yet
         state = None if limits == self._followed else read_state(limits.state)
@@ -260,12 +256,14 @@ class Tuning:
     def _step(self, reading: SlotReading) -> bool:
         """Take what the reading shows of the slots into the window of sequences; True if that grew."""
         before = self.sequences
-        if self._controller is not None:
+        if self._controller is not None and self._followed is None:
             self.sequences = self._controller.step(before, reading)
         return self.sequences.limit > before.limit
 
     def _shrink(self, reading: SlotReading, cause: Limit) -> None:
         match cause:
+            case Limit.PREFILL if self._followed is not None:
+                pass
             case Limit.MEMORY:
                 self.memory.ran_out()
             case Limit.SEQUENCES:
@@ -287,11 +285,11 @@ class Tuning:
             self._causes.last_grown = Limit.SEQUENCES
         has_empty_slots = 8 * own.in_flight < 7 * self.max_sequences
         limiting = self._limiting(own)
+        self.memory.sufficed(is_limiting=limiting is Limit.MEMORY)
         before, is_limiting = self.prefill, limiting is Limit.PREFILL and has_empty_slots
-        self.prefill = after_no_queue(before, is_limiting=is_limiting)
+        self.prefill = before if self._followed is not None else after_no_queue(before, is_limiting=is_limiting)
         if self.prefill.rung > before.rung:
             self._causes.last_grown = Limit.PREFILL
-        self.memory.sufficed(is_limiting=limiting is Limit.MEMORY)
 
     def _limiting(self, own: OwnCounts) -> Limit:
         """The limit that holds work back: here, or else at other replicas, where it is the one that is used most."""

@@ -194,6 +194,23 @@ def test_who_does_not_tune_is_moved_by_no_reading() -> None:
     assert replica.view.degraded, "it still judges what the engine says"
 
 
+def test_every_replica_promises_less_when_memory_runs_out() -> None:
+    """Who sends the most may be one that does not tune: it too promises more room to grow while the cache is full."""
+    replica = Replica()
+    replica.fleet.learn("w", EngineFacts(10_000))
+    replica.fleet.limit("w", SharedLimits(8, 8192, 10_000))
+    replica.fleet.others("w", Others(6))
+    for _ in range(4):
+        replica.send(prompt_tokens=600)
+    before = replica.fleet.kv_demand(Request())
+    for at in range(1, 9):
+        for request in replica.requests:
+            request.output_tokens += 20
+        replica.fleet.observe("w", EngineSample(at, 2, 8, 0.99, 0, at, 0, at * 80), at)
+    assert replica.fleet.kv_demand(Request()) > before
+    assert replica.fleet.limits("w")[:2] == (8, 8192)
+
+
 def test_a_configured_number_is_nobody_elses() -> None:
     """A number in the configuration stays, whatever the tuner of another replica told."""
     replica = Replica(WindowSize(8, 2, 1000))
