@@ -91,14 +91,10 @@ class Show:
         """What a tenant received per second in this time."""
         return self.tallies[name].service.between(start, end) / (end - start) if end > start else 0.0
 
-    def waits(self, name: str) -> list[tuple[float, float]]:
-        """When each request of a tenant was sent, and its TTFT, of those that had a token."""
-        waits = ((record.sent_at, record.ttft_seconds) for record in self.tallies[name].records)
-        return [(at, seconds) for at, seconds in waits if seconds is not None]
-
     def ttfts(self, name: str, start: float, end: float) -> list[str]:
         """Median and p95 of the TTFT of the requests whose first token came in this time, in words."""
-        found = [seconds for at, seconds in self.waits(name) if start <= at + seconds <= end]
+        firsts = ((record.first_token_at, record.sent_at) for record in self.tallies[name].records)
+        found = [at - sent_at for at, sent_at in firsts if at is not None and start <= at <= end]
         return [seconds_text(percentile(found, percent) if found else None) for percent in (50, 95)]
 
 

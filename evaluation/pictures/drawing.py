@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from evaluation.pictures.picture import GREY, BarPanel, Curve, LinePanel, Panel, Picture
 
@@ -104,11 +104,13 @@ def _draw_lines(axes: "Axes", panel: LinePanel) -> None:
     if panel.shade is not None:
         axes.axvspan(*panel.shade, color=SHADE, zorder=0)
     for curve in panel.curves:
-        axes.plot([x for x, _ in curve.points], [y for _, y in curve.points], **_look(curve))
-    for mark in panel.marks:
-        axes.axhline(mark.value, color=mark.colour, linewidth=1.2, linestyle=(0, (1, 2)))
+        width, alpha = (0.8, 0.5) if curve.faint else (2.0, 1.0)
+        axes.plot(
+            [x for x, _ in curve.points], [y for _, y in curve.points], color=curve.colour, linewidth=width, alpha=alpha
+        )
     _scale(axes, panel)
     for mark in panel.marks:
+        axes.axhline(mark.value, color=mark.colour, linewidth=1.2, linestyle=(0, (1, 2)))
         axes.annotate(
             mark.text,
             xy=(0.015, mark.value),
@@ -120,15 +122,6 @@ def _draw_lines(axes: "Axes", panel: LinePanel) -> None:
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
         )
     _name_ends(axes, panel.curves)
-
-
-def _look(curve: Curve) -> dict[str, Any]:
-    return {
-        "color": curve.colour,
-        "linewidth": 0.8 if curve.faint else 2.0,
-        "alpha": 0.5 if curve.faint else 1.0,
-        "linestyle": (0, (5, 3)) if curve.dashed else "-",
-    }
 
 
 def _scale(axes: "Axes", panel: LinePanel) -> None:

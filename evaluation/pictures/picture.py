@@ -24,7 +24,6 @@ class Curve:
     name: str
     colour: str
     points: Points
-    dashed: bool = False
     faint: bool = False
 
 

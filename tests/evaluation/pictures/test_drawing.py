@@ -26,7 +26,7 @@ NAN = float("nan")
 LINES = LinePanel(
     "Lines",
     "cost",
-    [Curve("up", BLUE, [(0, 1), (1, NAN), (2, 3)]), Curve("", BLUE, [(0, 1), (2, 2)], dashed=True, faint=True)],
+    [Curve("up", BLUE, [(0, 1), (1, NAN), (2, 3)]), Curve("", BLUE, [(0, 1), (2, 2)], faint=True)],
     [Mark("published", 9, BLUE)],
     shade=(0, 1),
 )
@@ -36,7 +36,7 @@ ALL_STYLES = LinePanel(
     "s",
     [
         Curve("plain", BLUE, [(0, 1), (2, 2)]),
-        Curve("dashed", VERMILION, [(0, 2), (2, 3)], dashed=True),
+        Curve("another", VERMILION, [(0, 2), (2, 3)]),
         Curve("faint", GREEN, [(0, 3.2), (2, 3.5)], faint=True),
         Curve("with a gap", PURPLE, [(0, 5), (1, 5), (1.5, NAN), (1.8, 5), (2, 5)]),
     ],
@@ -79,7 +79,7 @@ def pixels(tmp_path: Path, panel: LinePanel | BarPanel) -> dict[str, int]:
 
 
 def test_every_curve_and_every_mark_draws_pixels_of_its_colour(tmp_path: Path) -> None:
-    """Whole lines, dashed ones, faint ones, lines on both sides of a gap, and the line of a mark."""
+    """Whole lines, faint ones, lines on both sides of a gap, and the line of a mark."""
     seen = pixels(tmp_path, ALL_STYLES)
     assert all(count >= LEAST_PIXELS for count in seen.values()), seen
 
