@@ -150,7 +150,7 @@ class Gateway:
         )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages, self._sharing)
         if self._sharing is not None:
-            self._sharing.attach(self._admission, self._dispatcher.dispatch)
+            self._sharing.attach(self._admission, self._reconciliation, self._dispatcher.dispatch)
         self._health = Health(self._fleet, self._endpoints, self._observer, self._dispatcher.dispatch)
         self._poller = MetricsPoller(
             self._fleet, self._endpoints, self._observer, self._dispatcher, self._reconciliation

@@ -48,6 +48,7 @@ class Outcome(Enum):
     DRAINING = "draining"
     NO_ROOM = "no_room"
     GATEWAY_EXHAUSTED = "gateway_exhausted"
+    NO_STORE = "no_store"
 
     CLIENT_GONE_QUEUED = "client_gone_queued"
     CLIENT_GONE_WAITING = "client_gone_waiting"
@@ -97,6 +98,7 @@ _WIRE_FORMS = {
     Outcome.DRAINING: WireForm(503, "server_error", "draining", "overloaded_error"),
     Outcome.NO_ROOM: WireForm(503, "server_error", "no_room", "overloaded_error"),
     Outcome.GATEWAY_EXHAUSTED: WireForm(503, "server_error", "gateway_exhausted", "overloaded_error"),
+    Outcome.NO_STORE: WireForm(503, "server_error", "no_store", "overloaded_error"),
     # 499 is nginx's status for a client that closed first: only logs and metrics read it.
     Outcome.CLIENT_GONE_QUEUED: WireForm(499, _INVALID, "client_closed_request", _INVALID),
     Outcome.CLIENT_GONE_WAITING: WireForm(499, _INVALID, "client_closed_request", _INVALID),
@@ -129,5 +131,6 @@ _REFUSALS = frozenset(
         Outcome.NO_WORKER,
         Outcome.DRAINING,
         Outcome.GATEWAY_EXHAUSTED,
+        Outcome.NO_STORE,
     }
 )

@@ -83,6 +83,7 @@ class Plan:
     worker: Mapping[str, Any] = field(default_factory=dict)
     window: Window = field(default_factory=lambda: Window(sequences=4, slack=1, prefill_tokens=2048))
     anonymous: str | None = None
+    replicas: Replicas | None = None
 
     def config(self, urls: Sequence[str]) -> Config:
         """The configuration in front of workers `w0`, `w1`, ... at `urls`."""
@@ -437,7 +438,9 @@ async def several_gateways(
         stack.enter_context(numbered_requests())
         scenes = []
         for number in range(gateways):
-            replicas = Replicas(store="unix:///stage", name=f"g{number}", expected=gateways) if gateways > 1 else None
+            replicas = plan.replicas
+            if gateways > 1:
+                replicas = Replicas(store="unix:///stage", name=f"g{number}", expected=gateways)
             recorder = _Recorder()
             stack.callback(recorder.log.close)
             loaded = Loaded(config.model_copy(update={"replicas": replicas}), path, ())

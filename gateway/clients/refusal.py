@@ -39,6 +39,7 @@ _MESSAGES = {
     Outcome.DRAINING: "The gateway is shutting down. Retry after {seconds} s; another instance will answer.",
     Outcome.NO_ROOM: "The workers had no room for this request each time it was sent. Retry after {seconds} s.",
     Outcome.GATEWAY_EXHAUSTED: "The gateway is short of connections. Retry after {seconds} s.",
+    Outcome.NO_STORE: "The gateways cannot reach the store that they share. Retry after {seconds} s.",
     Outcome.WORKER_FAILED: "The worker failed before it answered. Retry.",
     Outcome.FIRST_BYTE_TIMEOUT: "The worker did not begin to answer in time. Retry, or ask for a shorter answer.",
     Outcome.WORKER_LOST_STREAMING: "The worker was lost while it answered; the answer is not complete.",

@@ -20,6 +20,7 @@ from gateway.workers import Fleet
 
 PAUSE_SECONDS = 0.5  # a worker that broke a connection gets nothing new for this long, or until it is seen alive
 VOUCHED_SECONDS = 5.0  # a worker that was seen alive counts as alive for this long, whatever connections break
+NO_STORE_RETRY_SECONDS = 2.0
 
 
 class Refused(Exception):
@@ -65,6 +66,8 @@ class Dispatcher:
         """
         self._check_open(ticket)
         if self._sharing is not None:
+            if self._sharing.refuses:
+                raise Refused(Outcome.NO_STORE, NO_STORE_RETRY_SECONDS)
             self._sharing.meet(ticket)
         now = self.loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))

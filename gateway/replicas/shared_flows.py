@@ -98,7 +98,9 @@ class SharedFlows:
         tenants = self._account.queue.tenants
         seen: set[str] = set()
         for tenant_name, key in self._names(candidates):
-            tenant = tenants[tenant_name]
+            tenant = tenants.get(tenant_name)
+            if tenant is None:
+                continue  # it was removed from the configuration after its last request
             if tenant_name not in seen:
                 seen.add(tenant_name)
                 yield tenant_name, tenant, self.book.to_wire(vtc(tenant.group.policy).level)

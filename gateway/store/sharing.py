@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.config import Replicas
+from gateway.config import Replicas, WithoutStore
 from gateway.fairness import Admission, Ticket
 from gateway.replicas.call import WorkerState
 from gateway.replicas.replica import Identity, Replica
@@ -11,7 +11,7 @@ from gateway.replicas.room_book import Room
 from gateway.replicas.snapshot import ReplicasSnapshot, SharedPoolSnapshot, SharedWorkerSnapshot
 from gateway.store.owner import Owner, Store
 from gateway.store.room import SharedRoom
-from gateway.store.windows import SharedWindows
+from gateway.store.windows import Meters, SharedWindows
 from gateway.workers import SharedFleet
 
 Connect = Callable[[Replicas], Store]
@@ -33,9 +33,10 @@ class Sharing:
         self.owner = Owner(store, settings, self.replicas, self.windows, report)
         self.room = SharedRoom(self.fleet, self.replicas, self.owner)
 
-    def attach(self, admission: Admission, dispatch: Callable[[Iterable[str]], None]) -> None:
+    def attach(self, admission: Admission, meters: Meters, dispatch: Callable[[Iterable[str]], None]) -> None:
         """Share the pools of `admission`; `dispatch` hears of pools in which room may have appeared."""
         self._admission = admission
+        self.windows.meters = meters
         self.owner.dispatch = dispatch
 
     def configure(self, shifts: Mapping[str, int], settings: str) -> None:
@@ -73,6 +74,12 @@ class Sharing:
             calls=self.owner.calls.snapshot(),
             pools=tuple(_pool(pool, replica) for pool, replica in self.replicas.items()),
         )
+
+    @property
+    def refuses(self) -> bool:
+        """True if new requests are to be refused, because the store has been silent for a lease."""
+        is_strict = self._settings.without_store is WithoutStore.REFUSE
+        return is_strict and bool(self.owner.failure) and self.owner.age_seconds > self._settings.lease_seconds
 
     def meet(self, ticket: Ticket) -> None:
         """Give the flows of an arriving request the counters that they have elsewhere, if they are new here."""

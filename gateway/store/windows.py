@@ -6,6 +6,7 @@ to others: how limits are found (`gateway.workers`), when the store is asked (`o
 """
 
 from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from gateway.fairness import Ticket
 from gateway.replicas.call import Reading, WorkerState
@@ -17,6 +18,18 @@ NO_ROOM = SharedLimits(0, 0, 0)
 BLIND_MILLISECONDS = 60_000  # an engine that says nothing has ended the requests of a dead replica by then
 
 
+class Meters(Protocol):
+    """Counts the output tokens that this gateway meters, as `watch.Reconciliation` does."""
+
+    def totals(self) -> Mapping[str, int]:
+        """How many output tokens were metered here so far, by worker; no number ever falls."""
+        ...
+
+    def others_metered(self, worker: str, total: int, /) -> None:
+        """Take in how many all other replicas have metered there, from any beginning."""
+        ...
+
+
 class SharedWindows:
     """The windows of all pools."""
 
@@ -25,6 +38,8 @@ class SharedWindows:
         self._fleet = fleet
         self._replicas = replicas
         self._tuned: set[str] = set()  # pools of which this gateway is the tuner
+        self.meters: Meters | None = None
+        self._metered: dict[str, int] = {}  # by worker, what the last call said
         self._heard_at: dict[str, float] = {}  # by pool, the loop's time of the last answer
 
     # -- what replicas ask of the workers
@@ -38,7 +53,8 @@ class SharedWindows:
 
         And whether this gateway can send requests there.
         """
-        return *self._fleet.holds(worker), 0, self._fleet.is_open(worker)
+        metered = self._metered[worker] = 0 if self.meters is None else self.meters.totals().get(worker, 0)
+        return *self._fleet.holds(worker), metered, self._fleet.is_open(worker)
 
     # -- what the store says
 
@@ -74,6 +90,8 @@ class SharedWindows:
             replica.least_elsewhere is not None,
         )
         self._fleet.others(state.name, others)
+        if self.meters is not None:
+            self.meters.others_metered(state.name, state.metered - self._metered.get(state.name, 0))
         if pool not in self._tuned and state.sequences:
             self._fleet.limit(state.name, SharedLimits(state.sequences, state.prompt_tokens, state.kv))
 

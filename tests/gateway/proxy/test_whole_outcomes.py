@@ -1,5 +1,6 @@
 """The whole gateway produces every ending of a request once: status, body, event and settlement are right."""
 
+import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault, faults
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
-from gateway.config import Limits, Pool, Timeouts, Window
+from gateway.config import Limits, Pool, Replicas, Timeouts, Window, WithoutStore
 from gateway.outcomes import Outcome
 
 ONE_AT_A_TIME = Window(sequences=1, slack=0, prefill_tokens=2048)
@@ -210,6 +211,15 @@ async def without_descriptors(scene: Stage) -> Answer:
     return answer
 
 
+NO_STORE = Replicas(store="unix:///nowhere", name="g0", without_store=WithoutStore.REFUSE)
+
+
+async def without_a_store(scene: Stage) -> Answer:
+    """Send a request after the store of the fleet has been silent for longer than the lease."""
+    await asyncio.sleep(NO_STORE.lease_seconds + 1.0)
+    return await scene.ask(chat())
+
+
 POST = f"POST {CHAT} HTTP/1.1\nHost: gateway\n{{credential}}\n"
 
 
@@ -239,6 +249,7 @@ CASES = {
     Outcome.DRAINING: Case(while_draining),
     Outcome.NO_ROOM: Case(asks(chat()), faults(fault(FaultKind.REFUSE, every=1, status=503))),
     Outcome.GATEWAY_EXHAUSTED: Case(without_descriptors),
+    Outcome.NO_STORE: Case(without_a_store, plan=Plan(replicas=NO_STORE)),
     Outcome.CLIENT_GONE_QUEUED: Case(leaves_while_queued, plan=Plan(window=ONE_AT_A_TIME)),
     Outcome.CLIENT_GONE_WAITING: Case(leaves_while_waiting, is_charged=True),
     Outcome.CLIENT_GONE_STREAMING: Case(leaves_while_streaming, is_charged=True),

@@ -34,6 +34,7 @@ TROUBLE = {
     Outcome.QUARANTINED,
     Outcome.NO_WORKER,
     Outcome.NO_ROOM,
+    Outcome.NO_STORE,
     Outcome.WORKER_FAILED,
     Outcome.FIRST_BYTE_TIMEOUT,
     Outcome.WORKER_LOST_STREAMING,
