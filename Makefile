@@ -22,7 +22,7 @@ MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/t
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
-.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -83,6 +83,9 @@ bench: $(COMPILED)/.done ## Every bench, compiled, held to its targets; one that
 bench-datapath: $(COMPILED)/.done ## What a streamed chunk and a request cost, beside other proxies
 	@scripts/install-bench --all
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench datapath --check
+
+bench-replicas: $(COMPILED)/.done ## Shares, throughput and windows of three gateways with one account, a minute each
+	@cd $(COMPILED) && $(BIN)/python -m gateway bench replicas --check
 
 bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queued requests
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench scheduler --check

@@ -7,6 +7,7 @@ gateway's log.
 """
 
 import asyncio
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,10 +21,10 @@ import aiohttp
 import orjson
 
 from evaluation.bench.probe import Probe, Sample, probe_session
-from evaluation.bench.settings import POOL, EngineChoice, GatewaySettings, WindowSettings, draw_keys
+from evaluation.bench.settings import POOL, EngineChoice, GatewaySettings, WindowSettings, draw_key, draw_keys
 from evaluation.load.client import KNOWN_LENGTH, RUNNING_USAGE, Address, Endpoint, Surface
 from evaluation.load.connection import ExchangeRecord
-from evaluation.load.processes import Child, child
+from evaluation.load.processes import Child, child, program
 from evaluation.load.series import Span
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, Tally
 from evaluation.report.terminal import Progress
@@ -132,14 +133,50 @@ class Stage:
         name = f"gateway-{self._gateways}-{policy.replace(':', '-')}"
         self.progress.step(f"starting the gateway ({policy})")
         urls = [engine.process.url for engine in self.engines]
-        model, keys = self.engines[0].endpoint.model, draw_keys(list(weights))
-        settings = GatewaySettings(policy, urls, model, weights, window, keys=keys, **more)
+        more.setdefault("keys", draw_keys(list(weights)))
+        settings = GatewaySettings(policy, urls, self.engines[0].endpoint.model, weights, window, **more)
         file = settings.write(self._folder / f"{name}.yaml")
         serve = ["-m", "gateway", "serve", str(file), "--announce"]
         async with child(name, serve, self._folder, GATEWAY_READY_SECONDS) as process:
             async with probe_session() as session:
                 await process.until(partial(_is_ready, session, process.url), GATEWAY_READY_SECONDS)
-            yield Gateway(process, Endpoint(process.url, POOL, keys), settings, file)
+            yield Gateway(process, Endpoint(process.url, POOL, settings.keys), settings, file)
+
+    @asynccontextmanager
+    async def fleet(
+        self, count: int, policy: str, weights: Mapping[str, float], window: WindowSettings, *, shares: bool
+    ) -> AsyncIterator[Gateway]:
+        """Run `count` gateways for the same keys, which share one account in a store if `shares` says so.
+
+        What is given is the first one, whose clients send to all.
+        """
+        known = {"keys": draw_keys(list(weights)), "admin_key": draw_key()}
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(self._store()) if shares else ""
+            gateways = [
+                await stack.enter_async_context(
+                    self.gateway(policy, weights, window, replicas=_replica(number, count, store), **known)
+                )
+                for number in range(count)
+            ]
+            more = [gateway.process.url for gateway in gateways[1:]]
+            yield replace(gateways[0], endpoint=replace(gateways[0].endpoint, more_urls=more))
+
+    @asynccontextmanager
+    async def _store(self) -> AsyncIterator[str]:
+        """Run a store while the context is open; gives its URL. Raises `FileNotFoundError` with a remedy."""
+        socket = self._folder / "store.sock"
+
+        async def listens() -> bool:
+            return socket.exists()
+
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+        if found is None:
+            raise FileNotFoundError("a store is needed: install valkey-server or redis-server")
+        command = [found, "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
+        async with program("store", command, self._folder) as process:
+            await process.until(listens, GATEWAY_READY_SECONDS)
+            yield f"unix://{socket}"
 
     async def run(self, part: Part, target: Server) -> Run:
         """Put the load of `part` on `target` and measure its window."""
@@ -199,6 +236,11 @@ class Stage:
         if records and part.grace_seconds:
             self.progress.step(f"{part.name}: waiting for the last answers")
             await load.settled(records, part.grace_seconds)
+
+
+def _replica(number: int, count: int, store: str) -> dict[str, object]:
+    """The section `replicas` of gateway `number`, from 0."""
+    return {"store": store, "name": f"replica-{number + 1}", "expected": count} if store else {}
 
 
 async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:

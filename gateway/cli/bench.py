@@ -117,6 +117,23 @@ def locality(  # noqa: PLR0913 - one parameter for each option
 
 
 @bench.command()
+def replicas(
+    engine: Engine = "embedded",
+    seconds: Seconds = 60.0,
+    rounds: Rounds = 2,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Measure what gateways that share an account do with tenants who come by different ones, beside strangers."""
+    from evaluation.bench.replicas import measure
+    from evaluation.bench.settings import EngineKind
+    from evaluation.bench.turns import RunOptions
+
+    options = RunOptions(engine=EngineKind(engine), seconds=seconds, rounds=rounds, json_file=json, check=check)
+    _conduct(measure, options)
+
+
+@bench.command()
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
         str, typer.Option(help="Parts, like streaming,whole (also arrivals, crowd, idle, capacity); default: all.")

@@ -131,6 +131,9 @@ def demo(
         typer.Option(help="Who goes next: vtc, or fcfs to see what happens without fair queuing."),
     ] = "vtc",
     seconds: Annotated[float, typer.Option(help="How long it runs.", min=5)] = 30.0,
+    processes: Annotated[
+        int, typer.Option(help="Gateway processes; from 2 on: the shares with and without one account.", min=1, max=8)
+    ] = 1,
     engine: Engine = "embedded",
 ) -> None:
     """Run one flooding and two modest tenants, and show how much service each gets."""
@@ -138,7 +141,7 @@ def demo(
     from evaluation.bench.settings import EngineKind
     from evaluation.report.delivery import conduct
 
-    options = DemoOptions(policy=policy, seconds=seconds, engine=EngineKind(engine))
+    options = DemoOptions(policy=policy, seconds=seconds, engine=EngineKind(engine), processes=processes)
     raise typer.Exit(conduct(measure(options), options))
 
 

@@ -41,7 +41,7 @@ def _sample(at: float) -> Sample:
 def show() -> demo.Show:
     """Ten seconds of a demo, the flood from the third on."""
     samples = [_sample(50.0 + i / 5) for i in range(50)]
-    return demo.Show(OPTIONS, 50.0, 60.0, {name: _tally(name) for name in RATES}, samples)
+    return demo.Show(OPTIONS, "", 50.0, 60.0, {name: _tally(name) for name in RATES}, samples)
 
 
 def test_the_live_view_shows_every_tenant(show: demo.Show) -> None:
@@ -55,7 +55,7 @@ def test_the_live_view_shows_every_tenant(show: demo.Show) -> None:
 
 def test_the_view_works_before_anything_was_seen() -> None:
     """The first refresh comes before the first sample and the first token."""
-    empty = demo.Show(OPTIONS, 50.0, 60.0, {name: Tally() for name in RATES}, [])
+    empty = demo.Show(OPTIONS, "", 50.0, 60.0, {name: Tally() for name in RATES}, [])
     assert "flood" in _text(table(view(empty, 50.0)))
     assert "flood" in _text(table(demo.summary(empty)))
 
