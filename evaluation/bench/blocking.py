@@ -25,7 +25,7 @@ from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from evaluation.report.verdicts import Verdict, at_most, number
 from gateway.compilation import IS_COMPILED
 
 MIB = 1024 * 1024
@@ -40,10 +40,9 @@ CHAT = "/v1/chat/completions"
 NAMED = b'{"model":"%b",' % POOL.encode()
 
 BLOCKED = {
-    mib: Target(f"longest hold-up by one input, bodies of {mib} MiB", Comparison.AT_MOST, MOST_MILLISECONDS, " ms")
-    for mib in BODY_MIB
+    mib: at_most(f"longest hold-up by one input, bodies of {mib} MiB", MOST_MILLISECONDS, " ms") for mib in BODY_MIB
 }
-WELL = Target("inputs that were answered with 5xx or not at all", Comparison.AT_MOST, 0)
+WELL = at_most("inputs that were answered with 5xx or not at all", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from evaluation.load.prompts import Lengths
 from evaluation.load.tenants import ClosedLoop, LoadTenant, weights_of
 from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict
+from evaluation.report.verdicts import Comparison, Target, Verdict, at_least, at_most
 
 # Half of the few requests of the smallest tenant: it stays backlogged even where all of its running requests
 # end in one step.
@@ -40,14 +40,14 @@ SHORT_AND_LONG = (
 SCENARIOS = {"many and few": MANY_AND_FEW, "weights": WEIGHTED, "short and long": SHORT_AND_LONG}
 CONTROL, GATEWAY, ALONE = "many and few, fcfs", "rounds, gateway", "rounds, engine alone"
 
-EQUAL = Target("64 outstanding against 16: service of the larger over the smaller", Comparison.AT_MOST, 1.05, " x")
+EQUAL = at_most("64 outstanding against 16: service of the larger over the smaller", 1.05, " x")
 UNEQUAL = Target("the same under fcfs, the control", Comparison.ABOVE, 2.0, " x")
-BY_WEIGHT = Target("weights 1:3: service per weight, larger over smaller", Comparison.AT_MOST, 1.07, " x")
-BY_LENGTH = Target("short against long outputs: larger over smaller", Comparison.AT_MOST, 1.07, " x")
-THROUGHPUT = Target("output tokens per second, of the engine alone", Comparison.AT_LEAST, 0.97)
-SPREAD = Target("largest observed spread of counters, of the computed bound", Comparison.AT_MOST, 1.0)
-ENGINE_QUEUE = Target(f"samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
-BACKLOGGED = Target("samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
+BY_WEIGHT = at_most("weights 1:3: service per weight, larger over smaller", 1.07, " x")
+BY_LENGTH = at_most("short against long outputs: larger over smaller", 1.07, " x")
+THROUGHPUT = at_least("output tokens per second, of the engine alone", 0.97)
+SPREAD = at_most("largest observed spread of counters, of the computed bound", 1.0)
+ENGINE_QUEUE = at_least(f"samples with at most {SLACK} waiting in the engine", 0.99)
+BACKLOGGED = at_least("samples with every tenant backlogged", 0.99)
 
 
 async def measure(options: RunOptions) -> Report:

@@ -34,7 +34,7 @@ from evaluation.load.tenants import ClosedLoop, LoadTenant, Spaced, weights_of
 from evaluation.metrics.statistics import percentile
 from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict
+from evaluation.report.verdicts import Target, Verdict, at_least, at_most
 
 SEQUENCES = 8
 FLOOD = "flood"
@@ -56,13 +56,13 @@ ALLOWANCE_SECONDS = 0.020
 SAME_STEP_SECONDS = 0.004
 PERCENTS = (50, 95, 99, 100)
 
-REFUSED = Target("modest requests refused, broken or unanswered", Comparison.AT_MOST, 0)
-AGAINST_ENGINE = Target("modest TTFT p95: engine alone over gateway", Comparison.AT_LEAST, 5.0, " x")
-AGAINST_FCFS = Target("modest TTFT p95: fcfs over the tested policy", Comparison.AT_LEAST, 5.0, " x")
-BACKLOGGED = Target("samples with the flood backlogged at the gateway", Comparison.AT_LEAST, 0.99)
-LANE_TTFT = Target("express lane: modest TTFT p95 over its p95 alone", Comparison.AT_MOST, 2.0, " x")
-LANE_RATE = Target("express lane: output tokens per second, of those without the lane", Comparison.AT_LEAST, 0.98)
-LANE_REFUSED = Target("express lane: modest requests refused, broken or unanswered", Comparison.AT_MOST, 0)
+REFUSED = at_most("modest requests refused, broken or unanswered", 0)
+AGAINST_ENGINE = at_least("modest TTFT p95: engine alone over gateway", 5.0, " x")
+AGAINST_FCFS = at_least("modest TTFT p95: fcfs over the tested policy", 5.0, " x")
+BACKLOGGED = at_least("samples with the flood backlogged at the gateway", 0.99)
+LANE_TTFT = at_most("express lane: modest TTFT p95 over its p95 alone", 2.0, " x")
+LANE_RATE = at_least("express lane: output tokens per second, of those without the lane", 0.98)
+LANE_REFUSED = at_most("express lane: modest requests refused, broken or unanswered", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _wait(waiting: Waiting) -> Verdict:
     name, limit = "modest wait p95: p95 of the interval between releases + 20 ms", waiting.limit_seconds * 1000
     first = share_within(waiting.releases, 1)
     note = f"{len(waiting.waits)} waits, {len(waiting.intervals)} intervals, {first:.0%} within one release"
-    return Target(name, Comparison.AT_MOST, limit, " ms").judge(percentile(waiting.waits, 95) * 1000, note)
+    return at_most(name, limit, " ms").judge(percentile(waiting.waits, 95) * 1000, note)
 
 
 def _ratio(target: Target, others: Sequence[float], own: float) -> Verdict:

@@ -21,7 +21,7 @@ from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.report.delivery import Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict
+from evaluation.report.verdicts import Verdict, at_least, at_most
 
 TENANTS = tuple(f"tenant-{number}" for number in range(1, 9))
 INSTRUCTIONS = Lengths(1500, 1500)
@@ -37,10 +37,10 @@ ENGINES = {
     EngineKind.VLLM: EngineChoice(EngineKind.VLLM, sequences=4, kv=KvCache(288, 32)),
 }
 
-THROUGHPUT = Target("output tokens per second with the quantum, of those without", Comparison.AT_LEAST, 1.5, " x")
-SPREAD = Target("largest observed spread with the quantum, of the bound it is in", Comparison.AT_MOST, 1.0)
-SPREAD_WITHOUT = Target("the same without a quantum", Comparison.AT_MOST, 1.0)
-BACKLOGGED = Target("samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
+THROUGHPUT = at_least("output tokens per second with the quantum, of those without", 1.5, " x")
+SPREAD = at_most("largest observed spread with the quantum, of the bound it is in", 1.0)
+SPREAD_WITHOUT = at_most("the same without a quantum", 1.0)
+BACKLOGGED = at_least("samples with every tenant backlogged", 0.99)
 
 
 @dataclass(frozen=True, slots=True)

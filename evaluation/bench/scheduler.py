@@ -21,7 +21,7 @@ from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from evaluation.report.verdicts import Verdict, at_most, number
 from evaluation.simulation.simulated_gateway import PlainCapacity
 from gateway.compilation import IS_COMPILED
 from gateway.fairness import Admission, Decision, Grant, Linear, PoolSpec, Rules, Ticket
@@ -207,8 +207,8 @@ def verdicts(trials: Mapping[str, Sequence[Trial]]) -> list[Verdict]:
     """The verdict on every target. For a series that was cut short its largest size counts."""
     waiting, queued = trials["waiting"][-1], trials["queued"][-1]
     most = queued.size.requests
-    slowest = Target(f"dispatch with {waiting.size.waiting:,} waiting tenants", Comparison.AT_MOST, 20.0, " us")
-    held = Target(f"memory of {most:,} queued requests", Comparison.AT_MOST, 1000.0, " MB")
+    slowest = at_most(f"dispatch with {waiting.size.waiting:,} waiting tenants", 20.0, " us")
+    held = at_most(f"memory of {most:,} queued requests", 1000.0, " MB")
     return [
         slowest.judge(FIGURES[DISPATCH](waiting)),
         _flat("dispatch, by waiting tenants", trials["waiting"], DISPATCH),
@@ -222,7 +222,7 @@ def verdicts(trials: Mapping[str, Sequence[Trial]]) -> list[Verdict]:
 def _flat(name: str, series: Sequence[Trial], figure: str) -> Verdict:
     least, most = FIGURES[figure](series[0]), FIGURES[figure](series[-1])
     note = f"{number(most)} us against {number(least)} us at the smallest size"
-    return Target(f"{name}: largest over smallest", Comparison.AT_MOST, FLAT, " x").judge(most / least, note)
+    return at_most(f"{name}: largest over smallest", FLAT, " x").judge(most / least, note)
 
 
 def _sheet(title: str, series: Sequence[Trial]) -> Sheet:

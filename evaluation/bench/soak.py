@@ -32,7 +32,7 @@ from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, OpenLoop
 from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict
+from evaluation.report.verdicts import Verdict, at_least, at_most
 
 ENGINES = 2
 SEQUENCES = 16
@@ -156,7 +156,7 @@ async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session:
     return Report(
         title="soak",
         setting={"minutes": options.minutes, "requests a second": round(per_second, 1), "seed": options.seed},
-        verdicts=[*_held(settled), *_charged(books), _at_most("calls that hung", 0).judge(endings["hung"])],
+        verdicts=[*_held(settled), *_charged(books), at_most("calls that hung", 0).judge(endings["hung"])],
         measurements={"ended": dict(endings), "footprints": [list(each) for each in footprints]},
     )
 
@@ -164,24 +164,20 @@ async def _soak(options: SoakOptions, running: Stage, gateway: Gateway, session:
 def _held(settled: Sequence[Footprint]) -> Iterator[Verdict]:
     """The verdicts on what the process holds."""
     note = f"{settled[-1].requests:.0f} requests, {settled[-1].rss_mib:.0f} MiB at the end" if settled else ""
-    memory = _at_most("memory that 100,000 requests leave behind", MOST_MIB_PER_100_000, " MiB")
+    memory = at_most("memory that 100,000 requests leave behind", MOST_MIB_PER_100_000, " MiB")
     yield memory.judge(growth_per_100_000(settled), note)
     for name in ("descriptors", "tasks"):
-        target = _at_most(f"{name}, last third over first third less 1", MOST_RISE)
+        target = at_most(f"{name}, last third over first third less 1", MOST_RISE)
         yield target.judge(rise([getattr(each, name) for each in settled]))
 
 
 def _charged(books: Books) -> Iterator[Verdict]:
     """The verdicts on what the requests were charged."""
     ended, left = f"of {books.ended}; {books.unlike[:3]}", f"of {books.left}; {books.left_unlike[:3]}"
-    yield _at_most("answers charged other than their engine counted", 0).judge(len(books.unlike), ended)
-    yield _at_most("clients that left charged more than two steps off", 0).judge(len(books.left_unlike), left)
-    yield _at_most("requests that ended by a fault of the gateway", 0).judge(books.internal)
-    yield Target("answers compared with their engine", Comparison.AT_LEAST, 1).judge(books.ended)
-
-
-def _at_most(name: str, limit: float, unit: str = "") -> Target:
-    return Target(name, Comparison.AT_MOST, limit, unit)
+    yield at_most("answers charged other than their engine counted", 0).judge(len(books.unlike), ended)
+    yield at_most("clients that left charged more than two steps off", 0).judge(len(books.left_unlike), left)
+    yield at_most("requests that ended by a fault of the gateway", 0).judge(books.internal)
+    yield at_least("answers compared with their engine", 1).judge(books.ended)
 
 
 async def _most(running: Stage, gateway: Gateway) -> float:

@@ -15,9 +15,9 @@ from evaluation.bench.stage import Part, Run, Server, Stage
 from evaluation.load.tenants import LoadTenant, weights_of
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet
-from evaluation.report.verdicts import Comparison, Target, Verdict
+from evaluation.report.verdicts import Verdict, at_most
 
-FAULTS = Target("requests refused or broken", Comparison.AT_MOST, 0)
+FAULTS = at_most("requests refused or broken", 0)
 
 Turn = Callable[[int], Awaitable[Run]]
 Tenants = Sequence[LoadTenant] | Callable[[int], Sequence[LoadTenant]]

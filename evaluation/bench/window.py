@@ -31,7 +31,7 @@ from evaluation.load.tenants import ClosedLoop, LoadTenant
 from evaluation.metrics.statistics import mean
 from evaluation.report.delivery import Report
 from evaluation.report.terminal import Progress
-from evaluation.report.verdicts import Comparison, Target, Verdict
+from evaluation.report.verdicts import Comparison, Target, Verdict, at_least, at_most
 
 # Two tenants that are always backlogged, of many and of few requests, each of the same cost.
 TENANTS = (
@@ -57,9 +57,9 @@ class WindowOptions(RunOptions):
 
 def _shared_verdicts(part: str, runs: Sequence[Run], tenants: Sequence[LoadTenant]) -> list[Verdict]:
     """The verdicts that two parts share."""
-    equal = Target(f"{part}: service of the larger tenant over the smaller", Comparison.AT_MOST, 1.05, " x")
-    spread = Target(f"{part}: largest observed spread, of the computed bound", Comparison.AT_MOST, 1.0)
-    backlogged = Target(f"{part}: samples with every tenant backlogged", Comparison.AT_LEAST, 0.99)
+    equal = at_most(f"{part}: service of the larger tenant over the smaller", 1.05, " x")
+    spread = at_most(f"{part}: largest observed spread, of the computed bound", 1.0)
+    backlogged = at_least(f"{part}: samples with every tenant backlogged", 0.99)
     return [
         judgement.service(equal, runs, tenants),
         judgement.spread(spread, runs),
@@ -96,8 +96,8 @@ MIXED = (
 # The random model ends an answer with probability 1/259 after each token, and as often with each of these letters.
 UNKNOWN_LENGTH = RUNNING_USAGE | {"stop": ["q", "z"]}
 
-MEMORY_RATE = Target("memory: output tokens per second, of the best fixed window", Comparison.AT_LEAST, 0.97)
-WAITING = Target(f"memory: samples with at most {SLACK} waiting in the engine", Comparison.AT_LEAST, 0.99)
+MEMORY_RATE = at_least("memory: output tokens per second, of the best fixed window", 0.97)
+WAITING = at_least(f"memory: samples with at most {SLACK} waiting in the engine", 0.99)
 CONTROL = Target(f"memory: the same with a window of {max(FIXED)}, the control", Comparison.BELOW, 0.99)
 
 
@@ -146,9 +146,9 @@ SLOW_PROFILE = "cpu-tiny-slow"
 SLOW_MODEL = {**VLLM_MODEL, "num_hidden_layers": 3 * VLLM_MODEL["num_hidden_layers"]}
 FAST, SLOW, BESIDE_FAST, BESIDE_SLOW, GATEWAY = "fast alone", "slow alone", "fast beside", "slow beside", "gateway"
 
-PAIR_RATE = Target("speeds: output tokens per second, of both engines without the gateway", Comparison.AT_LEAST, 0.95)
-BUSY = Target("speeds: mean running sequences of the less busy engine", Comparison.AT_LEAST, 0.95 * PAIR_SEQUENCES)
-PAIR_QUEUE = Target(f"speeds: samples with at most {SLACK} waiting in either engine", Comparison.AT_LEAST, 0.99)
+PAIR_RATE = at_least("speeds: output tokens per second, of both engines without the gateway", 0.95)
+BUSY = at_least("speeds: mean running sequences of the less busy engine", 0.95 * PAIR_SEQUENCES)
+PAIR_QUEUE = at_least(f"speeds: samples with at most {SLACK} waiting in either engine", 0.99)
 
 
 async def measure_speeds(options: WindowOptions, progress: Progress) -> dict[str, list[Run]]:

@@ -13,7 +13,7 @@ from evaluation.metrics.service import Difference
 from evaluation.paper.experiment import TOLERANCE, AtSpeeds, Comparability, Experiment, Row, is_within, signed
 from evaluation.paper.measures import MeasuredRun, MeasuredRuns
 from evaluation.report.document import RowKind, Sheet, SheetRow
-from evaluation.report.verdicts import Comparison, Target, Verdict, number
+from evaluation.report.verdicts import Verdict, at_most, number
 
 COLUMN_WORDS = {
     "max_difference": "maximum difference",
@@ -39,7 +39,7 @@ def judge(experiment: Experiment, measured_runs: MeasuredRuns, *, real_trace: bo
         return verdicts
     for printed in experiment.printed:
         name = f"{experiment.key}: {printed.name}, deviation from the published"
-        target = Target(name, Comparison.AT_MOST, 100 * TOLERANCE, " %")
+        target = at_most(name, 100 * TOLERANCE, " %")
         verdicts.append(target.judge(100 * abs(printed.deviation(measured_runs))))
     if experiment.table is not None:
         verdicts += _judge_table(experiment.key, experiment.table, measured_runs)
@@ -53,15 +53,13 @@ def _judge_table(key: str, table: Comparability, measured_runs: MeasuredRuns) ->
             what = f"{key}: {label}, {COLUMN_WORDS[column]}"
             published, measured = getattr(table.published[label], column), getattr(ours[label], column)
             if table.within is not None:
-                target = Target(f"{what}, deviation", Comparison.AT_MOST, 100 * table.within, " %")
+                target = at_most(f"{what}, deviation", 100 * table.within, " %")
                 yield target.judge(100 * abs(measured / published - 1))
             if table.factor is not None:
-                target = Target(f"{what}, ratio to the published either way", Comparison.AT_MOST, table.factor, " x")
+                target = at_most(f"{what}, ratio to the published either way", table.factor, " x")
                 yield target.judge(max(measured / published, published / measured))
     if table.throughput_within is not None:
-        target = Target(
-            f"{key}: throughput, largest deviation", Comparison.AT_MOST, 100 * table.throughput_within, " %"
-        )
+        target = at_most(f"{key}: throughput, largest deviation", 100 * table.throughput_within, " %")
         deviations = {
             label: abs(ours[label].tokens_per_second / row.tokens_per_second - 1)
             for label, row in table.published.items()
@@ -71,7 +69,7 @@ def _judge_table(key: str, table: Comparability, measured_runs: MeasuredRuns) ->
     if table.ordered:
         for column in COLUMNS:
             wrong = _inversions(table, ours, column)
-            target = Target(f"{key}: pairs of rows out of order by {COLUMN_WORDS[column]}", Comparison.AT_MOST, 0)
+            target = at_most(f"{key}: pairs of rows out of order by {COLUMN_WORDS[column]}", 0)
             yield target.judge(len(wrong), "; ".join(wrong))
 
 

@@ -46,6 +46,16 @@ class Target:
         return f"{self.comparison.value} {number(self.limit)}{self.unit}"
 
 
+def at_most(name: str, limit: float, unit: str = "") -> Target:
+    """The target that the number is not larger than `limit`."""
+    return Target(name, Comparison.AT_MOST, limit, unit)
+
+
+def at_least(name: str, limit: float, unit: str = "") -> Target:
+    """The target that the number is not smaller than `limit`."""
+    return Target(name, Comparison.AT_LEAST, limit, unit)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One target with its measurement."""
