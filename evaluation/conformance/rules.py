@@ -16,7 +16,7 @@ from enum import Enum
 
 from evaluation.conformance.observation import Observed, Refusal
 from evaluation.metrics.statistics import max_min_shares, median, percentile
-from evaluation.report.verdicts import Comparison, Target, number
+from evaluation.report.verdicts import Target, at_least, at_most, number
 
 
 class ScenarioOutcome(Enum):
@@ -61,35 +61,35 @@ REFUSING_STATUSES = (429, 503)
 # Beyond this there is no service whose shares the suite could judge.
 MOST_BROKEN = 0.5
 
-SHARE = Target("service per weight, larger over smaller", Comparison.AT_MOST, FACTOR, " x")
-DUE = Target("least part of its max-min share that a tenant got", Comparison.AT_LEAST, 1 / FACTOR)
-WAIT = Target("added wait for the first token, in answers of the flood", Comparison.AT_MOST, FACTOR)
-PAST = Target("service per weight, newcomer over the one that used idle capacity", Comparison.AT_MOST, FACTOR, " x")
-LEAVER = Target("service per weight, the one that leaves over the one that stays", Comparison.AT_MOST, FACTOR, " x")
-WITHIN = Target("refused of the requests within capacity", Comparison.AT_MOST, 0.0)
+SHARE = at_most("service per weight, larger over smaller", FACTOR, " x")
+DUE = at_least("least part of its max-min share that a tenant got", 1 / FACTOR)
+WAIT = at_most("added wait for the first token, in answers of the flood", FACTOR)
+PAST = at_most("service per weight, newcomer over the one that used idle capacity", FACTOR, " x")
+LEAVER = at_most("service per weight, the one that leaves over the one that stays", FACTOR, " x")
+WITHIN = at_most("refused of the requests within capacity", 0.0)
 
 
 def by_weight(weights: Mapping[str, float]) -> Target:
     """The margin that separates the given weights from equal shares."""
     span = max(weights.values()) / min(weights.values())
-    return Target("service per weight, larger over smaller", Comparison.AT_MOST, min(FACTOR, math.sqrt(span)), " x")
+    return at_most("service per weight, larger over smaller", min(FACTOR, math.sqrt(span)), " x")
 
 
 def by_keys(keys: int) -> Target:
     """The margin that separates one share from a share for each of `keys`."""
     name = "service per weight, the one with many keys over the other"
-    return Target(name, Comparison.AT_MOST, min(FACTOR, math.sqrt(keys)), " x")
+    return at_most(name, min(FACTOR, math.sqrt(keys)), " x")
 
 
 def by_gateways(count: int) -> Target:
     """The margin that separates one account from an account of each of `count` gateways."""
-    return Target("service per weight, larger over smaller", Comparison.AT_MOST, min(FACTOR, math.sqrt(count)), " x")
+    return at_most("service per weight, larger over smaller", min(FACTOR, math.sqrt(count)), " x")
 
 
 def alone_of(tenants: int) -> Target:
     """The margin that separates the whole capacity from the fixed part of one of `tenants`."""
     name = "output tokens per second, one tenant alone over all together"
-    return Target(name, Comparison.AT_LEAST, max(1 / FACTOR, 1 / math.sqrt(tenants)))
+    return at_least(name, max(1 / FACTOR, 1 / math.sqrt(tenants)))
 
 
 def judge_shares(margin: Target, observed: Observed, weights: Mapping[str, float]) -> Judgement:
