@@ -44,7 +44,7 @@ from gateway.fairness import (
 )
 from gateway.outcomes import Outcome
 from gateway.processes.listening import BACKLOG
-from gateway.processes.member import Member
+from gateway.processes.member import ParentLink
 from gateway.proxy.control import Control, Pages
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Directory
@@ -77,6 +77,7 @@ from gateway.watch.launched import LaunchContext, LaunchedWorkers
 from gateway.watch.outages import Outages, Readiness
 from gateway.watch.poller import MetricsPoller
 from gateway.watch.reconciliation import Reconciliation
+from gateway.watch.supervisor import SupervisorProcess
 from gateway.watch.watchdog import Watchdog
 from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 
@@ -100,16 +101,16 @@ class Gateway:
         loaded: Loaded,
         log: Log,
         observers: Sequence[Observer] = (),
-        member: Member | None = None,
+        parent: ParentLink | None = None,
         connect: Connect = StoreClient,
     ) -> None:
         """Build everything for `loaded`; `observers` get every event, as metrics and log do.
 
-        `member` is what this process has from its parent, if it is one of several. `connect` makes the way to the store
-        of an account that several gateways share.
+        `parent` is the parent of this process, if it is one of several. `connect` makes the way to the store of an account
+        that several gateways share.
         """
         config = self.config = loaded.config
-        self._member = member
+        self._member = None if parent is None else parent.member
         self._path = loaded.path
         self._wall_started_at = time.time()
         self._loop = asyncio.get_running_loop()
@@ -126,7 +127,8 @@ class Gateway:
                 self._enlist,
                 self._outages.renew,
                 self._emit,
-            )
+            ),
+            SupervisorProcess if parent is None else parent.supervise,
         )
         self._holdings: Holdings[Custody] = Holdings(config.listen.max_bodies_bytes)
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)

@@ -121,8 +121,8 @@ class _Program(Protocol):
 class _OneGateway:
     """A gateway in this process, and the watch on its configuration."""
 
-    def __init__(self, loaded: Loaded, log: Log, member: Member | None) -> None:
-        self._gateway = Gateway(loaded, log, member=member)
+    def __init__(self, loaded: Loaded, log: Log, parent: ParentLink | None) -> None:
+        self._gateway = Gateway(loaded, log, parent=parent)
         self._reloader = Reloader(self._gateway, loaded)
 
     async def start(self) -> str:
@@ -160,7 +160,9 @@ class _Process:
         log = Log(sys.stderr, logs.format, logs.level, self._name())
         link = None if self._member is None else ParentLink(self._member, self._end.set)
         try:
-            return await self._serve(self._program(log), log, link)
+            if link is not None:
+                await link.greeted()
+            return await self._serve(self._program(log, link), log, link)
         finally:
             if link is not None:
                 link.close()
@@ -177,12 +179,12 @@ class _Process:
         asked = self._options.processes or self._loaded.config.processes
         return usable_cores() if asked == "auto" else int(asked)
 
-    def _program(self, log: Log) -> _Program:
+    def _program(self, log: Log, link: ParentLink | None) -> _Program:
         if self._member is None:
             for warning in self._loaded.warnings:
                 log.logger.warning("configuration warning", warning=str(warning))
-        if self._member is not None or self._count() == 1:
-            return _OneGateway(self._loaded, log, self._member)
+        if link is not None or self._count() == 1:
+            return _OneGateway(self._loaded, log, link)
         config, options = self._loaded.config, self._options
         port = () if options.port is None else ("--port", str(options.port))
         directory = runtime_directory(options.config, config.listen.port, os.environ)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.processes.channel import Channel, Message
+from gateway.processes.engines import Engines, Seat
 from gateway.processes.member import VARIABLE, Member
 
 # The file that was installed beside this one; the name of a package could also mean one in the current folder.
@@ -19,11 +20,13 @@ _PROGRAM = (sys.executable, "-P", str(Path(__file__).resolve().parents[1] / "__m
 class GatewayProcess:
     """A child process; `ready_at` is its URL once it serves."""
 
-    def __init__(self, name: str, became_ready: Callable[[], None]) -> None:
-        """Run nothing before `start`."""
+    def __init__(self, name: str, became_ready: Callable[[], None], engines: Engines) -> None:
+        """Run nothing before `start`; its orders to workers go to `engines`."""
         self.name = name
         self.ready_at = ""
         self._became_ready = became_ready
+        self._engines = engines
+        self._seat: Seat | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
 
@@ -33,6 +36,7 @@ class GatewayProcess:
         with theirs:
             member = replace(member, parent=theirs.fileno())
             self._channel = Channel(ours, self._heard, _nothing)
+            self._seat = self._engines.join(self._channel.send)
             self._process = await asyncio.create_subprocess_exec(
                 *(*_PROGRAM, "serve", *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -44,10 +48,14 @@ class GatewayProcess:
 
     async def ended(self) -> int:
         """Wait for its end; returns its exit status, or the negative number of the signal that ended it."""
-        assert self._process is not None and self._channel is not None
-        try:
-            return await self._process.wait()
-        finally:
+        assert self._process is not None
+        return await self._process.wait()
+
+    def close(self) -> None:
+        """Let go of what it had; it has ended, or ends because the channel closes."""
+        if self._seat is not None:
+            self._engines.leave(self._seat)
+        if self._channel is not None:
             self._channel.close()
 
     def end(self) -> None:
@@ -65,6 +73,8 @@ class GatewayProcess:
             case {"ready": str(url)}:
                 self.ready_at = url
                 self._became_ready()
+            case _ if self._seat is not None:
+                self._engines.obey(self._seat, message)
 
 
 def _nothing() -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from gateway.background import Background
 from gateway.config import Config
 from gateway.processes.directory import RuntimeDirectory
+from gateway.processes.engines import Engines
 from gateway.processes.gateway_process import GatewayProcess
 from gateway.processes.listening import bound
 from gateway.processes.member import Member
@@ -47,6 +48,7 @@ class Parent:
         self._plan = plan
         self._logger = logger
         self._store = StoreBeside(plan.directory, logger)  # runs only if the configuration names no store
+        self._engines = Engines()
         self._listeners: Sequence[socket.socket] = ()
         self._processes: dict[str, GatewayProcess] = {}
         self._keepers: list[Background] = []
@@ -95,6 +97,7 @@ class Parent:
             self.kill()
         for keeper in self._keepers:
             await keeper.stop()
+        await self._engines.close()
         await self._store.stop()
         for listener in self._listeners:
             listener.close()
@@ -106,6 +109,7 @@ class Parent:
         """End every process at once."""
         for process in self._processes.values():
             process.signal(signal.SIGKILL)
+        self._plan.directory.remove()
 
     def _are_ready(self) -> bool:
         return len(self._processes) == self._plan.processes and all(
@@ -129,14 +133,14 @@ class Parent:
 
     async def _run(self, name: str) -> int:
         """Run one process from its start to its end; returns its status."""
-        process = GatewayProcess(name, self._news.set)
-        await process.start(self._plan.arguments, self._member(name))
-        self._processes[name] = process
-        if self._is_ending:
-            process.end()
+        process = self._processes[name] = GatewayProcess(name, self._news.set, self._engines)
         try:
+            await process.start(self._plan.arguments, self._member(name))
+            if self._is_ending:
+                process.end()
             return await process.ended()
         finally:
+            process.close()
             del self._processes[name]
             self._plan.directory.gateway(name).unlink(missing_ok=True)
             self._news.set()

@@ -20,16 +20,24 @@ from gateway.background import Background
 from gateway.config import Pool, Window, Worker
 from gateway.endpoints.workers import worker_name
 from gateway.events import Event, RequestFinished, WorkerChanged, WorkerRemarked, WorkerStalled, WorkerWrote
-from gateway.watch.supervisor import LaunchFailed, LaunchStatus, SupervisorCallbacks, SupervisorProcess, WorkerPlan
+from gateway.watch.supervisor import (
+    LaunchFailed,
+    LaunchStatus,
+    Supervisor,
+    SupervisorCallbacks,
+    SupervisorProcess,
+    WorkerPlan,
+    runs_alike,
+)
 from gateway.workers import CircuitState, Fleet, WorkerSnapshot
 from gateway.workers.window import UNTUNED_PREFILL_TOKENS, UNTUNED_SEQUENCES
 
 READY = "ready"
 _STOPPED = LaunchStatus("", "stopped")
 _UNDER_WAY = frozenset({"loading", "draining", "stopped"})  # from these states a worker may still become ready
+_WITH_PROCESS = frozenset({READY, "unhealthy"})
 _BROKEN = frozenset({"back_off", "failed"})
 _ENDED = frozenset({"unhealthy", "draining", "stopped"})  # states in which the supervisor ends a process, or has
-_PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # only the supervisor uses these, not the process
 _REPORTED_LINES = 5
 
 
@@ -56,20 +64,17 @@ class _Wanted:
 
     def runs_as(self, other: "_Wanted") -> bool:
         """True if a process started for the one does as well for the other."""
-        return self._process == other._process
-
-    @property
-    def _process(self) -> WorkerPlan:
-        return {name: value for name, value in self.plan.items() if name not in _PATIENCE}
+        return runs_alike(self.plan, other.plan)
 
 
 class LaunchedWorkers:
     """Every worker of the configuration that has `launch`."""
 
-    def __init__(self, context: LaunchContext) -> None:
-        """Start without workers."""
+    def __init__(
+        self, context: LaunchContext, supervise: Callable[[SupervisorCallbacks], Supervisor] = SupervisorProcess
+    ) -> None:
+        """Start without workers; `supervise` makes the supervisor that runs them."""
         self._context = context
-        self._supervisor = SupervisorProcess(SupervisorCallbacks(self._changed, self._wrote, self._lost))
         self._wanted: dict[str, _Wanted] = {}
         self._running: dict[str, _Wanted] = {}  # as last ordered
         self._replaced = ""  # the worker that is being emptied for its replacement
@@ -80,6 +85,7 @@ class LaunchedWorkers:
         # Without this task the workers run on by the old plan.
         self._rollout = Background("rolling restart", self._roll, "the rolling restart broke off")
         self._drains: list[Background] = []
+        self._supervisor = supervise(SupervisorCallbacks(self._changed, self._wrote, self._lost))
 
     # -- what the composition root does
 
@@ -128,9 +134,7 @@ class LaunchedWorkers:
             case RequestFinished():
                 self._news.set()
             case WorkerStalled(_, worker, is_stalled, reason) if worker in self._wanted:
-                stall = self._stalls.pop(worker, None)
-                if stall is not None:
-                    stall.cancel()
+                self._forget_stall(worker)
                 if is_stalled:
                     # When the timer ends, the worker's streams have ended by their own limit.
                     seconds = self._wanted[worker].pool.timeouts.stall_seconds
@@ -138,6 +142,11 @@ class LaunchedWorkers:
                     self._stalls[worker] = loop.call_later(seconds, self._renew, worker, reason)
             case _:
                 pass
+
+    def _forget_stall(self, name: str) -> None:
+        stall = self._stalls.pop(name, None)
+        if stall is not None:
+            stall.cancel()
 
     def _renew(self, name: str, reason: str) -> None:
         """Restart a worker that has not moved since it was reported, by force if it does not end."""
@@ -177,6 +186,8 @@ class LaunchedWorkers:
     def _changed(self, status: LaunchStatus) -> None:
         name, before = status.worker, self._status(status.worker)
         self._statuses[name] = status
+        if status.state not in _WITH_PROCESS:
+            self._forget_stall(name)  # the process that stood still has ended
         wanted = self._wanted.get(name)
         if wanted is not None:
             self._serve_if_ready(name)
@@ -215,8 +226,8 @@ class LaunchedWorkers:
     # -- change
 
     def _order(self, name: str) -> None:
-        wanted = self._running[name] = self._wanted[name]
-        self._supervisor.start(name, wanted.plan)
+        wanted = self._wanted[name]
+        self._running[name] = replace(wanted, plan=self._supervisor.start(name, wanted.plan))
 
     def _outdated(self) -> str | None:
         """The name of a worker that runs by another plan than it should; None if there is none."""

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +29,12 @@ _MAX_LINE_BYTES = 1 << 20  # a message has at most 40 lines of a worker, each cu
 _SHOWN_BYTES = 200  # the most that is shown of a line that is no message
 
 WorkerPlan = Mapping[str, object]
+_PATIENCE = frozenset({"start_seconds", "max_failed_starts"})  # only the supervisor uses these, not the process
+
+
+def runs_alike(plan: WorkerPlan, other: WorkerPlan) -> bool:
+    """True if a process started by the one plan does as well for the other."""
+    return all(plan.get(name) == other.get(name) for name in (plan.keys() | other.keys()) - _PATIENCE)
 
 
 class LaunchFailed(Exception):
@@ -51,6 +58,11 @@ class LaunchStatus:
 _STATUS = TypeAdapter(LaunchStatus)
 
 
+def read_status(value: object) -> LaunchStatus:
+    """The status that a message holds; raises pydantic's `ValidationError`."""
+    return _STATUS.validate_python(value)
+
+
 @dataclass(frozen=True, slots=True)
 class SupervisorCallbacks:
     """What to call at a worker's new state (`changed`), at its output (`wrote`), if the supervisor dies (`lost`)."""
@@ -58,6 +70,31 @@ class SupervisorCallbacks:
     changed: Callable[[LaunchStatus], None]
     wrote: Callable[[str, str], None]
     lost: Callable[[str], None]
+
+
+class Supervisor(Protocol):
+    """Who runs the workers: a process of this gateway, or the one that it shares with others."""
+
+    @property
+    def api_key(self) -> str:
+        """The key that the workers demand; "" before the first of them is ready."""
+        ...
+
+    def start(self, name: str, plan: WorkerPlan) -> WorkerPlan:
+        """Order a worker to run by `plan`; returns the plan by which it runs, another one if it ran before."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """Order the end of a worker."""
+        ...
+
+    def restart(self, name: str, reason: str) -> None:
+        """Order a new start of a worker that serves, by force if it does not end."""
+        ...
+
+    async def close(self) -> None:
+        """End what would be left of it."""
+        ...
 
 
 class SupervisorProcess:
@@ -72,11 +109,12 @@ class SupervisorProcess:
         # Without this task no worker comes back.
         self._background = Background("supervisor", self._keep_running, "the link to the supervisor broke")
 
-    def start(self, name: str, plan: WorkerPlan) -> None:
-        """Order a worker to run by `plan`; the first such order starts the supervisor itself."""
+    def start(self, name: str, plan: WorkerPlan) -> WorkerPlan:
+        """Order a worker to run by `plan`, which is returned; the first such order starts the supervisor itself."""
         self._plans[name] = plan
         self._background.start()
         self._say({"start": plan})
+        return plan
 
     def stop(self, name: str) -> None:
         """Order the end of a worker."""
@@ -132,7 +170,7 @@ class SupervisorProcess:
             case {"supervisor": {"api_key": str(key)}}:
                 self.api_key = key
             case {"worker": status}:
-                self._callbacks.changed(_STATUS.validate_python(status))
+                self._callbacks.changed(read_status(status))
             case {"output": {"worker": str(worker), "line": str(text)}}:
                 self._callbacks.wrote(worker, text)
 

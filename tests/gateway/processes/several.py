@@ -17,6 +17,7 @@ from gateway.processes.directory import RuntimeDirectory
 
 ROOT = Path(__file__).parents[3]
 ARGUMENTS = ("--create-keys", "--announce", "--processes", "2")
+BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}).encode()
 CONFIG = """\
 listen: {{port: 0, drain_seconds: 60}}
 pools:
@@ -98,6 +99,20 @@ def without(folder: Path, *names: str) -> str:
                 (folder / program.name).symlink_to(program)
     assert all(shutil.which(name, path=str(folder)) is None for name in names)
     return str(folder)
+
+
+def ask(child: Served, folder: Path) -> int:
+    """The status of one small request, on a connection of its own."""
+    return child.request("/v1/chat/completions", key(folder), BODY)[0]
+
+
+def read_until(child: Served, *words: str) -> dict[str, object]:
+    """The first log line from here on that has all of `words`."""
+    while True:
+        line = child.log_until(words[0])
+        if all(word in line for word in words):
+            found: dict[str, object] = json.loads(line)
+            return found
 
 
 def streaming(child: Served, secret: str, tokens: int) -> socket.socket:

@@ -8,14 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from served import Served, has_ended, serving, watching
+from served import has_ended, serving, watching
 
 from .several import (
     ARGUMENTS,
+    ask,
     directory,
     engine,
     gateways,
     key,
+    read_until,
     rest_of,
     several,
     store_of,
@@ -24,28 +26,12 @@ from .several import (
     write_config,
 )
 
-BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}).encode()
-
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """An engine for all tests."""
     with engine() as address:
         yield address
-
-
-def ask(child: Served, folder: Path) -> int:
-    """The status of one small request, on a connection of its own."""
-    return child.request("/v1/chat/completions", key(folder), BODY)[0]
-
-
-def read_until(child: Served, *words: str) -> dict[str, object]:
-    """The first log line from here on that has all of `words`."""
-    while True:
-        line = child.log_until(words[0])
-        if all(word in line for word in words):
-            found: dict[str, object] = json.loads(line)
-            return found
 
 
 def test_one_url_many_processes_one_end(tmp_path: Path, url: str) -> None:
