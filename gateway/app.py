@@ -10,9 +10,10 @@ counter.
 import asyncio
 import socket
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -45,7 +46,8 @@ from gateway.fairness import (
 from gateway.outcomes import Outcome
 from gateway.processes.listening import BACKLOG
 from gateway.processes.member import ParentLink
-from gateway.proxy.control import Control, Pages
+from gateway.processes.pages import OwnPages, SharedPages
+from gateway.proxy.control import Availability, Control, Pages
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Directory
 from gateway.proxy.dispatcher import Dispatcher
@@ -74,12 +76,14 @@ from gateway.terms import (
 from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
 from gateway.watch.launched import LaunchContext, LaunchedWorkers
-from gateway.watch.outages import Outages, Readiness
+from gateway.watch.outages import Outages
 from gateway.watch.poller import MetricsPoller
 from gateway.watch.reconciliation import Reconciliation
 from gateway.watch.supervisor import SupervisorProcess
 from gateway.watch.watchdog import Watchdog
 from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
+
+_Content = TypeVar("_Content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +175,13 @@ class Gateway:
         )
         listen = config.listen
         limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
+        own = OwnPages(self._render_metrics, self._state, self._availability)
+        self._shared = None if parent is None else SharedPages(own, parent.member)
         control = Control(
             Pages(
-                self._render_metrics,
-                self._state,
-                self._readiness,
+                self._shared.metrics if self._shared else _at_once(own.metrics),
+                self._shared.state if self._shared else _at_once(own.state),
+                self._shared.availability if self._shared else _at_once(own.availability),
                 int(self._wall_started_at),
                 self._endpoints.max_model_len,
             )
@@ -217,6 +223,8 @@ class Gateway:
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
+        if self._shared is not None:
+            await self._shared.start()
         for site in self._sites(self._runner):
             await site.start()
         await self._launched.started()
@@ -254,6 +262,8 @@ class Gateway:
         self._outages.close()
         self._endpoints.close()
         await self._launched.stop()
+        if self._shared is not None:
+            await self._shared.stop()
         if self._is_ready:  # else the last log line must stay the reason why the gateway could not start
             self._emit(life.stopped(refused, len(left) - refused))
 
@@ -388,8 +398,18 @@ class Gateway:
             "quarantine": quarantine,
         }
 
-    def _readiness(self) -> dict[str, Readiness]:
-        return {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
+    def _availability(self) -> Availability:
+        pools = {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
+        return Availability(pools, is_draining=self._router.is_draining)
+
+
+def _at_once(page: Callable[[], _Content]) -> Callable[[], Awaitable[_Content]]:
+    """`page` for whoever awaits it."""
+
+    async def answer() -> _Content:
+        return page()
+
+    return answer
 
 
 def _url(address: Sequence[object] | str) -> str:

@@ -19,10 +19,14 @@ however that happens, each process drains and ends, and the store ends at once, 
 The parent has an event loop. It waits for processes, pipes, sockets, signals and timers at the same time. Without the
 event loop it would need one of its own for that, and could use none of the code that exists for it.
 
+Whichever process is asked answers for all (`pages`): `/metrics`, `/ready` and `/debug/state` are one answer of what
+each says within a second. One that is silent is named.
+
 Modules. `parent`: the whole. `gateway_process`: one process as the parent sees it. `member`: the parent as a process
-sees it. `channel`: messages between them. `listening`: the sockets. `store`, `kept`, `guard`: the store, and how a
-program can outlive a parent that hands it over. `directory`: where they meet. `cores`: what `auto` means. `pauses`:
-when to start again.
+sees it. `channel`: messages between them. `listening`: the sockets. `engines`: launched workers, which all processes
+share. `store`, `kept`, `guard`: the store, and how a program can outlive a parent that hands it over. `pages`,
+`merging`: one answer of several. `estate`: what ended processes have counted. `directory`: where they meet. `cores`:
+what `auto` means. `pauses`: when to start again.
 """
 
 from gateway.processes.cores import usable_cores

@@ -8,7 +8,7 @@ temporary files. Its path is short, because a Unix socket's path has at most 107
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,6 +39,10 @@ class RuntimeDirectory:
     def gateway(self, name: str) -> Path:
         """Where the gateway process `name` answers the others."""
         return self.path / f"gateway-{name}.sock"
+
+    def gateways(self) -> Sequence[str]:
+        """The names of the gateway processes that answer here, or should."""
+        return [file.stem.removeprefix("gateway-") for file in self.path.glob("gateway-*.sock")]
 
     def prepare(self) -> None:
         """Make the directory, or check that the one that is there is ours alone; raises `DirectoryFault`."""

@@ -30,6 +30,11 @@ class GatewayProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it runs."""
+        return 0 if self._process is None else self._process.pid
+
     async def start(self, arguments: Sequence[str], member: Member) -> None:
         """Start `vtc-gateway serve` with `arguments` as `member`, whose `parent` is set here; raises `OSError`."""
         ours, theirs = socket.socketpair()

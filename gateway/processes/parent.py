@@ -16,6 +16,7 @@ from gateway.background import Background
 from gateway.config import Config
 from gateway.processes.directory import RuntimeDirectory
 from gateway.processes.engines import Engines
+from gateway.processes.estate import Estate
 from gateway.processes.gateway_process import GatewayProcess
 from gateway.processes.listening import bound
 from gateway.processes.member import Member
@@ -49,6 +50,7 @@ class Parent:
         self._logger = logger
         self._store = StoreBeside(plan.directory, logger)  # runs only if the configuration names no store
         self._engines = Engines()
+        self._estate = Estate(plan.directory.path)
         self._listeners: Sequence[socket.socket] = ()
         self._processes: dict[str, GatewayProcess] = {}
         self._keepers: list[Background] = []
@@ -143,6 +145,7 @@ class Parent:
             process.close()
             del self._processes[name]
             self._plan.directory.gateway(name).unlink(missing_ok=True)
+            self._estate.bury(f"{name}-{process.pid}")
             self._news.set()
 
     def _member(self, name: str) -> Member:

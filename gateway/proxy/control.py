@@ -1,6 +1,6 @@
 """The gateway's own pages: alive, ready, metrics, models, state. Nothing here reaches a worker."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
@@ -22,12 +22,21 @@ _NO_ADMIN = "This page needs the admin key (admin.key in the configuration) as '
 
 
 @dataclass(frozen=True, slots=True)
-class Pages:
-    """Where the pages get their contents; `app` binds these functions. `pools` says how ready each pool is."""
+class Availability:
+    """How ready each pool is, and whether this gateway drains; `processes` says it of each, if there are several."""
 
-    metrics: Callable[[], tuple[bytes, str] | None]
-    state: Callable[[], dict[str, object]]
-    pools: Callable[[], Mapping[str, Readiness]]
+    pools: Mapping[str, Readiness]
+    is_draining: bool
+    processes: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Where the pages get their contents; `app` binds these functions."""
+
+    metrics: Callable[[], Awaitable[tuple[bytes, str] | None]]
+    state: Callable[[], Awaitable[dict[str, object]]]
+    availability: Callable[[], Awaitable[Availability]]
     started_at: int
     max_model_len: Callable[[Pool], int]
 
@@ -39,42 +48,45 @@ class Control:
         """Serve `pages`."""
         self._pages = pages
 
-    def health(self) -> WholeAnswer:
+    async def health(self) -> WholeAnswer:
         """Answer 200 as long as the process can answer at all."""
         return _json({"status": "ok"})
 
-    def ready(self, query: str, *, is_draining: bool) -> WholeAnswer:
+    async def ready(self, query: str) -> WholeAnswer:
         """Answer 200 if some pool has a worker that serves, or has just lost it and lets requests wait; else 503.
 
         The body lists every pool. Each `pool=NAME` in `query` names a pool: the status is then that of the worst pool
         named. Raises `RequestFault` (404) for a pool that does not exist.
         """
-        found = self._pages.pools()
+        availability = await self._pages.availability()
+        found = availability.pools
         asked = parse_qs(query, keep_blank_values=True).get("pool", [])
         for name in asked:
             if name not in found:
                 raise RequestFault(Outcome.UNKNOWN_MODEL, _NO_POOL, "pool")
-        pools = {name: readiness.value for name, readiness in found.items()}
-        if is_draining:
-            return _json({"status": "draining", "pools": pools}, status=503)
+        body: dict[str, object] = {"pools": {name: readiness.value for name, readiness in found.items()}}
+        if availability.processes is not None:
+            body["processes"] = availability.processes
+        if availability.is_draining:
+            return _json({"status": "draining"} | body, status=503)
         among = max if asked else min  # the worst of the pools that are named, else the best of all
         status = among((found[name] for name in asked or found), key=_BEST_FIRST.index)
         is_ready = status is not Readiness.NO_WORKER
-        return _json({"status": status.value, "pools": pools}, status=200 if is_ready else 503)
+        return _json({"status": status.value} | body, status=200 if is_ready else 503)
 
-    def metrics(self) -> WholeAnswer:
+    async def metrics(self) -> WholeAnswer:
         """The metrics in Prometheus' text format; raises `RequestFault` (404) if metrics are off."""
-        rendered = self._pages.metrics()
+        rendered = await self._pages.metrics()
         if rendered is None:
             raise RequestFault(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
         body, content_type = rendered
         return WholeAnswer(200, body, [("Content-Type", content_type)])
 
-    def debug_state(self, *, is_admin: bool) -> WholeAnswer:
+    async def debug_state(self, *, is_admin: bool) -> WholeAnswer:
         """The whole state as JSON, for the holder of the admin key."""
         if not is_admin:
             raise RequestFault(Outcome.UNAUTHENTICATED, _NO_ADMIN)
-        return _json(self._pages.state())
+        return _json(await self._pages.state())
 
     def models(self, identity: Identity, path: str) -> WholeAnswer:
         """The models, adapters and aliases that a tenant may use, or the one that `path` names."""

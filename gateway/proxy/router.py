@@ -6,7 +6,7 @@ that are scheduled, `utility` those that run no model.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -47,7 +47,7 @@ _COMPLETED: Final = Outcome.COMPLETED
 
 _READING = "GET, HEAD"
 
-_Page = Callable[[web.BaseRequest], WholeAnswer]
+_Page = Callable[[web.BaseRequest], Awaitable[WholeAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Router:
         self._pages: Mapping[str, _Page] = MappingProxyType(
             {
                 "/health": lambda _: control.health(),
-                "/ready": lambda request: control.ready(_query(request), is_draining=self.is_draining),
+                "/ready": lambda request: control.ready(_query(request)),
                 "/metrics": lambda _: control.metrics(),
                 "/debug/state": self._debug_state,
             }
@@ -157,7 +157,7 @@ class Router:
             raise WrongMethod(record.endpoint, _READING)
         if path in self._pages:
             record.is_minor = True
-            page = self._pages[path](request)
+            page = await self._pages[path](request)
         else:
             page = self._control.models(self._identify(request, record), path)
         return await self._answer_minor(request, page, record)
@@ -236,9 +236,9 @@ class Router:
         identity = record.identity = self.directory.identify(presented_keys(request.headers))
         return identity
 
-    def _debug_state(self, request: web.BaseRequest) -> WholeAnswer:
+    async def _debug_state(self, request: web.BaseRequest) -> WholeAnswer:
         is_admin = self.directory.is_admin(presented_keys(request.headers))
-        return self._control.debug_state(is_admin=is_admin)
+        return await self._control.debug_state(is_admin=is_admin)
 
     def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: RequestRecord) -> WholeAnswer:
         content = request.content

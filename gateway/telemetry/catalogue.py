@@ -6,9 +6,11 @@ are per tenant, the wait and the first token, because each costs a dozen series 
 updating the values.
 """
 
-from gateway.telemetry.families import Counter, Family, Gauge, Histogram, Labels
+from gateway.telemetry.families import Counter, Family, Gauge, Histogram, Labels, Together
 
 PREFIX = "vtc_gateway_"
+
+SUM, MAX, MIN, EACH = Together.SUM, Together.MAX, Together.MIN, Together.EACH
 
 _POOL: Labels = ("pool",)
 _SHARE: Labels = ("pool", "tenant")
@@ -31,8 +33,8 @@ def _counter(name: str, help_text: str, labels: Labels = ()) -> Counter:
     return Counter(PREFIX + name, help_text, labels)
 
 
-def _gauge(name: str, help_text: str, labels: Labels = ()) -> Gauge:
-    return Gauge(PREFIX + name, help_text, labels)
+def _gauge(name: str, help_text: str, labels: Labels, together: Together) -> Gauge:
+    return Gauge(PREFIX + name, help_text, labels, together)
 
 
 def _histogram(name: str, help_text: str, labels: Labels, bounds: tuple[float, ...]) -> Histogram:
@@ -139,105 +141,121 @@ class StateFamilies:
             "virtual_tokens",
             "Virtual token counter: charged service divided by weight, lifts and reservations included.",
             _SHARE,
+            MAX,
         )
-        self.weight = _gauge("tenant_weight", "Configured weight of a tenant.", _SHARE)
-        self.queue_depth = _gauge("queue_depth", "Requests waiting in the gateway's queue.", _SHARE)
+        self.weight = _gauge("tenant_weight", "Configured weight of a tenant.", _SHARE, MAX)
+        self.queue_depth = _gauge("queue_depth", "Requests waiting in the gateway's queue.", _SHARE, SUM)
         self.oldest_wait = _gauge(
-            "queue_oldest_wait_seconds", "How long the oldest waiting request has waited so far.", _SHARE
+            "queue_oldest_wait_seconds", "How long the oldest waiting request has waited so far.", _SHARE, MAX
         )
         self.queue_max = _gauge(
-            "queue_max_requests", "Most requests that may wait in the pool: scheduler.max_queued.", _POOL
+            "queue_max_requests", "Most requests that may wait in the pool: scheduler.max_queued.", _POOL, SUM
         )
         self.queue_timeout = _gauge(
-            "queue_timeout_seconds", "How long a request may wait: scheduler.queue_timeout_seconds.", _POOL
+            "queue_timeout_seconds", "How long a request may wait: scheduler.queue_timeout_seconds.", _POOL, MAX
         )
-        self.held = _gauge("tenant_held", "1 if a tenant waits because of its own limits, not for others.", _SHARE)
-        self.in_flight = _gauge("in_flight", "Requests sent to workers that have not ended.", _SHARE)
+        self.held = _gauge("tenant_held", "1 if a tenant waits because of its own limits, not for others.", _SHARE, MAX)
+        self.in_flight = _gauge("in_flight", "Requests sent to workers that have not ended.", _SHARE, SUM)
         self.bodies = _gauge(
             "body_bytes",
             "Bytes in memory: requests until an answer begins (pool _none: still read), whole answers until taken.",
             _SHARE,
+            SUM,
         )
-        self.bodies_max = _gauge("body_max_bytes", "Most bytes that all bodies may take: listen.max_bodies_mib.")
+        self.bodies_max = _gauge(
+            "body_max_bytes", "Most bytes that all bodies may take: listen.max_bodies_mib.", (), SUM
+        )
         self.spread = _gauge(
-            "spread",
-            "Largest difference between the virtual counters of waiting tenants, in cost units.",
-            _POOL,
+            "spread", "Largest difference between the virtual counters of waiting tenants, in cost units.", _POOL, MAX
         )
         self.spread_bound = _gauge(
-            "spread_bound", "The largest spread that the scheduler's bound allows now, in cost units.", _POOL
+            "spread_bound", "The largest spread that the scheduler's bound allows now, in cost units.", _POOL, MAX
         )
         self.jain_index = _gauge(
             "jain_index",
             "Jain's index of waiting tenants' recent service by weight; 1: equal, 1/n: one tenant gets all.",
             _POOL,
+            MIN,
         )
         self.estimated = _gauge(
             "estimated_tokens",
             "Output tokens of streams in flight, charged by estimate because their engines did not count them.",
             _POOL,
+            SUM,
         )
         self.drain_rate = _gauge(
             "drain_rate_requests_per_second",
             "Requests that leave the queue for a worker, per second; Retry-After is computed from it.",
             _POOL,
+            SUM,
         )
         self.worker_up = _gauge(
-            "worker_up",
-            "1 if a worker may get requests; the label state says more.",
-            ("pool", "worker", "state"),
+            "worker_up", "1 if a worker may get requests; the label state says more.", ("pool", "worker", "state"), MAX
         )
-        self.worker_sequences = _gauge("worker_in_flight_sequences", "Sequences in flight at a worker.", _WORKER)
+        self.worker_sequences = _gauge("worker_in_flight_sequences", "Sequences in flight at a worker.", _WORKER, SUM)
         self.worker_window_sequences = _gauge(
-            "worker_window_sequences", "Sequences that may be in flight at a worker.", _WORKER
+            "worker_window_sequences", "Sequences that may be in flight at a worker.", _WORKER, MAX
         )
         self.worker_prefill = _gauge(
-            "worker_prefill_tokens", "Prompt tokens at a worker that are not prefilled yet.", _WORKER
+            "worker_prefill_tokens", "Prompt tokens at a worker that are not prefilled yet.", _WORKER, SUM
         )
         self.worker_window_prefill = _gauge(
-            "worker_window_prefill_tokens", "Prompt tokens that may be at a worker and not prefilled yet.", _WORKER
+            "worker_window_prefill_tokens", "Prompt tokens that may be at a worker and not prefilled yet.", _WORKER, MAX
         )
         self.worker_kv_demand = _gauge(
-            "worker_kv_demand_tokens", "KV cache that the requests at a worker are expected to take.", _WORKER
+            "worker_kv_demand_tokens", "KV cache that the requests at a worker are expected to take.", _WORKER, SUM
         )
         self.worker_kv_capacity = _gauge(
-            "worker_kv_capacity_tokens", "KV cache of a worker, as its engine states it.", _WORKER
+            "worker_kv_capacity_tokens", "KV cache of a worker, as its engine states it.", _WORKER, MAX
         )
         self.worker_limit = _gauge(
             "worker_limit",
             "1 for the limit that held back the last request for which the worker was asked for room.",
             ("pool", "worker", "limit"),
+            MAX,
         )
         self.worker_degraded = _gauge(
-            "worker_degraded", "1 if a worker's metrics cannot be used, so that its window is fixed.", _WORKER
+            "worker_degraded", "1 if a worker's metrics cannot be used, so that its window is fixed.", _WORKER, MAX
         )
         self.worker_engine_running = _gauge(
-            "worker_engine_running", "Sequences that a worker's engine says it runs, as last read.", _WORKER
+            "worker_engine_running", "Sequences that a worker's engine says it runs, as last read.", _WORKER, MAX
         )
         self.worker_engine_waiting = _gauge(
-            "worker_engine_waiting", "Sequences that wait inside a worker's engine, as last read.", _WORKER
+            "worker_engine_waiting", "Sequences that wait inside a worker's engine, as last read.", _WORKER, MAX
         )
         self.worker_unmetered = _gauge(
             "worker_unmetered_ratio",
             "Share of the tokens generated by a worker that the gateway has not metered.",
             _WORKER,
+            MAX,
         )
         self.reload_successful = _gauge(
             "config_last_reload_successful",
             "1 if the last changed configuration was applied, 0 if it was rejected.",
+            (),
+            MIN,
         )
         self.restart_pending = _gauge(
             "config_restart_pending_changes",
             "Changes of the last valid configuration that wait for a start of the gateway.",
+            (),
+            MAX,
         )
         self.reload_timestamp = _gauge(
-            "config_last_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time."
+            "config_last_reload_timestamp_seconds", "When the configuration in force was loaded, Unix time.", (), MIN
         )
-        self.tasks = _gauge("tasks", "Tasks of the gateway's event loop.")
+        self.tasks = _gauge("tasks", "Tasks of the gateway's event loop.", (), SUM)
+        self.process_up = _gauge(
+            "process_up",
+            "1 if a gateway process answers the others, 0 if it does not; only where there are several.",
+            ("process",),
+            MAX,
+        )
         self.build_info = _gauge(
             "build_info",
             "1, with the versions of the gateway and of Python and whether the gateway is compiled.",
             ("version", "python", "compiled"),
+            MAX,
         )
 
     def all(self) -> tuple[Family, ...]:
@@ -249,33 +267,46 @@ class ReplicaFamilies:
     """What a gateway shares with others, read from a snapshot at each scrape; a gateway alone shows none of it."""
 
     def __init__(self, call_bounds: tuple[float, ...]) -> None:
-        self.store_reachable = _gauge("store_reachable", "1 if the store answered the last call, 0 if it did not.")
-        self.store_age = _gauge("store_age_seconds", "Time since the store last answered a call.")
+        self.store_reachable = _gauge(
+            "store_reachable", "1 if the store answered the last call, 0 if it did not.", (), MIN
+        )
+        self.store_age = _gauge("store_age_seconds", "Time since the store last answered a call.", (), MAX)
         self.store_calls = _counter("store_calls_total", "Calls to the store, by their result.", ("result",))
         self.store_call_seconds = _histogram(
             "store_call_seconds", "Time of a call to the store, answered or not.", (), call_bounds
         )
-        self.expected = _gauge("replicas_expected", "Gateways that should share the account: replicas.expected.")
-        self.living = _gauge("replicas_living", "Gateways that share the pool's account now, this one included.", _POOL)
+        self.expected = _gauge(
+            "replicas_expected", "Gateways that should share the account: replicas.expected.", (), MAX
+        )
+        self.living = _gauge(
+            "replicas_living", "Gateways that share the pool's account now, this one included.", _POOL, MIN
+        )
         self.other_settings = _gauge(
-            "replicas_with_other_settings", "Gateways that share the account and have another configuration.", _POOL
+            "replicas_with_other_settings",
+            "Gateways that share the account and have another configuration.",
+            _POOL,
+            MAX,
         )
         self.rank = _gauge(
-            "replica_rank", "Place of this gateway among the living by name; 0 finds out the windows for all.", _POOL
+            "replica_rank",
+            "Place of this gateway among the living by name; 0 finds out the windows for all.",
+            _POOL,
+            EACH,
         )
         self.room_held = _gauge(
-            "replica_room_held_sequences", "Sequences of a worker that this gateway may use, used or not.", _WORKER
+            "replica_room_held_sequences", "Sequences of a worker that this gateway may use, used or not.", _WORKER, SUM
         )
         self.room_idle = _gauge(
-            "replica_room_idle_sequences", "Sequences of a worker that this gateway may use and does not.", _WORKER
+            "replica_room_idle_sequences", "Sequences of a worker that this gateway may use and does not.", _WORKER, SUM
         )
         self.shared_spread = _gauge(
             "shared_spread",
             "Largest difference between the virtual counters of tenants that wait at any gateway, in cost units.",
             _POOL,
+            MAX,
         )
         self.shared_spread_bound = _gauge(
-            "shared_spread_bound", "The largest shared spread that the bound allows now, in cost units.", _POOL
+            "shared_spread_bound", "The largest shared spread that the bound allows now, in cost units.", _POOL, MAX
         )
 
     def all(self) -> tuple[Family, ...]:

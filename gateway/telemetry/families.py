@@ -9,6 +9,7 @@ A series stays until the process ends. The caller bounds their number by its cho
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
+from enum import Enum
 from math import inf, isfinite
 
 Labels = tuple[str, ...]
@@ -16,7 +17,23 @@ Labels = tuple[str, ...]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def _number(value: int | float) -> str:
+class Together(Enum):
+    """What makes one series of those that several processes show; EACH leaves them apart, by the label `process`."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    EACH = "each"
+
+    def join(self, one: int | float, other: int | float) -> int | float:
+        """One value of two."""
+        if self is Together.MAX:
+            return max(one, other)
+        return min(one, other) if self is Together.MIN else one + other
+
+
+def number(value: int | float) -> str:
+    """A value as the format writes it."""
     if isfinite(value):
         return repr(value)
     if value == inf:
@@ -29,14 +46,15 @@ def _escaped(text: str) -> str:
 
 
 class Family(ABC):
-    """One metric: its name, type, help and label names."""
+    """One metric: its name, type, help and label names, and what becomes of it over several processes."""
 
     kind: str
 
-    def __init__(self, name: str, help_text: str, labels: Labels = ()) -> None:
+    def __init__(self, name: str, help_text: str, labels: Labels = (), together: Together = Together.SUM) -> None:
         self.name = name
         self.help_text = help_text
         self.labels = labels
+        self.together = together
 
     def head(self) -> str:
         """The two lines that announce the family."""
@@ -94,7 +112,7 @@ class Counter(Family):
 
     def lines(self) -> list[str]:
         """One line per series."""
-        return [f"{series.prefix}{_number(series.value)}\n" for series in self._series.values()]
+        return [f"{series.prefix}{number(series.value)}\n" for series in self._series.values()]
 
 
 class Gauge(Family):
@@ -102,8 +120,8 @@ class Gauge(Family):
 
     kind = "gauge"
 
-    def __init__(self, name: str, help_text: str, labels: Labels = ()) -> None:
-        super().__init__(name, help_text, labels)
+    def __init__(self, name: str, help_text: str, labels: Labels = (), together: Together = Together.SUM) -> None:
+        super().__init__(name, help_text, labels, together)
         self._prefixes: dict[Labels, str] = {}
         self._lines: list[str] = []
 
@@ -112,7 +130,7 @@ class Gauge(Family):
         prefix = self._prefixes.get(labels)
         if prefix is None:
             prefix = self._prefixes[labels] = self.prefix(labels)
-        self._lines.append(f"{prefix}{_number(value)}\n")
+        self._lines.append(f"{prefix}{number(value)}\n")
 
     def lines(self) -> list[str]:
         """The lines shown since the last call."""
@@ -148,7 +166,7 @@ class Distribution:
         for prefix, count in zip(self._prefixes, self._counts, strict=False):
             running += count
             lines.append(f"{prefix}{running}\n")
-        lines.append(f"{self._prefixes[-2]}{_number(self._total)}\n")
+        lines.append(f"{self._prefixes[-2]}{number(self._total)}\n")
         lines.append(f"{self._prefixes[-1]}{running}\n")
         return lines
 
@@ -173,7 +191,7 @@ class Histogram(Family):
         """The series of `labels`, begun if need be: for a caller that keeps it to add to."""
         series = self._series.get(labels)
         if series is None:
-            prefixes = [self.prefix(labels, "_bucket", _number(float(bound))) for bound in (*self.bounds, inf)]
+            prefixes = [self.prefix(labels, "_bucket", number(float(bound))) for bound in (*self.bounds, inf)]
             prefixes += [self.prefix(labels, "_sum"), self.prefix(labels, "_count")]
             series = self._series[labels] = Distribution(prefixes, self.bounds)
         return series
