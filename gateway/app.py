@@ -110,8 +110,8 @@ class Gateway:
     ) -> None:
         """Build everything for `loaded`; `observers` get every event, as metrics and log do.
 
-        `parent` is the parent of this process, if it is one of several. `connect` makes the way to the store of an account
-        that several gateways share.
+        `parent` is the parent of this process, if it is one of several. `connect` makes the way to the store of an
+        account that several gateways share.
         """
         config = self.config = loaded.config
         self._member = None if parent is None else parent.member
@@ -119,7 +119,8 @@ class Gateway:
         self._wall_started_at = time.time()
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
-        self._sharing = None if config.replicas is None else self._share(config.replicas, connect)
+        replicas = config.replicas if parent is None else parent.member.replicas(config)
+        self._sharing = None if replicas is None else self._share(replicas, connect)
         self._fleet = Fleet() if self._sharing is None else self._sharing.fleet
         self._endpoints = WorkerEndpoints()
         self._roster = Roster(self._fleet, self._endpoints)
