@@ -98,6 +98,18 @@ def test_gateways_that_do_not_share_turn_weights_into_halves() -> None:
     run_in_virtual_time(story())
 
 
+def test_sharing_costs_no_throughput() -> None:
+    """Three gateways serve at least 0.98 of what one serves of the same load."""
+
+    async def story(gateways: int) -> float:
+        async with fleet(gateways, ModelStore()) as scenes:
+            await skewed(scenes, 12.0)
+            return sum(served(scenes).values())
+
+    alone = run_in_virtual_time(story(1))
+    assert run_in_virtual_time(story(3)) >= 0.98 * alone
+
+
 def test_a_silent_store_stops_nobody() -> None:
     """While the store does not answer all requests are served; afterwards the shares are right again."""
 
