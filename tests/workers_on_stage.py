@@ -71,6 +71,12 @@ class EngineWorker:
         """Whether it was started and not killed."""
         return self._router is not None
 
+    @property
+    def open_connections(self) -> int:
+        """Connections to it that nobody has closed."""
+        assert self._runner.server is not None
+        return len(self._runner.server.connections)
+
     async def start(self, faults: FaultScript | None = None) -> None:
         """Begin a life, with other faults where given."""
         config = self._config if faults is None else replace(self._config, faults=faults)
