@@ -29,50 +29,48 @@ class Line:
 
     async def open(self) -> tuple[StoreConnection, str]:
         """A new connection and the run id of the server behind it. `StoreFailed` if there is none in time."""
+        connection = StoreConnection(self._replicas.store)
         try:
-            async with asyncio.timeout(CONNECTING_SECONDS):
-                connection = await self._connect()
-        except TimeoutError:
-            raise self._failed(f"no connection within {CONNECTING_SECONDS:g} s; is it there?") from None
-        except ssl.SSLError as error:
-            raise self._failed(f"TLS failed ({quote(error)}); correct replicas.store or replicas.ca_file") from None
-        except OSError as error:
-            raise self._failed(f"it cannot be reached ({quote(error)}); start it, or correct replicas.store") from None
-        try:
+            await self._connect_in_time(connection)
             return connection, await greet(connection, self._replicas, GREETING_SECONDS)
-        except StoreFailed:
-            await connection.close()
+        except BaseException:  # cancelled too: nobody else knows of the connection
+            connection.fail("connecting was given up")
             raise
 
     def close(self) -> None:
         """Give up what is looked up."""
         self._host.close()
 
-    async def _connect(self) -> StoreConnection:
+    async def _connect_in_time(self, connection: StoreConnection) -> None:
+        try:
+            async with asyncio.timeout(CONNECTING_SECONDS):
+                await self._connect(connection)
+        except TimeoutError:
+            raise self._failed(f"no connection within {CONNECTING_SECONDS:g} s; is it there?") from None
+        except ssl.SSLError as error:
+            raise self._failed(f"TLS failed ({quote(error)}); correct replicas.store or replicas.ca_file") from None
+        except OSError as error:
+            raise self._failed(f"it cannot be reached ({quote(error)}); start it, or correct replicas.store") from None
+
+    async def _connect(self, connection: StoreConnection) -> None:
         if self._place.scheme == "unix":
-            loop = asyncio.get_running_loop()
-            _, connection = await loop.create_unix_connection(self._fresh, self._place.path)
-            return connection
+            await asyncio.get_running_loop().create_unix_connection(lambda: connection, self._place.path)
+            return None
         encryption = await asyncio.to_thread(self._encryption) if self._place.scheme == "rediss" else None
         faults: list[OSError] = []
         for address in await self._host.addresses():
             try:
-                return await self._reach(address, encryption)
+                return await self._reach(address, encryption, connection)
             except OSError as error:
                 faults.append(error)
         raise faults[0]
 
-    async def _reach(self, address: str, encryption: ssl.SSLContext | None) -> StoreConnection:
+    async def _reach(self, address: str, encryption: ssl.SSLContext | None, connection: StoreConnection) -> None:
         assert self._place.port is not None, "the configuration writes every address in full"
         name = self._place.hostname if encryption else None  # the certificate is for the name, not for the address
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            self._fresh, address, self._place.port, ssl=encryption, server_hostname=name
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, address, self._place.port, ssl=encryption, server_hostname=name
         )
-        return connection
-
-    def _fresh(self) -> StoreConnection:
-        return StoreConnection(self._replicas.store)
 
     def _encryption(self) -> ssl.SSLContext:
         files = self._replicas

@@ -144,6 +144,30 @@ def test_a_cancelled_call_closes_its_connection(kind: str, tmp_path: Path) -> No
         play(story)
 
 
+@pytest.mark.parametrize("has_port", [False, True])
+def test_whoever_is_cancelled_while_it_connects_leaves_no_connection(has_port: bool, tmp_path: Path) -> None:
+    """At each turn of the event loop, from before the first one until it is connected."""
+    with a_store("redis", tmp_path, has_port=has_port) as store:
+
+        async def story() -> None:
+            cancelled = 0
+            for turns in range(1000):
+                client = StoreClient(Replicas(store=store.url))
+                task = asyncio.create_task(client.connected())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if task.done():
+                    await client.close()
+                    break
+                task.cancel()
+                await asyncio.wait([task])
+                cancelled += 1
+            assert cancelled > 3 and task.done()
+            await until(lambda: len(store.client.client_list()) == 1)  # the operator's own
+
+        play(story)
+
+
 def test_callers_at_the_same_time_get_their_own_replies(tmp_path: Path) -> None:
     """Fifty callers share one connection to a server that does not know the script yet."""
     with a_store("redis", tmp_path) as store:
