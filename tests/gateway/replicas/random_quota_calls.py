@@ -1,0 +1,150 @@
+"""Replicas that say anything a replica may say about limits, from a seed: calls for a store and for its model."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from gateway.replicas.call import Status
+from gateway.replicas.quota_call import NEVER_TOLD, LimitReport, QuotaCall, QuotaMessage, QuotaReply
+
+NAMES = ("north", "south", "east", "west", "\u00f6st")
+MOST = {"f:a": 3, "f:b": 400, "q:a": 10, "q:d\u00e9": 1_000, "r:a": 60, "t:a": 1_000, "t:b": 10**10}
+JUMPS = (0, 1, 3, 19, 21, 300, 1_999, 2_001, 20_000, 31_000, 700_000)  # milliseconds
+
+
+@dataclass(slots=True)
+class Held:
+    """What a caller believes of one limit."""
+
+    granted: int = 0
+    held: int = 0
+    spent: int = 0
+    confirmed: int = 0
+
+
+@dataclass(slots=True)
+class Caller:
+    """One replica of the crowd and what it has heard."""
+
+    name: str
+    boot: str
+    incarnation: int = 0
+    number: int = 0
+    generation: str = ""
+    seq: int = 0
+    claims: int = 0
+    must_register: bool = True
+    held: dict[str, Held] = field(default_factory=dict)
+    said: list[QuotaCall] = field(default_factory=list)
+
+
+class QuotaCrowd:
+    """Some replicas, each of which says something at random when it is its turn."""
+
+    def __init__(self, seed: int) -> None:
+        """The same seed says the same."""
+        self._random = Random(seed)
+        self._serial = 0
+        self._callers = [Caller(name, self._word("boot")) for name in NAMES]
+        self.now = 1_700_000_000_000
+
+    def _word(self, kind: str) -> str:
+        self._serial += 1
+        return f"{kind}{self._serial}"
+
+    def is_time_for(self, chance: float) -> bool:
+        """True with this chance."""
+        return self._random.random() < chance
+
+    def next_call(self) -> tuple[Caller, QuotaCall]:
+        """Let time pass, and let somebody call."""
+        choose = self._random
+        self.now += choose.choices(JUMPS, (40, 40, 30, 20, 20, 10, 2, 2, 1, 0.5, 0.2))[0]
+        caller = choose.choice(self._callers)
+        if choose.random() < 0.02 and caller.said:
+            return caller, choose.choice(caller.said)
+        if choose.random() < 0.01:
+            caller.incarnation, caller.must_register = caller.incarnation + 1, True
+        if choose.random() < 0.005:
+            self._restart(caller)
+        caller.number += 1
+        call = self._call(caller)
+        caller.said = [*caller.said[-3:], call]
+        return caller, call
+
+    def _restart(self, caller: Caller) -> None:
+        fresh = Caller(caller.name, self._word("boot"))
+        self._callers[self._callers.index(caller)] = fresh
+        caller.name, caller.boot = fresh.name, fresh.boot
+
+    def _call(self, caller: Caller) -> QuotaCall:
+        choose = self._random
+        return QuotaCall(
+            caller.name,
+            caller.boot,
+            caller.incarnation,
+            caller.number,
+            "server" if choose.random() < 0.998 else self._word("server"),
+            self._word("gen"),
+            caller.generation,
+            caller.seq,
+            choose.choice((0, caller.claims, caller.claims)),
+            choose.choice((1, 2, 5)),
+            caller.must_register and choose.random() < 0.9,
+            choose.random() < 0.9,
+            choose.random() < 0.01,
+            [self._report(caller, name) for name in MOST if choose.random() < 0.3],
+        )
+
+    def _report(self, caller: Caller, name: str) -> LimitReport:
+        choose, is_rate = self._random, name[0] in "rt"
+        mine = caller.held.setdefault(name, Held())
+        if choose.random() < 0.3:
+            back = choose.randrange(mine.held + 1)
+            mine.held -= back
+            if is_rate:
+                mine.spent += choose.choice((back, back, 0, back // 2, -3))
+        used = 0 if is_rate else choose.randrange(mine.held + 1)
+        lack = choose.choice((0, 0, 1, 5, MOST[name] // 3, 2 * MOST[name]))
+        need = 0 if name[0] != "f" or not lack else choose.choice((1, min(lack, MOST[name])))
+        return LimitReport(
+            name,
+            MOST[name] if choose.random() < 0.98 else MOST[name] * 2,
+            is_rate,
+            mine.granted,
+            mine.held,
+            used,
+            mine.spent,
+            mine.confirmed,
+            choose.choice((NEVER_TOLD, choose.randrange(MOST[name]))) if is_rate else NEVER_TOLD,
+            need,
+            lack,
+        )
+
+    def heard(self, caller: Caller, call: QuotaCall, reply: QuotaReply) -> None:
+        """Take in a reply, unless it is lost."""
+        if reply.status is Status.REGISTER:
+            caller.must_register = True
+            caller.incarnation += 1
+        if reply.status is not Status.OK or self._random.random() < 0.05:
+            return
+        caller.must_register = False
+        caller.generation, caller.seq, caller.claims = reply.generation, reply.seq, reply.claims
+        for report in call.limits:
+            caller.held[report.name].confirmed = report.spent
+        for state in reply.limits:
+            self._granted(caller, state.name, state.granted)
+            if state.is_gone:
+                caller.held[state.name] = Held()
+
+    @staticmethod
+    def _granted(caller: Caller, name: str, granted: int) -> None:
+        mine = caller.held.setdefault(name, Held())
+        mine.held += max(0, granted - mine.granted)
+        mine.granted = max(granted, mine.granted)
+
+    def told(self, name: str, message: QuotaMessage) -> None:
+        """Take in a message, unless it is lost."""
+        for caller in self._callers:
+            if caller.name == name and self._random.random() < 0.95:
+                for limit, granted in message.grants:
+                    self._granted(caller, limit, granted)
