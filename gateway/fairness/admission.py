@@ -103,6 +103,14 @@ class Admission:
             decisions += [pushed_out, *self.withdraw(pushed_out.ticket, now)]
         return decisions
 
+    def lacks_lease(self, ticket: Ticket, now: float) -> bool:
+        """True if a limit would refuse a new request that other gateways share, of which they may have some left."""
+        allowance = self._tenants.allowance(ticket.tenant)
+        if not allowance.is_leased:
+            return False
+        account = self._pools[ticket.pool]
+        return account.is_countable(ticket) and allowance.lacks(account.expected_tokens(ticket), now)
+
     def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
         """Let a new request run at once if nobody waits and it has room; else queue it."""
         is_alone = self.waiting_room.is_empty_before(account, tenant)
@@ -240,7 +248,7 @@ class Admission:
             self._capacity.prefilled(ticket)
         self._capacity.give(ticket)
         self.running.end(ticket, now)
-        tenant.allowance.in_flight -= ticket.sequences
+        tenant.allowance.land(ticket.sequences)
 
     def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:
         """Dispatch the ticket's pool, where room came free, and every pool if the tenant has an in-flight limit."""

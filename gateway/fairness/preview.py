@@ -75,14 +75,10 @@ class _Line:
     def take(self) -> tuple[_KeyTurn, float] | None:
         """The next request and what it will be charged; None if no more may go."""
         turn = heappop(self._turns)
-        if not self._has_flight_place(turn.ticket):
+        if not self.tenant.allowance.lets_run(self._in_flight, turn.ticket.sequences):
             return None
         self._in_flight += turn.ticket.sequences
         self._account.predict(turn.ticket, self.tenant)
         charge = self._account.dispatch_charge(turn.ticket)
         self._add(turn.key, turn.counter + to_units(charge, turn.key.weight), turn.later)
         return turn, charge
-
-    def _has_flight_place(self, ticket: Ticket) -> bool:
-        limit = self.tenant.allowance.limits.max_in_flight
-        return limit is None or self._in_flight == 0 or self._in_flight + ticket.sequences <= limit

@@ -13,13 +13,19 @@ from gateway.fairness.limits import Allowance, TenantLimits
 class TenantRegister:
     """Weight and allowance by tenant name."""
 
-    __slots__ = ("_allowances", "_weights", "census")
+    __slots__ = ("_allowances", "_replicas", "_weights", "census")
 
     def __init__(self) -> None:
         """Start without tenants."""
+        self._replicas = 0
         self._allowances: dict[str, Allowance] = {}
         self._weights: dict[str, float] = {}
         self.census = Census()
+
+    def share(self, replicas: int) -> None:
+        """Share the limits of all tenants with other gateways, `replicas` in all, before there is any tenant."""
+        assert not self._allowances, "limits are shared from the start"
+        self._replicas = replicas
 
     def change(self, name: str, weight: float, limits: TenantLimits) -> None:
         """Add a tenant or change its terms; what it has used stays."""
@@ -40,8 +46,12 @@ class TenantRegister:
         """The allowance of tenant `name`, made on first use."""
         allowance = self._allowances.get(name)
         if allowance is None:
-            allowance = self._allowances[name] = Allowance(TenantLimits())
+            allowance = self._allowances[name] = Allowance(TenantLimits(), self._replicas)
         return allowance
+
+    def __contains__(self, name: str) -> bool:
+        """True if tenant `name` is known."""
+        return name in self._allowances
 
     def allowances(self) -> Iterator[tuple[str, Allowance]]:
         """Every allowance with the name of its tenant."""

@@ -16,14 +16,14 @@ from gateway.replicas.call import Status
 KEYS: Final = ("meta", "replicas", "limits", "claimed")
 LAYOUT: Final = 1
 MOST_ROWS: Final = 64  # limits that a call names
-NEVER_TOLD: Final = -1  # where a report knows no level
-PART: Final = 200  # of a number of places every replica has one in so many without asking
+NEVER_TOLD: Final = -1  # where a report knows no total of grants, or no level
 
 
 class LimitReport(NamedTuple):
     """What the caller holds of one limit, and what it lacks.
 
-    `held` includes all of the `granted` that it has heard of; `used` of it are places in use. `spent` is a total that
+    `held` includes all of the `granted` that it has heard of, which is `NEVER_TOLD` until the store has confirmed the
+    limit to it. `used` of it are places in use. `spent` is a total that
     only the caller moves, of which the store has confirmed `confirmed`. `known` is the level of a rate as it was last
     told and has refilled since. Who waits needs at least `need`, and the caller could use `want`.
     """
@@ -31,7 +31,7 @@ class LimitReport(NamedTuple):
     name: str
     most: int
     is_rate: bool
-    granted: int = 0
+    granted: int = NEVER_TOLD
     held: int = 0
     used: int = 0
     spent: int = 0
@@ -73,12 +73,13 @@ class QuotaCall:
 class LimitState(NamedTuple):
     """A limit as the store has it: what the caller was granted in all, what is left for anybody, the level of a rate.
 
-    `wanted` is 2 if others wait for places, 1 if somebody has lacked some lately, else 0. The store has forgotten a
-    limit that `is_gone`: nobody holds any of it.
+    Of what was `granted` the caller had not heard of `given`. `wanted` is 2 if others wait for places, 1 if somebody
+    has lacked some lately, else 0. The store has forgotten a limit that `is_gone`: nobody holds any of it.
     """
 
     name: str
     granted: int
+    given: int
     left: int
     level: int
     wanted: int
@@ -127,9 +128,14 @@ def read_reply(words: Sequence[Any]) -> QuotaReply:
         bool(is_settled),
         claims,
         bool(more),
-        [LimitState(_text(name), *numbers, bool(is_gone)) for name, *numbers, is_gone in limits],
+        [_limit_state(*row) for row in limits],
         [_text(name) for name in claimed],
     )
+
+
+def _limit_state(name: bytes | str, *numbers: int) -> LimitState:
+    granted, given, left, level, wanted, is_gone = numbers
+    return LimitState(_text(name), granted, given, left, level, wanted, bool(is_gone))
 
 
 def read_message(body: bytes) -> QuotaMessage:

@@ -12,22 +12,25 @@
 --               of a millisecond for which the store has refilled the rates), store (the server that was asked), expected
 --   2 replicas  replica -> boot, incarnation, call, time, told (1: it has said all that it holds)
 --   3 limits    limit -> most, is a rate (1 or 0), level (of a rate, 60,000 to one), filled (whole milliseconds, up to
---               which the level is refilled), touched, wanted, recalled (times),
---               {replica -> boot, incarnation, granted, held, used, spent, need, since (seq)}
+--               which the level is refilled), charged (what was spent while the store was young), touched, wanted,
+--               recalled (times), {replica -> boot, incarnation, granted, held, used, spent, need,
+--               since (seq)}
 --   4 claimed   sorted set: limit -> seq of the call that made it
 --
 -- ARGV: name, boot, incarnation, call, store (the server's run id, which the caller asked for when it connected), a new
 --   generation to use if one is needed, generation known (empty: none), seq known, claims known (seq), expected
 --   replicas, is registering, has told all, is leaving (1 or 0), number of rows, and the rows:
---     name, most, is a rate, granted (as far as the caller has heard), held (with what it had heard), used (of these;
---     places only), spent (of a rate: a total that only the caller moves), confirmed (as much of it as the store has
---     confirmed), known (the level of a rate as it was last told, and refilled since; -1: never told), need (the least
---     that is of use to who waits; the store keeps it until it is there), want (all that could be used)
+--     name, most, is a rate, granted (as far as the caller has heard; -1: the store has not confirmed this limit to it
+--     yet), held (with what it had heard), used (of these; places only), spent (of a rate: a total that only the caller
+--     moves), confirmed (as much of it as the store has confirmed), known (the level of a rate as it was last told, and
+--     refilled since; -1: never told), need (the least that is of use to who waits; the store keeps it until it is
+--     there), want (all that could be used)
 --
 -- Reply: status, generation, seq, now. If the status is OK, further: replicas, is settled (0: the store does not know
 --   yet what the others hold, and gives nothing), claims told (seq), are there more (1 or 0), and two lists:
---   rows        name, granted, left, level (whole), wanted (2: others wait for places, 1: somebody has lacked some
---               lately, 0), is gone (1: nobody holds any; the row is forgotten)
+--   rows        name, granted, given (as much of it as the caller had not heard of), left, level (whole), wanted (2:
+--               others wait for places, 1: somebody has lacked some lately, 0), is gone (1: nobody holds any; the row is
+--               forgotten)
 --   claims      name of a limit that is in use somewhere
 --
 -- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation,
@@ -106,7 +109,7 @@ local is_known = is_same and mine.incarnation == me.incarnation
 if is_same and (mine.incarnation > me.incarnation or (is_known and mine.call >= me.call)) then
   return {LATE, generation, seq, now}
 end
-if not is_known and not is_registering then
+if not is_registering and not (is_known and known_generation == generation) then
   save_meta()
   return {REGISTER, generation, seq, now}
 end
@@ -137,8 +140,9 @@ me.time = now
 replicas[me.name] = me
 count = #names
 
-local is_settled = now - born >= LEASE
-if not is_settled and count >= expected then
+local is_young = now - born < LEASE
+local is_settled = not is_young
+if is_young and count >= expected then
   is_settled = true
   for _, name in ipairs(names) do is_settled = is_settled and replicas[name].told == 1 end
 end
@@ -174,7 +178,8 @@ local function load_row(name)
   local stored_row = call('HGET', LIMITS, name)
   if not stored_row then return nil end
   local row = {name = name}
-  row.most, row.is_rate, row.level, row.filled, row.touched, row.wanted, row.recalled, row.entries = unpack(stored_row)
+  row.most, row.is_rate, row.level, row.filled, row.charged, row.touched, row.wanted, row.recalled, row.entries =
+    unpack(stored_row)
   for who, e in pairs(row.entries) do
     local r = replicas[who]
     if r and r.boot == e[1] then
@@ -192,7 +197,8 @@ local function make_row(name, most)
   for _, who in ipairs(names) do
     if who ~= me.name then table.insert(message(who).claimed, name) end
   end
-  return {name = name, most = most, level = most * MINUTE, filled = filled_to, wanted = 0, recalled = 0, entries = {}}
+  return {name = name, most = most, level = most * MINUTE, filled = filled_to, charged = 0, wanted = 0,
+    recalled = 0, entries = {}}
 end
 
 local function save_row(row)
@@ -200,8 +206,8 @@ local function save_row(row)
   for who, e in pairs(row.entries) do
     entries[who] = {e.boot, e.incarnation, e.granted, e.held, e.used, e.spent, e.need, e.since}
   end
-  call('HSET', LIMITS, row.name, pack(row.most, row.is_rate, row.level, row.filled, row.touched, row.wanted,
-    row.recalled, entries))
+  call('HSET', LIMITS, row.name, pack(row.most, row.is_rate, row.level, row.filled, row.charged, row.touched,
+    row.wanted, row.recalled, entries))
 end
 
 local function forget_row(name)
@@ -280,8 +286,8 @@ local function take_row()
     number(), number(), number(), number(), number(), number(), number(), number()
   local row = load_row(name)
   if not row then
-    if held == 0 and need == 0 and want == 0 and spent == confirmed then
-      told[#told + 1] = {name, heard, most, most, 0, 1}
+    if held == 0 and need == 0 and want == 0 and spent == confirmed and (known < 0 or known >= most) then
+      told[#told + 1] = {name, 0, 0, most, most, 0, 1}
       return
     end
     row = make_row(name, most)
@@ -290,12 +296,17 @@ local function take_row()
   row.level = min(row.level + min(MINUTE, filled_to - row.filled) * most, most * MINUTE)
   row.filled = filled_to
   local entry = row.entries[me.name]
-  if not entry or entry.incarnation ~= me.incarnation then
-    if known >= 0 then row.level = min(row.level, known * MINUTE) end
-    entry = {boot = me.boot, incarnation = me.incarnation, granted = heard, spent = confirmed, need = 0, since = 0}
+  if heard < 0 or not entry or entry.incarnation ~= me.incarnation then
+    -- A store that lost everything learns the level from the replicas: the least that one of them knows, less what the
+    -- others had spent and the store had not confirmed.
+    if known >= 0 and is_young then row.level = min(row.level, (known - row.charged) * MINUTE) end
+    entry = {boot = me.boot, incarnation = me.incarnation, granted = entry and entry.granted or 0, spent = confirmed,
+      need = 0, since = 0}
+    heard = entry.granted
     row.entries[me.name] = entry
   end
   row.level = min(row.level - (spent - entry.spent) * MINUTE, most * MINUTE)
+  if is_young then row.charged = row.charged + spent - entry.spent end
   local unheard = entry.granted - heard
   entry.held, entry.used, entry.spent = held + unheard, used, spent
   need, want = max(0, need - unheard), max(0, want - unheard)
@@ -303,7 +314,8 @@ local function take_row()
   entry.need = need
   hand_out(row, entry, want)
   local is_gone = is_unused(row)
-  told[#told + 1] = {name, entry.granted, free(row), level_of(row), wanted(row), is_gone and 1 or 0}
+  told[#told + 1] = {name, entry.granted, entry.granted - heard, free(row), level_of(row), wanted(row),
+    is_gone and 1 or 0}
   if is_gone then forget_row(name) else save_row(row) end
 end
 for _ = 1, number() do take_row() end

@@ -1,4 +1,4 @@
-"""The script about the limits of tenants as a model in Python: to hold the script against, and for fleets in virtual time.
+"""The script about the limits of tenants as a model in Python: to hold the script against, and to run fleets with.
 
 Levels of rates are fractions here, and what the others hold is summed anew each time.
 """
@@ -6,8 +6,9 @@ Levels of rates are fractions here, and what the others hold is summed anew each
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from gateway.fairness.limits import PART
 from gateway.replicas.call import Status
-from gateway.replicas.quota_call import PART, LimitReport, LimitState, QuotaCall, QuotaMessage, QuotaReply
+from gateway.replicas.quota_call import LimitReport, LimitState, QuotaCall, QuotaMessage, QuotaReply
 
 LEASE, GHOST, RECALL, WANTED, IDLE, MINUTE = 2_000, 30_000, 20, 2_000, 600_000, 60_000  # milliseconds
 LOOKS, PAGE, EXACT = 16, 64, 1_000
@@ -52,6 +53,7 @@ class Limit:
     level: Fraction
     filled: int
     claimed: int
+    charged: int = 0
     touched: int = 0
     wanted: int = 0
     recalled: int = 0
@@ -97,7 +99,8 @@ class QuotaModel:
         if is_same and (member.incarnation, member.number) >= (call.incarnation, call.number):
             return QuotaReply(Status.LATE, self.generation, self.seq, now), {}
         self.expected = max(self.expected, call.expected)
-        if not (is_same and member.incarnation == call.incarnation) and not call.is_registering:
+        is_known = is_same and member.incarnation == call.incarnation and call.generation == self.generation
+        if not is_known and not call.is_registering:
             return QuotaReply(Status.REGISTER, self.generation, self.seq, now), {}
         self.seq += 1
         self._refill(now)
@@ -133,16 +136,17 @@ class QuotaModel:
     def _take(self, call: QuotaCall, report: LimitReport, now: int) -> LimitState:
         limit = self.limits.get(report.name)
         if limit is None:
-            if not (report.held or report.need or report.want or report.spent != report.confirmed):
-                return LimitState(report.name, report.granted, report.most, report.most, 0, True)
+            is_full = not 0 <= report.known < report.most
+            if is_full and not (report.held or report.need or report.want or report.spent != report.confirmed):
+                return LimitState(report.name, 0, 0, report.most, report.most, 0, True)
             limit = self._claim(call, report)
         limit.most, limit.is_rate, limit.touched = report.most, report.is_rate, now
         limit.leases = {name: lease for name, lease in limit.leases.items() if self._lives(name, lease)}
         milliseconds = min(MINUTE, self.filled // EXACT - limit.filled)
         limit.level = min(limit.level + Fraction(milliseconds * limit.most, MINUTE), Fraction(limit.most))
         limit.filled = self.filled // EXACT
-        lease = self._note(call, report, limit)
-        unheard = lease.granted - report.granted
+        lease, heard = self._note(call, report, limit, is_young=now - self.born < LEASE)
+        unheard = lease.granted - heard
         need, want = max(0, report.need - unheard), max(0, report.want - unheard)
         if need and not lease.need:
             lease.since = self.seq
@@ -155,6 +159,7 @@ class QuotaModel:
         return LimitState(
             report.name,
             lease.granted,
+            lease.granted - heard,
             self.free(limit),
             self._level(limit),
             self._wanted(call.name, limit, now),
@@ -171,18 +176,19 @@ class QuotaModel:
             self.messages[name].claimed.append(report.name)
         return limit
 
-    @staticmethod
-    def _note(call: QuotaCall, report: LimitReport, limit: Limit) -> Lease:
-        lease = limit.leases.get(call.name)
-        if lease is None or lease.incarnation != call.incarnation:
-            if report.known >= 0:
-                limit.level = min(limit.level, Fraction(report.known))
-            lease = Lease(call.boot, call.incarnation, report.granted, spent=report.confirmed)
-            limit.leases[call.name] = lease
+    def _note(self, call: QuotaCall, report: LimitReport, limit: Limit, *, is_young: bool) -> tuple[Lease, int]:
+        lease, heard = limit.leases.get(call.name), report.granted
+        if heard < 0 or lease is None or lease.incarnation != call.incarnation:
+            if report.known >= 0 and is_young:
+                limit.level = min(limit.level, Fraction(report.known - limit.charged))
+            heard = 0 if lease is None else lease.granted
+            lease = limit.leases[call.name] = Lease(call.boot, call.incarnation, heard, spent=report.confirmed)
         limit.level = min(limit.level - (report.spent - lease.spent), Fraction(limit.most))
-        lease.held = report.held + lease.granted - report.granted
+        if is_young:
+            limit.charged += report.spent - lease.spent
+        lease.held = report.held + lease.granted - heard
         lease.used, lease.spent = report.used, report.spent
-        return lease
+        return lease, heard
 
     def free(self, limit: Limit) -> int:
         """What nobody holds."""

@@ -15,7 +15,7 @@ JUMPS = (0, 1, 3, 19, 21, 300, 1_999, 2_001, 20_000, 31_000, 700_000)  # millise
 class Held:
     """What a caller believes of one limit."""
 
-    granted: int = 0
+    granted: int = NEVER_TOLD
     held: int = 0
     spent: int = 0
     confirmed: int = 0
@@ -125,6 +125,8 @@ class QuotaCrowd:
         if reply.status is Status.REGISTER:
             caller.must_register = True
             caller.incarnation += 1
+            for mine in caller.held.values():
+                mine.granted = NEVER_TOLD
         if reply.status is not Status.OK or self._random.random() < 0.05:
             return
         caller.must_register = False
@@ -132,6 +134,9 @@ class QuotaCrowd:
         for report in call.limits:
             caller.held[report.name].confirmed = report.spent
         for state in reply.limits:
+            mine = caller.held[state.name]
+            if mine.granted < 0:
+                mine.granted = state.granted - state.given
             self._granted(caller, state.name, state.granted)
             if state.is_gone:
                 caller.held[state.name] = Held()
@@ -139,8 +144,9 @@ class QuotaCrowd:
     @staticmethod
     def _granted(caller: Caller, name: str, granted: int) -> None:
         mine = caller.held.setdefault(name, Held())
-        mine.held += max(0, granted - mine.granted)
-        mine.granted = max(granted, mine.granted)
+        if mine.granted >= 0:
+            mine.held += max(0, granted - mine.granted)
+            mine.granted = max(granted, mine.granted)
 
     def told(self, name: str, message: QuotaMessage) -> None:
         """Take in a message, unless it is lost."""

@@ -104,7 +104,7 @@ def _count(seen: Counter[str], call: QuotaCall, reply: QuotaReply, messages: dic
         seen["claimed"] += len(message.claimed)
 
 
-KINDS = "ok register late grants gone yields claims unsettled wanted claimed".split() + ["grants elsewhere"]
+KINDS = ("ok", "register", "late", "grants", "grants elsewhere", "gone", "yields", "claims", "unsettled", "wanted")
 
 
 def test_the_script_does_what_the_model_does(client: valkey.Valkey) -> None:
@@ -139,10 +139,10 @@ def test_more_claims_than_a_page_come_page_by_page(client: valkey.Valkey) -> Non
     model, store, told, claims = QuotaModel(), RealStore(client), [], 0
     for number in range(1, 4):
         limits = [LimitReport(f"f:{number}:{each}", 5, is_rate=False, held=1, used=1) for each in range(MOST_ROWS)]
-        call = QuotaCall("a", "boot", 0, number, "server", "g", is_registering=number == 1, limits=limits)
+        call = QuotaCall("a", "boot", 0, number, "server", "g", "g", is_registering=number == 1, limits=limits)
         assert _fields(store.turn(call, 1)[0]) == _fields(model.turn(call, 1)[0])
     for number in range(1, 10):
-        call = QuotaCall("b", "boot", 0, number, "server", "g", claims=claims, is_registering=number == 1)
+        call = QuotaCall("b", "boot", 0, number, "server", "g", "g", claims=claims, is_registering=number == 1)
         reply, _ = model.turn(call, 1)
         assert _fields(store.turn(call, 1)[0]) == _fields(reply)
         told, claims = [*told, *reply.claimed], reply.claims

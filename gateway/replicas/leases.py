@@ -1,0 +1,311 @@
+"""What one replica holds of one limit of a tenant, what it lacks, and what follows from what the store says.
+
+Four kinds: places in flight and in the queue, rates of requests and of tokens. The allowance of the scheduler has the
+numbers that a request asks for (`fairness.limits`); a lease moves them and tells the store. What was granted is a total
+that only the store moves, so a message may be lost, repeated or come late. Left to others: when the store is asked, and
+which limits a call names (`quota_book`).
+"""
+
+import math
+from typing import Final
+
+from gateway.fairness.limits import PART, Allowance, LeasedBucket
+from gateway.replicas.quota_call import NEVER_TOLD, LimitReport, LimitState
+
+YIELD: Final = 2  # others wait for places
+SCARCE: Final = 1  # somebody has lacked some lately
+
+
+class Demand:
+    """What the requests of a tenant need that wait for an answer of the store, or for their own limit in flight."""
+
+    __slots__ = ("head_sequences", "requests", "tokens", "waiting_sequences")
+
+    def __init__(self) -> None:
+        """Nothing."""
+        self.requests = 0
+        self.tokens = 0.0
+        self.head_sequences = 0  # of the next request that the limit in flight holds back; 0: none
+        self.waiting_sequences = 0
+
+
+class Lease:
+    """One limit of one tenant."""
+
+    is_rate = False
+
+    def __init__(self, name: str, most: int, allowance: Allowance, replicas: int) -> None:
+        """Hold nothing of the limit `name`, which is `most`; `replicas` share it."""
+        self.name = name
+        self.most = most
+        self.replicas = replicas
+        self.granted = 0  # in all, as far as was heard; it counts once the store has confirmed the limit
+        self.wanted = 0
+        self.left = most
+        self.is_told = False  # the store has confirmed it since this replica registered
+        self.is_known = False  # the store has told of it, or it is an equal part that was taken without the store
+        self._allowance = allowance
+        self._told_spent = self._confirmed = 0
+
+    def report(self, demand: Demand, now: float, *, must_keep: bool) -> LimitReport:
+        """What to say of it now; `must_keep`: all that is held, because the store may not hear of it."""
+        if not must_keep:
+            self._shed(demand)
+        held, used, spent, known = self._state(now)
+        need, want = self._shortage(demand)
+        self._told_spent = spent
+        return LimitReport(
+            self.name,
+            self.most,
+            self.is_rate,
+            self.granted if self.is_told else NEVER_TOLD,
+            held,
+            used,
+            spent,
+            self._confirmed,
+            known,
+            need,
+            want,
+        )
+
+    def hear(self, state: LimitState, replicas: int) -> bool:
+        """Take in the answer to a call that reported it; True if more is held now than before."""
+        if not self.is_told:
+            self.granted = state.granted - state.given
+        self.replicas, self.wanted, self.left, self.is_told = replicas, state.wanted, state.left, not state.is_gone
+        self.is_known = self.is_told
+        self._confirmed = self._told_spent
+        self._confirm(state)
+        return self.grant(state.granted)
+
+    def grant(self, total: int) -> bool:
+        """Take in that `total` was granted so far; True if some of it is new."""
+        new = max(0, total - self.granted)
+        self.granted += new
+        if new:
+            self._add(new)
+        return new > 0
+
+    def register(self) -> None:
+        """The store may know nothing of it."""
+        self.is_told = False
+
+    def recall(self) -> None:
+        """Others lack some: keep only what is used."""
+        self.wanted = max(self.wanted, SCARCE)
+
+    def go_on(self) -> None:
+        """The store does not answer: nobody else can get what is given back."""
+
+    def claim_part(self) -> None:
+        """Without the store, hold an equal part of a limit of which the store has not told that others use it."""
+        self.is_known = True
+
+    def drop_idle(self) -> None:
+        """Give back all that is not in use."""
+        wanted, self.wanted = self.wanted, YIELD
+        self._shed(Demand())
+        self.wanted = wanted
+
+    def _state(self, now: float) -> tuple[int, int, int, int]:
+        """Held, used, spent and known, as a report has them."""
+        raise NotImplementedError
+
+    def _shortage(self, demand: Demand) -> tuple[int, int]:
+        """The least that is of use to who waits, and all that could be used, beyond what is held."""
+        raise NotImplementedError
+
+    def _shed(self, demand: Demand) -> None:
+        """Give back what is not used and not to be kept."""
+        raise NotImplementedError
+
+    def _confirm(self, state: LimitState) -> None:
+        """The store has taken in the last report."""
+
+    def _add(self, amount: int) -> None:
+        """Hold `amount` more."""
+        raise NotImplementedError
+
+    def _spare(self, idle: int) -> int:
+        """What to keep beyond what is used, where `idle` is not used now."""
+        return 0 if self.wanted else (self.left + idle) // (2 * self.replicas)
+
+
+class QueueLease(Lease):
+    """Places in the queue."""
+
+    @property
+    def part(self) -> int:
+        """Places that need no lease."""
+        return self.most // PART
+
+    @property
+    def places(self) -> int:
+        """Places that may be used here."""
+        return self._allowance.queue_places or 0
+
+    @places.setter
+    def places(self, places: int) -> None:
+        self._allowance.queue_places = places
+
+    @property
+    def used(self) -> int:
+        """Places that are used here."""
+        return self._allowance.queued
+
+    def claim_part(self) -> None:
+        """As the base class says."""
+        super().claim_part()
+        self.places = max(self.places, self.most // self.replicas)
+
+    def _state(self, now: float) -> tuple[int, int, int, int]:
+        return self.places - self.part, min(max(0, self.used - self.part), self.places - self.part), 0, NEVER_TOLD
+
+    def _shortage(self, demand: Demand) -> tuple[int, int]:
+        return 0, max(0, min(self.used + demand.requests, self.most) - self.places)
+
+    def _shed(self, demand: Demand) -> None:
+        busy = max(self.part, self.used + demand.requests)
+        idle = self.places - busy
+        if idle > 0:
+            self.places = busy + min(idle, self._spare(idle))
+
+    def _add(self, amount: int) -> None:
+        self.places += amount
+
+
+class FlightLease(QueueLease):
+    """Places in flight. While others wait for some, those that become free go back to the store."""
+
+    @property
+    def places(self) -> int:
+        """Places that may be used here."""
+        return self._allowance.flight_places or 0
+
+    @places.setter
+    def places(self, places: int) -> None:
+        self._allowance.flight_places = places
+        self._allowance.runs_alone = places >= self._all
+
+    @property
+    def used(self) -> int:
+        """Places that are used here."""
+        return self._allowance.in_flight
+
+    @property
+    def _all(self) -> int:
+        """As many places as one replica can hold."""
+        return self.most - (self.replicas - 1) * self.part
+
+    def hear(self, state: LimitState, replicas: int) -> bool:
+        """As the base class says."""
+        has_more = super().hear(state, replicas)
+        self._yield(is_yielding=state.wanted == YIELD)
+        self.places = self.places  # whether it is all may have changed
+        return has_more
+
+    def recall(self) -> None:
+        """Others wait for places: those that become free are theirs."""
+        super().recall()
+        self._yield(is_yielding=True)
+
+    def go_on(self) -> None:
+        """As the base class says."""
+        self._yield(is_yielding=False)
+
+    def _yield(self, *, is_yielding: bool) -> None:
+        self._allowance.is_yielding = is_yielding
+
+    def _shortage(self, demand: Demand) -> tuple[int, int]:
+        want = max(0, min(self.used + demand.waiting_sequences, self._all) - self.places)
+        if not demand.head_sequences:
+            return 0, want
+        target = self.used + demand.head_sequences
+        if target > self._all:
+            if self.used:
+                return 0, want  # it runs alone, once nothing else does
+            target = self._all
+        need = target - self.places
+        return need, max(need, want)
+
+    def _shed(self, demand: Demand) -> None:
+        if demand.head_sequences and not self.wanted:
+            return
+        busy = max(self.part, self.used if self.wanted == YIELD else self.used + demand.waiting_sequences)
+        idle = self.places - busy
+        if idle > 0:
+            self.places = busy + min(idle, self._spare(idle))
+
+
+class RateLease(Lease):
+    """A rate of requests or of tokens."""
+
+    is_rate = True
+
+    def __init__(self, name: str, bucket: LeasedBucket, allowance: Allowance, replicas: int) -> None:
+        """Hold nothing of the limit `name`."""
+        super().__init__(name, bucket.per_minute, allowance, replicas)
+        self._bucket = bucket
+
+    def _state(self, now: float) -> tuple[int, int, int, int]:
+        held = self._bucket.held(now)
+        known = NEVER_TOLD if self._bucket.known is None else math.floor(self._bucket.known)
+        return held, 0, math.ceil(self._bucket.spent), max(known, NEVER_TOLD)
+
+    def claim_part(self) -> None:
+        """As the base class says."""
+        super().claim_part()
+        self._bucket.grant(float(self.most // self.replicas))
+
+    def stand_alone(self, now: float, *, is_alone: bool) -> None:
+        """An equal part of the rate refills here, or no more."""
+        self._bucket.stand_alone(now, is_alone=is_alone)
+
+    def _lack(self, demand: Demand) -> float:
+        raise NotImplementedError
+
+    def _shortage(self, demand: Demand) -> tuple[int, int]:
+        return 0, max(0, math.ceil(self._lack(demand) - max(0.0, self._bucket.level)))
+
+    def _shed(self, demand: Demand) -> None:
+        level = math.floor(self._bucket.level)
+        needed = math.ceil(self._lack(demand))
+        if level > needed:
+            idle = level - needed
+            self._bucket.shed(self._bucket.level - (idle - min(idle, self._spare(idle))))
+
+    def _confirm(self, state: LimitState) -> None:
+        self._bucket.confirm()
+        self._bucket.hear(float(state.left), float(state.level), self.replicas)
+
+    def _add(self, amount: int) -> None:
+        self._bucket.grant(float(amount))
+
+
+class RequestLease(RateLease):
+    """A rate of requests."""
+
+    def _lack(self, demand: Demand) -> float:
+        return float(demand.requests)
+
+
+class TokenLease(RateLease):
+    """A rate of tokens."""
+
+    def _lack(self, demand: Demand) -> float:
+        return demand.tokens
+
+
+def leases_of(tenant: str, allowance: Allowance, replicas: int) -> list[Lease]:
+    """A lease for each limit that the tenant has."""
+    found: list[Lease] = []
+    limits = allowance.limits
+    if limits.max_in_flight is not None:
+        found.append(FlightLease(f"f:{tenant}", limits.max_in_flight, allowance, replicas))
+    if limits.most_queued is not None:
+        found.append(QueueLease(f"q:{tenant}", limits.most_queued, allowance, replicas))
+    if (requests := allowance.leased_requests) is not None:
+        found.append(RequestLease(f"r:{tenant}", requests, allowance, replicas))
+    if (tokens := allowance.leased_tokens) is not None:
+        found.append(TokenLease(f"t:{tenant}", tokens, allowance, replicas))
+    return found
