@@ -194,7 +194,7 @@ class Gateway:
     def _share(self, replicas: Replicas, connect: Connect) -> Sharing:
         """The account that this gateway shares with others."""
         name = replicas.name or f"{socket.gethostname()}:{self.config.listen.port}"
-        return Sharing(replicas, name, connect(replicas), lambda why: self._emit(life.store(why)))
+        return Sharing(replicas, name, connect, lambda why: self._emit(life.store(why)))
 
     # -- life
 

@@ -71,13 +71,19 @@ class Dispatcher:
             self._sharing.meet(ticket)
         now = self.loop.time()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
+        if self._sharing is not None and self._admission.lacks_lease(ticket, now):
+            await self._sharing.quotas.more(ticket.tenant, self.account(ticket.pool).expected_tokens(ticket))
+            self._check_open(ticket)
+            now = self.loop.time()
         decisions = self._admission.submit(ticket, now)
         if ticket.state is TicketState.GRANTED and len(decisions) == 1:  # nobody waits: no future is made
             self._note_granted(ticket)
             self._arm()
+            self._touch(ticket)
             return
         granted = self._expect(ticket)
         self._carry_out(decisions)
+        self._touch(ticket)
         await self._granted(ticket, granted)
 
     async def readmit(self, ticket: Ticket, *, failed_worker: str = "") -> None:
@@ -86,6 +92,11 @@ class Dispatcher:
         granted = self._expect(ticket)
         self._carry_out(self._admission.requeue(ticket, self.loop.time(), failed_worker=failed_worker))
         await self._granted(ticket, granted)
+
+    def _touch(self, ticket: Ticket) -> None:
+        """Note that what the tenant of `ticket` uses of its limits has changed; other gateways may share them."""
+        if self._sharing is not None:
+            self._sharing.quotas.touch(ticket.tenant)
 
     def _check_open(self, ticket: Ticket) -> None:
         if self._refusal is not None:
@@ -137,10 +148,12 @@ class Dispatcher:
         match ticket.state:
             case TicketState.QUEUED:
                 self._give_on(self._admission.withdraw(ticket, now))
+                self._touch(ticket)
             case TicketState.GRANTED:
                 if usage is not None and completed:
                     self._fleet.counted(ticket, usage.prompt_tokens, usage.cached_tokens)
                 self._give_on(self._admission.release(ticket, usage, now, completed=completed))
+                self._touch(ticket)
             case TicketState.NEW | TicketState.LEFT | TicketState.SETTLED:
                 pass
 
@@ -164,8 +177,12 @@ class Dispatcher:
 
     # -- requests that take no room
 
-    def count_request(self, tenant: str) -> float | None:
+    async def count_request(self, tenant: str) -> float | None:
         """Count such a request against the tenant's rate limits; the seconds to wait if it exceeds them, else None."""
+        wait = self._admission.count_request(tenant, self.loop.time())
+        if wait is None or self._sharing is None:
+            return wait
+        await self._sharing.quotas.more(tenant, 0.0)
         return self._admission.count_request(tenant, self.loop.time())
 
     def serves(self, pool: str) -> bool:

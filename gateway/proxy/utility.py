@@ -88,7 +88,7 @@ class UtilityForwarder:
         Cancelled at any await: the `finally` blocks below take the request out of its queue and end its visit.
         """
         tenant = context.identity.tenant.name
-        wait = self._services.dispatcher.count_request(tenant)
+        wait = await self._services.dispatcher.count_request(tenant)  # cancelled: nothing is held yet
         if wait is not None:
             raise Refusal(Outcome.RATE_LIMITED, wait)
         name = (tenant, context.pool.model)

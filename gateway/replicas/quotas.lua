@@ -185,7 +185,8 @@ local function load_row(name)
     if r and r.boot == e[1] then
       row.entries[who] = {boot = e[1], incarnation = e[2], granted = e[3], held = e[4], used = e[5], spent = e[6],
         need = e[7], since = e[8]}
-    else
+    else  -- it died: what it held of a rate it may have spent
+      if row.is_rate == 1 then row.level = row.level - e[4] * MINUTE end
       row.entries[who] = nil
     end
   end

@@ -5,7 +5,7 @@ Places in flight that are lacking are asked for again and again while a request 
 the time in seconds, sends one call at a time, and lets the scheduler dispatch where a method says so.
 
 Without the store a replica goes on with what it holds. Of a limit that nobody was known to use it takes an equal part,
-and after `LEASE_SECONDS` an equal part of each rate refills here: for as long the store has refilled it for all. The
+and after `ALONE_SECONDS` an equal part of each rate refills here: for as long the store has refilled it for all. The
 store keeps what a silent replica holds for 30 seconds.
 """
 
@@ -14,12 +14,12 @@ from typing import Final
 
 from gateway.fairness.admission import Admission
 from gateway.replicas.call import Status
-from gateway.replicas.outage import LEASE_SECONDS
 from gateway.replicas.quota_book import QuotaBook
 from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
 from gateway.replicas.replica import BUSY_SECONDS, IDLE_SECONDS, LEAST_SECONDS, Identity
 
-PATIENCE: Final = 4  # calls in a row that are not answered, after which nobody waits for an answer
+ALONE_SECONDS: Final = 2.0  # without an answer, after which the store leaves the refill of its part to a replica
+PATIENCE_SECONDS: Final = 0.2  # without an answer, after which nobody waits for one
 CROWD: Final = 4  # replicas; where there are more, each calls less often
 GHOST_SECONDS: Final = 28.0  # for so long the store surely keeps what a silent replica holds
 
@@ -60,6 +60,8 @@ class SharedLimits:
         self._is_called_for = True
         self._is_settled = True
         self._failures = 0  # calls in a row that were not answered
+        self._failing_since = 0.0
+        self.is_without_store = False  # it has not answered for a while
         self._is_alone = False
         self._called_at = -math.inf
         self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
@@ -90,11 +92,6 @@ class SharedLimits:
         self._is_called_for = True
         return self._take_parts()
 
-    @property
-    def is_without_store(self) -> bool:
-        """True if the store does not answer."""
-        return self._failures >= PATIENCE
-
     def _take_parts(self) -> bool:
         """Without the store, take an equal part of what waiting requests lack."""
         if not self.is_without_store or not self._continues:
@@ -111,6 +108,11 @@ class SharedLimits:
 
     # -- calls
 
+    @property
+    def is_called_for(self) -> bool:
+        """True if the next call should not wait."""
+        return self._is_called_for
+
     def next_call_at(self, now: float) -> float:
         """When to call next, if nothing changes."""
         if self._failures or not self._is_settled:
@@ -122,9 +124,13 @@ class SharedLimits:
 
     def call(self, now: float, new_generation: str, *, is_leaving: bool = False) -> QuotaCall:
         """What to say now; `new_generation` is a random word."""
+        if now - self._called_at > GHOST_SECONDS:
+            self.book.drop_idle()  # this process stood still: what it holds unused may no longer be its own
         self._called_at, self._is_called_for = now, False
         if self._confirmed_at is None:
             self._confirmed_at = now
+        if is_leaving:
+            self.book.drop_idle()
         if self._must_register:
             self._incarnation += 1
             self._claims = 0
@@ -152,7 +158,7 @@ class SharedLimits:
 
     def answered(self, reply: QuotaReply, now: float) -> bool:
         """Take in the answer to the call that is under way; True if the scheduler is to dispatch."""
-        self._failures = 0
+        self._failures, self.is_without_store = 0, False
         if reply.status is not Status.OK:
             self._must_register = self._must_register or reply.status is Status.REGISTER
             self.book.unanswered()
@@ -178,18 +184,15 @@ class SharedLimits:
         """The call that was under way failed or took too long; True if the scheduler is to dispatch."""
         self.book.unanswered()
         self.book.go_on()
+        if not self._failures:
+            self._failing_since = self._called_at
         self._failures += 1
+        self.is_without_store = now - self._failing_since >= PATIENCE_SECONDS
         assert self._confirmed_at is not None
-        if self._continues and now - self._confirmed_at >= LEASE_SECONDS:
+        if self._continues and now - self._confirmed_at >= ALONE_SECONDS:
             self._is_alone = True
             self.book.stand_alone(now, is_alone=True)
         return self._take_parts()
-
-    def stood_still(self, now: float) -> None:
-        """This process did nothing for a while: what it holds unused may no longer be its own."""
-        if self._confirmed_at is not None and now - self._confirmed_at > GHOST_SECONDS:
-            self.book.drop_idle()
-        self._is_called_for = True
 
     def told(self, message: QuotaMessage) -> bool:
         """Take in what the store says between calls; True if the scheduler is to dispatch."""

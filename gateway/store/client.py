@@ -13,7 +13,9 @@ from typing import Any, Final
 import hiredis
 
 from gateway.config import Replicas
+from gateway.replicas import quota_call
 from gateway.replicas.call import Call, Reply, keys, read_reply, script
+from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.store.connection import Command, StoreConnection
 from gateway.store.failures import StoreFailed, explain
 from gateway.store.inbox import Inbox
@@ -69,6 +71,12 @@ class StoreClient:
         if any(call.store != self._run_id for _, call in calls):
             raise StoreFailed("store: the call was meant for another server; connect first")
         return [read_reply(reply) for reply in await self._run(_turn(), [(keys(p), c.arguments()) for p, c in calls])]
+
+    async def limits(self, fleet: str, call: QuotaCall) -> QuotaReply:
+        """Carry out one call about the limits of tenants; what it names and how it fails is as with `turns`."""
+        if call.store != self._run_id:
+            raise StoreFailed("store: the call was meant for another server; connect first")
+        return quota_call.read_reply(await self.run(_quotas(), quota_call.keys(fleet), call.arguments()))
 
     async def run(self, program: Script, names: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
         """The reply to another script with the keys `names`; failures are those of `turns`."""
@@ -145,6 +153,11 @@ class StoreClient:
 
 def _is_unknown_script(reply: Any) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+
+
+@cache
+def _quotas() -> Script:
+    return Script(quota_call.script())
 
 
 @cache

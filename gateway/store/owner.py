@@ -17,6 +17,7 @@ from typing import Protocol
 from gateway.background import Background
 from gateway.config import Replicas
 from gateway.replicas.call import Call, Reply, channel, read_message
+from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
 from gateway.store.alarm import Alarm
 from gateway.store.failures import StoreFailed
@@ -36,6 +37,10 @@ class Store(Protocol):
 
     async def turns(self, calls: Sequence[tuple[str, Call]], /) -> list[Reply]:
         """Carry out calls, each with its pool; may raise `StoreFailed`."""
+        ...
+
+    async def limits(self, fleet: str, call: QuotaCall, /) -> QuotaReply:
+        """Carry out a call about the limits of tenants; may raise `StoreFailed`."""
         ...
 
     def messages(self, channels: Sequence[str], /) -> AsyncIterator[tuple[str, bytes]]:

@@ -8,8 +8,10 @@ from gateway.fairness import Admission, Ticket
 from gateway.replicas.call import WorkerState
 from gateway.replicas.replica import Identity, Replica
 from gateway.replicas.room_book import Room
+from gateway.replicas.shared_limits import SharedLimits
 from gateway.replicas.snapshot import ReplicasSnapshot, SharedPoolSnapshot, SharedWorkerSnapshot
 from gateway.store.owner import Owner, Store
+from gateway.store.quotas import Quotas
 from gateway.store.room import SharedRoom
 from gateway.store.windows import Meters, SharedWindows
 from gateway.workers import SharedFleet
@@ -20,24 +22,29 @@ Connect = Callable[[Replicas], Store]
 class Sharing:
     """The replicas of all pools of this gateway."""
 
-    def __init__(self, settings: Replicas, name: str, store: Store, report: Callable[[str | None], None]) -> None:
+    def __init__(self, settings: Replicas, name: str, connect: Connect, report: Callable[[str | None], None]) -> None:
         """Share nothing before `attach`; this gateway is called `name` among the replicas.
 
-        `report` hears why the store has begun to fail, and None when it answers again.
+        `connect` makes a way to the store. `report` hears why the store has begun to fail, and None when it answers
+        again.
         """
         self._identity = Identity(name, secrets.token_hex(8), "")
         self._settings = settings
         self.replicas: dict[str, Replica] = {}
         self.fleet = SharedFleet()
         self.windows = SharedWindows(self.fleet, self.replicas)
-        self.owner = Owner(store, settings, self.replicas, self.windows, report)
+        self.owner = Owner(connect(settings), settings, self.replicas, self.windows, report)
         self.room = SharedRoom(self.fleet, self.replicas, self.owner)
+        self._quota_store = connect(settings)
 
     def attach(self, admission: Admission, meters: Meters, dispatch: Callable[[Iterable[str]], None]) -> None:
         """Share the pools of `admission`; `dispatch` hears of pools in which room may have appeared."""
         self._admission = admission
         self.windows.meters = meters
         self.owner.dispatch = dispatch
+        continues = self._settings.without_store is WithoutStore.CONTINUE
+        limits = SharedLimits(self._identity, admission, self._settings.expected, continues=continues)
+        self.quotas = Quotas(self._quota_store, self._settings.fleet, limits, lambda: dispatch(list(admission.pools)))
 
     def configure(self, shifts: Mapping[str, int], settings: str) -> None:
         """Share the pools in `shifts`, each with the binary logarithm of its wire unit in counter units.
@@ -57,10 +64,12 @@ class Sharing:
 
     async def start(self) -> None:
         """Join the others; returns when the store has answered or failed."""
+        await self.quotas.start()
         await self.owner.start()
 
     async def stop(self) -> None:
         """Leave the others all room."""
+        await self.quotas.stop()
         await self.owner.stop()
 
     def snapshot(self) -> ReplicasSnapshot:

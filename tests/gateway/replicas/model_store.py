@@ -7,8 +7,11 @@ import orjson
 
 from gateway.config import Replicas
 from gateway.replicas.call import Call, Message, Reply, channel
+from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
+from gateway.replicas.quota_call import channel as quota_channel
 from gateway.store.failures import StoreFailed
 
+from .quota_model import QuotaModel
 from .store_model import StoreModel
 
 WAY_SECONDS = 0.0002  # from a gateway to the store, and back
@@ -21,9 +24,10 @@ class ModelStore:
 
     def __init__(self) -> None:
         self.pools: dict[str, StoreModel] = {}
+        self.quotas = QuotaModel()
         self.calls = 0
         self.is_silent = False  # it takes calls and answers none
-        self.inboxes: dict[str, asyncio.Queue[tuple[str, Message]]] = {}
+        self.inboxes: dict[str, asyncio.Queue[tuple[str, Message | QuotaMessage]]] = {}
 
     def connect(self, replicas: Replicas) -> "ModelClient":
         """The way of one gateway."""
@@ -31,13 +35,25 @@ class ModelStore:
 
     def turn(self, pool: str, call: Call) -> Reply:
         """Carry out one call, and send the messages."""
-        now = EPOCH_MILLISECONDS + int(asyncio.get_running_loop().time() * 1000)
-        reply, messages = self.pools.setdefault(pool, StoreModel()).turn(call, now)
+        reply, messages = self.pools.setdefault(pool, StoreModel()).turn(call, self._now)
         for name, message in messages.items():
-            where = channel(pool, name)
-            if where in self.inboxes:
-                self.inboxes[where].put_nowait((where, message))
+            self._send(channel(pool, name), message)
         return reply
+
+    def limits(self, fleet: str, call: QuotaCall) -> QuotaReply:
+        """Carry out one call about limits, and send the messages."""
+        reply, messages = self.quotas.turn(call, self._now)
+        for name, message in messages.items():
+            self._send(quota_channel(fleet, name), message)
+        return reply
+
+    @property
+    def _now(self) -> int:
+        return EPOCH_MILLISECONDS + int(asyncio.get_running_loop().time() * 1000)
+
+    def _send(self, where: str, message: Message | QuotaMessage) -> None:
+        if where in self.inboxes:
+            self.inboxes[where].put_nowait((where, message))
 
 
 class ModelClient:
@@ -64,9 +80,19 @@ class ModelClient:
         await asyncio.sleep(WAY_SECONDS)
         return replies
 
+    async def limits(self, fleet: str, call: QuotaCall, /) -> QuotaReply:
+        """One round trip."""
+        await asyncio.sleep(WAY_SECONDS)
+        if self._store.is_silent:
+            await asyncio.sleep(TIMEOUT_SECONDS)
+            raise StoreFailed("store: no answer")
+        reply = self._store.limits(fleet, call)
+        await asyncio.sleep(WAY_SECONDS)
+        return reply
+
     async def messages(self, channels: Sequence[str], /) -> AsyncIterator[tuple[str, bytes]]:
         """What the store sends between calls."""
-        inbox: asyncio.Queue[tuple[str, Message]] = asyncio.Queue()
+        inbox: asyncio.Queue[tuple[str, Message | QuotaMessage]] = asyncio.Queue()
         self._store.inboxes |= dict.fromkeys(channels, inbox)
         while True:
             where, message = await inbox.get()
@@ -77,7 +103,10 @@ class ModelClient:
         """Nothing is open."""
 
 
-def _written(message: Message) -> bytes:
+def _written(message: Message | QuotaMessage) -> bytes:
+    if isinstance(message, QuotaMessage):
+        flat = [word for grant in message.grants for word in grant]
+        return orjson.dumps([message.generation, message.incarnation, flat, message.wanted, message.claimed])
     flat = [word for grant in message.grants for word in grant]
     return orjson.dumps(
         [message.generation, message.incarnation, message.seq, int(message.is_recall), int(message.is_asked), flat]

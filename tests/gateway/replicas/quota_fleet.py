@@ -365,7 +365,6 @@ class QuotaFleet:
     def _thaw(self, gateway: Gateway) -> None:
         gateway.is_frozen = False
         if not gateway.is_dead and gateway.limits is not None:
-            gateway.limits.stood_still(self.now)
             number = gateway.under_way
             self._time_out(gateway, number) if number else self.pump(gateway)
 

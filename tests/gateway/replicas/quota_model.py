@@ -140,8 +140,10 @@ class QuotaModel:
             if is_full and not (report.held or report.need or report.want or report.spent != report.confirmed):
                 return LimitState(report.name, 0, 0, report.most, report.most, 0, True)
             limit = self._claim(call, report)
+        dead = [name for name, lease in limit.leases.items() if not self._lives(name, lease)]
+        for lease in [limit.leases.pop(name) for name in dead]:
+            limit.level -= lease.held if limit.is_rate else 0
         limit.most, limit.is_rate, limit.touched = report.most, report.is_rate, now
-        limit.leases = {name: lease for name, lease in limit.leases.items() if self._lives(name, lease)}
         milliseconds = min(MINUTE, self.filled // EXACT - limit.filled)
         limit.level = min(limit.level + Fraction(milliseconds * limit.most, MINUTE), Fraction(limit.most))
         limit.filled = self.filled // EXACT

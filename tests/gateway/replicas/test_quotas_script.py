@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import valkey
+from real_stores import running
 
 from gateway.replicas.quota_call import (
     MOST_ROWS,
@@ -27,7 +28,6 @@ from gateway.replicas.quota_call import (
 
 from .quota_model import QuotaModel
 from .random_quota_calls import QuotaCrowd
-from .stores import running
 
 OPERATIONS = int(os.environ.get("REPLICA_OPERATIONS", "5000"))
 FLEET = "f"
