@@ -77,13 +77,19 @@ class WorkerReport(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The window that the tuner found out; `at` is the store's time in the last reply before the engine was asked."""
+    """The window that the tuner found out; `at` is the store's time in the last reply before the engine was asked.
+
+    `strangers` are sequences at the engine that no living replica uses (`strangers`). A blind reading is one without
+    the engine's figures: it ends only ghosts that are a minute older.
+    """
 
     worker: str
     sequences: int
     prompt_tokens: int
     kv: int
     at: int
+    strangers: int = 0
+    is_blind: bool = False
     state: str = ""
 
 
@@ -133,8 +139,9 @@ class Grant(NamedTuple):
 class WorkerState(NamedTuple):
     """A worker as the store has it: its window, the time of the reading behind it, what all replicas hold there.
 
-    `idle` counts what the store takes to be held and not in use. `metered` is what all replicas metered, dead ones too.
-    `ghosts` are the sequences that dead replicas held and no later reading of the engine has shown.
+    `idle` is held and not in use. `metered` is what all replicas metered, dead ones too.
+    `ghosts` are the sequences that dead replicas held, until a later reading of the engine. `strangers` is what the
+    latest one showed of those that no living replica uses.
     """
 
     name: str
@@ -148,7 +155,13 @@ class WorkerState(NamedTuple):
     idle: int
     metered: int
     ghosts: int
+    strangers: int
     state: str = ""
+
+    @property
+    def free(self) -> int:
+        """Sequences that the store may grant."""
+        return max(0, self.sequences - self.held - self.ghosts - self.strangers)
 
 
 class FlowState(NamedTuple):
@@ -215,7 +228,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
         changes,
         bool(more),
         [Grant(_text(name), granted) for name, granted in grants],
-        [WorkerState(_text(row[0]), *row[1:11], *map(_text, row[11:])) for row in workers],
+        [WorkerState(_text(row[0]), *row[1:12], *map(_text, row[12:])) for row in workers],
         [FlowState(_text(name), *numbers) for name, *numbers in flows],
     )
 

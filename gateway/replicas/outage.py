@@ -8,6 +8,7 @@ The store's own count of what the replica holds ends after a lease, and then the
 - What a reading allowed and nobody used is void with the next one.
 - A reading may fall into the moment between the end of some answers and the requests that follow them. So of the other
   replicas' sequences there are as many as the larger of two readings in a row shows.
+- An engine that says nothing allows the equal part of its window; if that is none, one worker allows one sequence.
 """
 
 from typing import Final
@@ -52,3 +53,9 @@ class Outage:
             before = self._limits.get(worker, used)
             limit = max(part, min(used, before) - -(-excess // GLIDE_READINGS))
         self._limits[worker] = limit
+
+    def read_blind(self, worker: str, window: int) -> None:
+        """Take in that the engine says nothing."""
+        self._limits[worker] = window // self._living
+        if not any(self._limits.values()):
+            self._limits[worker] = 1

@@ -29,6 +29,7 @@ from gateway.replicas.candidates import Workers, candidates
 from gateway.replicas.outage import Outage
 from gateway.replicas.room_book import Permit, RoomBook
 from gateway.replicas.shared_flows import SharedFlows, vtc
+from gateway.replicas.strangers import Strangers
 
 BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
 IDLE_SECONDS: Final = 0.5
@@ -62,6 +63,7 @@ class Replica:
         self.rooms = RoomBook()
         self.readings: list[Reading] = []  # to be told with the next call
         self.workers: dict[str, WorkerState] = {}
+        self._strangers: dict[str, Strangers] = {}
         self.store_now = 0  # the store's time in its last answer, in milliseconds
         self.living = expected
         self.rank = 0  # its place among the living by name
@@ -151,7 +153,7 @@ class Replica:
     @property
     def spare_target(self) -> int:
         """Sequences that this replica keeps at hand while nobody waits."""
-        free = sum(max(0, worker.sequences - worker.held) for worker in self.workers.values())
+        free = sum(worker.free for worker in self.workers.values())
         return min(MOST_SPARE, int((free + self.rooms.own) / (SPARE_SHARE * self.living)))
 
     def _settle_room(self) -> None:
@@ -242,6 +244,8 @@ class Replica:
             return
         self._must_register, self._outage, self._is_past_lease, self._failures = False, None, False, 0
         self.is_suspended, self._confirmed_at = False, self._called_at
+        if reply.generation != self._generation:
+            self._strangers.clear()
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
         self._is_called_for = not self.flows.acknowledge(self.number) or reply.has_more_changes
         self.living, self.rank, self.with_other_settings = reply.living, reply.rank, reply.with_other_settings
@@ -267,10 +271,21 @@ class Replica:
         if self._is_past_lease:
             self.rooms.drop_idle()
 
-    def read(self, worker: str, window: int, there: int) -> None:
-        """Take in a reading of an engine, which says that `there` sequences of all replicas are at `worker`."""
+    def read(self, worker: str, window: int, there: int) -> int:
+        """Take in a reading of an engine, which says that `there` sequences of anybody are at `worker`.
+
+        Returns the room to leave to strangers, which the tuner reports.
+        """
         if self._outage is not None and self._is_past_lease:
             self._outage.read(worker, window, there, self.rooms.used(worker))
+        state = self.workers.get(worker)
+        strangers = self._strangers.setdefault(worker, Strangers())
+        return 0 if state is None else strangers.read(there, state, self.living)
+
+    def read_blind(self, worker: str, window: int) -> None:
+        """Take in that an engine says nothing."""
+        if self._outage is not None and self._is_past_lease:
+            self._outage.read_blind(worker, window)
 
     def stood_still(self) -> None:
         """This process did nothing for half a second or more: what it holds unused may no longer be its own."""

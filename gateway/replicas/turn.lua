@@ -15,8 +15,9 @@
 --   5 held      replica -> {worker -> granted, returned, unread, kv, idle, metered, open (false: the replica cannot use
 --               the worker)}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
---               state (the tuner's own), tuner (the boot that said all this), held, unread, kv, idle (sums over the
---               living), metered (sum over all, dead ones too), credit, {ghosts: time, sequences, boot}
+--               strangers (room left to sequences that no living replica uses), state (the tuner's own), tuner (the
+--               boot that said all this), held, unread, kv, idle (sums over the living), metered (sum over all, dead
+--               ones too), credit, {ghosts: time, sequences, boot}
 --
 -- ARGV: name, boot, incarnation, call, settings, lease (a replica that is silent for longer is taken for dead), store
 --   (the server's run id, which the caller asked for when it connected), a new generation to use if one is needed,
@@ -27,7 +28,7 @@
 --   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
 --               not in use), unread, kv, metered (output tokens, a total that never falls), open (1; 0: the caller
 --               cannot use the worker and gets no room there)
---   readings    name, sequences, prompt tokens, kv, reading (time), state
+--   readings    name, sequences, prompt tokens, kv, reading (time), strangers, is blind (1 or 0), state
 --   candidates  each as one JSON list, which is read only if it is compared: counter, tenant, key counter, sequences,
 --               prompt tokens, kv, preferred worker (empty: none)
 --
@@ -35,8 +36,8 @@
 --   by name (the first is 0), living replicas with other settings, the least counter that waits elsewhere (-1: none),
 --   its tenant, the least counter of that tenant's keys there, changes told, are there more (1 or 0), and three lists:
 --   grants      worker, granted
---   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences); and to
---               the replica of rank 0 the state, if another boot said it
+--   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences),
+--               strangers; and to the replica of rank 0 the state, if another boot said it
 --   flows       name, sum, floor, level
 --
 -- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: give
@@ -45,6 +46,7 @@
 local OK, REGISTER, LATE = 0, 1, 2
 local FRESH = 150        -- a replica's candidates count for so long after its call
 local RECALL = 20        -- least time between two recalls of spare room
+local BLIND = 60000      -- so long after its death a replica's requests have ended, if the engine says nothing
 local IDLE = 600000      -- a flow that did not change for longer is forgotten
 local LOOKS = 16         -- calls between two looks for such a flow
 local PAGE = 256         -- changed flows in a reply
@@ -145,8 +147,8 @@ local function load_room()
   local stored = call('HGETALL', ROOM)
   for i = 1, #stored, 2 do
     local w = {name = stored[i]}
-    w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.tuner, w.held, w.unread, w.held_kv, w.idle, w.metered,
-      w.credit, w.ghosts = cmsgpack.unpack(stored[i + 1])
+    w.sequences, w.prompt_tokens, w.kv, w.reading, w.strangers, w.state, w.tuner, w.held, w.unread, w.held_kv, w.idle,
+      w.metered, w.credit, w.ghosts = cmsgpack.unpack(stored[i + 1])
     room[w.name] = w
     workers[#workers + 1] = w
   end
@@ -155,8 +157,8 @@ end
 local function worker(name)
   local w = room[name]
   if not w then
-    w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, state = '', tuner = '', held = 0,
-      unread = 0, held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}}
+    w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, strangers = 0, state = '', tuner = '',
+      held = 0, unread = 0, held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}}
     room[name] = w
     workers[#workers + 1] = w
   end
@@ -167,8 +169,8 @@ end
 local function save_room()
   for _, w in ipairs(workers) do
     if w.is_changed then
-      call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.state, w.tuner, w.held, w.unread,
-        w.held_kv, w.idle, w.metered, w.credit, w.ghosts))
+      call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.strangers, w.state, w.tuner,
+        w.held, w.unread, w.held_kv, w.idle, w.metered, w.credit, w.ghosts))
     end
   end
 end
@@ -180,7 +182,7 @@ local function ghosts(w)
 end
 
 local function free(w)
-  local left = w.sequences - w.held - ghosts(w)
+  local left = w.sequences - w.strangers - w.held - ghosts(w)
   if now - born < me.lease then left = min(left, w.credit) end
   return left
 end
@@ -370,7 +372,6 @@ list(function()
     add(w, -back, 0, 0, 0)
   end
   heard[name] = granted
-  idle = idle + entry[1] - granted  -- what the caller has not heard of it cannot have used
   add(w, 0, unread - entry[3], kv - entry[4], idle - entry[5])
   w.metered = w.metered + max(0, metered - entry[6])
   entry[3], entry[4], entry[5], entry[6] = unread, kv, idle, max(metered, entry[6])
@@ -378,15 +379,16 @@ list(function()
 end)
 
 list(function()
-  local name, sequences, prompt_tokens, kv, reading, state =
-    text(), number(), number(), number(), number(), text()
+  local name, sequences, prompt_tokens, kv, reading, strangers, is_blind, state =
+    text(), number(), number(), number(), number(), number(), number(), text()
   local w = worker(name)
   if reading < w.reading then return end
-  w.sequences, w.prompt_tokens, w.kv, w.reading = sequences, prompt_tokens, kv, reading
+  w.sequences, w.prompt_tokens, w.kv, w.reading, w.strangers = sequences, prompt_tokens, kv, reading, strangers
   w.state, w.tuner = state, me.boot
+  local ended = reading - is_blind * BLIND
   local left = {}
   for _, ghost in ipairs(w.ghosts) do
-    if ghost[1] >= reading then left[#left + 1] = ghost end
+    if ghost[1] >= ended then left[#left + 1] = ghost end
   end
   w.ghosts = left
 end)
@@ -440,9 +442,9 @@ end
 local function grant(r, w, sequences, unread, kv)
   local h = holding(r.name)
   local entry = h[w.name] or {0, 0, 0, 0, 0, 0, true}
-  entry[1], entry[3], entry[4], entry[5] = entry[1] + sequences, entry[3] + unread, entry[4] + kv, entry[5] + sequences
+  entry[1], entry[3], entry[4] = entry[1] + sequences, entry[3] + unread, entry[4] + kv
   h[w.name] = entry
-  add(w, sequences, unread, kv, sequences)
+  add(w, sequences, unread, kv, 0)
   w.credit, w.is_changed = w.credit - sequences, true
   r.is_granted = true
   if r ~= me then message(r).workers[w.name] = entry[1] end
@@ -546,8 +548,8 @@ for name, entry in pairs(mine) do
 end
 for i, w in ipairs(workers) do
   told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv,
-    w.idle, w.metered, ghosts(w)}
-  if rank == 0 and w.tuner ~= me.boot then told_workers[i][12] = w.state end
+    w.idle, w.metered, ghosts(w), w.strangers}
+  if rank == 0 and w.tuner ~= me.boot then told_workers[i][13] = w.state end
 end
 local changed = call('ZRANGEBYSCORE', CHANGED, known_changes + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, PAGE + 1)
 local upto, more = seq, 0

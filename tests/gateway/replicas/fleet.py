@@ -25,6 +25,7 @@ from .store_model import StoreModel
 POOL = "p"
 STEP_SECONDS = 0.05
 READING_SECONDS = 0.5
+ANSWER_SECONDS = (0.0, 0.0005, 0.003, 0.02)  # until an engine answers a question for its metrics
 TIMEOUT_SECONDS = 0.05
 SHIFT = 8
 EPOCH_MILLISECONDS = 1_700_000_000_000
@@ -181,12 +182,14 @@ class Fleet:
         predictor: str = "quantile",
         weights: dict[str, float] | None = None,
         knows_strangers: bool = True,
+        has_metrics: bool = True,
         replica_type: type[Replica] = Replica,
         store_type: type[StoreModel] = StoreModel,
     ) -> None:
         self.replica_type = replica_type
         self._expected = gateways
         self._knows_strangers = knows_strangers
+        self.has_metrics = has_metrics
         self.random = Random(seed)
         self.now = 0.0
         self.network = network or Network()
@@ -351,26 +354,27 @@ class Fleet:
             self.dispatch(gateway)
 
     def _read(self) -> None:
-        """One replica reads the engines' metrics and tells the window."""
+        """Every gateway asks the engines for their metrics."""
         self.at(READING_SECONDS, self._read)
-        tuner = None
         for gateway in self.gateways:
-            if gateway.is_dead or gateway.is_frozen:
-                continue
-            for worker, running in self.running.items():
-                gateway.replica.read(worker, self.window, len(running))
-            self.dispatch(gateway)
-            if tuner is None and gateway.name in self.store.members and not gateway.is_cut:
-                tuner = gateway
-        tuner = tuner or self.gateways[0]
-        at = tuner.replica.store_now
-        tuner.replica.readings = [Reading(worker, self._own_window(worker), 0, 0, at) for worker in self.workers]
+            at = gateway.replica.store_now
+            self.at(self.random.choice(ANSWER_SECONDS), lambda gateway=gateway, at=at: self._take_reading(gateway, at))
 
-    def _own_window(self, worker: str) -> int:
-        """What the store may hand out: not what runs for those that it does not count."""
-        counted = {member.call.boot for member in self.store.members.values()}
-        strangers = sum(gateway.replica.identity.boot not in counted for gateway, _ in self.running[worker].values())
-        return self.window - strangers if self._knows_strangers else self.window
+    def _take_reading(self, gateway: Gateway, at: int) -> None:
+        """The metrics have come: the tuner tells the store what they show."""
+        if gateway.is_dead or gateway.is_frozen:
+            return
+        readings = [self._reading(gateway, worker, at) for worker in self.workers]
+        if gateway.replica.rank == 0:
+            gateway.replica.readings = readings
+        self.dispatch(gateway)
+
+    def _reading(self, gateway: Gateway, worker: str, at: int) -> Reading:
+        if not self.has_metrics:
+            gateway.replica.read_blind(worker, self.window)
+            return Reading(worker, self.window, 0, 0, at, is_blind=True)
+        strangers = gateway.replica.read(worker, self.window, len(self.running[worker]))
+        return Reading(worker, self.window, 0, 0, at, strangers if self._knows_strangers else 0)
 
     # -- faults
 

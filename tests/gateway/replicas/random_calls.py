@@ -18,7 +18,7 @@ from gateway.replicas.call import (
 NAMES = ("north", "south", "east", "west", "\u00f6st")
 TENANTS = ("a", "b", "c", "d\u00e9")
 WORKERS = ("w0", "w1", "w2")
-JUMPS = (0, 0, 1, 3, 10, 40, 149, 151, 700, 2_001, 5_000, 302_000)  # milliseconds
+JUMPS = (0, 0, 1, 3, 10, 40, 149, 151, 700, 2_001, 5_000, 61_000, 302_000)  # milliseconds
 BIG = 2**52
 
 
@@ -58,7 +58,7 @@ class Crowd:
     def next_call(self) -> tuple[Caller, Call]:
         """Let time pass, and let somebody call."""
         choose = self._random
-        self.now += choose.choices(JUMPS, (40, 40, 30, 30, 20, 10, 4, 4, 2, 1, 0.5, 0.1))[0]
+        self.now += choose.choices(JUMPS, (40, 40, 30, 30, 20, 10, 4, 4, 2, 1, 0.5, 0.2, 0.1))[0]
         caller = choose.choice(self._callers)
         if choose.random() < 0.02 and caller.said:
             return caller, choose.choice(caller.said)
@@ -134,7 +134,16 @@ class Crowd:
         choose = self._random
         at = self.now - choose.choice((0, 1, 500, 3_000))
         tokens, kv = choose.choice((0, 60, 1_000)), choose.choice((0, 800))
-        return Reading(worker, choose.choice((1, 4, 33)), tokens, kv, at, self._word("state"))
+        return Reading(
+            worker,
+            choose.choice((1, 4, 33)),
+            tokens,
+            kv,
+            at,
+            choose.choice((0, 0, 2)),
+            choose.random() < 0.1,
+            self._word("state"),
+        )
 
     def _candidates(self) -> list[Candidate]:
         choose = self._random

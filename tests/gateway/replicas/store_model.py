@@ -23,7 +23,7 @@ from gateway.replicas.call import (
     WorkerState,
 )
 
-FRESH, RECALL, IDLE = 150, 20, 600_000  # milliseconds
+FRESH, RECALL, BLIND, IDLE = 150, 20, 60_000, 600_000  # milliseconds
 PAGE, MOST_SPARE, MOST_BOOTS, LOOKS = 256, 16, 64, 16
 
 
@@ -33,7 +33,7 @@ class Holding:
 
     granted: int = 0
     returned: int = 0
-    idle: int = 0  # as the replica reported, and what it had not heard of
+    idle: int = 0
     unread: int = 0
     kv: int = 0
     metered: int = 0
@@ -234,7 +234,7 @@ class StoreModel:
             holding.metered = report.metered
         self.metered[report.name] += max(0, report.metered - holding.metered)
         holding.metered = max(holding.metered, report.metered)
-        holding.idle = report.idle + holding.granted - report.granted
+        holding.idle = report.idle
         if report.returned > holding.returned:
             self.credit[report.name] += report.returned - holding.returned
             holding.returned = report.returned
@@ -244,9 +244,8 @@ class StoreModel:
         self._know(reading.worker)
         if reading.at >= self.windows[reading.worker].at:
             self.windows[reading.worker], self.tuners[reading.worker] = reading, boot
-            self.ghosts = [
-                ghost for ghost in self.ghosts if ghost.worker != reading.worker or ghost.since >= reading.at
-            ]
+            ended = reading.at - BLIND if reading.is_blind else reading.at
+            self.ghosts = [ghost for ghost in self.ghosts if ghost.worker != reading.worker or ghost.since >= ended]
 
     def _at(self, worker: str) -> list[Holding]:
         return [member.holdings[worker] for member in self.members.values() if worker in member.holdings]
@@ -257,8 +256,7 @@ class StoreModel:
     def free(self, worker: str, now: int) -> int:
         """Sequences that may be granted at `worker`."""
         held = sum(holding.sequences for holding in self._at(worker))
-        free = self.windows[worker].sequences - held
-        free -= self._ghosts(worker)
+        free = self.windows[worker].sequences - self.windows[worker].strangers - held - self._ghosts(worker)
         return min(free, self.credit[worker]) if now - self.born < self.lease else free
 
     def _fits(self, worker: str, candidate: Candidate, now: int) -> bool:
@@ -280,7 +278,6 @@ class StoreModel:
     def _grant(self, member: Member, worker: str, candidate: Candidate) -> None:
         holding = member.holdings.setdefault(worker, Holding())
         holding.granted += candidate.sequences
-        holding.idle += candidate.sequences
         holding.unread += candidate.prompt_tokens
         holding.kv += candidate.kv
         self.credit[worker] -= candidate.sequences
@@ -430,5 +427,6 @@ class StoreModel:
             sum(holding.idle for holding in here),
             self.metered[worker],
             self._ghosts(worker),
+            window.strangers,
             window.state if is_news else "",
         )
