@@ -93,6 +93,35 @@ class Reading(NamedTuple):
     state: str = ""
 
 
+class Figures(NamedTuple):
+    """What the bound over the fleet needs (`spread`), in wire units: of one replica, or of all living ones together.
+
+    `exposure` and `refundable` are E and R of docs/fairness.md, section 8. `untold` is the most that was charged to one
+    flow and not told yet, and `unheard` the most that had been told and not heard yet. Of all replicas together the
+    first three are sums. `greatest` and `least` are counters that wait.
+    """
+
+    exposure: int = 0
+    refundable: int = 0
+    untold: int = 0
+    unheard: int = 0
+    greatest: int = NOBODY
+    least: int = NOBODY
+
+    @property
+    def spread(self) -> int:
+        """How far the counters that wait lie apart."""
+        return max(0, self.greatest - self.least) if NOBODY not in (self.greatest, self.least) else 0
+
+    @property
+    def bound(self) -> int:
+        """How far they may lie apart at most; 0 if nobody waits."""
+        return 0 if self.greatest == NOBODY else self.exposure + self.refundable + 2 * (self.untold + self.unheard)
+
+
+NO_FIGURES: Final = Figures()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """All that a replica says in one call."""
@@ -112,6 +141,7 @@ class Call:
     vt: int = 0
     spare: int = 0
     has_more: bool = False
+    figures: Figures = NO_FIGURES
     flows: Sequence[FlowReport] = ()
     workers: Sequence[WorkerReport] = ()
     readings: Sequence[Reading] = ()
@@ -121,7 +151,7 @@ class Call:
         """The arguments of the script, in order."""
         words: list[str | int] = [self.name, self.boot, self.incarnation, self.number, self.settings]
         words += [self.lease, self.store, self.new_generation, self.generation, self.seq, self.changes]
-        words += [int(self.is_registering), self.vt, self.spare, int(self.has_more)]
+        words += [int(self.is_registering), self.vt, self.spare, int(self.has_more), *self.figures]
         for rows in (self.flows, self.workers, self.readings):
             words.append(len(rows))
             for row in rows:
@@ -188,6 +218,7 @@ class Reply:
     least_elsewhere: int = NOBODY
     tenant_elsewhere: str = ""
     key_counter_elsewhere: int = 0
+    figures: Figures = NO_FIGURES
     changes: int = 0
     has_more_changes: bool = False
     grants: Sequence[Grant] = ()
@@ -212,7 +243,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
     status, generation, seq, now = words[:4]
     if status != Status.OK:
         return Reply(Status(status), _text(generation), seq, now)
-    vt, living, rank, others, least, tenant, key_counter, changes, more, grants, workers, flows = words[4:]
+    vt, living, rank, others, least, tenant, key_counter, figures, changes, more, grants, workers, flows = words[4:]
     return Reply(
         Status.OK,
         _text(generation),
@@ -225,6 +256,7 @@ def read_reply(words: Sequence[Any]) -> Reply:
         least,
         _text(tenant),
         key_counter,
+        Figures(*figures),
         changes,
         bool(more),
         [Grant(_text(name), granted) for name, granted in grants],

@@ -16,6 +16,7 @@ from gateway.fairness.policies import VirtualTokenCounter
 from gateway.fairness.ticket import Ticket
 from gateway.replicas.call import (
     MOST_CANDIDATES,
+    NO_FIGURES,
     NOBODY,
     Call,
     Candidate,
@@ -33,6 +34,7 @@ from gateway.replicas.strangers import Strangers
 
 BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
 IDLE_SECONDS: Final = 0.5
+CALLS_IN_A_LEASE: Final = 4  # at least, so that a lost call or two is no death
 LEAST_SECONDS: Final = 0.005
 FAILURES: Final = 2  # calls lost in a row, after which nobody is waited for who may wait elsewhere
 MOST_SPARE: Final = 16
@@ -58,6 +60,7 @@ class Replica:
         """
         self.identity = identity
         self._lease_seconds = lease_seconds
+        self._idle_seconds = min(IDLE_SECONDS, lease_seconds / CALLS_IN_A_LEASE)
         self.store = ""  # the run id of the server that it is connected to
         self._shift = shift
         self.rooms = RoomBook()
@@ -68,6 +71,7 @@ class Replica:
         self.living = expected
         self.rank = 0  # its place among the living by name
         self.with_other_settings = 0  # living replicas that must agree and do not
+        self._figures = NO_FIGURES  # of all replicas
         self.least_elsewhere: int | None = None  # in wire units
         self._tenant_elsewhere = ""  # whose counter that is, and the least of its keys' there
         self._key_counter_elsewhere = 0
@@ -136,6 +140,16 @@ class Replica:
         self.flows.ended(ticket, self.number)
 
     @property
+    def spread_units(self) -> int:
+        """How far the counters of tenants that wait anywhere lay apart at the last answer, in counter units."""
+        return self.flows.book.to_units(self._figures.spread)
+
+    @property
+    def spread_bound_units(self) -> int:
+        """The bound on that, from what was in flight anywhere; 0 if nobody waits."""
+        return self.flows.book.to_units(self._figures.bound)
+
+    @property
     def is_waiting(self) -> bool:
         """True if somebody waits here."""
         return len(self.flows.policy.waiting) > 0
@@ -172,11 +186,11 @@ class Replica:
     def next_call_at(self, now: float) -> float:
         """When to call next, if nothing changes."""
         if self._outage is not None:
-            return self._called_at + (IDLE_SECONDS if self._is_past_lease else BUSY_SECONDS)
+            return self._called_at + (self._idle_seconds if self._is_past_lease else BUSY_SECONDS)
         if self._is_called_for or self._has_news():
             is_new = self.least_elsewhere is None and not self._told_head  # the store knows of nobody who waits
             return now if is_new else self._called_at + LEAST_SECONDS
-        return self._called_at + (BUSY_SECONDS if self.is_busy else IDLE_SECONDS)
+        return self._called_at + (BUSY_SECONDS if self.is_busy else self._idle_seconds)
 
     def _has_news(self) -> bool:
         if self.is_waiting:
@@ -194,11 +208,13 @@ class Replica:
         if self._confirmed_at is None:
             self._confirmed_at = now
         self._settle_room()
+        self.flows.forget_unused(now)
         if self._must_register:
             self._begin_again()
         self.number += 1
         named = self._candidates(MOST_CANDIDATES)
         self._told_head = named[:1]
+        flows = self.flows.reports(named)
         return Call(
             self.identity.name,
             self.identity.boot,
@@ -215,7 +231,8 @@ class Replica:
             self._own_vt(),
             max(0, self.rooms.own),
             self._account.queue.queued > len(named),
-            self.flows.reports(named),
+            self.flows.figures(now, named),
+            flows,
             self.rooms.reports(self._workers.held),
             self._take_readings(),
             named,
@@ -249,6 +266,7 @@ class Replica:
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
         self._is_called_for = not self.flows.acknowledge(self.number) or reply.has_more_changes
         self.living, self.rank, self.with_other_settings = reply.living, reply.rank, reply.with_other_settings
+        self._figures = reply.figures
         self.workers = {worker.name: worker for worker in reply.workers}
         for state in reply.flows:
             self.flows.hear(state)
@@ -282,10 +300,12 @@ class Replica:
         strangers = self._strangers.setdefault(worker, Strangers())
         return 0 if state is None else strangers.read(there, state, self.living)
 
-    def read_blind(self, worker: str, window: int) -> None:
-        """Take in that an engine says nothing."""
+    def read_blind(self, worker: str, window: int) -> int:
+        """Take in that an engine says nothing; returns the room that was left to strangers before."""
         if self._outage is not None and self._is_past_lease:
             self._outage.read_blind(worker, window)
+        state = self.workers.get(worker)
+        return 0 if state is None else state.strangers
 
     def stood_still(self) -> None:
         """This process did nothing for half a second or more: what it holds unused may no longer be its own."""

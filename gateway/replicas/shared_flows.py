@@ -8,7 +8,7 @@ Left to others: room and the order of calls (`replica`), the sums (`flow_book`).
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from gateway.fairness.admission import Admission
 from gateway.fairness.flow import Flow
@@ -16,8 +16,11 @@ from gateway.fairness.policies import VirtualTokenCounter
 from gateway.fairness.pool import PoolAccount
 from gateway.fairness.queues import TenantQueue
 from gateway.fairness.ticket import Ticket
-from gateway.replicas.call import A_KEY, MOST_FLOWS, Candidate, FlowReport, FlowState
+from gateway.replicas.call import A_KEY, MOST_FLOWS, NOBODY, Candidate, Figures, FlowReport, FlowState
 from gateway.replicas.flow_book import FlowBook
+from gateway.replicas.spread import Spread
+
+UNUSED_SECONDS: Final = 600.0
 
 
 def key_name(tenant: str, key: str) -> str:
@@ -44,7 +47,9 @@ class SharedFlows:
         self._must_tell_all = True
         self._are_all_told = False  # by the call that is under way
         self._told_newcomers: dict[TenantQueue, None] = {}  # who had begun to wait when the call was made
+        self._forgets_at = 0.0  # 0 before the first call
         self.policy.newcomers = {}
+        self.spread = Spread(self.book, self.policy)
 
     @property
     def policy(self) -> VirtualTokenCounter[TenantQueue]:
@@ -55,6 +60,18 @@ class SharedFlows:
     def newcomers(self) -> dict[TenantQueue, None]:
         """Who has begun to wait since the last call that was answered was made."""
         return self._told_newcomers | (self.policy.newcomers or {})
+
+    def forget_unused(self, now: float) -> None:
+        """Every ten minutes forget what was heard of flows that are not here and did not change since the last time."""
+        if now >= self._forgets_at:
+            if self._forgets_at:
+                self.book.forget_unused(self.book.to_wire(self.policy.level_elsewhere), self._is_here)
+            self._forgets_at = now + UNUSED_SECONDS
+
+    def _is_here(self, name: str) -> bool:
+        tenant_name, _, key = name.partition("\0")
+        tenant = self._account.queue.tenants.get(tenant_name)
+        return tenant is not None and (not key or tenant.known_key(key) is not None)
 
     def meet(self, tenant_name: str, key: str) -> None:
         """Give the flows of an arriving request, if they are new here, the counters that they have elsewhere."""
@@ -72,6 +89,7 @@ class SharedFlows:
     def granted(self, ticket: Ticket) -> None:
         """A request is in flight now: what it is charged moves."""
         self._in_flight[ticket.tenant, ticket.key] += 1
+        self.spread.turned(self._account.queue.tenants[ticket.tenant])
 
     def ended(self, ticket: Ticket, number: int) -> None:
         """A request has ended, after the call with this number was made."""
@@ -93,6 +111,12 @@ class SharedFlows:
         reports = self.book.reports(self._changing(candidates), MOST_FLOWS)
         self._are_all_told = len(reports) < MOST_FLOWS
         return reports
+
+    def figures(self, now: float, candidates: Iterable[Candidate]) -> Figures:
+        """What the next call tells of the bound, after its reports."""
+        tenants = self._account.queue.tenants
+        old = (each.counter for each in candidates if tenants[each.tenant] not in self._told_newcomers)
+        return self.spread.figures(now, next(old, NOBODY))
 
     def _changing(self, candidates: Iterable[Candidate]) -> Iterator[tuple[str, Flow, int]]:
         tenants = self._account.queue.tenants
@@ -150,6 +174,7 @@ class SharedFlows:
     def settle(self, level: int, least_elsewhere: int | None) -> None:
         """Take in the level that all know and the least that waits elsewhere; lift those that are newcomers no more."""
         units, policy = self.book.to_units, self.policy
+        self.spread.heard(units(level))
         policy.level_elsewhere = max(policy.level_elsewhere, units(level))
         policy.least_elsewhere = None if least_elsewhere is None else units(least_elsewhere)
         for flow in self._told_newcomers:

@@ -11,7 +11,7 @@
 --   3 changed   sorted set: flow -> seq of its last change
 --   4 replicas  replica -> boot, incarnation, call, time, lease, spare, settings, granted (number of its last grant),
 --               more, named (counter of the first candidate of its last call, or false), tail (the candidate that was
---               granted last since then, or false), then its candidates one by one
+--               granted last since then, or false), its figures, then its candidates one by one
 --   5 held      replica -> {worker -> granted, returned, unread, kv, idle, metered, open (false: the replica cannot use
 --               the worker)}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
@@ -22,7 +22,8 @@
 -- ARGV: name, boot, incarnation, call, settings, lease (a replica that is silent for longer is taken for dead), store
 --   (the server's run id, which the caller asked for when it connected), a new generation to use if one is needed,
 --   generation known (empty: none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more
---   requests wait than candidates are named); then four lists, each after its length:
+--   requests wait than candidates are named), figures (exposure, refundable, untold, unheard, greatest, least: what the
+--   bound of docs/fairness.md needs); then four lists, each after its length:
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
 --   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
@@ -34,7 +35,7 @@
 --
 -- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, the caller's place among them
 --   by name (the first is 0), living replicas with other settings, the least counter that waits elsewhere (-1: none),
---   its tenant, the least counter of that tenant's keys there, changes told, are there more (1 or 0), and three lists:
+--   its tenant, the least counter of that tenant's keys there, figures of all living replicas, changes told, are there more (1 or 0), and three lists:
 --   grants      worker, granted
 --   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences),
 --               strangers; and to the replica of rank 0 the state, if another boot said it
@@ -52,7 +53,7 @@ local LOOKS = 16         -- calls between two looks for such a flow
 local PAGE = 256         -- changed flows in a reply
 local MOST_SPARE = 16    -- sequences that one replica may hold unused
 local MOST_BOOTS = 64    -- totals kept for a flow, before those of dead replicas are dropped
-local HEADER = 11        -- values before the candidates
+local HEADER = 17        -- values before the candidates
 
 local pack, unpack_one, unpack_limit = cmsgpack.pack, cmsgpack.unpack_one, cmsgpack.unpack_limit
 local call, max, min, floor = redis.call, math.max, math.min, math.floor
@@ -82,6 +83,8 @@ local me = {name = text(), boot = text(), incarnation = number(), call = number(
 local store, new_generation, known_generation, known_seq, known_changes = text(), text(), text(), number(), number()
 local is_registering, my_vt = number() == 1, number()
 me.spare, me.more = number(), number() == 1
+me.exposure, me.refundable, me.untold, me.unheard, me.greatest, me.least =
+  number(), number(), number(), number(), number(), number()
 
 -- generation: a new one begins with an empty store, and with another server, which may have lost calls
 
@@ -109,7 +112,7 @@ local function load_replicas()
   for i = 1, #stored, 2 do
     local r = {name = stored[i], row = stored[i + 1]}
     r.place, r.boot, r.incarnation, r.call, r.time, r.lease, r.spare, r.settings, r.granted, r.more, r.named,
-      r.tail = unpack_limit(r.row, HEADER, 0)
+      r.tail, r.exposure, r.refundable, r.untold, r.unheard, r.greatest, r.least = unpack_limit(r.row, HEADER, 0)
     replicas[r.name] = r
     names[#names + 1] = r.name
   end
@@ -119,7 +122,7 @@ end
 local function save_replica(r)
   local rest = r.place >= 0 and string.sub(r.row, r.place + 1) or ''
   call('HSET', REPLICAS, r.name, pack(r.boot, r.incarnation, r.call, r.time, r.lease, r.spare, r.settings, r.granted,
-    r.more, r.named, r.tail) .. rest)
+    r.more, r.named, r.tail, r.exposure, r.refundable, r.untold, r.unheard, r.greatest, r.least) .. rest)
 end
 
 -- The candidate of `r` that goes next; its last one, which was granted, if more requests wait than it named; else nil.
@@ -520,6 +523,22 @@ local function least_named()
   return least
 end
 vt = max(vt, least_named() or my_vt)
+
+-- The figures of all that live; counters count only where they are fresh.
+local function figures()
+  local exposure, refundable, untold, unheard, greatest, least = 0, 0, 0, 0, -1, -1
+  for _, r in pairs(replicas) do
+    exposure, refundable, untold = exposure + r.exposure, refundable + r.refundable, untold + r.untold
+    unheard = max(unheard, r.unheard)
+    if now - r.time < FRESH then
+      greatest = max(greatest, r.greatest)
+      if r.least >= 0 and (least < 0 or r.least < least) then least = r.least end
+    end
+  end
+  return {exposure, refundable, untold, unheard, greatest, least}
+end
+local told_figures = figures()
+
 if serve() then recall_spare() else give_spare() end
 forget_idle()
 
@@ -564,5 +583,5 @@ end
 for _, r in pairs(replicas) do r.is_passed = nil end
 local waiting, its, least_elsewhere = first(me)
 return {OK, generation, seq, now, vt, count, rank, others, waiting and least_elsewhere or -1,
-  waiting and its[2] or '', waiting and its[3] or 0, upto, more,
+  waiting and its[2] or '', waiting and its[3] or 0, told_figures, upto, more,
   told_grants, told_workers, told_flows}

@@ -15,7 +15,6 @@ from gateway.replicas.room_book import Room
 from gateway.workers import Others, SharedFleet, SharedLimits
 
 NO_ROOM = SharedLimits(0, 0, 0)
-BLIND_MILLISECONDS = 60_000  # an engine that says nothing has ended the requests of a dead replica by then
 
 
 class Meters(Protocol):
@@ -118,12 +117,14 @@ class SharedWindows:
             state = replica.workers.get(worker)
             known = NO_ROOM[:3] if state is None else (state.sequences, state.prompt_tokens, state.kv)
             if known != limits[:3]:
-                self._say(replica, worker, limits, 0 if state is None else state.reading)
+                at, strangers = (0, 0) if state is None else (state.reading, state.strangers)
+                self._say(replica, worker, limits, at, strangers, is_blind=True)
 
-    def _say(self, replica: Replica, worker: str, limits: SharedLimits, at: int) -> None:
-        replica.readings.append(
-            Reading(worker, limits.sequences, limits.prompt_tokens, limits.kv_tokens, at, limits.state)
-        )
+    def _say(
+        self, replica: Replica, worker: str, limits: SharedLimits, at: int, strangers: int, *, is_blind: bool
+    ) -> None:
+        sequences, prompt_tokens, kv, state = limits
+        replica.readings.append(Reading(worker, sequences, prompt_tokens, kv, at, strangers, is_blind, state))
 
     # -- what engines say
 
@@ -139,8 +140,8 @@ class SharedWindows:
         limits = self._fleet.limits(worker)
         at = replica.store_now - max(0, int((self._heard_at[pool] - asked_at) * 1000))
         if there is not None:
-            replica.read(worker, limits.sequences, int(there))
+            strangers = replica.read(worker, limits.sequences, int(there))
         else:
-            at -= BLIND_MILLISECONDS
+            strangers = replica.read_blind(worker, limits.sequences)
         if pool in self._tuned:
-            self._say(replica, worker, limits, at)
+            self._say(replica, worker, limits, at, strangers, is_blind=there is None)

@@ -183,6 +183,7 @@ class Fleet:
         weights: dict[str, float] | None = None,
         knows_strangers: bool = True,
         has_metrics: bool = True,
+        lease_seconds: float = 2.0,
         replica_type: type[Replica] = Replica,
         store_type: type[StoreModel] = StoreModel,
     ) -> None:
@@ -190,6 +191,7 @@ class Fleet:
         self._expected = gateways
         self._knows_strangers = knows_strangers
         self.has_metrics = has_metrics
+        self._lease_seconds = lease_seconds
         self.random = Random(seed)
         self.now = 0.0
         self.network = network or Network()
@@ -215,7 +217,8 @@ class Fleet:
     def _gateway(self, name: str) -> Gateway:
         self._serial += 1
         identity = Identity(name, f"boot{self._serial}", "settings")
-        gateway = Gateway(name, self.replica_type(identity, SHIFT, self._expected), self._predictor)
+        replica = self.replica_type(identity, SHIFT, self._expected, self._lease_seconds)
+        gateway = Gateway(name, replica, self._predictor)
         gateway.replica.store = self.server
         for worker in self.workers:
             gateway.replica.rooms.meet(worker)

@@ -4,8 +4,10 @@ All amounts are counter units. The true counter of a tenant is the store's sum, 
 they told it, and lifts that are not told yet.
 """
 
+import copy
+
 from gateway.fairness.queues import TenantQueue
-from gateway.replicas.call import Reply
+from gateway.replicas.call import NOBODY, Figures, Reply
 
 from .fleet import POOL, SHIFT, Fleet, Gateway
 
@@ -22,7 +24,8 @@ class Judge:
         self.refundable = 0  # R: the most that refunds could take back from one tenant so far
         self.unseen = 0  # S: the most that the others had charged to one tenant unknown to one gateway so far
         self.worst = 0.0  # the largest spread as a part of the bound
-        self.checks = 0
+        self.worst_computed = 0.0  # the same of the bound that the replicas compute
+        self.checks = self.answers = 0
         fleet.observer = self
 
     def _flows(self, tenant: str) -> list[tuple[Gateway, TenantQueue]]:
@@ -54,7 +57,10 @@ class Judge:
 
     def answered(self, gateway: Gateway, number: int, reply: Reply) -> None:
         """The answer has come."""
-        self._known[gateway] = self._at_store[gateway, number]
+        self._known[gateway] = self._at_store.pop((gateway, number))
+        spread, bound = gateway.replica.spread_units, gateway.replica.spread_bound_units
+        assert spread <= bound, f"observed {spread} > {bound} at {self._fleet.now}: {reply.figures}"
+        self.answers += spread > 0
 
     def turned(self, gateway: Gateway, tenant: str) -> None:
         """A tenant was dispatched, or perhaps lifted, at `gateway`."""
@@ -88,7 +94,22 @@ class Judge:
         spread = max(counters.values()) - min(counters.values())
         bound = max(self._exposure.get(name, 0) for name in counters) + self.refundable + 2 * self.unseen
         assert spread <= bound, f"{spread} > {bound} at {self._fleet.now}: {counters}"
+        computed = self.computed_bound() if spread else 0
+        assert spread <= computed, f"{spread} > {computed}, computed, at {self._fleet.now}: {counters}"
         self.worst, self.checks = max(self.worst, spread / max(1, bound)), self.checks + 1
+        self.worst_computed = max(self.worst_computed, spread / max(1, computed))
+
+    def computed_bound(self) -> int:
+        """The bound that the replicas would compute if all of them called now."""
+        said = [self._figures(gateway) for gateway in self._fleet.gateways]
+        open_now = sum(each.exposure + each.refundable for each in said)
+        unknown = sum(each.untold for each in said) + max(each.unheard for each in said)
+        return (open_now + 2 * unknown) << SHIFT
+
+    def _figures(self, gateway: Gateway) -> Figures:
+        spread = copy.copy(gateway.replica.flows.spread)
+        spread.look()
+        return spread.figures(self._fleet.now, NOBODY)
 
     def _waits(self, tenant: str) -> bool:
         """True if it waits somewhere and is no newcomer there."""

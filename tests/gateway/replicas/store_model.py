@@ -12,6 +12,7 @@ from gateway.replicas.call import (
     NOBODY,
     Call,
     Candidate,
+    Figures,
     FlowReport,
     FlowState,
     Grant,
@@ -398,6 +399,7 @@ class StoreModel:
             NOBODY if least is None else least,
             "" if head is None else head.tenant,
             0 if head is None else head.key_counter,
+            self._figures(now),
             changed[PAGE][0] - 1 if has_more else self.seq,
             has_more,
             [
@@ -411,6 +413,18 @@ class StoreModel:
 
     def _rank(self, name: str) -> int:
         return sorted(self.members, key=str.encode).index(name)
+
+    def _figures(self, now: int) -> Figures:
+        said = [member.call.figures for member in self.members.values()]
+        fresh = [member.call.figures for member in self.members.values() if now - member.time < FRESH]
+        return Figures(
+            sum(each.exposure for each in said),
+            sum(each.refundable for each in said),
+            sum(each.untold for each in said),
+            max(each.unheard for each in said),
+            max(each.greatest for each in fresh),
+            min((each.least for each in fresh if each.least != NOBODY), default=NOBODY),
+        )
 
     def _state(self, worker: str, call: Call) -> WorkerState:
         is_news = self._rank(call.name) == 0 and self.tuners.get(worker, "") != call.boot

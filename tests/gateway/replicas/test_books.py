@@ -1,7 +1,7 @@
 """A replica's books: totals that may be told twice or not at all, and room that is moved from one side only."""
 
 from gateway.fairness.flow import Flow
-from gateway.replicas.call import FlowReport, FlowState, WorkerReport
+from gateway.replicas.call import A_KEY, FlowReport, FlowState, WorkerReport
 from gateway.replicas.flow_book import FlowBook
 from gateway.replicas.room_book import Permit, RoomBook
 
@@ -50,6 +50,53 @@ def test_a_flow_that_is_new_here_has_the_counter_that_it_has_elsewhere() -> None
     book.hear(FlowState("a", 7, 3, 0), None, 0)
     book.introduce("a", flow)
     assert (flow.counter, flow.floor) == (112, 48)
+
+
+def test_a_flow_that_was_forgotten_here_comes_back_with_its_counter() -> None:
+    """What an earlier flow of the name was charged here is part of the counter, and not the new flow's own."""
+    book, flow = FlowBook(shift=0), charged(100)
+    book.reports([("a\0key", flow, A_KEY)], 10)
+    book.acknowledge()
+    book.hear(FlowState("a\0key", 150, 0, A_KEY), flow, 0)
+    again = Flow("key", 1.0)
+    book.introduce("a\0key", again)
+    assert again.counter == 150
+    book.hear(FlowState("a\0key", 160, 0, A_KEY), again, 0)
+    assert again.counter == 160
+    (report,) = book.reports([("a\0key", again, A_KEY)], 10)
+    assert (report.total, report.base) == (0, 160)
+
+
+def test_flows_that_are_elsewhere_and_rest_are_forgotten() -> None:
+    """Kept are those that changed, those that are here, and tenants that are ahead of the level."""
+    book = FlowBook(shift=0)
+    for name, total, level in (
+        ("rests", 5, 0),
+        ("key\0k", 99, A_KEY),
+        ("here", 5, 0),
+        ("ahead", 8, 0),
+        ("moves", 5, 0),
+    ):
+        book.hear(FlowState(name, total, 0, level), None, 0)
+    book.forget_unused(7, lambda name: False)
+    book.hear(FlowState("moves", 6, 0, 0), None, 0)
+    book.forget_unused(7, lambda name: name == "here")
+    kept = {}
+    for name in ("rests", "key\0k", "here", "ahead", "moves"):
+        book.introduce(name, flow := Flow(name, 1.0))
+        kept[name] = flow.counter
+    assert kept == {"rests": 0, "key\0k": 0, "here": 5, "ahead": 8, "moves": 6}
+
+
+def test_the_largest_steps_are_noted() -> None:
+    """What was charged before it was told, and what others charged before it was heard; a lift is no charge."""
+    book, flow = FlowBook(shift=4), charged(160)
+    book.reports([("a", flow, 0)], 10)
+    book.acknowledge()
+    book.hear(FlowState("a", 14, 0, 0), flow, 0)
+    book.hear(FlowState("a", 1_000, 1_000, 0), flow, 0)
+    assert book.take_steps() == (160, 64)
+    assert book.take_steps() == (0, 0)
 
 
 def test_grants_are_totals() -> None:

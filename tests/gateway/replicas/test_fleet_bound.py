@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from gateway.fairness.flow import Flow
 from gateway.replicas.call import Reply
 from gateway.replicas.replica import Replica
 
@@ -51,8 +52,8 @@ def judged(seed: int, replica: type[Replica] = Replica) -> Judge:
 
 @pytest.mark.parametrize("seed", range(PROGRAMMES))
 def test_the_spread_keeps_the_bound(seed: int) -> None:
-    """E + R + 2 S holds after every event."""
-    judged(seed)
+    """E + R + 2 S holds after every event, and so does what the replicas compute of it and export."""
+    assert judged(seed).checks
 
 
 class OwnLevels(Replica):
@@ -67,11 +68,17 @@ class OwnLevels(Replica):
         return 0
 
 
-def after_idle_time(replica: type[Replica]) -> None:
+def idle_then_flooded(replica: type[Replica]) -> Fleet:
     """`a` is served alone for a while; then it waits at one gateway and a newcomer at another."""
     fleet = Fleet(2, window=8, network=SLOW, replica_type=replica)
-    Judge(fleet)
     fleet.floods = [Flood(0, "a", depth=1, until=10.0), Flood(0, "a", since=10.1), Flood(1, "b", since=10.1)]
+    return fleet
+
+
+def after_idle_time(replica: type[Replica]) -> None:
+    """Hold 15 s of that to the bound."""
+    fleet = idle_then_flooded(replica)
+    Judge(fleet)
     fleet.run(15.0)
 
 
@@ -80,3 +87,14 @@ def test_the_bound_breaks_without_shared_levels() -> None:
     after_idle_time(Replica)
     with pytest.raises(AssertionError, match=" > "):
         after_idle_time(OwnLevels)
+
+
+def test_the_exported_spread_shows_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: without lifts, what the replicas themselves see goes beyond what they compute."""
+    monkeypatch.setattr(Flow, "lift_to", lambda flow, level, margin: None)
+    fleet = idle_then_flooded(Replica)
+    beyond = []
+    for _ in range(150):
+        fleet.run(0.1)
+        beyond += [each.replica.spread_units > each.replica.spread_bound_units for each in fleet.gateways]
+    assert any(beyond)

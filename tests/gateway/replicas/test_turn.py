@@ -90,7 +90,7 @@ def normal(reply: Reply, messages: dict[str, Message]) -> Any:
     """What matters of a result: lists that have no order are sorted."""
     told = {name: (*_fields(message)[:-1], sorted(message.grants)) for name, message in messages.items()}
     fields = _fields(reply)
-    return (*fields[:13], sorted(reply.grants), sorted(reply.workers), sorted(reply.flows)), told
+    return (*fields[:14], sorted(reply.grants), sorted(reply.workers), sorted(reply.flows)), told
 
 
 def _fields(value: Any) -> tuple[Any, ...]:

@@ -1,0 +1,94 @@
+"""One replica's part of the bound on the spread over the fleet (docs/fairness.md, section 8), measured as it works.
+
+The bound is the exposures and the refundable amounts of all replicas, and twice what one may not know of the others'
+charges. Each replica tells the largest of its flows. Their sum over the replicas is at least what section 8 needs of
+any one flow. Amounts are counter units, and wire units once they are told. Left to others: the sums (`turn.lua`).
+"""
+
+from typing import Final
+
+from gateway.fairness.policies import VirtualTokenCounter
+from gateway.fairness.queues import TenantQueue
+from gateway.replicas.call import NOBODY, Figures
+from gateway.replicas.flow_book import FlowBook
+
+LOOK_SECONDS: Final = 0.5  # between two looks at all flows that wait or may be exposed
+RECENT_SECONDS: Final = 60.0  # what was unknown counts for one to two of these
+
+
+class Spread:
+    """What the flows of one replica add to the bound."""
+
+    def __init__(self, book: FlowBook, policy: VirtualTokenCounter[TenantQueue]) -> None:
+        """No flow had a turn."""
+        self._book = book
+        self._policy = policy
+        self._leads: dict[TenantQueue, int] = {}  # how far each was ahead of the level at its last dispatch here
+        self._looked_at = self._recent_since = float("-inf")
+        self._exposure, self._greatest = 0, NOBODY
+        self._level = 0
+        self._margin = 0  # the largest margin since the last answer
+        self._margin_before = 0  # between the two answers before
+        self._margin_kept = 0  # since the call before the one at which the level got its present value
+        self._untold, self._unheard = [0, 0], [0, 0]  # in the present and in the last minute
+
+    def turned(self, flow: TenantQueue) -> None:
+        """A request of `flow` is about to be charged."""
+        self._leads[flow] = max(0, flow.counter - self._level)
+        self._note_margin()
+
+    def _note_margin(self) -> None:
+        self._margin = max(self._margin, self._policy.bound.margin)
+
+    def heard(self, level: int) -> None:
+        """A call was answered, and this is the level that all know.
+
+        Flows may be below it by what could be refunded when their replica made its last call before it rose.
+        """
+        recent = max(self._margin_before, self._margin)
+        self._margin_kept = recent if level > self._level else max(self._margin_kept, recent)
+        self._level = max(self._level, level)
+        self._margin_before, self._margin = self._margin, self._policy.bound.margin
+
+    def figures(self, now: float, least: int) -> Figures:
+        """What to tell in the call that is made now, after the reports of flows; `least` waits here, in wire units."""
+        self._note_margin()
+        self._note_unknown(now)
+        if now >= self._looked_at + LOOK_SECONDS:
+            self._looked_at = now
+            self.look()
+        refundable = max(self._margin_kept, self._margin_before, self._margin) + self._policy.bound.taken_back
+        wire = self._book.to_wire_up
+        return Figures(
+            wire(self._exposure),
+            wire(refundable),
+            wire(max(self._untold)),
+            wire(max(self._unheard)),
+            self._greatest,
+            least,
+        )
+
+    def _note_unknown(self, now: float) -> None:
+        if now >= self._recent_since + RECENT_SECONDS:
+            self._recent_since = now
+            for recent in (self._untold, self._unheard):
+                recent[:] = 0, recent[0]
+        untold, unheard = self._book.take_steps()
+        self._untold[0], self._unheard[0] = max(self._untold[0], untold), max(self._unheard[0], unheard)
+
+    def look(self) -> None:
+        """Find the largest exposure and the greatest counter that waits."""
+        waiting = list(self._policy.waiting)
+        self._exposure = max(map(self._exposed, {*waiting, *self._leads}), default=0)
+        self._greatest = max((self._book.to_wire(flow.counter) for flow in waiting), default=NOBODY)
+
+    def _exposed(self, flow: TenantQueue) -> int:
+        """How far `flow` can be above the level for what it was given here."""
+        level = self._level
+        exposed = max(0, flow.exposure) + max(self._leads.get(flow, 0), flow.floor - level, 0)
+        if flow.is_waiting or flow.in_flight:
+            return exposed
+        exposed = min(exposed, max(0, flow.counter - level))  # nothing is open here, so this is all that is left
+        if not exposed:
+            self._leads.pop(flow, None)
+        return exposed
