@@ -46,9 +46,9 @@ test-lowest: $(VENV)/.dev ## The tests of what leans on dependencies, with the o
 	@$(BIN)/python scripts/install-lowest $(LOWEST)
 	@$(LOWEST)/bin/pytest -m 'not vllm and not clients and not live' $(SIDE_BY_SIDE) $(TESTED_LOWEST)
 
-test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 100,000 random calls on each, and 500 random fleets
+test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 100,000 random calls on each, and 10,000 random fleets
 	@scripts/install-system
-	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
+	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 REPLICA_CASES=8500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
 
 test-replicas-live: $(VENV)/.dev ## Three gateways, two engines and a real store through every fault of the store and of a gateway
 	@scripts/install-system
