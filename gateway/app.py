@@ -68,6 +68,7 @@ from gateway.terms import (
     cost_function,
     pool_spec,
     rules,
+    salt_secret,
     settings_digest,
     tenant_limits,
     window_size,
@@ -187,7 +188,9 @@ class Gateway:
                 self._endpoints.max_model_len,
             )
         )
-        self._router = Router(Directory(config), services, control, limits, self._observer)
+        self._router = Router(
+            Directory(config, salt_secret(config.replicas)), services, control, limits, self._observer
+        )
         self._runner: web.ServerRunner | None = None
         self._is_ready = False
 

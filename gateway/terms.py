@@ -15,6 +15,7 @@ from gateway.config import (
     LinearCost,
     Pool,
     ProfiledCost,
+    Replicas,
     Tenant,
     Worker,
 )
@@ -95,6 +96,16 @@ def wire_shift(cost: CostFunction) -> int:
     """
     largest = max(cost(_LARGEST, 0, _LARGEST), cost(0, _LARGEST, _LARGEST))
     return max(0, (to_units(largest, 1.0) >> _LARGEST_BITS).bit_length() - 1)
+
+
+def salt_secret(replicas: Replicas | None) -> bytes | None:
+    """The key of the tenants' cache salts: the same at all gateways of a fleet. None: each process draws its own.
+
+    So a tenant has one name at the engines and finds its prompts cached, whichever gateway sent them.
+    """
+    if replicas is None:
+        return None
+    return hashlib.sha256(f"{replicas.fleet}\0{replicas.password or ''}".encode()).digest()
 
 
 def settings_digest(config: Config) -> str:

@@ -100,7 +100,10 @@ class Directory:
     """Tenants, keys, pools and rights of one configuration."""
 
     def __init__(self, config: Config, salt_secret: bytes | None = None) -> None:
-        """Arrange `config`; `salt_secret` is the key of the tenants' cache salts and lives as long as the process."""
+        """Arrange `config`; `salt_secret` is the key of the tenants' cache salts and lives as long as the process.
+
+        Without one a key is drawn, which no other gateway has.
+        """
         self.config = config
         self.salt_secret = salt_secret or secrets.token_bytes(32)
         self._keys: dict[bytes, tuple[Tenant, ResolvedKey]] = {

@@ -282,7 +282,9 @@ def make_ticket(services: Services, context: Context) -> Ticket:
     ticket = Ticket(context.request_id, tenant, identity.flow(parsed.end_user), pool.model)
     ticket.is_watched = parsed.stream
     if pool.knows_prefixes and endpoint.kind is _GENERATE:
-        ticket.prefix = prefix_chain(parsed.prompt, identity.payer.name, pool.model_at_workers(parsed.model))
+        is_shared = identity.directory.config.replicas is not None
+        model = pool.model_at_workers(parsed.model)
+        ticket.prefix = prefix_chain(parsed.prompt, identity.payer.name, model, is_shared=is_shared)
     return ticket.sized(
         sequences=sequences,
         prompt_tokens=prompt_tokens,

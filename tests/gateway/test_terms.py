@@ -25,7 +25,7 @@ from gateway.config import (
 )
 from gateway.config.choices import EngineOrder
 from gateway.fairness.cost import LEAST_WEIGHT, to_units
-from gateway.terms import cost_function, settings_digest, wire_shift
+from gateway.terms import cost_function, salt_secret, settings_digest, wire_shift
 
 COSTS: list[CostSpec] = [
     LinearCost(),
@@ -59,6 +59,16 @@ def test_the_units_of_the_usual_costs() -> None:
     assert wire_shift(cost_function(ProfiledCost(function="profiled"))) == 26
     assert wire_shift(cost_function(KvTimeCost(function="kv_time"))) == 34
     assert wire_shift(cost_function(LinearCost(input_weight=1e-6, output_weight=1e-6))) == 0
+
+
+def test_gateways_of_a_fleet_salt_alike() -> None:
+    """A fleet has one secret, however its gateways reach the store; another fleet or password has another."""
+    fleet = Replicas(store="redis://s:6379", password="x")
+    secret = salt_secret(fleet)
+    assert secret == salt_secret(Replicas(store="unix:///run/s.sock", name="b", username="u", password="x"))
+    others = [salt_secret(fleet.model_copy(update=change)) for change in ({"fleet": "b"}, {"password": None})]
+    assert len({secret, *others}) == 3
+    assert salt_secret(None) is None
 
 
 WORKER = Worker(name="gpu1:8000", url="http://gpu1:8000")
