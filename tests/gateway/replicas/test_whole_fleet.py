@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import getrandbits
 
 import pytest
 from virtual_time import run_in_virtual_time, virtual_loop
@@ -11,6 +12,7 @@ from workers_on_stage import MODEL, EngineWorker
 
 from backend.engine.config import EngineConfig
 from gateway.config import Window
+from gateway.workers import prefix_chain
 
 from .model_store import ModelStore
 
@@ -139,5 +141,29 @@ def test_a_request_that_has_room_asks_nobody() -> None:
                 assert (await scenes[0].ask(chat(1), "alice")).status == 200
             passed = virtual_loop().time() - began
             assert store.calls - before <= 2 * (passed / 0.5 + 1)
+
+    run_in_virtual_time(story())
+
+
+def names_of_processes(prompt: bytes | memoryview, *salt: str, is_shared: bool = False) -> tuple[int, ...]:
+    """The names of a prompt's blocks; those that are not shared differ from one process to the next."""
+    return prefix_chain(prompt, *salt, is_shared=True) if is_shared else (getrandbits(60),)
+
+
+def test_a_new_prompt_goes_to_the_same_worker_and_cache_from_every_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 12 prompts that nobody knows meets the worker and the salt that it would meet by the other gateway."""
+    monkeypatch.setattr("gateway.proxy.router.prefix_chain", names_of_processes)
+
+    async def story() -> None:
+        workers = (EngineWorker(ENGINE), EngineWorker(ENGINE))
+        prompts = [f"{number} " * 200 for number in range(12)]
+        async with several_gateways(2, *workers, plan=PLAN, connect=ModelStore().connect) as scenes:
+            for scene, asked in zip(scenes, (prompts, prompts[::-1]), strict=True):
+                for prompt in asked:
+                    assert (await scene.ask(chat(1, prompt=prompt), "alice")).status == 200
+        sent = [[each.body for each in worker.sent] for worker in workers]
+        places = [sorted(each["messages"][0]["content"] for each in bodies) for bodies in sent]
+        assert all(places) and all(place[::2] == place[1::2] for place in places)
+        assert len({each["cache_salt"] for bodies in sent for each in bodies}) == 1
 
     run_in_virtual_time(story())
