@@ -1,8 +1,8 @@
 """A real Prometheus that scrapes a real gateway with two engines under traffic, as deploy/prometheus says.
 
 Beside its own targets Prometheus scrapes a page of this test, which counts the scrapes: a test waits for the next
-scrape and never for a time. The gateway is given more tenants than labels, a worker that fails once and a client with a
-wrong key, so that every family of metrics has something to say.
+scrape and never for a time. The gateway is given more tenants than labels, a worker that fails once, a client with a
+wrong key and a store, so that every family of metrics has something to say.
 """
 
 import json
@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import yaml
+from real_stores import a_store
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -192,11 +193,17 @@ def _engine(folder: Path, name: str, *options: str) -> list[str]:
     ]
 
 
-def _gateway_configuration(engines: list[str]) -> str:
+def _gateway_configuration(engines: list[str], store: str) -> str:
     tenants = [{"name": name, "keys": [{"id": "main", "file": f"{name}.key"}]} for name in TENANTS]
     pool = {"model": "tiny", "window": {"sequences": 2}, "workers": [{"url": url} for url in engines]}
     return yaml.safe_dump(
-        {"listen": {"port": 0}, "pools": [pool], "tenants": tenants, "metrics": {"tenant_labels": len(TENANTS) - 1}}
+        {
+            "listen": {"port": 0},
+            "pools": [pool],
+            "tenants": tenants,
+            "metrics": {"tenant_labels": len(TENANTS) - 1},
+            "replicas": {"store": store, "expected": 1},
+        }
     )
 
 
@@ -232,7 +239,8 @@ def monitored(folder: Path) -> Iterator[Monitored]:
             for command in (_engine(folder, "1"), _engine(folder, "2", "--faults", "faults.json"))
         ]
         urls = [ready(engine) for engine in engines]
-        (folder / "gateway.yaml").write_text(_gateway_configuration(urls))
+        store = stack.enter_context(a_store("redis", folder))
+        (folder / "gateway.yaml").write_text(_gateway_configuration(urls, store.url))
         serve = [sys.executable, "-m", "gateway", "serve", "--create-keys", "--announce", "gateway.yaml"]
         gateway = ready(stack.enter_context(child(serve, folder)))
         traffic = Traffic(gateway, {name: (folder / f"{name}.key").read_text().strip() for name in TENANTS})
