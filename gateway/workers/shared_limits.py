@@ -17,15 +17,6 @@ class SharedLimits(NamedTuple):
     kv_tokens: int
     state: str = ""
 
-    def most_used(self, sequences: int, prompt_tokens: int, kv_tokens: int) -> Limit:
-        """The limit of which the largest part is used by what is there."""
-        used = {
-            Limit.SEQUENCES: sequences / self.sequences,
-            Limit.PREFILL: prompt_tokens / self.prompt_tokens,
-            Limit.MEMORY: kv_tokens / self.kv_tokens if self.kv_tokens else 0.0,
-        }
-        return max(used, key=lambda limit: used[limit])
-
 
 class Others(NamedTuple):
     """What all other replicas have at one worker, as far as this one has heard.
@@ -46,3 +37,13 @@ class Holding(NamedTuple):
 
     prompt_tokens: int
     kv_tokens: int
+
+
+def most_used(limits: SharedLimits, sequences: int, prompt_tokens: int, kv_tokens: int) -> Limit:
+    """The limit of which the largest part is used by what is there."""
+    used = {
+        Limit.SEQUENCES: sequences / limits.sequences,
+        Limit.PREFILL: prompt_tokens / limits.prompt_tokens,
+        Limit.MEMORY: kv_tokens / limits.kv_tokens if limits.kv_tokens else 0.0,
+    }
+    return max(used, key=used.__getitem__)

@@ -11,7 +11,7 @@ If more than the slack waits at the engine, the cause decides which dimension sh
 from dataclasses import replace
 
 from gateway.workers.sample import EngineFacts, EngineSample
-from gateway.workers.shared_limits import Others, SharedLimits
+from gateway.workers.shared_limits import Others, SharedLimits, most_used
 from gateway.workers.snapshot import Limit, Phase
 from gateway.workers.tuning_causes import Causes
 from gateway.workers.tuning_foreign import Foreign
@@ -295,4 +295,4 @@ class Tuning:
         """The limit that holds work back: here, or else at other replicas, where it is the one that is used most."""
         if self.limited_by is not Limit.NOTHING or not self.others.are_waiting:
             return self.limited_by
-        return self.limits.most_used(own.in_flight, own.unread_tokens, self.memory.promised_tokens)
+        return most_used(self.limits, own.in_flight, own.unread_tokens, self.memory.promised_tokens)
