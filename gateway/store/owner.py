@@ -8,6 +8,7 @@ run meanwhile the replicas decide. Left to others: what is said (`gateway.replic
 """
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from gateway.store.figures import CallFigures
 from gateway.store.windows import SharedWindows
 
 BEAT_SECONDS = 0.1
+REPORT_SECONDS = 5.0
 STANDSTILL_SECONDS = 0.5  # a process that did nothing for so long may have lost the room that it holds unused
 
 
@@ -83,6 +85,8 @@ class Owner:
         self._has_begun = asyncio.Event()
         self._alarm = Alarm(self._loop)
         self._failure: StoreFailed | None = None
+        self._is_failing = False  # as reported last
+        self._reported_at = -math.inf
         self._beat_at = _boot_seconds()
         self._beat: asyncio.TimerHandle | None = None
         self._background = Background("calls to the store", self._live, "the calls to the store broke")
@@ -179,6 +183,7 @@ class Owner:
             self._answered(replies, replicas)
         now = self._loop.time()
         self.calls.note(now - began, is_answered=self._failure is None)
+        self._report_change(now)
         if self._failure is not None or all(replica.rooms.idle for replica in self.replicas.values()):
             self._has_begun.set()
         self.dispatch(pools)
@@ -206,16 +211,19 @@ class Owner:
             replica.answered(reply)
             self._windows.heard(pool, self._loop.time())
         self._answered_at = self._loop.time()
-        if self._failure is not None:
-            self._failure = None
-            self._report(None)
+        self._failure = None
 
     def _failed(self, failure: StoreFailed, replicas: Mapping[str, Replica]) -> None:
         for replica in replicas.values():
             replica.unanswered(self._loop.time())
-        if self._failure is None:
-            self._report(str(failure))
         self._failure = failure
+
+    def _report_change(self, now: float) -> None:
+        """Report that the store fails or answers again; of one that flickers not more often than every few seconds."""
+        is_failing = self._failure is not None
+        if is_failing is not self._is_failing and now >= self._reported_at + REPORT_SECONDS:
+            self._is_failing, self._reported_at = is_failing, now
+            self._report(self.failure or None)
 
     # -- messages
 
