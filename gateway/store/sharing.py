@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from gateway.config import Replicas, WithoutStore
 from gateway.fairness import Admission, Ticket
+from gateway.fairness.cost import to_cost
 from gateway.replicas.call import WorkerState
 from gateway.replicas.replica import Identity, Replica
 from gateway.replicas.room_book import Room
@@ -104,8 +105,8 @@ def _pool(pool: str, replica: Replica) -> SharedPoolSnapshot:
         living=replica.living,
         rank=replica.rank,
         with_other_settings=replica.with_other_settings,
-        spread=None,
-        spread_bound=None,
+        spread=to_cost(replica.spread_units),
+        spread_bound=to_cost(replica.spread_bound_units),
         workers=tuple(_worker(rooms.get(state.name) or Room(), state) for state in replica.workers.values()),
     )
 
