@@ -105,11 +105,9 @@ class Admission:
 
     def lacks_lease(self, ticket: Ticket, now: float) -> bool:
         """True if a limit would refuse a new request that other gateways share, of which they may have some left."""
-        allowance = self._tenants.allowance(ticket.tenant)
-        if not allowance.is_leased:
-            return False
-        account = self._pools[ticket.pool]
-        return account.is_countable(ticket) and allowance.lacks(account.expected_tokens(ticket), now)
+        allowance, account = self._tenants.allowance(ticket.tenant), self._pools[ticket.pool]
+        is_shared = allowance.is_leased and account.is_countable(ticket)
+        return is_shared and allowance.lacks(account.expected_tokens(ticket), now)
 
     def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
         """Let a new request run at once if nobody waits and it has room; else queue it."""

@@ -12,9 +12,9 @@ from gateway.fairness import Ticket
 from gateway.replicas.call import Reading, WorkerState
 from gateway.replicas.replica import Replica
 from gateway.replicas.room_book import Room
-from gateway.workers import Others, SharedFleet, SharedLimits
+from gateway.workers import Others, SharedFleet, TunedLimits
 
-NO_ROOM = SharedLimits(0, 0, 0)
+NO_ROOM = TunedLimits(0, 0, 0)
 
 
 class Meters(Protocol):
@@ -92,7 +92,7 @@ class SharedWindows:
         if self.meters is not None:
             self.meters.others_metered(state.name, state.metered - self._metered.get(state.name, 0))
         if pool not in self._tuned and state.sequences:
-            self._fleet.limit(state.name, SharedLimits(state.sequences, state.prompt_tokens, state.kv))
+            self._fleet.limit(state.name, TunedLimits(state.sequences, state.prompt_tokens, state.kv))
 
     # -- what the next call says
 
@@ -121,7 +121,7 @@ class SharedWindows:
                 self._say(replica, worker, limits, at, strangers, is_blind=True)
 
     def _say(
-        self, replica: Replica, worker: str, limits: SharedLimits, at: int, strangers: int, *, is_blind: bool
+        self, replica: Replica, worker: str, limits: TunedLimits, at: int, strangers: int, *, is_blind: bool
     ) -> None:
         sequences, prompt_tokens, kv, state = limits
         replica.readings.append(Reading(worker, sequences, prompt_tokens, kv, at, strangers, is_blind, state))

@@ -16,8 +16,8 @@ from gateway.workers.prefixes import prefix_chain
 from gateway.workers.quarantine import Blame, Clearance, Quarantine, Suspect, SuspectSnapshot
 from gateway.workers.sample import EngineFacts, EngineSample
 from gateway.workers.shared_fleet import SharedFleet
-from gateway.workers.shared_limits import Holding, Others, SharedLimits
 from gateway.workers.snapshot import Limit, Phase, WorkerSnapshot
+from gateway.workers.tuned_limits import Holding, Others, TunedLimits
 from gateway.workers.window import Window, WindowSize, open_window
 from gateway.workers.worker import DRAINING, WorkerSpec
 
@@ -39,11 +39,11 @@ __all__ = [
     "Phase",
     "Quarantine",
     "SharedFleet",
-    "SharedLimits",
     "Signal",
     "Situation",
     "Suspect",
     "SuspectSnapshot",
+    "TunedLimits",
     "Window",
     "WindowSize",
     "WorkerSnapshot",

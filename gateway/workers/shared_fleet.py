@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from gateway.workers.fleet import Fleet, HasRoom
 from gateway.workers.placement import Placement
-from gateway.workers.shared_limits import Holding, Others, SharedLimits
 from gateway.workers.snapshot import Limit
+from gateway.workers.tuned_limits import Holding, Others, TunedLimits
 from gateway.workers.worker import Asking, Worker
 
 Allows = Callable[[str], bool]  # whether this replica may use a place at the worker of that name
@@ -148,12 +148,12 @@ class SharedFleet(Fleet):
         worker.window.others_sequences = others.sequences
         worker.window.others_prompt_tokens = others.prompt_tokens
 
-    def limits(self, name: str) -> SharedLimits:
+    def limits(self, name: str) -> TunedLimits:
         """What this replica found of a worker that it tunes, for the other replicas; the worker must be known."""
         tuning = self._workers[name].tuning
         return tuning.limits._replace(state=tuning.state())
 
-    def limit(self, name: str, limits: SharedLimits) -> None:
+    def limit(self, name: str, limits: TunedLimits) -> None:
         """Take over what another replica found; from now on nothing else moves these limits.
 
         How much memory a request is promised each replica finds for its own requests, by the same readings.

@@ -11,8 +11,8 @@ If more than the slack waits at the engine, the cause decides which dimension sh
 from dataclasses import replace
 
 from gateway.workers.sample import EngineFacts, EngineSample
-from gateway.workers.shared_limits import Others, SharedLimits, most_used
 from gateway.workers.snapshot import Limit, Phase
+from gateway.workers.tuned_limits import Others, TunedLimits, most_used
 from gateway.workers.tuning_causes import Causes
 from gateway.workers.tuning_foreign import Foreign
 from gateway.workers.tuning_memory import Memory, RunningRequest
@@ -67,7 +67,7 @@ class Tuning:
     def resize(self, size: WindowSize) -> None:
         """Take over a new size and forget what was learned under the old one."""
         self._size = size
-        self._followed: SharedLimits | None = None  # found by the tuner of another replica
+        self._followed: TunedLimits | None = None  # found by the tuner of another replica
         self._begin()
 
     def _begin(self) -> None:
@@ -172,10 +172,10 @@ class Tuning:
     # -- several replicas
 
     @property
-    def limits(self) -> SharedLimits:
+    def limits(self) -> TunedLimits:
         """What was found out, for all replicas together."""
         capacity = 0 if self._size.is_open else self.memory.capacity_tokens
-        return SharedLimits(self.max_sequences, self.max_prefill_tokens, capacity)
+        return TunedLimits(self.max_sequences, self.max_prefill_tokens, capacity)
 
     def state(self) -> str:
         """All that a successor needs to go on tuning, as text."""
@@ -190,7 +190,7 @@ class Tuning:
             self._foreign.readings,
         ).text()
 
-    def follow(self, limits: SharedLimits) -> None:
+    def follow(self, limits: TunedLimits) -> None:
         """Take over what the tuner of another replica found; until `lead`, readings move only the reserve of memory."""
         if min(limits.sequences, limits.prompt_tokens) < 1:
             return  # nobody has found anything yet

@@ -14,8 +14,8 @@ from gateway.workers import (
     Others,
     Phase,
     SharedFleet,
-    SharedLimits,
     Signal,
+    TunedLimits,
     WindowSize,
     WorkerSnapshot,
     WorkerSpec,
@@ -183,7 +183,7 @@ def test_who_knows_later_readings_takes_over_no_earlier_state() -> None:
 def test_who_does_not_tune_is_moved_by_no_reading() -> None:
     """Readings of a full engine, of none, and of a wrong one leave the limits that the tuner told."""
     replica = Replica()
-    told = SharedLimits(30, 3200, 5000)
+    told = TunedLimits(30, 3200, 5000)
     replica.fleet.limit("w", told)
     for running in (30.0, 0.0, -1.0):
         for at in range(9):
@@ -198,7 +198,7 @@ def test_every_replica_promises_less_when_memory_runs_out() -> None:
     """Who sends the most may be one that does not tune: it too promises more room to grow while the cache is full."""
     replica = Replica()
     replica.fleet.learn("w", EngineFacts(10_000))
-    replica.fleet.limit("w", SharedLimits(8, 8192, 10_000))
+    replica.fleet.limit("w", TunedLimits(8, 8192, 10_000))
     replica.fleet.others("w", Others(6))
     for _ in range(4):
         replica.send(prompt_tokens=600)
@@ -214,7 +214,7 @@ def test_every_replica_promises_less_when_memory_runs_out() -> None:
 def test_a_configured_number_is_nobody_elses() -> None:
     """A number in the configuration stays, whatever the tuner of another replica told."""
     replica = Replica(WindowSize(8, 2, 1000))
-    replica.fleet.limit("w", SharedLimits(30, 3200, 5000))
+    replica.fleet.limit("w", TunedLimits(30, 3200, 5000))
     assert replica.fleet.limits("w")[:3] == (10, 1000, 5000)
     replica.fleet.configure(WorkerSpec("w", "p", "http://w", AUTO))
     assert replica.window == Replica().window, "what was told before the change was told of another size"
@@ -223,7 +223,7 @@ def test_a_configured_number_is_nobody_elses() -> None:
 def test_limits_that_nobody_has_found_yet_are_ignored() -> None:
     """A worker that the store knows by name only has no limits."""
     replica = Replica()
-    replica.fleet.limit("w", SharedLimits(0, 0, 0))
+    replica.fleet.limit("w", TunedLimits(0, 0, 0))
     assert replica.fleet.limits("w")[:2] == Replica().fleet.limits("w")[:2]
 
 
@@ -465,6 +465,6 @@ def test_no_text_breaks_a_successor(text: str) -> None:
     replica = Replica()
     before = replica.fleet.limits("w")
     replica.fleet.tune("w", text)
-    replica.fleet.limit("w", SharedLimits(9, 2048, 0, text))
+    replica.fleet.limit("w", TunedLimits(9, 2048, 0, text))
     replica.fleet.tune("w", text)
     assert replica.fleet.limits("w") == before

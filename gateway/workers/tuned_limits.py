@@ -5,7 +5,7 @@ from typing import NamedTuple
 from gateway.workers.snapshot import Limit
 
 
-class SharedLimits(NamedTuple):
+class TunedLimits(NamedTuple):
     """The limits of one worker's window, for all replicas together.
 
     Whoever tunes found that `sequences` and `prompt_tokens` (not yet read) may be in flight, and that the KV cache
@@ -39,7 +39,7 @@ class Holding(NamedTuple):
     kv_tokens: int
 
 
-def most_used(limits: SharedLimits, sequences: int, prompt_tokens: int, kv_tokens: int) -> Limit:
+def most_used(limits: TunedLimits, sequences: int, prompt_tokens: int, kv_tokens: int) -> Limit:
     """The limit of which the largest part is used by what is there."""
     used = {
         Limit.SEQUENCES: sequences / limits.sequences,
