@@ -40,15 +40,15 @@ class SharedPoolSnapshot:
 
     `living` gateways share it, this one among them. Its `rank` is its place among them by name. Of the others,
     `with_other_settings` have another configuration. `spread` is how far the counters of waiting tenants lie apart over
-    all gateways, in cost units, and `spread_bound` the most that it may be; None: not known.
+    all gateways, in cost units, and `spread_bound` the most that it may be.
     """
 
     pool: str
     living: int
     rank: int
     with_other_settings: int
-    spread: float | None
-    spread_bound: float | None
+    spread: float
+    spread_bound: float
     workers: tuple[SharedWorkerSnapshot, ...]
 
 

@@ -25,10 +25,8 @@ def _show_pool(families: ReplicaFamilies, pool: SharedPoolSnapshot) -> None:
     families.living.show(labels, pool.living)
     families.other_settings.show(labels, pool.with_other_settings)
     families.rank.show(labels, pool.rank)
-    if pool.spread is not None:
-        families.shared_spread.show(labels, pool.spread)
-    if pool.spread_bound is not None:
-        families.shared_spread_bound.show(labels, pool.spread_bound)
+    families.shared_spread.show(labels, pool.spread)
+    families.shared_spread_bound.show(labels, pool.spread_bound)
     for worker in pool.workers:
         families.room_held.show((pool.pool, worker.worker), worker.held)
         families.room_idle.show((pool.pool, worker.worker), worker.idle)

@@ -342,19 +342,16 @@ def test_a_shared_account_is_shown(metrics: Metrics, state, replicas) -> None:
     assert scrape("replica_room_idle_sequences", pool="tiny", worker="w0") == 2
 
 
-def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas, pool) -> None:
-    """The next scrape shows what has changed, and no spread that nobody knows."""
+def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas) -> None:
+    """The next scrape shows what has changed."""
     state.sharing = replicas()
     metrics.render()
-    (shared,) = state.sharing.pools
-    unknown = replace(shared, spread=None, spread_bound=None)
     calls = replace(state.sharing.calls, failed=5, seconds=0.4, counts=(4, 3, 5))
-    state.sharing = replicas(failure="it closed the connection", age_seconds=7.0, calls=calls, pools=(unknown,))
+    state.sharing = replicas(failure="it closed the connection", age_seconds=7.0, calls=calls)
     scrape = Scrape(metrics)
     assert (scrape("store_reachable"), scrape("store_age_seconds")) == (0, 7)
     assert scrape("store_calls_total", result="failed") == 5
     assert (scrape("store_call_seconds_bucket", le="+Inf"), scrape("store_call_seconds_sum")) == (12, 0.4)
-    assert scrape.labels("shared_spread", "pool") == scrape.labels("shared_spread_bound", "pool") == set()
 
 
 def test_two_gateways_in_one_process_do_not_share_metrics(state, finished: Finished) -> None:
