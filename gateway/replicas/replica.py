@@ -322,7 +322,7 @@ class Replica:
             self.rooms.grant(grant.worker, grant.granted)
         if message.is_asked:
             self._is_called_for = True
-        if message.is_recall and self.rooms.own > 0:
+        if message.is_recall and (self.rooms.own > 0 or self.least_elsewhere is None):
             self._is_called_for = True
             if self.least_elsewhere is None:
                 self.rooms.give_back(0)

@@ -41,12 +41,14 @@
 --               strangers; and to the replica of rank 0 the state, if another boot said it
 --   flows       name, sum, floor, level
 --
--- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: give
--- spare room back), ask (1: call, your candidates are used up), [worker, granted, ...].
+-- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: somebody
+-- waits elsewhere: give spare room back, and call if that is news), ask (1: call, your candidates are used up),
+-- [worker, granted, ...].
 
 local OK, REGISTER, LATE = 0, 1, 2
 local FRESH = 150        -- a replica's candidates count for so long after its call
 local RECALL = 20        -- least time between two recalls of spare room
+local UNHEARD = 60       -- a replica that knows of somebody who waits calls every 50 ms: one silent for longer does not
 local BLIND = 60000      -- so long after its death a replica's requests have ended, if the engine says nothing
 local IDLE = 600000      -- a flow that did not change for longer is forgotten
 local LOOKS = 16         -- calls between two looks for such a flow
@@ -506,7 +508,7 @@ end
 local function recall_spare()
   if now - recalled < RECALL then return end
   for name, r in pairs(replicas) do
-    if r ~= me and r.spare > 0 then
+    if r ~= me and (r.spare > 0 or now - r.time >= UNHEARD) then
       message(r).recall = 1
       recalled = now
     end

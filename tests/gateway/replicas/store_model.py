@@ -24,7 +24,7 @@ from gateway.replicas.call import (
     WorkerState,
 )
 
-FRESH, RECALL, BLIND, IDLE = 150, 20, 60_000, 600_000  # milliseconds
+FRESH, RECALL, UNHEARD, BLIND, IDLE = 150, 20, 60, 60_000, 600_000  # milliseconds
 PAGE, MOST_SPARE, MOST_BOOTS, LOOKS = 256, 16, 64, 16
 
 
@@ -358,7 +358,11 @@ class StoreModel:
     def _recall(self, caller: Member, now: int) -> list[str]:
         if now - self.recalled < RECALL:
             return []
-        names = [name for name, member in self.members.items() if member is not caller and member.spare > 0]
+        names = [
+            name
+            for name, member in self.members.items()
+            if member is not caller and (member.spare > 0 or now - member.time >= UNHEARD)
+        ]
         if names:
             self.recalled = now
         return names
