@@ -176,6 +176,7 @@ class Allowance:
         "is_capped",
         "is_yielding",
         "limits",
+        "parked_places",
         "queue_places",
         "queued",
         "runs_alone",
@@ -188,7 +189,8 @@ class Allowance:
         self.flight_places: int | None = None  # sequences that may be in flight here
         self.queue_places: int | None = None  # requests that may wait here
         self.runs_alone = not replicas  # True if a request larger than the limit may run here
-        self.is_yielding = False  # places that become free are given back, because others wait for them
+        self.is_yielding = False  # places that become free are parked: they are for others that wait
+        self.parked_places = 0
         self._replicas = replicas
         self._requests: Bucket | None = None
         self._tokens: Bucket | None = None
@@ -282,6 +284,8 @@ class Allowance:
         """Note that a request of `sequences` is no more in flight."""
         self.in_flight -= sequences
         if self.is_yielding and self.flight_places is not None and self.limits.max_in_flight is not None:
-            places = max(self.in_flight, self.flight_places - sequences)
-            self.flight_places = max(places, self.limits.max_in_flight // PART)
+            least = max(self.in_flight, self.limits.max_in_flight // PART)
+            parked = min(sequences, max(0, self.flight_places - least))
+            self.flight_places -= parked
+            self.parked_places += parked
             self.runs_alone = False

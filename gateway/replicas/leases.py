@@ -175,7 +175,10 @@ class QueueLease(Lease):
 
 
 class FlightLease(QueueLease):
-    """Places in flight. While others wait for some, those that become free go back to the store."""
+    """Places in flight. While others wait for some, those that become free are parked until the next call.
+
+    They go back to the store then. If the store does not answer they are used again.
+    """
 
     @property
     def places(self) -> int:
@@ -212,6 +215,8 @@ class FlightLease(QueueLease):
     def go_on(self) -> None:
         """As the base class says."""
         self._yield(is_yielding=False)
+        self.places += self._allowance.parked_places
+        self._allowance.parked_places = 0
 
     def _yield(self, *, is_yielding: bool) -> None:
         self._allowance.is_yielding = is_yielding
@@ -229,6 +234,7 @@ class FlightLease(QueueLease):
         return need, max(need, want)
 
     def _shed(self, demand: Demand) -> None:
+        self._allowance.parked_places = 0
         if demand.head_sequences and not self.wanted:
             return
         busy = max(self.part, self.used if self.wanted == YIELD else self.used + demand.waiting_sequences)
