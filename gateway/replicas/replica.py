@@ -36,7 +36,6 @@ BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
 IDLE_SECONDS: Final = 0.5
 CALLS_IN_A_LEASE: Final = 4  # at least, so that a lost call or two is no death
 LEAST_SECONDS: Final = 0.005
-CROWD: Final = 10  # of more replicas each calls less often, since the store needs some 0.25 ms for a call
 FAILURES: Final = 2  # calls lost in a row, after which nobody is waited for who may wait elsewhere
 MOST_SPARE: Final = 16
 SPARE_SHARE: Final = 1.5  # of the free room, a replica keeps one part in so many times the living replicas
@@ -190,7 +189,7 @@ class Replica:
             return self._called_at + (self._idle_seconds if self._is_past_lease else BUSY_SECONDS)
         if self._is_called_for or self._has_news():
             is_new = self.least_elsewhere is None and not self._told_head  # the store knows of nobody who waits
-            return now if is_new else self._called_at + LEAST_SECONDS * max(1.0, self.living / CROWD)
+            return now if is_new else self._called_at + spacing_seconds(self.living)
         return self._called_at + (BUSY_SECONDS if self.is_busy else self._idle_seconds)
 
     def _has_news(self) -> bool:
@@ -336,6 +335,14 @@ class Replica:
             self.rooms.drop_idle()
         self.rooms.register()
         self.flows.register()
+
+
+def spacing_seconds(replicas: int) -> float:
+    """The least time between two calls of one replica while somebody waits: all together take half of the store's time.
+
+    A call took Redis 7.0 0.25 ms with 3 replicas, 0.38 ms with 8, and 0.94 ms with 32.
+    """
+    return max(LEAST_SECONDS, 2 * replicas * (0.0002 + 0.000025 * replicas))
 
 
 def _counter(flow: Flow, policy: VirtualTokenCounter[Any]) -> int:
