@@ -22,7 +22,7 @@ MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/t
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
-.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-upgrades test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -53,6 +53,10 @@ test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 10
 test-replicas-live: $(VENV)/.dev ## Three gateways, two engines and a real store through every fault of the store and of a gateway
 	@scripts/install-system
 	@$(BIN)/pytest -m live tests/gateway/store/live
+
+test-upgrades: $(VENV)/.dev ## Twenty upgrades of several processes under load, each without a failed request
+	@scripts/install-system
+	@UPGRADES=20 $(BIN)/pytest tests/gateway/processes/test_upgrades.py -k under_load
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

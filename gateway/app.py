@@ -10,17 +10,13 @@ counter.
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from typing import TypeVar
-
-from aiohttp import web
 
 from gateway import __version__
 from gateway.clients.custody import Custody
 from gateway.clients.downstream import Outbox
-from gateway.clients.server import HttpServer, ServerLimits
 from gateway.config import (
     Config,
     ConfigError,
@@ -43,10 +39,10 @@ from gateway.fairness import (
     Holdings,
     PoolSnapshot,
 )
+from gateway.front import Front
 from gateway.outcomes import Outcome
-from gateway.processes.listening import BACKLOG
 from gateway.processes.member import ParentLink
-from gateway.processes.pages import OwnPages, SharedPages
+from gateway.processes.pages import LonePages, OwnPages, SharedPages
 from gateway.proxy.control import Availability, Control, Pages
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.directory import Directory
@@ -84,8 +80,6 @@ from gateway.watch.supervisor import SupervisorProcess
 from gateway.watch.watchdog import Watchdog
 from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 
-_Content = TypeVar("_Content")
-
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
@@ -115,7 +109,6 @@ class Gateway:
         account that several gateways share.
         """
         config = self.config = loaded.config
-        self._member = None if parent is None else parent.member
         self._path = loaded.path
         self._wall_started_at = time.time()
         self._loop = asyncio.get_running_loop()
@@ -178,20 +171,19 @@ class Gateway:
         listen = config.listen
         limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
         own = OwnPages(self._render_metrics, self._state, self._availability)
-        self._shared = None if parent is None else SharedPages(own, parent.member)
+        self._pages = LonePages(own) if parent is None else SharedPages(own, parent.member)
         control = Control(
             Pages(
-                self._shared.metrics if self._shared else _at_once(own.metrics),
-                self._shared.state if self._shared else _at_once(own.state),
-                self._shared.availability if self._shared else _at_once(own.availability),
+                self._pages.metrics,
+                self._pages.state,
+                self._pages.availability,
                 int(self._wall_started_at),
                 self._endpoints.max_model_len,
             )
         )
-        self._router = Router(
-            Directory(config, salt_secret(config.replicas)), services, control, limits, self._observer
-        )
-        self._runner: web.ServerRunner | None = None
+        salt = salt_secret(config.replicas) or (parent and parent.member.salt_secret)
+        self._router = Router(Directory(config, salt), services, control, limits, self._observer)
+        self._front = Front(self._router, services.delivery, None if parent is None else parent.member)
         self._is_ready = False
 
     def _share(self, replicas: Replicas, connect: Connect) -> Sharing:
@@ -214,39 +206,24 @@ class Gateway:
         self._remainders.start()
         if self._sharing is not None:
             await self._sharing.start()
-        listen = self.config.listen
-        server = HttpServer(
-            self._router.handle,
-            ServerLimits(
-                listen.header_timeout_seconds,
-                listen.keepalive_timeout_seconds,
-                listen.write_stall_seconds,
-                listen.max_connections,
-            ),
-            self._router.note_unparsed,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
-        await self._runner.setup()
-        if self._shared is not None:
-            await self._shared.start()
-        for site in self._sites(self._runner):
-            await site.start()
+        await self._pages.start()
+        await self._front.open(self.config.listen)
         await self._launched.started()
         self._is_ready = True
-        url = _url(self._runner.addresses[0])
+        url = self._front.url
         self._emit(life.ready(url, self._loop.time() - self._started_at))
         return url
 
-    def _sites(self, runner: web.ServerRunner) -> Sequence[web.BaseSite]:
-        if self._member is not None:
-            return [web.SockSite(runner, each, backlog=BACKLOG) for each in self._member.listening_sockets()]
-        return [web.TCPSite(runner, self.config.listen.host, self.config.listen.port, backlog=BACKLOG)]
+    async def retire(self) -> None:
+        """Stop accepting, because others accept in its place, and answer for the grace time what comes all the same."""
+        self._emit(life.draining(len(self._router.exchanges), self.config.listen.drain_seconds))
+        await self._front.retire(self.config.listen.drain_seconds)
 
     async def stop(self) -> None:
         """Drain for the configured grace time, then end everything."""
         self._router.is_draining = True
         drain_seconds = self.config.listen.drain_seconds
-        if self._is_ready:
+        if self._is_ready and not self._front.is_retiring:
             self._emit(life.draining(len(self._router.exchanges), drain_seconds))
         await self._router.ended(self._loop.time() + drain_seconds)
         left = self._router.exchanges
@@ -254,8 +231,7 @@ class Gateway:
         for exchange in left:
             exchange.cut()
         await self._guard.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._front.close()
         if self._sharing is not None:
             await self._sharing.stop()
         await self._poller.stop()
@@ -266,8 +242,7 @@ class Gateway:
         self._outages.close()
         self._endpoints.close()
         await self._launched.stop()
-        if self._shared is not None:
-            await self._shared.stop()
+        await self._pages.stop()
         if self._is_ready:  # else the last log line must stay the reason why the gateway could not start
             self._emit(life.stopped(refused, len(left) - refused))
 
@@ -338,7 +313,7 @@ class Gateway:
         name = self._roster.name(pool, worker, worker.url)
         is_new = name not in self._fleet
         self._configure_worker(name, pool, worker, worker.url)
-        if is_new and self._runner is not None:
+        if is_new and self._front.is_open:
             self._health.probe_soon(name)
         return name
 
@@ -404,18 +379,4 @@ class Gateway:
 
     def _availability(self) -> Availability:
         pools = {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
-        return Availability(pools, is_draining=self._router.is_draining)
-
-
-def _at_once(page: Callable[[], _Content]) -> Callable[[], Awaitable[_Content]]:
-    """`page` for whoever awaits it."""
-
-    async def answer() -> _Content:
-        return page()
-
-    return answer
-
-
-def _url(address: Sequence[object] | str) -> str:
-    host, port = str(address[0]), address[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return Availability(pools, is_draining=self._router.is_draining or self._front.is_retiring)

@@ -352,10 +352,9 @@ class Stage:
 
     @property
     def _server(self) -> HttpServer:
-        runner = self.gateway._runner
-        assert runner is not None
-        assert isinstance(runner.server, HttpServer)
-        return runner.server
+        server = self.gateway._front.server
+        assert server is not None
+        return server
 
     def account(self, model: str) -> PoolAccount:
         """What the scheduler keeps of the pool of `model`."""

@@ -87,12 +87,16 @@ def serve(
             callback=_number_of_processes,
         ),
     ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Replace the gateway that runs with this configuration, without a gap."),
+    ] = False,
 ) -> None:
     """Run the gateway."""
     from gateway.cli.serve import ServeOptions
     from gateway.cli.serve import serve as run
 
-    raise typer.Exit(run(ServeOptions(config, port, create_keys, announce, processes)))
+    raise typer.Exit(run(ServeOptions(config, port, create_keys, announce, processes, take_over)))
 
 
 @app.command()

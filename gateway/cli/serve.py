@@ -35,6 +35,7 @@ from gateway.processes import (
     Plan,
     ProcessFailed,
     StoreMissing,
+    TakeOverFailed,
     member_of,
     runtime_directory,
     usable_cores,
@@ -44,6 +45,7 @@ from gateway.telemetry.logs import Log
 from gateway.watch.supervisor import LaunchFailed
 
 _INTERRUPTED = 130
+_FAILURES = (DirectoryFault, LaunchFailed, OSError, ProcessFailed, RuntimeError, StoreMissing, TakeOverFailed)
 # So many objects may be allocated between two garbage collections. Reference counts free nearly all objects of a
 # request. With Python's default of 700 the collector would look at every request in flight for almost nothing.
 GC_ALLOCATIONS = 20_000
@@ -53,7 +55,7 @@ GC_ALLOCATIONS = 20_000
 class ServeOptions:
     """How to serve: the configuration's file, a port that replaces its own, whether to create missing key files.
 
-    `processes` is a number or `auto`.
+    `processes` is a number or `auto`. `take_over` replaces the gateway that runs with this configuration.
     """
 
     config: Path
@@ -61,6 +63,7 @@ class ServeOptions:
     create_keys: bool = False
     announce: bool = False
     processes: str | None = None
+    take_over: bool = False
 
 
 def serve(options: ServeOptions) -> int:
@@ -122,6 +125,7 @@ class _OneGateway:
     """A gateway in this process, and the watch on its configuration."""
 
     def __init__(self, loaded: Loaded, log: Log, parent: ParentLink | None) -> None:
+        self._parent = parent
         self._gateway = Gateway(loaded, log, parent=parent)
         self._reloader = Reloader(self._gateway, loaded)
 
@@ -137,6 +141,8 @@ class _OneGateway:
 
     async def stop(self) -> None:
         await self._reloader.stop()
+        if self._parent is not None and self._parent.is_replaced:
+            await self._gateway.retire()
         await self._gateway.stop()
 
     def kill(self) -> None:
@@ -172,7 +178,10 @@ class _Process:
         """The name of this process in the log; "" if it is the only one."""
         if self._member is not None:
             return self._member.name
-        return "parent" if self._count() > 1 else ""
+        return "parent" if self._has_parent() else ""
+
+    def _has_parent(self) -> bool:
+        return self._count() > 1 or self._options.take_over
 
     def _count(self) -> int:
         """How many gateway processes there are to be."""
@@ -183,18 +192,19 @@ class _Process:
         if self._member is None:
             for warning in self._loaded.warnings:
                 log.logger.warning("configuration warning", warning=str(warning))
-        if link is not None or self._count() == 1:
+        if link is not None or not self._has_parent():
             return _OneGateway(self._loaded, log, link)
         config, options = self._loaded.config, self._options
         port = () if options.port is None else ("--port", str(options.port))
         directory = runtime_directory(options.config, config.listen.port, os.environ)
-        return Parent(config, Plan(self._count(), (str(options.config), *port), directory), log.logger)
+        plan = Plan(self._count(), (str(options.config), *port), directory, options.take_over)
+        return Parent(config, plan, log.logger, self._end.set)
 
     async def _serve(self, program: _Program, log: Log, link: ParentLink | None) -> int:
         self._listen_to_signals(program)
         try:
             url = await self._started(program)
-        except (DirectoryFault, LaunchFailed, OSError, ProcessFailed, RuntimeError, StoreMissing) as error:
+        except _FAILURES as error:
             log.logger.error("the gateway could not start", reason=self._reason(error))  # noqa: TRY400 - told in words
             await program.stop()
             return 1

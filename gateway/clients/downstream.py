@@ -104,6 +104,7 @@ class Downstream:
         "_headers",
         "_is_chunked",
         "_is_finished",
+        "_is_last",
         "_look_bytes",
         "_outbox",
         "_patience_seconds",
@@ -115,16 +116,24 @@ class Downstream:
     )
 
     def __init__(
-        self, request: web.BaseRequest, headers: Sequence[tuple[str, str]], outbox: Outbox, stall_seconds: float
+        self,
+        request: web.BaseRequest,
+        headers: Sequence[tuple[str, str]],
+        outbox: Outbox,
+        stall_seconds: float,
+        *,
+        is_last: bool = False,
     ) -> None:
         """An answer to `request`; `headers` are the gateway's own headers in it.
 
-        A client has a budget of `stall_seconds` for its whole answer, which `drain` uses up.
+        The connection closes after an answer that `is_last`. A client has a budget of `stall_seconds` for its whole
+        answer, which `drain` uses up.
         """
         self._request = request
         self._headers = headers
         self._outbox = outbox
         self._stall_seconds = stall_seconds
+        self._is_last = is_last
         self._response: web.StreamResponse | None = None
         self._transport: asyncio.Transport | None = None
         self._head = b""  # until it is sent, with the first piece
@@ -155,7 +164,7 @@ class Downstream:
         request = self._request
         is_new = request.version >= _HTTP_11
         self._is_chunked = is_new and length is None and status not in _WITHOUT_BODY
-        keeps_alive = request.keep_alive and (is_new or length is not None) and not is_last
+        keeps_alive = request.keep_alive and (is_new or length is not None) and not (is_last or self._is_last)
         head = f"HTTP/1.{int(is_new)} {status} {_PHRASES.get(status, '')}\r\nDate: {rfc822_formatted_time()}\r\n"
         for name, value in headers:
             head += f"{name}: {value}\r\n"

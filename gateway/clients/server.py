@@ -11,6 +11,7 @@ and has other gaps.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import cast
@@ -132,7 +133,7 @@ class ClientConnection(web_protocol.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the deadline."""
-        self._http_server.open_connections -= 1
+        self._http_server.note_closed()
         self._cancel_headers_due()
         super().connection_lost(exc)
 
@@ -199,6 +200,21 @@ class HttpServer(web.Server):
         self.report_unparsed = report_unparsed
         self.limits = limits
         self.open_connections = 0
+        self._is_empty = asyncio.Event()
+
+    def note_closed(self) -> None:
+        """Count a connection that has closed."""
+        self.open_connections -= 1
+        if not self.open_connections:
+            self._is_empty.set()
+
+    async def emptied(self, deadline: float) -> None:
+        """Wait until no connection is open, but not beyond `deadline` (loop time); nobody accepts any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while self.open_connections:
+                    self._is_empty.clear()
+                    await self._is_empty.wait()
 
     def __call__(self) -> ClientConnection:
         """A protocol for one accepted connection."""

@@ -19,6 +19,8 @@ however that happens, each process drains and ends, and the store ends at once, 
 The parent has an event loop. It waits for processes, pipes, sockets, signals and timers at the same time. Without the
 event loop it would need one of its own for that, and could use none of the code that exists for it.
 
+A new parent can take the gateway over from the one that runs, without a gap (`succession`).
+
 Whichever process is asked answers for all (`pages`): `/metrics`, `/ready` and `/debug/state` are one answer of what
 each says within a second. One that is silent is named.
 
@@ -34,6 +36,7 @@ from gateway.processes.directory import DirectoryFault, runtime_directory
 from gateway.processes.member import Member, ParentLink, member_of
 from gateway.processes.parent import Parent, Plan, ProcessFailed
 from gateway.processes.store import StoreMissing
+from gateway.processes.succession import TakeOverFailed
 
 __all__ = [
     "DirectoryFault",
@@ -43,6 +46,7 @@ __all__ = [
     "Plan",
     "ProcessFailed",
     "StoreMissing",
+    "TakeOverFailed",
     "member_of",
     "runtime_directory",
     "usable_cores",

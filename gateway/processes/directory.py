@@ -60,9 +60,13 @@ class RuntimeDirectory:
     def remove(self) -> None:
         """Remove it and what is in it; nobody meets there any more. No effect if it was never made."""
         if self.path.is_dir():
-            for file in self.path.iterdir():
-                file.unlink(missing_ok=True)
+            self.clear()
             self.path.rmdir()
+
+    def clear(self) -> None:
+        """Remove what is in it."""
+        for file in self.path.iterdir():
+            file.unlink(missing_ok=True)
 
 
 def runtime_directory(configuration: Path, port: int, environment: Mapping[str, str]) -> RuntimeDirectory:

@@ -7,6 +7,7 @@ says whom it contains. A reader reads the single files first, so that it finds e
 """
 
 from collections.abc import Collection, Iterator
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import orjson
@@ -40,8 +41,12 @@ class Estate:
     def bury(self, process: str) -> None:
         """Add what `process` left to what all ended processes left; it has ended."""
         file = self._file(process)
-        if not file.exists():
-            return
+        if file.exists():
+            with (self._directory / "estate.lock").open("w") as lock:
+                flock(lock, LOCK_EX)  # two parents may bury at the same time: one takes over from the other
+                self._bury(process, file)
+
+    def _bury(self, process: str, file: Path) -> None:
         names, ended = self._ended()
         merged = MergedMetrics()
         merged.add_ended(ended)

@@ -63,10 +63,10 @@ class GatewayProcess:
         if self._channel is not None:
             self._channel.close()
 
-    def end(self) -> None:
-        """Order it to drain and end."""
+    def end(self, *, is_replaced: bool) -> None:
+        """Order it to drain and end; if it `is_replaced`, to stop accepting first and to refuse nothing."""
         if self._channel is not None:
-            self._channel.send({"end": True})
+            self._channel.send({"end": "replaced" if is_replaced else "drain"})
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""

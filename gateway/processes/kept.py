@@ -43,7 +43,12 @@ class Kept:
         news, theirs_out = os.pipe()
         try:
             program = subprocess.Popen(  # noqa: S603 - a command of our own
-                command, stdin=theirs_in, stdout=theirs_out, env=dict(environment), start_new_session=True
+                command,
+                stdin=theirs_in,
+                stdout=theirs_out,
+                stderr=subprocess.STDOUT,  # it would else hold the log of a parent that has ended
+                env=dict(environment),
+                start_new_session=True,
             )
         except OSError:
             os.close(orders)
@@ -55,6 +60,11 @@ class Kept:
         kept = cls(orders, news, heard, ended)
         kept._program = program
         return kept
+
+    @property
+    def pipes(self) -> tuple[int, int]:
+        """The descriptors to its input and from its output, for whoever takes it over."""
+        return self._orders, self._news
 
     def close(self) -> None:
         """Close its input, which orders its end; nothing more is heard of it. No effect if it was closed before."""

@@ -30,18 +30,27 @@ VARIABLE = "VTC_GATEWAY_MEMBER"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One gateway process among `count`; `listeners` and `parent` are descriptors, `store` a URL."""
+    """One gateway process among `count`; `listeners` and `parent` are descriptors, `store` a URL.
+
+    `salt` is what all draw the tenants' cache salts from, in hexadecimal, so that a prompt is cached for all of them.
+    """
 
     name: str
     count: int
     directory: str
     listeners: tuple[int, ...]
     store: str
+    salt: str = ""
     parent: int = -1
 
     def described(self) -> str:
         """The value of the environment variable."""
         return orjson.dumps(self).decode()
+
+    @property
+    def salt_secret(self) -> bytes:
+        """The key of the tenants' cache salts."""
+        return bytes.fromhex(self.salt)
 
     @property
     def meeting_place(self) -> RuntimeDirectory:
@@ -72,11 +81,15 @@ def member_of(environment: MutableMapping[str, str]) -> Member | None:
 
 
 class ParentLink:
-    """The channel to the parent; `end` is called if the parent orders the end or is gone."""
+    """The channel to the parent; `end` is called if the parent orders the end or is gone.
+
+    `is_replaced` is True once the parent has said that other processes accept in this one's place.
+    """
 
     def __init__(self, member: Member, end: Callable[[], None]) -> None:
         """Speak with the parent of `member` from now on."""
         self.member = member
+        self.is_replaced = False
         self._end = end
         self._is_greeted = asyncio.Event()
         self._engines: SharedEngines | None = None
@@ -105,7 +118,8 @@ class ParentLink:
 
     def _heard(self, message: Message, _descriptors: Sequence[int]) -> None:
         match message:
-            case {"end": True}:
+            case {"end": how}:
+                self.is_replaced = how == "replaced"
                 self._end()
             case _ if self._engines is not None:
                 self._engines.hear(message)

@@ -33,6 +33,31 @@ class OwnPages:
     availability: Callable[[], Availability]
 
 
+class LonePages:
+    """Answers for the only process."""
+
+    def __init__(self, own: OwnPages) -> None:
+        self._own = own
+
+    async def start(self) -> None:
+        """Do nothing: nobody else asks."""
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
+    async def metrics(self) -> tuple[bytes, str] | None:
+        """The metrics; None if they are off."""
+        return self._own.metrics()
+
+    async def state(self) -> dict[str, object]:
+        """The state."""
+        return self._own.state()
+
+    async def availability(self) -> Availability:
+        """What is ready."""
+        return self._own.availability()
+
+
 class SharedPages:
     """Answers for all processes, and answers the others for this one."""
 

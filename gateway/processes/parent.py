@@ -6,14 +6,17 @@ parent closes, and the store ends when its input does.
 """
 
 import asyncio
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, islice
 
 from gateway.background import Background
 from gateway.config import Config
+from gateway.processes.channel import Channel, Message
 from gateway.processes.directory import RuntimeDirectory
 from gateway.processes.engines import Engines
 from gateway.processes.estate import Estate
@@ -22,6 +25,7 @@ from gateway.processes.listening import bound
 from gateway.processes.member import Member
 from gateway.processes.pauses import Pauses
 from gateway.processes.store import StoreBeside
+from gateway.processes.succession import Door, Predecessor, TakeOverFailed, own
 from gateway.telemetry.logs import Logger
 
 END_SECONDS = 15.0  # a process gets `listen.drain_seconds` to end by itself, and these beyond that
@@ -33,21 +37,29 @@ class ProcessFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run: so many processes of `vtc-gateway serve` with these arguments, meeting in `directory`."""
+    """What to run: so many processes of `vtc-gateway serve` with these arguments, meeting in `directory`.
+
+    `takes_over` says what to do if a gateway runs there already: replace it, or leave it alone and fail.
+    """
 
     processes: int
     arguments: Sequence[str]
     directory: RuntimeDirectory
+    takes_over: bool = False
 
 
 class Parent:
-    """The gateway as a whole."""
+    """The gateway as a whole; `replaced` is called when a successor has taken office."""
 
-    def __init__(self, config: Config, plan: Plan, logger: Logger) -> None:
+    def __init__(self, config: Config, plan: Plan, logger: Logger, replaced: Callable[[], None]) -> None:
         """Run nothing before `start`."""
         self._config = config
         self._plan = plan
         self._logger = logger
+        self._replaced = replaced
+        self._door = Door(plan.directory.parent, self._meet)
+        self._salt = secrets.token_hex(32)
+        self._heir: Channel | None = None  # who has asked for the sockets
         self._store = StoreBeside(plan.directory, logger)  # runs only if the configuration names no store
         self._engines = Engines()
         self._estate = Estate(plan.directory.path)
@@ -56,31 +68,111 @@ class Parent:
         self._keepers: list[Background] = []
         self._news = asyncio.Event()
         self._failure: str | None = None
+        self._is_in_office = False
         self._is_started = False
         self._is_ending = False
 
     async def start(self) -> str:
         """Start everything; returns the URL for clients when every process is ready.
 
-        Raises `DirectoryFault`, `OSError`, `StoreMissing` or `ProcessFailed`; then `stop` must be called.
+        Raises `DirectoryFault`, `OSError`, `StoreMissing`, `ProcessFailed` or `TakeOverFailed`; then `stop` must be
+        called.
         """
-        listen = self._config.listen
         self._plan.directory.prepare()
-        self._listeners = await bound(listen.host, listen.port)
+        predecessor = Predecessor.at(self._plan.directory.parent)
+        if predecessor is None:
+            await self._begin()
+            await self._start_processes(taken=())
+        else:
+            try:
+                await self._succeed(predecessor)
+            finally:
+                predecessor.close()
+        self._door.open()
+        self._is_started = True
+        url = next(iter(self._processes.values())).ready_at
+        self._logger.info("ready", url=url, processes=sorted(self._processes))
+        return url
+
+    async def _begin(self) -> None:
+        """Take an empty office: what a gateway before has left there belongs to nobody."""
+        self._is_in_office = True
+        self._plan.directory.clear()
+        self._listeners = await bound(self._config.listen.host, self._config.listen.port)
         if self._config.replicas is None:
             await self._store.start()
-        for number in range(1, self._plan.processes + 1):
-            name = str(number)
+
+    async def _succeed(self, predecessor: Predecessor) -> None:
+        """Take the office from the parent that has it, once everything of ours is ready."""
+        if not self._plan.takes_over:
+            raise TakeOverFailed("a gateway with this configuration runs already; end it, or replace it: --take-over")
+        has_store = self._config.replicas is None
+        answer, descriptors = await predecessor.ask({"take_over": self._address(), "has_store": has_store})
+        self._salt = answer["salt"]  # so what the workers have cached stays of use
+        listeners = own(descriptors)
+        self._listeners = listeners or await bound(self._config.listen.host, self._config.listen.port)
+        await self._start_processes(taken=answer["processes"])
+        _, pipes = await predecessor.ask({"take_office": True})
+        self._is_in_office = True
+        if has_store:
+            self._store.adopt(*pipes)
+
+    async def _start_processes(self, taken: Sequence[str]) -> None:
+        """Start every process, by the lowest numbers that are not `taken`, and wait until all are ready."""
+        names = (str(number) for number in count(1) if str(number) not in taken)
+        for name in islice(names, self._plan.processes):
             keeper = Background(f"gateway process {name}", partial(self._keep_running, name), "its keeper broke")
             keeper.start()
             self._keepers.append(keeper)
         await self._until(lambda: self._failure is not None or self._are_ready())
         if self._failure is not None:
             raise ProcessFailed(self._failure)
-        self._is_started = True
-        url = next(iter(self._processes.values())).ready_at
-        self._logger.info("ready", url=url, processes=sorted(self._processes))
-        return url
+
+    def _address(self) -> list[object]:
+        return [self._config.listen.host, self._config.listen.port]
+
+    # -- a successor
+
+    def _meet(self, end: socket.socket) -> None:
+        channel = Channel(end, lambda message, _: self._hear(channel, message), lambda: self._forget(channel))
+
+    def _hear(self, channel: Channel, message: Message) -> None:
+        match message:
+            case {"take_over": address, "has_store": bool(has_store)}:
+                fault = self._fault_of_heir(has_store=has_store)
+                if fault:
+                    channel.send({"refused": fault})
+                    return
+                self._heir = channel
+                is_same = address == self._address()
+                listeners = [listener.fileno() for listener in self._listeners] if is_same else []
+                channel.send({"processes": sorted(self._processes), "salt": self._salt}, listeners)
+            case {"take_office": True} if channel is self._heir:
+                channel.send({"office": "yours"}, self._store.pipes())
+                self._leave_office()
+
+    def _fault_of_heir(self, *, has_store: bool) -> str:
+        """Why a successor cannot take over; "" if it can."""
+        if self._heir is not None or self._is_ending:
+            return "the gateway that runs is being replaced already, or ends"
+        if any(worker.is_launched for pool in self._config.pools for worker in pool.workers):
+            return "workers with `launch` end with their gateway and cannot be handed over: stop it and start it anew"
+        if has_store is not (self._config.replicas is None):
+            return "a store cannot be exchanged while requests run: stop the gateway and start it anew"
+        return ""
+
+    def _forget(self, channel: Channel) -> None:
+        """Go on as before: whoever wanted to take over has ended."""
+        if self._heir is channel:
+            self._heir = None
+
+    def _leave_office(self) -> None:
+        """Let the processes answer what they have; everything else is the successor's now."""
+        self._is_in_office = False
+        self._store.release()
+        self._door.close()
+        self._logger.info("replaced")
+        self._replaced()
 
     def reload(self) -> None:
         """Let every process read the configuration again."""
@@ -88,30 +180,40 @@ class Parent:
             process.signal(signal.SIGHUP)
 
     async def stop(self) -> None:
-        """Let every process drain, then end everything."""
+        """Let every process drain, then end everything; after a successor has taken office, only what is ours."""
         self._is_ending = True
+        self._door.close()
         for process in self._processes.values():
-            process.end()
+            process.end(is_replaced=self._is_replaced)
+        for listener in self._listeners:
+            listener.close()
         try:
             async with asyncio.timeout(self._config.listen.drain_seconds + END_SECONDS):
                 await self._until(lambda: not self._processes)
         except TimeoutError:
-            self.kill()
+            self._kill_processes()
         for keeper in self._keepers:
             await keeper.stop()
         await self._engines.close()
         await self._store.stop()
-        for listener in self._listeners:
-            listener.close()
-        self._plan.directory.remove()
+        if self._is_in_office:
+            self._plan.directory.remove()
         if self._is_started:
             self._logger.info("stopped")
 
     def kill(self) -> None:
         """End every process at once."""
+        self._kill_processes()
+        if self._is_in_office:
+            self._plan.directory.remove()
+
+    @property
+    def _is_replaced(self) -> bool:
+        return self._is_started and not self._is_in_office
+
+    def _kill_processes(self) -> None:
         for process in self._processes.values():
             process.signal(signal.SIGKILL)
-        self._plan.directory.remove()
 
     def _are_ready(self) -> bool:
         return len(self._processes) == self._plan.processes and all(
@@ -139,7 +241,7 @@ class Parent:
         try:
             await process.start(self._plan.arguments, self._member(name))
             if self._is_ending:
-                process.end()
+                process.end(is_replaced=self._is_replaced)
             return await process.ended()
         finally:
             process.close()
@@ -151,7 +253,7 @@ class Parent:
     def _member(self, name: str) -> Member:
         listeners = tuple(listener.fileno() for listener in self._listeners)
         directory = str(self._plan.directory.path)
-        return Member(name, self._plan.processes, directory, listeners, store=self._store.url)
+        return Member(name, self._plan.processes, directory, listeners, store=self._store.url, salt=self._salt)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -59,6 +59,21 @@ class StoreBeside:
             raise
         self._background.start()
 
+    def adopt(self, orders: int, news: int) -> None:
+        """Take over, by its two pipes, the store that runs."""
+        self._has_ended.clear()
+        self._kept = Kept(orders, news, self._heard, self._has_ended.set)
+        self._background.start()
+
+    def pipes(self) -> tuple[int, ...]:
+        """The two pipes by which a successor adopts the store; none if it does not run."""
+        return () if self._kept is None else self._kept.pipes
+
+    def release(self) -> None:
+        """Leave the store to whoever has adopted it."""
+        self._background.cancel()
+        self.close()
+
     async def stop(self) -> None:
         """End the store."""
         await self._background.stop()

@@ -23,10 +23,12 @@ class Delivery:
         """Cut off clients that take too little for `stall_seconds`."""
         self._outbox = outbox
         self._stall_seconds = stall_seconds
+        self.closes_connections = False  # True: every answer is the last one of its connection
 
     def downstream(self, request: web.BaseRequest, request_id: str) -> Downstream:
         """The way of an answer to `request`, with the gateway's own headers."""
-        return Downstream(request, own_headers(request, request_id), self._outbox, self._stall_seconds)
+        headers = own_headers(request, request_id)
+        return Downstream(request, headers, self._outbox, self._stall_seconds, is_last=self.closes_connections)
 
     async def deliver(
         self, request: web.BaseRequest, answer: WholeAnswer, record: RequestRecord, outcome: Outcome

@@ -100,7 +100,7 @@ def test_a_process_is_a_replica_of_its_own() -> None:
 
 def test_what_the_parent_says_arrives_once() -> None:
     """A process takes its description out of the environment, so that no child of its own finds it there."""
-    member = Member("2", 4, "/d", (3, 5), "unix:///d/store.sock", 7)
+    member = Member("2", 4, "/d", (3, 5), "unix:///d/store.sock", "ab", 7)
     environment = {VARIABLE: member.described()}
     assert member_of(environment) == member
     assert member_of(environment) is None
