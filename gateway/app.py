@@ -181,8 +181,10 @@ class Gateway:
                 self._endpoints.max_model_len,
             )
         )
-        salt = salt_secret(config.replicas) or (parent and parent.member.salt_secret)
-        self._router = Router(Directory(config, salt), services, control, limits, self._observer)
+        own_salt = None if parent is None else parent.member.salt_secret
+        self._router = Router(
+            Directory(config, salt_secret(config.replicas) or own_salt), services, control, limits, self._observer
+        )
         self._front = Front(self._router, services.delivery, None if parent is None else parent.member)
         self._is_ready = False
 
