@@ -96,12 +96,17 @@ class Crowd:
             choose.choice((0, choose.randrange(2_000))),
             choose.choice((0, 0, 1, 5)),
             choose.random() < 0.3,
-            Figures(*(choose.randrange(-1, 900) for _ in range(6))),
+            self._figures(),
             [self._flow(caller) for _ in range(choose.choice((0, 0, 1, 3)))],
             [self._worker(caller, worker, is_registering) for worker in WORKERS if choose.random() < 0.5],
             [self._reading(worker) for worker in WORKERS if choose.random() < 0.1],
             self._candidates(),
         )
+
+    def _figures(self) -> Figures:
+        amounts = (self._random.randrange(900) for _ in range(4))
+        counters = (self._random.randrange(-1, 900) for _ in range(2))
+        return Figures(*amounts, *counters)
 
     def _flow(self, caller: Caller) -> FlowReport:
         choose = self._random
