@@ -27,6 +27,7 @@ PASSED = {  # of the packages that a request passes, the modules that it does
         "services",
         "settlement",
     ),
+    "replicas": ("candidates", "flow_book", "room_book", "shared_flows", "spread"),
     "telemetry": ("budget", "families", "hits", "labels", "logs", "metrics", "observers"),
     "watch": ("death_guard", "health", "models", "outages", "reconciliation", "reminders"),
 }
