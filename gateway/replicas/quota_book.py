@@ -16,6 +16,8 @@ from gateway.replicas.quota_call import MOST_ROWS, LimitReport, LimitState
 MOST_CLAIMS: Final = 100_000  # names of limits that others use
 MOST_QUIET: Final = 16  # tenants of a call to which nothing happened
 MOST_OF_ONE: Final = 4  # limits of one tenant
+LEAST_ROWS: Final = 8
+ROWS_OF_ALL: Final = 96  # the store looks at what each replica holds of each limit of a call
 
 
 class _Account:
@@ -142,6 +144,7 @@ class QuotaBook:
 
         `must_keep` says that nothing is given back, because the last call was not answered.
         """
+        most_rows = min(MOST_ROWS, max(LEAST_ROWS, ROWS_OF_ALL // self.replicas))
         found: list[LimitReport] = []
         self._named, self._sent, self._is_cut = [], {}, False
         for tenant in self._order():
@@ -151,7 +154,7 @@ class QuotaBook:
             account = self._accounts.get(tenant)
             if account is not None:
                 found += self._reports_of(tenant, account, now, must_keep=must_keep)
-            if len(found) > MOST_ROWS - MOST_OF_ONE:
+            if len(found) > most_rows - MOST_OF_ONE:
                 self._is_cut = True
                 break
         return found
