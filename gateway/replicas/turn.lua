@@ -276,15 +276,15 @@ end
 seq = seq + 1
 load_room()
 
--- Nobody was heard for a lease: all went on without the store, and hold what it does not know. As after a birth, it gives
--- out nothing for one lease but what comes back.
+-- Nobody was heard for a lease: all went on without the store, and hold what it does not know. Until all have come back,
+-- for two leases, it gives out nothing but what comes back.
 local function heard_last()
   local time = now
   for i, name in ipairs(names) do time = i == 1 and replicas[name].time or max(time, replicas[name].time) end
   return time
 end
 if now - heard_last() > me.lease then
-  born = now
+  born = now + me.lease
   for _, w in ipairs(workers) do w.credit, w.is_changed = 0, true end
 end
 

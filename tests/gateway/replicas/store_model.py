@@ -125,7 +125,7 @@ class StoreModel:
             return Reply(Status.REGISTER, self.generation, self.seq, now), {}
         self.seq += 1
         if self.members and now - max(other.time for other in self.members.values()) > self.lease:
-            self.born = now
+            self.born = now + self.lease
             self.credit = dict.fromkeys(self.credit, 0)
         silent = [name for name, other in self.members.items() if now - other.time > other.call.lease]
         for name in silent:
