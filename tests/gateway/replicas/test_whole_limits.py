@@ -1,23 +1,18 @@
 """Three whole gateways hold every limit of a tenant together, with their store and without it.
 
-In virtual time the store is the model of its script. The same stories run in real time on real servers, which are
-stopped in the middle of them. The engine is the witness of what is in flight.
+The store is the model of its script, in virtual time. The engine is the witness of what is in flight.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
-import uvloop
-from real_stores import KINDS, a_store
 from virtual_time import run_in_virtual_time, virtual_loop
 from whole_gateway import COMPLETIONS, Plan, Stage, exactly, several_gateways, tenant
 from workers_on_stage import CPU_TINY, MODEL, EngineWorker
 
-from gateway.config import Limits, Replicas, Window
-from gateway.store.client import StoreClient
+from gateway.config import Limits, Window
 from gateway.store.sharing import Connect
 
 from .model_store import ModelStore
@@ -140,16 +135,3 @@ def test_gateways_that_share_nothing_pass_the_limit(kind: str) -> None:
         assert watch.most_in_flight > 4 if kind == "flight" else watch.statuses[200] > MOST * 65
 
     run_in_virtual_time(story())
-
-
-@pytest.mark.live
-@pytest.mark.parametrize("server", KINDS)
-@pytest.mark.parametrize("kind", LIMITS)
-def test_three_gateways_hold_a_limit_on_a_real_store(kind: str, server: str, tmp_path: Path) -> None:
-    """The same in real time; the server is stopped in the middle."""
-    with a_store(server, tmp_path) as store:
-
-        def connect(replicas: Replicas) -> StoreClient:
-            return StoreClient(replicas.model_copy(update={"store": store.url}))
-
-        judge(kind, uvloop.run(flooded(kind, connect, store.freeze, store.thaw)))
