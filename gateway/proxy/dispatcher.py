@@ -137,6 +137,10 @@ class Dispatcher:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
         self._admission.running.count(worker, steps, self.loop.time())
 
+    def needs_reading(self, worker: str) -> bool:
+        """True if `worker` must be read even when nothing is in flight there."""
+        return self._sharing is not None and self._sharing.windows.needs_reading(worker)
+
     def note_reading(self, worker: str, there: float | None, asked_at: float) -> None:
         """Note that `worker`, asked at `asked_at`, has `there` sequences; None: it does not say."""
         if self._sharing is not None:

@@ -289,6 +289,11 @@ class Replica:
         if self._is_past_lease:
             self.rooms.drop_idle()
 
+    @property
+    def needs_readings(self) -> bool:
+        """True while only readings of the engines allow this replica anything."""
+        return self._outage is not None and self._is_past_lease
+
     def read(self, worker: str, window: int, there: int) -> int:
         """Take in a reading of an engine, which says that `there` sequences of anybody are at `worker`.
 

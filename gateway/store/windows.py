@@ -128,6 +128,11 @@ class SharedWindows:
 
     # -- what engines say
 
+    def needs_reading(self, worker: str) -> bool:
+        """True if `worker` must be read even while it is idle: without the store only readings allow requests there."""
+        replica = self._replicas.get(self._fleet.spec(worker).pool)
+        return replica is not None and replica.needs_readings
+
     def read(self, worker: str, there: float | None, asked_at: float) -> None:
         """Take in that a worker was asked at the loop's time `asked_at`, and has `there` sequences of anybody.
 
@@ -135,13 +140,13 @@ class SharedWindows:
         """
         pool = self._fleet.spec(worker).pool
         replica = self._replicas.get(pool)
-        if replica is None or pool not in self._heard_at:
+        if replica is None:
             return
         limits = self._fleet.limits(worker)
-        at = replica.store_now - max(0, int((self._heard_at[pool] - asked_at) * 1000))
         if there is not None:
             strangers = replica.read(worker, limits.sequences, int(there))
         else:
             strangers = replica.read_blind(worker, limits.sequences)
         if pool in self._tuned:
+            at = replica.store_now - max(0, int((self._heard_at[pool] - asked_at) * 1000))
             self._say(replica, worker, limits, at, strangers, is_blind=there is None)

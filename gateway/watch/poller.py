@@ -2,7 +2,8 @@
 
 A reading is one GET of the few metrics that count (`/metrics/?name[]=...`), which costs the engine a millisecond. An
 engine that answers it with nothing is asked for the whole page, four times less often, because that costs 5 to 25 ms.
-At most one reading of a worker runs at a time, none while the worker is idle, and it is bounded in time and size. After
+At most one reading of a worker runs at a time, and it is bounded in time and size. None is made while the worker is
+idle, unless the gateway has lost the store of its account: then nothing but readings allows requests at a worker. After
 three readings in a row without a result the worker is blind: the fleet does not tune its window, and readings come
 less often, until the next good one. A reading that the gateway could not make, because it lacked something itself,
 says nothing about the worker and does not count. `gateway.workers` decides what a reading means for the window.
@@ -43,6 +44,9 @@ class Scheduling(Protocol):
 
     def count_steps(self, worker: str, steps: float | None) -> None:
         """Note that the engine of `worker` has made `steps` steps in all; None if it does not say or is gone."""
+
+    def needs_reading(self, worker: str) -> bool:
+        """True if `worker` must be read even when nothing is in flight there."""
 
     def note_reading(self, worker: str, there: float | None, asked_at: float) -> None:
         """Note that `worker`, asked at `asked_at`, has `there` sequences; None: it does not say."""
@@ -168,7 +172,7 @@ class MetricsPoller:
                 return
             phase = view.phase
             endpoint = self._endpoints[polled.worker]
-            if polled.is_due(view, endpoint.data.progress.output_at):
+            if polled.is_due(view, endpoint.data.progress.output_at) or self._scheduling.needs_reading(polled.worker):
                 polled.output_at = endpoint.data.progress.output_at
                 try:
                     await self._read(polled, endpoint, view)

@@ -129,6 +129,26 @@ def test_a_silent_store_stops_nobody() -> None:
     run_in_virtual_time(story())
 
 
+@pytest.mark.parametrize("silent_after", [0.0, 5.0])
+def test_a_silent_store_stops_no_request_that_comes_to_idle_gateways(silent_after: float) -> None:
+    """Gateways that have never heard the store, or were idle when it fell silent, serve a request at once."""
+
+    async def story() -> None:
+        store = ModelStore()
+        store.is_silent = not silent_after
+        async with fleet(2, store) as scenes:
+            await asyncio.sleep(silent_after)
+            store.is_silent = True
+            await asyncio.sleep(10.0)
+            for scene in scenes:
+                asked_at = virtual_loop().time()
+                async with asyncio.timeout(20.0):
+                    assert (await scene.ask(chat(1), "alice")).status == 200
+                assert virtual_loop().time() - asked_at < 1.0
+
+    run_in_virtual_time(story())
+
+
 def test_a_request_that_has_room_asks_nobody() -> None:
     """Requests that come one by one find spare room: no call is made for them."""
 
