@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from gateway.workers.fleet import Fleet, HasRoom
 from gateway.workers.placement import Placement
+from gateway.workers.sample import EngineSample
 from gateway.workers.snapshot import Limit
 from gateway.workers.tuned_limits import Holding, Others, TunedLimits
 from gateway.workers.worker import Asking, Worker
@@ -130,12 +131,18 @@ class SharedFleet(Fleet):
 
     # -- what the replicas tell each other
 
+    def observe(self, name: str, sample: EngineSample, now: float) -> bool:
+        """As `Fleet.observe`; what is promised of the memory is counted anew, for the other replicas."""
+        if name in self._workers:
+            self._workers[name].tuning.memory.count()
+        return super().observe(name, sample, now)
+
     def holds(self, name: str) -> Holding:
-        """What this replica has at a worker; nothing at one that is unknown."""
+        """What this replica has at a worker, its memory as counted at the last reading; nothing at an unknown one."""
         worker = self._workers.get(name)
         if worker is None:
             return Holding(0, 0)
-        return Holding(worker.window.prefill_tokens_in_flight, round(worker.tuning.memory.count()))
+        return Holding(worker.window.prefill_tokens_in_flight, worker.tuning.memory.demand_tokens)
 
     def others(self, name: str, others: Others) -> None:
         """Take in what all other replicas have at a worker."""
