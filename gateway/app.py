@@ -31,6 +31,7 @@ from gateway.config import (
 )
 from gateway.endpoints.roster import Roster
 from gateway.endpoints.workers import WorkerEndpoints, worker_name
+from gateway.entrance import Entrance
 from gateway.events import ConfigReloaded, Event, Observer
 from gateway.fairness import (
     Admission,
@@ -39,7 +40,6 @@ from gateway.fairness import (
     Holdings,
     PoolSnapshot,
 )
-from gateway.front import Front
 from gateway.outcomes import Outcome
 from gateway.processes.member import ParentLink
 from gateway.processes.pages import LonePages, OwnPages, SharedPages
@@ -185,7 +185,7 @@ class Gateway:
         self._router = Router(
             Directory(config, salt_secret(config.replicas) or own_salt), services, control, limits, self._observer
         )
-        self._front = Front(self._router, services.delivery, None if parent is None else parent.member)
+        self._entrance = Entrance(self._router, services.delivery, None if parent is None else parent.member)
         self._is_ready = False
 
     def _share(self, replicas: Replicas, connect: Connect) -> Sharing:
@@ -209,23 +209,23 @@ class Gateway:
         if self._sharing is not None:
             await self._sharing.start()
         await self._pages.start()
-        await self._front.open(self.config.listen)
+        await self._entrance.open(self.config.listen)
         await self._launched.started()
         self._is_ready = True
-        url = self._front.url
+        url = self._entrance.url
         self._emit(life.ready(url, self._loop.time() - self._started_at))
         return url
 
     async def retire(self) -> None:
         """Stop accepting, because others accept in its place, and answer for the grace time what comes all the same."""
         self._emit(life.draining(len(self._router.exchanges), self.config.listen.drain_seconds))
-        await self._front.retire(self.config.listen.drain_seconds)
+        await self._entrance.retire(self.config.listen.drain_seconds)
 
     async def stop(self) -> None:
         """Drain for the configured grace time, then end everything."""
         self._router.is_draining = True
         drain_seconds = self.config.listen.drain_seconds
-        if self._is_ready and not self._front.is_retiring:
+        if self._is_ready and not self._entrance.is_retiring:
             self._emit(life.draining(len(self._router.exchanges), drain_seconds))
         await self._router.ended(self._loop.time() + drain_seconds)
         left = self._router.exchanges
@@ -233,7 +233,7 @@ class Gateway:
         for exchange in left:
             exchange.cut()
         await self._guard.close()
-        await self._front.close()
+        await self._entrance.close()
         if self._sharing is not None:
             await self._sharing.stop()
         await self._poller.stop()
@@ -315,7 +315,7 @@ class Gateway:
         name = self._roster.name(pool, worker, worker.url)
         is_new = name not in self._fleet
         self._configure_worker(name, pool, worker, worker.url)
-        if is_new and self._front.is_open:
+        if is_new and self._entrance.is_open:
             self._health.probe_soon(name)
         return name
 
@@ -381,4 +381,4 @@ class Gateway:
 
     def _availability(self) -> Availability:
         pools = {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
-        return Availability(pools, is_draining=self._router.is_draining or self._front.is_retiring)
+        return Availability(pools, is_draining=self._router.is_draining or self._entrance.is_retiring)

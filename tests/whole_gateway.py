@@ -352,7 +352,7 @@ class Stage:
 
     @property
     def _server(self) -> HttpServer:
-        server = self.gateway._front.server
+        server = self.gateway._entrance.server
         assert server is not None
         return server
 

@@ -32,8 +32,8 @@ from gateway.processes import (
     Member,
     Parent,
     ParentLink,
-    Plan,
     ProcessFailed,
+    ProcessPlan,
     StoreMissing,
     TakeOverFailed,
     member_of,
@@ -197,7 +197,7 @@ class _Process:
         config, options = self._loaded.config, self._options
         port = () if options.port is None else ("--port", str(options.port))
         directory = runtime_directory(options.config, config.listen.port, os.environ)
-        plan = Plan(self._count(), (str(options.config), *port), directory, options.take_over)
+        plan = ProcessPlan(self._count(), (str(options.config), *port), directory, options.take_over)
         return Parent(config, plan, log.logger, self._end.set)
 
     async def _serve(self, program: _Program, log: Log, link: ParentLink | None) -> int:

@@ -34,7 +34,7 @@ what `auto` means. `pauses`: when to start again.
 from gateway.processes.cores import usable_cores
 from gateway.processes.directory import DirectoryFault, runtime_directory
 from gateway.processes.member import Member, ParentLink, member_of
-from gateway.processes.parent import Parent, Plan, ProcessFailed
+from gateway.processes.parent import Parent, ProcessFailed, ProcessPlan
 from gateway.processes.store import StoreMissing
 from gateway.processes.succession import TakeOverFailed
 
@@ -43,8 +43,8 @@ __all__ = [
     "Member",
     "Parent",
     "ParentLink",
-    "Plan",
     "ProcessFailed",
+    "ProcessPlan",
     "StoreMissing",
     "TakeOverFailed",
     "member_of",

@@ -36,7 +36,7 @@ class ProcessFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ProcessPlan:
     """What to run: so many processes of `vtc-gateway serve` with these arguments, meeting in `directory`.
 
     `takes_over` says what to do if a gateway runs there already: replace it, or leave it alone and fail.
@@ -51,7 +51,7 @@ class Plan:
 class Parent:
     """The gateway as a whole; `replaced` is called when a successor has taken office."""
 
-    def __init__(self, config: Config, plan: Plan, logger: Logger, replaced: Callable[[], None]) -> None:
+    def __init__(self, config: Config, plan: ProcessPlan, logger: Logger, replaced: Callable[[], None]) -> None:
         """Run nothing before `start`."""
         self._config = config
         self._plan = plan

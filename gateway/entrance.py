@@ -13,7 +13,7 @@ from gateway.proxy.delivery import Delivery
 from gateway.proxy.router import Router
 
 
-class Front:
+class Entrance:
     """The server of one gateway."""
 
     def __init__(self, router: Router, delivery: Delivery, member: Member | None) -> None:
