@@ -52,7 +52,7 @@ test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 10
 
 test-replicas-live: $(VENV)/.dev ## Three gateways, two engines and a real store through every fault of the store and of a gateway
 	@scripts/install-system
-	@$(BIN)/pytest -m live tests/gateway/store/live
+	@$(BIN)/pytest $(SIDE_BY_SIDE) -m live tests/gateway/store/live
 
 test-upgrades: $(VENV)/.dev ## Twenty upgrades of several processes under load, each without a failed request
 	@scripts/install-system
