@@ -50,7 +50,7 @@ test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 10
 	@scripts/install-system
 	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 REPLICA_CASES=8500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
 
-test-replicas-live: $(VENV)/.dev ## Three gateways, two engines and a real store through every fault of the store and of a gateway
+test-replicas-live: $(VENV)/.dev ## Three gateways, their engines and a real store through every fault of the store and of a gateway; limits of tenants
 	@scripts/install-system
 	@$(BIN)/pytest $(SIDE_BY_SIDE) -m live tests/gateway/store/live
 
