@@ -133,7 +133,7 @@ class Gateway:
         self._metrics = Metrics(self, tenant_labels=config.metrics.tenant_labels, version=__version__)
         room: Capacity = self._fleet if self._sharing is None else self._sharing.room
         self._admission = Admission(rules(config), room)
-        self._retired = RetiredAccounts(self._admission)
+        self._retired = RetiredAccounts(self._admission, self._unshare)
         self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
         self._observer = Observers(
@@ -192,6 +192,11 @@ class Gateway:
         """The account that this gateway shares with others."""
         name = replicas.name or f"{socket.gethostname()}:{self.config.listen.port}"
         return Sharing(replicas, name, connect, lambda why: self._emit(life.store(why)))
+
+    def _unshare(self, pool: str) -> None:
+        """Share `pool` no longer, which the scheduler has forgotten."""
+        if self._sharing is not None:
+            self._sharing.remove(pool)
 
     # -- life
 

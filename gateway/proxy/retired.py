@@ -1,6 +1,6 @@
 """Forgets the accounts of pools and tenants that the configuration no longer has, when their last request has ended."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from gateway.events import Event, RequestFinished
 from gateway.fairness import Admission
@@ -9,9 +9,10 @@ from gateway.fairness import Admission
 class RetiredAccounts:
     """Observes the requests that end; it keeps the names of removed pools and tenants that still have a request."""
 
-    def __init__(self, admission: Admission) -> None:
-        """Start with nothing removed."""
+    def __init__(self, admission: Admission, pool_forgotten: Callable[[str], None]) -> None:
+        """Start with nothing removed; `pool_forgotten` hears the name of each pool that has been forgotten."""
         self._admission = admission
+        self._pool_forgotten = pool_forgotten
         self._pools: set[str] = set()
         self._tenants: set[str] = set()
 
@@ -39,6 +40,7 @@ class RetiredAccounts:
     def _forget_pool(self, name: str) -> None:
         if self._admission.forget_pool(name):
             self._pools.discard(name)
+            self._pool_forgotten(name)
 
     def _forget_tenant(self, name: str) -> None:
         if self._admission.forget_tenant(name):

@@ -42,7 +42,7 @@ SPARE_SHARE: Final = 1.5  # of the free room, a replica keeps one part in so man
 
 
 class Identity(NamedTuple):
-    """Who a replica is: its name, a random word of its process, a digest of what all replicas must agree on."""
+    """Who a replica is: its name, a random word of its own, a digest of what all replicas must agree on."""
 
     name: str
     boot: str

@@ -116,10 +116,9 @@ class Owner:
         await self._background.stop()
         if self._beat is not None:
             self._beat.cancel()
-        for replica in self.replicas.values():
-            replica.rooms.drop_idle()
-        if self._failure is None:
-            await self._call(list(self.replicas))
+            self._windows.close()
+            if self._failure is None:
+                await self._call(list(self.replicas))
         await self._store.close()
 
     @property
@@ -136,11 +135,13 @@ class Owner:
         """Share `pool` from now on."""
         self.replicas[pool] = replica
         self._pools_changed()
+        self.wake(pool)  # a pool that is new to the store has no room for a lease: that begins with the first call
 
     def remove(self, pool: str) -> None:
         """Share `pool` no longer; its room comes free with the lease."""
         del self.replicas[pool]
         self._due.pop(pool, None)
+        self._windows.forget(pool)
         self._pools_changed()
 
     def _pools_changed(self) -> None:
@@ -188,8 +189,12 @@ class Owner:
             self._has_begun.set()
         self.dispatch(pools)
         for pool, replica in replicas.items():
-            if pool in self.replicas:
+            if self._is_present(pool, replica):
                 self._due[pool] = replica.next_call_at(now)
+
+    def _is_present(self, pool: str, replica: Replica) -> bool:
+        """False if a reload has removed `pool` during a call of `replica`, even if it has added it again since."""
+        return self.replicas.get(pool) is replica
 
     async def _ask(self, replicas: Mapping[str, Replica]) -> list[Reply]:
         server, failure = "", None
@@ -208,8 +213,9 @@ class Owner:
 
     def _answered(self, replies: Iterable[Reply], replicas: Mapping[str, Replica]) -> None:
         for reply, (pool, replica) in zip(replies, replicas.items(), strict=True):
-            replica.answered(reply)
-            self._windows.heard(pool, self._loop.time())
+            if self._is_present(pool, replica):
+                replica.answered(reply)
+                self._windows.heard(pool, self._loop.time())
         self._answered_at = self._loop.time()
         self._failure = None
 

@@ -50,18 +50,24 @@ class Sharing:
     def configure(self, shifts: Mapping[str, int], settings: str) -> None:
         """Share the pools in `shifts`, each with the binary logarithm of its wire unit in counter units.
 
-        `settings` is a digest of what all replicas must agree on. Pools that the scheduler has forgotten are shared no
-        longer.
+        `settings` is a digest of what all replicas must agree on.
         """
-        self._identity = self._identity._replace(settings=settings)
-        for pool in self.replicas.keys() - self._admission.pools.keys():
-            self.owner.remove(pool)
         for pool, shift in shifts.items():
             if pool not in self.replicas:
-                replica = Replica(self._identity, shift, self._settings.expected, self._settings.lease_seconds)
-                replica.attach(self._admission, pool, self.windows)
-                self.owner.add(pool, replica)
-            self.replicas[pool].identity = self._identity
+                self.owner.add(pool, self._replica(pool, shift))
+            replica = self.replicas[pool]
+            replica.identity = replica.identity._replace(settings=settings)
+
+    def _replica(self, pool: str, shift: int) -> Replica:
+        """A replica with a boot of its own: the totals of an earlier one, whose pool was removed, are not its own."""
+        identity = self._identity._replace(boot=secrets.token_hex(8))
+        replica = Replica(identity, shift, self._settings.expected, self._settings.lease_seconds)
+        replica.attach(self._admission, pool, self.windows)
+        return replica
+
+    def remove(self, pool: str) -> None:
+        """Share `pool` no longer, which the scheduler has forgotten."""
+        self.owner.remove(pool)
 
     async def start(self) -> None:
         """Join the others; returns when the store has answered or failed."""

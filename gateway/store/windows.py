@@ -40,6 +40,7 @@ class SharedWindows:
         self.meters: Meters | None = None
         self._metered: dict[str, int] = {}  # by worker, what the last call said
         self._heard_at: dict[str, float] = {}  # by pool, the loop's time of the last answer
+        self._is_closed = False
 
     # -- what replicas ask of the workers
 
@@ -53,7 +54,21 @@ class SharedWindows:
         And whether this gateway can send requests there.
         """
         metered = self._metered[worker] = 0 if self.meters is None else self.meters.totals().get(worker, 0)
-        return *self._fleet.holds(worker), metered, self._fleet.is_open(worker)
+        return *self._fleet.holds(worker), metered, self._is_open(worker)
+
+    def _is_open(self, worker: str) -> bool:
+        return not self._is_closed and self._fleet.is_open(worker)
+
+    # -- the end
+
+    def forget(self, pool: str) -> None:
+        """Forget a pool that is shared no longer."""
+        self._tuned.discard(pool)
+        self._heard_at.pop(pool, None)
+
+    def close(self) -> None:
+        """Leave all workers to others: the next call gives back what is not in use, and gets no spare room."""
+        self._is_closed = True
 
     # -- what the store says
 
@@ -87,6 +102,7 @@ class SharedWindows:
             max(0, state.held_kv - kv),
             idle,
             replica.least_elsewhere is not None,
+            state.ghosts + state.strangers,
         )
         self._fleet.others(state.name, others)
         if self.meters is not None:
@@ -103,7 +119,7 @@ class SharedWindows:
             if spec.pool == pool:
                 replica.rooms.meet(spec.name)
         for worker in replica.rooms.rooms:
-            if not self._fleet.is_open(worker):
+            if not self._is_open(worker):
                 replica.rooms.leave(worker)
         if pool in self._tuned:
             self._publish_limits(replica, {reading.worker for reading in replica.readings})

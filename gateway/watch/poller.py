@@ -86,7 +86,7 @@ class _Polled:
         return (GROWING_PERIOD_SECONDS if phase is Phase.GROWING else PERIOD_SECONDS) * self.pace
 
     def is_due(self, view: WorkerSnapshot, output_at: float) -> bool:
-        """True if a request of any replica is in flight, or one was since the last reading, or there was none yet."""
+        """True if a request of any replica is there, or may be, or was since the last reading; or none was made yet."""
         has_requests = view.is_up or view.state == DRAINING
         return view.sequences_in_flight + view.others_sequences > 0 or (has_requests and output_at != self.output_at)
 

@@ -152,7 +152,7 @@ class SharedFleet(Fleet):
         others_lane = worker.spec.window.express - self._part(worker)  # may be in use, and nobody reports it
         worker.tuning.others = others._replace(idle_sequences=others.idle_sequences + others_lane)
         worker.tuning.memory.others_tokens = others.kv_tokens
-        worker.window.others_sequences = others.sequences
+        worker.window.others_sequences = others.sequences + others.silent_sequences
         worker.window.others_prompt_tokens = others.prompt_tokens
 
     def limits(self, name: str) -> TunedLimits:

@@ -33,9 +33,9 @@ class WorkerSnapshot:
 
     `kv_demand_tokens` is what the requests in flight are expected to take of the KV cache, which has
     `kv_capacity_tokens` (0: the engine did not say). `degraded` says why the window is the fallback; it is empty while
-    the window is tuned. Other replicas of the gateway have `others_sequences` there. Other packages fill in what the
-    engine says about itself (None: nothing) and the share of its tokens that we have not metered (`watch.poller`), and
-    its context length (`endpoints`).
+    the window is tuned. Other replicas of the gateway have `others_sequences` there, or may have, if they fell silent.
+    Other packages fill in what the engine says about itself (None: nothing) and the share of its tokens that we have
+    not metered (`watch.poller`), and its context length (`endpoints`).
     """
 
     pool: str

@@ -22,7 +22,8 @@ class Others(NamedTuple):
     """What all other replicas have at one worker, as far as this one has heard.
 
     They have `sequences` in flight, of which `prompt_tokens` are not yet read, and `kv_tokens` are promised to them.
-    They may send `idle_sequences` more at once. `are_waiting` means that they have work that found no room.
+    They may send `idle_sequences` more at once. `are_waiting` means that they have work that found no room. Of replicas
+    that fell silent `silent_sequences` may still be there; only a reading of the engine can show that they are not.
     """
 
     sequences: int = 0
@@ -30,6 +31,7 @@ class Others(NamedTuple):
     kv_tokens: int = 0
     idle_sequences: int = 0
     are_waiting: bool = False
+    silent_sequences: int = 0
 
 
 class Holding(NamedTuple):

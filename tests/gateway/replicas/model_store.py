@@ -26,7 +26,9 @@ class ModelStore:
         self.pools: dict[str, StoreModel] = {}
         self.quotas = QuotaModel()
         self.calls = 0
+        self.way_seconds = WAY_SECONDS
         self.is_silent = False  # it takes calls and answers none
+        self.deaf_to = ""  # the gateway of which no call about room arrives
         self.inboxes: dict[str, asyncio.Queue[tuple[str, Message | QuotaMessage]]] = {}
 
     def connect(self, replicas: Replicas) -> "ModelClient":
@@ -72,22 +74,22 @@ class ModelClient:
     async def turns(self, calls: Sequence[tuple[str, Call]], /) -> list[Reply]:
         """One round trip."""
         self._store.calls += 1
-        await asyncio.sleep(WAY_SECONDS)
-        if self._store.is_silent:
+        await asyncio.sleep(self._store.way_seconds)
+        if self._store.is_silent or any(call.name == self._store.deaf_to for _, call in calls):
             await asyncio.sleep(TIMEOUT_SECONDS)
             raise StoreFailed("store: no answer")
         replies = [self._store.turn(pool, call) for pool, call in calls]
-        await asyncio.sleep(WAY_SECONDS)
+        await asyncio.sleep(self._store.way_seconds)
         return replies
 
     async def limits(self, fleet: str, call: QuotaCall, /) -> QuotaReply:
         """One round trip."""
-        await asyncio.sleep(WAY_SECONDS)
+        await asyncio.sleep(self._store.way_seconds)
         if self._store.is_silent:
             await asyncio.sleep(TIMEOUT_SECONDS)
             raise StoreFailed("store: no answer")
         reply = self._store.limits(fleet, call)
-        await asyncio.sleep(WAY_SECONDS)
+        await asyncio.sleep(self._store.way_seconds)
         return reply
 
     async def messages(self, channels: Sequence[str], /) -> AsyncIterator[tuple[str, bytes]]:
@@ -96,7 +98,7 @@ class ModelClient:
         self._store.inboxes |= dict.fromkeys(channels, inbox)
         while True:
             where, message = await inbox.get()
-            await asyncio.sleep(WAY_SECONDS)
+            await asyncio.sleep(self._store.way_seconds)
             yield where, _written(message)
 
     async def close(self) -> None:
