@@ -131,11 +131,11 @@ async def _perform(options: DemoOptions, console: Console, running: Stage, title
         running.progress.clear()
         start = asyncio.get_running_loop().time()
         show = Show(options, title, start, start + options.seconds, load.tallies, probe.samples)
-        await _display(show, console, load, gateway)
+        await display(show, console, load, gateway)
     return show
 
 
-async def _display(show: Show, console: Console, load: Load, gateway: Gateway) -> None:
+async def display(show: Show, console: Console, load: Load, gateway: Gateway) -> None:
     """Refresh the view until the end; where there is no terminal print it now and then."""
     loop = asyncio.get_running_loop()
     screen = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -150,6 +150,7 @@ async def _display(show: Show, console: Console, load: Load, gateway: Gateway) -
                 screen.update(seen, refresh=True)
             else:
                 console.print(seen)
+        await asyncio.sleep(max(0.0, show.end - loop.time()))
 
 
 # -- what is shown

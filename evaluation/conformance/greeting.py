@@ -112,7 +112,7 @@ async def _first_form(plain: Endpoint, name: str) -> tuple[Endpoint, ExchangeRec
         if record.is_complete and record.output_tokens > 0:
             return endpoint, record
         said = f"{endpoint.surface.value}: {_said(record)}"
-        if record.status in (0, 401, 403) or record.status == 429 or record.status >= 500:
+        if record.status in (0, 401, 429) or record.status >= 500:
             break
     raise Unserved(said)
 

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -111,14 +111,17 @@ class Parent:
         self._salt = answer["salt"]  # so what the workers have cached stays of use
         listeners = own(descriptors)
         self._listeners = listeners or await bound(self._config.listen.host, self._config.listen.port)
-        await self._start_processes(taken=answer["processes"])
+        await self._start_processes(taken={*answer["processes"], *self._plan.directory.gateways()})
         _, pipes = await predecessor.ask({"take_office": True})
         self._is_in_office = True
         if has_store:
             self._store.adopt(*pipes)
 
-    async def _start_processes(self, taken: Sequence[str]) -> None:
-        """Start every process, by the lowest numbers that are not `taken`, and wait until all are ready."""
+    async def _start_processes(self, taken: Collection[str]) -> None:
+        """Start every process, by the lowest numbers that are not `taken`, and wait until all are ready.
+
+        Taken are the numbers of the predecessor's processes, and of those before them that still answer what they have.
+        """
         names = (str(number) for number in count(1) if str(number) not in taken)
         for name in islice(names, self._plan.processes):
             keeper = Background(f"gateway process {name}", partial(self._keep_running, name), "its keeper broke")
@@ -221,6 +224,13 @@ class Parent:
         )
 
     async def _keep_running(self, name: str) -> None:
+        """Run one process again and again; in its pauses its socket stays, so that the others name it as silent."""
+        try:
+            await self._keep_starting(name)
+        finally:
+            self._plan.directory.gateway(name).unlink(missing_ok=True)
+
+    async def _keep_starting(self, name: str) -> None:
         loop, pauses = asyncio.get_running_loop(), Pauses()
         while not self._is_ending:
             began_at = loop.time()
@@ -246,7 +256,6 @@ class Parent:
         finally:
             process.close()
             del self._processes[name]
-            self._plan.directory.gateway(name).unlink(missing_ok=True)
             self._estate.bury(f"{name}-{process.pid}")
             self._news.set()
 

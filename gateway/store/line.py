@@ -46,7 +46,8 @@ class Line:
             async with asyncio.timeout(CONNECTING_SECONDS):
                 await self._connect(connection)
         except TimeoutError:
-            raise self._failed(f"no connection within {CONNECTING_SECONDS:g} s; is it there?") from None
+            question = "is it there, and does it speak TLS?" if self._place.scheme == "rediss" else "is it there?"
+            raise self._failed(f"no connection within {CONNECTING_SECONDS:g} s; {question}") from None
         except ssl.SSLError as error:
             raise self._failed(f"TLS failed ({quote(error)}); correct replicas.store or replicas.ca_file") from None
         except OSError as error:

@@ -1,7 +1,12 @@
 """The demo shows its measurements live and as a table."""
 
+import io
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 from rich.console import Console, RenderableType
+from virtual_time import run_in_virtual_time, virtual_loop
 
 from evaluation.bench import demo
 from evaluation.bench.demo import seconds_text, view
@@ -58,6 +63,18 @@ def test_the_view_works_before_anything_was_seen() -> None:
     empty = demo.Show(OPTIONS, "", 50.0, 60.0, {name: Tally() for name in RATES}, [])
     assert "flood" in _text(table(view(empty, 50.0)))
     assert "flood" in _text(table(demo.summary(empty)))
+
+
+def test_the_demo_lasts_as_long_as_its_table_says() -> None:
+    """Also where there is no terminal and the view is printed every 3 s."""
+
+    async def story() -> None:
+        start = virtual_loop().time()
+        show = demo.Show(replace(OPTIONS, seconds=8.0), "", start, start + 8.0, {name: Tally() for name in RATES}, [])
+        await demo.display(show, Console(file=io.StringIO()), Mock(), Mock())
+        assert virtual_loop().time() == show.end
+
+    run_in_virtual_time(story())
 
 
 def test_the_summary_ends_with_spread_and_bound(show: demo.Show) -> None:

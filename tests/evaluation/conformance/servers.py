@@ -108,6 +108,7 @@ class Dialect:
     running_usage: bool = True
     final_usage: bool = True
     refused_fields: tuple[str, ...] = ()
+    refusal: int = 400
     surfaces: tuple[str, ...] = ("/v1/completions", "/v1/chat/completions")
 
 
@@ -121,7 +122,7 @@ def engine(order: Order, dialect: Dialect | None = None) -> Handler:
         if request.path not in speech.surfaces:
             return web.json_response({"error": {"message": "not found"}}, status=404)
         if unknown := [name for name in speech.refused_fields if name in body]:
-            return web.json_response({"error": {"message": f"unknown field {unknown[0]}"}}, status=400)
+            return web.json_response({"error": {"message": f"unknown field {unknown[0]}"}}, status=speech.refusal)
         key = request.headers["Authorization"].removeprefix("Bearer ")
         async with slots.slot(key):
             answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

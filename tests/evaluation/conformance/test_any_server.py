@@ -77,10 +77,19 @@ def test_each_kind_of_unfairness_fails_its_scenarios(order: Order, failing: set[
         (Dialect(running_usage=False), "usage at the end"),
         (Dialect(running_usage=False, final_usage=False), "events are counted"),
         (Dialect(refused_fields=("ignore_eos",)), "usage in every event"),
+        (Dialect(refused_fields=("ignore_eos",), refusal=403), "usage in every event"),
         (Dialect(running_usage=False, final_usage=False, refused_fields=("stream_options",)), "events are counted"),
         (Dialect(surfaces=("/v1/chat/completions",)), "usage in every event"),
     ],
-    ids=["running usage", "final usage", "no usage", "no ignore_eos", "no stream_options", "chat only"],
+    ids=[
+        "running usage",
+        "final usage",
+        "no usage",
+        "no ignore_eos",
+        "no right to ignore_eos",
+        "no stream_options",
+        "chat only",
+    ],
 )
 def test_every_dialect_is_measured(dialect: Dialect, tokens_setting: str) -> None:
     """Fairness is seen and unfairness is seen, however the server tells its tokens and whichever fields it takes."""

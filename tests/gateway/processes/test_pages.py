@@ -53,6 +53,19 @@ def test_metrics_count_for_all_and_never_go_back(tmp_path: Path) -> None:
             os.kill(frozen, signal.SIGCONT)
 
 
+def test_a_process_that_cannot_start_again_is_named(tmp_path: Path) -> None:
+    """The others serve on, and every page says which one is missing."""
+    with engine() as url:
+        config = write_config(tmp_path, url)
+        with several(config) as child:
+            config.write_text("pools: none\n")
+            os.kill(gateways(child)[0], signal.SIGKILL)
+            read_until(child, "gateway process ended")
+            assert sorted(series(child, "vtc_gateway_process_up").values()) == [0.0, 1.0]
+            status, body = child.request("/ready")
+            assert status == 200 and sorted(json.loads(body)["processes"].values()) == ["no answer", "ready"]
+
+
 def test_state_shows_every_process(tmp_path: Path) -> None:
     """Under the admin key: each process's whole dump, and sums."""
     with engine() as url:

@@ -6,6 +6,7 @@
 import http.client
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -84,6 +85,24 @@ def test_upgrades_under_load_fail_no_request(tmp_path: Path) -> None:
             assert child.ended()[0] == 0
             assert has_ended(descriptor)
     assert not directory(config).path.exists()
+
+
+def test_a_process_that_ends_late_takes_no_name_of_a_later_gateway(tmp_path: Path) -> None:
+    """Two upgrades come before the first gateway has ended: the pages of the third show both of its processes."""
+    with engine() as url:
+        config = write_config(tmp_path, url)
+        with several(config) as first:
+            late = gateways(first)[0]
+            os.kill(late, signal.SIGSTOP)
+            with serving(config, TAKE_OVER) as second:
+                assert second.url == first.url
+                with serving(config, TAKE_OVER) as third:
+                    assert third.url == first.url
+                    os.kill(late, signal.SIGCONT)
+                    assert (first.ended()[0], second.ended()[0]) == (0, 0)
+                    status, body = third.request("/ready")
+                    assert (status, [*json.loads(body)["processes"].values()]) == (200, ["ready", "ready"])
+                    assert len(directory(config).gateways()) == 2, "the other process finds it too"
 
 
 def refused(config: Path, arguments: Sequence[str]) -> str:
