@@ -179,6 +179,11 @@ class Dispatcher:
             self.settle(ticket, None)
         return len(waiting)
 
+    @property
+    def shares_workers(self) -> bool:
+        """True if other gateways, or other processes of this one, send requests to the same workers."""
+        return self._sharing is not None
+
     # -- requests that take no room
 
     async def count_request(self, tenant: str) -> float | None:

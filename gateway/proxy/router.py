@@ -282,8 +282,7 @@ def make_ticket(services: Services, context: Context) -> Ticket:
     ticket = Ticket(context.request_id, tenant, identity.flow(parsed.end_user), pool.model)
     ticket.is_watched = parsed.stream
     if pool.knows_prefixes and endpoint.kind is _GENERATE:
-        is_shared = identity.directory.config.replicas is not None
-        model = pool.model_at_workers(parsed.model)
+        model, is_shared = pool.model_at_workers(parsed.model), services.dispatcher.shares_workers
         ticket.prefix = prefix_chain(parsed.prompt, identity.payer.name, model, is_shared=is_shared)
     return ticket.sized(
         sequences=sequences,

@@ -70,14 +70,20 @@ class QuotaBook:
         self._look(tenant, account)
         return account.demand.head_sequences > 0 and not was_held_back
 
-    def expect(self, tenant: str, tokens: float, requests: int) -> None:
-        """Note that `requests` (negative: fewer) of `tenant` with `tokens` in all wait for the store's answer."""
-        account = self._account(tenant)
-        account.demand.requests += requests
-        account.demand.tokens += tokens
-        if account.demand.requests:
-            self._waiting[tenant] = None
-        else:
+    def expect(self, tenant: str, tokens: float) -> Demand:
+        """Note that a request of `tenant` with `tokens` waits for the store's answer; end it with `forget`."""
+        demand = self._account(tenant).demand
+        demand.requests += 1
+        demand.tokens += tokens
+        self._waiting[tenant] = None
+        return demand
+
+    def forget(self, tenant: str, tokens: float, demand: Demand) -> None:
+        """Note that a request waits no more, which `demand` counts; the tenant may have been removed meanwhile."""
+        demand.requests -= 1
+        demand.tokens -= tokens
+        account = self._accounts.get(tenant)
+        if account is None or not account.demand.requests:
             self._waiting.pop(tenant, None)
 
     def is_answered(self, tenant: str, number: int) -> bool:

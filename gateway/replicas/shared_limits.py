@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.fairness.admission import Admission
 from gateway.replicas.call import Status
+from gateway.replicas.leases import Demand
 from gateway.replicas.quota_book import QuotaBook
 from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
 from gateway.replicas.replica import BUSY_SECONDS, IDLE_SECONDS, LEAST_SECONDS, Identity
@@ -27,13 +28,14 @@ GHOST_SECONDS: Final = 28.0  # for so long the store surely keeps what a silent 
 class Wait:
     """A request that waits for the answer to a call that names its tenant."""
 
-    __slots__ = ("number", "tenant", "tokens")
+    __slots__ = ("demand", "number", "tenant", "tokens")
 
-    def __init__(self, tenant: str, tokens: float, number: int) -> None:
-        """Of `tenant`, for `tokens`; an earlier call than `number` does not know of it."""
+    def __init__(self, tenant: str, tokens: float, number: int, demand: Demand) -> None:
+        """Of `tenant`, for `tokens`, as `demand` counts it; an earlier call than `number` does not know of it."""
         self.tenant = tenant
         self.tokens = tokens
         self.number = number
+        self.demand = demand
 
 
 class SharedLimits:
@@ -71,8 +73,8 @@ class SharedLimits:
     def expect(self, tenant: str, tokens: float) -> Wait:
         """A request of `tenant` waits for an answer; end it with `forget`."""
         most = self._admission.tenants.allowance(tenant).limits.tokens_per_minute
-        wait = Wait(tenant, tokens if most is None else min(tokens, float(most)), self._number + 1)
-        self.book.expect(tenant, wait.tokens, 1)
+        tokens = tokens if most is None else min(tokens, float(most))
+        wait = Wait(tenant, tokens, self._number + 1, self.book.expect(tenant, tokens))
         self._is_called_for = True
         self._take_parts()
         return wait
@@ -83,7 +85,7 @@ class SharedLimits:
 
     def forget(self, wait: Wait) -> None:
         """The request waits no more."""
-        self.book.expect(wait.tenant, -wait.tokens, -1)
+        self.book.forget(wait.tenant, wait.tokens, wait.demand)
 
     def touch(self, tenant: str) -> bool:
         """Note that a request of `tenant` came or ended; True if the scheduler is to dispatch."""

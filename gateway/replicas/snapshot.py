@@ -56,8 +56,8 @@ class SharedPoolSnapshot:
 class ReplicasSnapshot:
     """This gateway among those that share its account.
 
-    `failure` says why the last call failed; it is empty if the store answered. `age_seconds` is the time since the last
-    answered call, or since the start if none was answered.
+    `failure` says what fails: the last call, a call about limits, or the messages of the store; it is empty if nothing
+    does. `age_seconds` is the time since the last answered call, or since the start if none was answered.
     """
 
     fleet: str

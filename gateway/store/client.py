@@ -42,7 +42,7 @@ class StoreClient:
         self._hearing: StoreConnection | None = None
         self._hears_run_id = ""
         self._closing = asyncio.Event()
-        self.deaf_because = ""
+        self.deaf_because = ""  # why no messages come; "" if they do
 
     @property
     def is_connected(self) -> bool:

@@ -33,6 +33,8 @@ STANDSTILL_SECONDS = 0.5  # a process that did nothing for so long may have lost
 class Store(Protocol):
     """The way to the store, as `client.StoreClient` goes it."""
 
+    deaf_because: str  # why no messages come; "" if they do
+
     async def connected(self) -> str:
         """The run id of the server that calls go to; may raise `StoreFailed`."""
         ...
@@ -73,6 +75,7 @@ class Owner:
         self.replicas = replicas
         self.calls = CallFigures()
         self.dispatch: Callable[[Iterable[str]], None] = lambda pools: None  # hears where room may have appeared
+        self.fault_of_limits: Callable[[], str] = lambda: ""  # what fails of the calls about limits; "": nothing
         self._store = store
         self._fleet, self._lease_seconds = settings.fleet, settings.lease_seconds
         self._windows = windows
@@ -125,6 +128,11 @@ class Owner:
     def failure(self) -> str:
         """Why the last call failed; "" if it was answered."""
         return "" if self._failure is None else str(self._failure)
+
+    @property
+    def fault(self) -> str:
+        """What fails: the last call, the messages, or what is said of limits; "" if nothing does."""
+        return self.failure or self._store.deaf_because or self.fault_of_limits()
 
     @property
     def age_seconds(self) -> float:
@@ -226,10 +234,11 @@ class Owner:
 
     def _report_change(self, now: float) -> None:
         """Report that the store fails or answers again; of one that flickers not more often than every few seconds."""
-        is_failing = self._failure is not None
+        fault = self.fault
+        is_failing = bool(fault)
         if is_failing is not self._is_failing and now >= self._reported_at + REPORT_SECONDS:
             self._is_failing, self._reported_at = is_failing, now
-            self._report(self.failure or None)
+            self._report(fault or None)
 
     # -- messages
 

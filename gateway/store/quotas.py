@@ -29,6 +29,7 @@ class Quotas:
         self._alarm = Alarm(self._loop)
         self._waiting: list[tuple[Wait, asyncio.Future[None]]] = []
         self._is_answered = False
+        self._failure = ""  # of the last call
         self._background = Background("calls about limits", self._live, "the calls about limits broke")
         self._messages = Background("messages about limits", self._listen, "the messages about limits broke")
 
@@ -56,6 +57,11 @@ class Quotas:
                 await self._call()
             else:
                 await self._alarm.wait(due)
+
+    @property
+    def fault(self) -> str:
+        """What fails: the last call, or the messages; "" if nothing does."""
+        return self._failure or self._store.deaf_because
 
     # -- requests
 
@@ -100,11 +106,11 @@ class Quotas:
     async def _call(self, *, is_leaving: bool = False) -> None:
         try:
             must_dispatch = await self._ask(is_leaving=is_leaving)
-        except StoreFailed:
-            self._is_answered = False
+        except StoreFailed as failure:
+            self._is_answered, self._failure = False, str(failure)
             must_dispatch = self._limits.unanswered(self._loop.time())
         else:
-            self._is_answered = True
+            self._is_answered, self._failure = True, ""
         if must_dispatch:
             self._dispatch()
         self._tell_waiting()

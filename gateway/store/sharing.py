@@ -46,6 +46,7 @@ class Sharing:
         continues = self._settings.without_store is WithoutStore.CONTINUE
         limits = SharedLimits(self._identity, admission, self._settings.expected, continues=continues)
         self.quotas = Quotas(self._quota_store, self._settings.fleet, limits, lambda: dispatch(list(admission.pools)))
+        self.owner.fault_of_limits = lambda: self.quotas.fault
 
     def configure(self, shifts: Mapping[str, int], settings: str) -> None:
         """Share the pools in `shifts`, each with the binary logarithm of its wire unit in counter units.
@@ -85,7 +86,7 @@ class Sharing:
             fleet=self._settings.fleet,
             name=self._identity.name,
             expected=self._settings.expected,
-            failure=self.owner.failure,
+            failure=self.owner.fault,
             age_seconds=self.owner.age_seconds,
             calls=self.owner.calls.snapshot(),
             pools=tuple(_pool(pool, replica) for pool, replica in self.replicas.items()),

@@ -268,7 +268,7 @@ class ReplicaFamilies:
 
     def __init__(self, call_bounds: tuple[float, ...]) -> None:
         self.store_reachable = _gauge(
-            "store_reachable", "1 if the store answered the last call, 0 if it did not.", (), MIN
+            "store_reachable", "1 if the store answered the last calls and its messages come, else 0.", (), MIN
         )
         self.store_age = _gauge("store_age_seconds", "Time since the store last answered a call.", (), MAX)
         self.store_calls = _counter("store_calls_total", "Calls to the store, by their result.", ("result",))

@@ -29,6 +29,8 @@ class ModelStore:
         self.way_seconds = WAY_SECONDS
         self.is_silent = False  # it takes calls and answers none
         self.deaf_to = ""  # the gateway of which no call about room arrives
+        self.limits_fail_because = ""  # calls about limits fail, and only they
+        self.no_messages_because = ""
         self.inboxes: dict[str, asyncio.Queue[tuple[str, Message | QuotaMessage]]] = {}
 
     def connect(self, replicas: Replicas) -> "ModelClient":
@@ -64,6 +66,11 @@ class ModelClient:
     def __init__(self, store: ModelStore) -> None:
         self._store = store
 
+    @property
+    def deaf_because(self) -> str:
+        """Why no messages come."""
+        return self._store.no_messages_because
+
     async def connected(self) -> str:
         """There is one server."""
         if self._store.is_silent:
@@ -85,6 +92,8 @@ class ModelClient:
     async def limits(self, fleet: str, call: QuotaCall, /) -> QuotaReply:
         """One round trip."""
         await asyncio.sleep(self._store.way_seconds)
+        if self._store.limits_fail_because:
+            raise StoreFailed(self._store.limits_fail_because)
         if self._store.is_silent:
             await asyncio.sleep(TIMEOUT_SECONDS)
             raise StoreFailed("store: no answer")

@@ -15,7 +15,7 @@ from gateway.fairness import TenantLimits
 from gateway.replicas.quota_call import LimitReport, QuotaCall
 from gateway.replicas.shared_limits import SharedLimits
 
-from .quota_fleet import Network, QuotaFleet
+from .quota_fleet import Gateway, Network, QuotaFleet
 from .quota_model import LEASE, Lease, Limit, QuotaModel
 
 PROGRAMMES = int(os.environ.get("REPLICA_PROGRAMMES", "12"))
@@ -348,3 +348,21 @@ def test_a_store_without_the_rule_gives_too_much(control: str) -> None:
     play, without = CONTROLLED[control]
     assert play(QuotaModel).most <= MOST
     assert play(without).most > MOST
+
+
+def test_a_tenant_that_is_replaced_while_a_request_waits_begins_anew() -> None:
+    """What the request has asked for is not taken off what the new tenant's requests ask for, and nobody waits on."""
+    gateway = Gateway("a", "boot", 2, 4, SharedLimits)
+    limits, admission = gateway.limits, gateway.admission
+    assert limits is not None
+    terms = TenantLimits(requests_per_minute=60)
+    admission.configure_tenant("alice", 1.0, terms)
+    old = limits.expect("alice", 10.0)
+    assert admission.forget_tenant("alice")
+    admission.configure_tenant("alice", 1.0, terms)
+    new = limits.expect("alice", 10.0)
+    limits.forget(old)
+    (report,) = limits.call(0.0, "generation").limits
+    assert report.want == 1
+    limits.forget(new)
+    assert not limits.book.waiting()

@@ -14,6 +14,7 @@ from workers_on_stage import MODEL, EngineWorker
 
 from backend.engine.config import EngineConfig
 from gateway.config import Config, Window
+from gateway.telemetry import life
 
 from .model_store import ModelStore
 
@@ -240,5 +241,26 @@ def test_a_store_that_answers_slowly_slows_nobody_down() -> None:
                 found = await asyncio.gather(*(ask_all(scene, WINDOW) for scene in scenes))
                 assert found == [[200] * WINDOW] * 3
             assert scenes[0].witness.max_held <= WINDOW
+
+    run_in_virtual_time(story())
+
+
+@pytest.mark.parametrize("fault", ["limits_fail_because", "no_messages_because"])
+def test_what_only_partly_works_is_said(fault: str) -> None:
+    """Log and state name a store that refuses the calls about limits, or sends no messages, as long as it does."""
+
+    async def story() -> None:
+        store = ModelStore()
+        async with fleet(2, store=store) as (scene, _):
+            setattr(store, fault, "store: not permitted")
+            await asyncio.sleep(10.0)
+            snapshot = scene.gateway.replicas()
+            assert snapshot is not None and snapshot.failure == "store: not permitted"
+            setattr(store, fault, "")
+            await asyncio.sleep(10.0)
+            snapshot = scene.gateway.replicas()
+            assert snapshot is not None and not snapshot.failure
+            log = scene.end_log()
+            assert log.count("store: not permitted") == log.count(life.STORE_ANSWERS) == 1
 
     run_in_virtual_time(story())

@@ -11,7 +11,10 @@ from whole_gateway import Plan, Stage, chat, several_gateways, tenant
 from workers_on_stage import MODEL, EngineWorker
 
 from backend.engine.config import EngineConfig
+from gateway.app import Turnover
 from gateway.config import Window
+from gateway.events import ConfigReloaded
+from gateway.proxy.directory import Directory
 from gateway.workers import prefix_chain
 
 from .model_store import ModelStore
@@ -170,15 +173,26 @@ def names_of_processes(prompt: bytes | memoryview, *salt: str, is_shared: bool =
     return prefix_chain(prompt, *salt, is_shared=True) if is_shared else (getrandbits(60),)
 
 
-def test_a_new_prompt_goes_to_the_same_worker_and_cache_from_every_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("are_processes", [False, True])
+def test_a_new_prompt_goes_to_the_same_worker_and_cache_from_every_gateway(
+    monkeypatch: pytest.MonkeyPatch, are_processes: bool
+) -> None:
     """Each of 12 prompts that nobody knows meets the worker and the salt that it would meet by the other gateway."""
     monkeypatch.setattr("gateway.proxy.router.prefix_chain", names_of_processes)
+
+    def be_processes(scene: Stage) -> None:
+        """Gateways that are processes of one have no `replicas` in their configuration."""
+        config = scene.gateway.config.model_copy(update={"replicas": None})
+        notice = ConfigReloaded("config.yaml", (), (), ())
+        scene.gateway.take_over(Turnover(notice, config, (), Directory(config, b"salt of all")))
 
     async def story() -> None:
         workers = (EngineWorker(ENGINE), EngineWorker(ENGINE))
         prompts = [f"{number} " * 200 for number in range(12)]
         async with several_gateways(2, *workers, plan=PLAN, connect=ModelStore().connect) as scenes:
             for scene, asked in zip(scenes, (prompts, prompts[::-1]), strict=True):
+                if are_processes:
+                    be_processes(scene)
                 for prompt in asked:
                     assert (await scene.ask(chat(1, prompt=prompt), "alice")).status == 200
         sent = [[each.body for each in worker.sent] for worker in workers]
