@@ -284,9 +284,14 @@ class Replica:
         if self._outage is None:
             assert self._confirmed_at is not None
             self._outage = Outage(self._confirmed_at + self._lease_seconds, self.living)
-        if not self._is_past_lease and not self._outage.has_lease(now):
-            self._is_past_lease = self._must_register = True
+        self.watch_lease(now)
         if self._is_past_lease:
+            self.rooms.drop_idle()
+
+    def watch_lease(self, now: float) -> None:
+        """Use nothing of the store's any more if the lease has ended; it may end while the next call is under way."""
+        if self._outage is not None and not self._is_past_lease and not self._outage.has_lease(now):
+            self._is_past_lease = self._must_register = True
             self.rooms.drop_idle()
 
     @property

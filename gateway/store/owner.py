@@ -252,10 +252,12 @@ class Owner:
             self.dispatch([pool])
             self.wake(pool)
 
-    # -- standstill
+    # -- standstill, and the end of the lease
 
     def _tick(self) -> None:
         self.check()
+        for replica in self.replicas.values():
+            replica.watch_lease(self._loop.time())
         self._beat = self._loop.call_later(BEAT_SECONDS, self._tick)
 
     def check(self) -> None:

@@ -28,6 +28,7 @@ class ModelStore:
         self.calls = 0
         self.way_seconds = WAY_SECONDS
         self.is_silent = False  # it takes calls and answers none
+        self.giving_up_seconds = TIMEOUT_SECONDS  # after which who connects to a silent store gives up
         self.deaf_to = ""  # the gateway of which no call about room arrives
         self.limits_fail_because = ""  # calls about limits fail, and only they
         self.no_messages_because = ""
@@ -74,7 +75,7 @@ class ModelClient:
     async def connected(self) -> str:
         """There is one server."""
         if self._store.is_silent:
-            await asyncio.sleep(TIMEOUT_SECONDS)
+            await asyncio.sleep(self._store.giving_up_seconds)
             raise StoreFailed("store: no answer")
         return "server"
 

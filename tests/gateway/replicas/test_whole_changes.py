@@ -264,3 +264,27 @@ def test_what_only_partly_works_is_said(fault: str) -> None:
             assert log.count("store: not permitted") == log.count(life.STORE_ANSWERS) == 1
 
     run_in_virtual_time(story())
+
+
+def test_a_lease_ends_in_time_although_connecting_takes_a_second() -> None:
+    """Two seconds after the last answer a gateway has no room at hand that the store gave it."""
+
+    async def story() -> None:
+        store = ModelStore()
+        store.giving_up_seconds = 1.0
+        async with fleet(2, store=store) as scenes:
+            await asyncio.sleep(1.0)
+            assert all(idle(scene) > 0 for scene in scenes)
+            store.is_silent = True
+            await asyncio.sleep(2.1)
+            assert [idle(scene) for scene in scenes] == [0, 0]
+            store.is_silent = False
+
+    run_in_virtual_time(story())
+
+
+def idle(scene: Stage) -> int:
+    """The room that one gateway has at hand."""
+    snapshot = scene.gateway.replicas()
+    assert snapshot is not None
+    return snapshot.pools[0].workers[0].idle
