@@ -21,7 +21,7 @@ from gateway.replicas.call import Call, Reply, channel, read_message
 from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
 from gateway.store.alarm import Alarm
-from gateway.store.failures import StoreFailed
+from gateway.store.failures import StoreFailed, quote
 from gateway.store.figures import CallFigures
 from gateway.store.windows import SharedWindows
 
@@ -185,11 +185,12 @@ class Owner:
         began = self._loop.time()
         replicas = {pool: self.replicas[pool] for pool in pools}
         try:
-            replies = await self._ask(replicas)
+            self._answered(await self._ask(replicas), replicas)
         except StoreFailed as failure:
             self._failed(failure, replicas)
-        else:
-            self._answered(replies, replicas)
+        except Exception as mistake:  # ours: this task ends and begins again, and until then nobody has an answer
+            self._failed(StoreFailed(f"store: a call broke ({quote(repr(mistake))}); report it"), replicas)
+            raise
         now = self._loop.time()
         self.calls.note(now - began, is_answered=self._failure is None)
         self._report_change(now)

@@ -32,6 +32,7 @@ class ModelStore:
         self.deaf_to = ""  # the gateway of which no call about room arrives
         self.limits_fail_because = ""  # calls about limits fail, and only they
         self.no_messages_because = ""
+        self.mistake: Exception | None = None  # that answers meet
         self.inboxes: dict[str, asyncio.Queue[tuple[str, Message | QuotaMessage]]] = {}
 
     def connect(self, replicas: Replicas) -> "ModelClient":
@@ -87,6 +88,8 @@ class ModelClient:
             await asyncio.sleep(TIMEOUT_SECONDS)
             raise StoreFailed("store: no answer")
         replies = [self._store.turn(pool, call) for pool, call in calls]
+        if self._store.mistake is not None:
+            raise self._store.mistake
         await asyncio.sleep(self._store.way_seconds)
         return replies
 

@@ -288,3 +288,24 @@ def idle(scene: Stage) -> int:
     snapshot = scene.gateway.replicas()
     assert snapshot is not None
     return snapshot.pools[0].workers[0].idle
+
+
+def test_calls_that_break_by_a_mistake_of_ours_are_calls_without_an_answer() -> None:
+    """The lease ends, and is not used beyond; when calls succeed again, all is as before."""
+
+    async def story() -> None:
+        store, reported = ModelStore(), []
+        async with fleet(2, store=store) as scenes:
+            await asyncio.sleep(1.0)
+            virtual_loop().set_exception_handler(lambda _, context: reported.append(context["message"]))
+            store.mistake = RuntimeError("a digit too many")
+            await asyncio.sleep(3.0)
+            assert reported and [idle(scene) for scene in scenes] == [0, 0]
+            snapshot = scenes[0].gateway.replicas()
+            assert snapshot is not None and "a digit too many" in snapshot.failure
+            store.mistake = None
+            await asyncio.sleep(10.0)
+            found = await asyncio.gather(*(ask_all(scene, 2 * WINDOW) for scene in scenes))
+            assert found == [[200] * 2 * WINDOW] * 2
+
+    run_in_virtual_time(story())
