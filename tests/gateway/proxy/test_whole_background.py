@@ -143,10 +143,11 @@ class ObedientSupervisor:
         self.orders: list[str] = []
         self._changed = reported
 
-    def start(self, name: str, plan: WorkerPlan) -> None:
+    def start(self, name: str, plan: WorkerPlan) -> WorkerPlan:
         """A worker by `plan` serves."""
         self.orders.append(f"start {name} {plan['max_model_len']}")
-        self._changed(LaunchStatus(name, "ready", "http://127.0.0.1:1"))
+        asyncio.get_running_loop().call_soon(self._changed, LaunchStatus(name, "ready", "http://127.0.0.1:1"))
+        return plan
 
     def stop(self, name: str) -> None:
         """The worker is gone."""

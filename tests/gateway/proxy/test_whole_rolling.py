@@ -31,10 +31,11 @@ class Launcher:
         self._engines: dict[str, EngineWorker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, name: str, _: WorkerPlan) -> None:
+    def start(self, name: str, plan: WorkerPlan) -> WorkerPlan:
         """Begin a life."""
         self.starts += 1
         self._do(self._start(name))
+        return plan
 
     def stop(self, name: str) -> None:
         """End one."""

@@ -176,8 +176,9 @@ def test_whoever_stops_listening_leaves_no_connection(tmp_path: Path) -> None:
             task = asyncio.create_task(anext(messages))
             await until_heard(store, "one")
             task.cancel()
-            await until(lambda: not dict(store.client.pubsub_numsub("one"))[b"one"])
+            await asyncio.wait([task])
             assert task.cancelled()
+            await until(lambda: not dict(store.client.pubsub_numsub("one"))[b"one"])
             await client.close()
 
         play(story)
