@@ -73,7 +73,7 @@ from gateway.terms import (
 from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
 from gateway.watch.launched import LaunchContext, LaunchedWorkers
-from gateway.watch.outages import Outages
+from gateway.watch.outages import Outages, Readiness
 from gateway.watch.poller import MetricsPoller
 from gateway.watch.reconciliation import Reconciliation
 from gateway.watch.supervisor import SupervisorProcess
@@ -386,4 +386,6 @@ class Gateway:
 
     def _availability(self) -> Availability:
         pools = {pool.model: self._outages.readiness(pool.model) for pool in self.config.pools}
+        if self._sharing is not None and self._sharing.refuses:
+            pools = dict.fromkeys(pools, Readiness.NO_STORE)
         return Availability(pools, is_draining=self._router.is_draining or self._entrance.is_retiring)

@@ -71,7 +71,7 @@ class Control:
             return _json({"status": "draining"} | body, status=503)
         among = max if asked else min  # the worst of the pools that are named, else the best of all
         status = among((found[name] for name in asked or found), key=_BEST_FIRST.index)
-        is_ready = status is not Readiness.NO_WORKER
+        is_ready = status not in (Readiness.NO_WORKER, Readiness.NO_STORE)
         return _json({"status": status.value} | body, status=200 if is_ready else 503)
 
     async def metrics(self) -> WholeAnswer:

@@ -22,6 +22,7 @@ class Readiness(Enum):
     READY = "ready"
     WAITING = "waiting"
     NO_WORKER = "no worker"
+    NO_STORE = "no store"  # new requests are refused, because the store of the fleet is silent
 
 
 class _Outage:

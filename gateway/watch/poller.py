@@ -172,7 +172,8 @@ class MetricsPoller:
                 return
             phase = view.phase
             endpoint = self._endpoints[polled.worker]
-            if polled.is_due(view, endpoint.data.progress.output_at) or self._scheduling.needs_reading(polled.worker):
+            is_needed = view.is_up and self._scheduling.needs_reading(polled.worker)
+            if is_needed or polled.is_due(view, endpoint.data.progress.output_at):
                 polled.output_at = endpoint.data.progress.output_at
                 try:
                     await self._read(polled, endpoint, view)

@@ -217,6 +217,8 @@ NO_STORE = Replicas(store="unix:///nowhere", name="g0", without_store=WithoutSto
 async def without_a_store(scene: Stage) -> Answer:
     """Send a request after the store of the fleet has been silent for longer than the lease."""
     await asyncio.sleep(NO_STORE.lease_seconds + 1.0)
+    readiness = await scene.get("/ready")
+    assert (readiness.status, readiness.json["status"]) == (503, "no store")
     return await scene.ask(chat())
 
 

@@ -11,7 +11,7 @@ from gateway.events import WorkerChanged
 from gateway.watch.outages import Outages, Readiness
 from gateway.workers import Fleet, Signal, WindowSize, WorkerSpec
 
-READY, WAITING, NO_WORKER = Readiness
+READY, WAITING, NO_WORKER = Readiness.READY, Readiness.WAITING, Readiness.NO_WORKER
 
 
 def pool(seconds: float = 30.0, model: str = "p") -> Pool:
