@@ -65,6 +65,7 @@ class SharedWindows:
         """Forget a pool that is shared no longer."""
         self._tuned.discard(pool)
         self._heard_at.pop(pool, None)
+        self._fleet.set_express_part(pool, 0, 0)
 
     def close(self) -> None:
         """Leave all workers to others: the next call gives back what is not in use, and gets no spare room."""
@@ -82,7 +83,7 @@ class SharedWindows:
             self._tune(pool, replica)
         for state in replica.workers.values():
             self._take_over(pool, replica, state)
-        self._fleet.set_express_part(replica.living, replica.rank)
+        self._fleet.set_express_part(pool, replica.living, replica.rank)
 
     def _tune(self, pool: str, replica: Replica) -> None:
         """Be the tuner, and go on where another stopped: the store says what it found until this one has published."""

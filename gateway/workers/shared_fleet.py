@@ -27,7 +27,7 @@ class SharedFleet(Fleet):
     def __init__(self) -> None:
         """Start without workers, and without a part of any express lane."""
         super().__init__()
-        self._replicas, self._rank = 0, 0
+        self._ranks: dict[str, tuple[int, int]] = {}  # by pool: replicas, and which of them this one is
         self._in_lane: set[Asking] = set()
 
     def _placement(self, pool: str) -> Placement[Worker, Asking]:
@@ -82,15 +82,21 @@ class SharedFleet(Fleet):
 
     # -- the express lane
 
-    def set_express_part(self, replicas: int, rank: int) -> None:
-        """Use the part of each lane that replica number `rank` (from 0) has of all; the parts add up to the lane."""
-        self._replicas, self._rank = replicas, rank
+    def set_express_part(self, pool: str, replicas: int, rank: int) -> None:
+        """In `pool`, use the part of each lane that replica number `rank` (from 0) has; all parts add up to the lane.
+
+        With 0 `replicas` it uses none.
+        """
+        if replicas:
+            self._ranks[pool] = replicas, rank
+        else:
+            self._ranks.pop(pool, None)
 
     def _part(self, worker: Worker) -> int:
-        express = worker.spec.window.express
-        if not self._replicas:
+        express, (replicas, rank) = worker.spec.window.express, self._ranks.get(worker.spec.pool, (0, 0))
+        if not replicas:
             return 0
-        return express // self._replicas + (1 if self._rank < express % self._replicas else 0)
+        return express // replicas + (1 if rank < express % replicas else 0)
 
     def has_express(self, pool: str) -> bool:
         """True if this replica has a part of an express lane in `pool`."""

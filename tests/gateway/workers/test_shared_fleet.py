@@ -362,7 +362,7 @@ def test_the_parts_of_a_lane_add_up_to_it(replicas: int, express: int) -> None:
     sent = []
     for rank in range(replicas):
         replica = Replica(WindowSize(2, 0, 1000, express=express))
-        replica.fleet.set_express_part(replicas, rank)
+        replica.fleet.set_express_part("p", replicas, rank)
         parts = [replica.fleet.take_express(Request()) for _ in range(express + 1)].count("w")
         assert replica.fleet.has_express("p") is (parts > 0)
         sent.append(parts)
@@ -370,12 +370,22 @@ def test_the_parts_of_a_lane_add_up_to_it(replicas: int, express: int) -> None:
     assert max(sent) - min(sent) <= 1
 
 
+def test_the_replicas_of_one_pool_say_nothing_of_the_lanes_of_another() -> None:
+    """A pool that this replica has alone changes nothing in the pool that it shares; one that is gone has no part."""
+    replica = Replica(LANE)
+    replica.fleet.set_express_part("p", 2, 1)
+    replica.fleet.set_express_part("q", 1, 0)
+    assert [replica.fleet.take_express(Request()) for _ in range(6)].count("w") == 2
+    replica.fleet.set_express_part("p", 0, 0)
+    assert not replica.fleet.has_express("p")
+
+
 def test_a_lane_counts_its_own_requests_whatever_fills_the_window() -> None:
     """A part of the lane is neither larger while the window is empty nor smaller while it is full."""
     replica = Replica(LANE)
     assert not replica.fleet.has_express("p"), "nobody has told how many replicas there are"
     assert replica.fleet.take_express(Request()) is None
-    replica.fleet.set_express_part(2, 0)
+    replica.fleet.set_express_part("p", 2, 0)
     for has_full_window in (False, True):
         if has_full_window:
             replica.send()
@@ -394,7 +404,7 @@ def test_a_lane_counts_its_own_requests_whatever_fills_the_window() -> None:
 def test_a_full_lane_takes_no_place_of_the_window() -> None:
     """Requests in the lane leave all places of the window to those that the store has granted."""
     replica = Replica(LANE)
-    replica.fleet.set_express_part(1, 0)
+    replica.fleet.set_express_part("p", 1, 0)
     assert [replica.fleet.take_express(Request()) for _ in range(6)].count("w") == 5
     assert [replica.fleet.take_where(Request(), lambda _: True) for _ in range(3)] == ["w", "w", None]
 
@@ -402,7 +412,7 @@ def test_a_full_lane_takes_no_place_of_the_window() -> None:
 def test_the_lane_takes_prompts_up_to_twice_the_limit_of_all_replicas() -> None:
     """What others have not read counts there too; and a full memory keeps everybody out."""
     replica = Replica(LANE)
-    replica.fleet.set_express_part(1, 0)
+    replica.fleet.set_express_part("p", 1, 0)
     replica.fleet.others("w", Others(1, 1500))
     assert replica.fleet.take_express(Request(prompt_tokens=501)) is None
     assert replica.fleet.take_express(Request(prompt_tokens=500)) == "w"
@@ -414,7 +424,7 @@ def test_the_lane_takes_prompts_up_to_twice_the_limit_of_all_replicas() -> None:
 def test_a_lane_that_others_use_is_not_foreign() -> None:
     """Nobody reports what is in the lanes of others; so many more sequences at the engine are no foreign ones."""
     replica = Replica(WindowSize(None, 1, None, express=10))
-    replica.fleet.set_express_part(2, 0)
+    replica.fleet.set_express_part("p", 2, 0)
     replica.fleet.others("w", Others())
     for at in range(1, 9):
         replica.fleet.observe("w", EngineSample(at, 5, 0, 0.1, 0, at, 0, at * 100), at)
