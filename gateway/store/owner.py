@@ -77,7 +77,7 @@ class Owner:
         self.dispatch: Callable[[Iterable[str]], None] = lambda pools: None  # hears where room may have appeared
         self.fault_of_limits: Callable[[], str] = lambda: ""  # what fails of the calls about limits; "": nothing
         self._store = store
-        self._fleet, self._lease_seconds = settings.fleet, settings.lease_seconds
+        self._fleet_name, self._lease_seconds = settings.fleet, settings.lease_seconds
         self._windows = windows
         self._report = report
         self._loop = asyncio.get_running_loop()
@@ -146,7 +146,7 @@ class Owner:
         self.wake(pool)  # a pool that is new to the store has no room for a lease: that begins with the first call
 
     def remove(self, pool: str) -> None:
-        """Share `pool` no longer; its room comes free with the lease."""
+        """Share `pool` no longer; what is held of it comes free after the lease, with a reading of the engine."""
         del self.replicas[pool]
         self._due.pop(pool, None)
         self._windows.forget(pool)
@@ -215,7 +215,7 @@ class Owner:
         for pool, replica in replicas.items():
             replica.store = server or replica.store
             self._windows.publish(pool)
-            calls.append((f"{self._fleet}:{pool}", replica.call(self._loop.time(), secrets.token_hex(8))))
+            calls.append((f"{self._fleet_name}:{pool}", replica.call(self._loop.time(), secrets.token_hex(8))))
         if failure is not None:
             raise failure
         return await self._store.turns(calls)
@@ -245,7 +245,8 @@ class Owner:
 
     async def _listen(self) -> None:
         pools = {
-            channel(f"{self._fleet}:{pool}", replica.identity.name): pool for pool, replica in self.replicas.items()
+            channel(f"{self._fleet_name}:{pool}", replica.identity.name): pool
+            for pool, replica in self.replicas.items()
         }
         async for name, body in self._store.messages(list(pools)):
             pool = pools[name]

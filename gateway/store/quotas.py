@@ -22,7 +22,7 @@ class Quotas:
     def __init__(self, store: Store, fleet: str, limits: SharedLimits, dispatch: Callable[[], None]) -> None:
         """Speak to nobody yet; `dispatch` lets the scheduler use places in flight that have come."""
         self._store = store
-        self._fleet = fleet
+        self._fleet_name = fleet
         self._limits = limits
         self._dispatch = dispatch
         self._loop = asyncio.get_running_loop()
@@ -124,10 +124,10 @@ class Quotas:
         call = self._limits.call(self._loop.time(), secrets.token_hex(8), is_leaving=is_leaving)
         if failure is not None:
             raise failure
-        return self._limits.answered(await self._store.limits(self._fleet, call), self._loop.time())
+        return self._limits.answered(await self._store.limits(self._fleet_name, call), self._loop.time())
 
     async def _listen(self) -> None:
-        async for _, body in self._store.messages([channel(self._fleet, self._limits.identity.name)]):
+        async for _, body in self._store.messages([channel(self._fleet_name, self._limits.identity.name)]):
             if self._limits.told(read_message(body)):
                 self._dispatch()
             self._wake()

@@ -35,7 +35,7 @@ def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def fleet(gateways: int, store: ModelStore, **plan: object) -> AsyncIterator[list[Stage]]:
+async def fleet(gateways: int, store: ModelStore) -> AsyncIterator[list[Stage]]:
     """Gateways in front of one engine."""
     async with several_gateways(gateways, EngineWorker(ENGINE), plan=PLAN, connect=store.connect) as scenes:
         yield list(scenes)
