@@ -24,8 +24,8 @@ Send = Callable[[Mapping[str, object]], None]
 
 
 @dataclass(eq=False, frozen=True, slots=True)
-class Seat:
-    """A gateway process at the table: how it is told."""
+class Holder:
+    """A gateway process that may hold workers: how it is told."""
 
     send: Send
 
@@ -36,35 +36,35 @@ class Engines:
     def __init__(self, supervise: Callable[[SupervisorCallbacks], Supervisor] = SupervisorProcess) -> None:
         """Run nothing before the first order; `supervise` makes the supervisor."""
         self._supervisor = supervise(SupervisorCallbacks(self._changed, self._wrote, self._lost))
-        self._seats: list[Seat] = []
+        self._members: list[Holder] = []
         self._plans: dict[str, WorkerPlan] = {}
         self._statuses: dict[str, LaunchStatus] = {}
-        self._holders: dict[str, set[Seat]] = {}
+        self._holders: dict[str, set[Holder]] = {}
         self._let_go: set[str] = set()  # workers that at least one process has let go
 
-    def join(self, send: Send) -> Seat:
-        """Seat a process, which hears by `send` what runs now and every change from now on."""
-        seat = Seat(send)
-        self._seats.append(seat)
+    def join(self, send: Send) -> Holder:
+        """Take a process in, which hears by `send` what runs now and every change from now on."""
+        holder = Holder(send)
+        self._members.append(holder)
         send({"engines": dict(self._plans)})
         for status in self._statuses.values():
             send(self._told(status))
-        return seat
+        return holder
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, holder: Holder) -> None:
         """Forget a process that has ended."""
-        self._seats.remove(seat)
+        self._members.remove(holder)
         for name in list(self._holders):
-            self._release(name, seat)
+            self._release(name, holder)
 
-    def obey(self, seat: Seat, order: Message) -> None:
+    def obey(self, holder: Holder, order: Message) -> None:
         """Carry out an order of a process; what is no order is left to others."""
         match order:
             case {"start": {"name": str(name)} as plan}:
-                self._start(seat, name, plan)
+                self._start(holder, name, plan)
             case {"stop": str(name)}:
                 self._let_go.add(name)
-                self._release(name, seat)
+                self._release(name, holder)
             case {"restart": str(name), "reason": str(reason)}:
                 self._supervisor.restart(name, reason)
 
@@ -72,8 +72,8 @@ class Engines:
         """End every worker."""
         await self._supervisor.close()
 
-    def _start(self, seat: Seat, name: str, plan: dict[str, Any]) -> None:
-        self._holders.setdefault(name, set()).add(seat)
+    def _start(self, holder: Holder, name: str, plan: dict[str, Any]) -> None:
+        self._holders.setdefault(name, set()).add(holder)
         running = self._plans.get(name)
         if running is None or (running != plan and runs_alike(running, plan)):
             self._plans[name] = plan
@@ -81,10 +81,10 @@ class Engines:
             self._supervisor.start(name, plan)
             self._tell_all({"plan": plan})
 
-    def _release(self, name: str, seat: Seat) -> None:
+    def _release(self, name: str, holder: Holder) -> None:
         """Take a worker from a process, and stop it if it was the last and the worker is not wanted."""
         holders = self._holders.get(name, set())
-        holders.discard(seat)
+        holders.discard(holder)
         if not holders and name in self._let_go:
             self._let_go.discard(name)
             self._holders.pop(name, None)
@@ -103,13 +103,13 @@ class Engines:
         return {"worker": asdict(status), "api_key": self._supervisor.api_key}
 
     def _wrote(self, worker: str, line: str) -> None:
-        for seat in self._seats[:1]:
-            seat.send({"output": {"worker": worker, "line": line}})
+        for holder in self._members[:1]:
+            holder.send({"output": {"worker": worker, "line": line}})
 
     def _lost(self, reason: str) -> None:
         self._statuses.clear()
         self._tell_all({"lost": reason})
 
     def _tell_all(self, message: Message) -> None:
-        for seat in self._seats:
-            seat.send(message)
+        for holder in self._members:
+            holder.send(message)

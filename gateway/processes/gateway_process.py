@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.processes.channel import Channel, Message
-from gateway.processes.engines import Engines, Seat
+from gateway.processes.engines import Engines, Holder
 from gateway.processes.member import VARIABLE, Member
 
 # The file that was installed beside this one; the name of a package could also mean one in the current folder.
@@ -26,7 +26,7 @@ class GatewayProcess:
         self.ready_at = ""
         self._became_ready = became_ready
         self._engines = engines
-        self._seat: Seat | None = None
+        self._holder: Holder | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
 
@@ -41,7 +41,7 @@ class GatewayProcess:
         with theirs:
             member = replace(member, parent=theirs.fileno())
             self._channel = Channel(ours, self._heard, _nothing)
-            self._seat = self._engines.join(self._channel.send)
+            self._holder = self._engines.join(self._channel.send)
             self._process = await asyncio.create_subprocess_exec(
                 *(*_PROGRAM, "serve", *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -58,8 +58,8 @@ class GatewayProcess:
 
     def close(self) -> None:
         """Let go of what it had; it has ended, or ends because the channel closes."""
-        if self._seat is not None:
-            self._engines.leave(self._seat)
+        if self._holder is not None:
+            self._engines.leave(self._holder)
         if self._channel is not None:
             self._channel.close()
 
@@ -78,8 +78,8 @@ class GatewayProcess:
             case {"ready": str(url)}:
                 self.ready_at = url
                 self._became_ready()
-            case _ if self._seat is not None:
-                self._engines.obey(self._seat, message)
+            case _ if self._holder is not None:
+                self._engines.obey(self._holder, message)
 
 
 def _nothing() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from served import Served, write_config
 
 from gateway.processes.channel import Message
-from gateway.processes.engines import Engines, Seat
+from gateway.processes.engines import Engines, Holder
 from gateway.watch.supervisor import LaunchStatus, SupervisorCallbacks, WorkerPlan
 
 from .several import ask, gateways, key, read_until, running, several
@@ -53,7 +53,7 @@ class Table:
         (recorder,) = self.recorders
         return recorder
 
-    def join(self) -> Seat:
+    def join(self) -> Holder:
         """Another process."""
         self.heard.append([])
         return self.engines.join(lambda message, heard=self.heard[-1]: heard.append(dict(message)))  # type: ignore[misc]
@@ -67,15 +67,15 @@ def test_the_last_to_let_go_stops_it() -> None:
     """Two processes want a worker: it is started once, and stopped when both have let it go."""
     table = Table()
     first, second = table.join(), table.join()
-    for seat in (first, second):
-        table.engines.obey(seat, {"start": PLAN})
+    for holder in (first, second):
+        table.engines.obey(holder, {"start": PLAN})
     table.engines.obey(first, {"stop": "w"})
     assert table.supervisor.orders == [("start", "w", PLAN)]
     table.engines.obey(second, {"stop": "w"})
     assert table.supervisor.orders == [("start", "w", PLAN), ("stop", "w")]
     other = PLAN | {"profile": "cpu-tiny"}
-    for seat in (first, second):
-        table.engines.obey(seat, {"start": other})
+    for holder in (first, second):
+        table.engines.obey(holder, {"start": other})
     assert table.supervisor.orders[2:] == [("start", "w", other)]
 
 
@@ -83,8 +83,8 @@ def test_a_process_that_is_gone_holds_nothing() -> None:
     """Its end stops no worker that the others have; but one that only it still held back ends."""
     table = Table()
     first, second, third = table.join(), table.join(), table.join()
-    for seat in (first, second, third):
-        table.engines.obey(seat, {"start": PLAN})
+    for holder in (first, second, third):
+        table.engines.obey(holder, {"start": PLAN})
     table.engines.leave(third)
     assert table.supervisor.orders == [("start", "w", PLAN)]
     table.engines.obey(first, {"stop": "w"})
@@ -95,11 +95,11 @@ def test_a_process_that_is_gone_holds_nothing() -> None:
 def test_the_end_of_every_process_stops_no_worker() -> None:
     """All have crashed; those that come next find it running, by the plan that it has."""
     table = Table()
-    seat = table.join()
-    table.engines.obey(seat, {"start": PLAN})
+    holder = table.join()
+    table.engines.obey(holder, {"start": PLAN})
     status = LaunchStatus("w", "ready", "http://127.0.0.1:1")
     table.supervisor.callbacks.changed(status)
-    table.engines.leave(seat)
+    table.engines.leave(holder)
     table.join()
     assert table.supervisor.orders == [("start", "w", PLAN)]
     assert table.heard[1] == [{"engines": {"w": PLAN}}, {"worker": asdict(status), "api_key": "secret"}]
@@ -108,10 +108,10 @@ def test_the_end_of_every_process_stops_no_worker() -> None:
 def test_a_plan_that_differs_in_patience_alone_is_passed_on() -> None:
     """Another plan for a worker that runs is not: it has to be let go first."""
     table = Table()
-    seat = table.join()
+    holder = table.join()
     patient, other = PLAN | {"start_seconds": 9.0}, PLAN | {"profile": "cpu-tiny"}
     for plan in (PLAN, PLAN, patient, other):
-        table.engines.obey(seat, {"start": plan})
+        table.engines.obey(holder, {"start": plan})
     assert table.supervisor.orders == [("start", "w", PLAN), ("start", "w", patient)]
 
 
