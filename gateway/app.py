@@ -191,7 +191,9 @@ class Gateway:
     def _share(self, replicas: Replicas, connect: Connect) -> Sharing:
         """The account that this gateway shares with others."""
         name = replicas.name or f"{socket.gethostname()}:{self.config.listen.port}"
-        return Sharing(replicas, name, connect, lambda why: self._emit(life.store(why)))
+        sharing = Sharing(replicas, name, connect, lambda why: self._emit(life.store(why)))
+        sharing.owner.report_settings = lambda others: self._emit(life.settings(others))
+        return sharing
 
     def _unshare(self, pool: str) -> None:
         """Share `pool` no longer, which the scheduler has forgotten."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.config import ConfigError, Fault, Loaded, load
+from gateway.processes.store import StoreMissing, store_program
 
 
 def check(files: Iterable[Path], console: Console | None = None, *, has_environment: bool = True) -> int:
@@ -34,8 +35,20 @@ def _is_valid(file: Path, console: Console, has_environment: bool) -> bool:
         return False
     for warning in loaded.warnings:
         console.print(Text("warning: ", style="yellow").append_text(_lines(warning)))
+    if has_environment:
+        _look_for_store(loaded, console)
     console.print(Text(f"{file}: valid ({_summary(loaded)})", style="green"))
     return True
+
+
+def _look_for_store(loaded: Loaded, console: Console) -> None:
+    """Warn if several processes would start a store that this machine does not have."""
+    if loaded.config.processes == 1 or loaded.config.replicas is not None:
+        return
+    try:
+        store_program()
+    except StoreMissing as missing:
+        console.print(Text("warning: ", style="yellow").append(f"{loaded.path}: {missing}"))
 
 
 def _lines(fault: Fault) -> Text:

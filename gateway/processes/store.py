@@ -88,7 +88,7 @@ class StoreBeside:
     def _launch(self) -> None:
         self._path.unlink(missing_ok=True)
         self._has_ended.clear()
-        command = (*_GUARD, _program(), *_arguments(self._path))
+        command = (*_GUARD, store_program(), *_arguments(self._path))
         self._kept = Kept.start(command, os.environ, self._heard, self._has_ended.set)
 
     async def _keep_running(self) -> None:
@@ -137,7 +137,7 @@ class StoreBeside:
         self._last_lines.append(line.decode(errors="replace"))
 
 
-def _program() -> str:
+def store_program() -> str:
     """The store's program; raises `StoreMissing` if there is none."""
     found = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if found is None:

@@ -76,6 +76,8 @@ class Owner:
         self.calls = CallFigures()
         self.dispatch: Callable[[Iterable[str]], None] = lambda pools: None  # hears where room may have appeared
         self.fault_of_limits: Callable[[], str] = lambda: ""  # what fails of the calls about limits; "": nothing
+        self.report_settings: Callable[[int], None] = lambda others: None  # hears how many gateways have others
+        self._with_other_settings = 0
         self._store = store
         self._fleet_name, self._lease_seconds = settings.fleet, settings.lease_seconds
         self._windows = windows
@@ -227,6 +229,13 @@ class Owner:
                 self._windows.heard(pool, self._loop.time())
         self._answered_at = self._loop.time()
         self._failure = None
+        self._compare_settings()
+
+    def _compare_settings(self) -> None:
+        others = max((replica.with_other_settings for replica in self.replicas.values()), default=0)
+        if others != self._with_other_settings:
+            self._with_other_settings = others
+            self.report_settings(others)
 
     def _failed(self, failure: StoreFailed, replicas: Mapping[str, Replica]) -> None:
         for replica in replicas.values():

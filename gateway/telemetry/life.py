@@ -12,6 +12,8 @@ DRAINING = "draining"
 STOPPED = "stopped"
 STORE_FAILS = "the store fails"
 STORE_ANSWERS = "the store answers"
+GATEWAYS_DISAGREE = "the gateways disagree"
+GATEWAYS_AGREE = "the gateways agree"
 
 
 def starting(config: Config, path: Path, version: str) -> LifeChanged:
@@ -49,3 +51,10 @@ def store(reason: str | None) -> LifeChanged:
     if reason is None:
         return LifeChanged(STORE_ANSWERS, {})
     return LifeChanged(STORE_FAILS, {"reason": reason}, is_well=False)
+
+
+def settings(others: int) -> LifeChanged:
+    """So many other gateways of the fleet have settings that must be equal and are not."""
+    if not others:
+        return LifeChanged(GATEWAYS_AGREE, {})
+    return LifeChanged(GATEWAYS_DISAGREE, {"with_other_settings": others}, is_well=False)

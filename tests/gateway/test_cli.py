@@ -125,6 +125,16 @@ def test_check_tells_right_from_wrong(tmp_path: Path) -> None:
     assert status == 1 and f"{wrong}:2" in output.replace("\n", "") and "weight" in output
 
 
+def test_check_warns_of_processes_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several processes need a store; a machine without one is named, but not where the machine does not count."""
+    file = tmp_path / "config.yaml"
+    file.write_text(f"processes: 2\n{POOL}tenants: [{{name: a}}]")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    status, output = _run("check", str(file))
+    assert status == 0 and "valkey-server" in output
+    assert "valkey-server" not in _run("check", "--no-environment", str(file))[1]
+
+
 def test_a_made_key_is_printed_with_its_digest() -> None:
     """What is printed for the client hashes to what is printed for the configuration."""
     status, output = _run("keys", "create", "alice")

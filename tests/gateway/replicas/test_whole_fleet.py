@@ -13,7 +13,7 @@ from workers_on_stage import MODEL, EngineWorker
 from backend.engine.config import EngineConfig
 from gateway.app import Turnover
 from gateway.config import Window
-from gateway.events import ConfigReloaded
+from gateway.events import ConfigReloaded, LifeChanged
 from gateway.proxy.directory import Directory
 from gateway.workers import prefix_chain
 
@@ -148,6 +148,25 @@ def test_a_silent_store_stops_no_request_that_comes_to_idle_gateways(silent_afte
                 async with asyncio.timeout(20.0):
                     assert (await scene.ask(chat(1), "alice")).status == 200
                 assert virtual_loop().time() - asked_at < 1.0
+
+    run_in_virtual_time(story())
+
+
+def test_a_disagreement_is_logged() -> None:
+    """Two gateways have other weights of a tenant; each says so once, and once more when they agree again."""
+
+    async def story() -> None:
+        async with fleet(2, ModelStore()) as scenes:
+            first = scenes[0]
+            ours = first.gateway.config
+            heavier = (tenant("alice", weight=7), *ours.tenants[1:])
+            first.reload(ours.model_copy(update={"tenants": heavier}))
+            await asyncio.sleep(2.0)
+            first.reload(ours)
+            await asyncio.sleep(2.0)
+            for scene in scenes:
+                phases = [event.phase for event in scene.events if isinstance(event, LifeChanged)]
+                assert phases.count("the gateways disagree") == phases.count("the gateways agree") == 1
 
     run_in_virtual_time(story())
 
