@@ -50,9 +50,11 @@ test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 10
 	@scripts/install-system
 	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 REPLICA_CASES=8500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
 
+# Shares of real processes in real time: a case that fails beside another one is played once more, alone.
 test-replicas-live: $(VENV)/.dev ## Three gateways, their engines and a real store through every fault of the store and of a gateway; limits of tenants
 	@scripts/install-system
-	@$(BIN)/pytest $(SIDE_BY_SIDE) -m live tests/gateway/store/live
+	@$(BIN)/pytest $(SIDE_BY_SIDE) -m live tests/gateway/store/live || \
+	  $(BIN)/pytest -m live --last-failed --last-failed-no-failures none tests/gateway/store/live
 
 test-upgrades: $(VENV)/.dev ## Twenty upgrades of several processes under load, each without a failed request
 	@scripts/install-system
