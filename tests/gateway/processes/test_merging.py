@@ -11,7 +11,7 @@ from gateway.processes.merging import MergedMetrics, merged_availability, merged
 from gateway.proxy.control import Availability
 from gateway.watch.outages import Readiness
 
-READY, WAITING, NO_WORKER = Readiness
+READY, WAITING, NO_WORKER = Readiness.READY, Readiness.WAITING, Readiness.NO_WORKER
 
 
 def text(requests: int, depth: int, *, wait: float = 0.0, descriptors: int = 7) -> str:
