@@ -19,7 +19,7 @@ SECONDS_BETWEEN_SAMPLES = 0.2
 ANSWER_SECONDS = 5.0
 
 _FIGURE = re.compile(r"^([a-z_:]+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
-_GAUGES = ("vllm:num_requests_waiting", "vllm:num_requests_running")
+_GAUGES = ("vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:num_preemptions_total")
 # With the slash, vLLM's page obeys `name[]`; without it another handler ignores the filter.
 _PAGE = "/metrics/?" + "&".join(f"name[]={name}" for name in _GAUGES)
 
@@ -37,6 +37,7 @@ class TenantState(NamedTuple):
     counter: float
     queued: int
     in_flight: int
+    service: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class GatewayState:
     spread_bound: float
     tenants: Mapping[str, TenantState]
     windows: Sequence[int] = ()
+    in_flight: int = 0
 
     @property
     def spread_of_bound(self) -> float:
@@ -71,14 +73,16 @@ class GatewayState:
             spread_bound=pool["spread_bound"],
             tenants={row["tenant"]: TenantState(*(row[name] for name in TenantState._fields)) for row in rows},
             windows=[row["window_sequences"] for row in document["workers"]],
+            in_flight=pool["in_flight"],
         )
 
 
 class Gauges(NamedTuple):
-    """One engine's own account of its requests."""
+    """One engine's own account: its requests, and its preemptions since it started."""
 
     waiting: int
     running: int
+    preemptions: int = 0
 
     @classmethod
     def parse(cls, page: str) -> Self:

@@ -21,7 +21,7 @@ from evaluation.report.terminal import Progress
 
 SECONDS = 3.0
 CAST = Cast((Tenant(ALICE.name, (ALICE.key,)), Tenant(BOB.name, (BOB.key,))))
-NOT_GIVEN = {"weights", "keys"}
+NOT_GIVEN = {"weights", "keys", "skewed"}
 CONTROLS = ("share", "isolation")
 
 
