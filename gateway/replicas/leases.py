@@ -7,6 +7,7 @@ which limits a call names (`quota_book`).
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Final
 
 from gateway.fairness.limits import PART, Allowance, LeasedBucket
@@ -29,7 +30,7 @@ class Demand:
         self.waiting_sequences = 0
 
 
-class Lease:
+class Lease(ABC):
     """One limit of one tenant."""
 
     is_rate = False
@@ -94,7 +95,7 @@ class Lease:
         """Others lack some: keep only what is used."""
         self.wanted = max(self.wanted, SCARCE)
 
-    def go_on(self) -> None:
+    def go_on(self) -> None:  # noqa: B027 - a lease that keeps nothing back does nothing
         """The store does not answer: nobody else can get what is given back."""
 
     def claim_part(self) -> None:
@@ -107,24 +108,24 @@ class Lease:
         self._shed(Demand())
         self.wanted = wanted
 
+    @abstractmethod
     def _state(self, now: float) -> tuple[int, int, int, int]:
         """Held, used, spent and known, as a report has them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shortage(self, demand: Demand) -> tuple[int, int]:
         """The least that is of use to who waits, and all that could be used, beyond what is held."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shed(self, demand: Demand) -> None:
         """Give back what is not used and not to be kept."""
-        raise NotImplementedError
 
-    def _confirm(self, state: LimitState) -> None:
+    def _confirm(self, state: LimitState) -> None:  # noqa: B027 - of places nothing is left to be confirmed
         """The store has taken in the last report."""
 
+    @abstractmethod
     def _add(self, amount: int) -> None:
         """Hold `amount` more."""
-        raise NotImplementedError
 
     def _spare(self, idle: int) -> int:
         """What to keep beyond what is used, where `idle` is not used now."""
@@ -243,7 +244,7 @@ class FlightLease(QueueLease):
             self.places = busy + min(idle, self._spare(idle))
 
 
-class RateLease(Lease):
+class RateLease(Lease, ABC):
     """A rate of requests or of tokens."""
 
     is_rate = True
@@ -267,8 +268,9 @@ class RateLease(Lease):
         """An equal part of the rate refills here, or no more."""
         self._bucket.stand_alone(now, is_alone=is_alone)
 
+    @abstractmethod
     def _lack(self, demand: Demand) -> float:
-        raise NotImplementedError
+        """What a `demand` may use of the rate."""
 
     def _shortage(self, demand: Demand) -> tuple[int, int]:
         return 0, max(0, math.ceil(self._lack(demand) - max(0.0, self._bucket.level)))
