@@ -6,6 +6,7 @@ counts belong to the same time. A stream is complete if every event and the end 
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
@@ -33,7 +34,7 @@ CONNECTIONS_AT_ONCE = 64
 
 _EVENT = b"data: "
 _DONE = b"[DONE]"
-_PROMPT = "pace {pace} and a question that is about as long as people ask, to which the answer is words"
+_PROMPT = "pace {load.pace} phases {load.phases} and a question that is about as long as people ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,9 @@ class Order:
         """The bytes of the chat request that connection `number` sends."""
         body = {
             "model": POOL,
-            "messages": [{"role": "user", "content": _PROMPT.format(pace=self.load.pace)}],
+            "messages": [{"role": "user", "content": _PROMPT.format(load=self.load)}],
             "max_tokens": tokens,
-            "stream": self.load.shape in (Shape.STREAMS, Shape.ARRIVALS),
+            "stream": self.load.shape in (Shape.STREAMS, Shape.ARRIVALS, Shape.BURST),
         }
         key = self.keys[number % len(self.keys)]
         return Address("127.0.0.1", self.port).post("/v1/chat/completions", body, key)
@@ -217,13 +218,20 @@ async def _streams(order: Order) -> Observation:
 
 
 async def _arrivals(order: Order) -> Observation:
-    """New short streams at an even rate, each on a connection of its own that stands already."""
+    """New short streams at an even rate or at once, each on a connection of its own that stands already."""
     load = order.load
-    clients = await connect(StreamClient, order.port, round(load.count * load.seconds))
+    is_burst = load.shape is Shape.BURST
+    count, per_second = (load.count, math.inf) if is_burst else (round(load.count * load.seconds), load.count)
+    clients = await connect(StreamClient, order.port, count)
     await asyncio.sleep(SETTLE_SECONDS)
-    window = await _window(order, _send(order, clients, load.count, ARRIVAL_TOKENS))
-    await all_ended(clients)
-    return _observed(load, window, clients, ARRIVAL_TOKENS)
+
+    async def from_first_to_last() -> None:
+        await _send(order, clients, per_second, ARRIVAL_TOKENS)
+        await all_ended(clients)
+
+    window = await _window(order, from_first_to_last())
+    seen = _observed(load, window, clients, ARRIVAL_TOKENS)
+    return replace(seen, done=count - seen.faults)
 
 
 def _observed(load: Load, window: _Window, clients: Sequence[StreamClient], tokens: int) -> Observation:
@@ -274,7 +282,13 @@ async def _idle(order: Order) -> Observation:
     return window.observe(done=answered, faults=len(clients) - answered)
 
 
-_SHAPES = {Shape.STREAMS: _streams, Shape.WHOLE: _whole, Shape.ARRIVALS: _arrivals, Shape.IDLE: _idle}
+_SHAPES = {
+    Shape.STREAMS: _streams,
+    Shape.WHOLE: _whole,
+    Shape.ARRIVALS: _arrivals,
+    Shape.BURST: _arrivals,
+    Shape.IDLE: _idle,
+}
 
 
 def observe(order: Order, core: int | None) -> Observation:

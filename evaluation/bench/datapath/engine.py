@@ -1,9 +1,11 @@
 """The paced engine, `python -m evaluation.bench.datapath.engine`: vLLM's chat answers at a fixed pace, nearly for free.
 
-A request says in its prompt how many tokens a second it wants (`pace 50`); every proxy passes that on. A stream's first
-event leaves at once, and its tokens follow at that pace. Streams are spread evenly over the interval between two
-tokens, as if many engines stepped independently. One timer drives a calendar of milliseconds. Every write sends bytes
-that were rendered before: each event is one HTTP chunk, as uvicorn writes it. The engine prints `ready URL` on stdout.
+A request says in its prompt how many tokens a second it wants, and how many engines this one stands for (`pace 50
+phases 1`); every proxy passes that on. A stream's first event leaves at once, and its tokens follow at that pace. A
+real engine emits the next token of all its sequences in the same step. So all streams of one phase get their tokens at
+the same moment. Several phases are several engines, whose steps fall evenly into the interval between two tokens. One
+timer drives a calendar of milliseconds. Every write sends bytes that were rendered before: each event is one HTTP
+chunk, as uvicorn writes it. The engine prints `ready URL` on stdout.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ import uvloop
 PROMPT_TOKENS = 20
 WORD = " word"
 
-_PACE = re.compile(rb"pace (\d{1,4})")
+_RHYTHM = re.compile(rb"pace (\d{1,4}) phases (\d{1,4})")
 _TOKENS = re.compile(rb'"max_(?:completion_)?tokens": ?(\d{1,6})')
 _STREAM = re.compile(rb'"stream": ?true')
 _TOTALS = re.compile(rb'"include_usage": ?true')
@@ -91,12 +93,12 @@ class Frames:
 
 
 class Stream:
-    """One answer on its way: `interval` milliseconds between tokens."""
+    """One answer on its way: `interval` milliseconds between tokens, from engines in so many `phases`."""
 
-    __slots__ = ("_end", "_frames", "_sent", "_tokens", "_transport", "interval")
+    __slots__ = ("_end", "_frames", "_sent", "_tokens", "_transport", "interval", "phases")
 
-    def __init__(self, transport: asyncio.Transport, frames: Frames, tokens: int, interval: int) -> None:
-        self.interval = interval
+    def __init__(self, transport: asyncio.Transport, frames: Frames, tokens: int, rhythm: tuple[int, int]) -> None:
+        self.interval, self.phases = rhythm
         self._transport = transport
         self._tokens = tokens
         self._frames = frames.tokens(tokens)
@@ -127,14 +129,14 @@ class Calendar:
         self._turns = False
 
     def add(self, stream: Stream) -> None:
-        """Begin to pace `stream`, in the phase of the interval that is its turn."""
+        """Begin to pace `stream`, at the engine whose turn it is."""
         now = int(self._loop.time() * 1000)
         if not self._turns:
             self._tick, self._turns = now, True
             self._loop.call_soon(self._turn)
         self._started += 1
-        phase = (self._started - now) % stream.interval
-        self._due[now + 1 + phase].append(stream)
+        step = self._started % stream.phases * stream.interval // stream.phases
+        self._due[now + 1 + (step - now - 1) % stream.interval].append(stream)
 
     def _turn(self) -> None:
         now = int(self._loop.time() * 1000)
@@ -187,9 +189,9 @@ class EngineConnection(asyncio.Protocol):
         if not _STREAM.search(body):
             self._transport.write(whole_answer(tokens))
             return
-        pace = int(found[1]) if (found := _PACE.search(body)) else 50
+        pace, phases = map(int, found.groups()) if (found := _RHYTHM.search(body)) else (50, 1)
         form = "forced" if _RUNNING.search(body) else "usage" if _TOTALS.search(body) else "none"
-        self._calendar.add(Stream(self._transport, self._forms[form], tokens, max(1, 1000 // pace)))
+        self._calendar.add(Stream(self._transport, self._forms[form], tokens, (max(1, 1000 // pace), phases)))
 
 
 async def serve() -> None:

@@ -146,7 +146,7 @@ class Field:
         url = f"http://127.0.0.1:{setup.port}/v1/chat/completions"
         headers = {"Authorization": f"Bearer {self._keys[TENANTS[0]]}"}
         for stream in (False, True):
-            messages = [{"role": "user", "content": "pace 50"}]
+            messages = [{"role": "user", "content": "as fast as you like"}]
             body = {"model": POOL, "messages": messages, "max_tokens": 2, "stream": stream}
             try:
                 async with session.post(url, json=body, headers=headers) as answer:

@@ -13,7 +13,19 @@ from operator import sub, truediv
 from typing import NamedTuple
 
 from evaluation.bench.datapath.contenders import DIRECT, GATEWAY
-from evaluation.bench.datapath.loads import ARRIVALS, CROWD, FEW, IDLE, MANY, WHOLE, Load, Observation, Shape
+from evaluation.bench.datapath.loads import (
+    ARRIVALS,
+    BURST,
+    CROWD,
+    FEW,
+    IDLE,
+    MANY,
+    SPREAD,
+    WHOLE,
+    Load,
+    Observation,
+    Shape,
+)
 from evaluation.metrics.statistics import median
 from evaluation.pictures.picture import GREY, VERMILION, Bar, BarPanel, Picture
 from evaluation.report.document import Sheet, SheetRow
@@ -39,7 +51,8 @@ FIGURES: Mapping[str, Callable[[Load, Observation], float]] = {
 COLUMNS: Mapping[Shape, tuple[str, Sequence[str]]] = {
     Shape.STREAMS: ("{0.pace} tokens/s each, per chunk", (CPU, GAP_P50, GAP_P99, LATEST, RATE, MEMORY, BROKEN)),
     Shape.WHOLE: ("{0.count} connections, per request", (CPU, RATE, FIRST_P50, FIRST_P99, BROKEN)),
-    Shape.ARRIVALS: ("per connection", (FIRST_P50, FIRST_P99, BROKEN)),
+    Shape.ARRIVALS: ("per stream of a few tokens", (CPU, FIRST_P50, FIRST_P99, BROKEN)),
+    Shape.BURST: ("per stream of a few tokens", (CPU, FIRST_P50, FIRST_P99, BROKEN)),
     Shape.IDLE: ("per connection", (MEMORY, BROKEN)),
 }
 """How a load is described, and which figures it shows."""
@@ -89,7 +102,7 @@ class Findings:
 
 def sheets(findings: Findings) -> Iterator[Sheet]:
     """A table for each load that was measured, a row for each proxy: medians over the rounds."""
-    for load in (FEW, MANY, WHOLE, ARRIVALS, CROWD, IDLE):
+    for load in (FEW, MANY, SPREAD, WHOLE, ARRIVALS, BURST, CROWD, IDLE):
         if findings.names(load):
             description, figures = COLUMNS[load.shape]
             rows = [SheetRow((name, *_cells(findings, load, name, figures))) for name in findings.names(load)]
@@ -107,7 +120,7 @@ def _cells(findings: Findings, load: Load, name: str, figures: Sequence[str]) ->
 
 def picture(findings: Findings) -> Picture:
     """Processor time for each chunk and each request, a bar for each proxy; no panels where nothing was measured."""
-    panels = [_panel(findings, load) for load in (FEW, MANY, WHOLE)]
+    panels = [_panel(findings, load) for load in (FEW, MANY, SPREAD, WHOLE)]
     return Picture("Processor time of each proxy", [each for each in panels if each.bars], "Bars by proxy and load.")
 
 
@@ -146,9 +159,21 @@ TARGETS = (
         for load in (FEW, MANY)
         for peer, comparison, limit in _PEERS
     ),
+    Row(f"CPU per chunk, {SPREAD.name}: gateway over nginx", SPREAD, CPU, _AT_MOST, 1.5, " x", truediv, "nginx"),
+    Row(
+        f"CPU per chunk, {SPREAD.name}: gateway over vllm-router",
+        SPREAD,
+        CPU,
+        _AT_MOST,
+        1.0,
+        " x",
+        truediv,
+        "vllm-router",
+    ),
     Row("CPU per request, not streamed: gateway over smg", WHOLE, CPU, _AT_MOST, 1.0, " x", truediv, "smg"),
     Row("TTFT added, p50, 200 new streams/s", ARRIVALS, FIRST_P50, _AT_MOST, 1.0, " ms", sub, DIRECT),
     Row("TTFT added, p99, 200 new streams/s", ARRIVALS, FIRST_P99, _AT_MOST, 5.0, " ms", sub, DIRECT),
+    Row(f"TTFT p50, {BURST.name}: gateway over smg", BURST, FIRST_P50, _AT_MOST, 1.0, " x", truediv, "smg"),
     Row("time between tokens added, p99, 600 streams", MANY, GAP_P99, _AT_MOST, 2.0, " ms", sub, DIRECT),
     Row(f"{CROWD.name}: the latest token", CROWD, LATEST, _AT_MOST, CLEAN_SECONDS * 1e3, " ms"),
     Row(f"{CROWD.name}: streams that were not complete", CROWD, BROKEN, _AT_MOST, 0),

@@ -11,7 +11,7 @@ from evaluation.bench import blocking, scheduler
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender
-from evaluation.bench.datapath.loads import ARRIVALS, FEW, WHOLE
+from evaluation.bench.datapath.loads import ARRIVALS, BURST, FEW, WHOLE
 from evaluation.pictures.picture import VERMILION
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
@@ -19,7 +19,7 @@ from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 LIGHT = {
     "streaming": (replace(FEW, count=8, pace=20),),
     "whole": (replace(WHOLE, count=2),),
-    "arrivals": (replace(ARRIVALS, count=10),),
+    "arrivals": (replace(ARRIVALS, count=10), replace(BURST, count=20)),
 }
 
 
@@ -41,11 +41,12 @@ def test_the_datapath_bench_measures_gateway_and_peer(
     )
     assert conduct(datapath.measure(options), options) == EXIT_PASSED
     rounds = orjson.loads(found.read_bytes())["measurements"]["rounds"]
-    assert set(rounds) == {FEW.name, WHOLE.name, ARRIVALS.name}
+    assert set(rounds) == {FEW.name, WHOLE.name, ARRIVALS.name, BURST.name}
     for load in rounds.values():
         assert set(load) == {"direct", "gateway", "aiohttp", "floor"}
         assert all(seen["done"] > 0 for seen, *_ in load.values())
     assert all(rounds[FEW.name][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp", "floor"))
+    assert all(rounds[BURST.name][name][0]["done"] == 20 for name in ("direct", "gateway", "aiohttp", "floor"))
     assert rounds[FEW.name]["gateway"][0]["processor_seconds"] > 0
     assert Drawn(picture).shows(VERMILION)
     printed = capsys.readouterr()

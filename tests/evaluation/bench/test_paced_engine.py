@@ -84,7 +84,7 @@ def test_tokens_come_at_the_pace_that_the_prompt_names() -> None:
     async def scene() -> list[tuple[float, bytes]]:
         loop = asyncio.get_running_loop()
         forms = {form: Frames(form) for form in FORMS}
-        body = b'{"stream": true, "max_tokens": 5, "messages": [{"content": "pace 25 please"}]}'
+        body = b'{"stream": true, "max_tokens": 5, "messages": [{"content": "pace 25 phases 1 please"}]}'
         wire = ask(EngineConnection(Calendar(loop), forms), body)
         await asyncio.sleep(1.0)
         return [(at - wire.written[0][0], data) for at, data in wire.written]
@@ -96,3 +96,22 @@ def test_tokens_come_at_the_pace_that_the_prompt_names() -> None:
     steps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(tokens)]
     assert steps == pytest.approx([0.040] * 4, abs=0.0011)
     assert tokens[-1][1].endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(("phases", "apart"), [(1, {0}), (2, {0, 20}), (40, {0, 1, 2, 3})])
+def test_streams_of_one_engine_step_together(phases: int, apart: set[int]) -> None:
+    """Of four streams that begin at different times, those of one phase get each token at the same moment."""
+
+    async def scene() -> list[list[float]]:
+        calendar, forms = Calendar(asyncio.get_running_loop()), {form: Frames(form) for form in FORMS}
+        body = b'{"stream": true, "max_tokens": 9, "messages": [{"content": "pace 25 phases %d"}]}' % phases
+        wires = []
+        for _ in range(4):
+            wires.append(ask(EngineConnection(calendar, forms), body))
+            await asyncio.sleep(0.013)
+        await asyncio.sleep(1.0)
+        return [[at for at, _ in wire.written[1:]] for wire in wires]
+
+    ends = [times[-5:] for times in run_in_virtual_time(scene())]
+    moments = {round(at * 1000) % 40 for times in ends for at in times}
+    assert {(each - min(moments)) for each in moments} == apart
