@@ -105,7 +105,7 @@ class GatewaySettings:
     """One gateway to start. `engine_model` is the model's name at each of the engines.
 
     `locality_quantum` is the cost by which a request may go before another for the sake of a cached prefix. `replicas`
-    is the section of that name.
+    is the section of that name; `limits` are those of every tenant.
     """
 
     policy: str
@@ -117,6 +117,7 @@ class GatewaySettings:
     max_model_len: int = 2048
     listen: Mapping[str, int] = field(default_factory=dict)
     replicas: Mapping[str, object] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     admin_key: str = field(repr=False, default_factory=draw_key)
 
@@ -145,6 +146,7 @@ class GatewaySettings:
             "tenants": [self._tenant(name) for name in self.weights],
             "logs": {"format": "json", "level": "info"},
             **({"replicas": self.replicas} if self.replicas else {}),
+            **({"tenant_defaults": {"limits": self.limits}} if self.limits else {}),
         }
 
     def _tenant(self, name: str) -> dict[str, object]:

@@ -136,7 +136,8 @@ def replicas(
 @bench.command()
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
-        str, typer.Option(help="Parts, like streaming,whole (also arrivals, crowd, idle, capacity); default: all.")
+        str,
+        typer.Option(help="Parts, of steps,spread,short,chats,whole,arrivals,burst,crowd,idle,rest; default: all."),
     ] = "",
     peers: Annotated[
         str, typer.Option(help="Proxies to compare with, like nginx,envoy; default: all that are installed.")
@@ -145,6 +146,10 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
     seconds: Annotated[
         float | None, typer.Option(help="Measured time of each turn; default: the load's own, 2 or 3.", min=0.2)
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Two minutes: the main parts beside three peers, one round of a second each."),
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG file.")] = None,
     json: JsonFile = None,
     check: Check = False,
@@ -159,6 +164,7 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
         peers=chosen("--peers", peers, CONTENDERS),
         rounds=rounds,
         seconds=seconds,
+        quick=quick,
         json_file=json,
         plot=plot,
         check=check,

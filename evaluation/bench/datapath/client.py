@@ -1,17 +1,19 @@
 """The load client, a process of its own: it puts one load on a proxy and measures one window.
 
 It spends as little as it can on each chunk: it takes a time stamp and counts events. It parses nothing and wakes no
-task. The client itself reads the proxy's processor time and memory at both ends of its window, so that costs and
-counts belong to the same time. A stream is complete if every event and the end marker came.
+task; a task wakes up at the end of an answer. The client itself reads the proxy's processor time and memory at both
+ends of its window, so that costs and counts belong to the same time. A stream is complete if every event and the end
+of its body came.
 """
 
 import asyncio
 import math
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
+from random import Random
 from time import perf_counter
 from typing import TypeVar, cast
 
@@ -25,6 +27,7 @@ from evaluation.load.client import Address
 from evaluation.metrics.statistics import percentile
 
 SETTLE_SECONDS = 0.5
+REST_SETTLE_SECONDS = 3.0  # until a gateway has done what follows its start
 TAIL_SECONDS = 0.3
 PATIENCE_SECONDS = 8.0  # for what is still under way at the end of a window
 STREAMS_PER_SECOND = 1500  # at which streams are begun
@@ -33,8 +36,15 @@ WHOLE_TOKENS = 32
 CONNECTIONS_AT_ONCE = 64
 
 _EVENT = b"data: "
-_DONE = b"[DONE]"
-_PROMPT = "pace {load.pace} phases {load.phases} and a question that is about as long as people ask"
+_END = b"\n0\r\n\r\n"  # of a body in chunks
+_TAIL_BYTES = len(_END) - 1
+_QUESTION = "pace {load.pace} phases {load.phases} and a question that is about as long as people ask"
+# The history of a conversation: messages of half a kilobyte. 1 to 10 kB are drawn as often as 10 to 100 kB.
+_LEAST_HISTORY_BYTES, _MOST_HISTORY_BYTES = 1_000, 100_000
+_TURNS = [
+    {"role": role, "content": f'{number}. A reply of some length, with "quotes",\n\ta few lines and more. ' * 7}
+    for number, role in zip(range(_MOST_HISTORY_BYTES // 500), ("user", "assistant") * 100, strict=True)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +56,12 @@ class Order:
     keys: Sequence[str]
     pids: Sequence[int] = ()
 
-    def request(self, number: int, tokens: int) -> bytes:
+    def request(self, number: int, tokens: int, history_bytes: float = 0) -> bytes:
         """The bytes of the chat request that connection `number` sends."""
+        question = {"role": "user", "content": _QUESTION.format(load=self.load)}
         body = {
             "model": POOL,
-            "messages": [{"role": "user", "content": _PROMPT.format(load=self.load)}],
+            "messages": [*_TURNS[: round(history_bytes / _MOST_HISTORY_BYTES * len(_TURNS))], question],
             "max_tokens": tokens,
             "stream": self.load.shape in (Shape.STREAMS, Shape.ARRIVALS, Shape.BURST),
         }
@@ -63,12 +74,7 @@ class _Caller(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
-        self.sent_at = 0.0
         self.transport: asyncio.Transport
-
-    def send(self, request: bytes) -> None:
-        self.sent_at = perf_counter()
-        self.transport.write(request)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -77,13 +83,35 @@ class _Caller(asyncio.Protocol):
         self.ended.set()
 
 
+@dataclass(slots=True)
+class Answer:
+    """One stream; `arrivals` has the time of every event: what is missing shows in their count."""
+
+    tokens: int
+    sent_at: float = field(default_factory=perf_counter)
+    arrivals: list[float] = field(default_factory=list)
+    has_ended: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the event with the role, every token and the end marker came, and the end of the body."""
+        return self.has_ended and len(self.arrivals) == self.tokens + 2
+
+
 class StreamClient(_Caller):
-    """Carries one stream; `arrivals` has the time of every event: what is missing shows in their count."""
+    """Carries streams, one after another; `ended` is set at the end of each."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.arrivals: list[float] = []
+        self.answer = Answer(0)
         self._tail = b""
+
+    def ask(self, request: bytes, tokens: int) -> Answer:
+        """Send `request`, of which `tokens` are expected."""
+        self.ended.clear()
+        self.answer, self._tail = Answer(tokens), b""
+        self.transport.write(request)
+        return self.answer
 
     def data_received(self, data: bytes) -> None:
         """Stamp and count: the marks that are whole with what was left over."""
@@ -91,13 +119,13 @@ class StreamClient(_Caller):
         data = self._tail + data
         count = data.count(_EVENT)
         if count == 1:
-            self.arrivals.append(now)
+            self.answer.arrivals.append(now)
         else:
-            self.arrivals.extend([now] * count)
-        self._tail = data[1 - len(_EVENT) :]
-        if _DONE in data:
+            self.answer.arrivals.extend([now] * count)
+        self._tail = data[-_TAIL_BYTES:]
+        if data.endswith(_END):
+            self.answer.has_ended = True
             self.ended.set()
-            self.transport.abort()
 
 
 class WholeClient(_Caller):
@@ -108,13 +136,15 @@ class WholeClient(_Caller):
         self.latencies: list[float] = []
         self.faults = 0
         self.is_last = False
+        self._sent_at = 0.0
         self._request = b""
         self._parser = httptools.HttpResponseParser(self)
 
     def send(self, request: bytes) -> None:
         self._request = request
         self._parser = httptools.HttpResponseParser(self)
-        super().send(request)
+        self._sent_at = perf_counter()
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -122,7 +152,7 @@ class WholeClient(_Caller):
     def on_message_complete(self) -> None:
         """Note the answer and ask again."""
         if self._parser.get_status_code() == 200:
-            self.latencies.append(perf_counter() - self.sent_at)
+            self.latencies.append(perf_counter() - self._sent_at)
         else:
             self.faults += 1
         if self.is_last:
@@ -133,6 +163,49 @@ class WholeClient(_Caller):
     def connection_lost(self, exc: Exception | None) -> None:
         self.faults += 1
         super().connection_lost(exc)
+
+
+class User:
+    """One of the users of a load of streams: asks, takes the answer to its end and asks again, until `is_over`.
+
+    A user whose answer broke asks no more. Steady streams last until `ends_at`. The first answer of another user begins
+    somewhere in its middle, as if the load had been there for long.
+    """
+
+    def __init__(self, order: Order, number: int, ends_at: float) -> None:
+        self.answers: list[Answer] = []
+        self.is_over = False
+        self._order = order
+        self._number = number
+        self._ends_at = ends_at
+        self._draws = Random(number)
+
+    async def run(self) -> None:
+        """Connect and ask, until there is no more to ask."""
+        while not self.is_over:
+            _, client = await asyncio.get_running_loop().create_connection(StreamClient, "127.0.0.1", self._order.port)
+            try:
+                for _ in range(self._order.load.answers_each):
+                    if self.is_over:
+                        return
+                    self.answers.append(client.ask(*self._next()))
+                    await client.ended.wait()
+                    if not self.answers[-1].is_whole:
+                        return
+            finally:
+                client.transport.abort()
+
+    def _next(self) -> tuple[bytes, int]:
+        """The next request, and how many tokens it wants."""
+        load, draws = self._order.load, self._draws
+        if load.lengths:
+            tokens = draws.choice(load.lengths)
+            tokens = tokens if self.answers else math.ceil(tokens * draws.random())
+        else:
+            tokens = round((self._ends_at - perf_counter()) * load.pace)
+        growth = _MOST_HISTORY_BYTES / _LEAST_HISTORY_BYTES
+        history_bytes = _LEAST_HISTORY_BYTES * growth ** draws.random() if load.has_history else 0
+        return self._order.request(self._number, tokens, history_bytes), tokens
 
 
 Client = TypeVar("Client", StreamClient, WholeClient)
@@ -195,26 +268,44 @@ def lateness(arrivals: Sequence[float], interval: float) -> list[float]:
     return [offset - earliest for offset in offsets]
 
 
-async def _send(order: Order, clients: Sequence[StreamClient], per_second: float, tokens: int) -> None:
-    """Begin a stream on each of `clients` at an even rate."""
+async def _evenly(count: int, per_second: float, begin: Callable[[int], object]) -> None:
+    """`begin` each of `count`, at an even rate."""
     start = perf_counter()
-    for number, client in enumerate(clients):
+    for number in range(count):
         if (ahead := start + number / per_second - perf_counter()) > 0:
             await asyncio.sleep(ahead)
-        client.send(order.request(number, tokens))
+        begin(number)
 
 
 async def _streams(order: Order) -> Observation:
-    """Steady streams, of which a window in the middle is measured."""
+    """Users with their streams, of which a window in the middle is measured.
+
+    After it the answers may end. Those of different lengths would take long: they are hung up, and those that have
+    ended are judged.
+    """
     load = order.load
-    ramp = load.count / STREAMS_PER_SECOND
-    tokens = round((ramp + SETTLE_SECONDS + load.seconds + TAIL_SECONDS) * load.pace)
-    clients = await connect(StreamClient, order.port, load.count)
-    await _send(order, clients, STREAMS_PER_SECOND, tokens)
+    begun, hangs_up = load.count / STREAMS_PER_SECOND, len(load.lengths) > 1
+    ends_at = perf_counter() + begun + SETTLE_SECONDS + load.seconds + TAIL_SECONDS
+    users = [User(order, number, ends_at) for number in range(load.count)]
+    tasks: list[asyncio.Task[None]] = []
+    await _evenly(load.count, STREAMS_PER_SECOND, lambda number: tasks.append(asyncio.create_task(users[number].run())))
     await asyncio.sleep(SETTLE_SECONDS)
     window = await _window(order, asyncio.sleep(load.seconds))
-    await all_ended(clients)
-    return _observed(load, window, clients, tokens)
+    for user in users:
+        user.is_over = True
+    await asyncio.wait(tasks, timeout=0 if hangs_up else PATIENCE_SECONDS)
+    under_way = {task for task in tasks if hangs_up and not task.done()}
+    broken = [
+        answer
+        for user, task in zip(users, tasks, strict=True)
+        for answer in user.answers
+        if not answer.is_whole and not (task in under_way and answer is user.answers[-1])
+    ]
+    for task in tasks:
+        task.cancel()
+    refused = [error for error in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(error, OSError)]
+    seen = _observed(load, window, [answer for user in users for answer in user.answers])
+    return replace(seen, faults=len(broken) + len(refused))
 
 
 async def _arrivals(order: Order) -> Observation:
@@ -223,31 +314,33 @@ async def _arrivals(order: Order) -> Observation:
     is_burst = load.shape is Shape.BURST
     count, per_second = (load.count, math.inf) if is_burst else (round(load.count * load.seconds), load.count)
     clients = await connect(StreamClient, order.port, count)
+    requests = [order.request(number, ARRIVAL_TOKENS) for number in range(count)]
     await asyncio.sleep(SETTLE_SECONDS)
 
     async def from_first_to_last() -> None:
-        await _send(order, clients, per_second, ARRIVAL_TOKENS)
+        await _evenly(count, per_second, lambda number: clients[number].ask(requests[number], ARRIVAL_TOKENS))
         await all_ended(clients)
 
     window = await _window(order, from_first_to_last())
-    seen = _observed(load, window, clients, ARRIVAL_TOKENS)
+    seen = _observed(load, window, [client.answer for client in clients])
     return replace(seen, done=count - seen.faults)
 
 
-def _observed(load: Load, window: _Window, clients: Sequence[StreamClient], tokens: int) -> Observation:
-    within = [[at for at in client.arrivals if window.start <= at <= window.end] for client in clients]
-    # The first event has no token; behind the last come the totals and the end marker.
-    late = [lateness(client.arrivals[1 : tokens + 1], 1 / load.pace) for client in clients]
-    first = [client.arrivals[0] - client.sent_at for client in clients if client.arrivals]
+def _observed(load: Load, window: _Window, answers: Sequence[Answer]) -> Observation:
+    within = [[at for at in answer.arrivals if window.start <= at <= window.end] for answer in answers]
+    # The first event has no token. The second has the first token, which waits for no step.
+    late = [lateness(answer.arrivals[2 : answer.tokens + 1], 1 / load.pace) for answer in answers]
+    begun = [answer for answer in answers if answer.arrivals[1:] and window.start <= answer.sent_at <= window.end]
+    first = [answer.arrivals[1] - answer.sent_at for answer in begun]
     between = list(chain.from_iterable(map(gaps, within)))
     return window.observe(
         done=sum(map(len, within)),
-        faults=sum(len(client.arrivals) < tokens + 2 for client in clients),
+        faults=sum(not answer.is_whole for answer in answers),
         first_p50=percentile(first, 50),
         first_p99=percentile(first, 99),
         gap_p50=percentile(between, 50),
         gap_p99=percentile(between, 99),
-        late_max=max(chain.from_iterable(late), default=float("nan")),
+        late_max=max(chain.from_iterable(late), default=math.nan),
     )
 
 
@@ -282,12 +375,20 @@ async def _idle(order: Order) -> Observation:
     return window.observe(done=answered, faults=len(clients) - answered)
 
 
+async def _rest(order: Order) -> Observation:
+    """Nothing at all."""
+    await asyncio.sleep(REST_SETTLE_SECONDS)
+    window = await _window(order, asyncio.sleep(order.load.seconds))
+    return window.observe(done=0, faults=0)
+
+
 _SHAPES = {
     Shape.STREAMS: _streams,
     Shape.WHOLE: _whole,
     Shape.ARRIVALS: _arrivals,
     Shape.BURST: _arrivals,
     Shape.IDLE: _idle,
+    Shape.REST: _rest,
 }
 
 

@@ -1,38 +1,56 @@
 """The proxies that are compared: how each is found, configured and started for a bench.
 
-Each runs as one process on one core, keeps connections to the engine, passes pieces on as they come and limits nothing.
-All features of the gateway are on. nginx, HAProxy, Envoy and the yardsticks do not authenticate, meter or log. The
+Each runs as one process on one core, keeps connections to the engine and passes pieces on as they come. All features
+of the gateway are on, with limits that nobody reaches. `interpreted` is the same gateway, not compiled, where the one
+that is measured is compiled. nginx, HAProxy, Envoy and the yardsticks do not authenticate, meter or log. The
 routers for engines do what they do by default. A short script in `peers` holds a peer's configuration and command line.
 `scripts/install-bench` installs its program.
 """
 
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import gateway
+from evaluation.bench.datapath.engine import ADDRESSES
 from evaluation.bench.settings import POOL, GatewaySettings, WindowSettings
+from gateway.compilation import IS_COMPILED
 
 DIRECT = "direct"
 GATEWAY = "gateway"
+INTERPRETED = "interpreted"
+OURS = (GATEWAY, INTERPRETED)
 
 _PEERS = Path(__file__).resolve().parents[3] / ".venv-peers"
 _SCRIPTS = Path(__file__).parent / "peers"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 _MANY = 20_000
 _WINDOW = WindowSettings(100_000, prefill_tokens=100_000_000)
+_LIMITS = {
+    "max_in_flight": 1_000_000,
+    "max_queued": 1_000_000,
+    "requests_per_minute": 1_000_000_000,
+    "tokens_per_minute": 10_000_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySetup:
-    """Where a proxy is to run: its folder, its port, another free one, the engine behind it, the clients' keys."""
+    """Where a proxy is to run: its folder, its port, another free one, the engine behind it, the clients' keys.
+
+    `workers`: as how many workers the engine appears to the gateway.
+    """
 
     folder: Path
     port: int
     other_port: int
     engine: str
     keys: Mapping[str, str]
+    workers: int = 1
 
     def environment(self, program: str) -> dict[str, str]:
         """The environment of a peer's script."""
@@ -52,14 +70,21 @@ class ProxySetup:
         """The gateway's configuration file."""
         return GatewaySettings(
             policy="vtc",
-            engine_urls=[self.engine],
+            engine_urls=[self.engine.replace(ADDRESSES[0], address) for address in ADDRESSES[: self.workers]],
             engine_model=POOL,
             weights=dict.fromkeys(self.keys, 1.0),
             window=_WINDOW,
             max_model_len=32_768,
             listen={"port": self.port},
+            limits=_LIMITS,
             keys=self.keys,
         ).write(self.folder / "gateway.yaml")
+
+    def without_extensions(self) -> Path:
+        """A folder with the gateway's package as it is before it is compiled."""
+        sources, ignored = self.folder / "sources", shutil.ignore_patterns("*.so", "__pycache__")
+        shutil.copytree(Path(gateway.__file__).parent, sources / "gateway", ignore=ignored)
+        return sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +109,25 @@ class Contender:
             return str(path) if path.exists() else None
         return shutil.which(self.program) or shutil.which(self.program, path=_SYSTEM_PATH)
 
+    @property
+    def version(self) -> str:
+        """The version of its program; raises OSError if that does not start."""
+        assert self.path is not None
+        if self.module:
+            return ""
+        if "/" in self.program:
+            return (_PEERS / self.name / ".stamp").read_text().strip().rpartition("==")[2]
+        printed = subprocess.run([self.path, "-v"], capture_output=True, text=True, check=False)  # noqa: S603 - a peer's
+        found = re.search(r"\d+(\.\d+)+", printed.stdout + printed.stderr)
+        return found[0] if found else ""
+
     def command(self, setup: ProxySetup) -> Sequence[str]:
         """The command that starts it on `setup`."""
-        if self.name == GATEWAY:
-            return [sys.executable, "-m", self.module, "serve", str(setup.configured()), "--announce"]
+        if self.name in OURS:
+            serve = ["-m", self.module, "serve", str(setup.configured()), "--announce"]
+            if self.name == GATEWAY:
+                return [sys.executable, *serve]
+            return ["env", f"PYTHONPATH={setup.without_extensions()}", sys.executable, "-P", *serve]
         if self.module:
             return [sys.executable, "-m", self.module, self.name, str(setup.port), setup.engine]
         return ["bash", str(_SCRIPTS / f"{self.name}.sh")]
@@ -96,6 +136,7 @@ class Contender:
 _YARDSTICKS = "evaluation.bench.datapath.yardsticks"
 _ALL = (
     Contender(GATEWAY, module="gateway"),
+    *([Contender(INTERPRETED, module="gateway")] if IS_COMPILED else []),
     Contender("floor", module=_YARDSTICKS),
     Contender("nginx", "nginx"),
     Contender("haproxy", "haproxy"),

@@ -1,11 +1,11 @@
 """The paced engine, `python -m evaluation.bench.datapath.engine`: vLLM's chat answers at a fixed pace, nearly for free.
 
 A request says in its prompt how many tokens a second it wants, and how many engines this one stands for (`pace 50
-phases 1`); every proxy passes that on. A stream's first event leaves at once, and its tokens follow at that pace. A
-real engine emits the next token of all its sequences in the same step. So all streams of one phase get their tokens at
-the same moment. Several phases are several engines, whose steps fall evenly into the interval between two tokens. One
-timer drives a calendar of milliseconds. Every write sends bytes that were rendered before: each event is one HTTP
-chunk, as uvicorn writes it. The engine prints `ready URL` on stdout.
+phases 1`); every proxy passes that on. The first token leaves at once, behind the event of the role, as in vLLM; the
+others follow at that pace. A real engine emits the next token of all its sequences in the same step. So all streams of
+one phase get their tokens at the same moment. Several phases are several engines, whose steps fall evenly into the
+interval between two tokens. One timer drives a calendar of milliseconds. Every write sends bytes that were rendered
+before: each event is one HTTP chunk, as uvicorn writes it. The engine prints `ready URL` on stdout.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ import httptools
 import orjson
 import uvloop
 
+ADDRESSES = ("127.0.0.1", *(f"127.0.1.{number}" for number in range(1, 250)))
+"""Where it listens, so that it can stand for so many workers of one gateway."""
 PROMPT_TOKENS = 20
 WORD = " word"
 
@@ -51,6 +53,15 @@ PAGES = {
     b"/health": json_answer(b""),
     b"/v1/models": json_answer(orjson.dumps({"object": "list", "data": [_MODEL]})),
 }
+_METRICS = """\
+vllm:num_requests_running %d
+vllm:num_requests_waiting 0
+vllm:kv_cache_usage_perc 0
+vllm:num_preemptions_total 0
+vllm:iteration_tokens_total_count %d
+vllm:iteration_tokens_total_sum %d
+vllm:generation_tokens_total %d
+"""
 NOT_FOUND = json_answer(b'{"detail":"Not Found"}', b"404 Not Found")
 
 
@@ -126,10 +137,14 @@ class Calendar:
         self._due: defaultdict[int, list[Stream]] = defaultdict(list)
         self._tick = 0
         self._started = 0
+        self._steps = 0
+        self._sent = 0
         self._turns = False
 
     def add(self, stream: Stream) -> None:
-        """Begin to pace `stream`, at the engine whose turn it is."""
+        """Send the first token of `stream`, and begin to pace it at the engine whose turn it is."""
+        if not stream.step():
+            return
         now = int(self._loop.time() * 1000)
         if not self._turns:
             self._tick, self._turns = now, True
@@ -138,12 +153,19 @@ class Calendar:
         step = self._started % stream.phases * stream.interval // stream.phases
         self._due[now + 1 + (step - now - 1) % stream.interval].append(stream)
 
+    def metrics(self) -> bytes:
+        """The page of metrics, with the figures of it that gateways read."""
+        running = sum(map(len, self._due.values()))
+        return json_answer((_METRICS % (running, self._steps, self._sent, self._sent)).encode())
+
     def _turn(self) -> None:
         now = int(self._loop.time() * 1000)
         while self._tick <= now:
-            for stream in self._due.pop(self._tick, ()):
+            due = self._due.pop(self._tick, ())
+            for stream in due:
                 if stream.step():
                     self._due[self._tick + stream.interval].append(stream)
+            self._steps, self._sent = self._steps + bool(due), self._sent + len(due)
             self._tick += 1
         self._turns = bool(self._due)
         if self._turns:
@@ -181,6 +203,9 @@ class EngineConnection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
+        if self._path.startswith(b"/metrics"):
+            self._transport.write(self._calendar.metrics())
+            return
         if self._path != b"/v1/chat/completions":
             self._transport.write(PAGES.get(self._path.partition(b"?")[0], NOT_FOUND))
             return
@@ -195,16 +220,18 @@ class EngineConnection(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve on a free port until SIGTERM."""
+    """Serve on a free port of every address until SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     calendar = Calendar(loop)
     forms = {form: Frames(form) for form in ("none", "usage", "forced")}
-    server = await loop.create_server(lambda: EngineConnection(calendar, forms), "127.0.0.1", 0, backlog=_BACKLOG)
-    print(f"ready http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201 - who starts it reads it
+    first, *others = ADDRESSES
+    server = await loop.create_server(lambda: EngineConnection(calendar, forms), first, 0, backlog=_BACKLOG)
+    port = server.sockets[0].getsockname()[1]
+    await loop.create_server(lambda: EngineConnection(calendar, forms), others, port)
+    print(f"ready http://{first}:{port}", flush=True)  # noqa: T201 - who starts it reads it
     await ended.wait()
-    server.close()
 
 
 if __name__ == "__main__":

@@ -2,25 +2,28 @@
 
 The proxies share a core, and one of them at a time has work. Engine and load client share another core, or have one
 each if the machine has three. A proxy serves once it has answered a request and streamed one. The bench reports a peer
-that does not serve and leaves it out. Without the gateway there is no bench.
+that does not serve and leaves it out. Without the gateway there is no bench. A round in which nginx cost something else
+than usual says that the machine was busy. It is repeated, as often as there are rounds.
 """
 
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import aiohttp
 
 from evaluation.bench.datapath.client import Order, observe
-from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, Contender, ProxySetup
-from evaluation.bench.datapath.findings import CLEAN_SECONDS, Findings
-from evaluation.bench.datapath.loads import MANY, Load, Observation
+from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, OURS, Contender, ProxySetup
+from evaluation.bench.datapath.findings import Findings
+from evaluation.bench.datapath.loads import Load, Observation, Shape
 from evaluation.bench.processes import group_members
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.load.processes import Child, ChildFailed, child, program
@@ -28,8 +31,6 @@ from evaluation.report.terminal import Progress
 
 TENANTS = tuple(f"tenant-{number}" for number in range(16))
 READY_SECONDS = 90.0
-CAPACITY_GROWTH = 1.25
-MOST_CAPACITY = 9000  # streams: two descriptors each in a proxy that may have 20,000
 
 _ENGINE = ("-m", "evaluation.bench.datapath.engine")
 
@@ -47,6 +48,7 @@ class Running:
     name: str
     port: int
     pids: Sequence[int]
+    most_streams: int
 
 
 class Field:
@@ -56,7 +58,7 @@ class Field:
         self.findings = Findings()
         self.failures: dict[str, str] = {}
         self._engine = engine
-        self._direct = Running(DIRECT, int(engine.url.rpartition(":")[2]), ())
+        self._direct = Running(DIRECT, int(engine.url.rpartition(":")[2]), (), sys.maxsize)
         self._folder = folder
         self._clients = clients
         self._progress = progress
@@ -70,39 +72,32 @@ class Field:
         shared = [load for load in loads if not load.fresh]
         if shared:
             async with self._proxies(contenders) as proxies:
+                for number in range(rounds):
+                    for load in shared:
+                        await self._round(load, proxies, number)
                 for load in shared * rounds:
-                    await self._note(load, self._direct)
-                    for contender in _able(contenders, load):
-                        if contender.name in proxies:
-                            await self._note(load, proxies[contender.name])
-        for load in (load for load in loads if load.fresh for _ in range(rounds)):
-            await self._note(load, self._direct)
-            for contender in _able(contenders, load):
-                async with self._proxies([contender]) as proxies:
+                    if (odd := self.findings.odd_round(load)) is not None:
+                        await self._round(load, proxies, odd)
+        for load in (load for load in loads if load.fresh):
+            for number in range(rounds):
+                await self._fresh_round(load, contenders, number)
+
+    async def _round(self, load: Load, proxies: Mapping[str, Running], number: int) -> None:
+        """Every proxy under `load`, one after another."""
+        for proxy in (self._direct, *proxies.values()):
+            if load.count <= proxy.most_streams:
+                self.findings.add(load, proxy.name, number, await self._measure(load, proxy))
+
+    async def _fresh_round(self, load: Load, contenders: Sequence[Contender], number: int) -> None:
+        """Every contender under `load`, each just started."""
+        is_rest = load.shape is Shape.REST
+        if not is_rest:
+            self.findings.add(load, DIRECT, number, await self._measure(load, self._direct))
+        for contender in contenders:
+            if contender.name in OURS if is_rest else load.count <= contender.most_streams:
+                async with self._proxies([contender], load.count if is_rest else 1) as proxies:
                     for proxy in proxies.values():
-                        await self._note(load, proxy)
-
-    async def capacities(self, contenders: Sequence[Contender], seconds: float) -> None:
-        """How many streams each of them carries."""
-        self.findings.most_streams[DIRECT] = await self._capacity(self._direct, seconds)
-        for contender in _able(contenders, MANY):
-            async with self._proxies([contender]) as proxies:
-                for name, proxy in proxies.items():
-                    self.findings.most_streams[name] = await self._capacity(proxy, seconds)
-
-    async def _capacity(self, proxy: Running, seconds: float) -> int:
-        """The largest number of streams, in steps of a quarter, of which every token came on time."""
-        clean, count = 0, MANY.count
-        while count <= MOST_CAPACITY:
-            load = replace(MANY, name=f"{count} streams", count=count, seconds=seconds)
-            seen = await self._measure(load, proxy)
-            if seen.faults or not seen.late_max <= CLEAN_SECONDS:
-                break
-            clean, count = count, round(count * CAPACITY_GROWTH)
-        return clean
-
-    async def _note(self, load: Load, proxy: Running) -> None:
-        self.findings.add(load, proxy.name, await self._measure(load, proxy))
+                        self.findings.add(load, proxy.name, number, await self._measure(load, proxy))
 
     async def _measure(self, load: Load, proxy: Running) -> Observation:
         self._progress.step(f"{proxy.name}: {load.name}")
@@ -112,7 +107,7 @@ class Field:
     # -- proxies
 
     @asynccontextmanager
-    async def _proxies(self, contenders: Sequence[Contender]) -> AsyncIterator[Mapping[str, Running]]:
+    async def _proxies(self, contenders: Sequence[Contender], workers: int = 1) -> AsyncIterator[Mapping[str, Running]]:
         """Run those of `contenders` that serve while the context is open."""
         async with AsyncExitStack() as stack:
             running: dict[str, Running] = {}
@@ -120,7 +115,7 @@ class Field:
                 if contender.name in self.failures:
                     continue
                 try:
-                    running[contender.name] = await stack.enter_async_context(self._proxy(contender))
+                    running[contender.name] = await stack.enter_async_context(self._proxy(contender, workers))
                 except (ChildFailed, OSError) as error:
                     if contender.name == GATEWAY:
                         raise
@@ -128,18 +123,18 @@ class Field:
             yield running
 
     @asynccontextmanager
-    async def _proxy(self, contender: Contender) -> AsyncIterator[Running]:
+    async def _proxy(self, contender: Contender, workers: int) -> AsyncIterator[Running]:
         self._started += 1
         self._progress.step(f"starting {contender.name}")
         folder = self._folder / f"{self._started}-{contender.name}"
         folder.mkdir()
-        setup = ProxySetup(folder, _free_port(), _free_port(), self._engine.url, self._keys)
+        setup = ProxySetup(folder, _free_port(), _free_port(), self._engine.url, self._keys, workers)
         assert contender.path is not None
         command, environment = contender.command(setup), setup.environment(contender.path)
         async with program(contender.name, command, folder, environment=environment, core=_cores()[0]) as process:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READY_SECONDS)) as session:
                 await process.until(lambda: self._serves(session, setup), READY_SECONDS)
-            yield Running(contender.name, setup.port, group_members(process.pid))
+            yield Running(contender.name, setup.port, group_members(process.pid), contender.most_streams)
 
     async def _serves(self, session: aiohttp.ClientSession, setup: ProxySetup) -> bool:
         """Whether a proxy answers a request and streams one."""
@@ -163,14 +158,17 @@ async def field(folder: Path, progress: Progress) -> AsyncIterator[Field]:
     progress.step("starting the paced engine")
     try:
         async with child("engine", _ENGINE, folder, READY_SECONDS, core=_cores()[1]) as engine:
-            with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as clients:
+            with ProcessPoolExecutor(1, _preloaded(), max_tasks_per_child=1) as clients:
                 yield Field(engine, folder, clients, progress)
     finally:
         progress.clear()
 
 
-def _able(contenders: Sequence[Contender], load: Load) -> list[Contender]:
-    return [contender for contender in contenders if load.count <= contender.most_streams]
+def _preloaded() -> ForkServerContext:
+    """Makes processes that have imported the load client already."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([observe.__module__])
+    return context
 
 
 def _free_port() -> int:

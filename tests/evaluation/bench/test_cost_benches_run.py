@@ -11,15 +11,17 @@ from evaluation.bench import blocking, scheduler
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender
-from evaluation.bench.datapath.loads import ARRIVALS, BURST, FEW, WHOLE
+from evaluation.bench.datapath.loads import ARRIVALS, BURST, CHATS, FEW, FEW_SHORT, MANY_WORKERS, WHOLE
 from evaluation.pictures.picture import VERMILION
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 # Loads that a machine busy with other work carries too.
 LIGHT = {
-    "streaming": (replace(FEW, count=8, pace=20),),
+    "steps": (replace(FEW, count=8, pace=20),),
+    "short": (replace(FEW_SHORT, count=4, lengths=(20,)), replace(CHATS, count=4)),
     "whole": (replace(WHOLE, count=2),),
     "arrivals": (replace(ARRIVALS, count=10), replace(BURST, count=20)),
+    "rest": (replace(MANY_WORKERS, count=3),),
 }
 
 
@@ -41,12 +43,13 @@ def test_the_datapath_bench_measures_gateway_and_peer(
     )
     assert conduct(datapath.measure(options), options) == EXIT_PASSED
     rounds = orjson.loads(found.read_bytes())["measurements"]["rounds"]
-    assert set(rounds) == {FEW.name, WHOLE.name, ARRIVALS.name, BURST.name}
+    resting = rounds.pop(MANY_WORKERS.name)
+    assert set(resting) == {"gateway"} and resting["gateway"][0]["processor_seconds"] > 0
+    assert set(rounds) == {load.name for load in (FEW, FEW_SHORT, CHATS, WHOLE, ARRIVALS, BURST)}
     for load in rounds.values():
         assert set(load) == {"direct", "gateway", "aiohttp", "floor"}
-        assert all(seen["done"] > 0 for seen, *_ in load.values())
-    assert all(rounds[FEW.name][name][0]["faults"] == 0 for name in ("direct", "gateway", "aiohttp", "floor"))
-    assert all(rounds[BURST.name][name][0]["done"] == 20 for name in ("direct", "gateway", "aiohttp", "floor"))
+        assert all(seen["done"] > 0 and seen["faults"] == 0 for seen, *_ in load.values())
+    assert all(seen["done"] == 20 for seen, *_ in rounds[BURST.name].values())
     assert rounds[FEW.name]["gateway"][0]["processor_seconds"] > 0
     assert Drawn(picture).shows(VERMILION)
     printed = capsys.readouterr()

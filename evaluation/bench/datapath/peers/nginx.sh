@@ -4,7 +4,7 @@ daemon off; worker_processes 1; pid $FOLDER/nginx.pid; error_log stderr warn;
 worker_rlimit_nofile $MANY;
 events { worker_connections $MANY; }
 http {
-  access_log off; tcp_nodelay on; keepalive_requests 1000000000;
+  access_log off; tcp_nodelay on; keepalive_requests 1000000000; client_body_buffer_size 256k;
 $(for kind in client_body proxy fastcgi uwsgi scgi; do echo "  ${kind}_temp_path $FOLDER/nginx-$kind;"; done)
   upstream engine { server $ENGINE_AUTHORITY; keepalive 1024; keepalive_requests 1000000000; }
   server {
