@@ -22,6 +22,10 @@ MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/t
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
 SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -o -name '*.yaml' -o -name '*.css')
 
+# Where the caller's shell keeps Python from storing compiled modules, each of the hundreds of processes that the tests
+# start would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run run-vllm test test-compiled test-lowest test-replicas test-upgrades test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers

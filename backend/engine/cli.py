@@ -1,4 +1,7 @@
-"""`backend embedded`: options to an `EngineConfig`, and the server process around it."""
+"""`backend embedded`: options to an `EngineConfig`, and the server process around it.
+
+The server is imported when it runs, because a supervisor, which has this command too, does without.
+"""
 
 import asyncio
 import os
@@ -9,13 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
 from backend.engine.config import EngineConfig
 from backend.engine.core import EngineCapacity, Policy
 from backend.engine.faults import FaultScript, load_faults
 from backend.engine.profile import load_profile
-from backend.engine.server import bind, make_app, serve
 from backend.lifetime import EndWithParent, die_with_parent, until_told_to_stop
 
 FAULTS_VARIABLE = "VTC_EMBEDDED_FAULTS"
@@ -40,6 +41,8 @@ def embedded(  # noqa: PLR0913 -- one parameter for each option
     end_with_parent: EndWithParent = False,
 ) -> None:
     """Run the embedded engine: vLLM's API and scheduling without a GPU."""
+    import uvloop
+
     sizes = {
         "max_num_seqs": max_num_seqs,
         "max_num_batched_tokens": max_num_batched_tokens,
@@ -73,6 +76,8 @@ def _resized(capacity: EngineCapacity, sizes: dict[str, int | None], policy: Pol
 
 
 async def _run(config: EngineConfig, host: str, port: int, uds: Path | None) -> None:
+    from backend.engine.server import bind, make_app, serve
+
     epoch = time.time() - asyncio.get_running_loop().time()
     app = make_app(replace(config, epoch_seconds=epoch), exit_process=lambda: os._exit(1))
     async with serve(app, bind(host, port, uds)) as url:

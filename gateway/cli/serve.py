@@ -22,8 +22,6 @@ from typing import Protocol
 
 import orjson
 import uvloop
-from rich.console import Console
-from rich.text import Text
 
 from gateway.app import Gateway
 from gateway.config import ConfigError, FileKey, Loaded, PolicyName, ensure_key_files, load
@@ -269,6 +267,9 @@ class _Process:
         if self._options.announce:
             print(f"ready {url}", flush=True)  # noqa: T201 - the contract with whoever started us
             return
+        from rich.console import Console
+        from rich.text import Text
+
         console = Console(soft_wrap=True, highlight=False)
         console.print(Text(f"vtc-gateway serves at {url}", style="bold green"))
         for key in self._keys:

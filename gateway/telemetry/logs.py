@@ -11,16 +11,14 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 from traceback import extract_tb
-from typing import TextIO
+from typing import Any, TextIO
 
 import orjson
-import structlog
-from structlog.typing import EventDict
 
 from gateway.config import LogFormat, LogLevel
 from gateway.telemetry.budget import LineBudget
@@ -36,6 +34,7 @@ _MAX_FRAMES = 12
 _LIBRARY_LINES_PER_SECOND = 10.0
 _LIBRARY_BURST = 100
 _DROPPED = "log lines dropped"
+_Fields = MutableMapping[str, Any]
 _LEVELS = {
     logging.DEBUG: "debug",
     logging.INFO: "info",
@@ -65,12 +64,12 @@ class _Clock:
 class _Form:
     """Makes a line from its fields; it names the process that writes it if there are several."""
 
-    def __init__(self, render: Callable[[EventDict], str], process: str) -> None:
+    def __init__(self, render: Callable[[_Fields], str], process: str) -> None:
         self._render = render
         self._process = process
         self._clock = _Clock()
 
-    def line(self, level: str, event: str, fields: EventDict) -> str:
+    def line(self, level: str, event: str, fields: _Fields) -> str:
         """The line of `event`; adds to `fields`."""
         fields["event"] = event
         fields["level"] = level
@@ -82,7 +81,7 @@ class _Form:
         return _redacted(self._render(fields))
 
 
-def _place_exception(fields: EventDict) -> None:
+def _place_exception(fields: _Fields) -> None:
     """Describe an exception by its type and its frames, innermost last, without its text."""
     info = fields.pop("exc_info")
     if info is True:
@@ -94,17 +93,19 @@ def _place_exception(fields: EventDict) -> None:
         fields["frames"] = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def _json(fields: EventDict) -> str:
+def _json(fields: _Fields) -> str:
     try:
         return orjson.dumps(fields, default=str).decode()
     except TypeError:  # an integer beyond 64 bits, half of a surrogate pair: the slow way knows both
         return json.dumps(fields, default=str)
 
 
-def _text(*, colours: bool) -> Callable[[EventDict], str]:
-    renderer = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)
+def _text(*, colours: bool) -> Callable[[_Fields], str]:
+    from structlog.dev import ConsoleRenderer  # imports rich, which no gateway needs that writes JSON
 
-    def render(fields: EventDict) -> str:
+    renderer = ConsoleRenderer(colors=colours, sort_keys=False)
+
+    def render(fields: _Fields) -> str:
         line: str = renderer(None, fields["level"], fields)
         return line.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair has no place in UTF-8
 
