@@ -133,7 +133,7 @@ def _scale(axes: "Axes", panel: LinePanel) -> None:
 
 def _draw_bars(axes: "Axes", panel: BarPanel) -> None:
     rows = range(len(panel.bars))
-    values = [0.0 if math.isnan(bar.value) else min(bar.value, panel.most) for bar in panel.bars]
+    values = [0.0 if math.isnan(bar.value) else bar.value for bar in panel.bars]
     axes.barh(rows, values, color=[bar.colour for bar in panel.bars], height=0.62)
     axes.set_yticks(rows, [bar.name for bar in panel.bars], fontsize=9.5 if len(rows) < MANY_BARS else 7)
     axes.invert_yaxis()

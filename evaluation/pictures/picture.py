@@ -1,6 +1,5 @@
 """A picture as data: panels of lines or bars, with published numbers beside them. `drawing` puts it on paper."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,15 +60,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarPanel:
-    """Horizontal bars, one below the other, each with its number; a diamond is the published value.
-
-    No bar is drawn longer than `most`: a bar many times longer than the others would hide their differences.
-    """
+    """Horizontal bars, one below the other, each with its number; a diamond is the published value."""
 
     title: str
     x_label: str
     bars: Sequence[Bar]
-    most: float = math.inf
 
 
 Panel = LinePanel | BarPanel

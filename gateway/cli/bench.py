@@ -1,7 +1,6 @@
 """Parses the commands of `vtc-gateway bench`; each is run by its own module, which is imported when it runs."""
 
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
@@ -137,7 +136,7 @@ def replicas(
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
         str,
-        typer.Option(help="Parts, of steps,spread,short,chats,whole,arrivals,burst,crowd,idle,rest; default: all."),
+        typer.Option(help="Loads, like steps-64,burst; default: all (docs/performance-notebook.md#measuring)."),
     ] = "",
     peers: Annotated[
         str, typer.Option(help="Proxies to compare with, like nginx,envoy; default: all that are installed.")
@@ -148,9 +147,8 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Two minutes: the main parts beside three peers, one round of a second each."),
+        typer.Option("--quick", help="Two minutes: the main loads beside three peers, one round of a second each."),
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the costs into this PNG file.")] = None,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
@@ -160,13 +158,12 @@ def datapath(  # noqa: PLR0913 - one parameter for each option
     from evaluation.bench.datapath.loads import LOADS
 
     options = DatapathOptions(
-        parts=chosen("--only", only, LOADS),
+        loads=chosen("--only", only, LOADS),
         peers=chosen("--peers", peers, CONTENDERS),
         rounds=rounds,
         seconds=seconds,
         quick=quick,
         json_file=json,
-        plot=plot,
         check=check,
     )
     _conduct(measure, options)

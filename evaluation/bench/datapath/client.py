@@ -9,7 +9,7 @@ of its body came.
 import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
@@ -31,7 +31,7 @@ REST_SETTLE_SECONDS = 3.0  # until a gateway has done what follows its start
 TAIL_SECONDS = 0.3
 PATIENCE_SECONDS = 8.0  # for what is still under way at the end of a window
 STREAMS_PER_SECOND = 1500  # at which streams are begun
-ARRIVAL_TOKENS = 8
+BURST_TOKENS = 8
 WHOLE_TOKENS = 32
 CONNECTIONS_AT_ONCE = 64
 
@@ -63,7 +63,7 @@ class Order:
             "model": POOL,
             "messages": [*_TURNS[: round(history_bytes / _MOST_HISTORY_BYTES * len(_TURNS))], question],
             "max_tokens": tokens,
-            "stream": self.load.shape in (Shape.STREAMS, Shape.ARRIVALS, Shape.BURST),
+            "stream": self.load.shape in (Shape.STREAMS, Shape.BURST),
         }
         key = self.keys[number % len(self.keys)]
         return Address("127.0.0.1", self.port).post("/v1/chat/completions", body, key)
@@ -268,27 +268,20 @@ def lateness(arrivals: Sequence[float], interval: float) -> list[float]:
     return [offset - earliest for offset in offsets]
 
 
-async def _evenly(count: int, per_second: float, begin: Callable[[int], object]) -> None:
-    """`begin` each of `count`, at an even rate."""
-    start = perf_counter()
-    for number in range(count):
-        if (ahead := start + number / per_second - perf_counter()) > 0:
-            await asyncio.sleep(ahead)
-        begin(number)
-
-
 async def _streams(order: Order) -> Observation:
     """Users with their streams, of which a window in the middle is measured.
 
-    After it the answers may end. Those of different lengths would take long: they are hung up, and those that have
-    ended are judged.
+    After it the steady streams end. Where answers end within the window, what is still under way is hung up.
     """
     load = order.load
-    begun, hangs_up = load.count / STREAMS_PER_SECOND, len(load.lengths) > 1
-    ends_at = perf_counter() + begun + SETTLE_SECONDS + load.seconds + TAIL_SECONDS
+    begun, hangs_up = load.count / STREAMS_PER_SECOND, bool(load.lengths)
+    start = perf_counter()
+    ends_at = start + begun + SETTLE_SECONDS + load.seconds + TAIL_SECONDS
     users = [User(order, number, ends_at) for number in range(load.count)]
     tasks: list[asyncio.Task[None]] = []
-    await _evenly(load.count, STREAMS_PER_SECOND, lambda number: tasks.append(asyncio.create_task(users[number].run())))
+    for number, user in enumerate(users):
+        await asyncio.sleep(start + number / STREAMS_PER_SECOND - perf_counter())
+        tasks.append(asyncio.create_task(user.run()))
     await asyncio.sleep(SETTLE_SECONDS)
     window = await _window(order, asyncio.sleep(load.seconds))
     for user in users:
@@ -308,21 +301,20 @@ async def _streams(order: Order) -> Observation:
     return replace(seen, faults=len(broken) + len(refused))
 
 
-async def _arrivals(order: Order) -> Observation:
-    """New short streams at an even rate or at once, each on a connection of its own that stands already."""
-    load = order.load
-    is_burst = load.shape is Shape.BURST
-    count, per_second = (load.count, math.inf) if is_burst else (round(load.count * load.seconds), load.count)
+async def _burst(order: Order) -> Observation:
+    """Streams of a few tokens that begin at once, each on a connection that stands already."""
+    count = order.load.count
     clients = await connect(StreamClient, order.port, count)
-    requests = [order.request(number, ARRIVAL_TOKENS) for number in range(count)]
+    requests = [order.request(number, BURST_TOKENS) for number in range(count)]
     await asyncio.sleep(SETTLE_SECONDS)
 
     async def from_first_to_last() -> None:
-        await _evenly(count, per_second, lambda number: clients[number].ask(requests[number], ARRIVAL_TOKENS))
+        for client, request in zip(clients, requests, strict=True):
+            client.ask(request, BURST_TOKENS)
         await all_ended(clients)
 
     window = await _window(order, from_first_to_last())
-    seen = _observed(load, window, [client.answer for client in clients])
+    seen = _observed(order.load, window, [client.answer for client in clients])
     return replace(seen, done=count - seen.faults)
 
 
@@ -385,8 +377,7 @@ async def _rest(order: Order) -> Observation:
 _SHAPES = {
     Shape.STREAMS: _streams,
     Shape.WHOLE: _whole,
-    Shape.ARRIVALS: _arrivals,
-    Shape.BURST: _arrivals,
+    Shape.BURST: _burst,
     Shape.IDLE: _idle,
     Shape.REST: _rest,
 }

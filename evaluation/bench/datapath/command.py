@@ -1,4 +1,4 @@
-"""The bench itself: rounds in which every proxy has its turn under every load, then tables, verdicts and a picture."""
+"""The bench itself: rounds in which every proxy has its turn under every load, then tables and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,15 +8,14 @@ from typing import Any
 
 from evaluation.bench.datapath.contenders import CONTENDERS, OURS, installed
 from evaluation.bench.datapath.field import field
-from evaluation.bench.datapath.findings import picture, sheets, verdicts
+from evaluation.bench.datapath.findings import sheets, verdicts
 from evaluation.bench.datapath.loads import LOADS
-from evaluation.pictures.drawing import draw, require_matplotlib
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.terminal import Progress
 from gateway.compilation import IS_COMPILED
 
 _QUICK: Mapping[str, Any] = {
-    "parts": ("steps", "spread", "short", "whole", "burst", "rest"),
+    "loads": ("steps-64", "steps-600", "spread", "short-64", "short-600", "whole", "burst", "rest-1"),
     "peers": ("nginx", "vllm-router", "smg"),
     "rounds": 1,
     "seconds": 1.0,
@@ -25,37 +24,30 @@ _QUICK: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class DatapathOptions(Delivery):
-    """What to run: `parts` and `peers` none means all; `seconds` None is each load's own window.
+    """What to run: `loads` and `peers` none means all; `seconds` None is each load's own window.
 
-    `quick`: the most important parts beside three peers, one round of a second each.
+    `quick`: the most important loads beside three peers, one round of a second each.
     """
 
-    parts: Sequence[str] = ()
+    loads: Sequence[str] = ()
     peers: Sequence[str] = ()
     rounds: int = 5
     seconds: float | None = None
-    plot: Path | None = None
     quick: bool = False
 
 
 async def measure(options: DatapathOptions) -> Report:
-    """Measure every part that is wanted and judge it; raises `PlotsMissing` before where a picture cannot be drawn."""
+    """Measure every load that is wanted and judge it."""
     if options.quick:
         options = replace(options, **_QUICK)
-    if options.plot is not None:
-        require_matplotlib()
     ours = [name for name in OURS if name in CONTENDERS]
     wanted = () if not options.peers else (*ours, *(name for name in options.peers if name not in ours))
     contenders, missing = installed(wanted)
-    parts = options.parts or tuple(LOADS)
+    loads = [LOADS[name] for name in options.loads or LOADS]
+    loads = [replace(load, seconds=options.seconds or load.seconds) for load in loads]
     with TemporaryDirectory(prefix="vtc-bench-") as folder:
         async with field(Path(folder), Progress()) as running:
-            loads = [load for part in parts for load in LOADS[part]]
-            loads = [replace(load, seconds=options.seconds or load.seconds) for load in loads]
             await running.rounds(contenders, loads, options.rounds)
-    costs = picture(running.findings)
-    if options.plot is not None and costs.panels:
-        draw(costs, options.plot)
     names = " ".join(f"{contender.name} {contender.version}".strip() for contender in contenders)
     return Report(
         title="datapath",

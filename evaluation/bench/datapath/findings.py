@@ -1,4 +1,4 @@
-"""What the rounds found: every observation by load and proxy, shown as tables, a picture and verdicts.
+"""What the rounds found: every observation by load and proxy, shown as tables and verdicts.
 
 One table has the figures, one says which of them a load shows, and one has the targets. A ratio or a difference is
 taken within each round, because a slow machine then slows both sides. The report shows the median over the rounds. A
@@ -9,15 +9,12 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from operator import sub, truediv
 from typing import NamedTuple
 
-from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, INTERPRETED, OURS
+from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, INTERPRETED
 from evaluation.bench.datapath.loads import (
-    ARRIVALS,
     BURST,
-    CHATS,
     CROWD,
     FEW,
     FEW_SHORT,
@@ -34,14 +31,12 @@ from evaluation.bench.datapath.loads import (
     Shape,
 )
 from evaluation.metrics.statistics import median
-from evaluation.pictures.picture import GREY, VERMILION, Bar, BarPanel, Picture
 from evaluation.report.document import Sheet, SheetRow
 from evaluation.report.verdicts import Comparison, Target, Verdict, number
 
 STEADY = "nginx"
 MOST_UNSTEADY = 0.1
 """A round in which the steadiest peer's cost is further off its median, as a part of that, shows a busy machine."""
-MOST_TIMES_MEDIAN = 6.0  # in the picture
 
 CPU, SHARE, MEMORY, BROKEN = "CPU us", "CPU %", "kB each", "broken"
 FIRST_P50, FIRST_P99, GAP_P50, GAP_P99, LATEST = "first p50 ms", "first p99 ms", "gap p50 ms", "gap p99 ms", "latest ms"
@@ -63,7 +58,6 @@ _NEW_STREAMS = (CPU, FIRST_P50, FIRST_P99, BROKEN)
 COLUMNS: Mapping[Shape, tuple[str, Sequence[str]]] = {
     Shape.STREAMS: ("{0.pace} tokens/s each, {0.phases} phases, per chunk", _STEADY_STREAMS),
     Shape.WHOLE: ("{0.count} connections, per request", (CPU, RATE, FIRST_P50, FIRST_P99, BROKEN)),
-    Shape.ARRIVALS: ("per stream of a few tokens", _NEW_STREAMS),
     Shape.BURST: ("per stream of a few tokens", _NEW_STREAMS),
     Shape.IDLE: ("per connection", (MEMORY, BROKEN)),
     Shape.REST: ("of a core", (SHARE,)),
@@ -115,12 +109,12 @@ class Findings:
         return {"rounds": rounds}
 
 
-# -- tables and picture
+# -- tables
 
 
 def sheets(findings: Findings) -> Iterator[Sheet]:
     """A table for each load that was measured, a row for each proxy: medians over the rounds."""
-    for load in chain.from_iterable(LOADS.values()):
+    for load in LOADS.values():
         if findings.names(load):
             description, figures = COLUMNS[load.shape]
             figures = _COMING_AND_GOING if load.lengths else figures
@@ -131,21 +125,6 @@ def sheets(findings: Findings) -> Iterator[Sheet]:
 def _cells(findings: Findings, load: Load, name: str, figures: Sequence[str]) -> Iterator[str]:
     for figure in figures:
         yield "" if name == DIRECT and figure in OF_A_PROXY else number(findings.median(load, name, figure))
-
-
-def picture(findings: Findings) -> Picture:
-    """Processor time for each chunk and each request, a bar for each proxy; no panels where nothing was measured."""
-    panels = [_panel(findings, load) for load in (FEW, MANY, FEW_SHORT, MANY_SHORT, CHATS, WHOLE)]
-    return Picture("Processor time of each proxy", [each for each in panels if each.bars], "Bars by proxy and load.")
-
-
-def _panel(findings: Findings, load: Load) -> BarPanel:
-    costs = {name: findings.median(load, name, CPU) for name in findings.names(load) if name != DIRECT}
-    bars = [
-        Bar(name, value, VERMILION if name in OURS else GREY) for name, value in costs.items() if math.isfinite(value)
-    ]
-    most = MOST_TIMES_MEDIAN * median([bar.value for bar in bars])
-    return BarPanel(f"{load.name}, per {'request' if load is WHOLE else 'chunk'}", "us of CPU", bars, most)
 
 
 # -- verdicts
@@ -208,8 +187,8 @@ TARGETS = (
     *(_over(load, "vllm-router", _AT_MOST, 1.5, INTERPRETED) for load in (FEW, MANY, SPREAD, FEW_SHORT, MANY_SHORT)),
     Row(f"TTFT p50, {BURST.name}: over smg", BURST, _FIRST_P50, _AT_MOST, 1.0, " x", truediv, Of("smg", FIRST_P50)),
     Row(f"TTFT p99, {BURST.name}: over its p50", BURST, _FIRST_P99, _BELOW, 1.5, " x", truediv, _FIRST_P50),
-    _added(FIRST_P50, ARRIVALS, 1.0),
-    _added(FIRST_P99, ARRIVALS, 5.0),
+    _added(FIRST_P50, FEW_SHORT, 1.0),
+    _added(FIRST_P99, FEW_SHORT, 5.0),
     _added(GAP_P99, MANY, 2.0),
     _plain(f"{CROWD.name}: the latest token", CROWD, LATEST, 100, " ms"),
     _plain(f"{CROWD.name}: streams that were not complete", CROWD, BROKEN, 0),

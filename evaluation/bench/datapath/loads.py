@@ -1,4 +1,4 @@
-"""What is measured: the loads by the part of the bench that they belong to, and what the load client saw of one."""
+"""What is measured: the loads, and what the load client saw of one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ class Shape(Enum):
 
     STREAMS = "streams"  # users who ask again once they have been answered
     WHOLE = "whole"  # answers that are not streamed, in a closed loop
-    ARRIVALS = "arrivals"  # new streams at a rate
     BURST = "burst"  # streams that begin at once
     IDLE = "idle"  # connections that wait
     REST = "rest"  # a gateway that nobody asks
@@ -22,7 +21,7 @@ class Shape(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One load: `count` connections (a second, for arrivals; of workers, for rest), `pace` tokens a second of a stream.
+    """One load: `count` connections (of workers, for rest), `pace` tokens a second of a stream.
 
     `phases`: from how many engines the streams come. Each engine emits for all its sequences in one step, and the
     engines step out of phase. `EVENLY` spreads the streams as if each had an engine of its own.
@@ -59,7 +58,6 @@ FEW_SHORT = Load("64 short streams", Shape.STREAMS, 64, lengths=(SHORT_TOKENS,))
 MANY_SHORT = Load("600 short streams", Shape.STREAMS, 600, lengths=(SHORT_TOKENS,))
 CHATS = Load("600 chats", Shape.STREAMS, 600, phases=4, lengths=TRACE, answers_each=2, has_history=True)
 WHOLE = Load("whole answers", Shape.WHOLE, 32)
-ARRIVALS = Load("200 new streams/s", Shape.ARRIVALS, 200, seconds=3.0)
 BURST = Load("600 streams begin at once", Shape.BURST, 600)
 # At 50 tokens/s each no proxy can carry them on one core of today: a chunk costs the kernel alone several microseconds.
 CROWD = Load("5,000 streams", Shape.STREAMS, 5000, pace=10, phases=EVENLY, fresh=True)
@@ -67,20 +65,23 @@ IDLE = Load("5,000 idle connections", Shape.IDLE, 5000, fresh=True, seconds=0.5)
 ONE_WORKER = Load("idle, 1 worker", Shape.REST, 1, fresh=True, seconds=5.0)
 MANY_WORKERS = Load("idle, 250 workers", Shape.REST, 250, fresh=True, seconds=5.0)
 
-LOADS: Mapping[str, Sequence[Load]] = MappingProxyType(
+LOADS: Mapping[str, Load] = MappingProxyType(
     {
-        "steps": (FEW, MANY),
-        "spread": (SPREAD,),
-        "short": (FEW_SHORT, MANY_SHORT),
-        "chats": (CHATS,),
-        "whole": (WHOLE,),
-        "arrivals": (ARRIVALS,),
-        "burst": (BURST,),
-        "crowd": (CROWD,),
-        "idle": (IDLE,),
-        "rest": (ONE_WORKER, MANY_WORKERS),
+        "steps-64": FEW,
+        "steps-600": MANY,
+        "spread": SPREAD,
+        "short-64": FEW_SHORT,
+        "short-600": MANY_SHORT,
+        "chats": CHATS,
+        "whole": WHOLE,
+        "burst": BURST,
+        "crowd": CROWD,
+        "idle": IDLE,
+        "rest-1": ONE_WORKER,
+        "rest-250": MANY_WORKERS,
     }
 )
+"""By the names that a command line has for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Pictures of every kind of panel are drawn, the same way twice, and show what they are given."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -59,16 +58,6 @@ def test_a_picture_is_drawn_to_the_same_bytes(tmp_path: Path, panels: list[LineP
     content = (tmp_path / "one.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert content == (tmp_path / "two.png").read_bytes()
-
-
-def test_no_bar_is_longer_than_the_most(tmp_path: Path) -> None:
-    """One of many times the others is cut: the picture is that of a bar as long as the most, but for its number."""
-    drawn = []
-    for value, most in ((60.0, math.inf), (6000.0, 60.0), (6000.0, math.inf)):
-        path = tmp_path / "picture.png"
-        draw(Picture("T", [BarPanel("B", "s", [Bar("", value, BLUE), Bar("", 10, BLUE)], most)], "bars"), path)
-        drawn.append(path.read_bytes())
-    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def pixels(tmp_path: Path, panel: LinePanel | BarPanel) -> dict[str, int]:
