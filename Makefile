@@ -55,14 +55,14 @@ test-replicas: $(VENV)/.dev ## Replicas at length: the script on real stores, 10
 	@REPLICA_OPERATIONS=100000 REPLICA_PROGRAMMES=500 REPLICA_CASES=8500 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/replicas
 
 # Shares of real processes in real time: a case that fails beside another one is played once more, alone.
-test-replicas-live: $(VENV)/.dev ## Three gateways, their engines and a real store through every fault of the store and of a gateway; limits of tenants
+test-replicas-live: $(VENV)/.dev ## Three gateways, their engines and a real store through every fault of the store and of a gateway, and replaced; limits of tenants
 	@scripts/install-system
 	@$(BIN)/pytest $(SIDE_BY_SIDE) -m live tests/gateway/store/live || \
 	  $(BIN)/pytest -m live --last-failed --last-failed-no-failures none tests/gateway/store/live
 
-test-upgrades: $(VENV)/.dev ## Twenty upgrades of several processes under load, each without a failed request
+test-upgrades: $(VENV)/.dev ## Twenty upgrades under load by take-over, and twenty by a replacement of replicas, none with a failed request
 	@scripts/install-system
-	@UPGRADES=20 $(BIN)/pytest tests/gateway/processes/test_upgrades.py -k under_load
+	@UPGRADES=20 $(BIN)/pytest -k under_load tests/gateway/processes/test_upgrades.py tests/gateway/store/live/test_replacements.py
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

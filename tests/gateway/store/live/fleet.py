@@ -8,8 +8,9 @@ one gateway has both. Each tenant always has more requests than there is room.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -39,33 +40,24 @@ MEASURED_SECONDS = 6.0
 TESTS = Path(__file__).parents[3]
 
 
-class Fleet:
-    """Running gateways and engines, and the load on each gateway."""
+class Engines:
+    """Running engines, and what they say as witnesses."""
 
-    def __init__(self, gateways: Sequence[Child], engines: Sequence[Child], loads: Sequence[Load]) -> None:
-        self.gateways = gateways
+    def __init__(self, engines: Sequence[Child]) -> None:
         self._engines = engines
-        self._loads = loads
         self._session = aiohttp.ClientSession()
 
+    @property
+    def urls(self) -> list[str]:
+        """Where they are."""
+        return [engine.url for engine in self._engines]
+
     async def close(self) -> None:
-        """Let go of the engines' pages."""
+        """Let go of their pages."""
         await self._session.close()
 
-    def freeze(self, gateway: int) -> None:
-        """Stop a gateway's process without ending it."""
-        os.kill(self.gateways[gateway].pid, signal.SIGSTOP)
-
-    def thaw(self, gateway: int) -> None:
-        """Let it go on."""
-        os.kill(self.gateways[gateway].pid, signal.SIGCONT)
-
-    def kill(self, gateway: int) -> None:
-        """End a gateway's process at once."""
-        os.kill(self.gateways[gateway].pid, signal.SIGKILL)
-
     async def until_full(self) -> None:
-        """Wait until both engines have all that their windows allow: no room is lost."""
+        """Wait until all have what their windows allow: no room is lost."""
         async with asyncio.timeout(STUCK_SECONDS):
             while min(await self.held()) < WINDOW:  # noqa: ASYNC110  # engines are other processes
                 await asyncio.sleep(0.02)
@@ -79,6 +71,31 @@ class Fleet:
     async def most_held(self) -> list[int]:
         """The most sequences that each engine ever had at once."""
         return [orjson.loads(await self._page(engine, "/witness"))["max_held"] for engine in self._engines]
+
+    async def _page(self, engine: Child, path: str) -> bytes:
+        async with self._session.get(engine.url + path) as answer:
+            return await answer.read()
+
+
+class Fleet:
+    """Running gateways before `engines`, and the load on each gateway."""
+
+    def __init__(self, gateways: Sequence[Child], engines: Engines, loads: Sequence[Load]) -> None:
+        self.gateways = gateways
+        self.engines = engines
+        self._loads = loads
+
+    def freeze(self, gateway: int) -> None:
+        """Stop a gateway's process without ending it."""
+        os.kill(self.gateways[gateway].pid, signal.SIGSTOP)
+
+    def thaw(self, gateway: int) -> None:
+        """Let it go on."""
+        os.kill(self.gateways[gateway].pid, signal.SIGCONT)
+
+    def kill(self, gateway: int) -> None:
+        """End a gateway's process at once."""
+        os.kill(self.gateways[gateway].pid, signal.SIGKILL)
 
     async def heavy_share(self, seconds: float = MEASURED_SECONDS) -> float:
         """The part of the service that the heavy tenant gets from now on, in percent."""
@@ -104,41 +121,48 @@ class Fleet:
     def _of(self, tenant: str) -> list[Load]:
         return [self._loads[number] for number in COMES_BY[tenant]]
 
-    async def _page(self, engine: Child, path: str) -> bytes:
-        async with self._session.get(engine.url + path) as answer:
-            return await answer.read()
+
+@asynccontextmanager
+async def running_engines(folder: Path) -> AsyncIterator[Engines]:
+    """Embedded engines that could each hold far more than a window."""
+    async with AsyncExitStack() as stack:
+        engine = ["-m", "backend", "embedded", "--profile", "cpu-tiny", "--max-num-seqs", str(ENGINE_SEQUENCES)]
+        options = ["--port", "0", "--end-with-parent"]
+        children = [
+            await stack.enter_async_context(
+                child(f"engine-{number}", [*engine, *options, "--seed", str(number)], folder, READY_SECONDS)
+            )
+            for number in range(ENGINES)
+        ]
+        engines = Engines(children)
+        stack.push_async_callback(engines.close)
+        yield engines
+
+
+def serve_command(file: Path, settings: GatewaySettings, shares: Mapping[str, object]) -> list[str]:
+    """How to start a gateway by `settings` that `shares` an account; its configuration is written to `file`."""
+    replace(settings, replicas=shares).write(file)
+    return ["-m", "gateway", "serve", str(file), "--announce"]
 
 
 @asynccontextmanager
 async def a_fleet(folder: Path, stores: Sequence[str], fleets: Sequence[str] = ("one",) * 3) -> AsyncIterator[Fleet]:
     """A loaded fleet; each gateway reaches the store by a URL of its own, and shares with those of the same fleet."""
     async with AsyncExitStack() as stack:
-        engine = ["-m", "backend", "embedded", "--profile", "cpu-tiny", "--max-num-seqs", str(ENGINE_SEQUENCES)]
-        options = ["--port", "0", "--end-with-parent"]
-        engines = [
-            await stack.enter_async_context(
-                child(f"engine-{number}", [*engine, *options, "--seed", str(number)], folder, READY_SECONDS)
-            )
-            for number in range(ENGINES)
-        ]
+        engines = await stack.enter_async_context(running_engines(folder))
         keys = draw_keys(list(WEIGHTS))
-        urls = [each.url for each in engines]
-        settings = GatewaySettings("vtc", urls, "tiny", WEIGHTS, WindowSettings(WINDOW, slack=0), keys=keys)
+        settings = GatewaySettings("vtc", engines.urls, "tiny", WEIGHTS, WindowSettings(WINDOW, slack=0), keys=keys)
         gateways = []
         for number, (store, name) in enumerate(zip(stores, fleets, strict=True)):
             shares = {"store": store, "name": f"gateway-{number}", "fleet": name, "expected": fleets.count(name)}
-            file = folder / f"gateway-{number}.yaml"
-            file.write_bytes(orjson.dumps(settings.document() | {"replicas": shares}))
-            serve = ["-m", "gateway", "serve", str(file), "--announce"]
+            serve = serve_command(folder / f"gateway-{number}.yaml", settings, shares)
             gateways.append(await stack.enter_async_context(child(f"gateway-{number}", serve, folder, READY_SECONDS)))
         loads = [
             await stack.enter_async_context(Load(Endpoint(gateway.url, POOL, keys), _tenants(number), number))
             for number, gateway in enumerate(gateways)
         ]
-        fleet = Fleet(gateways, engines, loads)
-        stack.push_async_callback(fleet.close)
-        await fleet.until_full()
-        yield fleet
+        await engines.until_full()
+        yield Fleet(gateways, engines, loads)
 
 
 def _tenants(gateway: int) -> list[LoadTenant]:

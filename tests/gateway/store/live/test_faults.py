@@ -52,11 +52,11 @@ async def judge(fleet: Fleet, *, surplus: int = 0, lost: int | None = None) -> N
     """The fault is over. All must hold; the replica that is `lost`, if one is, has lost its own requests."""
     living = [number for number in range(3) if number != lost]
     await asyncio.sleep(HEALING_SECONDS)
-    await fleet.until_full()
+    await fleet.engines.until_full()
     shares = [await fleet.heavy_share()]
     while abs(shares[-1] - HEAVY_SHARE) > SHARE_ERROR and len(shares) < MOST_MEASUREMENTS:
         shares.append(await fleet.heavy_share())
-    held, failures = await fleet.most_held(), fleet.failures(living)
+    held, failures = await fleet.engines.most_held(), fleet.failures(living)
     print(f"heavy tenant's share {shares}, most held {held}, completed {fleet.completed(living)}")
     assert shares[-1] == pytest.approx(HEAVY_SHARE, abs=SHARE_ERROR), shares
     assert failures == []
@@ -83,7 +83,7 @@ def test_gateways_that_share_nothing_fail_the_same_test(tmp_path: Path) -> None:
         with a_store("redis", tmp_path, has_port=True) as store:
             async with a_fleet(tmp_path, [store.url] * 3, fleets=["a", "b", "c"]) as fleet:
                 assert abs(await fleet.heavy_share() - HEAVY_SHARE) > SHARE_ERROR
-                assert min(await fleet.most_held()) > WINDOW + RESIDUAL
+                assert min(await fleet.engines.most_held()) > WINDOW + RESIDUAL
 
     asyncio.run(story())
 
