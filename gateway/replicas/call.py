@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-KEYS: Final = ("meta", "flows", "changed", "replicas", "held", "room")
+KEYS: Final = ("meta", "flows", "changed", "replicas", "held", "room", "unused")
 LAYOUT: Final = 1
 MOST_CANDIDATES: Final = 16  # requests that a call names
 MOST_FLOWS: Final = 128  # flows that a call reports; less than the reply's page, so that pages make progress
@@ -138,6 +138,7 @@ class Call:
     seq: int = 0
     changes: int = 0
     is_registering: bool = False
+    is_leaving: bool = False  # the last call: the caller gets nothing more
     vt: int = 0
     spare: int = 0
     has_more: bool = False
@@ -151,7 +152,8 @@ class Call:
         """The arguments of the script, in order."""
         words: list[str | int] = [self.name, self.boot, self.incarnation, self.number, self.settings]
         words += [self.lease, self.store, self.new_generation, self.generation, self.seq, self.changes]
-        words += [int(self.is_registering), self.vt, self.spare, int(self.has_more), *self.figures]
+        words += [int(self.is_registering), int(self.is_leaving), self.vt, self.spare, int(self.has_more)]
+        words += self.figures
         for rows in (self.flows, self.workers, self.readings):
             words.append(len(rows))
             for row in rows:
@@ -276,6 +278,11 @@ def read_message(body: bytes) -> Message:
 def keys(pool: str) -> list[str]:
     """The names of the store's keys of one pool; one hash tag keeps them together in a cluster."""
     return [f"vtc{LAYOUT}:{{{pool}}}:{key}" for key in KEYS]
+
+
+def unused_key(pool: str) -> str:
+    """The key that says, in a new store, that nobody has used the account of `pool` before."""
+    return keys(pool)[KEYS.index("unused")]
 
 
 def channel(pool: str, replica: str) -> str:

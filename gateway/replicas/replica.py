@@ -202,12 +202,14 @@ class Replica:
     def _candidates(self, most: int) -> list[Candidate]:
         return candidates(self._account, self.flows.book, self._workers, most)
 
-    def call(self, now: float, new_generation: str) -> Call:
-        """What to say now; `new_generation` is a random word."""
+    def call(self, now: float, new_generation: str, *, is_leaving: bool = False) -> Call:
+        """What to say now; `new_generation` is a random word. A replica that `is_leaving` gives back what is idle."""
         self._called_at, self._is_called_for, self._is_asking = now, False, True
         if self._confirmed_at is None:
             self._confirmed_at = now
         self._settle_room()
+        if is_leaving:
+            self.rooms.drop_idle()
         self.flows.forget_unused(now)
         if self._must_register:
             self._begin_again()
@@ -228,6 +230,7 @@ class Replica:
             self._seq,
             self._changes,
             self._must_register,
+            is_leaving,
             self._own_vt(),
             max(0, self.rooms.own),
             self._account.queue.queued > len(named),

@@ -18,12 +18,14 @@
 --               strangers (room left to sequences that no living replica uses), state (the tuner's own), tuner (the
 --               boot that said all this), held, unread, kv, idle (sums over the living), metered (sum over all, dead
 --               ones too), credit, {ghosts: time, sequences, boot}
+--   7 unused    string: is there if no gateway has used the account before, in this store or in another; whoever starts
+--               the store sets it. Only the first call finds it
 --
 -- ARGV: name, boot, incarnation, call, settings, lease (a replica that is silent for longer is taken for dead), store
 --   (the server's run id, which the caller asked for when it connected), a new generation to use if one is needed,
---   generation known (empty: none), seq known, changes known, is registering (1 or 0), vt, spare, more (1 if more
---   requests wait than candidates are named), figures (exposure, refundable, untold, unheard, greatest, least: what the
---   bound of docs/fairness.md needs); then four lists, each after its length:
+--   generation known (empty: none), seq known, changes known, is registering, is leaving (1 or 0), vt, spare, more (1 if
+--   more requests wait than candidates are named), figures (exposure, refundable, untold, unheard, greatest, least: what
+--   the bound of docs/fairness.md needs); then four lists, each after its length:
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
 --   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
@@ -59,7 +61,7 @@ local HEADER = 17        -- values before the candidates
 
 local pack, unpack_one, unpack_limit = cmsgpack.pack, cmsgpack.unpack_one, cmsgpack.unpack_limit
 local call, max, min, floor = redis.call, math.max, math.min, math.floor
-local META, FLOWS, CHANGED, REPLICAS, HELD, ROOM = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local META, FLOWS, CHANGED, REPLICAS, HELD, ROOM, UNUSED = unpack(KEYS)
 
 local clock = call('TIME')
 local now = clock[1] * 1000 + floor(clock[2] / 1000)
@@ -83,7 +85,7 @@ end
 local me = {name = text(), boot = text(), incarnation = number(), call = number(), settings = text(),
   lease = number()}
 local store, new_generation, known_generation, known_seq, known_changes = text(), text(), text(), number(), number()
-local is_registering, my_vt = number() == 1, number()
+local is_registering, is_leaving, my_vt = number() == 1, number() == 1, number()
 me.spare, me.more = number(), number() == 1
 me.exposure, me.refundable, me.untold, me.unheard, me.greatest, me.least =
   number(), number(), number(), number(), number(), number()
@@ -96,6 +98,7 @@ if meta then
   generation, seq, born, vt, grants, recalled, last_store = cmsgpack.unpack(meta)
 else
   call('DEL', FLOWS, CHANGED, REPLICAS, HELD, ROOM)
+  if call('DEL', UNUSED) == 1 then born = 0 end  -- nobody holds anything that would have to come back first
 end
 if store ~= last_store or (known_generation == generation and known_seq > seq) then
   call('DEL', REPLICAS, HELD, ROOM)  -- counters stay: they went back together with what was reported last
@@ -412,6 +415,12 @@ while unheard > 0 and me.place >= 0 do
   pop(me)
 end
 
+-- A leaver gets nothing more. What it has not given back still runs at the engine, so a ghost stands for it.
+if is_leaving then
+  bury(me)
+  mine = {}
+end
+
 -- Who goes next, not counting `without`: the tenant with the least counter; of its heads the one with the least key
 -- counter, and of equal ones that of the replica that was granted longest ago. Returns replica, head, least counter.
 local function first(without)
@@ -495,6 +504,7 @@ end
 local count, rank, others = living()
 
 local function give_spare()
+  if is_leaving then return end
   local left = 0
   for _, w in ipairs(workers) do left = left + max(0, free(w)) end
   for _ = me.spare + 1, min(MOST_SPARE, floor(left / (1.5 * count))) do

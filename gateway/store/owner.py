@@ -116,14 +116,15 @@ class Owner:
                 await self._has_begun.wait()
 
     async def stop(self) -> None:
-        """Give back all room with a last call."""
+        """Give back all room with a last call, and leave."""
         await self._messages.stop()
         await self._background.stop()
         if self._beat is not None:
             self._beat.cancel()
             self._windows.close()
             if self._failure is None:
-                await self._call(list(self.replicas))
+                with suppress(StoreFailed):  # then the others take its room after the lease
+                    await self._ask(self.replicas, is_leaving=True)
         await self._store.close()
 
     @property
@@ -207,7 +208,7 @@ class Owner:
         """False if a reload has removed `pool` during a call of `replica`, even if it has added it again since."""
         return self.replicas.get(pool) is replica
 
-    async def _ask(self, replicas: Mapping[str, Replica]) -> list[Reply]:
+    async def _ask(self, replicas: Mapping[str, Replica], *, is_leaving: bool = False) -> list[Reply]:
         server, failure = "", None
         try:
             server = await self._store.connected()
@@ -217,7 +218,8 @@ class Owner:
         for pool, replica in replicas.items():
             replica.store = server or replica.store
             self._windows.publish(pool)
-            calls.append((f"{self._fleet_name}:{pool}", replica.call(self._loop.time(), secrets.token_hex(8))))
+            call = replica.call(self._loop.time(), secrets.token_hex(8), is_leaving=is_leaving)
+            calls.append((f"{self._fleet_name}:{pool}", call))
         if failure is not None:
             raise failure
         return await self._store.turns(calls)

@@ -93,6 +93,7 @@ class Crowd:
             caller.seq,
             caller.changes,
             is_registering,
+            choose.random() < 0.01,
             choose.choice((0, choose.randrange(2_000))),
             choose.choice((0, 0, 1, 5)),
             choose.random() < 0.3,

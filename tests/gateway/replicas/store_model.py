@@ -102,6 +102,7 @@ class StoreModel:
         self.lease = 0
         self.seq = self.born = self.vt = self.grants = self.recalled = 0
         self.accounts: dict[str, Account] = {}
+        self.is_unused = False  # nobody has used the account before, in this store or in another
         self._forget_room()
 
     def _forget_room(self) -> None:
@@ -133,6 +134,13 @@ class StoreModel:
                 self._bury(name, now)
         if not is_known:
             self._welcome(call, now)
+        caller = self._hear(call, now, is_known=is_known)
+        if call.is_leaving:
+            self._bury(call.name, now)
+            caller.holdings.clear()
+        return self._decide(call, caller, now)
+
+    def _hear(self, call: Call, now: int, *, is_known: bool) -> Member:
         caller = self._note_caller(call, now)
         for report in call.flows:
             self._charge(call.boot, report, now)
@@ -141,7 +149,7 @@ class StoreModel:
         for reading in call.readings:
             self._read(reading, call.boot)
         self._skip_granted(caller)
-        return self._decide(call, caller, now)
+        return caller
 
     @staticmethod
     def _heard(call: Call) -> Counter[str]:
@@ -157,8 +165,9 @@ class StoreModel:
 
     def _begin(self, call: Call, now: int) -> None:
         if not self.generation:
+            born = 0 if self.is_unused else now
             self.wipe()
-            self.generation, self.born, self.store = call.new_generation, now, call.store
+            self.generation, self.born, self.store = call.new_generation, born, call.store
         has_lost = call.generation == self.generation and call.seq > self.seq
         if has_lost or call.store != self.store:
             self._forget_room()
@@ -368,6 +377,8 @@ class StoreModel:
         return names
 
     def _give_spare(self, caller: Member, now: int) -> None:
+        if caller.call.is_leaving:
+            return
         free = sum(max(0, self.free(worker, now)) for worker in self.windows)
         target = self._spare_target(free)
         while caller.spare < target and (worker := self._freest(self._open(caller), now)) is not None:
@@ -416,7 +427,7 @@ class StoreModel:
         )
 
     def _rank(self, name: str) -> int:
-        return sorted(self.members, key=str.encode).index(name)
+        return sorted(self.members, key=str.encode).index(name) if name in self.members else 0  # 0: it has left
 
     def _figures(self, now: int) -> Figures:
         said = [member.call.figures for member in self.members.values()]
@@ -425,8 +436,8 @@ class StoreModel:
             sum(each.exposure for each in said),
             sum(each.refundable for each in said),
             sum(each.untold for each in said),
-            max(each.unheard for each in said),
-            max(each.greatest for each in fresh),
+            max((each.unheard for each in said), default=0),
+            max((each.greatest for each in fresh), default=NOBODY),
             min((each.least for each in fresh if each.least != NOBODY), default=NOBODY),
         )
 

@@ -15,14 +15,19 @@ from real_stores import running
 from gateway.replicas.call import (
     MOST_FLOWS,
     Call,
+    Candidate,
     FlowReport,
+    Grant,
     Message,
+    Reading,
     Reply,
+    WorkerReport,
     channel,
     keys,
     read_message,
     read_reply,
     script,
+    unused_key,
 )
 
 from .random_calls import Crowd
@@ -144,6 +149,43 @@ def _same(client: valkey.Valkey, calls: list[tuple[Call, int]]) -> Iterator[Repl
 
 def _member(name: str, **said: Any) -> Call:
     return Call(name, f"boot of {name}", 0, said.pop("number", 1), "s", 2_000, "server", "g", **said)
+
+
+def test_a_leaver_leaves_its_room_to_others_in_the_same_call(client: valkey.Valkey) -> None:
+    """Who waits elsewhere gets it; what was not given back counts until a reading that was asked for later."""
+    window, later, waits = Reading("w0", 4, 0, 0, 1), Reading("w0", 4, 0, 0, 3_900), Candidate(5, "t", 5)
+    calls = [
+        (_member("a", is_registering=True, readings=[window], workers=[WorkerReport("w0", 4)]), 1),
+        (_member("a", number=2, workers=[WorkerReport("w0", 4)]), 1_500),
+        (_member("b", is_registering=True, candidates=[waits] * 4), 2_500),
+        (_member("a", number=3, is_leaving=True, workers=[WorkerReport("w0", 4, returned=3)]), 2_510),
+        (_member("b", number=2), 2_520),
+        (_member("b", number=3, readings=[later], workers=[WorkerReport("w0", 3)], candidates=[waits]), 4_000),
+    ]
+    *_, before, leaver, heir, last = _same(client, calls)
+    assert (before.living, before.workers[0].free) == (2, 0)
+    assert (leaver.living, leaver.grants, leaver.least_elsewhere) == (1, [], 5)
+    assert (heir.living, heir.grants, heir.workers[0].ghosts) == (1, [Grant("w0", 3)], 1)
+    assert (last.grants, last.workers[0].ghosts) == ([Grant("w0", 4)], 0)
+
+
+def test_a_store_that_nobody_has_used_before_gives_room_at_once(client: valkey.Valkey) -> None:
+    """One of which nobody has said so waits for a lease, also if it is emptied later."""
+    model, store, grants = StoreModel(), RealStore(client), []
+    for number, is_unused in enumerate((False, True, False), 1):
+        model.wipe()
+        store.wipe()
+        if is_unused:
+            model.is_unused = True
+            client.set(unused_key(POOL), 1)
+        call = _member(
+            "a", is_registering=True, readings=[Reading("w0", 4, 0, 0, 1)], candidates=[Candidate(5, "t", 5)]
+        )
+        expected = model.turn(call, 10_000 * number)
+        assert normal(*store.turn(call, 10_000 * number)) == normal(*expected)
+        grants.append(len(expected[0].grants))
+        assert not client.exists(unused_key(POOL))
+    assert grants == [0, 1, 0]
 
 
 def test_more_flows_than_a_page_come_page_by_page(client: valkey.Valkey) -> None:

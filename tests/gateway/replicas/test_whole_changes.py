@@ -14,6 +14,7 @@ from workers_on_stage import MODEL, EngineWorker
 
 from backend.engine.config import EngineConfig
 from gateway.config import Config, Window
+from gateway.replicas.replica import IDLE_SECONDS
 from gateway.telemetry import life
 
 from .model_store import ModelStore
@@ -201,6 +202,42 @@ def test_a_gateway_that_ends_in_order_gives_its_room_back_at_once() -> None:
             assert [(await each).status for each in running] == [200] * WINDOW
 
     run_in_virtual_time(story())
+
+
+def test_a_gateway_that_has_ended_in_order_lives_no_longer() -> None:
+    """The other knows it with its next call, long before a lease ends, and nothing stands for what it held."""
+
+    async def story() -> None:
+        async with fleet(2) as scenes:
+            await asyncio.gather(*(ask_all(scene, WINDOW) for scene in scenes))
+            await scenes[1].stop()
+            await asyncio.sleep(IDLE_SECONDS + 0.1)
+            assert (living(scenes[0]), ghosts(scenes[0])) == (1, 0)
+
+    run_in_virtual_time(story())
+
+
+def test_who_comes_after_all_have_ended_in_order_waits_for_nobody() -> None:
+    """Nothing runs that the store does not know, so there is room at once, however long ago the last has ended."""
+
+    async def story() -> None:
+        store = ModelStore()
+        async with fleet(2, store=store) as scenes:
+            await asyncio.gather(*(ask_all(scene, WINDOW) for scene in scenes))
+        await asyncio.sleep(10.0)
+        began = virtual_loop().time()
+        async with fleet(2, store=store) as scenes:
+            assert virtual_loop().time() - began < 0.5
+            assert all(idle(scene) > 0 for scene in scenes)
+
+    run_in_virtual_time(story())
+
+
+def living(scene: Stage) -> int:
+    """How many gateways share the account, as one of them knows."""
+    snapshot = scene.gateway.replicas()
+    assert snapshot is not None
+    return snapshot.pools[0].living
 
 
 def test_what_a_dead_gateway_held_is_free_again_although_nobody_asks() -> None:
