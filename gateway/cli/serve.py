@@ -24,6 +24,7 @@ import orjson
 import uvloop
 
 from gateway.app import Gateway
+from gateway.cli.service_manager import NotHeard, ServiceManager
 from gateway.config import ConfigError, FileKey, Loaded, PolicyName, ensure_key_files, load
 from gateway.processes import (
     DirectoryFault,
@@ -43,7 +44,7 @@ from gateway.telemetry.logs import Log
 from gateway.watch.supervisor import LaunchFailed
 
 _INTERRUPTED = 130
-_FAILURES = (DirectoryFault, LaunchFailed, OSError, ProcessFailed, RuntimeError, StoreMissing, TakeOverFailed)
+_FAILURES = (DirectoryFault, LaunchFailed, NotHeard, OSError, ProcessFailed, RuntimeError, StoreMissing, TakeOverFailed)
 # So many objects may be allocated between two garbage collections. Reference counts free nearly all objects of a
 # request. With Python's default of 700 the collector would look at every request in flight for almost nothing.
 GC_ALLOCATIONS = 20_000
@@ -81,7 +82,7 @@ def serve(options: ServeOptions) -> int:
     if options.port is not None:
         loaded = _on_port(loaded, options.port)
     raise_descriptor_limit()
-    process = _Process(loaded, options, keys, member_of(os.environ))
+    process = _Process(loaded, options, keys, ServiceManager(os.environ), member_of(os.environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(process.run())
 
@@ -149,11 +150,17 @@ class _OneGateway:
 
 class _Process:
     def __init__(
-        self, loaded: Loaded, options: ServeOptions, keys: Sequence[FileKey], member: Member | None = None
+        self,
+        loaded: Loaded,
+        options: ServeOptions,
+        keys: Sequence[FileKey],
+        manager: ServiceManager,
+        member: Member | None,
     ) -> None:
         self._loaded = loaded
         self._options = options
         self._keys = keys
+        self._manager = manager
         self._member = member
         self._end: asyncio.Event
         self._serves = False
@@ -196,7 +203,7 @@ class _Process:
         port = () if options.port is None else ("--port", str(options.port))
         directory = runtime_directory(options.config, config.listen.port, os.environ)
         plan = ProcessPlan(self._count(), (str(options.config), *port), directory, options.take_over)
-        return Parent(config, plan, log.logger, self._end.set)
+        return Parent(config, plan, log.logger, self._manager.hear_ready, self._end.set)
 
     async def _serve(self, program: _Program, log: Log, link: ParentLink | None) -> int:
         self._listen_to_signals(program)
@@ -210,6 +217,10 @@ class _Process:
             await program.stop()
             return 0
         if link is None:
+            try:
+                self._manager.hear_ready()
+            except NotHeard as fault:
+                log.logger.warning("service manager", reason=str(fault))
             self._greet(url)
         else:
             link.say_ready(url)

@@ -27,8 +27,8 @@ each says within a second. One that is silent is named.
 Modules. `parent`: the whole. `gateway_process`: one process as the parent sees it. `member`: the parent as a process
 sees it. `channel`: messages between them. `listening`: the sockets. `engines`: launched workers, which all processes
 share. `store`, `kept`, `guard`: the store, and how a program can outlive a parent that hands it over. `pages`,
-`merging`: one answer of several. `estate`: what ended processes have counted. `directory`: where they meet. `cores`:
-what `auto` means. `pauses`: when to start again.
+`merging`: one answer of several. `estate`: what ended processes have counted. `directory`: where they meet. `office`:
+which parent is in office. `cores`: what `auto` means. `pauses`: when to start again.
 """
 
 from gateway.processes.cores import usable_cores

@@ -6,9 +6,11 @@ temporary files. Its path is short, because a Unix socket's path has at most 107
 """
 
 import os
+import socket
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,6 +34,11 @@ class RuntimeDirectory:
         return self.path / "parent.sock"
 
     @property
+    def office(self) -> Path:
+        """The file that the parent in office has locked."""
+        return self.path / "office.lock"
+
+    @property
     def store(self) -> Path:
         """Where the store beside the gateway listens."""
         return self.path / "store.sock"
@@ -43,6 +50,10 @@ class RuntimeDirectory:
     def gateways(self) -> Sequence[str]:
         """The names of the gateway processes that answer here, or should."""
         return [file.stem.removeprefix("gateway-") for file in self.path.glob("gateway-*.sock")]
+
+    def answering(self) -> Sequence[str]:
+        """Those of them that live."""
+        return [name for name in self.gateways() if _answers(self.gateway(name))]
 
     def prepare(self) -> None:
         """Make the directory, or check that the one that is there is ours alone; raises `DirectoryFault`."""
@@ -61,12 +72,27 @@ class RuntimeDirectory:
         """Remove it and what is in it; nobody meets there any more. No effect if it was never made."""
         if self.path.is_dir():
             self.clear()
-            self.path.rmdir()
+            self.office.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody who waits for the end has just looked for the lock
+                self.path.rmdir()
 
     def clear(self) -> None:
-        """Remove what is in it."""
+        """Remove what is in it, but for the lock."""
         for file in self.path.iterdir():
-            file.unlink(missing_ok=True)
+            if file != self.office:
+                file.unlink(missing_ok=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+        end.setblocking(False)
+        try:
+            end.connect(str(path))
+        except BlockingIOError:  # it has more callers than it takes
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def runtime_directory(configuration: Path, port: int, environment: Mapping[str, str]) -> RuntimeDirectory:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import count, islice
 
 from gateway.background import Background
-from gateway.config import Config
+from gateway.config import Config, Replicas
 from gateway.processes.channel import Channel, Message
 from gateway.processes.directory import RuntimeDirectory
 from gateway.processes.engines import Engines
@@ -23,11 +23,15 @@ from gateway.processes.estate import Estate
 from gateway.processes.gateway_process import GatewayProcess
 from gateway.processes.listening import bound
 from gateway.processes.member import Member
+from gateway.processes.office import Office
 from gateway.processes.pauses import Pauses
 from gateway.processes.store import StoreBeside
 from gateway.processes.succession import Door, Predecessor, TakeOverFailed, own
+from gateway.replicas.call import unused_key
 from gateway.telemetry.logs import Logger
 
+WAIT_SECONDS = 60.0  # a successor waits so long for a gateway that starts, which takes seconds, or ends
+LOOK_SECONDS = 0.1
 END_SECONDS = 15.0  # a process gets `listen.drain_seconds` to end by itself, and these beyond that
 
 
@@ -49,13 +53,25 @@ class ProcessPlan:
 
 
 class Parent:
-    """The gateway as a whole; `replaced` is called when a successor has taken office."""
+    """The gateway as a whole."""
 
-    def __init__(self, config: Config, plan: ProcessPlan, logger: Logger, replaced: Callable[[], None]) -> None:
-        """Run nothing before `start`."""
+    def __init__(
+        self,
+        config: Config,
+        plan: ProcessPlan,
+        logger: Logger,
+        succeeds: Callable[[], None],
+        replaced: Callable[[], None],
+    ) -> None:
+        """Run nothing before `start`.
+
+        `succeeds` is called when all is ready to take over from a gateway that runs; what it raises lets that run on.
+        `replaced` is called when a successor has taken office.
+        """
         self._config = config
         self._plan = plan
         self._logger = logger
+        self._succeeds = succeeds
         self._replaced = replaced
         self._door = Door(plan.directory.parent, self._meet)
         self._salt = secrets.token_hex(32)
@@ -68,7 +84,7 @@ class Parent:
         self._keepers: list[Background] = []
         self._news = asyncio.Event()
         self._failure: str | None = None
-        self._is_in_office = False
+        self._office = Office(plan.directory.office)
         self._is_started = False
         self._is_ending = False
 
@@ -78,8 +94,7 @@ class Parent:
         Raises `DirectoryFault`, `OSError`, `StoreMissing`, `ProcessFailed` or `TakeOverFailed`; then `stop` must be
         called.
         """
-        self._plan.directory.prepare()
-        predecessor = Predecessor.at(self._plan.directory.parent)
+        predecessor = await self._predecessor()
         if predecessor is None:
             await self._begin()
             await self._start_processes(taken=())
@@ -94,13 +109,48 @@ class Parent:
         self._logger.info("ready", url=url, processes=sorted(self._processes))
         return url
 
+    async def _predecessor(self) -> Predecessor | None:
+        """The parent in office; None if it is this one now."""
+        found = self._find()
+        if found is not None or self._office.is_held:
+            return found
+        fault = "a gateway with this configuration is about to start or to end; wait until it has"
+        if not self._plan.takes_over:
+            raise TakeOverFailed(fault)
+        self._logger.info("waiting for the gateway that starts or ends", longest_seconds=WAIT_SECONDS)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while found is None and not self._office.is_held:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    found = self._find()
+        except TimeoutError:
+            raise TakeOverFailed(fault) from None
+        return found
+
+    def _find(self) -> Predecessor | None:
+        """The parent in office; if there is none, this one is from now on. None also while one starts or ends."""
+        self._plan.directory.prepare()
+        found = Predecessor.at(self._plan.directory.parent)
+        if found is None:
+            self._office.take()
+        return found
+
     async def _begin(self) -> None:
-        """Take an empty office: what a gateway before has left there belongs to nobody."""
-        self._is_in_office = True
+        """Begin in an empty office: what a gateway before has left there belongs to nobody."""
+        if late := self._plan.directory.answering():
+            self._logger.info("an earlier gateway has not ended", processes=sorted(late))
         self._plan.directory.clear()
         self._listeners = await bound(self._config.listen.host, self._config.listen.port)
         if self._config.replicas is None:
-            await self._store.start()
+            await self._store.start(() if late else self._unused_accounts())
+
+    def _unused_accounts(self) -> Sequence[str]:
+        """What tells a new store that nobody has used the accounts of the pools before.
+
+        It is true if no process of an earlier gateway lives. With a process the engines lose its requests.
+        """
+        fleet = Replicas(store=self._store.url, expected=1).fleet
+        return [unused_key(f"{fleet}:{pool.model}") for pool in self._config.pools]
 
     async def _succeed(self, predecessor: Predecessor) -> None:
         """Take the office from the parent that has it, once everything of ours is ready."""
@@ -112,8 +162,9 @@ class Parent:
         listeners = own(descriptors)
         self._listeners = listeners or await bound(self._config.listen.host, self._config.listen.port)
         await self._start_processes(taken={*answer["processes"], *self._plan.directory.gateways()})
-        _, pipes = await predecessor.ask({"take_office": True})
-        self._is_in_office = True
+        self._succeeds()
+        _, (office, *pipes) = await predecessor.ask({"take_office": True})
+        self._office.inherit(office)
         if has_store:
             self._store.adopt(*pipes)
 
@@ -151,7 +202,7 @@ class Parent:
                 listeners = [listener.fileno() for listener in self._listeners] if is_same else []
                 channel.send({"processes": sorted(self._processes), "salt": self._salt}, listeners)
             case {"take_office": True} if channel is self._heir:
-                channel.send({"office": "yours"}, self._store.pipes())
+                channel.send({"office": "yours"}, [self._office.descriptor, *self._store.pipes()])
                 self._leave_office()
 
     def _fault_of_heir(self, *, has_store: bool) -> str:
@@ -171,7 +222,7 @@ class Parent:
 
     def _leave_office(self) -> None:
         """Let the processes answer what they have; everything else is the successor's now."""
-        self._is_in_office = False
+        self._office.leave()
         self._store.release()
         self._door.close()
         self._logger.info("replaced")
@@ -199,20 +250,21 @@ class Parent:
             await keeper.stop()
         await self._engines.close()
         await self._store.stop()
-        if self._is_in_office:
+        if self._office.is_held:
             self._plan.directory.remove()
+            self._office.leave()
         if self._is_started:
             self._logger.info("stopped")
 
     def kill(self) -> None:
         """End every process at once."""
         self._kill_processes()
-        if self._is_in_office:
+        if self._office.is_held:
             self._plan.directory.remove()
 
     @property
     def _is_replaced(self) -> bool:
-        return self._is_started and not self._is_in_office
+        return self._is_started and not self._office.is_held
 
     def _kill_processes(self) -> None:
         for process in self._processes.values():

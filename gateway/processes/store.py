@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.background import Background
@@ -49,11 +50,16 @@ class StoreBeside:
         """Where the gateway processes find it."""
         return f"unix://{self._path}"
 
-    async def start(self) -> None:
-        """Start the store and wait until it answers; raises `StoreMissing`."""
+    async def start(self, keys: Sequence[str] = ()) -> None:
+        """Start the store and wait until it answers; set these `keys` in it before anybody uses it.
+
+        Raises `StoreMissing`.
+        """
         self._launch()
         try:
             await self._answers()
+            for key in keys:
+                await self._ask("SET", key, "1")
         except StoreMissing:
             self.close()
             raise
@@ -124,12 +130,17 @@ class StoreBeside:
 
     async def _says_pong(self) -> bool:
         try:
-            reader, writer = await asyncio.open_unix_connection(self._path)
+            return await self._ask("PING") == "+PONG"
         except OSError:
             return False
+
+    async def _ask(self, *words: str) -> str:
+        """The first line of the answer to a command."""
+        reader, writer = await asyncio.open_unix_connection(self._path)
         try:
-            writer.write(b"PING\r\n")
-            return (await reader.readline()).startswith(b"+PONG")
+            encoded = [word.encode() for word in words]
+            writer.write(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in encoded))
+            return (await reader.readline()).decode().rstrip()
         finally:
             writer.close()
 

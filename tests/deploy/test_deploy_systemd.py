@@ -11,7 +11,7 @@ SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = ("vtc-gateway.service", "vllm@8001.service", "vllm.target")
 # Exposure by systemd-analyze, 0 (nothing) to 10 (everything): what the unit may reach beyond its task, times ten.
 EXPOSURE = {"vtc-gateway.service": 12, "vllm@8001.service": 19}
-PROGRAMS = ("opt/vtc-gateway/bin/vtc-gateway", "opt/vllm/bin/python", "bin/kill")
+PROGRAMS = ("opt/vtc-gateway/bin/vtc-gateway", "opt/vllm/bin/python", "bin/kill", "bin/sh")
 TARGETS = ("sysinit", "basic", "shutdown", "network-online", "multi-user")
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 from served import STUCK_SECONDS, Served, descendants, serving
 
@@ -17,11 +18,16 @@ from gateway.processes.directory import RuntimeDirectory
 
 ROOT = Path(__file__).parents[3]
 ARGUMENTS = ("--create-keys", "--announce", "--processes", "2")
+TAKE_OVER = (*ARGUMENTS, "--take-over")
+SILENT = ("--create-keys", "--processes", "2")  # such a gateway can be watched before it serves
+SILENT_TAKE_OVER = (*SILENT, "--take-over")
 BODY = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}).encode()
+WINDOW = 4  # sequences; the engine itself takes many more
 CONFIG = """\
 listen: {{port: 0, drain_seconds: 60}}
 pools:
   - model: tiny
+    window: {{sequences: {window}, slack: 0}}
     workers: [{{url: "{url}"}}]
 tenants:
   - name: alice
@@ -44,8 +50,14 @@ def engine(profile: str = "instant") -> Iterator[str]:
 def write_config(folder: Path, url: str) -> Path:
     """A configuration with one tenant and the engine at `url`."""
     path = folder / "config.yaml"
-    path.write_text(CONFIG.format(url=url))
+    path.write_text(CONFIG.format(url=url, window=WINDOW))
     return path
+
+
+def most_held(url: str) -> int:
+    """The most sequences that the engine at `url` ever had at once, as it says itself."""
+    with urlopen(f"{url}/witness", timeout=STUCK_SECONDS) as answer:
+        return int(json.loads(answer.read())["max_held"])
 
 
 @contextmanager
@@ -54,6 +66,15 @@ def several(config: Path, arguments: Sequence[str] = ARGUMENTS) -> Iterator[Serv
     with serving(config, arguments) as child:
         assert child.url.startswith("http://")
         yield child
+
+
+def refused(config: Path, arguments: Sequence[str]) -> str:
+    """Why a second gateway does not start."""
+    with serving(config, arguments) as second:
+        status, out, err = second.ended()
+    assert (status, out) == (1, "")
+    reason: str = json.loads(err.splitlines()[-1])["reason"]
+    return reason
 
 
 def directory(config: Path) -> RuntimeDirectory:

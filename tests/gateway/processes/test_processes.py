@@ -91,6 +91,26 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, url: str) -> N
         assert all(has_ended(each) for each in everything)
 
 
+def test_a_new_gateway_knows_whether_an_earlier_one_lives(tmp_path: Path) -> None:
+    """It says so if a process answers whose parent was killed; then the new store waits, as after its loss."""
+    with engine("cpu-tiny") as slow, ExitStack() as stack:
+        config = write_config(tmp_path, slow)
+        first = stack.enter_context(several(config))
+        answer = stack.enter_context(streaming(first, key(tmp_path), 1900))
+        first.signal(signal.SIGKILL)
+        first.process.wait()
+        second = stack.enter_context(several(config))
+        line = read_until(second, "an earlier gateway has not ended")
+        assert line["processes"]
+        assert ask(second, tmp_path) == 200
+        answer.close()
+        second.signal(signal.SIGTERM)
+        assert second.ended()[0] == 0
+        with several(config) as third:
+            third.signal(signal.SIGTERM)
+            assert "has not ended" not in third.ended()[2]
+
+
 def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
     """An answer that would take long is cut off; the exit status is 130."""
     with engine("cpu-tiny") as slow, several(write_config(tmp_path, slow)) as child, ExitStack() as watches:

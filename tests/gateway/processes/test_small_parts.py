@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from gateway.processes import Member, guard, member_of
 from gateway.processes.cores import usable_cores
 from gateway.processes.directory import DirectoryFault, RuntimeDirectory, runtime_directory
 from gateway.processes.member import VARIABLE
+from gateway.processes.office import Office
 from gateway.processes.pauses import FIRST_SECONDS, LASTING_SECONDS, LONGEST_SECONDS, Pauses
 
 
@@ -58,6 +60,55 @@ def test_a_directory_that_others_may_enter_is_refused(tmp_path: Path) -> None:
         RuntimeDirectory(tmp_path / "file").prepare()
     with pytest.raises(DirectoryFault, match="too long"):
         RuntimeDirectory(tmp_path / ("x" * 100)).prepare()
+
+
+def test_the_directory_knows_whose_sockets_answer(tmp_path: Path) -> None:
+    """A socket that somebody has left behind answers no more."""
+    directory = RuntimeDirectory(tmp_path)
+    with socket.socket(socket.AF_UNIX) as left, socket.socket(socket.AF_UNIX) as living:
+        left.bind(str(directory.gateway("1")))
+        living.bind(str(directory.gateway("2")))
+        living.listen(0)
+        left.listen()
+        left.close()
+        assert sorted(directory.gateways()) == ["1", "2"]
+        callers = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for caller in callers:
+            caller.setblocking(False)
+            assert directory.answering() == ["2"]
+            caller.connect_ex(str(directory.gateway("2")))
+        for caller in callers:
+            caller.close()
+
+
+def test_one_parent_is_in_office(tmp_path: Path) -> None:
+    """A second one cannot take it; it can when the first has left, and the open file hands it over without a gap."""
+    first, second, third = (Office(tmp_path / "lock") for _ in range(3))
+    assert first.take() and not second.take()
+    second.inherit(os.dup(first.descriptor))
+    first.leave()
+    assert not third.take()
+    second.leave()
+    assert third.take() and third.is_held and not first.is_held
+    third.leave()
+
+
+def test_a_lock_that_was_removed_is_no_office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who had opened it when its holder removed it has to look again; so has who comes when the directory is gone."""
+    office, opened = Office(tmp_path / "d" / "lock"), os.open
+    assert not office.take()
+    (tmp_path / "d").mkdir()
+
+    def open_and_lose(path: Path, flags: int, mode: int) -> int:
+        descriptor = opened(path, flags, mode)
+        path.unlink()
+        return descriptor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_and_lose)
+        assert not office.take()
+    assert office.take()
+    office.leave()
 
 
 def guarded(code: str) -> "subprocess.Popen[bytes]":

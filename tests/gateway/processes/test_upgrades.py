@@ -1,5 +1,6 @@
 """A new gateway takes the port over from the one that runs, under load: no request fails, one store holds the account.
 
+The engine bears witness that there is never more in flight than the window.
 `UPGRADES` says how many; `make test-upgrades` does twenty.
 """
 
@@ -8,17 +9,36 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from served import has_ended, serving, watching
+import pytest
+from served import Served, has_ended, serving, watching
 
-from .several import ARGUMENTS, BODY, ask, directory, engine, gateways, key, read_until, several, store_of, write_config
+from .several import (
+    ARGUMENTS,
+    BODY,
+    SILENT,
+    SILENT_TAKE_OVER,
+    TAKE_OVER,
+    WINDOW,
+    ask,
+    directory,
+    engine,
+    gateways,
+    key,
+    most_held,
+    read_until,
+    refused,
+    several,
+    store_of,
+    write_config,
+)
 
 UPGRADES = int(os.environ.get("UPGRADES", "2"))
-TAKE_OVER = (*ARGUMENTS, "--take-over")
 
 
 class Load:
@@ -67,7 +87,7 @@ def test_upgrades_under_load_fail_no_request(tmp_path: Path) -> None:
     with engine("cpu-tiny") as url, ExitStack() as stack:
         config = write_config(tmp_path, url)
         child = stack.enter_context(several(config))
-        store, load = store_of(child), Load(child.url, key(tmp_path), clients=6)
+        store, load = store_of(child), Load(child.url, key(tmp_path), clients=2 * WINDOW)
         with load.running():
             for number in range(UPGRADES):
                 before = load.answered
@@ -79,6 +99,7 @@ def test_upgrades_under_load_fail_no_request(tmp_path: Path) -> None:
                 assert load.failures == [], f"after upgrade {number}"
                 child = heir
         assert load.failures == []
+        assert most_held(url) == WINDOW
         with watching(store) as descriptor:
             assert ask(child, tmp_path) == 200
             child.process.terminate()
@@ -105,15 +126,6 @@ def test_a_process_that_ends_late_takes_no_name_of_a_later_gateway(tmp_path: Pat
                     assert len(directory(config).gateways()) == 2, "the other process finds it too"
 
 
-def refused(config: Path, arguments: Sequence[str]) -> str:
-    """Why a second gateway does not start."""
-    with serving(config, arguments) as second:
-        status, out, err = second.ended()
-    assert (status, out) == (1, "")
-    reason: str = json.loads(err.splitlines()[-1])["reason"]
-    return reason
-
-
 def test_a_second_gateway_needs_the_word(tmp_path: Path) -> None:
     """Without --take-over it leaves the first alone and says what to do; the first serves on."""
     with engine() as url:
@@ -121,6 +133,60 @@ def test_a_second_gateway_needs_the_word(tmp_path: Path) -> None:
         with several(config) as child:
             assert "--take-over" in refused(config, ARGUMENTS)
             assert ask(child, tmp_path) == 200
+
+
+@contextmanager
+def starting(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Served, Path]]:
+    """A gateway that is about to start; its processes go on once the file has been made."""
+    (folder / "sitecustomize.py").write_text(
+        "import os, time\n"
+        "while 'VTC_GATEWAY_MEMBER' in os.environ and not os.path.exists(os.environ['MAY_START']):\n"
+        "    time.sleep(0.02)\n"
+    )
+    may_start = folder / "may-start"
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("MAY_START", str(may_start))
+    with serving(config, SILENT) as first:
+        while len(gateways(first)) < 2:
+            assert first.process.poll() is None
+            time.sleep(0.02)
+        yield first, may_start
+
+
+def test_a_successor_waits_for_a_gateway_that_is_about_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes it over then; without the word a second gateway says what the matter is."""
+    with engine() as url:
+        config = write_config(tmp_path, url)
+        with starting(config, tmp_path, monkeypatch) as (first, may_start):
+            assert "about to start" in refused(config, ARGUMENTS)
+            with serving(config, SILENT_TAKE_OVER) as heir:
+                read_until(heir, "waiting for the gateway")
+                may_start.touch()
+                status, _, err = first.ended()
+                assert status == 0 and '"event":"replaced"' in err
+                heir.url = str(read_until(heir, '"event":"ready"', '"process":"parent"')["url"])
+                assert ask(heir, tmp_path) == 200
+
+
+def test_a_successor_that_waits_for_a_start_in_vain_begins_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway that was about to start has ended: its office, its port and its directory are free."""
+    with engine() as url, ExitStack() as stack:
+        config = write_config(tmp_path, url)
+        first, may_start = stack.enter_context(starting(config, tmp_path, monkeypatch))
+        heir = stack.enter_context(serving(config, SILENT_TAKE_OVER))
+        read_until(heir, "waiting for the gateway")
+        first.signal(signal.SIGKILL)
+        first.process.wait()
+        may_start.touch()
+        heir.url = str(read_until(heir, '"event":"ready"', '"process":"parent"')["url"])
+        assert ask(heir, tmp_path) == 200
+        heir.signal(signal.SIGTERM)
+        assert heir.ended()[0] == 0
+    assert not directory(config).path.exists()
 
 
 def test_a_successor_that_fails_changes_nothing(tmp_path: Path) -> None:
