@@ -264,7 +264,8 @@ class Parent:
 
     @property
     def _is_replaced(self) -> bool:
-        return self._is_started and not self._office.is_held
+        """True if the processes of another parent accept at the sockets: of a successor, or still of a predecessor."""
+        return not self._office.is_held
 
     def _kill_processes(self) -> None:
         for process in self._processes.values():

@@ -73,7 +73,8 @@ def refused(config: Path, arguments: Sequence[str]) -> str:
     with serving(config, arguments) as second:
         status, out, err = second.ended()
     assert (status, out) == (1, "")
-    reason: str = json.loads(err.splitlines()[-1])["reason"]
+    (line,) = [line for line in err.splitlines() if "the gateway could not start" in line]
+    reason: str = json.loads(line)["reason"]
     return reason
 
 

@@ -11,7 +11,7 @@ from served import STUCK_SECONDS, serving
 
 from gateway.cli.service_manager import VARIABLE, NotHeard, ServiceManager
 
-from .several import ARGUMENTS, SILENT_TAKE_OVER, TAKE_OVER, ask, engine, read_until, refused, several, write_config
+from .several import ARGUMENTS, SILENT_TAKE_OVER, ask, engine, read_until, several, write_config
 
 MOST_BYTES = 4096
 
@@ -68,17 +68,6 @@ def test_a_successor_is_the_main_process_before_the_old_one_leaves(
         ear.setblocking(False)
         assert main_process(ear) == heir.process.pid
         assert first.ended()[0] == 0
-
-
-def test_a_successor_that_is_not_heard_changes_nothing(
-    tmp_path: Path, url: str, ear: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The end of the old one would be the end of the service. It serves on."""
-    config = write_config(tmp_path, url)
-    with several(config) as first:
-        monkeypatch.setenv(VARIABLE, str(tmp_path / "nobody"))
-        assert VARIABLE in refused(config, TAKE_OVER)
-        assert ask(first, tmp_path) == 200
 
 
 def test_a_first_gateway_that_is_not_heard_serves(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 from served import Served, has_ended, serving, watching
 
+from gateway.cli.service_manager import VARIABLE
+
 from .several import (
     ARGUMENTS,
     BODY,
@@ -187,6 +189,20 @@ def test_a_successor_that_waits_for_a_start_in_vain_begins_itself(
         heir.signal(signal.SIGTERM)
         assert heir.ended()[0] == 0
     assert not directory(config).path.exists()
+
+
+def test_a_successor_that_fails_late_fails_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes accept beside the old ones, and then systemd does not hear it: the old gateway serves on."""
+    with engine("cpu-tiny") as url:
+        config = write_config(tmp_path, url)
+        with several(config) as child:
+            load = Load(child.url, key(tmp_path), clients=2 * WINDOW)
+            monkeypatch.setenv(VARIABLE, str(tmp_path / "nobody"))
+            with load.running():
+                for _ in range(3):
+                    assert VARIABLE in refused(config, TAKE_OVER)
+            assert load.failures == []
+            assert load.answered > 0
 
 
 def test_a_successor_that_fails_changes_nothing(tmp_path: Path) -> None:
