@@ -44,13 +44,18 @@ UPGRADES = int(os.environ.get("UPGRADES", "2"))
 
 
 class Load:
-    """Clients that ask one after the other, each on a connection that it keeps, as long as it is kept."""
+    """Clients that ask one after the other, each on a connection that it keeps, as long as it is kept.
 
-    def __init__(self, url: str, secret: str, clients: int) -> None:
+    Clients that are `fleeting` have a connection for each request.
+    """
+
+    def __init__(self, url: str, secret: str, clients: int, *, fleeting: bool = False) -> None:
         self.answered = 0
         self.failures: list[str] = []
         self._url = urlsplit(url)
         self._headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        if fleeting:
+            self._headers["Connection"] = "close"
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._ask_on, args=(number,)) for number in range(clients)]
 
@@ -89,18 +94,19 @@ def test_upgrades_under_load_fail_no_request(tmp_path: Path) -> None:
     with engine("cpu-tiny") as url, ExitStack() as stack:
         config = write_config(tmp_path, url)
         child = stack.enter_context(several(config))
-        store, load = store_of(child), Load(child.url, key(tmp_path), clients=2 * WINDOW)
-        with load.running():
+        store = store_of(child)
+        loads = [Load(child.url, key(tmp_path), clients=WINDOW, fleeting=fleeting) for fleeting in (False, True)]
+        with loads[0].running(), loads[1].running():
             for number in range(UPGRADES):
-                before = load.answered
+                before = [load.answered for load in loads]
                 heir = stack.enter_context(serving(config, TAKE_OVER))
                 assert heir.url == child.url, heir.ended()[2]
                 status, out, err = child.ended()
                 assert (status, out) == (0, "") and '"event":"replaced"' in err
-                assert load.answered > before
-                assert load.failures == [], f"after upgrade {number}"
+                assert all(load.answered > had for load, had in zip(loads, before, strict=True))
+                assert [load.failures for load in loads] == [[], []], f"after upgrade {number}"
                 child = heir
-        assert load.failures == []
+        assert [load.failures for load in loads] == [[], []]
         assert most_held(url) == WINDOW
         with watching(store) as descriptor:
             assert ask(child, tmp_path) == 200
@@ -196,7 +202,7 @@ def test_a_successor_that_fails_late_fails_no_request(tmp_path: Path, monkeypatc
     with engine("cpu-tiny") as url:
         config = write_config(tmp_path, url)
         with several(config) as child:
-            load = Load(child.url, key(tmp_path), clients=2 * WINDOW)
+            load = Load(child.url, key(tmp_path), clients=2 * WINDOW, fleeting=True)
             monkeypatch.setenv(VARIABLE, str(tmp_path / "nobody"))
             with load.running():
                 for _ in range(3):
