@@ -139,8 +139,8 @@ def test_one_engine_for_all_which_outlives_each(tmp_path: Path) -> None:
     with several(write_config(tmp_path)) as child:
         engine = engine_of(child)
         os.kill(gateways(child)[0], signal.SIGKILL)
-        read_until(child, "gateway process ended")
-        read_until(child, '"event":"ready"')
+        name = read_until(child, "gateway process ended")["name"]
+        read_until(child, '"event":"ready"', f'"process":"{name}"')
         assert ask(child, tmp_path) == 200
         assert engine_of(child) == engine
         os.kill(engine, signal.SIGKILL)
