@@ -211,8 +211,8 @@ class Parent:
             return "the gateway that runs is being replaced already, or ends"
         if any(worker.is_launched for pool in self._config.pools for worker in pool.workers):
             return (
-                "workers with `launch` end with their gateway and cannot be handed over: stop it and start it anew, or run "
-                "them as services of their own and name their `url`"
+                "workers with `launch` end with their gateway and cannot be handed over: stop it and start it anew, "
+                "or run them as services of their own and name their `url`"
             )
         if has_store is not (self._config.replicas is None):
             return "a store cannot be exchanged while requests run: stop the gateway and start it anew"
