@@ -22,7 +22,7 @@ SLOW = Network((0.0002, 0.001, 0.005, 0.02), repetition=0.05)
 
 
 def judged(seed: int, replica: type[Replica] = Replica) -> Judge:
-    """What a judge found in 10 s of random floods."""
+    """What a judge found in 10 s of random floods, two of which are deep enough to wait for each other."""
     random = Random(seed)
     gateways = random.choice((2, 3, 5))
     weights = {name: random.choice((0.5, 1.0, 1.0, 3.0)) for name in "abcd"}
@@ -32,7 +32,10 @@ def judged(seed: int, replica: type[Replica] = Replica) -> Judge:
         gateways, window=window, network=SLOW, seed=seed, predictor=predictor, weights=weights, replica_type=replica
     )
     judge = Judge(fleet)
-    for _ in range(random.randrange(3, 9)):
+    fleet.floods = [
+        Flood(gateway, tenant, depth=window + 3, since=4.0, until=7.0) for gateway, tenant in enumerate("ab")
+    ]
+    for _ in range(random.randrange(1, 7)):
         longest = random.choice((4, 20, 100))
         since = random.uniform(0.0, 6.0)
         fleet.floods.append(
