@@ -25,9 +25,10 @@ from gateway.telemetry.budget import LineBudget
 from gateway.telemetry.writer import LineWriter
 
 # Keys of this gateway (not its runtime directory, `vtc-gateway-...`), keys meant for others, and whatever follows the
-# name of a credential header.
+# name of a credential header (not the `<key>` with which our own messages show the form of one).
 _CREDENTIAL = re.compile(
-    r"\b(?:vtc-(?!gateway-)|sk-)[A-Za-z0-9_-]{16,}|(?<=bearer )[^\s\"'\\,]+|(?<=x-api-key: )[^\s\"'\\,]+", re.IGNORECASE
+    r"\b(?:vtc-(?!gateway-)|sk-)[A-Za-z0-9_-]{16,}|(?:(?<=bearer )|(?<=x-api-key: ))(?!<key>')[^\s\"'\\,]+",
+    re.IGNORECASE,
 )
 _REDACTED = "[redacted]"
 _MAX_FRAMES = 12

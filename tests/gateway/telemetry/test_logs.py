@@ -108,6 +108,8 @@ def test_libraries_are_heard_from_warning_on() -> None:
         ('{"x-api-key: s3cret"}', '{"x-api-key: [redacted]"}'),
         ("sk-proj-0123456789abcdef", "[redacted]"),
         ("the bearer", "the bearer"),
+        ("as 'Authorization: Bearer <key>' or 'x-api-key: <key>'",) * 2,
+        ("Authorization: Bearer <key>abc.DEF", "Authorization: Bearer [redacted]"),
         ("unix:///run/vtc-gateway-10001-0123abcd/store.sock", "unix:///run/vtc-gateway-10001-0123abcd/store.sock"),
     ],
 )
