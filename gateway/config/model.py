@@ -132,6 +132,7 @@ class Replicas(Resolved):
     """How this gateway shares an account with others: by which store, and under which name (None: host and port).
 
     `expected` gateways there are, until the store tells how many live. An empty `username` is the store's default user.
+    With `is_beside` the file names no store: it is the one that the parent of several processes runs.
     """
 
     store: str
@@ -145,6 +146,7 @@ class Replicas(Resolved):
     expected: int = 2
     lease_seconds: float = 2.0
     without_store: WithoutStore = WithoutStore.CONTINUE
+    is_beside: bool = False
 
 
 class Config(Resolved):

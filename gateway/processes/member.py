@@ -62,7 +62,7 @@ class Member:
 
         Replicas that `config` describes are gateways, each of `count` processes. Without any there is this one alone.
         """
-        shared = config.replicas or Replicas(store=self.store, expected=1)
+        shared = config.replicas or Replicas(store=self.store, expected=1, is_beside=True)
         name = self.name if shared.name is None else f"{shared.name}/{self.name}"
         return shared.model_copy(update={"name": name, "expected": shared.expected * self.count})
 

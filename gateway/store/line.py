@@ -51,7 +51,13 @@ class Line:
         except ssl.SSLError as error:
             raise self._failed(f"TLS failed ({quote(error)}); correct replicas.store or replicas.ca_file") from None
         except OSError as error:
-            raise self._failed(f"it cannot be reached ({quote(error)}); start it, or correct replicas.store") from None
+            raise self._failed(f"it cannot be reached ({quote(error)}); {self._remedy}") from None
+
+    @property
+    def _remedy(self) -> str:
+        if self._replicas.is_beside:
+            return "the parent process starts it again; its lines in the log say why it ended"
+        return "start it, or correct replicas.store"
 
     async def _connect(self, connection: StoreConnection) -> None:
         if self._place.scheme == "unix":

@@ -144,9 +144,11 @@ def test_a_process_is_a_replica_of_its_own() -> None:
     member = Member("2", 4, "/d", (3,), "unix:///d/store.sock")
     alone = member.replicas(Config())
     assert (alone.store, alone.name, alone.expected) == ("unix:///d/store.sock", "2", 4)
+    assert alone.is_beside
     fleet = Replicas(store="redis://store:6379", name="east", expected=3)
     shared = member.replicas(Config(replicas=fleet))
     assert (shared.store, shared.name, shared.expected) == ("redis://store:6379", "east/2", 12)
+    assert not shared.is_beside
 
 
 def test_what_the_parent_says_arrives_once() -> None:

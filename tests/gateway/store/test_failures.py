@@ -93,6 +93,18 @@ def test_nobody_is_there(tmp_path: Path) -> None:
     play(story)
 
 
+def test_the_parents_own_store_is_not_there(tmp_path: Path) -> None:
+    """The line says who starts it again: the configuration names no store that the operator could start or correct."""
+
+    async def story() -> None:
+        url = f"unix://{tmp_path}/none.sock"
+        line = await failure_of(use(Replicas(store=url, is_beside=True)))
+        assert line.startswith(f"store {url}: ") and "the parent process starts it again" in line
+        assert "replicas.store" not in line
+
+    play(story)
+
+
 def info(**told: str) -> bytes:
     """The reply to INFO, and that of a primary to ROLE."""
     text = "\r\n".join(f"{name}:{value}" for name, value in told.items())
