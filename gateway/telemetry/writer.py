@@ -1,12 +1,18 @@
-"""Writes lines to a stream that may stall, without stalling the event loop.
+"""Writes lines to a stream that may stall, without stalling the event loop, and never into a line of another process.
 
 A log's reader can stop reading (a full disk, a hung collector behind a pipe); the loop must not wait for
 it. A thread writes, at most `max_lines` wait for it, and what finds no place is dropped and counted; the
 count is written as a line of its own once the stream moves again. The thread lets lines gather for a moment:
 woken for each it would take the processor from the loop as often as a request ends.
+
+Several processes may write to one stream. The kernel keeps only short writes to a pipe in one piece (4 KiB on Linux),
+so each write holds a lock on the stream itself. It is a POSIX record lock: it belongs to the process and not to the
+descriptor that all have inherited, and it ends with the process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_UN, lockf
 from queue import SimpleQueue
 from threading import Thread
 from time import sleep
@@ -58,8 +64,21 @@ class LineWriter:
 
     def _write(self, text: str) -> None:
         try:
-            self._stream.write(text)
-            self._stream.flush()
+            with _alone(self._stream):
+                self._stream.write(text)
+                self._stream.flush()
         except (OSError, ValueError):
             # The stream is gone or closed: a log that cannot be written must not end the gateway.
             return
+
+
+@contextmanager
+def _alone(stream: TextIO) -> Iterator[None]:
+    """Let no other process write to `stream` meanwhile; a stream that has no lock is written without one."""
+    with suppress(OSError, ValueError):
+        lockf(stream, LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            lockf(stream, LOCK_UN)
