@@ -219,7 +219,8 @@ class Tuning:
 
     def _act(self, sample: EngineSample, own: OwnCounts, now: float) -> bool:
         running, waiting = int(sample.running), int(sample.waiting)
-        self._foreign.read(running + waiting - own.in_flight - self.others.idle_sequences)
+        maybe = self.others.idle_sequences + self.others.silent_sequences  # the store keeps room for the silent already
+        self._foreign.read(running + waiting - own.in_flight - maybe)
         usage = sample.kv_usage or 0.0
         if waiting == 0 and 8 * own.unread_tokens < self.memory.promised_tokens:
             self.memory.weigh(usage)

@@ -261,6 +261,23 @@ def test_what_others_may_send_at_once_is_not_foreign_either() -> None:
     assert found[0] <= found[1] - 9
 
 
+def test_what_the_store_keeps_for_the_silent_is_not_foreign_either() -> None:
+    """It gives out no room for them already; the window that it gives out of stays whole."""
+    found = []
+    for silent in (0, 10):
+        stage = Stage(slots=40, replicas=1)
+        stage.run(20, 0)
+        while stage.there > 20:
+            replica = stage.replicas[0]
+            replica.fleet.give(replica.requests.pop())
+        stage.replicas[0].fleet.others("w", Others(0, silent_sequences=silent))
+        stage.foreign = 10
+        for _ in range(4):
+            stage.read()
+        found.append(stage.replicas[0].window)
+    assert found[0] <= found[1] - 9
+
+
 def test_prompts_of_others_fill_the_window_of_prefill() -> None:
     """Unread prompts of all replicas share one limit; a larger prompt fits only if nobody has any."""
     replica = Replica(WindowSize(8, 0, 1000))
