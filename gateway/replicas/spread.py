@@ -2,7 +2,8 @@
 
 The bound is the exposures and the refundable amounts of all replicas, and twice what one may not know of the others'
 charges. Each replica tells the largest of its flows. Their sum over the replicas is at least what section 8 needs of
-any one flow. Amounts are counter units, and wire units once they are told. Left to others: the sums (`turn.lua`).
+any one flow, and up to as many times that as there are replicas. Amounts are counter units, and wire units once they
+are told. Flows are looked at a few at a time, because ten thousand may wait. Left to others: the sums (`turn.lua`).
 """
 
 from typing import Final
@@ -12,7 +13,8 @@ from gateway.fairness.queues import TenantQueue
 from gateway.replicas.call import NOBODY, Figures
 from gateway.replicas.flow_book import FlowBook
 
-LOOK_SECONDS: Final = 0.5  # between two looks at all flows that wait or may be exposed
+LOOK_SECONDS: Final = 0.5  # at least, between the beginnings of two looks at all flows that wait or may be exposed
+MOST_AT_ONCE: Final = 512  # flows, of all that a look takes in; they hold the event loop up for less than a millisecond
 RECENT_SECONDS: Final = 60.0  # what was unknown counts for one to two of these
 
 
@@ -26,6 +28,9 @@ class Spread:
         self._leads: dict[TenantQueue, int] = {}  # how far each was ahead of the level at its last dispatch here
         self._looked_at = self._recent_since = float("-inf")
         self._exposure, self._greatest = 0, NOBODY
+        self._unseen: list[TenantQueue] = []  # of the look that has begun
+        self._seen_exposure, self._seen_greatest = 0, NOBODY  # of the flows that it has taken in
+        self._turned: dict[TenantQueue, None] = {}  # since the last figures
         self._level = 0
         self._margin = 0  # the largest margin since the last answer
         self._margin_before = 0  # between the two answers before
@@ -35,6 +40,7 @@ class Spread:
     def turned(self, flow: TenantQueue) -> None:
         """A request of `flow` is about to be charged."""
         self._leads[flow] = max(0, flow.counter - self._level)
+        self._turned[flow] = None
         self._note_margin()
 
     def _note_margin(self) -> None:
@@ -54,9 +60,13 @@ class Spread:
         """What to tell in the call that is made now, after the reports of flows; `least` waits here, in wire units."""
         self._note_margin()
         self._note_unknown(now)
-        if now >= self._looked_at + LOOK_SECONDS:
+        self._look_at_turned()
+        is_due = not self._unseen and now >= self._looked_at + LOOK_SECONDS
+        if is_due:
             self._looked_at = now
-            self.look()
+            self._begin_look()
+        if is_due or self._unseen:
+            self._look_on(MOST_AT_ONCE)
         refundable = max(self._margin_kept, self._margin_before, self._margin) + self._policy.bound.taken_back
         wire = self._book.to_wire_up
         return Figures(
@@ -77,10 +87,31 @@ class Spread:
         self._untold[0], self._unheard[0] = max(self._untold[0], untold), max(self._unheard[0], unheard)
 
     def look(self) -> None:
-        """Find the largest exposure and the greatest counter that waits."""
-        waiting = list(self._policy.waiting)
-        self._exposure = max(map(self._exposed, {*waiting, *self._leads}), default=0)
-        self._greatest = max((self._book.to_wire(flow.counter) for flow in waiting), default=NOBODY)
+        """Find the largest exposure and the greatest counter that waits, at all flows at once."""
+        self._begin_look()
+        self._look_on(len(self._unseen))
+
+    def _look_at_turned(self) -> None:
+        """Take in at once what can have risen since the last figures; a look finds what has fallen."""
+        turned, self._turned = self._turned, {}
+        exposure = max(map(self._exposed, turned), default=0)
+        self._exposure = max(self._exposure, exposure)
+        self._seen_exposure = max(self._seen_exposure, exposure)
+
+    def _begin_look(self) -> None:
+        self._unseen = list(dict.fromkeys([*self._policy.waiting, *self._leads]))
+        self._seen_exposure, self._seen_greatest = 0, NOBODY
+
+    def _look_on(self, most: int) -> None:
+        """Take in up to `most` more flows; the figures are those of all flows, once the last was taken in."""
+        seen = self._unseen[-most:] if most else []
+        del self._unseen[len(self._unseen) - len(seen) :]
+        for flow in seen:
+            self._seen_exposure = max(self._seen_exposure, self._exposed(flow))
+            if flow.is_waiting:
+                self._seen_greatest = max(self._seen_greatest, self._book.to_wire(flow.counter))
+        if not self._unseen:
+            self._exposure, self._greatest = self._seen_exposure, self._seen_greatest
 
     def _exposed(self, flow: TenantQueue) -> int:
         """How far `flow` can be above the level for what it was given here."""
