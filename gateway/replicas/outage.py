@@ -22,7 +22,7 @@ class Outage:
     __slots__ = ("_excess", "_lease_ends", "_limits", "_living", "_others")
 
     def __init__(self, lease_ends: float, living: int) -> None:
-        """The lease of the last answered call ends at `lease_ends`; `living` replicas were known then."""
+        """The lease of the last answered call ends at `lease_ends` (seconds); `living` replicas were known then."""
         self._lease_ends = lease_ends
         self._living = living
         self._limits: dict[str, int] = {}  # sequences in use, by worker

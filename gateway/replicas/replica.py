@@ -8,6 +8,7 @@ sockets, and the workers' own limits.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from gateway.fairness.admission import Admission
@@ -325,6 +326,18 @@ class Replica:
         self.rooms.drop_idle()
         self.is_suspended = True
         self._is_called_for = True
+
+    def is_done_with(self, worker: str) -> bool:
+        """True if nothing is held at `worker`, and the store does not know it or knows that it has no window."""
+        state = self.workers.get(worker)
+        return self.rooms.is_empty(worker) and (state is None or state.sequences == 0)
+
+    def forget(self, workers: Iterable[str]) -> None:
+        """Forget `workers` that are gone and done with, and register anew: the totals of rooms begin anew with that."""
+        for worker in workers:
+            self.rooms.forget(worker)
+            self._strangers.pop(worker, None)
+        self._must_register = True
 
     def told(self, message: Message) -> None:
         """Take in what the store says between calls; dispatch afterwards."""

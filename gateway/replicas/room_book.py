@@ -27,7 +27,7 @@ class Room:
     __slots__ = ("fresh", "granted", "own", "returned", "used")
 
     def __init__(self) -> None:
-        """Nothing."""
+        """Hold nothing."""
         self.granted = 0
         self.returned = 0
         self.used = 0
@@ -49,7 +49,7 @@ class RoomBook:
     """What a replica holds at each worker."""
 
     def __init__(self) -> None:
-        """Nothing is held."""
+        """Hold nothing anywhere."""
         self._rooms: dict[str, Room] = {}
 
     @property
@@ -130,8 +130,18 @@ class RoomBook:
         room.own += sequences
 
     def meet(self, worker: str) -> None:
-        """A worker of which nothing is held yet."""
+        """Take in that there is a worker, at which nothing may be held yet: the store hears of it."""
         self._room(worker)
+
+    def forget(self, worker: str) -> None:
+        """Forget a worker at which nothing is held; until the totals begin anew the store must grant nothing there."""
+        assert self.is_empty(worker), "room is held where it is forgotten"
+        del self._rooms[worker]
+
+    def is_empty(self, worker: str) -> bool:
+        """True if nothing is held at a worker."""
+        room = self._rooms[worker]
+        return not room.used and not room.idle
 
     def keep_fresh(self) -> None:
         """Nobody waits here any more: what was granted for it becomes the replica's own."""

@@ -23,7 +23,7 @@ class Strangers:
     __slots__ = ("_is_watching", "_seen")
 
     def __init__(self) -> None:
-        """The store has answered for the first time in this generation."""
+        """Watch from now on: the store has just answered for the first time in this generation."""
         self._is_watching = True
         self._seen: deque[int] = deque(maxlen=READINGS)
 

@@ -6,7 +6,7 @@ to others: how limits are found (`gateway.workers`), when the store is asked (`o
 """
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.fairness import Ticket
 from gateway.replicas.call import Reading, WorkerState
@@ -15,6 +15,7 @@ from gateway.replicas.room_book import Room
 from gateway.workers import Others, SharedFleet, TunedLimits
 
 NO_ROOM = TunedLimits(0, 0, 0)
+MOST_GONE: Final = 64  # workers that are gone, of which a pool still knows something
 
 
 class Meters(Protocol):
@@ -26,6 +27,10 @@ class Meters(Protocol):
 
     def others_metered(self, worker: str, total: int, /) -> None:
         """Take in how many all other replicas have metered there, from any beginning."""
+        ...
+
+    def forget_total(self, worker: str, /) -> None:
+        """Let the total of a worker that is gone begin anew, should it come back."""
         ...
 
 
@@ -42,7 +47,7 @@ class SharedWindows:
         self._heard_at: dict[str, float] = {}  # by pool, the loop's time of the last answer
         self._is_closed = False
 
-    # -- what replicas ask of the workers
+    # -- what a replica asks about the workers
 
     def needs(self, ticket: Ticket, /) -> tuple[int, int, str]:
         """The prompt tokens and the KV cache (tokens) that a request needs, and the worker preferred for it, or ""."""
@@ -82,7 +87,8 @@ class SharedWindows:
         else:
             self._tune(pool, replica)
         for state in replica.workers.values():
-            self._take_over(pool, replica, state)
+            if state.name in self._fleet:
+                self._take_over(pool, replica, state)
         self._fleet.set_express_part(pool, replica.living, replica.rank)
 
     def _tune(self, pool: str, replica: Replica) -> None:
@@ -122,22 +128,35 @@ class SharedWindows:
         for worker in replica.rooms.rooms:
             if not self._is_open(worker):
                 replica.rooms.leave(worker)
+        self._forget_gone(replica)
         if pool in self._tuned:
             self._publish_limits(replica, {reading.worker for reading in replica.readings})
 
-    def _publish_limits(self, replica: Replica, said: Collection[str]) -> None:
-        """Say the limits that the store has otherwise, and that a worker which is gone has no room."""
+    def _forget_gone(self, replica: Replica) -> None:
+        """Forget the workers that are gone once they are many: to forget one, the replica must register anew."""
+        rooms = replica.rooms.rooms
+        gone = [worker for worker in rooms if worker not in self._fleet and replica.is_done_with(worker)]
+        if len(gone) <= MOST_GONE:
+            return
+        replica.forget(gone)
+        for worker in gone:
+            self._metered.pop(worker, None)
+            if self.meters is not None:
+                self.meters.forget_total(worker)
+
+    def _publish_limits(self, replica: Replica, published: Collection[str]) -> None:
+        """Report each limit that the store has otherwise and that is not `published` yet; a gone worker has no room."""
         for worker in replica.rooms.rooms:
-            if worker in said:
+            if worker in published:
                 continue
             limits = self._fleet.limits(worker) if worker in self._fleet else NO_ROOM
             state = replica.workers.get(worker)
             known = NO_ROOM[:3] if state is None else (state.sequences, state.prompt_tokens, state.kv)
             if known != limits[:3]:
                 at, strangers = (0, 0) if state is None else (state.reading, state.strangers)
-                self._say(replica, worker, limits, at, strangers, is_blind=True)
+                self._add_reading(replica, worker, limits, at, strangers, is_blind=True)
 
-    def _say(
+    def _add_reading(
         self, replica: Replica, worker: str, limits: TunedLimits, at: int, strangers: int, *, is_blind: bool
     ) -> None:
         sequences, prompt_tokens, kv, state = limits
@@ -166,4 +185,4 @@ class SharedWindows:
             strangers = replica.read_blind(worker, limits.sequences)
         if pool in self._tuned:
             at = replica.store_now - max(0, int((self._heard_at[pool] - asked_at) * 1000))
-            self._say(replica, worker, limits, at, strangers, is_blind=there is None)
+            self._add_reading(replica, worker, limits, at, strangers, is_blind=there is None)

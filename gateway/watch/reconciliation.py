@@ -79,9 +79,14 @@ class Reconciliation:
             self._settled[event.worker] += event.output_tokens
 
     def forget(self, worker: str) -> None:
-        """Forget a worker that left, but not what was metered there: that total never falls."""
+        """Forget a worker that left, but not what was metered there: that total does not fall (`forget_total`)."""
         self._accounts.pop(worker, None)
         self._others.pop(worker, None)
+
+    def forget_total(self, worker: str) -> None:
+        """Let the total of a worker that is gone begin anew, should it come back: nobody adds it to the old one."""
+        self._settled.pop(worker, None)
+        self._totals.pop(worker, None)
 
     def share(self, worker: str) -> float | None:
         """The share of the engine's tokens that was not metered in the last period; None if nothing is compared yet."""
@@ -146,9 +151,9 @@ class Reconciliation:
             account.is_void = True
 
     def totals(self) -> Mapping[str, int]:
-        """How many output tokens were metered here so far, by worker, for the other replicas; no number ever falls.
+        """How many output tokens were metered here so far, by worker, for the other replicas.
 
-        They are counted anew every `COUNT_SECONDS`.
+        No number falls before it is forgotten. They are counted anew every `COUNT_SECONDS`.
         """
         now = self._loop.time()
         if now >= self._counted_at + COUNT_SECONDS:

@@ -4,7 +4,7 @@ The store is the model of its script, in virtual time. The engine is the witness
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
 
 import pytest
@@ -344,5 +344,38 @@ def test_calls_that_break_by_a_mistake_of_ours_are_calls_without_an_answer() -> 
             await asyncio.sleep(10.0)
             found = await asyncio.gather(*(ask_all(scene, 2 * WINDOW) for scene in scenes))
             assert found == [[200] * 2 * WINDOW] * 2
+
+    run_in_virtual_time(story())
+
+
+def known_by_worker(scene: Stage) -> list[Sized]:
+    """All that a gateway keeps by the names of workers because it shares an account; nothing else shows it."""
+    sharing, meters = scene.gateway._sharing, scene.gateway._reconciliation  # noqa: SLF001
+    assert sharing is not None and sum(meters.totals().values()) > 0
+    replica, windows = sharing.replicas[MODEL], sharing.windows
+    return [replica.rooms.rooms, replica._strangers, windows._metered, meters.totals(), meters._others]  # noqa: SLF001
+
+
+def test_workers_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of fifteen workers that come and go one after the other only the last few are known, and the others serve on."""
+    monkeypatch.setattr("gateway.store.windows.MOST_GONE", 3)
+
+    async def story() -> None:
+        async with fleet(2) as scenes:
+            (pool,) = scenes[0].gateway.config.pools
+            for number in range(15):
+                passing = pool.workers[0].model_copy(update={"name": f"passing-{number}"})
+                changed = pool.model_copy(update={"workers": (*pool.workers, passing)})
+                for scene in scenes:
+                    scene.reload(scene.gateway.config.model_copy(update={"pools": (changed,)}))
+                await asyncio.sleep(0.7)
+                assert await asyncio.gather(*(ask_all(scene, WINDOW) for scene in scenes)) == [[200] * WINDOW] * 2
+                await asyncio.sleep(0.7)
+            for scene in scenes:
+                scene.reload(scene.gateway.config.model_copy(update={"pools": (pool,)}))
+            await asyncio.sleep(5.0)
+            for scene in scenes:
+                assert max(map(len, known_by_worker(scene))) <= 1 + 3
+            assert await asyncio.gather(*(ask_all(scene, WINDOW) for scene in scenes)) == [[200] * WINDOW] * 2
 
     run_in_virtual_time(story())
