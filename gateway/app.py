@@ -355,9 +355,9 @@ class Gateway:
         """How many tasks the event loop has."""
         return len(asyncio.all_tasks())
 
-    def replicas(self) -> ReplicasSnapshot | None:
-        """This gateway among those that share its account."""
-        return None if self._sharing is None else self._sharing.snapshot()
+    def replicas(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot | None:
+        """This gateway among those that share its account, with the limits of `tenants` (None: of all)."""
+        return None if self._sharing is None else self._sharing.snapshot(tenants)
 
     def queue_limits(self) -> Scheduler:
         """The bounds on the queue of every pool."""

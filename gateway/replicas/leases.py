@@ -12,9 +12,11 @@ from typing import Final
 
 from gateway.fairness.limits import PART, Allowance, LeasedBucket
 from gateway.replicas.quota_call import NEVER_TOLD, LimitReport, LimitState
+from gateway.replicas.snapshot import SharedLimitSnapshot
 
 YIELD: Final = 2  # others wait for places
 SCARCE: Final = 1  # somebody has lacked some lately
+REFUSING_SECONDS: Final = 60.0  # for so long a refusal is shown: longer than the pause between two scrapes
 
 
 class Demand:
@@ -34,6 +36,7 @@ class Lease(ABC):
     """One limit of one tenant."""
 
     is_rate = False
+    limit = ""  # its key in the configuration
 
     def __init__(self, name: str, most: int, allowance: Allowance, replicas: int) -> None:
         """Hold nothing of the limit `name`, which is `most`; `replicas` share it."""
@@ -43,6 +46,7 @@ class Lease(ABC):
         self.granted = 0  # in all, as far as was heard; it counts once the store has confirmed the limit
         self.wanted = 0
         self.left = most
+        self.refused_at = -math.inf  # when a request was refused here last because too little was held
         self.is_told = False  # the store has confirmed it since this replica registered
         self.is_known = False  # the store has told of it, or it is an equal part that was taken without the store
         self._allowance = allowance
@@ -86,6 +90,20 @@ class Lease(ABC):
         if new:
             self._add(new)
         return new > 0
+
+    def snapshot(self, tenant: str, now: float) -> SharedLimitSnapshot:
+        """The limit of `tenant` at this moment."""
+        held, left = self._shown()
+        is_refusing = now - self.refused_at < REFUSING_SECONDS
+        return SharedLimitSnapshot(tenant, self.limit, self.most, held, max(0, self.most - left), is_refusing)
+
+    def lacks(self, tokens: float, now: float) -> bool:
+        """True if a request of `tokens` is refused here for this limit."""
+        return False
+
+    @abstractmethod
+    def _shown(self) -> tuple[int, int]:
+        """What is held here, and what was left for anybody when the store said it last."""
 
     def register(self) -> None:
         """The store may know nothing of it."""
@@ -135,6 +153,8 @@ class Lease(ABC):
 class QueueLease(Lease):
     """Places in the queue."""
 
+    limit = "max_queued"
+
     @property
     def part(self) -> int:
         """Places that need no lease."""
@@ -153,6 +173,13 @@ class QueueLease(Lease):
     def used(self) -> int:
         """Places that are used here."""
         return self._allowance.queued
+
+    def lacks(self, tokens: float, now: float) -> bool:
+        """As the base class says."""
+        return not self._allowance.has_queue_place()
+
+    def _shown(self) -> tuple[int, int]:
+        return self.places, self.left
 
     def claim_part(self) -> None:
         """As the base class says."""
@@ -181,6 +208,8 @@ class FlightLease(QueueLease):
     They go back to the store then. If the store does not answer they are used again.
     """
 
+    limit = "max_in_flight"
+
     @property
     def places(self) -> int:
         """Places that may be used here."""
@@ -195,6 +224,10 @@ class FlightLease(QueueLease):
     def used(self) -> int:
         """Places that are used here."""
         return self._allowance.in_flight
+
+    def lacks(self, tokens: float, now: float) -> bool:
+        """Never: a request without a place in flight waits."""
+        return False
 
     @property
     def _all(self) -> int:
@@ -259,6 +292,10 @@ class RateLease(Lease, ABC):
         known = NEVER_TOLD if self._bucket.known is None else math.floor(self._bucket.known)
         return held, 0, math.ceil(self._bucket.spent), max(known, NEVER_TOLD)
 
+    def _shown(self) -> tuple[int, int]:
+        left = self.left if self._bucket.known is None else math.floor(self._bucket.left)
+        return math.floor(max(0.0, self._bucket.level)), left
+
     def claim_part(self) -> None:
         """As the base class says."""
         super().claim_part()
@@ -293,12 +330,24 @@ class RateLease(Lease, ABC):
 class RequestLease(RateLease):
     """A rate of requests."""
 
+    limit = "requests_per_minute"
+
+    def lacks(self, tokens: float, now: float) -> bool:
+        """As the base class says."""
+        return self._bucket.wait_seconds(1.0, now) > 0
+
     def _lack(self, demand: Demand) -> float:
         return float(demand.requests)
 
 
 class TokenLease(RateLease):
     """A rate of tokens."""
+
+    limit = "tokens_per_minute"
+
+    def lacks(self, tokens: float, now: float) -> bool:
+        """As the base class says."""
+        return self._bucket.wait_seconds(tokens, now) > 0
 
     def _lack(self, demand: Demand) -> float:
         return demand.tokens

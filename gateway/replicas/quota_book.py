@@ -5,13 +5,14 @@ use a limit of it, until nobody holds any of its limits. A call names the tenant
 last one, and some others in turn. Left to others: the order of calls, and the store's absence (`shared_limits`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from gateway.fairness.admission import Admission
 from gateway.fairness.limits import Allowance
 from gateway.replicas.leases import Demand, FlightLease, Lease, RateLease, leases_of
 from gateway.replicas.quota_call import MOST_ROWS, LimitReport, LimitState
+from gateway.replicas.snapshot import SharedLimitSnapshot
 
 MOST_CLAIMS: Final = 100_000  # names of limits that others use
 MOST_QUIET: Final = 16  # tenants of a call to which nothing happened
@@ -242,6 +243,20 @@ class QuotaBook:
     def _lease(self, name: str) -> Lease | None:
         account = self._accounts.get(name[2:])
         return None if account is None else account.leases.get(name)
+
+    # -- views
+
+    def note_refused(self, tenant: str, tokens: float, now: float) -> None:
+        """Note which limits refuse a request of `tenant` with `tokens`, if any does, although the store was asked."""
+        account = self._accounts.get(tenant)
+        for lease in () if account is None else account.leases.values():
+            if lease.lacks(tokens, now):
+                lease.refused_at = now
+
+    def snapshot(self, now: float, tenants: Collection[str] | None) -> tuple[SharedLimitSnapshot, ...]:
+        """The limits of `tenants` that are in the book; None: of all that are."""
+        shown = self._accounts.keys() if tenants is None else self._accounts.keys() & tenants
+        return tuple(lease.snapshot(name, now) for name in shown for lease in self._accounts[name].leases.values())
 
     # -- without the store
 

@@ -53,11 +53,30 @@ class SharedPoolSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedLimitSnapshot:
+    """One limit of one tenant, in the unit of the `limit`, a key of the configuration: places, or those of a rate.
+
+    This gateway may use `held` of all that `most` allows: places, those in use among them, or requests or tokens that
+    are not spent yet. All gateways together have `taken` so much, as the store said last: held places, or what they
+    hold of a rate and have spent of it. With `is_refusing` this gateway has refused a request in the last minute,
+    because it held too little and got no more when it asked the store.
+    """
+
+    tenant: str
+    limit: str
+    most: int
+    held: int
+    taken: int
+    is_refusing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicasSnapshot:
     """This gateway among those that share its account.
 
     `failure` says what fails: the last call, a call about limits, or the messages of the store; it is empty if nothing
-    does. `age_seconds` is the time since the last answered call, or since the start if none was answered.
+    does. `age_seconds` is the time since the last answered call, or since the start if none was answered. `limits` are
+    those of tenants that use more of one than each gateway has without asking.
     """
 
     fleet: str
@@ -67,3 +86,4 @@ class ReplicasSnapshot:
     age_seconds: float
     calls: CallsSnapshot
     pools: tuple[SharedPoolSnapshot, ...]
+    limits: tuple[SharedLimitSnapshot, ...] = ()

@@ -6,11 +6,12 @@ and what may be used (`gateway.replicas.shared_limits`).
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gateway.background import Background
 from gateway.replicas.quota_call import channel, read_message
 from gateway.replicas.shared_limits import SharedLimits, Wait
+from gateway.replicas.snapshot import SharedLimitSnapshot
 from gateway.store.alarm import Alarm
 from gateway.store.failures import StoreFailed
 from gateway.store.owner import Store
@@ -77,6 +78,7 @@ class Quotas:
                 self._waiting.append((wait, over))
                 self._wake()
                 await over
+            self._limits.book.note_refused(tenant, wait.tokens, self._loop.time())
         finally:
             self._limits.forget(wait)
 
@@ -86,6 +88,10 @@ class Quotas:
             self._dispatch()
         if self._limits.is_called_for:
             self._wake()
+
+    def snapshot(self, tenants: Collection[str] | None) -> tuple[SharedLimitSnapshot, ...]:
+        """What this gateway holds of the limits of `tenants`; None: of all whose limits it shares at present."""
+        return self._limits.book.snapshot(self._loop.time(), tenants)
 
     def _wake(self) -> None:
         self._alarm.ring(self._limits.next_call_at(self._loop.time()))

@@ -1,7 +1,7 @@
 """One gateway's part in an account that several gateways share: what the composition root builds, starts and stops."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from gateway.config import Replicas, WithoutStore
 from gateway.fairness import Admission, Ticket
@@ -80,8 +80,8 @@ class Sharing:
         await self.quotas.stop()
         await self.owner.stop()
 
-    def snapshot(self) -> ReplicasSnapshot:
-        """This gateway among the replicas, at this moment."""
+    def snapshot(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot:
+        """This gateway among the replicas, at this moment, with the limits of `tenants` (None: of all)."""
         return ReplicasSnapshot(
             fleet=self._settings.fleet,
             name=self._identity.name,
@@ -90,6 +90,7 @@ class Sharing:
             age_seconds=self.owner.age_seconds,
             calls=self.owner.calls.snapshot(),
             pools=tuple(_pool(pool, replica) for pool, replica in self.replicas.items()),
+            limits=self.quotas.snapshot(tenants),
         )
 
     @property

@@ -15,6 +15,7 @@ SUM, MAX, MIN, EACH = Together.SUM, Together.MAX, Together.MIN, Together.EACH
 _POOL: Labels = ("pool",)
 _SHARE: Labels = ("pool", "tenant")
 _WORKER: Labels = ("pool", "worker")
+_LIMIT: Labels = ("tenant", "limit")
 
 # A request waits under a millisecond if there is room, tens of milliseconds to seconds until room is released, and at
 # most the queue's time-out, 60 s by default. Longer waits need no buckets.
@@ -298,6 +299,19 @@ class ReplicaFamilies:
         )
         self.room_idle = _gauge(
             "replica_room_idle_sequences", "Sequences of a worker that this gateway may use and does not.", _WORKER, SUM
+        )
+        self.limit = _gauge("tenant_limit", "A tenant's limit, which all gateways share.", _LIMIT, MAX)
+        self.limit_held = _gauge(
+            "tenant_limit_held", "What this gateway may use of a tenant's limit without asking the store.", _LIMIT, SUM
+        )
+        self.limit_taken = _gauge(
+            "tenant_limit_taken", "What all gateways hold of a tenant's limit or have spent of it.", _LIMIT, MAX
+        )
+        self.limit_refusing = _gauge(
+            "tenant_limit_refusing",
+            "1 if this gateway refused a request within a minute because it held too little of the limit.",
+            _LIMIT,
+            MAX,
         )
         self.shared_spread = _gauge(
             "shared_spread",

@@ -181,7 +181,7 @@ class Metrics:
         for worker in self._source.workers():
             self._show_worker(worker)
         self._show_bodies(own)
-        self._show_replicas()
+        self._show_replicas(own)
         self._show_gateway()
         text = "".join([family.text() for family in self.families()])
         return text.encode() + generate_latest(self._process), CONTENT_TYPE
@@ -249,8 +249,8 @@ class Metrics:
             self._state.bodies.show(labels, size_bytes)
         self._state.bodies_max.show((), self._source.most_held_bytes())
 
-    def _show_replicas(self) -> None:
-        replicas = self._source.replicas()
+    def _show_replicas(self, own: Collection[str]) -> None:
+        replicas = self._source.replicas(own)
         if replicas is None:
             return
         if self._replicas is None:

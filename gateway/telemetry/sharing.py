@@ -1,6 +1,6 @@
 """Metrics of what a gateway shares with others by a store. A gateway that counts for itself alone has none of them."""
 
-from gateway.replicas.snapshot import CallsSnapshot, ReplicasSnapshot, SharedPoolSnapshot
+from gateway.replicas.snapshot import CallsSnapshot, ReplicasSnapshot, SharedLimitSnapshot, SharedPoolSnapshot
 from gateway.telemetry.catalogue import ReplicaFamilies
 
 
@@ -12,6 +12,8 @@ def show_replicas(families: ReplicaFamilies, replicas: ReplicasSnapshot) -> None
     _show_calls(families, replicas.calls)
     for pool in replicas.pools:
         _show_pool(families, pool)
+    for limit in replicas.limits:
+        _show_limit(families, limit)
 
 
 def _show_calls(families: ReplicaFamilies, calls: CallsSnapshot) -> None:
@@ -30,3 +32,11 @@ def _show_pool(families: ReplicaFamilies, pool: SharedPoolSnapshot) -> None:
     for worker in pool.workers:
         families.room_held.show((pool.pool, worker.worker), worker.held)
         families.room_idle.show((pool.pool, worker.worker), worker.idle)
+
+
+def _show_limit(families: ReplicaFamilies, limit: SharedLimitSnapshot) -> None:
+    labels = (limit.tenant, limit.limit)
+    families.limit.show(labels, limit.most)
+    families.limit_held.show(labels, limit.held)
+    families.limit_taken.show(labels, limit.taken)
+    families.limit_refusing.show(labels, int(limit.is_refusing))

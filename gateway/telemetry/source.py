@@ -40,8 +40,11 @@ class StateSource(Protocol):
         """How many tasks the event loop has."""
         ...
 
-    def replicas(self) -> ReplicasSnapshot | None:
-        """This gateway among those that share its account; None if it counts for itself alone."""
+    def replicas(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot | None:
+        """This gateway among those that share its account; None if it counts for itself alone.
+
+        It has the limits of `tenants`, or of every tenant if that is None; as with `pools`, a scrape names few.
+        """
         ...
 
     def queue_limits(self) -> Scheduler:

@@ -1,22 +1,25 @@
 """The dump of the gateway's state for `GET /debug/state`, for when the metrics are not enough.
 
-The dump shows every field of the snapshots, in JSON's types. It is bounded: it lists the oldest requests and the
-busiest tenants, and `truncated` is true if others were left out. The summary of the configuration names each field that
-it shows, so a new setting cannot bring a secret into it. The router decides who may see the dump.
+The dump shows every field of the snapshots, in JSON's types. It is bounded: it lists the oldest requests, the busiest
+tenants and the fullest of the limits that gateways share, and `truncated` is true if others were left out. The summary
+of the configuration names each field that it shows, so a new setting cannot bring a secret into it. The router decides
+who may see the dump.
 """
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from heapq import nlargest
 
 from gateway.config import Config, Pool, Replicas
 from gateway.fairness import PoolSnapshot, TenantSnapshot, TicketSnapshot
+from gateway.replicas.snapshot import ReplicasSnapshot
 from gateway.telemetry.source import StateSource
 from gateway.workers import WorkerSnapshot
 
 MAX_REQUESTS = 1000
 MAX_TENANTS = 1000
+MAX_LIMITS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def state_dump(
         },
         "pools": [_pool(pool) for pool in source.pools()],
         "workers": [_shown(worker) for worker in source.workers()],
-        "replicas": None if (replicas := source.replicas()) is None else asdict(replicas),
+        "replicas": None if (replicas := source.replicas()) is None else _replicas(replicas),
         "requests": {
             "total": len(requests),
             "truncated": len(requests) > len(oldest),
@@ -110,6 +113,17 @@ def _pool(pool: PoolSnapshot) -> dict[str, object]:
             "total": len(pool.tenants),
             "truncated": len(pool.tenants) > len(busiest),
             "busiest_first": [_shown(tenant) for tenant in busiest],
+        },
+    }
+
+
+def _replicas(replicas: ReplicasSnapshot) -> dict[str, object]:
+    fullest = nlargest(MAX_LIMITS, replicas.limits, key=lambda limit: limit.taken / limit.most)
+    return asdict(replace(replicas, limits=())) | {
+        "limits": {
+            "total": len(replicas.limits),
+            "truncated": len(replicas.limits) > len(fullest),
+            "fullest_first": [asdict(limit) for limit in fullest],
         },
     }
 

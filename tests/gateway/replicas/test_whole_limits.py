@@ -29,6 +29,13 @@ LIMITS = {
     "tokens": Limits(tokens_per_minute=60 * TOKENS),
 }
 
+FIELDS = {
+    "flight": "max_in_flight",
+    "queue": "max_queued",
+    "requests": "requests_per_minute",
+    "tokens": "tokens_per_minute",
+}
+
 
 @pytest.fixture
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +52,9 @@ class Watch:
         self.served_without_store = 0
         self.most_queued = 0
         self.most_in_flight = 0
+        self.most_held: Counter[str] = Counter()  # by limit, at all gateways together, as they show it
+        self.most_taken: Counter[str] = Counter()
+        self.refusing: set[str] = set()
         self.tokens = 0
 
     async def flood(self, scene: Stage, until: float, number: int) -> None:
@@ -64,7 +74,19 @@ class Watch:
         while loop.time() < until:
             self.most_queued = max(self.most_queued, sum(scene.queued for scene in self._scenes))
             self.most_in_flight = max(self.most_in_flight, sum(scene.in_flight for scene in self._scenes))
+            self._look_at_limits()
             await asyncio.sleep(0.005)
+
+    def _look_at_limits(self) -> None:
+        held: Counter[str] = Counter()
+        for scene in self._scenes:
+            shared = scene.gateway.replicas()
+            assert shared is not None
+            for each in shared.limits:
+                held[each.limit] += each.held
+                self.most_taken |= Counter({each.limit: each.taken})
+                self.refusing |= {each.limit} if each.is_refusing else set()
+        self.most_held |= held
 
 
 async def flooded(
@@ -89,8 +111,13 @@ async def flooded(
 
 
 def judge(kind: str, watch: Watch) -> None:
-    """The limit was used, and it was not passed."""
+    """The limit was used, and it was not passed, and the gateways show that."""
     minutes = 1 + SECONDS / 60  # a full bucket, and its refill
+    field = FIELDS[kind]
+    most = getattr(LIMITS[kind], field)
+    assert 0.8 * most <= watch.most_taken[field] <= most
+    assert 0 < watch.most_held[field] <= most
+    assert watch.refusing == ({field} - {"max_in_flight"})
     assert set(watch.statuses) <= {200, 429}
     match kind:
         case "flight":

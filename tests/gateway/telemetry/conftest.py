@@ -10,7 +10,13 @@ from gateway.config import Scheduler
 from gateway.events import RequestFinished
 from gateway.fairness import Holding, PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.outcomes import Outcome
-from gateway.replicas.snapshot import CallsSnapshot, ReplicasSnapshot, SharedPoolSnapshot, SharedWorkerSnapshot
+from gateway.replicas.snapshot import (
+    CallsSnapshot,
+    ReplicasSnapshot,
+    SharedLimitSnapshot,
+    SharedPoolSnapshot,
+    SharedWorkerSnapshot,
+)
 from gateway.workers import WorkerSnapshot
 
 
@@ -62,6 +68,11 @@ def _replicas(**changes: object) -> ReplicasSnapshot:
     return replace(replicas, **changes)  # type: ignore[arg-type]
 
 
+def _limit(tenant: str = "alice", limit: str = "tokens_per_minute", **changes: object) -> SharedLimitSnapshot:
+    shown = SharedLimitSnapshot(tenant, limit, most=600, held=40, taken=250, is_refusing=False)
+    return replace(shown, **changes)  # type: ignore[arg-type]
+
+
 def _body(pool: str, tenant: str, size_bytes: int) -> Holding:
     body = Holding(tenant, 1.0)
     body.pool, body.size_bytes = pool, size_bytes
@@ -94,8 +105,10 @@ class State:
     def tasks(self) -> int:
         return 9
 
-    def replicas(self) -> ReplicasSnapshot | None:
-        return self.sharing
+    def replicas(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot | None:
+        if self.sharing is None or tenants is None:
+            return self.sharing
+        return replace(self.sharing, limits=tuple(each for each in self.sharing.limits if each.tenant in tenants))
 
     def queue_limits(self) -> Scheduler:
         return Scheduler(max_queued=500, queue_timeout_seconds=30)
@@ -156,6 +169,11 @@ def body() -> Callable[..., Holding]:
 @pytest.fixture
 def replicas() -> Callable[..., ReplicasSnapshot]:
     return _replicas
+
+
+@pytest.fixture
+def shared_limit() -> Callable[..., SharedLimitSnapshot]:
+    return _limit
 
 
 @pytest.fixture

@@ -342,6 +342,20 @@ def test_a_shared_account_is_shown(metrics: Metrics, state, replicas) -> None:
     assert scrape("replica_room_idle_sequences", pool="tiny", worker="w0") == 2
 
 
+def test_shared_limits_are_shown_of_tenants_with_a_label(state, replicas, shared_limit, finished: Finished) -> None:
+    """What is held here, what all have taken and whether it refuses, of each limit; the labels are as few as ever."""
+    metrics = Metrics(state, tenant_labels=1, version="1")
+    metrics.observe(finished(tenant="alice"))
+    metrics.observe(finished(tenant="bob"))
+    places = shared_limit(limit="max_in_flight", most=8, held=3, taken=8, is_refusing=True)
+    state.sharing = replicas(limits=(shared_limit(), places, shared_limit("bob")))
+    scrape = Scrape(metrics)
+    names = [f"tenant_limit{what}" for what in ("", "_held", "_taken", "_refusing")]
+    assert [scrape(name, tenant="alice", limit="tokens_per_minute") for name in names] == [600, 40, 250, 0]
+    assert [scrape(name, tenant="alice", limit="max_in_flight") for name in names] == [8, 3, 8, 1]
+    assert {tenant for name in names for tenant in scrape.labels(name, "tenant")} == {"alice"}
+
+
 def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas) -> None:
     """The next scrape shows what has changed."""
     state.sharing = replicas()
@@ -370,7 +384,16 @@ def promtool() -> Iterator[str]:
 
 
 def test_promtool_finds_nothing_to_complain_about(
-    promtool: str, metrics: Metrics, finished: Finished, refused: Finished, state, pool, tenant, worker, replicas
+    promtool: str,
+    metrics: Metrics,
+    finished: Finished,
+    refused: Finished,
+    state,
+    pool,
+    tenant,
+    worker,
+    replicas,
+    shared_limit,
 ) -> None:
     """The scrape of a busy gateway passes `promtool check metrics`, format and naming rules."""
     metrics.observe(finished(attempts=2))
@@ -379,7 +402,7 @@ def test_promtool_finds_nothing_to_complain_about(
     metrics.observe(WorkerChanged("tiny", "w0", "down", "connect refused"))
     state.pool_views = [pool(tenants=(tenant("alice"), tenant("bob")))]
     state.worker_views = [worker()]
-    state.sharing = replicas()
+    state.sharing = replicas(limits=(shared_limit(),))
     content, _ = metrics.render()
     assert {line.split()[2] for line in content.decode().splitlines() if line.startswith("# TYPE vtc_")} == {
         family.name for family in metrics.families()

@@ -148,6 +148,21 @@ def test_what_is_shared_with_others_is_shown(config: Config, state, replicas) ->
     assert "store-secret" not in json.dumps(dump)
 
 
+def test_the_fullest_limits_come_first_and_the_list_is_bounded(config: Config, state, replicas, shared_limit) -> None:
+    """Of 1,500 shared limits the 1,000 that are fullest are listed, each with all that is known of it."""
+    state.sharing = replicas(limits=tuple(shared_limit(f"t{taken}", most=2000, taken=taken) for taken in range(1500)))
+    listed = state_dump(state, [], config, IDENTITY)["replicas"]["limits"]
+    assert (listed["total"], listed["truncated"], len(listed["fullest_first"])) == (1500, True, 1000)
+    assert listed["fullest_first"][0] == {
+        "tenant": "t1499",
+        "limit": "tokens_per_minute",
+        "most": 2000,
+        "held": 40,
+        "taken": 1499,
+        "is_refusing": False,
+    }
+
+
 def test_the_configuration_is_shown_without_secrets(config: Config, state) -> None:
     """Policy, pools and numbers are there; no key, digest or worker's key is."""
     dump = state_dump(state, [], config, IDENTITY)
