@@ -99,7 +99,8 @@ class Spread:
         self._seen_exposure = max(self._seen_exposure, exposure)
 
     def _begin_look(self) -> None:
-        self._unseen = list(dict.fromkeys([*self._policy.waiting, *self._leads]))
+        self._unseen = list(self._policy.waiting)
+        self._unseen += [flow for flow in self._leads if not flow.is_waiting]
         self._seen_exposure, self._seen_greatest = 0, NOBODY
 
     def _look_on(self, most: int) -> None:
