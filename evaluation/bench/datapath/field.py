@@ -90,14 +90,15 @@ class Field:
 
     async def _fresh_round(self, load: Load, contenders: Sequence[Contender], number: int) -> None:
         """Every contender under `load`, each just started."""
-        is_rest = load.shape is Shape.REST
-        if not is_rest:
+        if load.shape is Shape.REST:
+            able, workers = [contender for contender in contenders if contender.name in OURS], load.count
+        else:
+            able, workers = [contender for contender in contenders if load.count <= contender.most_streams], 1
             self.findings.add(load, DIRECT, number, await self._measure(load, self._direct))
-        for contender in contenders:
-            if contender.name in OURS if is_rest else load.count <= contender.most_streams:
-                async with self._proxies([contender], load.count if is_rest else 1) as proxies:
-                    for proxy in proxies.values():
-                        self.findings.add(load, proxy.name, number, await self._measure(load, proxy))
+        for contender in able:
+            async with self._proxies([contender], workers) as proxies:
+                for proxy in proxies.values():
+                    self.findings.add(load, proxy.name, number, await self._measure(load, proxy))
 
     async def _measure(self, load: Load, proxy: Running) -> Observation:
         self._progress.step(f"{proxy.name}: {load.name}")

@@ -213,7 +213,7 @@ def _verdict(findings: Findings, row: Row) -> Verdict:
     if row.other is not None:
         pairs = zip(measured, findings.rounds(row.load, *row.other), strict=True)
         measured = [row.compared(ours, theirs) for ours, theirs in pairs]
-    figures = ((name, findings.median(row.load, name, row.ours.figure)) for name in findings.names(row.load))
-    note = ", ".join(f"{name} {number(figure)}" for name, figure in figures)
+    shown = [name for name in findings.names(row.load) if not (name == DIRECT and row.ours.figure in OF_A_PROXY)]
+    note = ", ".join(f"{name} {number(findings.median(row.load, name, row.ours.figure))}" for name in shown)
     target = Target(row.name, row.comparison, row.limit, row.unit)
     return target.judge(median(measured), f"{row.ours.figure}: {note}")
