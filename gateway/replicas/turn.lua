@@ -2,7 +2,8 @@
 --
 -- The script compares candidates, counts room and keeps counters at their floors; it decides nothing else. All numbers
 -- are integers below 2^53, because Lua's numbers are doubles. Times are milliseconds of the store's own clock. This is
--- layout 1; gateway/replicas/call.py has the other side of it.
+-- layout 1; gateway/replicas/call.py has the other side of it. Gateways of two releases may use one store, each with its
+-- own script. So a layout only grows, by what an older script may leave unread; any other change makes another layout.
 --
 -- KEYS, all of one pool and under one hash tag. Every value is a row of MessagePack values.
 --   1 meta      string: generation, seq (number of calls), born (time), vt, grants (number of them), recalled (time),
