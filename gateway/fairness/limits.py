@@ -80,7 +80,7 @@ class LeasedBucket(Bucket):
     of the grace. While the store does not answer (`is_alone`), an equal part of the allowance refills here.
     """
 
-    __slots__ = ("_told_debt", "is_alone", "known", "left", "replicas", "spent")
+    __slots__ = ("_reported_debt", "is_alone", "known", "left", "replicas", "spent")
 
     def __init__(self, per_minute: int, replicas: int) -> None:
         """Hold nothing yet of `per_minute`, which `replicas` gateways share."""
@@ -92,7 +92,7 @@ class LeasedBucket(Bucket):
         self.known: float | None = None  # what all hold and what is left, as far as the store has told
         self._level = 0.0
         self._grace = per_minute / replicas
-        self._told_debt = 0.0
+        self._reported_debt = 0.0
 
     def wait_seconds(self, amount: float, now: float) -> float:
         """Seconds until `amount` may be there, or a full bucket if that is less; 0.0 if it is here now."""
@@ -128,18 +128,18 @@ class LeasedBucket(Bucket):
                 self.known = None if self.known is None else min(self.known + gained, float(self.per_minute))
         self._at = now
 
-    # -- what the store is told, and what it says
+    # -- what is reported to the store, and what it states
 
     def held(self, now: float) -> int:
-        """What is here, as the store is told; a debt is the store's once it is confirmed."""
+        """What is here, as it is reported to the store; a debt is the store's once it is confirmed."""
         self._refill(now)
-        self._told_debt = max(0.0, -self._level)
+        self._reported_debt = max(0.0, -self._level)
         return math.floor(max(0.0, self._level))
 
     def confirm(self) -> None:
         """The store has taken in what was told last, with the debt."""
-        self._level += self._told_debt
-        self._told_debt = 0.0
+        self._level += self._reported_debt
+        self._reported_debt = 0.0
 
     def grant(self, amount: float) -> None:
         """Hold `amount` more."""

@@ -96,14 +96,14 @@ class Reading(NamedTuple):
 class Figures(NamedTuple):
     """What the bound over the fleet needs (`spread`), in wire units: of one replica, or of all living ones together.
 
-    `exposure` and `refundable` are E and R of docs/fairness.md, section 8. `untold` is the most that was charged to one
-    flow and not told yet, and `unheard` the most that had been told and not heard yet. Of all replicas together the
-    first three are sums. `greatest` and `least` are counters that wait.
+    `exposure` and `refundable` are E and R of docs/fairness.md, section 8. `unreported` is the most that was charged to
+    one flow and not reported yet, `unheard` the most that had been reported and not heard yet. Of all replicas together
+    the first three are sums. `greatest` and `least` are counters that wait.
     """
 
     exposure: int = 0
     refundable: int = 0
-    untold: int = 0
+    unreported: int = 0
     unheard: int = 0
     greatest: int = NOBODY
     least: int = NOBODY
@@ -116,7 +116,7 @@ class Figures(NamedTuple):
     @property
     def bound(self) -> int:
         """How far they may lie apart at most; 0 if nobody waits."""
-        return 0 if self.greatest == NOBODY else self.exposure + self.refundable + 2 * (self.untold + self.unheard)
+        return 0 if self.greatest == NOBODY else self.exposure + self.refundable + 2 * (self.unreported + self.unheard)
 
 
 NO_FIGURES: Final = Figures()
@@ -230,7 +230,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the store tells a replica between its calls."""
+    """What the store states to a replica between its calls."""
 
     generation: str
     incarnation: int

@@ -1,4 +1,4 @@
-"""What one replica has told the store of each flow, and what the store has told of the other replicas.
+"""What one replica has reported to the store of each flow, and what the store has stated of the other replicas.
 
 A replica reports its own charges as a total that only it moves, so a report may be lost or repeated. The store answers
 with the sum over all replicas. What of that sum is not the replica's own is the flow's `elsewhere`. The store counts in
@@ -13,7 +13,7 @@ from gateway.replicas.call import A_KEY, FlowReport, FlowState
 
 
 class _Entry:
-    """One flow: what was told last, what the store has confirmed, what it has said."""
+    """One flow: what was reported last, what the store has confirmed, what it has said."""
 
     __slots__ = (
         "acknowledged",
@@ -47,7 +47,7 @@ class FlowBook:
         self._shift = shift
         self._entries: dict[str, _Entry] = {}
         self._under_way: list[_Entry] = []
-        self._untold = self._unheard = 0  # the largest steps of a tenant's total since `take_steps`, in wire units
+        self._unreported = self._unheard = 0  # the largest steps of a tenant's total since `take_steps`, in wire units
 
     def to_wire(self, units: int) -> int:
         """Counter units in wire units, rounded down."""
@@ -62,7 +62,7 @@ class FlowBook:
         return wire << self._shift
 
     def register(self) -> None:
-        """Tell everything once more: the store may know nothing of this replica."""
+        """Report everything once more: the store may know nothing of this replica."""
         for entry in self._entries.values():
             entry.is_known = False
 
@@ -86,11 +86,11 @@ class FlowBook:
     def _report(self, name: str, flow: Flow, level: int) -> FlowReport | None:
         entry = self._entry(name)
         total, floor = self.to_wire(flow.settled + flow.outstanding), self.to_wire(flow.floor)
-        is_told = total == entry.acknowledged and floor <= entry.acknowledged_floor and level <= entry.state.level
-        if entry.is_known and is_told and not flow.lifted:
+        is_reported = total == entry.acknowledged and floor <= entry.acknowledged_floor and level <= entry.state.level
+        if entry.is_known and is_reported and not flow.lifted:
             return None
         if level != A_KEY:
-            self._untold = max(self._untold, abs(total - entry.acknowledged))
+            self._unreported = max(self._unreported, abs(total - entry.acknowledged))
         entry.sent, entry.sent_floor, entry.sent_lifted = total, floor, flow.lifted
         self._under_way.append(entry)
         has_claim = flow.lifted or not entry.is_known
@@ -124,24 +124,24 @@ class FlowBook:
         if state.level != A_KEY:
             self._unheard = max(self._unheard, abs(entry.elsewhere - before))
         elsewhere = self.to_units(state.sum - entry.acknowledged)
-        is_lift_told = entry.sent is not None and flow.lifted == entry.sent_lifted
-        if flow.lifted and not is_lift_told:
+        is_lift_reported = entry.sent is not None and flow.lifted == entry.sent_lifted
+        if flow.lifted and not is_lift_reported:
             elsewhere = max(elsewhere, flow.elsewhere + flow.lifted)  # the lift came after the report
         return flow.share(elsewhere, self.to_units(state.floor), margin)
 
     def take_steps(self) -> tuple[int, int]:
-        """The most that a tenant was charged before it was told, and before it was heard, since the last question.
+        """The most that a tenant was charged before it was reported, and before it was heard, since the last question.
 
         In counter units.
         """
-        steps = self.to_units(self._untold), self.to_units(self._unheard)
-        self._untold = self._unheard = 0
+        steps = self.to_units(self._unreported), self.to_units(self._unheard)
+        self._unreported = self._unheard = 0
         return steps
 
     def introduce(self, name: str, flow: Flow) -> None:
         """Give a flow that the scheduler has just made the counter that it has elsewhere.
 
-        If the scheduler has forgotten an earlier flow of this name, what was told of it is not the new one's own.
+        If the scheduler has forgotten an earlier flow of this name, what was reported of it is not the new one's own.
         """
         entry = self._entries.get(name)
         if entry is not None:
@@ -149,7 +149,7 @@ class FlowBook:
             flow.share(self.to_units(entry.state.sum), self.to_units(entry.state.floor), 0)
 
     def forget_unused(self, level: int, is_here: Callable[[str], bool]) -> None:
-        """Drop what was not told or heard since the last call of this, as the store does.
+        """Drop what was not reported or heard since the last call of this, as the store does.
 
         Kept is what the scheduler has a flow of (`is_here`), and a tenant above `level` (wire units): its next
         request must not begin lower.

@@ -1,9 +1,9 @@
 """What one replica holds of one limit of a tenant, what it lacks, and what follows from what the store says.
 
 Four kinds: places in flight and in the queue, rates of requests and of tokens. The allowance of the scheduler has the
-numbers that a request asks for (`fairness.limits`); a lease moves them and tells the store. What was granted is a total
-that only the store moves, so a message may be lost, repeated or come late. Left to others: when the store is asked, and
-which limits a call names (`quota_book`).
+numbers that a request asks for (`fairness.limits`); a lease moves them and reports them to the store. What was granted
+is a total that only the store moves, so a message may be lost, repeated or come late. Left to others: when the store is
+asked, and which limits a call names (`quota_book`).
 """
 
 import math
@@ -47,10 +47,10 @@ class Lease(ABC):
         self.wanted = 0
         self.left = most
         self.refused_at = -math.inf  # when a request was refused here last because too little was held
-        self.is_told = False  # the store has confirmed it since this replica registered
-        self.is_known = False  # the store has told of it, or it is an equal part that was taken without the store
+        self.is_confirmed = False  # the store has confirmed it since this replica registered
+        self.is_known = False  # the store has stated it, or it is an equal part that was taken without the store
         self._allowance = allowance
-        self._told_spent = self._confirmed = 0
+        self._reported_spent = self._confirmed = 0
 
     def report(self, demand: Demand, now: float, *, must_keep: bool) -> LimitReport:
         """What to say of it now; `must_keep`: all that is held, because the store may not hear of it."""
@@ -58,12 +58,12 @@ class Lease(ABC):
             self._shed(demand)
         held, used, spent, known = self._state(now)
         need, want = self._shortage(demand)
-        self._told_spent = spent
+        self._reported_spent = spent
         return LimitReport(
             self.name,
             self.most,
             self.is_rate,
-            self.granted if self.is_told else NEVER_TOLD,
+            self.granted if self.is_confirmed else NEVER_TOLD,
             held,
             used,
             spent,
@@ -75,11 +75,11 @@ class Lease(ABC):
 
     def hear(self, state: LimitState, replicas: int) -> bool:
         """Take in the answer to a call that reported it; True if more is held now than before."""
-        if not self.is_told:
+        if not self.is_confirmed:
             self.granted = state.granted - state.given
-        self.replicas, self.wanted, self.left, self.is_told = replicas, state.wanted, state.left, not state.is_gone
-        self.is_known = self.is_told
-        self._confirmed = self._told_spent
+        self.replicas, self.wanted, self.left, self.is_confirmed = replicas, state.wanted, state.left, not state.is_gone
+        self.is_known = self.is_confirmed
+        self._confirmed = self._reported_spent
         self._confirm(state)
         return self.grant(state.granted)
 
@@ -107,7 +107,7 @@ class Lease(ABC):
 
     def register(self) -> None:
         """The store may know nothing of it."""
-        self.is_told = False
+        self.is_confirmed = False
 
     def recall(self) -> None:
         """Others lack some: keep only what is used."""
@@ -117,7 +117,7 @@ class Lease(ABC):
         """The store does not answer: nobody else can get what is given back."""
 
     def claim_part(self) -> None:
-        """Without the store, hold an equal part of a limit of which the store has not told that others use it."""
+        """Without the store, hold an equal part of a limit of which the store has not stated that others use it."""
         self.is_known = True
 
     def drop_idle(self) -> None:

@@ -1,4 +1,4 @@
-"""How much a replica may have in use at a worker while the store does not answer. Pure: it is told of readings.
+"""How much a replica may have in use at a worker while the store does not answer. Pure: readings are passed in.
 
 The store's own count of what the replica holds ends after a lease, and then the others may get that room. So:
 - For one lease after the last answered call the replica refills what it frees, and takes no more.

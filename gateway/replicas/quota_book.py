@@ -57,7 +57,7 @@ class QuotaBook:
         self._named: list[str] = []  # tenants of the call that is under way
         self._sent: dict[str, Lease] = {}
         self._is_cut = False  # the last call could not name all
-        self._untold: dict[str, None] = {}  # tenants of which the store has not heard since this replica registered
+        self._unreported: dict[str, None] = {}  # tenants of which the store has not heard since this replica registered
 
     # -- what happens here
 
@@ -127,27 +127,27 @@ class QuotaBook:
         """True if a tenant waits for places in flight."""
         return bool(self._held_back)
 
-    # -- what is told
+    # -- what is reported
 
     def register(self) -> None:
-        """Tell everything once more: the store may know nothing of this replica."""
-        self._untold = dict.fromkeys(self._accounts)
+        """Report everything once more: the store may know nothing of this replica."""
+        self._unreported = dict.fromkeys(self._accounts)
         for account in self._accounts.values():
             for lease in account.leases.values():
                 lease.register()
 
     @property
     def has_more(self) -> bool:
-        """True if there is more to tell than the last call told."""
+        """True if there is more to report than the last call reported."""
         return self._is_cut
 
     @property
     def has_told_all(self) -> bool:
         """True if the calls since this replica registered, the last one included, name all that it holds."""
-        return not self._untold
+        return not self._unreported
 
     def reports(self, now: float, *, must_keep: bool) -> list[LimitReport]:
-        """What the next call tells; under way until `hear` or `unanswered`.
+        """What the next call reports; under way until `hear` or `unanswered`.
 
         `must_keep` says that nothing is given back, because the last call was not answered.
         """
@@ -157,7 +157,7 @@ class QuotaBook:
         for tenant in self._order():
             self._named.append(tenant)
             self._touched.pop(tenant, None)
-            self._untold.pop(tenant, None)
+            self._unreported.pop(tenant, None)
             account = self._accounts.get(tenant)
             if account is not None:
                 found += self._reports_of(tenant, account, now, must_keep=must_keep)
@@ -170,7 +170,7 @@ class QuotaBook:
         quiet = list(self._accounts)[:MOST_QUIET]
         for tenant in quiet:  # they come last next time
             self._accounts[tenant] = self._accounts.pop(tenant)
-        return list(dict.fromkeys((*self._waiting, *self._untold, *self._held_back, *self._touched, *quiet)))
+        return list(dict.fromkeys((*self._waiting, *self._unreported, *self._held_back, *self._touched, *quiet)))
 
     def _reports_of(self, tenant: str, account: _Account, now: float, *, must_keep: bool) -> list[LimitReport]:
         if account.limits is not account.allowance.limits:
@@ -179,7 +179,7 @@ class QuotaBook:
         found: list[LimitReport] = []
         for lease in account.leases.values():
             report = lease.report(account.demand, now, must_keep=must_keep)
-            if lease.is_told or lease.name in self.claimed or _says_something(report):
+            if lease.is_confirmed or lease.name in self.claimed or _says_something(report):
                 found.append(report)
                 self._sent[lease.name] = lease
         if not found and tenant not in self._waiting and tenant not in self._held_back:
@@ -187,7 +187,7 @@ class QuotaBook:
         return found
 
     def unanswered(self) -> None:
-        """Whether the store has heard what was under way is unknown: tell it once more."""
+        """Whether the store has heard what was under way is unknown: report it once more."""
         self._touched |= dict.fromkeys(self._named)
         self._named, self._sent = [], {}
 
@@ -219,7 +219,7 @@ class QuotaBook:
     def grant(self, name: str, total: int) -> bool:
         """Take in a grant between calls; True if it was of use."""
         lease = self._lease(name)
-        if lease is None or not lease.is_told:
+        if lease is None or not lease.is_confirmed:
             return False
         self._touched[name[2:]] = None
         return lease.grant(total)

@@ -25,7 +25,7 @@ class LimitReport(NamedTuple):
     `held` includes all of the `granted` that it has heard of, which is `NEVER_TOLD` until the store has confirmed the
     limit to it. `used` of it are places in use. `spent` is a total that
     only the caller moves, of which the store has confirmed `confirmed`. `known` is the level of a rate as it was last
-    told and has refilled since. Who waits needs at least `need`, and the caller could use `want`.
+    stated and has refilled since. Who waits needs at least `need`, and the caller could use `want`.
     """
 
     name: str
@@ -104,7 +104,7 @@ class QuotaReply:
 
 @dataclass(frozen=True, slots=True)
 class QuotaMessage:
-    """What the store tells a replica between its calls: grants, limits of which others lack some, limits in use."""
+    """What the store states to a replica between its calls: grants, limits of which others lack some, limits in use."""
 
     generation: str
     incarnation: int

@@ -56,7 +56,7 @@ class Replica:
     def __init__(self, identity: Identity, shift: int, expected: int, lease_seconds: float = 2.0) -> None:
         """A replica of which the store knows nothing; `attach` gives it its scheduler.
 
-        `expected` is how many replicas there are, until the store tells how many live. A replica that the store does
+        `expected` is how many replicas there are, until the store states how many live. A replica that the store does
         not hear for `lease_seconds` is taken for dead.
         """
         self.identity = identity
@@ -65,7 +65,7 @@ class Replica:
         self.store = ""  # the run id of the server that it is connected to
         self._shift = shift
         self.rooms = RoomBook()
-        self.readings: list[Reading] = []  # to be told with the next call
+        self.readings: list[Reading] = []  # to be reported with the next call
         self.workers: dict[str, WorkerState] = {}
         self._strangers: dict[str, Strangers] = {}
         self.store_now = 0  # the store's time in its last answer, in milliseconds
@@ -88,7 +88,7 @@ class Replica:
         self._is_past_lease = False
         self.is_suspended = False  # use nothing until a call was answered or failed
         self._is_called_for = True
-        self._told_head: list[Candidate] = []
+        self._reported_head: list[Candidate] = []
         self._is_asking = False  # a call is under way
         self._called_at = -math.inf
         self._confirmed_at: float | None = None  # the time of the last call that was answered, or else of the first
@@ -119,7 +119,7 @@ class Replica:
         return is_allowed and (not self._is_asking or self.rooms.has_place(worker, Permit.OWN))
 
     def use(self, worker: str, ticket: Ticket, permit: Permit) -> None:
-        """Use the place at `worker`; while a call is under way never more than it tells of."""
+        """Use the place at `worker`; while a call is under way never more than it reports."""
         if permit is Permit.ALLOWED and not self._is_asking:
             self.rooms.overdraw(worker, ticket.sequences)
         else:
@@ -189,13 +189,15 @@ class Replica:
         if self._outage is not None:
             return self._called_at + (self._idle_seconds if self._is_past_lease else BUSY_SECONDS)
         if self._is_called_for or self._has_news():
-            is_new = self.least_elsewhere is None and not self._told_head  # the store knows of nobody who waits
+            is_new = self.least_elsewhere is None and not self._reported_head  # the store knows of nobody who waits
             return now if is_new else self._called_at + spacing_seconds(self.living)
         return self._called_at + (BUSY_SECONDS if self.is_busy else self._idle_seconds)
 
     def _has_news(self) -> bool:
         if self.is_waiting:
-            return self._candidates(1) != self._told_head or (self.least_elsewhere is not None and self.rooms.own > 0)
+            return self._candidates(1) != self._reported_head or (
+                self.least_elsewhere is not None and self.rooms.own > 0
+            )
         if self.least_elsewhere is not None:
             return self.rooms.own > 0
         return self.is_low
@@ -216,7 +218,7 @@ class Replica:
             self._begin_again()
         self.number += 1
         named = self._candidates(MOST_CANDIDATES)
-        self._told_head = named[:1]
+        self._reported_head = named[:1]
         flows = self.flows.reports(named)
         return Call(
             self.identity.name,

@@ -92,7 +92,7 @@ class RoomBook:
             room.fresh = room.own = 0
 
     def overdraw(self, worker: str, sequences: int) -> None:
-        """Use room that was not granted; the next registration tells of it."""
+        """Use room that was not granted; the next registration reports it."""
         self._room(worker).used += sequences
 
     def grant(self, worker: str, total: int) -> int:
@@ -157,7 +157,7 @@ class RoomBook:
             room.returned += back
 
     def reports(self, held: Callable[[str], tuple[int, int, int, bool]]) -> list[WorkerReport]:
-        """What the store is told of every worker; `held` (`candidates.Workers`) says what is there."""
+        """What is reported to the store of every worker; `held` (`candidates.Workers`) says what is there."""
         return [
             WorkerReport(name, room.granted, room.returned, max(0, room.idle), *held(name))
             for name, room in self._rooms.items()

@@ -1,7 +1,7 @@
-"""The flows of one pool's scheduler, kept in step with the store: what is told of them, and what is heard.
+"""The flows of one pool's scheduler, kept in step with the store: what is reported of them, and what is heard.
 
-Only flows that can have changed are told: those with requests in flight, those whose requests have ended, and those
-that are named as candidates. After a registration all are told. Flows that begin to wait are newcomers until a call
+Only flows that can have changed are reported: those with requests in flight, those whose requests have ended, and those
+that are named as candidates. After a registration all are reported. Flows that begin to wait are newcomers until a call
 that was made afterwards is answered; then they are lifted to the level of the answer (docs/fairness.md, section 8).
 Left to others: room and the order of calls (`replica`), the sums (`flow_book`).
 """
@@ -44,9 +44,9 @@ class SharedFlows:
         self._account: PoolAccount = admission.pools[pool]
         self._in_flight: Counter[tuple[str, str]] = Counter()
         self._ended: dict[tuple[str, str], int] = {}  # with the number of the last call before the end
-        self._must_tell_all = True
-        self._are_all_told = False  # by the call that is under way
-        self._told_newcomers: dict[TenantQueue, None] = {}  # who had begun to wait when the call was made
+        self._must_report_all = True
+        self._are_all_reported = False  # by the call that is under way
+        self._reported_newcomers: dict[TenantQueue, None] = {}  # who had begun to wait when the call was made
         self._forgets_at = 0.0  # 0 before the first call
         self.policy.newcomers = {}
         self.spread = Spread(self.book, self.policy)
@@ -59,7 +59,7 @@ class SharedFlows:
     @property
     def newcomers(self) -> dict[TenantQueue, None]:
         """Who has begun to wait since the last call that was answered was made."""
-        return self._told_newcomers | (self.policy.newcomers or {})
+        return self._reported_newcomers | (self.policy.newcomers or {})
 
     def forget_unused(self, now: float) -> None:
         """Every ten minutes forget what was heard of flows that are not here and did not change since the last time."""
@@ -84,7 +84,7 @@ class SharedFlows:
         if tenant.known_key(key) is None:
             self.book.introduce(key_name(tenant_name, key), tenant.key(key))
 
-    # -- what is told
+    # -- what is reported
 
     def granted(self, ticket: Ticket) -> None:
         """A request is in flight now: what it is charged moves."""
@@ -100,22 +100,22 @@ class SharedFlows:
         self._ended[flows] = number
 
     def register(self) -> None:
-        """Tell everything once more."""
-        self._must_tell_all = True
+        """Report everything once more."""
+        self._must_report_all = True
         self.book.register()
 
     def reports(self, candidates: Iterable[Candidate]) -> list[FlowReport]:
-        """What the next call tells of flows, if it names these candidates."""
-        self._told_newcomers |= self.policy.newcomers or {}
+        """What the next call reports of flows, if it names these candidates."""
+        self._reported_newcomers |= self.policy.newcomers or {}
         self.policy.newcomers = {}
         reports = self.book.reports(self._changing(candidates), MOST_FLOWS)
-        self._are_all_told = len(reports) < MOST_FLOWS
+        self._are_all_reported = len(reports) < MOST_FLOWS
         return reports
 
     def figures(self, now: float, candidates: Iterable[Candidate]) -> Figures:
-        """What the next call tells of the bound, after its reports."""
+        """What the next call reports of the bound, after the flows."""
         tenants = self._account.queue.tenants
-        old = (each.counter for each in candidates if tenants[each.tenant] not in self._told_newcomers)
+        old = (each.counter for each in candidates if tenants[each.tenant] not in self._reported_newcomers)
         return self.spread.figures(now, next(old, NOBODY))
 
     def _changing(self, candidates: Iterable[Candidate]) -> Iterator[tuple[str, Flow, int]]:
@@ -134,7 +134,7 @@ class SharedFlows:
 
     def _names(self, candidates: Iterable[Candidate]) -> dict[tuple[str, str], None]:
         tenants = self._account.queue.tenants
-        if self._must_tell_all:
+        if self._must_report_all:
             return dict.fromkeys((tenant.name, key.name) for tenant in tenants.values() for key in tenant.keys)
         names = dict.fromkeys([*self._in_flight, *self._ended])
         for name in dict.fromkeys(candidate.tenant for candidate in candidates):
@@ -144,12 +144,12 @@ class SharedFlows:
     # -- what is heard
 
     def acknowledge(self, number: int) -> bool:
-        """The store has taken in the call with this number; True if it told all that there is to tell."""
+        """The store has taken in the call with this number; True if it reported all that there is to report."""
         self.book.acknowledge()
-        if self._are_all_told:
-            self._must_tell_all = False
+        if self._are_all_reported:
+            self._must_report_all = False
             self._ended = {flows: last for flows, last in self._ended.items() if last >= number}
-        return self._are_all_told
+        return self._are_all_reported
 
     def hear(self, state: FlowState) -> None:
         """Take in what the store says of a flow."""
@@ -177,7 +177,7 @@ class SharedFlows:
         self.spread.heard(units(level))
         policy.level_elsewhere = max(policy.level_elsewhere, units(level))
         policy.least_elsewhere = None if least_elsewhere is None else units(least_elsewhere)
-        for flow in self._told_newcomers:
+        for flow in self._reported_newcomers:
             if flow.is_waiting:
                 flow.lift_to(policy.level_elsewhere, policy.bound.margin)
-        self._told_newcomers = {}
+        self._reported_newcomers = {}

@@ -1,9 +1,9 @@
 """One replica's part of the bound on the spread over the fleet (docs/fairness.md, section 8), measured as it works.
 
 The bound is the exposures and the refundable amounts of all replicas, and twice what one may not know of the others'
-charges. Each replica tells the largest of its flows. Their sum over the replicas is at least what section 8 needs of
+charges. Each replica reports the largest of its flows. Their sum over the replicas is at least what section 8 needs of
 any one flow, and up to as many times that as there are replicas. Amounts are counter units, and wire units once they
-are told. Flows are looked at a few at a time, because ten thousand may wait. Left to others: the sums (`turn.lua`).
+are reported. Flows are looked at a few at a time, because ten thousand may wait. Left to others: the sums (`turn.lua`).
 """
 
 from typing import Final
@@ -35,7 +35,7 @@ class Spread:
         self._margin = 0  # the largest margin since the last answer
         self._margin_before = 0  # between the two answers before
         self._margin_kept = 0  # since the call before the one at which the level got its present value
-        self._untold, self._unheard = [0, 0], [0, 0]  # in the present and in the last minute
+        self._unreported, self._unheard = [0, 0], [0, 0]  # in the present and in the last minute
 
     def turned(self, flow: TenantQueue) -> None:
         """A request of `flow` is about to be charged."""
@@ -57,7 +57,7 @@ class Spread:
         self._margin_before, self._margin = self._margin, self._policy.bound.margin
 
     def figures(self, now: float, least: int) -> Figures:
-        """What to tell in the call that is made now, after the reports of flows; `least` waits here, in wire units."""
+        """What to report in the call that is made now, after the flows; `least` waits here, in wire units."""
         self._note_margin()
         self._note_unknown(now)
         self._look_at_turned()
@@ -72,7 +72,7 @@ class Spread:
         return Figures(
             wire(self._exposure),
             wire(refundable),
-            wire(max(self._untold)),
+            wire(max(self._unreported)),
             wire(max(self._unheard)),
             self._greatest,
             least,
@@ -81,10 +81,10 @@ class Spread:
     def _note_unknown(self, now: float) -> None:
         if now >= self._recent_since + RECENT_SECONDS:
             self._recent_since = now
-            for recent in (self._untold, self._unheard):
+            for recent in (self._unreported, self._unheard):
                 recent[:] = 0, recent[0]
-        untold, unheard = self._book.take_steps()
-        self._untold[0], self._unheard[0] = max(self._untold[0], untold), max(self._unheard[0], unheard)
+        unreported, unheard = self._book.take_steps()
+        self._unreported[0], self._unheard[0] = max(self._unreported[0], unreported), max(self._unheard[0], unheard)
 
     def look(self) -> None:
         """Find the largest exposure and the greatest counter that waits, at all flows at once."""

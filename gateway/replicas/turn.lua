@@ -25,8 +25,8 @@
 -- ARGV: name, boot, incarnation, call, settings, lease (a replica that is silent for longer is taken for dead), store
 --   (the server's run id, which the caller asked for when it connected), a new generation to use if one is needed,
 --   generation known (empty: none), seq known, changes known, is registering, is leaving (1 or 0), vt, spare, more (1 if
---   more requests wait than candidates are named), figures (exposure, refundable, untold, unheard, greatest, least: what
---   the bound of docs/fairness.md needs); then four lists, each after its length:
+--   more requests wait than candidates are named), figures (exposure, refundable, unreported, unheard, greatest, least:
+--   what the bound of docs/fairness.md needs); then four lists, each after its length:
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
 --   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
@@ -88,7 +88,7 @@ local me = {name = text(), boot = text(), incarnation = number(), call = number(
 local store, new_generation, known_generation, known_seq, known_changes = text(), text(), text(), number(), number()
 local is_registering, is_leaving, my_vt = number() == 1, number() == 1, number()
 me.spare, me.more = number(), number() == 1
-me.exposure, me.refundable, me.untold, me.unheard, me.greatest, me.least =
+me.exposure, me.refundable, me.unreported, me.unheard, me.greatest, me.least =
   number(), number(), number(), number(), number(), number()
 
 -- generation: a new one begins with an empty store, and with another server, which may have lost calls
@@ -118,7 +118,7 @@ local function load_replicas()
   for i = 1, #stored, 2 do
     local r = {name = stored[i], row = stored[i + 1]}
     r.place, r.boot, r.incarnation, r.call, r.time, r.lease, r.spare, r.settings, r.granted, r.more, r.named,
-      r.tail, r.exposure, r.refundable, r.untold, r.unheard, r.greatest, r.least = unpack_limit(r.row, HEADER, 0)
+      r.tail, r.exposure, r.refundable, r.unreported, r.unheard, r.greatest, r.least = unpack_limit(r.row, HEADER, 0)
     replicas[r.name] = r
     names[#names + 1] = r.name
   end
@@ -128,7 +128,7 @@ end
 local function save_replica(r)
   local rest = r.place >= 0 and string.sub(r.row, r.place + 1) or ''
   call('HSET', REPLICAS, r.name, pack(r.boot, r.incarnation, r.call, r.time, r.lease, r.spare, r.settings, r.granted,
-    r.more, r.named, r.tail, r.exposure, r.refundable, r.untold, r.unheard, r.greatest, r.least) .. rest)
+    r.more, r.named, r.tail, r.exposure, r.refundable, r.unreported, r.unheard, r.greatest, r.least) .. rest)
 end
 
 -- The candidate of `r` that goes next; its last one, which was granted, if more requests wait than it named; else nil.
@@ -539,16 +539,16 @@ vt = max(vt, least_named() or my_vt)
 
 -- The figures of all that live; counters count only where they are fresh.
 local function figures()
-  local exposure, refundable, untold, unheard, greatest, least = 0, 0, 0, 0, -1, -1
+  local exposure, refundable, unreported, unheard, greatest, least = 0, 0, 0, 0, -1, -1
   for _, r in pairs(replicas) do
-    exposure, refundable, untold = exposure + r.exposure, refundable + r.refundable, untold + r.untold
+    exposure, refundable, unreported = exposure + r.exposure, refundable + r.refundable, unreported + r.unreported
     unheard = max(unheard, r.unheard)
     if now - r.time < FRESH then
       greatest = max(greatest, r.greatest)
       if r.least >= 0 and (least < 0 or r.least < least) then least = r.least end
     end
   end
-  return {exposure, refundable, untold, unheard, greatest, least}
+  return {exposure, refundable, unreported, unheard, greatest, least}
 end
 local told_figures = figures()
 

@@ -65,7 +65,7 @@ class StoreClient:
     async def turns(self, calls: Sequence[tuple[str, Call]]) -> list[Reply]:
         """Carry out `calls`, each with its pool, and return their replies, in order.
 
-        Each call names the run id that `connected` told. `StoreFailed` if a reply is missing or is an error: the
+        Each call names the run id that `connected` returned. `StoreFailed` if a reply is missing or is an error: the
         connection is closed then, and the store may have carried out all, some or none of the calls.
         """
         if any(call.store != self._run_id for _, call in calls):
@@ -84,7 +84,7 @@ class StoreClient:
         return reply
 
     async def messages(self, channels: Sequence[str]) -> AsyncGenerator[tuple[str, bytes], None]:
-        """The messages on `channels`, each with its channel, until `close`; `deaf_because` tells why none come.
+        """The messages on `channels`, each with its channel, until `close`; `deaf_because` says why none come.
 
         While the connection is lost, messages are lost. If the reader is slow, the oldest are.
         """

@@ -17,7 +17,7 @@ import hiredis
 from gateway.store.failures import StoreFailed, explain, quote
 
 MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024  # of a reply that has not ended
-MOST_STANDSTILL_SECONDS: Final = 0.5  # beyond a deadline; an older reply may tell of room that is not ours any more
+MOST_STANDSTILL_SECONDS: Final = 0.5  # beyond a deadline; an older reply may grant room that is not ours any more
 LAST_LOOK_SECONDS: Final = 0.001  # after a deadline, in which the event loop reads what has come meanwhile
 
 Command = Sequence[str | bytes | int]

@@ -22,7 +22,7 @@ async def greet(connection: StoreConnection, replicas: Replicas, deadline_second
     if objection := _objection(logged_in, info, role):
         connection.fail(objection)
         raise connection.failure()
-    return _told(info)["run_id"]
+    return _stated(info)["run_id"]
 
 
 def _login(replicas: Replicas) -> list[Command]:
@@ -36,10 +36,10 @@ def _objection(logged_in: list[Reply], info: Reply, role: Reply) -> str:
     for reply in (*logged_in, info, role):
         if isinstance(reply, hiredis.ReplyError):
             return explain(str(reply))
-    told = _told(info)
-    if not told.get("run_id"):
+    stated = _stated(info)
+    if not stated.get("run_id"):
         return "it does not tell its run id; use Redis or Valkey, 6.2 or later"
-    version = told.get("redis_version", "")
+    version = stated.get("redis_version", "")
     if _numbers(version) < LEAST_VERSION:
         return f"its version is {quote(version)}; use Redis or Valkey, 6.2 or later"
     if role[0] != b"master":
@@ -47,7 +47,7 @@ def _objection(logged_in: list[Reply], info: Reply, role: Reply) -> str:
     return ""
 
 
-def _told(info: Reply) -> dict[str, str]:
+def _stated(info: Reply) -> dict[str, str]:
     lines = info.decode("utf-8", "replace").splitlines() if isinstance(info, bytes) else []
     return {name: value for name, _, value in (line.partition(":") for line in lines)}
 

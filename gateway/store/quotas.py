@@ -96,7 +96,7 @@ class Quotas:
     def _wake(self) -> None:
         self._alarm.ring(self._limits.next_call_at(self._loop.time()))
 
-    def _tell_waiting(self) -> None:
+    def _release_waiting(self) -> None:
         still: list[tuple[Wait, asyncio.Future[None]]] = []
         for wait, over in self._waiting:
             if over.done():
@@ -119,7 +119,7 @@ class Quotas:
             self._is_answered, self._failure = True, ""
         if must_dispatch:
             self._dispatch()
-        self._tell_waiting()
+        self._release_waiting()
 
     async def _ask(self, *, is_leaving: bool) -> bool:
         failure = None

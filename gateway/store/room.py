@@ -61,7 +61,7 @@ class SharedRoom:
         return self._fleet.affinity_where(ticket, lambda name: replica.has_room(name, permit))
 
     def prefilled(self, ticket: Ticket, /) -> None:
-        """Give back the room of the prompt; the next call tells the store of it."""
+        """Give back the room of the prompt; the next call reports it to the store."""
         self._fleet.prefilled(ticket)
 
     def give(self, ticket: Ticket, /) -> None:

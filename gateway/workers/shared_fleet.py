@@ -135,7 +135,7 @@ class SharedFleet(Fleet):
         in_lanes = sum(request.sequences for request in self._in_lane)
         assert in_lanes == sum(worker.window.lane_sequences for worker in self._workers.values())
 
-    # -- what the replicas tell each other
+    # -- what the replicas report to each other
 
     def observe(self, name: str, sample: EngineSample, now: float) -> bool:
         """As `Fleet.observe`; what is promised of the memory is counted anew, for the other replicas."""

@@ -1,4 +1,4 @@
-"""What replicas of the gateway tell each other about one worker: the limits found there, and what each has there."""
+"""What replicas of the gateway hear of each other about one worker: the limits found there, and what each has there."""
 
 from typing import NamedTuple
 

@@ -103,7 +103,7 @@ class Judge:
         """The bound that the replicas would compute if all of them called now."""
         said = [self._figures(gateway) for gateway in self._fleet.gateways]
         open_now = sum(each.exposure + each.refundable for each in said)
-        unknown = sum(each.untold for each in said) + max(each.unheard for each in said)
+        unknown = sum(each.unreported for each in said) + max(each.unheard for each in said)
         return (open_now + 2 * unknown) << SHIFT
 
     def _figures(self, gateway: Gateway) -> Figures:

@@ -435,7 +435,7 @@ class StoreModel:
         return Figures(
             sum(each.exposure for each in said),
             sum(each.refundable for each in said),
-            sum(each.untold for each in said),
+            sum(each.unreported for each in said),
             max((each.unheard for each in said), default=0),
             max((each.greatest for each in fresh), default=NOBODY),
             min((each.least for each in fresh if each.least != NOBODY), default=NOBODY),
