@@ -26,7 +26,7 @@ SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -
 # start would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-upgrades test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-upgrades test-ledger test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -63,6 +63,9 @@ test-replicas-live: $(VENV)/.dev ## Three gateways, their engines and a real sto
 test-upgrades: $(VENV)/.dev ## Twenty upgrades under load by take-over, and twenty by a replacement of replicas, none with a failed request
 	@scripts/install-system
 	@UPGRADES=20 $(BIN)/pytest -k under_load tests/gateway/processes/test_upgrades.py tests/gateway/store/live/test_replacements.py
+
+test-ledger: $(VENV)/.dev ## The ledger of 200 processes that are killed under load
+	@LEDGER_KILLS=200 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/ledger/test_killed.py
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

@@ -11,10 +11,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
 
 from gateway import __version__
+from gateway.books import Books
 from gateway.clients.custody import Custody
 from gateway.clients.downstream import Outbox
 from gateway.config import (
@@ -26,13 +27,11 @@ from gateway.config import (
     Scheduler,
     Tenant,
     Worker,
-    difference,
-    in_force,
 )
 from gateway.endpoints.roster import Roster
 from gateway.endpoints.workers import WorkerEndpoints, worker_name
 from gateway.entrance import Entrance
-from gateway.events import ConfigReloaded, Event, Observer
+from gateway.events import Event, Observer, OpenRequest
 from gateway.fairness import (
     Admission,
     Capacity,
@@ -40,6 +39,7 @@ from gateway.fairness import (
     Holdings,
     PoolSnapshot,
 )
+from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.outcomes import Outcome
 from gateway.processes.member import ParentLink
 from gateway.processes.pages import LonePages, OwnPages, SharedPages
@@ -70,6 +70,7 @@ from gateway.terms import (
     window_size,
     wire_shift,
 )
+from gateway.turnover import Turnover, turnover
 from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
 from gateway.watch.launched import LaunchContext, LaunchedWorkers
@@ -79,17 +80,6 @@ from gateway.watch.reconciliation import Reconciliation
 from gateway.watch.supervisor import SupervisorProcess
 from gateway.watch.watchdog import Watchdog
 from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Turnover:
-    """The result of a reload: the event to report, the configuration in force, and what was worked out from it."""
-
-    notice: ConfigReloaded
-    config: Config
-    changed_tenants: Sequence[Tenant]
-    directory: Directory
-    removed_tenants: frozenset[str] = frozenset()
 
 
 class Gateway:
@@ -136,18 +126,20 @@ class Gateway:
         self._retired = RetiredAccounts(self._admission, self._unshare)
         self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
+        self._books = Books(config, parent, (self._admission, self._fleet), self._open_request, self._emit)
         self._observer = Observers(
             (
                 self._metrics,
                 LogObserver(log.logger),
                 self._hits,
+                *self._books.observers,
                 *observers,
                 self._outages,
                 self._launched,
                 self._reconciliation,
                 self._retired,
             ),
-            of_steps=(self._metrics, *observers),
+            of_steps=(self._metrics, *self._books.observers, *observers),
         )
         self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages, self._sharing)
         if self._sharing is not None:
@@ -209,6 +201,7 @@ class Gateway:
         """
         self._emit(life.starting(self.config, self._path, __version__))
         self._configure(self.config, self.config.tenants)
+        self._books.start()
         await self._health.probe_all()
         self._health.start()
         self._watchdog.start()
@@ -252,6 +245,7 @@ class Gateway:
         self._endpoints.close()
         await self._launched.stop()
         await self._pages.stop()
+        await self._books.stop()
         if self._is_ready:  # else the last log line must stay the reason why the gateway could not start
             self._emit(life.stopped(refused, len(left) - refused))
 
@@ -261,18 +255,7 @@ class Gateway:
 
     def prepare(self, loaded: Loaded | ConfigError) -> Turnover:
         """Compare a configuration that was read again with the present one; changes nothing, so a thread may do it."""
-        path = str(self._path)
-        if isinstance(loaded, ConfigError):
-            faults = tuple(str(fault) for fault in loaded.faults)
-            return Turnover(ConfigReloaded(path, faults, (), ()), self.config, (), self._router.directory)
-        found, config = difference(self.config, loaded.config), in_force(self.config, loaded.config)
-        warnings = tuple(str(warning) for warning in loaded.warnings)
-        notice = ConfigReloaded(path, (), found.changes, found.needs_restart, warnings)
-        known = {tenant.name: tenant for tenant in self.config.tenants}
-        changed = tuple(tenant for tenant in config.tenants if known.get(tenant.name) != tenant)
-        removed = known.keys() - {tenant.name for tenant in config.tenants}
-        directory = Directory(config, self._router.directory.salt_secret)
-        return Turnover(notice, config, changed, directory, frozenset(removed))
+        return turnover(self.config, loaded, self._path, self._router.directory)
 
     def take_over(self, turnover: Turnover) -> None:
         """Carry out what `prepare` worked out."""
@@ -306,6 +289,7 @@ class Gateway:
         for spec in self._fleet.specs():
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
+        self._books.configure(config.pools)
         self._launched.configure(config.pools)
         self._outages.configure(config.pools)
         if self._sharing is not None:
@@ -338,6 +322,9 @@ class Gateway:
         self._configure_worker(name, pool, worker, worker.url)
         self._health.report(name, Signal.PROBE_OK, "its process serves")
 
+    def _open_request(self, request_id: str) -> OpenRequest | None:
+        return self._router.open_request(request_id)
+
     def _emit(self, event: Event) -> None:
         self._observer.observe(event)
 
@@ -358,6 +345,10 @@ class Gateway:
     def replicas(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot | None:
         """This gateway among those that share its account, with the limits of `tenants` (None: of all)."""
         return None if self._sharing is None else self._sharing.snapshot(tenants)
+
+    def ledger(self) -> LedgerSnapshot | None:
+        """How the ledger fares."""
+        return self._books.snapshot()
 
     def queue_limits(self) -> Scheduler:
         """The bounds on the queue of every pool."""

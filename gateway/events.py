@@ -41,6 +41,8 @@ class RequestFinished(NamedTuple):
     `attempts` counts the grants of a worker; `retries` counts the grants that followed a failed attempt, None if none
     did. `asked_pool` is the pool that was asked for, if `pool` served as its fallback; else it is empty.
     `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
+    `lost_prompt_tokens` and `lost_output_tokens` estimate what engines did for attempts that were given up, for which
+    nobody pays; None if there was none. `worker_seconds` is its share of the time of its workers, None without one.
     """
 
     request_id: str
@@ -71,6 +73,29 @@ class RequestFinished(NamedTuple):
     retries: int | None = None
     client_address: str = ""
     end_user: str = ""
+    lost_prompt_tokens: int | None = None
+    lost_output_tokens: int | None = None
+    worker_seconds: float | None = None
+
+
+class OpenRequest(NamedTuple):
+    """A request that was granted and has not ended, with what it has used so far; fields as in `RequestFinished`."""
+
+    request_id: str
+    tenant: str
+    key_id: str
+    end_user: str
+    pool: str
+    model: str
+    worker: str
+    attempts: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    service: float
+    queue_wait_seconds: float
+    duration_seconds: float
+    worker_seconds: float
 
 
 class WorkerChanged(NamedTuple):

@@ -1,6 +1,6 @@
 """How many tokens one request took, as engines report them and as the scheduler charges them."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Usage(NamedTuple):
@@ -12,3 +12,6 @@ class Usage(NamedTuple):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+
+
+NOTHING: Final = Usage()

@@ -28,6 +28,7 @@ from gateway.config import (
     Admin,
     Anonymous,
     Config,
+    Ledger,
     Listen,
     Loaded,
     LogFormat,
@@ -46,6 +47,7 @@ from gateway.endpoints.workers import WorkerEndpoints
 from gateway.events import Event, RequestDispatched, RequestFinished, RequestQueued, WorkerChanged
 from gateway.fairness import PoolAccount, check_invariants
 from gateway.fairness.holdings import Holdings
+from gateway.fairness.shared_time import SharedTime
 from gateway.outcomes import Outcome
 from gateway.store.client import StoreClient
 from gateway.store.sharing import Connect
@@ -84,6 +86,7 @@ class Plan:
     window: Window = field(default_factory=lambda: Window(sequences=4, slack=1, prefill_tokens=2048))
     anonymous: str | None = None
     replicas: Replicas | None = None
+    ledger: Ledger | None = None
 
     def config(self, urls: Sequence[str]) -> Config:
         """The configuration in front of workers `w0`, `w1`, ... at `urls`."""
@@ -106,6 +109,7 @@ class Plan:
             pools=(Pool(**(pool | dict(self.pool))),),
             tenants=tuple(self.tenants),
             anonymous=Anonymous(tenant=self.anonymous),
+            ledger=self.ledger,
         )
 
 
@@ -344,6 +348,13 @@ class Stage:
     def holdings(self) -> Holdings[Custody]:
         """What each request holds in memory."""
         return self.gateway._holdings
+
+    def shared_time(self) -> SharedTime:
+        """How the time of the first worker was divided up to now."""
+        now = asyncio.get_running_loop().time()
+        time = self.gateway._admission.running.time_of(self.gateway.workers()[0].worker, now)
+        time.advance(now)
+        return time
 
     @property
     def limited_tenants(self) -> set[str]:

@@ -24,8 +24,8 @@ from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
 from gateway.config.launch import Launch, LaunchEngine
 from gateway.config.loading import FileKey, Loaded, ensure_key_files, load
-from gateway.config.model import Admin, Anonymous, Config, Pool, Replicas, ResolvedKey, Tenant, Worker
-from gateway.config.pools import Timeouts, Window
+from gateway.config.model import Admin, Anonymous, Config, Ledger, Pool, Replicas, ResolvedKey, Tenant, Worker
+from gateway.config.pools import Prices, Timeouts, Window
 from gateway.config.schema import Listen, Logs, Metrics, Scheduler
 from gateway.config.starter import write_starter
 from gateway.config.tenants import Limits
@@ -46,6 +46,7 @@ __all__ = [
     "KvTimeCost",
     "Launch",
     "LaunchEngine",
+    "Ledger",
     "Limits",
     "LinearCost",
     "Listen",
@@ -59,6 +60,7 @@ __all__ = [
     "Pool",
     "PredictorName",
     "PredictorSpec",
+    "Prices",
     "ProfiledCost",
     "Replicas",
     "ResolvedKey",

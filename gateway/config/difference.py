@@ -13,13 +13,13 @@ from typing import TypeVar
 from pydantic import BaseModel, SecretStr
 
 from gateway.config.choices import PolicySpec, PredictorSpec
-from gateway.config.model import Config, Pool, Replicas, Tenant
+from gateway.config.model import Config, Pool, Tenant
 from gateway.config.pools import PoolEntry, WorkerEntry
 from gateway.config.section import Section
 from gateway.config.tenants import TenantEntry
 
 _SECTIONS = ("listen", "scheduler", "metrics", "logs")
-_RESTART_ONLY = ("listen", "metrics", "logs", "processes", "replicas")
+_RESTART_ONLY = ("listen", "metrics", "logs", "ledger", "processes", "replicas")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -91,21 +91,23 @@ def _changes(old: Config, new: Config) -> Iterator[_Change]:
         yield _Change(f"anonymous.tenant: {_shown(old.anonymous.tenant)} -> {_shown(new.anonymous.tenant)}")
     if old.processes != new.processes:
         yield _Change(f"processes: {_shown(old.processes)} -> {_shown(new.processes)}", is_live=False)
-    yield from _replicas(old.replicas, new.replicas)
+    yield from _restart_only("ledger", old.ledger, new.ledger)
+    yield from _restart_only("replicas", old.replicas, new.replicas)
     yield from _pools(old, new)
     yield from _tenants(old, new)
 
 
-def _replicas(old: Replicas | None, new: Replicas | None) -> Iterator[_Change]:
+def _restart_only(section: str, old: BaseModel | None, new: BaseModel | None) -> Iterator[_Change]:
+    """The changes of a section that may be missing and waits for the next start as a whole."""
     if old is None or new is None:
         if old is not new:
-            yield _Change(f"replicas {'added' if old is None else 'removed'}", is_live=False)
+            yield _Change(f"{section} {'added' if old is None else 'removed'}", is_live=False)
         return
-    for name in Replicas.model_fields:
+    for name in type(old).model_fields:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             shown = "changed" if name == "password" else f"{_shown(before)} -> {_shown(after)}"
-            yield _Change(f"replicas.{name}: {shown}", is_live=False)
+            yield _Change(f"{section}.{name}: {shown}", is_live=False)
 
 
 def _pools(old: Config, new: Config) -> Iterator[_Change]:

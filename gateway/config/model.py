@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from gateway.config.choices import EngineOrder, Right, ShareBy, WithoutStore
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
-from gateway.config.pools import Adapter, Timeouts, Window
+from gateway.config.pools import Adapter, Prices, Timeouts, Window
 from gateway.config.replicas import Processes
 from gateway.config.schema import Listen, Logs, Metrics, Scheduler
 from gateway.config.tenants import Limits
@@ -65,6 +65,7 @@ class Pool(Resolved):
     max_model_len: int | None = None
     locality_quantum: float = 0.0
     cost: CostSpec = LinearCost()
+    prices: Prices | None = None
     window: Window = Window()
     timeouts: Timeouts = Timeouts()
     workers: tuple[Worker, ...] = ()
@@ -149,6 +150,16 @@ class Replicas(Resolved):
     is_beside: bool = False
 
 
+class Ledger(Resolved):
+    """Where the ledger lies, and how long it keeps what."""
+
+    folder: Path
+    rows_days: int = 90
+    quarters_days: int = 760
+    end_users: bool = True
+    currency: str | None = None
+
+
 class Config(Resolved):
     """The whole configuration in force."""
 
@@ -160,6 +171,7 @@ class Config(Resolved):
     anonymous: Anonymous = Anonymous()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
+    ledger: Ledger | None = None
     processes: Processes = 1
     replicas: Replicas | None = None
 

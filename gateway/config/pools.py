@@ -97,6 +97,20 @@ class Timeouts(Section):
     )
 
 
+class Prices(Section):
+    """What the use of a pool costs in money, for the ledger's reports; a request has the prices of its grant."""
+
+    prompt: Units = live(0, "Of a million tokens of prompts.", unit="currency")
+    cached: Units | None = live(None, "Of a million of these that were cached; default: as `prompt`.", unit="currency")
+    output: Units = live(0, "Of a million tokens of answers.", unit="currency")
+    worker_hour: Units = live(0, "Of an hour of a worker, shared among the requests there.", unit="currency")
+
+    @property
+    def cached_or_prompt(self) -> float:
+        """The price of a million cached tokens."""
+        return self.prompt if self.cached is None else self.cached
+
+
 class WorkerEntry(Section):
     """One engine endpoint with a URL, or one or more that the gateway starts."""
 
@@ -163,6 +177,7 @@ class PoolEntry(Section):
         "order by it; start workers with a `url` accordingly.",
     )
     cost: CostSpec = setting(LinearCost(), "What a request costs its tenant; changes wait for the next start.")
+    prices: Prices | None = setting(None, "What its use costs in money; without it, reports show none.")
     window: Window = setting(Window(), "What may be in flight at each worker.")
     timeouts: Timeouts = setting(Timeouts(), "How long a worker may be silent.")
     workers: tuple[WorkerEntry, ...] = setting((), "The workers, at least one.", max_length=1000)

@@ -14,6 +14,7 @@ from gateway.config.credentials import KeySource, WorkerKey
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
 from gateway.config.keys import CREATE_KEY, KeyFormat, UnusableKeyFile, digest, exposure, read_key_file
+from gateway.config.ledger import LedgerEntry
 from gateway.config.pools import PoolEntry, Window, WindowOverride, WorkerEntry
 from gateway.config.replicas import ReplicasEntry
 from gateway.config.surroundings import Surroundings
@@ -44,9 +45,13 @@ class Resolver:
             anonymous=model.Anonymous(tenant=file.anonymous.tenant if file.anonymous.enabled else None),
             metrics=file.metrics,
             logs=file.logs,
+            ledger=self._ledger(file.ledger) if file.ledger else None,
             processes=file.processes,
             replicas=self._replicas(file.replicas, ("replicas",)) if file.replicas else None,
         )
+
+    def _ledger(self, entry: LedgerEntry) -> model.Ledger:
+        return model.Ledger(**entry.model_dump() | {"folder": self._folder / entry.folder})
 
     def _replicas(self, entry: ReplicasEntry, path: Path) -> model.Replicas:
         return model.Replicas(
@@ -94,6 +99,7 @@ class Resolver:
             max_model_len=pool.max_model_len,
             locality_quantum=pool.locality_quantum,
             cost=pool.cost,
+            prices=pool.prices,
             window=pool.window,
             timeouts=pool.timeouts,
             workers=tuple(workers),

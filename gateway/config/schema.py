@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJs
 from gateway.config.address import ListenHost
 from gateway.config.choices import LogFormat, LogLevel, PolicyName, PolicySpec, PredictorName, PredictorSpec
 from gateway.config.credentials import KeySource
+from gateway.config.ledger import LedgerEntry
 from gateway.config.pools import PoolEntry
 from gateway.config.replicas import Processes, ReplicasEntry
 from gateway.config.section import Count, Quantity, Section, at_least_one, live, restart, setting
@@ -152,6 +153,7 @@ class ConfigFile(Section):
     anonymous: Anonymous = setting(Anonymous(), "Requests without a credential.")
     metrics: Metrics = setting(Metrics(), "Prometheus metrics.")
     logs: Logs = setting(Logs(), "Log lines.")
+    ledger: LedgerEntry | None = setting(None, "What every request has used; without it, nothing is kept.")
     processes: Processes = restart(
         1,
         "Gateway processes on this machine, behind one port; `auto`: one for each core.",

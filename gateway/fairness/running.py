@@ -2,12 +2,14 @@
 
 An answer that reports no usage while it runs would be free until its end, so it is charged every `ACCRUAL_SECONDS`. A
 stream, which should report, is looked at once in `WATCH_PERIODS` of these periods. Each worker has a `Cadence`, which
-counts its engine's steps. Left to others: room, charges and the decisions that follow (`admission`, `pool`).
+counts its engine's steps, and a `SharedTime`, which divides its time among the requests there. Left to others: room,
+charges and the decisions that follow (`admission`, `pool`).
 """
 
 from collections.abc import Iterator
 
 from gateway.fairness.cadence import Cadence
+from gateway.fairness.shared_time import SharedTime
 from gateway.fairness.snapshot import TicketSnapshot
 from gateway.fairness.ticket import Ticket
 
@@ -18,7 +20,7 @@ WATCH_PERIODS = 4
 class Running:
     """The granted tickets, in the order of their grants."""
 
-    __slots__ = ("_cadences", "_periods", "_silent", "_tickets", "_watched", "next_accrual")
+    __slots__ = ("_cadences", "_periods", "_silent", "_tickets", "_times", "_watched", "next_accrual")
 
     def __init__(self) -> None:
         """Start with nothing in flight."""
@@ -26,6 +28,7 @@ class Running:
         self._silent: dict[Ticket, None] = {}
         self._watched: dict[Ticket, None] = {}
         self._cadences: dict[str, Cadence] = {}  # by worker
+        self._times: dict[str, SharedTime] = {}  # by worker
         self._periods = 0
         self.next_accrual: float | None = None
 
@@ -45,6 +48,7 @@ class Running:
             cadence = self._cadences[ticket.worker] = Cadence()
         cadence.begin(now)
         ticket.cadence = cadence
+        ticket.entered_at = self.time_of(ticket.worker, now).enter(ticket.sequences, now)
         if ticket.reports_at_end:
             ticket.mark = cadence.mark(now)
             self._silent[ticket] = None
@@ -59,12 +63,27 @@ class Running:
         """Remove `ticket`, which ended or goes back to its queue."""
         del self._tickets[ticket]
         ticket.unmark()
+        ticket.worker_seconds += self._times[ticket.worker].leave(ticket.sequences, ticket.entered_at, now)
         if ticket.cadence is not None:
             ticket.cadence.end(now)
         self._silent.pop(ticket, None)
         self._watched.pop(ticket, None)
         if not self._silent and not self._watched:
             self.next_accrual = None
+
+    def time_of(self, worker: str, now: float) -> SharedTime:
+        """The time of `worker`, which counts from the first call on."""
+        time = self._times.get(worker)
+        if time is None:
+            time = self._times[worker] = SharedTime(now)
+        return time
+
+    def worker_seconds(self, ticket: Ticket, now: float) -> float:
+        """The time of workers that `ticket` has got by `now`."""
+        if ticket not in self._tickets:
+            return ticket.worker_seconds
+        share = self._times[ticket.worker].share(ticket.sequences, ticket.entered_at, now)
+        return ticket.worker_seconds + share
 
     def due(self, now: float) -> tuple[Ticket, ...]:
         """The tickets to look at, if accrual is due; it is due again one period from now."""

@@ -12,9 +12,8 @@ from typing import Final
 
 from gateway.fairness.cadence import Cadence, Mark
 from gateway.fairness.open_charge import OpenCharge
-from gateway.usage import Usage
+from gateway.usage import NOTHING, Usage
 
-NOTHING: Final = Usage(0, 0, 0)
 MAX_TOKENS: Final = 2**53  # the bound of a figure that nothing else bounds
 CATCHING_UP_SECONDS: Final = 0.1  # enough to read all that waits at a socket, if the reader does not fall behind again
 
@@ -67,6 +66,7 @@ class Ticket:
         "cadence",
         "charges",
         "deadline",
+        "entered_at",
         "first_output_tokens",
         "granted_at",
         "has_reported",
@@ -105,6 +105,7 @@ class Ticket:
         "waited_seconds",
         "watch",
         "worker",
+        "worker_seconds",
     )
 
     def __init__(self, request_id: str, tenant: str, key: str, pool: str) -> None:
@@ -145,6 +146,8 @@ class Ticket:
         self.charges: tuple[OpenCharge, ...] = ()
         self.spent = NOTHING  # what it was settled at, and what that costs in cost units
         self.service = 0.0
+        self.entered_at = 0.0  # on the clock of its worker's shared time
+        self.worker_seconds = 0.0  # of the time of its workers, what it got in attempts that ended
 
     def forget_usage(self) -> None:
         """Forget the engine's figures: the ticket is new, or its attempt is repeated."""

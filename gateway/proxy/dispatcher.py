@@ -124,6 +124,10 @@ class Dispatcher:
         """The account of `pool`, by which its running requests are charged token by token, and estimated."""
         return self._admission.pools[pool]
 
+    def worker_seconds(self, ticket: Ticket) -> float:
+        """The share of its workers' time that `ticket` has got so far."""
+        return self._admission.running.worker_seconds(ticket, self.loop.time())
+
     def possible(self, ticket: Ticket, claimed: Usage) -> Usage:
         """The engine's final figures, capped at what the request can have used; an event reports a cap."""
         usage = ticket.possible(claimed)

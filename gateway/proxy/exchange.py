@@ -21,6 +21,7 @@ from gateway.config import EngineOrder
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
 from gateway.endpoints.progress import Patience
 from gateway.endpoints.workers import WorkerEndpoint
+from gateway.events import OpenRequest
 from gateway.fairness import Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.attempt import before_answer, in_answer
@@ -28,6 +29,7 @@ from gateway.proxy.dispatcher import Refused
 from gateway.proxy.record import NOTHING_SENT, AnswerFacts, Context, RequestRecord
 from gateway.proxy.relay import AttemptEnd, Relay
 from gateway.proxy.services import Services
+from gateway.usage import Usage
 from gateway.wire.engine_answer import retry_after_seconds, types_for
 from gateway.wire.errors import error_event
 from gateway.wire.headers import forwarded_response_headers, request_head
@@ -103,6 +105,12 @@ class Exchange:
         if self._relay is not None:
             self._relay.cut(AttemptEnd.CUT, "shutdown")
 
+    def so_far(self) -> OpenRequest:
+        """What the request, which was granted, has used so far."""
+        dispatcher, ticket = self._services.dispatcher, self._ticket
+        worker_seconds = dispatcher.worker_seconds(ticket)
+        return self._record.so_far(dispatcher.loop.time(), dispatcher.account(ticket.pool), worker_seconds)
+
     # -- attempts
 
     async def _attempts(self) -> web.StreamResponse:
@@ -138,10 +146,12 @@ class Exchange:
                     await dispatcher.readmit(ticket)  # cancelled: as at `admit`; the first worker ran nothing
                 case Action.AGAIN:
                     self._relay = None
+                    self._write_off(relay)
                     await self._count_failure(relay, effect, evidence)
                     await dispatcher.readmit(ticket, failed_worker=ticket.worker)
                 case _:
                     assert effect.outcome is not None
+                    self._write_off(relay)
                     self._give_up(effect.outcome, relay)
 
     def _let_go_of_body(self) -> None:
@@ -176,6 +186,15 @@ class Exchange:
             return await self._services.guard.judge(self._suspect)
         self._services.guard.leave(self._suspect)
         return None
+
+    def _write_off(self, relay: Relay) -> None:
+        """Note what the engine has done for an attempt that is given up: nobody pays for it."""
+        before, lost = self._record.lost, relay.lost_work()
+        self._record.lost = Usage(
+            before.prompt_tokens + lost.prompt_tokens,
+            before.cached_tokens + lost.cached_tokens,
+            before.output_tokens + lost.output_tokens,
+        )
 
     def _give_up(self, outcome: Outcome, relay: Relay | None = None) -> NoReturn:
         self._services.dispatcher.settle(self._ticket, None)

@@ -11,10 +11,11 @@ from aiohttp import web
 
 from gateway.clients.custody import Custody
 from gateway.config import Pool
-from gateway.events import RequestFinished
-from gateway.fairness import Ticket
+from gateway.events import OpenRequest, RequestFinished
+from gateway.fairness import PoolAccount, Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
+from gateway.usage import NOTHING, Usage
 from gateway.wire.request import ParsedRequest
 
 
@@ -62,8 +63,9 @@ class RequestRecord:
 
     `identity` is set as soon as the key is known, `context` when the body was read, `ticket` when the request is
     scheduled; a request may end before each of them. `worker` is the one that the request was sent to last, and
-    `answer` is what came of it. An `is_minor` request (health, preflight) comes often and nobody pays for it: if it
-    completes, there is no event. This is no dataclass, whose `__init__` is not compiled.
+    `answer` is what came of it. `lost` is what engines did for attempts that were given up. An `is_minor` request
+    (health, preflight) comes often and nobody pays for it: if it completes, there is no event. This is no dataclass,
+    whose `__init__` is not compiled.
     """
 
     is_minor: bool = False
@@ -73,6 +75,7 @@ class RequestRecord:
     ticket: Ticket | None = None
     worker: str = ""
     answer: AnswerFacts = NOTHING_SENT
+    lost: Usage = NOTHING
     outcome: Outcome | None = None
     status: int = 0
     detail: str = ""
@@ -140,6 +143,36 @@ class RequestRecord:
             None if ticket is None else ticket.retries or None,
             self.client_address,
             self.end_user,
+            self.lost.prompt_tokens or None,
+            self.lost.output_tokens or None,
+            None if ticket is None else ticket.worker_seconds or None,
+        )
+
+    def so_far(self, now: float, account: PoolAccount, worker_seconds: float) -> OpenRequest:
+        """What a request that was granted has used by `now`, of the time of its workers `worker_seconds`."""
+        context, ticket = self.context, self.ticket
+        assert context is not None
+        assert ticket is not None
+        usage, service = ticket.spent, ticket.service
+        if ticket.state is TicketState.GRANTED:
+            usage = ticket.usage_so_far
+            service = account.cost(ticket, usage)
+        return OpenRequest(
+            self.request_id,
+            self.tenant,
+            context.identity.key_id,
+            self.end_user,
+            ticket.pool,
+            context.model,
+            ticket.worker,
+            ticket.attempts,
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.output_tokens,
+            service,
+            ticket.waited_seconds,
+            now - self.arrived_at,
+            worker_seconds,
         )
 
     def _gateway(self) -> float | None:

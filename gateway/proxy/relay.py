@@ -17,7 +17,14 @@ from gateway.endpoints.progress import Patience
 from gateway.fairness import Ticket
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.proxy.record import AnswerFacts
-from gateway.proxy.settlement import generated_until, reported_by, settle_at_estimate, settle_at_figures
+from gateway.proxy.settlement import (
+    generated_until,
+    reported_by,
+    settle_at_estimate,
+    settle_at_figures,
+    work_done,
+)
+from gateway.usage import NOTHING, Usage
 from gateway.wire.answer_id import answers_another
 from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
@@ -375,6 +382,15 @@ class Relay:
         if meter.has_usage and (self.end is AttemptEnd.WHOLE or meter.is_complete):
             settle_at_figures(self._dispatcher, self._ticket, meter)
             return
-        is_silence = (self._has_output and not self.is_blocked) or self.end is AttemptEnd.STALLED
-        until = generated_until(self._progress, self._silent_since, self._loop.time(), is_silence=is_silence)
+        until = self._generated_until()
         self._facts.estimated_tokens = settle_at_estimate(self._dispatcher, self._ticket, meter, until)
+
+    def lost_work(self) -> Usage:
+        """What the engine should have done for this attempt, which is given up; nothing if it refused the request."""
+        if self._facts.sent_at is None or (self.status and not self.is_answer):
+            return NOTHING
+        return work_done(self._dispatcher, self._ticket, self.meter, self._generated_until())[0]
+
+    def _generated_until(self) -> float:
+        is_silence = (self._has_output and not self.is_blocked) or self.end is AttemptEnd.STALLED
+        return generated_until(self._progress, self._silent_since, self._loop.time(), is_silence=is_silence)

@@ -21,7 +21,7 @@ from gateway.clients.protocol import check_protocol
 from gateway.clients.refusal import Refusal, WrongMethod, refusal_answer
 from gateway.clients.request_ids import RequestIds
 from gateway.clients.server import REQUEST_ID
-from gateway.events import Observer
+from gateway.events import Observer, OpenRequest
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.control import Control
@@ -77,7 +77,7 @@ class Router:
         self._utility = UtilityForwarder(services)
         self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
-        self._exchanges: set[Exchange] = set()
+        self._exchanges: dict[str, Exchange] = {}  # by the id of the request
         self._none_left = asyncio.Event()
         self._pages: Mapping[str, _Page] = MappingProxyType(
             {
@@ -91,7 +91,12 @@ class Router:
     @property
     def exchanges(self) -> frozenset[Exchange]:
         """Every scheduled request that has not ended."""
-        return frozenset(self._exchanges)
+        return frozenset(self._exchanges.values())
+
+    def open_request(self, request_id: str) -> OpenRequest | None:
+        """What a request, which was granted, has used so far; None if it has ended."""
+        exchange = self._exchanges.get(request_id)
+        return None if exchange is None else exchange.so_far()
 
     async def ended(self, deadline: float) -> None:
         """Wait until no scheduled request is left, but not beyond `deadline` (loop time)."""
@@ -214,11 +219,11 @@ class Router:
     async def _exchange(self, context: Context, record: RequestRecord) -> web.StreamResponse:
         ticket = record.ticket = make_ticket(self._services, context)
         exchange = Exchange(self._services, context, ticket, record, self._confirm)
-        self._exchanges.add(exchange)
+        self._exchanges[record.request_id] = exchange
         try:
             return await exchange.run()
         finally:
-            self._exchanges.discard(exchange)
+            del self._exchanges[record.request_id]
             if not self._exchanges:
                 self._none_left.set()
 

@@ -30,12 +30,18 @@ def settle_at_estimate(dispatcher: Dispatcher, ticket: Ticket, meter: Meter, unt
 
     Returns how many of the output tokens the engine did not count; None if there are none.
     """
+    usage, uncounted = work_done(dispatcher, ticket, meter, until)
+    dispatcher.settle(ticket, usage)
+    return uncounted or None
+
+
+def work_done(dispatcher: Dispatcher, ticket: Ticket, meter: Meter, until: float) -> tuple[Usage, int]:
+    """What the engine should have done for `ticket` by `until`, and how many of the output tokens it did not count."""
     usage, reported = dispatcher.account(ticket.pool).estimated_usage(ticket, until), reported_by(meter)
     if meter.has_usage:
         reported = dispatcher.possible(ticket, reported)
         usage = reported._replace(output_tokens=max(usage.output_tokens, reported.output_tokens))
-    dispatcher.settle(ticket, usage)
-    return max(0, usage.output_tokens - reported.output_tokens) or None
+    return usage, max(0, usage.output_tokens - reported.output_tokens)
 
 
 def generated_until(progress: Progress, silent_since: float, now: float, *, is_silence: bool) -> float:

@@ -326,3 +326,21 @@ class ReplicaFamilies:
     def all(self) -> tuple[Family, ...]:
         """The families in the order of the scrape."""
         return tuple(vars(self).values())
+
+
+class LedgerFamilies:
+    """How the ledger fares, read from a snapshot at each scrape; a gateway that keeps none shows none of it."""
+
+    def __init__(self) -> None:
+        self.works = _gauge("ledger_works", "1 if the ledger could write when it last had to, else 0.", (), MIN)
+        self.written = _counter("ledger_rows_total", "Rows that are in the ledger's file.")
+        self.waiting = _gauge("ledger_waiting_rows", "Rows that wait in memory for the ledger's file.", (), SUM)
+        self.dropped = _counter("ledger_dropped_rows_total", "Rows dropped because too many waited.")
+        self.orphans = _counter(
+            "ledger_orphans_total", "Requests that were open when the process before was killed, closed at the start."
+        )
+        self.moved = _counter("ledger_damaged_files_total", "Files of the ledger that were damaged and moved aside.")
+
+    def all(self) -> tuple[Family, ...]:
+        """The families in the order of the scrape."""
+        return tuple(vars(self).values())

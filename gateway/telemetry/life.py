@@ -14,6 +14,10 @@ STORE_FAILS = "the store fails"
 STORE_ANSWERS = "the store answers"
 GATEWAYS_DISAGREE = "the gateways disagree"
 GATEWAYS_AGREE = "the gateways agree"
+LEDGER_FAILS = "the ledger fails"
+LEDGER_WRITES = "the ledger writes"
+LEDGER_MOVED = "damaged ledger moved aside"
+LEDGER_LOST = "ledger rows lost"
 
 
 def starting(config: Config, path: Path, version: str) -> LifeChanged:
@@ -58,3 +62,20 @@ def settings(others: int) -> LifeChanged:
     if not others:
         return LifeChanged(GATEWAYS_AGREE, {})
     return LifeChanged(GATEWAYS_DISAGREE, {"with_other_settings": others}, is_well=False)
+
+
+def ledger(reason: str | None) -> LifeChanged:
+    """The ledger cannot write for `reason`; None: it writes again."""
+    if reason is None:
+        return LifeChanged(LEDGER_WRITES, {})
+    return LifeChanged(LEDGER_FAILS, {"reason": reason}, is_well=False)
+
+
+def ledger_moved(place: Path, reason: str) -> LifeChanged:
+    """A damaged file of the ledger is at `place` now, and a new one was begun."""
+    return LifeChanged(LEDGER_MOVED, {"to": str(place), "reason": reason}, is_well=False)
+
+
+def ledger_lost(rows: int) -> LifeChanged:
+    """The gateway ended before so many rows could be written."""
+    return LifeChanged(LEDGER_LOST, {"rows": rows}, is_well=False)

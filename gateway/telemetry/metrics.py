@@ -9,6 +9,7 @@ registry of our own.
 
 import platform
 from collections.abc import Callable, Collection
+from itertools import chain
 from time import time
 
 from prometheus_client import (
@@ -32,8 +33,9 @@ from gateway.events import (
 )
 from gateway.fairness import PoolSnapshot, TenantSnapshot
 from gateway.outcomes import Outcome
-from gateway.telemetry.catalogue import EventFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
+from gateway.telemetry.keeping import show_ledger
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.sharing import show_replicas
 from gateway.telemetry.source import StateSource
@@ -118,6 +120,7 @@ class Metrics:
         self._shares: dict[tuple[str, str], _Share] = {}
         self._state = StateFamilies()
         self._replicas: ReplicaFamilies | None = None
+        self._ledger: LedgerFamilies | None = None
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
         self._pending_changes = 0
@@ -133,7 +136,8 @@ class Metrics:
 
     def families(self) -> tuple[Family, ...]:
         """All families of the gateway's own metrics, in the order of a scrape."""
-        return (*self._events.all(), *self._state.all(), *(self._replicas.all() if self._replicas else ()))
+        optional = [each.all() for each in (self._replicas, self._ledger) if each is not None]
+        return (*self._events.all(), *self._state.all(), *chain.from_iterable(optional))
 
     def observe(self, event: Event) -> None:
         """Count an event."""
@@ -182,6 +186,7 @@ class Metrics:
             self._show_worker(worker)
         self._show_bodies(own)
         self._show_replicas(own)
+        self._show_ledger()
         self._show_gateway()
         text = "".join([family.text() for family in self.families()])
         return text.encode() + generate_latest(self._process), CONTENT_TYPE
@@ -256,6 +261,14 @@ class Metrics:
         if self._replicas is None:
             self._replicas = ReplicaFamilies(replicas.calls.bounds_seconds)
         show_replicas(self._replicas, replicas)
+
+    def _show_ledger(self) -> None:
+        ledger = self._source.ledger()
+        if ledger is None:
+            return
+        if self._ledger is None:
+            self._ledger = LedgerFamilies()
+        show_ledger(self._ledger, ledger)
 
     def _show_gateway(self) -> None:
         state = self._state

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.config import Scheduler
 from gateway.fairness import Holding, PoolSnapshot
+from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.replicas.snapshot import ReplicasSnapshot
 from gateway.workers import WorkerSnapshot
 
@@ -45,6 +46,10 @@ class StateSource(Protocol):
 
         It has the limits of `tenants`, or of every tenant if that is None; as with `pools`, a scrape names few.
         """
+        ...
+
+    def ledger(self) -> LedgerSnapshot | None:
+        """How the ledger fares; None if none is kept."""
         ...
 
     def queue_limits(self) -> Scheduler:

@@ -47,6 +47,7 @@ def state_dump(
         "pools": [_pool(pool) for pool in source.pools()],
         "workers": [_shown(worker) for worker in source.workers()],
         "replicas": None if (replicas := source.replicas()) is None else _replicas(replicas),
+        "ledger": None if (ledger := source.ledger()) is None else asdict(ledger),
         "requests": {
             "total": len(requests),
             "truncated": len(requests) > len(oldest),

@@ -203,6 +203,7 @@ def _gateway_configuration(engines: list[str], store: str) -> str:
             "tenants": tenants,
             "metrics": {"tenant_labels": len(TENANTS) - 1},
             "replicas": {"store": store, "expected": 1},
+            "ledger": {},
         }
     )
 

@@ -108,6 +108,9 @@ def test_an_alert_is_raised_by_a_real_gateway(site: Monitored, alert: str) -> No
         "VtcStoreUnreachable",
         "VtcReplicasMissing",
         "VtcReplicasDisagree",
+        "VtcLedgerFails",
+        "VtcLedgerDrops",
+        "VtcLedgerDamaged",
     ],
 )
 def test_a_well_gateway_raises_no_alarm(site: Monitored, alert: str) -> None:

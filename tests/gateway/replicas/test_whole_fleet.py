@@ -11,10 +11,10 @@ from whole_gateway import Plan, Stage, chat, several_gateways, tenant
 from workers_on_stage import MODEL, EngineWorker
 
 from backend.engine.config import EngineConfig
-from gateway.app import Turnover
 from gateway.config import Window
 from gateway.events import ConfigReloaded, LifeChanged
 from gateway.proxy.directory import Directory
+from gateway.turnover import Turnover
 from gateway.workers import prefix_chain
 
 from .model_store import ModelStore

@@ -9,6 +9,7 @@ import pytest
 from gateway.config import Scheduler
 from gateway.events import RequestFinished
 from gateway.fairness import Holding, PoolSnapshot, TenantSnapshot, TicketSnapshot
+from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.outcomes import Outcome
 from gateway.replicas.snapshot import (
     CallsSnapshot,
@@ -86,6 +87,7 @@ class State:
     bodies: list[Holding] = field(default_factory=list)
 
     sharing: ReplicasSnapshot | None = None
+    keeping: LedgerSnapshot | None = None
 
     asked: list[Collection[str] | None] = field(default_factory=list)
 
@@ -109,6 +111,9 @@ class State:
         if self.sharing is None or tenants is None:
             return self.sharing
         return replace(self.sharing, limits=tuple(each for each in self.sharing.limits if each.tenant in tenants))
+
+    def ledger(self) -> LedgerSnapshot | None:
+        return self.keeping
 
     def queue_limits(self) -> Scheduler:
         return Scheduler(max_queued=500, queue_timeout_seconds=30)

@@ -17,6 +17,7 @@ from gateway.events import (
     RequestQueued,
     WorkerChanged,
 )
+from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
 from gateway.workers import Fleet, WorkerSpec
@@ -368,6 +369,22 @@ def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas) -> None:
     assert (scrape("store_call_seconds_bucket", le="+Inf"), scrape("store_call_seconds_sum")) == (12, 0.4)
 
 
+def test_a_gateway_without_a_ledger_shows_nothing_of_one(metrics: Metrics) -> None:
+    """There is no metric of it, not even a name."""
+    assert "ledger" not in Scrape(metrics).text
+
+
+def test_the_ledger_is_shown(metrics: Metrics, state) -> None:
+    """Each figure has its series, and the next scrape shows what has changed."""
+    state.keeping = LedgerSnapshot("", 10, 2, 3, 4, 1)
+    scrape = Scrape(metrics)
+    names = ("works", "rows_total", "waiting_rows", "dropped_rows_total", "orphans_total", "damaged_files_total")
+    assert [scrape(f"ledger_{name}") for name in names] == [1, 10, 2, 3, 4, 1]
+    state.keeping = LedgerSnapshot("the disk is full", 11, 5, 3, 4, 1)
+    scrape = Scrape(metrics)
+    assert [scrape(f"ledger_{name}") for name in names] == [0, 11, 5, 3, 4, 1]
+
+
 def test_two_gateways_in_one_process_do_not_share_metrics(state, finished: Finished) -> None:
     """Nothing is kept in a global registry."""
     first, second = (Metrics(state, tenant_labels=10, version="1") for _ in range(2))
@@ -403,6 +420,7 @@ def test_promtool_finds_nothing_to_complain_about(
     state.pool_views = [pool(tenants=(tenant("alice"), tenant("bob")))]
     state.worker_views = [worker()]
     state.sharing = replicas(limits=(shared_limit(),))
+    state.keeping = LedgerSnapshot("", 10, 2, 3, 4, 1)
     content, _ = metrics.render()
     assert {line.split()[2] for line in content.decode().splitlines() if line.startswith("# TYPE vtc_")} == {
         family.name for family in metrics.families()

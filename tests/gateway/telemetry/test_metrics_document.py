@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.catalogue import EventFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import Family
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
-FAMILIES: tuple[Family, ...] = (*EventFamilies().all(), *StateFamilies().all(), *ReplicaFamilies(()).all())
+FAMILIES: tuple[Family, ...] = (
+    *EventFamilies().all(),
+    *StateFamilies().all(),
+    *ReplicaFamilies(()).all(),
+    *LedgerFamilies().all(),
+)
 ROW = re.compile(r"^\| `(vtc_gateway_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 QUERIES = re.findall(r"```promql\n(.*?)```", DOCUMENT, re.DOTALL)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from gateway.config import Scheduler, Timeouts, json_schema
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
-from gateway.telemetry.catalogue import EventFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
 from gateway.workers import DRAINING, CircuitState
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
@@ -64,7 +64,8 @@ def test_the_table_of_states_is_what_a_worker_can_be() -> None:
 
 def test_named_metrics_exist() -> None:
     """No metric is mentioned that the gateway does not export."""
-    names = {family.name for family in (*EventFamilies().all(), *StateFamilies().all(), *ReplicaFamilies(()).all())}
+    all_families = (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies())
+    names = {family.name for families in all_families for family in families.all()}
     assert set(re.findall(r"(?<!:)\bvtc_gateway_\w+", DOCUMENT)) <= names
 
 
@@ -84,7 +85,9 @@ def keys(schema: object) -> set[str]:
 def test_named_configuration_keys_exist() -> None:
     """A key written `section.key` is one of the schema's."""
     known = keys(json_schema())
-    named = re.findall(r"`((?:listen|scheduler|window|timeouts|limits|logs|metrics|replicas)\.[a-z_]+)", DOCUMENT)
+    named = re.findall(
+        r"`((?:listen|scheduler|window|timeouts|limits|logs|metrics|ledger|replicas)\.[a-z_]+)", DOCUMENT
+    )
     assert len(named) >= 12
     for path in named:
         assert set(path.split(".")) <= known, path

@@ -1,0 +1,88 @@
+"""The ledger as a part of the gateway: built if the configuration has one, with its place among the other parts."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.config import Config, Pool
+from gateway.events import Event, LifeChanged, Observer
+from gateway.fairness import Admission
+from gateway.ledger.recorder import Find, Recorder
+from gateway.ledger.snapshot import LedgerSnapshot
+from gateway.ledger.worker_times import Reading
+from gateway.ledger.writer import LedgerWriter
+from gateway.processes import ParentLink
+from gateway.telemetry import life
+from gateway.workers import Fleet
+
+
+class Books:
+    """The ledger of this process, or none; `observers` are what has to observe the gateway's events for it."""
+
+    def __init__(
+        self,
+        config: Config,
+        parent: ParentLink | None,
+        parts: tuple[Admission, Fleet],
+        find: Find,
+        emit: Callable[[Event], None],
+    ) -> None:
+        """Keep the ledger of `config`, if it has one, for the requests and the workers of `parts`.
+
+        Each process of a gateway has a file of its own. `find` says what a request has used so far. What happens to the
+        ledger goes to `emit`.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._emit = emit
+        self._admission, self._fleet = parts
+        self._writer: LedgerWriter | None = None
+        self._recorder: Recorder | None = None
+        if config.ledger is not None:
+            process = "" if parent is None else f"-{parent.member.name}"
+            path = config.ledger.folder / f"{config.listen.port}{process}.sqlite"
+            self._writer = LedgerWriter(path, config.ledger, self._report, self._moved)
+            self._recorder = Recorder(self._writer, find, self._readings)
+
+    @property
+    def observers(self) -> Sequence[Observer]:
+        """What observes; nothing if no ledger is kept."""
+        return () if self._recorder is None else (self._recorder,)
+
+    def configure(self, pools: Iterable[Pool]) -> None:
+        """Take over the prices of `pools`."""
+        if self._recorder is not None:
+            self._recorder.configure(pools)
+
+    def start(self) -> None:
+        """Begin to write."""
+        if self._recorder is not None:
+            self._recorder.start()
+
+    async def stop(self) -> None:
+        """Write what is left, and say if something could not be written."""
+        if self._recorder is not None and (rows := await self._recorder.stop()):
+            self._emit(life.ledger_lost(rows))
+
+    def snapshot(self) -> LedgerSnapshot | None:
+        """How the ledger fares; None if none is kept."""
+        return None if self._writer is None else self._writer.snapshot()
+
+    def _readings(self) -> Iterable[Reading]:
+        now = self._loop.time()
+        for spec in self._fleet.specs():
+            time = self._admission.running.time_of(spec.name, now)
+            time.advance(now)
+            yield Reading(spec.name, time.busy_seconds, time.idle_seconds)
+
+    # -- called in the writer's thread
+
+    def _report(self, reason: str | None) -> None:
+        self._emit_on_loop(life.ledger(reason))
+
+    def _moved(self, place: Path, reason: str) -> None:
+        self._emit_on_loop(life.ledger_moved(place, reason))
+
+    def _emit_on_loop(self, event: LifeChanged) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the gateway has ended
+            self._loop.call_soon_threadsafe(self._emit, event)

@@ -1,0 +1,166 @@
+"""`vtc-gateway usage`: what tenants, keys, models or end users have used, from the ledger of a configuration.
+
+The report is made in the command's own process, while gateways write. Standard output gets the report alone: a table
+for people, or JSON or CSV for programs.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from pathlib import Path
+from re import fullmatch
+from typing import Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.config import ConfigError, Ledger, load
+from gateway.ledger.faults import LedgerFault
+from gateway.ledger.folder import LedgerFolder
+from gateway.ledger.report import Line, Period, Query, Subject, lines, month_of, next_quarter, quarter_of, read_moment
+from gateway.wire.end_user import PSEUDONYM_DIGITS, pseudonym
+
+COLUMNS: Final = (
+    "requests",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "estimated_tokens",
+    "lost_prompt_tokens",
+    "lost_output_tokens",
+    "cost",
+    "worker_seconds",
+    "money",
+)
+_HEADS: Final = ("requests", "prompt", "cached", "output", "estimated", "lost prompt", "lost output", "cost units")
+
+
+class UsageFault(Exception):
+    """The report cannot be made; the text says why and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageOptions:
+    """Which report of the ledger of `config`; moments are read in the time zone `zone`."""
+
+    config: Path
+    subjects: tuple[Subject, ...] = (Subject.TENANT,)
+    period: Period = Period.ALL
+    zone: str = "UTC"
+    since: str = ""
+    until: str = ""
+    form: Literal["table", "json", "csv"] = "table"
+
+
+def usage(options: UsageOptions) -> int:
+    """Print the report; returns the exit status."""
+    try:
+        ledger = _ledger(options.config)
+        query = _query(options)
+        report = lines(query, LedgerFolder(ledger.folder).parts(query))
+    except (UsageFault, LedgerFault) as fault:
+        return _say(fault)
+    match options.form:
+        case "json":
+            sys.stdout.write(orjson.dumps([_fields(options, line) for line in report]).decode() + "\n")
+        case "csv":
+            _write_csv(options, report)
+        case "table":
+            Console().print(_table(options, report, ledger.currency))
+    return 0
+
+
+def forget(config: Path, end_user: str) -> int:
+    """Remove an end user, named plainly or by pseudonym, from every row; returns the exit status."""
+    is_pseudonym = fullmatch(f"[0-9a-f]{{{PSEUDONYM_DIGITS}}}", end_user)
+    try:
+        count = LedgerFolder(_ledger(config).folder).forget(end_user if is_pseudonym else pseudonym(end_user))
+    except (UsageFault, LedgerFault) as fault:
+        return _say(fault)
+    Console(soft_wrap=True).print(f"{count} row{'' if count == 1 else 's'} had this end user and no longer do")
+    return 0
+
+
+def backup(config: Path, to: Path) -> int:
+    """Copy every file of the ledger into the folder `to`; returns the exit status."""
+    try:
+        copies = LedgerFolder(_ledger(config).folder).back_up(to)
+    except (UsageFault, LedgerFault) as fault:
+        return _say(fault)
+    for copy in copies:
+        Console(soft_wrap=True).print(Text(str(copy)))
+    return 0
+
+
+def _say(fault: Exception) -> int:
+    Console(stderr=True, soft_wrap=True).print(Text(str(fault), style="red"))
+    return 1
+
+
+def _ledger(config: Path) -> Ledger:
+    try:
+        ledger = load(config, is_complete=False).config.ledger
+    except ConfigError as error:
+        raise UsageFault("\n".join(map(str, error.faults))) from None
+    if ledger is None:
+        raise UsageFault(f"{config} keeps no ledger; a section `ledger` turns it on")
+    return ledger
+
+
+def _query(options: UsageOptions) -> Query:
+    try:
+        zone = ZoneInfo(options.zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        remedy = "name one like Europe/Berlin; they come with the system's package tzdata"
+        raise UsageFault(f"--zone: {options.zone} is no time zone that this machine knows; {remedy}") from None
+    now = datetime.now(zone)
+    first = quarter_of(month_of(now)) if not options.since else _quarter("--since", options.since, zone)
+    end = next_quarter(now) if not options.until else _quarter("--until", options.until, zone)
+    return Query(first, end, zone, options.subjects, options.period)
+
+
+def _quarter(option: str, text: str, zone: tzinfo) -> int:
+    try:
+        return quarter_of(read_moment(text, zone))
+    except ValueError as error:
+        example = "write a day or a quarter of an hour, like 2026-11-30 or 2026-11-30T14:15"
+        raise UsageFault(f"{option}: {text}: {error}; {example}") from None
+
+
+def _fields(options: UsageOptions, line: Line) -> dict[str, object]:
+    period = {} if options.period is Period.ALL else {"period": line.period}
+    names = dict(zip((subject.value for subject in options.subjects), line.names, strict=True))
+    return period | names | dict(zip(COLUMNS, _figures(line), strict=True))
+
+
+def _figures(line: Line) -> list[float]:
+    *counts, worker_us, money_nano = line.sums
+    return [*counts, worker_us / 1e6, money_nano / 1e9]
+
+
+def _write_csv(options: UsageOptions, report: Sequence[Line]) -> None:
+    period = [] if options.period is Period.ALL else ["period"]
+    writer = csv.DictWriter(sys.stdout, [*period, *options.subjects, *COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_fields(options, line) for line in report)
+
+
+def _table(options: UsageOptions, report: Sequence[Line], currency: str | None) -> Table:
+    table = Table(box=None, pad_edge=False)
+    has_period = options.period is not Period.ALL
+    has_money = any(line.sums[-1] for line in report)
+    for head in (*([options.period.value] if has_period else []), *options.subjects):
+        table.add_column(head.replace("_", " "))
+    for head in (*_HEADS, "worker s", *([currency or "money"] if has_money else [])):
+        table.add_column(head, justify="right")
+    for line in report:
+        *counts, cost, worker_seconds, money = _figures(line)
+        cells = [*(f"{count:,}" for count in counts), f"{cost:,.0f}", f"{worker_seconds:,.1f}"]
+        names = [line.period] * has_period + [name or "-" for name in line.names]
+        table.add_row(*names, *cells, *([f"{money:,.2f}"] if has_money else []))
+    return table

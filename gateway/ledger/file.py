@@ -1,0 +1,191 @@
+"""One file of the ledger: opened by one process at a time, written by one transaction for each batch.
+
+A transaction is in the file once `write` returns, whatever happens to the process or the machine. A batch has a number,
+which the file keeps: a batch that is written again after a failure is not counted twice. What was open when the process
+before was killed is closed as `orphaned` when the file is opened.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from gateway.ledger import schema
+from gateway.ledger.faults import LedgerFault, told
+from gateway.ledger.quarters import merged
+from gateway.ledger.rows import QUARTER_US, Row
+from gateway.ledger.worker_times import WorkerTime
+
+BUSY_MS: Final = 500  # so long a transaction waits for another program
+SLICE_ROWS: Final = 5000  # deleted at once, so that no commit waits long
+_FIRST_NAMED: Final = schema.COLUMNS.index(schema.NAMED[0])
+_AFTER_NAMED: Final = _FIRST_NAMED + len(schema.NAMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction writes: requests that ended, requests that are open, and the time of workers."""
+
+    rows: Sequence[Row]
+    notes: Sequence[Row] = ()
+    times: Sequence[WorkerTime] = ()
+
+
+class Lock:
+    """The right to write a file of the ledger; the kernel takes it back when the process ends, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock of the ledger's file at `path`; raises `LedgerFault` if another process has it."""
+        with told(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise LedgerFault(f"{path} belongs to another gateway process, which still runs") from None
+
+    def release(self) -> None:
+        """Give the lock back."""
+        os.close(self._descriptor)
+
+
+class LedgerFile:
+    """The one connection that writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file at `path`; raises `LedgerFault`.
+
+        `was_clean` is False if the process before did not close it; `orphans` is how many requests were open then.
+        """
+        self.path = path
+        self._ids: dict[str, int] = {}
+        with told(path):
+            self.connection = apsw.Connection(str(path))
+            try:
+                self._prepare()
+                self.was_clean, self.orphans = self._begin()
+            except BaseException:
+                self.connection.close(True)
+                raise
+
+    def _prepare(self) -> None:
+        connection = self.connection
+        connection.set_busy_timeout(BUSY_MS)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version = connection.pragma("user_version")
+        if version > schema.VERSION:
+            raise LedgerFault(f"{self.path} was written by a newer vtc-gateway (version {version} of its tables)")
+        with self._transaction():
+            for step in schema.STEPS[version:]:
+                connection.execute(step)
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+    def _begin(self) -> tuple[bool, int]:
+        with self._transaction():
+            was_open = self._figure("SELECT is_open FROM life")
+            orphans = self._figure("SELECT count(*) FROM open")
+            for statement in schema.CLOSE_ORPHANS:
+                self.connection.execute(statement)
+            self.connection.execute("UPDATE life SET is_open = 1")
+        return not was_open, orphans
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            self._ids.clear()  # names of this transaction are not in the file
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _figure(self, query: str) -> int:
+        """The one number that `query` finds."""
+        ((number,),) = self.connection.execute(query)
+        return int(number)
+
+    # -- batches
+
+    def last_batch(self) -> int:
+        """The number of the last batch that it has; raises `LedgerFault`."""
+        with told(self.path):
+            return self._figure("SELECT last_batch FROM life")
+
+    def write(self, number: int, batch: Batch) -> None:
+        """Write `batch` as number `number`; does nothing if the file has it; raises `LedgerFault`."""
+        with told(self.path), self._transaction():
+            if number > self._figure("SELECT last_batch FROM life"):
+                self._insert(batch)
+                self.connection.execute("UPDATE life SET last_batch = ?", (number,))
+
+    def _insert(self, batch: Batch) -> None:
+        connection, ids = self.connection, self._ids_of
+        connection.executemany(schema.END_OPEN, [(row.request_id,) for row in batch.rows if row.granted_us is not None])
+        connection.executemany(schema.INSERT_REQUEST, map(self._numbered, batch.rows))
+        connection.executemany(
+            schema.ADD_QUARTER,
+            ((quarter, *ids(names), *sums) for (quarter, *names), sums in merged(batch.rows).items()),
+        )
+        connection.executemany(schema.NOTE_OPEN, map(self._numbered, batch.notes))
+        times = ((time.quarter, *ids([time.worker]), time.busy_us, time.idle_us) for time in batch.times)
+        connection.executemany(schema.ADD_TIME, times)
+
+    def _numbered(self, row: Row) -> tuple[str | int | float | None, ...]:
+        values: tuple[Any, ...] = row
+        return (*values[:_FIRST_NAMED], *self._ids_of(values[_FIRST_NAMED:_AFTER_NAMED]), *values[_AFTER_NAMED:])
+
+    def _ids_of(self, names: Iterable[str]) -> list[int]:
+        known = self._ids
+        return [known[name] if name in known else self._number(name) for name in names]
+
+    def _number(self, name: str) -> int:
+        connection = self.connection
+        connection.execute("INSERT OR IGNORE INTO names (name) VALUES (?)", (name,))
+        ((number,),) = connection.execute("SELECT id FROM names WHERE name = ?", (name,))
+        self._ids[name] = number
+        return int(number)
+
+    # -- upkeep
+
+    def delete_old(self, rows_before_us: int, quarters_before_us: int) -> bool:
+        """Delete a slice of the rows that ended before one moment, and of the sums before the other.
+
+        True if more may be left. Raises `LedgerFault`.
+        """
+        quarter = quarters_before_us // QUARTER_US
+        connection = self.connection
+        with told(self.path), self._transaction():
+            connection.execute(
+                "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?) AND ended_us < ?",
+                (SLICE_ROWS, rows_before_us),
+            )
+            is_full = connection.changes() == SLICE_ROWS
+            for table in ("quarters", "worker_time"):
+                oldest = f"SELECT min(quarter) FROM {table}"  # noqa: S608 - of our own words
+                connection.execute(f"DELETE FROM {table} WHERE quarter = ({oldest}) AND quarter < ?", (quarter,))  # noqa: S608
+                is_full = is_full or connection.changes() > 0
+        return is_full
+
+    def close(self) -> None:
+        """Close it; the next process then knows that nothing is missing."""
+        with told(self.path):
+            try:
+                with self._transaction():
+                    self.connection.execute("UPDATE life SET is_open = 0")
+            finally:
+                self.connection.close(True)
+
+    def drop(self) -> None:
+        """Close it as it is, after a failure."""
+        self.connection.close(True)

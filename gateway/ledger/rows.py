@@ -1,0 +1,152 @@
+"""What the ledger says of one request: a row, made of the event of its end and of the moment of its grant.
+
+Figures are integers, so that sums are exact: times in microseconds (moments since 1970, UTC), money in billionths of
+the currency's unit. Only the cost, in cost units, is a float. A request belongs to the quarter hour of its grant, or of
+its end if it was never granted.
+"""
+
+from typing import Final, NamedTuple
+
+from gateway.config import Prices
+from gateway.events import OpenRequest, RequestFinished
+
+QUARTER_US: Final = 900_000_000
+ORPHANED: Final = "orphaned"  # the outcome of a request that was open when its gateway was killed
+_US: Final = 1e6
+_NANO_PER_MILLIONTH: Final = 1000  # a price per million tokens is so many billionths for each
+_NANO_PER_US: Final = 1e3 / 3600  # a price per hour, for each microsecond
+
+
+class Grant(NamedTuple):
+    """When a request was granted (seconds since 1970), and the prices of its pool then."""
+
+    at: float
+    prices: Prices | None
+
+
+class Ended(NamedTuple):
+    """A request that ended at `at` (seconds since 1970); `grant` is None if it never ran."""
+
+    event: RequestFinished
+    grant: Grant | None
+    at: float
+
+
+class Noted(NamedTuple):
+    """A request that was open at `at` (seconds since 1970)."""
+
+    request: OpenRequest
+    grant: Grant
+    at: float
+
+
+class Row(NamedTuple):
+    """A line of the ledger; the fields are its columns. Lost tokens were generated or read and are paid by nobody."""
+
+    request_id: str
+    quarter: int
+    granted_us: int | None
+    ended_us: int
+    tenant: str
+    key: str
+    pool: str
+    model: str
+    worker: str
+    outcome: str
+    end_user: str
+    attempts: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    estimated_tokens: int
+    lost_prompt_tokens: int
+    lost_output_tokens: int
+    cost: float
+    worker_us: int
+    money_nano: int
+    queue_us: int | None
+    ttft_us: int | None
+    duration_us: int
+
+
+def row_of(ended: Ended, *, keeps_end_user: bool = True) -> Row:
+    """The row of a request that ended."""
+    event, grant, at = ended
+    granted_us = None if grant is None else int(grant.at * _US)
+    ended_us = int(at * _US)
+    worker_seconds = event.worker_seconds or 0.0
+    return Row(
+        event.request_id,
+        (ended_us if granted_us is None else granted_us) // QUARTER_US,
+        granted_us,
+        ended_us,
+        event.tenant,
+        event.key_id,
+        event.pool,
+        event.model,
+        event.worker,
+        event.outcome.value,
+        event.end_user if keeps_end_user else "",
+        event.attempts,
+        event.prompt_tokens,
+        event.cached_tokens,
+        event.output_tokens,
+        event.estimated_tokens or 0,
+        event.lost_prompt_tokens or 0,
+        event.lost_output_tokens or 0,
+        event.service,
+        round(worker_seconds * _US),
+        0 if grant is None else money_nano(grant.prices, event, worker_seconds),
+        _us(event.queue_wait_seconds),
+        _us(event.ttft_seconds),
+        round(event.duration_seconds * _US),
+    )
+
+
+def orphan_of(noted: Noted, *, keeps_end_user: bool = True) -> Row:
+    """The row of a request that is open, as it stands if nothing more is heard of it."""
+    request, grant, at = noted
+    granted_us = int(grant.at * _US)
+    return Row(
+        request.request_id,
+        granted_us // QUARTER_US,
+        granted_us,
+        int(at * _US),
+        request.tenant,
+        request.key_id,
+        request.pool,
+        request.model,
+        request.worker,
+        ORPHANED,
+        request.end_user if keeps_end_user else "",
+        request.attempts,
+        request.prompt_tokens,
+        request.cached_tokens,
+        request.output_tokens,
+        0,
+        0,
+        0,
+        request.service,
+        round(request.worker_seconds * _US),
+        money_nano(grant.prices, request, request.worker_seconds),
+        _us(request.queue_wait_seconds),
+        None,
+        round(request.duration_seconds * _US),
+    )
+
+
+def money_nano(prices: Prices | None, used: RequestFinished | OpenRequest, worker_seconds: float) -> int:
+    """What a request costs by `prices`, in billionths of the currency's unit."""
+    if prices is None:
+        return 0
+    cached = min(used.cached_tokens, used.prompt_tokens)
+    tokens = (
+        (used.prompt_tokens - cached) * prices.prompt
+        + cached * prices.cached_or_prompt
+        + used.output_tokens * prices.output
+    )
+    return round(tokens * _NANO_PER_MILLIONTH + worker_seconds * _US * prices.worker_hour * _NANO_PER_US)
+
+
+def _us(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * _US)

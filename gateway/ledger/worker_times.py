@@ -1,0 +1,58 @@
+"""Turns what workers have been busy and idle in all into what falls into each quarter hour (UTC).
+
+Totals are rounded to microseconds before they are compared, so that the parts add up to the total.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from gateway.ledger.rows import QUARTER_US
+
+_US = 1e6
+
+
+class WorkerTime(NamedTuple):
+    """Of the time of a worker in one quarter hour, how much was busy and how much idle, in microseconds."""
+
+    quarter: int
+    worker: str
+    busy_us: int
+    idle_us: int
+
+
+class Reading(NamedTuple):
+    """For how many seconds a worker has been busy and idle since its gateway knows it."""
+
+    worker: str
+    busy_seconds: float
+    idle_seconds: float
+
+
+class WorkerTimes:
+    """Compares each reading of a worker with the one before. Idle time comes before busy time between two readings."""
+
+    def __init__(self) -> None:
+        """Start without a reading."""
+        self._before: dict[str, tuple[int, int, int]] = {}  # busy, idle, the moment
+
+    def parts(self, readings: Iterable[Reading], at: float) -> list[WorkerTime]:
+        """What has passed since the readings before these, which are of `at` (seconds since 1970)."""
+        at_us = int(at * _US)
+        return [part for reading in readings for part in self._parts(reading, at_us)]
+
+    def _parts(self, reading: Reading, at_us: int) -> Iterator[WorkerTime]:
+        worker = reading.worker
+        busy_us, idle_us = round(reading.busy_seconds * _US), round(reading.idle_seconds * _US)
+        busy_before, idle_before, since_us = self._before.get(worker, (0, 0, at_us - busy_us - idle_us))
+        if busy_us < busy_before or idle_us < idle_before:
+            busy_before, idle_before, since_us = 0, 0, at_us - busy_us - idle_us  # the worker is a new one
+        self._before[worker] = (busy_us, idle_us, at_us)
+        busy_us, idle_us = busy_us - busy_before, idle_us - idle_before
+        last = at_us // QUARTER_US
+        for quarter in range(since_us // QUARTER_US, last):
+            part_us = min(idle_us, (quarter + 1) * QUARTER_US - since_us)
+            idle_us, since_us = idle_us - part_us, (quarter + 1) * QUARTER_US
+            if part_us:
+                yield WorkerTime(quarter, worker, 0, part_us)
+        if busy_us or idle_us:
+            yield WorkerTime(last, worker, busy_us, idle_us)

@@ -1,0 +1,123 @@
+"""`vtc-gateway usage`: tables, JSON and CSV, and words for what is wrong."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli.commands import app
+from gateway.ledger.file import Batch, LedgerFile
+from gateway.wire.end_user import pseudonym
+
+from .books import content, row
+
+CONFIG = """\
+pools: [{model: tiny, workers: [{url: "http://127.0.0.1:1"}]}]
+tenants: [{name: alice, keys: [{env: A_KEY_THAT_IS_NOT_SET}]}]
+ledger: {currency: EUR}
+"""
+SINCE = ("--since", "2026-05-28", "--until", "2026-05-30")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    (tmp_path / "ledger").mkdir()
+    file = LedgerFile(tmp_path / "ledger" / "8000.sqlite")
+    user = pseudonym("erika")
+    file.write(1, Batch([row("r1", end_user=user), row("r2", tenant="bob"), row("r3", granted=1_780_012_800.0)]))
+    file.close()
+    return str(path)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Exit status and what was printed."""
+    result = CliRunner().invoke(app, ["usage", *arguments], env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_json_has_every_figure(config: str) -> None:
+    """By tenant and day of the zone: in Kolkata the third request is of the next day."""
+    status, out = run("report", config, "--json", "--per", "day", "--zone", "Asia/Kolkata", *SINCE)
+    assert status == 0
+    lines = json.loads(out)
+    assert [(line["period"], line["tenant"], line["requests"]) for line in lines] == [
+        ("2026-05-29", "alice", 2),
+        ("2026-05-29", "bob", 1),
+    ]
+    assert lines[1] == {
+        "period": "2026-05-29",
+        "tenant": "bob",
+        "requests": 1,
+        "prompt_tokens": 100,
+        "cached_tokens": 40,
+        "output_tokens": 50,
+        "estimated_tokens": 0,
+        "lost_prompt_tokens": 0,
+        "lost_output_tokens": 0,
+        "cost": 200.0,
+        "worker_seconds": 0.75,
+        "money": 0.000884,
+    }
+
+
+def test_csv_has_the_same(config: str) -> None:
+    """With a head, by several names."""
+    status, out = run("report", config, "--csv", "--by", "tenant,model", *SINCE)
+    assert status == 0
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [(line["tenant"], line["model"], line["requests"], line["worker_seconds"]) for line in lines] == [
+        ("alice", "tiny", "2", "1.5"),
+        ("bob", "tiny", "1", "0.75"),
+    ]
+
+
+def test_the_table_is_for_people(config: str) -> None:
+    """Money has its currency."""
+    status, out = run("report", config, *SINCE)
+    head, alice, bob = (line.split() for line in out.splitlines())
+    assert (status, head[0], head[-1]) == (0, "tenant", "EUR")
+    assert (alice[:3], bob[:3]) == (["alice", "2", "200"], ["bob", "1", "100"])
+
+
+def test_an_end_user_is_forgotten_by_name(config: str) -> None:
+    """As clients name it."""
+    assert run("forget", "--end-user", "erika", config) == (0, "1 row had this end user and no longer do\n")
+    file = Path(config).parent / "ledger" / "8000.sqlite"
+    assert content(file, "SELECT count(*) FROM requests WHERE end_user = ''") == [(1,)]
+
+
+def test_copies_are_named(config: str, tmp_path: Path) -> None:
+    """A second copy to the same place is refused."""
+    status, out = run("backup", str(tmp_path / "copy"), config)
+    assert (status, out) == (0, f"{tmp_path / 'copy' / '8000.sqlite'}\n")
+    assert run("backup", str(tmp_path / "copy"), config)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--zone", "Mars/Olympus"), "is no time zone"),
+        (("--since", "yesterday"), "--since: yesterday"),
+        (("--until", "2026-05-28T14:16"), "quarter of an hour"),
+    ],
+)
+def test_what_is_wrong_is_said(config: str, arguments: tuple[str, ...], words: str) -> None:
+    """On standard error, with status 1."""
+    status, out = run("report", config, *arguments)
+    assert status == 1
+    assert words in out
+
+
+def test_without_a_ledger_there_is_no_report(tmp_path: Path) -> None:
+    """A configuration that keeps none, and one whose gateway has not started."""
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.replace("ledger: {currency: EUR}", ""))
+    assert "keeps no ledger" in run("report", str(path))[1]
+    path.write_text(CONFIG)
+    assert "has no ledger" in run("report", str(path))[1]
+    assert run("report", str(path), "--by", "planet")[0] == 2

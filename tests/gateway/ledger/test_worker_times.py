@@ -1,0 +1,42 @@
+"""Busy and idle time, by quarter hour."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ledger.rows import QUARTER_US
+from gateway.ledger.worker_times import Reading, WorkerTime, WorkerTimes
+
+from .books import NOON
+
+QUARTER = int(NOON * 1e6) // QUARTER_US
+
+
+def test_idle_time_is_divided_where_the_quarter_ends() -> None:
+    """An hour without a request is idle in each of its quarters; busy time is in that of its reading."""
+    times = WorkerTimes()
+    assert times.parts([Reading("w0", 0.0, 0.0)], NOON) == []
+    parts = times.parts([Reading("w0", 1.0, 1999.0)], NOON + 2000)
+    assert parts == [
+        WorkerTime(QUARTER, "w0", 0, 900_000_000),
+        WorkerTime(QUARTER + 1, "w0", 0, 900_000_000),
+        WorkerTime(QUARTER + 2, "w0", 1_000_000, 199_000_000),
+    ]
+
+
+def test_a_worker_that_begins_anew_counts_from_zero() -> None:
+    """Totals that fall are those of another worker with the same name."""
+    times = WorkerTimes()
+    times.parts([Reading("w0", 5.0, 5.0)], NOON + 10)
+    assert times.parts([Reading("w0", 1.0, 0.5)], NOON + 20) == [WorkerTime(QUARTER, "w0", 1_000_000, 500_000)]
+
+
+@given(st.lists(st.tuples(st.floats(0, 4000), st.floats(0, 4000)), max_size=20))
+def test_the_parts_add_up_to_the_totals(steps: list[tuple[float, float]]) -> None:
+    """To the microsecond, whatever was read when."""
+    times, busy, idle, at, parts = WorkerTimes(), 0.0, 0.0, NOON, []
+    for more_busy, more_idle in steps:
+        busy, idle, at = busy + more_busy, idle + more_idle, at + more_busy + more_idle
+        parts += times.parts([Reading("w0", busy, idle)], at)
+    assert sum(part.busy_us for part in parts) == round(busy * 1e6)
+    assert sum(part.idle_us for part in parts) == round(idle * 1e6)
+    assert all(part.busy_us >= 0 and part.idle_us >= 0 for part in parts)
