@@ -126,7 +126,9 @@ class Gateway:
         self._retired = RetiredAccounts(self._admission, self._unshare)
         self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
-        self._books = Books(config, parent, (self._admission, self._fleet), self._open_request, self._emit)
+        self._books = Books(
+            config, parent, (self._admission, self._fleet, self._reconciliation), self._open_request, self._emit
+        )
         self._observer = Observers(
             (
                 self._metrics,

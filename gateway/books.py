@@ -14,6 +14,7 @@ from gateway.ledger.worker_times import Reading
 from gateway.ledger.writer import LedgerWriter
 from gateway.processes import ParentLink
 from gateway.telemetry import life
+from gateway.watch.reconciliation import Reconciliation
 from gateway.workers import Fleet
 
 
@@ -24,7 +25,7 @@ class Books:
         self,
         config: Config,
         parent: ParentLink | None,
-        parts: tuple[Admission, Fleet],
+        parts: tuple[Admission, Fleet, Reconciliation],
         find: Find,
         emit: Callable[[Event], None],
     ) -> None:
@@ -35,7 +36,7 @@ class Books:
         """
         self._loop = asyncio.get_running_loop()
         self._emit = emit
-        self._admission, self._fleet = parts
+        self._admission, self._fleet, self._reconciliation = parts
         self._writer: LedgerWriter | None = None
         self._recorder: Recorder | None = None
         if config.ledger is not None:
@@ -73,7 +74,8 @@ class Books:
         for spec in self._fleet.specs():
             time = self._admission.running.time_of(spec.name, now)
             time.advance(now)
-            yield Reading(spec.name, time.busy_seconds, time.idle_seconds)
+            generated = self._reconciliation.generated[spec.name]
+            yield Reading(spec.name, time.busy_seconds, time.idle_seconds, generated)
 
     # -- called in the writer's thread
 

@@ -165,6 +165,24 @@ def report(  # noqa: PLR0913 - one parameter for each option
 
 
 @usage.command()
+def audit(
+    config: Config = Path("config.yaml"),
+    zone: Annotated[str, typer.Option(help="Time zone, like Europe/Berlin.")] = "UTC",
+    since: Annotated[
+        str, typer.Option(help="Beginning, like 2026-11-30 or 2026-11-30T14:15; default: this month's.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="End, which no longer belongs to it; default: now.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare what rows say of each worker with the tokens that its engine counted itself."""
+    from gateway.cli.usage import UsageOptions
+    from gateway.cli.usage import audit as run
+
+    options = UsageOptions(config, zone=zone, since=since, until=until, form="json" if json else "table")
+    raise typer.Exit(run(options))
+
+
+@usage.command()
 def forget(
     end_user: Annotated[str, typer.Option(help="The end user as clients name it, or its pseudonym in the log.")],
     config: Config = Path("config.yaml"),

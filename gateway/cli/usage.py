@@ -86,6 +86,31 @@ def forget(config: Path, end_user: str) -> int:
     return 0
 
 
+def audit(options: UsageOptions) -> int:
+    """Print what engines counted beside what the rows of their requests say; returns the exit status."""
+    try:
+        query = _query(options)
+        audits = LedgerFolder(_ledger(options.config).folder).audits(query.first, query.end)
+    except (UsageFault, LedgerFault) as fault:
+        return _say(fault)
+    if options.form == "json":
+        found = [each._asdict() | {"difference": each.difference, "remark": each.remark} for each in audits]
+        sys.stdout.write(orjson.dumps(found).decode() + "\n")
+        return 0
+    table = Table(box=None, pad_edge=False)
+    table.add_column("worker")
+    for head in ("generated", "charged", "estimated", "lost", "difference"):
+        table.add_column(head, justify="right")
+    for each in audits:
+        table.add_row(each.worker, *(f"{figure:,}" for figure in (*each[1:], each.difference)))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    for each in audits:
+        if each.remark:
+            console.print(Text(f"{each.worker}: {each.remark}"))
+    return 0
+
+
 def backup(config: Path, to: Path) -> int:
     """Copy every file of the ledger into the folder `to`; returns the exit status."""
     try:

@@ -138,7 +138,7 @@ class LedgerFile:
             ((quarter, *ids(names), *sums) for (quarter, *names), sums in merged(batch.rows).items()),
         )
         connection.executemany(schema.NOTE_OPEN, map(self._numbered, batch.notes))
-        times = ((time.quarter, *ids([time.worker]), time.busy_us, time.idle_us) for time in batch.times)
+        times = ((quarter, *ids([worker]), *figures) for quarter, worker, *figures in batch.times)
         connection.executemany(schema.ADD_TIME, times)
 
     def _numbered(self, row: Row) -> tuple[str | int | float | None, ...]:

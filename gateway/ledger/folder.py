@@ -5,17 +5,26 @@ Reading disturbs no writer. Erasing changes a slice of rows at a time, so that t
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from gateway.ledger import schema
+from gateway.ledger.audit import Audit
 from gateway.ledger.faults import LedgerFault, told
 from gateway.ledger.report import FIELDS, Query, Subject
 
 _WAIT_MS: Final = 10_000
 _IDS_AT_ONCE: Final = 20_000
 _ROW_SUMS: Final = ("count(*)", *(f"sum({name})" for name in FIELDS[1:]))
+_GENERATED: Final = (
+    "SELECT name, sum(generated_tokens) FROM worker_time JOIN names ON id = worker "
+    "WHERE quarter >= ? AND quarter < ? GROUP BY worker"
+)
+_WORK: Final = (
+    "SELECT name, sum(output_tokens), sum(estimated_tokens), sum(lost_output_tokens) "
+    "FROM requests JOIN names ON names.id = worker WHERE quarter >= ? AND quarter < ? GROUP BY worker"
+)
 _QUARTER_SUMS: Final = tuple(f"sum({name})" for name in FIELDS)
 
 
@@ -31,14 +40,33 @@ class LedgerFolder:
     def parts(self, query: Query) -> Iterator[tuple[int, tuple[str, ...], tuple[float, ...]]]:
         """The sums of each file by quarter hour and the names that `query` asks for; raises `LedgerFault`."""
         for file in self.files:
-            with told(file):
-                connection = _opened(file, apsw.SQLITE_OPEN_READONLY)
-                try:
-                    for quarter, *values in connection.execute(_statement(query), (query.first, query.end)):
-                        names = tuple(values[: len(query.subjects)])
-                        yield quarter, names, tuple(values[len(query.subjects) :])
-                finally:
-                    connection.close(True)
+            for quarter, *values in self._read(file, _statement(query), query.first, query.end):
+                names = tuple(values[: len(query.subjects)])
+                yield quarter, names, tuple(values[len(query.subjects) :])
+
+    def audits(self, first: int, end: int) -> list[Audit]:
+        """Each worker in the quarter hours from `first` to before `end`; raises `LedgerFault`.
+
+        Every process of a gateway reads every engine, so that of their counts the largest is the engine's.
+        """
+        generated: dict[str, int] = {}
+        rows: dict[str, list[int]] = {}
+        for file in self.files:
+            for worker, tokens in self._read(file, _GENERATED, first, end):
+                generated[worker] = max(tokens, generated.get(worker, 0))
+            for worker, *figures in self._read(file, _WORK, first, end):
+                before = rows.get(worker, [0, 0, 0])
+                rows[worker] = [one + other for one, other in zip(before, figures, strict=True)]
+        workers = sorted((generated.keys() | rows.keys()) - {""})
+        return [Audit(worker, generated.get(worker, 0), *rows.get(worker, (0, 0, 0))) for worker in workers]
+
+    def _read(self, file: Path, statement: str, first: int, end: int) -> Iterator[tuple[Any, ...]]:
+        with told(file):
+            connection = _opened(file, apsw.SQLITE_OPEN_READONLY)
+            try:
+                yield from connection.execute(statement, (first, end))
+            finally:
+                connection.close(True)
 
     def forget(self, end_user: str) -> int:
         """Remove `end_user`, as it stands in the rows, from all of them; returns from how many."""

@@ -2,7 +2,8 @@
 
 What ends is handed over `FLUSH_SECONDS` later, with all that ends until then. A request that still runs then is noted
 as open, and again every `NOTE_SECONDS`, so that little is missing if this process is killed. While the writer cannot
-write, nothing is noted: only ends wait. A timer is armed only while there is something to hand over or a request runs.
+write, nothing is noted: only ends wait. The workers' figures are handed over at the same pace. A timer is armed only
+while there is something to hand over or a request runs, and for some seconds after that.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ Find = Callable[[str], OpenRequest | None]  # by the id of a request; None if it
 
 FLUSH_SECONDS: Final = 0.05
 NOTE_SECONDS: Final = 1.0
+_LAST_LOOKS: Final = 3  # an engine's last figures come up to two seconds after its last request
 _NOTES_AT_ONCE: Final = 100  # in one turn of the event loop
 
 
@@ -48,6 +50,7 @@ class Recorder:
         self._flush: asyncio.TimerHandle | None = None
         self._note: asyncio.TimerHandle | None = None
         self._noting: Iterator[str] = iter(())
+        self._looks_left = 0  # at the workers, after the last request has ended
 
     def configure(self, pools: Iterable[Pool]) -> None:
         """Take over the prices of `pools`: they are those of the requests that are granted from now on."""
@@ -94,9 +97,10 @@ class Recorder:
         self._hand_over(fresh)
         if self._fresh:
             self._flush = self._loop.call_later(FLUSH_SECONDS, self._on_flush)
-        if self._note is None and self._open:
+        self._looks_left = _LAST_LOOKS
+        if self._note is None:
             self._note = self._loop.call_later(NOTE_SECONDS, self._on_note)
-        elif not self._open:
+        if not self._open:
             self._hand_over_times()
 
     def _on_note(self) -> None:
@@ -111,7 +115,9 @@ class Recorder:
             self._hand_over(some)
             self._note = self._loop.call_later(0.0, self._note_some)
         else:
-            self._note = self._loop.call_later(NOTE_SECONDS, self._on_note) if self._open else None
+            self._looks_left -= not self._open
+            is_over = self._looks_left <= 0 and not self._open
+            self._note = None if is_over else self._loop.call_later(NOTE_SECONDS, self._on_note)
 
     def _hand_over(self, to_note: Iterable[str]) -> None:
         ended, self._ended = self._ended, []

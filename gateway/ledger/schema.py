@@ -1,7 +1,7 @@
 """The tables of a ledger's file, and the way from each version of them to the next.
 
 `requests` has a row for each request that ended, `open` one for each that runs: it becomes a row of `requests` if its
-gateway is killed. `quarters` has the sums of `requests`, `worker_time` what of each worker's time was busy and idle.
+gateway is killed. `quarters` has the sums of `requests`, `worker_time` the busy and idle time of workers.
 Names are numbers into `names`; an end user is a text in the row itself, so that nothing is left when it is forgotten.
 A step is never changed after its release: a new version gets a new step.
 """
@@ -70,6 +70,7 @@ STEPS: Final = (  # of our own words, as every statement here
         worker INTEGER NOT NULL,
         busy_us INTEGER NOT NULL,
         idle_us INTEGER NOT NULL,
+        generated_tokens INTEGER NOT NULL,
         PRIMARY KEY (quarter, worker)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE life (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), is_open INTEGER NOT NULL,
@@ -92,8 +93,9 @@ ADD_QUARTER: Final = (
     f"ON CONFLICT (quarter, tenant, key, pool, model) DO UPDATE SET {_ADDED}"
 )
 ADD_TIME: Final = (
-    "INSERT INTO worker_time VALUES (?, ?, ?, ?) ON CONFLICT (quarter, worker) DO UPDATE "
-    "SET busy_us = busy_us + excluded.busy_us, idle_us = idle_us + excluded.idle_us"
+    "INSERT INTO worker_time VALUES (?, ?, ?, ?, ?) ON CONFLICT (quarter, worker) DO UPDATE SET "
+    "busy_us = busy_us + excluded.busy_us, idle_us = idle_us + excluded.idle_us, "
+    "generated_tokens = generated_tokens + excluded.generated_tokens"
 )
 CLOSE_ORPHANS: Final = (
     f"INSERT INTO quarters ({_SUM_LIST}) SELECT {', '.join(KEYS)}, count(*), "  # noqa: S608

@@ -1,4 +1,4 @@
-"""Turns what workers have been busy and idle in all into what falls into each quarter hour (UTC).
+"""Turns what workers have been busy, idle and generating in all into what falls into each quarter hour (UTC).
 
 Totals are rounded to microseconds before they are compared, so that the parts add up to the total.
 """
@@ -12,20 +12,25 @@ _US = 1e6
 
 
 class WorkerTime(NamedTuple):
-    """Of the time of a worker in one quarter hour, how much was busy and how much idle, in microseconds."""
+    """Of the time of a worker in one quarter hour, how much was busy and how much idle, in microseconds.
+
+    `generated_tokens` are those that its engine counted itself.
+    """
 
     quarter: int
     worker: str
     busy_us: int
     idle_us: int
+    generated_tokens: int
 
 
 class Reading(NamedTuple):
-    """For how many seconds a worker has been busy and idle since its gateway knows it."""
+    """For how long a worker has been busy and idle since its gateway knows it, and what its engine generated."""
 
     worker: str
     busy_seconds: float
     idle_seconds: float
+    generated_tokens: int = 0
 
 
 class WorkerTimes:
@@ -34,6 +39,7 @@ class WorkerTimes:
     def __init__(self) -> None:
         """Start without a reading."""
         self._before: dict[str, tuple[int, int, int]] = {}  # busy, idle, the moment
+        self._generated: dict[str, int] = {}
 
     def parts(self, readings: Iterable[Reading], at: float) -> list[WorkerTime]:
         """What has passed since the readings before these, which are of `at` (seconds since 1970)."""
@@ -47,12 +53,14 @@ class WorkerTimes:
         if busy_us < busy_before or idle_us < idle_before:
             busy_before, idle_before, since_us = 0, 0, at_us - busy_us - idle_us  # the worker is a new one
         self._before[worker] = (busy_us, idle_us, at_us)
+        generated = reading.generated_tokens - self._generated.get(worker, 0)
+        self._generated[worker] = reading.generated_tokens
         busy_us, idle_us = busy_us - busy_before, idle_us - idle_before
         last = at_us // QUARTER_US
         for quarter in range(since_us // QUARTER_US, last):
             part_us = min(idle_us, (quarter + 1) * QUARTER_US - since_us)
             idle_us, since_us = idle_us - part_us, (quarter + 1) * QUARTER_US
             if part_us:
-                yield WorkerTime(quarter, worker, 0, part_us)
-        if busy_us or idle_us:
-            yield WorkerTime(last, worker, busy_us, idle_us)
+                yield WorkerTime(quarter, worker, 0, part_us, 0)
+        if busy_us or idle_us or generated:
+            yield WorkerTime(last, worker, busy_us, idle_us, generated)

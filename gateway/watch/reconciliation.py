@@ -71,6 +71,8 @@ class Reconciliation:
         self._accounts: dict[str, _Account] = {}
         self._others: dict[str, _Others] = {}
         self._totals: dict[str, int] = {}
+        self._engine_tokens: dict[str, float] = {}  # by worker, as its engine said last
+        self.generated: Counter[str] = Counter()  # by worker, since the gateway's first reading; no number ever falls
         self._counted_at = float("-inf")
 
     def observe(self, event: Event) -> None:
@@ -82,6 +84,7 @@ class Reconciliation:
         """Forget a worker that left, but not what was metered there: that total does not fall (`forget_total`)."""
         self._accounts.pop(worker, None)
         self._others.pop(worker, None)
+        self._engine_tokens.pop(worker, None)
 
     def forget_total(self, worker: str) -> None:
         """Let the total of a worker that is gone begin anew, should it come back: nobody adds it to the old one."""
@@ -98,6 +101,7 @@ class Reconciliation:
         now, engine_tokens = self._loop.time(), sample.output_tokens
         if engine_tokens is None:
             return
+        self._count_generated(worker, engine_tokens)
         account, unknown_tokens = self._accounts.get(worker), self._unknown_tokens(worker, engine_tokens, now)
         if unknown_tokens is None:
             self._void(worker)
@@ -107,6 +111,12 @@ class Reconciliation:
             self._accounts[worker] = _Account(now, engine_tokens, metered, unknown_tokens, is_told=is_told)
         elif now - account.began_at >= PERIOD_SECONDS and engine_tokens - account.engine_tokens >= MIN_TOKENS:
             self._close(pool, worker, account, _Account(now, engine_tokens, self._metered(worker), unknown_tokens))
+
+    def _count_generated(self, worker: str, engine_tokens: float) -> None:
+        before = self._engine_tokens.get(worker, engine_tokens)
+        self._engine_tokens[worker] = engine_tokens
+        # An engine that counts fewer than before has started again.
+        self.generated[worker] += round(engine_tokens - before if engine_tokens >= before else engine_tokens)
 
     def _metered(self, worker: str) -> int:
         others = self._others.get(worker)

@@ -103,10 +103,10 @@ def test_what_was_open_becomes_an_orphan(path: Path, file: LedgerFile) -> None:
 
 def test_the_time_of_workers_adds_up(path: Path, file: LedgerFile) -> None:
     """By quarter hour and worker."""
-    file.write(1, Batch([], [], [WorkerTime(5, "w0", 10, 20), WorkerTime(5, "w1", 1, 2)]))
-    file.write(2, Batch([], [], [WorkerTime(5, "w0", 1, 2)]))
-    found = content(path, "SELECT name, busy_us, idle_us FROM worker_time JOIN names n ON n.id = worker ORDER BY name")
-    assert found == [("w0", 11, 22), ("w1", 1, 2)]
+    file.write(1, Batch([], [], [WorkerTime(5, "w0", 10, 20, 30), WorkerTime(5, "w1", 1, 2, 3)]))
+    file.write(2, Batch([], [], [WorkerTime(5, "w0", 1, 2, 3)]))
+    found = content(path, "SELECT name, busy_us, idle_us, generated_tokens FROM worker_time JOIN names ON id = worker")
+    assert sorted(found) == [("w0", 11, 22, 33), ("w1", 1, 2, 3)]
 
 
 def test_old_rows_go_in_slices_and_old_sums_later(path: Path, file: LedgerFile) -> None:

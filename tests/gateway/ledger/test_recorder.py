@@ -67,7 +67,7 @@ def in_virtual_time(story: Callable[[Scene], Coroutine[Any, Any, None]]) -> Call
         scene.writer.works = True
         for request_id in tuple(scene.open):
             scene.end(request_id)
-        await asyncio.sleep(2 * NOTE_SECONDS)
+        await asyncio.sleep(6 * NOTE_SECONDS)
 
     def test() -> None:
         run_in_virtual_time(run())
@@ -160,7 +160,7 @@ async def test_strangers_and_other_events_leave_no_row(scene: Scene) -> None:
 
 @in_virtual_time
 async def test_the_time_of_workers_is_read_while_they_work(scene: Scene) -> None:
-    """Each second, and once more when nothing runs; an idle gateway reads nothing."""
+    """Each second, when nothing runs any more, and for some seconds after that; an idle gateway reads nothing."""
     scene.recorder.start()
     scene.readings = [Reading("w0", 0.5, 0.0)]
     scene.grant("r1")
@@ -168,5 +168,14 @@ async def test_the_time_of_workers_is_read_while_they_work(scene: Scene) -> None
     assert [one.times[0].busy_us for _, one in scene.writer.taken if one.times] == [500_000]
     scene.readings = [Reading("w0", 1.5, 0.25)]
     scene.end("r1")
-    await asyncio.sleep(100)
+    await asyncio.sleep(FLUSH_SECONDS)
     assert [one.times[0].busy_us for _, one in scene.writer.taken if one.times] == [500_000, 1_000_000]
+    await asyncio.sleep(NOTE_SECONDS)
+    scene.readings = [Reading("w0", 1.5, 0.25, 70)]
+    await asyncio.sleep(NOTE_SECONDS)
+    assert scene.writer.taken[-1][1].times[0].generated_tokens == 70
+    await asyncio.sleep(5 * NOTE_SECONDS)
+    scene.readings = [Reading("w0", 1.5, 50.0, 80)]
+    handed_over = len(scene.writer.taken)
+    await asyncio.sleep(100)
+    assert len(scene.writer.taken) == handed_over

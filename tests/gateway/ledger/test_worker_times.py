@@ -15,11 +15,11 @@ def test_idle_time_is_divided_where_the_quarter_ends() -> None:
     """An hour without a request is idle in each of its quarters; busy time is in that of its reading."""
     times = WorkerTimes()
     assert times.parts([Reading("w0", 0.0, 0.0)], NOON) == []
-    parts = times.parts([Reading("w0", 1.0, 1999.0)], NOON + 2000)
+    parts = times.parts([Reading("w0", 1.0, 1999.0, 7)], NOON + 2000)
     assert parts == [
-        WorkerTime(QUARTER, "w0", 0, 900_000_000),
-        WorkerTime(QUARTER + 1, "w0", 0, 900_000_000),
-        WorkerTime(QUARTER + 2, "w0", 1_000_000, 199_000_000),
+        WorkerTime(QUARTER, "w0", 0, 900_000_000, 0),
+        WorkerTime(QUARTER + 1, "w0", 0, 900_000_000, 0),
+        WorkerTime(QUARTER + 2, "w0", 1_000_000, 199_000_000, 7),
     ]
 
 
@@ -27,7 +27,7 @@ def test_a_worker_that_begins_anew_counts_from_zero() -> None:
     """Totals that fall are those of another worker with the same name."""
     times = WorkerTimes()
     times.parts([Reading("w0", 5.0, 5.0)], NOON + 10)
-    assert times.parts([Reading("w0", 1.0, 0.5)], NOON + 20) == [WorkerTime(QUARTER, "w0", 1_000_000, 500_000)]
+    assert times.parts([Reading("w0", 1.0, 0.5)], NOON + 20) == [WorkerTime(QUARTER, "w0", 1_000_000, 500_000, 0)]
 
 
 @given(st.lists(st.tuples(st.floats(0, 4000), st.floats(0, 4000)), max_size=20))
@@ -40,3 +40,10 @@ def test_the_parts_add_up_to_the_totals(steps: list[tuple[float, float]]) -> Non
     assert sum(part.busy_us for part in parts) == round(busy * 1e6)
     assert sum(part.idle_us for part in parts) == round(idle * 1e6)
     assert all(part.busy_us >= 0 and part.idle_us >= 0 for part in parts)
+
+
+def test_what_an_engine_generates_after_its_last_request_is_counted() -> None:
+    """A reading in which nothing but the tokens has changed has a part of its own."""
+    times = WorkerTimes()
+    times.parts([Reading("w0", 1.0, 1.0, 5)], NOON)
+    assert times.parts([Reading("w0", 1.0, 1.0, 9)], NOON) == [WorkerTime(QUARTER, "w0", 0, 0, 4)]

@@ -184,3 +184,19 @@ def test_a_replicas_own_total_never_falls() -> None:
         assert replica.reconciliation.totals()["w"] == 110
 
     run_in_virtual_time(story())
+
+
+def test_what_an_engine_generates_is_added_up() -> None:
+    """From the first reading on; an engine that started again begins at zero, another one where it stands."""
+
+    async def story() -> None:
+        reconciliation = Reconciliation(lambda event: None, lambda: ())
+        for tokens in (100.0, 130.0, 130.0, 20.0, 25.0):
+            reconciliation.take("p", "w", EngineSample(0.0, 1, 0, output_tokens=tokens))
+        assert reconciliation.generated["w"] == 30 + 20 + 5
+        reconciliation.forget("w")
+        reconciliation.take("p", "w", EngineSample(0.0, 1, 0, output_tokens=1000.0))
+        reconciliation.take("p", "w", EngineSample(0.0, 1, 0))
+        assert reconciliation.generated["w"] == 55
+
+    run_in_virtual_time(story())
