@@ -65,6 +65,7 @@ class LedgerFile:
         """
         self.path = path
         self._ids: dict[str, int] = {}
+        self._noted: set[str] = set()  # at least the ids of the requests that are in the table `open`
         with told(path):
             self.connection = apsw.Connection(str(path))
             try:
@@ -128,16 +129,19 @@ class LedgerFile:
             if number > self._figure("SELECT last_batch FROM life"):
                 self._insert(batch)
                 self.connection.execute("UPDATE life SET last_batch = ?", (number,))
+        self._noted.difference_update(row.request_id for row in batch.rows)
 
     def _insert(self, batch: Batch) -> None:
-        connection, ids = self.connection, self._ids_of
-        connection.executemany(schema.END_OPEN, [(row.request_id,) for row in batch.rows if row.granted_us is not None])
+        connection, ids, noted = self.connection, self._ids_of, self._noted
+        noted.update(note.request_id for note in batch.notes)
+        connection.executemany(schema.NOTE_OPEN, map(self._numbered, batch.notes))
+        # After the notes: a request that ended in this batch may have been noted in it.
+        connection.executemany(schema.END_OPEN, [(row.request_id,) for row in batch.rows if row.request_id in noted])
         connection.executemany(schema.INSERT_REQUEST, map(self._numbered, batch.rows))
         connection.executemany(
             schema.ADD_QUARTER,
             ((quarter, *ids(names), *sums) for (quarter, *names), sums in merged(batch.rows).items()),
         )
-        connection.executemany(schema.NOTE_OPEN, map(self._numbered, batch.notes))
         times = ((quarter, *ids([worker]), *figures) for quarter, worker, *figures in batch.times)
         connection.executemany(schema.ADD_TIME, times)
 

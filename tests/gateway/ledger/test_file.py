@@ -101,6 +101,22 @@ def test_what_was_open_becomes_an_orphan(path: Path, file: LedgerFile) -> None:
     last.close()
 
 
+def test_a_request_that_is_noted_and_ends_in_one_batch_is_no_orphan(path: Path, file: LedgerFile) -> None:
+    """What has gathered while the file could not be written goes into it together; so it does after a failure."""
+    rows = Batch([row("r1")], noted("r1").notes)
+    with pytest.raises(LedgerFault):
+        file.write(1, Batch([*rows.rows, row("r2")._replace(prompt_tokens="many")], rows.notes))  # type: ignore[arg-type]
+    file.write(1, noted("r1"))
+    with pytest.raises(LedgerFault):
+        file.write(2, Batch([*rows.rows, row("r2")._replace(prompt_tokens="many")], rows.notes))  # type: ignore[arg-type]
+    file.write(2, rows)
+    assert content(path, "SELECT * FROM open") == []
+    file.drop()
+    again = LedgerFile(path)
+    assert (again.orphans, ids(path)) == (0, ["r1"])
+    again.close()
+
+
 def test_the_time_of_workers_adds_up(path: Path, file: LedgerFile) -> None:
     """By quarter hour and worker."""
     file.write(1, Batch([], [], [WorkerTime(5, "w0", 10, 20, 30), WorkerTime(5, "w1", 1, 2, 3)]))
