@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.proxy.control import Availability
-from gateway.telemetry.catalogue import EventFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import Together, number
 from gateway.watch.outages import Readiness
 
 _RULES: Mapping[str, Together] = {
     family.name: family.together
-    for families in (EventFamilies(), StateFamilies(), ReplicaFamilies(()))
+    for families in (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies())
     for family in families.all()
 }
 _PROCESS_UP = StateFamilies().process_up

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, Pool, Replicas, Worker
+from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.processes.merging import merged_state
 from gateway.telemetry.state import GatewayIdentity, state_dump
 from gateway.watch.supervisor import LaunchStatus
@@ -37,6 +38,7 @@ def dump(state, pool, worker, request_view, replicas) -> Any:
     """A gateway's whole state, with something in each of its lists."""
     state.pool_views, state.worker_views = [pool()], [worker()]
     state.sharing = replicas(failure="no answer")
+    state.keeping = LedgerSnapshot("the disk is full", 10, 2, 0, 0, 0)
     fleet = Replicas(store="redis://store:6379")
     config = Config(
         pools=(Pool(model="tiny", engine_model="byte", workers=(Worker(name="w0", url="http://w0"),)),), replicas=fleet
