@@ -422,6 +422,26 @@ if is_leaving then
   mine = {}
 end
 
+-- Forget the workers without a window that no replica reports any more. A replica registers anew to report fewer.
+local function is_reported(w)
+  for _, name in ipairs(names) do
+    if holding(name)[w.name] then return true end
+  end
+  return false
+end
+
+local function forget_gone()
+  for i = #workers, 1, -1 do
+    local w = workers[i]
+    if w.sequences == 0 and #w.ghosts == 0 and not is_reported(w) then
+      call('HDEL', ROOM, w.name)
+      room[w.name] = nil
+      table.remove(workers, i)
+    end
+  end
+end
+if is_registering then forget_gone() end
+
 -- Who goes next, not counting `without`: the tenant with the least counter; of its heads the one with the least key
 -- counter, and of equal ones that of the replica that was granted longest ago. Returns replica, head, least counter.
 local function first(without)

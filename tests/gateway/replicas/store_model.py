@@ -138,6 +138,8 @@ class StoreModel:
         if call.is_leaving:
             self._bury(call.name, now)
             caller.holdings.clear()
+        if call.is_registering:
+            self._forget_gone()
         return self._decide(call, caller, now)
 
     def _hear(self, call: Call, now: int, *, is_known: bool) -> Member:
@@ -256,6 +258,13 @@ class StoreModel:
             self.windows[reading.worker], self.tuners[reading.worker] = reading, boot
             ended = reading.at - BLIND if reading.is_blind else reading.at
             self.ghosts = [ghost for ghost in self.ghosts if ghost.worker != reading.worker or ghost.since >= ended]
+
+    def _forget_gone(self) -> None:
+        """Forget the workers without a window that no replica reports any more."""
+        for worker, window in list(self.windows.items()):
+            if not window.sequences and not self._at(worker) and not self._ghosts(worker):
+                for known in (self.windows, self.tuners, self.credit, self.metered):
+                    known.pop(worker, None)
 
     def _at(self, worker: str) -> list[Holding]:
         return [member.holdings[worker] for member in self.members.values() if worker in member.holdings]

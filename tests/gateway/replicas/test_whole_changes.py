@@ -361,7 +361,8 @@ def test_workers_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("gateway.store.windows.MOST_GONE", 3)
 
     async def story() -> None:
-        async with fleet(2) as scenes:
+        store = ModelStore()
+        async with fleet(2, store=store) as scenes:
             (pool,) = scenes[0].gateway.config.pools
             for number in range(15):
                 passing = pool.workers[0].model_copy(update={"name": f"passing-{number}"})
@@ -376,6 +377,8 @@ def test_workers_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) ->
             await asyncio.sleep(5.0)
             for scene in scenes:
                 assert max(map(len, known_by_worker(scene))) <= 1 + 3
+            (account,) = store.pools.values()
+            assert len(account.windows) <= 1 + 2 * (1 + 3)  # of the latest of which each gateway reports at most four
             assert await asyncio.gather(*(ask_all(scene, WINDOW) for scene in scenes)) == [[200] * WINDOW] * 2
 
     run_in_virtual_time(story())
