@@ -8,7 +8,7 @@ import pytest
 
 from gateway.fairness.ticket import Ticket
 from gateway.replicas.call import Call, Reply
-from gateway.replicas.replica import Replica
+from gateway.replicas.replica import BUSY_SECONDS, SPACING_SECONDS, Replica
 from gateway.replicas.room_book import Permit
 
 from .fleet import Fleet, Flood, Network
@@ -60,6 +60,27 @@ def test_eight_gateways_lose_no_room() -> None:
     fleet.run(20.0)
     assert fleet.books.idle <= 0.01 * fleet.books.steps * fleet.window * 2
     assert fleet.share("a", "b")[0] == pytest.approx(0.5, abs=0.02)
+
+
+def idle_places(monkeypatch: pytest.MonkeyPatch, spacing_seconds: float) -> float:
+    """The part of the places that were free while somebody waited: engines step in 10 ms, answers take 0.2 to 1 s."""
+    monkeypatch.setattr("gateway.replicas.replica.SPACING_SECONDS", spacing_seconds)
+    monkeypatch.setattr("replicas.fleet.STEP_SECONDS", 0.01)
+    fleet = Fleet(2, weights={"a": 4.0, "b": 1.0})
+    fleet.floods = [
+        Flood(number, name, length=lambda random: random.randint(20, 100)) for number, name in enumerate("ab")
+    ]
+    fleet.run(3.0)
+    fleet.restart_books()
+    fleet.run(5.0)
+    assert max(gateway.calls for gateway in fleet.gateways) <= fleet.now / min(spacing_seconds, BUSY_SECONDS) + 1
+    return fleet.books.idle / (fleet.books.steps * fleet.window)
+
+
+def test_few_places_wait_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that spaces its calls hands over what it frees in time; control: not with a tenth of a second."""
+    assert idle_places(monkeypatch, SPACING_SECONDS) < 0.01
+    assert idle_places(monkeypatch, 0.1) > 0.01
 
 
 class SplitReplica(Replica):
