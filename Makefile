@@ -26,7 +26,7 @@ SOURCES = $(shell find gateway evaluation tests -name '*.py' -o -name '*.json' -
 # start would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-upgrades test-ledger test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-replicas bench-scheduler soak fuzz demo schema clean
+.PHONY: run run-vllm test test-compiled test-lowest test-replicas test-upgrades test-ledger test-replicas-live test-vllm test-clients coverage check format bench bench-datapath bench-processes bench-replicas bench-scheduler soak fuzz demo schema clean
 
 run: $(VENV)/.run ## The gateway on port 8000 in front of two embedded workers
 	@exec $(BIN)/vtc-gateway serve config.yaml --create-keys
@@ -89,7 +89,7 @@ format: $(VENV)/.dev
 bench: $(COMPILED)/.done ## Every bench, compiled, held to its targets; one that misses a target does not keep the others from running
 	@scripts/install-bench --all
 	@scripts/install-vllm
-	@status=0; for bench in scheduler blocking datapath 'fairness --engine vllm' 'isolation --engine vllm' \
+	@status=0; for bench in scheduler blocking datapath processes 'fairness --engine vllm' 'isolation --engine vllm' \
 	  'window --engine vllm' 'locality --engine vllm' 'locality --workers 4'; do \
 	  (cd $(COMPILED) && $(BIN)/python -m gateway bench $$bench --check) || status=$$?; done; exit $$status
 
@@ -99,6 +99,9 @@ bench-datapath: $(COMPILED)/.done ## What a streamed chunk and a request cost, b
 
 bench-replicas: $(COMPILED)/.done ## Shares, throughput and windows of three gateways with one account, a minute each
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench replicas --check
+
+bench-processes: $(COMPILED)/.done ## What two processes with a store carry and cost, compared with one that has none
+	@cd $(COMPILED) && $(BIN)/python -m gateway bench processes --check
 
 bench-scheduler: $(COMPILED)/.done ## What a decision costs by tenants and queued requests
 	@cd $(COMPILED) && $(BIN)/python -m gateway bench scheduler --check

@@ -1,4 +1,4 @@
-"""What the kernel charged a group of processes: processor time and resident memory, from `/proc` (Linux).
+"""What the kernel charged a process and its descendants: processor time and resident memory, from `/proc` (Linux).
 
 The scheduler counts processor time in nanoseconds for every thread (`schedstat`). A kernel without that count gives the
 ticks of `stat`, of 10 ms. Both contain the network work that the kernel does in the process's name: sending, and on
@@ -12,14 +12,25 @@ from pathlib import Path
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _NANOSECONDS = 1e9
-# Fields of /proc/PID/stat after the command's name (proc(5)): group, then time in user and in kernel mode.
-_GROUP, _USER, _SYSTEM = 2, 11, 12
+# Fields of /proc/PID/stat after the command's name (proc(5)): parent, then time in user and in kernel mode.
+_PARENT, _USER, _SYSTEM = 1, 11, 12
 
 
-def group_members(group: int, proc: Path = Path("/proc")) -> list[int]:
-    """The processes of process group `group`."""
-    processes = [entry for entry in proc.iterdir() if entry.name.isdigit()]
-    return sorted(int(process.name) for process in processes if _group(process) == group)
+def family(ancestor: int, proc: Path = Path("/proc")) -> list[int]:
+    """Process `ancestor` and all its descendants, parents before their children."""
+    parents = {int(entry.name): _parent(entry) for entry in proc.iterdir() if entry.name.isdigit()}
+    found = [ancestor]
+    for member in found:  # grows on the way
+        found += sorted(pid for pid, parent in parents.items() if parent == member)
+    return found
+
+
+def program_name(pid: int, proc: Path = Path("/proc")) -> str:
+    """The name of the program that a process runs, cut to 15 characters; "" if it has ended."""
+    try:
+        return (proc / str(pid) / "comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def processor_seconds(pids: Sequence[int], proc: Path = Path("/proc")) -> float:
@@ -49,9 +60,9 @@ def _resident(process: Path) -> int:
         return 0
 
 
-def _group(process: Path) -> int | None:
+def _parent(process: Path) -> int | None:
     fields = _stat(process)
-    return int(fields[_GROUP]) if fields else None
+    return int(fields[_PARENT]) if fields else None
 
 
 def _stat(process: Path) -> list[str]:

@@ -133,6 +133,21 @@ def replicas(
 
 
 @bench.command()
+def processes(
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds.", min=1)] = 5,
+    seconds: Annotated[
+        float | None, typer.Option(help="Measured time of each turn; default: the load's own, 2 to 4.", min=0.2)
+    ] = None,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Measure what two gateway processes with a store carry and cost, compared with one that has none."""
+    from evaluation.bench.datapath.several import ProcessesOptions, measure
+
+    _conduct(measure, ProcessesOptions(rounds=rounds, seconds=seconds, json_file=json, check=check))
+
+
+@bench.command()
 def datapath(  # noqa: PLR0913 - one parameter for each option
     only: Annotated[
         str,

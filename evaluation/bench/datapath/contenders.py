@@ -29,7 +29,7 @@ _PEERS = Path(__file__).resolve().parents[3] / ".venv-peers"
 _SCRIPTS = Path(__file__).parent / "peers"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 _MANY = 20_000
-_WINDOW = WindowSettings(100_000, prefill_tokens=100_000_000)
+NO_LIMIT = 50_000  # sequences in flight; the configuration allows twice as many
 _LIMITS = {
     "max_in_flight": 1_000_000,
     "max_queued": 1_000_000,
@@ -66,14 +66,14 @@ class ProxySetup:
             "TENANT_KEYS": " ".join(f"{name}:{key}" for name, key in self.keys.items()),
         }
 
-    def configured(self) -> Path:
-        """The gateway's configuration file."""
+    def configured(self, sequences: int) -> Path:
+        """The configuration file of a gateway that has at most `sequences` in flight."""
         return GatewaySettings(
             policy="vtc",
             engine_urls=[self.engine.replace(ADDRESSES[0], address) for address in ADDRESSES[: self.workers]],
             engine_model=POOL,
             weights=dict.fromkeys(self.keys, 1.0),
-            window=_WINDOW,
+            window=WindowSettings(sequences, prefill_tokens=100_000_000),
             max_model_len=32_768,
             listen={"port": self.port},
             limits=_LIMITS,
@@ -91,13 +91,16 @@ class ProxySetup:
 class Contender:
     """One proxy: a program (a name on the path, or below `.venv-peers`) with a script, or a `module` of ours.
 
-    `most_streams`: beyond these it cannot keep the pace on any machine that runs this bench.
+    `most_streams`: beyond these it cannot keep the pace on any machine that runs this bench. A gateway has at most
+    `window` sequences in flight. One of several `processes` may use every core.
     """
 
     name: str
     program: str = ""
     module: str = ""
     most_streams: int = _MANY
+    processes: int = 1
+    window: int = NO_LIMIT
 
     @property
     def path(self) -> str | None:
@@ -123,9 +126,11 @@ class Contender:
 
     def command(self, setup: ProxySetup) -> Sequence[str]:
         """The command that starts it on `setup`."""
-        if self.name in OURS:
-            serve = ["-m", self.module, "serve", str(setup.configured()), "--announce"]
-            if self.name == GATEWAY:
+        if self.module == GATEWAY:
+            serve = ["-m", self.module, "serve", str(setup.configured(self.window)), "--announce"]
+            if self.processes > 1:
+                serve += ["--processes", str(self.processes)]
+            if self.name != INTERPRETED:
                 return [sys.executable, *serve]
             return ["env", f"PYTHONPATH={setup.without_extensions()}", sys.executable, "-P", *serve]
         if self.module:
@@ -135,8 +140,8 @@ class Contender:
 
 _YARDSTICKS = "evaluation.bench.datapath.yardsticks"
 _ALL = (
-    Contender(GATEWAY, module="gateway"),
-    *([Contender(INTERPRETED, module="gateway")] if IS_COMPILED else []),
+    Contender(GATEWAY, module=GATEWAY),
+    *([Contender(INTERPRETED, module=GATEWAY)] if IS_COMPILED else []),
     Contender("floor", module=_YARDSTICKS),
     Contender("nginx", "nginx"),
     Contender("haproxy", "haproxy"),

@@ -21,10 +21,10 @@ from pathlib import Path
 import aiohttp
 
 from evaluation.bench.datapath.client import Order, observe
-from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, OURS, Contender, ProxySetup
+from evaluation.bench.datapath.contenders import DIRECT, GATEWAY, INTERPRETED, OURS, Contender, ProxySetup
 from evaluation.bench.datapath.findings import Findings
 from evaluation.bench.datapath.loads import Load, Observation, Shape
-from evaluation.bench.processes import group_members
+from evaluation.bench.processes import family
 from evaluation.bench.settings import POOL, draw_keys
 from evaluation.load.processes import Child, ChildFailed, child, program
 from evaluation.report.terminal import Progress
@@ -71,7 +71,7 @@ class Field:
         """Every load on the engine alone and on every contender in turn, `rounds` times."""
         shared = [load for load in loads if not load.fresh]
         if shared:
-            async with self._proxies(contenders) as proxies:
+            async with self.proxies(contenders) as proxies:
                 for number in range(rounds):
                     for load in shared:
                         await self._round(load, proxies, number)
@@ -86,7 +86,7 @@ class Field:
         """Every proxy under `load`, one after another."""
         for proxy in (self._direct, *proxies.values()):
             if load.count <= proxy.most_streams:
-                self.findings.add(load, proxy.name, number, await self._measure(load, proxy))
+                self.findings.add(load, proxy.name, number, await self.measure(load, proxy))
 
     async def _fresh_round(self, load: Load, contenders: Sequence[Contender], number: int) -> None:
         """Every contender under `load`, each just started."""
@@ -94,13 +94,14 @@ class Field:
             able, workers = [contender for contender in contenders if contender.name in OURS], load.count
         else:
             able, workers = [contender for contender in contenders if load.count <= contender.most_streams], 1
-            self.findings.add(load, DIRECT, number, await self._measure(load, self._direct))
+            self.findings.add(load, DIRECT, number, await self.measure(load, self._direct))
         for contender in able:
-            async with self._proxies([contender], workers) as proxies:
+            async with self.proxies([contender], workers) as proxies:
                 for proxy in proxies.values():
-                    self.findings.add(load, proxy.name, number, await self._measure(load, proxy))
+                    self.findings.add(load, proxy.name, number, await self.measure(load, proxy))
 
-    async def _measure(self, load: Load, proxy: Running) -> Observation:
+    async def measure(self, load: Load, proxy: Running) -> Observation:
+        """What the client saw of one load on one proxy."""
         self._progress.step(f"{proxy.name}: {load.name}")
         order = Order(load, proxy.port, list(self._keys.values()), proxy.pids)
         return await asyncio.get_running_loop().run_in_executor(self._clients, observe, order, _cores()[2])
@@ -108,7 +109,7 @@ class Field:
     # -- proxies
 
     @asynccontextmanager
-    async def _proxies(self, contenders: Sequence[Contender], workers: int = 1) -> AsyncIterator[Mapping[str, Running]]:
+    async def proxies(self, contenders: Sequence[Contender], workers: int = 1) -> AsyncIterator[Mapping[str, Running]]:
         """Run those of `contenders` that serve while the context is open."""
         async with AsyncExitStack() as stack:
             running: dict[str, Running] = {}
@@ -118,7 +119,7 @@ class Field:
                 try:
                     running[contender.name] = await stack.enter_async_context(self._proxy(contender, workers))
                 except (ChildFailed, OSError) as error:
-                    if contender.name == GATEWAY:
+                    if contender.module == GATEWAY and contender.name != INTERPRETED:
                         raise
                     self.failures[contender.name] = str(error)
             yield running
@@ -132,10 +133,11 @@ class Field:
         setup = ProxySetup(folder, _free_port(), _free_port(), self._engine.url, self._keys, workers)
         assert contender.path is not None
         command, environment = contender.command(setup), setup.environment(contender.path)
-        async with program(contender.name, command, folder, environment=environment, core=_cores()[0]) as process:
+        core = _cores()[0] if contender.processes == 1 else None
+        async with program(contender.name, command, folder, environment=environment, core=core) as process:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READY_SECONDS)) as session:
                 await process.until(lambda: self._serves(session, setup), READY_SECONDS)
-            yield Running(contender.name, setup.port, group_members(process.pid), contender.most_streams)
+            yield Running(contender.name, setup.port, family(process.pid), contender.most_streams)
 
     async def _serves(self, session: aiohttp.ClientSession, setup: ProxySetup) -> bool:
         """Whether a proxy answers a request and streams one."""

@@ -14,12 +14,12 @@ from evaluation.bench.datapath.contenders import CONTENDERS, ProxySetup
 from evaluation.bench.datapath.engine import STREAM_HEAD, Frames
 from evaluation.bench.datapath.findings import CPU, FIGURES, MEMORY, SHARE, Findings, verdicts
 from evaluation.bench.datapath.loads import BURST, CROWD, FEW, FEW_SHORT, MANY, ONE_WORKER, Observation
-from evaluation.bench.processes import group_members, processor_seconds, resident_bytes
+from evaluation.bench.processes import family, processor_seconds, program_name, resident_bytes
 
 SEEN = Observation(done=1000, faults=0, window_seconds=2.0, processor_seconds=0.016, added_bytes=100_000_000)
 
 
-def write_process(proc: Path, pid: int, group: int, nanoseconds: list[int], pages: int) -> None:
+def write_process(proc: Path, pid: int, parent: int, nanoseconds: list[int], pages: int) -> None:
     """A process as `/proc` shows it: threads that ran so long, 3.5 s in the ticks of `stat`."""
     process = proc / str(pid)
     for number, spent in enumerate(nanoseconds):
@@ -28,24 +28,33 @@ def write_process(proc: Path, pid: int, group: int, nanoseconds: list[int], page
     ticks = os.sysconf("SC_CLK_TCK")
     (process / "task").mkdir(parents=True, exist_ok=True)
     user, system = 3 * ticks, ticks // 2
-    (process / "stat").write_text(f"{pid} (a (b) c) S 1 {group} 1 0 -1 0 0 0 0 0 {user} {system} 0 0\n")
+    (process / "stat").write_text(f"{pid} (a (b) c) S {parent} 1 1 0 -1 0 0 0 0 0 {user} {system} 0 0\n")
     (process / "statm").write_text(f"9999 {pages} 5 1 0 9 0\n")
 
 
-def test_processor_time_is_that_of_every_thread_of_the_group(tmp_path: Path) -> None:
-    """Two processes of a group with three threads in all; a stranger and one that ended do not count."""
-    write_process(tmp_path, 10, 10, [1_500_000_000, 500_000_000], pages=100)
+def test_processor_time_is_that_of_every_thread_of_the_family(tmp_path: Path) -> None:
+    """A process, its child and its grandchild with four threads in all; a stranger and one that ended do not count."""
+    write_process(tmp_path, 10, 1, [1_500_000_000, 500_000_000], pages=100)
     write_process(tmp_path, 20, 10, [250_000_000], pages=50)
-    write_process(tmp_path, 30, 30, [9_000_000_000], pages=900)
-    members = group_members(10, tmp_path)
-    assert members == [10, 20]
-    assert processor_seconds([*members, 77], tmp_path) == pytest.approx(2.25)
-    assert resident_bytes([*members, 77], tmp_path) == 150 * os.sysconf("SC_PAGE_SIZE")
+    write_process(tmp_path, 15, 20, [500_000_000], pages=25)
+    write_process(tmp_path, 30, 1, [9_000_000_000], pages=900)
+    members = family(10, tmp_path)
+    assert members == [10, 20, 15]
+    assert processor_seconds([*members, 77], tmp_path) == pytest.approx(2.75)
+    assert resident_bytes([*members, 77], tmp_path) == 175 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_process_has_the_name_of_its_program(tmp_path: Path) -> None:
+    """As the kernel tells it; one that has ended has none."""
+    (tmp_path / "10").mkdir()
+    (tmp_path / "10" / "comm").write_text("redis-server\n")
+    assert program_name(10, tmp_path) == "redis-server"
+    assert program_name(11, tmp_path) == ""
 
 
 def test_without_the_schedulers_account_the_ticks_count(tmp_path: Path) -> None:
     """A kernel without `schedstat`: user and system time of `stat`."""
-    write_process(tmp_path, 10, 10, [1], pages=1)
+    write_process(tmp_path, 10, 1, [1], pages=1)
     (tmp_path / "10" / "task" / "10" / "schedstat").unlink()
     assert processor_seconds([10], tmp_path) == pytest.approx(3.5)
 
@@ -54,7 +63,7 @@ def test_this_process_has_used_time_and_memory() -> None:
     """The real `/proc`."""
     assert processor_seconds([os.getpid()]) > 0
     assert resident_bytes([os.getpid()]) > 1_000_000
-    assert os.getpid() in group_members(os.getpgrp())
+    assert os.getpid() in family(os.getppid())
 
 
 def test_lateness_is_against_the_streams_own_pace() -> None:
