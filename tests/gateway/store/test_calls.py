@@ -5,13 +5,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from real_stores import a_store
 
 from gateway.config import Replicas
-from gateway.replicas.call import Status
+from gateway.replicas.call import KEYS, Reading, Status, WorkerReport, keys
 from gateway.store.client import StoreClient
 
 from .scene import COUNT, ECHO, POOL, SLOW_ECHO, failure_of, first_call, on_both, play, until, until_connected
@@ -93,6 +94,26 @@ def test_a_server_that_forgot_the_script_costs_no_failed_call(kind: str, tmp_pat
                 store.client.script_flush()
                 calls = [(pool, first_call(run_id, pool, round_number)) for pool in ("a", "b")]
                 assert [reply.seq for reply in await client.turns(calls)] == [round_number, round_number]
+            await client.close()
+
+        play(story)
+
+
+@on_both
+def test_a_worker_that_nobody_reports_any_more_is_forgotten(kind: str, tmp_path: Path) -> None:
+    """When a replica registers anew without it; one that has a window stays, because another replica may report it."""
+    with a_store(kind, tmp_path) as store:
+
+        async def story() -> None:
+            client = StoreClient(Replicas(store=store.url))
+            first = first_call(await client.connected())
+            everything = replace(first, workers=[WorkerReport("w", 0), WorkerReport("gone", 0)])
+            everything = replace(everything, readings=[Reading("tuned", 5, 0, 0, 0)])
+            less = replace(first, incarnation=1, number=2, workers=[WorkerReport("w", 0)])
+            for call, known in ((everything, {"w", "gone", "tuned"}), (less, {"w", "tuned"})):
+                (reply,) = await client.turns([(POOL, call)])
+                assert {worker.name for worker in reply.workers} == known
+                assert {name.decode() for name in store.client.hkeys(keys(POOL)[KEYS.index("room")])} == known
             await client.close()
 
         play(story)
