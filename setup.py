@@ -13,7 +13,18 @@ from typing import Any
 from setuptools import setup
 
 PASSED = {  # of the packages that a request passes, the modules that it does
-    "clients": ("body", "custody", "downstream", "origins", "protocol", "refusal", "request_ids"),
+    "clients": (
+        "body",
+        "connection",
+        "custody",
+        "downstream",
+        "incoming",
+        "origins",
+        "protocol",
+        "refusal",
+        "request",
+        "request_ids",
+    ),
     "endpoints": ("connection", "failures", "plain_socket", "progress", "upstream", "workers"),
     "proxy": (
         "attempt",

@@ -1,9 +1,6 @@
 """Where clients come in: the HTTP server and its listening sockets, the gateway's own or those that its parent owns."""
 
 import asyncio
-from collections.abc import Sequence
-
-from aiohttp import web
 
 from gateway.clients.server import HttpServer, ServerLimits
 from gateway.config import Listen
@@ -11,6 +8,8 @@ from gateway.processes.listening import BACKLOG
 from gateway.processes.member import Member
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.router import Router
+
+_LAST_SECONDS = 1.0  # for answers that are still on their way when the gateway ends
 
 
 class Entrance:
@@ -22,20 +21,19 @@ class Entrance:
         self._delivery = delivery
         self._member = member
         self.server: HttpServer | None = None
-        self._runner: web.ServerRunner | None = None
         self.is_retiring = False
 
     @property
     def is_open(self) -> bool:
         """True once clients are served."""
-        return self._runner is not None
+        return self.server is not None and self.server.is_listening
 
     @property
     def url(self) -> str:
         """The URL for clients."""
-        assert self._runner is not None
-        host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
+        assert self.server is not None
+        host, port = self.server.address
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def open(self, listen: Listen) -> None:
         """Serve clients from now on; raises `OSError`."""
@@ -46,28 +44,23 @@ class Entrance:
             listen.max_connections,
         )
         self.server = HttpServer(self._router.handle, limits, self._router.note_unparsed)
-        self._runner = web.ServerRunner(self.server, shutdown_timeout=1.0)
-        await self._runner.setup()
-        for site in self._sites(self._runner, listen):
-            await site.start()
+        if self._member is None:
+            await self.server.listen(listen.host, listen.port, BACKLOG)
+            return
+        for each in self._member.listening_sockets():
+            await self.server.listen_on(each, BACKLOG)
 
     async def retire(self, drain_seconds: float) -> None:
         """Stop accepting, because others accept in its place, and answer what comes on the connections that there are.
 
         Each answer closes its connection. Returns when no connection is left, or after `drain_seconds`.
         """
-        assert self._runner is not None and self.server is not None
+        assert self.server is not None
         self.is_retiring = self._delivery.closes_connections = True
-        for site in tuple(self._runner.sites):
-            await site.stop()
+        self.server.stop_listening()
         await self.server.emptied(asyncio.get_running_loop().time() + drain_seconds)
 
     async def close(self) -> None:
         """Close every connection; no effect if it was never open."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    def _sites(self, runner: web.ServerRunner, listen: Listen) -> Sequence[web.BaseSite]:
-        if self._member is not None:
-            return [web.SockSite(runner, each, backlog=BACKLOG) for each in self._member.listening_sockets()]
-        return [web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG)]
+        if self.server is not None:
+            await self.server.close(_LAST_SECONDS)

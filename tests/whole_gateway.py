@@ -245,11 +245,11 @@ class Stage:
         return self._recorder.lines.getvalue()
 
     def cancel_handlers(self) -> int:
-        """Cancel whatever handles a request now, as aiohttp does when its client leaves; how many there were."""
-        busy = [each for each in self._server.connections if each._request_in_progress]
+        """Cancel whatever handles a request now, as happens when its client leaves; how many there were."""
+        busy = [each for each in self._server.connections if each._task is not None]
         for connection in busy:
-            assert connection._task_handler is not None
-            connection._task_handler.cancel()
+            assert connection._task is not None
+            connection._task.cancel()
         return len(busy)
 
     def stopping(self) -> "asyncio.Task[None]":
@@ -326,12 +326,12 @@ class Stage:
     @property
     def open_connections(self) -> int:
         """Clients' connections."""
-        return self._server.open_connections
+        return len(self._server.connections)
 
     @property
     def unread_bytes(self) -> list[int]:
         """Bytes that wait in the gateway for each of its clients."""
-        transports = [connection.transport for connection in self._server.connections]
+        transports = [connection._line.transport for connection in self._server.connections]
         return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
     @property

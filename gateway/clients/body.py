@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from aiohttp import web
-
+from gateway.clients.request import BrokenBody, ClientRequest
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 
@@ -12,59 +11,55 @@ MIN_BYTES_PER_SECOND = 16 * 1024
 _HTTP_11 = (1, 1)
 
 
-def body_at_hand(request: web.BaseRequest, max_bytes: int) -> bytes | None:
+def body_at_hand(request: ClientRequest, max_bytes: int) -> bytes | None:
     """The whole body of at most `max_bytes`; None if part of it is still to come, which `read_body` waits for.
 
     Raises `RequestFault`, also if the head shows that the rest of the body will not be accepted.
     """
     _check_media(request)
-    content = request.content
-    if not content.is_eof():
-        if (request.content_length or 0) > max_bytes:
+    if not request.body.is_whole:
+        if (request.stated_bytes or 0) > max_bytes:
             raise _too_large(max_bytes)
         return None
-    try:
-        body = content.read_nowait(-1)
-    except web.RequestPayloadError as error:
-        raise _malformed() from error
+    body = request.body.at_hand()
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     return body
 
 
 async def read_body(
-    request: web.BaseRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
+    request: ClientRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
 ) -> bytes:
     """Wait for the rest of the body, and return the whole of at most `max_bytes`.
 
     `hold` is called with the body's size in bytes: once if the client has stated it, else as the body grows. A sender
     has `timeout_seconds`, and one second more for each 16 KiB that has come. Raises `RequestFault`.
     """
-    hold(request.content_length or 0)
+    hold(request.stated_bytes or 0)
     _invite(request)
     try:
         return await _read_slowly(request, max_bytes, timeout_seconds, hold)
-    except web.RequestPayloadError as error:
+    except BrokenBody as error:
         raise _malformed() from error
 
 
-def _invite(request: web.BaseRequest) -> None:
+def _invite(request: ClientRequest) -> None:
     """Send the interim answer `100 Continue` to a client that waits for it; HTTP/1.0 has none."""
-    expects = request.headers.get("Expect", "").lower() == "100-continue"
-    if expects and request.version >= _HTTP_11 and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    expects = (request.headers.get("expect") or "").lower() == "100-continue"
+    if expects and request.version >= _HTTP_11 and request.line.transport is not None:
+        request.line.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def _read_slowly(
-    request: web.BaseRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
+    request: ClientRequest, max_bytes: int, timeout_seconds: float, hold: Callable[[int], None]
 ) -> bytes:
     started = asyncio.get_running_loop().time()
-    is_of_known_length = request.content_length is not None
+    is_of_known_length = request.stated_bytes is not None
     pieces: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout_at(started + timeout_seconds) as deadline:
-            while piece := await request.content.readany():
+            while piece := await request.body.next_piece():
                 pieces.append(piece)
                 size += len(piece)
                 if size > max_bytes:
@@ -77,15 +72,15 @@ async def _read_slowly(
     return b"".join(pieces)
 
 
-def _check_media(request: web.BaseRequest) -> None:
+def _check_media(request: ClientRequest) -> None:
     headers = request.headers
-    if "Content-Encoding" in headers:
+    if "content-encoding" in headers:
         raise RequestFault(
             Outcome.UNSUPPORTED_MEDIA,
             "Compressed request bodies are not accepted; send the JSON without Content-Encoding.",
         )
-    named = headers.get("Content-Type", "application/json")
-    if named == "application/json":
+    named = headers.get("content-type")
+    if named is None or named == "application/json":
         return
     media = named.partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):

@@ -8,8 +8,6 @@ so that it gives back everything in the same way. The client is still there, and
 import asyncio
 from types import TracebackType
 
-from aiohttp import web
-
 from gateway.clients.refusal import Refusal
 from gateway.fairness import Holding, Holdings
 from gateway.outcomes import Outcome
@@ -72,10 +70,6 @@ class Custody(Holding):
         assert task is not None
         if task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
             raise _pushed_out()
-
-
-CUSTODY = web.RequestKey("custody", Custody)
-"""The custody of a request."""
 
 
 def _pushed_out() -> Refusal:

@@ -2,59 +2,51 @@
 
 Each piece of a stream becomes one HTTP chunk, without waking a task; the head leaves with the first piece. What all
 streams write in one turn of the event loop is sent at the end of that turn (`Outbox`); a body of known length is
-written at once. A `WholeAnswer` (a page, a refusal) is sent in one call. aiohttp gets back an answer with nothing left
-to write. `write` tells when the client is slow; `drain` waits until it has caught up, and demands a minimum rate.
-HTTP/1.0 clients get the bare bytes and then the end of the connection.
+written at once. A `WholeAnswer` (a page, a refusal) is sent in one call. `write` tells when the client is slow; `drain`
+waits until it has caught up, and demands a minimum rate. HTTP/1.0 clients get the bare bytes and then the end of the
+connection.
 """
 
 import asyncio
-import socket
+import time
 from collections.abc import Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from aiohttp import web
-from aiohttp.helpers import rfc822_formatted_time
-
+from gateway.clients.request import ClientRequest
 from gateway.wire.chunks import LAST_CHUNK, chunk
 
 HIGH_WATER_BYTES: Final = 64 * 1024  # of an answer may wait for a slow client before the gateway stops reading it
 _CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much waits: so much more may wait
 LEAST_BYTES_PER_SECOND: Final = 4 * 1024  # a client that is behind must take these; a client that reads takes more
 _LOOK_SECONDS: Final = 1.0  # the least time between two looks at how much such a client has taken
-HAS_BEGUN = web.RequestKey("has_begun", bool)
-"""True on a request once part of its answer was written: it can get no other answer."""
 
 _HTTP_11 = (1, 1)
 _WITHOUT_BODY = frozenset({204, 304})
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
-# Without this option Linux keeps up to 4 MB unsent for a client that does not read (tcp_wmem).
-_UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ClientStalled(Exception):
     """The client took too little of its answer for too long."""
 
 
-class _Answer(web.StreamResponse):
-    """Stands in aiohttp for an answer that was written past it, and says whether the connection is kept.
+class _Date:
+    """The date in the head of an answer, made once a second."""
 
-    aiohttp keeps this object until the connection's next request, so it drops its `Downstream` at the end.
-    """
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
 
-    def __init__(self, downstream: "Downstream | None", status: int, *, keeps_alive: bool) -> None:
-        super().__init__(status=status)
-        self._downstream = downstream
-        self._keep_alive = keeps_alive
+    def text(self) -> str:
+        """The present second, as RFC 9110 writes it."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True)
+        return self._text
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Do nothing: the head was written past aiohttp."""
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """The answer is complete."""
-        if self._downstream is not None:
-            self._downstream.finish()
-            self._downstream = None
+_DATE: Final = _Date()
 
 
 class Outbox:
@@ -97,7 +89,7 @@ class WholeAnswer(NamedTuple):
 
 
 class Downstream:
-    """One answer on its way to one client."""
+    """One answer on its way to one client; `status` is 0 and `keeps_alive` says nothing until it `is_open`."""
 
     __slots__ = (
         "_head",
@@ -109,15 +101,16 @@ class Downstream:
         "_outbox",
         "_patience_seconds",
         "_request",
-        "_response",
         "_stall_seconds",
         "_transport",
         "_written_bytes",
+        "keeps_alive",
+        "status",
     )
 
     def __init__(
         self,
-        request: web.BaseRequest,
+        request: ClientRequest,
         headers: Sequence[tuple[str, str]],
         outbox: Outbox,
         stall_seconds: float,
@@ -134,7 +127,8 @@ class Downstream:
         self._outbox = outbox
         self._stall_seconds = stall_seconds
         self._is_last = is_last
-        self._response: web.StreamResponse | None = None
+        self.status = 0
+        self.keeps_alive = False
         self._transport: asyncio.Transport | None = None
         self._head = b""  # until it is sent, with the first piece
         self._is_chunked = False
@@ -146,13 +140,7 @@ class Downstream:
     @property
     def is_open(self) -> bool:
         """True once the answer has a head, sent or about to be."""
-        return self._response is not None
-
-    @property
-    def response(self) -> web.StreamResponse:
-        """The response to return to aiohttp."""
-        assert self._response is not None
-        return self._response
+        return self.status != 0
 
     def open(
         self, status: int, headers: Sequence[tuple[str, str]], length: int | None, *, is_last: bool = False
@@ -164,8 +152,8 @@ class Downstream:
         request = self._request
         is_new = request.version >= _HTTP_11
         self._is_chunked = is_new and length is None and status not in _WITHOUT_BODY
-        keeps_alive = request.keep_alive and (is_new or length is not None) and not (is_last or self._is_last)
-        head = f"HTTP/1.{int(is_new)} {status} {_PHRASES.get(status, '')}\r\nDate: {rfc822_formatted_time()}\r\n"
+        keeps_alive = request.keeps_alive and (is_new or length is not None) and not (is_last or self._is_last)
+        head = f"HTTP/1.{int(is_new)} {status} {_PHRASES.get(status, '')}\r\nDate: {_DATE.text()}\r\n"
         for name, value in headers:
             head += f"{name}: {value}\r\n"
         for name, value in self._headers:
@@ -177,8 +165,8 @@ class Downstream:
         if keeps_alive is not is_new:
             head += "Connection: keep-alive\r\n" if keeps_alive else "Connection: close\r\n"
         self._head = (head + "\r\n").encode("latin-1")
-        self._response = _Answer(self, status, keeps_alive=keeps_alive)
-        self._transport = request.transport
+        self.status, self.keeps_alive = status, keeps_alive
+        self._transport = request.line.transport
 
     def send(self, answer: WholeAnswer) -> None:
         """Send the whole of `answer`; the head alone in answer to HEAD."""
@@ -222,7 +210,7 @@ class Downstream:
         """`data`, after the head if that was not sent yet."""
         head, self._head = self._head, b""
         if head:
-            self._request[HAS_BEGUN] = True
+            self._request.has_begun = True
         return head + data
 
     async def drain(self) -> None:
@@ -232,12 +220,12 @@ class Downstream:
         `ClientStalled` when nothing is left. Cancelled: the bytes stay with the transport.
         """
         self._outbox.send()
-        if self._waiting_bytes() and self._request.protocol.writing_paused:
+        if self._request.line.is_behind and self._waiting_bytes():
             await self._catch_up()
 
     async def _catch_up(self) -> None:
         loop = asyncio.get_running_loop()
-        caught_up = loop.create_task(self._request.protocol._drain_helper(), name="a slow client")
+        caught_up = self._request.line.caught_up()
         patience = self._patience_seconds
         try:
             while not caught_up.done():
@@ -250,16 +238,12 @@ class Downstream:
                     raise ClientStalled
         finally:
             self._patience_seconds = patience
-            if not caught_up.done():
-                caught_up.cancel()
-            elif not caught_up.cancelled():
-                caught_up.exception()  # marks it as seen: the client left, and its handler is being cancelled
 
     def break_off(self) -> None:
         """Close the connection: nothing else can tell the client that the body is not complete."""
         self._outbox.send()
         self._is_finished = True
-        self.response.force_close()
+        self.keeps_alive = False
         if self._transport is not None:
             self._transport.close()
 
@@ -276,11 +260,10 @@ class Downstream:
             self._transport.abort()
 
 
-def give_up(request: web.BaseRequest) -> web.StreamResponse:
+def give_up(request: ClientRequest) -> None:
     """Abort the connection of an answer that has begun and cannot go on, so that the client sees it is incomplete."""
-    if request.transport is not None:
-        request.transport.abort()
-    return _Answer(None, 500, keeps_alive=False)
+    if request.line.transport is not None:
+        request.line.transport.abort()
 
 
 def end_in_time(transport: asyncio.Transport | None, seconds: float) -> None:
@@ -289,9 +272,6 @@ def end_in_time(transport: asyncio.Transport | None, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, transport.abort)
 
 
-def bound_buffers(transport: asyncio.Transport) -> None:
-    """Let at most `HIGH_WATER_BYTES` wait for a client in this process, and as many unsent in the kernel."""
+def bound_buffer(transport: asyncio.Transport) -> None:
+    """Let at most `HIGH_WATER_BYTES` wait for a client in this process; its socket has the kernel's bound."""
     transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-    client = transport.get_extra_info("socket")
-    if _UNSENT_OPTION is not None and client is not None:
-        client.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, HIGH_WATER_BYTES)

@@ -9,12 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from aiohttp import web
-
 from gateway.clients.downstream import WholeAnswer
-
-ALLOWED_ORIGIN: Final = web.RequestKey("allowed_origin", str)
-"""The value of `Access-Control-Allow-Origin` in the answer to a request; set only if its origin is allowed."""
+from gateway.clients.request import ClientRequest
 
 ANY_ORIGIN: Final = "*"
 _PREFLIGHT_SECONDS = 600
@@ -30,37 +26,37 @@ class Origins:
         """Allow the origins in `allowed`, or all of them if it holds `*`."""
         self._allowed = frozenset(allowed)
 
-    def note(self, request: web.BaseRequest) -> None:
+    def note(self, request: ClientRequest) -> None:
         """Mark `request` if the page that sends it may read the answer."""
-        origin = request.headers.get("Origin")
+        origin = request.headers.get("origin")
         if origin is None:
             return
         if ANY_ORIGIN in self._allowed:
-            request[ALLOWED_ORIGIN] = ANY_ORIGIN
+            request.allowed_origin = ANY_ORIGIN
         elif origin in self._allowed:
-            request[ALLOWED_ORIGIN] = origin
+            request.allowed_origin = origin
 
 
-def reading_headers(request: web.BaseRequest) -> Sequence[tuple[str, str]]:
+def reading_headers(request: ClientRequest) -> Sequence[tuple[str, str]]:
     """The headers by which a browser lets the page read the answer to `request`."""
-    if "Origin" not in request.headers:  # asked first, because aiohttp looks up what it lacks by raising an exception
-        return ()
-    origin = request.get(ALLOWED_ORIGIN)
+    origin = request.allowed_origin
     if origin is None:
         return ()
     return (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), _READABLE)
 
 
-def is_preflight(request: web.BaseRequest) -> bool:
+def is_preflight(request: ClientRequest) -> bool:
     """True if the browser of an allowed page asks what the page may send."""
     return (
-        request.method == "OPTIONS" and ALLOWED_ORIGIN in request and "Access-Control-Request-Method" in request.headers
+        request.method == "OPTIONS"
+        and request.allowed_origin is not None
+        and "access-control-request-method" in request.headers
     )
 
 
-def preflight_answer(request: web.BaseRequest) -> WholeAnswer:
+def preflight_answer(request: ClientRequest) -> WholeAnswer:
     """Let the page send what it asks for; whether that is served is decided when the request comes."""
-    asked = request.headers.get("Access-Control-Request-Headers", "")
+    asked = request.headers.get("access-control-request-headers") or ""
     headers = (
         ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
         ("Access-Control-Allow-Headers", asked if _ASKED_HEADERS.fullmatch(asked) else _USUAL_HEADERS),

@@ -5,13 +5,12 @@ an engine said of the request. It never repeats raw bytes.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
-
-from aiohttp import web
 
 from gateway.clients.downstream import WholeAnswer
 from gateway.clients.origins import reading_headers
+from gateway.clients.request import ClientRequest, Headers
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import ENDPOINTS, Dialect
@@ -84,7 +83,7 @@ class OverlongHead(RequestFault):
         self.status = status
 
 
-def dialect_of(target: str, headers: Mapping[str, str]) -> Dialect:
+def dialect_of(target: str, headers: Headers) -> Dialect:
     """The API that a client of `target` speaks, by the path, or by the headers if the path does not tell."""
     path = path_of(target) or ""
     if path not in ENDPOINTS and _ANTHROPIC_VERSION in headers:
@@ -97,19 +96,33 @@ def identifying_headers(request_id: str) -> Sequence[tuple[str, str]]:
     return (("Server", SERVER), ("x-request-id", request_id), ("request-id", request_id))
 
 
-def own_headers(request: web.BaseRequest, request_id: str) -> Sequence[tuple[str, str]]:
+def own_headers(request: ClientRequest, request_id: str) -> Sequence[tuple[str, str]]:
     """The gateway's own headers in every answer to `request`."""
     return (*identifying_headers(request_id), *reading_headers(request))
 
 
-def refusal_answer(request: web.BaseRequest, fault: RequestFault, request_id: str, *, is_last: bool) -> WholeAnswer:
+def refusal_answer(request: ClientRequest, fault: RequestFault, request_id: str, *, is_last: bool) -> WholeAnswer:
     """The answer to a `request` that ends with `fault`; after the last one the connection closes."""
-    dialect = dialect_of(request.raw_path, request.headers)
+    dialect = dialect_of(request.target, request.headers)
     status = fault.status if isinstance(fault, OverlongHead) else fault.outcome.wire_form.status
     body = error_body(dialect, fault.outcome, fault.message, fault.param, request_id)
     # So the next request of a client that was refused because of the shutdown reaches another instance.
     is_last = is_last or fault.outcome is Outcome.DRAINING
     return WholeAnswer(status, body, [JSON_TYPE, *_remedies(fault)], is_last)
+
+
+def too_many_connections(request_id: str) -> bytes:
+    """The complete answer to a connection beyond the bound; nothing of its request is read."""
+    body = error_body(Dialect.OPENAI, Outcome.DRAINING, "The gateway has too many connections. Retry after 1 s.")
+    head = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Retry-After: 1",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in identifying_headers(request_id)),
+    ]
+    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body
 
 
 def _remedies(fault: RequestFault) -> Iterator[tuple[str, str]]:

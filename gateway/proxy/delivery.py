@@ -7,11 +7,9 @@ until then.
 
 import asyncio
 
-from aiohttp import web
-
-from gateway.clients.custody import CUSTODY
 from gateway.clients.downstream import ClientStalled, Downstream, Outbox, WholeAnswer
 from gateway.clients.refusal import own_headers
+from gateway.clients.request import ClientRequest
 from gateway.outcomes import Outcome
 from gateway.proxy.record import RequestRecord
 
@@ -25,15 +23,15 @@ class Delivery:
         self._stall_seconds = stall_seconds
         self.closes_connections = False  # True: every answer is the last one of its connection
 
-    def downstream(self, request: web.BaseRequest, request_id: str) -> Downstream:
+    def downstream(self, request: ClientRequest, request_id: str) -> Downstream:
         """The way of an answer to `request`, with the gateway's own headers."""
         headers = own_headers(request, request_id)
         return Downstream(request, headers, self._outbox, self._stall_seconds, is_last=self.closes_connections)
 
     async def deliver(
-        self, request: web.BaseRequest, answer: WholeAnswer, record: RequestRecord, outcome: Outcome
-    ) -> web.StreamResponse:
-        """Send `answer`, end `record` with `outcome` once the client has it, and return what aiohttp needs.
+        self, request: ClientRequest, answer: WholeAnswer, record: RequestRecord, outcome: Outcome
+    ) -> bool:
+        """Send `answer`, and end `record` with `outcome` once the client has it; True if its connection is kept.
 
         Cancelled: the record ends here too; the caller's custody lets go of the bytes.
         """
@@ -42,14 +40,11 @@ class Delivery:
         try:
             return await self.end(downstream, record, outcome)
         except asyncio.CancelledError:
-            custody = request.get(CUSTODY)
-            is_pushed_out = custody is not None and custody.is_pushed_out
+            is_pushed_out = request.holding is not None and request.holding.is_pushed_out
             record.end(Outcome.BODY_PUSHED_OUT if is_pushed_out else Outcome.CLIENT_GONE_STREAMING)
             raise
 
-    async def end(
-        self, downstream: Downstream, record: RequestRecord, outcome: Outcome, reason: str = ""
-    ) -> web.StreamResponse:
+    async def end(self, downstream: Downstream, record: RequestRecord, outcome: Outcome, reason: str = "") -> bool:
         """Wait until the client has taken what was sent; `record` then ends with `outcome`. Returns as `deliver`.
 
         Cancelled: the client has missed the last bytes, and the caller ends the record.
@@ -58,6 +53,5 @@ class Delivery:
             await downstream.drain()
         except ClientStalled:
             outcome, reason = Outcome.CLIENT_STALLED, "with the whole answer made"
-        response = downstream.response
-        record.end(outcome, reason, response.status)
-        return response
+        record.end(outcome, reason, downstream.status)
+        return downstream.keeps_alive

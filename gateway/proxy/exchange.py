@@ -13,8 +13,6 @@ import asyncio
 from collections.abc import Callable
 from typing import NoReturn
 
-from aiohttp import web
-
 from gateway.clients.downstream import ClientStalled, WholeAnswer
 from gateway.clients.refusal import Refusal, message
 from gateway.config import EngineOrder
@@ -80,8 +78,10 @@ class Exchange:
         self._is_cut = False
         self._is_flushing = False
 
-    async def run(self) -> web.StreamResponse:
-        """Carry the request to its end; raises `RequestFault` if it ends before the client has a byte of an answer.
+    async def run(self) -> bool:
+        """Carry the request to its end; True if the client's connection is kept.
+
+        Raises `RequestFault` if the request ends before the client has a byte of an answer.
 
         Cancelled anywhere below: the `except` names the outcome and `_leave` gives back what the request holds.
         """
@@ -113,7 +113,7 @@ class Exchange:
 
     # -- attempts
 
-    async def _attempts(self) -> web.StreamResponse:
+    async def _attempts(self) -> bool:
         dispatcher, guard, ticket = self._services.dispatcher, self._services.guard, self._ticket
         while True:
             self._record.answer = NOTHING_SENT
@@ -221,7 +221,7 @@ class Exchange:
             parsed.endpoint.path,
             context.request_id,
             len(start) + len(parsed.rest),
-            context.request.raw_headers,
+            context.request.headers.fields,
         )
         relay = await self._send(endpoint, head + start, fresh=False)
         if relay.end is AttemptEnd.STALE:
@@ -271,7 +271,7 @@ class Exchange:
 
     # -- answers
 
-    async def _pass_on(self, relay: Relay) -> web.StreamResponse:
+    async def _pass_on(self, relay: Relay) -> bool:
         """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
         self._services.guard.answered(self._suspect)
         self._services.dispatcher.settle(self._ticket, None)
@@ -279,7 +279,7 @@ class Exchange:
         self._downstream.send(answer)
         return await self._flushed(Outcome.REJECTED_BY_ENGINE)
 
-    async def _relay_answer(self, relay: Relay) -> web.StreamResponse:
+    async def _relay_answer(self, relay: Relay) -> bool:
         downstream = self._downstream
         downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
         relay.flow(downstream)
@@ -292,7 +292,7 @@ class Exchange:
         except ClientStalled:
             relay.cut(AttemptEnd.CUT, "client stalled")
             self._record.end(Outcome.CLIENT_STALLED)
-            return downstream.response
+            return False
         return await self._flushed(self._end_answer(relay), relay.reason)
 
     def _end_answer(self, relay: Relay) -> Outcome:
@@ -320,7 +320,7 @@ class Exchange:
         self._signal_circuit(effect, relay)
         return outcome
 
-    async def _flushed(self, outcome: Outcome, reason: str = "") -> web.StreamResponse:
+    async def _flushed(self, outcome: Outcome, reason: str = "") -> bool:
         """Wait until the client has taken nearly everything; the request then ends with `outcome`."""
         self._is_flushing = True
         downstream = self._downstream
@@ -329,10 +329,10 @@ class Exchange:
         if not is_broken:
             downstream.finish()
         # Cancelled here: the ticket is settled already; the client has missed the last bytes.
-        response = await self._services.delivery.end(downstream, self._record, outcome, reason)
+        is_kept = await self._services.delivery.end(downstream, self._record, outcome, reason)
         if is_broken:
             downstream.break_off()
-        return response
+        return is_kept and not is_broken
 
     def _learn_prompt(self, relay: Relay) -> None:
         parsed = self._parsed

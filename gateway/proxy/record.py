@@ -7,9 +7,8 @@ says how the request ended.
 
 from typing import Final, NamedTuple
 
-from aiohttp import web
-
 from gateway.clients.custody import Custody
+from gateway.clients.request import ClientRequest
 from gateway.config import Pool
 from gateway.events import OpenRequest, RequestFinished
 from gateway.fairness import PoolAccount, Ticket, TicketState
@@ -26,7 +25,7 @@ class Context(NamedTuple):
     `pool` is another one if that is its fallback. `read_at` (loop time) is when the body was complete.
     """
 
-    request: web.BaseRequest
+    request: ClientRequest
     request_id: str
     custody: Custody
     identity: Identity

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from aiohttp import web
-
 from gateway.clients.body import body_at_hand, read_body
-from gateway.clients.custody import CUSTODY, Custody
-from gateway.clients.downstream import HAS_BEGUN, WholeAnswer, give_up
+from gateway.clients.custody import Custody
+from gateway.clients.downstream import WholeAnswer, give_up
 from gateway.clients.origins import Origins, is_preflight, preflight_answer
 from gateway.clients.protocol import check_protocol
 from gateway.clients.refusal import Refusal, WrongMethod, refusal_answer
+from gateway.clients.request import ClientRequest
 from gateway.clients.request_ids import RequestIds
-from gateway.clients.server import REQUEST_ID
 from gateway.events import Observer, OpenRequest
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
@@ -47,7 +45,7 @@ _COMPLETED: Final = Outcome.COMPLETED
 
 _READING = "GET, HEAD"
 
-_Page = Callable[[web.BaseRequest], Awaitable[WholeAnswer]]
+_Page = Callable[[ClientRequest], Awaitable[WholeAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +106,18 @@ class Router:
         except TimeoutError:
             return
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request.
+    async def handle(self, request: ClientRequest) -> bool:
+        """Answer one request; True if its connection may carry another one.
 
         Cancelled at any await: the calls below close what they opened (custody, ticket, visit), the outcome that was
         noted first stays, and `finally` reports the event.
         """
-        path = path_of(request.raw_path) or ""
+        path = path_of(request.target) or ""
         endpoint = ENDPOINTS.get(path)
         label = self._label(path) if endpoint is None else endpoint.path
-        address, id_there = request.remote or "", client_request_id(request.headers)
+        address, id_there = request.line.address, client_request_id(request.headers)
         record = RequestRecord(self._ids.draw(), label, self._loop.time(), id_there, address)
-        request[REQUEST_ID] = record.request_id
+        request.id = record.request_id
         self._origins.note(request)
         try:
             check_protocol(request)
@@ -131,8 +129,9 @@ class Router:
             return await self._answer_api(request, endpoint, record)
         except RequestFault as fault:
             record.end(fault.outcome, record.detail or fault.message)
-            if request.get(HAS_BEGUN):
-                return give_up(request)
+            if request.has_begun:
+                give_up(request)
+                return False
             return await self._delivery.deliver(request, self._refuse(fault, request, record), record, fault.outcome)
         except asyncio.CancelledError:
             record.end(Outcome.CLIENT_GONE_QUEUED)
@@ -141,10 +140,10 @@ class Router:
             if not record.is_minor or record.outcome is not _COMPLETED:
                 self._observer.observe(record.finished(self._loop.time()))
 
-    def note_unparsed(self, request: web.BaseRequest, request_id: str, status: int, detail: str) -> None:
+    def note_unparsed(self, request: ClientRequest, request_id: str, status: int, detail: str) -> None:
         """Report a request that the HTTP server refused because it could not be parsed."""
         now = self._loop.time()
-        record = RequestRecord(request_id, _UNKNOWN, now, client_address=request.remote or "")
+        record = RequestRecord(request_id, _UNKNOWN, now, client_address=request.line.address)
         record.end(Outcome.BAD_REQUEST, detail, status)
         self._observer.observe(record.finished(now))
 
@@ -154,7 +153,7 @@ class Router:
             return path
         return MODELS if _is_models(path) else _UNKNOWN
 
-    async def _answer_page(self, request: web.BaseRequest, path: str, record: RequestRecord) -> web.StreamResponse:
+    async def _answer_page(self, request: ClientRequest, path: str, record: RequestRecord) -> bool:
         if path not in self._pages and not _is_models(path):
             record.detail = f"path {shown(path)}"
             raise RequestFault(Outcome.UNKNOWN_PATH, remedy(path))
@@ -167,18 +166,14 @@ class Router:
             page = self._control.models(self._identify(request, record), path)
         return await self._answer_minor(request, page, record)
 
-    async def _answer_minor(
-        self, request: web.BaseRequest, answer: WholeAnswer, record: RequestRecord
-    ) -> web.StreamResponse:
+    async def _answer_minor(self, request: ClientRequest, answer: WholeAnswer, record: RequestRecord) -> bool:
         """Answer with one of the gateway's own texts; its custody counts it until the client has taken it."""
         with Custody(self._services.holdings, record.tenant, 1.0, asyncio.current_task(self._loop)) as custody:
-            request[CUSTODY] = custody
+            request.holding = custody
             custody.hold(len(answer.body))
             return await self._delivery.deliver(request, answer, record, _COMPLETED)
 
-    async def _answer_api(
-        self, request: web.BaseRequest, endpoint: Endpoint, record: RequestRecord
-    ) -> web.StreamResponse:
+    async def _answer_api(self, request: ClientRequest, endpoint: Endpoint, record: RequestRecord) -> bool:
         if request.method != "POST":
             raise WrongMethod(endpoint.path, "POST")
         identity = self._identify(request, record)
@@ -186,14 +181,15 @@ class Router:
             raise Refusal(Outcome.DRAINING, DRAIN_RETRY_SECONDS)
         tenant, task = identity.tenant, asyncio.current_task(self._loop)
         with Custody(self._services.holdings, tenant.name, tenant.weight, task) as custody:
-            request[CUSTODY] = custody
-            return await self._answer_in_custody(request, endpoint, identity, record)
+            request.holding = custody
+            return await self._answer_in_custody(request, endpoint, custody, record)
 
     async def _answer_in_custody(
-        self, request: web.BaseRequest, endpoint: Endpoint, identity: Identity, record: RequestRecord
-    ) -> web.StreamResponse:
+        self, request: ClientRequest, endpoint: Endpoint, custody: Custody, record: RequestRecord
+    ) -> bool:
         """Read the body and answer; the request's custody counts the body from its first byte on."""
-        limits, custody = self._limits, request[CUSTODY]
+        limits, identity = self._limits, record.identity
+        assert identity is not None
         body = body_at_hand(request, limits.max_body_bytes)
         if body is None:  # cancelled while it is read: there is no ticket yet, and the custody lets go of the pieces
             body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds, custody.hold)
@@ -203,7 +199,7 @@ class Router:
         del body  # a request that waits keeps what is in `parsed`
         header = identity.tenant.end_user_header
         if header is not None:
-            parsed.end_user = named_by_header(request.headers.get(header, "")) or parsed.end_user
+            parsed.end_user = named_by_header(request.headers.get(header.lower()) or "") or parsed.end_user
         record.end_user = pseudonym(parsed.end_user)
         custody.hold(parsed.size_bytes)
         asked = identity.pool(parsed.model or _only_model(identity))
@@ -216,7 +212,7 @@ class Router:
             return await self._utility.answer(context, record)
         return await self._exchange(context, record)
 
-    async def _exchange(self, context: Context, record: RequestRecord) -> web.StreamResponse:
+    async def _exchange(self, context: Context, record: RequestRecord) -> bool:
         ticket = record.ticket = make_ticket(self._services, context)
         exchange = Exchange(self._services, context, ticket, record, self._confirm)
         self._exchanges[record.request_id] = exchange
@@ -237,19 +233,19 @@ class Router:
         now = self.directory.identify(presented_keys(context.request.headers))
         now.confirm(context.identity, pools, context.parsed.rights_used)
 
-    def _identify(self, request: web.BaseRequest, record: RequestRecord) -> Identity:
+    def _identify(self, request: ClientRequest, record: RequestRecord) -> Identity:
         identity = record.identity = self.directory.identify(presented_keys(request.headers))
         return identity
 
-    async def _debug_state(self, request: web.BaseRequest) -> WholeAnswer:
+    async def _debug_state(self, request: ClientRequest) -> WholeAnswer:
         is_admin = self.directory.is_admin(presented_keys(request.headers))
         return await self._control.debug_state(is_admin=is_admin)
 
-    def _refuse(self, fault: RequestFault, request: web.BaseRequest, record: RequestRecord) -> WholeAnswer:
-        content = request.content
+    def _refuse(self, fault: RequestFault, request: ClientRequest, record: RequestRecord) -> WholeAnswer:
+        body = request.body
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         # What follows cannot be trusted, or the rest of the body is not worth reading.
-        is_last = is_strange or content.exception() is not None or not content.is_eof()
+        is_last = is_strange or body.is_broken or not body.is_whole
         return refusal_answer(request, fault, record.request_id, is_last=is_last)
 
 
@@ -257,8 +253,8 @@ def _is_models(path: str) -> bool:
     return path == MODELS or (path.startswith(f"{MODELS}/") and len(path) > len(MODELS) + 1)
 
 
-def _query(request: web.BaseRequest) -> str:
-    return request.raw_path.partition("?")[2]
+def _query(request: ClientRequest) -> str:
+    return request.target.partition("?")[2]
 
 
 def _only_model(identity: Identity) -> str:

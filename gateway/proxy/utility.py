@@ -11,8 +11,6 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from aiohttp import web
-
 from gateway.clients.downstream import WholeAnswer
 from gateway.clients.refusal import Refusal
 from gateway.endpoints.failures import WorkerUnreachable, evidence_of_failure
@@ -82,8 +80,8 @@ class UtilityForwarder:
         self._services = services
         self._queues: dict[tuple[str, str], _UtilityQueue] = {}
 
-    async def answer(self, context: Context, record: RequestRecord) -> web.StreamResponse:
-        """Answer with the engine's own answer, unchanged; raises `Refusal`.
+    async def answer(self, context: Context, record: RequestRecord) -> bool:
+        """Answer with the engine's own answer, unchanged; True if the connection is kept. Raises `Refusal`.
 
         Cancelled at any await: the `finally` blocks below take the request out of its queue and end its visit.
         """
@@ -123,7 +121,7 @@ class UtilityForwarder:
         start, rest = parsed.upstream_start(endpoint.pool.model_at_workers(parsed.model), ""), parsed.rest
         size = len(start) + len(rest)
         head = request_head(
-            endpoint.upstream, parsed.endpoint.path, context.request_id, size, context.request.raw_headers
+            endpoint.upstream, parsed.endpoint.path, context.request_id, size, context.request.headers.fields
         )
         load = Load(rest, lambda come_bytes: custody.hold_from_outside(parsed.size_bytes + come_bytes))
         seconds = context.pool.timeouts.first_byte_seconds
@@ -155,9 +153,7 @@ class UtilityForwarder:
             raise Refusal(outcome, _RETRY_SECONDS, record.detail)
         return outcome
 
-    async def _pass_on(
-        self, context: Context, answer: Answer, outcome: Outcome, record: RequestRecord
-    ) -> web.StreamResponse:
+    async def _pass_on(self, context: Context, answer: Answer, outcome: Outcome, record: RequestRecord) -> bool:
         whole = WholeAnswer(answer.status, answer.body, forwarded_response_headers(answer.headers))
         return await self._services.delivery.deliver(context.request, whole, record, outcome)
 

@@ -1,6 +1,6 @@
 """Writes log lines, all in one form and to one stream.
 
-Lines are JSON or, for people, aligned text; what aiohttp, asyncio and other libraries log through the
+Lines are JSON or, for people, aligned text; what asyncio and other libraries log through the
 standard library takes the same form. No line holds a prompt or a key: our lines are built from named
 fields, every line passes a redaction of what looks like a credential, and exceptions are told by type and
 place, because an HTTP parser's message quotes the client's bytes. Which lines there are is left to

@@ -48,7 +48,7 @@ def presented_keys(headers: MultiHeaders) -> tuple[str, ...]:
     `Authorization` may leave out `Bearer`. If it has another scheme, its whole value is returned, which is nobody's
     key. Raises `RequestFault` if more than `MAX_CREDENTIALS` headers hold a key.
     """
-    authorizations = headers.getall("Authorization", ())
+    authorizations = headers.getall("authorization", ())
     keys = headers.getall("x-api-key", ())
     if len(authorizations) == 1 and not keys:
         key = _bearer(authorizations[0])
@@ -69,7 +69,7 @@ def _bearer(authorization: str) -> str:
 
 def client_request_id(headers: MultiHeaders) -> str:
     """The client's own name for its request, for the log; "" if it gives none in the form of an id."""
-    for name in ("X-Request-Id", "X-Client-Request-Id"):
+    for name in ("x-request-id", "x-client-request-id"):
         value = headers.get(name)
         if value is not None and _CLIENT_ID.fullmatch(value):
             return value

@@ -3,12 +3,10 @@
 import asyncio
 
 import pytest
-from aiohttp import http_parser
 from uncompiled import needs_sources
 from whole_gateway import Stage, key_of, post, question, with_gateway
 from workers_on_stage import CPU_TINY
 
-from gateway.clients.server import HttpServer, ServerLimits, require_c_parser
 from gateway.config import Window
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Directory
@@ -326,18 +324,3 @@ async def test_an_own_failure_is_reported_in_the_callers_dialect_and_found_by_it
     for request_id in ids:
         assert [line for line in log.splitlines() if f"{request_id} failed" in line and "LookupError" in line]
     assert "secret words" not in log
-
-
-def test_the_pure_python_parser_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the C parser the front does not come into being."""
-    monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
-    with pytest.raises(RuntimeError, match="C extensions are missing"):
-        require_c_parser()
-
-    async def build() -> None:
-        HttpServer(lambda _: asyncio.sleep(0), ServerLimits(1, 1, 1, 1), print)  # type: ignore[arg-type, return-value]
-
-    with pytest.raises(RuntimeError):
-        asyncio.run(build())
-    monkeypatch.undo()
-    require_c_parser()
