@@ -150,7 +150,9 @@ class Gateway:
         self._poller = MetricsPoller(
             self._fleet, self._endpoints, self._observer, self._dispatcher, self._reconciliation
         )
-        self._watchdog = Watchdog(self._fleet, self._endpoints, self._poller, self._health, self._observer)
+        self._watchdog = Watchdog(
+            self._fleet, self._endpoints, self._poller, self._health, self._observer, self._metrics.note_lag
+        )
         self._guard = DeathGuard(self._endpoints, self._health, self._launched.is_being_ended, self._dispatcher.vouch)
         self._remainders = Remainders(self._fleet, self._poller, self._holdings)
         services = Services(

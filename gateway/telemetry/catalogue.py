@@ -27,6 +27,7 @@ INTER_TOKEN_BOUNDS = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 
 # Roughly doubling: an embedding takes tens of milliseconds, a long reasoning answer ten minutes.
 DURATION_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
 # The gateway's own share is some hundred microseconds; 50 ms is the promise never to block longer.
+LAG_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 OVERHEAD_BOUNDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
 
@@ -93,6 +94,12 @@ class EventFamilies:
             "Time from a request's arrival to its end, however it ended.",
             _POOL,
             DURATION_BOUNDS,
+        )
+        self.loop_lag = _histogram(
+            "loop_lag_seconds",
+            "How late the event loop is with something that is due twice a second.",
+            (),
+            LAG_BOUNDS,
         )
         self.overhead = _histogram(
             "gateway_overhead_seconds",

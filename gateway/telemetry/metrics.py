@@ -159,6 +159,10 @@ class Metrics:
             case _:
                 pass
 
+    def note_lag(self, seconds: float) -> None:
+        """Count by how much the event loop was late with something that was due."""
+        self._events.loop_lag.observe((), seconds)
+
     def _count_finished(self, event: RequestFinished) -> None:
         names = (event.pool or NONE, self._tenants.label(event.tenant))
         share = self._shares.get(names)

@@ -7,10 +7,11 @@ The patience depends on the steps. If they can be seen, it follows the longest s
 worked well. If not, one silent answer says little, so the patience is nearly that of an answer. A worker that exceeds
 it is reported at once, and again each time the silence has lasted as long again, until it moves. Its streams end by
 their own limit; requests whose answer has not begun go elsewhere if another worker serves. The circuit's table says
-what the report changes.
+what the report changes. Each look also shows by how much the event loop was late to make it: `note_lag` hears that.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.background import Background
@@ -58,14 +59,21 @@ class Watchdog:
     """Watches the progress of every worker that has requests."""
 
     def __init__(
-        self, fleet: Fleet, endpoints: WorkerEndpoints, poller: MetricsPoller, health: Health, observer: Observer
+        self,
+        fleet: Fleet,
+        endpoints: WorkerEndpoints,
+        poller: MetricsPoller,
+        health: Health,
+        observer: Observer,
+        note_lag: Callable[[float], None],
     ) -> None:
-        """Watch nothing before `start`."""
+        """Watch nothing before `start`; `note_lag` hears at each look how late it is, in seconds."""
         self._fleet = fleet
         self._endpoints = endpoints
         self._poller = poller
         self._health = health
         self._observer = observer
+        self._note_lag = note_lag
         self._loop = asyncio.get_running_loop()
         self._heartbeats: dict[str, Heartbeat] = {}
         # Without this task each request must find out for itself that its worker hangs.
@@ -89,7 +97,9 @@ class Watchdog:
         last = self._loop.time()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            last, seconds = self._loop.time(), min(self._loop.time() - last, 2 * TICK_SECONDS)
+            last, elapsed = self._loop.time(), self._loop.time() - last
+            seconds = min(elapsed, 2 * TICK_SECONDS)
+            self._note_lag(max(0.0, elapsed - TICK_SECONDS))
             for name in self._heartbeats.keys() - {spec.name for spec in self._fleet.specs()}:
                 del self._heartbeats[name]
             for spec in self._fleet.specs():

@@ -1,11 +1,12 @@
 """A worker that stands still with requests in it is found by its progress, whatever its server answers."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
-from virtual_time import run_in_virtual_time, virtual_time
+from virtual_time import VirtualLoop, run_in_virtual_time, virtual_time
 from whole_gateway import Plan, Stage, chat, stage
 from workers_on_stage import CPU_TINY, EngineWorker, Meddle, ScriptedWorker, fault, faults
 
@@ -197,3 +198,28 @@ def test_steps_and_bytes_are_progress_and_what_is_not_owed_is_no_silence() -> No
     assert [beat(1, 10), beat(1, 10), beat(1, None), beat(1, 10)] == [0, 1, 2, 3]
     assert [beat(1, 11), beat(1, 11), beat(2, 11)] == [0, 1, 0]
     assert [beat(2, 11), beat(2, 11, is_owed=False), beat(2, 11)] == [1, 0, 1]
+
+
+def late_looks(text: str) -> tuple[int, int]:
+    """How many looks a scrape shows, and how many of them were more than 200 ms late."""
+    name = r"^vtc_gateway_loop_lag_seconds_"
+    found = [re.search(name + what + r" (\d+)$", text, re.MULTILINE) for what in ("count", r'bucket\{le="0.2"\}')]
+    count, early = (int(match[1]) for match in found if match is not None)
+    return count, count - early
+
+
+@virtual_time
+async def test_a_loop_that_is_busy_with_something_else_shows_in_the_metrics() -> None:
+    """One look of several is late, by the time that the loop was busy while it was due."""
+    async with stage() as scene:
+        await asyncio.sleep(10 * TICK_SECONDS + TICK_SECONDS / 2)
+        before, late = late_looks((await scene.get("/metrics")).body.decode())
+        assert before >= 10
+        assert late == 0
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.selector.now += TICK_SECONDS / 2 + 0.3  # nothing runs meanwhile
+        await asyncio.sleep(2 * TICK_SECONDS)
+        after, late = late_looks((await scene.get("/metrics")).body.decode())
+        assert after > before
+        assert late == 1

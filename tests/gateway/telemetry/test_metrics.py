@@ -427,3 +427,15 @@ def test_promtool_finds_nothing_to_complain_about(
     }
     result = subprocess.run([promtool, "check", "metrics"], input=content, capture_output=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+def test_each_delay_of_the_loop_is_counted(metrics: Metrics) -> None:
+    """By its length, from the first one on."""
+    assert Scrape(metrics)("loop_lag_seconds_count") == 0
+    metrics.note_lag(0.0004)
+    metrics.note_lag(0.3)
+    seen = Scrape(metrics)
+    assert seen("loop_lag_seconds_count") == 2
+    assert seen("loop_lag_seconds_bucket", le="0.001") == seen("loop_lag_seconds_bucket", le="0.2") == 1
+    assert seen("loop_lag_seconds_bucket", le="0.5") == 2
+    assert seen("loop_lag_seconds_sum") == pytest.approx(0.3004)
