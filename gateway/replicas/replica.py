@@ -87,6 +87,7 @@ class Replica:
         self._failures = 0  # in a row
         self._idle_before = 0  # room at hand after the last answer
         self._is_past_lease = False
+        self._registered_at = 0  # by the store's clock
         self.is_suspended = False  # use nothing until a call was answered or failed
         self._is_called_for = True
         self._reported_head: list[Candidate] = []
@@ -266,6 +267,8 @@ class Replica:
         if reply.status is not Status.OK:
             self._is_called_for = True
             return
+        if self._must_register:
+            self._registered_at = reply.now
         self._must_register, self._outage, self._is_past_lease, self._failures = False, None, False, 0
         self.is_suspended, self._confirmed_at = False, self._called_at
         if reply.generation != self._generation:
@@ -299,27 +302,38 @@ class Replica:
         """Use nothing of the store's any more if the lease has ended; it may end while the next call is under way."""
         if self._outage is not None and not self._is_past_lease and not self._outage.has_lease(now):
             self._is_past_lease = self._must_register = True
-            self.rooms.drop_idle()
+            if self._is_asking:
+                self.rooms.keep_within(self._outage.limit)
+            else:
+                self.rooms.drop_idle()
 
     @property
     def needs_readings(self) -> bool:
-        """True while only readings of the engines allow this replica anything."""
-        return self._outage is not None and self._is_past_lease
+        """True without the store: when the lease has ended only readings of the engines allow this replica anything."""
+        return self._outage is not None
 
     def read(self, worker: str, window: int, there: int) -> int:
         """Take in a reading of an engine, which says that `there` sequences of anybody are at `worker`.
 
         Returns the room to leave to strangers, which the tuner reports.
         """
-        if self._outage is not None and self._is_past_lease:
-            self._outage.read(worker, window, there, self.rooms.used(worker))
+        if self._outage is not None:
+            self._outage.read(worker, window, there, self.rooms.used(worker), is_leased=not self._is_past_lease)
         state = self.workers.get(worker)
-        strangers = self._strangers.setdefault(worker, Strangers())
-        return 0 if state is None else strangers.read(there, state, self.living)
+        if state is None:
+            return 0
+        if self._outage is not None or not self._knows_others:
+            return state.strangers
+        return self._strangers.setdefault(worker, Strangers()).read(there, state, self.living)
+
+    @property
+    def _knows_others(self) -> bool:
+        """True if the last answer knows of replicas that came back to the store when this one did."""
+        return self.store_now >= self._registered_at + round(1000 * self._idle_seconds)
 
     def read_blind(self, worker: str, window: int) -> int:
         """Take in that an engine says nothing; returns the room that was left to strangers before."""
-        if self._outage is not None and self._is_past_lease:
+        if self._outage is not None:
             self._outage.read_blind(worker, window)
         state = self.workers.get(worker)
         return 0 if state is None else state.strangers
@@ -327,6 +341,8 @@ class Replica:
     def stood_still(self) -> None:
         """This process did nothing for half a second or more: what it holds unused may no longer be its own."""
         self.rooms.drop_idle()
+        if self._outage is not None:
+            self._outage.forget()
         self.is_suspended = True
         self._is_called_for = True
 
@@ -360,8 +376,10 @@ class Replica:
         """Say everything anew, under a new incarnation: what is held now is what was granted."""
         self._incarnation += 1
         self._changes = 0
-        if self._is_past_lease or self.is_suspended:
+        if self.is_suspended:
             self.rooms.drop_idle()
+        elif self._outage is not None and self._is_past_lease:
+            self.rooms.draw(self._outage.limit)
         self.rooms.register()
         self.flows.register()
 

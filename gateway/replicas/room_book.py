@@ -84,6 +84,18 @@ class RoomBook:
             room.returned += room.idle
             room.fresh = room.own = 0
 
+    def keep_within(self, limit: Callable[[str], int]) -> None:
+        """Give back what is at hand beyond a `limit` on what is in use, by worker."""
+        for worker, room in self._rooms.items():
+            own = min(max(0, room.idle), max(0, limit(worker) - room.used))
+            room.returned += room.idle - own
+            room.fresh, room.own = 0, own
+
+    def draw(self, limit: Callable[[str], int]) -> None:
+        """Have at hand what a `limit` on what is in use leaves, by worker; the next registration tells of it."""
+        for worker, room in self._rooms.items():
+            room.fresh, room.own = 0, max(0, limit(worker) - room.used)
+
     def leave(self, worker: str) -> None:
         """Give back all that is not in use at `worker`."""
         room = self._rooms[worker]

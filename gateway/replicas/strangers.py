@@ -5,7 +5,7 @@ asked for later; then only the engine knows what still runs of it. A store that 
 So the tuner reports with each reading how many *strangers* it shows: what is there, less what the living use. Their
 counts are some milliseconds old, so in normal life the difference means nothing. It is looked at from the first ghost
 on, or from the first answer of a generation, until three readings in a row show none. Left to others: engines without
-metrics (`turn.lua`).
+metrics (`turn.lua`), and the time in which replicas come back to a store one after the other (`replica`).
 """
 
 from collections import deque

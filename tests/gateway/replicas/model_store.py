@@ -27,7 +27,9 @@ class ModelStore:
         self.quotas = QuotaModel()
         self.calls = 0
         self.way_seconds = WAY_SECONDS
+        self.server = "server"  # its run id
         self.is_silent = False  # it takes calls and answers none
+        self.is_gone = False  # nobody can connect to it
         self.giving_up_seconds = TIMEOUT_SECONDS  # after which who connects to a silent store gives up
         self.deaf_to = ""  # the gateway of which no call about room arrives
         self.limits_fail_because = ""  # calls about limits fail, and only they
@@ -53,6 +55,11 @@ class ModelStore:
             self._send(quota_channel(fleet, name), message)
         return reply
 
+    def lose(self, pools: dict[str, StoreModel] | None = None) -> None:
+        """Another server takes its place, with `pools` or empty."""
+        self.server += "+"
+        self.pools, self.quotas = pools or {}, QuotaModel()
+
     @property
     def _now(self) -> int:
         return EPOCH_MILLISECONDS + int(asyncio.get_running_loop().time() * 1000)
@@ -75,10 +82,12 @@ class ModelClient:
 
     async def connected(self) -> str:
         """There is one server."""
+        if self._store.is_gone:
+            raise StoreFailed("store: it cannot be reached")
         if self._store.is_silent:
             await asyncio.sleep(self._store.giving_up_seconds)
             raise StoreFailed("store: no answer")
-        return "server"
+        return self._store.server
 
     async def turns(self, calls: Sequence[tuple[str, Call]], /) -> list[Reply]:
         """One round trip."""

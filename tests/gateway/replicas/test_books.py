@@ -120,3 +120,24 @@ def test_room_is_used_freed_and_given_back() -> None:
     assert book.reports(lambda worker: (0, 0, 0, True)) == [WorkerReport("w", 2, 1)]
     book.register()
     assert book.reports(lambda worker: (0, 0, 0, True)) == [WorkerReport("w", 1, 0)]
+
+
+def held(book: RoomBook, worker: str) -> tuple[int, int]:
+    """What is in use and at hand."""
+    return book.rooms[worker].used, book.rooms[worker].idle
+
+
+def test_without_the_store_a_limit_says_what_is_at_hand() -> None:
+    """A call that is under way keeps what it told of within the limit; the next one tells of all that is allowed."""
+    limits = {"a": 4, "b": 1}
+    book = RoomBook()
+    for worker in limits:
+        book.grant(worker, 5)
+        book.use(worker, 2)
+    book.keep_within(limits.__getitem__)
+    assert (held(book, "a"), held(book, "b")) == ((2, 2), (2, 0))
+    assert book.rooms["a"].granted - book.rooms["a"].returned == 4
+    book.draw({"a": 9, "b": 1}.__getitem__)
+    assert (held(book, "a"), held(book, "b")) == ((2, 7), (2, 0))
+    assert book.has_place("a", Permit.OWN)
+    assert not book.has_place("b", Permit.OWN)

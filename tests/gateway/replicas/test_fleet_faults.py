@@ -131,7 +131,7 @@ class Overwritten(StoreModel):
 class ByTheClock(Outage):
     """Without the store each goes to its equal part by and by, whatever runs at the engine."""
 
-    def read(self, worker: str, window: int, there: int, used: int) -> None:
+    def read(self, worker: str, window: int, there: int, used: int, *, is_leased: bool) -> None:
         """A step of a tenth of a second's glide."""
         part = window // self._living
         before = self._limits.get(worker, used)

@@ -24,7 +24,7 @@ def test_a_reading_allows_a_part_of_what_is_free(living: int, there: int, used: 
     outage = Outage(0.0, living)
     assert outage.limit("w") == 0
     for _ in range(2):
-        outage.read("w", WINDOW, there, used)
+        outage.read("w", WINDOW, there, used, is_leased=False)
     assert outage.limit("w") == limit
 
 
@@ -32,16 +32,36 @@ def test_a_reading_between_an_answer_and_the_next_request_allows_nothing() -> No
     """Of the others' sequences the larger of two readings counts; before there are two, nothing may grow."""
     outage, seen = Outage(0.0, 3), []
     for there in (5, 29, 5, 29):
-        outage.read("w", WINDOW, there, 5)
+        outage.read("w", WINDOW, there, 5, is_leased=False)
         seen.append(outage.limit("w"))
     assert seen == [5, 6, 6, 6]
+
+
+def test_in_the_lease_nobody_comes_down() -> None:
+    """Who has more than its part may refill what it frees; the steps down begin with the first reading afterwards."""
+    outage, seen = Outage(0.0, 3), []
+    for is_leased in (True, True, False, False):
+        outage.read("w", WINDOW, WINDOW, 31, is_leased=is_leased)
+        seen.append(outage.limit("w"))
+    assert seen == [31, 31, 30, 29]
+
+
+def test_who_stood_still_begins_with_new_readings() -> None:
+    """What was read before allows nothing, and the first new reading allows no growth."""
+    outage = Outage(0.0, 3)
+    for _ in range(2):
+        outage.read("w", WINDOW, 24, 12, is_leased=False)
+    outage.forget()
+    assert outage.limit("w") == 0
+    outage.read("w", WINDOW, 0, 0, is_leased=False)
+    assert outage.limit("w") == 0
 
 
 def test_what_nobody_used_is_void_with_the_next_reading() -> None:
     """An allowance does not add up over readings."""
     outage = Outage(0.0, 3)
     for _ in range(5):
-        outage.read("w", WINDOW, 29, 5)
+        outage.read("w", WINDOW, 29, 5, is_leased=False)
     assert outage.limit("w") == 6
 
 
@@ -49,7 +69,7 @@ def test_who_has_more_than_its_part_comes_down_step_by_step() -> None:
     """In `GLIDE_READINGS` readings it is down at its equal part, and no reading lets it up again."""
     outage, used, seen = Outage(0.0, 3), 31, []
     for _ in range(GLIDE_READINGS + 1):
-        outage.read("w", WINDOW, WINDOW, used)
+        outage.read("w", WINDOW, WINDOW, used, is_leased=False)
         used = min(used, outage.limit("w"))
         seen.append(used)
     assert seen == sorted(seen, reverse=True)
