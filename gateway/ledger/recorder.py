@@ -2,7 +2,7 @@
 
 What ends is handed over `FLUSH_SECONDS` later, with all that ends until then. A request that still runs then is noted
 as open, and again every `NOTE_SECONDS`, so that little is missing if this process is killed. While the writer cannot
-write, nothing is noted: only ends wait. The workers' figures are handed over at the same pace. A timer is armed only
+write, only ends are handed over. The workers' figures are handed over at the pace of the notes. A timer is armed only
 while there is something to hand over or a request runs, and for some seconds after that.
 """
 
@@ -131,6 +131,8 @@ class Recorder:
         return [Noted(request, grant, now) for request, grant in found if request is not None and grant is not None]
 
     def _hand_over_times(self) -> None:
+        if not self._writer.works:
+            return  # the next reading covers the time until then
         parts = self._times.parts(self._readings(), self._wall_clock())
         if parts:
             self._writer.take(Delivery([], [], parts))

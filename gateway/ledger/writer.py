@@ -90,7 +90,8 @@ class LedgerWriter:
             self._dropped_rows += beyond
             del delivery.ended[len(delivery.ended) - beyond :]
         self._taken_rows += len(delivery.ended)
-        self._queue.put(delivery)
+        if delivery.ended or delivery.noted or delivery.times:
+            self._queue.put(delivery)
 
     @property
     def works(self) -> bool:

@@ -117,15 +117,18 @@ async def test_many_are_noted_in_parts(scene: Scene) -> None:
 
 @in_virtual_time
 async def test_in_trouble_only_ends_are_handed_over(scene: Scene) -> None:
-    """Notes would fill the memory; they begin again when the writer writes."""
+    """Notes and figures of workers would fill the memory; they come again when the writer writes, none missing."""
     scene.writer.works = False
+    scene.readings = [Reading("w0", 1.0, 0.0)]
     scene.grant("r1", "r2")
     scene.end("r1")
     await asyncio.sleep(3)
-    assert (scene.writer.noted, [ids for _, ids in scene.writer.ended]) == ([], [["r1"]])
+    assert [(one.ended[0].event.request_id, one.times) for _, one in scene.writer.taken] == [("r1", [])]
+    scene.readings = [Reading("w0", 4.0, 0.0)]
     scene.writer.works = True
     await asyncio.sleep(NOTE_SECONDS)
     assert [ids for _, ids in scene.writer.noted] == [["r2"]]
+    assert [each.busy_us for _, one in scene.writer.taken for each in one.times] == [4_000_000]
 
 
 @in_virtual_time
