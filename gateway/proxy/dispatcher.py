@@ -8,7 +8,7 @@ it.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
 from gateway.fairness import Admission, Decision, Grant, PoolAccount, Refuse, Ticket, TicketSnapshot, TicketState
@@ -31,6 +31,10 @@ class Refused(Exception):
         super().__init__(outcome.value)
         self.outcome = outcome
         self.retry_after_seconds = retry_after_seconds
+
+
+def _nobody(worker: str) -> None:
+    """Do nothing: nobody wants to hear of a worker's requests."""
 
 
 class Dispatcher:
@@ -56,6 +60,7 @@ class Dispatcher:
         self._refusal: Refused | None = None
         self._pools: frozenset[str] | None = None  # None: all that the scheduler has
         self._is_closed = False
+        self._note_work: Callable[[str], None] = _nobody  # hears which worker a request was granted
 
     # -- one request's way
 
@@ -144,6 +149,10 @@ class Dispatcher:
     def needs_reading(self, worker: str) -> bool:
         """True if `worker` must be read even when nothing is in flight there."""
         return self._sharing is not None and self._sharing.windows.needs_reading(worker)
+
+    def tell_of_work(self, hear: Callable[[str], None]) -> None:
+        """From now on `hear` is called with the worker of each request that is granted."""
+        self._note_work = hear
 
     def note_reading(self, worker: str, there: float | None, asked_at: float) -> None:
         """Note that `worker`, asked at `asked_at`, has `there` sequences; None: it does not say."""
@@ -304,6 +313,7 @@ class Dispatcher:
 
     def _note_granted(self, ticket: Ticket) -> None:
         waited, worker = ticket.waited_seconds, ticket.worker
+        self._note_work(worker)
         self._observer.observe(RequestDispatched(ticket.request_id, ticket.tenant, ticket.pool, worker, waited))
 
     def _arm(self) -> None:

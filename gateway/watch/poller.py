@@ -7,10 +7,13 @@ idle, unless the gateway has lost the store of its account: then nothing but rea
 three readings in a row without a result the worker is blind: the fleet does not tune its window, and readings come
 less often, until the next good one. A reading that the gateway could not make, because it lacked something itself,
 says nothing about the worker and does not count. `gateway.workers` decides what a reading means for the window.
+
+An idle worker is left alone: its next request ends the wait (`wake`).
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -31,6 +34,7 @@ GROWING_PERIOD_SECONDS = 0.25  # while the window still grows to the engine's si
 WHOLE_PAGE_PERIOD_SECONDS = 2.0
 BLIND_PERIOD_SECONDS = 2.0
 FAILURES_TO_BLIND = 3
+REST_SECONDS = 10.0  # an idle worker is looked at so often all the same: it may have left the fleet
 READING_SECONDS = 1.0  # after which a reading counts as failed
 MAX_PAGE_BYTES = 1 << 20  # vLLM's whole page is 64 KiB for each data-parallel rank
 
@@ -54,6 +58,14 @@ class Scheduling(Protocol):
     def dispatch(self, pools: Iterable[str]) -> None:
         """Grant what fits in `pools`, where room may have appeared."""
 
+    def tell_of_work(self, hear: Callable[[str], None]) -> None:
+        """From now on `hear` is called with the worker of each request that is granted."""
+
+    @property
+    def shares_workers(self) -> bool:
+        """True if others send requests to the same workers, of which nobody tells here."""
+        ...
+
 
 class NoReading(Exception):
     """A worker's metrics could not be read; the text says why."""
@@ -68,16 +80,21 @@ class _Polled:
         self.pace = 1 - _SPREAD + 2 * _SPREAD * crc32(worker.encode()) / 0xFFFFFFFF
         self.is_filtered = True
         self.failures = 0
+        self.work = asyncio.Event()  # a request was granted the worker since the last look
         self.output_at = -2.0  # time of the engine's last output before the last reading; -2: no reading yet
         self.sample: EngineSample | None = None
         self.cache: CacheFigures | None = None
+
+    @property
+    def was_read(self) -> bool:
+        return self.output_at >= -1.0
 
     @property
     def is_blind(self) -> bool:
         return self.failures >= FAILURES_TO_BLIND
 
     def pause_seconds(self, phase: Phase) -> float:
-        if self.output_at < -1.0:
+        if not self.was_read:
             return GROWING_PERIOD_SECONDS * self.pace
         if self.is_blind:
             return BLIND_PERIOD_SECONDS * self.pace
@@ -111,6 +128,7 @@ class MetricsPoller:
         self._loop = asyncio.get_running_loop()
         self._polled: dict[str, _Polled] = {}
         self._readings: dict[str, Background] = {}
+        scheduling.tell_of_work(self.wake)
 
     def watch(self, worker: str) -> None:
         """Read `worker` from now on, until it leaves the fleet; a worker at a new address is another engine."""
@@ -136,6 +154,12 @@ class MetricsPoller:
         self._reconciliation.forget(worker)
         self._scheduling.count_steps(worker, None)
         return self._readings.pop(worker)
+
+    def wake(self, worker: str) -> None:
+        """A request goes to `worker`: read it soon."""
+        polled = self._polled.get(worker)
+        if polled is not None:
+            polled.work.set()
 
     # -- views
 
@@ -165,6 +189,7 @@ class MetricsPoller:
     async def _watch(self, polled: _Polled) -> None:
         phase = Phase.SETTLED
         while True:
+            polled.work.clear()
             await asyncio.sleep(polled.pause_seconds(phase))
             view = self._fleet.look(polled.worker)
             if view is None:
@@ -180,6 +205,8 @@ class MetricsPoller:
                 except Exception:
                     self._missed(polled, endpoint, view, "a reading of its metrics broke")
                     raise
+            elif polled.was_read and not self._scheduling.shares_workers:
+                await _set_within(polled.work, REST_SECONDS)
 
     async def _read(self, polled: _Polled, endpoint: WorkerEndpoint, before: WorkerSnapshot) -> None:
         """Make one reading, and report it or its failure to the fleet."""
@@ -264,6 +291,13 @@ def _sample(figures: EngineFigures, asked_at: float) -> EngineSample:
         output_tokens=figures.output_tokens,
         deferred=figures.deferred,
     )
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until `event` is set, but not longer than `seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _fetched(endpoint: WorkerEndpoint, path: str) -> bytes:

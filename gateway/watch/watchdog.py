@@ -103,9 +103,21 @@ class Watchdog:
             for name in self._heartbeats.keys() - {spec.name for spec in self._fleet.specs()}:
                 del self._heartbeats[name]
             for spec in self._fleet.specs():
+                endpoint = self._endpoints[spec.name]
+                if self._is_at_rest(spec.name, endpoint):
+                    continue
                 view = self._fleet.look(spec.name)
                 if view is not None:
-                    self._look(view, self._endpoints[spec.name], seconds)
+                    self._look(view, endpoint, seconds)
+
+    def _is_at_rest(self, worker: str, endpoint: WorkerEndpoint) -> bool:
+        """True if nothing is awaited from a worker and it has not moved: a closer look would change nothing."""
+        heartbeat, sample = self._heartbeats.get(worker), self._poller.sample(worker)
+        if heartbeat is None or endpoint.data.awaited is not Awaited.NOTHING:
+            return False
+        heartbeat.silent_seconds = 0.0
+        steps = heartbeat.steps if sample is None else sample.steps
+        return (endpoint.data.progress.output_at, steps) == (heartbeat.output_at, heartbeat.steps)
 
     def _look(self, view: WorkerSnapshot, endpoint: WorkerEndpoint, seconds: float) -> None:
         worker, sample = view.worker, self._poller.sample(view.worker)

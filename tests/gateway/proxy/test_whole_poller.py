@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from raw_client import ask
-from virtual_time import run_in_virtual_time, virtual_time
+from virtual_time import VirtualLoop, run_in_virtual_time, virtual_time
 from whole_gateway import CHAT, Plan, Stage, chat, stage
 from workers_on_stage import CPU_TINY, EngineWorker, Meddle, ScriptedWorker
 
@@ -263,3 +263,33 @@ def test_traffic_that_bypasses_the_gateway_is_noticed_by_its_tokens() -> None:
     reported, share = run_in_virtual_time(_audited(bypass))
     assert [round(event.share, 1) for event in reported] == [round(share or 0, 1)]
     assert reported[0].share > 0.05
+
+
+async def _wake_ups(workers: int) -> float:
+    """How often a second an idle gateway before so many workers is woken."""
+    async with stage(*(EngineWorker(ENGINE) for _ in range(workers)), plan=PLAN) as scene:
+        await scene.ask(chat(2))
+        await asyncio.sleep(30)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        before = loop.selector.jumps
+        await asyncio.sleep(60)
+        return (loop.selector.jumps - before) / 60
+
+
+def test_idle_workers_wake_nobody_for_their_metrics() -> None:
+    """Each worker more adds far less than a waking a second: all are probed at once."""
+    assert run_in_virtual_time(_wake_ups(9)) - run_in_virtual_time(_wake_ups(1)) < 8 * 0.5
+
+
+@virtual_time
+async def test_a_worker_that_was_idle_is_read_soon_after_its_next_request() -> None:
+    """However long it was idle, the engine's own figures are there within a second."""
+    async with stage(EngineWorker(ENGINE), plan=PLAN) as scene:
+        await scene.ask(chat(2))
+        await asyncio.sleep(57)
+        assert scene.gateway.workers()[0].engine_running is None
+        asking = scene.asking(chat(400))
+        await asyncio.sleep(1)
+        assert scene.gateway.workers()[0].engine_running == 1
+        await asking
