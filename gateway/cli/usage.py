@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from itertools import compress
 from pathlib import Path
 from re import fullmatch
 from typing import Final, Literal
@@ -38,6 +39,8 @@ COLUMNS: Final = (
     "money",
 )
 _HEADS: Final = ("requests", "prompt", "cached", "output", "estimated", "lost prompt", "lost output", "cost units")
+_OFTEN_ZERO: Final = frozenset({"estimated", "lost prompt", "lost output", "money"})  # left out of the table then
+_WIDEST: Final = 1000  # a table is as wide as it needs to be; nothing of it is cut
 
 
 class UsageFault(Exception):
@@ -71,7 +74,7 @@ def usage(options: UsageOptions) -> int:
         case "csv":
             _write_csv(options, report)
         case "table":
-            Console().print(_table(options, report, ledger.currency))
+            Console(width=_WIDEST).print(_table(options, report, ledger.currency))
     return 0
 
 
@@ -178,14 +181,15 @@ def _write_csv(options: UsageOptions, report: Sequence[Line]) -> None:
 def _table(options: UsageOptions, report: Sequence[Line], currency: str | None) -> Table:
     table = Table(box=None, pad_edge=False)
     has_period = options.period is not Period.ALL
-    has_money = any(line.sums[-1] for line in report)
     for head in (*([options.period.value] if has_period else []), *options.subjects):
         table.add_column(head.replace("_", " "))
-    for head in (*_HEADS, "worker s", *([currency or "money"] if has_money else [])):
-        table.add_column(head, justify="right")
+    heads = (*_HEADS, "worker s", "money")
+    shown = [head not in _OFTEN_ZERO or any(line.sums[place] for line in report) for place, head in enumerate(heads)]
+    for head in compress(heads, shown):
+        table.add_column(currency or head if head == "money" else head, justify="right")
     for line in report:
         *counts, cost, worker_seconds, money = _figures(line)
-        cells = [*(f"{count:,}" for count in counts), f"{cost:,.0f}", f"{worker_seconds:,.1f}"]
+        cells = [*(f"{count:,}" for count in counts), f"{cost:,.0f}", f"{worker_seconds:,.1f}", f"{money:,.2f}"]
         names = [line.period] * has_period + [name or "-" for name in line.names]
-        table.add_row(*names, *cells, *([f"{money:,.2f}"] if has_money else []))
+        table.add_row(*names, *compress(cells, shown))
     return table
