@@ -56,7 +56,7 @@ class Lease(ABC):
         """What to say of it now; `must_keep`: all that is held, because the store may not hear of it."""
         if not must_keep:
             self._shed(demand)
-        held, used, spent, known = self._state(now)
+        held, used, spent, known, left = self._state(now)
         need, want = self._shortage(demand)
         self._reported_spent = spent
         return LimitReport(
@@ -69,6 +69,7 @@ class Lease(ABC):
             spent,
             self._confirmed,
             known,
+            left,
             need,
             want,
         )
@@ -127,8 +128,12 @@ class Lease(ABC):
         self.wanted = wanted
 
     @abstractmethod
-    def _state(self, now: float) -> tuple[int, int, int, int]:
-        """Held, used, spent and known, as a report has them."""
+    def keep(self, most: int) -> None:
+        """Use `most` at most from now on; what is in use already stays, and is told."""
+
+    @abstractmethod
+    def _state(self, now: float) -> tuple[int, int, int, int, int]:
+        """Held, used, spent, known and left, as a report has them."""
 
     @abstractmethod
     def _shortage(self, demand: Demand) -> tuple[int, int]:
@@ -186,8 +191,13 @@ class QueueLease(Lease):
         super().claim_part()
         self.places = max(self.places, self.most // self.replicas)
 
-    def _state(self, now: float) -> tuple[int, int, int, int]:
-        return self.places - self.part, min(max(0, self.used - self.part), self.places - self.part), 0, NEVER_TOLD
+    def keep(self, most: int) -> None:
+        """As the base class says."""
+        self.places = min(self.places, max(self.part, most))
+
+    def _state(self, now: float) -> tuple[int, int, int, int, int]:
+        held = max(self.places, self.used) - self.part
+        return held, min(max(0, self.used - self.part), held), 0, NEVER_TOLD, NEVER_TOLD
 
     def _shortage(self, demand: Demand) -> tuple[int, int]:
         return 0, max(0, min(self.used + demand.requests, self.most) - self.places)
@@ -287,10 +297,11 @@ class RateLease(Lease, ABC):
         super().__init__(name, bucket.per_minute, allowance, replicas)
         self._bucket = bucket
 
-    def _state(self, now: float) -> tuple[int, int, int, int]:
-        held = self._bucket.held(now)
-        known = NEVER_TOLD if self._bucket.known is None else math.floor(self._bucket.known)
-        return held, 0, math.ceil(self._bucket.spent), max(known, NEVER_TOLD)
+    def _state(self, now: float) -> tuple[int, int, int, int, int]:
+        held, spent = self._bucket.held(now), math.ceil(self._bucket.spent)
+        if self._bucket.known is None:
+            return held, 0, spent, NEVER_TOLD, NEVER_TOLD
+        return held, 0, spent, max(math.floor(self._bucket.known), NEVER_TOLD), math.floor(self._bucket.left)
 
     def _shown(self) -> tuple[int, int]:
         left = self.left if self._bucket.known is None else math.floor(self._bucket.left)
@@ -300,6 +311,10 @@ class RateLease(Lease, ABC):
         """As the base class says."""
         super().claim_part()
         self._bucket.grant(float(self.most // self.replicas))
+
+    def keep(self, most: int) -> None:
+        """As the base class says."""
+        self._bucket.shed(float(most))
 
     def stand_alone(self, now: float, *, is_alone: bool) -> None:
         """An equal part of the rate refills here, or no more."""

@@ -277,6 +277,12 @@ class QuotaBook:
             for lease in account.leases.values():
                 lease.drop_idle()
 
+    def keep_parts(self, *, are_equal: bool) -> None:
+        """The store may have given what is held here to others: keep an equal part of each limit, or what is in use."""
+        for account in self._accounts.values():
+            for lease in account.leases.values():
+                lease.keep(lease.most // lease.replicas if are_equal else 0)
+
     def stand_alone(self, now: float, *, is_alone: bool) -> None:
         """Rates refill here, or no more."""
         for account in self._accounts.values():
@@ -286,5 +292,5 @@ class QuotaBook:
 
 
 def _says_something(report: LimitReport) -> bool:
-    is_used = 0 <= report.known < report.most
+    is_used = 0 <= report.left < report.most
     return bool(report.held or report.want or report.spent != report.confirmed or is_used)

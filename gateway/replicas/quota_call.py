@@ -25,7 +25,8 @@ class LimitReport(NamedTuple):
     `held` includes all of the `granted` that it has heard of, which is `NEVER_TOLD` until the store has confirmed the
     limit to it. `used` of it are places in use. `spent` is a total that
     only the caller moves, of which the store has confirmed `confirmed`. `known` is the level of a rate as it was last
-    stated and has refilled since. Who waits needs at least `need`, and the caller could use `want`.
+    stated and has refilled since, and `left` what nobody held of it then. Who waits needs at least `need`, and the
+    caller could use `want`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LimitReport(NamedTuple):
     spent: int = 0
     confirmed: int = 0
     known: int = NEVER_TOLD
+    left: int = NEVER_TOLD
     need: int = 0
     want: int = 0
 

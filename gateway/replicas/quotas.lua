@@ -14,7 +14,8 @@
 --   3 limits    limit -> most, is a rate (1 or 0), level (of a rate, 60,000 to one), filled (whole milliseconds, up to
 --               which the level is refilled), charged (what was spent while the store was young), touched, wanted,
 --               recalled (times), {replica -> boot, incarnation, granted, held, used, spent, need,
---               since (seq)}
+--               since (seq)}, left (60,000 to one: what nobody held before the store was emptied, as far as is known
+--               and until something is given; else false)
 --   4 claimed   sorted set: limit -> seq of the call that made it
 --
 -- ARGV: name, boot, incarnation, call, store (the server's run id, which the caller asked for when it connected), a new
@@ -23,8 +24,8 @@
 --     name, most, is a rate, granted (as far as the caller has heard; -1: the store has not confirmed this limit to it
 --     yet), held (with what it had heard), used (of these; places only), spent (of a rate: a total that only the caller
 --     moves), confirmed (as much of it as the store has confirmed), known (the level of a rate as it was last told, and
---     refilled since; -1: never told), need (the least that is of use to who waits; the store keeps it until it is
---     there), want (all that could be used)
+--     refilled since; -1: never told), left (what nobody held of it, likewise), need (the least that is of use to who
+--     waits; the store keeps it until it is there), want (all that could be used)
 --
 -- Reply: status, generation, seq, now. If the status is OK, further: replicas, is settled (0: the store does not know
 --   yet what the others hold, and gives nothing), claims told (seq), are there more (1 or 0), and two lists:
@@ -147,6 +148,10 @@ if is_young and count >= expected then
   for _, name in ipairs(names) do is_settled = is_settled and replicas[name].told == 1 end
 end
 
+-- True if everybody is here who was there before the store was emptied, as far as is known.
+local is_whole = count >= expected
+for _, name in ipairs(names) do is_whole = is_whole and replicas[name].incarnation > 1 end
+
 -- messages
 
 local messages = {}
@@ -178,8 +183,8 @@ local function load_row(name)
   local stored_row = call('HGET', LIMITS, name)
   if not stored_row then return nil end
   local row = {name = name}
-  row.most, row.is_rate, row.level, row.filled, row.charged, row.touched, row.wanted, row.recalled, row.entries =
-    unpack(stored_row)
+  row.most, row.is_rate, row.level, row.filled, row.charged, row.touched, row.wanted, row.recalled, row.entries,
+    row.left = unpack(stored_row)
   for who, e in pairs(row.entries) do
     local r = replicas[who]
     if r and r.boot == e[1] then
@@ -208,7 +213,7 @@ local function save_row(row)
     entries[who] = {e.boot, e.incarnation, e.granted, e.held, e.used, e.spent, e.need, e.since}
   end
   call('HSET', LIMITS, row.name, pack(row.most, row.is_rate, row.level, row.filled, row.charged, row.touched,
-    row.wanted, row.recalled, entries))
+    row.wanted, row.recalled, entries, row.left or false))
 end
 
 local function forget_row(name)
@@ -217,7 +222,7 @@ local function forget_row(name)
 end
 
 local function is_unused(row)
-  if row.is_rate == 1 and row.level < row.most * MINUTE then return false end
+  if row.left or (row.is_rate == 1 and row.level < row.most * MINUTE) then return false end
   for _, e in pairs(row.entries) do
     if e.held > 0 or e.need > 0 then return false end
   end
@@ -258,8 +263,20 @@ local function recall(row)
   end
 end
 
+-- Something is given for the first time since the store was emptied. What a replica held that died meanwhile nobody
+-- tells: it counts as spent.
+local function begin(row)
+  if not is_whole then
+    local there = row.left
+    for _, e in pairs(row.entries) do there = there + e.held * MINUTE end
+    row.level = min(row.level, there)
+  end
+  row.left = false
+end
+
 local function hand_out(row, entry, want)
   if not is_settled then return end
+  if row.left then begin(row) end
   local before = entry.held
   if not serve(row) then
     recall(row)
@@ -283,24 +300,29 @@ end
 
 local told = {}
 local function take_row()
-  local name, most, is_rate, heard, held, used, spent, confirmed, known, need, want = text(), number(), number(),
-    number(), number(), number(), number(), number(), number(), number(), number()
+  local name, most, is_rate, heard, held, used, spent, confirmed, known, left, need, want = text(), number(), number(),
+    number(), number(), number(), number(), number(), number(), number(), number(), number()
   local row = load_row(name)
   if not row then
-    if held == 0 and need == 0 and want == 0 and spent == confirmed and (known < 0 or known >= most) then
+    if held == 0 and need == 0 and want == 0 and spent == confirmed and (known < 0 or left >= most) then
       told[#told + 1] = {name, 0, 0, most, most, 0, 1}
       return
     end
     row = make_row(name, most)
   end
   row.most, row.is_rate, row.touched = most, is_rate, now
-  row.level = min(row.level + min(MINUTE, filled_to - row.filled) * most, most * MINUTE)
+  local refill = min(MINUTE, filled_to - row.filled) * most
+  row.level = min(row.level + refill, most * MINUTE)
+  if row.left then row.left = row.left + refill end
   row.filled = filled_to
   local entry = row.entries[me.name]
   if heard < 0 or not entry or entry.incarnation ~= me.incarnation then
     -- A store that lost everything learns the level from the replicas: the least that one of them knows, less what the
     -- others had spent and the store had not confirmed.
-    if known >= 0 and is_young then row.level = min(row.level, (known - row.charged) * MINUTE) end
+    if known >= 0 and is_young then
+      row.level = min(row.level, (known - row.charged) * MINUTE)
+      row.left = min(row.left or left * MINUTE, left * MINUTE)
+    end
     entry = {boot = me.boot, incarnation = me.incarnation, granted = entry and entry.granted or 0, spent = confirmed,
       need = 0, since = 0}
     heard = entry.granted

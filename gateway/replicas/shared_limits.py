@@ -6,7 +6,8 @@ the time in seconds, sends one call at a time, and lets the scheduler dispatch w
 
 Without the store a replica goes on with what it holds. Of a limit that nobody was known to use it takes an equal part,
 and after `ALONE_SECONDS` an equal part of each rate refills here: for as long the store has refilled it for all. The
-store keeps what a silent replica holds for 30 seconds.
+store keeps what a silent replica holds for 30 seconds. After that the replica holds an equal part at most: what is in
+use beyond it goes as the requests end.
 """
 
 import math
@@ -194,6 +195,8 @@ class SharedLimits:
         if self._continues and now - self._confirmed_at >= ALONE_SECONDS:
             self._is_alone = True
             self.book.stand_alone(now, is_alone=True)
+        if now - self._confirmed_at >= GHOST_SECONDS:
+            self.book.keep_parts(are_equal=self._continues)
         return self._take_parts()
 
     def told(self, message: QuotaMessage) -> bool:

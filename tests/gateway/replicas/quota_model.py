@@ -57,6 +57,7 @@ class Limit:
     touched: int = 0
     wanted: int = 0
     recalled: int = 0
+    left: Fraction | None = None
     leases: dict[str, Lease] = field(default_factory=dict)
 
 
@@ -136,7 +137,7 @@ class QuotaModel:
     def _take(self, call: QuotaCall, report: LimitReport, now: int) -> LimitState:
         limit = self.limits.get(report.name)
         if limit is None:
-            is_full = not 0 <= report.known < report.most
+            is_full = report.known < 0 or report.left >= report.most
             if is_full and not (report.held or report.need or report.want or report.spent != report.confirmed):
                 return LimitState(report.name, 0, 0, report.most, report.most, 0, True)
             limit = self._claim(call, report)
@@ -144,16 +145,18 @@ class QuotaModel:
         for lease in [limit.leases.pop(name) for name in dead]:
             limit.level -= lease.held if limit.is_rate else 0
         limit.most, limit.is_rate, limit.touched = report.most, report.is_rate, now
-        milliseconds = min(MINUTE, self.filled // EXACT - limit.filled)
-        limit.level = min(limit.level + Fraction(milliseconds * limit.most, MINUTE), Fraction(limit.most))
+        refill = Fraction(min(MINUTE, self.filled // EXACT - limit.filled) * limit.most, MINUTE)
+        limit.level = min(limit.level + refill, Fraction(limit.most))
+        limit.left = None if limit.left is None else limit.left + refill
         limit.filled = self.filled // EXACT
-        lease, heard = self._note(call, report, limit, is_young=now - self.born < LEASE)
+        lease, heard = self._note(call, report, limit, now)
         unheard = lease.granted - heard
         need, want = max(0, report.need - unheard), max(0, report.want - unheard)
         if need and not lease.need:
             lease.since = self.seq
         lease.need = need
         if self._is_settled(now):
+            self._begin_to_give(limit)
             self._hand_out(call.name, report.name, limit, want, now)
         is_gone = self._is_unused(limit)
         if is_gone:
@@ -178,11 +181,13 @@ class QuotaModel:
             self.messages[name].claimed.append(report.name)
         return limit
 
-    def _note(self, call: QuotaCall, report: LimitReport, limit: Limit, *, is_young: bool) -> tuple[Lease, int]:
-        lease, heard = limit.leases.get(call.name), report.granted
+    def _note(self, call: QuotaCall, report: LimitReport, limit: Limit, now: int) -> tuple[Lease, int]:
+        lease, heard, is_young = limit.leases.get(call.name), report.granted, now - self.born < LEASE
         if heard < 0 or lease is None or lease.incarnation != call.incarnation:
             if report.known >= 0 and is_young:
                 limit.level = min(limit.level, Fraction(report.known - limit.charged))
+                lefts = [Fraction(report.left), *([] if limit.left is None else [limit.left])]
+                limit.left = min(lefts)
             heard = 0 if lease is None else lease.granted
             lease = limit.leases[call.name] = Lease(call.boot, call.incarnation, heard, spent=report.confirmed)
         limit.level = min(limit.level - (report.spent - lease.spent), Fraction(limit.most))
@@ -191,6 +196,14 @@ class QuotaModel:
         lease.held = report.held + lease.granted - heard
         lease.used, lease.spent = report.used, report.spent
         return lease, heard
+
+    def _is_whole(self) -> bool:
+        return len(self.members) >= self.expected and all(each.incarnation > 1 for each in self.members.values())
+
+    def _begin_to_give(self, limit: Limit) -> None:
+        if limit.left is not None and not self._is_whole():
+            limit.level = min(limit.level, limit.left + sum(lease.held for lease in limit.leases.values()))
+        limit.left = None
 
     def free(self, limit: Limit) -> int:
         """What nobody holds."""
@@ -241,7 +254,7 @@ class QuotaModel:
 
     @staticmethod
     def _is_unused(limit: Limit) -> bool:
-        is_full = not limit.is_rate or limit.level == limit.most
+        is_full = limit.left is None and (not limit.is_rate or limit.level == limit.most)
         return is_full and not any(lease.held > 0 or lease.need for lease in limit.leases.values())
 
     def _forget_idle(self, now: int) -> None:

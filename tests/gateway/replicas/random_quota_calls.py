@@ -106,6 +106,7 @@ class QuotaCrowd:
         used = 0 if is_rate else choose.randrange(mine.held + 1)
         lack = choose.choice((0, 0, 1, 5, MOST[name] // 3, 2 * MOST[name]))
         need = 0 if name[0] != "f" or not lack else choose.choice((1, min(lack, MOST[name])))
+        known = choose.choice((NEVER_TOLD, choose.randrange(MOST[name]))) if is_rate else NEVER_TOLD
         return LimitReport(
             name,
             MOST[name] if choose.random() < 0.98 else MOST[name] * 2,
@@ -115,7 +116,8 @@ class QuotaCrowd:
             used,
             mine.spent,
             mine.confirmed,
-            choose.choice((NEVER_TOLD, choose.randrange(MOST[name]))) if is_rate else NEVER_TOLD,
+            known,
+            choose.randrange(known + 1) if known >= 0 else NEVER_TOLD,
             need,
             lack,
         )

@@ -58,10 +58,10 @@ def random_limits(random: Random) -> dict[str, TenantLimits]:
     }
 
 
-def programme(seed: int, faults: tuple[str, ...]) -> QuotaFleet:
-    """A fleet after 25 s of random floods and faults."""
+def programme(seed: int, faults: tuple[str, ...], sizes: tuple[int, ...] = (1, 2, 3, 5, 8)) -> QuotaFleet:
+    """A fleet of one of these sizes after 25 s of random floods and faults."""
     random = Random(seed)
-    gateways = random.choice((1, 2, 3, 5, 8))
+    gateways = random.choice(sizes)
     network = Network((0.0002, 0.001, 0.005), random.choice((0.0, 0.02)), random.choice((0.0, 0.02)))
     slots = random.choice((10, 10**6))
     fleet = QuotaFleet(gateways, random_limits(random), network=network, seed=seed, slots=slots)
@@ -88,6 +88,12 @@ def test_no_limit_is_passed_when_the_store_breaks(seed: int) -> None:
 def test_no_limit_is_passed_when_gateways_break(seed: int) -> None:
     """The same with gateways that die and come back, while the store remembers what they used."""
     assert programme(seed, ("crash", "freeze", "cut")).most <= MOST
+
+
+@pytest.mark.parametrize("seed", range(PROGRAMMES))
+def test_no_limit_is_passed_when_gateways_die_and_the_store_is_emptied(seed: int) -> None:
+    """What a dead one held counts as spent, although the store does not remember it: one that is left does."""
+    assert programme(seed, ("crash", "wipe"), (2, 3, 5, 8)).most <= MOST
 
 
 # -- nothing is lost
@@ -289,8 +295,8 @@ class NoQuarantine(QuotaModel):
 class GrantsAsState(QuotaModel):
     """What a replica holds is what it says that it holds: a grant that is on its way does not count."""
 
-    def _note(self, call: QuotaCall, report: LimitReport, limit: Limit, *, is_young: bool) -> tuple[Lease, int]:
-        lease, heard = super()._note(call, report, limit, is_young=is_young)
+    def _note(self, call: QuotaCall, report: LimitReport, limit: Limit, now: int) -> tuple[Lease, int]:
+        lease, heard = super()._note(call, report, limit, now)
         lease.held = report.held
         return lease, heard
 
@@ -333,12 +339,64 @@ def delayed(store: type[QuotaModel]) -> QuotaFleet:
     return fleet
 
 
+class TrustsTheDead(QuotaModel):
+    """After a wipe what nobody says that it holds is there for all."""
+
+    def _is_whole(self) -> bool:
+        return True
+
+
+def died_and_wiped(store: type[QuotaModel]) -> QuotaFleet:
+    """One gateway spends what it holds of the rates, and dies before it can say so, as the store is emptied."""
+    fleet = QuotaFleet(3, LIMITS, store=store)
+    for gateway in fleet.gateways[:2]:
+        for tenant in ("requests", "tokens"):
+            fleet.submit(gateway, tenant, 0.1)
+    fleet.run(10.0)
+    for tenant in ("requests", "tokens"):
+        for _ in range(200):
+            fleet.submit(fleet.gateways[0], tenant, 0.1)
+    fleet.wipe()
+    fleet.crash(0)
+    for tenant in ("requests", "tokens"):
+        fleet.flood(1, tenant, 30, 0.1, 0.1, 1e9)
+    fleet.run(15.0)
+    return fleet
+
+
+def cut_off_for_long(limits: type[SharedLimits]) -> QuotaFleet:
+    """One gateway has all of each limit, is cut off, and goes on after the store has forgotten it."""
+    fleet = flooded(QuotaFleet(3, LIMITS, share=limits), 0)
+    fleet.run(8.0)
+    fleet.cut(0, 60.0)
+    flooded(fleet, 1)
+    fleet.run(35.0)
+    fleet.restart_books()
+    fleet.run(15.0)
+    return fleet
+
+
+class KeepsAll(SharedLimits):
+    """Without the store it uses what it held, however long."""
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*said)  # type: ignore[arg-type]
+        self.book.keep_parts = lambda are_equal: None  # type: ignore[method-assign]
+
+
+def test_a_gateway_that_is_cut_off_for_long_keeps_an_equal_part_of_the_places() -> None:
+    """The others have all by then, so more than the limit is in use; the control has twice as much."""
+    assert 1.0 < cut_off_for_long(SharedLimits).books.beyond["flight in flight"] <= 1.3
+    assert cut_off_for_long(KeepsAll).books.beyond["flight in flight"] > 1.5
+
+
 CONTROLLED: dict[str, tuple[Callable[[type[QuotaModel]], QuotaFleet], type[QuotaModel]]] = {
     "published state in a burst": (burst, Published),
     "no ghosts in a cut": (cut_off, NoGhosts),
     "the whole refill in a cut": (cut_off, WholeRefill),
     "no quarantine after a wipe": (wiped, NoQuarantine),
     "grants as a state under delay": (delayed, GrantsAsState),
+    "what the dead held after a wipe": (died_and_wiped, TrustsTheDead),
 }
 
 
