@@ -122,8 +122,9 @@ async def measure(options: DemoOptions) -> Report:
 
 async def _perform(options: DemoOptions, console: Console, running: Stage, title: str, shares: bool) -> Show:
     tenants, window = [actor.load for actor in options.cast], WindowSettings(SEQUENCES)
+    store = running.store() if shares else None
     async with (
-        running.fleet(options.processes, options.policy, weights_of(tenants), window, shares=shares) as gateway,
+        running.fleet(options.processes, options.policy, weights_of(tenants), window, store=store) as gateway,
         probe_session() as session,
         Load(gateway.endpoint, tenants, SEED) as load,
         running.probe(session, gateway).sampling() as probe,

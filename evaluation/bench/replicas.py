@@ -73,7 +73,8 @@ async def _ways(options: RunOptions, *names: str) -> Found:
 async def _turn(running: Stage, turns: Turns, name: str, cast: str, number: int) -> Run:
     tenants = [replace(tenant, comes_by=()) for tenant in CASTS[cast]] if name == ONE else CASTS[cast]
     gateways = 1 if name == ONE else GATEWAYS
-    async with running.fleet(gateways, "vtc", weights_of(tenants), WINDOW, shares=name == FLEET) as fleet:
+    store = running.store() if name == FLEET else None
+    async with running.fleet(gateways, "vtc", weights_of(tenants), WINDOW, store=store) as fleet:
         return await running.run(turns.part(way(name, cast), tenants, number), fleet)
 
 

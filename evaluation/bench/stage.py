@@ -7,11 +7,10 @@ gateway's log.
 """
 
 import asyncio
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,10 @@ import orjson
 
 from evaluation.bench.probe import Probe, Sample, probe_session
 from evaluation.bench.settings import POOL, EngineChoice, GatewaySettings, WindowSettings, draw_key, draw_keys
+from evaluation.bench.store import Store, a_store
 from evaluation.load.client import KNOWN_LENGTH, RUNNING_USAGE, Address, Endpoint, Surface
 from evaluation.load.connection import ExchangeRecord
-from evaluation.load.processes import Child, child, program
+from evaluation.load.processes import Child, child
 from evaluation.load.series import Span
 from evaluation.load.tenants import ClosedLoop, Load, LoadTenant, Tally
 from evaluation.report.terminal import Progress
@@ -144,39 +144,33 @@ class Stage:
 
     @asynccontextmanager
     async def fleet(
-        self, count: int, policy: str, weights: Mapping[str, float], window: WindowSettings, *, shares: bool
+        self,
+        count: int,
+        policy: str,
+        weights: Mapping[str, float],
+        window: WindowSettings,
+        *,
+        store: AbstractAsyncContextManager[Store] | None = None,
     ) -> AsyncIterator[Gateway]:
-        """Run `count` gateways for the same keys, which share one account in a store if `shares` says so.
+        """Run `count` gateways for the same keys, which share one account if there is a `store`; it lives as long.
 
         What is given is the first one, whose clients send to all.
         """
         known = {"keys": draw_keys(list(weights)), "admin_key": draw_key()}
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(self._store()) if shares else ""
+            url = "" if store is None else (await stack.enter_async_context(store)).url
             gateways = [
                 await stack.enter_async_context(
-                    self.gateway(policy, weights, window, replicas=_replica(number, count, store), **known)
+                    self.gateway(policy, weights, window, replicas=_replica(number, count, url), **known)
                 )
                 for number in range(count)
             ]
             more = [gateway.process.url for gateway in gateways[1:]]
             yield replace(gateways[0], endpoint=replace(gateways[0].endpoint, more_urls=more))
 
-    @asynccontextmanager
-    async def _store(self) -> AsyncIterator[str]:
-        """Run a store while the context is open; gives its URL. Raises `FileNotFoundError` with a remedy."""
-        socket = self._folder / "store.sock"
-
-        async def listens() -> bool:
-            return socket.exists()
-
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-        if found is None:
-            raise FileNotFoundError("a store is needed: install valkey-server or redis-server")
-        command = [found, "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
-        async with program("store", command, self._folder) as process:
-            await process.until(listens, GATEWAY_READY_SECONDS)
-            yield f"unix://{socket}"
+    def store(self) -> AbstractAsyncContextManager[Store]:
+        """A store for a fleet, which runs while the context is open. Raises `FileNotFoundError` with a remedy."""
+        return a_store(self._folder)
 
     async def run(self, part: Part, target: Server) -> Run:
         """Put the load of `part` on `target` and measure its window."""

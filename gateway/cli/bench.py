@@ -120,16 +120,19 @@ def replicas(
     engine: Engine = "embedded",
     seconds: Seconds = 60.0,
     rounds: Rounds = 2,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Instead, what trouble of their store adds to the time to first token.")
+    ] = False,
     json: JsonFile = None,
     check: Check = False,
 ) -> None:
     """Measure what gateways that share an account do with tenants who come by different ones, beside strangers."""
-    from evaluation.bench.replicas import measure
+    from evaluation.bench import replicas, store_faults
     from evaluation.bench.settings import EngineKind
     from evaluation.bench.turns import RunOptions
 
     options = RunOptions(engine=EngineKind(engine), seconds=seconds, rounds=rounds, json_file=json, check=check)
-    _conduct(measure, options)
+    _conduct(store_faults.measure if faults else replicas.measure, options)
 
 
 @bench.command()

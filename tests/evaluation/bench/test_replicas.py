@@ -7,9 +7,11 @@ import pytest
 from handwritten import run, tally
 
 from evaluation.bench import replicas as bench
-from evaluation.bench.settings import EngineKind, WindowSettings
+from evaluation.bench import store_faults
+from evaluation.bench.settings import EngineKind
 from evaluation.bench.stage import Run, Stage
 from evaluation.bench.turns import RunOptions
+from evaluation.load.connection import ExchangeRecord
 from evaluation.report.delivery import EXIT_NOT_RUN, EXIT_PASSED, Report, conduct
 from evaluation.report.terminal import Progress
 
@@ -42,14 +44,28 @@ def test_every_target_can_be_missed() -> None:
     assert _missed(held=18) == _missed(control=17) == 1
 
 
+def _answered(milliseconds: float, *, requests: int = 100) -> list[Run]:
+    """Requests sent in the middle of the window, whose first bytes came after so long."""
+    records = [ExchangeRecord("even", 105.0, first_byte_at=105.0 + milliseconds / 1000) for _ in range(requests)]
+    return [run({"even": tally(1, records=records)})]
+
+
+def test_what_trouble_adds_is_judged_against_the_store_well() -> None:
+    """Each trouble for itself; a first byte that never came counts as the rest of the window."""
+    ways = {store_faults.WELL: _answered(10), "stopped": _answered(10.9), "killed": _answered(11.1)}
+    assert [verdict.passed for verdict in store_faults.verdicts(ways)] == [True, False, True]
+    unanswered = [run({"even": tally(1, records=[ExchangeRecord("even", 105.0)])})]
+    assert store_faults.by_percent(unanswered)["p99"] == 5.0
+
+
 def test_a_fleet_without_a_store_program_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It cannot be run, and says which program to install."""
 
     async def started() -> Report:
-        async with Stage([], tmp_path, Progress()).fleet(2, "vtc", {"a": 1.0}, WindowSettings(), shares=True):
-            raise AssertionError("a fleet without a store")
+        async with Stage([], tmp_path, Progress()).store():
+            raise AssertionError("a store without a program")
 
     monkeypatch.setenv("PATH", str(tmp_path))
     assert conduct(started(), RunOptions()) == EXIT_NOT_RUN
