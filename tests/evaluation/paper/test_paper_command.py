@@ -1,5 +1,8 @@
 """The command runs what is asked for, gives the same bytes for the same seed, and names what was missed."""
 
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import orjson
@@ -35,12 +38,25 @@ def _picture(measured_runs: MeasuredRuns) -> Picture:
     return Picture("Gap", [gaps(measured_runs)], "Two lines that part.")
 
 
-@pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    """Replace the experiments by one of two short runs: it meets one target and cannot meet the other."""
-    file = tmp_path / "tiny.yaml"
+@dataclass(frozen=True)
+class Ran:
+    """What one run of the command has left: its folder, its exit status, and what it printed."""
+
+    out: Path
+    status: int
+    printed: str
+    complained: str
+
+    @property
+    def numbers(self) -> bytes:
+        """The file of its numbers."""
+        return (self.out / "numbers.json").read_bytes()
+
+
+def _tiny(file: Path) -> Experiment:
+    """Two short runs: the experiment meets one target and cannot meet the other."""
     file.write_text(WORKLOAD)
-    experiment = Experiment(
+    return Experiment(
         "tiny",
         "A tiny experiment",
         "Two tenants.",
@@ -51,39 +67,54 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
             Claim("FCFS's gap is {} times VTC's, less than nothing", Comparison.AT_MOST, 0, _apart),
         ],
     )
-    monkeypatch.setattr(command, "experiments", lambda: (experiment,))
-    return experiment
 
 
-def test_the_same_seed_gives_the_same_numbers(tiny: Experiment, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    """The command with a tiny experiment: checked, as JSON, and with another seed; each starts processes of its own."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {
+        "checked": PaperOptions(out=folder / "checked", seed=1, check=True),
+        "json": PaperOptions(out=folder / "json", seed=1, json=True),
+        "other seed": PaperOptions(out=folder / "other seed", seed=2),
+    }
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        experiment = _tiny(folder / "tiny.yaml")
+        patch.setattr(command, "experiments", lambda: (experiment,))
+        for name, chosen in options.items():
+            with redirect_stdout(StringIO()) as printed, redirect_stderr(StringIO()) as complained:
+                status = run(chosen)
+            found[name] = Ran(chosen.out, status, printed.getvalue(), complained.getvalue())
+    return found
+
+
+def test_the_same_seed_gives_the_same_numbers(runs: dict[str, Ran]) -> None:
     """Two runs in several processes write the same bytes; another seed draws other arrivals."""
-    written = []
-    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
-        out = tmp_path / name
-        assert run(PaperOptions(out=out, seed=seed)) == 0
-        written.append((out / "numbers.json").read_bytes().replace(str(tmp_path).encode(), b""))
-        assert {each.name for each in out.iterdir()} == {"index.html", "report.md", "numbers.json", "figures"}
-        assert Drawn(out / "figures" / "tiny.png").shows(BLUE, VERMILION)
-    assert written[0] == written[1]
-    assert orjson.loads(written[0])["trials"] != orjson.loads(written[2])["trials"]
+    assert runs["checked"].numbers == runs["json"].numbers
+    assert orjson.loads(runs["json"].numbers)["trials"] != orjson.loads(runs["other seed"].numbers)["trials"]
 
 
-def test_check_names_the_missed_target(tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["checked", "json", "other seed"])
+def test_a_report_has_its_files_and_its_picture(runs: dict[str, Ran], name: str) -> None:
+    """However it is asked for, the report is whole, and something is drawn in the picture."""
+    out = runs[name].out
+    assert {each.name for each in out.iterdir()} == {"index.html", "report.md", "numbers.json", "figures"}
+    assert Drawn(out / "figures" / "tiny.png").shows(BLUE, VERMILION)
+
+
+def test_check_names_the_missed_target(runs: dict[str, Ran]) -> None:
     """The status is 1, and stderr has the missed target with its number but not the target that was met."""
-    assert run(PaperOptions(out=tmp_path / "report", check=True)) == 1
-    captured = capsys.readouterr()
-    missed = [line for line in captured.err.splitlines() if line.startswith("missed")]
+    assert (runs["checked"].status, runs["other seed"].status) == (1, 0)
+    missed = [line for line in runs["checked"].complained.splitlines() if line.startswith("missed")]
     assert len(missed) == 1 and "less than nothing" in missed[0]
-    assert "1 of 2 targets met" in captured.out
+    assert "1 of 2 targets met" in runs["checked"].printed
 
 
-def test_json_prints_the_numbers_and_nothing_else(
-    tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_prints_the_numbers_and_nothing_else(runs: dict[str, Ran]) -> None:
     """Programs can read standard output, which has the bytes of the file."""
-    out = tmp_path / "report"
-    assert run(PaperOptions(out=out, json=True)) == 0
-    assert capsys.readouterr().out.encode() == (out / "numbers.json").read_bytes()
+    assert runs["json"].status == 0
+    assert runs["json"].printed.encode() == runs["json"].numbers
 
 
 def test_an_experiment_that_does_not_exist_is_reported() -> None:

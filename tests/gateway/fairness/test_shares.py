@@ -3,6 +3,7 @@
 Every scenario runs twice on the same engine: under `vtc` it must be judged fair, under the control it must not.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -42,9 +43,9 @@ def run(bench: Bench, demands: Mapping[str, Demand], steps: int = STEPS) -> Benc
     for name, demand in demands.items():
         bench.tenant(name, demand.weight)
     for step in range(steps):
-        waiting = [job.ticket.tenant for job in bench.waiting.values()]
+        waiting = Counter(job.ticket.tenant for job in bench.waiting.values())
         for name, demand in demands.items():
-            count = demand.outstanding - waiting.count(name)
+            count = demand.outstanding - waiting[name]
             if demand.period:
                 count = demand.burst if step % demand.period == 0 else 0
             for number in range(count if demand.on(step) else 0):

@@ -4,40 +4,26 @@ Every gateway is the real `Admission` with the real `Replica`; the store is the 
 The fleet plays sockets, engines and clients. After every event it checks that no engine has more than its window.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket
 from gateway.fairness.cost import Linear
 from gateway.fairness.decisions import Decision
-from gateway.fairness.invariants import check_invariants
 from gateway.replicas.call import Message, Reading, Reply
 from gateway.replicas.replica import Identity, Replica
 from gateway.usage import Usage
 
+from .any_fleet import POOL, AnyFleet, AnyGateway, AnyRoom, Network
 from .store_model import StoreModel
 
-POOL = "p"
 STEP_SECONDS = 0.05
 READING_SECONDS = 0.5
 ANSWER_SECONDS = (0.0, 0.0005, 0.003, 0.02)  # until an engine answers a question for its metrics
-TIMEOUT_SECONDS = 0.05
 SHIFT = 8
-EPOCH_MILLISECONDS = 1_700_000_000_000
-
-
-@dataclass(slots=True)
-class Network:
-    """How long a message takes, and how often it is lost or comes twice."""
-
-    delays: tuple[float, ...] = (0.0002,)
-    loss: float = 0.0
-    repetition: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +35,7 @@ class Job:
     output_tokens: int = 0
 
 
-class SharedRoom:
+class SharedRoom(AnyRoom):
     """The scheduler's port to the room that a replica holds."""
 
     def __init__(self, replica: Replica) -> None:
@@ -65,32 +51,9 @@ class SharedRoom:
                 return worker
         return None
 
-    def take_express(self, ticket: Ticket, /) -> str | None:
-        """There is none."""
-        return None
-
-    def has_express(self, pool: str) -> bool:
-        """There is none."""
-        return False
-
-    def affinity(self, ticket: Ticket, /) -> int:
-        """Nothing is cached."""
-        return 0
-
-    def prefilled(self, ticket: Ticket, /) -> None:
-        """Prompts take no room here."""
-
     def give(self, ticket: Ticket, /) -> None:
         """Back to the replica."""
         self._replica.give(ticket)
-
-    def serves(self, pool: str) -> bool:
-        """Always."""
-        return True
-
-    def awaits(self, pool: str) -> bool:
-        """Always."""
-        return True
 
 
 class PlainWorkers:
@@ -105,24 +68,18 @@ class PlainWorkers:
         return 0, 0, 0, True
 
 
-class Gateway:
+class Gateway(AnyGateway):
     """One gateway of the fleet."""
 
     def __init__(self, name: str, replica: Replica, predictor: str) -> None:
-        self.name = name
-        self.replica = replica
+        super().__init__(name)
+        self.replica = self.account = replica
         rules = Rules(lambda: POLICIES["vtc"](None), PREDICTORS[predictor](None), 1_000_000)
         self.admission = Admission(rules, SharedRoom(self.replica))
         self.admission.configure_pool(PoolSpec(POOL, Linear(), 1e9))
         self.replica.attach(self.admission, POOL, PlainWorkers())
         self.jobs: dict[Ticket, Job] = {}
         self.waiting: dict[Ticket, Job] = {}
-        self.calls = 0
-        self.under_way = 0  # the number of the call that is not answered
-        self.timer = 0
-        self.is_cut = False
-        self.is_frozen = False
-        self.is_dead = False
 
 
 @dataclass(slots=True)
@@ -168,7 +125,7 @@ class Observer(Protocol):
         """Something happened."""
 
 
-class Fleet:
+class Fleet(AnyFleet[Gateway]):
     """N gateways in front of shared engines."""
 
     def __init__(
@@ -187,26 +144,18 @@ class Fleet:
         replica_type: type[Replica] = Replica,
         store_type: type[StoreModel] = StoreModel,
     ) -> None:
+        super().__init__(store_type(), network, seed)
         self.replica_type = replica_type
         self._expected = gateways
         self._knows_strangers = knows_strangers
         self.has_metrics = has_metrics
         self._lease_seconds = lease_seconds
-        self.random = Random(seed)
-        self.now = 0.0
-        self.network = network or Network()
-        self.store = store_type()
-        self.server = "server0"
-        self._snapshots: list[tuple[float, StoreModel]] = []
         self.window = window
         self.workers = [f"w{number}" for number in range(workers)]
         self.running: dict[str, dict[Ticket, tuple[Gateway, Job]]] = {worker: {} for worker in self.workers}
         self.books = Books()
         self.floods: list[Flood] = []
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._serial = 0
         self._weights = weights or {}
-        self.gateways: list[Gateway] = []
         self._predictor = predictor
         for number in range(gateways):
             self.gateways.append(self._gateway(f"g{number}"))
@@ -227,23 +176,10 @@ class Fleet:
         self.pump(gateway)
         return gateway
 
-    # -- time
-
-    def at(self, delay: float, happens: Callable[[], None]) -> None:
-        """Let something happen after `delay` seconds."""
-        self._serial += 1
-        heappush(self._events, (self.now + delay, self._serial, happens))
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        end = self.now + seconds
-        while self._events and self._events[0][0] <= end:
-            self.now, _, happens = heappop(self._events)
-            happens()
-            self._check_windows()
-            if self.observer is not None:
-                self.observer.check()
-        self.now = end
+    def _happened(self) -> None:
+        self._check_windows()
+        if self.observer is not None:
+            self.observer.check()
 
     def _check_windows(self) -> None:
         for running in self.running.values():
@@ -286,75 +222,27 @@ class Fleet:
         self._check_windows()
         self.pump(gateway)
 
-    def dispatch(self, gateway: Gateway) -> None:
-        """Use the room that has come."""
-        self.carry_out(gateway, gateway.admission.dispatch(POOL, self.now))
-
     # -- the way to the store
 
-    def pump(self, gateway: Gateway) -> None:
-        """Set the timer of the next call, unless one is under way."""
-        if gateway.under_way or gateway.is_frozen or gateway.is_dead:
-            return
-        gateway.timer += 1
-        timer = gateway.timer
-        due = max(self.now, gateway.replica.next_call_at(self.now))
-        self.at(due - self.now, lambda: self._call(gateway) if gateway.timer == timer else None)
-
-    def _call(self, gateway: Gateway) -> None:
-        if gateway.under_way or gateway.is_frozen or gateway.is_dead:
-            return
-        call = gateway.replica.call(self.now, f"generation{self._serial}")
-        gateway.calls += 1
-        number = gateway.under_way = gateway.calls
-        for delay in self._deliveries(gateway):
-            self.at(delay, lambda: self._arrive(gateway, call, number))
-        self.at(TIMEOUT_SECONDS, lambda: self._time_out(gateway, number))
-
-    def _deliveries(self, gateway: Gateway) -> list[float]:
-        if gateway.is_cut or self.random.random() < self.network.loss:
-            return []
-        times = 2 if self.random.random() < self.network.repetition else 1
-        return [self.random.choice(self.network.delays) for _ in range(times)]
-
-    def _arrive(self, gateway: Gateway, call: Any, number: int) -> None:
-        if call.store != self.server:
-            return  # its connection broke
-        reply, messages = self.store.turn(call, self.milliseconds)
+    def _executed(self, gateway: Gateway, number: int) -> None:
         if self.observer is not None:
             self.observer.executed(gateway, number)
-        for delay in self._deliveries(gateway):
-            self.at(delay, lambda: self._answer(gateway, reply, number))
-        for name, message in messages.items():
-            other = next(each for each in self.gateways if each.name == name)
-            for delay in self._deliveries(other):
-                self.at(delay, lambda other=other, message=message: self._tell(other, message))
 
-    @property
-    def milliseconds(self) -> int:
-        """The store's clock."""
-        return EPOCH_MILLISECONDS + int(self.now * 1000)
-
-    def _answer(self, gateway: Gateway, reply: Reply, number: int) -> None:
-        if gateway.under_way != number or gateway.is_frozen or gateway.is_dead:
-            return
-        gateway.under_way = 0
+    def _answered(self, gateway: Gateway, reply: Reply, number: int) -> None:
         gateway.replica.answered(reply)
         if self.observer is not None:
             self.observer.answered(gateway, number, reply)
         self.dispatch(gateway)
 
-    def _tell(self, gateway: Gateway, message: Message) -> None:
-        if not gateway.is_frozen and not gateway.is_dead:
-            gateway.replica.told(message)
-            self.dispatch(gateway)
+    def _unanswered(self, gateway: Gateway) -> None:
+        gateway.replica.unanswered(self.now)
+        self.dispatch(gateway)
 
-    def _time_out(self, gateway: Gateway, number: int) -> None:
-        if gateway.under_way == number and not gateway.is_frozen:
-            gateway.under_way = 0
-            gateway.replica.store = self.server
-            gateway.replica.unanswered(self.now)
-            self.dispatch(gateway)
+    def _told(self, gateway: Gateway, message: Message) -> None:
+        gateway.replica.told(message)
+        self.dispatch(gateway)
+
+    # -- readings
 
     def _read(self) -> None:
         """Every gateway asks the engines for their metrics."""
@@ -393,48 +281,11 @@ class Fleet:
             for ticket in [ticket for ticket, (owner, _) in running.items() if owner is gateway]:
                 del running[ticket]
 
-    def _restart(self, number: int) -> None:
-        self.gateways[number] = self._gateway(self.gateways[number].name)
-
-    def freeze(self, number: int, seconds: float) -> None:
-        """A gateway does nothing for a while; its answers go on at the engines."""
-        gateway = self.gateways[number]
-        if not gateway.is_dead and not gateway.is_frozen:
-            gateway.is_frozen = True
-            self.at(seconds, lambda: self._thaw(gateway, seconds))
-
-    def _thaw(self, gateway: Gateway, seconds: float) -> None:
-        gateway.is_frozen = False
-        if gateway.is_dead:
-            return
+    def _stood_still(self, gateway: Gateway, seconds: float) -> None:
         if seconds >= 0.5:
             gateway.replica.stood_still()
         for job in list(gateway.jobs.values()):
             self._finish(gateway, job)
-        number = gateway.under_way
-        self._time_out(gateway, number) if number else self.pump(gateway)
-
-    def cut(self, number: int, seconds: float) -> None:
-        """Nothing passes between a gateway and the store for a while."""
-        gateway = self.gateways[number]
-        gateway.is_cut = True
-        self.at(seconds, lambda: setattr(gateway, "is_cut", False))
-
-    def wipe(self) -> None:
-        """The store loses everything."""
-        self.store.wipe()
-
-    def fail_over(self) -> None:
-        """Another server takes over with what it had a little earlier."""
-        self._serial += 1
-        self.server = f"server{self._serial}"
-        if self._snapshots:
-            self.store = copy.deepcopy(self._snapshots[0][1])
-
-    def keep_snapshots(self, seconds: float = 0.1) -> None:
-        """Let a second server follow at a distance of `seconds`."""
-        self._snapshots = [*self._snapshots[-1:], (self.now, copy.deepcopy(self.store))]
-        self.at(seconds, lambda: self.keep_snapshots(seconds))
 
     # -- engines
 
@@ -472,11 +323,6 @@ class Fleet:
             self.carry_out(gateway, gateway.admission.release(job.ticket, usage, self.now, completed=True))
 
     # -- views
-
-    def check(self) -> None:
-        """Every scheduler's books add up."""
-        for gateway in self.gateways:
-            check_invariants(gateway.admission)
 
     def share(self, *tenants: str) -> list[float]:
         """What each of `tenants` was served, as part of what they were served together."""

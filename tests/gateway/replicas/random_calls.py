@@ -1,7 +1,7 @@
 """Replicas that say anything a replica may say, right or wrong, from a seed: calls for a store and for its model."""
 
 from dataclasses import dataclass, field
-from random import Random
+from types import MappingProxyType
 
 from gateway.replicas.call import (
     A_KEY,
@@ -16,68 +16,33 @@ from gateway.replicas.call import (
     WorkerReport,
 )
 
-NAMES = ("north", "south", "east", "west", "\u00f6st")
+from .crowd import AnyCrowd, Caller
+
 TENANTS = ("a", "b", "c", "d\u00e9")
 WORKERS = ("w0", "w1", "w2")
-JUMPS = (0, 0, 1, 3, 10, 40, 149, 151, 700, 2_001, 5_000, 61_000, 302_000)  # milliseconds
 BIG = 2**52
 
 
 @dataclass(slots=True)
-class Caller:
-    """One replica of the crowd and what it has heard."""
+class PoolCaller(Caller):
+    """One replica of the crowd and what it has heard of a pool."""
 
-    name: str
-    boot: str
-    incarnation: int = 0
-    number: int = 0
-    generation: str = ""
-    seq: int = 0
     changes: int = 0
-    must_register: bool = True
     granted: dict[str, int] = field(default_factory=dict)
     returned: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     acknowledged: dict[str, int] = field(default_factory=dict)
-    said: list[Call] = field(default_factory=list)
 
 
-class Crowd:
-    """Some replicas, each of which says something at random when it is its turn."""
+class Crowd(AnyCrowd[PoolCaller]):
+    """Some replicas of one pool."""
 
-    def __init__(self, seed: int) -> None:
-        """The same seed says the same."""
-        self._random = Random(seed)
-        self._serial = 0
-        self._callers = [Caller(name, self._word("boot")) for name in NAMES]
-        self.now = 1_700_000_000_000
+    caller_type = PoolCaller
+    jumps = MappingProxyType(
+        {0: 80, 1: 30, 3: 30, 10: 20, 40: 10, 149: 4, 151: 4, 700: 2, 2_001: 1, 5_000: 0.5, 61_000: 0.2, 302_000: 0.1}
+    )
 
-    def _word(self, kind: str) -> str:
-        self._serial += 1
-        return f"{kind}{self._serial}"
-
-    def next_call(self) -> tuple[Caller, Call]:
-        """Let time pass, and let somebody call."""
-        choose = self._random
-        self.now += choose.choices(JUMPS, (40, 40, 30, 30, 20, 10, 4, 4, 2, 1, 0.5, 0.2, 0.1))[0]
-        caller = choose.choice(self._callers)
-        if choose.random() < 0.02 and caller.said:
-            return caller, choose.choice(caller.said)
-        if choose.random() < 0.01:
-            caller.incarnation, caller.must_register = caller.incarnation + 1, True
-        if choose.random() < 0.005:
-            self._restart(caller)
-        caller.number += 1
-        call = self._call(caller)
-        caller.said = [*caller.said[-3:], call]
-        return caller, call
-
-    def _restart(self, caller: Caller) -> None:
-        fresh = Caller(caller.name, self._word("boot"))
-        self._callers[self._callers.index(caller)] = fresh
-        caller.name, caller.boot = fresh.name, fresh.boot
-
-    def _call(self, caller: Caller) -> Call:
+    def _call(self, caller: PoolCaller) -> Call:
         choose = self._random
         is_registering = caller.must_register and choose.random() < 0.9
         return Call(
@@ -109,7 +74,7 @@ class Crowd:
         counters = (self._random.randrange(-1, 900) for _ in range(2))
         return Figures(*amounts, *counters)
 
-    def _flow(self, caller: Caller) -> FlowReport:
+    def _flow(self, caller: PoolCaller) -> FlowReport:
         choose = self._random
         tenant = choose.choice(TENANTS)
         name = choose.choice((tenant, f"{tenant}\0key"))
@@ -127,7 +92,7 @@ class Crowd:
             choose.random() < 0.05,
         )
 
-    def _worker(self, caller: Caller, worker: str, is_registering: bool) -> WorkerReport:
+    def _worker(self, caller: PoolCaller, worker: str, is_registering: bool) -> WorkerReport:
         choose = self._random
         held = caller.granted.get(worker, 0) - caller.returned.get(worker, 0)
         sizes = choose.choice((0, 0, 1, 4)), choose.choice((0, 0, 50)), choose.choice((0, 500)), choose.randrange(9_000)
@@ -171,7 +136,7 @@ class Crowd:
             )
         return found
 
-    def heard(self, caller: Caller, call: Call, reply: Reply) -> None:
+    def heard(self, caller: PoolCaller, call: Call, reply: Reply) -> None:
         """Take in a reply, unless it is lost."""
         if reply.status is Status.REGISTER:
             caller.must_register = True
@@ -191,7 +156,3 @@ class Crowd:
         for caller in self._callers:
             if caller.name == name and self._random.random() < 0.95:
                 caller.granted |= dict(message.grants)
-
-    def is_time_for(self, chance: float) -> bool:
-        """True with this chance."""
-        return self._random.random() < chance

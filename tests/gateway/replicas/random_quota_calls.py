@@ -1,14 +1,14 @@
 """Replicas that say anything a replica may say about limits, from a seed: calls for a store and for its model."""
 
 from dataclasses import dataclass, field
-from random import Random
+from types import MappingProxyType
 
 from gateway.replicas.call import Status
 from gateway.replicas.quota_call import NEVER_TOLD, LimitReport, QuotaCall, QuotaMessage, QuotaReply
 
-NAMES = ("north", "south", "east", "west", "\u00f6st")
+from .crowd import AnyCrowd, Caller
+
 MOST = {"f:a": 3, "f:b": 400, "q:a": 10, "q:d\u00e9": 1_000, "r:a": 60, "t:a": 1_000, "t:b": 10**10}
-JUMPS = (0, 1, 3, 19, 21, 300, 1_999, 2_001, 20_000, 31_000, 700_000)  # milliseconds
 
 
 @dataclass(slots=True)
@@ -22,61 +22,22 @@ class Held:
 
 
 @dataclass(slots=True)
-class Caller:
-    """One replica of the crowd and what it has heard."""
+class LimitCaller(Caller):
+    """One replica of the crowd and what it has heard of limits."""
 
-    name: str
-    boot: str
-    incarnation: int = 0
-    number: int = 0
-    generation: str = ""
-    seq: int = 0
     claims: int = 0
-    must_register: bool = True
     held: dict[str, Held] = field(default_factory=dict)
-    said: list[QuotaCall] = field(default_factory=list)
 
 
-class QuotaCrowd:
-    """Some replicas, each of which says something at random when it is its turn."""
+class QuotaCrowd(AnyCrowd[LimitCaller]):
+    """Some replicas of one fleet."""
 
-    def __init__(self, seed: int) -> None:
-        """The same seed says the same."""
-        self._random = Random(seed)
-        self._serial = 0
-        self._callers = [Caller(name, self._word("boot")) for name in NAMES]
-        self.now = 1_700_000_000_000
+    caller_type = LimitCaller
+    jumps = MappingProxyType(
+        {0: 40, 1: 40, 3: 30, 19: 20, 21: 20, 300: 10, 1_999: 2, 2_001: 2, 20_000: 1, 31_000: 0.5, 700_000: 0.2}
+    )
 
-    def _word(self, kind: str) -> str:
-        self._serial += 1
-        return f"{kind}{self._serial}"
-
-    def is_time_for(self, chance: float) -> bool:
-        """True with this chance."""
-        return self._random.random() < chance
-
-    def next_call(self) -> tuple[Caller, QuotaCall]:
-        """Let time pass, and let somebody call."""
-        choose = self._random
-        self.now += choose.choices(JUMPS, (40, 40, 30, 20, 20, 10, 2, 2, 1, 0.5, 0.2))[0]
-        caller = choose.choice(self._callers)
-        if choose.random() < 0.02 and caller.said:
-            return caller, choose.choice(caller.said)
-        if choose.random() < 0.01:
-            caller.incarnation, caller.must_register = caller.incarnation + 1, True
-        if choose.random() < 0.005:
-            self._restart(caller)
-        caller.number += 1
-        call = self._call(caller)
-        caller.said = [*caller.said[-3:], call]
-        return caller, call
-
-    def _restart(self, caller: Caller) -> None:
-        fresh = Caller(caller.name, self._word("boot"))
-        self._callers[self._callers.index(caller)] = fresh
-        caller.name, caller.boot = fresh.name, fresh.boot
-
-    def _call(self, caller: Caller) -> QuotaCall:
+    def _call(self, caller: LimitCaller) -> QuotaCall:
         choose = self._random
         return QuotaCall(
             caller.name,
@@ -95,7 +56,7 @@ class QuotaCrowd:
             [self._report(caller, name) for name in MOST if choose.random() < 0.3],
         )
 
-    def _report(self, caller: Caller, name: str) -> LimitReport:
+    def _report(self, caller: LimitCaller, name: str) -> LimitReport:
         choose, is_rate = self._random, name[0] in "rt"
         mine = caller.held.setdefault(name, Held())
         if choose.random() < 0.3:
@@ -122,7 +83,7 @@ class QuotaCrowd:
             lack,
         )
 
-    def heard(self, caller: Caller, call: QuotaCall, reply: QuotaReply) -> None:
+    def heard(self, caller: LimitCaller, call: QuotaCall, reply: QuotaReply) -> None:
         """Take in a reply, unless it is lost."""
         if reply.status is Status.REGISTER:
             caller.must_register = True
@@ -144,7 +105,7 @@ class QuotaCrowd:
                 caller.held[state.name] = Held()
 
     @staticmethod
-    def _granted(caller: Caller, name: str, granted: int) -> None:
+    def _granted(caller: LimitCaller, name: str, granted: int) -> None:
         mine = caller.held.setdefault(name, Held())
         if mine.granted >= 0:
             mine.held += max(0, granted - mine.granted)
