@@ -1,7 +1,8 @@
 """Compiles what every request and every streamed chunk passes through, where `VTC_GATEWAY_COMPILE=1` asks for it.
 
-The sources stay the only ones: mypyc makes C of them by their annotations (docs/decisions/mypyc.md). All else of the
-packaging is in pyproject.toml.
+The sources stay the only ones: mypyc makes C of them by their annotations (docs/decisions/mypyc.md). A C compiler takes
+minutes to optimize that. `VTC_GATEWAY_OPTIMIZE=0` makes slower code in half a minute: it suffices to try that it builds
+and works. All else of the packaging is in pyproject.toml.
 """
 
 import os
@@ -68,7 +69,8 @@ def extensions() -> list[Any]:
         from mypyc.build import mypycify
     except ImportError:
         return []  # the first of two passes, in which pip asks what is needed
-    return list(mypycify(compiled_modules(), opt_level="3", debug_level="0", group_name="vtc_gateway"))
+    optimization = os.environ.get("VTC_GATEWAY_OPTIMIZE", "3")
+    return list(mypycify(compiled_modules(), opt_level=optimization, debug_level="0", group_name="vtc_gateway"))
 
 
 def needs() -> list[str]:
