@@ -77,7 +77,9 @@ test-clients: $(VENV)/.dev ## The clients that people use, each against the gate
 	@$(BIN)/pytest tests/real_clients
 
 coverage: $(VENV)/.dev ## Lines and branches of the pure packages that their small tests leave out; each package has a floor
-	@$(BIN)/coverage run -m pytest -m 'not hypothesis' $(MEASURED)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -m 'not hypothesis' $(SIDE_BY_SIDE) $(MEASURED)
+	@$(BIN)/coverage combine --quiet
 	@for room in fairness learned wire workers; do $(BIN)/coverage report --include="gateway/$$room/*" || exit 1; done
 
 check: $(VENV)/.dev ## Format, lint, types, import layers
@@ -118,7 +120,7 @@ schema: $(VENV)/.run ## What editors know of config.yaml, and the one here, whic
 	@{ printf '# yaml-language-server: $$schema=docs/config.schema.json\n#\n'; cat gateway/config/starter.yaml; } > config.yaml
 
 clean:
-	rm -rf $(VENV) .venv-vllm .clients .coverage build *.egg-info .*_cache
+	rm -rf $(VENV) .venv-vllm .clients .coverage .coverage.* build *.egg-info .*_cache
 
 $(COMPILED)/.done: $(VENV)/.dev setup.py scripts/compile $(SOURCES)
 	@scripts/compile
