@@ -83,7 +83,7 @@ def test_a_successor_goes_on_where_the_tuner_left() -> None:
 
     async def story() -> None:
         async with fleet(40) as scenes, flooded(scenes[1], clients=80):
-            await asyncio.sleep(2.5)
+            await asyncio.sleep(2.0)
             found = window(scenes[0])
             assert 12 <= found < 40, "it grows"
             await scenes[0].stop()
