@@ -37,6 +37,7 @@ _SINGLE: Final = frozenset(
         b"user-agent",
     }
 )
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Incoming:
@@ -49,6 +50,7 @@ class Incoming:
     __slots__ = (
         "_fields",
         "_head_bytes",
+        "_is_body_skipped",
         "_line",
         "_note_taken",
         "_parser",
@@ -68,6 +70,7 @@ class Incoming:
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0  # read since the last head or the last byte of a body
+        self._is_body_skipped = False  # the parser takes the body of `reading` for the next request
         self.is_in_head = False
         self.reading: ClientRequest | None = None
         self.requests: deque[ClientRequest] = deque()
@@ -94,10 +97,11 @@ class Incoming:
         self._parser = None  # its callbacks are methods of this object
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`; an upgrade that a client offers is ignored, as RFC 9110 allows."""
-        parser, rest = self._parser, data
-        assert parser is not None
+        """Parse `data`; an upgrade that a client offers is ignored, as RFC 9110 allows, and its body is read."""
+        rest = data
         while rest:
+            parser = self._parser
+            assert parser is not None
             try:
                 parser.feed_data(rest)
                 rest = b""
@@ -106,9 +110,25 @@ class Incoming:
                 if parser.get_method() == b"CONNECT":  # what follows is no HTTP
                     self.is_over = True
                     rest = b""
+                elif self._is_body_skipped:
+                    rest = self._framed_again() + rest
             except httptools.HttpParserError:
                 self._note(malformed(_UNREADABLE))
                 rest = b""
+
+    def _framed_again(self) -> bytes:
+        """Begin another parser, and return a head for it that frames the body of `reading` and offers no upgrade.
+
+        httptools takes every upgrade that is offered for accepted, so it expects no body.
+        """
+        assert self.reading is not None
+        self._is_body_skipped = False
+        self._parser = httptools.HttpRequestParser(self)
+        lines = [b"POST / HTTP/1.1"]
+        lines += [b"%b: %b" % field for field in self.reading.headers.fields if field[0] in _FRAMING]
+        if not self.reading.keeps_alive:
+            lines.append(b"connection: close")
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def _note(self, fault: RequestFault) -> None:
         """Note what is wrong with what comes next; only the first fault counts."""
@@ -149,22 +169,29 @@ class Incoming:
                 return True
         return False
 
+    def _announces_body(self) -> bool:
+        return self._has(b"transfer-encoding") or self._has(b"content-length")
+
     def on_headers_complete(self) -> None:
         """Queue the request whose head is complete."""
         self.is_in_head, self._head_bytes = False, 0
+        if self.reading is not None:
+            return  # this is the head that `_framed_again` made
         if len(self.requests) == MOST_AT_ONCE:
             self._note(malformed("too many requests came before the first was answered"))
         if self.fault is not None:
             return
         parser = self._parser
         assert parser is not None
+        method = parser.get_method().decode("ascii")
         head = Head(
-            parser.get_method().decode("ascii"),
+            method,
             self._target.decode("utf-8", "surrogateescape"),
             _version(parser.get_http_version()),
             Headers(self._fields),
-            parser.should_keep_alive(),
+            parser.should_keep_alive() and method != "CONNECT",  # of what follows that, nothing is read
         )
+        self._is_body_skipped = parser.should_upgrade() and self._announces_body()
         self.reading = ClientRequest(head, Body(self._note_taken), self._line)
         self.requests.append(self.reading)
 
@@ -177,7 +204,7 @@ class Incoming:
     def on_message_complete(self) -> None:
         """Note the end of a request."""
         self._head_bytes = 0
-        if self.reading is not None and self.fault is None:
+        if self.reading is not None and self.fault is None and not self._is_body_skipped:
             self.reading.body.end()
             self.reading = None
 

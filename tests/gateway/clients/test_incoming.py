@@ -14,6 +14,7 @@ from gateway.clients.request import BrokenBody, ClientRequest, Line
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+UPGRADE = b"POST /u HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
 WELL_FORMED = {
     "a GET": GET,
     "two in a row": GET + GET.replace(b"/a", b"/b"),
@@ -25,6 +26,11 @@ WELL_FORMED = {
     "bytes that are not UTF-8": b"GET / HTTP/1.1\r\nHost: x\r\nX-A: \xfe\xc3\xa4\r\n\r\n",
     "line ends before it": b"\r\n\r\n" + GET,
     "an upgrade": b"GET /u HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + GET,
+    "an upgrade with a body": UPGRADE + b"Content-Length: %d\r\n\r\n" % len(GET) + GET + GET,
+    "an upgrade with chunks": UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n" + GET,
+    "an upgrade with a body of nothing": UPGRADE + b"Content-Length: 0\r\n\r\n" + GET,
+    "two upgrades with a body": 2 * (UPGRADE + b"Content-Length: 3\r\n\r\nabc") + GET,
+    "a last one with an upgrade": UPGRADE + b"Connection: close\r\nContent-Length: 3\r\n\r\nabc",
     "HTTP/1.0": b"GET /0 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + GET,
     "the last one": b"GET /l HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 }
@@ -100,6 +106,28 @@ def test_what_a_request_says() -> None:
     assert request.headers.getall("x-a") == ["\udcfe\xe4"]
     (request,) = incoming([WELL_FORMED["the last one"]]).requests
     assert not request.keeps_alive
+
+
+@pytest.mark.parametrize(
+    ("case", "bodies"),
+    [
+        ("an upgrade with a body", [GET, b""]),
+        ("an upgrade with chunks", [b"abc", b""]),
+        ("an upgrade with a body of nothing", [b"", b""]),
+        ("two upgrades with a body", [b"abc", b"abc", b""]),
+        ("a last one with an upgrade", [b"abc"]),
+    ],
+)
+def test_an_upgrade_that_is_not_taken_leaves_the_body_a_body(case: str, bodies: list[bytes]) -> None:
+    """The body is no next request, whatever it looks like, and the next request is read behind it."""
+    assert [request.body.at_hand() for request in incoming([WELL_FORMED[case]]).requests] == bodies
+
+
+def test_nothing_follows_a_last_request_that_offers_an_upgrade() -> None:
+    """Bytes behind its body are a fault, as behind any last request."""
+    found = incoming([WELL_FORMED["a last one with an upgrade"] + GET])
+    assert [told(request)[1] for request in found.requests] == ["/u"]
+    assert found.fault is not None
 
 
 @pytest.mark.parametrize("case", MALFORMED)

@@ -276,6 +276,33 @@ async def test_an_upgrade_that_is_not_offered_is_ignored(scene: Stage, protocol:
     await wire.close()
 
 
+@with_gateway()
+async def test_the_body_of_a_request_that_offers_an_upgrade_is_its_body(scene: Stage) -> None:
+    """Java's HttpClient offers h2c with every POST: the body is served, and one that looks like a request is not."""
+    hidden = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key_of("alice").encode() + b"\r\n\r\n"
+    upgrade = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAB"]
+    wire = await scene.connect()
+    wire.send_raw(post(CHAT, question(max_tokens=2), key_of("alice"), upgrade))
+    assert (await wire.read()).status == 200
+    wire.send_raw(post(CHAT, hidden, key_of("alice"), upgrade) + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [(await wire.read()).status for _ in range(2)] == [400, 200]
+    await wire.close()
+    assert scene.witness.started == 1
+
+
+@with_gateway()
+async def test_a_connect_is_refused_and_closed(scene: Stage) -> None:
+    """Also one with a path as its target: nobody knows what would follow."""
+    wire = await scene.connect()
+    wire.send_raw(b"CONNECT /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await wire.read()
+    assert (answer.status, answer.header("connection")) == (405, "close")
+    began = asyncio.get_running_loop().time()
+    assert await wire.is_closed()
+    assert asyncio.get_running_loop().time() - began < 5, "closed by the idle time only"
+    await wire.close()
+
+
 @with_gateway(window=Window(sequences=1, slack=0), engine=CPU_TINY)
 async def test_a_client_that_leaves_while_it_waits_is_noticed(scene: Stage) -> None:
     """After FIN and after RST the request leaves the queue, undispatched and uncharged."""
