@@ -335,6 +335,11 @@ class Stage:
         return [transport.get_write_buffer_size() for transport in transports if transport is not None]
 
     @property
+    def waiting_bytes(self) -> list[int]:
+        """Bytes of bodies that wait on each connection for a handler to take them."""
+        return [connection._incoming.waiting_bytes for connection in self._server.connections]
+
+    @property
     def fleet(self) -> Fleet:
         """The gateway's workers, as placement sees them."""
         return self.gateway._fleet

@@ -21,7 +21,7 @@ from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 
 MOST_AHEAD: Final = 16  # requests that wait for the answer to the one before; beyond them nothing is read
-READ_AHEAD_BYTES: Final = 32 * 1024  # of a body that nobody has taken yet; beyond them nothing is read
+READ_AHEAD_BYTES: Final = 32 * 1024  # of bodies that nobody has taken yet; beyond them nothing is read
 _LINGER_SECONDS: Final = 2.0  # a refused body is read for this long before the connection closes: the refusal arrives
 _HTTP_11: Final = (1, 1)
 _logger = logging.getLogger("gateway.server")
@@ -137,8 +137,9 @@ class ClientConnection:
             if timer is not None:
                 timer.cancel()
         self._timer = self._linger = None
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # else a task that never began would lead back here
+        if task is not None:
+            task.cancel()
         reception = self._reception
         reception.connections.discard(self)
         if not reception.connections:
@@ -149,8 +150,7 @@ class ClientConnection:
         transport, incoming = self._line.transport, self._incoming
         if transport is None or transport.is_closing():
             return
-        waiting_bytes = 0 if incoming.reading is None else incoming.reading.body.waiting_bytes
-        is_enough = len(incoming.requests) >= MOST_AHEAD or waiting_bytes > READ_AHEAD_BYTES
+        is_enough = len(incoming.requests) >= MOST_AHEAD or incoming.waiting_bytes > READ_AHEAD_BYTES
         if is_enough is self._is_paused:
             return
         self._is_paused = is_enough

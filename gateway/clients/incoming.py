@@ -77,6 +77,16 @@ class Incoming:
         self.fault: RequestFault | None = None
         self.is_over = False
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of bodies that have come and that nobody has taken, those of `requests` included."""
+        reading, total = self.reading, 0
+        if reading is not None and not (self.requests and self.requests[-1] is reading):
+            total = reading.body.waiting_bytes
+        for request in self.requests:
+            total += request.body.waiting_bytes
+        return total
+
     def feed(self, data: bytes) -> None:
         """Read `data`."""
         if self.is_over:
@@ -94,7 +104,9 @@ class Incoming:
         """Read nothing more."""
         self.is_over = True
         self.requests.clear()
+        self.reading = None
         self._parser = None  # its callbacks are methods of this object
+        self._note_taken = _nobody  # a method of the connection, which has this object
 
     def _parse(self, data: bytes) -> None:
         """Parse `data`; an upgrade that a client offers is ignored, as RFC 9110 allows, and its body is read."""
@@ -207,6 +219,10 @@ class Incoming:
         if self.reading is not None and self.fault is None and not self._is_body_skipped:
             self.reading.body.end()
             self.reading = None
+
+
+def _nobody() -> None:
+    """Tell nobody, because the client has left."""
 
 
 def _version(text: str) -> tuple[int, int]:
