@@ -55,12 +55,12 @@ async def _read_slowly(
 ) -> bytes:
     started = asyncio.get_running_loop().time()
     is_of_known_length = request.stated_bytes is not None
-    pieces: list[bytes] = []
+    body = bytearray()  # pieces of a few bytes each would hold many times what is counted
     size = 0
     try:
         async with asyncio.timeout_at(started + timeout_seconds) as deadline:
             while piece := await request.body.next_piece():
-                pieces.append(piece)
+                body += piece
                 size += len(piece)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
@@ -69,7 +69,7 @@ async def _read_slowly(
                 deadline.reschedule(started + timeout_seconds + size / MIN_BYTES_PER_SECOND)
     except TimeoutError:
         raise RequestFault(Outcome.BODY_TIMEOUT, "The request's body came too slowly.") from None
-    return b"".join(pieces)
+    return bytes(body)
 
 
 def _check_media(request: ClientRequest) -> None:

@@ -2,13 +2,20 @@
 
 import asyncio
 import gc
+import socket
+import tracemalloc
+from urllib.parse import urlsplit
 
 import pytest
+from virtual_time import virtual_time
 from whole_gateway import CHAT, Stage, key_of, post, question, with_gateway
 from workers_on_stage import CPU_TINY
 
+from gateway.clients.body import read_body
 from gateway.clients.connection import READ_AHEAD_BYTES, ClientConnection
+from gateway.clients.request import Body, ClientRequest, Head, Headers, Line
 from gateway.config import Window
+from gateway.outcomes import Outcome
 
 READ_BYTES = 256 * 1024  # that asyncio reads in one go
 
@@ -59,3 +66,37 @@ async def test_a_connection_that_is_closed_is_freed_without_the_collector(scene:
         assert not [each for each in gc.get_objects() if isinstance(each, ClientConnection)]
     finally:
         gc.enable()
+
+
+@virtual_time
+async def test_a_body_in_tiny_pieces_takes_the_memory_of_its_bytes() -> None:
+    """Its size is what is counted for its tenant, so the pieces must not cost many times as much."""
+    size = 16 * 1024
+    body = Body(lambda: None)
+    head = Head("POST", CHAT, (1, 1), Headers([(b"content-length", b"%d" % size)]), keeps_alive=True)
+    reading = asyncio.create_task(read_body(ClientRequest(head, body, Line()), size, 60.0, lambda _: None))
+    await asyncio.sleep(0)
+    tracemalloc.start()
+    try:
+        for at in range(0, size, 2):
+            body.feed(b"%02d" % (at % 100))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    body.end()
+    assert len(await reading) == size
+    assert held < 4 * size
+
+
+@with_gateway()
+async def test_a_client_that_closes_its_sending_side_has_left(scene: Stage) -> None:
+    """A half-closed connection gets no answer, and its request is settled once."""
+    parts = urlsplit(scene.url)
+    with socket.create_connection((parts.hostname, parts.port)) as sock:
+        sock.sendall(post(CHAT, question(stream=True, max_tokens=500), key_of("alice")))
+        await scene.when(lambda: scene.dispatched)
+        sock.shutdown(socket.SHUT_WR)
+        await scene.when(lambda: scene.finished)
+    assert scene.outcomes in ([Outcome.CLIENT_GONE_WAITING], [Outcome.CLIENT_GONE_STREAMING])
