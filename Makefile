@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMPILED := build/compiled
 LOWEST := build/lowest
-TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers clients endpoints proxy watch telemetry)
+TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers clients endpoints proxy watch telemetry) \
+  $(wildcard tests/gateway/replicas/test_whole_*.py tests/gateway/store/test_*.py)
 # What leans on dependencies: files, HTTP on both sides, metrics, the command line.
 TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config/test_*.py)) \
   $(addprefix tests/gateway/,clients endpoints store watch telemetry test_cli.py test_cli_init.py test_serve.py) \

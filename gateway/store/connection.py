@@ -7,13 +7,13 @@ the reply is old then. Left to others: what is sent, and what an error among the
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 import hiredis
 
+from gateway.store import boot_clock
 from gateway.store.failures import StoreFailed, explain, quote
 
 MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024  # of a reply that has not ended
@@ -77,7 +77,7 @@ class StoreConnection(asyncio.Protocol):
         self._asked.append(asked)
         self.send(*commands)
         timer = loop.call_later(deadline_seconds, self._look_once_more, asked, deadline_seconds)
-        asked_at = _boot_seconds()
+        asked_at = boot_clock.seconds()
         try:
             replies = await asked.answered
         except asyncio.CancelledError:
@@ -85,7 +85,7 @@ class StoreConnection(asyncio.Protocol):
             raise
         finally:
             timer.cancel()
-        if (seconds := _boot_seconds() - asked_at) > deadline_seconds + MOST_STANDSTILL_SECONDS:
+        if (seconds := boot_clock.seconds() - asked_at) > deadline_seconds + MOST_STANDSTILL_SECONDS:
             self.fail(f"this gateway stood still for {seconds:.1f} s during a call; look at the load of its machine")
             raise self.failure()
         return replies
@@ -172,8 +172,3 @@ class StoreConnection(asyncio.Protocol):
     def _give_up(self, asked: _Asked, deadline_seconds: float) -> None:
         if not asked.answered.done():
             self.fail(f"no answer within {1000 * deadline_seconds:g} ms; look at its load, its log and the network")
-
-
-def _boot_seconds() -> float:
-    """A clock that goes on while the process is stopped or the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

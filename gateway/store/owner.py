@@ -10,7 +10,6 @@ run meanwhile the replicas decide. Left to others: what is said (`gateway.replic
 import asyncio
 import math
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -20,6 +19,7 @@ from gateway.config import Replicas
 from gateway.replicas.call import Call, Reply, channel, read_message
 from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
+from gateway.store import boot_clock
 from gateway.store.alarm import Alarm
 from gateway.store.failures import StoreFailed, quote
 from gateway.store.figures import CallFigures
@@ -92,7 +92,7 @@ class Owner:
         self._failure: StoreFailed | None = None
         self._is_failing = False  # as reported last
         self._reported_at = -math.inf
-        self._beat_at = _boot_seconds()
+        self._beat_at = boot_clock.seconds()
         self._beat: asyncio.TimerHandle | None = None
         self._background = Background("calls to the store", self._live, "the calls to the store broke")
         self._messages = self._hearing()
@@ -275,14 +275,9 @@ class Owner:
 
     def check(self) -> None:
         """Use no room at hand if this process has just stood still; asked before each use."""
-        now = _boot_seconds()
+        now = boot_clock.seconds()
         if now - self._beat_at > STANDSTILL_SECONDS:
             for pool, replica in self.replicas.items():
                 replica.stood_still()
                 self.wake(pool)
         self._beat_at = now
-
-
-def _boot_seconds() -> float:
-    """A clock that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

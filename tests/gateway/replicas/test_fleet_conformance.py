@@ -23,7 +23,7 @@ SECONDS = 1.5
 @pytest.fixture(autouse=True)
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process stands still when its event loop does."""
-    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+    monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
 def test_a_fleet_passes_every_scenario() -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
 
 import pytest
+from uncompiled import needs_sources
 from virtual_time import run_in_virtual_time, virtual_loop
 from whole_gateway import Plan, Stage, chat, several_gateways
 from workers_on_stage import MODEL, EngineWorker
@@ -29,7 +30,7 @@ STUCK_SECONDS = 60.0
 @pytest.fixture(autouse=True)
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process stands still when its event loop does."""
-    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+    monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
 @asynccontextmanager
@@ -356,6 +357,7 @@ def known_by_worker(scene: Stage) -> list[Sized]:
     return [replica.rooms.rooms, replica._strangers, windows._metered, meters.totals(), meters._others]  # noqa: SLF001
 
 
+@needs_sources
 def test_workers_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of fifteen workers that come and go one after the other only the last few are known, and the others serve on."""
     monkeypatch.setattr("gateway.store.windows.MOST_GONE", 3)

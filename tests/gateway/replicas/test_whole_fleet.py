@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from random import getrandbits
 
 import pytest
+from uncompiled import needs_sources
 from virtual_time import run_in_virtual_time, virtual_loop
 from whole_gateway import Plan, Stage, chat, several_gateways, tenant
 from workers_on_stage import MODEL, EngineWorker
@@ -31,7 +32,7 @@ CLIENTS = 14
 @pytest.fixture(autouse=True)
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process stands still when its event loop does."""
-    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+    monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
 @asynccontextmanager
@@ -192,6 +193,7 @@ def names_of_processes(prompt: bytes | memoryview, *salt: str, is_shared: bool =
     return prefix_chain(prompt, *salt, is_shared=True) if is_shared else (getrandbits(60),)
 
 
+@needs_sources
 @pytest.mark.parametrize("are_processes", [False, True])
 def test_a_new_prompt_goes_to_the_same_worker_and_cache_from_every_gateway(
     monkeypatch: pytest.MonkeyPatch, are_processes: bool

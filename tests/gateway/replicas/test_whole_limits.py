@@ -40,7 +40,7 @@ FIELDS = {
 @pytest.fixture
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process stands still when its event loop does."""
-    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+    monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
 class Watch:

@@ -36,7 +36,7 @@ Trouble = Callable[[ModelStore], None]
 @pytest.fixture(autouse=True)
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process stands still when its event loop does."""
-    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+    monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
 def no_trouble(store: ModelStore) -> None:

@@ -24,7 +24,7 @@ PLAN = Plan(window=Window())
 @pytest.fixture(autouse=True)
 def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process stands still when its event loop does."""
-    monkeypatch.setattr("gateway.store.owner._boot_seconds", lambda: virtual_loop().time())
+    monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
 @asynccontextmanager
