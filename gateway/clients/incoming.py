@@ -88,7 +88,7 @@ class Incoming:
         return total
 
     def feed(self, data: bytes) -> None:
-        """Read `data`."""
+        """Read `data`; never raises because of what a client sends."""
         if self.is_over:
             return
         self._head_bytes += len(data)
@@ -124,6 +124,8 @@ class Incoming:
                     rest = b""
                 elif self._is_body_skipped:
                     rest = self._framed_again() + rest
+            except httptools.HttpParserCallbackError:
+                raise  # a failure of our own
             except httptools.HttpParserError:
                 self._note(malformed(_UNREADABLE))
                 rest = b""

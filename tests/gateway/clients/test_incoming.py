@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import httptools
 import pytest
 from any_bytes import damaged
 from hypothesis import given
 from hypothesis import strategies as st
+from uncompiled import needs_sources
 
 from gateway.clients.incoming import MAX_FIELD_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MOST_AT_ONCE, Incoming
 from gateway.clients.refusal import OverlongHead
@@ -139,6 +141,15 @@ def test_nothing_is_read_behind_a_fault(case: str) -> None:
     assert whole[1] is not None
     for at in range(1, len(data)):
         assert meaning(incoming([data[:at], data[at:]])) == whole, at
+
+
+@needs_sources
+def test_a_failure_of_our_own_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is raised, so that it is logged; the client is not told that its request could not be parsed."""
+    monkeypatch.setattr("gateway.clients.incoming._version", lambda _: 1 // 0)
+    with pytest.raises(httptools.HttpParserCallbackError) as raised:
+        incoming([GET])
+    assert isinstance(raised.value.__context__, ZeroDivisionError)
 
 
 def test_a_body_whose_frames_break_tells_its_reader() -> None:
