@@ -1,6 +1,7 @@
 """A store for gateways in virtual time: the model of its script, behind the port that the owner uses."""
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Sequence
 
 import orjson
@@ -54,6 +55,11 @@ class ModelStore:
         for name, message in messages.items():
             self._send(quota_channel(fleet, name), message)
         return reply
+
+    def snapshot(self) -> dict[str, StoreModel]:
+        """A copy of its pools as they are now; calls are shared, because they never change."""
+        calls = [member.call for pool in self.pools.values() for member in pool.members.values()]
+        return copy.deepcopy(self.pools, {id(call): call for call in calls})
 
     def lose(self, pools: dict[str, StoreModel] | None = None) -> None:
         """Another server takes its place, with `pools` or empty."""

@@ -5,12 +5,12 @@ request of the same load waits.
 """
 
 import asyncio
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import pytest
+from uncompiled import needs_sources
 from virtual_time import run_in_virtual_time, virtual_loop
 from whole_gateway import Plan, Stage, chat, several_gateways
 from workers_on_stage import MODEL, EngineWorker
@@ -68,7 +68,7 @@ def emptied(store: ModelStore) -> None:
 def failed_over(store: ModelStore) -> None:
     """Another server is in its place, with what it had a little earlier."""
     heir = dict(store.pools)
-    virtual_loop().call_later(BEGINS - 0.1, lambda: heir.update(copy.deepcopy(store.pools)))
+    virtual_loop().call_later(BEGINS - 0.1, lambda: heir.update(store.snapshot()))
     virtual_loop().call_later(BEGINS, store.lose, heir)
 
 
@@ -155,12 +155,14 @@ class DeafInTheLease(Outage):
             super().read(worker, window, there, used, is_leased=is_leased)
 
 
+@needs_sources
 def test_without_the_readings_of_the_lease_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: nothing is allowed from the lease's end to the second reading after it."""
     monkeypatch.setattr("gateway.replicas.replica.Outage", DeafInTheLease)
     assert longest(waits(stopped), BEGINS, ENDS) > TWO_CALLS_SECONDS
 
 
+@needs_sources
 def test_if_calls_tell_only_of_what_is_in_use_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: nothing is at hand while a call is under way, or when the store is back."""
     monkeypatch.setattr(RoomBook, "draw", lambda book, limit: book.drop_idle())
