@@ -111,4 +111,4 @@ def test_tasks_are_made_in_one_place() -> None:
     """Loops make them too, unseen by the linter: no other module does, but for those that await their own."""
     modules = Path(gateway.__file__).parent.rglob("*.py")
     makers = {path.name for path in modules if re.search(r"\w\.create_task\(", path.read_text())}
-    assert makers == {"background.py", "death_guard.py", "downstream.py", "names.py", "serve.py"}
+    assert makers == {"background.py", "connection.py", "death_guard.py", "names.py", "serve.py"}

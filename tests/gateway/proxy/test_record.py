@@ -3,13 +3,13 @@
 from types import SimpleNamespace
 from typing import cast
 
-from aiohttp import web
 from uncompiled import needs_sources
 
 from gateway.clients.custody import Custody
+from gateway.clients.request import ClientRequest
 from gateway.config import Pool
 from gateway.events import RequestFinished
-from gateway.fairness import Ticket
+from gateway.fairness import PoolAccount, Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
 from gateway.proxy.record import AnswerFacts, Context, RequestRecord
@@ -46,6 +46,9 @@ KNOWN = {
     "retries": 7,
     "client_address": "192.0.2.7",
     "end_user": "c0ffee",
+    "lost_prompt_tokens": 23,
+    "lost_output_tokens": 13,
+    "worker_seconds": 0.5,
 }
 
 
@@ -58,7 +61,7 @@ def _context(*, stream: bool) -> Context:
     identity = cast(Identity, SimpleNamespace(tenant=SimpleNamespace(name="tenant"), key_id="key"))
     parsed = ParsedRequest(ENDPOINTS["/v1/chat/completions"], "model")
     parsed.stream = stream
-    request, custody = cast(web.BaseRequest, None), cast(Custody, None)
+    request, custody = cast(ClientRequest, None), cast(Custody, None)
     return Context(request, "id", custody, identity, parsed, _pool("asked"), _pool("pool"), 101.0)
 
 
@@ -71,6 +74,7 @@ def _whole(*, stream: bool = True) -> RequestRecord:
     ticket.attempts, ticket.retries = 2, 7
     ticket.submitted_at, ticket.granted_at, ticket.waited_seconds = 102.0, 103.0, 2.5
     ticket.settle(Usage(31, 17, 5), 99.5)
+    ticket.worker, ticket.worker_seconds, record.lost = "worker", 0.5, Usage(23, 0, 13)
     answer = record.answer = AnswerFacts()
     answer.sent_at, answer.started_at, answer.last_token_at = 108.0, 116.0, 132.0
     answer.longest_gap_seconds, answer.estimated_tokens = 0.25, 3
@@ -83,6 +87,13 @@ def test_every_value_stands_under_its_own_name() -> None:
     """The event is made by position: a value in its neighbour's place would be another tenant's, another pool's."""
     assert len(set(KNOWN.values())) == len(KNOWN) == len(RequestFinished._fields)
     assert _whole().finished(164.0)._asdict() == KNOWN
+
+
+@needs_sources
+def test_what_a_request_has_used_so_far_stands_under_its_own_names() -> None:
+    """It has the names of the event of its end, and their values but for those that go on."""
+    so_far = _whole().so_far(164.0, cast(PoolAccount, None), 8.5)._asdict()
+    assert so_far == {name: KNOWN[name] for name in so_far} | {"worker_seconds": 8.5}
 
 
 @needs_sources
