@@ -272,9 +272,10 @@ class Fleet(AnyFleet[Gateway]):
     def crash(self, number: int) -> None:
         """A gateway dies; its engine connections break, and the engines stop its answers a little later."""
         gateway = self.gateways[number]
-        gateway.is_dead = True
-        self.at(0.1, lambda: self._abort(gateway))
-        self.at(1.0, lambda: self._restart(number))
+        if not gateway.is_dead:
+            gateway.is_dead = True
+            self.at(0.1, lambda: self._abort(gateway))
+            self.at(1.0, lambda: self._restart(number))
 
     def _abort(self, gateway: Gateway) -> None:
         for running in self.running.values():
