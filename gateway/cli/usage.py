@@ -23,21 +23,21 @@ from rich.text import Text
 from gateway.config import ConfigError, Ledger, load
 from gateway.ledger.faults import LedgerFault
 from gateway.ledger.folder import LedgerFolder
-from gateway.ledger.report import Line, Period, Query, Subject, lines, month_of, next_quarter, quarter_of, read_moment
+from gateway.ledger.report import (
+    FIELDS,
+    Line,
+    Period,
+    Query,
+    Subject,
+    lines,
+    month_of,
+    next_quarter,
+    quarter_of,
+    read_moment,
+)
 from gateway.wire.end_user import PSEUDONYM_DIGITS, pseudonym
 
-COLUMNS: Final = (
-    "requests",
-    "prompt_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "estimated_tokens",
-    "lost_prompt_tokens",
-    "lost_output_tokens",
-    "cost",
-    "worker_seconds",
-    "money",
-)
+COLUMNS: Final = (*FIELDS[:-2], "worker_seconds", "money")  # microseconds and billionths in the ledger
 _HEADS: Final = ("requests", "prompt", "cached", "output", "estimated", "lost prompt", "lost output", "cost units")
 _OFTEN_ZERO: Final = frozenset({"estimated", "lost prompt", "lost output", "money"})  # left out of the table then
 _WIDEST: Final = 1000  # a table is as wide as it needs to be; nothing of it is cut
