@@ -127,7 +127,7 @@ class Gateway:
         self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
         self._books = Books(
-            config, parent, (self._admission, self._fleet, self._reconciliation), self._open_request, self._emit
+            config, parent, (self._admission.running, self._fleet, self._reconciliation), self._open_request, self._emit
         )
         self._observer = Observers(
             (
@@ -317,6 +317,7 @@ class Gateway:
     def _configure_worker(self, name: str, pool: Pool, worker: Worker, url: str) -> None:
         self._endpoints.configure(name, url, pool, worker)
         self._fleet.configure(WorkerSpec(name, pool.model, url, window_size(worker)))
+        self._admission.running.time_of(name, self._loop.time())  # which counts from now on
         self._poller.watch(name)
 
     def _enlist(self, pool: Pool, worker: Worker) -> None:

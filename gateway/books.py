@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gateway.config import Config, Pool
 from gateway.events import Event, LifeChanged, Observer
-from gateway.fairness import Admission
+from gateway.fairness.running import Running
+from gateway.fairness.shared_time import SharedTime
 from gateway.ledger.recorder import Find, Recorder
 from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.ledger.worker_times import Reading
@@ -25,7 +26,7 @@ class Books:
         self,
         config: Config,
         parent: ParentLink | None,
-        parts: tuple[Admission, Fleet, Reconciliation],
+        parts: tuple[Running, Fleet, Reconciliation],
         find: Find,
         emit: Callable[[Event], None],
     ) -> None:
@@ -36,7 +37,8 @@ class Books:
         """
         self._loop = asyncio.get_running_loop()
         self._emit = emit
-        self._admission, self._fleet, self._reconciliation = parts
+        self._running, fleet, self._reconciliation = parts
+        fleet.tell_of_departures(self._worker_left)
         self._writer: LedgerWriter | None = None
         self._recorder: Recorder | None = None
         if config.ledger is not None:
@@ -70,12 +72,21 @@ class Books:
         return None if self._writer is None else self._writer.snapshot()
 
     def _readings(self) -> Iterable[Reading]:
+        for worker, time in self._running.times(self._loop.time()):
+            yield self._reading(worker, time)
+
+    def _reading(self, worker: str, time: SharedTime) -> Reading:
+        return Reading(worker, time.busy_seconds, time.idle_seconds, self._reconciliation.generated[worker])
+
+    def _worker_left(self, worker: str) -> None:
+        """Note the last figures of a worker that left the fleet, and forget it."""
         now = self._loop.time()
-        for spec in self._fleet.specs():
-            time = self._admission.running.time_of(spec.name, now)
+        if self._recorder is not None:
+            time = self._running.time_of(worker, now)
             time.advance(now)
-            generated = self._reconciliation.generated[spec.name]
-            yield Reading(spec.name, time.busy_seconds, time.idle_seconds, generated)
+            self._recorder.worker_left(self._reading(worker, time))
+        self._running.forget(worker)
+        self._reconciliation.forget_generated(worker)
 
     # -- called in the writer's thread
 

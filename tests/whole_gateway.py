@@ -354,12 +354,9 @@ class Stage:
         """What each request holds in memory."""
         return self.gateway._holdings
 
-    def shared_time(self) -> SharedTime:
-        """How the time of the first worker was divided up to now."""
-        now = asyncio.get_running_loop().time()
-        time = self.gateway._admission.running.time_of(self.gateway.workers()[0].worker, now)
-        time.advance(now)
-        return time
+    def shared_times(self) -> dict[str, SharedTime]:
+        """How the time of each worker was divided up to now."""
+        return dict(self.gateway._admission.running.times(asyncio.get_running_loop().time()))
 
     @property
     def limited_tenants(self) -> set[str]:

@@ -244,8 +244,8 @@ class Admission:
         if ticket.holds_prefill:
             ticket.holds_prefill = False
             self._capacity.prefilled(ticket)
-        self._capacity.give(ticket)
         self.running.end(ticket, now)
+        self._capacity.give(ticket)  # with its last request a worker may leave
         tenant.allowance.land(ticket.sequences)
 
     def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:

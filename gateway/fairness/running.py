@@ -78,6 +78,17 @@ class Running:
             time = self._times[worker] = SharedTime(now)
         return time
 
+    def times(self, now: float) -> Iterator[tuple[str, SharedTime]]:
+        """The time of every worker, up to `now`."""
+        for worker, time in self._times.items():
+            time.advance(now)
+            yield worker, time
+
+    def forget(self, worker: str) -> None:
+        """Forget the time of a worker that is gone, where nothing runs. If it comes back, it counts from then on."""
+        assert worker not in self._times or self._times[worker].is_unused, f"requests run at {worker}, which is gone"
+        self._times.pop(worker, None)
+
     def worker_seconds(self, ticket: Ticket, now: float) -> float:
         """The time of workers that `ticket` has got by `now`."""
         if ticket not in self._tickets:

@@ -19,6 +19,11 @@ class SharedTime:
         self.busy_seconds = 0.0
         self.idle_seconds = 0.0
 
+    @property
+    def is_unused(self) -> bool:
+        """True if nothing is in flight."""
+        return not self._sequences
+
     def enter(self, sequences: int, now: float) -> float:
         """Let a request of so many sequences share the time from `now` on; returns the reading to `leave` with."""
         self.advance(now)

@@ -2,8 +2,9 @@
 
 What ends is handed over `FLUSH_SECONDS` later, with all that ends until then. A request that still runs then is noted
 as open, and again every `NOTE_SECONDS`, so that little is missing if this process is killed. While the writer cannot
-write, only ends are handed over. The workers' figures are handed over at the pace of the notes. A timer is armed only
-while there is something to hand over or a request runs, and for some seconds after that.
+write, only ends are handed over, and the last figures of a worker that leaves. The workers' figures are handed over at
+the pace of the notes. A timer is armed only while there is something to hand over or a request runs, and for some
+seconds after that.
 """
 
 import asyncio
@@ -60,6 +61,13 @@ class Recorder:
         """Begin to write, and to count the time of the workers that there are."""
         self._writer.start()
         self._hand_over_times()
+
+    def worker_left(self, last: Reading) -> None:
+        """Hand over the last figures of a worker that left, and forget it."""
+        parts = self._times.parts([last], self._wall_clock())
+        self._times.forget(last.worker)
+        if parts:
+            self._writer.take(Delivery([], [], parts))
 
     async def stop(self) -> int:
         """Write what is left; returns how many rows could not be written in time."""

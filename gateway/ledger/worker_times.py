@@ -25,7 +25,7 @@ class WorkerTime(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """For how long a worker has been busy and idle since its gateway knows it, and what its engine generated."""
+    """For how long a worker has been busy and idle since it joined, and what its engine generated since then."""
 
     worker: str
     busy_seconds: float
@@ -46,12 +46,15 @@ class WorkerTimes:
         at_us = int(at * _US)
         return [part for reading in readings for part in self._parts(reading, at_us)]
 
+    def forget(self, worker: str) -> None:
+        """Forget the readings of a worker that left. If it comes back, its figures begin at 0."""
+        self._before.pop(worker, None)
+        self._generated.pop(worker, None)
+
     def _parts(self, reading: Reading, at_us: int) -> Iterator[WorkerTime]:
         worker = reading.worker
         busy_us, idle_us = round(reading.busy_seconds * _US), round(reading.idle_seconds * _US)
         busy_before, idle_before, since_us = self._before.get(worker, (0, 0, at_us - busy_us - idle_us))
-        if busy_us < busy_before or idle_us < idle_before:
-            busy_before, idle_before, since_us = 0, 0, at_us - busy_us - idle_us  # the worker is a new one
         self._before[worker] = (busy_us, idle_us, at_us)
         generated = reading.generated_tokens - self._generated.get(worker, 0)
         self._generated[worker] = reading.generated_tokens

@@ -72,7 +72,7 @@ class Reconciliation:
         self._others: dict[str, _Others] = {}
         self._totals: dict[str, int] = {}
         self._engine_tokens: dict[str, float] = {}  # by worker, as its engine said last
-        self.generated: Counter[str] = Counter()  # by worker, since the gateway's first reading; no number ever falls
+        self.generated: Counter[str] = Counter()  # by worker, since its first reading; no number falls until `forget_generated`
         self._counted_at = float("-inf")
 
     def observe(self, event: Event) -> None:
@@ -90,6 +90,10 @@ class Reconciliation:
         """Let the total of a worker that is gone begin anew, should it come back: nobody adds it to the old one."""
         self._settled.pop(worker, None)
         self._totals.pop(worker, None)
+
+    def forget_generated(self, worker: str) -> None:
+        """Let the count of what its engine generated begin anew, if a worker that is gone comes back."""
+        self.generated.pop(worker, None)
 
     def share(self, worker: str) -> float | None:
         """The share of the engine's tokens that was not metered in the last period; None if nothing is compared yet."""

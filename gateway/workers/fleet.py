@@ -22,6 +22,7 @@ class Fleet:
         self._workers: dict[str, Worker] = {}
         self._pools: dict[str, Placement[Worker, Asking]] = {}
         self._expecting: set[str] = set()
+        self._note_departure: Callable[[str], None] = _nobody
 
     def __contains__(self, name: str) -> bool:
         """True for every worker, also for one that drains until it is idle."""
@@ -49,6 +50,10 @@ class Fleet:
             worker.apply_limits()
         worker.is_draining = False
         self._weigh_doubts(spec.pool)
+
+    def tell_of_departures(self, hear: Callable[[str], None]) -> None:
+        """From now on `hear` is called with the name of each worker that the fleet has forgotten."""
+        self._note_departure = hear
 
     def set_locality(self, pool: str, quantum: float) -> None:
         """Set how far a tenant may get ahead for the sake of a cached prompt, in cost units."""
@@ -267,6 +272,11 @@ class Fleet:
             del self._workers[worker.spec.name]
             self._pools[worker.spec.pool].leave(worker)
             self._weigh_doubts(worker.spec.pool)
+            self._note_departure(worker.spec.name)
+
+
+def _nobody(worker: str) -> None:
+    pass
 
 
 HasRoom = Callable[[Worker, Asking], bool]

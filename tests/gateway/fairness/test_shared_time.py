@@ -46,3 +46,17 @@ def test_a_request_has_the_time_of_all_its_attempts() -> None:
     assert running.worker_seconds(ticket, 6.0) == 3.0
     running.end(ticket, 7.0)
     assert ticket.worker_seconds == running.worker_seconds(ticket, 9.0) == 4.0
+
+
+def test_a_worker_that_is_gone_is_forgotten() -> None:
+    """If it comes back, its absence is no idle time; one where a request runs is not gone."""
+    running, ticket = Running(), Ticket("r1", "alice", "key", "tiny")
+    running.time_of("w0", 0.0)
+    ticket.worker = "w1"
+    running.begin(ticket, 1.0)
+    running.forget("w0")
+    with pytest.raises(AssertionError, match="w1"):
+        running.forget("w1")
+    times = dict(running.times(3.0))
+    assert list(times) == ["w1"]
+    assert running.time_of("w0", 5.0).idle_seconds == 0.0

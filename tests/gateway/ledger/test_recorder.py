@@ -162,6 +162,20 @@ async def test_strangers_and_other_events_leave_no_row(scene: Scene) -> None:
 
 
 @in_virtual_time
+async def test_a_worker_that_leaves_has_its_last_figures(scene: Scene) -> None:
+    """Also while the writer cannot write, for nobody can read them again; if it comes back, it counts from 0."""
+    scene.readings = [Reading("w0", 1.0, 2.0, 5)]
+    await asyncio.sleep(60)
+    scene.recorder.start()
+    scene.writer.works = False
+    scene.recorder.worker_left(Reading("w0", 2.0, 4.0, 7))
+    scene.writer.works = True
+    scene.recorder.worker_left(Reading("w0", 0.5, 0.25, 1))
+    parts = [each[2:] for _, one in scene.writer.taken for each in one.times]
+    assert parts == [(1_000_000, 2_000_000, 5), (1_000_000, 2_000_000, 2), (500_000, 250_000, 1)]
+
+
+@in_virtual_time
 async def test_the_time_of_workers_is_read_while_they_work(scene: Scene) -> None:
     """Each second, when nothing runs any more, and for some seconds after that; an idle gateway reads nothing."""
     scene.recorder.start()

@@ -69,14 +69,38 @@ async def test_the_work_of_an_attempt_that_is_given_up_is_lost() -> None:
 async def test_the_time_of_the_worker_is_divided_among_the_requests() -> None:
     """What all rows got and what was idle is the time that has passed, to the microsecond."""
     async with stage(EngineWorker(CPU_TINY)) as scene:
-        began, _ = asyncio.get_running_loop().time(), scene.shared_time()
+        loop = asyncio.get_running_loop()
+        (before,) = scene.shared_times().values()
+        began = loop.time() - before.idle_seconds
         await asyncio.gather(*(scene.ask(chat(10 + number, n=1 + number % 2)) for number in range(12)))
         await asyncio.sleep(3)
-        now, time = asyncio.get_running_loop().time(), scene.shared_time()
+        (time,) = scene.shared_times().values()
         shared = sum(event.worker_seconds or 0.0 for event in scene.finished)
         assert shared == pytest.approx(time.busy_seconds, abs=1e-6)
-        assert time.busy_seconds + time.idle_seconds == pytest.approx(now - began, abs=1e-6)
+        assert time.busy_seconds + time.idle_seconds == pytest.approx(loop.time() - began, abs=1e-6)
         assert shared > 0 and time.idle_seconds >= 3
+
+
+@virtual_time
+async def test_the_time_in_which_a_worker_is_away_is_not_its_own() -> None:
+    """One that is removed is forgotten when its last request has ended; if it comes back, it counts from then on."""
+    async with stage(EngineWorker(), EngineWorker(CPU_TINY)) as scene:
+        both, loop = scene.gateway.config, asyncio.get_running_loop()
+        (pool,) = both.pools
+        first, second = scene.shared_times()
+        asking = [scene.asking(chat(100)) for _ in range(4)]
+        await scene.until(lambda: all(worker.sequences_in_flight for worker in scene.gateway.workers()))
+        scene.reload(both.model_copy(update={"pools": (pool.model_copy(update={"workers": pool.workers[:1]}),)}))
+        assert list(scene.shared_times()) == [first, second]
+        await asyncio.gather(*asking)
+        assert list(scene.shared_times()) == [first]
+        await asyncio.sleep(1000)
+        began = loop.time()
+        scene.reload(both)
+        await asyncio.sleep(3)
+        await scene.ask(chat(3))
+        time = scene.shared_times()[second]
+        assert time.busy_seconds + time.idle_seconds == pytest.approx(loop.time() - began, abs=1e-6)
 
 
 def test_each_request_of_a_tenant_has_its_row(tmp_path: Path) -> None:

@@ -24,10 +24,12 @@ def test_idle_time_is_divided_where_the_quarter_ends() -> None:
 
 
 def test_a_worker_that_begins_anew_counts_from_zero() -> None:
-    """Totals that fall are those of another worker with the same name."""
+    """One that left and came back is another worker with the same name, even if its totals are larger by now."""
     times = WorkerTimes()
-    times.parts([Reading("w0", 5.0, 5.0)], NOON + 10)
-    assert times.parts([Reading("w0", 1.0, 0.5)], NOON + 20) == [WorkerTime(QUARTER, "w0", 1_000_000, 500_000, 0)]
+    times.parts([Reading("w0", 5.0, 5.0, 100), Reading("w1", 1.0, 1.0, 100)], NOON + 10)
+    times.forget("w0")
+    parts = times.parts([Reading("w0", 6.0, 5.5, 110), Reading("w1", 1.0, 2.0, 100)], NOON + 22)
+    assert parts == [WorkerTime(QUARTER, "w0", 6_000_000, 5_500_000, 110), WorkerTime(QUARTER, "w1", 0, 1_000_000, 0)]
 
 
 @given(st.lists(st.tuples(st.floats(0, 4000), st.floats(0, 4000)), max_size=20))
