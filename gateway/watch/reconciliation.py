@@ -72,7 +72,7 @@ class Reconciliation:
         self._others: dict[str, _Others] = {}
         self._totals: dict[str, int] = {}
         self._engine_tokens: dict[str, float] = {}  # by worker, as its engine said last
-        self.generated: Counter[str] = Counter()  # by worker, since its first reading; no number falls until `forget_generated`
+        self.generated: Counter[str] = Counter()  # by worker, since its first reading; rises until `forget_generated`
         self._counted_at = float("-inf")
 
     def observe(self, event: Event) -> None:

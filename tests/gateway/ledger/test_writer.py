@@ -11,9 +11,11 @@ import pytest
 from gateway.config import Ledger
 from gateway.ledger import writer as writer_module
 from gateway.ledger.file import Batch, LedgerFile, Lock
+from gateway.ledger.recorder import FLUSH_SECONDS
 from gateway.ledger.writer import Delivery, LedgerWriter
 
 from .books import check_sums, content, ended, ids, row
+from .disk import Disk, faulty_disk
 
 STUCK_SECONDS = 60.0
 
@@ -25,11 +27,13 @@ class Kept:
         self.path = folder / "8000.sqlite"
         self.files: list[LedgerFile] = []
         self.reports: list[str | None] = []
+        self.disk: Disk | None = None
+        self.slept_us: list[int] = []  # for how long SQLite had waited for locks of others at each report
         self.moved: list[tuple[Path, str]] = []
         self.writer = LedgerWriter(
             self.path,
             Ledger.model_validate({"folder": folder, **terms}),
-            self.reports.append,
+            self.report,
             lambda place, reason: self.moved.append((place, reason)),
             self._opened,
         )
@@ -48,6 +52,11 @@ class Kept:
         while not holds():
             assert monotonic() < end, f"waited in vain: {self.writer.snapshot()}, {self.reports}"
             sleep(0.002)
+
+    def report(self, reason: str | None) -> None:
+        """Called by the thread."""
+        self.slept_us.append(self.disk.slept_us if self.disk else 0)
+        self.reports.append(reason)
 
     def until_written(self, rows: int) -> None:
         """Wait until so many rows are in the file."""
@@ -107,19 +116,38 @@ def test_a_full_disk_is_said_once_and_rows_follow(kept: Kept) -> None:
     check_sums(kept.path)
 
 
-def test_what_finds_no_place_is_dropped_and_counted(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory has a bound; what waits already stays."""
-    monkeypatch.setattr(writer_module, "MAX_WAITING_ROWS", 3)
+def test_a_hundred_thousand_rows_wait_and_what_comes_beyond_is_counted(kept: Kept) -> None:
+    """Memory has a bound; what waits already stays, and follows."""
     lock = Lock(kept.path)
     kept.writer.start()
-    kept.take("r1", "r2")
-    kept.take("r3", "r4")
-    kept.take("r5")
+    kept.take(*(f"r{number}" for number in range(99_999)))
+    kept.take("last", "dropped")
+    kept.take("dropped")
     figures = kept.writer.snapshot()
-    assert (figures.waiting_rows, figures.dropped_rows) == (3, 2)
+    assert (figures.waiting_rows, figures.dropped_rows) == (100_000, 2)
     lock.release()
-    kept.until_written(3)
-    assert ids(kept.path) == ["r1", "r2", "r3"]
+    kept.until_written(100_000)
+    assert content(kept.path, "SELECT count(*), count(DISTINCT request_id) FROM requests") == [(100_000, 100_000)]
+    assert ids(kept.path)[-1] == "last"
+    check_sums(kept.path)
+
+
+def test_a_lock_of_another_program_is_said_within_a_second(kept: Kept) -> None:
+    """So long SQLite waits for it at most, and the recorder for more ends before that."""
+    with faulty_disk() as kept.disk:
+        kept.writer.start()
+        kept.take("r1")
+        kept.until_written(1)
+        other = apsw.Connection(str(kept.path))
+        other.execute("BEGIN IMMEDIATE")
+        kept.take("r2")
+        kept.until(lambda: kept.reports)
+        assert kept.reports[0] is not None and "is locked" in kept.reports[0]
+        assert 0 < kept.slept_us[0] + FLUSH_SECONDS * 1e6 < 1e6
+        other.execute("ROLLBACK")
+        other.close()
+        kept.until_written(2)
+        assert kept.writer.close() == 0
 
 
 def test_an_end_in_trouble_says_how_many_rows_are_lost(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +201,23 @@ def test_a_clean_file_is_not_checked(kept: Kept, monkeypatch: pytest.MonkeyPatch
     kept.take("r1")
     kept.until_written(1)
     assert checked == []
+
+
+def test_the_check_holds_up_no_row(kept: Kept) -> None:
+    """However long it takes to read the whole file, rows are written beside it."""
+    with faulty_disk() as disk:
+        kept.path.parent.mkdir()
+        file = LedgerFile(kept.path)
+        file.write(1, Batch([row("r1")]))
+        file.drop()
+        disk.held_thread = "ledger-check"
+        disk.goes_on.clear()
+        kept.writer.start()
+        kept.take("r2")
+        kept.until_written(1)
+        assert "ledger-check" in {thread.name for thread in threading.enumerate()}
+        disk.goes_on.set()
+        assert (kept.writer.close(), kept.moved) == (0, [])
 
 
 def test_old_rows_go_while_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
