@@ -67,7 +67,7 @@ def compiled_modules() -> list[str]:
         "gateway/usage.py",
         *sorted(
             str(path)
-            for package in ("fairness", "learned", "wire", "workers")
+            for package in ("accounts", "fairness", "learned", "wire", "workers")
             for path in Path("gateway", package).glob("*.py")
         ),
         *(f"gateway/{room}/{name}.py" for room, names in PASSED.items() for name in names),

@@ -156,6 +156,25 @@ class UsageCapped(NamedTuple):
     output_tokens: int
 
 
+class BudgetThreshold(NamedTuple):
+    """A budget has reached `percent` (80, 100) of its amount in the present period, for the first time in it.
+
+    At 100 it is used up: too little is left for a request. `key` and `end_user` (a pseudonym) are empty if the whole
+    tenant shares it. `amount` and `used` are in `unit`: `tokens`, `cost_units`, or `money` in the currency's unit.
+    `period` is `hour`, `day`, `week` or `month`; `starts_again` is when the next one begins, in ISO 8601.
+    """
+
+    tenant: str
+    key: str
+    end_user: str
+    percent: int
+    unit: str
+    amount: float
+    used: float
+    period: str
+    starts_again: str
+
+
 class WorkerWrote(NamedTuple):
     """A worker that the gateway started wrote a line of its own log."""
 
@@ -207,6 +226,7 @@ Event = (
     | WindowDegraded
     | TokensUnmetered
     | UsageCapped
+    | BudgetThreshold
     | WorkerWrote
     | ObserverFailed
     | LifeChanged

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from gateway.events import (
+    BudgetThreshold,
     ConfigReloaded,
     Event,
     LifeChanged,
@@ -38,6 +39,7 @@ from gateway.telemetry.budget import LineBudget
 _STRANGER_LINES_PER_SECOND = 10.0
 _STRANGER_BURST = 100
 _MAX_TEXT = 200
+_USED_UP_PERCENT = 100
 _DIGITS = 6
 # A float near 1.5 * 2^52 has no bits for a fraction: adding and subtracting it rounds half to even, as `round` does at
 # several times the cost. This holds up to `_MOST_ROUNDED`.
@@ -149,6 +151,9 @@ class LogObserver:
                 write(words, pool=event.pool, worker=event.worker, share=round(event.share, 3))
             case UsageCapped():
                 self._logger.warning("usage capped", **event._asdict())
+            case BudgetThreshold():
+                write = self._write_at(is_well=event.percent < _USED_UP_PERCENT)
+                write("budget used up" if event.percent >= _USED_UP_PERCENT else "budget threshold", **event._asdict())
             case WorkerWrote():
                 self._logger.info("worker output", worker=event.worker, line=event.line)
             case ObserverFailed():
