@@ -22,6 +22,7 @@ PASSED = {  # of the packages that a request passes, the modules that it does
         "incoming",
         "origins",
         "protocol",
+        "rate_headers",
         "refusal",
         "request",
         "request_ids",

@@ -7,6 +7,9 @@ types come from the error pages of the OpenAI and the Anthropic API.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
+
+LONGEST_RETRY_SECONDS: Final = 60.0  # of `Retry-After`: an SDK sleeps for as long as it is told
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,7 @@ class ClientConnection:
     def _answer_fault(self, request: ClientRequest, fault: RequestFault, request_id: str) -> int:
         """Send the answer to `fault`, the connection's last one; returns its status."""
         stall_seconds = self._reception.limits.write_stall_seconds
-        answer = refusal_answer(request, fault, request_id, is_last=True)
+        answer = refusal_answer(request, fault, request_id, None, is_last=True)
         Downstream(request, own_headers(request, request_id), Outbox(), stall_seconds).send(answer)
         return answer.status
 

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.clients.downstream import WholeAnswer
+from gateway.clients.rate_headers import RATE_HEADERS
 from gateway.clients.request import ClientRequest
 
 ANY_ORIGIN: Final = "*"
 _PREFLIGHT_SECONDS = 600
 _ASKED_HEADERS = re.compile(r"[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+){0,63}")
 _USUAL_HEADERS = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta"
-_READABLE = ("Access-Control-Expose-Headers", "x-request-id, request-id, retry-after")
+_READABLE_NAMES = ("x-request-id", "request-id", "retry-after", "x-should-retry", *RATE_HEADERS)
+_READABLE = ("Access-Control-Expose-Headers", ", ".join(_READABLE_NAMES))
 
 
 class Origins:

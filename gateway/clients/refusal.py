@@ -10,15 +10,18 @@ from typing import Final
 
 from gateway.clients.downstream import WholeAnswer
 from gateway.clients.origins import reading_headers
+from gateway.clients.rate_headers import rate_headers
 from gateway.clients.request import ClientRequest, Headers
-from gateway.outcomes import Outcome
+from gateway.fairness import Rates
+from gateway.outcomes import LONGEST_RETRY_SECONDS, Outcome
 from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import ENDPOINTS, Dialect
 from gateway.wire.target import path_of, spoken_at
 
 SERVER = "vtc-gateway"
 JSON_TYPE: Final = ("Content-Type", "application/json")
-MOST_RETRY_AFTER_SECONDS = 60  # an SDK sleeps for as long as it is told; one that comes too early is told again
+NO_RETRY: Final = ("x-should-retry", "false")  # OpenAI's and Anthropic's SDKs then raise the error at once
+_ROUNDING_SECONDS: Final = 1e-6  # a minute is no minute and a second
 _ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other API has
 
 _MESSAGES = {
@@ -59,6 +62,7 @@ class Refusal(RequestFault):
     def __init__(self, outcome: Outcome, retry_after_seconds: float | None = None, worker_message: str = "") -> None:
         """Refuse with `outcome`; without `retry_after_seconds` there is no `Retry-After`.
 
+        If that is more than a minute, the client's SDK is told not to try again by itself.
         `worker_message` is the worker's answer in words, empty if it had none.
         """
         words = message(outcome, retry_after_seconds or 0.0)
@@ -101,14 +105,19 @@ def own_headers(request: ClientRequest, request_id: str) -> Sequence[tuple[str, 
     return (*identifying_headers(request_id), *reading_headers(request))
 
 
-def refusal_answer(request: ClientRequest, fault: RequestFault, request_id: str, *, is_last: bool) -> WholeAnswer:
-    """The answer to a `request` that ends with `fault`; after the last one the connection closes."""
+def refusal_answer(
+    request: ClientRequest, fault: RequestFault, request_id: str, rates: Rates | None, *, is_last: bool
+) -> WholeAnswer:
+    """The answer to a `request` that ends with `fault`; after the last one the connection closes.
+
+    `rates` is what is left of the tenant's rates.
+    """
     dialect = dialect_of(request.target, request.headers)
     status = fault.status if isinstance(fault, OverlongHead) else fault.outcome.wire_form.status
     body = error_body(dialect, fault.outcome, fault.message, fault.param, request_id)
     # So the next request of a client that was refused because of the shutdown reaches another instance.
     is_last = is_last or fault.outcome is Outcome.DRAINING
-    return WholeAnswer(status, body, [JSON_TYPE, *_remedies(fault)], is_last)
+    return WholeAnswer(status, body, [JSON_TYPE, *_remedies(fault), *rate_headers(dialect, rates)], is_last)
 
 
 def too_many_connections(request_id: str) -> bytes:
@@ -128,7 +137,8 @@ def too_many_connections(request_id: str) -> bytes:
 def _remedies(fault: RequestFault) -> Iterator[tuple[str, str]]:
     """The headers that say what the client can do."""
     if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
-        yield "Retry-After", str(_whole_seconds(fault.retry_after_seconds))
+        seconds = _whole_seconds(fault.retry_after_seconds)
+        yield ("Retry-After", str(seconds)) if seconds <= LONGEST_RETRY_SECONDS else NO_RETRY
     if isinstance(fault, WrongMethod):
         yield "Allow", fault.allow
     if fault.outcome is Outcome.UNAUTHENTICATED:
@@ -136,4 +146,4 @@ def _remedies(fault: RequestFault) -> Iterator[tuple[str, str]]:
 
 
 def _whole_seconds(seconds: float) -> int:
-    return min(max(1, math.ceil(seconds)), MOST_RETRY_AFTER_SECONDS)
+    return max(1, math.ceil(seconds - _ROUNDING_SECONDS))

@@ -18,16 +18,17 @@ amount of what one tenant has in flight (`bound`), however long they wait: the w
 the fairness bound. A tenant's keys share what the tenant gets by the same rule, one level down.
 
 Modules. `cost`: what a request costs. `flow`: the counter. `policies`: who goes next. `predictor`: how much output is
-reserved (`gateway.learned` has the other estimates). `key_queue`, `queues`, `limits`, `tenants`, `census`, `deadlines`,
-`waiting_room`: who waits. `refusals`: who is refused. `turns`: whose turn it is. `preview`: whose turns are next.
-`ticket`: one request's right to run. `running`, `cadence`, `reckoning`: who runs, and how far an answer is that reports
-nothing. `open_charge`, `bound`: charges and the computed bound. `pool`: one pool's account. `admission`: the decisions
-(`decisions`). `invariants`: what must hold after each of them. `capacity`: the port to the workers' room. `holdings`:
-whose bodies are in memory. `snapshot`: views for people. The same objects run in the gateway, in simulations and in the
-property tests.
+reserved (`gateway.learned` has the other estimates). `key_queue`, `queues`, `limits`, `buckets`, `tenants`, `census`,
+`deadlines`, `waiting_room`: who waits. `refusals`: who is refused. `turns`: whose turn it is. `preview`: whose turns
+are next. `ticket`: one request's right to run. `running`, `cadence`, `reckoning`: who runs, and how far an answer is
+that reports nothing. `open_charge`, `bound`: charges and the computed bound. `pool`: one pool's account. `admission`:
+the decisions (`decisions`). `invariants`: what must hold after each of them. `capacity`: the port to the workers' room.
+`holdings`: whose bodies are in memory. `snapshot`: views for people. The same objects run in the gateway, in
+simulations and in the property tests.
 """
 
 from gateway.fairness.admission import Admission
+from gateway.fairness.buckets import RateLevel, Rates
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import CostFunction, Expression, KvTime, Linear, Profiled
 from gateway.fairness.decisions import Decision, Grant, Refuse
@@ -57,6 +58,8 @@ __all__ = [
     "PoolSnapshot",
     "PoolSpec",
     "Profiled",
+    "RateLevel",
+    "Rates",
     "Refuse",
     "Rules",
     "TenantLimits",

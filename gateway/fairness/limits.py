@@ -1,16 +1,16 @@
 """A tenant's own limits, over all pools: requests and tokens per minute, sequences in flight, requests queued.
 
 Rates are token buckets that hold one minute's allowance; a limit of None never refuses. The tokens of the prompt and
-the expected answer are taken at submission and corrected when the request ends. Answers that are longer than expected
-may overdraw the allowance, in each minute by one more allowance. What goes beyond that is owed, and new requests are
-refused until it is paid off. A tenant at its in-flight limit is held back, never refused, and blocks nobody else.
-Where several gateways share the limits, an allowance is what this one holds of them (`leases`).
+the expected answer are taken at submission and corrected when the request ends. What an answer took beyond what was
+expected is owed, and new requests are refused until it is paid off. A tenant at its in-flight limit is held back, never
+refused, and blocks nobody else. Where several gateways share the limits, an allowance is what this one holds of them
+(`leases`).
 """
 
-import math
 from dataclasses import dataclass
 
-_MINUTE_SECONDS = 60.0
+from gateway.fairness.buckets import Bucket, LeasedBucket, Rates
+
 PART = 200  # of a number of places each of several gateways has one in so many without asking
 
 
@@ -27,141 +27,6 @@ class TenantLimits:
     def most_queued(self) -> int | None:
         """Requests that may wait: one request always may."""
         return None if self.max_queued is None else max(1, self.max_queued)
-
-
-class Bucket:
-    """An allowance per minute that refills continuously and starts full."""
-
-    __slots__ = ("_at", "_grace", "_level", "per_minute")
-
-    def __init__(self, per_minute: int) -> None:
-        """Hold at most `per_minute`."""
-        self.per_minute = per_minute
-        self._level = float(per_minute)
-        self._grace = float(per_minute)
-        self._at: float | None = None
-
-    def wait_seconds(self, amount: float, now: float) -> float:
-        """Seconds until `amount` is there, or a full bucket if that is less; 0.0 if it is there now."""
-        self._refill(now)
-        missing = min(amount, self.per_minute) - self._level
-        return max(0.0, missing * _MINUTE_SECONDS / self.per_minute)
-
-    def take(self, amount: float, now: float) -> None:
-        """Take `amount` (negative: give back); the level may go below zero, never above the allowance."""
-        self._refill(now)
-        self._level = min(self._level - amount, float(self.per_minute))
-
-    def correct(self, amount: float, now: float) -> None:
-        """Take what nobody could foresee (negative: give back); an overdraft is forgiven as far as the grace goes."""
-        self._refill(now)
-        owed = min(self._level, 0.0)
-        self.take(amount, now)
-        overdrawn = max(0.0, owed - self._level)
-        forgiven = min(overdrawn, self._grace)
-        self._grace -= forgiven
-        self._forgive(forgiven)
-
-    def _forgive(self, amount: float) -> None:
-        self._level += amount
-
-    def _refill(self, now: float) -> None:
-        if self._at is not None:
-            gained, brim = (now - self._at) * self.per_minute / _MINUTE_SECONDS, float(self.per_minute)
-            self._level = min(self._level + gained, brim)
-            self._grace = min(self._grace + gained, brim)
-        self._at = now
-
-
-class LeasedBucket(Bucket):
-    """What this gateway holds of an allowance that several share: a store refills it and hands it out.
-
-    What is overdrawn beyond the grace is owed to the store with the next report. Each of the gateways has an equal part
-    of the grace. While the store does not answer (`is_alone`), an equal part of the allowance refills here.
-    """
-
-    __slots__ = ("_reported_debt", "is_alone", "known", "left", "replicas", "spent")
-
-    def __init__(self, per_minute: int, replicas: int) -> None:
-        """Hold nothing yet of `per_minute`, which `replicas` gateways share."""
-        super().__init__(per_minute)
-        self.replicas = replicas
-        self.is_alone = False
-        self.spent = 0.0  # in all, less what was refilled here
-        self.left = 0.0  # what nobody holds, as far as the store has told
-        self.known: float | None = None  # what all hold and what is left, as far as the store has told
-        self._level = 0.0
-        self._grace = per_minute / replicas
-        self._reported_debt = 0.0
-
-    def wait_seconds(self, amount: float, now: float) -> float:
-        """Seconds until `amount` may be there, or a full bucket if that is less; 0.0 if it is here now."""
-        self._refill(now)
-        missing = min(amount, self.per_minute) - self._level
-        if missing <= 0.0:
-            return 0.0
-        per_minute = self.per_minute / self.replicas if self.is_alone else float(self.per_minute)
-        return max(1.0, (missing - max(0.0, self.left)) * _MINUTE_SECONDS / per_minute)
-
-    def take(self, amount: float, now: float) -> None:
-        """Take `amount` (negative: give back) of what is here; the level may go below zero."""
-        self._refill(now)
-        level = min(self._level - amount, float(self.per_minute))
-        self.spent += self._level - level
-        self._level = level
-
-    def _forgive(self, amount: float) -> None:
-        self._level += amount
-        self.spent -= amount
-
-    def _refill(self, now: float) -> None:
-        if self._at is not None:
-            minutes = (now - self._at) / _MINUTE_SECONDS
-            part, gained = self.per_minute / self.replicas, minutes * self.per_minute
-            self._grace = min(self._grace + minutes * part, part)
-            if self.is_alone:
-                refilled = max(0.0, min(minutes * part, part - self._level))
-                self._level += refilled
-                self.spent -= refilled
-            else:
-                self.left = min(self.left + gained, float(self.per_minute))
-                self.known = None if self.known is None else min(self.known + gained, float(self.per_minute))
-        self._at = now
-
-    # -- what is reported to the store, and what it states
-
-    def held(self, now: float) -> int:
-        """What is here, as it is reported to the store; a debt is the store's once it is confirmed."""
-        self._refill(now)
-        self._reported_debt = max(0.0, -self._level)
-        return math.floor(max(0.0, self._level))
-
-    def confirm(self) -> None:
-        """The store has taken in what was told last, with the debt."""
-        self._level += self._reported_debt
-        self._reported_debt = 0.0
-
-    def grant(self, amount: float) -> None:
-        """Hold `amount` more."""
-        self._level += amount
-
-    def shed(self, keep: float) -> None:
-        """Give back what is here beyond `keep`."""
-        self._level = min(self._level, max(keep, 0.0))
-
-    def hear(self, left: float, known: float, replicas: int) -> None:
-        """Take in what nobody holds, the level over all, and how many gateways share it."""
-        self.left, self.known, self.replicas = left, known, replicas
-
-    def stand_alone(self, now: float, *, is_alone: bool) -> None:
-        """The store answers no more, or again."""
-        self._refill(now)
-        self.is_alone = is_alone
-
-    @property
-    def level(self) -> float:
-        """What is here as of the last call; less than nothing is owed."""
-        return self._level
 
 
 class Allowance:
@@ -264,7 +129,20 @@ class Allowance:
     def correct(self, tokens: float, now: float) -> None:
         """Count `tokens` more (negative: fewer) than were taken before."""
         if self._tokens is not None:
-            self._tokens.correct(tokens, now)
+            self._tokens.take(tokens, now)
+
+    @property
+    def has_rates(self) -> bool:
+        """True if requests or tokens per minute are limited."""
+        return self._requests is not None or self._tokens is not None
+
+    def rates(self, now: float) -> Rates:
+        """What is left of the rates of requests and of tokens; None of one that is not limited."""
+        requests, tokens = self._requests, self._tokens
+        return Rates(
+            None if requests is None else requests.state(now),
+            None if tokens is None else tokens.state(now),
+        )
 
     def has_queue_place(self) -> bool:
         """True if one more request may wait; one request always may."""

@@ -21,6 +21,7 @@ from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
 from gateway.learned.prompts import PromptEstimator
 from gateway.learned.speeds import EngineSpeeds, StreamPace
+from gateway.outcomes import LONGEST_RETRY_SECONDS
 from gateway.usage import Usage
 
 _DRAIN_SECONDS = 30.0  # horizon of the drain rate from which Retry-After is computed
@@ -231,14 +232,15 @@ class PoolAccount:
     def retry_after_seconds(self, tenant: TenantQueue, now: float) -> float:
         """The seconds in which the queue, at its measured drain rate, serves what `tenant` has queued and one more.
 
-        Without a measured rate this is 1 s. The tenant's share of the rate is its weight among those who wait.
+        This is a guess, so it is a minute at most, and 1 s without a measured rate. The tenant's share of the rate is
+        its weight among those who wait.
         """
         rate = self.drain.per_second(now)
         if rate <= 0.0:
             return 1.0
         others = sum(flow.weight for flow in _some(self.queue, tenant))
         share = tenant.weight / (tenant.weight + others)
-        return (tenant.queued + 1) / (rate * share)
+        return min((tenant.queued + 1) / (rate * share), LONGEST_RETRY_SECONDS)
 
     # -- views
 

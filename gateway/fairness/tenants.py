@@ -5,6 +5,7 @@ A tenant that nobody configured has weight 1 and no limits.
 
 from collections.abc import Iterator
 
+from gateway.fairness.buckets import Rates
 from gateway.fairness.census import Census
 from gateway.fairness.cost import LEAST_WEIGHT
 from gateway.fairness.limits import Allowance, TenantLimits
@@ -48,6 +49,11 @@ class TenantRegister:
         if allowance is None:
             allowance = self._allowances[name] = Allowance(TenantLimits(), self._replicas)
         return allowance
+
+    def rates(self, name: str, now: float) -> Rates | None:
+        """What is left of the rates of tenant `name`; None if it has none."""
+        allowance = self._allowances.get(name)
+        return allowance.rates(now) if allowance is not None and allowance.has_rates else None
 
     def __contains__(self, name: str) -> bool:
         """True if tenant `name` is known."""

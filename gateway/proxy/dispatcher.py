@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
-from gateway.fairness import Admission, Decision, Grant, PoolAccount, Refuse, Ticket, TicketSnapshot, TicketState
-from gateway.outcomes import Outcome
+from gateway.fairness import Admission, Decision, Grant, PoolAccount, Rates, Refuse, Ticket, TicketSnapshot, TicketState
+from gateway.outcomes import LONGEST_RETRY_SECONDS, Outcome
 from gateway.store.sharing import Sharing
 from gateway.usage import Usage
 from gateway.watch.outages import Outages
@@ -207,6 +207,10 @@ class Dispatcher:
         await self._sharing.quotas.more(tenant, 0.0)
         return self._admission.count_request(tenant, self.loop.time())
 
+    def rates(self, tenant: str) -> Rates | None:
+        """What is left of the tenant's rates; None if it has none."""
+        return self._admission.tenants.rates(tenant, self.loop.time())
+
     def serves(self, pool: str) -> bool:
         """True if `pool` serves, so that no fallback pool is needed."""
         return self._outages.serves(pool)
@@ -216,8 +220,8 @@ class Dispatcher:
         return self._fleet.awaits(pool)
 
     def outage_seconds(self, pool: str) -> float:
-        """For how long `pool` has been without a worker; clients are told to retry after as long."""
-        return self._outages.age_seconds(pool)
+        """After how many seconds to ask `pool` again: as long as it has been without a worker, within a minute."""
+        return min(self._outages.age_seconds(pool), LONGEST_RETRY_SECONDS)
 
     def any_worker(self, pool: str) -> str | None:
         """The least loaded worker of `pool` that serves; None if there is none."""

@@ -30,7 +30,7 @@ from gateway.proxy.services import Services
 from gateway.usage import Usage
 from gateway.wire.engine_answer import retry_after_seconds, types_for
 from gateway.wire.errors import error_event
-from gateway.wire.headers import forwarded_response_headers, request_head
+from gateway.wire.headers import request_head
 from gateway.wire.meters import meter_for
 from gateway.workers import Action, Blame, Clearance, Effect, Evidence, Situation, Suspect, judge
 
@@ -275,13 +275,15 @@ class Exchange:
         """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
         self._services.guard.answered(self._suspect)
         self._services.dispatcher.settle(self._ticket, None)
-        answer = WholeAnswer(relay.status, relay.take_buffered(), forwarded_response_headers(relay.headers))
+        headers = self._services.answer_headers(relay.headers, self._context)
+        answer = WholeAnswer(relay.status, relay.take_buffered(), headers)
         self._downstream.send(answer)
         return await self._flushed(Outcome.REJECTED_BY_ENGINE)
 
     async def _relay_answer(self, relay: Relay) -> bool:
         downstream = self._downstream
-        downstream.open(relay.status, forwarded_response_headers(relay.headers), self._length(relay))
+        headers = self._services.answer_headers(relay.headers, self._context)
+        downstream.open(relay.status, headers, self._length(relay))
         relay.flow(downstream)
         try:
             # Cancelled at either await: `_leave` cuts the relay, which settles the ticket at what was generated.

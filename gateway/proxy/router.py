@@ -246,7 +246,8 @@ class Router:
         is_strange = fault.outcome is Outcome.BAD_REQUEST and not record.tenant
         # What follows cannot be trusted, or the rest of the body is not worth reading.
         is_last = is_strange or body.is_broken or not body.is_whole
-        return refusal_answer(request, fault, record.request_id, is_last=is_last)
+        rates = self._services.dispatcher.rates(record.tenant)
+        return refusal_answer(request, fault, record.request_id, rates, is_last=is_last)
 
 
 def _is_models(path: str) -> bool:

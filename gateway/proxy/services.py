@@ -1,15 +1,19 @@
 """The objects that every request is handled with; `app` builds them once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.clients.custody import Custody
+from gateway.clients.rate_headers import rate_headers
 from gateway.endpoints.workers import WorkerEndpoints
 from gateway.fairness import Holdings
 from gateway.proxy.delivery import Delivery
 from gateway.proxy.dispatcher import Dispatcher
+from gateway.proxy.record import Context
 from gateway.proxy.remainders import Remainders
 from gateway.watch.death_guard import DeathGuard
 from gateway.watch.health import Health
+from gateway.wire.headers import forwarded_response_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +27,10 @@ class Services:
     holdings: Holdings[Custody]
     remainders: Remainders
     delivery: Delivery
+
+    def answer_headers(
+        self, engine_headers: Sequence[tuple[bytes, bytes]], context: Context
+    ) -> Sequence[tuple[str, str]]:
+        """The headers of an engine's answer that pass, and what is left of the tenant's rates."""
+        rates = self.dispatcher.rates(context.identity.tenant.name)
+        return [*forwarded_response_headers(engine_headers), *rate_headers(context.parsed.endpoint.dialect, rates)]

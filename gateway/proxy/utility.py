@@ -19,7 +19,7 @@ from gateway.outcomes import Outcome
 from gateway.proxy.record import Context, RequestRecord
 from gateway.proxy.services import Services
 from gateway.wire.engine_answer import describe, media_type, read_error, types_for
-from gateway.wire.headers import forwarded_response_headers, request_head
+from gateway.wire.headers import request_head
 from gateway.wire.request import ParsedRequest
 from gateway.workers import Evidence, Situation, evidence_of, judge
 
@@ -154,7 +154,7 @@ class UtilityForwarder:
         return outcome
 
     async def _pass_on(self, context: Context, answer: Answer, outcome: Outcome, record: RequestRecord) -> bool:
-        whole = WholeAnswer(answer.status, answer.body, forwarded_response_headers(answer.headers))
+        whole = WholeAnswer(answer.status, answer.body, self._services.answer_headers(answer.headers, context))
         return await self._services.delivery.deliver(context.request, whole, record, outcome)
 
 

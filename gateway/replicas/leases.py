@@ -10,7 +10,8 @@ import math
 from abc import ABC, abstractmethod
 from typing import Final
 
-from gateway.fairness.limits import PART, Allowance, LeasedBucket
+from gateway.fairness.buckets import LeasedBucket
+from gateway.fairness.limits import PART, Allowance
 from gateway.replicas.quota_call import NEVER_TOLD, LimitReport, LimitState
 from gateway.replicas.snapshot import SharedLimitSnapshot
 

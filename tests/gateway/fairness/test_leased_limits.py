@@ -1,6 +1,7 @@
 """What one of several gateways holds of a tenant's limits: it spends what it was granted, and says what is left."""
 
-from gateway.fairness.limits import Allowance, LeasedBucket, TenantLimits
+from gateway.fairness.buckets import LeasedBucket, RateLevel
+from gateway.fairness.limits import Allowance, TenantLimits
 
 
 def test_a_bucket_spends_what_it_was_granted() -> None:
@@ -12,7 +13,7 @@ def test_a_bucket_spends_what_it_was_granted() -> None:
     bucket.take(10.0, 0.0)
     assert (bucket.held(0.0), bucket.spent) == (20, 10.0)
     bucket.shed(5.0)
-    bucket.hear(40.0, 60.0, 2)
+    bucket.hear(25.0, 45.0, 2)
     assert bucket.wait_seconds(50.0, 0.0) == 5.0
 
 
@@ -26,8 +27,29 @@ def test_a_bucket_alone_refills_its_part() -> None:
     assert (bucket.held(30.0), bucket.level) == (0, -30.0)
     bucket.confirm()
     assert bucket.level == 0.0
-    bucket.correct(10.0, 30.0)
-    assert bucket.level == 0.0
+    assert bucket.wait_seconds(45.0, 30.0) == 60.0
+
+
+def test_what_is_owed_to_the_store_is_waited_for() -> None:
+    """The level that the store states counts, also below nothing."""
+    bucket = LeasedBucket(60, 2)
+    bucket.hear(0.0, -30.0, 2)
+    assert bucket.wait_seconds(10.0, 0.0) == 40.0
+    assert bucket.state(0.0) == RateLevel(60, 0, 90.0)
+
+
+def test_what_is_left_is_what_is_left_anywhere() -> None:
+    """Before the store spoke nobody is known to have used any; what was used here since then counts too."""
+    bucket = LeasedBucket(60, 2)
+    assert bucket.state(0.0).left == 60
+    bucket.grant(20.0)
+    bucket.take(5.0, 0.0)
+    assert bucket.held(0.0) == 15
+    bucket.take(5.0, 0.0)
+    bucket.hear(30.0, 50.0, 2)
+    assert bucket.state(0.0) == RateLevel(60, 45, 15.0)
+    bucket.stand_alone(0.0, is_alone=True)
+    assert bucket.state(0.0).left == 10
 
 
 def test_an_allowance_without_leases_lacks_them() -> None:

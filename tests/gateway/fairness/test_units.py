@@ -8,10 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.fairness import PREDICTORS, Expression, KvTime, Linear, Profiled, TenantLimits, Ticket, TicketState
+from gateway.fairness.buckets import Bucket, RateLevel
 from gateway.fairness.cost import UNITS_PER_COST, CostFunction, request_cost, to_cost, to_units
 from gateway.fairness.deadlines import Deadlines
 from gateway.fairness.lazy_heap import LazyHeap
-from gateway.fairness.limits import Allowance, Bucket
+from gateway.fairness.limits import Allowance
 from gateway.fairness.snapshot import jain_index
 from gateway.usage import Usage
 
@@ -136,7 +137,7 @@ def test_a_bucket_refills_and_never_overflows() -> None:
     assert bucket.wait_seconds(60, 1.0) == 0.0
     assert bucket.wait_seconds(61, 1.0) == 0.0
     bucket.take(120, 1.0)
-    assert bucket.wait_seconds(60, 1.0) == 120.0
+    assert bucket.wait_seconds(60, 1.0) == 60.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 30)), max_size=60))
@@ -151,37 +152,58 @@ def test_a_bucket_admits_no_more_than_its_rate(arrivals: list[tuple[float, int]]
     assert admitted <= 60 + now + 1e-6
 
 
-def test_an_overdraft_is_forgiven_up_to_another_allowance_each_minute() -> None:
-    """What nobody foresaw empties the bucket; beyond the grace it is owed, and so is what was known before."""
+def test_what_is_overdrawn_is_owed() -> None:
+    """What nobody foresaw is paid off first. Then the next request comes, for a minute without use has sufficed."""
     bucket = Bucket(60)
     bucket.take(20, 0.0)
-    bucket.correct(80, 0.0)
-    assert bucket.wait_seconds(1, 0.0) == 1.0
-    bucket.correct(50, 0.0)
-    assert bucket.wait_seconds(60, 0.0) == 60.0 + 30.0
-    bucket.correct(-30, 0.0)
+    bucket.take(80, 0.0)
+    assert bucket.wait_seconds(1, 0.0) == 41.0
     assert bucket.wait_seconds(60, 0.0) == 60.0
-    large = Bucket(60)
-    large.take(120, 0.0)
-    large.correct(10, 0.0)
-    assert large.wait_seconds(60, 0.0) == 120.0
+    bucket.take(50, 0.0)
+    assert bucket.wait_seconds(1, 0.0) == bucket.wait_seconds(60, 0.0) == 90.0
+    bucket.take(-30, 0.0)
+    assert bucket.wait_seconds(1, 0.0) == 60.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 60), st.integers(-60, 2_000)), max_size=60))
-def test_a_rate_holds_within_twice_its_word_whatever_is_expected(
-    arrivals: list[tuple[float, int, int]],
-) -> None:
-    """Over any run the tokens really used are at most twice the allowance and its refill, and the last overdraft."""
+def test_a_rate_holds_whatever_is_expected(arrivals: list[tuple[float, int, int]]) -> None:
+    """Over any run the tokens really used are at most the allowance, its refill, and the last request."""
     bucket, now, used, last = Bucket(60), 0.0, 0, 0
     for pause, expected, surprise in arrivals:
         now += pause
         if bucket.wait_seconds(expected, now) == 0.0:
-            bucket.take(expected, now)
             extra = max(surprise, -expected)
-            bucket.correct(extra, now)
+            bucket.take(expected, now)
+            bucket.take(extra, now)
             used += expected + extra
-            last = max(last, extra)
-    assert used <= 2 * (60 + now) + last + 1e-6
+            last = max(last, expected + extra)
+    assert used <= 60 + now + last + 1e-6
+
+
+@given(st.lists(st.tuples(st.floats(0, 90), st.integers(1, 200), st.integers(-60, 200)), max_size=20))
+def test_who_owes_no_more_than_a_minute_waits_no_longer(arrivals: list[tuple[float, int, int]]) -> None:
+    """A wait that is told suffices, and is beyond a minute only for a debt beyond an allowance."""
+    bucket, now = Bucket(60), 0.0
+    for pause, expected, surprise in arrivals:
+        now += pause
+        wait = bucket.wait_seconds(expected, now)
+        assert bucket.wait_seconds(expected, now + wait + 1e-6) == pytest.approx(0.0, abs=1e-5)
+        now += wait
+        bucket.take(expected, now)
+        bucket.take(max(0, surprise), now)
+        owed = max(0.0, bucket.wait_seconds(0.0, now))
+        assert bucket.wait_seconds(10**6, now) <= max(60.0, owed) + 1e-6
+
+
+def test_what_is_left_of_a_rate() -> None:
+    """Whole tokens, never less than none; a debt makes the way back to the full allowance longer."""
+    bucket = Bucket(60)
+    assert bucket.state(0.0) == RateLevel(60, 60, 0.0)
+    bucket.take(30.5, 0.0)
+    assert bucket.state(0.0) == RateLevel(60, 29, 30.5)
+    bucket.take(60.0, 0.0)
+    assert bucket.state(0.0) == RateLevel(60, 0, 90.5)
+    assert bucket.state(40.0) == RateLevel(60, 9, 50.5)
 
 
 def test_changed_limits_keep_the_level_of_an_unchanged_bucket() -> None:

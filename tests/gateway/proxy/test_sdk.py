@@ -214,6 +214,19 @@ async def test_a_rate_limit_is_waited_out(scene: Stage, sdk: str) -> None:
 
 
 @SDKS
+@with_gateway(tenants=(tenant("alice", limits=Limits(tokens_per_minute=10)),))
+async def test_a_wait_beyond_a_minute_ends_the_call_at_once(scene: Stage, sdk: str) -> None:
+    """The error is raised after one attempt, however many the client may make, and its words say how long it takes."""
+    await _call(scene, sdk)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(ERRORS[sdk].RateLimitError, match=r"Retry after \d{2,} s") as caught:
+        await _call(scene, sdk, retries=5)
+    assert len(scene.finished) == 2
+    assert asyncio.get_running_loop().time() == began
+    assert "retry-after" not in caught.value.response.headers
+
+
+@SDKS
 @with_gateway(engine=faults(fault(FaultKind.CUT, every=1, after_tokens=3)))
 async def test_a_broken_stream_raises(scene: Stage, sdk: str) -> None:
     """The application does not take half an answer for a whole one, and nothing is sent again behind its back."""

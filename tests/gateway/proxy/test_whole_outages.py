@@ -4,7 +4,7 @@ import asyncio
 
 from raw_client import Answer
 from virtual_time import virtual_time
-from whole_gateway import Plan, Stage, chat, question, stage, tenant
+from whole_gateway import CHAT, MODEL, Plan, Stage, chat, question, stage, tenant
 from workers_on_stage import EngineWorker
 
 from gateway.config import Limits
@@ -52,6 +52,21 @@ async def test_no_request_is_refused_while_both_workers_restart() -> None:
         assert refused == []
         assert all(answer.is_done for answer in answers[len(before) :])
         assert await readiness(scene) == (200, "ready")
+
+
+@virtual_time
+async def test_a_long_outage_asks_for_another_attempt_in_a_minute() -> None:
+    """Nobody knows when it ends, so clients go on trying."""
+    async with stage() as scene:
+        await lose_all(scene)
+        await asyncio.sleep(600)
+        for body, path in ((chat(5), CHAT), ({"model": MODEL, "prompt": "hi"}, "/tokenize")):
+            refused = await scene.ask(body, path=path)
+            assert (refused.status, refused.header("retry-after"), refused.header("x-should-retry")) == (
+                503,
+                "60",
+                None,
+            )
 
 
 @virtual_time

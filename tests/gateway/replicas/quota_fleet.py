@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket, TicketState
+from gateway.fairness.buckets import Bucket
 from gateway.fairness.cost import Linear
 from gateway.fairness.decisions import Decision
-from gateway.fairness.limits import Bucket
 from gateway.outcomes import Outcome
 from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
 from gateway.replicas.replica import Identity
