@@ -111,7 +111,7 @@ class Admission:
 
     def _arrive(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue, now: float) -> list[Decision]:
         """Let a new request run at once if nobody waits and it has room; else queue it."""
-        is_alone = self.waiting_room.is_empty_before(account, tenant)
+        is_alone = self.waiting_room.is_empty_before(ticket, account, tenant)
         if is_alone and (turn := self._turns.take_for(ticket, account, tenant)) is not None:
             self.waiting_room.admit_directly(ticket, account, tenant)
             return [self._grant(turn, account, now)]
@@ -151,19 +151,19 @@ class Admission:
         return self._dispatch([pool], now)
 
     def _dispatch(self, pools: list[str], now: float, *, is_full: bool = False) -> list[Decision]:
-        """Dispatch each of `pools`, and after a grant to a tenant with an in-flight limit also the other pools.
+        """Dispatch each of `pools`, and after a grant to a tenant that couples the pools also the others.
 
         `is_full` is passed to `Turns.take`, for a request that came while nobody waited.
         """
         decisions: list[Decision] = []
         while pools:
-            account, is_capped = self._pools[pools.pop()], False
+            account, is_coupled = self._pools[pools.pop()], False
             while account.queue.queued and (turn := self._turns.take(account, is_full=is_full)) is not None:
                 decisions.append(self._grant(turn, account, now))
                 self.waiting_room.leave(turn.ticket, account, turn.tenant)
                 self.waiting_room.review_elsewhere(turn.tenant)
-                is_capped = is_capped or turn.tenant.allowance.is_capped
-            if is_capped:
+                is_coupled = is_coupled or self.waiting_room.couples(turn.tenant)
+            if is_coupled:
                 pools = [name for name in self._pools if name != account.spec.name]
         return decisions
 
@@ -249,8 +249,8 @@ class Admission:
         tenant.allowance.land(ticket.sequences)
 
     def _dispatch_all(self, ticket: Ticket, tenant: TenantQueue, now: float) -> list[Decision]:
-        """Dispatch the ticket's pool, where room came free, and every pool if the tenant has an in-flight limit."""
-        return self._dispatch(list(self._pools) if tenant.allowance.is_capped else [ticket.pool], now)
+        """Dispatch the ticket's pool, where room came free, and every pool if the tenant couples them."""
+        return self._dispatch(list(self._pools) if self.waiting_room.couples(tenant) else [ticket.pool], now)
 
     # -- time
 

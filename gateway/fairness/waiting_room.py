@@ -27,10 +27,15 @@ class WaitingRoom:
         self.deadlines = Deadlines()
         self.queued = 0
 
-    def is_empty_before(self, account: PoolAccount, tenant: TenantQueue) -> bool:
-        """True if a new request of `tenant` would be the only one that waits, and no limit of its own could hold it."""
-        is_empty = not account.queue.queued or not account.queue.group.policy.waiting
-        return is_empty and not tenant.allowance.is_capped and not tenant.is_barred
+    def is_empty_before(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> bool:
+        """True if `ticket`, a new request of `tenant`, would be the only one that waits, and no limit holds it back.
+
+        If the tenant has an in-flight limit, it must wait in no other pool either.
+        """
+        if tenant.is_barred or (account.queue.queued and account.queue.group.policy.waiting):
+            return False
+        allowance = tenant.allowance
+        return not allowance.is_capped or (not allowance.queued and allowance.has_flight_place(ticket.sequences))
 
     def admit_directly(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:
         """Do in one step what `enter` and `leave` do for a new request that runs at once, while nobody waits."""
@@ -91,9 +96,14 @@ class WaitingRoom:
             if tenant is not None:
                 self.review(account, tenant)
 
+    def couples(self, tenant: TenantQueue) -> bool:
+        """True if an in-flight limit of `tenant` couples the pools: it decides in each whether the tenant waits."""
+        allowance = tenant.allowance
+        return allowance.is_capped and allowance.queued > 0
+
     def review_elsewhere(self, tenant: TenantQueue) -> None:
-        """Correct the view of other pools too, if an in-flight limit of `tenant` couples them."""
-        if tenant.allowance.is_capped:
+        """Correct the view of other pools too, if `tenant` couples them."""
+        if self.couples(tenant):
             self.review_everywhere(tenant.name)
 
     def _entered(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> None:

@@ -1,30 +1,27 @@
-"""A request that finds nobody waiting and room runs at once: it has not been in a queue, and nobody can tell.
-
-The long way is forced by an in-flight limit that holds nobody back: whoever has one goes through the queue.
-"""
+"""A request that finds nobody waiting and room runs at once: it has not been in a queue, and nobody can tell."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from uncompiled import needs_sources
 
 from gateway.fairness import POLICIES, Grant
 from gateway.fairness.decisions import Decision
 from gateway.fairness.flow import Flow
+from gateway.fairness.waiting_room import WaitingRoom
 
 from .bench import Bench
 from .tape import play
 
 TAPES = st.binary(min_size=30, max_size=110)
 CHEAP = settings(database=None, suppress_health_check=list(HealthCheck))
-NO_LIMIT = 10**9
 EXAMPLES = {"vtc": 800, "drr": 300}
 
 
 class Recorded(Bench):
-    """Keeps what was decided, and every account after it; of one pool, for limits tie a tenant's pools together."""
+    """Keeps what was decided, and every account after it."""
 
     def __init__(self, policy: str, predictor: str, **options: object) -> None:
-        options["pools"] = 1
         super().__init__(policy, predictor, **options)  # type: ignore[arg-type]
         self.record: list[object] = []
 
@@ -47,19 +44,6 @@ class Recorded(Bench):
         return [*accounts, self.admission.next_deadline(), self.fleet.snapshot()]
 
 
-class Queued(Recorded):
-    """Everybody goes through the queue."""
-
-    def __init__(self, policy: str, predictor: str, **options: object) -> None:
-        super().__init__(policy, predictor, **options)
-        self.tenant("d")
-
-    def tenant(self, name: str, weight: float = 1.0, **limits: int | None) -> None:
-        """Configure a tenant, with a limit in any case."""
-        limits["max_in_flight"] = limits.get("max_in_flight") or NO_LIMIT
-        super().tenant(name, weight, **limits)
-
-
 def _decided(decision: Decision) -> object:
     where = decision.worker if isinstance(decision, Grant) else (decision.outcome, decision.retry_after_seconds)
     return decision.ticket.request_id, where
@@ -70,6 +54,12 @@ def _account(flow: Flow) -> object:
     return flow.name, counter, flow.ceilings, flow.refundable, flow.exposure, flow.queued, flow.is_waiting
 
 
+def _never(*_: object) -> bool:
+    """Nobody is alone: everybody goes through the queue."""
+    return False
+
+
+@needs_sources
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_short_way_leads_where_the_long_one_does(policy: str) -> None:
@@ -79,9 +69,11 @@ def test_the_short_way_leads_where_the_long_one_does(policy: str) -> None:
     @given(TAPES)
     def holds(data: bytes) -> None:
         short = play(data, policy, bench_type=Recorded)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(WaitingRoom, "is_empty_before", _never)
+            long = play(data, policy, bench_type=Recorded)
         assert isinstance(short, Recorded)
-        long = play(data, policy, bench_type=Queued)
-        assert isinstance(long, Queued)
+        assert isinstance(long, Recorded)
         assert short.record == long.record
 
     holds()
