@@ -294,6 +294,7 @@ class Gateway:
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
         self._books.configure(config.pools)
+        self._metrics.configure(config.pools)
         self._launched.configure(config.pools)
         self._outages.configure(config.pools)
         if self._sharing is not None:

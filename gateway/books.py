@@ -76,7 +76,9 @@ class Books:
             yield self._reading(worker, time)
 
     def _reading(self, worker: str, time: SharedTime) -> Reading:
-        return Reading(worker, time.busy_seconds, time.idle_seconds, self._reconciliation.generated[worker])
+        generated, read = (self._reconciliation.generated, self._reconciliation.read)
+        counts = (generated.totals[worker], read.totals[worker])
+        return Reading(worker, time.busy_seconds, time.idle_seconds, *counts)
 
     def _worker_left(self, worker: str) -> None:
         """Note the last figures of a worker that left the fleet, and forget it."""
@@ -86,7 +88,7 @@ class Books:
             time.advance(now)
             self._recorder.worker_left(self._reading(worker, time))
         self._running.forget(worker)
-        self._reconciliation.forget_generated(worker)
+        self._reconciliation.forget_growth(worker)
 
     # -- called in the writer's thread
 

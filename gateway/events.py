@@ -43,6 +43,8 @@ class RequestFinished(NamedTuple):
     `inter_token_seconds` is the mean time between tokens, None for fewer than two tokens or an answer not streamed.
     `lost_prompt_tokens` and `lost_output_tokens` estimate what engines did for attempts that were given up, for which
     nobody pays; None if there was none. `worker_seconds` is its share of the time of its workers, None without one.
+    `choices` is how many answers each of its prompts was to get. `end_user_name` is what the client calls the end user:
+    no log may show it.
     """
 
     request_id: str
@@ -76,6 +78,8 @@ class RequestFinished(NamedTuple):
     lost_prompt_tokens: int | None = None
     lost_output_tokens: int | None = None
     worker_seconds: float | None = None
+    choices: int = 1
+    end_user_name: str = ""
 
 
 class OpenRequest(NamedTuple):
@@ -96,6 +100,8 @@ class OpenRequest(NamedTuple):
     queue_wait_seconds: float
     duration_seconds: float
     worker_seconds: float
+    choices: int = 1
+    end_user_name: str = ""
 
 
 class WorkerChanged(NamedTuple):

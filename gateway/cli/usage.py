@@ -21,7 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.config import ConfigError, Ledger, load
+from gateway.ledger.audit import Audit
 from gateway.ledger.faults import LedgerFault
+from gateway.ledger.focus import COLUMNS as FOCUS_COLUMNS
+from gateway.ledger.focus import SUBJECTS, Issuer, records
 from gateway.ledger.folder import LedgerFolder
 from gateway.ledger.report import (
     FIELDS,
@@ -37,7 +40,8 @@ from gateway.ledger.report import (
 )
 from gateway.wire.end_user import PSEUDONYM_DIGITS, pseudonym
 
-COLUMNS: Final = (*FIELDS[:-2], "worker_seconds", "money")  # microseconds and billionths in the ledger
+_MONEY: Final = ("money", "prompt_money", "cached_money", "output_money")
+COLUMNS: Final = (*FIELDS[:-5], "worker_seconds", *_MONEY)  # microseconds and billionths in the ledger
 _HEADS: Final = ("requests", "prompt", "cached", "output", "estimated", "lost prompt", "lost output", "cost units")
 _OFTEN_ZERO: Final = frozenset({"estimated", "lost prompt", "lost output", "money"})  # left out of the table then
 _WIDEST: Final = 1000  # a table is as wide as it needs to be; nothing of it is cut
@@ -78,6 +82,21 @@ def usage(options: UsageOptions) -> int:
     return 0
 
 
+def focus(options: UsageOptions, issuer: str) -> int:
+    """Print the lines of FOCUS that the service of `issuer` comes to; returns the exit status."""
+    try:
+        ledger = _ledger(options.config)
+        query = _query(options)._replace(subjects=SUBJECTS)
+        parts = LedgerFolder(ledger.folder).parts(query)
+        found = list(records(query, parts, Issuer(issuer, _currency(ledger))))
+    except (UsageFault, LedgerFault) as fault:
+        return _say(fault)
+    writer = csv.DictWriter(sys.stdout, FOCUS_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return 0
+
+
 def forget(config: Path, end_user: str) -> int:
     """Remove an end user, named plainly or by pseudonym, from every row; returns the exit status."""
     is_pseudonym = fullmatch(f"[0-9a-f]{{{PSEUDONYM_DIGITS}}}", end_user)
@@ -97,21 +116,27 @@ def audit(options: UsageOptions) -> int:
     except (UsageFault, LedgerFault) as fault:
         return _say(fault)
     if options.form == "json":
-        found = [each._asdict() | {"difference": each.difference, "remark": each.remark} for each in audits]
+        found = [_audit_fields(each) for each in audits]
         sys.stdout.write(orjson.dumps(found).decode() + "\n")
         return 0
     table = Table(box=None, pad_edge=False)
-    table.add_column("worker")
-    for head in ("generated", "charged", "estimated", "lost", "difference"):
+    for head in ("worker", "tokens"):
+        table.add_column(head)
+    for head in ("counted", "charged", "estimated", "lost", "difference"):
         table.add_column(head, justify="right")
     for each in audits:
-        table.add_row(each.worker, *(f"{figure:,}" for figure in (*each[1:], each.difference)))
+        figures = (each.counted, each.charged, each.estimated, each.lost, each.difference)
+        table.add_row(each.worker, each.kind, *(f"{figure:,}" for figure in figures))
     console = Console(soft_wrap=True)
     console.print(table)
     for each in audits:
         if each.remark:
-            console.print(Text(f"{each.worker}: {each.remark}"))
+            console.print(Text(f"{each.worker}, {each.kind} tokens: {each.remark}"))
     return 0
+
+
+def _audit_fields(audit: Audit) -> dict[str, object]:
+    return audit._asdict() | {"difference": audit.difference, "remark": audit.remark}
 
 
 def backup(config: Path, to: Path) -> int:
@@ -138,6 +163,12 @@ def _ledger(config: Path) -> Ledger:
     if ledger is None:
         raise UsageFault(f"{config} keeps no ledger; a section `ledger` turns it on")
     return ledger
+
+
+def _currency(ledger: Ledger) -> str:
+    if ledger.currency is None or fullmatch("[A-Z]{3}", ledger.currency) is None:
+        raise UsageFault("FOCUS needs a currency: set `ledger.currency` to that of the prices, like EUR")
+    return ledger.currency
 
 
 def _query(options: UsageOptions) -> Query:
@@ -167,8 +198,8 @@ def _fields(options: UsageOptions, line: Line) -> dict[str, object]:
 
 
 def _figures(line: Line) -> list[float]:
-    *counts, worker_us, money_nano = line.sums
-    return [*counts, worker_us / 1e6, money_nano / 1e9]
+    *counts, worker_us = line.sums[: -len(_MONEY)]
+    return [*counts, worker_us / 1e6, *(nano / 1e9 for nano in line.sums[-len(_MONEY) :])]
 
 
 def _write_csv(options: UsageOptions, report: Sequence[Line]) -> None:
@@ -188,7 +219,7 @@ def _table(options: UsageOptions, report: Sequence[Line], currency: str | None) 
     for head in compress(heads, shown):
         table.add_column(currency or head if head == "money" else head, justify="right")
     for line in report:
-        *counts, cost, worker_seconds, money = _figures(line)
+        *counts, cost, worker_seconds, money = _figures(line)[: len(heads)]
         cells = [*(f"{count:,}" for count in counts), f"{cost:,.0f}", f"{worker_seconds:,.1f}", f"{money:,.2f}"]
         names = [line.period] * has_period + [name or "-" for name in line.names]
         table.add_row(*names, *compress(cells, shown))

@@ -46,6 +46,23 @@ def report(  # noqa: PLR0913 - one parameter for each option
 
 
 @usage_commands.command()
+def focus(
+    config: Config = Path("config.yaml"),
+    zone: Annotated[str, typer.Option(help="Time zone of hours and months, like Europe/Berlin.")] = "UTC",
+    since: Annotated[
+        str, typer.Option(help="Beginning, like 2026-11-30 or 2026-11-30T14:15; default: this month's.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="End, which no longer belongs to it; default: now.")] = "",
+    issuer: Annotated[str, typer.Option(help="Who provides the service and issues the invoice.")] = "vtc-gateway",
+) -> None:
+    """Print what was used as lines of FOCUS 1.2, for tools that read the costs of clouds."""
+    from gateway.cli.usage import UsageOptions
+    from gateway.cli.usage import focus as run
+
+    raise typer.Exit(run(UsageOptions(config, zone=zone, since=since, until=until), issuer))
+
+
+@usage_commands.command()
 def audit(
     config: Config = Path("config.yaml"),
     zone: Annotated[str, typer.Option(help="Time zone, like Europe/Berlin.")] = "UTC",

@@ -5,6 +5,7 @@ Editors and the documentation rely on `json_schema`.
 """
 
 from gateway.config.choices import (
+    EndUsers,
     EngineOrder,
     ExcessOutput,
     LogFormat,
@@ -37,6 +38,7 @@ __all__ = [
     "ConfigError",
     "CostSpec",
     "Difference",
+    "EndUsers",
     "EngineOrder",
     "ExcessOutput",
     "ExpressionCost",

@@ -76,6 +76,14 @@ class WithoutStore(StrEnum):
     REFUSE = "refuse"
 
 
+class EndUsers(StrEnum):
+    """How the ledger names end users: by pseudonym, as clients name them, or not at all."""
+
+    HASHED = "hashed"
+    PLAIN = "plain"
+    OFF = "off"
+
+
 class LogFormat(StrEnum):
     """How a log line is written."""
 

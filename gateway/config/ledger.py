@@ -1,5 +1,6 @@
 """The part of the file for the ledger: where it lies, and how long it keeps what."""
 
+from gateway.config.choices import EndUsers
 from gateway.config.section import Count, Section, restart
 
 
@@ -19,5 +20,7 @@ class LedgerEntry(Section):
         ge=1,
         le=36500,
     )
-    end_users: bool = restart(True, "Keeps a pseudonym of the end user with each row.")
+    end_users: EndUsers = restart(
+        EndUsers.HASHED, "What a row says of the end user: a pseudonym, the name that the client gave, or nothing."
+    )
     currency: str | None = restart(None, "Currency of `pools[].prices`, 1 to 8 letters.", pattern=r"^[A-Za-z]{1,8}$")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from gateway.config.choices import EngineOrder, Right, ShareBy, WithoutStore
+from gateway.config.choices import EndUsers, EngineOrder, Right, ShareBy, WithoutStore
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
 from gateway.config.pools import Adapter, Prices, Timeouts, Window
@@ -156,7 +156,7 @@ class Ledger(Resolved):
     folder: Path
     rows_days: int = 90
     quarters_days: int = 760
-    end_users: bool = True
+    end_users: EndUsers = EndUsers.HASHED
     currency: str | None = None
 
 

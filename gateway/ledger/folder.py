@@ -4,6 +4,7 @@ Reading disturbs no writer. Erasing changes a slice of rows at a time, so that t
 """
 
 from collections.abc import Iterator
+from operator import add
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,18 +14,26 @@ from gateway.ledger import schema
 from gateway.ledger.audit import Audit
 from gateway.ledger.faults import LedgerFault, told
 from gateway.ledger.report import FIELDS, Query, Subject
+from gateway.wire.end_user import pseudonym
 
 _WAIT_MS: Final = 10_000
 _IDS_AT_ONCE: Final = 20_000
 _ROW_SUMS: Final = ("count(*)", *(f"sum({name})" for name in FIELDS[1:]))
-_GENERATED: Final = (
-    "SELECT name, sum(generated_tokens) FROM worker_time JOIN names ON id = worker "
+_COUNTED: Final = (
+    "SELECT name, sum(read_tokens), sum(generated_tokens) FROM worker_time JOIN names ON id = worker "
     "WHERE quarter >= ? AND quarter < ? GROUP BY worker"
 )
+# A stream tells how long its prompt is when it begins, every other answer when it ends.
 _WORK: Final = (
-    "SELECT name, sum(output_tokens), sum(estimated_tokens), sum(lost_output_tokens) "
-    "FROM requests JOIN names ON names.id = worker WHERE quarter >= ? AND quarter < ? GROUP BY worker"
+    "SELECT w.name, sum(prompt_tokens * choices), "
+    "sum(iif(estimated_tokens > 0 OR (ttft_us IS NULL AND o.name <> 'completed'), prompt_tokens * choices, 0)), "
+    "sum(lost_prompt_tokens * choices), sum(output_tokens), sum(estimated_tokens), sum(lost_output_tokens), "
+    "sum(iif(prompt_tokens > 0 AND o.name <> 'completed', choices, 0)) "
+    "FROM requests JOIN names w ON w.id = worker JOIN names o ON o.id = outcome "
+    "WHERE quarter >= ? AND quarter < ? GROUP BY worker"
 )
+_NOTHING: Final = (0,) * 7
+_IS_END_USER: Final = "end_user <> '' AND (end_user = ? OR pseudonym(end_user) = ?)"
 _QUARTER_SUMS: Final = tuple(f"sum({name})" for name in FIELDS)
 
 
@@ -45,20 +54,22 @@ class LedgerFolder:
                 yield quarter, names, tuple(values[len(query.subjects) :])
 
     def audits(self, first: int, end: int) -> list[Audit]:
-        """Each worker in the quarter hours from `first` to before `end`; raises `LedgerFault`.
+        """Prompts and answers of each worker in the quarter hours from `first` to before `end`; raises `LedgerFault`.
 
         Every process of a gateway reads every engine, so that of their counts the largest is the engine's.
         """
-        generated: dict[str, int] = {}
-        rows: dict[str, list[int]] = {}
+        counted: dict[str, tuple[int, ...]] = {}
+        work: dict[str, tuple[int, ...]] = {}
         for file in self.files:
-            for worker, tokens in self._read(file, _GENERATED, first, end):
-                generated[worker] = max(tokens, generated.get(worker, 0))
+            for worker, *counts in self._read(file, _COUNTED, first, end):
+                counted[worker] = tuple(map(max, counts, counted.get(worker, (0, 0))))
             for worker, *figures in self._read(file, _WORK, first, end):
-                before = rows.get(worker, [0, 0, 0])
-                rows[worker] = [one + other for one, other in zip(before, figures, strict=True)]
-        workers = sorted((generated.keys() | rows.keys()) - {""})
-        return [Audit(worker, generated.get(worker, 0), *rows.get(worker, (0, 0, 0))) for worker in workers]
+                work[worker] = tuple(map(add, figures, work.get(worker, _NOTHING)))
+        return [
+            audit
+            for worker in sorted((counted.keys() | work.keys()) - {""})
+            for audit in _audits(worker, counted.get(worker, (0, 0)), work.get(worker, _NOTHING))
+        ]
 
     def _read(self, file: Path, statement: str, first: int, end: int) -> Iterator[tuple[Any, ...]]:
         with told(file):
@@ -69,7 +80,7 @@ class LedgerFolder:
                 connection.close(True)
 
     def forget(self, end_user: str) -> int:
-        """Remove `end_user`, as it stands in the rows, from all of them; returns from how many."""
+        """Remove the end user of this pseudonym from all rows, which have it or the name; returns from how many."""
         return sum(_forget(file, end_user) for file in self.files)
 
     def back_up(self, to: Path) -> list[Path]:
@@ -85,6 +96,15 @@ class LedgerFolder:
                 finally:
                     connection.close(True)
         return copies
+
+
+def _audits(worker: str, counted: tuple[int, ...], work: tuple[int, ...]) -> tuple[Audit, Audit]:
+    read, generated = counted
+    prompt, prompt_estimated, prompt_lost, output, output_estimated, output_lost, broken = work
+    return (
+        Audit(worker, "prompt", read, prompt, prompt_estimated, prompt_lost, broken),
+        Audit(worker, "output", generated, output, output_estimated, output_lost, broken),
+    )
 
 
 def _opened(file: Path, flags: int) -> apsw.Connection:
@@ -117,16 +137,19 @@ def _forget(file: Path, end_user: str) -> int:
     with told(file):
         connection = _opened(file, apsw.SQLITE_OPEN_READWRITE)
         try:
+            connection.create_scalar_function(
+                "pseudonym", lambda *names: pseudonym(str(names[0])), 1, deterministic=True
+            )
             connection.execute("PRAGMA secure_delete = ON")
             ((last,),) = connection.execute("SELECT coalesce(max(id), 0) FROM requests")
             before = connection.total_changes()
             for first in range(0, last + 1, _IDS_AT_ONCE):
                 connection.execute(
-                    "UPDATE requests SET end_user = '' WHERE id >= ? AND id < ? AND end_user = ?",
-                    (first, first + _IDS_AT_ONCE, end_user),
+                    f"UPDATE requests SET end_user = '' WHERE id >= ? AND id < ? AND {_IS_END_USER}",  # noqa: S608 - ours
+                    (first, first + _IDS_AT_ONCE, end_user, end_user),
                 )
             count = connection.total_changes() - before
-            connection.execute("UPDATE open SET end_user = '' WHERE end_user = ?", (end_user,))
+            connection.execute(f"UPDATE open SET end_user = '' WHERE {_IS_END_USER}", (end_user, end_user))  # noqa: S608
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close(True)

@@ -20,6 +20,9 @@ SUMS: Final = (
     "cost",
     "worker_us",
     "money_nano",
+    "prompt_nano",
+    "cached_nano",
+    "output_nano",
 )
 
 Key = tuple[int, str, str, str, str]
@@ -49,4 +52,7 @@ def merged(rows: Iterable[Row]) -> dict[Key, Sums]:
         total[7] += row.cost
         total[8] += row.worker_us
         total[9] += row.money_nano
+        total[10] += row.prompt_nano
+        total[11] += row.cached_nano
+        total[12] += row.output_nano
     return sums

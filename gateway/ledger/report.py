@@ -83,10 +83,15 @@ def label_of(quarter: int, period: Period, zone: tzinfo) -> str:
     """The name of the period of `zone` to which a quarter hour belongs; hours have their offset from UTC."""
     if period is Period.ALL:
         return ""
-    local = datetime.fromtimestamp(quarter * _QUARTER_SECONDS, UTC).astimezone(zone)
+    local = moment_of(quarter, zone)
     if period is Period.HOUR:
         return f"{local:%Y-%m-%dT%H:00}{local.isoformat()[_BEFORE_OFFSET:]}"
     return local.strftime(_FORMATS[period.value])
+
+
+def moment_of(quarter: int, zone: tzinfo) -> datetime:
+    """The moment at which a quarter hour begins, by the clock of `zone`."""
+    return datetime.fromtimestamp(quarter * _QUARTER_SECONDS, UTC).astimezone(zone)
 
 
 def quarter_of(moment: datetime) -> int:

@@ -7,11 +7,12 @@ its end if it was never granted.
 
 from typing import Final, NamedTuple
 
-from gateway.config import Prices
+from gateway.config import EndUsers, Prices
 from gateway.events import OpenRequest, RequestFinished
 
 QUARTER_US: Final = 900_000_000
 ORPHANED: Final = "orphaned"  # the outcome of a request that was open when its gateway was killed
+_HASHED, _PLAIN = EndUsers.HASHED, EndUsers.PLAIN
 _US: Final = 1e6
 _NANO_PER_MILLIONTH: Final = 1000  # a price per million tokens is so many billionths for each
 _NANO_PER_US: Final = 1e3 / 3600  # a price per hour, for each microsecond
@@ -40,8 +41,25 @@ class Noted(NamedTuple):
     at: float
 
 
+class Money(NamedTuple):
+    """What a request costs, in billionths of the currency's unit.
+
+    The parts are for the prompt's tokens that were not cached, for those that were, and for the answer's. The rest of
+    the total is for the time of workers.
+    """
+
+    total_nano: int = 0
+    prompt_nano: int = 0
+    cached_nano: int = 0
+    output_nano: int = 0
+
+
 class Row(NamedTuple):
-    """A line of the ledger; the fields are its columns. Lost tokens were generated or read and are paid by nobody."""
+    """A line of the ledger; the fields are its columns.
+
+    `choices` is how many answers each prompt got: an engine counts a prompt once for each. Lost tokens were generated
+    or read and are paid by nobody. `money_nano` and its parts are those of `Money`.
+    """
 
     request_id: str
     quarter: int
@@ -55,6 +73,7 @@ class Row(NamedTuple):
     outcome: str
     end_user: str
     attempts: int
+    choices: int
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
@@ -64,12 +83,18 @@ class Row(NamedTuple):
     cost: float
     worker_us: int
     money_nano: int
+    prompt_nano: int
+    cached_nano: int
+    output_nano: int
     queue_us: int | None
     ttft_us: int | None
     duration_us: int
 
 
-def row_of(ended: Ended, *, keeps_end_user: bool = True) -> Row:
+_FREE: Final = Money()
+
+
+def row_of(ended: Ended, *, end_users: EndUsers = EndUsers.HASHED) -> Row:
     """The row of a request that ended."""
     event, grant, at = ended
     granted_us = None if grant is None else int(grant.at * _US)
@@ -86,8 +111,9 @@ def row_of(ended: Ended, *, keeps_end_user: bool = True) -> Row:
         event.model,
         event.worker,
         event.outcome.value,
-        event.end_user if keeps_end_user else "",
+        _end_user(event, end_users),
         event.attempts,
+        event.choices,
         event.prompt_tokens,
         event.cached_tokens,
         event.output_tokens,
@@ -96,14 +122,14 @@ def row_of(ended: Ended, *, keeps_end_user: bool = True) -> Row:
         event.lost_output_tokens or 0,
         event.service,
         round(worker_seconds * _US),
-        0 if grant is None else money_nano(grant.prices, event, worker_seconds),
+        *(_FREE if grant is None else money(grant.prices, event, worker_seconds)),
         _us(event.queue_wait_seconds),
         _us(event.ttft_seconds),
         round(event.duration_seconds * _US),
     )
 
 
-def orphan_of(noted: Noted, *, keeps_end_user: bool = True) -> Row:
+def orphan_of(noted: Noted, *, end_users: EndUsers = EndUsers.HASHED) -> Row:
     """The row of a request that is open, as it stands if nothing more is heard of it."""
     request, grant, at = noted
     granted_us = int(grant.at * _US)
@@ -118,8 +144,9 @@ def orphan_of(noted: Noted, *, keeps_end_user: bool = True) -> Row:
         request.model,
         request.worker,
         ORPHANED,
-        request.end_user if keeps_end_user else "",
+        _end_user(request, end_users),
         request.attempts,
+        request.choices,
         request.prompt_tokens,
         request.cached_tokens,
         request.output_tokens,
@@ -128,24 +155,32 @@ def orphan_of(noted: Noted, *, keeps_end_user: bool = True) -> Row:
         0,
         request.service,
         round(request.worker_seconds * _US),
-        money_nano(grant.prices, request, request.worker_seconds),
+        *money(grant.prices, request, request.worker_seconds),
         _us(request.queue_wait_seconds),
         None,
         round(request.duration_seconds * _US),
     )
 
 
-def money_nano(prices: Prices | None, used: RequestFinished | OpenRequest, worker_seconds: float) -> int:
-    """What a request costs by `prices`, in billionths of the currency's unit."""
+def _end_user(request: RequestFinished | OpenRequest, end_users: EndUsers) -> str:
+    """What a row says of the end user; half of a surrogate pair, which no file can hold, becomes a question mark."""
+    if end_users is _HASHED:
+        return request.end_user
+    if end_users is _PLAIN:
+        return request.end_user_name.encode("utf-8", "replace").decode()
+    return ""
+
+
+def money(prices: Prices | None, used: RequestFinished | OpenRequest, worker_seconds: float) -> Money:
+    """What a request costs by `prices`; each part is rounded, and the total is the sum of all."""
     if prices is None:
-        return 0
-    cached = min(used.cached_tokens, used.prompt_tokens)
-    tokens = (
-        (used.prompt_tokens - cached) * prices.prompt
-        + cached * prices.cached_or_prompt
-        + used.output_tokens * prices.output
-    )
-    return round(tokens * _NANO_PER_MILLIONTH + worker_seconds * _US * prices.worker_hour * _NANO_PER_US)
+        return _FREE
+    cached_tokens = min(used.cached_tokens, used.prompt_tokens)
+    prompt_nano = round((used.prompt_tokens - cached_tokens) * prices.prompt * _NANO_PER_MILLIONTH)
+    cached_nano = round(cached_tokens * prices.cached_or_prompt * _NANO_PER_MILLIONTH)
+    output_nano = round(used.output_tokens * prices.output * _NANO_PER_MILLIONTH)
+    worker_nano = round(worker_seconds * _US * prices.worker_hour * _NANO_PER_US)
+    return Money(prompt_nano + cached_nano + output_nano + worker_nano, prompt_nano, cached_nano, output_nano)
 
 
 def _us(seconds: float | None) -> int | None:

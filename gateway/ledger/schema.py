@@ -77,6 +77,15 @@ STEPS: Final = (  # of our own words, as every statement here
         last_batch INTEGER NOT NULL) STRICT;
     INSERT INTO life VALUES (1, 0, 0);
     """,  # noqa: S608
+    # What money is for, how often an engine counts a prompt, and what it has counted. Older money has no parts.
+    "ALTER TABLE requests ADD COLUMN choices INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE open ADD COLUMN choices INTEGER NOT NULL DEFAULT 1;"
+    "ALTER TABLE worker_time ADD COLUMN read_tokens INTEGER NOT NULL DEFAULT 0;"
+    + "".join(
+        f"ALTER TABLE {table} ADD COLUMN {part} INTEGER NOT NULL DEFAULT 0;"
+        for table in ("requests", "open", "quarters")
+        for part in ("prompt_nano", "cached_nano", "output_nano")
+    ),
 )
 VERSION: Final = len(STEPS)
 
@@ -93,9 +102,10 @@ ADD_QUARTER: Final = (
     f"ON CONFLICT (quarter, tenant, key, pool, model) DO UPDATE SET {_ADDED}"
 )
 ADD_TIME: Final = (
-    "INSERT INTO worker_time VALUES (?, ?, ?, ?, ?) ON CONFLICT (quarter, worker) DO UPDATE SET "
+    "INSERT INTO worker_time VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (quarter, worker) DO UPDATE SET "
     "busy_us = busy_us + excluded.busy_us, idle_us = idle_us + excluded.idle_us, "
-    "generated_tokens = generated_tokens + excluded.generated_tokens"
+    "generated_tokens = generated_tokens + excluded.generated_tokens, "
+    "read_tokens = read_tokens + excluded.read_tokens"
 )
 CLOSE_ORPHANS: Final = (
     f"INSERT INTO quarters ({_SUM_LIST}) SELECT {', '.join(KEYS)}, count(*), "  # noqa: S608

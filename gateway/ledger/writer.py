@@ -67,8 +67,8 @@ class LedgerWriter:
         self._closing = Event()
         self._thread = Thread(target=self._run, name="ledger-writer", daemon=True)
         self._file: LedgerFile | None = None
-        self._row_of = partial(row_of, keeps_end_user=terms.end_users)
-        self._orphan_of = partial(orphan_of, keeps_end_user=terms.end_users)
+        self._row_of = partial(row_of, end_users=terms.end_users)
+        self._orphan_of = partial(orphan_of, end_users=terms.end_users)
         self._lock: Lock | None = None
         self._check: QuickCheck | None = None
         self._damage = ""  # what the check found

@@ -69,7 +69,8 @@ class RequestRecord:
 
     is_minor: bool = False
     identity: Identity | None = None
-    end_user: str = ""
+    end_user: str = ""  # the pseudonym of `end_user_name`
+    end_user_name: str = ""
     context: Context | None = None
     ticket: Ticket | None = None
     worker: str = ""
@@ -145,6 +146,8 @@ class RequestRecord:
             self.lost.prompt_tokens or None,
             self.lost.output_tokens or None,
             None if ticket is None else ticket.worker_seconds or None,
+            1 if context is None else context.parsed.choices,
+            self.end_user_name,
         )
 
     def so_far(self, now: float, account: PoolAccount, worker_seconds: float) -> OpenRequest:
@@ -172,6 +175,8 @@ class RequestRecord:
             ticket.waited_seconds,
             now - self.arrived_at,
             worker_seconds,
+            context.parsed.choices,
+            self.end_user_name,
         )
 
     def _gateway(self) -> float | None:

@@ -200,7 +200,7 @@ class Router:
         header = identity.tenant.end_user_header
         if header is not None:
             parsed.end_user = named_by_header(request.headers.get(header.lower()) or "") or parsed.end_user
-        record.end_user = pseudonym(parsed.end_user)
+        record.end_user, record.end_user_name = pseudonym(parsed.end_user), parsed.end_user or ""
         custody.hold(parsed.size_bytes)
         asked = identity.pool(parsed.model or _only_model(identity))
         dispatcher = self._services.dispatcher

@@ -66,6 +66,19 @@ class EventFamilies:
             "Output tokens of requests that ended, charged by estimate because no engine counted them.",
             _SHARE,
         )
+        self.lost = _counter(
+            "lost_tokens_total",
+            "Tokens that engines read (prompt) or generated (output) for attempts that were given up.",
+            ("pool", "kind"),
+        )
+        self.worker_seconds = _counter(
+            "worker_seconds_total", "Shares of workers' time that requests had which ended.", _SHARE
+        )
+        self.money = _counter(
+            "money_total",
+            "What requests that ended cost by the prices of their pool, in the currency of these.",
+            _SHARE,
+        )
         self.queue_wait = _histogram(
             "queue_wait_seconds",
             "Time in the gateway's queue, until a worker or a refusal.",

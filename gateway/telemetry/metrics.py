@@ -8,7 +8,7 @@ registry of our own.
 """
 
 import platform
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 from time import time
 
@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from gateway.compilation import IS_COMPILED
+from gateway.config import Pool, Prices
 from gateway.events import (
     ConfigReloaded,
     Event,
@@ -32,6 +33,7 @@ from gateway.events import (
     WorkerChanged,
 )
 from gateway.fairness import PoolSnapshot, TenantSnapshot
+from gateway.ledger.rows import money
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
@@ -68,6 +70,11 @@ class _Share:
             output.value += event.output_tokens
         if event.estimated_tokens:
             self._families.uncounted.add(self._labels, event.estimated_tokens)
+        if event.worker_seconds:
+            self._families.worker_seconds.add(self._labels, event.worker_seconds)
+        if event.lost_prompt_tokens or event.lost_output_tokens:
+            self._families.lost.add((self._labels[0], "prompt"), event.lost_prompt_tokens or 0)
+            self._families.lost.add((self._labels[0], "output"), event.lost_output_tokens or 0)
         if event.service:
             if self._service is None:
                 self._service = self._families.service.series(self._labels)
@@ -103,6 +110,8 @@ class _Share:
         family, labels = self._families.tokens, self._labels
         prompt, cached, output = (family.series((*labels, kind)) for kind in ("prompt", "cached", "output"))
         self._tokens = (prompt, cached, output)
+        for kind in ("prompt", "output"):
+            self._families.lost.series((labels[0], kind))
         return self._tokens
 
 
@@ -118,6 +127,7 @@ class Metrics:
         self._tenants = TenantLabels(tenant_labels)
         self._events = EventFamilies()
         self._shares: dict[tuple[str, str], _Share] = {}
+        self._prices: dict[str, Prices] = {}  # by pool
         self._state = StateFamilies()
         self._replicas: ReplicaFamilies | None = None
         self._ledger: LedgerFamilies | None = None
@@ -133,6 +143,10 @@ class Metrics:
         for outcome in Outcome:
             if outcome.is_refusal:
                 self._events.refusals.add((outcome.value,), 0)
+
+    def configure(self, pools: Iterable[Pool]) -> None:
+        """Take over the prices of `pools`: by them the requests are counted that end from now on."""
+        self._prices = {pool.model: pool.prices for pool in pools if pool.prices is not None}
 
     def families(self) -> tuple[Family, ...]:
         """All families of the gateway's own metrics, in the order of a scrape."""
@@ -169,6 +183,9 @@ class Metrics:
         if share is None:
             share = self._shares[names] = _Share(self._events, *names)
         share.count(event)
+        prices = self._prices.get(event.pool)
+        if prices is not None:
+            self._events.money.add(names, money(prices, event, event.worker_seconds or 0.0).total_nano / 1e9)
         if event.retries:
             self._events.retries.add((names[0],), event.retries)
         if event.asked_pool:

@@ -46,7 +46,8 @@ _DIGITS = 6
 _ROUNDING: Final = 1.5 * 2.0**52
 _MOST_ROUNDED: Final = 2.0**51 / 1e6
 
-_FIELDS = RequestFinished._fields
+UNTOLD: Final = frozenset({"choices", "end_user_name"})  # for the ledger; a log names no end user plainly
+_FIELDS: Final = tuple((place, name) for place, name in enumerate(RequestFinished._fields) if name not in UNTOLD)
 
 _FAULTS: Final = frozenset({Outcome.INTERNAL, Outcome.GATEWAY_EXHAUSTED})
 _TROUBLE: Final = frozenset(
@@ -200,7 +201,7 @@ def request_fields(event: RequestFinished) -> dict[str, object]:
     outcome = event.outcome
     fields: dict[str, object] = {"outcome": outcome._value_}
     values: tuple[Any, ...] = event
-    for place, name in enumerate(_FIELDS):
+    for place, name in _FIELDS:
         value = values[place]
         kind = type(value)
         if kind is str:

@@ -290,6 +290,7 @@ def _sample(figures: EngineFigures, asked_at: float) -> EngineSample:
         step_tokens=figures.step_tokens,
         output_tokens=figures.output_tokens,
         deferred=figures.deferred,
+        prompt_tokens=figures.prompt_tokens,
     )
 
 

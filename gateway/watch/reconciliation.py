@@ -39,6 +39,31 @@ class _Account:
     is_void: bool = False  # what the other replicas metered is not known any more
 
 
+class Growth:
+    """By how much a counter of each engine has grown since its first reading; a total rises until it is forgotten."""
+
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()  # by worker
+        self._last: dict[str, float] = {}
+
+    def take(self, worker: str, count: float | None) -> None:
+        """Take in what the counter shows now; None if the engine has no such counter."""
+        if count is None:
+            return
+        before = self._last.get(worker, count)
+        self._last[worker] = count
+        # An engine that counts fewer than before has started again.
+        self.totals[worker] += round(count - before if count >= before else count)
+
+    def forget(self, worker: str) -> None:
+        """Let the next reading of a worker be its first, and keep the total."""
+        self._last.pop(worker, None)
+
+    def forget_total(self, worker: str) -> None:
+        """Let the total of a worker that is gone begin anew."""
+        self.totals.pop(worker, None)
+
+
 class _Others:
     """What the other replicas metered at one worker, and the engine's counts while that may be out of date."""
 
@@ -71,8 +96,8 @@ class Reconciliation:
         self._accounts: dict[str, _Account] = {}
         self._others: dict[str, _Others] = {}
         self._totals: dict[str, int] = {}
-        self._engine_tokens: dict[str, float] = {}  # by worker, as its engine said last
-        self.generated: Counter[str] = Counter()  # by worker, since its first reading; rises until `forget_generated`
+        self.generated = Growth()
+        self.read = Growth()  # tokens of prompts, each prompt once for each choice
         self._counted_at = float("-inf")
 
     def observe(self, event: Event) -> None:
@@ -84,16 +109,18 @@ class Reconciliation:
         """Forget a worker that left, but not what was metered there: that total does not fall (`forget_total`)."""
         self._accounts.pop(worker, None)
         self._others.pop(worker, None)
-        self._engine_tokens.pop(worker, None)
+        self.generated.forget(worker)
+        self.read.forget(worker)
 
     def forget_total(self, worker: str) -> None:
         """Let the total of a worker that is gone begin anew, should it come back: nobody adds it to the old one."""
         self._settled.pop(worker, None)
         self._totals.pop(worker, None)
 
-    def forget_generated(self, worker: str) -> None:
-        """Let the count of what its engine generated begin anew, if a worker that is gone comes back."""
-        self.generated.pop(worker, None)
+    def forget_growth(self, worker: str) -> None:
+        """Let what its engine counted begin anew, if a worker that is gone comes back."""
+        self.generated.forget_total(worker)
+        self.read.forget_total(worker)
 
     def share(self, worker: str) -> float | None:
         """The share of the engine's tokens that was not metered in the last period; None if nothing is compared yet."""
@@ -103,9 +130,10 @@ class Reconciliation:
     def take(self, pool: str, worker: str, sample: EngineSample) -> None:
         """Take in a reading of `worker`."""
         now, engine_tokens = self._loop.time(), sample.output_tokens
+        self.generated.take(worker, engine_tokens)
+        self.read.take(worker, sample.prompt_tokens)
         if engine_tokens is None:
             return
-        self._count_generated(worker, engine_tokens)
         account, unknown_tokens = self._accounts.get(worker), self._unknown_tokens(worker, engine_tokens, now)
         if unknown_tokens is None:
             self._void(worker)
@@ -115,12 +143,6 @@ class Reconciliation:
             self._accounts[worker] = _Account(now, engine_tokens, metered, unknown_tokens, is_told=is_told)
         elif now - account.began_at >= PERIOD_SECONDS and engine_tokens - account.engine_tokens >= MIN_TOKENS:
             self._close(pool, worker, account, _Account(now, engine_tokens, self._metered(worker), unknown_tokens))
-
-    def _count_generated(self, worker: str, engine_tokens: float) -> None:
-        before = self._engine_tokens.get(worker, engine_tokens)
-        self._engine_tokens[worker] = engine_tokens
-        # An engine that counts fewer than before has started again.
-        self.generated[worker] += round(engine_tokens - before if engine_tokens >= before else engine_tokens)
 
     def _metered(self, worker: str) -> int:
         others = self._others.get(worker)

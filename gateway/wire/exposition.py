@@ -21,11 +21,12 @@ _KV_USAGE = b"vllm:kv_cache_usage_perc"
 _PREEMPTIONS = b"vllm:num_preemptions_total"
 _STEPS = b"vllm:iteration_tokens_total_count"
 _STEP_TOKENS = b"vllm:iteration_tokens_total_sum"
+_PROMPT_TOKENS = b"vllm:prompt_tokens_total"
 _OUTPUT_TOKENS = b"vllm:generation_tokens_total"
 _CACHE = b"vllm:cache_config_info"
 
 _FIGURES = frozenset(
-    {_RUNNING, _WAITING, _BY_REASON, _KV_USAGE, _PREEMPTIONS, _STEPS, _STEP_TOKENS, _OUTPUT_TOKENS},
+    {_RUNNING, _WAITING, _BY_REASON, _KV_USAGE, _PREEMPTIONS, _STEPS, _STEP_TOKENS, _PROMPT_TOKENS, _OUTPUT_TOKENS},
 )
 FIGURE_NAMES = tuple(sorted(name.decode() for name in _FIGURES))
 CACHE_NAME = _CACHE.decode()
@@ -48,6 +49,7 @@ class EngineFigures:
     step_tokens: float | None
     output_tokens: float | None
     deferred: float = 0.0
+    prompt_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def read_figures(page: bytes) -> EngineFigures:
         step_tokens=_sum(found, _STEP_TOKENS),
         output_tokens=_sum(found, _OUTPUT_TOKENS),
         deferred=deferred,
+        prompt_tokens=_sum(found, _PROMPT_TOKENS),
     )
 
 

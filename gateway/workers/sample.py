@@ -13,7 +13,8 @@ class EngineSample:
 
     The gateway asked for the reading at `asked_at`, so it is not older. `waiting` does not count requests that are
     `deferred` for reasons of their own (an adapter's slot, a grammar, a transfer). `kv_usage` is the share of the cache
-    in use. `step_tokens` counts the tokens of all `steps`, prefilled and generated.
+    in use. `step_tokens` counts the tokens of all `steps`, prefilled and generated. `prompt_tokens` counts
+    each prompt once for each choice, whether the cache had it or not.
     """
 
     asked_at: float
@@ -25,6 +26,7 @@ class EngineSample:
     step_tokens: float | None = None
     output_tokens: float | None = None
     deferred: float = 0.0
+    prompt_tokens: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,12 @@ def _engine(folder: Path, name: str, *options: str) -> list[str]:
 
 def _gateway_configuration(engines: list[str], store: str) -> str:
     tenants = [{"name": name, "keys": [{"id": "main", "file": f"{name}.key"}]} for name in TENANTS]
-    pool = {"model": "tiny", "window": {"sequences": 2}, "workers": [{"url": url} for url in engines]}
+    pool = {
+        "model": "tiny",
+        "window": {"sequences": 2},
+        "workers": [{"url": url} for url in engines],
+        "prices": {"prompt": 0.5, "output": 2, "worker_hour": 3},
+    }
     return yaml.safe_dump(
         {
             "listen": {"port": 0},

@@ -119,8 +119,8 @@ def test_a_request_that_is_noted_and_ends_in_one_batch_is_no_orphan(path: Path, 
 
 def test_the_time_of_workers_adds_up(path: Path, file: LedgerFile) -> None:
     """By quarter hour and worker."""
-    file.write(1, Batch([], [], [WorkerTime(5, "w0", 10, 20, 30), WorkerTime(5, "w1", 1, 2, 3)]))
-    file.write(2, Batch([], [], [WorkerTime(5, "w0", 1, 2, 3)]))
+    file.write(1, Batch([], [], [WorkerTime(5, "w0", 10, 20, 30, 40), WorkerTime(5, "w1", 1, 2, 3, 4)]))
+    file.write(2, Batch([], [], [WorkerTime(5, "w0", 1, 2, 3, 4)]))
     found = content(path, "SELECT name, busy_us, idle_us, generated_tokens FROM worker_time JOIN names ON id = worker")
     assert sorted(found) == [("w0", 11, 22, 33), ("w1", 1, 2, 3)]
 
@@ -161,6 +161,24 @@ def test_a_file_of_an_older_gateway_is_brought_up(path: Path, monkeypatch: pytes
     for _ in range(2):
         LedgerFile(path).close()
     assert content(path, "SELECT request_id, tier FROM requests") == [("r1", "standard")]
+
+
+def test_a_file_of_the_first_version_is_read_and_written_on(path: Path) -> None:
+    """What its rows do not say is as if nobody had asked for it; what comes now is whole."""
+    connection = apsw.Connection(str(path))
+    connection.execute(schema.STEPS[0])
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute("INSERT INTO worker_time VALUES (5, 1, 1, 1, 1)")
+    connection.execute("INSERT INTO names VALUES (1, 'w0')")
+    connection.close()
+    file = LedgerFile(path)
+    file.write(1, Batch([row("r1", choices=2)], [], [WorkerTime(5, "w0", 10, 20, 30, 40)]))
+    file.close()
+    assert content(path, "SELECT generated_tokens, read_tokens FROM worker_time") == [(31, 40)]
+    assert content(path, "SELECT choices, prompt_nano, cached_nano, output_nano FROM requests") == [
+        (2, 30_000, 4_000, 100_000)
+    ]
+    check_sums(path)
 
 
 @pytest.mark.parametrize("damage", [b"no ledger" * 1000, b""])

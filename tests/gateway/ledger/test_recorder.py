@@ -171,7 +171,7 @@ async def test_a_worker_that_leaves_has_its_last_figures(scene: Scene) -> None:
     scene.recorder.worker_left(Reading("w0", 2.0, 4.0, 7))
     scene.writer.works = True
     scene.recorder.worker_left(Reading("w0", 0.5, 0.25, 1))
-    parts = [each[2:] for _, one in scene.writer.taken for each in one.times]
+    parts = [each[2:5] for _, one in scene.writer.taken for each in one.times]
     assert parts == [(1_000_000, 2_000_000, 5), (1_000_000, 2_000_000, 2), (500_000, 250_000, 1)]
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.config import Prices
-from gateway.ledger.rows import ORPHANED, QUARTER_US, Grant, Noted, money_nano, orphan_of, row_of
+from gateway.config import EndUsers, Prices
+from gateway.ledger.rows import ORPHANED, QUARTER_US, Grant, Noted, money, orphan_of, row_of
 from gateway.outcomes import Outcome
 
 from .books import NOON, PRICES, ended, finished, open_request
@@ -40,7 +40,10 @@ def test_a_request_belongs_to_the_quarter_of_its_grant(granted: float | None, at
 )
 def test_money_is_what_the_prices_say(prices: Prices | None, nano: int) -> None:
     """Cached tokens cost as others if they have no price of their own; an hour at 3.60 costs 1 for each 1000 s."""
-    assert money_nano(prices, finished(), 0.75) == nano
+    found = money(prices, finished(), 0.75)
+    assert found.total_nano == nano
+    worker_nano = 0 if prices is None else round(0.75 / 3600 * prices.worker_hour * 1e9)
+    assert found.prompt_nano + found.cached_nano + found.output_nano + worker_nano == nano
 
 
 def test_an_orphan_says_what_was_known() -> None:
@@ -50,10 +53,16 @@ def test_an_orphan_says_what_was_known() -> None:
     assert (row.ended_us, row.money_nano) == (int((NOON + 2) * 1e6), 100 * 500 + 7 * 2000 + 500_000)
 
 
-def test_end_users_can_be_left_out() -> None:
-    """Neither kind of row then names one."""
-    assert row_of(ended(), keeps_end_user=False).end_user == ""
-    assert orphan_of(Noted(open_request(), Grant(NOON, None), NOON), keeps_end_user=False).end_user == ""
+@pytest.mark.parametrize(
+    ("end_users", "text"),
+    [(EndUsers.HASHED, "0123456789abcdef"), (EndUsers.PLAIN, "erika?"), (EndUsers.OFF, "")],
+)
+def test_an_end_user_is_named_as_configured(end_users: EndUsers, text: str) -> None:
+    """In both kinds of row; what no file can hold is replaced."""
+    name = "erika\ud800"
+    noted = Noted(open_request(end_user_name=name), Grant(NOON, None), NOON)
+    assert row_of(ended(end_user_name=name), end_users=end_users).end_user == text
+    assert orphan_of(noted, end_users=end_users).end_user == text
 
 
 def test_orphaned_is_no_other_ending() -> None:

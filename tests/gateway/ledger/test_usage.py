@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+import apsw
 import pytest
 from typer.testing import CliRunner
 
@@ -62,6 +63,9 @@ def test_json_has_every_figure(config: str) -> None:
         "cost": 200.0,
         "worker_seconds": 0.75,
         "money": 0.000884,
+        "prompt_money": 0.00003,
+        "cached_money": 0.000004,
+        "output_money": 0.0001,
     }
 
 
@@ -86,10 +90,16 @@ def test_the_table_is_for_people(config: str) -> None:
     assert bob == ["bob", "1", "100", "40", "50", "200", "0.8", "0.00"]
 
 
-def test_an_end_user_is_forgotten_by_name(config: str) -> None:
-    """As clients name it."""
-    assert run("forget", "--end-user", "erika", config) == (0, "1 row had this end user and no longer do\n")
+@pytest.mark.parametrize("named", ["erika", pseudonym("erika")], ids=["name", "pseudonym"])
+@pytest.mark.parametrize("kept", ["erika", pseudonym("erika")], ids=["plain", "hashed"])
+def test_an_end_user_is_forgotten(config: str, named: str, kept: str) -> None:
+    """By name or by pseudonym, whichever of them its rows have; the sums stay."""
     file = Path(config).parent / "ledger" / "8000.sqlite"
+    with apsw.Connection(str(file)) as connection:
+        connection.execute("UPDATE requests SET end_user = ? WHERE request_id = 'r1'", (kept,))
+    before = run("report", config, "--csv", *SINCE)
+    assert run("forget", "--end-user", named, config) == (0, "1 row had this end user and no longer do\n")
+    assert run("report", config, "--csv", *SINCE) == before
     assert content(file, "SELECT count(*) FROM requests WHERE end_user = ''") == [(1,)]
 
 

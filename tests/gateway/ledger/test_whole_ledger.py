@@ -19,10 +19,12 @@ from workers_on_stage import CPU_TINY, ENGINE_CONFIG, INSTANT, EngineWorker, fau
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
 from gateway.cli.usage import UsageOptions, usage
-from gateway.config import Ledger, Prices
+from gateway.config import EndUsers, Ledger, Prices
+from gateway.ledger.folder import LedgerFolder
 from gateway.ledger.report import Subject
 from gateway.ledger.rows import Ended, Row, row_of
 from gateway.outcomes import Outcome
+from gateway.wire.end_user import pseudonym
 
 from .books import check_sums, content
 
@@ -128,6 +130,46 @@ def test_each_request_of_a_tenant_has_its_row(tmp_path: Path) -> None:
         check_sums(file)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(("end_users", "kept"), [("plain", "erika"), ("hashed", pseudonym("erika")), ("off", "")])
+def test_end_users_are_kept_as_configured(tmp_path: Path, end_users: str, kept: str) -> None:
+    """By name, by pseudonym or not at all; the log has the pseudonym in each case."""
+
+    async def story() -> str:
+        plan = Plan(ledger=Ledger(folder=tmp_path, end_users=EndUsers(end_users)))
+        async with stage(EngineWorker(INSTANT), plan=plan) as scene:
+            assert (await scene.ask(chat(3, user="erika"))).status == 200
+            await scene.stop()
+            return scene.end_log()
+
+    log = asyncio.run(story())
+    assert content(tmp_path / "0.sqlite", "SELECT end_user FROM requests") == [(kept,)]
+    assert pseudonym("erika") in log
+    assert "erika" not in log
+
+
+def test_a_ledger_goes_on_from_its_copy(tmp_path: Path) -> None:
+    """As the documentation says: copied while the gateway runs, and put in the place of the file while none does."""
+    folder, copies = tmp_path / "ledger", tmp_path / "copy"
+
+    async def story(*, is_copied: bool = False) -> None:
+        async with stage(EngineWorker(INSTANT), plan=Plan(ledger=Ledger(folder=folder))) as scene:
+            assert (await scene.ask(chat(3))).status == 200
+            while "vtc_gateway_ledger_rows_total 1" not in (await scene.get("/metrics")).body.decode():
+                await scene.turn()
+            if is_copied:
+                LedgerFolder(folder).back_up(copies)
+                assert (await scene.ask(chat(4))).status == 200
+            await scene.stop()
+
+    asyncio.run(story(is_copied=True))
+    for suffix in ("", "-wal", "-shm"):
+        (folder / f"0.sqlite{suffix}").unlink(missing_ok=True)
+    (copies / "0.sqlite").rename(folder / "0.sqlite")
+    asyncio.run(story())
+    assert content(folder / "0.sqlite", "SELECT output_tokens FROM requests") == [(3,), (3,)]
+    check_sums(folder / "0.sqlite")
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,8 @@ KNOWN = {
     "lost_prompt_tokens": 23,
     "lost_output_tokens": 13,
     "worker_seconds": 0.5,
+    "choices": 9,
+    "end_user_name": "ann",
 }
 
 
@@ -60,7 +62,7 @@ def _context(*, stream: bool) -> Context:
     """A request that a fallback pool serves."""
     identity = cast(Identity, SimpleNamespace(tenant=SimpleNamespace(name="tenant"), key_id="key"))
     parsed = ParsedRequest(ENDPOINTS["/v1/chat/completions"], "model")
-    parsed.stream = stream
+    parsed.stream, parsed.choices = stream, 9
     request, custody = cast(ClientRequest, None), cast(Custody, None)
     return Context(request, "id", custody, identity, parsed, _pool("asked"), _pool("pool"), 101.0)
 
@@ -69,7 +71,8 @@ def _whole(*, stream: bool = True) -> RequestRecord:
     """A request with all values known and all of them different."""
     record = RequestRecord("id", "/endpoint", 100.0, client_request_id="theirs", client_address="192.0.2.7")
     record.context = _context(stream=stream)
-    record.identity, record.end_user, record.worker = record.context.identity, "c0ffee", "worker"
+    record.identity, record.worker = record.context.identity, "worker"
+    record.end_user, record.end_user_name = "c0ffee", "ann"
     ticket = record.ticket = Ticket("id", "tenant", "key", "pool")
     ticket.attempts, ticket.retries = 2, 7
     ticket.submitted_at, ticket.granted_at, ticket.waited_seconds = 102.0, 103.0, 2.5

@@ -193,10 +193,10 @@ def test_what_an_engine_generates_is_added_up() -> None:
         reconciliation = Reconciliation(lambda event: None, lambda: ())
         for tokens in (100.0, 130.0, 130.0, 20.0, 25.0):
             reconciliation.take("p", "w", EngineSample(0.0, 1, 0, output_tokens=tokens))
-        assert reconciliation.generated["w"] == 30 + 20 + 5
+        assert reconciliation.generated.totals["w"] == 30 + 20 + 5
         reconciliation.forget("w")
         reconciliation.take("p", "w", EngineSample(0.0, 1, 0, output_tokens=1000.0))
         reconciliation.take("p", "w", EngineSample(0.0, 1, 0))
-        assert reconciliation.generated["w"] == 55
+        assert reconciliation.generated.totals["w"] == 55
 
     run_in_virtual_time(story())

@@ -24,6 +24,8 @@ vllm:num_preemptions_total{engine="0",model_name="m"} 4.0
 vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 1.5e+06
 vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 17.0
 vllm:iteration_tokens_total_count{engine="0",model_name="m"} 2000.0
+vllm:prompt_tokens_total{engine="0",model_name="m"} 400000.0
+vllm:prompt_tokens_total{engine="1",model_name="m"} 7.0
 vllm:generation_tokens_total{engine="0",model_name="m"} 123456.0
 vllm:cache_config_info{block_size="16",kv_cache_max_concurrency="0.8",kv_cache_size_tokens="1600",x_block_size="9"} 1
 vllm:cache_config_info{block_size="16",engine="1",kv_cache_size_tokens="None",num_gpu_blocks="50"} 1.0
@@ -33,7 +35,7 @@ NOTHING = EngineFigures(None, None, None, None, None, None, None)
 
 def test_figures_are_summed_over_engines_and_deferred_requests_do_not_count_as_waiting() -> None:
     """A model's name with a brace, a timestamp, a longer name that begins alike: each is read for what it is."""
-    assert read_figures(PAGE) == EngineFigures(12, 2, 0.375, 4, 2000, 1.5e6, 123456, deferred=2)
+    assert read_figures(PAGE) == EngineFigures(12, 2, 0.375, 4, 2000, 1.5e6, 123456, deferred=2, prompt_tokens=400007)
 
 
 def test_each_name_that_is_asked_for_decides_a_figure() -> None:
