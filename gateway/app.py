@@ -10,7 +10,7 @@ counter.
 import asyncio
 import socket
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain
 
@@ -166,7 +166,7 @@ class Gateway:
         )
         listen = config.listen
         limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
-        own = OwnPages(self._render_metrics, self._state, self._availability)
+        own = OwnPages(self._write_metrics, self._state, self._availability)
         self._pages = LonePages(own) if parent is None else SharedPages(own, parent.member)
         control = Control(
             Pages(
@@ -368,16 +368,17 @@ class Gateway:
         """The most bytes that all requests may hold together."""
         return self._holdings.max_bytes
 
-    def _render_metrics(self) -> tuple[bytes, str] | None:
-        return self._metrics.render() if self.config.metrics.enabled else None
+    def _write_metrics(self) -> Generator[None, None, list[bytes]] | None:
+        return self._metrics.write() if self.config.metrics.enabled else None
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> Generator[None, None, dict[str, object]]:
         now = self._loop.time()
         requests = list(chain(self._dispatcher.queued(), self._admission.in_flight(now)))
         identity = GatewayIdentity(__version__, self._wall_started_at, now - self._started_at, self._router.is_draining)
         launched = [asdict(status) for status in self._launched.statuses()]
         quarantine = [asdict(suspect) for suspect in self._guard.snapshots()[:MAX_REQUESTS]]
-        return state_dump(self, requests, self.config, identity) | {
+        dump = yield from state_dump(self, requests, self.config, identity)
+        return dump | {
             "launched": launched,
             "prefix_cache": self._hits.dump(),
             "quarantine": quarantine,

@@ -79,13 +79,20 @@ class Outbox:
 class WholeAnswer(NamedTuple):
     """An answer that is complete before its first byte; its length and the gateway's own headers are added to it.
 
-    The connection closes after an answer that `is_last`.
+    The connection closes after an answer that `is_last`. `more` are further pieces of the body: joining 64 MiB to one
+    text would hold up the event loop for 40 ms.
     """
 
     status: int
     body: bytes = b""
     headers: Sequence[tuple[str, str]] = ()
     is_last: bool = False
+    more: Sequence[bytes] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the whole body."""
+        return len(self.body) + sum(map(len, self.more))
 
 
 class Downstream:
@@ -170,10 +177,12 @@ class Downstream:
 
     def send(self, answer: WholeAnswer) -> None:
         """Send the whole of `answer`; the head alone in answer to HEAD."""
-        status, body, headers, is_last = answer
-        self.open(status, headers, None if status in _WITHOUT_BODY else len(body), is_last=is_last)
+        status, body, headers, is_last, more = answer
+        self.open(status, headers, None if status in _WITHOUT_BODY else answer.size_bytes, is_last=is_last)
         if self._request.method != "HEAD":
             self.write(body)
+            for piece in more:
+                self.write(piece)
         self.finish()
 
     def write(self, data: bytes) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -267,11 +267,21 @@ class WorkerPort:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer, for the few callers that want one."""
+    """A complete answer in the pieces in which it came, for the few callers that want one."""
 
     status: int
     headers: Headers
-    body: bytes
+    pieces: Sequence[bytes]
+
+    @property
+    def body(self) -> bytes:
+        """The body as one text: for short ones, because joining 64 MiB takes 40 ms."""
+        return b"".join(self.pieces)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the body."""
+        return sum(map(len, self.pieces))
 
 
 class _Stale(WorkerUnreachable):
@@ -318,7 +328,7 @@ class _Collector:
 
     def on_end(self) -> None:
         if not self.done.done():
-            self.done.set_result(Answer(self._status, self._headers, b"".join(self._pieces)))
+            self.done.set_result(Answer(self._status, self._headers, self._pieces))
 
     def on_look(self, now: float) -> None:
         """Do nothing: its reader limits the time."""

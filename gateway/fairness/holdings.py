@@ -11,7 +11,7 @@ Left to others: when a size is known, and what becomes of a request that was pus
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from gateway.fairness.lazy_heap import Key, LazyHeap
+from gateway.fairness.lazy_heap import LazyHeap, ranked, units_of
 
 
 class Holding:
@@ -46,9 +46,9 @@ class _Holder(Generic[_Held]):
         """The holding that came last; there is one."""
         return next(reversed(self.holdings))
 
-    def rank(self) -> Key:
+    def rank(self) -> int:
         """The key in the heap: most bytes by weight come first; of equals, the one with the newest holding."""
-        return (-self.size_bytes / self.weight, -self.newest().order)
+        return ranked(-units_of(self.size_bytes / self.weight), -self.newest().order)
 
 
 class Holdings(Generic[_Held]):
@@ -121,5 +121,5 @@ class Holdings(Generic[_Held]):
         return pushed_out
 
 
-def _rank(holder: _Holder[_Held]) -> Key:
+def _rank(holder: _Holder[_Held]) -> int:
     return holder.rank()

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from gateway.fairness.bound import SpreadBound
 from gateway.fairness.cost import UNITS_PER_COST
 from gateway.fairness.flow import Flow
-from gateway.fairness.lazy_heap import Key, LazyHeap
+from gateway.fairness.lazy_heap import LazyHeap, first_of, ranked
 
 _RPM_WINDOW_SECONDS = 60.0
 
@@ -37,9 +37,9 @@ class Policy(Generic[F]):
         self.waiting: LazyHeap[F] = LazyHeap(self.key)
         self.bound = SpreadBound(self.waiting)
 
-    def key(self, flow: F) -> Key:
+    def key(self, flow: F) -> int:
         """The key that orders the waiting flows; it may rise unnoticed, but a fall must be reported (`lazy_heap`)."""
-        return (flow.head_order, 0)
+        return flow.head_order
 
     def arrive(self, flow: F) -> None:
         """Let `flow` begin to wait: it had no eligible request and now has one."""
@@ -91,9 +91,9 @@ class LeastCounterFirst(Policy[F]):
 
     name = "lcf"
 
-    def key(self, flow: F) -> Key:
+    def key(self, flow: F) -> int:
         """Counter, then arrival."""
-        return (flow.counter, flow.arrival())
+        return ranked(flow.counter, flow.arrival())
 
     def units_ahead(self, flow: F) -> int:
         """Counter of `flow` above the least one."""
@@ -222,12 +222,12 @@ class DeficitRoundRobin(Policy[F]):
         self._places = 0
         self._deficits: dict[F, _Deficit] = {}
 
-    def key(self, flow: F) -> Key:
+    def key(self, flow: F) -> int:
         """The first round in which the deficit of `flow` is positive, then its place in the ring."""
         deficit = self._deficits[flow]
         units = deficit.reach - flow.counter
         refills = -units // self._quantum_units + 1 if units <= 0 else 0
-        return (max(self._round, deficit.round + refills), deficit.place)
+        return ranked(max(self._round, deficit.round + refills), deficit.place)
 
     def arrive(self, flow: F) -> None:
         """Join the end of the ring; a credit from before is dropped, a debt stays."""
@@ -258,7 +258,7 @@ class DeficitRoundRobin(Policy[F]):
         """The next flow in the ring with a positive deficit; the round moves on to it."""
         flow = super().first()
         if flow is not None:
-            self._round = int(self.key(flow)[0])
+            self._round = first_of(self.key(flow))
             self._refill(self._deficits[flow])
         return flow
 

@@ -264,14 +264,14 @@ class PoolAccount:
 
     def _tenant_snapshot(self, flow: TenantQueue, now: float) -> TenantSnapshot:
         return TenantSnapshot(
-            tenant=flow.name,
-            weight=flow.weight,
-            counter=flow.virtual_time,
-            service=flow.service,
-            queued=flow.queued,
-            in_flight=flow.in_flight,
-            oldest_wait_seconds=flow.oldest().waited(now) if flow.queued else 0.0,
-            is_held_back=flow.queued > 0 and not flow.is_waiting,
+            flow.name,
+            flow.weight,
+            flow.virtual_time,
+            flow.service,
+            flow.queued,
+            flow.in_flight,
+            flow.oldest().waited(now) if flow.queued else 0.0,
+            flow.queued > 0 and not flow.is_waiting,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic
 
 from gateway.fairness.flow import Flow
 from gateway.fairness.key_queue import KeyQueue
-from gateway.fairness.lazy_heap import LazyHeap
+from gateway.fairness.lazy_heap import LazyHeap, ranked, units_of
 from gateway.fairness.policies import F, Policy
 from gateway.fairness.predictor import Predictor
 from gateway.fairness.tenants import TenantRegister
@@ -28,7 +28,7 @@ class FlowGroup(Generic[F]):
     def __init__(self, policy: Policy[F]) -> None:
         """An empty group under `policy`."""
         self.policy = policy
-        self.longest: LazyHeap[F] = LazyHeap(lambda flow: (-flow.queued / flow.weight, flow.head_order))
+        self.longest: LazyHeap[F] = LazyHeap(lambda flow: ranked(-units_of(flow.queued / flow.weight), flow.head_order))
 
 
 class TenantQueue(Flow):
@@ -37,6 +37,7 @@ class TenantQueue(Flow):
     __slots__ = (
         "_census",
         "_keys",
+        "_waiting_keys",
         "allowance",
         "group",
         "in_flight",
@@ -51,6 +52,7 @@ class TenantQueue(Flow):
         super().__init__(name, register.weight(name))
         self.allowance = register.allowance(name)
         self._keys: dict[str, KeyQueue] = {}
+        self._waiting_keys = 0  # that have requests queued
         self._census = register.census
         self.group: FlowGroup[KeyQueue] = FlowGroup(policy)
         self.predictor = predictor
@@ -82,6 +84,7 @@ class TenantQueue(Flow):
         queue = self.key(ticket.key)
         queue.append(ticket)
         if queue.queued == 1:
+            self._waiting_keys += 1
             self.group.policy.arrive(queue)
         self._grew(queue)
 
@@ -90,6 +93,7 @@ class TenantQueue(Flow):
         queue = self.key(ticket.key)
         queue.put_back(ticket)
         if queue.queued == 1:
+            self._waiting_keys += 1
             self.group.policy.arrive(queue)
         else:
             self.group.policy.head_changed(queue)
@@ -112,26 +116,31 @@ class TenantQueue(Flow):
         queue = self.key(ticket.key)
         queue.shrank()
         if queue.queued == 0:
+            self._waiting_keys -= 1
             self.group.policy.leave(queue)
             self.group.longest.discard(queue)
         self.queued -= 1
-        self._find_head()
+        self._find_head(queue)
         return queue
 
     def _grew(self, queue: KeyQueue) -> None:
         self.group.longest.add(queue)
         self.queued += 1
-        self._find_head()
+        self._find_head(queue)
 
     def arrival(self) -> int:
         """Arrival number of the request that goes next; it is found anew, since charges may have changed the head."""
-        if len(self.group.policy.waiting) > 1:
-            self._find_head()
+        if self._waiting_keys > 1:
+            self._find_head(None)
         return self.head_order
 
-    def _find_head(self) -> None:
-        """Find the arrival number of the next request: it decides under FCFS; under other policies it breaks ties."""
-        queue = self.group.policy.first()
+    def _find_head(self, changed: KeyQueue | None) -> None:
+        """Find the arrival number of the next request: it decides under FCFS; under other policies it breaks ties.
+
+        If only `changed` waits, the policy need not be asked: among many tenants each object on the way to it costs.
+        """
+        is_alone = self._waiting_keys == 1 and changed is not None and changed.queued > 0
+        queue = changed if is_alone else self.group.policy.first()
         if queue is not None:
             self.head_order = queue.head_order
 
@@ -161,7 +170,7 @@ class PoolQueue:
         self._make_predictor = make_predictor
         self.group: FlowGroup[TenantQueue] = FlowGroup(make_policy())
         self.tenants: dict[str, TenantQueue] = {}
-        self.express_eligible: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: (tenant.counter, tenant.arrival()))
+        self.express_eligible: LazyHeap[TenantQueue] = LazyHeap(lambda tenant: ranked(tenant.counter, tenant.arrival()))
         self.queued = 0
 
     def tenant(self, name: str, register: TenantRegister) -> TenantQueue:

@@ -6,12 +6,13 @@ never lost, however the process ends. The parent adds the file of an ended proce
 says whom it contains. A reader reads the single files first, so that it finds each process in one of the two places.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import orjson
 
+from gateway.long_work import at_once
 from gateway.processes.merging import MergedMetrics
 
 _ENDED = "ended.metrics"
@@ -24,19 +25,16 @@ class Estate:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def leave(self, process: str, text: bytes) -> None:
+    def leave(self, process: str, pieces: Sequence[bytes]) -> None:
         """Replace what `process` (a name that no other process ever has) leaves."""
-        _replace(self._file(process), text)
+        _replace(self._file(process), pieces)
 
-    def left(self, living: Collection[str]) -> Iterator[str]:
-        """The texts of all processes but those `living`, which have been asked themselves."""
-        single = {file.stem: file.read_text() for file in self._directory.glob("left-*.metrics") if file.exists()}
+    def left(self, living: Collection[str]) -> list[Sequence[bytes]]:
+        """The texts in pieces of all processes but those `living`, which have been asked themselves."""
+        files = {file.stem.removeprefix("left-"): file for file in self._directory.glob("left-*.metrics")}
+        single = {process: _read(file) for process, file in files.items() if process not in living}
         names, ended = self._ended()
-        yield ended
-        for name, text in single.items():
-            process = name.removeprefix("left-")
-            if process not in living and process not in names:
-                yield text
+        return [ended, *(pieces for process, pieces in single.items() if process not in names)]
 
     def bury(self, process: str) -> None:
         """Add what `process` left to what all ended processes left; it has ended."""
@@ -49,24 +47,31 @@ class Estate:
     def _bury(self, process: str, file: Path) -> None:
         names, ended = self._ended()
         merged = MergedMetrics()
-        merged.add_ended(ended)
-        merged.add_ended(file.read_text())
-        head = orjson.dumps([*names, process][-_MOST_NAMES:])
-        _replace(self._directory / _ENDED, head + b"\n" + merged.text().encode())
+        for pieces in (ended, _read(file)):
+            for _ in merged.add_ended(pieces):
+                pass
+        head = orjson.dumps([*names, process][-_MOST_NAMES:]) + b"\n"
+        _replace(self._directory / _ENDED, [head, *at_once(merged.write())])
         file.unlink()
 
-    def _ended(self) -> tuple[list[str], str]:
-        try:
-            head, _, text = (self._directory / _ENDED).read_text().partition("\n")
-        except FileNotFoundError:
-            return [], ""
-        return orjson.loads(head), text
+    def _ended(self) -> tuple[list[str], Sequence[bytes]]:
+        """The names of the processes that are buried, and what they left together."""
+        head, _, text = b"".join(_read(self._directory / _ENDED)).partition(b"\n")
+        return (orjson.loads(head), (text,)) if head else ([], ())
 
     def _file(self, process: str) -> Path:
         return self._directory / f"left-{process}.metrics"
 
 
-def _replace(file: Path, content: bytes) -> None:
+def _read(file: Path) -> Sequence[bytes]:
+    try:
+        return (file.read_bytes(),)
+    except FileNotFoundError:
+        return ()
+
+
+def _replace(file: Path, pieces: Sequence[bytes]) -> None:
     fresh = file.with_suffix(".new")
-    fresh.write_bytes(content)
+    with fresh.open("wb") as writing:
+        writing.writelines(pieces)
     fresh.replace(file)

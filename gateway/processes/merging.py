@@ -1,15 +1,17 @@
 """One answer of several: the metrics of all processes as one text, their readiness as one, their states side by side.
 
+Metrics come in pieces and leave in pieces, and are merged in steps of a few milliseconds.
 Counters and histograms are summed. For each gauge the catalogue says what makes one number of several (`Together`).
 What describes a process itself (its memory, its descriptors) stays one series for each, with the label `process`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
 
 from gateway.proxy.control import Availability
 from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
-from gateway.telemetry.families import Together, number
+from gateway.telemetry.families import LINES_AT_ONCE, Together, number
 from gateway.watch.outages import Readiness
 
 _RULES: Mapping[str, Together] = {
@@ -17,6 +19,7 @@ _RULES: Mapping[str, Together] = {
     for families in (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies())
     for family in families.all()
 }
+_BYTES_AT_ONCE: Final = 2**17  # of a text that is merged: a thousand lines or two
 _PROCESS_UP = StateFamilies().process_up
 _BEST_FIRST = tuple(Readiness)
 _SUMMED_OF_POOL = ("queued", "in_flight")
@@ -31,43 +34,50 @@ class MergedMetrics:
         self._kinds: dict[str, str] = {}
         self._values: dict[str, dict[str, int | float]] = {}
 
-    def add(self, process: str, text: str) -> None:
+    def add(self, process: str, pieces: Iterable[bytes]) -> Iterator[None]:
         """Add the text of `process`."""
-        self._add(text, process, counts_only=False)
+        return self._add(pieces, process, counts_only=False)
 
-    def add_ended(self, text: str) -> None:
+    def add_ended(self, pieces: Iterable[bytes]) -> Iterator[None]:
         """Add what a process that has ended had counted; its gauges say nothing any more."""
-        self._add(text, "", counts_only=True)
+        return self._add(pieces, "", counts_only=True)
 
     def show_process(self, process: str, *, is_up: bool) -> None:
         """Say whether a process has answered."""
         self._heads[_PROCESS_UP.name] = _PROCESS_UP.head().splitlines()
         self._values.setdefault(_PROCESS_UP.name, {})[_PROCESS_UP.prefix((process,)).rstrip()] = int(is_up)
 
-    def text(self) -> str:
-        """The merged text."""
-        lines = []
+    def write(self) -> Generator[None, None, list[bytes]]:
+        """The merged text in pieces."""
+        pieces: list[bytes] = []
         for family, head in self._heads.items():
-            lines += head
-            lines += [f"{sample} {number(value)}" for sample, value in self._values.get(family, {}).items()]
-        return "\n".join(lines) + "\n" if lines else ""
+            samples = iter(self._values.get(family, {}).items())
+            lines = [*head, *_written(samples)]
+            while len(lines) >= LINES_AT_ONCE:
+                pieces.append(_joined(lines))
+                yield
+                lines = _written(samples)
+            pieces.append(_joined(lines))
+        return pieces
 
-    def _add(self, text: str, process: str, *, counts_only: bool) -> None:
+    def _add(self, pieces: Iterable[bytes], process: str, *, counts_only: bool) -> Iterator[None]:
         family, rule, values = "", Together.SUM, {}
         is_left_out = False
-        for line in text.splitlines():
-            if line.startswith("# "):
-                family = self._note_head(line)
-                rule = _RULES.get(family, Together.EACH)
-                values = self._values.setdefault(family, {})
-                is_left_out = counts_only and (rule is Together.EACH or self._kinds.get(family) == "gauge")
-            elif line and not is_left_out:
-                sample, _, written = line.rpartition(" ")
-                if rule is Together.EACH:
-                    sample = _of_process(sample, process)
-                value = int(written) if written.isdigit() else float(written)
-                known = values.get(sample)
-                values[sample] = value if known is None else rule.join(known, value)
+        for lines in _lines(pieces):
+            for line in lines:
+                if line.startswith("# "):
+                    family = self._note_head(line)
+                    rule = _RULES.get(family, Together.EACH)
+                    values = self._values.setdefault(family, {})
+                    is_left_out = counts_only and (rule is Together.EACH or self._kinds.get(family) == "gauge")
+                elif line and not is_left_out:
+                    sample, _, written = line.rpartition(" ")
+                    if rule is Together.EACH:
+                        sample = _of_process(sample, process)
+                    value = int(written) if written.isdigit() else float(written)
+                    known = values.get(sample)
+                    values[sample] = value if known is None else rule.join(known, value)
+            yield
 
     def _note_head(self, line: str) -> str:
         _, what, family, rest = line.split(" ", 3)
@@ -77,6 +87,24 @@ class MergedMetrics:
         if what == "TYPE":
             self._kinds[family] = rest
         return family
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[list[str]]:
+    """The lines of a text, some at a time."""
+    rest = b""
+    for piece in pieces:
+        for start in range(0, len(piece), _BYTES_AT_ONCE):
+            whole, _, rest = (rest + piece[start : start + _BYTES_AT_ONCE]).rpartition(b"\n")
+            yield whole.decode().split("\n")
+    yield rest.decode().split("\n")
+
+
+def _written(samples: Iterator[tuple[str, int | float]]) -> list[str]:
+    return [f"{sample} {number(value)}" for sample, value in islice(samples, LINES_AT_ONCE)]
+
+
+def _joined(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _of_process(sample: str, process: str) -> str:

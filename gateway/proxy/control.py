@@ -1,6 +1,6 @@
 """The gateway's own pages: alive, ready, metrics, models, state. Nothing here reaches a worker."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
@@ -11,6 +11,7 @@ from gateway.clients.refusal import JSON_TYPE
 from gateway.config import Pool
 from gateway.outcomes import Outcome
 from gateway.proxy.directory import Identity
+from gateway.telemetry.families import CONTENT_TYPE
 from gateway.watch.outages import Readiness
 from gateway.wire.errors import RequestFault
 from gateway.wire.target import MODELS
@@ -34,7 +35,7 @@ class Availability:
 class Pages:
     """Where the pages get their contents; `app` binds these functions."""
 
-    metrics: Callable[[], Awaitable[tuple[bytes, str] | None]]
+    metrics: Callable[[], Awaitable[Sequence[bytes] | None]]
     state: Callable[[], Awaitable[dict[str, object]]]
     availability: Callable[[], Awaitable[Availability]]
     started_at: int
@@ -76,11 +77,10 @@ class Control:
 
     async def metrics(self) -> WholeAnswer:
         """The metrics in Prometheus' text format; raises `RequestFault` (404) if metrics are off."""
-        rendered = await self._pages.metrics()
-        if rendered is None:
+        pieces = await self._pages.metrics()
+        if pieces is None:
             raise RequestFault(Outcome.UNKNOWN_PATH, "Metrics are turned off (metrics.enabled).")
-        body, content_type = rendered
-        return WholeAnswer(200, body, [("Content-Type", content_type)])
+        return WholeAnswer(200, b"", [("Content-Type", CONTENT_TYPE)], more=pieces)
 
     async def debug_state(self, *, is_admin: bool) -> WholeAnswer:
         """The whole state as JSON, for the holder of the admin key."""

@@ -21,6 +21,7 @@ from gateway.clients.request import ClientRequest
 from gateway.clients.request_ids import RequestIds
 from gateway.events import Observer, OpenRequest
 from gateway.fairness import Ticket
+from gateway.long_work import LongWork
 from gateway.outcomes import Outcome
 from gateway.proxy.control import Control
 from gateway.proxy.directory import Directory, Identity
@@ -31,7 +32,7 @@ from gateway.proxy.utility import UtilityForwarder
 from gateway.wire.end_user import named_by_header, pseudonym
 from gateway.wire.errors import RequestFault
 from gateway.wire.headers import client_request_id, presented_keys
-from gateway.wire.request import read_request
+from gateway.wire.request import LONG_BODY_BYTES, read_in_steps, read_request
 from gateway.wire.surface import ENDPOINTS, Endpoint, Kind
 from gateway.wire.target import MODELS, path_of, remedy, shown
 from gateway.workers import prefix_chain
@@ -75,6 +76,7 @@ class Router:
         self._utility = UtilityForwarder(services)
         self._loop = asyncio.get_running_loop()
         self._ids = RequestIds()
+        self._long_bodies = LongWork()
         self._exchanges: dict[str, Exchange] = {}  # by the id of the request
         self._none_left = asyncio.Event()
         self._pages: Mapping[str, _Page] = MappingProxyType(
@@ -170,7 +172,7 @@ class Router:
         """Answer with one of the gateway's own texts; its custody counts it until the client has taken it."""
         with Custody(self._services.holdings, record.tenant, 1.0, asyncio.current_task(self._loop)) as custody:
             request.holding = custody
-            custody.hold(len(answer.body))
+            custody.hold(answer.size_bytes)
             return await self._delivery.deliver(request, answer, record, _COMPLETED)
 
     async def _answer_api(self, request: ClientRequest, endpoint: Endpoint, record: RequestRecord) -> bool:
@@ -195,7 +197,11 @@ class Router:
             body = await read_body(request, limits.max_body_bytes, limits.body_timeout_seconds, custody.hold)
             identity = self._identify(request, record)  # a reload may have come meanwhile
         read_at = self._loop.time()
-        parsed = read_request(endpoint, body, identity.rights)
+        if len(body) <= LONG_BODY_BYTES:
+            parsed = read_request(endpoint, body, identity.rights)
+        else:
+            custody.hold(len(body))  # cancelled in the steps: as while the body is read
+            parsed = await self._long_bodies.carry_out(read_in_steps(endpoint, body, identity.rights))
         del body  # a request that waits keeps what is in `parsed`
         header = identity.tenant.end_user_header
         if header is not None:

@@ -136,7 +136,7 @@ class UtilityForwarder:
             visits[worker] -= 1
         outcome = self._judge(answer, parsed, record)
         parsed.let_go()
-        custody.hold(len(answer.body))
+        custody.hold(answer.size_bytes)
         return answer, outcome
 
     def _judge(self, answer: Answer, parsed: ParsedRequest, record: RequestRecord) -> Outcome:
@@ -154,7 +154,8 @@ class UtilityForwarder:
         return outcome
 
     async def _pass_on(self, context: Context, answer: Answer, outcome: Outcome, record: RequestRecord) -> bool:
-        whole = WholeAnswer(answer.status, answer.body, self._services.answer_headers(answer.headers, context))
+        headers = self._services.answer_headers(answer.headers, context)
+        whole = WholeAnswer(answer.status, b"", headers, more=answer.pieces)
         return await self._services.delivery.deliver(context.request, whole, record, outcome)
 
 

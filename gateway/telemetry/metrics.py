@@ -1,16 +1,18 @@
 """The gateway's metrics: events are counted as they come, and the present state is read at each scrape.
 
-Counters and histograms change only in `observe`, and gauges exist only while `render` writes them, so metrics cost an
-idle gateway nothing. Both run on the event loop. An event costs a few microseconds. The cost of a scrape is bounded by
-the label cap and not by the number of tenants; the others are summed under `_other`. The families are in
+Counters and histograms change only in `observe`, and gauges exist only while a scrape is written, so metrics cost an
+idle gateway nothing. Both run on the event loop. An event costs a few microseconds. A scrape is written in steps of a
+few milliseconds. Its cost is bounded by the label cap and not by the number of tenants; the others are summed under
+`_other`. One step takes what the scheduler knows of all pools, so those figures are of one moment. The families are in
 `catalogue.py`, the cap in `labels.py`. The metrics of process, collector and platform come from prometheus-client, in a
 registry of our own.
 """
 
 import platform
-from collections.abc import Callable, Collection, Iterable
-from itertools import chain
+from collections.abc import Callable, Collection, Generator, Iterable
+from itertools import chain, islice
 from time import time
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -36,12 +38,15 @@ from gateway.fairness import PoolSnapshot, TenantSnapshot
 from gateway.ledger.rows import money
 from gateway.outcomes import Outcome
 from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
-from gateway.telemetry.families import CONTENT_TYPE, Distribution, Family, Sum
+from gateway.telemetry.families import LINES_AT_ONCE, Distribution, Family, Gauge, Sum
 from gateway.telemetry.keeping import show_ledger
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.sharing import show_replicas
 from gateway.telemetry.source import StateSource
 from gateway.workers import WorkerSnapshot
+
+_TENANTS_AT_ONCE: Final = 500  # of which one step shows the gauges
+_BODIES_AT_ONCE: Final = 5000
 
 
 class _Share:
@@ -198,21 +203,41 @@ class Metrics:
             self._loaded_at = self._wall_clock()
             self._pending_changes = len(event.needs_restart)
 
-    def render(self) -> tuple[bytes, str]:
-        """The text of a scrape and its content type."""
+    def write(self) -> Generator[None, None, list[bytes]]:
+        """Write a scrape in steps; returns its text in pieces. A scrape is either written to its end or begun anew."""
+        for family in self.families():
+            if isinstance(family, Gauge):
+                family.clear()
         own = self._tenants.own()
-        for pool in self._source.pools(own):
-            self._show_pool(pool, own)
+        pools = self._source.pools(own)
+        yield
+        for pool in pools:
+            yield from self._show_pool(pool, own)
         for worker in self._source.workers():
             self._show_worker(worker)
-        self._show_bodies(own)
+        yield from self._show_bodies(own)
         self._show_replicas(own)
         self._show_ledger()
         self._show_gateway()
-        text = "".join([family.text() for family in self.families()])
-        return text.encode() + generate_latest(self._process), CONTENT_TYPE
+        pieces: list[bytes] = []
+        yield from self._write_families(pieces)
+        pieces.append(generate_latest(self._process))
+        return pieces
 
-    def _show_pool(self, pool: PoolSnapshot, own: Collection[str]) -> None:
+    def _write_families(self, pieces: list[bytes]) -> Generator[None, None, None]:
+        """Add the text of every family to `pieces`; small ones share a step and a piece."""
+        gathered: list[str] = []
+        for family in self.families():
+            gathered.append(family.head())
+            for lines in family.slices():
+                gathered += lines
+                if len(gathered) >= LINES_AT_ONCE:
+                    pieces.append("".join(gathered).encode())
+                    gathered = []
+                    yield
+        pieces.append("".join(gathered).encode())
+
+    def _show_pool(self, pool: PoolSnapshot, own: Collection[str]) -> Generator[None, None, None]:
         state = self._state
         labels = (pool.pool,)
         state.spread.show(labels, pool.spread)
@@ -224,12 +249,14 @@ class Metrics:
         state.queue_max.show(labels, limits.max_queued)
         state.queue_timeout.show(labels, limits.queue_timeout_seconds)
         shown = [tenant for tenant in pool.tenants if tenant.tenant in own]
-        for tenant in shown:
-            self._show_tenant((pool.pool, tenant.tenant), tenant)
         # What adds up is shown for the others too; many counters, weights or waits have no meaning as one number.
         others = (pool.pool, OTHER)
         state.queue_depth.show(others, pool.queued - sum(tenant.queued for tenant in shown))
         state.in_flight.show(others, pool.in_flight - sum(tenant.in_flight for tenant in shown))
+        for number, tenant in enumerate(shown, 1):
+            self._show_tenant((pool.pool, tenant.tenant), tenant)
+            if number % _TENANTS_AT_ONCE == 0:
+                yield
 
     def _show_tenant(self, labels: tuple[str, str], tenant: TenantSnapshot) -> None:
         state = self._state
@@ -265,12 +292,16 @@ class Metrics:
         if worker.unmetered_share is not None:
             state.worker_unmetered.show(labels, worker.unmetered_share)
 
-    def _show_bodies(self, own: Collection[str]) -> None:
+    def _show_bodies(self, own: Collection[str]) -> Generator[None, None, None]:
         sums: dict[tuple[str, str], int] = {(NONE, OTHER): 0}  # so that there is a series where there are no bodies
-        for body in self._source.held_bodies():
-            tenant = body.tenant if body.tenant in own else OTHER if body.tenant else NONE
-            labels = (body.pool or NONE, tenant)
-            sums[labels] = sums.get(labels, 0) + body.size_bytes
+        bodies = iter(list(self._source.held_bodies()))
+        while some := list(islice(bodies, _BODIES_AT_ONCE)):
+            for body in some:
+                tenant = body.tenant if body.tenant in own else OTHER if body.tenant else NONE
+                labels = (body.pool or NONE, tenant)
+                sums[labels] = sums.get(labels, 0) + body.size_bytes
+            if len(some) == _BODIES_AT_ONCE:
+                yield
         for labels, size_bytes in sums.items():
             self._state.bodies.show(labels, size_bytes)
         self._state.bodies_max.show((), self._source.most_held_bytes())

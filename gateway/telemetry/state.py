@@ -6,7 +6,7 @@ of the configuration names each field that it shows, so a new setting cannot bri
 who may see the dump.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from heapq import nlargest
@@ -34,8 +34,14 @@ class GatewayIdentity:
 
 def state_dump(
     source: StateSource, requests: Collection[TicketSnapshot], config: Config, identity: GatewayIdentity
-) -> dict[str, object]:
-    """The whole state at one instant, made of JSON's types only."""
+) -> Generator[None, None, dict[str, object]]:
+    """The whole state, made of JSON's types only, in steps; all pools are shown at one instant."""
+    pools = source.pools()
+    yield
+    shown = []
+    for pool in pools:
+        shown.append(_pool(pool))
+        yield
     oldest = nlargest(MAX_REQUESTS, requests, key=lambda request: request.age_seconds)
     return {
         "gateway": {
@@ -44,7 +50,7 @@ def state_dump(
             "uptime_seconds": identity.uptime_seconds,
             "is_draining": identity.is_draining,
         },
-        "pools": [_pool(pool) for pool in source.pools()],
+        "pools": shown,
         "workers": [_shown(worker) for worker in source.workers()],
         "replicas": None if (replicas := source.replicas()) is None else _replicas(replicas),
         "ledger": None if (ledger := source.ledger()) is None else asdict(ledger),
@@ -113,7 +119,7 @@ def _pool(pool: PoolSnapshot) -> dict[str, object]:
         "tenants": {
             "total": len(pool.tenants),
             "truncated": len(pool.tenants) > len(busiest),
-            "busiest_first": [_shown(tenant) for tenant in busiest],
+            "busiest_first": [tenant._asdict() for tenant in busiest],
         },
     }
 
@@ -133,7 +139,7 @@ def _request(request: TicketSnapshot) -> dict[str, object]:
     return _shown(request) | {"worker": request.worker or None}
 
 
-def _shown(view: PoolSnapshot | TenantSnapshot | TicketSnapshot | WorkerSnapshot) -> dict[str, object]:
+def _shown(view: PoolSnapshot | TicketSnapshot | WorkerSnapshot) -> dict[str, object]:
     """Every field of a snapshot by its name."""
     values = ((field.name, getattr(view, field.name)) for field in fields(view))
     return {name: value.value if isinstance(value, Enum) else value for name, value in values}

@@ -1,4 +1,4 @@
-"""Reads and writes the JSON of a request. Bounds keep the time short, because the event loop waits meanwhile.
+"""Reads and writes the JSON of a request. Bounds keep each step short, because the event loop waits meanwhile.
 
 A byte order mark of UTF-8 is skipped. Malformed JSON, other encodings, NaN, lone surrogates, more than `MAX_VALUES`
 values or `MAX_FIELDS` fields, and JSON nested too deeply to be written again are refused. The messages never repeat the
@@ -6,6 +6,7 @@ body. Left to `request.py`: what the members mean.
 """
 
 from codecs import BOM_UTF8
+from collections.abc import Iterator
 from typing import Final
 
 import orjson
@@ -19,12 +20,30 @@ MAX_VALUES: Final = 2**18
 MAX_FIELDS: Final = 1024
 
 
+_SLICE_BYTES: Final = 2**19  # counting the values in so many bytes takes up to 4 ms
+
+
 def read_object(body: bytes) -> dict[str, object]:
     """The JSON object that `body` holds; raises `RequestFault`."""
+    for _ in count_values(body):
+        pass
+    return parse_object(body)
+
+
+def count_values(body: bytes) -> Iterator[None]:
+    """Count the values and names in `body`, one slice in each step; raises `RequestFault` once there are too many."""
+    if len(body) > MAX_VALUES:  # a value takes a byte at least
+        values = Values()
+        start = 0
+        while start < len(body):
+            start = values.count(body, start)
+            yield
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """The JSON object that `body` holds, whose values were counted; raises `RequestFault`."""
     if body.startswith(BOM_UTF8):
         body = body[len(BOM_UTF8) :]
-    if len(body) > MAX_VALUES and _has_too_many_values(body):
-        raise RequestFault(Outcome.BAD_REQUEST, f"The body holds more than {MAX_VALUES} values.")
     try:
         members = orjson.loads(body)
     except orjson.JSONDecodeError as fault:
@@ -56,19 +75,34 @@ def _is_utf8(body: bytes) -> bool:
     return b"\0" not in body[:4]
 
 
-def _has_too_many_values(body: bytes) -> bool:
-    return _marks(body) > MAX_VALUES and _values(body) > MAX_VALUES
+class Values:
+    """How many values and names a JSON text holds at most; before each but the first stands a mark outside strings."""
 
+    def __init__(self, slice_bytes: int = _SLICE_BYTES) -> None:
+        """Nothing is counted yet; a slice has `slice_bytes`, an even number."""
+        self._slice_bytes = slice_bytes
+        self.marks = 0
+        self.quotes = 0
+        self._is_in_string = False
 
-def _values(body: bytes) -> int:
-    """How many values and names the JSON text `body` holds at most; before each stands a mark outside strings."""
-    without_escapes = body.replace(rb"\\", b"").replace(rb"\"", b"")
-    quotes = without_escapes.count(b'"')
-    if quotes > 2 * MAX_VALUES:
-        return quotes // 2
-    outside = b"".join(without_escapes.split(b'"')[::2])
-    return _marks(outside) + 1
+    def count(self, text: bytes, start: int) -> int:
+        """Count the next slice of `text`, from `start`; returns its end. Raises `RequestFault` if they are too many."""
+        piece = text[start : start + self._slice_bytes]
+        if len(piece) == self._slice_bytes:
+            backslashes = len(piece) - len(piece.rstrip(b"\\"))
+            if backslashes & 1:  # the escape ends in the next slice
+                piece = piece[:-1]
+        if b'"' in piece:
+            self._count(piece.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"'))
+        elif not self._is_in_string:
+            self._count([piece])
+        if self.quotes // 2 > MAX_VALUES or self.marks >= MAX_VALUES:
+            raise RequestFault(Outcome.BAD_REQUEST, f"The body holds more than {MAX_VALUES} values.")
+        return start + len(piece)
 
-
-def _marks(text: bytes) -> int:
-    return len(text) - len(text.translate(None, b"[{,:"))
+    def _count(self, between_quotes: list[bytes]) -> None:
+        outside = b"".join(between_quotes[int(self._is_in_string) :: 2])
+        quotes = len(between_quotes) - 1
+        self.quotes += quotes
+        self.marks += len(outside) - len(outside.translate(None, b"[{,:"))
+        self._is_in_string = self._is_in_string is (quotes % 2 == 0)

@@ -12,6 +12,7 @@ MOST_VALUE_BYTES: Final = 8 * 1024  # of a wanted member; a longer one is not re
 UNREAD: Final = False
 """The value of a member that is too long or no JSON."""
 
+_BACKSLASH: Final = 0x5C
 _DECODER = json.JSONDecoder()
 
 
@@ -43,33 +44,23 @@ class Members:
         """Read `text`; returns how far it was read."""
         start = 0
         end = len(text) if is_whole else max(0, len(text) - self._most_ahead)
-        while (mark := self._next_mark(text, start, end)) is not None:
-            at, size = mark
+        places = dict.fromkeys(self._marks, -1)  # where each wanted name comes next
+        while (mark := _next_mark(text, start, end, places)) is not None:
+            at, size = places[mark], len(mark)
             self._pass(text[start:at])
             start = at
             if self._depth == 1 and not self._is_in_string:
-                name, ahead = self._marks[text[at : at + size]], text[at + size : at + size + MOST_VALUE_BYTES]
+                ahead = text[at + size : at + size + MOST_VALUE_BYTES]
                 is_enough = is_whole or len(ahead) == MOST_VALUE_BYTES
-                if not self._take(name, ahead, is_enough=is_enough):
+                if not self._take(self._marks[mark], ahead, is_enough=is_enough):
                     return start
-            self._pass(text[at : at + size])
+            self._pass(mark)
             start = at + size
         if start < end:
             last = text[start:end]
             end -= (len(last) - len(last.rstrip(b"\\"))) & 1  # a backslash belongs to what comes behind it
             self._pass(text[start:end])
         return max(start, end)
-
-    def _next_mark(self, text: bytes, start: int, end: int) -> tuple[int, int] | None:
-        """Place and size of the first wanted name in quotes that begins before `end`; None if there is none."""
-        first: tuple[int, int] | None = None
-        for mark in self._marks:
-            at = text.find(mark, start, end + len(mark) - 1)
-            while at > 0 and text[at - 1] == 0x5C:  # an escaped quote: the end of a string
-                at = text.find(mark, at + 1, end + len(mark) - 1)
-            if at >= 0:
-                first, end = (at, len(mark)), at
-        return first
 
     def _take(self, name: str, ahead: bytes, *, is_enough: bool) -> bool:
         """Read the value after what may be a member's name; False if more bytes are needed for that."""
@@ -94,3 +85,26 @@ class Members:
         outside = b"".join(between_quotes[int(self._is_in_string) :: 2])
         self._depth += outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
         self._is_in_string = self._is_in_string is (len(between_quotes) % 2 == 1)
+
+
+def _next_mark(text: bytes, start: int, end: int, places: dict[bytes, int]) -> bytes | None:
+    """The first of the wanted names in quotes that begins in `start`..`end`; None if there is none.
+
+    `places` keeps where each of them comes next, so that a text with thousands of one is searched once for the others.
+    """
+    first, nearest = None, end
+    for mark in places:
+        if places[mark] < start:
+            places[mark] = _find(text, mark, start, end)
+        if places[mark] < nearest:
+            first, nearest = mark, places[mark]
+    return first
+
+
+def _find(text: bytes, mark: bytes, start: int, end: int) -> int:
+    """Where `mark` begins in `start`..`end`, not with an escaped quote, which ends a string; `end` if nowhere."""
+    most = end + len(mark) - 1
+    at = text.find(mark, start, most)
+    while at > 0 and text[at - 1] == _BACKSLASH:
+        at = text.find(mark, at + 1, most)
+    return end if at < 0 else at

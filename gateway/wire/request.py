@@ -5,7 +5,7 @@ gets the same values, because the body is written anew: what a client wrote twic
 The engine judges every other field, and its answer reaches the client unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 import orjson
@@ -17,15 +17,16 @@ from gateway.wire.end_user import end_user
 from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_arguments, with_tenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.fields import ACCIDENTAL, FIELDS, UNTREATED, Rule, Treatment
-from gateway.wire.json_body import read_object, write_json
+from gateway.wire.json_body import count_values, parse_object, read_object, write_json
 from gateway.wire.limits import Rights, limit_choices, limit_output, limit_rest
 from gateway.wire.measures import measure
 from gateway.wire.prompt import Prompt
 from gateway.wire.surface import Endpoint, Family, Kind
 
-__all__ = ["ParsedRequest", "RequestFault", "Rights", "read_request"]
+__all__ = ["LONG_BODY_BYTES", "ParsedRequest", "RequestFault", "Rights", "read_in_steps", "read_request"]
 
 MAX_MODEL_CHARS = 256
+LONG_BODY_BYTES: Final = 128 * 1024  # a body beyond this is read in steps; up to this, reading takes a few milliseconds
 
 _UTILITY: Final = Kind.UTILITY
 _RESPONSES: Final = Family.RESPONSES
@@ -139,6 +140,24 @@ class ParsedRequest:
 def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> ParsedRequest:
     """Read `body` for a tenant with `rights`; raises `RequestFault`, which names the field."""
     fields = read_object(body)
+    parsed, prompt = _understand(endpoint, fields, rights)
+    _write_rest(parsed, fields, prompt.members)
+    return parsed
+
+
+def read_in_steps(endpoint: Endpoint, body: bytes, rights: Rights) -> Generator[None, None, ParsedRequest]:
+    """Read a long body as `read_request` does, in steps of some milliseconds each."""
+    yield from count_values(body)
+    fields = parse_object(body)
+    yield
+    parsed, prompt = _understand(endpoint, fields, rights)
+    yield
+    _write_rest(parsed, fields, prompt.members)
+    return parsed
+
+
+def _understand(endpoint: Endpoint, fields: dict[str, object], rights: Rights) -> tuple[ParsedRequest, Prompt]:
+    """What `fields` ask for; they are brought to what the engine is to read."""
     family = endpoint.family
     parsed = ParsedRequest(endpoint, _model(fields))
     parsed.end_user = end_user(family, fields)
@@ -155,8 +174,7 @@ def read_request(endpoint: Endpoint, body: bytes, rights: Rights) -> ParsedReque
     parsed.min_output_tokens = limit_rest(family, fields, rights, parsed.max_output_tokens)
     prompt = measure(family, fields)
     _take_prompt(parsed, prompt, rights)
-    _write_rest(parsed, fields, prompt.members)
-    return parsed
+    return parsed, prompt
 
 
 def _take_prompt(parsed: ParsedRequest, prompt: Prompt, rights: Rights) -> None:

@@ -1,11 +1,13 @@
 """One answer of several: sums never go back, each gauge by its rule, readiness by the best."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.long_work import at_once
 from gateway.processes.estate import Estate
 from gateway.processes.merging import MergedMetrics, merged_availability, merged_state
 from gateway.proxy.control import Availability
@@ -35,14 +37,31 @@ def text(requests: int, depth: int, *, wait: float = 0.0, descriptors: int = 7) 
     )
 
 
+def cut(whole: str) -> list[bytes]:
+    """A text in pieces that end anywhere."""
+    content = whole.encode()
+    return [content[start : start + 100] for start in range(0, len(content), 100)]
+
+
+def take(steps: Iterator[None]) -> None:
+    """Take every step."""
+    for _ in steps:
+        pass
+
+
+def shown_by(merged: MergedMetrics) -> str:
+    """The merged text."""
+    return b"".join(at_once(merged.write())).decode()
+
+
 def test_each_family_by_its_rule() -> None:
     """Counters, histograms and depths are summed; the longest wait, the worst index; descriptors are each's."""
     merged = MergedMetrics()
-    merged.add("1", text(3, 1, wait=0.5))
-    merged.add("2", text(4, 3, wait=0.25, descriptors=9))
+    take(merged.add("1", cut(text(3, 1, wait=0.5))))
+    take(merged.add("2", cut(text(4, 3, wait=0.25, descriptors=9))))
     merged.show_process("1", is_up=True)
     merged.show_process("3", is_up=False)
-    lines = merged.text().splitlines()
+    lines = shown_by(merged).splitlines()
     for line in (
         'vtc_gateway_requests_total{pool="a b",tenant="x"} 7',
         'vtc_gateway_queue_depth{pool="a b",tenant="x"} 4',
@@ -62,7 +81,7 @@ def test_each_family_by_its_rule() -> None:
 
 def total(merged: MergedMetrics) -> int:
     """The requests that a merged text shows."""
-    (line,) = [line for line in merged.text().splitlines() if line.startswith("vtc_gateway_requests_total{")]
+    (line,) = [line for line in shown_by(merged).splitlines() if line.startswith("vtc_gateway_requests_total{")]
     return int(line.rpartition(" ")[2])
 
 
@@ -78,7 +97,7 @@ def test_sums_never_go_back(tmp_path_factory: pytest.TempPathFactory, story: lis
         if what == "count":
             counts[name] += 1
         elif what == "end":
-            estate.leave(boot, text(counts[name], 0).encode())
+            estate.leave(boot, cut(text(counts[name], 0)))
         elif what == "bury" and unburied:
             estate.bury(unburied.pop())
         if what in ("end", "crash"):
@@ -88,11 +107,11 @@ def test_sums_never_go_back(tmp_path_factory: pytest.TempPathFactory, story: lis
         for each in "123":
             if (each, what) != (name, "freeze"):
                 own = text(counts[each], 0)
-                estate.leave(f"{each}-{boots[each]}", own.encode())
+                estate.leave(f"{each}-{boots[each]}", cut(own))
                 living.add(f"{each}-{boots[each]}")
-                merged.add(each, own)
+                take(merged.add(each, cut(own)))
         for left in estate.left(living):
-            merged.add_ended(left)
+            take(merged.add_ended(left))
         now = total(merged)
         assert now >= shown
         shown = now

@@ -23,7 +23,7 @@ from gateway.workers import WorkerSnapshot
 
 def _tenant(name: str = "alice", weight: float = 1.0, counter: float = 0.0, **changes: object) -> TenantSnapshot:
     account = TenantSnapshot(name, weight, counter, 0.0, 0, 0, 0.0, is_held_back=False)
-    return replace(account, **changes)  # type: ignore[arg-type]
+    return account._replace(**changes)  # type: ignore[arg-type]
 
 
 def _pool(name: str = "tiny", **changes: object) -> PoolSnapshot:

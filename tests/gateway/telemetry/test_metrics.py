@@ -18,6 +18,7 @@ from gateway.events import (
     WorkerChanged,
 )
 from gateway.ledger.snapshot import LedgerSnapshot
+from gateway.long_work import at_once
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
 from gateway.workers import Fleet, WorkerSpec
@@ -28,13 +29,16 @@ from gateway.workers.window import WindowSize
 Finished = Callable[..., RequestFinished]
 
 
+def written(metrics: Metrics) -> bytes:
+    """The text of a scrape."""
+    return b"".join(at_once(metrics.write()))
+
+
 class Scrape:
     """The samples of one scrape, by name and labels."""
 
     def __init__(self, metrics: Metrics) -> None:
-        content, content_type = metrics.render()
-        assert content_type == "text/plain; version=0.0.4; charset=utf-8"
-        self.text = content.decode()
+        self.text = written(metrics).decode()
         self.samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
         for family in text_string_to_metric_families(self.text):
             for sample in family.samples:
@@ -360,7 +364,7 @@ def test_shared_limits_are_shown_of_tenants_with_a_label(state, replicas, shared
 def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas) -> None:
     """The next scrape shows what has changed."""
     state.sharing = replicas()
-    metrics.render()
+    written(metrics)
     calls = replace(state.sharing.calls, failed=5, seconds=0.4, counts=(4, 3, 5))
     state.sharing = replicas(failure="it closed the connection", age_seconds=7.0, calls=calls)
     scrape = Scrape(metrics)
@@ -421,7 +425,7 @@ def test_promtool_finds_nothing_to_complain_about(
     state.worker_views = [worker()]
     state.sharing = replicas(limits=(shared_limit(),))
     state.keeping = LedgerSnapshot("", 10, 2, 3, 4, 1)
-    content, _ = metrics.render()
+    content = written(metrics)
     assert {line.split()[2] for line in content.decode().splitlines() if line.startswith("# TYPE vtc_")} == {
         family.name for family in metrics.families()
     }

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.config import Config, Pool, Replicas, Worker
 from gateway.ledger.snapshot import LedgerSnapshot
+from gateway.long_work import at_once
 from gateway.processes.merging import merged_state
 from gateway.telemetry.state import GatewayIdentity, state_dump
 from gateway.watch.supervisor import LaunchStatus
@@ -43,7 +44,8 @@ def dump(state, pool, worker, request_view, replicas) -> Any:
     config = Config(
         pools=(Pool(model="tiny", engine_model="byte", workers=(Worker(name="w0", url="http://w0"),)),), replicas=fleet
     )
-    whole = state_dump(state, [request_view(worker="w0")], config, GatewayIdentity("1", 1.0, 2.0, is_draining=False))
+    identity = GatewayIdentity("1", 1.0, 2.0, is_draining=False)
+    whole = at_once(state_dump(state, [request_view(worker="w0")], config, identity))
     return json.loads(json.dumps(whole | {"launched": [asdict(LaunchStatus("w0", "ready"))]}))
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gateway.config import Admin, Config, Pool, Replicas, ResolvedKey, Tenant, Worker
+from gateway.long_work import at_once
 from gateway.telemetry.state import GatewayIdentity, state_dump
 
 IDENTITY = GatewayIdentity("1.2.3", started_at=1_700_000_000.0, uptime_seconds=12.5, is_draining=False)
@@ -28,7 +29,7 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
     state.pool_views = [pool("tiny", queued=1, in_flight=1, tenants=(alice,), **fairness)]
     state.worker_views = [worker(sequences_in_flight=1)]
     requests = [request_view("r2", state="streaming", worker="w0", age_seconds=2.0, prompt_tokens=9, output_tokens=4)]
-    dump = json.loads(json.dumps(state_dump(state, requests, config, IDENTITY)))
+    dump = json.loads(json.dumps(at_once(state_dump(state, requests, config, IDENTITY))))
     assert dump["gateway"] == {
         "version": "1.2.3",
         "started_at": 1_700_000_000.0,
@@ -106,7 +107,7 @@ def test_the_dump_shows_queues_workers_and_requests(config: Config, state, pool,
 def test_the_oldest_requests_come_first_and_the_list_is_bounded(config: Config, state, request_view) -> None:
     """Of 1,500 requests the 1,000 oldest are listed, and the dump says that some are not."""
     requests = [request_view(f"r{age}", age_seconds=float(age)) for age in range(1500)]
-    listed = state_dump(state, requests, config, IDENTITY)["requests"]
+    listed = at_once(state_dump(state, requests, config, IDENTITY))["requests"]
     assert listed["total"] == 1500
     assert listed["truncated"] is True
     assert [request["request_id"] for request in listed["oldest_first"]] == [f"r{age}" for age in range(1499, 499, -1)]
@@ -117,7 +118,7 @@ def test_the_busiest_tenants_come_first_and_the_list_is_bounded(config: Config, 
     """Of 1,500 tenants those with requests come first, then those with most service."""
     idle = [tenant(f"t{n}", service=float(n)) for n in range(1499)]
     state.pool_views = [pool(tenants=(*idle, tenant("waiting", queued=1)))]
-    (view,) = state_dump(state, [], config, IDENTITY)["pools"]
+    (view,) = at_once(state_dump(state, [], config, IDENTITY))["pools"]
     listed = view["tenants"]
     assert (listed["total"], listed["truncated"], len(listed["busiest_first"])) == (1500, True, 1000)
     assert [entry["tenant"] for entry in listed["busiest_first"][:3]] == ["waiting", "t1498", "t1497"]
@@ -125,11 +126,12 @@ def test_the_busiest_tenants_come_first_and_the_list_is_bounded(config: Config, 
 
 def test_what_is_shared_with_others_is_shown(config: Config, state, replicas) -> None:
     """The gateways, the calls and the room at each worker are there; a gateway alone has null."""
-    assert state_dump(state, [], config, IDENTITY)["replicas"] is None
-    assert state_dump(state, [], config, IDENTITY)["configuration"]["replicas"] is None
+    assert at_once(state_dump(state, [], config, IDENTITY))["replicas"] is None
+    assert at_once(state_dump(state, [], config, IDENTITY))["configuration"]["replicas"] is None
     state.sharing = replicas(failure="no answer")
     fleet = Replicas(store="redis://store:6379", username="gateway", password="store-secret")
-    dump = json.loads(json.dumps(state_dump(state, [], config.model_copy(update={"replicas": fleet}), IDENTITY)))
+    shared = config.model_copy(update={"replicas": fleet})
+    dump = json.loads(json.dumps(at_once(state_dump(state, [], shared, IDENTITY))))
     shown = dump["replicas"]
     assert (shown["fleet"], shown["name"], shown["expected"]) == ("vtc-gateway", "h:8000", 3)
     assert (shown["failure"], shown["age_seconds"]) == ("no answer", 0.5)
@@ -151,7 +153,7 @@ def test_what_is_shared_with_others_is_shown(config: Config, state, replicas) ->
 def test_the_fullest_limits_come_first_and_the_list_is_bounded(config: Config, state, replicas, shared_limit) -> None:
     """Of 1,500 shared limits the 1,000 that are fullest are listed, each with all that is known of it."""
     state.sharing = replicas(limits=tuple(shared_limit(f"t{taken}", most=2000, taken=taken) for taken in range(1500)))
-    listed = state_dump(state, [], config, IDENTITY)["replicas"]["limits"]
+    listed = at_once(state_dump(state, [], config, IDENTITY))["replicas"]["limits"]
     assert (listed["total"], listed["truncated"], len(listed["fullest_first"])) == (1500, True, 1000)
     assert listed["fullest_first"][0] == {
         "tenant": "t1499",
@@ -165,7 +167,7 @@ def test_the_fullest_limits_come_first_and_the_list_is_bounded(config: Config, s
 
 def test_the_configuration_is_shown_without_secrets(config: Config, state) -> None:
     """Policy, pools and numbers are there; no key, digest or worker's key is."""
-    dump = state_dump(state, [], config, IDENTITY)
+    dump = at_once(state_dump(state, [], config, IDENTITY))
     summary = dump["configuration"]
     assert summary["scheduler"]["policy"] == "vtc"
     assert summary["scheduler"]["predictor"] == "quantile"

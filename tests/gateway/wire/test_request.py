@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.long_work import at_once
 from gateway.outcomes import Outcome
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.fields import RIGHTS
-from gateway.wire.json_body import MAX_FIELDS
+from gateway.wire.json_body import MAX_FIELDS, Values
 from gateway.wire.prompt import MAX_ITEMS
-from gateway.wire.request import ParsedRequest, RequestFault, Rights, read_request
+from gateway.wire.request import ParsedRequest, RequestFault, Rights, read_in_steps, read_request
 from gateway.wire.surface import ENDPOINTS
 
 from .transcripts import PATIENT
@@ -193,6 +194,31 @@ def test_commas_and_brackets_of_text_are_no_values(text: str) -> None:
     """The bound is on structure, not on what a prompt says."""
     parsed = read("/v1/completions", {"prompt": [text, text]})
     assert parsed.prompt_bytes == 2 * len(text)
+
+
+@given(
+    st.lists(st.sampled_from(['"', "\\", "[", "{", ",", ":", "x", "é"]), max_size=60).map("".join), st.integers(1, 9)
+)
+def test_values_are_counted_alike_however_the_body_is_sliced(text: str, slice_bytes: int) -> None:
+    """A slice may end within a string and beside any escape."""
+    body = orjson.dumps({"a": [text, {text: 1}], "b": text})
+
+    def count(at_a_time: int) -> tuple[int, int]:
+        values, start = Values(at_a_time), 0
+        while start < len(body):
+            start = values.count(body, start)
+        return values.marks, values.quotes
+
+    assert count(2 * slice_bytes) == count(len(body) + 1)
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_a_body_is_read_alike_in_steps_and_at_once(path: str) -> None:
+    """Also one so long that its values are counted in several slices."""
+    long = {"user": "someone", "metadata": {"note": '\\"[{,:' * 200_000}}
+    body = orjson.dumps({"model": "tiny", **BODIES[path], **long})
+    endpoint = ENDPOINTS[path]
+    assert vars(at_once(read_in_steps(endpoint, body, NOBODY))) == vars(read_request(endpoint, body, NOBODY))
 
 
 def test_the_last_of_duplicate_keys_counts_and_only_it_is_sent() -> None:
