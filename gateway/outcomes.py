@@ -79,7 +79,7 @@ class Outcome(Enum):
         return self in _REFUSALS
 
 
-_WIRE_FORMS = {
+_WIRE_FORMS: Final = {
     Outcome.COMPLETED: WireForm(200, "", None, ""),
     Outcome.REJECTED_BY_ENGINE: WireForm(400, _INVALID, None, _INVALID),
     Outcome.BAD_REQUEST: WireForm(400, _INVALID, None, _INVALID),
@@ -115,7 +115,7 @@ _WIRE_FORMS = {
     Outcome.INTERNAL: WireForm(500, "server_error", "internal_error", "api_error"),
 }
 
-_REFUSALS = frozenset(
+_REFUSALS: Final = frozenset(
     {
         Outcome.BAD_REQUEST,
         Outcome.UNAUTHENTICATED,

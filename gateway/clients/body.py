@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from gateway.clients.request import BrokenBody, ClientRequest
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 
-MIN_BYTES_PER_SECOND = 16 * 1024
-_HTTP_11 = (1, 1)
+MIN_BYTES_PER_SECOND: Final = 16 * 1024
+_HTTP_11: Final = (1, 1)
 
 
 def body_at_hand(request: ClientRequest, max_bytes: int) -> bytes | None:

@@ -7,12 +7,13 @@ so that it gives back everything in the same way. The client is still there, and
 
 import asyncio
 from types import TracebackType
+from typing import Final
 
 from gateway.clients.refusal import Refusal
 from gateway.fairness import Holding, Holdings
 from gateway.outcomes import Outcome
 
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS: Final = 2.0
 
 
 class Custody(Holding):

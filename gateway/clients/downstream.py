@@ -22,9 +22,9 @@ _CHECKED_BYTES: Final = 8 * 1024  # written between two looks at how much waits:
 LEAST_BYTES_PER_SECOND: Final = 4 * 1024  # a client that is behind must take these; a client that reads takes more
 _LOOK_SECONDS: Final = 1.0  # the least time between two looks at how much such a client has taken
 
-_HTTP_11 = (1, 1)
-_WITHOUT_BODY = frozenset({204, 304})
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_HTTP_11: Final = (1, 1)
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class ClientStalled(Exception):

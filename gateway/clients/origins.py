@@ -14,11 +14,11 @@ from gateway.clients.rate_headers import RATE_HEADERS
 from gateway.clients.request import ClientRequest
 
 ANY_ORIGIN: Final = "*"
-_PREFLIGHT_SECONDS = 600
-_ASKED_HEADERS = re.compile(r"[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+){0,63}")
-_USUAL_HEADERS = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta"
+_PREFLIGHT_SECONDS: Final = 600
+_ASKED_HEADERS: Final = re.compile(r"[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+){0,63}")
+_USUAL_HEADERS: Final = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta"
 _READABLE_NAMES = ("x-request-id", "request-id", "retry-after", "x-should-retry", *RATE_HEADERS)
-_READABLE = ("Access-Control-Expose-Headers", ", ".join(_READABLE_NAMES))
+_READABLE: Final = ("Access-Control-Expose-Headers", ", ".join(_READABLE_NAMES))
 
 
 class Origins:

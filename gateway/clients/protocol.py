@@ -4,13 +4,14 @@ Here is what the parser lets pass; `incoming` refuses what the parser itself ref
 """
 
 import re
+from typing import Final
 
 from gateway.clients.request import ClientRequest
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 from gateway.wire.target import path_of
 
-_HOST = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
+_HOST: Final = re.compile(r"[A-Za-z0-9_.~%:\[\]-]{1,255}")
 _HTTP_10, _HTTP_11 = (1, 0), (1, 1)
 
 

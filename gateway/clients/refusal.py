@@ -18,13 +18,13 @@ from gateway.wire.errors import RequestFault, error_body
 from gateway.wire.surface import ENDPOINTS, Dialect
 from gateway.wire.target import path_of, spoken_at
 
-SERVER = "vtc-gateway"
+SERVER: Final = "vtc-gateway"
 JSON_TYPE: Final = ("Content-Type", "application/json")
 NO_RETRY: Final = ("x-should-retry", "false")  # OpenAI's and Anthropic's SDKs then raise the error at once
 _ROUNDING_SECONDS: Final = 1e-6  # a minute is no minute and a second
-_ANTHROPIC_VERSION = "anthropic-version"  # a header that Anthropic's API demands and no other API has
+_ANTHROPIC_VERSION: Final = "anthropic-version"  # a header that Anthropic's API demands and no other API has
 
-_MESSAGES = {
+_MESSAGES: Final = {
     Outcome.BAD_REQUEST: "What this request could cost is too large to be counted. Ask for a shorter answer.",
     Outcome.QUARANTINED: "Two workers died while they ran this request, so it is not sent again for some minutes. "
     "Change it: another prompt, other parameters.",

@@ -1,11 +1,12 @@
 """Ids of requests: nobody can guess one, no two are the same, and each differs from an engine's own ids."""
 
 from secrets import token_hex
+from typing import Final
 
 from gateway.wire.answer_id import marked
 
-_ID_BYTES = 16
-_IDS_AT_ONCE = 64  # drawn by one system call: a call for each id would double its cost
+_ID_BYTES: Final = 16
+_IDS_AT_ONCE: Final = 64  # drawn by one system call: a call for each id would double its cost
 
 
 class RequestIds:

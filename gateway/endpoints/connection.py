@@ -17,7 +17,7 @@ import httptools
 from gateway.endpoints.plain_socket import hang_up, poll_for_input, take_input
 from gateway.wire.chunks import CHUNK_HEADS, MOST_PREPARED
 
-MAX_HEAD_BYTES = 64 * 1024  # of a head, or of anything else that comes without a byte of the body, such as trailers
+MAX_HEAD_BYTES: Final = 64 * 1024  # of a head, or of anything else that comes without a byte of a body, as trailers do
 _OVERLONG: Final = f"answer head longer than {MAX_HEAD_BYTES} bytes"
 _LINE_BYTES: Final = len(b": \r\n")
 _MOST_JOINED: Final = 16 * 1024  # bytes of a body that is joined to its head for one write; a longer one is not copied

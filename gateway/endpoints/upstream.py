@@ -20,15 +20,15 @@ from gateway.endpoints.failures import GatewayShort, HostUnknown, WorkerSilent, 
 from gateway.endpoints.names import Host
 from gateway.endpoints.progress import Progress
 
-IDLE_SECONDS = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
-MAX_IDLE_CONNECTIONS = 1024
+IDLE_SECONDS: Final = 3.0  # vLLM closes idle connections after 5 s (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
+MAX_IDLE_CONNECTIONS: Final = 1024
 # The kernel's receive buffer (Linux doubles it), and so the size of one read. By default a read may bring 256 KiB,
 # which would wait here for a client that may not read.
 RECEIVE_BYTES: Final = 48 * 1024
-MAX_CONNECTIONS = 16384  # the default of a port; the worker's window is what bounds it in practice
+MAX_CONNECTIONS: Final = 16384  # the default of a port; the worker's window is what bounds it in practice
 
 # Errors of the machine that the gateway runs on; the last two come from a name lookup.
-_OURS = frozenset(
+_OURS: Final = frozenset(
     {
         errno.EMFILE,
         errno.ENFILE,
@@ -296,7 +296,7 @@ class Load:
     hold: Callable[[int], None] | None = None
 
 
-_NO_LOAD = Load()
+_NO_LOAD: Final = Load()
 
 
 class _Collector:

@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gateway.config import EngineOrder, Pool, Worker
 from gateway.endpoints.upstream import WorkerPort
 from gateway.wire.headers import RequestHeadTemplate
 from gateway.workers import WorkerSnapshot
 
-MAX_UTILITY_CONNECTIONS = 32  # to one worker, for tenants' requests that run no model
-MAX_OWN_CONNECTIONS = 4  # to one worker: a probe, a reading of its metrics, a confirmation of its death
+MAX_UTILITY_CONNECTIONS: Final = 32  # to one worker, for tenants' requests that run no model
+MAX_OWN_CONNECTIONS: Final = 4  # to one worker: a probe, a reading of its metrics, a confirmation of its death
 
 
 @dataclass(slots=True)

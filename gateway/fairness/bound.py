@@ -10,10 +10,11 @@ docs/fairness.md has the derivation.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from gateway.fairness.flow import Flow
 
-_FEWEST_TURNS = 16  # least number of turns between two searches for the flow with the largest refundable amount
+_FEWEST_TURNS: Final = 16  # least number of turns between two searches for the flow with the largest refundable amount
 
 
 class SpreadBound:

@@ -5,10 +5,11 @@ the top, and swept when they outnumber the live ones.
 """
 
 from heapq import heapify, heappop, heappush
+from typing import Final
 
 from gateway.fairness.ticket import Ticket, TicketState
 
-_SLACK_ENTRIES = 64  # below this size sweeping is not worth its cost
+_SLACK_ENTRIES: Final = 64  # below this size sweeping is not worth its cost
 
 _Entry = tuple[float, int, Ticket]
 

@@ -2,11 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from gateway.fairness.flow import Flow
 from gateway.fairness.ticket import Ticket, TicketState
 
-_DEAD_SLACK = 16  # withdrawn tickets that a FIFO may keep before it is swept
+_DEAD_SLACK: Final = 16  # withdrawn tickets that a FIFO may keep before it is swept
 
 
 class KeyQueue(Flow):

@@ -8,10 +8,11 @@ refused, and blocks nobody else. Where several gateways share the limits, an all
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.fairness.buckets import Bucket, LeasedBucket, Rates
 
-PART = 200  # of a number of places each of several gateways has one in so many without asking
+PART: Final = 200  # of a number of places each of several gateways has one in so many without asking
 
 
 @dataclass(frozen=True, slots=True)

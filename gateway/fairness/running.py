@@ -7,14 +7,15 @@ charges and the decisions that follow (`admission`, `pool`).
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from gateway.fairness.cadence import Cadence
 from gateway.fairness.shared_time import SharedTime
 from gateway.fairness.snapshot import TicketSnapshot
 from gateway.fairness.ticket import Ticket
 
-ACCRUAL_SECONDS = 0.25
-WATCH_PERIODS = 4
+ACCRUAL_SECONDS: Final = 0.25
+WATCH_PERIODS: Final = 4
 
 
 class Running:

@@ -29,7 +29,7 @@ class TicketState(Enum):
 
 
 # A tuple, because a look-up in a set would call Enum's own hash, which takes longer than comparing them all.
-MOVES = (
+MOVES: Final = (
     (TicketState.NEW, TicketState.QUEUED),
     (TicketState.QUEUED, TicketState.GRANTED),
     (TicketState.GRANTED, TicketState.SETTLED),

@@ -1,10 +1,12 @@
 """Turns what an attempt met at its worker into evidence for `workers.judgement`, from the relay's head and end."""
 
+from typing import Final
+
 from gateway.proxy.relay import AttemptEnd, Relay
 from gateway.wire.engine_answer import describe, read_error
 from gateway.workers import Evidence, evidence_of
 
-_ENDS = {
+_ENDS: Final = {
     AttemptEnd.LOST: Evidence.LOST,
     AttemptEnd.STALE: Evidence.LOST,
     AttemptEnd.MALFORMED: Evidence.MALFORMED,

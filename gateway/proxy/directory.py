@@ -19,16 +19,16 @@ from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.errors import RequestFault
 from gateway.wire.request import Rights
 
-ANONYMOUS_KEY = "anonymous"
+ANONYMOUS_KEY: Final = "anonymous"
 _OUR_KEYS_BEGIN: Final = "vtc-"
 _BY_END_USER: Final = ShareBy.END_USER
-_UNKNOWN_KEY = (
+_UNKNOWN_KEY: Final = (
     "The API key is not valid. Check the key, which is sent as 'Authorization: Bearer <key>' or 'x-api-key: <key>', "
     "or ask the gateway's operator for one."
 )
 _TWO_KEYS = "Two API keys of this gateway were sent, in Authorization and x-api-key. Send the one that is to pay."
-_NO_KEY = "No API key was sent. Send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
-_LISTED_MODELS = 20
+_NO_KEY: Final = "No API key was sent. Send it as 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
+_LISTED_MODELS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)

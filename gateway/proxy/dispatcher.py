@@ -9,6 +9,7 @@ it.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from typing import Final
 
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
 from gateway.fairness import Admission, Decision, Grant, PoolAccount, Rates, Refuse, Ticket, TicketSnapshot, TicketState
@@ -18,9 +19,9 @@ from gateway.usage import Usage
 from gateway.watch.outages import Outages
 from gateway.workers import Fleet
 
-PAUSE_SECONDS = 0.5  # a worker that broke a connection gets nothing new for this long, or until it is seen alive
-VOUCHED_SECONDS = 5.0  # a worker that was seen alive counts as alive for this long, whatever connections break
-NO_STORE_RETRY_SECONDS = 2.0
+PAUSE_SECONDS: Final = 0.5  # a worker that broke a connection gets nothing new for this long, or until it is seen alive
+VOUCHED_SECONDS: Final = 5.0  # a worker that was seen alive counts as alive for this long, whatever connections break
+NO_STORE_RETRY_SECONDS: Final = 2.0
 
 
 class Refused(Exception):

@@ -11,7 +11,7 @@ that waits: this is checked before each sending.
 
 import asyncio
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from gateway.clients.downstream import ClientStalled, WholeAnswer
 from gateway.clients.refusal import Refusal, message
@@ -34,17 +34,17 @@ from gateway.wire.headers import request_head
 from gateway.wire.meters import meter_for
 from gateway.workers import Action, Blame, Clearance, Effect, Evidence, Situation, Suspect, judge
 
-MAX_FAILED_ATTEMPTS = 2
-MAX_FULL_ATTEMPTS = 8  # attempts at which the engine had no room
-MAX_BROKEN_ATTEMPTS = 4  # failed attempts, including those whose worker died of another request
-_SLOWEST_TOKENS_PER_SECOND = 1.0  # an engine that generates an unseen answer more slowly than this counts as silent
+MAX_FAILED_ATTEMPTS: Final = 2
+MAX_FULL_ATTEMPTS: Final = 8  # attempts at which the engine had no room
+MAX_BROKEN_ATTEMPTS: Final = 4  # failed attempts, including those whose worker died of another request
+_SLOWEST_TOKENS_PER_SECOND: Final = 1.0  # an engine that generates an unseen answer more slowly counts as silent
 
 LOCAL_RETRY_SECONDS = 1.0  # after this time the gateway may again have what it lacked (descriptors, memory)
 FULL_RETRY_SECONDS = 5.0
 
-_RETRY_SECONDS = {Outcome.GATEWAY_EXHAUSTED: LOCAL_RETRY_SECONDS, Outcome.NO_ROOM: FULL_RETRY_SECONDS}
+_RETRY_SECONDS: Final = {Outcome.GATEWAY_EXHAUSTED: LOCAL_RETRY_SECONDS, Outcome.NO_ROOM: FULL_RETRY_SECONDS}
 # If an answer that is not streamed breaks off, only a broken connection can tell the client.
-_BROKEN = frozenset({Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN})
+_BROKEN: Final = frozenset({Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outcome.CUT_BY_SHUTDOWN})
 
 
 class Exchange:

@@ -10,6 +10,7 @@ body, so that its room is free while a slow client still reads.
 import asyncio
 from collections.abc import Set
 from enum import Enum
+from typing import Final
 
 from gateway.clients.downstream import Downstream
 from gateway.endpoints.connection import Headers, Loss, WorkerConnection
@@ -30,8 +31,8 @@ from gateway.wire.engine_answer import JSON, media_type
 from gateway.wire.meter import Meter
 from gateway.wire.sse import MalformedStream
 
-MAX_BUFFERED_BYTES = 256 * 1024  # of an answer before the client's side is open
-MAX_ERROR_BYTES = 1024 * 1024  # of a response that is no answer: an error, a page
+MAX_BUFFERED_BYTES: Final = 256 * 1024  # of an answer before the client's side is open
+MAX_ERROR_BYTES: Final = 1024 * 1024  # of a response that is no answer: an error, a page
 
 
 class AttemptEnd(Enum):
@@ -45,7 +46,7 @@ class AttemptEnd(Enum):
     CUT = "cut"
 
 
-_ENDS = {
+_ENDS: Final = {
     Loss.STALE: AttemptEnd.STALE,
     Loss.BROKEN: AttemptEnd.LOST,
     Loss.MALFORMED: AttemptEnd.MALFORMED,

@@ -37,14 +37,14 @@ from gateway.wire.surface import ENDPOINTS, Endpoint, Kind
 from gateway.wire.target import MODELS, path_of, remedy, shown
 from gateway.workers import prefix_chain
 
-DRAIN_RETRY_SECONDS = 5.0
-_UNKNOWN = "unknown"
+DRAIN_RETRY_SECONDS: Final = 5.0
+_UNKNOWN: Final = "unknown"
 _GENERATE: Final = Kind.GENERATE
 _POOLING: Final = Kind.POOLING
 _UTILITY: Final = Kind.UTILITY
 _COMPLETED: Final = Outcome.COMPLETED
 
-_READING = "GET, HEAD"
+_READING: Final = "GET, HEAD"
 
 _Page = Callable[[ClientRequest], Awaitable[WholeAnswer]]
 

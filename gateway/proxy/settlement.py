@@ -5,13 +5,15 @@ than the gateway saw. The scheduler then estimates what the engine did until a m
 dispatcher cuts figures beyond what the request can have used, and reports them.
 """
 
+from typing import Final
+
 from gateway.endpoints.progress import Progress
 from gateway.fairness import Ticket
 from gateway.proxy.dispatcher import Dispatcher
 from gateway.usage import Usage
 from gateway.wire.meter import Meter
 
-STEPS_LAST_SECONDS = 2.0  # an engine whose steps can be seen counts as generating for this long after its last step
+STEPS_LAST_SECONDS: Final = 2.0  # an engine whose steps can be seen generates for so long after its last step
 
 
 def reported_by(meter: Meter) -> Usage:

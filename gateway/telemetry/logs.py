@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 from traceback import extract_tb
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import orjson
 
@@ -26,17 +26,17 @@ from gateway.telemetry.writer import LineWriter
 
 # Keys of this gateway (not its runtime directory, `vtc-gateway-...`), keys meant for others, and whatever follows the
 # name of a credential header (not the `<key>` with which our own messages show the form of one).
-_CREDENTIAL = re.compile(
+_CREDENTIAL: Final = re.compile(
     r"\b(?:vtc-(?!gateway-)|sk-)[A-Za-z0-9_-]{16,}|(?:(?<=bearer )|(?<=x-api-key: ))(?!<key>')[^\s\"'\\,]+",
     re.IGNORECASE,
 )
-_REDACTED = "[redacted]"
-_MAX_FRAMES = 12
-_LIBRARY_LINES_PER_SECOND = 10.0
-_LIBRARY_BURST = 100
-_DROPPED = "log lines dropped"
+_REDACTED: Final = "[redacted]"
+_MAX_FRAMES: Final = 12
+_LIBRARY_LINES_PER_SECOND: Final = 10.0
+_LIBRARY_BURST: Final = 100
+_DROPPED: Final = "log lines dropped"
 _Fields = MutableMapping[str, Any]
-_LEVELS = {
+_LEVELS: Final = {
     logging.DEBUG: "debug",
     logging.INFO: "info",
     logging.WARNING: "warning",

@@ -36,11 +36,11 @@ from gateway.events import (
 from gateway.outcomes import Outcome
 from gateway.telemetry.budget import LineBudget
 
-_STRANGER_LINES_PER_SECOND = 10.0
-_STRANGER_BURST = 100
-_MAX_TEXT = 200
-_USED_UP_PERCENT = 100
-_DIGITS = 6
+_STRANGER_LINES_PER_SECOND: Final = 10.0
+_STRANGER_BURST: Final = 100
+_MAX_TEXT: Final = 200
+_USED_UP_PERCENT: Final = 100
+_DIGITS: Final = 6
 # A float near 1.5 * 2^52 has no bits for a fraction: adding and subtracting it rounds half to even, as `round` does at
 # several times the cost. This holds up to `_MOST_ROUNDED`.
 _ROUNDING: Final = 1.5 * 2.0**52

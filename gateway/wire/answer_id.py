@@ -17,7 +17,7 @@ _MARK: Final = int.from_bytes(b"vtc-", "big")
 _LOOKED_AT_BYTES: Final = 512
 
 _words: Callable[[bytes], tuple[int, ...]] = Struct(">4I").unpack
-_ID = re.compile(rb'"id":\s?"(?:[a-z]+[-_])*([0-9a-f]{32})')
+_ID: Final = re.compile(rb'"id":\s?"(?:[a-z]+[-_])*([0-9a-f]{32})')
 
 
 def marked(digits: str) -> str:

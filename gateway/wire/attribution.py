@@ -13,7 +13,7 @@ from gateway.wire.surface import Family
 HEADER: Final = "x-anthropic-billing-header"
 
 # Where system texts stand: members of the request, and the member that lists messages.
-_PLACES: Mapping[Family, tuple[tuple[str, ...], str]] = {
+_PLACES: Final[Mapping[Family, tuple[tuple[str, ...], str]]] = {
     Family.CHAT: ((), "messages"),
     Family.MESSAGES: (("system",), "messages"),
     Family.RESPONSES: (("instructions",), "input"),

@@ -18,9 +18,9 @@ from gateway.wire.usage import openai_usage
 
 MOST_KEPT_BYTES: Final = 64 * 2**10  # read whole at the end, in a fraction of a millisecond
 _TAIL_BYTES: Final = 4096
-_WANTED = ("error", "system_fingerprint", "usage")
+_WANTED: Final = ("error", "system_fingerprint", "usage")
 
-_LAST_USAGE = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*\Z')
+_LAST_USAGE: Final = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*\Z')
 
 
 class BodyMeter(Meter):

@@ -57,7 +57,7 @@ def _typed(integers: str, flags: str) -> dict[str, Reader]:
 
 
 _NONE = _typed("", "")
-TYPED: Mapping[Family, dict[str, Reader]] = MappingProxyType(
+TYPED: Final[Mapping[Family, dict[str, Reader]]] = MappingProxyType(
     dict.fromkeys(Family, _NONE)
     | {
         Family.CHAT: _typed(

@@ -17,8 +17,8 @@ MAX_END_USER_CHARS: Final = 256
 PSEUDONYM_DIGITS: Final = 16  # 64 bits: no two users of one gateway have the same
 _MAX_JSON_CHARS: Final = 4096
 
-_LEGACY = re.compile(r"user_(?P<device>[^_]+)_account_(?P<account>[^_]*)_session_.*")
-_STABLE_MEMBERS = ("account_uuid", "device_id")
+_LEGACY: Final = re.compile(r"user_(?P<device>[^_]+)_account_(?P<account>[^_]*)_session_.*")
+_STABLE_MEMBERS: Final = ("account_uuid", "device_id")
 
 
 def end_user(family: Family, fields: Mapping[str, object]) -> str | None:

@@ -5,6 +5,7 @@ reserved: the gateway drops what a client writes there, even if the engine does 
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
@@ -12,7 +13,7 @@ from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 from gateway.wire.json_body import write_json
 
-ARGUMENTS = "vllm_xargs"
+ARGUMENTS: Final = "vllm_xargs"
 TENANT, WEIGHT = "vtc_tenant", "vtc_weight"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
+from typing import Final
 
 from gateway.wire.surface import Family
 
@@ -32,7 +33,7 @@ class Rule:
     right: str = ""
 
 
-PASS = Rule(Treatment.PASS)
+PASS: Final = Rule(Treatment.PASS)
 OVERWRITE = Rule(Treatment.OVERWRITE)
 REMOVE = Rule(Treatment.REMOVE)
 CLAMP = Rule(Treatment.CLAMP)

@@ -12,18 +12,18 @@ from typing import Final, Protocol
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 
-REQUEST_HEADERS = frozenset({b"accept", b"content-type", b"anthropic-version", b"anthropic-beta", b"user-agent"})
+REQUEST_HEADERS: Final = frozenset({b"accept", b"content-type", b"anthropic-version", b"anthropic-beta", b"user-agent"})
 # Passed on where they have the form that W3C Trace Context gives them: an engine with tracing on continues the trace.
-_TRACE_HEADERS = {
+_TRACE_HEADERS: Final = {
     b"traceparent": re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"),
     b"tracestate": re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,511}"),
 }
-RESPONSE_HEADERS = frozenset({b"content-type", b"cache-control", b"metadata"})
+RESPONSE_HEADERS: Final = frozenset({b"content-type", b"cache-control", b"metadata"})
 """`metadata` is vLLM's description of an embedding answer in raw bytes."""
 
-MAX_CREDENTIALS = 4  # headers that hold a key
+MAX_CREDENTIALS: Final = 4  # headers that hold a key
 
-_CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_CLIENT_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 _CR: Final = ord("\r")
 _LF: Final = ord("\n")

@@ -15,22 +15,24 @@ from gateway.wire.errors import RequestFault
 from gateway.wire.fields import RIGHTS
 from gateway.wire.surface import Family
 
-COMPLETION_DEFAULT_MAX_TOKENS = 16  # OpenAI's and vLLM's default of the legacy completions endpoint
-_INT64_MAX = 2**63 - 1
+COMPLETION_DEFAULT_MAX_TOKENS: Final = 16  # OpenAI's and vLLM's default of the legacy completions endpoint
+_INT64_MAX: Final = 2**63 - 1
 
 _MESSAGES: Final = Family.MESSAGES
 _COMPLETION: Final = Family.COMPLETION
 _CHAT: Final = Family.CHAT
-_WITH_CHOICES = frozenset({_CHAT, _COMPLETION})
+_WITH_CHOICES: Final = frozenset({_CHAT, _COMPLETION})
 
 # The engine lets the first of these that is present decide.
-_OUTPUT_FIELDS: Mapping[Family, tuple[str, ...]] = {
+_OUTPUT_FIELDS: Final[Mapping[Family, tuple[str, ...]]] = {
     Family.CHAT: ("max_completion_tokens", "max_tokens"),
     Family.COMPLETION: ("max_tokens",),
     Family.RESPONSES: ("max_output_tokens",),
     Family.MESSAGES: ("max_tokens",),
 }
-_REST = frozenset({"top_logprobs", "prompt_logprobs", "logprobs", "logprob_token_ids", "logit_bias", "min_tokens"})
+_REST: Final = frozenset(
+    {"top_logprobs", "prompt_logprobs", "logprobs", "logprob_token_ids", "logit_bias", "min_tokens"}
+)
 
 
 @dataclass(frozen=True, slots=True)

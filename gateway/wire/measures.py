@@ -5,13 +5,14 @@ can.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from gateway.outcomes import Outcome
 from gateway.wire.errors import RequestFault
 from gateway.wire.prompt import MAX_PROMPTS, Prompt
 from gateway.wire.surface import Family
 
-_SCORE_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
+_SCORE_PAIRS: Final = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
 
 
 def measure(family: Family, fields: Mapping[str, object]) -> Prompt:
@@ -111,7 +112,7 @@ def _batch(fields: Mapping[str, object], name: str) -> int:
     return max(count, 1)
 
 
-_MEASURES: Mapping[Family, Callable[[Mapping[str, object], Prompt], None]] = {
+_MEASURES: Final[Mapping[Family, Callable[[Mapping[str, object], Prompt], None]]] = {
     Family.CHAT: _measure_chat,
     Family.MESSAGES: _measure_chat,
     Family.COUNT_TOKENS: _measure_chat,

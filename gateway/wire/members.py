@@ -13,7 +13,7 @@ UNREAD: Final = False
 """The value of a member that is too long or no JSON."""
 
 _BACKSLASH: Final = 0x5C
-_DECODER = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder()
 
 
 class Members:

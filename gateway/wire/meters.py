@@ -17,7 +17,7 @@ _MESSAGES: Final = Family.MESSAGES
 _EMBEDDING: Final = Family.EMBEDDING
 
 # How the `usage` of a body that is not streamed is read; None for families for which no model runs.
-_USAGES: Mapping[Family, Callable[[object], Usage | None] | None] = {
+_USAGES: Final[Mapping[Family, Callable[[object], Usage | None] | None]] = {
     Family.CHAT: openai_usage,
     Family.COMPLETION: openai_usage,
     Family.RESPONSES: responses_usage,

@@ -19,11 +19,11 @@ MAX_ITEMS: Final = 2**15
 _INT64_MAX: Final = 2**63 - 1
 
 _URL_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url", "source"})
-_INLINE_KEYS = frozenset({"input_audio", "image_pil", "file_data"})
-_EMBEDDING_KEYS = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"})
-_MEDIA_KEYS = _URL_KEYS | _INLINE_KEYS | _EMBEDDING_KEYS
+_INLINE_KEYS: Final = frozenset({"input_audio", "image_pil", "file_data"})
+_EMBEDDING_KEYS: Final = frozenset({"image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"})
+_MEDIA_KEYS: Final = _URL_KEYS | _INLINE_KEYS | _EMBEDDING_KEYS
 # These members are structure and no text of the prompt.
-_SKIPPED_KEYS = frozenset(
+_SKIPPED_KEYS: Final = frozenset(
     {"role", "id", "call_id", "tool_call_id", "tool_use_id", "status", "signature", "detail", "cache_control"}
 )
 

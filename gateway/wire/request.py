@@ -25,29 +25,29 @@ from gateway.wire.surface import Endpoint, Family, Kind
 
 __all__ = ["LONG_BODY_BYTES", "ParsedRequest", "RequestFault", "Rights", "read_in_steps", "read_request"]
 
-MAX_MODEL_CHARS = 256
+MAX_MODEL_CHARS: Final = 256
 LONG_BODY_BYTES: Final = 128 * 1024  # a body beyond this is read in steps; up to this, reading takes a few milliseconds
 
 _UTILITY: Final = Kind.UTILITY
 _RESPONSES: Final = Family.RESPONSES
-_METERED_STREAMS = frozenset({Family.CHAT, Family.COMPLETION})
-_STREAMING = frozenset({Family.CHAT, Family.COMPLETION, Family.RESPONSES, Family.MESSAGES})
-_FORCED_STREAM_OPTIONS = {"include_usage": True, "continuous_usage_stats": True}
+_METERED_STREAMS: Final = frozenset({Family.CHAT, Family.COMPLETION})
+_STREAMING: Final = frozenset({Family.CHAT, Family.COMPLETION, Family.RESPONSES, Family.MESSAGES})
+_FORCED_STREAM_OPTIONS: Final = {"include_usage": True, "continuous_usage_stats": True}
 _STATELESS = "this gateway is stateless and keeps no responses; send the whole conversation in 'input'"
-_RESPONSES_REFUSALS = {
+_RESPONSES_REFUSALS: Final = {
     "conversation": f"'conversation' is not supported: {_STATELESS}.",
     "background": f"'background' is not supported: {_STATELESS}.",
     "previous_response_id": f"'previous_response_id' is not supported: {_STATELESS}.",
 }
-_REMEDY = "The gateway's operator gives it in the configuration: `allow: [{right}]` at the tenant in `tenants`."
+_REMEDY: Final = "The gateway's operator gives it in the configuration: `allow: [{right}]` at the tenant in `tenants`."
 # What the engine's prompt is made of, in about the order in which templates render it: the end of a conversation last.
-_PROMPT_MEMBERS: Mapping[Family, tuple[str, ...]] = {
+_PROMPT_MEMBERS: Final[Mapping[Family, tuple[str, ...]]] = {
     Family.CHAT: ("tools", "documents", "messages"),
     Family.MESSAGES: ("system", "tools", "documents", "messages"),
     Family.COMPLETION: ("prompt",),
     Family.RESPONSES: ("instructions", "tools", "previous_input_messages", "input"),
 }
-_MEMBER_STARTS: Mapping[str, bytes] = {
+_MEMBER_STARTS: Final[Mapping[str, bytes]] = {
     name: b',"%b":' % name.encode() for names in _PROMPT_MEMBERS.values() for name in names
 }
 

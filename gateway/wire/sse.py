@@ -19,7 +19,7 @@ DEFAULT_MAX_EVENT_BYTES: Final = 8 * 2**20
 LINE_FEED: Final = ord("\n")
 RETURN: Final = ord("\r")
 
-_BOUNDARY = re.compile(rb"\n\n|\n\r\n|\r\r")
+_BOUNDARY: Final = re.compile(rb"\n\n|\n\r\n|\r\r")
 # All of a boundary but its last byte can lie before the bytes that just came.
 _BOUNDARY_OVERLAP: Final = 2
 

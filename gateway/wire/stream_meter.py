@@ -30,17 +30,17 @@ from gateway.wire.usage import openai_usage
 _KEY: Final = b',"usage":{'
 _ANY_KEY: Final = b'"usage":{'
 # At most one level of details inside; deeper ones (the totals of a multimodal prompt) are read as JSON.
-_USAGE = re.compile(
+_USAGE: Final = re.compile(
     rb',"usage":\{"prompt_tokens":(?P<prompt>\d{1,15}),"total_tokens":(?P<total>\d{1,15})'
     rb',"completion_tokens":(?P<output>\d{1,15})'
     rb"[^{}]*(?:\{[^{}]*\}[^{}]*)*\}"
 )
-_CHOICE = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
+_CHOICE: Final = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
 _FINISHED: Final = b'"finish_reason":"'
 _EMPTY_DELTA: Final = b'"delta":{}'
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
-_FINGERPRINT = re.compile(rb',"system_fingerprint":"[^"\\]*"')
+_FINGERPRINT: Final = re.compile(rb',"system_fingerprint":"[^"\\]*"')
 
 
 class StreamMeter(Meter):

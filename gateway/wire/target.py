@@ -14,13 +14,13 @@ MAX_SHOWN_CHARS: Final = 128
 _MAX_SEGMENTS: Final = 16
 
 # RFC 9112, 3.2.2: a server takes the whole URL too, as it is sent to a proxy.
-_ABSOLUTE = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
-_STRANGE = re.compile(r"[^A-Za-z0-9/._~%:@=+-]")
-_NO_PATH = (
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
+_STRANGE: Final = re.compile(r"[^A-Za-z0-9/._~%:@=+-]")
+_NO_PATH: Final = (
     "This path is not served here. The paths are those of OpenAI's API (base_url http://HOST/v1) and of Anthropic's "
     "(base_url http://HOST); GET /v1/models lists the models."
 )
-_BASES = {
+_BASES: Final = {
     Dialect.OPENAI: "the base_url of OpenAI's clients ends in /v1 (http://HOST/v1)",
     Dialect.ANTHROPIC: "the base_url of Anthropic's clients ends before /v1 (http://HOST)",
 }

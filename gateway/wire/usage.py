@@ -6,10 +6,11 @@ cache fields are added.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from gateway.usage import Usage
 
-MAX_TOKENS = 2**53  # beyond it a count is garbage, and floats of cost would lose units
+MAX_TOKENS: Final = 2**53  # beyond it a count is garbage, and floats of cost would lose units
 
 
 def openai_usage(value: object) -> Usage | None:

@@ -60,7 +60,7 @@ MAX_PROBES_BEFORE_TRIAL: Final = (
 PROBES_TO_FORGIVE: Final = 60  # after so many good probes in a row a worker that serves is trusted like a new one
 
 _S, _G = CircuitState, Signal
-TABLE: dict[tuple[CircuitState, Signal], CircuitState] = {
+TABLE: Final[dict[tuple[CircuitState, Signal], CircuitState]] = {
     (_S.STARTING, _G.ANSWERED): _S.SERVING,
     (_S.STARTING, _G.FAULT): _S.STARTING,
     (_S.STARTING, _G.GONE): _S.STARTING,
