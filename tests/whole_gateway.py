@@ -502,7 +502,7 @@ def numbered_requests() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "gateway.clients.request_ids.token_hex",
-            lambda size: "".join(f"{next(numbers):032x}" for _ in range(size // 16)),
+            lambda size: "".join(f"{next(numbers):08x}" for _ in range(size // 4)),
         )
         yield
 

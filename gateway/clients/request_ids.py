@@ -21,7 +21,5 @@ class RequestIds:
     def draw(self) -> str:
         """An id that was not handed out before: 32 hexadecimal digits."""
         if not self._left:
-            digits = token_hex(_ID_BYTES * _IDS_AT_ONCE)
-            size = 2 * _ID_BYTES
-            self._left = [marked(digits[at : at + size]) for at in range(len(digits) - size, -1, -size)]
+            self._left = marked(token_hex(_ID_BYTES * _IDS_AT_ONCE))
         return self._left.pop()

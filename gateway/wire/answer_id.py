@@ -20,10 +20,16 @@ _words: Callable[[bytes], tuple[int, ...]] = Struct(">4I").unpack
 _ID: Final = re.compile(rb'"id":\s?"(?:[a-z]+[-_])*([0-9a-f]{32})')
 
 
-def marked(digits: str) -> str:
-    """An id with the digits of `digits`, 32 hexadecimal ones, but for the first eight."""
-    _, second, third, fourth = _words(unhexlify(digits))
-    return f"{_MARK ^ second ^ third ^ fourth:08x}{digits[8:]}"
+def marked(digits: str) -> list[str]:
+    """Ids with the mark, one for each 32 of `digits`, which are hexadecimal; the first quarter of them is replaced.
+
+    The four words of an id come from the four quarters. So all ids are marked by three operations on long numbers.
+    """
+    size = len(digits) // 4
+    second, third, fourth = (digits[at : at + size] for at in range(size, 4 * size, size))
+    marks = int(f"{_MARK:08x}" * (size // 8), 16)
+    first = f"{marks ^ int(second, 16) ^ int(third, 16) ^ int(fourth, 16):0{size}x}"
+    return ["".join([words[at : at + 8] for words in (first, second, third, fourth)]) for at in range(0, size, 8)]
 
 
 def answers_another(begin: bytes, request_id: bytes) -> bool:

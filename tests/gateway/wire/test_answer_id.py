@@ -40,9 +40,15 @@ def test_content_that_quotes_another_id_is_content() -> None:
     assert not answers_another(nested.encode(), request_id)
 
 
-def test_the_mark_keeps_an_ids_own_digits() -> None:
-    """All but the first eight are as they were drawn, and a marked id stays as it is."""
+@pytest.mark.parametrize("count", [1, 2, 64])
+def test_the_mark_keeps_an_ids_own_digits(count: int) -> None:
+    """All but its first word are as they were drawn, one from each quarter, and a marked id stays as it is."""
     for _ in range(100):
-        digits = token_hex(16)
-        assert marked(digits)[8:] == digits[8:]
-        assert marked(marked(digits)) == marked(digits)
+        digits = token_hex(16 * count)
+        quarters = [digits[8 * count * number :][: 8 * count] for number in range(4)]
+        ids = marked(digits)
+        assert len(ids) == count
+        for number, each in enumerate(ids):
+            assert len(each) == 32
+            assert each[8:] == "".join(quarter[8 * number :][:8] for quarter in quarters[1:])
+            assert marked(each) == [each]
