@@ -40,9 +40,7 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Every event that is whole now, with its empty line; raises `MalformedStream` beyond the bound."""
-        # The usual read is one event of one line; finding a single byte is the cheapest search there is.
-        is_one_line = data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and RETURN not in data
-        if is_one_line and not self.pending:
+        if not self.pending and _is_one_line(data):  # the usual read
             return [data]
         return split_events(self._take(data))
 
@@ -76,6 +74,8 @@ class EventSplitter:
 
 def closed(tail: bytes) -> bytes:
     """The last event of a stream with its empty line added; b"" if more than that is missing."""
+    if not tail:
+        return b""
     data = event_data(tail)
     try:
         is_whole = data == DONE or isinstance(orjson.loads(data), dict)
@@ -98,7 +98,14 @@ def split_events(whole: bytes) -> list[bytes]:
 
 def event_data(event: bytes) -> bytes:
     """The contents of the event's `data:` lines, joined by LF; b"" if there are none, as in a comment."""
+    if event.startswith(b"data: ") and _is_one_line(event):
+        return event[6:-2]
     lines = event.splitlines()
     return b"\n".join(
         line[6:] if line.startswith(b"data: ") else line[5:] for line in lines if line.startswith(b"data:")
     )
+
+
+def _is_one_line(data: bytes) -> bool:
+    """True if `data` is one line and the empty one; finding a single byte is the cheapest search there is."""
+    return data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and RETURN not in data

@@ -38,6 +38,8 @@ _USAGE: Final = re.compile(
 _CHOICE: Final = re.compile(rb'"choices":\[\{"index":(\d{1,9})')
 _FINISHED: Final = b'"finish_reason":"'
 _EMPTY_DELTA: Final = b'"delta":{}'
+_DELTA: Final = b'"delta":'
+_ROLE: Final = b'"delta":{"role":"assistant","content":""}'
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _FINGERPRINT: Final = re.compile(rb',"system_fingerprint":"[^"\\]*"')
@@ -150,20 +152,21 @@ class StreamMeter(Meter):
         """Read one event; returns what the client may see of it and of the chunks that waited."""
         if self._expected is not None and (shown := self._follow(self._expected, event)):
             return shown
-        choice = _CHOICE.search(event)
         at = event.find(_KEY)
         usage = _USAGE.match(event, at) if at > 0 else None
+        choice = _CHOICE.search(event) if usage is not None else None
         if choice is None or usage is None or event.find(_ANY_KEY, usage.end()) >= 0:
             return self._read_other(event)
         before, index = self.output_tokens, int(choice[1])
         self._count(index, int(usage["prompt"]), int(usage["output"]))
-        is_last = _FINISHED in event
+        is_last = event.find(_FINISHED) >= 0
         if is_last:
             self._finished.add(self._known(index))
-        if is_last or self.output_tokens > before or shows_output(event_data(event)):
+        if is_last or self.output_tokens > before or (not _is_role(event) and shows_output(event_data(event))):
             self.outputs += 1
         if self._by_choice is None:
-            self._expected = expected_event(event, choice, usage)
+            goes_on = self.output_tokens and not is_last
+            self._expected = expected_event(event, choice, usage) if goes_on else None
         if not self._cuts:
             return event
         kept = event[:at], event[usage.end() :]
@@ -186,7 +189,7 @@ class StreamMeter(Meter):
             self.outputs += 1
             if self.has_error:
                 return self._release(b"")  # an SDK must not take an answer that broke for a whole one
-        elif _ANY_KEY not in event and (choice := _CHOICE.search(event)):
+        elif event.find(_ANY_KEY) < 0 and (choice := _CHOICE.search(event)):
             self._read_unmetered(event, data, int(choice[1]))
         else:
             return self._read_json(event, data)
@@ -194,10 +197,10 @@ class StreamMeter(Meter):
 
     def _read_unmetered(self, event: bytes, data: bytes, choice: int) -> None:
         """Read a chunk of an engine that reports its usage only at the end."""
-        if _FINISHED in event:
+        if event.find(_FINISHED) >= 0:
             self._finished.add(self._known(choice))
             self.outputs += 1
-        elif (_EMPTY_DELTA not in event) if self.outputs else shows_output(data):
+        elif event.find(_EMPTY_DELTA) < 0 if self.outputs else shows_output(data):
             self.outputs += 1
 
     def _count(self, choice: int, prompt_tokens: int, output_tokens: int) -> None:
@@ -272,3 +275,8 @@ class StreamMeter(Meter):
         fingerprint = self.fingerprint or b""
         delayed, self._delayed = self._delayed, []
         return b"".join([*(fingerprint.join(kept) for kept in delayed), event])
+
+
+def _is_role(event: bytes) -> bool:
+    """True if `event` is known to announce a role alone, which is no output."""
+    return event.find(_ROLE) >= 0 and event.count(_DELTA) == 1
