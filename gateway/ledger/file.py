@@ -7,7 +7,7 @@ before was killed is closed as `orphaned` when the file is opened.
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ BUSY_MS: Final = 500  # so long a transaction waits for another program
 SLICE_ROWS: Final = 5000  # deleted at once, so that no commit waits long
 _FIRST_NAMED: Final = schema.COLUMNS.index(schema.NAMED[0])
 _AFTER_NAMED: Final = _FIRST_NAMED + len(schema.NAMED)
+_MOST_SETS: Final = 10_000  # of names that rows have together, whose numbers are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class LedgerFile:
         """
         self.path = path
         self._ids: dict[str, int] = {}
+        self._sets: dict[tuple[str, ...], tuple[int, ...]] = {}  # the numbers of names that rows have together
+        self._last_batch: int | None = None  # None after a failure: nobody knows what is in the file
         self._noted: set[str] = set()  # at least the ids of the requests that are in the table `open`
         with told(path):
             self.connection = apsw.Connection(str(path))
@@ -107,6 +110,8 @@ class LedgerFile:
             connection.execute("COMMIT")
         except BaseException:
             self._ids.clear()  # names of this transaction are not in the file
+            self._sets.clear()
+            self._last_batch = None
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -120,38 +125,50 @@ class LedgerFile:
 
     def last_batch(self) -> int:
         """The number of the last batch that it has; raises `LedgerFault`."""
-        with told(self.path):
-            return self._figure("SELECT last_batch FROM life")
+        if self._last_batch is None:
+            with told(self.path):
+                self._last_batch = self._figure("SELECT last_batch FROM life")
+        return self._last_batch
 
     def write(self, number: int, batch: Batch) -> None:
         """Write `batch` as number `number`; does nothing if the file has it; raises `LedgerFault`."""
-        with told(self.path), self._transaction():
-            if number > self._figure("SELECT last_batch FROM life"):
+        if number > self.last_batch():
+            with told(self.path), self._transaction():
                 self._insert(batch)
                 self.connection.execute("UPDATE life SET last_batch = ?", (number,))
+            self._last_batch = number
         self._noted.difference_update(row.request_id for row in batch.rows)
 
     def _insert(self, batch: Batch) -> None:
-        connection, ids, noted = self.connection, self._ids_of, self._noted
-        noted.update(note.request_id for note in batch.notes)
-        connection.executemany(schema.NOTE_OPEN, map(self._numbered, batch.notes))
+        connection, noted = self.connection, self._noted
+        if batch.notes:
+            noted.update(note.request_id for note in batch.notes)
+            connection.executemany(schema.NOTE_OPEN, map(self._numbered, batch.notes))
         # After the notes: a request that ended in this batch may have been noted in it.
-        connection.executemany(schema.END_OPEN, [(row.request_id,) for row in batch.rows if row.request_id in noted])
-        connection.executemany(schema.INSERT_REQUEST, map(self._numbered, batch.rows))
-        connection.executemany(
-            schema.ADD_QUARTER,
-            ((quarter, *ids(names), *sums) for (quarter, *names), sums in merged(batch.rows).items()),
-        )
-        times = ((quarter, *ids([worker]), *figures) for quarter, worker, *figures in batch.times)
-        connection.executemany(schema.ADD_TIME, times)
+        if over := [(row.request_id,) for row in batch.rows if row.request_id in noted]:
+            connection.executemany(schema.END_OPEN, over)
+        if batch.rows:
+            rows = [self._numbered(row) for row in batch.rows]
+            connection.executemany(schema.INSERT_REQUEST, rows)
+            connection.executemany(schema.ADD_QUARTER, [(*key, *sums) for key, sums in merged(rows).items()])
+        if batch.times:
+            times = [(quarter, self._id(worker), *figures) for quarter, worker, *figures in batch.times]
+            connection.executemany(schema.ADD_TIME, times)
 
-    def _numbered(self, row: Row) -> tuple[str | int | float | None, ...]:
+    def _numbered(self, row: Row) -> tuple[Any, ...]:
+        """What the tables hold of `row`: numbers in the place of names."""
         values: tuple[Any, ...] = row
-        return (*values[:_FIRST_NAMED], *self._ids_of(values[_FIRST_NAMED:_AFTER_NAMED]), *values[_AFTER_NAMED:])
+        names = values[_FIRST_NAMED:_AFTER_NAMED]
+        numbers = self._sets.get(names)
+        if numbers is None:
+            if len(self._sets) == _MOST_SETS:
+                self._sets.clear()
+            numbers = self._sets[names] = tuple(map(self._id, names))
+        return values[:_FIRST_NAMED] + numbers + values[_AFTER_NAMED:]
 
-    def _ids_of(self, names: Iterable[str]) -> list[int]:
-        known = self._ids
-        return [known[name] if name in known else self._number(name) for name in names]
+    def _id(self, name: str) -> int:
+        known = self._ids.get(name)
+        return self._number(name) if known is None else known
 
     def _number(self, name: str) -> int:
         connection = self.connection

@@ -5,7 +5,8 @@ once for each commit. Sums are of integers, so that they equal the sums of the r
 """
 
 from collections.abc import Iterable
-from typing import Final
+from operator import add, itemgetter
+from typing import Any, Final
 
 from gateway.ledger.rows import Row
 
@@ -25,34 +26,17 @@ SUMS: Final = (
     "output_nano",
 )
 
-Key = tuple[int, str, str, str, str]
-Sums = list[float]  # the number of requests, then `SUMS`
+_key_of: Final = itemgetter(*map(Row._fields.index, KEYS))
+_FIRST: Final = Row._fields.index(SUMS[0])
+_AFTER: Final = _FIRST + len(SUMS)
+assert Row._fields[_FIRST:_AFTER] == SUMS, "the figures of a row that are added up stand together"
 
 
-def key_of(row: Row) -> Key:
-    """What a row is added up by."""
-    return (row.quarter, row.tenant, row.key, row.pool, row.model)
-
-
-def merged(rows: Iterable[Row]) -> dict[Key, Sums]:
-    """The sums of `rows` by quarter hour, tenant, key, pool and model."""
-    sums: dict[Key, Sums] = {}
+def merged(rows: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The number of `rows` and their `SUMS`, by their `KEYS`; names in rows may be numbers already."""
+    sums: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in rows:
-        key = key_of(row)
+        key, figures = _key_of(row), (1, *row[_FIRST:_AFTER])
         total = sums.get(key)
-        if total is None:
-            total = sums[key] = [0] * (1 + len(SUMS))
-        total[0] += 1
-        total[1] += row.prompt_tokens
-        total[2] += row.cached_tokens
-        total[3] += row.output_tokens
-        total[4] += row.estimated_tokens
-        total[5] += row.lost_prompt_tokens
-        total[6] += row.lost_output_tokens
-        total[7] += row.cost
-        total[8] += row.worker_us
-        total[9] += row.money_nano
-        total[10] += row.prompt_nano
-        total[11] += row.cached_nano
-        total[12] += row.output_nano
+        sums[key] = figures if total is None else tuple(map(add, total, figures))
     return sums
