@@ -79,6 +79,7 @@ from gateway.watch.poller import MetricsPoller
 from gateway.watch.reconciliation import Reconciliation
 from gateway.watch.supervisor import SupervisorProcess
 from gateway.watch.watchdog import Watchdog
+from gateway.webhook import WebhookSnapshot
 from gateway.workers import Fleet, Signal, WorkerSnapshot, WorkerSpec
 
 
@@ -355,6 +356,10 @@ class Gateway:
     def ledger(self) -> LedgerSnapshot | None:
         """How the ledger fares."""
         return self._books.snapshot()
+
+    def webhook(self) -> WebhookSnapshot | None:
+        """How the webhook fares."""
+        return self._books.webhook()
 
     def queue_limits(self) -> Scheduler:
         """The bounds on the queue of every pool."""

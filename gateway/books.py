@@ -1,4 +1,4 @@
-"""The ledger as a part of the gateway: built if the configuration has one, with its place among the other parts."""
+"""What the gateway tells beside its answers: the ledger and the webhook, each built if the configuration has one."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,12 @@ from gateway.ledger.writer import LedgerWriter
 from gateway.processes import ParentLink
 from gateway.telemetry import life
 from gateway.watch.reconciliation import Reconciliation
+from gateway.webhook import WebhookSender, WebhookSnapshot
 from gateway.workers import Fleet
 
 
 class Books:
-    """The ledger of this process, or none; `observers` are what has to observe the gateway's events for it."""
+    """The ledger and the webhook of this process, or none; `observers` are what observes events for them."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class Books:
         find: Find,
         emit: Callable[[Event], None],
     ) -> None:
-        """Keep the ledger of `config`, if it has one, for the requests and the workers of `parts`.
+        """Keep the ledger of `config`, for the requests and the workers of `parts`, and tell its webhook.
 
         Each process of a gateway has a file of its own. `find` says what a request has used so far. What happens to the
         ledger goes to `emit`.
@@ -47,10 +48,14 @@ class Books:
             self._writer = LedgerWriter(path, config.ledger, self._report, self._moved)
             self._recorder = Recorder(self._writer, find, self._readings)
 
+        self._webhook: WebhookSender | None = None
+        if config.webhook is not None:
+            self._webhook = WebhookSender(config.webhook, lambda reason: emit(life.webhook(reason)))
+
     @property
     def observers(self) -> Sequence[Observer]:
-        """What observes; nothing if no ledger is kept."""
-        return () if self._recorder is None else (self._recorder,)
+        """What observes; nothing if there is neither."""
+        return tuple(each for each in (self._recorder, self._webhook) if each is not None)
 
     def configure(self, pools: Iterable[Pool]) -> None:
         """Take over the prices of `pools`."""
@@ -61,15 +66,23 @@ class Books:
         """Begin to write."""
         if self._recorder is not None:
             self._recorder.start()
+        if self._webhook is not None:
+            self._webhook.start()
 
     async def stop(self) -> None:
-        """Write what is left, and say if something could not be written."""
+        """Send and write what is left, and say if something could not be."""
+        if self._webhook is not None and (events := await self._webhook.stop()):
+            self._emit(life.webhook_lost(events))
         if self._recorder is not None and (rows := await self._recorder.stop()):
             self._emit(life.ledger_lost(rows))
 
     def snapshot(self) -> LedgerSnapshot | None:
         """How the ledger fares; None if none is kept."""
         return None if self._writer is None else self._writer.snapshot()
+
+    def webhook(self) -> WebhookSnapshot | None:
+        """How the webhook fares; None if there is none."""
+        return None if self._webhook is None else self._webhook.snapshot()
 
     def _readings(self) -> Iterable[Reading]:
         for worker, time in self._running.times(self._loop.time()):

@@ -39,6 +39,7 @@ from gateway.config import (
     Scheduler,
     Tenant,
     Timeouts,
+    Webhook,
     Window,
     Worker,
     digest,
@@ -87,6 +88,7 @@ class Plan:
     anonymous: str | None = None
     replicas: Replicas | None = None
     ledger: Ledger | None = None
+    webhook: Webhook | None = None
 
     def config(self, urls: Sequence[str]) -> Config:
         """The configuration in front of workers `w0`, `w1`, ... at `urls`."""
@@ -110,6 +112,7 @@ class Plan:
             tenants=tuple(self.tenants),
             anonymous=Anonymous(tenant=self.anonymous),
             ledger=self.ledger,
+            webhook=self.webhook,
         )
 
 
@@ -153,6 +156,10 @@ class Stage:
     def reload(self, config: Config) -> None:
         """Let the gateway take `config` over, as if its file had been read again."""
         self.gateway.reload(Loaded(config, self.path, ()))
+
+    def emit(self, event: Event) -> None:
+        """Let the gateway's observers hear `event`."""
+        self.gateway._emit(event)
 
     def signal(self, worker: str, signal: Signal) -> None:
         """Let the gateway hear `signal` of `worker`, as from a request that it carried."""

@@ -1,4 +1,4 @@
-"""Checks the addresses of workers (`http://host:port`, `unix:///path.sock`), of the store, and the one to listen on.
+"""Checks addresses: of workers (`http://host:port`, `unix:///path.sock`), store, webhook, and the one to listen on.
 
 Workers speak plain HTTP on a trusted network or a local socket. The store speaks its protocol there, or over TLS. An
 address has no path, no query and no credential: the gateway writes the paths, and keys and passwords have their own
@@ -21,6 +21,7 @@ _THIS_MACHINE = "127.0.0.1"
 _EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
 _STORE_EXAMPLE = "write `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:///path.sock`"
 _STORE_PORT = 6379
+_WEBHOOK_EXAMPLE = "write `https://host/path`"
 
 
 def normalise(url: str) -> str:
@@ -53,6 +54,21 @@ def normalise_store(url: str) -> str:
             return _unix(parts)
         case _:
             raise _refusal("the address is neither redis:// nor rediss:// nor unix://", _STORE_EXAMPLE)
+
+
+def normalise_webhook(url: str) -> str:
+    """The `url` of a webhook as it was written; raises `PydanticCustomError` with a remedy.
+
+    No message repeats a part of it: its path may be a secret.
+    """
+    parts, _ = _split(url, _WEBHOOK_EXAMPLE, may_tell=False)
+    if parts.scheme not in ("http", "https"):
+        raise _refusal("the address is neither https:// nor http://", _WEBHOOK_EXAMPLE)
+    if "@" in parts.netloc:
+        raise _refusal("the address holds a user or a password", "the receiver knows the gateway by its signature")
+    if not _HOST.fullmatch(parts.hostname or ""):
+        raise _refusal("the address names no host", _WEBHOOK_EXAMPLE)
+    return url
 
 
 def listen_host(host: str) -> str:
@@ -155,4 +171,5 @@ WorkerUrl = Annotated[str, AfterValidator(normalise), Field(json_schema_extra={"
 StoreUrl = Annotated[
     str, AfterValidator(normalise_store), Field(json_schema_extra={"pattern": "^(rediss?://[^@]*$|unix:///)"})
 ]
+WebhookUrl = Annotated[str, AfterValidator(normalise_webhook), Field(json_schema_extra={"pattern": "^https?://[^@]*$"})]
 ListenHost = Annotated[str, AfterValidator(listen_host)]

@@ -19,7 +19,8 @@ from gateway.config.section import Section
 from gateway.config.tenants import TenantEntry
 
 _SECTIONS = ("listen", "scheduler", "metrics", "logs")
-_RESTART_ONLY = ("listen", "metrics", "logs", "ledger", "processes", "replicas")
+_RESTART_ONLY = ("listen", "metrics", "logs", "ledger", "webhook", "processes", "replicas")
+_SECRET = frozenset({"password", "secret", "url"})  # of these sections; the path of a webhook may be a secret too
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -92,6 +93,7 @@ def _changes(old: Config, new: Config) -> Iterator[_Change]:
     if old.processes != new.processes:
         yield _Change(f"processes: {_shown(old.processes)} -> {_shown(new.processes)}", is_live=False)
     yield from _restart_only("ledger", old.ledger, new.ledger)
+    yield from _restart_only("webhook", old.webhook, new.webhook)
     yield from _restart_only("replicas", old.replicas, new.replicas)
     yield from _pools(old, new)
     yield from _tenants(old, new)
@@ -106,7 +108,7 @@ def _restart_only(section: str, old: BaseModel | None, new: BaseModel | None) ->
     for name in type(old).model_fields:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
-            shown = "changed" if name == "password" else f"{_shown(before)} -> {_shown(after)}"
+            shown = "changed" if name in _SECRET else f"{_shown(before)} -> {_shown(after)}"
             yield _Change(f"{section}.{name}: {shown}", is_live=False)
 
 

@@ -160,6 +160,13 @@ class Ledger(Resolved):
     currency: str | None = None
 
 
+class Webhook(Resolved):
+    """Who is told of used-up budgets; `secret` is the key of the signatures."""
+
+    url: str = Field(repr=False)
+    secret: bytes = Field(repr=False)
+
+
 class Config(Resolved):
     """The whole configuration in force."""
 
@@ -172,6 +179,7 @@ class Config(Resolved):
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     ledger: Ledger | None = None
+    webhook: Webhook | None = None
     processes: Processes = 1
     replicas: Replicas | None = None
 

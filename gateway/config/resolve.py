@@ -19,6 +19,7 @@ from gateway.config.pools import PoolEntry, Window, WindowOverride, WorkerEntry
 from gateway.config.replicas import ReplicasEntry
 from gateway.config.surroundings import Surroundings
 from gateway.config.tenants import Limits, TenantDefaults, TenantEntry, TenantKey
+from gateway.config.webhook import MAKE_SECRET, WebhookEntry, signing_key
 
 
 class Resolver:
@@ -46,12 +47,32 @@ class Resolver:
             metrics=file.metrics,
             logs=file.logs,
             ledger=self._ledger(file.ledger) if file.ledger else None,
+            webhook=self._webhook(file.webhook, ("webhook",)) if file.webhook else None,
             processes=file.processes,
             replicas=self._replicas(file.replicas, ("replicas",)) if file.replicas else None,
         )
 
     def _ledger(self, entry: LedgerEntry) -> model.Ledger:
         return model.Ledger(**entry.model_dump() | {"folder": self._folder / entry.folder})
+
+    def _webhook(self, entry: WebhookEntry, path: Path) -> model.Webhook | None:
+        given = {"secret_env": entry.secret_env, "secret_file": entry.secret_file}
+        kind = self._only(given, path)
+        if kind is None:
+            return None
+        if entry.secret_env is not None:
+            text = self._variable(entry.secret_env, (*path, kind))
+        else:
+            assert entry.secret_file is not None
+            to_create = f"create it: (umask 077; {MAKE_SECRET} > FILE)"
+            text = self._file(entry.secret_file, (*path, kind), "secret", to_create)
+        if text is None:
+            return None
+        try:
+            return model.Webhook(url=entry.url, secret=signing_key(text))
+        except ValueError as error:
+            self._fault((*path, kind), f"leads to a secret that {error}", f"make one with `{MAKE_SECRET}`")
+            return None
 
     def _replicas(self, entry: ReplicasEntry, path: Path) -> model.Replicas:
         return model.Replicas(

@@ -17,6 +17,7 @@ from gateway.config.pools import PoolEntry
 from gateway.config.replicas import Processes, ReplicasEntry
 from gateway.config.section import Count, Quantity, Section, at_least_one, live, restart, setting
 from gateway.config.tenants import Anonymous, TenantDefaults, TenantEntry
+from gateway.config.webhook import WebhookEntry
 
 ORIGIN_PATTERN = r"^(\*|[a-z][a-z0-9+.-]{0,31}://[^\s/*]{1,255})$"
 _MIB: Final = 2**20
@@ -154,6 +155,7 @@ class ConfigFile(Section):
     metrics: Metrics = setting(Metrics(), "Prometheus metrics.")
     logs: Logs = setting(Logs(), "Log lines.")
     ledger: LedgerEntry | None = setting(None, "What every request has used; without it, nothing is kept.")
+    webhook: WebhookEntry | None = setting(None, "Who is told of used-up budgets; without it, nobody.")
     processes: Processes = restart(
         1,
         "Gateway processes on this machine, behind one port; `auto`: one for each core.",

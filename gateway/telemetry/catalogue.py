@@ -348,6 +348,21 @@ class ReplicaFamilies:
         return tuple(vars(self).values())
 
 
+class WebhookFamilies:
+    """How the webhook fares, read from a snapshot at each scrape; a gateway without one shows none of it."""
+
+    def __init__(self) -> None:
+        self.works = _gauge("webhook_works", "1 if the last event could be delivered, else 0.", (), MIN)
+        self.waiting = _gauge("webhook_waiting_events", "Events that wait to be delivered.", (), SUM)
+        self.delivered = _counter("webhook_delivered_events_total", "Events that the webhook's receiver has taken.")
+        self.failed = _counter("webhook_failed_attempts_total", "Attempts to deliver an event that failed.")
+        self.dropped = _counter("webhook_dropped_events_total", "Events given up, too old or too many.")
+
+    def all(self) -> tuple[Family, ...]:
+        """The families in the order of the scrape."""
+        return tuple(vars(self).values())
+
+
 class LedgerFamilies:
     """How the ledger fares, read from a snapshot at each scrape; a gateway that keeps none shows none of it."""
 

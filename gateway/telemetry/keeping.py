@@ -1,7 +1,8 @@
-"""Metrics of the ledger. A gateway that keeps none has none of them."""
+"""Metrics of the ledger and of the webhook. A gateway that has none of either has none of its metrics."""
 
 from gateway.ledger.snapshot import LedgerSnapshot
-from gateway.telemetry.catalogue import LedgerFamilies
+from gateway.telemetry.catalogue import LedgerFamilies, WebhookFamilies
+from gateway.webhook import WebhookSnapshot
 
 
 def show_ledger(families: LedgerFamilies, ledger: LedgerSnapshot) -> None:
@@ -12,3 +13,12 @@ def show_ledger(families: LedgerFamilies, ledger: LedgerSnapshot) -> None:
     families.dropped.series(()).value = ledger.dropped_rows
     families.orphans.series(()).value = ledger.orphans
     families.moved.series(()).value = ledger.moved_files
+
+
+def show_webhook(families: WebhookFamilies, webhook: WebhookSnapshot) -> None:
+    """Show what `webhook` says in the scrape being written."""
+    families.works.show((), int(not webhook.failure))
+    families.waiting.show((), webhook.waiting_events)
+    families.delivered.series(()).value = webhook.delivered_events
+    families.failed.series(()).value = webhook.failed_attempts
+    families.dropped.series(()).value = webhook.dropped_events

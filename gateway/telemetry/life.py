@@ -18,6 +18,9 @@ LEDGER_FAILS = "the ledger fails"
 LEDGER_WRITES = "the ledger writes"
 LEDGER_MOVED = "damaged ledger moved aside"
 LEDGER_LOST = "ledger rows lost"
+WEBHOOK_FAILS = "the webhook fails"
+WEBHOOK_ANSWERS = "the webhook answers"
+WEBHOOK_LOST = "webhook events lost"
 
 
 def starting(config: Config, path: Path, version: str) -> LifeChanged:
@@ -79,3 +82,15 @@ def ledger_moved(place: Path, reason: str) -> LifeChanged:
 def ledger_lost(rows: int) -> LifeChanged:
     """The gateway ended before so many rows could be written."""
     return LifeChanged(LEDGER_LOST, {"rows": rows}, is_well=False)
+
+
+def webhook(reason: str | None) -> LifeChanged:
+    """Events cannot be delivered to the webhook for `reason`; None: they can again."""
+    if reason is None:
+        return LifeChanged(WEBHOOK_ANSWERS, {})
+    return LifeChanged(WEBHOOK_FAILS, {"reason": reason}, is_well=False)
+
+
+def webhook_lost(events: int) -> LifeChanged:
+    """The gateway ended before so many events could be delivered."""
+    return LifeChanged(WEBHOOK_LOST, {"events": events}, is_well=False)

@@ -37,9 +37,9 @@ from gateway.events import (
 from gateway.fairness import PoolSnapshot, TenantSnapshot
 from gateway.ledger.rows import money
 from gateway.outcomes import Outcome
-from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies, WebhookFamilies
 from gateway.telemetry.families import LINES_AT_ONCE, Distribution, Family, Gauge, Sum
-from gateway.telemetry.keeping import show_ledger
+from gateway.telemetry.keeping import show_ledger, show_webhook
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.sharing import show_replicas
 from gateway.telemetry.source import StateSource
@@ -136,6 +136,7 @@ class Metrics:
         self._state = StateFamilies()
         self._replicas: ReplicaFamilies | None = None
         self._ledger: LedgerFamilies | None = None
+        self._webhook: WebhookFamilies | None = None
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
         self._pending_changes = 0
@@ -155,7 +156,7 @@ class Metrics:
 
     def families(self) -> tuple[Family, ...]:
         """All families of the gateway's own metrics, in the order of a scrape."""
-        optional = [each.all() for each in (self._replicas, self._ledger) if each is not None]
+        optional = [each.all() for each in (self._replicas, self._ledger, self._webhook) if each is not None]
         return (*self._events.all(), *self._state.all(), *chain.from_iterable(optional))
 
     def observe(self, event: Event) -> None:
@@ -218,6 +219,7 @@ class Metrics:
         yield from self._show_bodies(own)
         self._show_replicas(own)
         self._show_ledger()
+        self._show_webhook()
         self._show_gateway()
         pieces: list[bytes] = []
         yield from self._write_families(pieces)
@@ -321,6 +323,14 @@ class Metrics:
         if self._ledger is None:
             self._ledger = LedgerFamilies()
         show_ledger(self._ledger, ledger)
+
+    def _show_webhook(self) -> None:
+        webhook = self._source.webhook()
+        if webhook is None:
+            return
+        if self._webhook is None:
+            self._webhook = WebhookFamilies()
+        show_webhook(self._webhook, webhook)
 
     def _show_gateway(self) -> None:
         state = self._state

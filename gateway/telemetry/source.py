@@ -11,6 +11,7 @@ from gateway.config import Scheduler
 from gateway.fairness import Holding, PoolSnapshot
 from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.replicas.snapshot import ReplicasSnapshot
+from gateway.webhook import WebhookSnapshot
 from gateway.workers import WorkerSnapshot
 
 
@@ -50,6 +51,10 @@ class StateSource(Protocol):
 
     def ledger(self) -> LedgerSnapshot | None:
         """How the ledger fares; None if none is kept."""
+        ...
+
+    def webhook(self) -> WebhookSnapshot | None:
+        """How the webhook fares; None if there is none."""
         ...
 
     def queue_limits(self) -> Scheduler:

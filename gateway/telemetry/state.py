@@ -54,6 +54,7 @@ def state_dump(
         "workers": [_shown(worker) for worker in source.workers()],
         "replicas": None if (replicas := source.replicas()) is None else _replicas(replicas),
         "ledger": None if (ledger := source.ledger()) is None else asdict(ledger),
+        "webhook": None if (webhook := source.webhook()) is None else asdict(webhook),
         "requests": {
             "total": len(requests),
             "truncated": len(requests) > len(oldest),

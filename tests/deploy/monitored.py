@@ -209,6 +209,7 @@ def _gateway_configuration(engines: list[str], store: str) -> str:
             "metrics": {"tenant_labels": len(TENANTS) - 1},
             "replicas": {"store": store, "expected": 1},
             "ledger": {},
+            "webhook": {"url": "http://127.0.0.1:9/", "secret_file": "webhook.secret"},
         }
     )
 
@@ -247,6 +248,7 @@ def monitored(folder: Path) -> Iterator[Monitored]:
         urls = [ready(engine) for engine in engines]
         store = stack.enter_context(a_store("redis", folder))
         (folder / "gateway.yaml").write_text(_gateway_configuration(urls, store.url))
+        (folder / "webhook.secret").write_text("a-secret-of-enough-characters")
         serve = [sys.executable, "-m", "gateway", "serve", "--create-keys", "--announce", "gateway.yaml"]
         gateway = ready(stack.enter_context(child(serve, folder)))
         traffic = Traffic(gateway, {name: (folder / f"{name}.key").read_text().strip() for name in TENANTS})

@@ -26,6 +26,7 @@ from gateway.config import (
     Scheduler,
     Tenant,
     Timeouts,
+    Webhook,
     Window,
     WithoutStore,
     Worker,
@@ -64,6 +65,7 @@ def _alice(**changes: object) -> Config:
     return _with(tenants=(ALICE.model_copy(update=changes),))
 
 
+WEBHOOK = Webhook(url="https://h/path", secret=b"secret")
 LIVE = [
     (_with(pools=(POOL, Pool(model="m", engine_model="m"))), "pool m added"),
     (_with(pools=()), "pool tiny removed"),
@@ -107,6 +109,7 @@ RESTART = [
     (_with(processes=4), "processes: 1 -> 4"),
     (_with(processes="auto"), "processes: 1 -> auto"),
     (_with(replicas=FLEET), "replicas added"),
+    (_with(webhook=WEBHOOK), "webhook added"),
 ]
 
 
@@ -129,6 +132,15 @@ def test_changes_that_wait_for_a_start(new: Config, words: str) -> None:
     """The difference names what the running gateway cannot take, and that stays as it was."""
     assert difference(OLD, new) == Difference((), (words,))
     assert difference(OLD, in_force(OLD, new)).is_empty
+
+
+@pytest.mark.parametrize("changes", [{"url": "https://h/other"}, {"secret": b"another"}])
+def test_a_webhook_stays_until_the_next_start(changes: dict[str, object]) -> None:
+    """Neither its secret nor its address is shown, for the path may be a secret too."""
+    old = _with(webhook=WEBHOOK)
+    new = old.model_copy(update={"webhook": WEBHOOK.model_copy(update=changes)})
+    assert difference(old, new) == Difference((), (f"webhook.{next(iter(changes))}: changed",))
+    assert in_force(old, new) == old
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from gateway.config import (
     ResolvedKey,
     Right,
     ShareBy,
+    Webhook,
     Window,
     WithoutStore,
     digest,
@@ -239,6 +240,45 @@ replicas:
     assert _load(tmp_path, POOL + TENANT + short, P="from-env").config.replicas == Replicas(
         store="unix:///run/store.sock", password="from-env"
     )
+
+
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+PLAIN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("text", [SECRET, PLAIN])
+def test_a_webhook_has_its_secret(tmp_path: Path, text: str) -> None:
+    """It comes from a variable or a file, in the form of Standard Webhooks or as it is, and is never shown."""
+    write_key_file(tmp_path / "webhook.secret", text)
+    for source in ("secret_file: webhook.secret", "secret_env: S"):
+        loaded = _load(tmp_path, POOL + TENANT + f"webhook: {{url: 'https://h/path?x=1', {source}}}\n", S=text)
+        assert loaded.config.webhook == Webhook(url="https://h/path?x=1", secret=PLAIN.encode())
+        assert not any(each in repr(loaded) for each in (text, PLAIN, "path?x"))
+    assert _load(tmp_path, POOL + TENANT + "webhook:\n").config.webhook is None
+
+
+@pytest.mark.parametrize(
+    ("webhook", "fault"),
+    [
+        ("{url: 'https://h'}", ("webhook", "give one of `secret_env`, `secret_file`")),
+        ("{url: 'https://h', secret_env: S, secret_file: f}", ("webhook", "exactly one of `secret_env`")),
+        ("{url: 'https://h', secret_file: absent}", ("webhook.secret_file", "openssl rand")),
+        ("{url: 'https://h', secret_env: S}", ("webhook.secret_env", "openssl rand")),
+        ("{url: 'https://h', secret_env: T}", ("webhook.secret_env", "openssl rand")),
+        ("{url: 'ftp://h/private', secret_env: U}", ("webhook.url", "https://host/path")),
+        ("{url: 'https://me:private@h', secret_env: U}", ("webhook.url", "by its signature")),
+        ("{url: 'https:///private', secret_env: U}", ("webhook.url", "https://host/path")),
+        ("{url: 'https://h:private/', secret_env: U}", ("webhook.url", "https://host/path")),
+        ("{secret_env: U}", ("webhook.url", "Address")),
+    ],
+)
+def test_a_webhook_that_cannot_be(tmp_path: Path, webhook: str, fault: tuple[str, str]) -> None:
+    """Each fault is at its key, and no message repeats a part of the address."""
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, POOL + TENANT + f"webhook: {webhook}\n", S="short", T="whsec_none", U=PLAIN)
+    (found,) = caught.value.faults
+    assert (found.path, fault[1] in found.remedy) == (fault[0], True), found
+    assert "private" not in str(caught.value)
 
 
 @pytest.mark.parametrize("section", ["", "replicas:\n", "replicas:\n  # store: redis://127.0.0.1\n"])

@@ -18,6 +18,7 @@ from gateway.replicas.snapshot import (
     SharedPoolSnapshot,
     SharedWorkerSnapshot,
 )
+from gateway.webhook import WebhookSnapshot
 from gateway.workers import WorkerSnapshot
 
 
@@ -88,6 +89,7 @@ class State:
 
     sharing: ReplicasSnapshot | None = None
     keeping: LedgerSnapshot | None = None
+    telling: WebhookSnapshot | None = None
 
     asked: list[Collection[str] | None] = field(default_factory=list)
 
@@ -114,6 +116,9 @@ class State:
 
     def ledger(self) -> LedgerSnapshot | None:
         return self.keeping
+
+    def webhook(self) -> WebhookSnapshot | None:
+        return self.telling
 
     def queue_limits(self) -> Scheduler:
         return Scheduler(max_queued=500, queue_timeout_seconds=30)

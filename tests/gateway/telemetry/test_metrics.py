@@ -21,6 +21,7 @@ from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.long_work import at_once
 from gateway.outcomes import Outcome
 from gateway.telemetry.metrics import Metrics
+from gateway.webhook import WebhookSnapshot
 from gateway.workers import Fleet, WorkerSpec
 from gateway.workers.circuit import CircuitState, Signal
 from gateway.workers.snapshot import Limit
@@ -389,6 +390,18 @@ def test_the_ledger_is_shown(metrics: Metrics, state) -> None:
     assert [scrape(f"ledger_{name}") for name in names] == [0, 11, 5, 3, 4, 1]
 
 
+def test_the_webhook_is_shown(metrics: Metrics, state) -> None:
+    """Each figure has its series; a gateway without one has not even a name."""
+    assert "webhook" not in Scrape(metrics).text
+    state.telling = WebhookSnapshot("", 1, 2, 3, 4)
+    scrape = Scrape(metrics)
+    names = ("works", "waiting_events", "delivered_events_total", "failed_attempts_total", "dropped_events_total")
+    assert [scrape(f"webhook_{name}") for name in names] == [1, 1, 2, 3, 4]
+    state.telling = WebhookSnapshot("nobody listens", 5, 2, 9, 4)
+    scrape = Scrape(metrics)
+    assert [scrape(f"webhook_{name}") for name in names] == [0, 5, 2, 9, 4]
+
+
 def test_two_gateways_in_one_process_do_not_share_metrics(state, finished: Finished) -> None:
     """Nothing is kept in a global registry."""
     first, second = (Metrics(state, tenant_labels=10, version="1") for _ in range(2))
@@ -425,6 +438,7 @@ def test_promtool_finds_nothing_to_complain_about(
     state.worker_views = [worker()]
     state.sharing = replicas(limits=(shared_limit(),))
     state.keeping = LedgerSnapshot("", 10, 2, 3, 4, 1)
+    state.telling = WebhookSnapshot("", 1, 2, 3, 4)
     content = written(metrics)
     assert {line.split()[2] for line in content.decode().splitlines() if line.startswith("# TYPE vtc_")} == {
         family.name for family in metrics.families()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies, WebhookFamilies
 from gateway.telemetry.families import Family
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     *StateFamilies().all(),
     *ReplicaFamilies(()).all(),
     *LedgerFamilies().all(),
+    *WebhookFamilies().all(),
 )
 ROW = re.compile(r"^\| `(vtc_gateway_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 QUERIES = re.findall(r"```promql\n(.*?)```", DOCUMENT, re.DOTALL)

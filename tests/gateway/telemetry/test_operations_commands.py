@@ -17,6 +17,7 @@ from gateway.long_work import at_once
 from gateway.processes.merging import merged_state
 from gateway.telemetry.state import GatewayIdentity, state_dump
 from gateway.watch.supervisor import LaunchStatus
+from gateway.webhook import WebhookSnapshot
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 (WITHOUT_PROCESSES,) = re.findall(r"^STATE\(\) \{ curl .* \| jq '([^']*)'; \}$", DOCUMENT, re.MULTILINE)
@@ -40,6 +41,7 @@ def dump(state, pool, worker, request_view, replicas) -> Any:
     state.pool_views, state.worker_views = [pool()], [worker()]
     state.sharing = replicas(failure="no answer")
     state.keeping = LedgerSnapshot("the disk is full", 10, 2, 0, 0, 0)
+    state.telling = WebhookSnapshot("nobody listens", 1, 0, 3, 0)
     fleet = Replicas(store="redis://store:6379")
     config = Config(
         pools=(Pool(model="tiny", engine_model="byte", workers=(Worker(name="w0", url="http://w0"),)),), replicas=fleet
