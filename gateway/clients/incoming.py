@@ -203,7 +203,7 @@ class Incoming:
             self._target.decode("utf-8", "surrogateescape"),
             _version(parser.get_http_version()),
             Headers(self._fields),
-            parser.should_keep_alive() and method != "CONNECT",  # of what follows that, nothing is read
+            keeps_alive=parser.should_keep_alive() and method != "CONNECT",  # of what follows that, nothing is read
         )
         self._is_body_skipped = parser.should_upgrade() and self._announces_body()
         self.reading = ClientRequest(head, Body(self._note_taken), self._line)

@@ -5,7 +5,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from gateway.fairness import Holding
 
@@ -148,14 +147,23 @@ class Line:
             self._caught_up.set_result(None)
 
 
-class Head(NamedTuple):
-    """The head of a request; `target` as it was written, `version` as in (1, 1)."""
+class Head:
+    """The head of a request; `target` as it was written, `version` as in (1, 1).
 
-    method: str
-    target: str
-    version: tuple[int, int]
-    headers: Headers
-    keeps_alive: bool
+    This is no named tuple, which is not made by compiled code.
+    """
+
+    __slots__ = ("headers", "keeps_alive", "method", "target", "version")
+
+    def __init__(
+        self, method: str, target: str, version: tuple[int, int], headers: Headers, *, keeps_alive: bool
+    ) -> None:
+        """`keeps_alive`: the client wants to send another request on the connection."""
+        self.method = method
+        self.target = target
+        self.version = version
+        self.headers = headers
+        self.keeps_alive = keeps_alive
 
 
 class ClientRequest:
@@ -172,7 +180,11 @@ class ClientRequest:
 
     def __init__(self, head: Head, body: Body, line: Line) -> None:
         """A request on `line` that nobody has looked at yet."""
-        self.method, self.target, self.version, self.headers, self.keeps_alive = head
+        self.method = head.method
+        self.target = head.target
+        self.version = head.version
+        self.headers = head.headers
+        self.keeps_alive = head.keeps_alive
         self.body = body
         self.line = line
 

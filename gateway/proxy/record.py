@@ -5,7 +5,7 @@ scheduler's ticket has the request's waits, grants and tokens. The record has th
 says how the request ended.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.clients.custody import Custody
 from gateway.clients.request import ClientRequest
@@ -18,21 +18,36 @@ from gateway.usage import NOTHING, Usage
 from gateway.wire.request import ParsedRequest
 
 
-class Context(NamedTuple):
+class Context:
     """A request that was read: who asks for what, and which pool is to serve it.
 
     `identity` is of one configuration, by which the request is judged. `asked_pool` is the pool that the client named;
-    `pool` is another one if that is its fallback. `read_at` (loop time) is when the body was complete.
+    `pool` is another one if that is its fallback. `read_at` (loop time) is when the body was complete. This is no named
+    tuple, which is not made by compiled code.
     """
 
-    request: ClientRequest
-    request_id: str
-    custody: Custody
-    identity: Identity
-    parsed: ParsedRequest
-    asked_pool: Pool
-    pool: Pool
-    read_at: float
+    __slots__ = ("asked_pool", "custody", "identity", "parsed", "pool", "read_at", "request", "request_id")
+
+    def __init__(  # noqa: PLR0913 - one parameter for each fact
+        self,
+        request: ClientRequest,
+        request_id: str,
+        custody: Custody,
+        identity: Identity,
+        parsed: ParsedRequest,
+        asked_pool: Pool,
+        pool: Pool,
+        read_at: float,
+    ) -> None:
+        """All that is known when the request has been read."""
+        self.request: Final = request
+        self.request_id: Final = request_id
+        self.custody: Final = custody
+        self.identity: Final = identity
+        self.parsed: Final = parsed
+        self.asked_pool: Final = asked_pool
+        self.pool: Final = pool
+        self.read_at: Final = read_at
 
     @property
     def model(self) -> str:

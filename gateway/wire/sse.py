@@ -40,9 +40,11 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Every event that is whole now, with its empty line; raises `MalformedStream` beyond the bound."""
-        if not self.pending and _is_one_line(data):  # the usual read
+        if self.pending or not _is_whole(data):
+            data = self._take(data)
+        elif data.find(b"\n") == len(data) - 2:  # the usual read: one event of one line
             return [data]
-        return split_events(self._take(data))
+        return split_events(data)
 
     def tail(self) -> bytes:
         """The bytes after the last whole event."""
@@ -98,7 +100,7 @@ def split_events(whole: bytes) -> list[bytes]:
 
 def event_data(event: bytes) -> bytes:
     """The contents of the event's `data:` lines, joined by LF; b"" if there are none, as in a comment."""
-    if event.startswith(b"data: ") and _is_one_line(event):
+    if event.startswith(b"data: ") and _is_whole(event) and event.find(b"\n") == len(event) - 2:
         return event[6:-2]
     lines = event.splitlines()
     return b"\n".join(
@@ -106,6 +108,6 @@ def event_data(event: bytes) -> bytes:
     )
 
 
-def _is_one_line(data: bytes) -> bool:
-    """True if `data` is one line and the empty one; finding a single byte is the cheapest search there is."""
-    return data.find(b"\n") == len(data) - 2 and data.endswith(b"\n\n") and RETURN not in data
+def _is_whole(data: bytes) -> bool:
+    """True if `data`, which begins with an event, ends with an event too, as nearly every read does."""
+    return data.endswith(b"\n\n") and not data.endswith(b"\n\n\n") and RETURN not in data
