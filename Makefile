@@ -92,7 +92,7 @@ format: $(VENV)/.dev
 bench: $(COMPILED)/.done ## Every bench, compiled, held to its targets; one that misses a target does not keep the others from running
 	@scripts/install-bench --all
 	@scripts/install-vllm
-	@status=0; for bench in scheduler blocking datapath processes 'fairness --engine vllm' 'isolation --engine vllm' \
+	@status=0; for bench in scheduler ledger blocking datapath processes 'fairness --engine vllm' 'isolation --engine vllm' \
 	  'window --engine vllm' 'locality --engine vllm' 'locality --workers 4'; do \
 	  (cd $(COMPILED) && $(BIN)/python -m gateway bench $$bench --check) || status=$$?; done; exit $$status
 

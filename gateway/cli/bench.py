@@ -1,6 +1,7 @@
 """Parses the commands of `vtc-gateway bench`; each is run by its own module, which is imported when it runs."""
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
@@ -212,6 +213,25 @@ def blocking(
     from evaluation.bench.blocking import BlockingOptions, measure
 
     _conduct(measure, BlockingOptions(rounds=rounds, json_file=json, check=check))
+
+
+@bench.command()
+def ledger(
+    rows: Annotated[int, typer.Option(help="Rows of the large file.", min=1000)] = 10_000_000,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds with and without a ledger.", min=1)] = 5,
+    seconds: Annotated[float, typer.Option(help="Measured time of each turn.", min=0.2)] = 5.0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where files are made, on the disk to measure; default: the system's temporary folder."),
+    ] = None,
+    json: JsonFile = None,
+    check: Check = False,
+) -> None:
+    """Measure what a row costs the writer and the event loop, and starts and reports with a month of rows."""
+    from evaluation.bench.ledger import LedgerOptions, measure
+
+    options = LedgerOptions(rows=rows, rounds=rounds, seconds=seconds, folder=folder, json_file=json, check=check)
+    _conduct(measure, options)
 
 
 @bench.command()

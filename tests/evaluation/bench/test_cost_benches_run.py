@@ -6,11 +6,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evaluation.bench import blocking, scheduler
+from evaluation.bench import blocking, ledger, scheduler
 from evaluation.bench.datapath import command as datapath
 from evaluation.bench.datapath import contenders
 from evaluation.bench.datapath.contenders import Contender
 from evaluation.bench.datapath.loads import BURST, CHATS, FEW, FEW_SHORT, MANY_WORKERS, WHOLE
+from evaluation.bench.ledger_load import Turn
 from evaluation.report.delivery import EXIT_MISSED, EXIT_PASSED, conduct
 
 # Loads that a machine busy with other work carries too.
@@ -69,6 +70,40 @@ def test_the_scheduler_bench_measures_every_series(tmp_path: Path) -> None:
         for trial in trials:
             assert min(trial["arrival_seconds"], trial["dispatch_seconds"], trial["settlement_seconds"]) > 0
     assert any("10,000 queued requests" in verdict["target"] for verdict in document["verdicts"])
+
+
+def test_the_ledger_bench_measures_loads_and_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each load has turns with and without a ledger, and every row is written; each report has a time."""
+    monkeypatch.setattr(ledger, "LOADS", (ledger.BUSY,))
+    found = tmp_path / "ledger.json"
+    options = ledger.LedgerOptions(rows=5000, rounds=1, seconds=0.5, folder=tmp_path, json_file=found, check=True)
+    assert conduct(ledger.measure(options), options) in (EXIT_PASSED, EXIT_MISSED)
+    document = orjson.loads(found.read_bytes())
+    (series,) = document["measurements"]["turns"].values()
+    (kept,), (plain,) = series["kept"], series["plain"]
+    assert min(kept["rows"], plain["rows"]) > 100
+    assert kept["writer_seconds"] > 0 == plain["writer_seconds"]
+    assert min(series["floor_seconds"]) > 0
+    large = document["measurements"]["large file"]
+    assert set(large["reports"]) == {"tenant", "key", "model", "end_user"}
+    assert min(large["start_seconds"], *large["reports"].values()) > 0
+    assert len(document["verdicts"]) == 8
+    assert [each.name for each in tmp_path.iterdir()] == ["ledger.json"]
+
+
+def test_a_ledger_that_costs_too_much_is_judged_so() -> None:
+    """By its ratio to SQLite alone, by the median difference of the loop, by the difference of the lags."""
+    with_one = [Turn(100, loop, writer, 0.004) for loop, writer in ((0.011, 0.003), (0.012, 0.003), (0.9, 0.9))]
+    series = ledger.Series(ledger.BUSY, with_one, [Turn(100, 0.01, 0.0, 0.003)] * 3, [10e-6] * 3)
+    large = ledger.LargeFile(10, 1.0, {"tenant": 5.5})
+    judged = {verdict.target.name: (verdict.measured, verdict.passed) for verdict in ledger.verdicts([series], large)}
+    assert list(judged.values()) == [
+        (pytest.approx(3.0), False),
+        (pytest.approx(20.0), False),
+        (pytest.approx(1.0), False),
+        (1.0, True),
+        (5.5, False),
+    ]
 
 
 def test_the_blocking_bench_tries_every_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
