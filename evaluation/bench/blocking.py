@@ -1,26 +1,29 @@
-"""How long the gateway's event loop is held up by one input: the largest bodies, hostile ones, and its own pages.
+"""How long one turn of the gateway's event loop takes: the largest bodies, hostile ones, long answers, its own pages.
 
-The bench looks at the gateway from outside: one connection sends the input, another asks for `/health` without a pause.
-Everybody else waited for the longest of these answers, less the usual one. The machine may have other work; so the
-gateway's own processor time in that span is the most that the gateway can have caused. The clients are threads, which
-wait in the kernel.
+Everybody else waits for the longest turn. `loop_turns` measures it inside the gateway, by the processor time of the
+loop's thread, which does not depend on what else the machine does. Each input is sent by several clients at once, which
+are threads here, and its longest turn is kept. An idle loop runs beside the gateway the whole time: how late both are
+by the clock says what part of the delay is the machine's.
 """
 
 import asyncio
 import gzip
-import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from time import perf_counter, sleep
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import NamedTuple
 
-from evaluation.bench.processes import processor_seconds
+from evaluation.bench.long_answers import ANSWERS
+from evaluation.bench.loop_turns import Turns, turns_of
 from evaluation.bench.settings import POOL, EngineChoice, EngineKind, WindowSettings
 from evaluation.bench.stage import Gateway, stage
 from evaluation.load.client import Address
+from evaluation.load.processes import Child, child
 from evaluation.metrics.statistics import median
 from evaluation.report.delivery import Delivery, Report
 from evaluation.report.document import Sheet, SheetRow
@@ -30,18 +33,16 @@ from gateway.compilation import IS_COMPILED
 
 MIB = 1024 * 1024
 BODY_MIB = (4, 16)  # the default of `listen.max_body_mib`, and four times that
-TENANTS = 10_000
-MOST_MILLISECONDS = 50.0
-IDLE_ANSWERS = 200
-SECONDS_BETWEEN_LOOKS = 0.001
-STUCK_SECONDS = 60.0
+ANSWER_MIB = 63  # whole answers of requests that run no model may have 64 MiB
+TENANTS = 10_000  # each of them has a label of its own in a scrape
+AT_ONCE = 4  # clients that send the same input
+MOST_MILLISECONDS = 20.0
+STUCK_SECONDS = 120.0
 
 CHAT = "/v1/chat/completions"
 NAMED = b'{"model":"%b",' % POOL.encode()
 
-BLOCKED = {
-    mib: at_most(f"longest hold-up by one input, bodies of {mib} MiB", MOST_MILLISECONDS, " ms") for mib in BODY_MIB
-}
+TURN = {mib: at_most(f"longest turn of the loop, bodies of {mib} MiB", MOST_MILLISECONDS, " ms") for mib in BODY_MIB}
 WELL = at_most("inputs that were answered with 5xx or not at all", 0)
 
 
@@ -61,10 +62,12 @@ class Input(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The status of the answer to an input (0: none), and the longest wait of another client in that time."""
+    """The worst status of the answers to an input (0: none), and what the loop's turns were like in that time."""
 
     status: int
-    blocked_seconds: float
+    turn_seconds: float
+    lag_p999_seconds: float
+    idle_lag_p999_seconds: float
 
 
 Findings = Mapping[int, Mapping[str, Finding]]
@@ -74,21 +77,47 @@ Findings = Mapping[int, Mapping[str, Finding]]
 async def measure(options: BlockingOptions) -> Report:
     """Try every input on a gateway that knows many tenants."""
     weights = {f"tenant-{each}": 1.0 for each in range(TENANTS)}
-    room = {"max_body_mib": max(BODY_MIB)}
-    async with (
-        stage(Progress(), EngineChoice(EngineKind.EMBEDDED, "instant")) as running,
-        running.gateway("vtc", weights, WindowSettings(), listen=room) as gateway,
-    ):
-        findings = await asyncio.to_thread(_try_all, options, gateway, running.progress)
+    room = {"max_body_mib": max(BODY_MIB), "max_bodies_mib": 16 * ANSWER_MIB}
+    with TemporaryDirectory(prefix="vtc-turns-") as name:
+        folder = Path(name)
+        ours, idle = folder / "gateway.turns", folder / "idle.turns"
+        module = "evaluation.bench.loop_turns"
+        async with (
+            stage(Progress(), EngineChoice(EngineKind.LONG_ANSWERS)) as running,
+            running.gateway(
+                "vtc",
+                weights,
+                WindowSettings(),
+                program=(module, str(ours)),
+                listen=room,
+                metrics={"tenant_labels": TENANTS},
+            ) as gateway,
+            child("idle", ["-m", module, str(idle)], folder, STUCK_SECONDS) as beside,
+        ):
+            subject = _Subject(gateway, ours, beside, idle)
+            findings = await asyncio.to_thread(_try_all, options, subject, running.progress)
     return Report(
         title="blocking",
-        setting={"rounds": options.rounds, "tenants": TENANTS, "compiled": IS_COMPILED},
+        setting={"rounds": options.rounds, "tenants": TENANTS, "clients": AT_ONCE, "compiled": IS_COMPILED},
         verdicts=_verdicts(findings),
         measurements={
             str(mib): {name: found._asdict() for name, found in of_size.items()} for mib, of_size in findings.items()
         },
         sheets=[_sheet(mib, of_size) for mib, of_size in findings.items()],
     )
+
+
+class _Subject(NamedTuple):
+    """The gateway and the idle loop, and where each says how long its turns were."""
+
+    gateway: Gateway
+    turns_file: Path
+    idle: Child
+    idle_file: Path
+
+    def turns(self) -> tuple[Turns, Turns]:
+        """What both have seen since the last call."""
+        return turns_of(self.gateway.process, self.turns_file), turns_of(self.idle, self.idle_file)
 
 
 def _filled(before: bytes, piece: bytes, after: bytes, size: int) -> bytes:
@@ -112,10 +141,10 @@ def inputs(size: int) -> Mapping[str, Input]:
         "as many values as may be": NAMED + b'"messages":[' + b"0," * (2**18 - 10) + b"0]}",
         "a name again and again": _filled(b"{", b'"model":1,', b'"model":2}', size),
         "one name 100,000 times": _filled(b"{", b'"model":1,', b'"model":2}', 10 * 100_000),
-        "different names": b"{" + b",".join(b'"f%d":1' % each for each in range(130_000)) + b"}",
+        "different names": b"{" + b",".join(b'"f%d":1' % each for each in range(65_000)) + b"}",
         "different names inside": NAMED
         + b'"metadata":{'
-        + b",".join(b'"f%d":1' % each for each in range(130_000))
+        + b",".join(b'"f%d":1' % each for each in range(65_000))
         + b"}}",
         "texts": NAMED + b'"messages":[' + b'"x",' * 130_000 + b'"x"]}',
         "messages": NAMED + b'"max_tokens":1,"messages":[' + b'{"role":"user","content":"x"},' * 10_000 + b"{}]}",
@@ -136,6 +165,21 @@ def inputs(size: int) -> Mapping[str, Input]:
         f"/metrics, {TENANTS:,} tenants": Input("/metrics", None),
         f"/debug/state, {TENANTS:,} tenants": Input("/debug/state", None),
     }
+
+
+def answers(mib: int) -> Mapping[str, Input]:
+    """Small requests, by the name of the answer of `mib` MiB that each asks for."""
+    asked = {name: b"answer: %b %d" % (name.encode(), mib) for name in ANSWERS}
+    chat = {
+        name: Input(CHAT, NAMED + b'"max_tokens":1,"messages":[{"role":"user","content":"%b"}]%b}' % (text, stream))
+        for name, text in asked.items()
+        for stream in (b',"stream":true' if name == "events" else b"",)
+    }
+    others = {
+        "embedding": Input("/v1/embeddings", NAMED + b'"input":"%b"}' % asked["embedding"]),
+        "tokens": Input("/tokenize", NAMED + b'"prompt":"%b"}' % asked["tokens"]),
+    }
+    return {f"an answer of {name}, {mib} MiB": each for name, each in (chat | others).items()}
 
 
 def _connect(gateway: Gateway) -> HTTPConnection:
@@ -160,75 +204,49 @@ def _ask(gateway: Gateway, each: Input, tenant: int = 0) -> int:
         return answer.status
 
 
-class _Bystander(threading.Thread):
-    """Asks for `/health` without a pause until it is told to stop; `waited_seconds` has each answer's time."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        super().__init__(name="bystander")
-        self._wire = _connect(gateway)
-        self._is_over = threading.Event()
-        self.waited_seconds: list[float] = []
-
-    def run(self) -> None:
-        with closing(self._wire) as wire:
-            while not self._is_over.is_set():
-                asked_at = perf_counter()
-                wire.request("GET", "/health")
-                wire.getresponse().read()
-                self.waited_seconds.append(perf_counter() - asked_at)
-
-    def until(self, answers: int) -> int:
-        """Return once there are so many answers; how many there are."""
-        while len(self.waited_seconds) < answers:
-            sleep(SECONDS_BETWEEN_LOOKS)
-        return len(self.waited_seconds)
-
-    def end(self) -> None:
-        self._is_over.set()
-        self.join()
-
-
-def _try_all(options: BlockingOptions, gateway: Gateway, progress: Progress) -> Findings:
-    """Each input's worst status, and the median over the rounds of what it blocked."""
-    progress.step("a request of many tenants")
+def _try_all(options: BlockingOptions, subject: _Subject, progress: Progress) -> Findings:
+    """Each input's worst status, and the median over the rounds of its longest turn and of the lags."""
+    progress.step("a request of each tenant")
     small = Input(CHAT, NAMED + b'"max_tokens":1,"messages":[{"role":"user","content":"x"}]}')
-    for tenant in range(0, TENANTS, 20):
-        _ask(gateway, small, tenant)
-    findings: dict[int, dict[str, Finding]] = {mib: {} for mib in BODY_MIB}
-    for mib in BODY_MIB:
-        for name, each in inputs(mib * MIB).items():
-            progress.step(name)
-            rounds = [_try(gateway, each) for _ in range(options.rounds)]
-            statuses = [found.status for found in rounds]
-            worst = 0 if 0 in statuses else max(statuses)
-            findings[mib][name] = Finding(worst, median([found.blocked_seconds for found in rounds]))
+    with ThreadPoolExecutor(AT_ONCE) as clients:
+        list(clients.map(lambda tenant: _ask(subject.gateway, small, tenant), range(TENANTS)))
+        findings: dict[int, dict[str, Finding]] = {mib: {} for mib in BODY_MIB}
+        for mib in BODY_MIB:
+            tried = {**inputs(mib * MIB), **(answers(ANSWER_MIB) if mib == BODY_MIB[0] else {})}
+            for name, each in tried.items():
+                progress.step(name)
+                findings[mib][name] = _worst([_try(clients, subject, each) for _ in range(options.rounds)])
     return findings
 
 
-def _try(gateway: Gateway, each: Input) -> Finding:
-    bystander, pids = _Bystander(gateway), [gateway.process.pid]
-    bystander.start()
-    idle = bystander.until(IDLE_ANSWERS)
-    began = processor_seconds(pids)
-    status = _ask(gateway, each)
-    bystander.until(len(bystander.waited_seconds) + 2)
-    at_work = processor_seconds(pids) - began
-    bystander.end()
-    waited = max(bystander.waited_seconds[idle - 1 :]) - median(bystander.waited_seconds[:idle])
-    return Finding(status, min(waited, at_work))
+def _worst(rounds: Sequence[Finding]) -> Finding:
+    statuses = [found.status for found in rounds]
+    return Finding(
+        0 if 0 in statuses else max(statuses), *(median([found[place] for found in rounds]) for place in range(1, 4))
+    )
+
+
+def _try(clients: ThreadPoolExecutor, subject: _Subject, each: Input) -> Finding:
+    subject.turns()  # what was before does not count
+    statuses = list(clients.map(lambda tenant: _ask(subject.gateway, each, tenant), range(AT_ONCE)))
+    ours, idle = subject.turns()
+    worst = 0 if 0 in statuses else max(statuses)
+    return Finding(worst, ours.longest_seconds, ours.lag_p999_seconds, idle.lag_p999_seconds)
 
 
 def _sheet(mib: int, findings: Mapping[str, Finding]) -> Sheet:
     rows = [
-        SheetRow((name, str(found.status), number(found.blocked_seconds * 1e3))) for name, found in findings.items()
+        SheetRow((name, str(found.status), *(number(seconds * 1e3) for seconds in found[1:])))
+        for name, found in findings.items()
     ]
-    return Sheet(f"what each input held up, bodies of {mib} MiB", ("input", "status", "ms"), rows)
+    head = ("input", "status", "longest turn, ms", "lag p99.9, ms", "of an idle loop, ms")
+    return Sheet(f"the loop under each input, bodies of {mib} MiB", head, rows)
 
 
 def _verdicts(findings: Findings) -> Sequence[Verdict]:
     ill = [name for of_size in findings.values() for name, found in of_size.items() if not 200 <= found.status < 500]
-    longest = [(mib, *max((found.blocked_seconds, name) for name, found in findings[mib].items())) for mib in findings]
+    longest = [(mib, *max((found.turn_seconds, name) for name, found in findings[mib].items())) for mib in findings]
     return [
-        *(BLOCKED[mib].judge(seconds * 1e3, name) for mib, seconds, name in longest),
+        *(TURN[mib].judge(seconds * 1e3, name) for mib, seconds, name in longest),
         WELL.judge(len(ill), ", ".join(ill)),
     ]

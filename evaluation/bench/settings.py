@@ -38,6 +38,7 @@ class EngineKind(Enum):
 
     VLLM = "vllm"
     EMBEDDED = "embedded"
+    LONG_ANSWERS = "long answers"
 
 
 class KvCache(NamedTuple):
@@ -64,6 +65,8 @@ class EngineChoice:
     @property
     def arguments(self) -> list[str]:
         """The command line after the interpreter."""
+        if self.kind is EngineKind.LONG_ANSWERS:
+            return ["-m", "evaluation.bench.long_answers"]
         start, sizes = ["-m", "backend", self.kind.value], ["--max-num-seqs", str(self.sequences)]
         is_vllm = self.kind is EngineKind.VLLM
         if self.kv is not None:
@@ -116,6 +119,7 @@ class GatewaySettings:
     locality_quantum: int = 0
     max_model_len: int = 2048
     listen: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, int] = field(default_factory=dict)
     replicas: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -145,6 +149,7 @@ class GatewaySettings:
             ],
             "tenants": [self._tenant(name) for name in self.weights],
             "logs": {"format": "json", "level": "info"},
+            **({"metrics": self.metrics} if self.metrics else {}),
             **({"replicas": self.replicas} if self.replicas else {}),
             **({"tenant_defaults": {"limits": self.limits}} if self.limits else {}),
         }

@@ -123,11 +123,18 @@ class Stage:
 
     @asynccontextmanager
     async def gateway(
-        self, policy: str, weights: Mapping[str, float], window: WindowSettings, **more: Any
+        self,
+        policy: str,
+        weights: Mapping[str, float],
+        window: WindowSettings,
+        *,
+        program: Sequence[str] = ("gateway",),
+        **more: Any,
     ) -> AsyncIterator[Gateway]:
         """Run a gateway for tenants of these `weights` while the context is open, in front of every engine.
 
-        `more` are further `GatewaySettings`.
+        `program` is the module that runs, with arguments before those of the gateway; `more` are further
+        `GatewaySettings`.
         """
         self._gateways += 1
         name = f"gateway-{self._gateways}-{policy.replace(':', '-')}"
@@ -136,7 +143,7 @@ class Stage:
         more.setdefault("keys", draw_keys(list(weights)))
         settings = GatewaySettings(policy, urls, self.engines[0].endpoint.model, weights, window, **more)
         file = settings.write(self._folder / f"{name}.yaml")
-        serve = ["-m", "gateway", "serve", str(file), "--announce"]
+        serve = ["-m", *program, "serve", str(file), "--announce"]
         async with child(name, serve, self._folder, GATEWAY_READY_SECONDS) as process:
             async with probe_session() as session:
                 await process.until(partial(_is_ready, session, process.url), GATEWAY_READY_SECONDS)
@@ -156,7 +163,7 @@ class Stage:
 
         What is given is the first one, whose clients send to all.
         """
-        known = {"keys": draw_keys(list(weights)), "admin_key": draw_key()}
+        known: dict[str, Any] = {"keys": draw_keys(list(weights)), "admin_key": draw_key()}
         async with AsyncExitStack() as stack:
             url = "" if store is None else (await stack.enter_async_context(store)).url
             gateways = [

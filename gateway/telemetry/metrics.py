@@ -255,6 +255,7 @@ class Metrics:
         others = (pool.pool, OTHER)
         state.queue_depth.show(others, pool.queued - sum(tenant.queued for tenant in shown))
         state.in_flight.show(others, pool.in_flight - sum(tenant.in_flight for tenant in shown))
+        yield
         for number, tenant in enumerate(shown, 1):
             self._show_tenant((pool.pool, tenant.tenant), tenant)
             if number % _TENANTS_AT_ONCE == 0:

@@ -6,9 +6,14 @@ load may leave a probe unanswered while its streams go on: such silence does not
 silent altogether, probe after probe, is given up: requests that wait there for an answer are ended. A worker that comes
 back brings room, so every change of a state dispatches. The circuit's table says what a signal changes. A worker that
 does not serve is reported again and again (`reminders`), with its address, the reason and what helps.
+
+Each worker has times of its own, a second after the end of its last probe, so that the probes of a large fleet are
+spread. Workers at rest, which serve and have no request, get at most `MOST_RESTING_PROBES` a second together: of 250
+each is asked every 2.5 seconds.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 
 from gateway.background import Background, Errands
@@ -32,6 +37,8 @@ from gateway.workers import (
 )
 
 PROBE_SECONDS = 1.0
+MOST_RESTING_PROBES = 100  # a second; a probe costs 0.2 ms
+_LEAST_PAUSE_SECONDS = 0.05  # between two looks at whose probe is due
 _PROBE_TIMEOUT_SECONDS = 2.0
 SILENT_PROBES = 3  # after so many in a row a worker is given up
 _MAX_PROBE_BYTES = 64 * 1024
@@ -63,7 +70,8 @@ class Health:
         self._reminders = Reminders()
         # Without this task no worker comes back.
         self._background = Background("worker probes", self._watch, "the probes of the workers broke")
-        self._first_probes = Errands("a worker's first probe broke")
+        self._probes = Errands("a worker's probe broke")
+        self._due: dict[str, float] = {}  # by worker: when its next probe is due; infinity while one runs
 
     def report(self, worker: str, signal: Signal, reason: str = "", suspect: Suspect | None = None) -> None:
         """Take in what was seen of `worker`; `suspect` is the request that saw it, if one did."""
@@ -75,6 +83,8 @@ class Health:
             return
         pool = self._fleet.spec(worker).pool
         reason = reason or signal.value
+        if self._due.get(worker, math.inf) < math.inf:  # perhaps it rests no more
+            self._due[worker] = min(self._due[worker], self._loop.time() + PROBE_SECONDS)
         if state == CircuitState.DOWN.value:
             self._reminders.begin(worker, self._endpoints[worker].url, self._loop.time())
         else:
@@ -83,26 +93,49 @@ class Health:
         self._dispatch((pool,))
 
     async def probe_all(self) -> None:
-        """Probe every worker once, all at the same time."""
-        await asyncio.gather(*(self._probe(spec.name) for spec in self._fleet.specs()))
+        """Probe every worker once, all at the same time; the next probes are spread over a second."""
+        specs = self._fleet.specs()
+        await asyncio.gather(*(self._probe(spec.name) for spec in specs))
+        now = self._loop.time()
+        for place, spec in enumerate(specs, 1):
+            self._due[spec.name] = now + PROBE_SECONDS * place / len(specs)
 
     def start(self) -> None:
-        """Probe every worker once a second until `stop`."""
+        """Probe every worker again and again until `stop`."""
         self._background.start()
 
     def probe_soon(self, worker: str) -> None:
-        """Probe a new worker now, without waiting for the next round."""
-        self._first_probes.run(f"first probe of {worker}", self._probe(worker))
+        """Probe a new worker now."""
+        self._due[worker] = math.inf
+        self._probes.run(f"probe of {worker}", self._probe_in_turn(worker))
 
     async def stop(self) -> None:
         """End the probes."""
-        await self._first_probes.stop()
         await self._background.stop()
+        await self._probes.stop()
 
     async def _watch(self) -> None:
         while True:
-            await self.probe_all()
-            await asyncio.sleep(PROBE_SECONDS)
+            now, names = self._loop.time(), [spec.name for spec in self._fleet.specs()]
+            self._due = {name: self._due.get(name, now) for name in names}
+            for name in names:
+                if self._due[name] <= now:
+                    self.probe_soon(name)
+            pause = min(self._due.values(), default=math.inf) - now
+            await asyncio.sleep(min(max(pause, _LEAST_PAUSE_SECONDS), PROBE_SECONDS))
+
+    async def _probe_in_turn(self, worker: str) -> None:
+        try:
+            await self._probe(worker)
+        finally:
+            self._due[worker] = self._loop.time() + self._pause_seconds(worker)
+
+    def _pause_seconds(self, worker: str) -> float:
+        """How long after a probe the next one is due."""
+        view = self._fleet.look(worker)
+        if view is None or view.state != CircuitState.SERVING.value or view.sequences_in_flight:
+            return PROBE_SECONDS
+        return max(PROBE_SECONDS, len(self._due) / MOST_RESTING_PROBES)
 
     async def _probe(self, worker: str) -> None:
         endpoint = self._endpoints[worker]

@@ -5,6 +5,7 @@ deep a place is. Members of the outermost object are at depth one. The cost of a
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,19 +13,20 @@ MOST_VALUE_BYTES: Final = 8 * 1024  # of a wanted member; a longer one is not re
 UNREAD: Final = False
 """The value of a member that is too long or no JSON."""
 
-_BACKSLASH: Final = 0x5C
 _DECODER: Final = json.JSONDecoder()
 
 
 class Members:
     """Reads one JSON text piece by piece; `values` has the wanted members found so far, the last one of each name."""
 
-    __slots__ = ("_depth", "_is_in_string", "_marks", "_most_ahead", "_rest", "values")
+    __slots__ = ("_depth", "_find_name", "_is_in_string", "_most_ahead", "_rest", "values")
 
     def __init__(self, names: Sequence[str]) -> None:
         """Look for members called `names`; nothing is read yet."""
-        self._marks = {b'"%b"' % name.encode(): name for name in names}
-        self._most_ahead = max(map(len, self._marks))
+        either = b"|".join(re.escape(name.encode()) for name in names)
+        # A name in quotes, with the colon behind it or not yet, and not with an escaped quote, which ends a string.
+        self._find_name = re.compile(rb'(?<!\\)("(?:%b)")\s*(?::|\Z)' % either).search
+        self._most_ahead = max(len(name.encode()) for name in names) + len(b'""')
         self._rest = b""
         self._depth = 0
         self._is_in_string = False
@@ -44,18 +46,17 @@ class Members:
         """Read `text`; returns how far it was read."""
         start = 0
         end = len(text) if is_whole else max(0, len(text) - self._most_ahead)
-        places = dict.fromkeys(self._marks, -1)  # where each wanted name comes next
-        while (mark := _next_mark(text, start, end, places)) is not None:
-            at, size = places[mark], len(mark)
+        while (found := self._find_name(text, start)) is not None and found.start() < end:
+            at, mark = found.start(), found[1]
+            size = len(mark)
             self._pass(text[start:at])
             start = at
             if self._depth == 1 and not self._is_in_string:
                 ahead = text[at + size : at + size + MOST_VALUE_BYTES]
                 is_enough = is_whole or len(ahead) == MOST_VALUE_BYTES
-                if not self._take(self._marks[mark], ahead, is_enough=is_enough):
+                if not self._take(mark[1:-1].decode(), ahead, is_enough=is_enough):
                     return start
-            self._pass(mark)
-            start = at + size
+            start = at + size  # the name's two quotes and its letters change nothing
         if start < end:
             last = text[start:end]
             end -= (len(last) - len(last.rstrip(b"\\"))) & 1  # a backslash belongs to what comes behind it
@@ -85,26 +86,3 @@ class Members:
         outside = b"".join(between_quotes[int(self._is_in_string) :: 2])
         self._depth += outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
         self._is_in_string = self._is_in_string is (len(between_quotes) % 2 == 1)
-
-
-def _next_mark(text: bytes, start: int, end: int, places: dict[bytes, int]) -> bytes | None:
-    """The first of the wanted names in quotes that begins in `start`..`end`; None if there is none.
-
-    `places` keeps where each of them comes next, so that a text with thousands of one is searched once for the others.
-    """
-    first, nearest = None, end
-    for mark in places:
-        if places[mark] < start:
-            places[mark] = _find(text, mark, start, end)
-        if places[mark] < nearest:
-            first, nearest = mark, places[mark]
-    return first
-
-
-def _find(text: bytes, mark: bytes, start: int, end: int) -> int:
-    """Where `mark` begins in `start`..`end`, not with an escaped quote, which ends a string; `end` if nowhere."""
-    most = end + len(mark) - 1
-    at = text.find(mark, start, most)
-    while at > 0 and text[at - 1] == _BACKSLASH:
-        at = text.find(mark, at + 1, most)
-    return end if at < 0 else at

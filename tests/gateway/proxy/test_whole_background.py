@@ -19,12 +19,12 @@ from gateway.watch.supervisor import LaunchStatus, SupervisorCallbacks, Supervis
 from gateway.workers import Fleet
 
 PLAN = Plan(window=Window(), pool={"timeouts": Timeouts(connect_seconds=2, first_byte_seconds=120, stall_seconds=30)})
-OF_EVERY_WORKER = (
-    "the readings of tiny/w0 broke",
-    "the probes of the workers broke",
-    "the watch on the workers' progress broke",
-)
 WORKER = "tiny/w0"
+OF_EVERY_WORKER = (
+    f"the readings of {WORKER} broke; it begins again in {FIRST_PAUSE_SECONDS:g} s",
+    f"the watch on the workers' progress broke; it begins again in {FIRST_PAUSE_SECONDS:g} s",
+    f"a worker's probe broke (probe of {WORKER})",
+)
 
 
 def expect_failure(reported: str) -> None:
@@ -53,8 +53,9 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
     Only the watch opens the circuit of a frozen engine, only a probe that succeeds lets it be tried.
     """
     worker = EngineWorker(CPU_TINY)
+    asyncio.get_running_loop().set_exception_handler(None)
     for reported in OF_EVERY_WORKER:
-        expect_failure(reported)
+        expect_in_log(reported)
     async with stage(worker, plan=PLAN) as scene:
         asking = [scene.asking(chat(1900)) for _ in range(4)]
         await asyncio.sleep(1)
@@ -72,7 +73,7 @@ async def test_what_looks_at_the_workers_begins_again() -> None:
         await asyncio.gather(*asking)
         assert [change.state for change in scene.changes] == ["serving", "down", "on_trial", "serving"]
         log = scene.end_log()
-    assert all(f"{reported}; it begins again in {FIRST_PAUSE_SECONDS:g} s" in log for reported in OF_EVERY_WORKER)
+    assert all(reported in log for reported in OF_EVERY_WORKER)
 
 
 @virtual_time

@@ -11,7 +11,7 @@ from gateway.long_work import at_once
 from gateway.outcomes import Outcome
 from gateway.wire.engine_arguments import EngineTenant
 from gateway.wire.fields import RIGHTS
-from gateway.wire.json_body import MAX_FIELDS, Values
+from gateway.wire.json_body import MAX_FIELDS, MAX_NAMES, Values
 from gateway.wire.prompt import MAX_ITEMS
 from gateway.wire.request import ParsedRequest, RequestFault, Rights, read_in_steps, read_request
 from gateway.wire.surface import ENDPOINTS
@@ -126,7 +126,7 @@ def test_a_body_in_another_encoding_is_told_which_one_is_read(encoding: str) -> 
     "value",
     [
         *([1] * 2**18, [[]] * 2**18, [""] * 2**18, [""] * 2**20),
-        *({str(i): 0 for i in range(2**18)}, {str(i): 0 for i in range(2**17)}),
+        *({str(i): 0 for i in range(2**18)}, {str(i): [0] * 4 for i in range(2**16)}),
     ],
     ids=repr_of,
 )
@@ -134,11 +134,18 @@ def test_bodies_of_too_many_values_are_refused_unread(value: object) -> None:
     """Reading a megabyte of tiny values would hold up every stream; text of the same length would not."""
     fault = refused("/v1/chat/completions", {"messages": value})
     assert fault.outcome is Outcome.BAD_REQUEST
-    assert "values" in fault.message
+    assert "values" in fault.message or "members" in fault.message
+
+
+def test_bodies_of_too_many_names_are_refused_unread() -> None:
+    """A name takes longer to read than another value."""
+    fault = refused("/v1/chat/completions", {"metadata": {str(i): 0 for i in range(MAX_NAMES)}})
+    assert fault.outcome is Outcome.BAD_REQUEST
+    assert f"more than {MAX_NAMES} members" in fault.message
 
 
 @pytest.mark.parametrize(
-    "value", [[1] * (2**18 - 20), ["some, text"] * (2**18 - 20), {str(i): 0 for i in range(2**17 - 20)}]
+    "value", [[1] * (2**18 - 20), ["some, text"] * (2**18 - 20), {str(i): 0 for i in range(MAX_NAMES - 20)}]
 )
 def test_bodies_of_as_many_values_as_may_be_are_read(value: object) -> None:
     """Numbers, texts, names."""
@@ -203,11 +210,11 @@ def test_values_are_counted_alike_however_the_body_is_sliced(text: str, slice_by
     """A slice may end within a string and beside any escape."""
     body = orjson.dumps({"a": [text, {text: 1}], "b": text})
 
-    def count(at_a_time: int) -> tuple[int, int]:
+    def count(at_a_time: int) -> tuple[int, int, int]:
         values, start = Values(at_a_time), 0
         while start < len(body):
             start = values.count(body, start)
-        return values.marks, values.quotes
+        return values.marks, values.quotes, values.names
 
     assert count(2 * slice_bytes) == count(len(body) + 1)
 
