@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gateway.config import Config, Pool
+from gateway.config import Config, Pool, Postgres
 from gateway.events import Event, LifeChanged, Observer
 from gateway.fairness.running import Running
 from gateway.fairness.shared_time import SharedTime
@@ -18,6 +20,9 @@ from gateway.telemetry import life
 from gateway.watch.reconciliation import Reconciliation
 from gateway.webhook import WebhookSender, WebhookSnapshot
 from gateway.workers import Fleet
+
+if TYPE_CHECKING:
+    from gateway.ledger.follower import Follower
 
 
 class Books:
@@ -42,10 +47,14 @@ class Books:
         fleet.tell_of_departures(self._worker_left)
         self._writer: LedgerWriter | None = None
         self._recorder: Recorder | None = None
+        self._follower: Follower | None = None
         if config.ledger is not None:
             process = "" if parent is None else f"-{parent.member.name}"
             path = config.ledger.folder / f"{config.listen.port}{process}.sqlite"
-            self._writer = LedgerWriter(path, config.ledger, self._report, self._moved)
+            if config.ledger.postgres is not None:
+                self._follower = _follower(path, config.ledger.postgres, self._report_database)
+            wrote = None if self._follower is None else self._follower.wake
+            self._writer = LedgerWriter(path, config.ledger, self._report, self._moved, wrote=wrote)
             self._recorder = Recorder(self._writer, find, self._readings)
 
         self._webhook: WebhookSender | None = None
@@ -63,7 +72,9 @@ class Books:
             self._recorder.configure(pools)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, and to send on what is written."""
+        if self._follower is not None:
+            self._follower.start()
         if self._recorder is not None:
             self._recorder.start()
         if self._webhook is not None:
@@ -75,10 +86,14 @@ class Books:
             self._emit(life.webhook_lost(events))
         if self._recorder is not None and (rows := await self._recorder.stop()):
             self._emit(life.ledger_lost(rows))
+        if self._follower is not None and (rows := await asyncio.to_thread(self._follower.close)):
+            self._emit(life.ledger_behind(rows))
 
     def snapshot(self) -> LedgerSnapshot | None:
         """How the ledger fares; None if none is kept."""
-        return None if self._writer is None else self._writer.snapshot()
+        if self._writer is None:
+            return None
+        return replace(self._writer.snapshot(), postgres=None if self._follower is None else self._follower.snapshot())
 
     def webhook(self) -> WebhookSnapshot | None:
         """How the webhook fares; None if there is none."""
@@ -103,10 +118,13 @@ class Books:
         self._running.forget(worker)
         self._reconciliation.forget_growth(worker)
 
-    # -- called in the writer's thread
+    # -- called in the threads of the writer and of the follower
 
     def _report(self, reason: str | None) -> None:
         self._emit_on_loop(life.ledger(reason))
+
+    def _report_database(self, reason: str | None) -> None:
+        self._emit_on_loop(life.ledger_database(reason))
 
     def _moved(self, place: Path, reason: str) -> None:
         self._emit_on_loop(life.ledger_moved(place, reason))
@@ -114,3 +132,9 @@ class Books:
     def _emit_on_loop(self, event: LifeChanged) -> None:
         with suppress(RuntimeError):  # the loop is closed: the gateway has ended
             self._loop.call_soon_threadsafe(self._emit, event)
+
+
+def _follower(path: Path, terms: Postgres, report: Callable[[str | None], None]) -> "Follower":
+    from gateway.ledger.follower import Follower  # its library is loaded only where it is used
+
+    return Follower(path, terms, report)

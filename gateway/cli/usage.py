@@ -1,5 +1,6 @@
 """`vtc-gateway usage`: what tenants, keys, models or end users have used, from the ledger of a configuration.
 
+With `ledger.postgres` it tells of all gateways that send their rows to that database, else of the files in the folder.
 The report is made in the command's own process, while gateways write. Standard output gets the report alone: a table
 for people, or JSON or CSV for programs.
 """
@@ -12,7 +13,7 @@ from datetime import datetime, tzinfo
 from itertools import compress
 from pathlib import Path
 from re import fullmatch
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import orjson
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.config import ConfigError, Ledger, load
+from gateway.config import ConfigError, Ledger, Postgres, load
 from gateway.ledger.audit import Audit
 from gateway.ledger.faults import LedgerFault
 from gateway.ledger.focus import COLUMNS as FOCUS_COLUMNS
@@ -39,6 +40,9 @@ from gateway.ledger.report import (
     read_moment,
 )
 from gateway.wire.end_user import PSEUDONYM_DIGITS, pseudonym
+
+if TYPE_CHECKING:
+    from gateway.ledger.fleet import LedgerFleet
 
 _MONEY: Final = ("money", "prompt_money", "cached_money", "output_money")
 COLUMNS: Final = (*FIELDS[:-5], "worker_seconds", *_MONEY)  # microseconds and billionths in the ledger
@@ -69,7 +73,7 @@ def usage(options: UsageOptions) -> int:
     try:
         ledger = _ledger(options.config)
         query = _query(options)
-        report = lines(query, LedgerFolder(ledger.folder).parts(query))
+        report = lines(query, _source(ledger).parts(query))
     except (UsageFault, LedgerFault) as fault:
         return _say(fault)
     match options.form:
@@ -87,7 +91,7 @@ def focus(options: UsageOptions, issuer: str) -> int:
     try:
         ledger = _ledger(options.config)
         query = _query(options)._replace(subjects=SUBJECTS)
-        parts = LedgerFolder(ledger.folder).parts(query)
+        parts = _source(ledger).parts(query)
         found = list(records(query, parts, Issuer(issuer, _currency(ledger))))
     except (UsageFault, LedgerFault) as fault:
         return _say(fault)
@@ -101,7 +105,7 @@ def forget(config: Path, end_user: str) -> int:
     """Remove an end user, named plainly or by pseudonym, from every row; returns the exit status."""
     is_pseudonym = fullmatch(f"[0-9a-f]{{{PSEUDONYM_DIGITS}}}", end_user)
     try:
-        count = LedgerFolder(_ledger(config).folder).forget(end_user if is_pseudonym else pseudonym(end_user))
+        count = _forget(_ledger(config), end_user if is_pseudonym else pseudonym(end_user))
     except (UsageFault, LedgerFault) as fault:
         return _say(fault)
     Console(soft_wrap=True).print(f"{count} row{'' if count == 1 else 's'} had this end user and no longer do")
@@ -112,7 +116,7 @@ def audit(options: UsageOptions) -> int:
     """Print what engines counted beside what the rows of their requests say; returns the exit status."""
     try:
         query = _query(options)
-        audits = LedgerFolder(_ledger(options.config).folder).audits(query.first, query.end)
+        audits = _source(_ledger(options.config)).audits(query.first, query.end)
     except (UsageFault, LedgerFault) as fault:
         return _say(fault)
     if options.form == "json":
@@ -169,6 +173,31 @@ def _currency(ledger: Ledger) -> str:
     if ledger.currency is None or fullmatch("[A-Z]{3}", ledger.currency) is None:
         raise UsageFault("FOCUS needs a currency: set `ledger.currency` to that of the prices, like EUR")
     return ledger.currency
+
+
+def _source(ledger: Ledger) -> "LedgerFolder | LedgerFleet":
+    """What reports read: the database of the fleet, if there is one, else the files of this gateway."""
+    return LedgerFolder(ledger.folder) if ledger.postgres is None else _fleet(ledger.postgres)
+
+
+def _fleet(postgres: Postgres) -> "LedgerFleet":
+    from gateway.ledger.fleet import LedgerFleet  # its library is loaded only where it is used
+
+    if not postgres.url:
+        raise UsageFault(
+            "ledger.postgres: its address is not known here; set the variable or create the file that has it"
+        )
+    return LedgerFleet(postgres)
+
+
+def _forget(ledger: Ledger, end_user: str) -> int:
+    """Remove the end user from the files, and then from the database, which gets no more rows with it from them."""
+    folder = LedgerFolder(ledger.folder)
+    if ledger.postgres is None:
+        return folder.forget(end_user)
+    fleet = _fleet(ledger.postgres)
+    folder.forget(end_user)
+    return fleet.forget(end_user)
 
 
 def _query(options: UsageOptions) -> Query:

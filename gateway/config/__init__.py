@@ -25,7 +25,19 @@ from gateway.config.faults import ConfigError, Fault
 from gateway.config.keys import KeyFormat, digest, write_key_file
 from gateway.config.launch import Launch, LaunchEngine
 from gateway.config.loading import FileKey, Loaded, ensure_key_files, load
-from gateway.config.model import Admin, Anonymous, Config, Ledger, Pool, Replicas, ResolvedKey, Tenant, Webhook, Worker
+from gateway.config.model import (
+    Admin,
+    Anonymous,
+    Config,
+    Ledger,
+    Pool,
+    Postgres,
+    Replicas,
+    ResolvedKey,
+    Tenant,
+    Webhook,
+    Worker,
+)
 from gateway.config.pools import Prices, Timeouts, Window
 from gateway.config.schema import Listen, Logs, Metrics, Scheduler
 from gateway.config.starter import write_starter
@@ -60,6 +72,7 @@ __all__ = [
     "PolicyName",
     "PolicySpec",
     "Pool",
+    "Postgres",
     "PredictorName",
     "PredictorSpec",
     "Prices",

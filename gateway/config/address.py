@@ -1,8 +1,8 @@
-"""Checks addresses: of workers (`http://host:port`, `unix:///path.sock`), store, webhook, and the one to listen on.
+"""Checks addresses: of workers (`http://host:port`, `unix:///path.sock`), store, database, webhook, and our own.
 
-Workers speak plain HTTP on a trusted network or a local socket. The store speaks its protocol there, or over TLS. An
-address has no path, no query and no credential: the gateway writes the paths, and keys and passwords have their own
-settings.
+Workers speak plain HTTP on a trusted network or a local socket. The store speaks its protocol there, or over TLS. Their
+addresses have no path, no query and no credential: the gateway writes the paths, and keys and passwords have their own
+settings. The database's address has them all, so that it never stands in the file.
 """
 
 import re
@@ -10,7 +10,7 @@ import socket
 from ipaddress import IPv6Address, ip_address
 from posixpath import normpath
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -22,6 +22,9 @@ _EXAMPLE = "write `http://host:port` or `unix:///path.sock`"
 _STORE_EXAMPLE = "write `redis://host:6379`, `rediss://host:6379` (TLS) or `unix:///path.sock`"
 _STORE_PORT = 6379
 _WEBHOOK_EXAMPLE = "write `https://host/path`"
+_DATABASE_EXAMPLE = "write `postgresql://user:password@host:5432/database`, with special characters as %XX"
+_DATABASE_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:[0-9]{1,5})?")
+_SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
 
 
 def normalise(url: str) -> str:
@@ -69,6 +72,33 @@ def normalise_webhook(url: str) -> str:
     if not _HOST.fullmatch(parts.hostname or ""):
         raise _refusal("the address names no host", _WEBHOOK_EXAMPLE)
     return url
+
+
+def refused_database(url: str) -> tuple[str, str] | None:
+    """Why the database's `url` cannot be right, and what helps; None if it can. No word of it repeats the `url`."""
+    no_address = "leads to a text that is no address of PostgreSQL", _DATABASE_EXAMPLE
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return no_address
+    hosts = parts.netloc.rpartition("@")[2].split(",")  # several: the first that answers
+    if parts.scheme not in ("postgres", "postgresql") or not all(map(_DATABASE_HOST.fullmatch, hosts)):
+        return no_address
+    if any(character.isspace() for character in url):
+        return no_address
+    if len(parts.path) < 2:
+        return "leads to an address that names no database", _DATABASE_EXAMPLE
+    modes = parse_qs(parts.query).get("sslmode", [])
+    if not _SSL_MODES.issuperset(modes):
+        return "leads to an address with an unknown `sslmode`", f"one of {', '.join(sorted(_SSL_MODES))}"
+    return None
+
+
+def is_unproven(url: str) -> bool:
+    """True if a gateway would send to the database's `url` over a network without knowing who answers there."""
+    parts = urlsplit(url)
+    is_here = parts.hostname is None or _machine(parts.hostname) == _THIS_MACHINE
+    return not is_here and parse_qs(parts.query).get("sslmode") != ["verify-full"]
 
 
 def listen_host(host: str) -> str:

@@ -20,7 +20,9 @@ from gateway.config.tenants import TenantEntry
 
 _SECTIONS = ("listen", "scheduler", "metrics", "logs")
 _RESTART_ONLY = ("listen", "metrics", "logs", "ledger", "webhook", "processes", "replicas")
-_SECRET = frozenset({"password", "secret", "url"})  # of these sections; the path of a webhook may be a secret too
+_SECRET = frozenset(
+    {"password", "postgres", "secret", "url"}
+)  # of these sections; the path of a webhook may be a secret too
 _Model = TypeVar("_Model", bound=BaseModel)
 
 

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from gateway.config.faults import Path, nearest
 
 _SECRET_KEYS = {"sha256", "value", "env", "file", "keys", "key", "api_key", "environment"} | {
-    *("store", "password_env", "password_file", "webhook")
+    *("store", "password_env", "password_file", "url_env", "url_file", "webhook")
 }
 _KINDS = {
     "int": "a whole number",

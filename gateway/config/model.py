@@ -150,14 +150,23 @@ class Replicas(Resolved):
     is_beside: bool = False
 
 
+class Postgres(Resolved):
+    """The database that gets the ledger's rows; its `url` holds a password, and is empty only if it is not known."""
+
+    url: str = Field(default="", repr=False)
+    ca_file: Path | None = None
+    rows_days: int = 760
+
+
 class Ledger(Resolved):
-    """Where the ledger lies, and how long it keeps what."""
+    """Where the ledger lies, how long it keeps what, and which database gets it too."""
 
     folder: Path
     rows_days: int = 90
     quarters_days: int = 760
     end_users: EndUsers = EndUsers.HASHED
     currency: str | None = None
+    postgres: Postgres | None = None
 
 
 class Webhook(Resolved):

@@ -10,11 +10,12 @@ from pathlib import Path as File
 from pydantic import SecretStr
 
 from gateway.config import model
+from gateway.config.address import is_unproven, refused_database
 from gateway.config.credentials import KeySource, WorkerKey
 from gateway.config.draft import Draft
 from gateway.config.faults import FaultLog, Path
 from gateway.config.keys import CREATE_KEY, KeyFormat, UnusableKeyFile, digest, exposure, read_key_file
-from gateway.config.ledger import LedgerEntry
+from gateway.config.ledger import LedgerEntry, PostgresEntry
 from gateway.config.pools import PoolEntry, Window, WindowOverride, WorkerEntry
 from gateway.config.replicas import ReplicasEntry
 from gateway.config.surroundings import Surroundings
@@ -46,14 +47,44 @@ class Resolver:
             anonymous=model.Anonymous(tenant=file.anonymous.tenant if file.anonymous.enabled else None),
             metrics=file.metrics,
             logs=file.logs,
-            ledger=self._ledger(file.ledger) if file.ledger else None,
+            ledger=self._ledger(file.ledger, ("ledger",)) if file.ledger else None,
             webhook=self._webhook(file.webhook, ("webhook",)) if file.webhook else None,
             processes=file.processes,
             replicas=self._replicas(file.replicas, ("replicas",)) if file.replicas else None,
         )
 
-    def _ledger(self, entry: LedgerEntry) -> model.Ledger:
-        return model.Ledger(**entry.model_dump() | {"folder": self._folder / entry.folder})
+    def _ledger(self, entry: LedgerEntry, path: Path) -> model.Ledger:
+        postgres = self._postgres(entry.postgres, (*path, "postgres")) if entry.postgres else None
+        return model.Ledger(
+            folder=self._folder / entry.folder,
+            rows_days=entry.rows_days,
+            quarters_days=entry.quarters_days,
+            end_users=entry.end_users,
+            currency=entry.currency,
+            postgres=postgres,
+        )
+
+    def _postgres(self, entry: PostgresEntry, path: Path) -> model.Postgres:
+        kind = self._only({"url_env": entry.url_env, "url_file": entry.url_file}, path, "address")
+        url = None if kind is None else self._address(entry, (*path, kind))
+        ca_file = self._certificate(entry.ca_file, (*path, "ca_file"))
+        return model.Postgres(url=url or "", ca_file=ca_file, rows_days=entry.rows_days)
+
+    def _address(self, entry: PostgresEntry, path: Path) -> str | None:
+        if entry.url_env is not None:
+            url = self._variable(entry.url_env, path)
+        else:
+            assert entry.url_file is not None
+            url = self._file(
+                entry.url_file, path, "address", "create it, mode 0600, with the address alone in one line"
+            )
+        if url is not None and (refusal := refused_database(url)) is not None:
+            self._fault(path, *refusal)
+        elif url is not None and entry.ca_file is None and is_unproven(url):
+            reason = "leads to a database on another machine that need not prove who it is"
+            remedy = "name its authority in `ca_file`, or end the address with `?sslmode=verify-full`"
+            self._faults.warn(self._draft.origin(path), reason, remedy)
+        return url
 
     def _webhook(self, entry: WebhookEntry, path: Path) -> model.Webhook | None:
         given = {"secret_env": entry.secret_env, "secret_file": entry.secret_file}
@@ -194,7 +225,7 @@ class Resolver:
             return None
         return SecretStr(key)
 
-    def _only(self, given: Mapping[str, object], path: Path) -> str | None:
+    def _only(self, given: Mapping[str, object], path: Path, what: str = "key") -> str | None:
         """The one kind of source that is given; None, with a fault, if there are several or none."""
         kinds = [kind for kind, value in given.items() if value is not None]
         if len(kinds) == 1:
@@ -203,7 +234,7 @@ class Resolver:
         if kinds:
             self._fault(path, f"has {' and '.join(f'`{kind}`' for kind in kinds)}", f"give exactly one of {known}")
         else:
-            self._fault(path, "does not say where the key comes from", f"give one of {known}")
+            self._fault(path, f"does not say where the {what} comes from", f"give one of {known}")
         return None
 
     def _read(self, source: KeySource | WorkerKey, path: Path) -> str | None:

@@ -5,9 +5,12 @@ grew by. If every token is in a row, charged or lost, the two are equal. An engi
 so the prompts of rows are taken as often. The audit names what a difference can come from.
 """
 
+from collections.abc import Iterable
+from operator import add
 from typing import Final, Literal, NamedTuple
 
 STEPS_AFTER_LEAVING: Final = 2  # an engine works on until it notices that a client has left
+_NOTHING: Final = (0,) * 7
 
 
 class Audit(NamedTuple):
@@ -51,3 +54,32 @@ class Audit(NamedTuple):
         """The largest difference that answers which broke off explain."""
         unnoticed = STEPS_AFTER_LEAVING * self.broken if self.kind == "output" else 0
         return self.estimated + self.lost + unnoticed
+
+
+def audits_of(
+    counted: Iterable[tuple[str, int, int]], work: Iterable[tuple[str, int, int, int, int, int, int, int]]
+) -> list[Audit]:
+    """Prompts and answers of each worker, from what each file has `counted` (prompts, answers) and what its rows say.
+
+    Every process of a gateway reads every engine, so that of their counts the largest is the engine's.
+    """
+    largest: dict[str, tuple[int, ...]] = {}
+    for worker, *counts in counted:
+        largest[worker] = tuple(map(max, counts, largest.get(worker, (0, 0))))
+    sums: dict[str, tuple[int, ...]] = {}
+    for worker, *figures in work:
+        sums[worker] = tuple(map(add, figures, sums.get(worker, _NOTHING)))
+    return [
+        audit
+        for worker in sorted((largest.keys() | sums.keys()) - {""})
+        for audit in _audits(worker, largest.get(worker, (0, 0)), sums.get(worker, _NOTHING))
+    ]
+
+
+def _audits(worker: str, counted: tuple[int, ...], work: tuple[int, ...]) -> tuple[Audit, Audit]:
+    read, generated = counted
+    prompt, prompt_estimated, prompt_lost, output, output_estimated, output_lost, broken = work
+    return (
+        Audit(worker, "prompt", read, prompt, prompt_estimated, prompt_lost, broken),
+        Audit(worker, "output", generated, output, output_estimated, output_lost, broken),
+    )

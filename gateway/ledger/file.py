@@ -179,17 +179,20 @@ class LedgerFile:
 
     # -- upkeep
 
-    def delete_old(self, rows_before_us: int, quarters_before_us: int) -> bool:
+    def delete_old(self, rows_before_us: int, quarters_before_us: int, unsent_before_us: int | None = None) -> bool:
         """Delete a slice of the rows that ended before one moment, and of the sums before the other.
 
-        True if more may be left. Raises `LedgerFault`.
+        Rows that a database has not got yet stay until they ended before `unsent_before_us` (None: as all rows). The
+        newest row stays too: SQLite would give its number to the next one, which then seemed to be sent already. True
+        if more may be left. Raises `LedgerFault`.
         """
+        unsent_us = rows_before_us if unsent_before_us is None else unsent_before_us
         quarter = quarters_before_us // QUARTER_US
         connection = self.connection
         with told(self.path), self._transaction():
             connection.execute(
-                "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?) AND ended_us < ?",
-                (SLICE_ROWS, rows_before_us),
+                schema.DELETE_OLD,
+                (SLICE_ROWS, rows_before_us, unsent_us),
             )
             is_full = connection.changes() == SLICE_ROWS
             for table in ("quarters", "worker_time"):

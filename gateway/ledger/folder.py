@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from operator import add
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
 
 from gateway.ledger import schema
-from gateway.ledger.audit import Audit
+from gateway.ledger.audit import Audit, audits_of
 from gateway.ledger.faults import LedgerFault, told
 from gateway.ledger.report import FIELDS, Period, Query, Subject
 from gateway.wire.end_user import pseudonym
@@ -38,7 +37,6 @@ _WORK: Final = (
     "FROM requests JOIN names w ON w.id = worker JOIN names o ON o.id = outcome "
     "WHERE quarter >= ? AND quarter < ? GROUP BY worker"
 )
-_NOTHING: Final = (0,) * 7
 _IS_END_USER: Final = "end_user <> '' AND (end_user = ? OR pseudonym(end_user) = ?)"
 _QUARTER_SUMS: Final = tuple(f"sum({name})" for name in FIELDS)
 
@@ -71,24 +69,12 @@ class LedgerFolder:
                 yield quarter, tuple(values[:names]), tuple(values[names:])
 
     def audits(self, first: int, end: int) -> list[Audit]:
-        """Prompts and answers of each worker in the quarter hours from `first` to before `end`; raises `LedgerFault`.
+        """Tokens of each worker, of the quarter hours from `first` to before `end`; raises `LedgerFault`."""
+        counted = (line for file in self.files for line in self._read(file, _COUNTED, first, end))
+        work = (line for file in self.files for line in self._read(file, _WORK, first, end))
+        return audits_of(counted, work)
 
-        Every process of a gateway reads every engine, so that of their counts the largest is the engine's.
-        """
-        counted: dict[str, tuple[int, ...]] = {}
-        work: dict[str, tuple[int, ...]] = {}
-        for file in self.files:
-            for worker, *counts in self._read(file, _COUNTED, first, end):
-                counted[worker] = tuple(map(max, counts, counted.get(worker, (0, 0))))
-            for worker, *figures in self._read(file, _WORK, first, end):
-                work[worker] = tuple(map(add, figures, work.get(worker, _NOTHING)))
-        return [
-            audit
-            for worker in sorted((counted.keys() | work.keys()) - {""})
-            for audit in _audits(worker, counted.get(worker, (0, 0)), work.get(worker, _NOTHING))
-        ]
-
-    def _read(self, file: Path, statement: str, *bounds: int) -> Iterator[tuple[Any, ...]]:
+    def _read(self, file: Path, statement: str, *bounds: int) -> Iterator[Any]:
         with told(file):
             connection = _opened(file, apsw.SQLITE_OPEN_READONLY)
             try:
@@ -115,23 +101,14 @@ class LedgerFolder:
         return copies
 
 
-def _audits(worker: str, counted: tuple[int, ...], work: tuple[int, ...]) -> tuple[Audit, Audit]:
-    read, generated = counted
-    prompt, prompt_estimated, prompt_lost, output, output_estimated, output_lost, broken = work
-    return (
-        Audit(worker, "prompt", read, prompt, prompt_estimated, prompt_lost, broken),
-        Audit(worker, "output", generated, output, output_estimated, output_lost, broken),
-    )
-
-
 def _opened(file: Path, flags: int) -> apsw.Connection:
-    """A connection to a file whose tables are of our version."""
+    """A connection to a file whose tables are not newer than ours."""
     connection = apsw.Connection(str(file), flags=flags)
     connection.set_busy_timeout(_WAIT_MS)
     version = connection.pragma("user_version")
-    if version != schema.VERSION:
+    if not schema.READABLE <= version <= schema.VERSION:  # a file that no gateway opens any more keeps its version
         connection.close(True)
-        raise LedgerFault(f"{file} has tables of version {version}, this vtc-gateway reads version {schema.VERSION}")
+        raise LedgerFault(f"{file} has tables of version {version}, this vtc-gateway reads up to {schema.VERSION}")
     return connection
 
 

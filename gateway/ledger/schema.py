@@ -1,7 +1,8 @@
 """The tables of a ledger's file, and the way from each version of them to the next.
 
 `requests` has a row for each request that ended, `open` one for each that runs: it becomes a row of `requests` if its
-gateway is killed. `quarters` has the sums of `requests`, `worker_time` the busy and idle time of workers.
+gateway is killed. `quarters` has the sums of `requests`, `worker_time` the busy and idle time of workers. `sent` names
+this file for the database of a fleet, and says up to which row of `requests` and which quarter hour it has them.
 Names are numbers into `names`; an end user is a text in the row itself, so that nothing is left when it is forgotten.
 A step is never changed after its release: a new version gets a new step.
 """
@@ -86,8 +87,14 @@ STEPS: Final = (  # of our own words, as every statement here
         for table in ("requests", "open", "quarters")
         for part in ("prompt_nano", "cached_nano", "output_nano")
     ),
+    """
+    CREATE TABLE sent (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), book TEXT NOT NULL,
+        request INTEGER NOT NULL, quarter INTEGER NOT NULL) STRICT;
+    INSERT INTO sent VALUES (1, lower(hex(randomblob(16))), 0, 0);
+    """,
 )
 VERSION: Final = len(STEPS)
+READABLE: Final = 2  # the first version that reports can read
 
 _LIST = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
@@ -106,6 +113,10 @@ ADD_TIME: Final = (
     "busy_us = busy_us + excluded.busy_us, idle_us = idle_us + excluded.idle_us, "
     "generated_tokens = generated_tokens + excluded.generated_tokens, "
     "read_tokens = read_tokens + excluded.read_tokens"
+)
+DELETE_OLD: Final = (
+    "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?) AND ended_us < ? "
+    "AND (id <= (SELECT request FROM sent) OR ended_us < ?) AND id < (SELECT max(id) FROM requests)"
 )
 CLOSE_ORPHANS: Final = (
     f"INSERT INTO quarters ({_SUM_LIST}) SELECT {', '.join(KEYS)}, count(*), "  # noqa: S608

@@ -46,7 +46,8 @@ class Delivery:
 class LedgerWriter:
     """Writes one file; `report` is called in the writer's thread: with a reason when it fails, with None when it works.
 
-    `moved` is called, in that thread, with the new place of a damaged file and with what was wrong.
+    `moved` is called, in that thread, with the new place of a damaged file and with what was wrong; `wrote` when the
+    file was opened, and when it has got rows.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class LedgerWriter:
         report: Callable[[str | None], None],
         moved: Callable[[Path, str], None],
         open_file: Callable[[Path], LedgerFile] = LedgerFile,
+        wrote: Callable[[], None] | None = None,
     ) -> None:
         """Nothing runs before `start`."""
         self._path = path
@@ -63,6 +65,7 @@ class LedgerWriter:
         self._report = report
         self._moved = moved
         self._open_file = open_file
+        self._wrote = wrote or (lambda: None)
         self._queue: SimpleQueue[Delivery | None] = SimpleQueue()
         self._closing = Event()
         self._thread = Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -167,6 +170,8 @@ class LedgerWriter:
 
         if self._try_until_done(attempt):
             self._written_rows += len(batch.rows)
+            if batch.rows or batch.times:
+                self._wrote()
 
     def _try_until_done(self, attempt: Callable[[], object]) -> bool:
         """Call `attempt` until it succeeds; False if the end comes first. What fails is reported once."""
@@ -204,6 +209,7 @@ class LedgerWriter:
         self._orphans += file.orphans
         if is_first and not file.was_clean:
             self._check = QuickCheck(self._path, self._note_damage)
+        self._wrote()
         return file
 
     def _note_damage(self, damage: str) -> None:
@@ -234,9 +240,11 @@ class LedgerWriter:
         if self._file is None or monotonic() < self._upkeep_at:
             return
         now_us = int(time() * 1e6)
-        rows_us, quarters_us = self._terms.rows_days * _DAY_US, self._terms.quarters_days * _DAY_US
+        terms = self._terms
+        unsent_days = terms.rows_days if terms.postgres is None else max(terms.rows_days, terms.postgres.rows_days)
+        days = (terms.rows_days, terms.quarters_days, unsent_days)
         try:
-            is_more = self._file.delete_old(now_us - rows_us, now_us - quarters_us)
+            is_more = self._file.delete_old(*(now_us - each * _DAY_US for each in days))
         except LedgerFault:
             return  # the next batch meets the same fault and says so
         if not is_more:

@@ -10,13 +10,13 @@ from itertools import islice
 from typing import Any, Final
 
 from gateway.proxy.control import Availability
-from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import EventFamilies, FollowerFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
 from gateway.telemetry.families import LINES_AT_ONCE, Together, number
 from gateway.watch.outages import Readiness
 
 _RULES: Mapping[str, Together] = {
     family.name: family.together
-    for families in (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies())
+    for families in (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies(), FollowerFamilies())
     for family in families.all()
 }
 _BYTES_AT_ONCE: Final = 2**17  # of a text that is merged: a thousand lines or two

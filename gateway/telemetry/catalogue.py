@@ -379,3 +379,20 @@ class LedgerFamilies:
     def all(self) -> tuple[Family, ...]:
         """The families in the order of the scrape."""
         return tuple(vars(self).values())
+
+
+class FollowerFamilies:
+    """How rows get on to the ledger's database; a gateway without one shows none of it."""
+
+    def __init__(self) -> None:
+        self.works = _gauge("ledger_postgres_works", "1 if PostgreSQL answered the last time in time, else 0.", (), MIN)
+        self.sent = _counter("ledger_postgres_rows_total", "Rows of the ledger that PostgreSQL has confirmed.")
+        self.behind = _gauge(
+            "ledger_postgres_behind_rows", "Rows in the ledger's file that PostgreSQL has not got yet.", (), SUM
+        )
+        self.failures = _counter("ledger_postgres_failures_total", "Attempts to send rows to PostgreSQL that failed.")
+        self.lost = _counter("ledger_postgres_lost_rows_total", "Rows that became too old before they could be sent.")
+
+    def all(self) -> tuple[Family, ...]:
+        """The families in the order of the scrape."""
+        return tuple(vars(self).values())

@@ -16,6 +16,9 @@ GATEWAYS_DISAGREE = "the gateways disagree"
 GATEWAYS_AGREE = "the gateways agree"
 LEDGER_FAILS = "the ledger fails"
 LEDGER_WRITES = "the ledger writes"
+DATABASE_FAILS = "the ledger's database fails"
+DATABASE_ANSWERS = "the ledger's database answers"
+LEDGER_BEHIND = "ledger rows not sent yet"
 LEDGER_MOVED = "damaged ledger moved aside"
 LEDGER_LOST = "ledger rows lost"
 WEBHOOK_FAILS = "the webhook fails"
@@ -72,6 +75,18 @@ def ledger(reason: str | None) -> LifeChanged:
     if reason is None:
         return LifeChanged(LEDGER_WRITES, {})
     return LifeChanged(LEDGER_FAILS, {"reason": reason}, is_well=False)
+
+
+def ledger_database(reason: str | None) -> LifeChanged:
+    """The database cannot get the ledger's rows for `reason`; None: it gets them again."""
+    if reason is None:
+        return LifeChanged(DATABASE_ANSWERS, {})
+    return LifeChanged(DATABASE_FAILS, {"reason": reason}, is_well=False)
+
+
+def ledger_behind(rows: int) -> LifeChanged:
+    """The gateway ended before so many rows were sent to the database; they are in its file."""
+    return LifeChanged(LEDGER_BEHIND, {"rows": rows}, is_well=False)
 
 
 def ledger_moved(place: Path, reason: str) -> LifeChanged:

@@ -37,9 +37,16 @@ from gateway.events import (
 from gateway.fairness import PoolSnapshot, TenantSnapshot
 from gateway.ledger.rows import money
 from gateway.outcomes import Outcome
-from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies, WebhookFamilies
+from gateway.telemetry.catalogue import (
+    EventFamilies,
+    FollowerFamilies,
+    LedgerFamilies,
+    ReplicaFamilies,
+    StateFamilies,
+    WebhookFamilies,
+)
 from gateway.telemetry.families import LINES_AT_ONCE, Distribution, Family, Gauge, Sum
-from gateway.telemetry.keeping import show_ledger, show_webhook
+from gateway.telemetry.keeping import show_follower, show_ledger, show_webhook
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.sharing import show_replicas
 from gateway.telemetry.source import StateSource
@@ -136,6 +143,7 @@ class Metrics:
         self._state = StateFamilies()
         self._replicas: ReplicaFamilies | None = None
         self._ledger: LedgerFamilies | None = None
+        self._follower: FollowerFamilies | None = None
         self._webhook: WebhookFamilies | None = None
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
@@ -156,7 +164,8 @@ class Metrics:
 
     def families(self) -> tuple[Family, ...]:
         """All families of the gateway's own metrics, in the order of a scrape."""
-        optional = [each.all() for each in (self._replicas, self._ledger, self._webhook) if each is not None]
+        families = (self._replicas, self._ledger, self._follower, self._webhook)
+        optional = [each.all() for each in families if each is not None]
         return (*self._events.all(), *self._state.all(), *chain.from_iterable(optional))
 
     def observe(self, event: Event) -> None:
@@ -324,6 +333,10 @@ class Metrics:
         if self._ledger is None:
             self._ledger = LedgerFamilies()
         show_ledger(self._ledger, ledger)
+        if ledger.postgres is not None:
+            if self._follower is None:
+                self._follower = FollowerFamilies()
+            show_follower(self._follower, ledger.postgres)
 
     def _show_webhook(self) -> None:
         webhook = self._source.webhook()

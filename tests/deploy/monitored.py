@@ -208,7 +208,7 @@ def _gateway_configuration(engines: list[str], store: str) -> str:
             "tenants": tenants,
             "metrics": {"tenant_labels": len(TENANTS) - 1},
             "replicas": {"store": store, "expected": 1},
-            "ledger": {},
+            "ledger": {"postgres": {"url_env": "LEDGER_URL"}},
             "webhook": {"url": "http://127.0.0.1:9/", "secret_file": "webhook.secret"},
         }
     )
@@ -250,7 +250,7 @@ def monitored(folder: Path) -> Iterator[Monitored]:
         (folder / "gateway.yaml").write_text(_gateway_configuration(urls, store.url))
         (folder / "webhook.secret").write_text("a-secret-of-enough-characters")
         serve = [sys.executable, "-m", "gateway", "serve", "--create-keys", "--announce", "gateway.yaml"]
-        gateway = ready(stack.enter_context(child(serve, folder)))
+        gateway = ready(stack.enter_context(child(serve, folder, LEDGER_URL="postgresql://127.0.0.1:1/nowhere")))
         traffic = Traffic(gateway, {name: (folder / f"{name}.key").read_text().strip() for name in TENANTS})
         stack.callback(traffic.stop)
         scrapes = Scrapes()

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from gateway.config.address import endpoint_of, normalise, normalise_store, short_name
+from gateway.config.address import endpoint_of, normalise, normalise_store, refused_database, short_name
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,41 @@ def test_wrong_addresses_of_a_store(written: str, message: str) -> None:
     assert message in caught.value.context["message"]
     assert caught.value.context["remedy"]
     assert "ter2" not in str(caught.value.context)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("", "no address of PostgreSQL"),
+        ("db:5432/ledger", "no address of PostgreSQL"),
+        ("mysql://a:b@db/ledger", "no address of PostgreSQL"),
+        ("postgresql://a:b c@db/ledger", "no address of PostgreSQL"),
+        ("postgresql://a:b@db:secret/ledger", "no address of PostgreSQL"),
+        ("postgresql://a:b@[db/ledger", "no address of PostgreSQL"),
+        ("postgresql://a:secret@db", "names no database"),
+        ("postgresql://a:secret@db/", "names no database"),
+        ("postgresql://a:secret@db/ledger?sslmode=on", "unknown `sslmode`"),
+    ],
+)
+def test_wrong_addresses_of_a_database(written: str, message: str) -> None:
+    """Each is refused with what helps, and nothing that may be a password is repeated."""
+    refused = refused_database(written)
+    assert refused is not None and message in refused[0]
+    assert "secret" not in " ".join(refused)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "postgresql://a:b@db/ledger",
+        "postgres://a:p%40ss@db:5433/ledger?sslmode=verify-full&sslrootcert=/ca.pem",
+        "postgresql:///ledger?host=/run/postgresql",
+        "postgresql://a@one:5432,two:5433/ledger",
+    ],
+)
+def test_right_addresses_of_a_database(written: str) -> None:
+    """With special characters as %XX, over a socket, and with a second host."""
+    assert refused_database(written) is None
 
 
 @pytest.mark.parametrize("normal_form", [normalise, normalise_store])

@@ -56,6 +56,27 @@ def test_a_fleet_with_launched_workers_is_warned_of(tmp_path: Path) -> None:
     assert warnings(tmp_path, launched + "replicas: {store: redis://s}\n") == ["pools[0].workers[0].launch"]
 
 
+@pytest.mark.parametrize(
+    ("url", "more", "is_warned"),
+    [
+        ("postgresql://a:b@db.example/ledger", "", True),
+        ("postgresql://a:b@db.example/ledger?sslmode=require", "", True),
+        ("postgresql://a:b@db.example/ledger?sslmode=verify-full", "", False),
+        ("postgresql://a:b@db.example/ledger", ", ca_file: ca.pem", False),
+        ("postgresql://a:b@localhost/ledger", "", False),
+        ("postgresql://a:b@127.0.0.1:5433/ledger", "", False),
+        ("postgresql:///ledger?host=/run/postgresql", "", False),
+    ],
+)
+def test_a_database_that_need_not_prove_who_it_is(tmp_path: Path, url: str, more: str, is_warned: bool) -> None:
+    """Over a network its certificate is to be verified."""
+    (tmp_path / "ca.pem").write_text("")
+    path = tmp_path / "config.yaml"
+    path.write_text(POOL + TENANT + "ledger: {postgres: {url_env: URL%s}}\n" % more)  # noqa: UP031
+    warned = [(warning.path, "db.example" in str(warning)) for warning in load(path, {"URL": url}).warnings]
+    assert warned == [("ledger.postgres.url_env", False)] * is_warned
+
+
 def test_a_key_file_that_everybody_may_read_is_warned_of(tmp_path: Path) -> None:
     """The key is in force; the remedy takes the right away."""
     file = tmp_path / "a.key"

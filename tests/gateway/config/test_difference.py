@@ -12,6 +12,7 @@ from gateway.config import (
     Difference,
     Launch,
     LaunchEngine,
+    Ledger,
     Limits,
     LinearCost,
     Listen,
@@ -21,6 +22,7 @@ from gateway.config import (
     PolicyName,
     PolicySpec,
     Pool,
+    Postgres,
     Replicas,
     ResolvedKey,
     Scheduler,
@@ -159,6 +161,14 @@ def test_a_fleet_stays_until_the_next_start(changes: dict[str, object] | None, w
     new = old.model_copy(update={"replicas": None if changes is None else FLEET.model_copy(update=changes)})
     assert difference(old, new) == Difference((), (words,))
     assert in_force(old, new) == old
+
+
+def test_the_address_of_a_database_is_never_shown() -> None:
+    """It holds a password; all of the ledger waits for the next start."""
+    old = _with(ledger=Ledger(folder=Path("/l"), postgres=Postgres(url="postgresql://a:hidden@db/x")))
+    new = _with(ledger=Ledger(folder=Path("/l"), postgres=Postgres(url="postgresql://a:second@db/x")))
+    assert difference(old, new) == Difference((), ("ledger.postgres: changed",))
+    assert "hidden" not in repr(old)
 
 
 def test_both_kinds_at_once() -> None:

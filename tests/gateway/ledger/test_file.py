@@ -134,9 +134,22 @@ def test_old_rows_go_in_slices_and_old_sums_later(path: Path, file: LedgerFile) 
     assert len(ids(path)) == 11
     assert not file.delete_old(cut, 0)
     assert (ids(path), len(content(path, "SELECT * FROM quarters"))) == (["new"], 2)
+    assert not file.delete_old(int((NOON + 90000) * 1e6), 0)
+    assert ids(path) == ["new"]  # the newest row stays, so that its number is not used again
     assert file.delete_old(0, int((NOON + 900) * 1e6))
     assert not file.delete_old(0, int((NOON + 900) * 1e6))
     assert len(content(path, "SELECT * FROM quarters")) == 1
+
+
+def test_rows_that_wait_for_the_database_stay_longer(path: Path, file: LedgerFile) -> None:
+    """Until they are sent, or too old for the database too."""
+    file.write(1, Batch([row(f"r{number}", at=NOON + number) for number in range(4)]))
+    file.connection.execute("UPDATE sent SET request = 1")
+    all_us, second_us = int((NOON + 90) * 1e6), int((NOON + 1.5) * 1e6)
+    assert not file.delete_old(all_us, 0, 0)
+    assert ids(path) == ["r1", "r2", "r3"]
+    assert not file.delete_old(all_us, 0, second_us)
+    assert ids(path) == ["r2", "r3"]
 
 
 def test_a_file_of_a_newer_gateway_is_refused_and_left_alone(path: Path) -> None:

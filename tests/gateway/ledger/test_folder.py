@@ -102,3 +102,10 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(LedgerFault, match="version"):
         list(LedgerFolder(tmp_path).parts(ALL))
+
+
+def test_a_file_that_no_gateway_brings_up_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was put beside the present one, of an earlier version."""
+    LedgerFile(tmp_path / "earlier.sqlite").close()
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    assert list(LedgerFolder(tmp_path).parts(ALL)) == []

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies, WebhookFamilies
+from gateway.telemetry.catalogue import (
+    EventFamilies,
+    FollowerFamilies,
+    LedgerFamilies,
+    ReplicaFamilies,
+    StateFamilies,
+    WebhookFamilies,
+)
 from gateway.telemetry.families import Family
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
@@ -16,6 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     *StateFamilies().all(),
     *ReplicaFamilies(()).all(),
     *LedgerFamilies().all(),
+    *FollowerFamilies().all(),
     *WebhookFamilies().all(),
 )
 ROW = re.compile(r"^\| `(vtc_gateway_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)

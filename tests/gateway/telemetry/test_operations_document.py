@@ -6,7 +6,14 @@ from pathlib import Path
 from gateway.config import Scheduler, Timeouts, json_schema
 from gateway.events import RequestFinished
 from gateway.outcomes import Outcome
-from gateway.telemetry.catalogue import EventFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies, WebhookFamilies
+from gateway.telemetry.catalogue import (
+    EventFamilies,
+    FollowerFamilies,
+    LedgerFamilies,
+    ReplicaFamilies,
+    StateFamilies,
+    WebhookFamilies,
+)
 from gateway.telemetry.observers import UNTOLD
 from gateway.workers import DRAINING, CircuitState
 
@@ -65,7 +72,14 @@ def test_the_table_of_states_is_what_a_worker_can_be() -> None:
 
 def test_named_metrics_exist() -> None:
     """No metric is mentioned that the gateway does not export."""
-    all_families = (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies(), WebhookFamilies())
+    all_families = (
+        EventFamilies(),
+        StateFamilies(),
+        ReplicaFamilies(()),
+        LedgerFamilies(),
+        FollowerFamilies(),
+        WebhookFamilies(),
+    )
     names = {family.name for families in all_families for family in families.all()}
     assert set(re.findall(r"(?<!:)\bvtc_gateway_\w+", DOCUMENT)) <= names
 
