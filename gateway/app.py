@@ -144,7 +144,9 @@ class Gateway:
             ),
             of_steps=(self._metrics, *self._books.observers, *observers),
         )
-        self._dispatcher = Dispatcher(self._admission, self._fleet, self._observer, self._outages, self._sharing)
+        self._dispatcher = Dispatcher(
+            self._admission, self._fleet, self._observer, self._outages, self._sharing, self._books.budgets
+        )
         if self._sharing is not None:
             self._sharing.attach(self._admission, self._reconciliation, self._dispatcher.dispatch)
         self._health = Health(self._fleet, self._endpoints, self._observer, self._dispatcher.dispatch)
@@ -164,6 +166,7 @@ class Gateway:
             self._holdings,
             self._remainders,
             Delivery(Outbox(), config.listen.write_stall_seconds),
+            self._books.budgets,
         )
         listen = config.listen
         limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
@@ -289,12 +292,12 @@ class Gateway:
             self._fleet.set_locality(pool.model, pool.locality_quantum)
             for worker in pool.workers:
                 wanted.add(self._enroll(pool, worker))
+        self._books.configure(config, tenants)
         for tenant in tenants:
             self._admission.configure_tenant(tenant.name, tenant.weight, tenant_limits(tenant))
         for spec in self._fleet.specs():
             if spec.name not in wanted:
                 self._fleet.drain(spec.name)
-        self._books.configure(config.pools)
         self._metrics.configure(config.pools)
         self._launched.configure(config.pools)
         self._outages.configure(config.pools)

@@ -7,22 +7,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config import Config, Pool, Postgres
+from gateway.accounts import Owner, Scope
+from gateway.config import Config, EndUsers, Postgres, Tenant
 from gateway.events import Event, LifeChanged, Observer
 from gateway.fairness.running import Running
 from gateway.fairness.shared_time import SharedTime
+from gateway.ledger.faults import LedgerFault
+from gateway.ledger.folder import LedgerFolder
 from gateway.ledger.recorder import Find, Recorder
 from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.ledger.worker_times import Reading
 from gateway.ledger.writer import LedgerWriter
 from gateway.processes import ParentLink
+from gateway.proxy.budgets import QUARTER_SECONDS, Budgets, LedgerUnread, Used
 from gateway.telemetry import life
+from gateway.terms import budget_terms, tariff
 from gateway.watch.reconciliation import Reconciliation
 from gateway.webhook import WebhookSender, WebhookSnapshot
+from gateway.wire.end_user import pseudonym
 from gateway.workers import Fleet
 
 if TYPE_CHECKING:
     from gateway.ledger.follower import Follower
+
+_OPEN_SECONDS = 5.0  # within which the writer opens its file, or fails
 
 
 class Books:
@@ -48,6 +56,7 @@ class Books:
         self._writer: LedgerWriter | None = None
         self._recorder: Recorder | None = None
         self._follower: Follower | None = None
+        self.budgets: Budgets | None = None  # of the tenants; none without a ledger, which says what they used before
         if config.ledger is not None:
             process = "" if parent is None else f"-{parent.member.name}"
             path = config.ledger.folder / f"{config.listen.port}{process}.sqlite"
@@ -56,6 +65,8 @@ class Books:
             wrote = None if self._follower is None else self._follower.wake
             self._writer = LedgerWriter(path, config.ledger, self._report, self._moved, wrote=wrote)
             self._recorder = Recorder(self._writer, find, self._readings)
+            self._ledger = config.ledger
+            self.budgets = Budgets(self._used, lambda: self.is_written, emit)
 
         self._webhook: WebhookSender | None = None
         if config.webhook is not None:
@@ -66,22 +77,37 @@ class Books:
         """What observes; nothing if there is neither."""
         return tuple(each for each in (self._recorder, self._webhook) if each is not None)
 
-    def configure(self, pools: Iterable[Pool]) -> None:
-        """Take over the prices of `pools`."""
+    @property
+    def is_written(self) -> bool:
+        """True unless the last attempt to write the ledger has failed."""
+        return self._writer is not None and self._writer.works
+
+    def configure(self, config: Config, changed: Iterable[Tenant]) -> None:
+        """Take over the prices of the pools, and the budgets of the tenants that have `changed`."""
         if self._recorder is not None:
-            self._recorder.configure(pools)
+            self._recorder.configure(config.pools)
+        if self.budgets is not None:
+            self.budgets.configure(
+                {tenant.name: budget_terms(tenant) for tenant in changed},
+                {tenant.name for tenant in config.tenants},
+                {pool.model: tariff(pool) for pool in config.pools},
+            )
 
     def start(self) -> None:
-        """Begin to write, and to send on what is written."""
+        """Begin to write and to send on what is written, and find out what is left of the budgets."""
         if self._follower is not None:
             self._follower.start()
         if self._recorder is not None:
             self._recorder.start()
         if self._webhook is not None:
             self._webhook.start()
+        if self.budgets is not None:
+            self.budgets.start()
 
     async def stop(self) -> None:
         """Send and write what is left, and say if something could not be."""
+        if self.budgets is not None:
+            self.budgets.close()
         if self._webhook is not None and (events := await self._webhook.stop()):
             self._emit(life.webhook_lost(events))
         if self._recorder is not None and (rows := await self._recorder.stop()):
@@ -118,10 +144,29 @@ class Books:
         self._running.forget(worker)
         self._reconciliation.forget_growth(worker)
 
-    # -- called in the threads of the writer and of the follower
+    # -- called in other threads
+
+    def _used(self, scope: Scope, since: float) -> list[Used]:
+        """What each owner has used since a moment, as all files of the ledger say; raises `LedgerUnread`."""
+        assert self._writer is not None
+        self._writer.tried.wait(_OPEN_SECONDS)  # it makes the file, or brings it up to date
+        try:
+            by_end_user = scope is Scope.END_USER
+            rows = LedgerFolder(self._ledger.folder).used(int(since) // QUARTER_SECONDS, by_end_user=by_end_user)
+            return [Used(self._owner(scope, tenant, name), *figures) for tenant, name, *figures in rows]
+        except LedgerFault as fault:
+            raise LedgerUnread(str(fault)) from None
+
+    def _owner(self, scope: Scope, tenant: str, name: str) -> Owner:
+        if scope is Scope.END_USER:
+            return Owner(tenant, "", pseudonym(name) if self._ledger.end_users is EndUsers.PLAIN else name)
+        return Owner(tenant, name if scope is Scope.KEY else "")
 
     def _report(self, reason: str | None) -> None:
         self._emit_on_loop(life.ledger(reason))
+        if reason is None and self.budgets is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.budgets.note_ledger)
 
     def _report_database(self, reason: str | None) -> None:
         self._emit_on_loop(life.ledger_database(reason))

@@ -43,6 +43,7 @@ class Outcome(Enum):
     QUARANTINED = "quarantined"
 
     RATE_LIMITED = "rate_limited"
+    BUDGET_USED_UP = "budget_used_up"
     TENANT_QUEUE_FULL = "tenant_queue_full"
     PUSHED_OUT = "pushed_out"
     BODY_PUSHED_OUT = "body_pushed_out"
@@ -52,6 +53,7 @@ class Outcome(Enum):
     NO_ROOM = "no_room"
     GATEWAY_EXHAUSTED = "gateway_exhausted"
     NO_STORE = "no_store"
+    NO_LEDGER = "no_ledger"
 
     CLIENT_GONE_QUEUED = "client_gone_queued"
     CLIENT_GONE_WAITING = "client_gone_waiting"
@@ -93,6 +95,7 @@ _WIRE_FORMS: Final = {
     Outcome.UNSUPPORTED_MEDIA: WireForm(415, _INVALID, "unsupported_media_type", _INVALID),
     Outcome.QUARANTINED: WireForm(422, _INVALID, "request_quarantined", _INVALID),
     Outcome.RATE_LIMITED: WireForm(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    Outcome.BUDGET_USED_UP: WireForm(429, "insufficient_quota", "insufficient_quota", "rate_limit_error"),
     Outcome.TENANT_QUEUE_FULL: WireForm(429, "rate_limit_error", "queue_full", "rate_limit_error"),
     Outcome.PUSHED_OUT: WireForm(429, "rate_limit_error", "queue_full", "rate_limit_error"),
     Outcome.BODY_PUSHED_OUT: WireForm(429, "rate_limit_error", "bodies_full", "rate_limit_error"),
@@ -101,6 +104,7 @@ _WIRE_FORMS: Final = {
     Outcome.DRAINING: WireForm(503, "server_error", "draining", "overloaded_error"),
     Outcome.NO_ROOM: WireForm(503, "server_error", "no_room", "overloaded_error"),
     Outcome.GATEWAY_EXHAUSTED: WireForm(503, "server_error", "gateway_exhausted", "overloaded_error"),
+    Outcome.NO_LEDGER: WireForm(503, "server_error", "no_ledger", "overloaded_error"),
     Outcome.NO_STORE: WireForm(503, "server_error", "no_store", "overloaded_error"),
     # 499 is nginx's status for a client that closed first: only logs and metrics read it.
     Outcome.CLIENT_GONE_QUEUED: WireForm(499, _INVALID, "client_closed_request", _INVALID),
@@ -127,6 +131,7 @@ _REFUSALS: Final = frozenset(
         Outcome.BODY_TOO_LARGE,
         Outcome.UNSUPPORTED_MEDIA,
         Outcome.RATE_LIMITED,
+        Outcome.BUDGET_USED_UP,
         Outcome.TENANT_QUEUE_FULL,
         Outcome.PUSHED_OUT,
         Outcome.BODY_PUSHED_OUT,
@@ -135,5 +140,6 @@ _REFUSALS: Final = frozenset(
         Outcome.DRAINING,
         Outcome.GATEWAY_EXHAUSTED,
         Outcome.NO_STORE,
+        Outcome.NO_LEDGER,
     }
 )

@@ -2,17 +2,22 @@
 
 import hashlib
 from dataclasses import astuple
+from functools import partial
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import orjson
 
+from gateway.accounts import NANO, BudgetTerms, Period, Scope, Tariff, TokenPrices, Unit
 from gateway.config import (
+    BudgetUnit,
     Config,
     CostSpec,
     EngineOrder,
     ExpressionCost,
     KvTimeCost,
     LinearCost,
+    OnLedgerLoss,
     Pool,
     ProfiledCost,
     Replicas,
@@ -32,7 +37,7 @@ from gateway.fairness import (
     Rules,
     TenantLimits,
 )
-from gateway.fairness.cost import to_units
+from gateway.fairness.cost import spread_cost, to_units
 from gateway.workers import WindowSize, open_window
 
 _LARGEST: Final = 2**17  # prompt tokens, and output tokens, of the request by which the store's unit is chosen
@@ -81,7 +86,35 @@ def window_size(worker: Worker) -> WindowSize:
 def tenant_limits(tenant: Tenant) -> TenantLimits:
     """The scheduler's limits for a tenant."""
     limits = tenant.limits
-    return TenantLimits(limits.max_in_flight, limits.max_queued, limits.requests_per_minute, limits.tokens_per_minute)
+    return TenantLimits(
+        limits.max_in_flight,
+        limits.max_queued,
+        limits.requests_per_minute,
+        limits.tokens_per_minute,
+        has_budgets=bool(tenant.budgets),
+    )
+
+
+def budget_terms(tenant: Tenant) -> tuple[BudgetTerms, ...]:
+    """The budgets of a tenant."""
+    return tuple(
+        BudgetTerms(
+            amount=each.amount * (NANO if each.unit is BudgetUnit.MONEY else 1.0),
+            unit=Unit(each.unit.value),
+            scope=Scope(each.per.value),
+            period=Period(each.period.value),
+            zone=ZoneInfo(each.zone),
+            refuses_unknown=each.on_ledger_loss is OnLedgerLoss.REFUSE,
+        )
+        for each in tenant.budgets
+    )
+
+
+def tariff(pool: Pool) -> Tariff:
+    """What the tokens of a pool come to."""
+    cost, prices = cost_function(pool.cost), pool.prices
+    rates = TokenPrices() if prices is None else TokenPrices(prices.prompt, prices.cached_or_prompt, prices.output)
+    return Tariff(partial(spread_cost, cost), rates)
 
 
 def wire_shift(cost: CostFunction) -> int:

@@ -17,7 +17,8 @@ import logging
 import os
 import selectors
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
 QUIET_ROUNDS = 3
@@ -27,6 +28,21 @@ _SETTLING_SECONDS = 1.0  # of virtual time, for closed connections to be forgott
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
+
+
+@asynccontextmanager
+async def passing_time() -> AsyncIterator[None]:
+    """A context in which time goes on while a thread works: of itself virtual time does not wait for threads."""
+    passing = asyncio.create_task(_pass_time())
+    try:
+        yield
+    finally:
+        passing.cancel()
+
+
+async def _pass_time() -> None:
+    while True:  # noqa: ASYNC110 - it waits for nothing but time
+        await asyncio.sleep(0.05)
 
 
 class Deadlock(Exception):

@@ -50,6 +50,7 @@ from gateway.fairness import PoolAccount, check_invariants
 from gateway.fairness.holdings import Holdings
 from gateway.fairness.shared_time import SharedTime
 from gateway.outcomes import Outcome
+from gateway.proxy.budgets import Budgets
 from gateway.store.client import StoreClient
 from gateway.store.sharing import Connect
 from gateway.telemetry.logs import Log
@@ -369,6 +370,13 @@ class Stage:
     def limited_tenants(self) -> set[str]:
         """The tenants whose rates the gateway keeps."""
         return {tenant for tenant, _ in self.gateway._admission.tenants.allowances()}
+
+    @property
+    def budgets(self) -> Budgets:
+        """What tenants may use; the gateway must keep a ledger."""
+        budgets = self.gateway._books.budgets
+        assert budgets is not None
+        return budgets
 
     @property
     def _server(self) -> HttpServer:

@@ -10,10 +10,12 @@ from gateway.accounts.accounts import Accounts
 from gateway.accounts.budget import Budget, BudgetTerms, Owner, Scope
 from gateway.accounts.claim import Claim
 from gateway.accounts.period import Period, Span, span_of
-from gateway.accounts.rule import Need, Ruling, Verdict, decide
-from gateway.accounts.tariff import Rates, Tariff, Unit
+from gateway.accounts.rule import LEAST_OUTPUT_TOKENS, Need, Ruling, Verdict, decide
+from gateway.accounts.tariff import NANO, Tariff, TokenPrices, Unit
 
 __all__ = [
+    "LEAST_OUTPUT_TOKENS",
+    "NANO",
     "Accounts",
     "Budget",
     "BudgetTerms",
@@ -21,11 +23,11 @@ __all__ = [
     "Need",
     "Owner",
     "Period",
-    "Rates",
     "Ruling",
     "Scope",
     "Span",
     "Tariff",
+    "TokenPrices",
     "Unit",
     "Verdict",
     "decide",

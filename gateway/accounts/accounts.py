@@ -47,6 +47,16 @@ class Accounts:
         """Forget the budgets of `tenant`, which was removed."""
         self.configure(tenant, ())
 
+    @property
+    def has_any(self) -> bool:
+        """True if some tenant has a budget."""
+        return bool(self._entries)
+
+    @property
+    def tenants(self) -> set[str]:
+        """Who has budgets."""
+        return set(self._entries)
+
     def __contains__(self, tenant: str) -> bool:
         """True if `tenant` has budgets."""
         return tenant in self._entries

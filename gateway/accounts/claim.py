@@ -43,9 +43,10 @@ class Claim:
 
     def state_prompt(self, prompt_tokens: int, most_output_tokens: int) -> None:
         """Take in the exact count of the prompt, and how many output tokens the engine has room for after it."""
-        need = self.need
-        output_tokens = max(0, min(need.output_tokens, most_output_tokens))
-        self.need = need._replace(prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+        output_tokens = max(0, min(self.need.output_tokens, most_output_tokens))
+        self.need = self.need._replace(
+            prompt_tokens=prompt_tokens, output_tokens=output_tokens, tellable_tokens=most_output_tokens
+        )
         self.output_tokens = output_tokens
         self.is_exact = True
 

@@ -33,16 +33,18 @@ class Verdict(Enum):
 
 
 class Need(NamedTuple):
-    """What a request needs; `output_tokens` and `least_output_tokens` are of one of its `sequences`.
+    """What a request needs; the figures of output are of one of its `sequences`.
 
     `prompt_tokens` bounds its whole prompt. `least_output_tokens` is what its answer needs at least: 0 if it generates
-    nothing, and as much as `output_tokens` if its answer cannot be made shorter.
+    nothing, and as much as `output_tokens` if its answer cannot be made shorter. `tellable_tokens` is the highest
+    output limit that its engine accepts beside the prompt, which matters if the client named none.
     """
 
     prompt_tokens: int
     output_tokens: int
     sequences: int = 1
     least_output_tokens: int = LEAST_OUTPUT_TOKENS
+    tellable_tokens: int = 2**53
 
 
 class Ruling(NamedTuple):
@@ -65,14 +67,18 @@ def decide(budgets: Sequence[Budget], need: Need, tariff: Tariff, usual_tokens: 
     if tightest is None:
         return Ruling(Verdict.RUN, output_tokens, None)
     least = min(need.least_output_tokens, need.output_tokens)
-    usual = max(least, min(need.output_tokens, max(LEAST_USUAL_TOKENS, usual_tokens)))
+    if need.tellable_tokens < least:
+        least = need.output_tokens
+    longest = min(need.output_tokens, max(least, need.tellable_tokens))
+    usual = max(least, min(longest, max(LEAST_USUAL_TOKENS, usual_tokens)))
     if output_tokens >= usual:
         return Ruling(Verdict.RUN, usual, tightest)
-    if any(_is_used_up(budget, need, tariff, least) for budget in budgets):
-        return Ruling(Verdict.AT_LIMIT, 0, tightest)
+    for budget in budgets:
+        if _is_used_up(budget, need, tariff, least):
+            return Ruling(Verdict.AT_LIMIT, 0, budget)
     if tightest.tally.reservations:
         return Ruling(Verdict.WAIT, 0, tightest)
-    return Ruling(Verdict.RUN, output_tokens, tightest)
+    return Ruling(Verdict.RUN, min(output_tokens, longest), tightest)
 
 
 def _is_used_up(budget: Budget, need: Need, tariff: Tariff, least: int) -> bool:

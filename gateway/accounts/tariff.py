@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.usage import Usage
 
+NANO: Final = 1e9  # a billionth of the currency's unit is the unit of money here, as in the ledger
 _NANO_PER_MILLIONTH: Final = 1000.0  # a price per million tokens is so many billionths for each
 
 
@@ -23,7 +24,7 @@ class Unit(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class TokenPrices:
     """Prices per million tokens, in the currency's unit."""
 
     prompt: float = 0.0
@@ -36,7 +37,7 @@ class Tariff:
 
     __slots__ = ("_cost", "_rates")
 
-    def __init__(self, cost: Callable[[int, int, int, int], float], rates: Rates) -> None:
+    def __init__(self, cost: Callable[[int, int, int, int], float], rates: TokenPrices) -> None:
         """`cost` gives cost units for uncached, cached and output tokens, which so many sequences share evenly."""
         self._cost = cost
         self._rates = rates

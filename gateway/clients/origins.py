@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.clients.budget_headers import BUDGET_HEADERS
 from gateway.clients.downstream import WholeAnswer
 from gateway.clients.rate_headers import RATE_HEADERS
 from gateway.clients.request import ClientRequest
@@ -17,7 +18,7 @@ ANY_ORIGIN: Final = "*"
 _PREFLIGHT_SECONDS: Final = 600
 _ASKED_HEADERS: Final = re.compile(r"[A-Za-z0-9_-]+(?: *, *[A-Za-z0-9_-]+){0,63}")
 _USUAL_HEADERS: Final = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta"
-_READABLE_NAMES = ("x-request-id", "request-id", "retry-after", "x-should-retry", *RATE_HEADERS)
+_READABLE_NAMES = ("x-request-id", "request-id", "retry-after", "x-should-retry", *RATE_HEADERS, *BUDGET_HEADERS)
 _READABLE: Final = ("Access-Control-Expose-Headers", ", ".join(_READABLE_NAMES))
 
 

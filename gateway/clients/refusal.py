@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gateway.clients.budget_headers import LIMITED_BY
 from gateway.clients.downstream import WholeAnswer
 from gateway.clients.origins import reading_headers
 from gateway.clients.rate_headers import rate_headers
@@ -42,6 +43,7 @@ _MESSAGES: Final = {
     Outcome.NO_ROOM: "The workers had no room for this request each time it was sent. Retry after {seconds} s.",
     Outcome.GATEWAY_EXHAUSTED: "The gateway is short of connections. Retry after {seconds} s.",
     Outcome.NO_STORE: "The gateways cannot reach the store that they share. Retry after {seconds} s.",
+    Outcome.NO_LEDGER: "The gateway cannot tell what is left of this key's budget now. Retry after {seconds} s.",
     Outcome.WORKER_FAILED: "The worker failed before it answered. Retry.",
     Outcome.FIRST_BYTE_TIMEOUT: "The worker did not begin to answer in time. Retry, or ask for a shorter answer.",
     Outcome.WORKER_LOST_STREAMING: "The worker was lost while it answered; the answer is not complete.",
@@ -68,6 +70,18 @@ class Refusal(RequestFault):
         words = message(outcome, retry_after_seconds or 0.0)
         super().__init__(outcome, f"{words} It said: {worker_message}." if worker_message else words)
         self.retry_after_seconds = retry_after_seconds
+
+
+class BudgetRefusal(RequestFault):
+    """A request for which too little is left of a budget; `limited_by` names that as a header does.
+
+    An SDK sleeps for as long as it is told: a period that ends much later is told in the message only.
+    """
+
+    def __init__(self, message: str, limited_by: str, starts_again_seconds: float) -> None:
+        super().__init__(Outcome.BUDGET_USED_UP, message)
+        self.limited_by = limited_by
+        self.starts_again_seconds = starts_again_seconds
 
 
 class WrongMethod(RequestFault):
@@ -138,6 +152,10 @@ def _remedies(fault: RequestFault) -> Iterator[tuple[str, str]]:
     """The headers that say what the client can do."""
     if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
         seconds = _whole_seconds(fault.retry_after_seconds)
+        yield ("Retry-After", str(seconds)) if seconds <= LONGEST_RETRY_SECONDS else NO_RETRY
+    if isinstance(fault, BudgetRefusal):
+        yield LIMITED_BY, fault.limited_by
+        seconds = _whole_seconds(fault.starts_again_seconds)
         yield ("Retry-After", str(seconds)) if seconds <= LONGEST_RETRY_SECONDS else NO_RETRY
     if isinstance(fault, WrongMethod):
         yield "Allow", fault.allow

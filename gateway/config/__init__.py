@@ -4,12 +4,17 @@
 Editors and the documentation rely on `json_schema`.
 """
 
+from gateway.config.budgets import BudgetEntry
 from gateway.config.choices import (
+    BudgetOwner,
+    BudgetPeriod,
+    BudgetUnit,
     EndUsers,
     EngineOrder,
     ExcessOutput,
     LogFormat,
     LogLevel,
+    OnLedgerLoss,
     PolicyName,
     PolicySpec,
     PredictorName,
@@ -46,6 +51,10 @@ from gateway.config.tenants import Limits
 __all__ = [
     "Admin",
     "Anonymous",
+    "BudgetEntry",
+    "BudgetOwner",
+    "BudgetPeriod",
+    "BudgetUnit",
     "Config",
     "ConfigError",
     "CostSpec",
@@ -69,6 +78,7 @@ __all__ = [
     "LogLevel",
     "Logs",
     "Metrics",
+    "OnLedgerLoss",
     "PolicyName",
     "PolicySpec",
     "Pool",

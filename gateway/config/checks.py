@@ -6,6 +6,7 @@ The checks work on a draft, so that these faults are reported together with thos
 from collections.abc import Iterable, Iterator
 
 from gateway.config.address import endpoint_of
+from gateway.config.budget_checks import budget_findings
 from gateway.config.choices import EngineOrder, PolicyName
 from gateway.config.cost import ExpressionCost, LinearCost, ProfiledCost
 from gateway.config.draft import Draft
@@ -37,6 +38,7 @@ def _findings(draft: Draft) -> Iterator[Finding]:
     yield from _anonymous(draft)
     yield from _shared_policy(draft)
     yield from _store(draft)
+    yield from budget_findings(draft)
 
 
 def _required(draft: Draft) -> Iterator[Finding]:

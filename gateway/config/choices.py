@@ -100,6 +100,38 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class BudgetUnit(StrEnum):
+    """What a budget counts."""
+
+    TOKENS = "tokens"
+    COST_UNITS = "cost_units"
+    MONEY = "money"
+
+
+class BudgetOwner(StrEnum):
+    """Who has a budget of its own."""
+
+    TENANT = "tenant"
+    KEY = "key"
+    END_USER = "end_user"
+
+
+class BudgetPeriod(StrEnum):
+    """After how long a budget starts again."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class OnLedgerLoss(StrEnum):
+    """What becomes of requests with a budget while the ledger does not work."""
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
 _DEFAULT_PARAMETERS = {PolicyName.RPM: 20, PolicyName.DRR: 512}
 _DEFAULT_ERROR_PERCENT = 50
 

@@ -65,7 +65,13 @@ def in_force(old: Config, new: Config) -> Config:
     before = {pool.model: pool for pool in old.pools}
     pools = tuple(_renewed(before.get(pool.model), pool) for pool in new.pools)
     kept = {name: getattr(old, name) for name in _RESTART_ONLY}
-    return new.model_copy(update={**kept, "scheduler": scheduler, "pools": pools})
+    tenants = new.tenants if old.ledger is not None and old.replicas is None else _without_budgets(new.tenants)
+    return new.model_copy(update={**kept, "scheduler": scheduler, "pools": pools, "tenants": tenants})
+
+
+def _without_budgets(tenants: tuple[Tenant, ...]) -> tuple[Tenant, ...]:
+    """`tenants` while no ledger is kept, or while gateways share an account: a budget waits for the next start."""
+    return tuple(each.model_copy(update={"budgets": ()}) if each.budgets else each for each in tenants)
 
 
 def _renewed(old: Pool | None, new: Pool) -> Pool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from gateway.config.budgets import BudgetEntry
 from gateway.config.choices import EndUsers, EngineOrder, Right, ShareBy, WithoutStore
 from gateway.config.cost import CostSpec, LinearCost
 from gateway.config.launch import Launch
@@ -104,6 +105,7 @@ class Tenant(Resolved):
     models: tuple[str, ...] = (ANY_MODEL,)
     share_by: ShareBy = ShareBy.KEY
     end_user_header: str | None = None
+    budgets: tuple[BudgetEntry, ...] = ()
     limits: Limits = Limits()
     allow: frozenset[Right] = frozenset()
     strict: bool = False

@@ -179,6 +179,7 @@ class Resolver:
             models=merged.models,
             share_by=merged.share_by,
             end_user_header=merged.end_user_header,
+            budgets=merged.budgets,
             limits=merged.limits,
             allow=merged.allow,
             strict=merged.strict,

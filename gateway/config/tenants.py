@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from gateway.config.budgets import BudgetEntry
 from gateway.config.choices import ExcessOutput, Right, ShareBy
 from gateway.config.credentials import KeySource
 from gateway.config.section import Count, Quantity, Section, live, refuse_truth, setting
@@ -78,6 +79,9 @@ class TenantDefaults(Section):
         None,
         "Header that names the end user and counts before the body's fields. Trust the clients or the proxy that set "
         "it.",
+    )
+    budgets: tuple[BudgetEntry, ...] = setting(
+        (), "What may be used in a period; a tenant's own list replaces that of the defaults.", max_length=20
     )
     limits: Limits = setting(Limits(), "Limits; merged key by key with `tenant_defaults.limits`.")
     allow: frozenset[Right] = live(frozenset(), "Rights to request fields that other tenants may not use.")

@@ -16,7 +16,7 @@ from gateway.fairness.decisions import Decision, Grant
 from gateway.fairness.limits import TenantLimits
 from gateway.fairness.pool import PoolAccount, PoolSpec, Rules
 from gateway.fairness.queues import TenantQueue
-from gateway.fairness.refusals import at_arrival, of_a_full_queue, of_a_late_request
+from gateway.fairness.refusals import at_arrival, of_a_full_queue, of_a_late_request, of_a_used_up_budget
 from gateway.fairness.running import Running
 from gateway.fairness.snapshot import PoolSnapshot, TicketSnapshot
 from gateway.fairness.tenants import TenantRegister
@@ -93,9 +93,7 @@ class Admission:
         if refusal is not None:
             ticket.leave(now)
             return [refusal]
-        ticket.submitted_at = now
-        ticket.wait(now)
-        ticket.deadline = now + account.spec.queue_timeout_seconds
+        ticket.enter(now, account.spec.queue_timeout_seconds)
         tenant.allowance.take(ticket.taken_tokens, now)
         decisions = self._arrive(ticket, account, tenant, now)
         if account.queue.queued > self._rules.max_queued:
@@ -167,8 +165,10 @@ class Admission:
                 pools = [name for name in self._pools if name != account.spec.name]
         return decisions
 
-    def _grant(self, turn: Turn, account: PoolAccount, now: float) -> Grant:
+    def _grant(self, turn: Turn, account: PoolAccount, now: float) -> Decision:
         ticket = turn.ticket
+        if turn.is_at_limit:
+            return of_a_used_up_budget(ticket, turn.tenant, now)
         ticket.grant(turn.worker, now)
         self.running.begin(ticket, now)
         turn.tenant.allowance.in_flight += ticket.sequences

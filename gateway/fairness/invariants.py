@@ -59,13 +59,15 @@ def _check_waiting(admission: Admission, account: PoolAccount, tenant: TenantQue
     assert tenant.is_express_eligible == is_express_eligible == (tenant in account.queue.express_eligible), (
         f"{tenant.name} waits with nothing in flight"
     )
+    if tenant.allowance.limits.has_budgets:
+        return  # keys that wait for a budget are left out until the next decision
     busy = [key for key in tenant.keys if key.queued]
     assert set(tenant.group.policy.waiting) == set(busy), f"waiting keys of {tenant.name}"
     assert all(key.is_waiting == bool(key.queued) for key in tenant.keys), (
         f"keys of {tenant.name} know whether they wait"
     )
     if len(busy) == 1:  # else charges may have brought another key to the head, which the next decision corrects
-        assert (tenant in waiting) == admission.waiting_room.is_eligible(tenant), (
+        assert (tenant in waiting) == admission.waiting_room.is_eligible(account, tenant), (
             f"{tenant.name} waits while it is eligible"
         )
 

@@ -17,12 +17,13 @@ PART: Final = 200  # of a number of places each of several gateways has one in s
 
 @dataclass(frozen=True, slots=True)
 class TenantLimits:
-    """The bounds of one tenant; None means unlimited."""
+    """The bounds of one tenant; None means unlimited. `has_budgets` says that requests may have to wait for them."""
 
     max_in_flight: int | None = None
     max_queued: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    has_budgets: bool = False
 
     @property
     def most_queued(self) -> int | None:
@@ -66,7 +67,8 @@ class Allowance:
     def change(self, limits: TenantLimits) -> None:
         """Take over new limits; a bucket whose allowance did not change keeps its level."""
         before, self.limits = self.limits, limits
-        self.is_capped = limits.max_in_flight is not None  # this couples the tenant's queues in all pools
+        # Either couples the tenant's queues in all pools.
+        self.is_capped = limits.max_in_flight is not None or limits.has_budgets
         self.flight_places = self._places(self.flight_places, before.max_in_flight, limits.max_in_flight)
         self.queue_places = self._places(self.queue_places, before.most_queued, limits.most_queued)
         self._requests = self._bucket(self._requests, limits.requests_per_minute)

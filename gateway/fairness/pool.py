@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.accounts import Claim, Verdict
 from gateway.fairness.cost import MOST_COST, CostFunction, request_cost, spread_cost, to_cost, to_units
 from gateway.fairness.open_charge import OpenCharge
 from gateway.fairness.policies import Policy
@@ -16,7 +17,7 @@ from gateway.fairness.predictor import Predictor
 from gateway.fairness.queues import PoolQueue, TenantQueue
 from gateway.fairness.reckoning import Reckoning
 from gateway.fairness.snapshot import PoolSnapshot, TenantSnapshot, jain_index
-from gateway.fairness.ticket import Ticket
+from gateway.fairness.ticket import MAX_TOKENS, Ticket
 from gateway.learned.decay import DecayingSum
 from gateway.learned.lengths import AnswerLengths
 from gateway.learned.prompts import PromptEstimator
@@ -158,6 +159,8 @@ class PoolAccount:
         if usage is not None:
             cost = self.cost(ticket, usage)
             ticket.settle(usage, cost)
+        if ticket.claim is not None:
+            ticket.claim.settle(usage)
         for open_charge in ticket.charges:
             open_charge.settle(cost)
         ticket.charges = ()
@@ -200,6 +203,10 @@ class PoolAccount:
         """The prompt and the output expected of a request, in tokens, whatever the predictor reserves."""
         most = ticket.max_output_tokens // ticket.sequences
         return ticket.prompt_tokens + self.lengths.expected(ticket.tenant, most) * ticket.sequences
+
+    def verdict(self, claim: Claim, tenant: str) -> Verdict:
+        """Whether the budgets of a request of `tenant` let it run; four times the expected answer is usual."""
+        return claim.judge(4 * self.lengths.expected(tenant, MAX_TOKENS))
 
     # -- learning
 

@@ -101,7 +101,7 @@ class TenantQueue(Flow):
 
     def oldest(self) -> Ticket:
         """The request that goes next among the keys; the queue must not be empty."""
-        queue = self.group.policy.first()
+        queue = self.group.policy.first() or self.group.longest.first()  # the latter if all keys wait for budgets
         assert queue is not None
         return queue.oldest()
 
@@ -116,9 +116,12 @@ class TenantQueue(Flow):
         queue = self.key(ticket.key)
         queue.shrank()
         if queue.queued == 0:
-            self._waiting_keys -= 1
+            self._waiting_keys -= queue.is_waiting
             self.group.policy.leave(queue)
             self.group.longest.discard(queue)
+        elif not queue.is_waiting:
+            self._waiting_keys += 1
+            self.group.policy.arrive(queue)  # it was left out; its next request may have another budget
         self.queued -= 1
         self._find_head(queue)
         return queue
@@ -127,6 +130,19 @@ class TenantQueue(Flow):
         self.group.longest.add(queue)
         self.queued += 1
         self._find_head(queue)
+
+    def leave_out(self, queue: KeyQueue) -> None:
+        """Pass over a key while its next request waits for a budget of its own."""
+        self._waiting_keys -= 1
+        self.group.policy.leave(queue)
+        self._find_head(None)
+
+    def take_back(self, queue: KeyQueue) -> None:
+        """Let a key that was left out wait again, if it has a request."""
+        if queue.queued and not queue.is_waiting:
+            self._waiting_keys += 1
+            self.group.policy.arrive(queue)
+            self._find_head(None)
 
     def arrival(self) -> int:
         """Arrival number of the request that goes next; it is found anew, since charges may have changed the head."""
@@ -139,7 +155,7 @@ class TenantQueue(Flow):
 
         If only `changed` waits, the policy need not be asked: among many tenants each object on the way to it costs.
         """
-        is_alone = self._waiting_keys == 1 and changed is not None and changed.queued > 0
+        is_alone = self._waiting_keys == 1 and changed is not None and changed.is_waiting
         queue = changed if is_alone else self.group.policy.first()
         if queue is not None:
             self.head_order = queue.head_order
@@ -234,6 +250,12 @@ class PoolQueue:
             self.express_eligible.add(tenant)
         else:
             self.express_eligible.discard(tenant)
+
+    def take_back(self, tenant: TenantQueue, key: KeyQueue) -> None:
+        """Let a key of `tenant` wait again that was left out."""
+        before = tenant.head_order
+        tenant.take_back(key)
+        self._move_head(tenant, before)
 
     def longest_tenant(self) -> TenantQueue:
         """The tenant with the longest weighted queue; something must be queued."""

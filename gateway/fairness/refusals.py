@@ -6,6 +6,7 @@ that it breaks says why. Left to others: taking a refused request out of its que
 
 from typing import Final
 
+from gateway.accounts import Verdict
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.decisions import Refuse
 from gateway.fairness.pool import PoolAccount
@@ -24,6 +25,8 @@ def at_arrival(
         return Refuse(ticket, Outcome.NO_WORKER, _NO_WORKER_RETRY_SECONDS)
     if not account.is_countable(ticket):
         return Refuse(ticket, Outcome.BAD_REQUEST, 0.0)
+    if ticket.claim is not None and account.verdict(ticket.claim, ticket.tenant) is Verdict.AT_LIMIT:
+        return Refuse(ticket, Outcome.BUDGET_USED_UP, 0.0)
     ticket.taken_tokens = account.expected_tokens(ticket)
     wait = tenant.allowance.refusal_seconds(ticket.taken_tokens, now)
     if wait is None:
@@ -37,6 +40,13 @@ def of_a_full_queue(account: PoolAccount, now: float) -> Refuse:
     """The newest request of the tenant with the pool's longest weighted queue: often not the newcomer."""
     tenant = account.queue.longest_tenant()
     return Refuse(tenant.newest(), Outcome.PUSHED_OUT, account.retry_after_seconds(tenant, now))
+
+
+def of_a_used_up_budget(ticket: Ticket, tenant: TenantQueue, now: float) -> Refuse:
+    """The refusal of a request that waited for its budget, of which too little can come back; it leaves its queue."""
+    ticket.leave(now)
+    tenant.allowance.correct(-ticket.taken_tokens, now)
+    return Refuse(ticket, Outcome.BUDGET_USED_UP, 0.0)
 
 
 def of_a_late_request(ticket: Ticket, account: PoolAccount, capacity: Capacity, now: float) -> Refuse:

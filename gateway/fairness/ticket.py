@@ -10,6 +10,7 @@ import math
 from enum import Enum
 from typing import Final
 
+from gateway.accounts import Claim
 from gateway.fairness.cadence import Cadence, Mark
 from gateway.fairness.open_charge import OpenCharge
 from gateway.usage import NOTHING, Usage
@@ -65,6 +66,7 @@ class Ticket:
         "cached_tokens",
         "cadence",
         "charges",
+        "claim",
         "deadline",
         "entered_at",
         "first_output_tokens",
@@ -133,6 +135,7 @@ class Ticket:
         self.granted_at = 0.0
         self.started_at: float | None = None
         self.deadline = 0.0
+        self.claim: Claim | None = None  # on its budgets, if it has any
         self.watch = 0  # the serial number of its live entry in `Deadlines`
         self.worker = ""
         self.cadence: Cadence | None = None  # of its worker
@@ -176,6 +179,16 @@ class Ticket:
         self.most_output_tokens = most_output_tokens
         return self
 
+    def enter(self, now: float, most_seconds: float) -> None:
+        """Note that it was submitted, and may wait for at most so long."""
+        self.submitted_at, self.deadline = now, now + most_seconds
+        self.wait(now)
+
+    def limit_output(self, claim: Claim) -> None:
+        """Let it generate what its budgets have enough for: its engine will be told to end there."""
+        most = claim.output_tokens * claim.need.sequences
+        self.max_output_tokens, self.most_output_tokens = min(claim.expected_tokens, most), most
+
     def wait(self, now: float) -> None:
         """Note that it waits from `now` on, for the first time or again."""
         self.queued_at = now
@@ -188,6 +201,8 @@ class Ticket:
         self.attempts += 1
         self.retries += self.is_retry
         self.is_retry = False
+        if self.claim is not None:
+            self.claim.reserve()
 
     def leave(self, now: float) -> None:
         """Let it wait no longer: it will not run."""

@@ -12,6 +12,7 @@ Policies without counters (`fcfs`, `rpm`, `drr`) have neither exception. Left to
 (`pool`).
 """
 
+from gateway.accounts import Verdict
 from gateway.fairness.capacity import Capacity
 from gateway.fairness.cost import to_units
 from gateway.fairness.pool import PoolAccount
@@ -19,6 +20,7 @@ from gateway.fairness.queues import TenantQueue
 from gateway.fairness.ticket import Ticket
 from gateway.fairness.waiting_room import WaitingRoom
 
+_REFUSED = ""  # no worker
 MAX_CANDIDATES = 32  # flows of each level that are compared for locality: this bounds the cost of a decision
 
 
@@ -33,6 +35,11 @@ class Turn:
         self.tenant = tenant
         self.worker = worker
         self.units_ahead = units_ahead
+
+    @property
+    def is_at_limit(self) -> bool:
+        """True if the request is not to run but to be refused: one of its budgets is used up."""
+        return not self.worker
 
 
 class Turns:
@@ -61,21 +68,34 @@ class Turns:
     def _first(self, account: PoolAccount) -> TenantQueue | None:
         """The tenant with the least counter among those whose in-flight limit lets their next request run."""
         while (tenant := account.queue.next_tenant()) is not None:
-            if not tenant.allowance.is_capped or self._waiting_room.is_eligible(tenant):
+            if not tenant.allowance.is_capped or self._waiting_room.is_eligible(account, tenant):
                 return tenant
             self._waiting_room.review(account, tenant)  # charges have brought another of its keys to the head
         return None
 
     def _take_first(self, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
-        if account.spec.locality_quantum:
+        ticket = tenant.oldest()
+        if account.spec.locality_quantum and self._may_draw(ticket, account):
             return self._take_nearest(account, tenant)
-        return self.take_for(tenant.oldest(), account, tenant)
+        return self.take_for(ticket, account, tenant)
 
     def take_for(self, ticket: Ticket, account: PoolAccount, tenant: TenantQueue) -> Turn | None:
         """The turn of `ticket`, which is first, with its room in the window taken; None if there is no room."""
+        if not self._may_draw(ticket, account):
+            return Turn(ticket, tenant, _REFUSED)
         account.predict(ticket, tenant)
         worker = self._capacity.take(ticket)
         return None if worker is None else Turn(ticket, tenant, worker)
+
+    def _may_draw(self, ticket: Ticket, account: PoolAccount) -> bool:
+        """True if the budgets of `ticket` have enough for it; its output is then limited to that."""
+        claim = ticket.claim
+        if claim is None:
+            return True
+        may_run = account.verdict(claim, ticket.tenant) is Verdict.RUN
+        if may_run:
+            ticket.limit_output(claim)
+        return may_run
 
     # -- locality
 
@@ -101,7 +121,7 @@ class Turns:
         for tenant in account.queue.group.policy.within(units, MAX_CANDIDATES):
             for key in tenant.group.policy.within(units, MAX_CANDIDATES):
                 ticket = key.oldest()
-                if tenant.allowance.has_flight_place(ticket.sequences):
+                if tenant.allowance.has_flight_place(ticket.sequences) and self._may_draw(ticket, account):
                     found.append((ticket, tenant))
         return found
 
@@ -109,10 +129,12 @@ class Turns:
 
     def _take_express(self, account: PoolAccount) -> Turn | None:
         tenant = account.queue.express_eligible.first()
-        if tenant is None or not self._waiting_room.is_eligible(tenant):
+        if tenant is None or not self._waiting_room.is_eligible(account, tenant):
             return None
         units_ahead = account.queue.group.policy.units_ahead(tenant)
         ticket = tenant.oldest()
+        if not self._may_draw(ticket, account):
+            return Turn(ticket, tenant, _REFUSED)
         account.predict(ticket, tenant)
         if units_ahead is None or units_ahead > to_units(account.dispatch_charge(ticket), tenant.weight):
             return None

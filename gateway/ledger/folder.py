@@ -37,6 +37,21 @@ _WORK: Final = (
     "FROM requests JOIN names w ON w.id = worker JOIN names o ON o.id = outcome "
     "WHERE quarter >= ? AND quarter < ? GROUP BY worker"
 )
+# What is open counts with what it had used when it was noted last.
+_USED = "prompt_tokens + output_tokens AS tokens, cost, money_nano"
+_USED_BY_KEY: Final = (  # of our own words, as the next
+    "SELECT t.name, k.name, sum(tokens), sum(cost), sum(money_nano) FROM "  # noqa: S608
+    f"(SELECT tenant, key, {_USED} FROM quarters WHERE quarter >= ?1 AND quarter < ?2 "
+    f"UNION ALL SELECT tenant, key, {_USED} FROM open WHERE quarter >= ?1 AND quarter < ?2) "
+    "JOIN names t ON t.id = tenant JOIN names k ON k.id = key GROUP BY tenant, key"
+)
+_USED_BY_END_USER: Final = (
+    "SELECT t.name, end_user, sum(tokens), sum(cost), sum(money_nano) FROM "  # noqa: S608
+    f"(SELECT tenant, end_user, {_USED} FROM requests WHERE quarter >= ?1 AND quarter < ?2 "
+    f"UNION ALL SELECT tenant, end_user, {_USED} FROM open WHERE quarter >= ?1 AND quarter < ?2) "
+    "JOIN names t ON t.id = tenant WHERE end_user <> '' GROUP BY tenant, end_user"
+)
+_END_OF_TIME: Final = 2**40  # quarter hours
 _IS_END_USER: Final = "end_user <> '' AND (end_user = ? OR pseudonym(end_user) = ?)"
 _QUARTER_SUMS: Final = tuple(f"sum({name})" for name in FIELDS)
 
@@ -73,6 +88,14 @@ class LedgerFolder:
         counted = (line for file in self.files for line in self._read(file, _COUNTED, first, end))
         work = (line for file in self.files for line in self._read(file, _WORK, first, end))
         return audits_of(counted, work)
+
+    def used(self, first: int, *, by_end_user: bool) -> Iterator[tuple[str, str, float, float, float]]:
+        """What was used since the quarter hour `first`, open requests included; raises `LedgerFault`.
+
+        Each item has a tenant, a key of it or (`by_end_user`) an end user, tokens, cost units and money in billionths.
+        """
+        for file in self.files:
+            yield from self._read(file, _USED_BY_END_USER if by_end_user else _USED_BY_KEY, first, _END_OF_TIME)
 
     def _read(self, file: Path, statement: str, *bounds: int) -> Iterator[Any]:
         with told(file):

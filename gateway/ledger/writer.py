@@ -68,6 +68,7 @@ class LedgerWriter:
         self._wrote = wrote or (lambda: None)
         self._queue: SimpleQueue[Delivery | None] = SimpleQueue()
         self._closing = Event()
+        self.tried: Final = Event()  # set once it has tried to open the file
         self._thread = Thread(target=self._run, name="ledger-writer", daemon=True)
         self._file: LedgerFile | None = None
         self._row_of = partial(row_of, end_users=terms.end_users)
@@ -191,6 +192,7 @@ class LedgerWriter:
                 return True
 
     def _say(self, reason: str | None) -> None:
+        self.tried.set()
         if reason != self._reason:
             self._reason = reason
             self._report(reason)

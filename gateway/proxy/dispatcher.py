@@ -14,6 +14,7 @@ from typing import Final
 from gateway.events import Observer, RequestDispatched, RequestQueued, UsageCapped
 from gateway.fairness import Admission, Decision, Grant, PoolAccount, Rates, Refuse, Ticket, TicketSnapshot, TicketState
 from gateway.outcomes import LONGEST_RETRY_SECONDS, Outcome
+from gateway.proxy.budgets import Budgets
 from gateway.store.sharing import Sharing
 from gateway.usage import Usage
 from gateway.watch.outages import Outages
@@ -42,13 +43,22 @@ class Dispatcher:
     """Carries requests through the queue and settles them."""
 
     def __init__(
-        self, admission: Admission, fleet: Fleet, observer: Observer, outages: Outages, sharing: Sharing | None = None
+        self,
+        admission: Admission,
+        fleet: Fleet,
+        observer: Observer,
+        outages: Outages,
+        sharing: Sharing | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         """A dispatcher on the running event loop; `sharing` is the account that it shares with other gateways."""
         self._admission = admission
         self._sharing = sharing
         self._fleet = fleet
         self._outages = outages
+        self._budgets = budgets
+        if budgets is not None:
+            budgets.attach(self._review_budgets)
         self._observer = observer
         self.loop = asyncio.get_running_loop()  # for all that acts for it: asking for the loop is a system call
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
@@ -75,7 +85,7 @@ class Dispatcher:
             if self._sharing.refuses:
                 raise Refused(Outcome.NO_STORE, NO_STORE_RETRY_SECONDS)
             self._sharing.meet(ticket)
-        now = self.loop.time()
+        now = self._now()
         self._observer.observe(RequestQueued(ticket.request_id, ticket.tenant, ticket.pool))
         if self._sharing is not None and self._admission.lacks_lease(ticket, now):
             await self._sharing.quotas.more(ticket.tenant, self.account(ticket.pool).expected_tokens(ticket))
@@ -96,8 +106,19 @@ class Dispatcher:
         """Wait at the head of the queue for another grant; the first one brought no answer. Cancelled: as `admit`."""
         self._check_open(ticket)
         granted = self._expect(ticket)
-        self._carry_out(self._admission.requeue(ticket, self.loop.time(), failed_worker=failed_worker))
+        self._carry_out(self._admission.requeue(ticket, self._now(), failed_worker=failed_worker))
         await self._granted(ticket, granted)
+
+    def _now(self) -> float:
+        """The time; budgets note it too, because their periods begin by the clock on the wall."""
+        if self._budgets is not None:
+            self._budgets.note_time()
+        return self.loop.time()
+
+    def _review_budgets(self) -> None:
+        """Look again at who waits for a budget: more may be left."""
+        self._admission.waiting_room.review_budgets()
+        self.dispatch(tuple(self._admission.pools))
 
     def _touch(self, ticket: Ticket) -> None:
         """Note that what the tenant of `ticket` uses of its limits has changed; other gateways may share them."""
@@ -162,7 +183,7 @@ class Dispatcher:
 
     def settle(self, ticket: Ticket, usage: Usage | None, *, completed: bool = False) -> None:
         """End `ticket`: withdraw it if it waits, else settle it at `usage` (None: refund it in full). Idempotent."""
-        now = self.loop.time()
+        now = self._now()
         match ticket.state:
             case TicketState.QUEUED:
                 self._give_on(self._admission.withdraw(ticket, now))
@@ -232,7 +253,7 @@ class Dispatcher:
 
     def dispatch(self, pools: Iterable[str]) -> None:
         """Grant what fits in `pools`, where room may have appeared: a worker came back, or a window grew."""
-        now = self.loop.time()
+        now = self._now()
         for pool in pools:
             if pool in self._admission.pools:  # a reload may have removed it meanwhile
                 self._carry_out(self._admission.dispatch(pool, now))
@@ -335,7 +356,7 @@ class Dispatcher:
 
     def _advance(self) -> None:
         self._timer = None
-        self._carry_out(self._admission.advance(self.loop.time()))
+        self._carry_out(self._admission.advance(self._now()))
 
     def close(self) -> None:
         """Disarm the timers."""

@@ -23,6 +23,7 @@ from gateway.events import OpenRequest
 from gateway.fairness import Ticket, TicketState
 from gateway.outcomes import Outcome
 from gateway.proxy.attempt import before_answer, in_answer
+from gateway.proxy.budgets import refusal_of, shortened_rest
 from gateway.proxy.dispatcher import Refused
 from gateway.proxy.record import NOTHING_SENT, AnswerFacts, Context, RequestRecord
 from gateway.proxy.relay import AttemptEnd, Relay
@@ -69,6 +70,7 @@ class Exchange:
         self._check_standing = check_standing
         parsed, pool = context.parsed, context.pool
         self._parsed = parsed
+        self._rest = b""
         self._adapter = parsed.model if pool.adapters and parsed.model in pool.adapter_names else ""
         self._suspect = Suspect(ticket.tenant, parsed.endpoint.path, pool.model, parsed.identity)
         self._relay: Relay | None = None
@@ -89,9 +91,13 @@ class Exchange:
         try:
             if self._services.guard.is_convicted(self._suspect):
                 raise Refusal(Outcome.QUARANTINED)
+            if ticket.claim is not None:
+                await self._services.weigh(self._context, ticket.claim)  # cancelled: nothing is held
             await dispatcher.admit(ticket)  # cancelled: the ticket is queued or just granted; nothing was sent
             return await self._attempts()
         except Refused as refused:
+            if refused.outcome is Outcome.BUDGET_USED_UP:
+                raise refusal_of(ticket.claim) from None
             raise Refusal(refused.outcome, refused.retry_after_seconds or None) from None
         except asyncio.CancelledError:
             self._record.end(self._place_of_leaving())
@@ -158,6 +164,7 @@ class Exchange:
         """Drop the body: an answer has begun, so nothing is sent again."""
         self._suspect.let_go()
         self._parsed.let_go()
+        self._rest = b""
         self._context.custody.let_go()
 
     def _count_full(self, relay: Relay, evidence: Evidence) -> None:
@@ -215,12 +222,13 @@ class Exchange:
         self._unsent = None
         payer = context.identity.payer
         ordered_by = payer if endpoint.engine_order is EngineOrder.VTC else None
+        self._rest = shortened_rest(parsed, self._ticket.claim)
         start = parsed.upstream_start(self._adapter or endpoint.pool.engine_model, payer.name, ordered_by)
         head = request_head(
             endpoint.upstream,
             parsed.endpoint.path,
             context.request_id,
-            len(start) + len(parsed.rest),
+            len(start) + len(self._rest),
             context.request.headers.fields,
         )
         relay = await self._send(endpoint, head + start, fresh=False)
@@ -238,7 +246,7 @@ class Exchange:
             relay.cut(AttemptEnd.CUT, "shutdown")
             return relay
         try:
-            seconds, rest = self._context.pool.timeouts.connect_seconds, self._parsed.rest
+            seconds, rest = self._context.pool.timeouts.connect_seconds, self._rest
             # Cancelled here: the port drops a half-made connection; nothing was sent, so `_leave` refunds the ticket.
             connection = await endpoint.data.send(start, rest, relay, seconds, fresh=fresh)
         except WorkerUnreachable as error:
@@ -275,14 +283,14 @@ class Exchange:
         """Pass on the engine's refusal of the request (4xx), in the engine's own words; nothing is charged."""
         self._services.guard.answered(self._suspect)
         self._services.dispatcher.settle(self._ticket, None)
-        headers = self._services.answer_headers(relay.headers, self._context)
+        headers = self._services.answer_headers(relay.headers, self._context, self._ticket.claim)
         answer = WholeAnswer(relay.status, relay.take_buffered(), headers)
         self._downstream.send(answer)
         return await self._flushed(Outcome.REJECTED_BY_ENGINE)
 
     async def _relay_answer(self, relay: Relay) -> bool:
         downstream = self._downstream
-        headers = self._services.answer_headers(relay.headers, self._context)
+        headers = self._services.answer_headers(relay.headers, self._context, self._ticket.claim)
         downstream.open(relay.status, headers, self._length(relay))
         relay.flow(downstream)
         try:

@@ -292,9 +292,12 @@ def make_ticket(services: Services, context: Context) -> Ticket:
     if pool.knows_prefixes and endpoint.kind is _GENERATE:
         model, is_shared = pool.model_at_workers(parsed.model), services.dispatcher.shares_workers
         ticket.prefix = prefix_chain(parsed.prompt, identity.payer.name, model, is_shared=is_shared)
-    return ticket.sized(
+    ticket.sized(
         sequences=sequences,
         prompt_tokens=prompt_tokens,
         max_output_tokens=min(per_sequence, stated) * generating,
         reports_at_end=parsed.reports_at_end,
     ).bounded(most_prompt_tokens=max_model_len * prompts, most_output_tokens=stated * generating)
+    if services.budgets is not None:
+        ticket.claim = services.budgets.claim(context, ticket, max_model_len)
+    return ticket

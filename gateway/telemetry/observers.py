@@ -56,6 +56,7 @@ _TROUBLE: Final = frozenset(
         Outcome.NO_WORKER,
         Outcome.NO_ROOM,
         Outcome.NO_STORE,
+        Outcome.NO_LEDGER,
         Outcome.WORKER_FAILED,
         Outcome.FIRST_BYTE_TIMEOUT,
         Outcome.WORKER_LOST_STREAMING,

@@ -114,6 +114,19 @@ def _output(fields: dict[str, object], name: str, rights: Rights) -> int | None:
     return cap
 
 
+def shorten_output(family: Family, fields: dict[str, object], most: int) -> None:
+    """Write `most` as the output limit of a request that was checked before, unless it has a lower one."""
+    names = _OUTPUT_FIELDS[family]
+    stated = [name for name in names if fields.get(name) is not None]
+    for name in stated:
+        asked = fields[name]
+        if isinstance(asked, int) and asked > most:
+            fields[name] = most
+            _cut_within(fields, asked, most)
+    if not stated:
+        fields[names[0]] = most
+
+
 def _cut_within(fields: dict[str, object], asked: int, cap: int) -> None:
     """Cut the values that must not exceed the output limit, after that was cut from `asked` to `cap`.
 

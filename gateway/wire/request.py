@@ -18,7 +18,7 @@ from gateway.wire.engine_arguments import ARGUMENTS, EngineTenant, take_argument
 from gateway.wire.errors import RequestFault
 from gateway.wire.fields import ACCIDENTAL, FIELDS, UNTREATED, Rule, Treatment
 from gateway.wire.json_body import count_values, parse_object, read_object, write_json
-from gateway.wire.limits import Rights, limit_choices, limit_output, limit_rest
+from gateway.wire.limits import Rights, limit_choices, limit_output, limit_rest, shorten_output
 from gateway.wire.measures import measure
 from gateway.wire.prompt import Prompt
 from gateway.wire.surface import Endpoint, Family, Kind
@@ -102,6 +102,12 @@ class ParsedRequest:
     def size_bytes(self) -> int:
         """Bytes of the client's text that are kept for the worker."""
         return len(self.rest) + len(self.stream_options or b"") + len(self.engine_arguments or b"")
+
+    def shortened(self, most_output_tokens: int) -> bytes:
+        """`rest` with an output limit of so many tokens for each sequence."""
+        fields = read_object(b"{" + self.rest[1:])
+        shorten_output(self.endpoint.family, fields, most_output_tokens)
+        return _members(fields) + b"}"
 
     def let_go(self) -> None:
         """Drop the text, because the request is not sent again."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.accounts import Accounts, Budget, BudgetTerms, Claim, Need, Owner, Period, Rates, Scope, Tariff, Unit
+from gateway.accounts import Accounts, Budget, BudgetTerms, Claim, Need, Owner, Period, Scope, Tariff, TokenPrices, Unit
 
 UTC = ZoneInfo("UTC")
 NOON = 1_796_040_000.0  # 2026-11-30T12:00Z
 TARIFF = Tariff(
-    lambda fresh, cached, output, sequences: 1.0 * fresh + 0.5 * cached + 2.0 * output, Rates(1.0, 0.5, 4.0)
+    lambda fresh, cached, output, sequences: 1.0 * fresh + 0.5 * cached + 2.0 * output, TokenPrices(1.0, 0.5, 4.0)
 )
 
 

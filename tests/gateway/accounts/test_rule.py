@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts import Budget, Need, Rates, Tariff, Unit, Verdict, decide
+from gateway.accounts import Budget, Need, Tariff, TokenPrices, Unit, Verdict, decide
 from gateway.fairness.cost import KvTime, Linear, Profiled, spread_cost
 
 from .budgets import TARIFF, budget, claim
@@ -86,7 +86,9 @@ def test_what_may_run_fits_and_is_the_longest_that_does(
     cost: Linear, unit: Unit, amount: float, prompt: int, asked: int, sequences: int, usual: int
 ) -> None:
     """In every unit the reservation fits; an answer cut to what is left could not be a token longer."""
-    tariff = Tariff(lambda fresh, cached, output, n: spread_cost(cost, fresh, cached, output, n), Rates(0.5, 0.1, 1.5))
+    tariff = Tariff(
+        lambda fresh, cached, output, n: spread_cost(cost, fresh, cached, output, n), TokenPrices(0.5, 0.1, 1.5)
+    )
     one = budget(amount, unit=unit)
     ruling = decide([one], Need(prompt, asked, sequences), tariff, usual)
 

@@ -317,7 +317,7 @@ class Bench:
 
     def _check_work_conserved(self, pool: str) -> None:
         tenant = self.admission.pools[pool].queue.next_tenant()
-        if tenant is None or not self.admission.waiting_room.is_eligible(tenant):
+        if tenant is None or not self.admission.waiting_room.is_eligible(self.admission.pools[pool], tenant):
             return
         head = tenant.oldest()
         serving = self._serving(pool)
@@ -336,7 +336,7 @@ class Bench:
         """Take down what idles until the next event."""
         for pool, account in self.admission.pools.items():
             waiting = [tenant for tenant in account.queue.tenants.values() if tenant.is_waiting]
-            heads = [tenant.oldest() for tenant in waiting if self.admission.waiting_room.is_eligible(tenant)]
+            heads = [tenant.oldest() for tenant in waiting if self.admission.waiting_room.is_eligible(account, tenant)]
             avoided = {ticket.avoid for ticket in self.waiting if ticket.pool == pool}
             for worker in self._serving(pool) if heads else ():
                 jobs = self._jobs(worker)

@@ -3,17 +3,18 @@
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from raw_client import Answer, Client, ask
-from virtual_time import expect_in_log, virtual_time
+from virtual_time import expect_in_log, passing_time, virtual_time
 from whole_gateway import CHAT, COMPLETIONS, Plan, Stage, chat, stage, tenant
 from workers_on_stage import ENGINE_CONFIG, EngineWorker, fault, faults
 
 from backend.engine.config import EngineConfig
 from backend.engine.faults import FaultKind
-from gateway.config import Limits, Pool, Replicas, Timeouts, Window, WithoutStore
+from gateway.config import BudgetEntry, Ledger, Limits, OnLedgerLoss, Pool, Replicas, Timeouts, Window, WithoutStore
 from gateway.outcomes import Outcome
 
 ONE_AT_A_TIME = Window(sequences=1, slack=0, prefill_tokens=2048)
@@ -29,12 +30,13 @@ Act = Callable[[Stage], Awaitable[Answer | None]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How an outcome is brought about; `is_charged` says whether the tenant pays for it."""
+    """How an outcome is brought about; `is_charged` says whether the tenant pays for it, `ledger` where one is kept."""
 
     act: Act
     engine: EngineConfig = ENGINE_CONFIG
     plan: Plan = field(default_factory=Plan)
     is_charged: bool = False
+    ledger: str = ""
 
 
 def asks(body: object, path: str = CHAT) -> Act:
@@ -211,6 +213,7 @@ async def without_descriptors(scene: Stage) -> Answer:
     return answer
 
 
+STRICT_BUDGET = BudgetEntry(amount=1000, on_ledger_loss=OnLedgerLoss.REFUSE)
 NO_STORE = Replicas(store="unix:///nowhere", name="g0", without_store=WithoutStore.REFUSE)
 
 
@@ -239,6 +242,9 @@ CASES = {
     Outcome.UNSUPPORTED_MEDIA: Case(sends(f"{POST}Content-Type: text/plain\nContent-Length: 2\n\nhi")),
     Outcome.QUARANTINED: Case(kills_its_worker_twice, faults(fault(FaultKind.EXIT, every=1))),
     Outcome.RATE_LIMITED: Case(one_too_many, plan=Plan(tenants=(tenant("alice", limits=LIMITED_TO_ONE),))),
+    Outcome.BUDGET_USED_UP: Case(
+        asks(chat()), plan=Plan(tenants=(tenant("alice", budgets=(BudgetEntry(amount=5),)),)), ledger="ledger"
+    ),
     Outcome.TENANT_QUEUE_FULL: Case(
         behind_another, plan=Plan(window=ONE_AT_A_TIME, tenants=(tenant("alice", limits=QUEUE_OF_ONE),))
     ),
@@ -251,6 +257,9 @@ CASES = {
     Outcome.DRAINING: Case(while_draining),
     Outcome.NO_ROOM: Case(asks(chat()), faults(fault(FaultKind.REFUSE, every=1, status=503))),
     Outcome.GATEWAY_EXHAUSTED: Case(without_descriptors),
+    Outcome.NO_LEDGER: Case(
+        asks(chat()), plan=Plan(tenants=(tenant("alice", budgets=(STRICT_BUDGET,)),)), ledger="file/ledger"
+    ),
     Outcome.NO_STORE: Case(without_a_store, plan=Plan(replicas=NO_STORE)),
     Outcome.CLIENT_GONE_QUEUED: Case(leaves_while_queued, plan=Plan(window=ONE_AT_A_TIME)),
     Outcome.CLIENT_GONE_WAITING: Case(leaves_while_waiting, is_charged=True),
@@ -268,10 +277,14 @@ CUT_IN_MID_STREAM = {Outcome.WORKER_LOST_STREAMING, Outcome.WORKER_STALLED, Outc
 
 @pytest.mark.parametrize("outcome", Outcome, ids=lambda outcome: outcome.value)
 @virtual_time
-async def test_every_outcome_has_its_status_body_event_and_settlement(outcome: Outcome) -> None:
+async def test_every_outcome_has_its_status_body_event_and_settlement(outcome: Outcome, tmp_path: Path) -> None:
     """Each outcome of the closed list ends one request with its own status, error code, event and charge."""
     case = CASES[outcome]
-    async with stage(EngineWorker(case.engine), plan=case.plan) as scene:
+    plan = case.plan
+    if case.ledger:
+        (tmp_path / "file").touch()
+        plan = replace(plan, ledger=Ledger(folder=tmp_path / case.ledger))
+    async with passing_time(), stage(EngineWorker(case.engine), plan=plan) as scene:
         answer = await case.act(scene)
         await scene.settled()
         found = [event for event in scene.finished if event.outcome is outcome]
@@ -300,5 +313,5 @@ def check_answer(answer: Answer, outcome: Outcome) -> None:
     elif outcome is not Outcome.REJECTED_BY_ENGINE:
         assert error is not None
         assert (error["type"], error["code"]) == (outcome.wire_form.openai_type, outcome.wire_form.openai_code)
-    is_retryable = answer.status in (429, 503)
+    is_retryable = answer.status in (429, 503) and outcome is not Outcome.BUDGET_USED_UP
     assert ("retry-after" in answer.headers) is is_retryable
