@@ -34,6 +34,9 @@ tenants:
   - name: bench
     allow: [ignore_eos]
     keys: [{{id: main, file: bench.key}}]
+  - name: spent
+    limits: {{tokens_per_minute: 10}}
+    keys: [{{id: main, file: spent.key}}]
 """
 
 
@@ -52,7 +55,8 @@ class Front:
     def environment(self) -> dict[str, str]:
         """Where it is and who asks; whatever else a client would reach ends at a port where nobody listens."""
         nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
-        return {"BASE_URL": self.served.url, "KEY": self.key(), "HOME": str(self.folder), **nowhere, **OFFLINE}
+        keys = {"KEY": self.key(), "SPENT_KEY": self.key("spent")}
+        return {"BASE_URL": self.served.url, "HOME": str(self.folder), **keys, **nowhere, **OFFLINE}
 
     def results(self, *command: str | Path) -> Mapping[str, Any]:
         """Run a client's program: each line that it prints is a call's name with its value or error."""

@@ -86,6 +86,33 @@ def test_litellm(front: Front) -> None:
     assert found["wrong key"] == 401
 
 
+def check_ended_at_once(error: Mapping[str, Any]) -> None:
+    """A refusal of the tenant's rate, with the words that say when another attempt makes sense."""
+    assert (error["type"], error["status"]) == ("RateLimitError", 429), error
+    found = re.search(r"has reached its rate limit\. Retry after (\d+) s", error["message"])
+    assert found and int(found[1]) > 60, error
+
+
+def test_the_vendors_sdks_for_node_end_at_once_where_retrying_is_vain(front: Front) -> None:
+    """One attempt although five more are allowed, and the error has the gateway's words."""
+    found = front.node("spent.mjs")
+    calls = [name for name in found if not name.endswith("attempts")]
+    assert len(calls) == 7
+    for name in calls:
+        check_ended_at_once(found[name])
+        assert found[f"{name} attempts"] == 1, name
+
+
+def test_the_vendors_sdks_for_python_end_at_once_where_retrying_is_vain(front: Front) -> None:
+    """As those for Node."""
+    found = dict(front.results(PYTHON, HERE / "python" / "spent_calls.py"))
+    del found["first"]
+    assert len(found) == 4
+    for name, error in found.items():
+        check_ended_at_once(error)
+        assert error["before"] == 0, name
+
+
 def test_a_stream_that_breaks_is_reported_in_our_words(breaking: Front) -> None:
     """Every client of every API raises, with the gateway's sentence and not with a complaint about its form."""
     found = breaking.node("broken.mjs")
