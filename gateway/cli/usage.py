@@ -25,7 +25,7 @@ from gateway.config import ConfigError, Ledger, Postgres, load
 from gateway.ledger.audit import Audit
 from gateway.ledger.faults import LedgerFault
 from gateway.ledger.focus import COLUMNS as FOCUS_COLUMNS
-from gateway.ledger.focus import SUBJECTS, Issuer, records
+from gateway.ledger.focus import Issuer, query_of, records
 from gateway.ledger.folder import LedgerFolder
 from gateway.ledger.report import (
     FIELDS,
@@ -90,7 +90,8 @@ def focus(options: UsageOptions, issuer: str) -> int:
     """Print the lines of FOCUS that the service of `issuer` comes to; returns the exit status."""
     try:
         ledger = _ledger(options.config)
-        query = _query(options)._replace(subjects=SUBJECTS)
+        asked = _query(options)
+        query = query_of(asked.first, asked.end, asked.zone)
         parts = _source(ledger).parts(query)
         found = list(records(query, parts, Issuer(issuer, _currency(ledger))))
     except (UsageFault, LedgerFault) as fault:

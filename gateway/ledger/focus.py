@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.ledger.report import FIELDS, Period, Query, Subject, label_of, lines, moment_of, month_of, quarter_of
 
-SUBJECTS: Final = (Subject.TENANT, Subject.KEY, Subject.POOL, Subject.MODEL)
+_SUBJECTS: Final = (Subject.TENANT, Subject.KEY, Subject.POOL, Subject.MODEL)
 MANDATORY: Final = (
     "BilledCost",
     "BillingAccountId",
@@ -73,11 +73,15 @@ class _Meter(NamedTuple):
     cost_nano: int
 
 
+def query_of(first: int, end: int, zone: tzinfo) -> Query:
+    """What the lines are made of, for the quarter hours from `first` to before `end`."""
+    return Query(first, end, zone, _SUBJECTS, Period.HOUR)
+
+
 def records(
     query: Query, parts: Iterable[tuple[int, tuple[str, ...], tuple[float, ...]]], issuer: Issuer
 ) -> Iterator[Mapping[str, str]]:
-    """The lines made of `parts`, which are by `SUBJECTS`; hours and months are those of the clock in `query.zone`."""
-    query = query._replace(subjects=SUBJECTS, period=Period.HOUR)
+    """The lines made of the `parts` of a `query_of`; hours and months are those of the clock in its zone."""
     for line in lines(query, parts):
         month = _month(datetime.fromisoformat(line.period).astimezone(query.zone))
         periods = {**_hour(line.period, query.zone), **month}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
+import orjson
 
 from gateway.ledger import schema
 from gateway.ledger.audit import Audit, audits_of
@@ -52,7 +53,8 @@ _USED_BY_END_USER: Final = (
     "JOIN names t ON t.id = tenant WHERE end_user <> '' GROUP BY tenant, end_user"
 )
 _END_OF_TIME: Final = 2**40  # quarter hours
-_IS_END_USER: Final = "end_user <> '' AND (end_user = ? OR pseudonym(end_user) = ?)"
+_END_USERS: Final = "SELECT end_user FROM requests UNION SELECT end_user FROM open"
+_IS_END_USER: Final = "end_user IN (SELECT value FROM json_each(?))"
 _QUARTER_SUMS: Final = tuple(f"sum({name})" for name in FIELDS)
 
 T = TypeVar("T")
@@ -180,19 +182,18 @@ def _forget(file: Path, end_user: str) -> int:
     with told(file):
         connection = _opened(file, apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.create_scalar_function(
-                "pseudonym", lambda *names: pseudonym(str(names[0])), 1, deterministic=True
-            )
+            kept = (text for (text,) in connection.execute(_END_USERS) if text)
+            texts = orjson.dumps([text for text in kept if end_user in (text, pseudonym(text))]).decode()
             connection.execute("PRAGMA secure_delete = ON")
             ((last,),) = connection.execute("SELECT coalesce(max(id), 0) FROM requests")
             before = connection.total_changes()
             for first in range(0, last + 1, _IDS_AT_ONCE):
                 connection.execute(
                     f"UPDATE requests SET end_user = '' WHERE id >= ? AND id < ? AND {_IS_END_USER}",  # noqa: S608 - ours
-                    (first, first + _IDS_AT_ONCE, end_user, end_user),
+                    (first, first + _IDS_AT_ONCE, texts),
                 )
             count = connection.total_changes() - before
-            connection.execute(f"UPDATE open SET end_user = '' WHERE {_IS_END_USER}", (end_user, end_user))  # noqa: S608
+            connection.execute(f"UPDATE open SET end_user = '' WHERE {_IS_END_USER}", (texts,))  # noqa: S608
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close(True)

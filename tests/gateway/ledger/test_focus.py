@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from gateway.cli.commands import app
 from gateway.ledger.file import Batch, LedgerFile
-from gateway.ledger.focus import COLUMNS, SUBJECTS, Issuer, records
+from gateway.ledger.focus import COLUMNS, Issuer, query_of, records
 from gateway.ledger.folder import LedgerFolder
-from gateway.ledger.report import FIELDS, Period, Query, lines, quarter_of, read_moment
+from gateway.ledger.report import FIELDS, Query, lines, quarter_of, read_moment
 from gateway.ledger.rows import QUARTER_US, Ended, Grant, Row, row_of
 
 from .books import NOON, PRICES, finished, row
@@ -88,7 +88,7 @@ def folder(tmp_path: Path) -> LedgerFolder:
 
 
 def found_in(folder: LedgerFolder, query: Query) -> list[Mapping[str, str]]:
-    query = query._replace(subjects=SUBJECTS)
+    query = query_of(query.first, query.end, query.zone)
     return list(records(query, folder.parts(query), ISSUER))
 
 
@@ -143,7 +143,7 @@ def test_the_hours_of_a_day_follow_each_other(zone: str, day: str, hours: int) -
     end = quarter_of(read_moment(f"{datetime.fromisoformat(day) + timedelta(days=1):%Y-%m-%d}", there))
     names, sums = ("alice", "main", "tiny", "tiny"), tuple(map(float, range(1, 1 + len(FIELDS))))
     parts = [(quarter, names, sums) for quarter in range(first, end)]
-    found = list(records(Query(first, end, there), parts, ISSUER))
+    found = list(records(query_of(first, end, there), parts, ISSUER))
     periods = sorted({(record["ChargePeriodStart"], record["ChargePeriodEnd"]) for record in found})
     assert len(periods) == hours
     assert [start for start, _ in periods[1:]] == [end for _, end in periods[:-1]]
@@ -155,7 +155,7 @@ def test_months_are_those_of_the_zone() -> None:
     """An invoice of Berlin begins in the last hours of the UTC month before."""
     berlin = ZoneInfo("Europe/Berlin")
     part = (quarter_of(read_moment("2026-12-01", berlin)), ("a", "k", "p", "m"), (1.0,) * len(FIELDS))
-    (record, *_) = records(Query(0, 2**31, berlin, period=Period.HOUR), [part], ISSUER)
+    (record, *_) = records(query_of(0, 2**31, berlin), [part], ISSUER)
     assert (record["BillingPeriodStart"], record["BillingPeriodEnd"]) == (
         "2026-11-30T23:00:00Z",
         "2026-12-31T23:00:00Z",
@@ -163,10 +163,10 @@ def test_months_are_those_of_the_zone() -> None:
 
 
 def test_the_command_prints_csv(tmp_path: Path) -> None:
-    """With a head; without a currency of three letters it says what is missing."""
+    """With a head, by hour; without a currency of three letters it says what is missing."""
     (tmp_path / "ledger").mkdir()
     file = LedgerFile(tmp_path / "ledger" / "8000.sqlite")
-    file.write(1, Batch([row()]))
+    file.write(1, Batch([row("r1"), row("r2", granted=NOON + 7200)]))
     file.close()
     config = tmp_path / "config.yaml"
     text = "pools: [{model: tiny, workers: [{url: 'http://h:1'}]}]\ntenants: [{name: alice, keys: [{env: NONE}]}]\n"
@@ -174,7 +174,8 @@ def test_the_command_prints_csv(tmp_path: Path) -> None:
     arguments = ["usage", "focus", str(config), "--since", "2026-05-28", "--until", "2026-05-30", "--issuer", "ACME"]
     out = CliRunner().invoke(app, arguments).output
     found = list(csv.DictReader(io.StringIO(out)))
-    assert [(each["x_Meter"], each["ConsumedQuantity"], each["BilledCost"]) for each in found] == [
+    assert len({each["ChargePeriodStart"] for each in found}) == 2
+    assert [(each["x_Meter"], each["ConsumedQuantity"], each["BilledCost"]) for each in found] == 2 * [
         ("input tokens", "60", "0.00003"),
         ("cached input tokens", "40", "0.000004"),
         ("output tokens", "50", "0.0001"),
