@@ -151,16 +151,20 @@ def too_many_connections(request_id: str) -> bytes:
 def _remedies(fault: RequestFault) -> Iterator[tuple[str, str]]:
     """The headers that say what the client can do."""
     if isinstance(fault, Refusal) and fault.retry_after_seconds is not None:
-        seconds = _whole_seconds(fault.retry_after_seconds)
-        yield ("Retry-After", str(seconds)) if seconds <= LONGEST_RETRY_SECONDS else NO_RETRY
+        yield _retry(fault.retry_after_seconds)
     if isinstance(fault, BudgetRefusal):
         yield LIMITED_BY, fault.limited_by
-        seconds = _whole_seconds(fault.starts_again_seconds)
-        yield ("Retry-After", str(seconds)) if seconds <= LONGEST_RETRY_SECONDS else NO_RETRY
+        yield _retry(fault.starts_again_seconds)
     if isinstance(fault, WrongMethod):
         yield "Allow", fault.allow
     if fault.outcome is Outcome.UNAUTHENTICATED:
         yield "WWW-Authenticate", "Bearer"
+
+
+def _retry(seconds: float) -> tuple[str, str]:
+    """The header that says after how many seconds to retry, or not to."""
+    whole = _whole_seconds(seconds)
+    return ("Retry-After", str(whole)) if whole <= LONGEST_RETRY_SECONDS else NO_RETRY
 
 
 def _whole_seconds(seconds: float) -> int:

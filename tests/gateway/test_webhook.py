@@ -6,14 +6,15 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from virtual_time import virtual_time
-from whole_gateway import Plan, Stage, stage
+from virtual_time import passing_time, virtual_time
+from whole_gateway import Plan, Stage, exactly, question, stage, tenant
 
-from gateway.config import Webhook
+from gateway.config import BudgetEntry, Ledger, Webhook
 from gateway.config.webhook import signing_key
 from gateway.events import BudgetThreshold, RequestQueued
 from gateway.webhook import LASTING_SECONDS, LONGEST_PAUSE_SECONDS, MAX_WAITING, WebhookSender, signature
@@ -285,6 +286,29 @@ async def _tells(scene: Stage, receiver: Receiver) -> None:
     assert "vtc_gateway_webhook_failed_attempts_total 2" in page
     scene.emit(threshold(80, tenant="late"))
     assert "vtc_gateway_webhook_works 1" in page
+
+
+@virtual_time
+async def test_a_budget_that_is_used_up_is_told(tmp_path: Path) -> None:
+    """Once at 80 and once at 100 percent, with what the ledger's period says."""
+    budgets = (BudgetEntry.model_validate({"amount": 2000, "period": "day", "per": "key"}),)
+    async with receiving() as receiver, passing_time():
+        plan = Plan(
+            tenants=(tenant("alice", budgets=budgets),),
+            ledger=Ledger(folder=tmp_path),
+            webhook=Webhook(url=receiver.url, secret=SECRET),
+        )
+        async with stage(plan=plan) as scene:
+            for _ in range(100):
+                if (await scene.ask(question(**exactly(100)))).status == 429:
+                    break
+            await asyncio.sleep(1)
+        assert [post.data["percent"] for post in receiver.posts] == [80, 100]
+        first, last = (post.data for post in receiver.posts)
+        assert (first["tenant"], first["key"], first["unit"], first["period"]) == ("alice", "key1", "tokens", "day")
+        assert first["amount"] == last["amount"] == 2000
+        assert 1600 <= first["used"] < last["used"] <= 2000
+        assert datetime.fromisoformat(first["starts_again"]) > datetime.now(UTC)
 
 
 @virtual_time

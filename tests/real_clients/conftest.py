@@ -24,6 +24,7 @@ OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1", "VLLM_
 
 CONFIG = """\
 listen: {{port: 0}}
+ledger: {{}}
 pools:
   - model: tiny
     max_model_len: 200000
@@ -34,6 +35,9 @@ tenants:
   - name: bench
     allow: [ignore_eos]
     keys: [{{id: main, file: bench.key}}]
+  - name: broke
+    budgets: [{{amount: 20, period: month}}]
+    keys: [{{id: main, file: broke.key}}]
   - name: spent
     limits: {{tokens_per_minute: 10}}
     keys: [{{id: main, file: spent.key}}]
@@ -55,7 +59,7 @@ class Front:
     def environment(self) -> dict[str, str]:
         """Where it is and who asks; whatever else a client would reach ends at a port where nobody listens."""
         nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
-        keys = {"KEY": self.key(), "SPENT_KEY": self.key("spent")}
+        keys = {"KEY": self.key(), "SPENT_KEY": self.key("spent"), "BROKE_KEY": self.key("broke")}
         return {"BASE_URL": self.served.url, "HOME": str(self.folder), **keys, **nowhere, **OFFLINE}
 
     def results(self, *command: str | Path) -> Mapping[str, Any]:
