@@ -5,7 +5,7 @@ Reading disturbs no writer. Erasing changes a slice of rows at a time, so that t
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,10 @@ _WAIT_MS: Final = 10_000
 _IDS_AT_ONCE: Final = 20_000
 _ROWS_SORTED_AT_ONCE: Final = 500_000
 _THREADS: Final = min(4, os.cpu_count() or 1)
-_ROW_SUMS: Final = ("count(*)", *(f"sum({name})" for name in FIELDS[1:]))
+# Most rows have none of these. They are summed apart: SQLite takes far longer to sort lines of more than 12 values.
+_RARE: Final = ("estimated_tokens", "lost_prompt_tokens", "lost_output_tokens")
+_USUAL_SUMS: Final = ("count(*)", *("0" if name in _RARE else f"sum({name})" for name in FIELDS[1:]))
+_RARE_SUMS: Final = tuple(f"sum({name})" if name in _RARE else "0" for name in FIELDS)
 _COUNTED: Final = (
     "SELECT name, sum(read_tokens), sum(generated_tokens) FROM worker_time JOIN names ON id = worker "
     "WHERE quarter >= ? AND quarter < ? GROUP BY worker"
@@ -70,20 +73,21 @@ class LedgerFolder:
             raise LedgerFault(f"{path} has no ledger; one begins when a gateway with `ledger` starts")
 
     def parts(self, query: Query) -> Iterator[tuple[int, tuple[str, ...], tuple[float, ...]]]:
-        """Sums by the names that `query` asks for, each with a quarter hour of its period; raises `LedgerFault`.
+        """Sums by quarter hour (0 if time is not divided) and the names that `query` asks for; raises `LedgerFault`.
 
-        Of the same names and period there may be several. Rows are read by several threads, a slice at a time: sorting
-        them by name takes most of the time.
+        Of the same names and period there may be several, which add up. Rows are read by several threads, a slice at a
+        time: sorting them by name takes most of the time.
         """
-        statement, names = _statement(query), len(query.subjects)
+        statements, figures = _statements(query), 1 + len(query.subjects)
         slices: Iterator[Callable[[], list[tuple[Any, ...]]]] = (
             partial(list, self._read(file, statement, query.first, query.end, *bounds))
             for file in self.files
             for bounds in (_slices(file) if query.needs_rows else [()])
+            for statement in statements
         )
         for found in _side_by_side(slices):
-            for quarter, *values in found:
-                yield quarter, tuple(values[:names]), tuple(values[names:])
+            for line in found:
+                yield line[0], line[1:figures], line[figures:]
 
     def audits(self, first: int, end: int) -> list[Audit]:
         """Tokens of each worker, of the quarter hours from `first` to before `end`; raises `LedgerFault`."""
@@ -161,15 +165,23 @@ def _side_by_side(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
             yield running.popleft().result()
 
 
-def _statement(query: Query) -> str:
-    table, sums = ("requests", _ROW_SUMS) if query.needs_rows else ("quarters", _QUARTER_SUMS)
-    names = [_name(subject) for subject in query.subjects]
-    quarter = [] if query.period is Period.ALL else ["quarter"]
-    groups = ", ".join([*quarter, *(subject.value for subject in query.subjects)])
-    columns = ", ".join(["min(quarter)", *names, *sums])
-    slices = "AND id >= ? AND id < ? " if query.needs_rows else ""
+def _statements(query: Query) -> Sequence[str]:
+    """What finds the parts of `query` in a file; of rows only those of a slice."""
+    if not query.needs_rows:
+        return (_statement(query, "quarters", _QUARTER_SUMS, ""),)
+    has_rare = " OR ".join(f"{name} > 0" for name in _RARE)
+    return (
+        _statement(query, "requests", _USUAL_SUMS, "AND id >= ? AND id < ?"),
+        _statement(query, "requests", _RARE_SUMS, f"AND id >= ? AND id < ? AND ({has_rare})"),
+    )
+
+
+def _statement(query: Query, table: str, sums: Sequence[str], further: str) -> str:
+    is_divided = query.period is not Period.ALL
+    groups = ", ".join([*(["quarter"] if is_divided else []), *query.subjects])
+    columns = ", ".join(["quarter" if is_divided else "0", *map(_name, query.subjects), *sums])
     # Of our own words: subjects are a closed list.
-    return f"SELECT {columns} FROM {table} WHERE quarter >= ? AND quarter < ? {slices}GROUP BY {groups}"  # noqa: S608
+    return f"SELECT {columns} FROM {table} WHERE quarter >= ? AND quarter < ? {further} GROUP BY {groups}"  # noqa: S608
 
 
 def _name(subject: Subject) -> str:

@@ -7,6 +7,7 @@ offset of the zone and whenever its summer time begins: offsets are whole quarte
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from operator import add
 from typing import Final, NamedTuple
 
 from gateway.ledger.quarters import SUMS
@@ -67,16 +68,15 @@ class Line(NamedTuple):
 
 def lines(query: Query, parts: Iterable[tuple[int, tuple[str, ...], tuple[float, ...]]]) -> list[Line]:
     """The report made of `parts`, each the sums of a quarter hour for the names; sorted by period and names."""
-    totals: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+    totals: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}
     labels: dict[int, str] = {}
     for quarter, names, sums in parts:
         label = labels.get(quarter)
         if label is None:
             label = labels[quarter] = label_of(quarter, query.period, query.zone)
-        total = totals.setdefault((label, names), [0] * len(FIELDS))
-        for place, value in enumerate(sums):
-            total[place] += value
-    return [Line(period, names, tuple(total)) for (period, names), total in sorted(totals.items())]
+        total = totals.get((label, names))
+        totals[label, names] = sums if total is None else tuple(map(add, total, sums))
+    return [Line(period, names, total) for (period, names), total in sorted(totals.items())]
 
 
 def label_of(quarter: int, period: Period, zone: tzinfo) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.ledger import schema
+from gateway.ledger import folder, schema
 from gateway.ledger.faults import LedgerFault
 from gateway.ledger.file import Batch, LedgerFile
 from gateway.ledger.folder import LedgerFolder
+from gateway.ledger.quarters import merged
 from gateway.ledger.report import FIELDS, Line, Period, Query, Subject, lines
 from gateway.ledger.rows import QUARTER_US, Grant, Noted, orphan_of
 
@@ -48,6 +49,31 @@ def test_a_report_covers_all_files(tmp_path: Path, files: object, extra: tuple[S
         "worker_us": 1_500_000,
     }
     assert figures(bob, "requests", "output_tokens", "cost") == {"requests": 1, "output_tokens": 50, "cost": 200.0}
+
+
+@pytest.mark.parametrize("period", [Period.ALL, Period.HOUR])
+def test_slices_of_rows_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, period: Period) -> None:
+    """However the rows of a file are divided, and although what few rows have is added up apart."""
+    monkeypatch.setattr(folder, "_ROWS_SORTED_AT_ONCE", 3)
+    written = [
+        row(
+            f"r{number}",
+            granted=NOON + number * 500,
+            end_user=f"{number % 3:016x}",
+            output_tokens=number,
+            **({"estimated_tokens": 1, "lost_output_tokens": number} if number % 4 == 1 else {}),
+        )
+        for number in range(20)
+    ]
+    file = LedgerFile(tmp_path / "8000.sqlite")
+    file.write(1, Batch(written))
+    file.drop()
+    query = ALL._replace(subjects=(Subject.END_USER,), period=period)
+    found = lines(query, LedgerFolder(tmp_path).parts(query))
+    totals = merged(each._replace(tenant=each.end_user, key="", pool="", model="") for each in written)
+    expected = lines(query, ((quarter, (user,), sums) for (quarter, user, *_), sums in totals.items()))
+    assert found == expected
+    assert sum(figures(line, "lost_output_tokens")["lost_output_tokens"] for line in found) == 1 + 5 + 9 + 13 + 17
 
 
 def test_a_report_by_end_user_and_period(tmp_path: Path, files: object) -> None:
