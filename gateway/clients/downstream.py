@@ -63,10 +63,13 @@ class Outbox:
         self._writes: list[tuple[asyncio.Transport, bytes]] = []
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Send `data` at the end of the turn, after what was put before."""
-        if not self._writes:
+        """Send `data` at the end of the turn, after what was put before; an answer's last two pieces go together."""
+        writes = self._writes
+        if not writes:
             self._loop.call_soon(self.send)
-        self._writes.append((transport, data))
+        elif writes[-1][0] is transport:
+            data = writes.pop()[1] + data
+        writes.append((transport, data))
 
     def send(self) -> None:
         """Hand everything to the transports now."""
@@ -201,6 +204,11 @@ class Downstream:
         self._look_bytes = self._written_bytes + _CHECKED_BYTES
         put_bytes = len(data) if self._is_chunked else 0  # the transport has it only at the end of this turn
         return self._waiting_bytes() + put_bytes <= HIGH_WATER_BYTES
+
+    def end(self, data: bytes) -> None:
+        """Send `data`, the last of the body, and mark its end; of a chunked body both leave in one write."""
+        self.write(data)
+        self.finish()
 
     def finish(self) -> None:
         """Mark the end of the body."""

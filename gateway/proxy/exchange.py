@@ -306,13 +306,12 @@ class Exchange:
         return await self._flushed(self._end_answer(relay), relay.reason)
 
     def _end_answer(self, relay: Relay) -> Outcome:
-        """Write the last bytes and learn from a complete answer; returns how the request ends."""
+        """Learn from a complete answer, or write the last bytes of another; returns how the request ends."""
         if relay.meter.fingerprint is not None:
             self._services.endpoints[self._ticket.worker].fingerprint = relay.meter.fingerprint
         if relay.is_complete:
             self._services.guard.answered(self._suspect)
             self._learn_prompt(relay)
-            self._downstream.write(relay.last_bytes)
             return Outcome.COMPLETED
         assert relay.end is not None
         effect = judge(Situation.BEGUN, in_answer(relay))

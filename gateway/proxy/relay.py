@@ -148,9 +148,8 @@ class Relay:
 
         A response that is no answer has begun only when it has ended.
         """
-        if self.end is not None:
-            return True
-        return self.is_answer and (self._has_output or self._buffered_bytes > MAX_BUFFERED_BYTES)
+        is_enough = self._has_output or self._buffered_bytes > MAX_BUFFERED_BYTES
+        return self.end is not None or (self.is_answer and is_enough)
 
     @property
     def has_bytes(self) -> bool:
@@ -201,6 +200,8 @@ class Relay:
             if not self.is_blocked:
                 self._read_on()
             self._limit_silence()
+        elif self.is_complete:
+            downstream.end(self.last_bytes)
 
     def unblock(self) -> None:
         """The client has caught up: read on."""
@@ -370,6 +371,8 @@ class Relay:
             self.last_bytes = self.meter.end() if end is AttemptEnd.WHOLE else self.meter.cut()
             if self._has_bytes and (end is AttemptEnd.WHOLE or self._downstream is not None):
                 self.settle()
+            if self.is_complete and self._downstream is not None:
+                self._downstream.end(self.last_bytes)
         self._notify()
 
     @property

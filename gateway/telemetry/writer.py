@@ -20,7 +20,7 @@ from typing import TextIO
 
 MAX_LINES = 10_000
 _CLOSE_SECONDS = 2.0
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.1  # a line comes so much later; a wake costs ten times what a line does
 
 
 class LineWriter:

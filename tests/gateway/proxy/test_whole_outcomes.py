@@ -191,7 +191,7 @@ async def longer_than_the_grace(scene: Stage) -> Answer:
 
 async def hits_a_bug(scene: Stage) -> Answer:
     """Let the gateway meet a mistake of its own."""
-    expect_in_log("00000001 failed")
+    expect_in_log("failed: AttributeError")
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(Pool, "knows_prefixes")
         return await scene.ask(chat())
