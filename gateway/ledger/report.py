@@ -67,16 +67,19 @@ class Line(NamedTuple):
 
 
 def lines(query: Query, parts: Iterable[tuple[int, tuple[str, ...], tuple[float, ...]]]) -> list[Line]:
-    """The report made of `parts`, each the sums of a quarter hour for the names; sorted by period and names."""
+    """The report made of `parts`, each the sums of a quarter hour for the names; sorted by time and names."""
     totals: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}
     labels: dict[int, str] = {}
+    firsts: dict[str, int] = {}  # two hours of one name do not follow each other by their labels
     for quarter, names, sums in parts:
         label = labels.get(quarter)
         if label is None:
             label = labels[quarter] = label_of(quarter, query.period, query.zone)
+            firsts[label] = min(quarter, firsts.get(label, quarter))
         total = totals.get((label, names))
         totals[label, names] = sums if total is None else tuple(map(add, total, sums))
-    return [Line(period, names, total) for (period, names), total in sorted(totals.items())]
+    keys = sorted(totals, key=lambda key: (firsts[key[0]], key[1]))
+    return [Line(*key, totals[key]) for key in keys]
 
 
 def label_of(quarter: int, period: Period, zone: tzinfo) -> str:

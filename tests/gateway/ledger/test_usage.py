@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import apsw
 import pytest
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from gateway.cli.commands import app
 from gateway.ledger.file import Batch, LedgerFile
+from gateway.ledger.report import quarter_of, read_moment
 from gateway.wire.end_user import pseudonym
 
 from .books import content, row
@@ -67,6 +70,34 @@ def test_json_has_every_figure(config: str) -> None:
         "cached_money": 0.000004,
         "output_money": 0.0001,
     }
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", "2026-10-25", [4] * 25),
+        ("Europe/Berlin", "2026-03-29", [4] * 23),
+        ("Asia/Kathmandu", "2026-10-25", [4] * 24),
+        ("America/St_Johns", "2026-11-01", [4] * 25),
+        ("Australia/Lord_Howe", "2026-10-04", [4, 4, 2] + [4] * 21),
+    ],
+)
+@pytest.mark.parametrize("by", ["tenant", "tenant,outcome"], ids=["sums", "rows"])
+def test_a_day_has_its_hours(config: str, zone: str, day: str, hours: list[int], by: str) -> None:
+    """One line for each, in their order, and the line of the day has them all; from sums and from rows."""
+    first = quarter_of(read_moment(day, ZoneInfo(zone)))
+    file = LedgerFile(Path(config).parent / "ledger" / "8000.sqlite")
+    around = range(first - 4, first + sum(hours) + 4)
+    file.write(2, Batch([row(f"q{quarter}", granted=900.0 * quarter) for quarter in around]))
+    file.close()
+    until = f"{date.fromisoformat(day) + timedelta(days=1)}"
+    options = ("--json", "--zone", zone, "--since", day, "--until", until, "--by", by)
+    lines = json.loads(run("report", config, "--per", "hour", *options)[1])
+    moments = [datetime.fromisoformat(line["period"]) for line in lines]
+    assert moments == sorted(moments)
+    assert [line["requests"] for line in lines] == hours
+    (line,) = json.loads(run("report", config, "--per", "day", *options)[1])
+    assert (line["period"], line["requests"]) == (day, sum(hours))
 
 
 def test_csv_has_the_same(config: str) -> None:
