@@ -15,6 +15,7 @@ from setuptools import setup
 
 PASSED = {  # of the packages that a request passes, the modules that it does
     "clients": (
+        "budget_headers",
         "body",
         "connection",
         "custody",
@@ -30,6 +31,7 @@ PASSED = {  # of the packages that a request passes, the modules that it does
     "endpoints": ("connection", "failures", "plain_socket", "progress", "upstream", "workers"),
     "proxy": (
         "attempt",
+        "budgets",
         "delivery",
         "directory",
         "dispatcher",

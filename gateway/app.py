@@ -15,19 +15,11 @@ from dataclasses import asdict
 from itertools import chain
 
 from gateway import __version__
+from gateway.accounts import BudgetsSnapshot
 from gateway.books import Books
 from gateway.clients.custody import Custody
 from gateway.clients.downstream import Outbox
-from gateway.config import (
-    Config,
-    ConfigError,
-    Loaded,
-    Pool,
-    Replicas,
-    Scheduler,
-    Tenant,
-    Worker,
-)
+from gateway.config import Config, ConfigError, Loaded, Pool, Replicas, Scheduler, Tenant, Worker
 from gateway.endpoints.roster import Roster
 from gateway.endpoints.workers import WorkerEndpoints, worker_name
 from gateway.entrance import Entrance
@@ -359,6 +351,10 @@ class Gateway:
     def ledger(self) -> LedgerSnapshot | None:
         """How the ledger fares."""
         return self._books.snapshot()
+
+    def budgets(self, tenants: Collection[str] | None = None) -> BudgetsSnapshot | None:
+        """What is used of the budgets of `tenants` (None: of all); None if nobody has any."""
+        return None if self._books.budgets is None else self._books.budgets.snapshot(tenants)
 
     def webhook(self) -> WebhookSnapshot | None:
         """How the webhook fares."""

@@ -11,6 +11,7 @@ from gateway.accounts.budget import Budget, BudgetTerms, Owner, Scope
 from gateway.accounts.claim import Claim
 from gateway.accounts.period import Period, Span, span_of
 from gateway.accounts.rule import LEAST_OUTPUT_TOKENS, Need, Ruling, Verdict, decide
+from gateway.accounts.snapshot import BudgetSnapshot, BudgetsSnapshot
 from gateway.accounts.tariff import NANO, Tariff, TokenPrices, Unit
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "NANO",
     "Accounts",
     "Budget",
+    "BudgetSnapshot",
     "BudgetTerms",
+    "BudgetsSnapshot",
     "Claim",
     "Need",
     "Owner",

@@ -96,6 +96,12 @@ class Accounts:
             for entry in entries:
                 yield from entry.budgets.values()
 
+    def terms(self) -> Iterator[tuple[str, BudgetTerms]]:
+        """Every entry with the name of its tenant."""
+        for tenant, entries in self._entries.items():
+            for entry in entries:
+                yield tenant, entry.terms
+
     def unknown(self) -> Iterator[tuple[str, BudgetTerms]]:
         """The entries of which nobody has said yet what was used before, with the names of their tenants."""
         for tenant, entries in self._entries.items():
@@ -112,6 +118,7 @@ class Accounts:
                 for budget in entry.budgets.values():
                     budget.is_known = True
                     budget.changes += 1
+                    self.hear(budget, False)
                 entry.is_known = True
 
 

@@ -124,6 +124,7 @@ class Budget:
         """Count what was used of the period that began at `start` before this budget counted, unless it is over."""
         if start == self.tally.span.start:
             self.tally.settled += used
+            self.newly_reached()  # whoever counted it has told of it
         self.is_known = True
 
     def newly_reached(self, *, is_at_limit: bool = False) -> int:

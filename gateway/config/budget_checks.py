@@ -29,6 +29,7 @@ def budget_findings(draft: Draft) -> Iterator[Finding]:
         yield from _of_one(path, budget, file)
     for tenant_path, owner in places:
         yield from _of_end_users(tenant_path, owner, file.tenant_defaults)
+        yield from _repeated(tenant_path, owner)
 
 
 def _of_all(path: Path, file: ConfigFile) -> Iterator[Finding]:
@@ -65,6 +66,17 @@ def _of_keeping(path: Path, budget: BudgetEntry, ledger: LedgerEntry) -> Iterato
         yield (*path, "period"), reason, f"use `ledger.{name}: {_DAYS[budget.period]}` or more"
     if by_rows and ledger.end_users is EndUsers.OFF:
         yield (*path, "per"), "is `end_user`, and the ledger keeps no end users", "use `ledger.end_users: hashed`"
+
+
+def _repeated(path: Path, owner: TenantDefaults) -> Iterator[Finding]:
+    """A budget that counts what an earlier one counts: of the two only the smaller could ever decide."""
+    seen: set[tuple[str, str, str]] = set()
+    for index, budget in enumerate(owner.budgets):
+        counted = (budget.per.value, budget.unit.value, budget.period.value)
+        if counted in seen:
+            reason = f"is given twice: {counted[1]} of each {counted[0]} in each {counted[2]}"
+            yield (*path, "budgets", index), reason, "keep one of the two"
+        seen.add(counted)
 
 
 def _of_end_users(path: Path, owner: TenantDefaults, defaults: TenantDefaults) -> Iterator[Finding]:

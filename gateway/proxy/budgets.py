@@ -7,7 +7,7 @@ let those run who waited for a new one. Without budgets nothing here runs.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from time import time
 from typing import Final, NamedTuple
 
@@ -18,6 +18,8 @@ from gateway.accounts import (
     NANO,
     Accounts,
     Budget,
+    BudgetSnapshot,
+    BudgetsSnapshot,
     BudgetTerms,
     Claim,
     Need,
@@ -99,6 +101,7 @@ class Budgets:
         self._timer: asyncio.TimerHandle | None = None
         self._counts: dict[str, asyncio.Semaphore] = {}
         self._is_started = False
+        self._fullest: dict[tuple[str, BudgetTerms], Budget] = {}
 
     def attach(self, review: Callable[[], None]) -> None:
         """From now on `review` is called when more may be left for those who wait."""
@@ -116,6 +119,8 @@ class Budgets:
             self.accounts.configure(tenant, listed)
         for tenant in self.accounts.tenants - present:
             self.accounts.forget(tenant)
+        kept = set(self.accounts.terms())
+        self._fullest = {entry: budget for entry, budget in self._fullest.items() if entry in kept}
         if self._is_started:
             self._begin()
 
@@ -233,7 +238,24 @@ class Budgets:
         if tokens is not None:
             claim.state_prompt(tokens, most - tokens)
 
+    def snapshot(self, tenants: Collection[str] | None = None) -> BudgetsSnapshot | None:
+        """The fullest budget of each entry of `tenants` (None: of all); None if nobody has one."""
+        if not self.accounts.has_any:
+            return None
+        self.note_time()
+        shown = []
+        for tenant, terms in self.accounts.terms():
+            budget = self._fullest.get((tenant, terms))
+            if budget is not None and (tenants is None or tenant in tenants):
+                budget.turn(self.accounts.now)
+                shown.append(_snapshot(budget))
+        return BudgetsSnapshot(tuple(shown), self.is_read, self.accounts.excesses)
+
     def _hear(self, budget: Budget, is_at_limit: bool) -> None:
+        entry = (budget.owner.tenant, budget.terms)
+        fullest = self._fullest.get(entry)
+        if fullest is None or fullest.tally.span != budget.tally.span or fullest.tally.settled < budget.tally.settled:
+            self._fullest[entry] = budget
         percent = budget.newly_reached(is_at_limit=is_at_limit)
         if percent:
             terms, owner = budget.terms, budget.owner
@@ -277,6 +299,13 @@ def budget_headers(claim: Claim | None) -> list[tuple[str, str]]:
 
 def _nothing() -> None:
     """Do nothing: nobody waits yet."""
+
+
+def _snapshot(budget: Budget) -> BudgetSnapshot:
+    owner, terms, tally = budget.owner, budget.terms, budget.tally
+    amount, used, reserved = (_shown(terms, each) for each in (terms.amount, tally.settled, tally.reserved))
+    names = (owner.tenant, terms.scope.value, terms.unit.value, terms.period.value, owner.key, owner.end_user)
+    return BudgetSnapshot(*names, amount, used, reserved, budget.ends)
 
 
 def _words(terms: BudgetTerms, amount: float) -> str:

@@ -50,6 +50,7 @@ from gateway.telemetry.keeping import show_follower, show_ledger, show_webhook
 from gateway.telemetry.labels import NONE, OTHER, TenantLabels
 from gateway.telemetry.sharing import show_replicas
 from gateway.telemetry.source import StateSource
+from gateway.telemetry.spending import BudgetFamilies, show_budgets
 from gateway.workers import WorkerSnapshot
 
 _TENANTS_AT_ONCE: Final = 500  # of which one step shows the gauges
@@ -145,6 +146,7 @@ class Metrics:
         self._ledger: LedgerFamilies | None = None
         self._follower: FollowerFamilies | None = None
         self._webhook: WebhookFamilies | None = None
+        self._budgets: BudgetFamilies | None = None
         self._loaded_at = wall_clock()
         self._last_reload_succeeded = True
         self._pending_changes = 0
@@ -164,7 +166,7 @@ class Metrics:
 
     def families(self) -> tuple[Family, ...]:
         """All families of the gateway's own metrics, in the order of a scrape."""
-        families = (self._replicas, self._ledger, self._follower, self._webhook)
+        families = (self._replicas, self._ledger, self._follower, self._budgets, self._webhook)
         optional = [each.all() for each in families if each is not None]
         return (*self._events.all(), *self._state.all(), *chain.from_iterable(optional))
 
@@ -228,6 +230,7 @@ class Metrics:
         yield from self._show_bodies(own)
         self._show_replicas(own)
         self._show_ledger()
+        self._show_budgets(own)
         self._show_webhook()
         self._show_gateway()
         pieces: list[bytes] = []
@@ -337,6 +340,14 @@ class Metrics:
             if self._follower is None:
                 self._follower = FollowerFamilies()
             show_follower(self._follower, ledger.postgres)
+
+    def _show_budgets(self, own: Collection[str]) -> None:
+        budgets = self._source.budgets(own)
+        if budgets is None:
+            return
+        if self._budgets is None:
+            self._budgets = BudgetFamilies()
+        show_budgets(self._budgets, budgets)
 
     def _show_webhook(self) -> None:
         webhook = self._source.webhook()

@@ -7,6 +7,7 @@ counters are in cost units, times in seconds.
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
+from gateway.accounts import BudgetsSnapshot
 from gateway.config import Scheduler
 from gateway.fairness import Holding, PoolSnapshot
 from gateway.ledger.snapshot import LedgerSnapshot
@@ -40,6 +41,10 @@ class StateSource(Protocol):
 
     def tasks(self) -> int:
         """How many tasks the event loop has."""
+        ...
+
+    def budgets(self, tenants: Collection[str] | None = None) -> BudgetsSnapshot | None:
+        """What is used of the budgets of `tenants` (None: of all); None if nobody has any."""
         ...
 
     def replicas(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot | None:

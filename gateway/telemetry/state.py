@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from heapq import nlargest
 
+from gateway.accounts import BudgetsSnapshot
 from gateway.config import Config, Pool, Replicas
 from gateway.fairness import PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.replicas.snapshot import ReplicasSnapshot
@@ -54,6 +55,7 @@ def state_dump(
         "workers": [_shown(worker) for worker in source.workers()],
         "replicas": None if (replicas := source.replicas()) is None else _replicas(replicas),
         "ledger": None if (ledger := source.ledger()) is None else asdict(ledger),
+        "budgets": None if (budgets := source.budgets()) is None else _budgets(budgets),
         "webhook": None if (webhook := source.webhook()) is None else asdict(webhook),
         "requests": {
             "total": len(requests),
@@ -132,6 +134,17 @@ def _replicas(replicas: ReplicasSnapshot) -> dict[str, object]:
             "total": len(replicas.limits),
             "truncated": len(replicas.limits) > len(fullest),
             "fullest_first": [asdict(limit) for limit in fullest],
+        },
+    }
+
+
+def _budgets(budgets: BudgetsSnapshot) -> dict[str, object]:
+    fullest = nlargest(MAX_LIMITS, budgets.fullest, key=lambda budget: budget.used / budget.amount)
+    return asdict(replace(budgets, fullest=())) | {
+        "fullest": {
+            "total": len(budgets.fullest),
+            "truncated": len(budgets.fullest) > len(fullest),
+            "fullest_first": [asdict(budget) for budget in fullest],
         },
     }
 

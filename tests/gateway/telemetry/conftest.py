@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from gateway.accounts import BudgetsSnapshot
 from gateway.config import Scheduler
 from gateway.events import RequestFinished
 from gateway.fairness import Holding, PoolSnapshot, TenantSnapshot, TicketSnapshot
@@ -90,6 +91,7 @@ class State:
     sharing: ReplicasSnapshot | None = None
     keeping: LedgerSnapshot | None = None
     telling: WebhookSnapshot | None = None
+    spending: BudgetsSnapshot | None = None
 
     asked: list[Collection[str] | None] = field(default_factory=list)
 
@@ -116,6 +118,9 @@ class State:
 
     def ledger(self) -> LedgerSnapshot | None:
         return self.keeping
+
+    def budgets(self, tenants: Collection[str] | None = None) -> BudgetsSnapshot | None:
+        return self.spending
 
     def webhook(self) -> WebhookSnapshot | None:
         return self.telling

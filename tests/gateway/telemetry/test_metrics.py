@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.accounts import BudgetSnapshot, BudgetsSnapshot
 from gateway.compilation import IS_COMPILED
 from gateway.events import (
     ConfigReloaded,
@@ -376,7 +377,7 @@ def test_a_store_that_fails_is_shown(metrics: Metrics, state, replicas) -> None:
 
 def test_a_gateway_without_a_ledger_shows_nothing_of_one(metrics: Metrics) -> None:
     """There is no metric of it, not even a name."""
-    assert "ledger" not in Scrape(metrics).text
+    assert "vtc_gateway_ledger" not in Scrape(metrics).text
 
 
 def test_the_ledger_is_shown(metrics: Metrics, state) -> None:
@@ -388,6 +389,20 @@ def test_the_ledger_is_shown(metrics: Metrics, state) -> None:
     state.keeping = LedgerSnapshot("the disk is full", 11, 5, 3, 4, 1)
     scrape = Scrape(metrics)
     assert [scrape(f"ledger_{name}") for name in names] == [0, 11, 5, 3, 4, 1]
+
+
+def test_budgets_are_shown(metrics: Metrics, state) -> None:
+    """What is used and reserved as parts of the amount; a gateway without budgets has not even a name of them."""
+    assert "vtc_gateway_budget" not in Scrape(metrics).text
+    names = ("alice", "tenant", "tokens", "month", "", "")
+    month = BudgetSnapshot(*names, 1000.0, 850.0, 50.0, "2026-12-01T00:00:00+00:00")
+    state.spending = BudgetsSnapshot((month,), is_read=True, excesses=2)
+    scrape = Scrape(metrics)
+    labels = {"tenant": "alice", "per": "tenant", "unit": "tokens", "period": "month"}
+    assert (scrape("budget_used_ratio", **labels), scrape("budget_reserved_ratio", **labels)) == (0.85, 0.05)
+    assert (scrape("budgets_known"), scrape("budget_excesses_total")) == (1, 2)
+    state.spending = BudgetsSnapshot((), is_read=False, excesses=2)
+    assert Scrape(metrics)("budgets_known") == 0
 
 
 def test_the_webhook_is_shown(metrics: Metrics, state) -> None:

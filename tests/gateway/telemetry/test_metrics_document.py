@@ -16,6 +16,7 @@ from gateway.telemetry.catalogue import (
     WebhookFamilies,
 )
 from gateway.telemetry.families import Family
+from gateway.telemetry.spending import BudgetFamilies
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
 FAMILIES: tuple[Family, ...] = (
@@ -25,6 +26,7 @@ FAMILIES: tuple[Family, ...] = (
     *LedgerFamilies().all(),
     *FollowerFamilies().all(),
     *WebhookFamilies().all(),
+    *BudgetFamilies().all(),
 )
 ROW = re.compile(r"^\| `(vtc_gateway_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 QUERIES = re.findall(r"```promql\n(.*?)```", DOCUMENT, re.DOTALL)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.accounts import BudgetsSnapshot
 from gateway.config import Config, Pool, Replicas, Worker
 from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.long_work import at_once
@@ -41,6 +42,7 @@ def dump(state, pool, worker, request_view, replicas) -> Any:
     state.pool_views, state.worker_views = [pool()], [worker()]
     state.sharing = replicas(failure="no answer")
     state.keeping = LedgerSnapshot("the disk is full", 10, 2, 0, 0, 0)
+    state.spending = BudgetsSnapshot((), is_read=False, excesses=1)
     state.telling = WebhookSnapshot("nobody listens", 1, 0, 3, 0)
     fleet = Replicas(store="redis://store:6379")
     config = Config(
