@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pwd import getpwnam
 
@@ -78,21 +78,25 @@ class Postgres:
 
     def kill(self) -> None:
         """End it at once, all its processes; `start` runs it again on the same data."""
-        if self._process is not None:
-            self._signal_all(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-            (self._data / "postmaster.pid").unlink(missing_ok=True)
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGSTOP)  # it starts no session that nobody ends
+        sessions = self._signal_all(signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        while any(map(_runs, sessions)):
+            time.sleep(0.005)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _signal_all(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> list[int]:
+        """Send a signal to the server and its sessions; returns the sessions."""
         assert self._process is not None
         parent = self._process.pid
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        for process in (parent, *map(int, children)):
-            try:
+        sessions = [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+        for process in (parent, *sessions):
+            with suppress(ProcessLookupError):  # a session that has just ended
                 os.kill(process, number)
-            except ProcessLookupError:
-                continue  # a session that has just ended
+        return sessions
 
     def _answers(self) -> int:
         command = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
@@ -103,6 +107,14 @@ class Postgres:
             command, check=False, capture_output=True, text=True, cwd=self._folder, user=self._user, group=self._group
         )
         assert result.returncode == 0, result.stderr
+
+
+def _runs(process: int) -> bool:
+    """True unless it has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

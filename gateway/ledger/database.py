@@ -18,7 +18,6 @@ from gateway.ledger import database_schema as schema
 from gateway.ledger.database_faults import place_of, told_database
 from gateway.ledger.faults import LedgerFault
 from gateway.ledger.outgoing import Parcel
-from gateway.ledger.rows import Row
 
 ANSWER_SECONDS: Final = 10.0  # the longest wait for one answer while rows are sent
 
@@ -82,20 +81,14 @@ class LedgerDatabase:
             raise LedgerFault(f"{self._place} has tables of a newer vtc-gateway (version {version})")
         return version
 
-    async def add(self, next_parcel: Callable[[], Parcel], since_us: int) -> Parcel:
-        """Add what `next_parcel` gives, called once it is sure to count; returns it.
-
-        Rows that ended before `since_us` are left out. Raises `LedgerFault`.
-        """
+    async def add(self, next_parcel: Callable[[], Parcel]) -> Parcel:
+        """Add what `next_parcel` gives, called once it is sure to count; returns it. Raises `LedgerFault`."""
         async with self._transaction():
             await self.connection.execute(schema.SHARE)
             parcel = next_parcel()
-            rows = [_storable(row) for row in parcel.rows if row.ended_us >= since_us]
-            if rows:
-                await self.connection.execute(schema.ADD_REQUESTS, *zip(*rows, strict=True))
-            if parcel.times:
-                await self.connection.execute(schema.SET_TIMES, parcel.book, *zip(*parcel.times, strict=True))
-        return parcel._replace(rows=rows)
+            await self.connection.execute(schema.ADD_REQUESTS, parcel.rows)
+            await self.connection.execute(schema.SET_TIMES, parcel.book, parcel.times)
+        return parcel
 
     async def delete_old(self, before_quarter: int) -> bool:
         """Delete a slice of the rows of the quarter hours before that one; True if more may be left."""
@@ -134,8 +127,3 @@ def _tls(terms: Postgres) -> ssl.SSLContext | None:
     if terms.ca_file is None and (query.get("sslmode") != ["verify-full"] or "sslrootcert" in query):
         return None
     return ssl.create_default_context(cafile=terms.ca_file)
-
-
-def _storable(row: Row) -> Row:
-    """`row` as PostgreSQL can hold it, whose texts have no NUL; only the name of an end user may have one."""
-    return row._replace(end_user=row.end_user.replace("\0", "\ufffd")) if "\0" in row.end_user else row

@@ -6,6 +6,7 @@ adds them up too. `worker_time` has a line for each file (`book`), because its f
 A step is never changed after its release: a new version gets a new step.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.ledger.quarters import KEYS, SUMS
@@ -104,8 +105,12 @@ def _type(name: str) -> str:
     return "text" if name in _TEXTS else _OTHERS.get(name, "bigint")
 
 
+def _read_from_json(names: Iterable[str]) -> str:
+    """The columns `names`, in their order, of an array of JSON called `line`."""
+    return ", ".join(f"(line->>{place})::{_type(name)}" for place, name in enumerate(names))
+
+
 _LIST = ", ".join(Row._fields)
-_ARRAYS = ", ".join(f"${place}::{_type(name)}[]" for place, name in enumerate(Row._fields, 1))
 _SUM_LIST = ", ".join((*KEYS, *FIELDS))
 _ADDED = ", ".join(f"{name} = quarters.{name} + excluded.{name}" for name in FIELDS)
 
@@ -113,7 +118,7 @@ _ADDED = ", ".join(f"{name} = quarters.{name} + excluded.{name}" for name in FIE
 ADD_REQUESTS: Final = f"""
     WITH fresh AS (
         INSERT INTO vtc_ledger.requests ({_LIST})
-        SELECT * FROM unnest({_ARRAYS}) AS given ({_LIST}) ORDER BY request_id
+        SELECT {_read_from_json(Row._fields)} FROM jsonb_array_elements($1::jsonb) AS line ORDER BY 1
         ON CONFLICT (request_id) DO NOTHING RETURNING *
     )
     INSERT INTO vtc_ledger.quarters ({_SUM_LIST})
@@ -125,7 +130,7 @@ _TIMES = ", ".join(WorkerTime._fields)
 _GREATER = ", ".join(f"{name} = greatest(worker_time.{name}, excluded.{name})" for name in WorkerTime._fields[2:])
 SET_TIMES: Final = f"""
     INSERT INTO vtc_ledger.worker_time (book, {_TIMES})
-    SELECT $1, * FROM unnest($2::integer[], $3::text[], {", ".join(f"${place}::bigint[]" for place in range(4, 8))})
+    SELECT $1, {_read_from_json(WorkerTime._fields)} FROM jsonb_array_elements($2::jsonb) AS line ORDER BY 2, 3
     ON CONFLICT (quarter, worker, book) DO UPDATE SET {_GREATER}
 """  # noqa: S608
 DELETE_OLD: Final = f"""

@@ -1,9 +1,9 @@
 """The thread that sends what a file of the ledger has got on to the database of the fleet.
 
-It has an event loop of its own, so that neither a slow database nor the packing of a thousand rows delays a request. It
-keeps no rows: it reads them from the file for each attempt, and the file notes what was sent. While the database is
-away they stay in the file, and follow. Rows that ended longer ago than the database keeps rows are never sent: it would
-count them again if it had them before.
+It has an event loop of its own, so that neither a slow database nor the reading of a file delays a request. It keeps no
+rows: it reads them from the file for each attempt, and the file notes what was sent. While the database is away they
+stay in the file, and follow. Rows that ended longer ago than the database keeps rows are never sent: it would count
+them again if it had them before.
 """
 
 import asyncio
@@ -153,18 +153,10 @@ class Follower:
         with Outgoing(self._path) as outgoing:
             self._behind_rows = outgoing.behind()
             database = await self._connected()
-            given = 0
-
-            def next_parcel() -> Parcel:
-                nonlocal given
-                parcel = outgoing.parcel()
-                given = len(parcel.rows)
-                return parcel
-
-            parcel = await database.add(next_parcel, self._oldest_us())
+            parcel = await database.add(lambda: outgoing.parcel(self._oldest_us()))
             outgoing.note(parcel)
-            self._sent_rows += len(parcel.rows)
-            self._lost_rows += given - len(parcel.rows)
+            self._sent_rows += parcel.row_count
+            self._lost_rows += parcel.old_count
             self._behind_rows = outgoing.behind()
         await self._upkeep(database)
         return parcel

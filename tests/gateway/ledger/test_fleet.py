@@ -8,6 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 from real_databases import Postgres
 
@@ -112,8 +113,8 @@ def test_an_end_user_is_removed_with_the_rows_that_are_on_their_way(tmp_path: Pa
         adding, forgetting = await LedgerDatabase.open(fleet.terms), await LedgerDatabase.open(fleet.terms)
         async with adding.connection.transaction():
             await adding.connection.execute(database_schema.SHARE)
-            late = row("late", end_user="u1")
-            await adding.connection.execute(database_schema.ADD_REQUESTS, *zip(late, strict=True))
+            late = orjson.dumps([list(row("late", end_user="u1"))]).decode()
+            await adding.connection.execute(database_schema.ADD_REQUESTS, late)
             forgotten = asyncio.create_task(forgetting.forget("u1"))
             waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             while not await adding.connection.fetchval(waits):
@@ -133,12 +134,14 @@ def test_an_end_user_is_removed_with_the_rows_that_are_on_their_way(tmp_path: Pa
 
 def test_an_end_user_by_name_is_found_by_its_pseudonym(tmp_path: Path, fleet: Fleet) -> None:
     """As in the files; a character that PostgreSQL's texts cannot hold stops no row."""
-    plain = [row(f"r{number}")._replace(end_user=name) for number, name in enumerate(("érika", "erika", "a\0b", ""))]
+    plain = [
+        row(f"r{number}")._replace(end_user=name) for number, name in enumerate(("érika", "erika", "a\0\\u0000b", ""))
+    ]
     sent(tmp_path, fleet, "8000", Batch(plain))
     assert LedgerFleet(fleet.terms).forget(pseudonym("érika")) == 1
     assert LedgerFolder(tmp_path).forget(pseudonym("érika")) == 1
     found = fleet.query("SELECT end_user FROM vtc_ledger.requests ORDER BY request_id")
-    assert found == [[""], ["erika"], ["a\ufffdb"], [""]]
+    assert found == [[""], ["erika"], ["a\ufffd\\u0000b"], [""]]
 
 
 def test_tables_of_a_newer_gateway_are_refused_and_left_alone(tmp_path: Path, fleet: Fleet) -> None:
