@@ -3,6 +3,7 @@
 from math import inf
 
 import pytest
+from uncompiled import needs_sources
 
 from gateway.accounts import Accounts, Owner, Period, Scope, Unit, accounts, span_of
 
@@ -66,6 +67,7 @@ def test_what_was_used_in_another_period_does_not_count() -> None:
     assert known.of("alice", "k", "")[0].left == 1000
 
 
+@needs_sources
 def test_made_up_end_users_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound further names gain nothing; when a period is over their budgets make room."""
     monkeypatch.setattr(accounts, "MAX_END_USERS", 3)

@@ -174,8 +174,12 @@ class Bench:
         job = Job(ticket, prompt, length, cached, prefill_steps, prefill_steps, tells_every=tells_every or 1)
         self.books.offered[tenant] += request_cost(self.cost, Usage(prompt, cached, length), sequences)
         self.waiting[ticket] = job
+        self.claim(ticket)
         self.carry_out(self.admission.submit(ticket, self.now), pool)
         return job
+
+    def claim(self, ticket: Ticket) -> None:
+        """Give a request its claim on budgets, of which there are none here."""
 
     def prefix(self, tenant: str, prompt: int, affinity: int) -> tuple[int, ...]:
         """How the prompt of a request begins."""

@@ -3,21 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from raw_client import Answer
+from uncompiled import needs_sources
 from virtual_time import passing_time, virtual_time
 from whole_gateway import CHAT, COMPLETIONS, Plan, Stage, key_of, question, stage, tenant
-from workers_on_stage import CPU_TINY, MODEL, EngineWorker
+from workers_on_stage import CPU_TINY, MODEL, EngineWorker, fault, faults
 
 from backend.engine.api import chat as chat_api
-from gateway.accounts import Budget
-from gateway.config import BudgetEntry, Ledger, ShareBy, Window
+from backend.engine.faults import FaultKind
+from gateway.accounts import Budget, Claim
+from gateway.config import BudgetEntry, Ledger, Right, ShareBy, Window
 from gateway.events import BudgetThreshold
 from gateway.outcomes import Outcome
+from gateway.usage import Usage
 
 RESPONSES, MESSAGES, EMBEDDINGS = "/v1/responses", "/v1/messages", "/v1/embeddings"
 USED_UP = Outcome.BUDGET_USED_UP
@@ -290,3 +294,86 @@ async def test_an_engine_that_cannot_count_leaves_the_bound_of_bytes(tmp_path: P
         assert {answer.status for answer in answers} == {200, 429}
         assert 0 < charged(scene) <= 1500
         assert "/tokenize" not in {sent.path for sent in scene.sent}
+
+
+@needs_sources
+@virtual_time
+async def test_charging_at_the_end_passes_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: without reservations a hundred requests at once use several times the amount."""
+
+    def charge(claim: Claim, usage: Usage | None) -> None:
+        for each in claim.budgets:
+            each.tally.settled += 0 if usage is None else usage.prompt_tokens + usage.output_tokens
+
+    monkeypatch.setattr(Claim, "reserve", lambda claim: None)
+    monkeypatch.setattr(Claim, "settle", charge)
+    async with kept_stage(plan(tmp_path, budget(1800))) as scene:
+        await asyncio.gather(*(scene.ask(_asked(number, stream=True)) for number in range(100)))
+        await scene.settled()
+        assert charged(scene) > 1.3 * 1800
+
+
+@virtual_time
+async def test_an_attempt_that_fails_costs_no_budget(tmp_path: Path) -> None:
+    """The request is sent again, reserves anew and is charged once."""
+    refuse = faults(fault(FaultKind.REFUSE, nth=1, status=500))
+    async with passing_time(), stage(EngineWorker(refuse), plan=plan(tmp_path, budget(5000))) as scene:
+        assert (await scene.ask(_asked(1, max_tokens=50))).status == 200
+        await scene.settled()
+        (one,) = budgets_of(scene)
+        assert scene.last.attempts == 2
+        assert one.tally.settled == charged(scene)
+        assert one.tally.reservations == 0
+
+
+@virtual_time
+async def test_clients_that_leave_give_their_reservation_back(tmp_path: Path) -> None:
+    """While they stream, while they wait for the budget, and while their prompt is counted."""
+    async with kept_stage(plan(tmp_path, budget(1500))) as scene:
+        for turns in range(40):
+            asking = [scene.asking(_asked(number, stream=True)) for number in range(4)]
+            await scene.turn(turns)
+            for each in asking:
+                each.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        await scene.settled()
+        assert all(each.tally.reservations == 0 for each in budgets_of(scene))
+        assert charged(scene) <= 1500
+
+
+@virtual_time
+async def test_what_cannot_be_shortened_is_refused_near_the_end(tmp_path: Path) -> None:
+    """Beam search, `min_tokens` above what is left, and an image, of which nobody knows how long it is."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aa"}}
+    bodies = [
+        question("Hi", use_beam_search=True, n=2, max_tokens=300),
+        question("Hi", max_tokens=900, min_tokens=800),
+        {"model": MODEL, "messages": [{"role": "user", "content": [image]}], "max_tokens": 5},
+    ]
+    rights = frozenset({Right.BEAM_SEARCH})
+    async with kept_stage(plan(tmp_path, budget(600), allow=rights)) as scene:
+        assert [(await scene.ask(body)).status for body in bodies] == [429, 429, 429]
+        assert (await scene.ask(question("Hi", max_tokens=900, min_tokens=100))).status == 200
+        await scene.settled()
+    async with kept_stage(plan(tmp_path / "more", budget(100_000), allow=rights)) as scene:
+        assert (await scene.ask(bodies[1])).status == 200
+        await scene.settled()
+
+
+@virtual_time
+async def test_a_ledger_that_works_again_is_read(tmp_path: Path) -> None:
+    """A budget that refuses while the ledger is lost serves once it is found; one that allows counts meanwhile."""
+    (tmp_path / "file").touch()
+    strict, lax = budget(5000, on_ledger_loss="refuse"), budget(5000)
+    tenants = (tenant("alice", budgets=(strict,)), tenant("bob", budgets=(lax,)))
+    lost = replace(plan(tmp_path / "file" / "ledger"), tenants=tenants)
+    async with kept_stage(lost) as scene:
+        refused = await scene.ask(_asked(1))
+        assert (refused.status, refused.json["error"]["code"]) == (503, "no_ledger")
+        assert (await scene.ask(_asked(1), "bob")).status == 200
+        assert not scene.budgets.is_read
+        (tmp_path / "file").unlink()
+        while (await scene.ask(_asked(1))).status == 503:
+            await scene.turn()
+        assert scene.budgets.is_read
+        await scene.settled()
