@@ -66,7 +66,7 @@ test-upgrades: $(VENV)/.dev ## Twenty upgrades under load by take-over, and twen
 	@UPGRADES=20 $(BIN)/pytest -k under_load tests/gateway/processes/test_upgrades.py tests/gateway/store/live/test_replacements.py
 
 test-ledger: $(VENV)/.dev ## The ledger of 200 processes that are killed under load
-	@LEDGER_KILLS=200 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/ledger/test_killed.py
+	@LEDGER_KILLS=200 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/ledger/test_killed.py tests/gateway/ledger/test_fleet.py
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
 	@scripts/install-vllm

@@ -61,6 +61,18 @@ class Postgres:
             assert self._process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
 
+    def keeping(self, certificate: Path, key: Path) -> list[str]:
+        """The options with which it shows `certificate`; the server gets files of its own."""
+        options = []
+        for name, source in (("ssl_cert_file", certificate), ("ssl_key_file", key)):
+            copy = self._folder / name
+            copy.write_bytes(source.read_bytes())
+            copy.chmod(0o600)
+            if self._user is not None and self._group is not None:
+                os.chown(copy, self._user, self._group)
+            options += ["-c", f"{name}={copy}"]
+        return options
+
     def query(self, text: str, database: str = "postgres") -> list[list[str]]:
         """What the superuser is told: the lines of the result, each with its fields."""
         command = [program("psql"), "-X", "-q", "-A", "-t", "-F", "|", "-v", "ON_ERROR_STOP=1", "-c", text]

@@ -183,7 +183,8 @@ class Follower:
             await database.close()
 
     def _lose_patience(self) -> None:
-        self._say(f"{place_of(self._terms.url)} has not answered for {PATIENCE_SECONDS:g} s")
+        if self._reason is None:  # else it is said already why it fails
+            self._say(f"{place_of(self._terms.url)} has not answered for {PATIENCE_SECONDS:g} s")
 
     def _say(self, reason: str | None) -> None:
         if reason != self._reason:
