@@ -19,6 +19,7 @@ from gateway.config import Config, Replicas, load
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BASE = KUBERNETES / "base"
 MONITORING, REPLICAS, STORE = (KUBERNETES / "components" / name for name in ("monitoring", "replicas", "store"))
+LEDGER = KUBERNETES / "components" / "ledger"
 FLEET = KUBERNETES / "overlays" / "replicas" / "config.yaml"
 KUSTOMIZATIONS = sorted([*KUBERNETES.rglob("kustomization.yaml"), KUBERNETES.parent / "grafana" / "kustomization.yaml"])
 # The oldest and the newest version whose schemas are at hand among those that are still kept.
@@ -57,10 +58,15 @@ def fleet_deployment() -> Any:
     return merged(manifest("Deployment", "vtc-gateway"), manifest("Deployment", "vtc-gateway", REPLICAS))
 
 
+def with_ledger(deployment: Any) -> Any:
+    """`deployment` as the component `ledger` makes it."""
+    return merged(deployment, manifest("Deployment", "vtc-gateway", LEDGER))
+
+
 def of_kubernetes() -> list[dict[str, Any]]:
     """Every manifest whose type Kubernetes itself knows; the patch of a component counts with what it patches."""
     whole = [each for each in documents(BASE, MONITORING, STORE) if each["apiVersion"] != OPERATOR]
-    return [*whole, manifest("PodDisruptionBudget", "vtc-gateway", REPLICAS), fleet_deployment()]
+    return [*whole, manifest("PodDisruptionBudget", "vtc-gateway", REPLICAS), with_ledger(fleet_deployment())]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -142,6 +148,21 @@ def test_a_fleet_agrees_with_its_configuration() -> None:
     assert {"VTC_STORE", "VTC_STORE_PASSWORD", "VLLM_API_KEY", "VTC_ADMIN_KEY"} == names
 
 
+def test_a_ledger_agrees_with_the_section_that_it_asks_for(tmp_path: Path) -> None:
+    """Its folder is on a volume that may be written, its address comes from the Secret."""
+    (section,) = re.findall(r"^#   (ledger: .+)$", (LEDGER / "kustomization.yaml").read_text(), re.MULTILINE)
+    (container,) = with_ledger(manifest("Deployment", "vtc-gateway"))["spec"]["template"]["spec"]["containers"]
+    file = tmp_path / "config.yaml"
+    file.write_text((BASE / "config.yaml").read_text() + section + "\n")
+    secrets = {"VLLM_API_KEY": "x", "VTC_ADMIN_KEY": "vtc-" + "a" * 43}
+    url = "postgresql://vtc:x@db/vtc?sslmode=verify-full"
+    ledger = load(file, {**secrets, "VTC_LEDGER_URL": url}).config.ledger
+    assert ledger is not None and ledger.postgres is not None
+    assert "VTC_LEDGER_URL" in {variable["name"] for variable in container["env"]}
+    (mount,) = [each for each in container["volumeMounts"] if not each.get("readOnly")]
+    assert str(ledger.folder.parent) == mount["mountPath"]
+
+
 def test_a_rollout_of_a_fleet_never_has_fewer_gateways() -> None:
     """The budget and the strategy leave all but one, or all; no two gateways share a node where there is another."""
     spec = fleet_deployment()["spec"]
@@ -204,7 +225,7 @@ def test_workers_are_reached_from_the_gateway_only() -> None:
 
 def test_every_secret_is_named_and_none_is_written() -> None:
     """Keys come from the Secret `vtc-gateway`, which is not among the manifests."""
-    folders = (BASE, REPLICAS, STORE)
+    folders = (BASE, REPLICAS, STORE, LEDGER)
     assert not any(each["kind"] == "Secret" for each in documents(*folders, KUBERNETES / "overlays" / "example"))
     text = "\n".join(file.read_text() for folder in folders for file in folder.glob("*.yaml"))
     references = re.findall(r"secretKeyRef: {name: ([\w-]+), key: (\w+)", text)
