@@ -27,7 +27,7 @@ from gateway.ledger.rows import Ended, Grant
 
 BUSY: Final = Load(1000, 0.02)
 LOADS: Final = (BUSY, Load(100, 0.02), Load(100, 2.0))
-MOST_OVER_FLOOR: Final = 2.5
+MOST_OVER_FLOOR: Final = 3.0
 SUBJECTS: Final = (Subject.TENANT, Subject.KEY, Subject.MODEL, Subject.END_USER)
 
 

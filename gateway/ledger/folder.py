@@ -22,7 +22,7 @@ from gateway.wire.end_user import pseudonym
 
 _WAIT_MS: Final = 10_000
 _IDS_AT_ONCE: Final = 20_000
-_ROWS_SORTED_AT_ONCE: Final = 500_000
+_ROWS_SORTED_AT_ONCE: Final = 1_000_000
 _THREADS: Final = min(4, os.cpu_count() or 1)
 # Most rows have none of these. They are summed apart: SQLite takes far longer to sort lines of more than 12 values.
 _RARE: Final = ("estimated_tokens", "lost_prompt_tokens", "lost_output_tokens")
