@@ -184,8 +184,7 @@ class Downstream:
         self.open(status, headers, None if status in _WITHOUT_BODY else answer.size_bytes, is_last=is_last)
         if self._request.method != "HEAD":
             self.write(body)
-            for piece in more:
-                self.write(piece)
+            self._write_more(more)
         self.finish()
 
     def write(self, data: bytes) -> bool:
@@ -209,6 +208,15 @@ class Downstream:
         """Send `data`, the last of the body, and mark its end; of a chunked body both leave in one write."""
         self.write(data)
         self.finish()
+
+    def _write_more(self, pieces: Sequence[bytes]) -> None:
+        """Send the further pieces of a body of known length."""
+        transport = self._transport
+        if not pieces or transport is None or transport.is_closing():
+            return
+        self.write(pieces[0])  # the head leaves with it
+        self._written_bytes += sum(map(len, pieces)) - len(pieces[0])
+        transport.writelines(pieces[1:])
 
     def finish(self) -> None:
         """Mark the end of the body."""

@@ -5,7 +5,7 @@ This module alone opens, moves and settles the charges of a ticket, on both leve
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -252,9 +252,12 @@ class PoolAccount:
     # -- views
 
     def snapshot(self, now: float, estimated_tokens: int, tenants: Collection[str] | None = None) -> PoolSnapshot:
-        """This pool at `now`, with the accounts of `tenants` (None: of all); takes O(waiting tenants) besides those."""
+        """This pool at `now`, with the accounts of all tenants; takes O(waiting tenants) besides those.
+
+        If `tenants` are named, their accounts alone are shown, each as it is when it is asked for.
+        """
         queue = self.queue
-        shown = queue.tenants.values() if tenants is None else _known(queue, tenants)
+        shown = self._accounts(queue.tenants if tenants is None else tenants, now)
         waiting = queue.group.policy.waiting
         recent = [flow.recent.value(now) for flow in waiting]
         return PoolSnapshot(
@@ -266,27 +269,17 @@ class PoolAccount:
             jain_index=jain_index(recent),
             drain_rate_per_second=self.drain.per_second(now),
             estimated_tokens=estimated_tokens,
-            tenants=tuple(self._tenant_snapshot(flow, now) for flow in shown),
+            tenants=tuple(shown) if tenants is None else shown,
         )
 
-    def _tenant_snapshot(self, flow: TenantQueue, now: float) -> TenantSnapshot:
-        return TenantSnapshot(
-            flow.name,
-            flow.weight,
-            flow.virtual_time,
-            flow.service,
-            flow.queued,
-            flow.in_flight,
-            flow.oldest().waited(now) if flow.queued else 0.0,
-            flow.queued > 0 and not flow.is_waiting,
-        )
+    def _accounts(self, names: Collection[str], now: float) -> Iterator[TenantSnapshot]:
+        for name in names:
+            tenant = self.queue.tenants.get(name)
+            if tenant is not None:
+                yield tenant.snapshot(now)
 
 
 _MOST_COMPETITORS = 64  # the share is estimated from at most so many: Retry-After is advice, not a promise
-
-
-def _known(queue: PoolQueue, names: Collection[str]) -> list[TenantQueue]:
-    return [queue.tenants[name] for name in names if name in queue.tenants]
 
 
 def _some(queue: PoolQueue, tenant: TenantQueue) -> list[TenantQueue]:

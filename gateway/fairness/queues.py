@@ -13,6 +13,7 @@ from gateway.fairness.key_queue import KeyQueue
 from gateway.fairness.lazy_heap import LazyHeap, ranked, units_of
 from gateway.fairness.policies import F, Policy
 from gateway.fairness.predictor import Predictor
+from gateway.fairness.snapshot import TenantSnapshot
 from gateway.fairness.tenants import TenantRegister
 from gateway.fairness.ticket import Ticket
 from gateway.learned.decay import DecayingSum
@@ -164,6 +165,15 @@ class TenantQueue(Flow):
     def known_keys(self) -> int:
         """How many key flows are kept."""
         return len(self._keys)
+
+    def snapshot(self, now: float) -> TenantSnapshot:
+        """Its account."""
+        oldest_seconds = self.oldest().waited(now) if self.queued else 0.0
+        is_held_back = self.queued > 0 and not self.is_waiting
+        counter, queued, in_flight = self.virtual_time, self.queued, self.in_flight
+        return TenantSnapshot(
+            self.name, self.weight, counter, self.service, queued, in_flight, oldest_seconds, is_held_back
+        )
 
     def forget_idle(self, *, only_unused: bool = False) -> None:
         """Drop every idle key; with `only_unused`, only those that were not used since the last call."""

@@ -1,5 +1,6 @@
 """Frozen views of the scheduler, for metrics, the state dump and the benches; amounts are in cost units."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ class TenantSnapshot(NamedTuple):
 class PoolSnapshot:
     """One pool; `spread` says how far the waiting counters lie apart, `spread_bound` is the computed bound on that.
 
-    `estimated_tokens` are the tokens that streams in flight are charged by estimate.
+    `estimated_tokens` are the tokens that streams in flight are charged by estimate. `tenants` are a tuple if all are
+    shown; if some were named, each account is made when it is asked for, once.
     """
 
     pool: str
@@ -35,7 +37,7 @@ class PoolSnapshot:
     jain_index: float
     drain_rate_per_second: float
     estimated_tokens: int
-    tenants: tuple[TenantSnapshot, ...]
+    tenants: Iterable[TenantSnapshot]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Counters and histograms change only in `observe`, and gauges exist only while a scrape is written, so metrics cost an
 idle gateway nothing. Both run on the event loop. An event costs a few microseconds. A scrape is written in steps of a
 few milliseconds. Its cost is bounded by the label cap and not by the number of tenants; the others are summed under
-`_other`. One step takes what the scheduler knows of all pools, so those figures are of one moment. The families are in
+`_other`. With up to 500 labels what the scheduler knows of a pool is of one moment. The families are in
 `catalogue.py`, the cap in `labels.py`. The metrics of process, collector and platform come from prometheus-client, in a
 registry of our own.
 """
@@ -262,16 +262,19 @@ class Metrics:
         limits = self._source.queue_limits()
         state.queue_max.show(labels, limits.max_queued)
         state.queue_timeout.show(labels, limits.queue_timeout_seconds)
-        shown = [tenant for tenant in pool.tenants if tenant.tenant in own]
-        # What adds up is shown for the others too; many counters, weights or waits have no meaning as one number.
-        others = (pool.pool, OTHER)
-        state.queue_depth.show(others, pool.queued - sum(tenant.queued for tenant in shown))
-        state.in_flight.show(others, pool.in_flight - sum(tenant.in_flight for tenant in shown))
-        yield
-        for number, tenant in enumerate(shown, 1):
-            self._show_tenant((pool.pool, tenant.tenant), tenant)
+        queued = in_flight = 0
+        for number, tenant in enumerate(pool.tenants, 1):
+            if tenant.tenant in own:
+                self._show_tenant((pool.pool, tenant.tenant), tenant)
+                queued += tenant.queued
+                in_flight += tenant.in_flight
             if number % _TENANTS_AT_ONCE == 0:
                 yield
+        # What adds up is shown for the others too; many counters, weights or waits have no meaning as one number. The
+        # pool was looked at before its tenants: after several steps they may have more than it had.
+        others = (pool.pool, OTHER)
+        state.queue_depth.show(others, max(0, pool.queued - queued))
+        state.in_flight.show(others, max(0, pool.in_flight - in_flight))
 
     def _show_tenant(self, labels: tuple[str, str], tenant: TenantSnapshot) -> None:
         state = self._state

@@ -117,11 +117,12 @@ def _busyness(tenant: TenantSnapshot) -> tuple[int, float]:
 
 
 def _pool(pool: PoolSnapshot) -> dict[str, object]:
-    busiest = nlargest(MAX_TENANTS, pool.tenants, key=_busyness)
+    tenants = list(pool.tenants)
+    busiest = nlargest(MAX_TENANTS, tenants, key=_busyness)
     return _shown(pool) | {
         "tenants": {
-            "total": len(pool.tenants),
-            "truncated": len(pool.tenants) > len(busiest),
+            "total": len(tenants),
+            "truncated": len(tenants) > len(busiest),
             "busiest_first": [tenant._asdict() for tenant in busiest],
         },
     }
