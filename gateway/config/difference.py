@@ -65,8 +65,13 @@ def in_force(old: Config, new: Config) -> Config:
     before = {pool.model: pool for pool in old.pools}
     pools = tuple(_renewed(before.get(pool.model), pool) for pool in new.pools)
     kept = {name: getattr(old, name) for name in _RESTART_ONLY}
-    tenants = new.tenants if old.ledger is not None and old.replicas is None else _without_budgets(new.tenants)
+    tenants = new.tenants if _counts_budgets(old) else _without_budgets(new.tenants)
     return new.model_copy(update={**kept, "scheduler": scheduler, "pools": pools, "tenants": tenants})
+
+
+def _counts_budgets(config: Config) -> bool:
+    """True if a gateway that runs with `config` can count budgets: it keeps a ledger, and it is alone."""
+    return config.ledger is not None and config.replicas is None and config.processes == 1
 
 
 def _without_budgets(tenants: tuple[Tenant, ...]) -> tuple[Tenant, ...]:
@@ -142,12 +147,14 @@ def _tenants(old: Config, new: Config) -> Iterator[_Change]:
     yield from _came_and_went("tenant", before, after)
     for name in before:
         if name in after:
-            yield from _tenant(before[name], after[name])
+            yield from _tenant(before[name], after[name], counts_budgets=_counts_budgets(old))
 
 
-def _tenant(old: Tenant, new: Tenant) -> Iterator[_Change]:
+def _tenant(old: Tenant, new: Tenant, *, counts_budgets: bool) -> Iterator[_Change]:
     owner = f"tenant {old.name}"
-    yield from _fields(owner, old, new, TenantEntry, leave_out=("keys",))
+    yield from _fields(owner, old, new, TenantEntry, leave_out=("keys", "budgets"))
+    if old.budgets != new.budgets:
+        yield _Change(f"{owner}: budgets: {_shown(old.budgets)} -> {_shown(new.budgets)}", counts_budgets)
     before, after = {key.id: key for key in old.keys}, {key.id: key for key in new.keys}
     yield from _came_and_went(f"{owner}: key", before, after)
     for name, key in before.items():

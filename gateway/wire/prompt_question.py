@@ -17,18 +17,17 @@ from gateway.wire.surface import Family
 _TOKENIZE: Final = "/tokenize"
 _COUNT: Final = "/v1/messages/count_tokens"
 _CHAT_MEMBERS: Final = (
-    "messages",
-    "tools",
     "add_generation_prompt",
     "continue_final_message",
     "add_special_tokens",
     "chat_template",
     "chat_template_kwargs",
 )
-_UNSAYABLE: Final = frozenset(
-    {"documents", "reasoning_effort", "tool_choice", "truncate_prompt_tokens", "suffix", "previous_input_messages"}
-)
-_MESSAGE_MEMBERS: Final = ("messages", "system", "tools", "tool_choice", "thinking", "chat_template_kwargs")
+_UNSAYABLE: Final = frozenset({"reasoning_effort", "tool_choice", "truncate_prompt_tokens", "suffix"})
+_DOCUMENTS: Final = b',"documents":'  # this text stands in no string, where quotes are escaped
+_MESSAGE_MEMBERS: Final = ("tool_choice", "thinking", "chat_template_kwargs")
+_ONE_TEXT: Final = b',"prompt":"'
+_UNSAYABLE_OF_RESPONSES: Final = ("tools", "reasoning", "text", "previous_input_messages")
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
 
 Fields = Mapping[str, object]
@@ -38,18 +37,20 @@ def prompt_question(parsed: ParsedRequest) -> tuple[str, bytes] | None:
     """The path and the JSON without `model`, from the comma on, that ask for the prompt's tokens; None if none can."""
     if parsed.media_parts or parsed.prompts != 1:
         return None
-    fields = read_object(b"{" + parsed.rest[1:])
-    family = parsed.endpoint.family
+    family, fields = parsed.endpoint.family, parsed.deciding()
+    prompt = parsed.rest[: parsed.prompt_size]
     if family is Family.MESSAGES:
-        return _asked(_COUNT, {name: fields[name] for name in _MESSAGE_MEMBERS if name in fields})
-    if any(fields.get(name) is not None for name in _UNSAYABLE):
+        return _asked(_COUNT, prompt, fields, _MESSAGE_MEMBERS)
+    if _DOCUMENTS in prompt or any(fields.get(name) is not None for name in _UNSAYABLE):
         return None
     if family is Family.CHAT:
-        return _asked(_TOKENIZE, {name: fields[name] for name in _CHAT_MEMBERS if name in fields})
+        return _asked(_TOKENIZE, prompt, fields, _CHAT_MEMBERS)
     if family is Family.RESPONSES:
-        return _of_responses(fields)
-    text = fields.get("prompt" if family is Family.COMPLETION else "input")
-    return _asked(_TOKENIZE, {"prompt": text}) if isinstance(text, str) else None
+        return _of_responses(read_object(b"{" + prompt[1:] + b"}") | fields)
+    if family is Family.COMPLETION:
+        return _asked(_TOKENIZE, prompt, fields, ()) if prompt.startswith(_ONE_TEXT) else None
+    text = fields.get("input")
+    return _asked(_TOKENIZE, b"", {"prompt": text}, ("prompt",)) if isinstance(text, str) else None
 
 
 def counted_tokens(body: bytes) -> int | None:
@@ -62,13 +63,15 @@ def counted_tokens(body: bytes) -> int | None:
     return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
-def _asked(path: str, fields: Fields) -> tuple[str, bytes]:
-    return path, b"," + write_json(fields)[1:] if fields else b"}"
+def _asked(path: str, prompt: bytes, fields: Fields, names: tuple[str, ...]) -> tuple[str, bytes]:
+    """The question with the JSON `prompt` as it is, and of `fields` those called `names`."""
+    members = {name: fields[name] for name in names if name in fields}
+    return path, prompt + (b"," + write_json(members)[1:] if members else b"}")
 
 
 def _of_responses(fields: Fields) -> tuple[str, bytes] | None:
     """The chat that an engine makes of plain texts; None if the input has tools, reasoning or anything else."""
-    if fields.get("tools") or fields.get("reasoning") or fields.get("text"):
+    if any(fields.get(name) for name in _UNSAYABLE_OF_RESPONSES):
         return None
     messages: list[dict[str, object]] = []
     if fields.get("instructions"):
@@ -81,7 +84,7 @@ def _of_responses(fields: Fields) -> tuple[str, bytes] | None:
         if text is None:
             return None
         messages.append({"role": item["role"], "content": text})
-    return _asked(_TOKENIZE, {"messages": messages}) if messages else None
+    return _asked(_TOKENIZE, b"", {"messages": messages}, ("messages",)) if messages else None
 
 
 def _text_of(item: object) -> str | None:

@@ -105,9 +105,14 @@ class ParsedRequest:
 
     def shortened(self, most_output_tokens: int) -> bytes:
         """`rest` with an output limit of so many tokens for each sequence."""
-        fields = read_object(b"{" + self.rest[1:])
+        fields = self.deciding()
         shorten_output(self.endpoint.family, fields, most_output_tokens)
-        return _members(fields) + b"}"
+        return self.rest[: self.prompt_size] + _members(fields) + self.rest[self.identity_size :]
+
+    def deciding(self) -> dict[str, object]:
+        """The members beside the prompt that decide the engine's work; a long prompt is not read once more for them."""
+        members = self.rest[self.prompt_size + 1 : self.identity_size]
+        return read_object(b"{" + members + b"}")
 
     def let_go(self) -> None:
         """Drop the text, because the request is not sent again."""

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from gateway.config import (
     Admin,
     Anonymous,
+    BudgetEntry,
     Config,
     Difference,
     Launch,
@@ -169,6 +170,18 @@ def test_the_address_of_a_database_is_never_shown() -> None:
     new = _with(ledger=Ledger(folder=Path("/l"), postgres=Postgres(url="postgresql://a:second@db/x")))
     assert difference(old, new) == Difference((), ("ledger.postgres: changed",))
     assert "hidden" not in repr(old)
+
+
+def test_budgets_wait_for_a_ledger() -> None:
+    """A gateway that keeps none could not count them; one that keeps one takes them over at once."""
+    tenant = OLD.tenants[0].model_copy(update={"budgets": (BudgetEntry(amount=5),)})
+    new = OLD.model_copy(update={"tenants": (tenant, *OLD.tenants[1:])})
+    without, kept = OLD.model_copy(update={"ledger": None}), OLD.model_copy(update={"ledger": Ledger(folder=Path("l"))})
+    (words,) = difference(without, new.model_copy(update={"ledger": None})).needs_restart
+    assert words.startswith(f"tenant {tenant.name}: budgets: [] -> [(amount 5")
+    assert in_force(without, new) == without
+    assert difference(kept, new.model_copy(update={"ledger": kept.ledger})) == Difference((words,), ())
+    assert in_force(kept, new).tenants == new.tenants
 
 
 def test_both_kinds_at_once() -> None:

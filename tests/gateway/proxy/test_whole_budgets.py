@@ -377,3 +377,14 @@ async def test_a_ledger_that_works_again_is_read(tmp_path: Path) -> None:
             await scene.turn()
         assert scene.budgets.is_read
         await scene.settled()
+
+
+@virtual_time
+async def test_a_period_that_ends_soon_is_worth_waiting_for(tmp_path: Path) -> None:
+    """Half a minute before the hour an SDK is told to wait for it."""
+    async with kept_stage(plan(tmp_path, budget(300, period="hour"))) as scene:
+        scene.budgets.wall_clock = lambda: 1_796_043_570.0  # 2026-11-30T12:59:30Z
+        await _use_up(scene)
+        answer = await scene.ask(_asked(1))
+        assert (answer.status, answer.header("retry-after")) == (429, "30")
+        assert answer.header("x-should-retry") is None
