@@ -29,6 +29,7 @@ MAX_WAITING_ROWS: Final = 100_000
 RETRY_SECONDS: Final = 0.25
 CLOSE_SECONDS: Final = 5.0
 UPKEEP_SECONDS: Final = 3600.0
+UPKEEP_RETRY_SECONDS: Final = 60.0
 _ROWS_AT_ONCE: Final = 5000
 _DAY_US: Final = 86_400_000_000
 _SUFFIXES: Final = ("", "-wal", "-shm")
@@ -247,8 +248,9 @@ class LedgerWriter:
         days = (terms.rows_days, terms.quarters_days, unsent_days)
         try:
             is_more = self._file.delete_old(*(now_us - each * _DAY_US for each in days))
-        except LedgerFault:
-            return  # the next batch meets the same fault and says so
+        except LedgerFault:  # the next batch meets the same fault and says so
+            self._upkeep_at = monotonic() + UPKEEP_RETRY_SECONDS
+            return
         if not is_more:
             self._upkeep_at = monotonic() + UPKEEP_SECONDS
 

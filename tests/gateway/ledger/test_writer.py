@@ -9,7 +9,9 @@ import apsw
 import pytest
 
 from gateway.config import Ledger
+from gateway.ledger import file as file_module
 from gateway.ledger import writer as writer_module
+from gateway.ledger.faults import LedgerFault
 from gateway.ledger.file import Batch, LedgerFile, Lock
 from gateway.ledger.recorder import FLUSH_SECONDS
 from gateway.ledger.writer import Delivery, LedgerWriter
@@ -229,6 +231,34 @@ def test_old_rows_go_while_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     kept.until_written(2)
     kept.until(lambda: not content(kept.path, "SELECT quarter FROM quarters"))
     kept.until(lambda: ids(kept.path) == ["newest"])
+    kept.writer.close()
+
+
+def test_upkeep_that_fails_is_not_repeated_at_once(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that is full the thread would otherwise do nothing else."""
+    tries: list[int] = []
+
+    def fails(*moments: int) -> bool:
+        tries.append(len(tries))
+        raise LedgerFault("the disk is full")
+
+    monkeypatch.setattr(LedgerFile, "delete_old", lambda file, *moments: fails(*moments))
+    kept.writer.start()
+    for rows in range(1, 6):
+        kept.take(f"r{rows}")
+        kept.until_written(rows)
+    assert tries == [0]
+
+
+def test_old_rows_of_an_idle_gateway_go_slice_by_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to be written for that."""
+    monkeypatch.setattr(file_module, "SLICE_ROWS", 10)
+    kept = Kept(tmp_path, rows_days=1)
+    file = LedgerFile(kept.path)
+    file.write(1, Batch([row(f"r{number}") for number in range(95)]))
+    file.close()
+    kept.writer.start()
+    kept.until(lambda: len(ids(kept.path)) <= 1)
     kept.writer.close()
 
 
