@@ -1,8 +1,8 @@
 """The one connection of a process to the database of a fleet's ledger; each transaction of it is whole or not at all.
 
 Rows are taken once by the id of their request, and what was taken is added up in the same statement. Who adds rows
-shares a lock, and reads them from its file only then: so whoever forgets an end user, and takes the lock alone, misses
-none that is on its way.
+shares a lock, and reads them from its file only then: so whoever forgets an end user in a file first, and then has the
+lock alone for a moment, misses none that is on its way.
 """
 
 import ssl
@@ -99,7 +99,8 @@ class LedgerDatabase:
     async def forget(self, end_user: str) -> int:
         """Remove the end user of this pseudonym from all rows, those on their way included; returns from how many."""
         async with self._transaction():
-            await self.connection.execute(schema.EXCLUDE)
+            await self.connection.execute(schema.EXCLUDE)  # waits for whoever has read its file before
+        with told_database(self._place):
             status = await self.connection.execute(schema.FORGET, end_user)
         return int(status.removeprefix("UPDATE "))
 

@@ -21,7 +21,7 @@ _REMEDIES = (
     ),
     (
         asyncpg.InsufficientPrivilegeError,
-        "the user must own the schema vtc_ledger, or may create it: GRANT CREATE ON DATABASE",
+        "the user must own the schema vtc_ledger, or be allowed to make it: GRANT CREATE ON DATABASE",
     ),
 )
 

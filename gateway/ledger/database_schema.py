@@ -15,7 +15,7 @@ from gateway.ledger.rows import Row
 from gateway.ledger.worker_times import WorkerTime
 from gateway.wire.end_user import PSEUDONYM_DIGITS
 
-LOCK: Final = 0x7674636C  # "vtcl": shared by who adds rows, exclusive for who changes tables or forgets an end user
+LOCK: Final = 0x7674636C  # "vtcl": shared by who adds rows, exclusive for who makes tables or forgets an end user
 SLICE_ROWS: Final = 5000  # deleted at once
 
 STEPS: Final = (  # of our own words, as every statement here

@@ -1,4 +1,4 @@
-"""The thread that writes the ledger: it alone touches the file, so that no request waits for a disk.
+"""The thread that writes the ledger: it alone writes rows into the file, so that no request waits for a disk.
 
 Batches come through a queue and go into the file one transaction each; what has gathered meanwhile goes together. If
 the file cannot be written (a full disk, an I/O error, a lock that another process has), the batch stays and is tried

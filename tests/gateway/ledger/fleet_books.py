@@ -52,10 +52,11 @@ class Fleet:
 class Sender:
     """A file with its writer and its follower, as a gateway process has them, and what the follower reported."""
 
-    def __init__(self, folder: Path, terms: PostgresTerms, name: str = "8000") -> None:
+    def __init__(self, folder: Path, terms: PostgresTerms, name: str = "8000", **days: int) -> None:
         self.path = folder / f"{name}.sqlite"
         self.reports: list[str | None] = []
-        ledger = Ledger(folder=folder, rows_days=FOR_EVER, quarters_days=FOR_EVER, postgres=terms)
+        kept = {"rows_days": FOR_EVER, "quarters_days": FOR_EVER} | days
+        ledger = Ledger.model_validate({"folder": folder, "postgres": terms, **kept})
         self.follower = Follower(self.path, terms, self.reports.append)
         self.writer = LedgerWriter(
             self.path, ledger, lambda reason: None, lambda place, reason: None, wrote=self.follower.wake

@@ -9,14 +9,16 @@ import apsw
 import pytest
 from real_databases import PASSWORD, Postgres
 
+from gateway.config import Postgres as PostgresTerms
 from gateway.ledger import follower as follower_module
 from gateway.ledger import outgoing
+from gateway.ledger import writer as writer_module
 from gateway.ledger.file import Batch, LedgerFile
 from gateway.ledger.worker_times import WorkerTime
 from gateway.ledger.writer import Delivery
 
-from .books import NOON, check_sums, ids, row
-from .fleet_books import Fleet, Sender
+from .books import NOON, check_sums, content, ids, row
+from .fleet_books import FOR_EVER, Fleet, Sender
 
 QUARTER_SECONDS = 900.0
 
@@ -308,3 +310,15 @@ def test_rows_that_are_too_old_are_not_sent_and_those_that_were_sent_go(
     again.until(lambda: not fleet.ids())
     assert again.close() == 0
     assert fleet.query("SELECT requests FROM vtc_ledger.quarters") == [["1"]]
+
+
+def test_rows_that_wait_outlive_the_days_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stay as long as the database would keep them; sums go in their own time."""
+    monkeypatch.setattr(writer_module, "UPKEEP_SECONDS", 0.02)
+    terms = PostgresTerms(url="postgresql://127.0.0.1:1/nowhere", rows_days=FOR_EVER)
+    sender = Sender(tmp_path, terms, rows_days=1, quarters_days=1).start()
+    sender.take("r1", "r2")
+    sender.until(lambda: sender.follower.snapshot().behind_rows == 2)
+    sender.until(lambda: not content(sender.path, "SELECT * FROM quarters"))
+    assert ids(sender.path) == ["r1", "r2"]
+    sender.close()
