@@ -62,8 +62,8 @@ class WorkerReport(NamedTuple):
     """What the caller has at a worker, in sequences: what it was granted in all, and what it gave back of that.
 
     It counts from the call in which it registers, where `granted` is what it holds. `idle` of that is not in use.
-    `unread` is prompt tokens. `metered` is output tokens, a total that never falls. If it is
-    not `is_open`, the caller cannot use the worker and gets no room there.
+    `unread` is prompt tokens. `metered` is output tokens and `ended` sequences whose requests ended, totals that never
+    fall. If it is not `is_open`, the caller cannot use the worker and gets no room there.
     """
 
     name: str
@@ -73,6 +73,7 @@ class WorkerReport(NamedTuple):
     unread: int = 0
     kv: int = 0
     metered: int = 0
+    ended: int = 0
     is_open: bool = True
 
 
@@ -171,9 +172,11 @@ class Grant(NamedTuple):
 class WorkerState(NamedTuple):
     """A worker as the store has it: its window, the time of the reading behind it, what all replicas hold there.
 
-    `idle` is held and not in use. `metered` is what all replicas metered, dead ones too.
+    `idle` is held and not in use, as far as the replicas have said. `metered` is what all of them metered, dead ones
+    too, and `ended` what has ended.
     `ghosts` are the sequences that dead replicas held, until a later reading of the engine. `strangers` is what the
-    latest one showed of those that no living replica uses.
+    latest one showed of those that no living replica uses. A worker is uncounted while no reading has shown what is
+    there since the store began anew.
     """
 
     name: str
@@ -186,14 +189,21 @@ class WorkerState(NamedTuple):
     held_kv: int
     idle: int
     metered: int
+    ended: int
     ghosts: int
     strangers: int
+    is_uncounted: bool = False
     state: str = ""
 
     @property
     def free(self) -> int:
         """Sequences that the store may grant."""
         return max(0, self.sequences - self.held - self.ghosts - self.strangers)
+
+    @property
+    def is_in_question(self) -> bool:
+        """True if sequences may run there that no living replica uses."""
+        return self.is_uncounted or self.ghosts + self.strangers > 0
 
 
 class FlowState(NamedTuple):
@@ -221,6 +231,7 @@ class Reply:
     tenant_elsewhere: str = ""
     key_counter_elsewhere: int = 0
     figures: Figures = NO_FIGURES
+    oldest: int = 0  # the earliest of the times at which the living called last
     changes: int = 0
     has_more_changes: bool = False
     grants: Sequence[Grant] = ()
@@ -245,7 +256,8 @@ def read_reply(words: Sequence[Any]) -> Reply:
     status, generation, seq, now = words[:4]
     if status != Status.OK:
         return Reply(Status(status), _text(generation), seq, now)
-    vt, living, rank, others, least, tenant, key_counter, figures, changes, more, grants, workers, flows = words[4:]
+    vt, living, rank, others, least, tenant, key_counter, figures, oldest, *rest = words[4:]
+    changes, more, grants, workers, flows = rest
     return Reply(
         Status.OK,
         _text(generation),
@@ -259,10 +271,11 @@ def read_reply(words: Sequence[Any]) -> Reply:
         _text(tenant),
         key_counter,
         Figures(*figures),
+        oldest,
         changes,
         bool(more),
         [Grant(_text(name), granted) for name, granted in grants],
-        [WorkerState(_text(row[0]), *row[1:12], *map(_text, row[12:])) for row in workers],
+        [_worker_state(row) for row in workers],
         [FlowState(_text(name), *numbers) for name, *numbers in flows],
     )
 
@@ -293,6 +306,11 @@ def channel(pool: str, replica: str) -> str:
 def script() -> str:
     """The text of the script."""
     return (files(__package__) / "turn.lua").read_text("utf-8")
+
+
+def _worker_state(row: Sequence[Any]) -> WorkerState:
+    name, *amounts, is_uncounted, state = row
+    return WorkerState._make((_text(name), *amounts, bool(is_uncounted), _text(state)))
 
 
 def _text(word: bytes | str) -> str:

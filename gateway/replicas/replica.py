@@ -31,7 +31,7 @@ from gateway.replicas.candidates import Workers, candidates
 from gateway.replicas.outage import Outage
 from gateway.replicas.room_book import Permit, RoomBook
 from gateway.replicas.shared_flows import SharedFlows, vtc
-from gateway.replicas.strangers import Strangers
+from gateway.replicas.strangers import StrangersBook
 
 BUSY_SECONDS: Final = 0.05  # between two calls while somebody waits
 IDLE_SECONDS: Final = 0.5
@@ -68,7 +68,7 @@ class Replica:
         self.rooms = RoomBook()
         self.readings: list[Reading] = []  # to be reported with the next call
         self.workers: dict[str, WorkerState] = {}
-        self._strangers: dict[str, Strangers] = {}
+        self.strangers = StrangersBook()
         self.store_now = 0  # the store's time in its last answer, in milliseconds
         self.living = expected
         self.rank = 0  # its place among the living by name
@@ -193,7 +193,8 @@ class Replica:
         if self._is_called_for or self._has_news():
             is_new = self.least_elsewhere is None and not self._reported_head  # the store knows of nobody who waits
             return now if is_new else self._called_at + spacing_seconds(self.living)
-        return self._called_at + (BUSY_SECONDS if self.is_busy else self._idle_seconds)
+        is_counting = any(worker.is_in_question for worker in self.workers.values())
+        return self._called_at + (BUSY_SECONDS if self.is_busy or is_counting else self._idle_seconds)
 
     def _has_news(self) -> bool:
         if self.is_waiting:
@@ -272,12 +273,13 @@ class Replica:
         self._must_register, self._outage, self._is_past_lease, self._failures = False, None, False, 0
         self.is_suspended, self._confirmed_at = False, self._called_at
         if reply.generation != self._generation:
-            self._strangers.clear()
+            self.strangers.clear()
         self._generation, self._seq, self._changes = reply.generation, reply.seq, reply.changes
         self._is_called_for = not self.flows.acknowledge(self.number) or reply.has_more_changes
         self.living, self.rank, self.with_other_settings = reply.living, reply.rank, reply.with_other_settings
         self._figures = reply.figures
         self.workers = {worker.name: worker for worker in reply.workers}
+        self.strangers.answered(self.number, reply)
         for state in reply.flows:
             self.flows.hear(state)
         self.least_elsewhere = None if reply.least_elsewhere == NOBODY else reply.least_elsewhere
@@ -307,24 +309,21 @@ class Replica:
             else:
                 self.rooms.drop_idle()
 
-    @property
-    def needs_readings(self) -> bool:
-        """True without the store: when the lease has ended only readings of the engines allow this replica anything."""
-        return self._outage is not None
+    def needs_reading(self, worker: str) -> bool:
+        """True if nothing but a reading allows anything at `worker`: without the store, or with one that began anew."""
+        state = self.workers.get(worker)
+        return self._outage is not None or (state is not None and state.is_uncounted)
 
-    def read(self, worker: str, window: int, there: int) -> int:
-        """Take in a reading of an engine, which says that `there` sequences of anybody are at `worker`.
+    def read(self, worker: str, window: int, there: int, at: int) -> None:
+        """Take in that `there` sequences of anybody are at `worker`, as its engine said, asked at the store time `at`.
 
-        Returns the room to leave to strangers, which the tuner reports.
+        What that shows `strangers` says when the others have reported.
         """
         if self._outage is not None:
             self._outage.read(worker, window, there, self.rooms.used(worker), is_leased=not self._is_past_lease)
         state = self.workers.get(worker)
-        if state is None:
-            return 0
-        if self._outage is not None or not self._knows_others:
-            return state.strangers
-        return self._strangers.setdefault(worker, Strangers()).read(there, state, self.living)
+        if state is not None and self._outage is None and self._knows_others:
+            self.strangers.read(there, state, at, self.number)
 
     @property
     def _knows_others(self) -> bool:
@@ -355,7 +354,7 @@ class Replica:
         """Forget `workers` that are gone and done with, and register anew: the totals of rooms begin anew with that."""
         for worker in workers:
             self.rooms.forget(worker)
-            self._strangers.pop(worker, None)
+            self.strangers.forget(worker)
         self._must_register = True
 
     def told(self, message: Message) -> None:

@@ -24,7 +24,7 @@ class Permit(Enum):
 class Room:
     """What a replica holds at one worker."""
 
-    __slots__ = ("fresh", "granted", "own", "returned", "used")
+    __slots__ = ("ended", "fresh", "granted", "own", "returned", "used")
 
     def __init__(self) -> None:
         """Hold nothing."""
@@ -33,6 +33,7 @@ class Room:
         self.used = 0
         self.fresh = 0  # granted for requests that wait, not yet used
         self.own = 0
+        self.ended = 0  # a total that never falls
 
     @property
     def held(self) -> int:
@@ -140,6 +141,7 @@ class RoomBook:
         room = self._room(worker)
         room.used -= sequences
         room.own += sequences
+        room.ended += sequences
 
     def meet(self, worker: str) -> None:
         """Take in that there is a worker, at which nothing may be held yet: the store hears of it."""
@@ -170,7 +172,8 @@ class RoomBook:
 
     def reports(self, held: Callable[[str], tuple[int, int, int, bool]]) -> list[WorkerReport]:
         """What is reported to the store of every worker; `held` (`candidates.Workers`) says what is there."""
-        return [
-            WorkerReport(name, room.granted, room.returned, max(0, room.idle), *held(name))
-            for name, room in self._rooms.items()
-        ]
+        return [_report(name, room, *held(name)) for name, room in self._rooms.items()]
+
+
+def _report(name: str, room: Room, unread: int, kv: int, metered: int, is_open: bool) -> WorkerReport:
+    return WorkerReport(name, room.granted, room.returned, max(0, room.idle), unread, kv, metered, room.ended, is_open)

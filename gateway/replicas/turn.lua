@@ -14,11 +14,11 @@
 --               more, named (counter of the first candidate of its last call, or false), tail (the candidate that was
 --               granted last since then, or false), its figures, then its candidates one by one
 --   5 held      replica -> {worker -> granted, returned, unread, kv, idle, metered, open (false: the replica cannot use
---               the worker)}
+--               the worker), ended}
 --   6 room      worker -> sequences, prompt tokens, kv (the window; 0 prompt tokens or kv: no limit), reading (time),
 --               strangers (room left to sequences that no living replica uses), state (the tuner's own), tuner (the
 --               boot that said all this), held, unread, kv, idle (sums over the living), metered (sum over all, dead
---               ones too), credit, {ghosts: time, sequences, boot}
+--               ones too), credit, {ghosts: time, sequences, boot}, ended (sum over all)
 --   7 unused    string: is there if no gateway has used the account before, in this store or in another; whoever starts
 --               the store sets it. Only the first call finds it
 --
@@ -30,18 +30,19 @@
 --   flows       name, total, acknowledged (the total that the store has confirmed), floor, base (the counter is at least
 --               total + base), level (of its keys; -1: it is a key itself), is gone (1 or 0)
 --   workers     name, granted (as far as the caller has heard; held, if registering), returned, idle (held and
---               not in use), unread, kv, metered (output tokens, a total that never falls), open (1; 0: the caller
---               cannot use the worker and gets no room there)
+--               not in use), unread, kv, metered (output tokens) and ended (sequences whose requests ended), totals
+--               that never fall, open (1; 0: the caller cannot use the worker and gets no room there)
 --   readings    name, sequences, prompt tokens, kv, reading (time), strangers, is blind (1 or 0), state
 --   candidates  each as one JSON list, which is read only if it is compared: counter, tenant, key counter, sequences,
 --               prompt tokens, kv, preferred worker (empty: none)
 --
 -- Reply: status, generation, seq, now. If the status is OK, further: vt, living replicas, the caller's place among them
 --   by name (the first is 0), living replicas with other settings, the least counter that waits elsewhere (-1: none),
---   its tenant, the least counter of that tenant's keys there, figures of all living replicas, changes told, are there more (1 or 0), and three lists:
+--   its tenant, the least counter of that tenant's keys there, figures of all living replicas,
+--   the earliest of their last calls (time), changes told, are there more (1 or 0), and three lists:
 --   grants      worker, granted
---   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ghosts (sequences),
---               strangers; and to the replica of rank 0 the state, if another boot said it
+--   workers     name, sequences, prompt tokens, kv, reading, held, unread, kv, idle, metered, ended, ghosts (sequences),
+--               strangers, is uncounted (1 or 0), the state if another boot said it and the replica has rank 0 (else empty)
 --   flows       name, sum, floor, level
 --
 -- Message to another replica, on the channel "<meta>:<name>", as JSON: generation, incarnation, seq, recall (1: somebody
@@ -157,7 +158,8 @@ local function load_room()
   for i = 1, #stored, 2 do
     local w = {name = stored[i]}
     w.sequences, w.prompt_tokens, w.kv, w.reading, w.strangers, w.state, w.tuner, w.held, w.unread, w.held_kv, w.idle,
-      w.metered, w.credit, w.ghosts = cmsgpack.unpack(stored[i + 1])
+      w.metered, w.credit, w.ghosts, w.ended = cmsgpack.unpack(stored[i + 1])
+    w.ended = w.ended or 0  -- an older script does not know it
     room[w.name] = w
     workers[#workers + 1] = w
   end
@@ -167,7 +169,7 @@ local function worker(name)
   local w = room[name]
   if not w then
     w = {name = name, sequences = 0, prompt_tokens = 0, kv = 0, reading = 0, strangers = 0, state = '', tuner = '',
-      held = 0, unread = 0, held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}}
+      held = 0, unread = 0, held_kv = 0, idle = 0, metered = 0, credit = 0, ghosts = {}, ended = 0}
     room[name] = w
     workers[#workers + 1] = w
   end
@@ -179,7 +181,7 @@ local function save_room()
   for _, w in ipairs(workers) do
     if w.is_changed then
       call('HSET', ROOM, w.name, pack(w.sequences, w.prompt_tokens, w.kv, w.reading, w.strangers, w.state, w.tuner,
-        w.held, w.unread, w.held_kv, w.idle, w.metered, w.credit, w.ghosts))
+        w.held, w.unread, w.held_kv, w.idle, w.metered, w.credit, w.ghosts, w.ended))
     end
   end
 end
@@ -190,9 +192,11 @@ local function ghosts(w)
   return sequences
 end
 
+-- A store that began anew does not know who else uses a worker: for a lease, and until a reading has shown what is there,
+-- it gives out nothing but what comes back.
 local function free(w)
   local left = w.sequences - w.strangers - w.held - ghosts(w)
-  if now - born < me.lease then left = min(left, w.credit) end
+  if now - born < me.lease or w.reading < born then left = min(left, w.credit) end
   return left
 end
 
@@ -295,6 +299,7 @@ end
 for _, name in ipairs(names) do
   if name ~= me.name and now - replicas[name].time > replicas[name].lease then bury(replicas[name]) end
 end
+local before = is_same and holding(me.name) or {}  -- its totals go on when it registers anew
 if not is_known then
   if is_same then
     drop_holding(stored, false)
@@ -367,9 +372,11 @@ end
 
 local mine, heard = holding(me.name), {}
 list(function()
-  local name, granted, returned, idle, unread, kv, metered, open =
-    text(), number(), number(), number(), number(), number(), number(), number()
-  local w, entry = worker(name), mine[name] or {0, 0, 0, 0, 0, metered}
+  local name, granted, returned, idle, unread, kv, metered, ended, open =
+    text(), number(), number(), number(), number(), number(), number(), number(), number()
+  local w, known = worker(name), before[name] or {}
+  local entry = mine[name] or {0, 0, 0, 0, 0, known[6] or metered}
+  local ended_before = entry[8] or known[8] or ended
   entry[7] = open == 1
   if not is_known then
     entry[1] = granted
@@ -381,9 +388,11 @@ list(function()
     add(w, -back, 0, 0, 0)
   end
   heard[name] = granted
+  idle = idle + max(0, entry[1] - granted)  -- what it has not heard of it does not use
   add(w, 0, unread - entry[3], kv - entry[4], idle - entry[5])
-  w.metered = w.metered + max(0, metered - entry[6])
-  entry[3], entry[4], entry[5], entry[6] = unread, kv, idle, max(metered, entry[6])
+  w.metered, w.ended = w.metered + max(0, metered - entry[6]), w.ended + max(0, ended - ended_before)
+  entry[3], entry[4], entry[5] = unread, kv, idle
+  entry[6], entry[8] = max(metered, entry[6]), max(ended, ended_before)
   mine[name] = entry
 end)
 
@@ -477,9 +486,9 @@ end
 local function grant(r, w, sequences, unread, kv)
   local h = holding(r.name)
   local entry = h[w.name] or {0, 0, 0, 0, 0, 0, true}
-  entry[1], entry[3], entry[4] = entry[1] + sequences, entry[3] + unread, entry[4] + kv
+  entry[1], entry[3], entry[4], entry[5] = entry[1] + sequences, entry[3] + unread, entry[4] + kv, entry[5] + sequences
   h[w.name] = entry
-  add(w, sequences, unread, kv, 0)
+  add(w, sequences, unread, kv, sequences)
   w.credit, w.is_changed = w.credit - sequences, true
   r.is_granted = true
   if r ~= me then message(r).workers[w.name] = entry[1] end
@@ -572,6 +581,12 @@ local function figures()
 end
 local told_figures = figures()
 
+local function oldest()
+  local time = now
+  for _, r in pairs(replicas) do time = min(time, r.time) end
+  return time
+end
+
 if serve() then recall_spare() else give_spare() end
 forget_idle()
 
@@ -600,8 +615,8 @@ for name, entry in pairs(mine) do
 end
 for i, w in ipairs(workers) do
   told_workers[i] = {w.name, w.sequences, w.prompt_tokens, w.kv, w.reading, w.held, w.unread, w.held_kv,
-    w.idle, w.metered, ghosts(w), w.strangers}
-  if rank == 0 and w.tuner ~= me.boot then told_workers[i][13] = w.state end
+    w.idle, w.metered, w.ended, ghosts(w), w.strangers, w.reading < born and 1 or 0,
+    rank == 0 and w.tuner ~= me.boot and w.state or ''}
 end
 local changed = call('ZRANGEBYSCORE', CHANGED, known_changes + 1, '+inf', 'WITHSCORES', 'LIMIT', 0, PAGE + 1)
 local upto, more = seq, 0
@@ -616,5 +631,5 @@ end
 for _, r in pairs(replicas) do r.is_passed = nil end
 local waiting, its, least_elsewhere = first(me)
 return {OK, generation, seq, now, vt, count, rank, others, waiting and least_elsewhere or -1,
-  waiting and its[2] or '', waiting and its[3] or 0, told_figures, upto, more,
+  waiting and its[2] or '', waiting and its[3] or 0, told_figures, oldest(), upto, more,
   told_grants, told_workers, told_flows}

@@ -130,6 +130,7 @@ class SharedWindows:
                 replica.rooms.leave(worker)
         self._forget_gone(replica)
         if pool in self._tuned:
+            self._publish_counts(replica)
             self._publish_limits(replica, {reading.worker for reading in replica.readings})
 
     def _forget_gone(self, replica: Replica) -> None:
@@ -143,6 +144,11 @@ class SharedWindows:
             self._metered.pop(worker, None)
             if self.meters is not None:
                 self.meters.forget_total(worker)
+
+    def _publish_counts(self, replica: Replica) -> None:
+        for worker, at, strangers in replica.strangers.take():
+            if worker in self._fleet:
+                self._add_reading(replica, worker, self._fleet.limits(worker), at, strangers, is_blind=False)
 
     def _publish_limits(self, replica: Replica, published: Collection[str]) -> None:
         """Report each limit that the store has otherwise and that is not `published` yet; a gone worker has no room."""
@@ -165,9 +171,9 @@ class SharedWindows:
     # -- what engines say
 
     def needs_reading(self, worker: str) -> bool:
-        """True if `worker` must be read even while it is idle: without the store only readings allow requests there."""
+        """True if `worker` must be read even while it is idle: nothing else allows requests there."""
         replica = self._replicas.get(self._fleet.spec(worker).pool)
-        return replica is not None and replica.needs_readings
+        return replica is not None and replica.needs_reading(worker)
 
     def read(self, worker: str, there: float | None, asked_at: float) -> None:
         """Take in that a worker was asked at the loop's time `asked_at`, and has `there` sequences of anybody.
@@ -179,10 +185,10 @@ class SharedWindows:
         if replica is None:
             return
         limits = self._fleet.limits(worker)
+        at = replica.store_now - max(0, int((self._heard_at.get(pool, asked_at) - asked_at) * 1000))
         if there is not None:
-            strangers = replica.read(worker, limits.sequences, int(there))
-        else:
-            strangers = replica.read_blind(worker, limits.sequences)
+            replica.read(worker, limits.sequences, int(there), at)
+            return
+        strangers = replica.read_blind(worker, limits.sequences)
         if pool in self._tuned:
-            at = replica.store_now - max(0, int((self._heard_at[pool] - asked_at) * 1000))
-            self._add_reading(replica, worker, limits, at, strangers, is_blind=there is None)
+            self._add_reading(replica, worker, limits, at, strangers, is_blind=True)

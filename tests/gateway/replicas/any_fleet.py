@@ -138,6 +138,7 @@ class AnyFleet(ABC, Generic[_G]):
     def _call(self, gateway: _G) -> None:
         if gateway.under_way or gateway.is_frozen or gateway.is_dead:
             return
+        self._before_call(gateway)
         call = gateway.account.call(self.now, f"generation{self._serial}")
         self._called(call)
         gateway.calls += 1
@@ -145,6 +146,9 @@ class AnyFleet(ABC, Generic[_G]):
         for delay in self._deliveries(gateway):
             self.at(delay, lambda: self._arrive(gateway, call, number))
         self.at(TIMEOUT_SECONDS, lambda: self._time_out(gateway, number))
+
+    def _before_call(self, gateway: _G) -> None:
+        """Look at a gateway that is about to call."""
 
     def _called(self, call: Any) -> None:
         """Look at a call that is sent."""

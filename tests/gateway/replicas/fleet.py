@@ -255,17 +255,26 @@ class Fleet(AnyFleet[Gateway]):
         """The metrics have come: the tuner tells the store what they show."""
         if gateway.is_dead or gateway.is_frozen:
             return
-        readings = [self._reading(gateway, worker, at) for worker in self.workers]
-        if gateway.replica.rank == 0:
-            gateway.replica.readings = readings
+        replica = gateway.replica
+        for worker in self.workers:
+            if self.has_metrics:
+                replica.read(worker, self.window, len(self.running[worker]), at)
+            else:
+                replica.read_blind(worker, self.window)
+                self._report(replica, Reading(worker, self.window, 0, 0, at, is_blind=True))
+            if worker not in replica.workers or not replica.workers[worker].sequences:
+                self._report(replica, Reading(worker, self.window, 0, 0, 0, is_blind=True))
         self.dispatch(gateway)
 
-    def _reading(self, gateway: Gateway, worker: str, at: int) -> Reading:
-        if not self.has_metrics:
-            gateway.replica.read_blind(worker, self.window)
-            return Reading(worker, self.window, 0, 0, at, is_blind=True)
-        strangers = gateway.replica.read(worker, self.window, len(self.running[worker]))
-        return Reading(worker, self.window, 0, 0, at, strangers if self._knows_strangers else 0)
+    @staticmethod
+    def _report(replica: Replica, reading: Reading) -> None:
+        if replica.rank == 0:
+            replica.readings.append(reading)
+
+    def _before_call(self, gateway: Gateway) -> None:
+        for worker, at, strangers in gateway.replica.strangers.take():
+            reading = Reading(worker, self.window, 0, 0, at, strangers if self._knows_strangers else 0)
+            self._report(gateway.replica, reading)
 
     # -- faults
 

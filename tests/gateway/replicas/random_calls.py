@@ -95,7 +95,13 @@ class Crowd(AnyCrowd[PoolCaller]):
     def _worker(self, caller: PoolCaller, worker: str, is_registering: bool) -> WorkerReport:
         choose = self._random
         held = caller.granted.get(worker, 0) - caller.returned.get(worker, 0)
-        sizes = choose.choice((0, 0, 1, 4)), choose.choice((0, 0, 50)), choose.choice((0, 500)), choose.randrange(9_000)
+        sizes = (
+            choose.choice((0, 0, 1, 4)),
+            choose.choice((0, 0, 50)),
+            choose.choice((0, 500)),
+            choose.randrange(9_000),
+            choose.randrange(900),
+        )
         is_open = choose.random() < 0.9
         if is_registering:
             return WorkerReport(worker, max(0, held), 0, *sizes, is_open)

@@ -38,6 +38,7 @@ class Holding:
     unread: int = 0
     kv: int = 0
     metered: int = 0
+    ended: int | None = None  # None: the replica has not said
     is_open: bool = True
 
     @property
@@ -53,6 +54,7 @@ class Member:
     call: Call
     time: int
     holdings: dict[str, Holding] = field(default_factory=dict)
+    before: dict[str, Holding] = field(default_factory=dict)  # what it held before it registered anew
     queue: list[Candidate] = field(default_factory=list)
     last_granted: Candidate | None = None
     granted: int = 0
@@ -111,6 +113,7 @@ class StoreModel:
         self.tuners: dict[str, str] = {}
         self.credit: dict[str, int] = {}
         self.metered: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
         self.ghosts: list[Ghost] = []
 
     def turn(self, call: Call, now: int) -> tuple[Reply, dict[str, Message]]:
@@ -148,6 +151,7 @@ class StoreModel:
             self._charge(call.boot, report, now)
         for worker in call.workers:
             self._note_worker(caller, worker, is_first=not is_known)
+        caller.before = {}
         for reading in call.readings:
             self._read(reading, call.boot)
         self._skip_granted(caller)
@@ -192,8 +196,12 @@ class StoreModel:
             self._bury(call.name, now)
             self.members[call.name] = Member(call, now, granted=granted)
         else:
-            self.members[call.name] = Member(call, now, granted=0 if before is None else before.granted)
+            self.members[call.name] = Member(call, now) if before is None else self._anew(before, call, now)
         self.ghosts = [ghost for ghost in self.ghosts if ghost.boot != call.boot]
+
+    @staticmethod
+    def _anew(before: Member, call: Call, now: int) -> Member:
+        return Member(call, now, before=before.holdings, granted=before.granted)
 
     def _note_caller(self, call: Call, now: int) -> Member:
         caller = self.members[call.name]
@@ -235,6 +243,7 @@ class StoreModel:
         self.windows.setdefault(worker, Reading(worker, 0, 0, 0, 0))
         self.credit.setdefault(worker, 0)
         self.metered.setdefault(worker, 0)
+        self.ended.setdefault(worker, 0)
 
     def _note_worker(self, caller: Member, report: WorkerReport, *, is_first: bool) -> None:
         self._know(report.name)
@@ -242,11 +251,15 @@ class StoreModel:
         holding = caller.holdings.setdefault(report.name, Holding())
         if is_first:
             holding.granted = report.granted
+        before = caller.before.get(report.name)
         if is_new:
-            holding.metered = report.metered
+            holding.metered = report.metered if before is None else before.metered
+        if holding.ended is None:
+            holding.ended = report.ended if before is None or before.ended is None else before.ended
         self.metered[report.name] += max(0, report.metered - holding.metered)
-        holding.metered = max(holding.metered, report.metered)
-        holding.idle = report.idle
+        self.ended[report.name] += max(0, report.ended - holding.ended)
+        holding.metered, holding.ended = max(holding.metered, report.metered), max(holding.ended, report.ended)
+        holding.idle = report.idle + max(0, holding.granted - report.granted)
         if report.returned > holding.returned:
             self.credit[report.name] += report.returned - holding.returned
             holding.returned = report.returned
@@ -263,7 +276,7 @@ class StoreModel:
         """Forget the workers without a window that no replica reports any more."""
         for worker, window in list(self.windows.items()):
             if not window.sequences and not self._at(worker) and not self._ghosts(worker):
-                for known in (self.windows, self.tuners, self.credit, self.metered):
+                for known in (self.windows, self.tuners, self.credit, self.metered, self.ended):
                     known.pop(worker, None)
 
     def _at(self, worker: str) -> list[Holding]:
@@ -273,10 +286,14 @@ class StoreModel:
         return sum(ghost.sequences for ghost in self.ghosts if ghost.worker == worker)
 
     def free(self, worker: str, now: int) -> int:
-        """Sequences that may be granted at `worker`."""
+        """Sequences that may be granted at `worker`.
+
+        In quarantine, for a lease and until the worker was read, these are at most those that came back.
+        """
         held = sum(holding.sequences for holding in self._at(worker))
         free = self.windows[worker].sequences - self.windows[worker].strangers - held - self._ghosts(worker)
-        return min(free, self.credit[worker]) if now - self.born < self.lease else free
+        is_quarantined = now - self.born < self.lease or self.windows[worker].at < self.born
+        return min(free, self.credit[worker]) if is_quarantined else free
 
     def _fits(self, worker: str, candidate: Candidate, now: int) -> bool:
         window = self.windows[worker]
@@ -297,6 +314,7 @@ class StoreModel:
     def _grant(self, member: Member, worker: str, candidate: Candidate) -> None:
         holding = member.holdings.setdefault(worker, Holding())
         holding.granted += candidate.sequences
+        holding.idle += candidate.sequences
         holding.unread += candidate.prompt_tokens
         holding.kv += candidate.kv
         self.credit[worker] -= candidate.sequences
@@ -354,7 +372,7 @@ class StoreModel:
         else:
             self._give_spare(caller, now)
         self._forget_idle(now)
-        told = {*granted, *recalled, *([asked.call.name] if asked else [])} - {call.name}
+        told = sorted({*granted, *recalled, *([asked.call.name] if asked else [])} - {call.name})
         messages = {
             name: Message(
                 self.generation,
@@ -424,6 +442,7 @@ class StoreModel:
             "" if head is None else head.tenant,
             0 if head is None else head.key_counter,
             self._figures(now),
+            min((member.time for member in self.members.values()), default=now),
             changed[PAGE][0] - 1 if has_more else self.seq,
             has_more,
             [
@@ -464,7 +483,9 @@ class StoreModel:
             sum(holding.kv for holding in here),
             sum(holding.idle for holding in here),
             self.metered[worker],
+            self.ended[worker],
             self._ghosts(worker),
             window.strangers,
+            window.at < self.born,
             window.state if is_news else "",
         )

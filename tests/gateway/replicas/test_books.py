@@ -117,9 +117,9 @@ def test_room_is_used_freed_and_given_back() -> None:
     book.use("w", 1)
     assert not book.has_place("w", Permit.GRANTED)
     book.give_back(0)
-    assert book.reports(lambda worker: (0, 0, 0, True)) == [WorkerReport("w", 2, 1)]
+    assert book.reports(lambda worker: (0, 0, 0, True)) == [WorkerReport("w", 2, 1, ended=1)]
     book.register()
-    assert book.reports(lambda worker: (0, 0, 0, True)) == [WorkerReport("w", 1, 0)]
+    assert book.reports(lambda worker: (0, 0, 0, True)) == [WorkerReport("w", 1, 0, ended=1)]
 
 
 def held(book: RoomBook, worker: str) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def script_on(client: valkey.Valkey) -> RealScript:
 def normal(reply: Reply, messages: dict[str, Message]) -> Any:
     """What matters of a result: lists that have no order are sorted."""
     told = {name: (*fields(message)[:-1], sorted(message.grants)) for name, message in messages.items()}
-    return (*fields(reply)[:14], sorted(reply.grants), sorted(reply.workers), sorted(reply.flows)), told
+    return (*fields(reply)[:15], sorted(reply.grants), sorted(reply.workers), sorted(reply.flows)), told
 
 
 def test_the_script_does_what_the_model_does(client: valkey.Valkey) -> None:
@@ -105,6 +105,25 @@ def test_a_store_that_nobody_has_used_before_gives_room_at_once(client: valkey.V
         grants.append(len(expected[0].grants))
         assert not client.exists(unused_key(POOL))
     assert grants == [0, 1, 0]
+
+
+def test_a_store_that_began_anew_waits_until_an_engine_was_read(client: valkey.Valkey) -> None:
+    """When its lease has ended it gives only what comes back: an older reading does not show who else is there."""
+    old, fresh, waits = Reading("w0", 4, 0, 0, 1), Reading("w0", 4, 0, 0, 7_500), Candidate(5, "t", 5)
+    calls = [
+        (_member("a", is_registering=True, readings=[old], workers=[WorkerReport("w0", 2)]), 5_000),
+        (_member("a", number=2, workers=[WorkerReport("w0", 2)]), 6_500),
+        (_member("b", is_registering=True, candidates=[waits] * 3), 8_000),
+        (_member("a", number=3, workers=[WorkerReport("w0", 2, returned=1)]), 8_010),
+        (_member("b", number=2, workers=[WorkerReport("w0", 0)], candidates=[waits] * 2), 8_020),
+        (_member("a", number=4, readings=[fresh], workers=[WorkerReport("w0", 2, returned=1)]), 8_030),
+        (_member("b", number=3, workers=[WorkerReport("w0", 1)]), 8_040),
+    ]
+    *_, nothing, back, one, _, rest = _same(client, calls)
+    assert (nothing.grants, nothing.workers[0].free, nothing.workers[0].is_uncounted) == ([], 2, True)
+    assert (back.workers[0].held, back.workers[0].is_uncounted) == (2, True)
+    assert one.grants == [Grant("w0", 1)]
+    assert (rest.grants, rest.workers[0].is_uncounted) == ([Grant("w0", 2)], False)
 
 
 def test_more_flows_than_a_page_come_page_by_page(client: valkey.Valkey) -> None:

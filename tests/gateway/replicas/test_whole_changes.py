@@ -354,7 +354,7 @@ def known_by_worker(scene: Stage) -> list[Sized]:
     sharing, meters = scene.gateway._sharing, scene.gateway._reconciliation  # noqa: SLF001
     assert sharing is not None and sum(meters.totals().values()) > 0
     replica, windows = sharing.replicas[MODEL], sharing.windows
-    return [replica.rooms.rooms, replica._strangers, windows._metered, meters.totals(), meters._others]  # noqa: SLF001
+    return [replica.rooms.rooms, replica.strangers, windows._metered, meters.totals(), meters._others]  # noqa: SLF001
 
 
 @needs_sources
