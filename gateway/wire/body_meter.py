@@ -1,9 +1,8 @@
 """Meters answers that are not streamed: the body passes unchanged, and the meter reads its usage.
 
-The meter keeps a short body and reads it at its end: of vLLM's only the last members, for usage is among them. In a
-longer body it finds the few members that it needs while the body passes (`members`), so that it needs little memory and
-no long step. Embeddings are the longest bodies. Their usage is the last member, and the client wrote nothing before it,
-so their meter reads only the last bytes.
+The meter keeps a short body and reads it at its end. In a longer body it finds the few members that it needs while the
+body passes (`members`), so that it needs little memory and no long step. Embeddings are the longest bodies. Their usage
+is the last member, and the client wrote nothing before it, so their meter reads only the last bytes.
 """
 
 import re
@@ -21,8 +20,6 @@ MOST_KEPT_BYTES: Final = 64 * 2**10  # read whole at the end, in a fraction of a
 _TAIL_BYTES: Final = 4096
 _WANTED: Final = ("error", "system_fingerprint", "usage")
 
-_FINGERPRINT: Final = b',"system_fingerprint":'  # vLLM writes usage after it
-_ERROR: Final = b'"error":'
 _LAST_USAGE: Final = re.compile(rb'"usage":\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*\}\s*\Z')
 
 
@@ -92,9 +89,11 @@ class BodyMeter(Meter):
         if self._members is not None:
             self._members.end()
             return self._members.values
-        body = b"".join(self._kept)
-        last = _object(_last_members(body))
-        return last if last is not None and "usage" in last else _object(body)
+        try:
+            body = orjson.loads(b"".join(self._kept))
+        except orjson.JSONDecodeError:
+            return None
+        return body if isinstance(body, dict) else None
 
 
 class TailMeter(BodyMeter):
@@ -116,23 +115,3 @@ class TailMeter(BodyMeter):
             return openai_usage(orjson.loads(usage[1]))
         except orjson.JSONDecodeError:
             return None
-
-
-def _last_members(body: bytes) -> bytes:
-    """The members of `body` from the fingerprint on, as an object of their own; b"" without a fingerprint.
-
-    They are an object only if the fingerprint is a member of the outermost object. If there is an error too, b"".
-    """
-    at = body.rfind(_FINGERPRINT)
-    return b"" if at < 0 or body.find(_ERROR) >= 0 else b"{" + body[at + 1 :]
-
-
-def _object(text: bytes) -> dict[str, object] | None:
-    """The JSON object that `text` is; None if it is none."""
-    if not text:
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -93,36 +93,6 @@ def test_a_whole_answer_teaches_the_fingerprint(path: str) -> None:
         assert meter.fingerprint is None
 
 
-FINGERPRINT = b'"system_fingerprint":"x"'
-USAGE = b'"usage":{"prompt_tokens":4,"completion_tokens":2}'
-OTHER_USAGE = b'"usage":{"prompt_tokens":0,"completion_tokens":0}'
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"choices":[],%b,%b}' % (FINGERPRINT, USAGE),
-        b'{"choices":[],%b,%b,"metrics":{"a":[1]}}\n' % (FINGERPRINT, USAGE),
-        b'{"choices":[],%b,%b}' % (USAGE, FINGERPRINT),
-        b"{%b,%b,%b}" % (OTHER_USAGE, FINGERPRINT, USAGE),
-        b'{%b,"choices":[{"a":1,%b,%b}]}' % (USAGE, FINGERPRINT, OTHER_USAGE),
-        b'{%b,"metrics":{"a":1,%b,%b}}' % (USAGE, FINGERPRINT, OTHER_USAGE),
-    ],
-)
-def test_usage_is_found_wherever_the_fingerprint_stands(body: bytes) -> None:
-    """What is read may begin at the fingerprint, but only where that is a member of the outermost object."""
-    meter = meter_for(parsed("/v1/chat/completions"))
-    shown(meter, [body])
-    assert numbers(meter)[:4] == (4, 0, 2, True)
-
-
-def test_an_error_before_the_fingerprint_is_noted() -> None:
-    """It decides whether the answer is charged, so it is not left out of what is read."""
-    meter = meter_for(parsed("/v1/chat/completions"))
-    shown(meter, [b'{"error":{"code":1},%b,%b}' % (FINGERPRINT, USAGE)])
-    assert meter.has_error
-
-
 def test_an_error_in_a_good_status_is_noted() -> None:
     """vLLM's answers of `/v1/responses` may carry `error: null`, which is none."""
     for body, has_error in ((b'{"error":null}', False), (b'{"error":{"code":1}}', True)):
