@@ -153,7 +153,7 @@ class Books:
         try:
             by_end_user = scope is Scope.END_USER
             rows = LedgerFolder(self._ledger.folder).used(int(since) // QUARTER_SECONDS, by_end_user=by_end_user)
-            return [Used(self._owner(scope, tenant, name), *figures) for tenant, name, *figures in rows]
+            return [Used(self._owner(scope, tenant, name), *map(float, figures)) for tenant, name, *figures in rows]
         except LedgerFault as fault:
             raise LedgerUnread(str(fault)) from None
 

@@ -90,7 +90,8 @@ class Budgets:
     ) -> None:
         """Budgets on the running event loop; `read` is called in a thread, and `emit` hears of thresholds."""
         self.accounts = Accounts(self._hear)
-        self.is_read = True  # False while the ledger could not tell what was used before
+        self.is_used = False  # True while a tenant has budgets: without any, no request takes notice of them
+        self.is_read = True  # False if it is not known of some budget what was used before
         self._read = read
         self._ledger_works = ledger_works
         self._emit = emit
@@ -101,6 +102,7 @@ class Budgets:
         self._timer: asyncio.TimerHandle | None = None
         self._counts: dict[str, asyncio.Semaphore] = {}
         self._is_started = False
+        self._counts_from_zero = False  # True once a budget has begun without its past
         self._fullest: dict[tuple[str, BudgetTerms], Budget] = {}
 
     def attach(self, review: Callable[[], None]) -> None:
@@ -119,6 +121,7 @@ class Budgets:
             self.accounts.configure(tenant, listed)
         for tenant in self.accounts.tenants - present:
             self.accounts.forget(tenant)
+        self.is_used = self.accounts.has_any
         kept = set(self.accounts.terms())
         self._fullest = {entry: budget for entry, budget in self._fullest.items() if entry in kept}
         if self._is_started:
@@ -138,7 +141,7 @@ class Budgets:
         if unknown:
             reading = self._loop.run_in_executor(None, self._used, unknown, self.accounts.now)
             reading.add_done_callback(lambda done: None if done.cancelled() else self._load(unknown, done.result()))
-        if self._timer is None and self.accounts.has_any:
+        if self._timer is None and self.is_used:
             self._arm()
 
     def _used(
@@ -165,13 +168,14 @@ class Budgets:
         self, unknown: Sequence[tuple[str, BudgetTerms]], found: list[tuple[float, dict[Owner, float]]] | None
     ) -> None:
         """Count what was found; if nothing could be read, only budgets that refuse then stay unknown."""
-        self.is_read = found is not None
         self.note_time()
         for place, (tenant, terms) in enumerate(unknown):
             if found is not None:
                 self.accounts.load(tenant, terms, *found[place])
             elif not terms.refuses_unknown:
+                self._counts_from_zero = True
                 self.accounts.load(tenant, terms, 0.0, {})
+        self.is_read = found is not None and not self._counts_from_zero
         self._review()
 
     def note_ledger(self) -> None:
@@ -191,7 +195,7 @@ class Budgets:
     def begin_periods(self) -> None:
         """Let those run who waited for a new period, and arm the timer for the next quarter of an hour."""
         self._timer = None
-        if self.accounts.has_any:
+        if self.is_used:
             self._arm()
             self._review()
 
@@ -240,7 +244,7 @@ class Budgets:
 
     def snapshot(self, tenants: Collection[str] | None = None) -> BudgetsSnapshot | None:
         """The fullest budget of each entry of `tenants` (None: of all); None if nobody has one."""
-        if not self.accounts.has_any:
+        if not self.is_used:
             return None
         self.note_time()
         shown = []

@@ -111,7 +111,7 @@ class Dispatcher:
 
     def _now(self) -> float:
         """The time; budgets note it too, because their periods begin by the clock on the wall."""
-        if self._budgets is not None:
+        if self._budgets is not None and self._budgets.is_used:
             self._budgets.note_time()
         return self.loop.time()
 

@@ -298,6 +298,6 @@ def make_ticket(services: Services, context: Context) -> Ticket:
         max_output_tokens=min(per_sequence, stated) * generating,
         reports_at_end=parsed.reports_at_end,
     ).bounded(most_prompt_tokens=max_model_len * prompts, most_output_tokens=stated * generating)
-    if services.budgets is not None:
+    if services.budgets is not None and services.budgets.is_used:
         ticket.claim = services.budgets.claim(context, ticket, max_model_len)
     return ticket

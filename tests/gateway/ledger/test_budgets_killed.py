@@ -44,6 +44,9 @@ def test_a_killed_gateway_has_used_what_its_ledger_says(tmp_path: Path) -> None:
         for _ in range(3):
             assert child.request(CHAT, key, short)[0] == 200
         before = used(child)
+        (file,) = (tmp_path / "ledger").glob("*.sqlite")
+        while content(file, "SELECT count(*) FROM requests") != [(3,)]:  # what ended in the last 100 ms may be lost
+            sleep(0.05)
 
         def ask() -> None:
             with suppress(OSError, HTTPException):
@@ -51,7 +54,6 @@ def test_a_killed_gateway_has_used_what_its_ledger_says(tmp_path: Path) -> None:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        (file,) = (tmp_path / "ledger").glob("*.sqlite")
         while not content(file, "SELECT request_id FROM open"):
             assert asking.is_alive()
             sleep(0.05)
