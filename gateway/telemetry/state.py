@@ -6,10 +6,11 @@ of the configuration names each field that it shows, so a new setting cannot bri
 who may see the dump.
 """
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from heapq import nlargest
+from typing import Final
 
 from gateway.accounts import BudgetsSnapshot
 from gateway.config import Config, Pool, Replicas
@@ -21,6 +22,7 @@ from gateway.workers import WorkerSnapshot
 MAX_REQUESTS = 1000
 MAX_TENANTS = 1000
 MAX_LIMITS = 1000
+_TENANTS_AT_ONCE: Final = 1000  # whose accounts one step takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,19 @@ class GatewayIdentity:
 def state_dump(
     source: StateSource, requests: Collection[TicketSnapshot], config: Config, identity: GatewayIdentity
 ) -> Generator[None, None, dict[str, object]]:
-    """The whole state, made of JSON's types only, in steps; all pools are shown at one instant."""
-    pools = source.pools()
-    yield
+    """The whole state, made of JSON's types only, in steps; with thousands of tenants it is not of one instant.
+
+    A tenant that is not in the configuration any more is known only while it has requests.
+    """
+    names = {tenant.name for tenant in config.tenants} | {request.tenant for request in requests}
     shown = []
-    for pool in pools:
-        shown.append(_pool(pool))
+    for pool in source.pools(names):
+        tenants = []
+        for number, tenant in enumerate(pool.tenants, 1):
+            tenants.append(tenant)
+            if number % _TENANTS_AT_ONCE == 0:
+                yield
+        shown.append(_pool(pool, tenants))
         yield
     oldest = nlargest(MAX_REQUESTS, requests, key=lambda request: request.age_seconds)
     return {
@@ -116,8 +125,7 @@ def _busyness(tenant: TenantSnapshot) -> tuple[int, float]:
     return (tenant.queued + tenant.in_flight, tenant.service)
 
 
-def _pool(pool: PoolSnapshot) -> dict[str, object]:
-    tenants = list(pool.tenants)
+def _pool(pool: PoolSnapshot, tenants: Sequence[TenantSnapshot]) -> dict[str, object]:
     busiest = nlargest(MAX_TENANTS, tenants, key=_busyness)
     return _shown(pool) | {
         "tenants": {
