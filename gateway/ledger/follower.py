@@ -92,9 +92,8 @@ class Follower:
         loop = self._loop
         assert loop is not None
         try:
-            self._task = loop.create_task(self._follow(), name="ledger follower")
             with suppress(asyncio.CancelledError):
-                loop.run_until_complete(self._task)
+                loop.run_until_complete(self._follow())
         except BaseException as error:
             self._say(f"its follower broke: {type(error).__name__}: {error}")
             raise
@@ -103,6 +102,7 @@ class Follower:
 
     async def _follow(self) -> None:
         is_last = False
+        self._task = asyncio.current_task()
         try:
             while not is_last:
                 await self._until_woken()
