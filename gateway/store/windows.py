@@ -155,10 +155,12 @@ class SharedWindows:
         for worker in replica.rooms.rooms:
             if worker in published:
                 continue
-            limits = self._fleet.limits(worker) if worker in self._fleet else NO_ROOM
+            is_there = worker in self._fleet
+            found = self._fleet.plain_limits(worker) if is_there else NO_ROOM
             state = replica.workers.get(worker)
             known = NO_ROOM[:3] if state is None else (state.sequences, state.prompt_tokens, state.kv)
-            if known != limits[:3]:
+            if known != found[:3]:
+                limits = self._fleet.limits(worker) if is_there else NO_ROOM
                 at, strangers = (0, 0) if state is None else (state.reading, state.strangers)
                 self._add_reading(replica, worker, limits, at, strangers, is_blind=True)
 
@@ -184,11 +186,11 @@ class SharedWindows:
         replica = self._replicas.get(pool)
         if replica is None:
             return
-        limits = self._fleet.limits(worker)
+        window = self._fleet.plain_limits(worker).sequences
         at = replica.store_now - max(0, int((self._heard_at.get(pool, asked_at) - asked_at) * 1000))
         if there is not None:
-            replica.read(worker, limits.sequences, int(there), at)
+            replica.read(worker, window, int(there), at)
             return
-        strangers = replica.read_blind(worker, limits.sequences)
+        strangers = replica.read_blind(worker, window)
         if pool in self._tuned:
-            self._add_reading(replica, worker, limits, at, strangers, is_blind=True)
+            self._add_reading(replica, worker, self._fleet.limits(worker), at, strangers, is_blind=True)

@@ -163,8 +163,11 @@ class SharedFleet(Fleet):
 
     def limits(self, name: str) -> TunedLimits:
         """What this replica found of a worker that it tunes, for the other replicas; the worker must be known."""
-        tuning = self._workers[name].tuning
-        return tuning.limits._replace(state=tuning.state())
+        return self.plain_limits(name)._replace(state=self._workers[name].tuning.state())
+
+    def plain_limits(self, name: str) -> TunedLimits:
+        """The same without the state, which takes time to write."""
+        return self._workers[name].tuning.limits
 
     def limit(self, name: str, limits: TunedLimits) -> None:
         """Take over what another replica found; from now on nothing else moves these limits.
