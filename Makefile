@@ -9,7 +9,7 @@ TESTED_COMPILED := $(addprefix tests/gateway/,fairness learned wire workers clie
   $(wildcard tests/gateway/replicas/test_whole_*.py tests/gateway/store/test_*.py)
 # What leans on dependencies: files, HTTP on both sides, metrics, the command line.
 TESTED_LOWEST := $(filter-out %/test_any_file.py,$(wildcard tests/gateway/config/test_*.py)) \
-  $(addprefix tests/gateway/,clients endpoints store watch telemetry test_cli.py test_cli_init.py test_serve.py) \
+  $(addprefix tests/gateway/,clients endpoints ledger/test_fleet.py store watch telemetry test_cli.py test_cli_init.py test_serve.py) \
   $(addprefix tests/gateway/proxy/test_whole_,boundary.py clients.py connections.py outcomes.py) \
   $(wildcard tests/backend/test_engine_*.py)
 FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_request.py \
@@ -65,7 +65,8 @@ test-upgrades: $(VENV)/.dev ## Twenty upgrades under load by take-over, and twen
 	@scripts/install-system
 	@UPGRADES=20 $(BIN)/pytest -k under_load tests/gateway/processes/test_upgrades.py tests/gateway/store/live/test_replacements.py
 
-test-ledger: $(VENV)/.dev ## The ledger of 200 processes that are killed under load
+test-ledger: $(VENV)/.dev ## The ledger of 200 processes that are killed under load, without a database and with one
+	@scripts/install-system
 	@LEDGER_KILLS=200 $(BIN)/pytest $(SIDE_BY_SIDE) tests/gateway/ledger/test_killed.py tests/gateway/ledger/test_fleet.py
 
 test-vllm: $(VENV)/.dev ## The tests against real vLLM
