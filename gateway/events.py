@@ -165,7 +165,7 @@ class UsageCapped(NamedTuple):
 class BudgetThreshold(NamedTuple):
     """A budget has reached `percent` (80, 100) of its amount in the present period, for the first time in it.
 
-    At 100 it is used up: too little is left for a request. `key` and `end_user` (a pseudonym) are empty if the whole
+    At 100 it is used up, or too little is left for a request. `key` and `end_user` (a pseudonym) are empty if the whole
     tenant shares it. `amount` and `used` are in `unit`: `tokens`, `cost_units`, or `money` in the currency's unit.
     `period` is `hour`, `day`, `week` or `month`; `starts_again` is when the next one begins, in ISO 8601.
     """

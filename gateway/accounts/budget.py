@@ -130,17 +130,18 @@ class Budget:
     def newly_reached(self, *, is_at_limit: bool = False) -> int:
         """The highest threshold (per cent) that was reached since the last call; 0 if none was.
 
-        A budget of which too little is left for a request `is_at_limit`: it counts as used up.
+        A budget of which too little is left for a request `is_at_limit`: if the lowest threshold is reached, it counts
+        as used up.
         """
         tally, amount = self.tally, self.terms.amount
-        for percent in reversed(THRESHOLDS):
-            is_reached = tally.settled * 100.0 >= percent * amount or is_at_limit
-            if is_reached and percent > tally.told_percent:
-                tally.told_percent = percent
-                return percent
-            if is_reached:
-                return 0
-        return 0
+        reached = [percent for percent in THRESHOLDS if tally.settled * 100.0 >= percent * amount]
+        if not reached:
+            return 0
+        highest = THRESHOLDS[-1] if is_at_limit else reached[-1]
+        if highest <= tally.told_percent:
+            return 0
+        tally.told_percent = highest
+        return highest
 
 
 Heard = Callable[[Budget, bool], None]  # a budget has changed; True if a request found it at its limit

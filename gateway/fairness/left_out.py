@@ -23,6 +23,11 @@ class _Place:
         self.budget = budget
         self.changes = budget.changes
 
+    @property
+    def has_changed(self) -> bool:
+        """True if more may be left of the budget."""
+        return self.budget.changes != self.changes
+
 
 class LeftOut:
     """The keys that are left out, by the name of their tenant."""
@@ -52,7 +57,7 @@ class LeftOut:
         places = self._places.get(name)
         if not places:
             return
-        for key in [key for key, place in places.items() if place.budget.changes != place.changes]:
+        for key in [key for key, place in places.items() if place.has_changed or not key.queued]:
             place = places.pop(key)
             place.account.queue.take_back(place.tenant, key)
         if not places:

@@ -274,11 +274,11 @@ def refusal_of(claim: Claim | None) -> BudgetRefusal:
     assert claim is not None
     assert budget is not None
     tally, terms = budget.tally, budget.terms
-    held = f" and {_words(terms, tally.reserved)} are reserved by requests that run" if tally.reservations else ""
+    held = f", and {_words(terms, tally.reserved)} are reserved by requests that run" if tally.reservations else ""
     message = (
-        f"The budget of {_OWNERS[terms.scope]} is used up for this {terms.period.value}: of "
-        f"{_words(terms, terms.amount)} {_UNITS[terms.unit]} {_words(terms, tally.settled)} are used{held}, and this "
-        f"request needs more than is left. It starts again at {budget.ends}; until then a retry has no effect."
+        f"The budget of {_OWNERS[terms.scope]} for this {terms.period.value} has too little left for this request: of "
+        f"{_words(terms, terms.amount)} {_UNITS[terms.unit]} {_words(terms, tally.settled)} are used{held}. "
+        f"It starts again at {budget.ends}; until then a retry has no effect."
     )
     return BudgetRefusal(message, limited_by(budget), tally.span.end - claim.accounts.now)
 

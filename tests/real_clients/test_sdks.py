@@ -88,7 +88,7 @@ def test_litellm(front: Front) -> None:
 
 WORDS = {
     "rate": r"This key's tenant has reached its rate limit\. Retry after \d{2,} s\.",
-    "budget": r"The budget of this key's tenant is used up for this month: .* until then a retry has no effect\.",
+    "budget": r"The budget of this key's tenant for this month has too little left .* a retry has no effect\.",
 }
 
 
