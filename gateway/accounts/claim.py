@@ -6,12 +6,15 @@ the budget does not pay for an engine that does not end where it was told.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.accounts.accounts import Accounts
 from gateway.accounts.budget import Budget, Tally
 from gateway.accounts.rule import Need, Ruling, Verdict, decide
 from gateway.accounts.tariff import Tariff
 from gateway.usage import Usage
+
+_ROUNDED_UP: Final = 1.0 + 1e-9  # cached and fresh tokens at one price may come to a little more than all at once
 
 
 class Claim:
@@ -93,7 +96,7 @@ class Claim:
             used = 0.0
             if usage is not None:
                 used = self._tariff.amount(budget.terms.unit, usage, self.need.sequences)
-            self.accounts.excesses += used > reserved
+            self.accounts.excesses += used > reserved * _ROUNDED_UP
             tally.settle(reserved, min(used, reserved))
             budget.changes += 1
             self.accounts.hear(budget, False)

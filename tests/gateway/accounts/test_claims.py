@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.accounts import Budget, Claim, Need, Verdict
+from gateway.accounts import Budget, Claim, Need, Tariff, TokenPrices, Unit, Verdict
 from gateway.usage import Usage
 
 from .budgets import budget, claim, claim_of
@@ -85,6 +85,20 @@ def test_rounding_leaves_nothing_reserved() -> None:
     for part in (0.1, 0.2, 0.3):
         one.tally.settle(part, 0.0)
     assert one.tally.reserved == 0.0
+
+
+def test_rounding_is_no_excess() -> None:
+    """Tokens of which a part was cached may come to a little more than all of them at once."""
+    one = budget(1e12, unit=Unit.MONEY)
+    prices = TokenPrices(0.1, 0.1, 0.1)
+    tariff = Tariff(lambda fresh, cached, output, sequences: 0.0, prices)
+    for cached in range(10):
+        made = claim(one)
+        of_money = Claim(made.accounts, (one,), Need(1000, 100), tariff)
+        assert of_money.judge(300) is Verdict.RUN
+        of_money.reserve()
+        of_money.settle(Usage(1000, cached, 100))
+        assert made.accounts.excesses == 0
 
 
 def test_an_exact_count_replaces_the_bound() -> None:
