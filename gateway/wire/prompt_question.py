@@ -46,7 +46,7 @@ def prompt_question(parsed: ParsedRequest) -> tuple[str, bytes] | None:
     if family is Family.CHAT:
         return _asked(_TOKENIZE, prompt, fields, _CHAT_MEMBERS)
     if family is Family.RESPONSES:
-        return _of_responses(read_object(b"{" + prompt[1:] + b"}") | fields)
+        return _of_responses(read_object(b"{%b}" % prompt.removeprefix(b",")) | fields)
     if family is Family.COMPLETION:
         return _asked(_TOKENIZE, prompt, fields, ()) if prompt.startswith(_ONE_TEXT) else None
     text = fields.get("input")

@@ -111,8 +111,8 @@ class ParsedRequest:
 
     def deciding(self) -> dict[str, object]:
         """The members beside the prompt that decide the engine's work; a long prompt is not read once more for them."""
-        members = self.rest[self.prompt_size + 1 : self.identity_size]
-        return read_object(b"{" + members + b"}")
+        members = self.rest[self.prompt_size : self.identity_size].removeprefix(b",")
+        return read_object(b"{%b}" % members)
 
     def let_go(self) -> None:
         """Drop the text, because the request is not sent again."""
