@@ -10,15 +10,12 @@ from itertools import islice
 from typing import Any, Final
 
 from gateway.proxy.control import Availability
-from gateway.telemetry.catalogue import EventFamilies, FollowerFamilies, LedgerFamilies, ReplicaFamilies, StateFamilies
+from gateway.telemetry.catalogue import StateFamilies
+from gateway.telemetry.every_family import every_family
 from gateway.telemetry.families import LINES_AT_ONCE, Together, number
 from gateway.watch.outages import Readiness
 
-_RULES: Mapping[str, Together] = {
-    family.name: family.together
-    for families in (EventFamilies(), StateFamilies(), ReplicaFamilies(()), LedgerFamilies(), FollowerFamilies())
-    for family in families.all()
-}
+_RULES: Mapping[str, Together] = {family.name: family.together for family in every_family()}
 _BYTES_AT_ONCE: Final = 2**17  # of a text that is merged: a thousand lines or two
 _PROCESS_UP = StateFamilies().process_up
 _BEST_FIRST = tuple(Readiness)

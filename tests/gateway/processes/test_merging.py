@@ -11,6 +11,7 @@ from gateway.long_work import at_once
 from gateway.processes.estate import Estate
 from gateway.processes.merging import MergedMetrics, merged_availability, merged_state
 from gateway.proxy.control import Availability
+from gateway.telemetry.every_family import every_family
 from gateway.watch.outages import Readiness
 
 READY, WAITING, NO_WORKER = Readiness.READY, Readiness.WAITING, Readiness.NO_WORKER
@@ -155,3 +156,16 @@ def test_states_lie_side_by_side_with_their_sums() -> None:
         ],
         "requests": 9,
     }
+
+
+def test_every_family_of_a_gateway_has_a_rule() -> None:
+    """None of them becomes one series for each process because nobody has thought of it."""
+    merged = MergedMetrics()
+    for process in ("a", "b"):
+        text_of_all = "".join(
+            f"{family.head()}{family.name} 2\n" for family in every_family() if family.kind == "counter"
+        )
+        at_once(merged.add(process, cut(text_of_all)))
+    lines = b"".join(at_once(merged.write())).decode().splitlines()
+    counted = {line for line in lines if not line.startswith("#")}
+    assert counted == {f"{family.name} 4" for family in every_family() if family.kind == "counter"}

@@ -7,27 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.catalogue import (
-    EventFamilies,
-    FollowerFamilies,
-    LedgerFamilies,
-    ReplicaFamilies,
-    StateFamilies,
-    WebhookFamilies,
-)
-from gateway.telemetry.families import Family
-from gateway.telemetry.spending import BudgetFamilies
+from gateway.telemetry.every_family import every_family
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
-FAMILIES: tuple[Family, ...] = (
-    *EventFamilies().all(),
-    *StateFamilies().all(),
-    *ReplicaFamilies(()).all(),
-    *LedgerFamilies().all(),
-    *FollowerFamilies().all(),
-    *WebhookFamilies().all(),
-    *BudgetFamilies().all(),
-)
+FAMILIES = every_family()
 ROW = re.compile(r"^\| `(vtc_gateway_\w+)` \| (\w+) \|([^|]*)\| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 QUERIES = re.findall(r"```promql\n(.*?)```", DOCUMENT, re.DOTALL)
 
