@@ -13,7 +13,7 @@ import pytest
 
 from gateway.accounts import BudgetsSnapshot
 from gateway.config import Config, Pool, Replicas, Worker
-from gateway.ledger.snapshot import LedgerSnapshot
+from gateway.ledger.snapshot import FollowerSnapshot, LedgerSnapshot
 from gateway.long_work import at_once
 from gateway.processes.merging import merged_state
 from gateway.telemetry.state import GatewayIdentity, state_dump
@@ -41,7 +41,7 @@ def dump(state, pool, worker, request_view, replicas) -> Any:
     """A gateway's whole state, with something in each of its lists."""
     state.pool_views, state.worker_views = [pool()], [worker()]
     state.sharing = replicas(failure="no answer")
-    state.keeping = LedgerSnapshot("the disk is full", 10, 2, 0, 0, 0)
+    state.keeping = LedgerSnapshot("the disk is full", 10, 2, 0, 0, 0, FollowerSnapshot("no answer", 8, 2, 1, 0))
     state.spending = BudgetsSnapshot((), is_read=False, excesses=1)
     state.telling = WebhookSnapshot("nobody listens", 1, 0, 3, 0)
     fleet = Replicas(store="redis://store:6379")
