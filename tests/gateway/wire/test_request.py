@@ -219,13 +219,19 @@ def test_values_are_counted_alike_however_the_body_is_sliced(text: str, slice_by
     assert count(2 * slice_bytes) == count(len(body) + 1)
 
 
+def known(parsed: ParsedRequest) -> dict[str, object]:
+    """Everything that a request says of itself."""
+    values = {name: getattr(parsed, name) for name in dir(parsed) if not name.startswith("_")}
+    return {name: value for name, value in values.items() if not callable(value)}
+
+
 @pytest.mark.parametrize("path", BODIES)
 def test_a_body_is_read_alike_in_steps_and_at_once(path: str) -> None:
     """Also one so long that its values are counted in several slices."""
     long = {"user": "someone", "metadata": {"note": '\\"[{,:' * 200_000}}
     body = orjson.dumps({"model": "tiny", **BODIES[path], **long})
     endpoint = ENDPOINTS[path]
-    assert vars(at_once(read_in_steps(endpoint, body, NOBODY))) == vars(read_request(endpoint, body, NOBODY))
+    assert known(at_once(read_in_steps(endpoint, body, NOBODY))) == known(read_request(endpoint, body, NOBODY))
 
 
 def test_the_last_of_duplicate_keys_counts_and_only_it_is_sent() -> None:
