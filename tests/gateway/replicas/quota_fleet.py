@@ -6,6 +6,7 @@ witness, which believes nobody, compares what all gateways have in use with the 
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.fairness import POLICIES, PREDICTORS, Admission, Grant, PoolSpec, Rules, TenantLimits, Ticket, TicketState
@@ -88,6 +89,8 @@ class QuotaFleet(AnyFleet[Gateway]):
         self._size = gateways, slots, share
         self.gateways = [self._gateway(f"g{number}") for number in range(gateways)]
         self.orphans: Counter[str] = Counter()  # sequences of dead gateways that still run
+        self._met: set[tuple[Gateway, str]] = set()
+        self.unheard: set[str] = set()  # tenants whose limits a gateway met first while it was cut off
         self._rates = {
             name: (_bucket(limits.requests_per_minute), _bucket(limits.tokens_per_minute))
             for name, limits in tenants.items()
@@ -142,6 +145,10 @@ class QuotaFleet(AnyFleet[Gateway]):
         """Send one request of `tokens`, all of them its prompt but one for each sequence."""
         if gateway.is_dead or gateway.is_frozen:
             return
+        if (gateway, tenant) not in self._met:
+            self._met.add((gateway, tenant))
+            if gateway.is_cut:
+                self.unheard.add(tenant)
         self._serial += 1
         ticket = Ticket(f"r{self._serial}", tenant, "key", POOL)
         ticket.sized(
@@ -250,7 +257,12 @@ class QuotaFleet(AnyFleet[Gateway]):
     @property
     def most(self) -> float:
         """The most of any limit that was in use at once, as a part of it."""
-        return max(self.books.beyond.values(), default=0.0)
+        return self.most_of(self.tenants)
+
+    def most_of(self, tenants: Iterable[str]) -> float:
+        """The same of the limits of some tenants."""
+        names = set(tenants)
+        return max((part for limit, part in self.books.beyond.items() if limit.split()[0] in names), default=0.0)
 
     def restart_books(self) -> None:
         """Count from now on."""
