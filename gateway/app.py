@@ -120,7 +120,12 @@ class Gateway:
         self._reconciliation = Reconciliation(self._emit, lambda: self._admission.in_flight(self._loop.time()))
         self._hits = CacheHits()
         self._books = Books(
-            config, parent, (self._admission.running, self._fleet, self._reconciliation), self._open_request, self._emit
+            config,
+            parent,
+            (self._admission.running, self._fleet, self._reconciliation),
+            self._open_request,
+            self._emit,
+            None if self._sharing is None else self._sharing.budgets,
         )
         self._observer = Observers(
             (
@@ -140,7 +145,7 @@ class Gateway:
             self._admission, self._fleet, self._observer, self._outages, self._sharing, self._books.budgets
         )
         if self._sharing is not None:
-            self._sharing.attach(self._admission, self._reconciliation, self._dispatcher.dispatch)
+            self._sharing.attach(self._admission, self._reconciliation, self._dispatcher.dispatch, self._books.review)
         self._health = Health(self._fleet, self._endpoints, self._observer, self._dispatcher.dispatch)
         self._poller = MetricsPoller(
             self._fleet, self._endpoints, self._observer, self._dispatcher, self._reconciliation

@@ -20,6 +20,7 @@ from gateway.ledger.worker_times import Reading
 from gateway.ledger.writer import LedgerWriter
 from gateway.processes import ParentLink
 from gateway.proxy.budgets import QUARTER_SECONDS, Budgets, LedgerUnread, Used
+from gateway.replicas.shared_budgets import SharedBudgets
 from gateway.telemetry import life
 from gateway.terms import budget_terms, tariff
 from gateway.watch.reconciliation import Reconciliation
@@ -43,11 +44,12 @@ class Books:
         parts: tuple[Running, Fleet, Reconciliation],
         find: Find,
         emit: Callable[[Event], None],
+        shared: SharedBudgets | None = None,
     ) -> None:
         """Keep the ledger of `config`, for the requests and the workers of `parts`, and tell its webhook.
 
         Each process of a gateway has a file of its own. `find` says what a request has used so far. What happens to the
-        ledger goes to `emit`.
+        ledger goes to `emit`. `shared` is this gateway's part in budgets that several gateways share.
         """
         self._loop = asyncio.get_running_loop()
         self._emit = emit
@@ -66,7 +68,8 @@ class Books:
             self._writer = LedgerWriter(path, config.ledger, self._report, self._moved, wrote=wrote)
             self._recorder = Recorder(self._writer, find, self._readings)
             self._ledger = config.ledger
-            self.budgets = Budgets(self._used, lambda: self.is_written, emit)
+            self._path, self._shared = path, shared
+            self.budgets = Budgets(self._used, lambda: self.is_written, emit, shared=shared)
 
         self._webhook: WebhookSender | None = None
         if config.webhook is not None:
@@ -92,6 +95,11 @@ class Books:
                 {tenant.name for tenant in config.tenants},
                 {pool.model: tariff(pool) for pool in config.pools},
             )
+
+    def review(self) -> None:
+        """Let those run who wait for a budget of which more may be left."""
+        if self.budgets is not None:
+            self.budgets.review()
 
     def start(self) -> None:
         """Begin to write and to send on what is written, and find out what is left of the budgets."""
@@ -151,9 +159,17 @@ class Books:
         assert self._writer is not None
         self._writer.tried.wait(_OPEN_SECONDS)  # it makes the file, or brings it up to date
         try:
-            by_end_user = scope is Scope.END_USER
-            rows = LedgerFolder(self._ledger.folder).used(int(since) // QUARTER_SECONDS, by_end_user=by_end_user)
-            return [Used(self._owner(scope, tenant, name), *map(float, figures)) for tenant, name, *figures in rows]
+            folder = LedgerFolder(self._ledger.folder)
+            writers = dict.fromkeys(folder.files, "")
+            if self._shared is not None:
+                writers = folder.writers()
+                if self._writer.tried.is_set() and self.is_written:
+                    self._shared.join(writers[self._path])
+            first, by_end_user = int(since) // QUARTER_SECONDS, scope is Scope.END_USER
+            return [
+                Used(self._owner(scope, tenant, name), float(tokens), float(cost), float(money_nano), writers[file])
+                for file, tenant, name, tokens, cost, money_nano in folder.used(first, by_end_user=by_end_user)
+            ]
         except LedgerFault as fault:
             raise LedgerUnread(str(fault)) from None
 

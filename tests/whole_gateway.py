@@ -470,7 +470,10 @@ async def several_gateways(
                 replicas = Replicas(store="unix:///stage", name=f"g{number}", expected=gateways)
             recorder = _Recorder()
             stack.callback(recorder.log.close)
-            loaded = Loaded(config.model_copy(update={"replicas": replicas}), path, ())
+            ledger = config.ledger
+            if ledger is not None and gateways > 1:
+                ledger = ledger.model_copy(update={"folder": ledger.folder / f"g{number}"})
+            loaded = Loaded(config.model_copy(update={"replicas": replicas, "ledger": ledger}), path, ())
             gateway = Gateway(loaded, recorder.log, (recorder,), connect=connect)
             scene = Stage(gateway, path, await gateway.start(), recorder, workers)
             stack.push_async_callback(scene.stop)

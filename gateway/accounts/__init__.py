@@ -9,6 +9,7 @@ request has used (`gateway.proxy`), and where that is kept (`gateway.ledger`).
 from gateway.accounts.accounts import Accounts
 from gateway.accounts.budget import Budget, BudgetTerms, Owner, Scope
 from gateway.accounts.claim import Claim
+from gateway.accounts.leased import LeasedBudget
 from gateway.accounts.period import Period, Span, span_of
 from gateway.accounts.rule import LEAST_OUTPUT_TOKENS, Need, Ruling, Verdict, decide
 from gateway.accounts.snapshot import BudgetSnapshot, BudgetsSnapshot
@@ -23,6 +24,7 @@ __all__ = [
     "BudgetTerms",
     "BudgetsSnapshot",
     "Claim",
+    "LeasedBudget",
     "Need",
     "Owner",
     "Period",

@@ -4,13 +4,16 @@ The budgets of end users have a bound. Beyond it further end users of a tenant s
 made-up names gives anybody more.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway.accounts.budget import Budget, BudgetTerms, Heard, Owner, Scope
 
 MAX_END_USERS: Final = 100_000  # budgets of end users, of one entry of a tenant's list
 OTHER_END_USERS: Final = "_other"  # the name under which the end users beyond the bound share a budget
+
+
+Make = Callable[[Owner, BudgetTerms, float], Budget]  # a budget at a moment
 
 
 class _Entry:
@@ -27,9 +30,13 @@ class _Entry:
 class Accounts:
     """The budgets of all tenants; `now` is the wall clock (seconds since 1970), which the caller sets."""
 
-    def __init__(self, hear: Heard) -> None:
-        """No tenant has a budget; `hear` is told of each budget that changes, or that a request finds at its limit."""
+    def __init__(self, hear: Heard, make: Make | None = None) -> None:
+        """No tenant has a budget; `hear` is told of each budget that changes, or that a request finds at its limit.
+
+        `make` makes a budget that gateways share; without it none is shared.
+        """
         self.hear: Final = hear
+        self._make = make
         self.now = 0.0
         self.excesses = 0  # settlements at which an engine had used more than was reserved
         self._entries: dict[str, list[_Entry]] = {}
@@ -79,8 +86,12 @@ class Accounts:
                     owner = owner._replace(end_user=OTHER_END_USERS)
             budget = entry.budgets.get(owner)
         if budget is None:
-            budget = entry.budgets[owner] = Budget(owner, entry.terms, self.now, is_known=entry.is_known)
+            budget = entry.budgets[owner] = self._made(owner, entry.terms)
+            budget.is_known = entry.is_known
         return budget
+
+    def _made(self, owner: Owner, terms: BudgetTerms) -> Budget:
+        return Budget(owner, terms, self.now) if self._make is None else self._make(owner, terms, self.now)
 
     def _sweep(self, entry: _Entry) -> None:
         """Forget the budgets whose period is over and on which nothing is open."""
@@ -109,8 +120,11 @@ class Accounts:
                 if not entry.is_known:
                     yield tenant, entry.terms
 
-    def load(self, tenant: str, terms: BudgetTerms, start: float, used: Mapping[Owner, float]) -> None:
-        """Count what each owner has `used` in the period that began at `start`, if it is not over; once."""
+    def load(self, tenant: str, terms: BudgetTerms, start: float, used: Mapping[Owner, Mapping[str, float]]) -> None:
+        """Count what each owner has `used` in the period that began at `start`, if it is not over; once.
+
+        Each writer of a ledger says it for itself.
+        """
         for entry in self._entries.get(tenant, ()):
             if entry.terms == terms and not entry.is_known:
                 for owner, amount in used.items():

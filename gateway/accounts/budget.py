@@ -5,7 +5,7 @@ A reservation belongs to the period in which it was made. When a new period begi
 again, and what is still open from before counts there no more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from enum import Enum
@@ -116,14 +116,31 @@ class Budget:
         return inf if self.is_lifted else self.terms.amount - self.tally.settled
 
     @property
+    def may_be_had(self) -> float:
+        """What is left, here or for gateways that share the budget."""
+        return self.left
+
+    @property
     def ends(self) -> str:
         """When the next period begins, as a time of the zone: `2026-12-01T00:00:00+01:00`."""
         return datetime.fromtimestamp(self.tally.span.end, self.terms.zone).isoformat()
 
-    def load(self, start: float, used: float) -> None:
-        """Count what was used of the period that began at `start` before this budget counted, unless it is over."""
+    @property
+    def used(self) -> float:
+        """What was used of the period."""
+        return self.tally.settled
+
+    def lacks(self, whole: float, usual: float, least: float) -> bool:
+        """True if a request waits for what others may give: it needs `whole`, or `usual`, or `least` at least.
+
+        A budget that is not shared has nothing but what is left.
+        """
+        return False
+
+    def load(self, start: float, used: Mapping[str, float]) -> None:
+        """Count what each writer of a ledger says was used of the period that began at `start`, unless it is over."""
         if start == self.tally.span.start:
-            self.tally.settled += used
+            self.tally.settled += sum(used.values())
             self.newly_reached()  # whoever counted it has told of it
         self.is_known = True
 
@@ -134,7 +151,7 @@ class Budget:
         as used up.
         """
         tally, amount = self.tally, self.terms.amount
-        reached = [percent for percent in THRESHOLDS if tally.settled * 100.0 >= percent * amount]
+        reached = [percent for percent in THRESHOLDS if self.used * 100.0 >= percent * amount]
         if not reached:
             return 0
         highest = THRESHOLDS[-1] if is_at_limit else reached[-1]

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.accounts.accounts import Accounts
 from gateway.accounts.budget import Budget, Tally
-from gateway.accounts.rule import Need, Ruling, Verdict, decide
+from gateway.accounts.rule import Need, Verdict, decide
 from gateway.accounts.tariff import Tariff
 from gateway.usage import Usage
 
@@ -57,7 +57,7 @@ class Claim:
         """Whether it may run now; `output_tokens` then says how long each of its answers may get."""
         for budget in self.budgets:
             budget.turn(self.accounts.now)
-        ruling = self._ruling(usual_tokens)
+        ruling = decide(self.budgets, self.need, self._tariff, usual_tokens)
         self.limited_by = ruling.budget
         if ruling.verdict is Verdict.RUN:
             self.output_tokens = ruling.output_tokens
@@ -65,14 +65,12 @@ class Claim:
             self.accounts.hear(ruling.budget, True)
         return ruling.verdict
 
-    def _ruling(self, usual_tokens: int) -> Ruling:
-        return decide(self.budgets, self.need, self._tariff, usual_tokens)
-
     @property
     def fits_whole(self) -> bool:
-        """True if every budget has enough for all that it asks for."""
-        ruling = self._ruling(0)
-        return ruling.verdict is Verdict.RUN and ruling.budget is None
+        """True if every budget may have enough for all that it asks for."""
+        return all(
+            each.is_known and self._most(each, self.need.output_tokens) <= each.may_be_had for each in self.budgets
+        )
 
     @property
     def is_shortened(self) -> bool:
@@ -82,12 +80,15 @@ class Claim:
     def reserve(self) -> None:
         """Reserve what the last verdict let it use, in every budget."""
         assert not self._held, "a request that runs reserves nothing more"
-        need, sequences = self.need, self.need.sequences
         for budget in self.budgets:
-            unit = budget.terms.unit
-            amount = self._tariff.most(unit, need.prompt_tokens, self.output_tokens * sequences, sequences)
+            amount = self._most(budget, self.output_tokens)
             budget.tally.reserve(amount)
             self._held.append((budget, budget.tally, amount))
+
+    def _most(self, budget: Budget, output_tokens: int) -> float:
+        """The most that its prompt and answers of `output_tokens` come to."""
+        need, sequences = self.need, self.need.sequences
+        return self._tariff.most(budget.terms.unit, need.prompt_tokens, output_tokens * sequences, sequences)
 
     def settle(self, usage: Usage | None) -> None:
         """End the reservation at `usage` (None: nothing was used). Without a reservation this does nothing."""

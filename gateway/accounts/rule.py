@@ -71,14 +71,24 @@ def decide(budgets: Sequence[Budget], need: Need, tariff: Tariff, usual_tokens: 
         least = need.output_tokens
     longest = min(need.output_tokens, max(least, need.tellable_tokens))
     usual = max(least, min(longest, max(LEAST_USUAL_TOKENS, usual_tokens)))
-    if output_tokens >= usual:
+    lacking = [budget for budget in budgets if _lacks(budget, need, tariff, usual, least)]
+    if output_tokens >= usual and not lacking:
         return Ruling(Verdict.RUN, usual, tightest)
     for budget in budgets:
         if _is_used_up(budget, need, tariff, least):
             return Ruling(Verdict.AT_LIMIT, 0, budget)
-    if tightest.tally.reservations:
-        return Ruling(Verdict.WAIT, 0, tightest)
+    if lacking or tightest.tally.reservations or output_tokens < least:
+        return Ruling(Verdict.WAIT, 0, lacking[0] if lacking else tightest)
     return Ruling(Verdict.RUN, min(output_tokens, longest), tightest)
+
+
+def _lacks(budget: Budget, need: Need, tariff: Tariff, usual: int, least: int) -> bool:
+    """True if the request waits for what other gateways may give."""
+    unit, n = budget.terms.unit, need.sequences
+    whole, middle, fewest = (
+        tariff.most(unit, need.prompt_tokens, tokens * n, n) for tokens in (need.output_tokens, usual, least)
+    )
+    return budget.lacks(whole, middle, fewest)
 
 
 def _is_used_up(budget: Budget, need: Need, tariff: Tariff, least: int) -> bool:

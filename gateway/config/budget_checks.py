@@ -1,4 +1,4 @@
-"""Checks what budgets need of the rest of the file: a ledger that keeps what they count, one gateway, prices."""
+"""Checks what budgets need of the rest of the file: a ledger that keeps what they count, and prices."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -35,13 +35,6 @@ def budget_findings(draft: Draft) -> Iterator[Finding]:
 def _of_all(path: Path, file: ConfigFile) -> Iterator[Finding]:
     if file.ledger is None:
         yield path, "needs a ledger, which keeps what was used", "add `ledger: {}`"
-    sharing = ["`replicas`"] * (file.replicas is not None) + ["`processes`"] * (file.processes != 1)
-    if sharing:
-        yield (
-            path,
-            f"cannot be shared: with {' and '.join(sharing)} each gateway would give the whole amount",
-            f"remove {' and '.join(sharing)}, or the budgets",
-        )
 
 
 def _of_one(path: Path, budget: BudgetEntry, file: ConfigFile) -> Iterator[Finding]:

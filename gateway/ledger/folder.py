@@ -4,9 +4,11 @@ Reading disturbs no writer. Erasing changes a slice of rows at a time, so that t
 """
 
 import os
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -95,13 +97,28 @@ class LedgerFolder:
         work = (line for file in self.files for line in self._read(file, _WORK, first, end))
         return audits_of(counted, work)
 
-    def used(self, first: int, *, by_end_user: bool) -> Iterator[tuple[str, str, float, float, float]]:
+    def writers(self) -> dict[Path, str]:
+        """A name for each file that no file of another folder has, anywhere; raises `LedgerFault`."""
+        place = self.files[0].with_name("folder.id")
+        with told(place):
+            if not place.exists():
+                draft = place.with_name(f"folder.id.{os.getpid()}")
+                draft.write_text(secrets.token_hex(8))
+                with suppress(FileExistsError):
+                    os.link(draft, place)
+                draft.unlink()
+            name = place.read_text()
+        return {file: f"{name}/{file.stem}" for file in self.files}
+
+    def used(self, first: int, *, by_end_user: bool) -> Iterator[tuple[Path, str, str, float, float, float]]:
         """What was used since the quarter hour `first`, open requests included; raises `LedgerFault`.
 
-        Each item has a tenant, a key of it or (`by_end_user`) an end user, tokens, cost units and money in billionths.
+        Each item has the file, a tenant, a key of it or (`by_end_user`) an end user, tokens, cost units, and money in
+        billionths.
         """
         for file in self.files:
-            yield from self._read(file, _USED_BY_END_USER if by_end_user else _USED_BY_KEY, first, _END_OF_TIME)
+            for line in self._read(file, _USED_BY_END_USER if by_end_user else _USED_BY_KEY, first, _END_OF_TIME):
+                yield file, *line
 
     def _read(self, file: Path, statement: str, *bounds: int) -> Iterator[Any]:
         with told(file):

@@ -38,6 +38,7 @@ from gateway.events import BudgetThreshold, Event
 from gateway.fairness import Ticket
 from gateway.outcomes import Outcome
 from gateway.proxy.record import Context
+from gateway.replicas.shared_budgets import SharedBudgets
 from gateway.wire.end_user import pseudonym
 from gateway.wire.headers import request_head
 from gateway.wire.prompt_question import counted_tokens, prompt_question
@@ -57,12 +58,13 @@ _UNWRITABLE: Final = frozenset({"beam_search", "best_of"})  # an engine generate
 
 
 class Used(NamedTuple):
-    """What one owner has used since some moment; money is in billionths of the currency's unit."""
+    """What one owner has used since some moment, as the ledger's `writer` says; money is in billionths of a unit."""
 
     owner: Owner
     tokens: float
     cost: float
     money_nano: float
+    writer: str = ""
 
     def amount(self, unit: Unit) -> float:
         """The figure in the unit of a budget."""
@@ -71,6 +73,7 @@ class Used(NamedTuple):
         return self.cost if unit is Unit.COST_UNITS else self.money_nano
 
 
+_Found = list[tuple[float, dict[Owner, dict[str, float]]]]  # a period's start, and what writers say of its owners
 ReadUsed = Callable[[Scope, float], Iterable[Used]]  # by owners of a scope, since a moment; raises `LedgerUnread`
 
 
@@ -87,9 +90,14 @@ class Budgets:
         ledger_works: Callable[[], bool],
         emit: Callable[[Event], None],
         wall_clock: Callable[[], float] = time,
+        shared: SharedBudgets | None = None,
     ) -> None:
-        """Budgets on the running event loop; `read` is called in a thread, and `emit` hears of thresholds."""
-        self.accounts = Accounts(self._hear)
+        """Budgets on the running event loop; `read` is called in a thread, and `emit` hears of thresholds.
+
+        `shared` is this gateway's part in budgets that several gateways share.
+        """
+        self._shared = shared
+        self.accounts = Accounts(self._hear, None if shared is None else shared.make)
         self.is_used = False  # True while a tenant has budgets: without any, no request takes notice of them
         self.is_read = True  # False if it is not known of some budget what was used before
         self._read = read
@@ -98,7 +106,7 @@ class Budgets:
         self.wall_clock = wall_clock
         self._loop = asyncio.get_running_loop()
         self._tariffs: Mapping[str, Tariff] = {}
-        self._review: Callable[[], None] = _nothing
+        self.review: Callable[[], None] = _nothing
         self._timer: asyncio.TimerHandle | None = None
         self._counts: dict[str, asyncio.Semaphore] = {}
         self._is_started = False
@@ -107,7 +115,7 @@ class Budgets:
 
     def attach(self, review: Callable[[], None]) -> None:
         """From now on `review` is called when more may be left for those who wait."""
-        self._review = review
+        self.review = review
 
     # -- life
 
@@ -144,9 +152,7 @@ class Budgets:
         if self._timer is None and self.is_used:
             self._arm()
 
-    def _used(
-        self, unknown: Sequence[tuple[str, BudgetTerms]], now: float
-    ) -> list[tuple[float, dict[Owner, float]]] | None:
+    def _used(self, unknown: Sequence[tuple[str, BudgetTerms]], now: float) -> _Found | None:
         """For each of `unknown` the beginning of its period and what was used since; None if nobody knows."""
         read: dict[tuple[Scope, float], list[Used]] = {}
         found = []
@@ -155,17 +161,20 @@ class Budgets:
                 start = span_of(terms.period, terms.zone, now).start
                 if (terms.scope, start) not in read:
                     read[terms.scope, start] = list(self._read(terms.scope, start))
-                sums: dict[Owner, float] = {}
+                sums: dict[Owner, dict[str, float]] = {}
                 for used in read[terms.scope, start]:
                     if used.owner.tenant == tenant:
-                        sums[used.owner] = sums.get(used.owner, 0.0) + used.amount(terms.unit)
+                        by_writer = sums.setdefault(used.owner, {})
+                        by_writer[used.writer] = by_writer.get(used.writer, 0.0) + used.amount(terms.unit)
                 found.append((start, sums))
         except LedgerUnread:
             return None
         return found
 
     def _load(
-        self, unknown: Sequence[tuple[str, BudgetTerms]], found: list[tuple[float, dict[Owner, float]]] | None
+        self,
+        unknown: Sequence[tuple[str, BudgetTerms]],
+        found: _Found | None,
     ) -> None:
         """Count what was found; if nothing could be read, only budgets that refuse then stay unknown."""
         self.note_time()
@@ -176,7 +185,7 @@ class Budgets:
                 self._counts_from_zero = True
                 self.accounts.load(tenant, terms, 0.0, {})
         self.is_read = found is not None and not self._counts_from_zero
-        self._review()
+        self.review()
 
     def note_ledger(self) -> None:
         """The ledger works again: read what could not be read before."""
@@ -197,7 +206,7 @@ class Budgets:
         self._timer = None
         if self.is_used:
             self._arm()
-            self._review()
+            self.review()
 
     def close(self) -> None:
         """Disarm the timer."""
@@ -256,14 +265,16 @@ class Budgets:
         return BudgetsSnapshot(tuple(shown), self.is_read, self.accounts.excesses)
 
     def _hear(self, budget: Budget, is_at_limit: bool) -> None:
+        if self._shared is not None:
+            self._shared.touch(budget)
         entry = (budget.owner.tenant, budget.terms)
         fullest = self._fullest.get(entry)
-        if fullest is None or fullest.tally.span != budget.tally.span or fullest.tally.settled < budget.tally.settled:
+        if fullest is None or fullest.tally.span != budget.tally.span or fullest.used < budget.used:
             self._fullest[entry] = budget
         percent = budget.newly_reached(is_at_limit=is_at_limit)
         if percent:
             terms, owner = budget.terms, budget.owner
-            amount, used = _shown(terms, terms.amount), _shown(terms, budget.tally.settled)
+            amount, used = _shown(terms, terms.amount), _shown(terms, budget.used)
             unit, period = terms.unit.value, terms.period.value
             self._emit(BudgetThreshold(*owner, percent, unit, amount, used, period, budget.ends))
 
@@ -277,7 +288,7 @@ def refusal_of(claim: Claim | None) -> BudgetRefusal:
     held = f", and {_words(terms, tally.reserved)} are reserved by requests that run" if tally.reservations else ""
     message = (
         f"The budget of {_OWNERS[terms.scope]} for this {terms.period.value} has too little left for this request: of "
-        f"{_words(terms, terms.amount)} {_UNITS[terms.unit]} {_words(terms, tally.settled)} are used{held}. "
+        f"{_words(terms, terms.amount)} {_UNITS[terms.unit]} {_words(terms, budget.used)} are used{held}. "
         f"It starts again at {budget.ends}; until then a retry has no effect."
     )
     return BudgetRefusal(message, limited_by(budget), tally.span.end - claim.accounts.now)
@@ -307,7 +318,7 @@ def _nothing() -> None:
 
 def _snapshot(budget: Budget) -> BudgetSnapshot:
     owner, terms, tally = budget.owner, budget.terms, budget.tally
-    amount, used, reserved = (_shown(terms, each) for each in (terms.amount, tally.settled, tally.reserved))
+    amount, used, reserved = (_shown(terms, each) for each in (terms.amount, budget.used, tally.reserved))
     names = (owner.tenant, terms.scope.value, terms.unit.value, terms.period.value, owner.key, owner.end_user)
     return BudgetSnapshot(*names, amount, used, reserved, budget.ends)
 

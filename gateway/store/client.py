@@ -13,7 +13,8 @@ from typing import Any, Final
 import hiredis
 
 from gateway.config import Replicas
-from gateway.replicas import quota_call
+from gateway.replicas import budget_call, quota_call
+from gateway.replicas.budget_call import BudgetCall, BudgetReply
 from gateway.replicas.call import Call, Reply, keys, read_reply, script
 from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.store.connection import Command, StoreConnection
@@ -77,6 +78,12 @@ class StoreClient:
         if call.store != self._run_id:
             raise StoreFailed("store: the call was meant for another server; connect first")
         return quota_call.read_reply(await self.run(_quotas(), quota_call.keys(fleet), call.arguments()))
+
+    async def budgets(self, fleet: str, call: BudgetCall) -> BudgetReply:
+        """Carry out one call about budgets; what it names and how it fails is as with `turns`."""
+        if call.store != self._run_id:
+            raise StoreFailed("store: the call was meant for another server; connect first")
+        return budget_call.read_reply(await self.run(_budgets(), budget_call.keys(fleet), call.arguments()))
 
     async def run(self, program: Script, names: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
         """The reply to another script with the keys `names`; failures are those of `turns`."""
@@ -153,6 +160,11 @@ class StoreClient:
 
 def _is_unknown_script(reply: Any) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+
+
+@cache
+def _budgets() -> Script:
+    return Script(budget_call.script())
 
 
 @cache

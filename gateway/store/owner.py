@@ -16,6 +16,7 @@ from typing import Protocol
 
 from gateway.background import Background
 from gateway.config import Replicas
+from gateway.replicas.budget_call import BudgetCall, BudgetReply
 from gateway.replicas.call import Call, Reply, channel, read_message
 from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
@@ -47,6 +48,10 @@ class Store(Protocol):
         """Carry out a call about the limits of tenants; may raise `StoreFailed`."""
         ...
 
+    async def budgets(self, fleet: str, call: BudgetCall, /) -> BudgetReply:
+        """Carry out a call about budgets; may raise `StoreFailed`."""
+        ...
+
     def messages(self, channels: Sequence[str], /) -> AsyncIterator[tuple[str, bytes]]:
         """The messages on `channels`, each with its channel."""
         ...
@@ -75,7 +80,7 @@ class Owner:
         self.replicas = replicas
         self.calls = CallFigures()
         self.dispatch: Callable[[Iterable[str]], None] = lambda pools: None  # hears where room may have appeared
-        self.fault_of_limits: Callable[[], str] = lambda: ""  # what fails of the calls about limits; "": nothing
+        self.fault_of_limits: Callable[[], str] = lambda: ""  # of calls about limits and budgets; "": nothing fails
         self.report_settings: Callable[[int], None] = lambda others: None  # hears how many gateways have others
         self._with_other_settings = 0
         self._store = store

@@ -9,8 +9,10 @@ from gateway.fairness.cost import to_cost
 from gateway.replicas.call import WorkerState
 from gateway.replicas.replica import Identity, Replica
 from gateway.replicas.room_book import Room
+from gateway.replicas.shared_budgets import SharedBudgets
 from gateway.replicas.shared_limits import SharedLimits
 from gateway.replicas.snapshot import ReplicasSnapshot, SharedPoolSnapshot, SharedWorkerSnapshot
+from gateway.store.budget_leases import BudgetLeases
 from gateway.store.owner import Owner, Store
 from gateway.store.quotas import Quotas
 from gateway.store.room import SharedRoom
@@ -37,16 +39,28 @@ class Sharing:
         self.owner = Owner(connect(settings), settings, self.replicas, self.windows, report)
         self.room = SharedRoom(self.fleet, self.replicas, self.owner)
         self._quota_store = connect(settings)
+        self.budgets = SharedBudgets(self._identity.boot, settings.expected)
+        self._budget_leases = BudgetLeases(connect(settings), settings.fleet, self.budgets)
 
-    def attach(self, admission: Admission, meters: Meters, dispatch: Callable[[Iterable[str]], None]) -> None:
-        """Share the pools of `admission`; `dispatch` hears of pools in which room may have appeared."""
+    def attach(
+        self,
+        admission: Admission,
+        meters: Meters,
+        dispatch: Callable[[Iterable[str]], None],
+        review_budgets: Callable[[], None],
+    ) -> None:
+        """Share the pools of `admission`; `dispatch` hears of pools in which room may have appeared.
+
+        `review_budgets` lets the scheduler look again at who waits for a budget.
+        """
+        self._budget_leases.attach(review_budgets)
         self._admission = admission
         self.windows.meters = meters
         self.owner.dispatch = dispatch
         continues = self._settings.without_store is WithoutStore.CONTINUE
         limits = SharedLimits(self._identity, admission, self._settings.expected, continues=continues)
         self.quotas = Quotas(self._quota_store, self._settings.fleet, limits, lambda: dispatch(list(admission.pools)))
-        self.owner.fault_of_limits = lambda: self.quotas.fault
+        self.owner.fault_of_limits = lambda: self.quotas.fault or self._budget_leases.fault
 
     def configure(self, shifts: Mapping[str, int], settings: str) -> None:
         """Share the pools in `shifts`, each with the binary logarithm of its wire unit in counter units.
@@ -73,11 +87,13 @@ class Sharing:
     async def start(self) -> None:
         """Join the others; returns when the store has answered or failed."""
         await self.quotas.start()
+        await self._budget_leases.start()
         await self.owner.start()
 
     async def stop(self) -> None:
         """Leave the others all room."""
         await self.quotas.stop()
+        await self._budget_leases.stop()
         await self.owner.stop()
 
     def snapshot(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot:

@@ -50,8 +50,8 @@ def test_what_was_used_before_counts_once() -> None:
     known.configure("alice", [entry])
     (early,) = known.of("alice", "k", "")
     assert not early.is_known
-    known.load("alice", entry, START, {Owner("alice", "k"): 300.0, Owner("alice", "l"): 200.0})
-    known.load("alice", entry, START, {Owner("alice", "k"): 300.0})
+    known.load("alice", entry, START, {Owner("alice", "k"): {"": 300.0}, Owner("alice", "l"): {"": 200.0}})
+    known.load("alice", entry, START, {Owner("alice", "k"): {"": 300.0}})
     (late,) = known.of("alice", "l", "")
     (fresh,) = known.of("alice", "m", "")
     assert [each.left for each in (early, late, fresh)] == [700, 800, 1000]
@@ -63,7 +63,7 @@ def test_what_was_used_in_another_period_does_not_count() -> None:
     known, entry = Accounts(ignore), terms(1000)
     known.now = NOON
     known.configure("alice", [entry])
-    known.load("alice", entry, START - 86_400, {Owner("alice"): 300.0})
+    known.load("alice", entry, START - 86_400, {Owner("alice"): {"": 300.0}})
     assert known.of("alice", "k", "")[0].left == 1000
 
 

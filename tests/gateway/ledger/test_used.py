@@ -23,18 +23,35 @@ def test_open_requests_count_with_what_they_had_used(tmp_path: Path) -> None:
         ("alice", "main", 100 + 50 + 100 + 7, 200.0 + 114.0, row("r1").money_nano + noted.money_nano),
         ("bob", "other", 7, 11.0, other.money_nano),
     ]
-    assert list(folder.used(QUARTER, by_end_user=False)) == expected
-    assert list(folder.used(QUARTER, by_end_user=True)) == [("alice", "0123456789abcdef", *expected[0][2:])]
+    assert [line[1:] for line in folder.used(QUARTER, by_end_user=False)] == expected
+    assert [line[1:] for line in folder.used(QUARTER, by_end_user=True)] == [
+        ("alice", "0123456789abcdef", *expected[0][2:])
+    ]
     file.drop()
     LedgerFile(path).close()
-    assert list(folder.used(QUARTER, by_end_user=False)) == expected
-    assert list(folder.used(QUARTER, by_end_user=True)) == [("alice", "0123456789abcdef", *expected[0][2:])]
+    assert [line[1:] for line in folder.used(QUARTER, by_end_user=False)] == expected
+    assert [line[1:] for line in folder.used(QUARTER, by_end_user=True)] == [
+        ("alice", "0123456789abcdef", *expected[0][2:])
+    ]
 
 
 def test_earlier_periods_do_not_count(tmp_path: Path) -> None:
     """A request belongs to the quarter hour of its grant."""
     file = LedgerFile(tmp_path / "8000.sqlite")
     file.write(1, Batch([row("r1", granted=NOON - 1), row("r2")]))
-    assert [line[2] for line in LedgerFolder(tmp_path).used(QUARTER, by_end_user=False)] == [150]
-    assert [line[2] for line in LedgerFolder(tmp_path).used(QUARTER - 1, by_end_user=False)] == [300]
+    assert [line[3] for line in LedgerFolder(tmp_path).used(QUARTER, by_end_user=False)] == [150]
+    assert [line[3] for line in LedgerFolder(tmp_path).used(QUARTER - 1, by_end_user=False)] == [300]
     file.close()
+
+
+def test_writers_have_names_that_no_other_folder_has(tmp_path: Path) -> None:
+    """The name of a file stays, whoever asks and how often."""
+    names = []
+    for place in ("a", "b"):
+        for stem in ("8000", "8001"):
+            (tmp_path / place).mkdir(exist_ok=True)
+            LedgerFile(tmp_path / place / f"{stem}.sqlite").close()
+        folder = LedgerFolder(tmp_path / place)
+        assert folder.writers() == LedgerFolder(tmp_path / place).writers()
+        names += folder.writers().values()
+    assert len(set(names)) == 4

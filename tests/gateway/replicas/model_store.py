@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 import orjson
 
 from gateway.config import Replicas
+from gateway.replicas.budget_call import BudgetCall, BudgetReply
 from gateway.replicas.call import Call, Message, Reply, channel
 from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
 from gateway.replicas.quota_call import channel as quota_channel
 from gateway.store.failures import StoreFailed
 
+from .budget_model import BudgetModel
 from .quota_model import QuotaModel
 from .store_model import StoreModel
 
@@ -26,6 +28,7 @@ class ModelStore:
     def __init__(self) -> None:
         self.pools: dict[str, StoreModel] = {}
         self.quotas = QuotaModel()
+        self.budgets = BudgetModel()
         self.calls = 0
         self.way_seconds = WAY_SECONDS
         self.server = "server"  # its run id
@@ -56,6 +59,10 @@ class ModelStore:
             self._send(quota_channel(fleet, name), message)
         return reply
 
+    def turn_budgets(self, call: BudgetCall) -> BudgetReply:
+        """Carry out one call about budgets."""
+        return self.budgets.turn(call, self._now)[0]
+
     def snapshot(self) -> dict[str, StoreModel]:
         """A copy of its pools as they are now; calls are shared, because they never change."""
         calls = [member.call for pool in self.pools.values() for member in pool.members.values()]
@@ -64,7 +71,7 @@ class ModelStore:
     def lose(self, pools: dict[str, StoreModel] | None = None) -> None:
         """Another server takes its place, with `pools` or empty."""
         self.server += "+"
-        self.pools, self.quotas = pools or {}, QuotaModel()
+        self.pools, self.quotas, self.budgets = pools or {}, QuotaModel(), BudgetModel()
 
     @property
     def _now(self) -> int:
@@ -117,6 +124,16 @@ class ModelClient:
             await asyncio.sleep(TIMEOUT_SECONDS)
             raise StoreFailed("store: no answer")
         reply = self._store.limits(fleet, call)
+        await asyncio.sleep(self._store.way_seconds)
+        return reply
+
+    async def budgets(self, fleet: str, call: BudgetCall, /) -> BudgetReply:
+        """One round trip."""
+        await asyncio.sleep(self._store.way_seconds)
+        if self._store.is_silent:
+            await asyncio.sleep(TIMEOUT_SECONDS)
+            raise StoreFailed("store: no answer")
+        reply = self._store.turn_budgets(call)
         await asyncio.sleep(self._store.way_seconds)
         return reply
 

@@ -12,7 +12,7 @@ from whole_gateway import COMPLETIONS, Plan, exactly, several_gateways, tenant
 from workers_on_stage import CPU_TINY, MODEL, EngineWorker
 
 from gateway.config import Limits, Replicas, Window
-from gateway.replicas import call, quota_call
+from gateway.replicas import budget_call, call, quota_call
 from gateway.store.client import StoreClient
 
 from .scene import STUCK_SECONDS, on_both
@@ -29,7 +29,9 @@ LIMITS = Limits(max_in_flight=5, max_queued=50, requests_per_minute=1_000, token
 def in_scripts() -> set[str]:
     """The commands that the scripts carry out."""
     return {
-        name.lower() for text in (call.script(), quota_call.script()) for name in re.findall(r"call\('(\w+)'", text)
+        name.lower()
+        for text in (call.script(), quota_call.script(), budget_call.script())
+        for name in re.findall(r"call\('(\w+)'", text)
     }
 
 
@@ -80,6 +82,7 @@ def test_the_documented_user_may_do_nothing_else(kind: str, tmp_path: Path) -> N
                 ("GET", "other"),
                 ("GET", "vtc1:{other:tiny}:meta"),
                 ("GET", "vtcq1:{vtc-gateway-2}:meta"),
+                ("GET", "vtcb1:{vtc-gateway-2}:meta"),
                 ("PUBLISH", "other", "x"),
                 ("FLUSHALL",),
                 ("KEYS", "*"),
