@@ -121,7 +121,7 @@ async def test_without_the_store_gateways_go_on_with_what_they_hold(tmp_path: Pa
         store.is_silent, store.giving_up_seconds = True, 0.03  # no two timers of one moment
         before = charged(scenes)
         running = asyncio.ensure_future(asked(scenes, 60, max_tokens=100))
-        await asyncio.sleep(2.1)
+        await asyncio.sleep(4.0)
         alone = charged(scenes)
         assert alone > before
         store.is_silent = False
