@@ -184,10 +184,10 @@ end
 local function serve(row, entry, free, idle, to_return, whole, usual, least)
   if entry.since == 0 then entry.since = seq end
   if not is_giving then return false end
+  if not is_first(row, entry.since) then return false end
   local there = idle + free
   local part
-  if not is_first(row, entry.since) then part = nil
-  elseif there >= whole then part = whole - idle
+  if there >= whole then part = whole - idle
   elseif there >= usual then part = usual - idle
   elseif to_return + entry.held - idle <= 0 then part = there >= least and free or 0
   end

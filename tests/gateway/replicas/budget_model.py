@@ -183,17 +183,16 @@ class BudgetModel:
     def _serve(
         self, row: Row, mine: Hold, others: dict[str, Hold], report: BudgetReport, idle: int, to_return: int, now: int
     ) -> bool:
-        if not self.is_giving:
+        if not self.is_giving or not self._is_first(mine, others, now):
             return False
         free = self._free(row, report)
         part = None
-        if self._is_first(mine, others, now):
-            if idle + free >= report.whole:
-                part = report.whole - idle
-            elif idle + free >= report.usual:
-                part = report.usual - idle
-            elif to_return + mine.held - idle <= 0:
-                part = free if idle + free >= report.least else 0
+        if idle + free >= report.whole:
+            part = report.whole - idle
+        elif idle + free >= report.usual:
+            part = report.usual - idle
+        elif to_return + mine.held - idle <= 0:
+            part = free if idle + free >= report.least else 0
         if part is None:
             row.scarce = now
             return False
