@@ -11,7 +11,7 @@ from real_stores import Store, a_store
 from whole_gateway import COMPLETIONS, Plan, exactly, several_gateways, tenant
 from workers_on_stage import CPU_TINY, MODEL, EngineWorker
 
-from gateway.config import Limits, Replicas, Window
+from gateway.config import BudgetEntry, Ledger, Limits, Replicas, Window
 from gateway.replicas import budget_call, call, quota_call
 from gateway.store.client import StoreClient
 
@@ -35,13 +35,18 @@ def in_scripts() -> set[str]:
     }
 
 
-async def share(store: Store) -> None:
-    """Two gateways share workers and a tenant's limits, whose requests wait at both; no call fails."""
+async def share(store: Store, folder: Path) -> None:
+    """Two gateways share workers, a tenant's budget and its limits, whose requests wait at both; no call fails."""
 
     def connect(replicas: Replicas) -> StoreClient:
         return StoreClient(replicas.model_copy(update={"store": store.url, "username": USER, "password": "secret"}))
 
-    plan = Plan(tenants=(tenant("alice", limits=LIMITS),), window=Window(sequences=2, slack=0))
+    budget = BudgetEntry.model_validate({"amount": 100_000})
+    plan = Plan(
+        tenants=(tenant("alice", limits=LIMITS, budgets=(budget,)),),
+        window=Window(sequences=2, slack=0),
+        ledger=Ledger(folder=folder),
+    )
     async with (
         asyncio.timeout(STUCK_SECONDS),
         several_gateways(2, EngineWorker(CPU_TINY), plan=plan, connect=connect) as scenes,
@@ -52,6 +57,7 @@ async def share(store: Store) -> None:
         shared = [scene.gateway.replicas() for scene in scenes]
         assert [each.failure for each in shared if each is not None] == ["", ""]
         assert [each.calls.failed for each in shared if each is not None] == [0, 0]
+        assert sum(each.tally.settled for scene in scenes for each in scene.budgets.accounts.all()) == 2 * REQUESTS * 10
         assert [pool.living for each in shared if each is not None for pool in each.pools] == [2, 2]
 
 
@@ -64,7 +70,7 @@ def test_a_fleet_works_with_the_documented_user_and_needs_all_that_it_may(
     with a_store(kind, tmp_path) as store:
         store.client.execute_command(*WORDS)
         store.client.execute_command("CONFIG", "RESETSTAT")
-        asyncio.run(share(store))
+        asyncio.run(share(store, tmp_path / "ledgers"))
         counted = {name.removeprefix("cmdstat_") for name in store.client.info("commandstats")} - OPERATORS
         granted = {word[1:] for word in WORDS if word.startswith("+")}
         assert counted - in_scripts() == granted - in_scripts() | (counted & {"auth"})
