@@ -17,7 +17,7 @@ FUZZED := tests/gateway/wire/test_any_stream.py tests/gateway/wire/test_any_requ
 DRAWN_ANEW := $(addprefix tests/gateway/,fairness workers learned)
 # The small tests of the pure packages, without the properties that take minutes.
 MEASURED := $(addprefix tests/gateway/,learned workers wire) \
-  $(patsubst %,tests/gateway/fairness/test_%.py,admission cadence cheating holdings leased_limits lifts reckoning shared_time sharing turns units)
+  $(patsubst %,tests/gateway/fairness/test_%.py,admission budgets cadence cheating holdings leased_limits lifts reckoning shared_time sharing short_way turns units)
 MYPY_TESTS := $(BIN)/mypy --config-file tests/mypy.ini --cache-dir .mypy_cache/tests --no-error-summary
 # Two at a time: the tests wait for real processes as much as they reckon.
 SIDE_BY_SIDE := --numprocesses 2 --dist worksteal
