@@ -27,7 +27,7 @@ from gateway.processes.office import Office
 from gateway.processes.pauses import Pauses
 from gateway.processes.store import StoreBeside
 from gateway.processes.succession import Door, Predecessor, TakeOverFailed, own
-from gateway.replicas.call import unused_key
+from gateway.replicas.call import TURN, UNUSED
 from gateway.telemetry.logs import Logger
 
 WAIT_SECONDS = 60.0  # a successor waits so long for a gateway that starts, which takes seconds, or ends
@@ -150,7 +150,7 @@ class Parent:
         It is true if no process of an earlier gateway lives. With a process the engines lose its requests.
         """
         fleet = Replicas(store=self._store.url, expected=1).fleet
-        return [unused_key(f"{fleet}:{pool.model}") for pool in self._config.pools]
+        return [TURN.key(f"{fleet}:{pool.model}", UNUSED) for pool in self._config.pools]
 
     async def _succeed(self, predecessor: Predecessor) -> None:
         """Take the office from the parent that has it, once everything of ours is ready."""

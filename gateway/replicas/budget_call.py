@@ -6,13 +6,11 @@ milliseconds of the store's clock. Left to others: what is said (`shared_budgets
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from gateway.replicas.call import Status
+from gateway.replicas.script import AccountScript, Status, as_text
 
-KEYS: Final = ("meta", "writers", "budgets", "ends")
-LAYOUT: Final = 1
+BUDGETS: Final = AccountScript("budgets.lua", "vtcb1", ("meta", "writers", "budgets", "ends"))
 _NONE: Final[Mapping[str, int]] = {}
 
 
@@ -107,36 +105,17 @@ def read_reply(words: Sequence[Any]) -> BudgetReply:
     """The reply in `words`, as the store's protocol has it."""
     status, generation, seq, now = words[:4]
     if status != Status.OK:
-        return BudgetReply(Status(status), _text(generation), seq, now)
+        return BudgetReply(Status(status), as_text(generation), seq, now)
     living, known, budgets = words[4:]
-    names, states = [_text(each) for each in known], [_state(*row) for row in budgets]
-    return BudgetReply(Status.OK, _text(generation), seq, now, living, names, states)
+    names, states = [as_text(each) for each in known], [_state(*row) for row in budgets]
+    return BudgetReply(Status.OK, as_text(generation), seq, now, living, names, states)
 
 
 def _state(name: bytes | str, granted: int, is_decided: int, *rest: Any) -> BudgetState:
     wanted, free, to_return, spare, totals, holds = rest
     figures = (wanted, free, to_return, spare)
-    return BudgetState(_text(name), granted, bool(is_decided), *figures, _pairs(totals), _pairs(holds))
+    return BudgetState(as_text(name), granted, bool(is_decided), *figures, _pairs(totals), _pairs(holds))
 
 
 def _pairs(flat: Sequence[Any]) -> dict[str, int]:
-    return {_text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def keys(fleet: str) -> list[str]:
-    """The names of the store's keys of one fleet; one hash tag keeps them together in a cluster."""
-    return [f"vtcb{LAYOUT}:{{{fleet}}}:{key}" for key in KEYS]
-
-
-def channel(fleet: str, replica: str) -> str:
-    """Where messages to a gateway would be published."""
-    return f"{keys(fleet)[0]}:{replica}"
-
-
-def script() -> str:
-    """The text of the script."""
-    return (files(__package__) / "budgets.lua").read_text("utf-8")
-
-
-def _text(word: bytes | str) -> str:
-    return word.decode() if isinstance(word, bytes) else word
+    return {as_text(key): value for key, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -8,26 +8,18 @@ others: what is said, and how it is sent.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-KEYS: Final = ("meta", "flows", "changed", "replicas", "held", "room", "unused")
-LAYOUT: Final = 1
+from gateway.replicas.script import AccountScript, Status, as_text
+
+UNUSED: Final = "unused"  # the key that says, in a new store, that nobody has used the account before
+TURN: Final = AccountScript("turn.lua", "vtc1", ("meta", "flows", "changed", "replicas", "held", "room", UNUSED))
 MOST_CANDIDATES: Final = 16  # requests that a call names
 MOST_FLOWS: Final = 128  # flows that a call reports; less than the reply's page, so that pages make progress
 NOBODY: Final = -1  # where a reply names no counter
 A_KEY: Final = -1  # in place of a level: the flow is a key, below which nobody competes
-
-
-class Status(IntEnum):
-    """What became of a call."""
-
-    OK = 0
-    REGISTER = 1  # the store does not know the caller: it must say what it holds
-    LATE = 2  # the store has seen a later call of the caller; this one had no effect
 
 
 class Candidate(NamedTuple):
@@ -255,12 +247,12 @@ def read_reply(words: Sequence[Any]) -> Reply:
     """The reply in `words`, as the store's protocol has it."""
     status, generation, seq, now = words[:4]
     if status != Status.OK:
-        return Reply(Status(status), _text(generation), seq, now)
+        return Reply(Status(status), as_text(generation), seq, now)
     vt, living, rank, others, least, tenant, key_counter, figures, oldest, *rest = words[4:]
     changes, more, grants, workers, flows = rest
     return Reply(
         Status.OK,
-        _text(generation),
+        as_text(generation),
         seq,
         now,
         vt,
@@ -268,15 +260,15 @@ def read_reply(words: Sequence[Any]) -> Reply:
         rank,
         others,
         least,
-        _text(tenant),
+        as_text(tenant),
         key_counter,
         Figures(*figures),
         oldest,
         changes,
         bool(more),
-        [Grant(_text(name), granted) for name, granted in grants],
+        [Grant(as_text(name), granted) for name, granted in grants],
         [_worker_state(row) for row in workers],
-        [FlowState(_text(name), *numbers) for name, *numbers in flows],
+        [FlowState(as_text(name), *numbers) for name, *numbers in flows],
     )
 
 
@@ -288,30 +280,6 @@ def read_message(body: bytes) -> Message:
     return Message(generation, incarnation, seq, bool(recall), bool(ask), grants)
 
 
-def keys(pool: str) -> list[str]:
-    """The names of the store's keys of one pool; one hash tag keeps them together in a cluster."""
-    return [f"vtc{LAYOUT}:{{{pool}}}:{key}" for key in KEYS]
-
-
-def unused_key(pool: str) -> str:
-    """The key that says, in a new store, that nobody has used the account of `pool` before."""
-    return keys(pool)[KEYS.index("unused")]
-
-
-def channel(pool: str, replica: str) -> str:
-    """Where messages to a replica are published."""
-    return f"{keys(pool)[0]}:{replica}"
-
-
-def script() -> str:
-    """The text of the script."""
-    return (files(__package__) / "turn.lua").read_text("utf-8")
-
-
 def _worker_state(row: Sequence[Any]) -> WorkerState:
     name, *amounts, is_uncounted, state = row
-    return WorkerState._make((_text(name), *amounts, bool(is_uncounted), _text(state)))
-
-
-def _text(word: bytes | str) -> str:
-    return word.decode() if isinstance(word, bytes) else word
+    return WorkerState._make((as_text(name), *amounts, bool(is_uncounted), as_text(state)))

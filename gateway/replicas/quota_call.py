@@ -6,15 +6,13 @@ milliseconds of the store's clock. Left to others: what is said (`shared_limits`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.replicas.call import Status
+from gateway.replicas.script import AccountScript, Status, as_text
 
-KEYS: Final = ("meta", "replicas", "limits", "claimed")
-LAYOUT: Final = 1
+QUOTAS: Final = AccountScript("quotas.lua", "vtcq1", ("meta", "replicas", "limits", "claimed"))
 MOST_ROWS: Final = 64  # limits that a call names
 NEVER_TOLD: Final = -1  # where a report knows no total of grants, or no level
 
@@ -119,11 +117,11 @@ def read_reply(words: Sequence[Any]) -> QuotaReply:
     """The reply in `words`, as the store's protocol has it."""
     status, generation, seq, now = words[:4]
     if status != Status.OK:
-        return QuotaReply(Status(status), _text(generation), seq, now)
+        return QuotaReply(Status(status), as_text(generation), seq, now)
     replicas, is_settled, claims, more, limits, claimed = words[4:]
     return QuotaReply(
         Status.OK,
-        _text(generation),
+        as_text(generation),
         seq,
         now,
         replicas,
@@ -131,13 +129,13 @@ def read_reply(words: Sequence[Any]) -> QuotaReply:
         claims,
         bool(more),
         [_limit_state(*row) for row in limits],
-        [_text(name) for name in claimed],
+        [as_text(name) for name in claimed],
     )
 
 
 def _limit_state(name: bytes | str, *numbers: int) -> LimitState:
     granted, given, left, level, wanted, is_gone = numbers
-    return LimitState(_text(name), granted, given, left, level, wanted, bool(is_gone))
+    return LimitState(as_text(name), granted, given, left, level, wanted, bool(is_gone))
 
 
 def read_message(body: bytes) -> QuotaMessage:
@@ -146,22 +144,3 @@ def read_message(body: bytes) -> QuotaMessage:
     words = list(flat)
     grants = list(zip(words[::2], words[1::2], strict=True))
     return QuotaMessage(generation, incarnation, grants, list(wanted), list(claimed))
-
-
-def keys(fleet: str) -> list[str]:
-    """The names of the store's keys of one fleet; one hash tag keeps them together in a cluster."""
-    return [f"vtcq{LAYOUT}:{{{fleet}}}:{key}" for key in KEYS]
-
-
-def channel(fleet: str, replica: str) -> str:
-    """Where messages to a replica are published."""
-    return f"{keys(fleet)[0]}:{replica}"
-
-
-def script() -> str:
-    """The text of the script."""
-    return (files(__package__) / "quotas.lua").read_text("utf-8")
-
-
-def _text(word: bytes | str) -> str:
-    return word.decode() if isinstance(word, bytes) else word

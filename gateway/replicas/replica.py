@@ -24,12 +24,12 @@ from gateway.replicas.call import (
     Message,
     Reading,
     Reply,
-    Status,
     WorkerState,
 )
 from gateway.replicas.candidates import Workers, candidates
 from gateway.replicas.outage import Outage
 from gateway.replicas.room_book import Permit, RoomBook
+from gateway.replicas.script import Status
 from gateway.replicas.shared_flows import SharedFlows, vtc
 from gateway.replicas.strangers import StrangersBook
 

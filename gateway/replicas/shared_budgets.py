@@ -13,8 +13,8 @@ from typing import Final
 from gateway.accounts import Budget, BudgetTerms, LeasedBudget, Owner
 from gateway.accounts.leased import Ask
 from gateway.replicas.budget_call import BudgetCall, BudgetReply, BudgetReport, BudgetState
-from gateway.replicas.call import Status
 from gateway.replicas.replica import BUSY_SECONDS, IDLE_SECONDS, LEAST_SECONDS
+from gateway.replicas.script import Status
 
 QUIET_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.2  # without an answer, after which requests use what is held here

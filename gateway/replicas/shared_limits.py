@@ -14,11 +14,11 @@ import math
 from typing import Final
 
 from gateway.fairness.admission import Admission
-from gateway.replicas.call import Status
 from gateway.replicas.leases import Demand
 from gateway.replicas.quota_book import QuotaBook
 from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
 from gateway.replicas.replica import BUSY_SECONDS, IDLE_SECONDS, LEAST_SECONDS, Identity
+from gateway.replicas.script import Status
 
 ALONE_SECONDS: Final = 2.0  # without an answer, after which the store leaves the refill of its part to a replica
 PATIENCE_SECONDS: Final = 0.2  # without an answer, after which nobody waits for one

@@ -7,21 +7,20 @@ comes back by itself, with growing pauses; it is renewed too when calls reach an
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from functools import cache
 from typing import Any, Final
 
 import hiredis
 
 from gateway.config import Replicas
 from gateway.replicas import budget_call, quota_call
-from gateway.replicas.budget_call import BudgetCall, BudgetReply
-from gateway.replicas.call import Call, Reply, keys, read_reply, script
-from gateway.replicas.quota_call import QuotaCall, QuotaReply
+from gateway.replicas.budget_call import BUDGETS, BudgetCall, BudgetReply
+from gateway.replicas.call import TURN, Call, Reply, read_reply
+from gateway.replicas.quota_call import QUOTAS, QuotaCall, QuotaReply
+from gateway.replicas.script import Script
 from gateway.store.connection import Command, StoreConnection
 from gateway.store.failures import StoreFailed, explain
 from gateway.store.inbox import Inbox
 from gateway.store.line import Line
-from gateway.store.script import Script
 
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -71,19 +70,20 @@ class StoreClient:
         """
         if any(call.store != self._run_id for _, call in calls):
             raise StoreFailed("store: the call was meant for another server; connect first")
-        return [read_reply(reply) for reply in await self._run(_turn(), [(keys(p), c.arguments()) for p, c in calls])]
+        uses = [(TURN.keys(pool), call.arguments()) for pool, call in calls]
+        return [read_reply(reply) for reply in await self._run(TURN.script, uses)]
 
     async def limits(self, fleet: str, call: QuotaCall) -> QuotaReply:
         """Carry out one call about the limits of tenants; what it names and how it fails is as with `turns`."""
         if call.store != self._run_id:
             raise StoreFailed("store: the call was meant for another server; connect first")
-        return quota_call.read_reply(await self.run(_quotas(), quota_call.keys(fleet), call.arguments()))
+        return quota_call.read_reply(await self.run(QUOTAS.script, QUOTAS.keys(fleet), call.arguments()))
 
     async def budgets(self, fleet: str, call: BudgetCall) -> BudgetReply:
         """Carry out one call about budgets; what it names and how it fails is as with `turns`."""
         if call.store != self._run_id:
             raise StoreFailed("store: the call was meant for another server; connect first")
-        return budget_call.read_reply(await self.run(_budgets(), budget_call.keys(fleet), call.arguments()))
+        return budget_call.read_reply(await self.run(BUDGETS.script, BUDGETS.keys(fleet), call.arguments()))
 
     async def run(self, program: Script, names: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
         """The reply to another script with the keys `names`; failures are those of `turns`."""
@@ -160,18 +160,3 @@ class StoreClient:
 
 def _is_unknown_script(reply: Any) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
-
-
-@cache
-def _budgets() -> Script:
-    return Script(budget_call.script())
-
-
-@cache
-def _quotas() -> Script:
-    return Script(quota_call.script())
-
-
-@cache
-def _turn() -> Script:
-    return Script(script())

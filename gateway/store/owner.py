@@ -17,7 +17,7 @@ from typing import Protocol
 from gateway.background import Background
 from gateway.config import Replicas
 from gateway.replicas.budget_call import BudgetCall, BudgetReply
-from gateway.replicas.call import Call, Reply, channel, read_message
+from gateway.replicas.call import TURN, Call, Reply, read_message
 from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
 from gateway.store import boot_clock
@@ -261,7 +261,7 @@ class Owner:
 
     async def _listen(self) -> None:
         pools = {
-            channel(f"{self._fleet_name}:{pool}", replica.identity.name): pool
+            TURN.channel(f"{self._fleet_name}:{pool}", replica.identity.name): pool
             for pool, replica in self.replicas.items()
         }
         async for name, body in self._store.messages(list(pools)):

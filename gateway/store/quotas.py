@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Collection
 
 from gateway.background import Background
-from gateway.replicas.quota_call import channel, read_message
+from gateway.replicas.quota_call import QUOTAS, read_message
 from gateway.replicas.shared_limits import SharedLimits, Wait
 from gateway.replicas.snapshot import SharedLimitSnapshot
 from gateway.store.alarm import Alarm
@@ -133,7 +133,7 @@ class Quotas:
         return self._limits.answered(await self._store.limits(self._fleet_name, call), self._loop.time())
 
     async def _listen(self) -> None:
-        async for _, body in self._store.messages([channel(self._fleet_name, self._limits.identity.name)]):
+        async for _, body in self._store.messages([QUOTAS.channel(self._fleet_name, self._limits.identity.name)]):
             if self._limits.told(read_message(body)):
                 self._dispatch()
             self._wake()

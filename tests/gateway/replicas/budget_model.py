@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.replicas.budget_call import BudgetCall, BudgetReply, BudgetReport, BudgetState
-from gateway.replicas.call import Status
+from gateway.replicas.script import Status
 
 LEASE, GHOST, SCARCE, FORGET = 2_000, 30_000, 2_000, 86_400_000  # milliseconds
 

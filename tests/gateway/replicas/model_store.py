@@ -8,9 +8,8 @@ import orjson
 
 from gateway.config import Replicas
 from gateway.replicas.budget_call import BudgetCall, BudgetReply
-from gateway.replicas.call import Call, Message, Reply, channel
-from gateway.replicas.quota_call import QuotaCall, QuotaMessage, QuotaReply
-from gateway.replicas.quota_call import channel as quota_channel
+from gateway.replicas.call import TURN, Call, Message, Reply
+from gateway.replicas.quota_call import QUOTAS, QuotaCall, QuotaMessage, QuotaReply
 from gateway.store.failures import StoreFailed
 
 from .budget_model import BudgetModel
@@ -49,14 +48,14 @@ class ModelStore:
         """Carry out one call, and send the messages."""
         reply, messages = self.pools.setdefault(pool, StoreModel()).turn(call, self._now)
         for name, message in messages.items():
-            self._send(channel(pool, name), message)
+            self._send(TURN.channel(pool, name), message)
         return reply
 
     def limits(self, fleet: str, call: QuotaCall) -> QuotaReply:
         """Carry out one call about limits, and send the messages."""
         reply, messages = self.quotas.turn(call, self._now)
         for name, message in messages.items():
-            self._send(quota_channel(fleet, name), message)
+            self._send(QUOTAS.channel(fleet, name), message)
         return reply
 
     def turn_budgets(self, call: BudgetCall) -> BudgetReply:

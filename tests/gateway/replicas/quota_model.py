@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from gateway.fairness.limits import PART
-from gateway.replicas.call import Status
 from gateway.replicas.quota_call import LimitReport, LimitState, QuotaCall, QuotaMessage, QuotaReply
+from gateway.replicas.script import Status
 
 LEASE, GHOST, RECALL, WANTED, IDLE, MINUTE = 2_000, 30_000, 20, 2_000, 600_000, 60_000  # milliseconds
 LOOKS, PAGE, EXACT = 16, 64, 1_000

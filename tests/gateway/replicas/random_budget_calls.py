@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.replicas.budget_call import BudgetCall, BudgetReply, BudgetReport
-from gateway.replicas.call import Status
+from gateway.replicas.script import Status
 
 from .crowd import NAMES, AnyCrowd, Caller
 

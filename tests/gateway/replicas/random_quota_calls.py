@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from gateway.replicas.call import Status
 from gateway.replicas.quota_call import NEVER_TOLD, LimitReport, QuotaCall, QuotaMessage, QuotaReply
+from gateway.replicas.script import Status
 
 from .crowd import AnyCrowd, Caller
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import valkey
 
+from gateway.replicas.script import AccountScript
+
 from .crowd import AnyCrowd
 
 THE_CLOCK = "call('TIME')"
@@ -16,17 +18,18 @@ Result = tuple[Any, dict[str, Any]]  # a reply, and the messages to others by th
 
 
 class RealScript:
-    """The text of the script whose calls the module `calls` knows, on a real server; its keys are those of `name`."""
+    """The text of `kind` on a real server, where it keeps the account `name`; the module `calls` reads its replies."""
 
-    def __init__(self, client: valkey.Valkey, calls: ModuleType, name: str) -> None:
+    def __init__(self, client: valkey.Valkey, kind: AccountScript, calls: ModuleType, name: str) -> None:
         self._client = client
+        self._kind = kind
         self._calls = calls
         self._name = name
-        text = calls.script()
+        text = kind.script.text
         assert text.count(THE_CLOCK) == 1
         self._script = client.register_script(text.replace(THE_CLOCK, A_CLOCK_OF_OURS))
         self._messages = client.pubsub(ignore_subscribe_messages=True)
-        self._messages.psubscribe(calls.channel(name, "*"))
+        self._messages.psubscribe(kind.channel(name, "*"))
         self._messages.get_message(timeout=1.0)
         client.flushall()
 
@@ -34,12 +37,12 @@ class RealScript:
         """As the model's."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.delete("clock").rpush("clock", now // 1000, now % 1000 * 1000)
-        self._script(keys=self._calls.keys(self._name), args=call.arguments(), client=pipeline)
+        self._script(keys=self._kind.keys(self._name), args=call.arguments(), client=pipeline)
         return self._calls.read_reply(pipeline.execute()[-1]), self._heard()
 
     def _heard(self) -> dict[str, Any]:
         """What was published: a marker of our own comes after it."""
-        channel = self._calls.channel(self._name, "")
+        channel = self._kind.channel(self._name, "")
         self._client.publish(channel + "*", "end")
         heard = {}
         while (message := self._messages.get_message(timeout=5.0)) is None or message["data"] != b"end":

@@ -42,7 +42,7 @@ def test_the_script_does_what_the_model_does(client: valkey.Valkey) -> None:
     """Random calls, wipes, failovers and late repetitions: every reply is the same."""
     seen = Counter[str]()
     for _, call, (reply, _messages) in agreed(
-        BudgetCrowd(1), BudgetModel(), RealScript(client, calls, "f"), OPERATIONS, _normal
+        BudgetCrowd(1), BudgetModel(), RealScript(client, calls.BUDGETS, calls, "f"), OPERATIONS, _normal
     ):
         _count(seen, call, reply)
     assert all(seen[kind] for kind in KINDS), f"nothing of one kind happened: {seen}"

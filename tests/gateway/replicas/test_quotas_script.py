@@ -45,7 +45,7 @@ KINDS = ("ok", "register", "late", "grants", "grants elsewhere", "gone", "yields
 def test_the_script_does_what_the_model_does(client: valkey.Valkey) -> None:
     """Random calls, wipes, failovers and late repetitions: every reply and every message is the same."""
     seen = Counter[str]()
-    play = agreed(QuotaCrowd(1), QuotaModel(), RealScript(client, calls, FLEET), OPERATIONS, normal)
+    play = agreed(QuotaCrowd(1), QuotaModel(), RealScript(client, calls.QUOTAS, calls, FLEET), OPERATIONS, normal)
     for _, call, (reply, messages) in play:
         _count(seen, call, reply, messages)
     assert all(seen[kind] for kind in KINDS), f"nothing of one kind happened: {seen}"
@@ -53,7 +53,7 @@ def test_the_script_does_what_the_model_does(client: valkey.Valkey) -> None:
 
 def test_more_claims_than_a_page_come_page_by_page(client: valkey.Valkey) -> None:
     """Each limit that came into use is told once, however many pages it takes."""
-    model, store, told, claims = QuotaModel(), RealScript(client, calls, FLEET), [], 0
+    model, store, told, claims = QuotaModel(), RealScript(client, calls.QUOTAS, calls, FLEET), [], 0
     for number in range(1, 4):
         limits = [LimitReport(f"f:{number}:{each}", 5, is_rate=False, held=1, used=1) for each in range(MOST_ROWS)]
         call = QuotaCall("a", "boot", 0, number, "server", "g", "g", is_registering=number == 1, limits=limits)

@@ -1,6 +1,7 @@
 """What a reading shows of sequences that no living replica uses, and when that is believed."""
 
-from gateway.replicas.call import Reply, Status, WorkerState
+from gateway.replicas.call import Reply, WorkerState
+from gateway.replicas.script import Status
 from gateway.replicas.strangers import Count, Strangers
 
 from .fleet import Fleet, Flood

@@ -12,6 +12,8 @@ import valkey
 from gateway.replicas import call as calls
 from gateway.replicas.call import (
     MOST_FLOWS,
+    TURN,
+    UNUSED,
     Call,
     Candidate,
     FlowReport,
@@ -20,7 +22,6 @@ from gateway.replicas.call import (
     Reading,
     Reply,
     WorkerReport,
-    unused_key,
 )
 
 from .random_calls import Crowd
@@ -33,7 +34,7 @@ POOL = "p"
 
 def script_on(client: valkey.Valkey) -> RealScript:
     """The script on a real server, which is empty."""
-    return RealScript(client, calls, POOL)
+    return RealScript(client, calls.TURN, calls, POOL)
 
 
 def normal(reply: Reply, messages: dict[str, Message]) -> Any:
@@ -96,14 +97,14 @@ def test_a_store_that_nobody_has_used_before_gives_room_at_once(client: valkey.V
         store.wipe()
         if is_unused:
             model.is_unused = True
-            client.set(unused_key(POOL), 1)
+            client.set(TURN.key(POOL, UNUSED), 1)
         call = _member(
             "a", is_registering=True, readings=[Reading("w0", 4, 0, 0, 1)], candidates=[Candidate(5, "t", 5)]
         )
         expected = model.turn(call, 10_000 * number)
         assert normal(*store.turn(call, 10_000 * number)) == normal(*expected)
         grants.append(len(expected[0].grants))
-        assert not client.exists(unused_key(POOL))
+        assert not client.exists(TURN.key(POOL, UNUSED))
     assert grants == [0, 1, 0]
 
 

@@ -9,9 +9,9 @@ import uvloop
 from real_stores import KINDS
 
 from gateway.replicas.call import Call
+from gateway.replicas.script import Script
 from gateway.store.client import StoreClient
 from gateway.store.failures import StoreFailed
-from gateway.store.script import Script
 
 STUCK_SECONDS = 60.0
 POOL = "tiny"

@@ -12,7 +12,8 @@ import pytest
 from real_stores import a_store
 
 from gateway.config import Replicas
-from gateway.replicas.call import KEYS, Reading, Status, WorkerReport, keys
+from gateway.replicas.call import TURN, Reading, WorkerReport
+from gateway.replicas.script import Status
 from gateway.store.client import StoreClient
 
 from .scene import COUNT, ECHO, POOL, SLOW_ECHO, failure_of, first_call, on_both, play, until, until_connected
@@ -113,7 +114,7 @@ def test_a_worker_that_nobody_reports_any_more_is_forgotten(kind: str, tmp_path:
             for call, known in ((everything, {"w", "gone", "tuned"}), (less, {"w", "tuned"})):
                 (reply,) = await client.turns([(POOL, call)])
                 assert {worker.name for worker in reply.workers} == known
-                assert {name.decode() for name in store.client.hkeys(keys(POOL)[KEYS.index("room")])} == known
+                assert {name.decode() for name in store.client.hkeys(TURN.key(POOL, "room"))} == known
             await client.close()
 
         play(story)

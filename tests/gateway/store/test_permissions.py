@@ -12,7 +12,9 @@ from whole_gateway import COMPLETIONS, Plan, exactly, several_gateways, tenant
 from workers_on_stage import CPU_TINY, MODEL, EngineWorker
 
 from gateway.config import BudgetEntry, Ledger, Limits, Replicas, Window
-from gateway.replicas import budget_call, call, quota_call
+from gateway.replicas.budget_call import BUDGETS
+from gateway.replicas.call import TURN
+from gateway.replicas.quota_call import QUOTAS
 from gateway.store.client import StoreClient
 
 from .scene import STUCK_SECONDS, on_both
@@ -28,11 +30,7 @@ LIMITS = Limits(max_in_flight=5, max_queued=50, requests_per_minute=1_000, token
 
 def in_scripts() -> set[str]:
     """The commands that the scripts carry out."""
-    return {
-        name.lower()
-        for text in (call.script(), quota_call.script(), budget_call.script())
-        for name in re.findall(r"call\('(\w+)'", text)
-    }
+    return {name.lower() for each in (TURN, QUOTAS, BUDGETS) for name in re.findall(r"call\('(\w+)'", each.script.text)}
 
 
 async def share(store: Store, folder: Path) -> None:
