@@ -125,7 +125,7 @@ clean:
 	rm -rf $(VENV) .venv-vllm .clients .coverage .coverage.* build *.egg-info .*_cache
 
 $(COMPILED)/.done: $(VENV)/.dev setup.py scripts/compile $(SOURCES)
-	@scripts/compile
+	@scripts/compile $(COMPILED)
 
 $(VENV)/.run: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or later is needed; name it with PYTHON=..." >&2; exit 1; }
