@@ -29,6 +29,7 @@ PASSED = {  # of the packages that a request passes, the modules that it does
         "request_ids",
     ),
     "endpoints": ("connection", "failures", "plain_socket", "progress", "upstream", "workers"),
+    "ledger": ("quarters", "recorder", "rows"),
     "proxy": (
         "attempt",
         "budgets",

@@ -108,7 +108,7 @@ class GatewaySettings:
     """One gateway to start. `engine_model` is the model's name at each of the engines.
 
     `locality_quantum` is the cost by which a request may go before another for the sake of a cached prefix. `replicas`
-    is the section of that name; `limits` are those of every tenant.
+    and `ledger` are the sections of these names; `limits` are those of every tenant.
     """
 
     policy: str
@@ -121,6 +121,7 @@ class GatewaySettings:
     listen: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, int] = field(default_factory=dict)
     replicas: Mapping[str, object] = field(default_factory=dict)
+    ledger: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     keys: Mapping[str, str] = field(repr=False, default_factory=dict)
     admin_key: str = field(repr=False, default_factory=draw_key)
@@ -151,6 +152,7 @@ class GatewaySettings:
             "logs": {"format": "json", "level": "info"},
             **({"metrics": self.metrics} if self.metrics else {}),
             **({"replicas": self.replicas} if self.replicas else {}),
+            **({"ledger": self.ledger} if self.ledger else {}),
             **({"tenant_defaults": {"limits": self.limits}} if self.limits else {}),
         }
 

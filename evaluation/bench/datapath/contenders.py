@@ -1,9 +1,10 @@
 """The proxies that are compared: how each is found, configured and started for a bench.
 
 Each runs as one process on one core, keeps connections to the engine and passes pieces on as they come. All features
-of the gateway are on, with limits that nobody reaches. `interpreted` is the same gateway, not compiled, where the one
-that is measured is compiled. nginx, HAProxy, Envoy and the yardsticks do not authenticate, meter or log. The
-routers for engines do what they do by default. A short script in `peers` holds a peer's configuration and command line.
+of the gateway are on, the ledger too, with limits that nobody reaches. `interpreted` is the same gateway, not compiled,
+where the one that is measured is compiled. nginx, HAProxy, Envoy and the yardsticks do not authenticate, meter or log.
+The routers for engines do what they do by default. A short script in `peers` holds a peer's configuration and command
+line.
 `scripts/install-bench` installs its program.
 """
 
@@ -77,6 +78,7 @@ class ProxySetup:
             max_model_len=32_768,
             listen={"port": self.port},
             limits=_LIMITS,
+            ledger={"folder": str(self.folder / "ledger")},
             keys=self.keys,
         ).write(self.folder / "gateway.yaml")
 
