@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import time
 from typing import Any, Final
 
 from evaluation.bench.ledger_file import make_file, report_seconds, start_seconds
@@ -23,7 +22,6 @@ from evaluation.report.terminal import Progress
 from evaluation.report.verdicts import Verdict, at_most, number
 from gateway.compilation import IS_COMPILED
 from gateway.ledger.report import Subject
-from gateway.ledger.rows import Ended, Grant
 
 BUSY: Final = Load(1000, 0.02)
 LOADS: Final = (BUSY, Load(100, 0.02), Load(100, 2.0))
@@ -122,8 +120,7 @@ def _apart(call: Callable[..., Any], *arguments: object) -> Any:
 def _large_file(folder: Path, rows: int) -> LargeFile:
     file = folder / "1.sqlite"
     _apart(make_file, file, rows)
-    began = time()
-    start = _apart(start_seconds, file, Ended(finished(0), Grant(began, None), began))
+    start = _apart(start_seconds, file, finished(0))
     reports = {
         subject.value: min(_apart(report_seconds, folder, subject) for _ in range(2))  # the second finds the file read
         for subject in SUBJECTS

@@ -7,16 +7,17 @@ open and the file was not closed, as after a kill.
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, sleep, time
 from typing import Final
 
 from gateway.config import Ledger
+from gateway.events import RequestFinished
 from gateway.ledger import schema
 from gateway.ledger.file import LedgerFile
 from gateway.ledger.folder import LedgerFolder
 from gateway.ledger.quarters import KEYS, SUMS
 from gateway.ledger.report import Query, Subject, lines
-from gateway.ledger.rows import QUARTER_US, Ended
+from gateway.ledger.rows import QUARTER_US, Ended, Grant
 from gateway.ledger.writer import Delivery, LedgerWriter
 
 TENANTS: Final = 50
@@ -93,11 +94,12 @@ def make_file(path: Path, rows: int, step: Callable[[int], None] = lambda done: 
     file.drop()
 
 
-def start_seconds(path: Path, ended: Ended) -> float:
-    """How long a writer takes from its start until a request that has `ended` is in the file.
+def start_seconds(path: Path, event: RequestFinished) -> float:
+    """How long a writer takes from its start until a request that has ended is in the file.
 
     What was open is closed before; the file is being checked meanwhile.
     """
+    ended = Ended(event, Grant(time(), None), time())
     faults: list[object] = []
     writer = LedgerWriter(path, Ledger(folder=path.parent), faults.append, lambda place, reason: faults.append(place))
     began = perf_counter()

@@ -18,27 +18,36 @@ _NANO_PER_MILLIONTH: Final = 1000  # a price per million tokens is so many billi
 _NANO_PER_US: Final = 1e3 / 3600  # a price per hour, for each microsecond
 
 
-class Grant(NamedTuple):
+class Grant:
     """When a request was granted (seconds since 1970), and the prices of its pool then."""
 
-    at: float
-    prices: Prices | None
+    __slots__ = ("at", "prices")
+
+    def __init__(self, at: float, prices: Prices | None) -> None:
+        self.at = at
+        self.prices = prices
 
 
-class Ended(NamedTuple):
+class Ended:
     """A request that ended at `at` (seconds since 1970); `grant` is None if it never ran."""
 
-    event: RequestFinished
-    grant: Grant | None
-    at: float
+    __slots__ = ("at", "event", "grant")
+
+    def __init__(self, event: RequestFinished, grant: Grant | None, at: float) -> None:
+        self.event = event
+        self.grant = grant
+        self.at = at
 
 
-class Noted(NamedTuple):
+class Noted:
     """A request that was open at `at` (seconds since 1970)."""
 
-    request: OpenRequest
-    grant: Grant
-    at: float
+    __slots__ = ("at", "grant", "request")
+
+    def __init__(self, request: OpenRequest, grant: Grant, at: float) -> None:
+        self.request = request
+        self.grant = grant
+        self.at = at
 
 
 class Money(NamedTuple):
@@ -96,9 +105,9 @@ _FREE: Final = Money()
 
 def row_of(ended: Ended, *, end_users: EndUsers = EndUsers.HASHED) -> Row:
     """The row of a request that ended."""
-    event, grant, at = ended
+    event, grant = ended.event, ended.grant
     granted_us = None if grant is None else int(grant.at * _US)
-    ended_us = int(at * _US)
+    ended_us = int(ended.at * _US)
     worker_seconds = event.worker_seconds or 0.0
     return Row(
         event.request_id,
@@ -131,13 +140,13 @@ def row_of(ended: Ended, *, end_users: EndUsers = EndUsers.HASHED) -> Row:
 
 def orphan_of(noted: Noted, *, end_users: EndUsers = EndUsers.HASHED) -> Row:
     """The row of a request that is open, as it stands if nothing more is heard of it."""
-    request, grant, at = noted
+    request, grant = noted.request, noted.grant
     granted_us = int(grant.at * _US)
     return Row(
         request.request_id,
         granted_us // QUARTER_US,
         granted_us,
-        int(at * _US),
+        int(noted.at * _US),
         request.tenant,
         request.key_id,
         request.pool,
