@@ -23,14 +23,8 @@ from gateway.config import Config, ConfigError, Loaded, Pool, Replicas, Schedule
 from gateway.endpoints.roster import Roster
 from gateway.endpoints.workers import WorkerEndpoints, worker_name
 from gateway.entrance import Entrance
-from gateway.events import Event, Observer, OpenRequest
-from gateway.fairness import (
-    Admission,
-    Capacity,
-    Holding,
-    Holdings,
-    PoolSnapshot,
-)
+from gateway.events import Event, Observer
+from gateway.fairness import Admission, Capacity, Holding, Holdings, PoolSnapshot, TicketSnapshot
 from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.outcomes import Outcome
 from gateway.processes.member import ParentLink
@@ -123,7 +117,7 @@ class Gateway:
             config,
             parent,
             (self._admission.running, self._fleet, self._reconciliation),
-            self._open_request,
+            lambda request_id: self._router.open_request(request_id),
             self._emit,
             None if self._sharing is None else self._sharing.budgets,
         )
@@ -329,9 +323,6 @@ class Gateway:
         self._configure_worker(name, pool, worker, worker.url)
         self._health.report(name, Signal.PROBE_OK, "its process serves")
 
-    def _open_request(self, request_id: str) -> OpenRequest | None:
-        return self._router.open_request(request_id)
-
     def _emit(self, event: Event) -> None:
         self._observer.observe(event)
 
@@ -380,17 +371,25 @@ class Gateway:
     def _write_metrics(self) -> Generator[None, None, list[bytes]] | None:
         return self._metrics.write() if self.config.metrics.enabled else None
 
+    def requests(self) -> Iterable[TicketSnapshot]:
+        """Every live request: those that wait in the order of their arrival, then those at workers."""
+        return chain(self._dispatcher.queued(), self._admission.in_flight(self._loop.time()))
+
+    def identity(self) -> GatewayIdentity:
+        """Which gateway this is, and for how long it has run."""
+        uptime_seconds = self._loop.time() - self._started_at
+        return GatewayIdentity(__version__, self._wall_started_at, uptime_seconds, self._router.is_draining)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Let `observer` hear from now on what happens, besides the steps of requests."""
+        self._observer.add(observer)
+
     def _state(self) -> Generator[None, None, dict[str, object]]:
-        now = self._loop.time()
-        requests = list(chain(self._dispatcher.queued(), self._admission.in_flight(now)))
-        identity = GatewayIdentity(__version__, self._wall_started_at, now - self._started_at, self._router.is_draining)
-        launched = [asdict(status) for status in self._launched.statuses()]
-        quarantine = [asdict(suspect) for suspect in self._guard.snapshots()[:MAX_REQUESTS]]
-        dump = yield from state_dump(self, requests, self.config, identity)
+        dump = yield from state_dump(self, list(self.requests()), self.config, self.identity())
         return dump | {
-            "launched": launched,
+            "launched": [asdict(status) for status in self._launched.statuses()],
             "prefix_cache": self._hits.dump(),
-            "quarantine": quarantine,
+            "quarantine": [asdict(suspect) for suspect in self._guard.snapshots()[:MAX_REQUESTS]],
         }
 
     def _availability(self) -> Availability:

@@ -102,6 +102,10 @@ class Observers:
         self._observers = tuple(observers)
         self._of_steps = self._observers if of_steps is None else tuple(of_steps)
 
+    def add(self, observer: Observer) -> None:
+        """Let `observer` hear from now on what happens, besides the steps of requests."""
+        self._observers = (*self._observers, observer)
+
     def observe(self, event: Event) -> None:
         """Pass `event` on."""
         is_step = isinstance(event, (RequestQueued, RequestDispatched))
