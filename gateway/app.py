@@ -117,7 +117,7 @@ class Gateway:
             config,
             parent,
             (self._admission.running, self._fleet, self._reconciliation),
-            lambda request_id: self._router.open_request(request_id),
+            lambda request_id: self._router.open_request(request_id),  # noqa: PLW0108 - the router is built below
             self._emit,
             None if self._sharing is None else self._sharing.budgets,
         )

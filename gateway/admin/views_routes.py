@@ -30,9 +30,6 @@ _FILES: Final = {
     "page.html": "text/html",
     "page.css": "text/css",
     "page.js": "text/javascript",
-    "actions.js": "text/javascript",
-    "chart.js": "text/javascript",
-    "api.js": "text/javascript",
     "preact.js": "text/javascript",
 }
 _LONGEST_TEXT: Final = 200  # characters of a search or a name
