@@ -1,4 +1,4 @@
-"""Serves the views at `/admin/v1/view/...` and the page's files; the admin listener decides who may see the views.
+"""Serves the views at `/admin/v1/view/...` and the page's files; `listener` decides who may see the views.
 
 The page's files hold nothing secret. The browser is told to run no script and to load nothing but these files.
 """
@@ -83,7 +83,7 @@ class Views:
         """Answer with the tenants that are searched for (`q`), sorted (`sort`)."""
         search, sort = request.query.get("q", "")[:_LONGEST_TEXT], request.query.get("sort", "busy")
         if sort not in views.SORTS:
-            return _fault(400, f"sort is one of {', '.join(views.SORTS)}.")
+            return fault(400, f"sort is one of {', '.join(views.SORTS)}.")
         return _answer(views.tenants(await self._moment(), search, sort))
 
     async def tenant(self, request: web.Request) -> web.Response:
@@ -92,7 +92,7 @@ class Views:
         found = await self._work.carry_out(
             views.tenant(moment, request.match_info["name"][:_LONGEST_TEXT], self._requests())
         )
-        return _fault(404, "There is no tenant of this name.") if found is None else _answer(found)
+        return fault(404, "There is no tenant of this name.") if found is None else _answer(found)
 
     async def request(self, request: web.Request) -> web.Response:
         """Answer with one request, or 404."""
@@ -101,7 +101,7 @@ class Views:
             views.request(moment, request.match_info["id"][:_LONGEST_TEXT], self._requests())
         )
         if found is None:
-            return _fault(404, "There is no such request here, and none of the last that ended had this id.")
+            return fault(404, "There is no such request here, and none of the last that ended had this id.")
         return _answer(found)
 
     async def drift(self, _: web.Request) -> web.Response:
@@ -148,6 +148,7 @@ def _answer(value: object) -> web.Response:
     return web.Response(body=orjson.dumps(value), content_type="application/json", headers=HEADERS)
 
 
-def _fault(status: int, message: str) -> web.Response:
+def fault(status: int, message: str) -> web.Response:
+    """An answer that says in words what is wrong."""
     body = orjson.dumps({"error": {"message": message}})
     return web.Response(status=status, body=body, content_type="application/json", headers=HEADERS)

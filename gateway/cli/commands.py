@@ -130,6 +130,35 @@ def create(
     raise typer.Exit(run(tenant, file))
 
 
+AdminUrl = Annotated[
+    str, typer.Option("--url", help="The gateway's admin.listen; the key is in the variable ADMIN_KEY.")
+]
+
+
+@app.command()
+def top(
+    url: AdminUrl = "http://127.0.0.1:8001",
+    tenant: Annotated[str, typer.Option(help="Show only tenants whose name contains this.")] = "",
+) -> None:
+    """Show in the terminal who gets how much, beside what fairness owes, and why each waits."""
+    from gateway.cli.top import TopOptions
+    from gateway.cli.top import top as run
+
+    raise typer.Exit(run(TopOptions(url, tenant)))
+
+
+@app.command()
+def status(
+    url: AdminUrl = "http://127.0.0.1:8001",
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Print once what `top` shows; exit with 1 if something is wrong, with 2 if the gateway does not answer."""
+    from gateway.cli.top import TopOptions
+    from gateway.cli.top import status as run
+
+    raise typer.Exit(run(TopOptions(url), json=json))
+
+
 @app.command()
 def demo(
     policy: Annotated[

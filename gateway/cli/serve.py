@@ -23,6 +23,7 @@ from typing import Protocol
 import orjson
 import uvloop
 
+from gateway.admin.listener import AdminListener
 from gateway.app import Gateway
 from gateway.cli.service_manager import NotHeard, ServiceManager
 from gateway.config import ConfigError, FileKey, Loaded, PolicyName, ensure_key_files, load
@@ -127,8 +128,12 @@ class _OneGateway:
         self._parent = parent
         self._gateway = Gateway(loaded, log, parent=parent)
         self._reloader = Reloader(self._gateway, loaded)
+        listen = loaded.config.admin.listen
+        self._admin = None if listen is None or parent is not None else AdminListener(self._gateway, listen)
 
     async def start(self) -> str:
+        if self._admin is not None:
+            await self._admin.start()
         url = await self._gateway.start()
         self._reloader.start()
         gc.freeze()  # the collector need not look again at objects that live as long as the process
@@ -143,6 +148,8 @@ class _OneGateway:
         if self._parent is not None and self._parent.is_replaced:
             await self._gateway.retire()
         await self._gateway.stop()
+        if self._admin is not None:
+            await self._admin.stop()
 
     def kill(self) -> None:
         pass

@@ -38,6 +38,7 @@ def _findings(draft: Draft) -> Iterator[Finding]:
     yield from _anonymous(draft)
     yield from _shared_policy(draft)
     yield from _store(draft)
+    yield from _admin(draft)
     yield from budget_findings(draft)
 
 
@@ -278,3 +279,14 @@ def _store(draft: Draft) -> Iterator[Finding]:
 def _instead(name: str, known: list[str]) -> str:
     close = nearest(name, known)
     return f"did you mean `{close}`?" if close else f"known here: {', '.join(known[:20]) or 'none'}"
+
+
+def _admin(draft: Draft) -> Iterator[Finding]:
+    file = draft.file
+    if file.admin.listen is None:
+        return
+    if file.admin.key is None:
+        yield ("admin", "listen"), "needs `admin.key`", "make one with `vtc-gateway keys create admin`"
+    if file.processes != 1:
+        reason = "is not 1, and `admin.listen` is for one gateway process"
+        yield ("processes",), reason, "use `processes: 1`, or leave `admin.listen` out"

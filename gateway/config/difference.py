@@ -99,8 +99,10 @@ class _Change:
 def _changes(old: Config, new: Config) -> Iterator[_Change]:
     for name in _SECTIONS:
         yield from _fields(name, getattr(old, name), getattr(new, name))
-    if old.admin != new.admin:
+    if old.admin.digest != new.admin.digest:
         yield _Change("admin.key changed")
+    if old.admin.listen != new.admin.listen:
+        yield _Change(f"admin.listen: {_shown(old.admin.listen)} -> {_shown(new.admin.listen)}", is_live=False)
     if old.anonymous != new.anonymous:
         yield _Change(f"anonymous.tenant: {_shown(old.anonymous.tenant)} -> {_shown(new.anonymous.tenant)}")
     if old.processes != new.processes:

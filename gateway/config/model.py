@@ -126,9 +126,10 @@ class Anonymous(Resolved):
 
 
 class Admin(Resolved):
-    """The digest of the admin key; None if there is no admin access."""
+    """The digest of the admin key, and where the operator's page is served; None if there is none."""
 
     digest: bytes | None = None
+    listen: str | None = None
 
 
 class Replicas(Resolved):

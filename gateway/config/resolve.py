@@ -40,7 +40,7 @@ class Resolver:
         admin = self._digest(file.admin.key, ("admin", "key"), "admin.key") if file.admin.key else None
         return model.Config(
             listen=file.listen,
-            admin=model.Admin(digest=admin),
+            admin=model.Admin(digest=admin, listen=file.admin.listen),
             scheduler=file.scheduler,
             pools=tuple(self._pool(pool, ("pools", index)) for index, pool in enumerate(file.pools)),
             tenants=tuple(self._tenant(entry, ("tenants", index)) for index, entry in enumerate(file.tenants)),

@@ -19,6 +19,7 @@ from gateway.config.section import Count, Quantity, Section, at_least_one, live,
 from gateway.config.tenants import Anonymous, TenantDefaults, TenantEntry
 from gateway.config.webhook import WebhookEntry
 
+LOOPBACK_PATTERN = r"^(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}$"
 ORIGIN_PATTERN = r"^(\*|[a-z][a-z0-9+.-]{0,31}://[^\s/*]{1,255})$"
 _MIB: Final = 2**20
 Policy = Annotated[
@@ -98,6 +99,10 @@ class Admin(Section):
     """Access to the gateway's inner state."""
 
     key: KeySource | None = setting(None, "Key for `GET /debug/state`; without it that path answers 401 to all.")
+    listen: Annotated[str, Field(pattern=LOOPBACK_PATTERN)] | None = restart(
+        None,
+        "Loopback address and port of the operator's page, like `127.0.0.1:8001`; null: no page. It needs `admin.key`.",
+    )
 
 
 class Scheduler(Section):

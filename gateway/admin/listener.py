@@ -1,0 +1,72 @@
+"""The operator's own listener: the page for everybody on this machine, and the views for the holder of the admin key.
+
+It listens to a loopback address only, because it has no TLS. A key comes as a bearer, never as a cookie, so no other
+page can use it. After `MOST_WRONG` wrong keys within a minute every key is refused for the rest of it.
+"""
+
+import asyncio
+import hmac
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from gateway.admin.views_routes import ViewedGateway, add_page, add_views, fault
+from gateway.config import digest
+
+MOST_WRONG: Final = 10
+_MINUTE_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 2.0
+_SCHEME: Final = "bearer "
+_NO_KEY: Final = "This needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."
+_TOO_MANY: Final = "Too many wrong keys came; try again in a minute."
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class AdminListener:
+    """The page and the views of one gateway, at one address."""
+
+    def __init__(self, gateway: ViewedGateway, address: str) -> None:
+        """Listen to nothing before `start`; `address` is `HOST:PORT`."""
+        self._gateway = gateway
+        self._address = address
+        self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
+        app = web.Application(middlewares=[self._guard])
+        add_page(app.router)
+        self._views = add_views(app.router, gateway)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
+        self.url = ""
+
+    async def start(self) -> None:
+        """Listen; raises `OSError` if that cannot be."""
+        await self._runner.setup()
+        host, _, port = self._address.rpartition(":")
+        await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        self.url = f"http://{host}:{self._runner.addresses[0][1]}"
+        self._views.start()
+
+    async def stop(self) -> None:
+        """Listen no longer."""
+        await self._views.stop()
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not request.path.startswith("/admin/"):
+            return await handler(request)
+        now = asyncio.get_running_loop().time()
+        if len(self._wrong) == MOST_WRONG and now - self._wrong[0] < _MINUTE_SECONDS:
+            return fault(429, _TOO_MANY)
+        credential = request.headers.get("Authorization", "")
+        if credential[: len(_SCHEME)].lower() != _SCHEME:
+            return fault(401, _NO_KEY)
+        if not self._is_admin(credential[len(_SCHEME) :].strip()):
+            self._wrong.append(now)
+            return fault(401, _NO_KEY)
+        return await handler(request)
+
+    def _is_admin(self, key: str) -> bool:
+        expected = self._gateway.config.admin.digest
+        return expected is not None and hmac.compare_digest(expected, digest(key))

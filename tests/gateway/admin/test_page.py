@@ -1,0 +1,141 @@
+"""The page in a real browser, in front of a real gateway; and the terminal's commands against the same listener."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+from raw_client import ask
+from whole_gateway import ADMIN_KEY, Plan, Stage, question, stage, tenant
+
+from gateway.admin.listener import MOST_WRONG, AdminListener
+from gateway.cli.top import KEY_VARIABLE, TopOptions, status
+
+CHROMIUM = shutil.which("chromium") or "chromium"
+INJECTION = "<img src=x onerror=alert(1)>"
+VIEW = "/admin/v1/view/overview"
+
+
+@asynccontextmanager
+async def admin(scene: Stage) -> AsyncIterator[str]:
+    """The admin listener of the gateway on stage: its address."""
+    listener = AdminListener(scene.gateway, "127.0.0.1:0")
+    await listener.start()
+    try:
+        yield listener.url
+    finally:
+        await listener.stop()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Page, list[str]]]:
+    """The page in Chromium, its key typed, and what the page complains of."""
+    async with async_playwright() as play:
+        browser = await play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page()
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        await page.goto(url)
+        await page.get_by_label("Admin key").fill(ADMIN_KEY)
+        await page.keyboard.press("Enter")
+        try:
+            yield page, complaints
+        finally:
+            await browser.close()
+
+
+def authorized(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_an_operator_finds_a_tenant_and_its_request() -> None:
+    """From the key to one request; the name of a tenant is text, whatever it says."""
+
+    async def story() -> None:
+        tenants = tuple(tenant(name) for name in ("alice", INJECTION, *(f"team-{n}" for n in range(60))))
+        async with stage(plan=Plan(tenants)) as scene, admin(scene) as url:
+            answers = [await scene.ask(question(), name) for name in ("alice", INJECTION)]
+            request_id = answers[1].headers["x-request-id"]
+            async with opened(url) as (page, complaints):
+                await expect(page.get_by_text("All is well")).to_be_visible()
+                await page.get_by_label("Search a tenant").fill("IMG SRC")
+                await expect(page.get_by_role("link", name="alice")).to_have_count(0)
+                await page.get_by_role("link", name=INJECTION).click()
+                await expect(page.get_by_role("heading", name=INJECTION)).to_be_visible()
+                await expect(page.get_by_text("✓ valid")).to_be_visible()
+                await page.get_by_role("link", name="← all").click()
+                await page.get_by_label("Id of a request").fill(request_id)
+                await page.get_by_role("button", name="Find").click()
+                await expect(page.get_by_role("cell", name="completed")).to_be_visible()
+                await page.reload()
+                await expect(page.get_by_role("cell", name="completed")).to_be_visible()
+                await page.get_by_role("button", name="Forget the key").click()
+                await expect(page.get_by_label("Admin key")).to_be_visible()
+                assert await page.evaluate("sessionStorage.length") == 0
+                assert complaints == []
+
+    asyncio.run(story())
+
+
+def test_a_view_needs_the_key_and_wrong_keys_are_counted() -> None:
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            assert (await ask(url, VIEW)).status == 401
+            assert (await ask(url, VIEW, headers=authorized(ADMIN_KEY))).status == 200
+            for _ in range(MOST_WRONG):
+                assert (await ask(url, VIEW, headers=authorized("wrong"))).status == 401
+            assert (await ask(url, VIEW, headers=authorized(ADMIN_KEY))).status == 429
+
+    asyncio.run(story())
+
+
+def test_the_page_may_load_nothing_but_its_own_files() -> None:
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            answer = await ask(url, "/")
+            assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
+            assert answer.headers["cache-control"] == "no-store"
+            assert b"<script>" not in answer.body
+            assert (await ask(url, "/page/../views.py")).status == 404
+            assert (await ask(url, "/page/%2e%2e%2fviews.py")).status == 404
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("tenants?sort=size", 400),
+        ("tenants?q=ali&sort=wait", 200),
+        ("tenants/alice", 200),
+        ("tenants/nobody", 404),
+        ("requests/nothing", 404),
+        ("drift", 200),
+    ],
+)
+def test_the_views_answer(path: str, code: int) -> None:
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            assert (await ask(url, f"/admin/v1/view/{path}", headers=authorized(ADMIN_KEY))).status == code
+
+    asyncio.run(story())
+
+
+def test_the_terminal_shows_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            await scene.ask(question(), "alice")
+            monkeypatch.setenv(KEY_VARIABLE, ADMIN_KEY)
+            assert await asyncio.to_thread(status, TopOptions(url)) == 0
+            shown = capsys.readouterr().out
+            assert "All is well" in shown
+            assert "alice" in shown
+            monkeypatch.setenv(KEY_VARIABLE, "wrong")
+            assert await asyncio.to_thread(status, TopOptions(url)) == 2
+            assert "not accepted" in capsys.readouterr().err
+
+    asyncio.run(story())
+    assert status(TopOptions("http://127.0.0.1:1")) == 2
