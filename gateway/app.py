@@ -161,7 +161,7 @@ class Gateway:
         )
         listen = config.listen
         limits = RouterLimits(listen.max_body_bytes, listen.body_timeout_seconds, listen.allowed_origins)
-        own = OwnPages(self._write_metrics, self._state, self._availability)
+        own = OwnPages(self.write_metrics, self.state, self._availability)
         self._pages = LonePages(own) if parent is None else SharedPages(own, parent.member)
         control = Control(
             Pages(
@@ -368,7 +368,8 @@ class Gateway:
         """The most bytes that all requests may hold together."""
         return self._holdings.max_bytes
 
-    def _write_metrics(self) -> Generator[None, None, list[bytes]] | None:
+    def write_metrics(self) -> Generator[None, None, list[bytes]] | None:
+        """The metrics in pieces, made in steps; None if they are off."""
         return self._metrics.write() if self.config.metrics.enabled else None
 
     def requests(self) -> Iterable[TicketSnapshot]:
@@ -384,9 +385,9 @@ class Gateway:
         """Let `observer` hear from now on what happens, besides the steps of requests."""
         self._observer.add(observer)
 
-    def _state(self) -> Generator[None, None, dict[str, object]]:
-        dump = yield from state_dump(self, list(self.requests()), self.config, self.identity())
-        return dump | {
+    def state(self) -> Generator[None, None, dict[str, object]]:
+        """Everything that `GET /debug/state` shows, in steps."""
+        return (yield from state_dump(self, list(self.requests()), self.config, self.identity())) | {
             "launched": [asdict(status) for status in self._launched.statuses()],
             "prefix_cache": self._hits.dump(),
             "quarantine": [asdict(suspect) for suspect in self._guard.snapshots()[:MAX_REQUESTS]],

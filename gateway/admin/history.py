@@ -77,8 +77,8 @@ class History:
             self.hour = _summed(self._minutes)
 
     def _received(self, place: Place, tenant: TenantSnapshot) -> float:
-        """What it was charged since the last look, less refunds."""
-        return tenant.service - self._services.get(place, tenant.service)
+        """What it was charged since the last look, less refunds; what was before the first look nobody has seen."""
+        return tenant.service - self._services.get(place, 0.0) if self._looks else 0.0
 
     def series(self, pool: str, tenant: str) -> Sequence[Share]:
         """Its minutes, the oldest first."""

@@ -42,6 +42,14 @@ class ViewedGateway(ViewSource, Protocol):
         """Let `observer` hear every event from now on."""
         ...
 
+    def state(self) -> Generator[None, None, dict[str, object]]:
+        """The whole state without secrets, in steps."""
+        ...
+
+    def write_metrics(self) -> Generator[None, None, list[bytes]] | None:
+        """The metrics in pieces, made in steps; None if they are off."""
+        ...
+
 
 class Views:
     """The views of one gateway: looks at it every few seconds, and answers."""
@@ -108,6 +116,16 @@ class Views:
         """Answer with how the gateways of a fleet agree."""
         return _answer({"replicas": views.drift(await self._moment())})
 
+    async def state(self, _: web.Request) -> web.Response:
+        """Answer with the whole state, for a support bundle."""
+        return _answer(await self._work.carry_out(self._gateway.state()))
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Answer with the metrics, for a support bundle."""
+        steps = self._gateway.write_metrics()
+        pieces = [] if steps is None else await self._work.carry_out(steps)
+        return web.Response(body=b"".join(pieces), content_type="text/plain", charset="utf-8", headers=HEADERS)
+
     def _requests(self) -> list[Any]:
         return list(self._gateway.requests())
 
@@ -123,6 +141,8 @@ def add_views(router: web.UrlDispatcher, gateway: ViewedGateway) -> Views:
     router.add_get("/admin/v1/view/tenants/{name}", shown.tenant)
     router.add_get("/admin/v1/view/requests/{id}", shown.request)
     router.add_get("/admin/v1/view/drift", shown.drift)
+    router.add_get("/admin/v1/view/state", shown.state)
+    router.add_get("/admin/v1/view/metrics", shown.metrics)
     return shown
 
 

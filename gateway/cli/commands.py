@@ -160,6 +160,19 @@ def status(
 
 
 @app.command()
+def bundle(
+    file: Annotated[Path, typer.Argument(help="The file to write; one that exists is not replaced.")] = Path(
+        "vtc-gateway-bundle.tar.gz"
+    ),
+    url: AdminUrl = "http://127.0.0.1:8001",
+) -> None:
+    """Write state, metrics and versions, without secrets, to one file for whoever helps."""
+    from gateway.cli.bundle import bundle as run
+
+    raise typer.Exit(run(file, url))
+
+
+@app.command()
 def demo(
     policy: Annotated[
         Literal["vtc", "fcfs"],

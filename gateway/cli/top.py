@@ -1,12 +1,10 @@
 """`vtc-gateway top` and `vtc-gateway status`: the operator's page in a terminal, over the admin listener."""
 
-import os
 import sys
 import time
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import orjson
 from rich.console import Console, Group
@@ -14,14 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-KEY_VARIABLE: Final = "ADMIN_KEY"
+from gateway.cli.admin_client import NotAnswered, ask
+
 _REFRESH_SECONDS: Final = 2.0
-_TIMEOUT_SECONDS: Final = 10.0
 _SHORT, _OVER = 0.8, 1.25
-
-
-class NotAnswered(Exception):
-    """The gateway did not answer; the text says why, in words for the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +29,7 @@ class TopOptions:
 def status(options: TopOptions, *, json: bool = False) -> int:
     """Print the state once; returns 0 if nothing is wrong, 1 if something is, 2 if the gateway does not answer."""
     try:
-        overview = _ask(options.url, "overview")
+        overview = ask(options.url, "overview")
     except NotAnswered as failure:
         print(failure, file=sys.stderr)  # noqa: T201 - the command's result
         return 2
@@ -67,32 +61,9 @@ def top(options: TopOptions) -> int:
 
 
 def _look(options: TopOptions) -> Group:
-    overview = _ask(options.url, "overview")
-    found = _ask(options.url, f"tenants?q={quote(options.search, safe='')}") if options.search else overview["tenants"]
+    overview = ask(options.url, "overview")
+    found = ask(options.url, f"tenants?q={quote(options.search, safe='')}") if options.search else overview["tenants"]
     return _screen(overview, found)
-
-
-def _ask(url: str, view: str) -> dict[str, Any]:
-    place = urlsplit(url)
-    connection = HTTPConnection(place.hostname or "", place.port, timeout=_TIMEOUT_SECONDS)
-    try:
-        key = os.environ.get(KEY_VARIABLE, "")
-        connection.request("GET", f"/admin/v1/view/{view}", headers={"Authorization": f"Bearer {key}"})
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, HTTPException, UnicodeError, ValueError) as failure:
-        raise NotAnswered(f"no answer from {url}: {failure}; is admin.listen set?") from failure
-    finally:
-        connection.close()
-    if answer.status == 401:
-        raise NotAnswered(f"the key is not accepted; set the variable {KEY_VARIABLE} to the admin key")
-    try:
-        found: dict[str, Any] = orjson.loads(body)
-    except orjson.JSONDecodeError as failure:
-        raise NotAnswered(f"{url} is not the admin listener of a gateway") from failure
-    if answer.status != 200:
-        raise NotAnswered(f"the gateway answered {answer.status}: {found.get('error', {}).get('message', '')}")
-    return found
 
 
 def _screen(overview: dict[str, Any], tenants: dict[str, Any]) -> Group:

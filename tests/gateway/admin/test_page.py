@@ -2,16 +2,21 @@
 
 import asyncio
 import shutil
+import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 from raw_client import ask
-from whole_gateway import ADMIN_KEY, Plan, Stage, question, stage, tenant
+from whole_gateway import ADMIN_KEY, Plan, Stage, key_of, question, stage, tenant
 
 from gateway.admin.listener import MOST_WRONG, AdminListener
-from gateway.cli.top import KEY_VARIABLE, TopOptions, status
+from gateway.cli.admin_client import KEY_VARIABLE
+from gateway.cli.bundle import bundle
+from gateway.cli.top import TopOptions, status
+from gateway.config import digest
 
 CHROMIUM = shutil.which("chromium") or "chromium"
 INJECTION = "<img src=x onerror=alert(1)>"
@@ -114,6 +119,8 @@ def test_the_page_may_load_nothing_but_its_own_files() -> None:
         ("tenants/nobody", 404),
         ("requests/nothing", 404),
         ("drift", 200),
+        ("state", 200),
+        ("metrics", 200),
     ],
 )
 def test_the_views_answer(path: str, code: int) -> None:
@@ -139,3 +146,24 @@ def test_the_terminal_shows_the_same(monkeypatch: pytest.MonkeyPatch, capsys: py
 
     asyncio.run(story())
     assert status(TopOptions("http://127.0.0.1:1")) == 2
+
+
+def test_a_bundle_has_everything_but_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "bundle.tar.gz"
+
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            await scene.ask(question(), "alice")
+            monkeypatch.setenv(KEY_VARIABLE, ADMIN_KEY)
+            assert await asyncio.to_thread(bundle, file, url) == 0
+            assert await asyncio.to_thread(bundle, file, url) == 1  # it is there already
+
+    asyncio.run(story())
+    assert file.stat().st_mode & 0o077 == 0
+    with tarfile.open(file) as archive:
+        parts = {Path(each.name).name: archive.extractfile(each) for each in archive}
+        texts = {name: part.read() for name, part in parts.items() if part is not None}
+    assert set(texts) == {"overview.json", "drift.json", "state.json", "metrics.txt", "versions.json"}
+    assert b"alice" in texts["state.json"]
+    for secret in (ADMIN_KEY, key_of("alice"), digest(ADMIN_KEY).hex(), digest(key_of("alice")).hex()):
+        assert all(secret.encode() not in text for text in texts.values())

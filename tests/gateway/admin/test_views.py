@@ -127,6 +127,13 @@ def test_the_history_shows_what_was_received_and_owed() -> None:
     assert [row["tenant"] for row in rows] == ["starved", "flood"]
 
 
+def test_a_tenant_that_comes_later_has_received_all_that_it_has() -> None:
+    history = History()
+    at_once(history.look(source_of(account("early", service=100.0)).pools()))
+    at_once(history.look(source_of(account("early", service=100.0), account("late", service=7.0)).pools()))
+    assert history.now == {("model", "late"): (7.0, 7.0)}
+
+
 def test_the_history_is_bounded() -> None:
     history = History()
     for number in range(LOOKS * (MINUTES + 1)):
