@@ -1,11 +1,13 @@
 """The operator's own listener: the page for everybody on this machine, and the views for the holder of the admin key.
 
-It listens to a loopback address only, because it has no TLS. A key comes as a bearer, never as a cookie, so no other
+It listens to a loopback address only, because it has no TLS, and answers only who asks for one by its name: a foreign
+page whose name leads here is refused. A key comes as a bearer, never as a cookie, so no other
 page can use it. After `MOST_WRONG` wrong keys within a minute every key is refused for the rest of it.
 """
 
 import asyncio
 import hmac
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -21,6 +23,10 @@ _STOP_SECONDS: Final = 2.0
 _SCHEME: Final = "bearer "
 _NO_KEY: Final = "This needs the admin key (admin.key in the configuration) as 'Authorization: Bearer <key>'."
 _TOO_MANY: Final = "Too many wrong keys came; try again in a minute."
+
+_PORT: Final = re.compile(r":\d*$")
+_STRANGE_HOST: Final = "Ask for this page as 127.0.0.1 or localhost; from elsewhere use a tunnel."
+_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,6 +60,8 @@ class AdminListener:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if _PORT.sub("", request.headers.get("Host", "")).lower() not in _HOSTS:
+            return fault(421, _STRANGE_HOST)
         if not request.path.startswith("/admin/"):
             return await handler(request)
         now = asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
-from raw_client import ask
+from raw_client import Answer, Client
 from whole_gateway import ADMIN_KEY, Plan, Stage, key_of, question, stage, tenant
 
 from gateway.admin.listener import MOST_WRONG, AdminListener
@@ -52,8 +52,15 @@ async def opened(url: str) -> AsyncIterator[tuple[Page, list[str]]]:
             await browser.close()
 
 
-def authorized(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
+async def get(url: str, path: str, key: str = "", host: str = "127.0.0.1") -> Answer:
+    """The answer to one GET that calls the listener `host`."""
+    client = await Client.connect(url)
+    try:
+        credential = f"Authorization: Bearer {key}\r\n" if key else ""
+        client.send_raw(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{credential}\r\n".encode())
+        return await client.read()
+    finally:
+        await client.close()
 
 
 def test_an_operator_finds_a_tenant_and_its_request() -> None:
@@ -88,11 +95,24 @@ def test_an_operator_finds_a_tenant_and_its_request() -> None:
 def test_a_view_needs_the_key_and_wrong_keys_are_counted() -> None:
     async def story() -> None:
         async with stage() as scene, admin(scene) as url:
-            assert (await ask(url, VIEW)).status == 401
-            assert (await ask(url, VIEW, headers=authorized(ADMIN_KEY))).status == 200
+            assert (await get(url, VIEW)).status == 401
+            assert (await get(url, VIEW, ADMIN_KEY)).status == 200
             for _ in range(MOST_WRONG):
-                assert (await ask(url, VIEW, headers=authorized("wrong"))).status == 401
-            assert (await ask(url, VIEW, headers=authorized(ADMIN_KEY))).status == 429
+                assert (await get(url, VIEW, "wrong")).status == 401
+            assert (await get(url, VIEW, ADMIN_KEY)).status == 429
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("host", "code"), [("localhost:9", 200), ("[::1]:9", 200), ("127.0.0.1", 200), ("evil.example", 421), ("[::1", 421)]
+)
+def test_a_foreign_name_is_refused(host: str, code: int) -> None:
+    """A page of another site whose name leads to this machine gets nothing."""
+
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            assert (await get(url, "/", host=host)).status == code
 
     asyncio.run(story())
 
@@ -100,12 +120,12 @@ def test_a_view_needs_the_key_and_wrong_keys_are_counted() -> None:
 def test_the_page_may_load_nothing_but_its_own_files() -> None:
     async def story() -> None:
         async with stage() as scene, admin(scene) as url:
-            answer = await ask(url, "/")
+            answer = await get(url, "/")
             assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
             assert answer.headers["cache-control"] == "no-store"
             assert b"<script>" not in answer.body
-            assert (await ask(url, "/page/../views.py")).status == 404
-            assert (await ask(url, "/page/%2e%2e%2fviews.py")).status == 404
+            assert (await get(url, "/page/../views.py")).status == 404
+            assert (await get(url, "/page/%2e%2e%2fviews.py")).status == 404
 
     asyncio.run(story())
 
@@ -126,7 +146,7 @@ def test_the_page_may_load_nothing_but_its_own_files() -> None:
 def test_the_views_answer(path: str, code: int) -> None:
     async def story() -> None:
         async with stage() as scene, admin(scene) as url:
-            assert (await ask(url, f"/admin/v1/view/{path}", headers=authorized(ADMIN_KEY))).status == code
+            assert (await get(url, f"/admin/v1/view/{path}", ADMIN_KEY)).status == code
 
     asyncio.run(story())
 

@@ -19,6 +19,7 @@ from gateway.events import ConfigReloaded, RequestFinished
 from gateway.fairness import PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.long_work import at_once
 from gateway.outcomes import Outcome
+from gateway.replicas.snapshot import CallsSnapshot, ReplicasSnapshot, SharedPoolSnapshot
 from gateway.telemetry.state import GatewayIdentity
 from gateway.workers import WorkerSnapshot
 
@@ -39,6 +40,7 @@ class Source:
     live: Sequence[TicketSnapshot] = ()
     full: Sequence[BudgetSnapshot] = ()
     shown_workers: Sequence[WorkerSnapshot] = (WORKER,)
+    fleet: ReplicasSnapshot | None = None
 
     def pools(self, tenants: Collection[str] | None = None) -> Sequence[PoolSnapshot]:
         queued = sum(each.queued for each in self.accounts)
@@ -51,8 +53,8 @@ class Source:
     def budgets(self, tenants: Collection[str] | None = None) -> BudgetsSnapshot:
         return BudgetsSnapshot(tuple(self.full), True, 0)
 
-    def replicas(self, tenants: Collection[str] | None = None) -> None:
-        return None
+    def replicas(self, tenants: Collection[str] | None = None) -> ReplicasSnapshot | None:
+        return self.fleet
 
     def ledger(self) -> None:
         return None
@@ -107,6 +109,34 @@ def test_without_a_worker_all_wait_for_one_and_it_is_a_problem() -> None:
     overview = views.overview(moment_of(source))
     assert overview["problems"][0] == {"level": "bad", "text": "No worker of model serves; 3 requests wait."}
     assert overview["pools"][0]["waits"] == {"no worker": 3}
+
+
+def test_gateways_that_disagree_are_a_problem_and_so_is_their_store() -> None:
+    source = source_of(account("a"))
+    pool = SharedPoolSnapshot("model", 3, 0, 2, 1.0, 5.0, ())
+    source.fleet = ReplicasSnapshot("fleet", "one", 3, "", 0.1, CallsSnapshot(1, 0, 0.1, (), (1,)), (pool,))
+    overview = views.overview(moment_of(source))
+    assert overview["problems"] == [{"level": "warn", "text": "model: 2 of 3 gateways have another configuration."}]
+    assert overview["replicas"]["pools"][0]["with_other_settings"] == 2
+    source.fleet = replace(source.fleet, failure="no answer")
+    problems = views.overview(moment_of(source))["problems"]
+    assert problems[0] == {"level": "bad", "text": "The store of the fleet fails: no answer"}
+
+
+def test_a_broken_bound_is_a_problem() -> None:
+    source = source_of(account("a"))
+    moment = moment_of(source)
+    broken = replace(moment, pools=[replace(POOL, spread=101.0)])
+    assert [each["level"] for each in views.overview(broken)["problems"]] == ["bad"]
+
+
+@pytest.mark.parametrize(("used", "words"), [(79.0, None), (80.0, "80%"), (100.0, "used up")])
+def test_a_budget_near_its_end_is_said(used: float, words: str | None) -> None:
+    source = source_of(account("a"))
+    source.full = [BudgetSnapshot("a", "tenant", "tokens", "day", "", "", 100.0, used, 0.0, "tomorrow")]
+    texts = [each["text"] for each in views.overview(moment_of(source))["problems"]]
+    assert len(texts) == (words is not None)
+    assert all(str(words) in text for text in texts)
 
 
 def test_nothing_wrong_is_no_problem() -> None:
