@@ -8,7 +8,7 @@ from gateway.accounts import BudgetSnapshot
 from gateway.admin.ended import Recent
 from gateway.admin.history import History
 from gateway.admin.waits import Wait, Waits, least_counter
-from gateway.config import Config, Tenant
+from gateway.config import Config, PolicyName, Tenant
 from gateway.fairness import PoolSnapshot, TenantSnapshot, TicketSnapshot
 from gateway.ledger.snapshot import LedgerSnapshot
 from gateway.replicas.snapshot import ReplicasSnapshot
@@ -44,6 +44,13 @@ class Account(NamedTuple):
     wait: Wait
 
 
+class Spread(NamedTuple):
+    """How far the counters of those who wait lie apart, and the most that is promised; None: nothing is."""
+
+    now: float
+    most: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """All that the views show, besides the requests; `accounts` are of the tenants that a pool knows."""
@@ -56,8 +63,16 @@ class Moment:
     replicas: ReplicasSnapshot | None
     ledger: LedgerSnapshot | None
     terms: Mapping[str, Tenant]
+    is_vtc: bool
     history: History
     recent: Recent
+
+    def spread(self, pool: PoolSnapshot) -> Spread:
+        """That of all gateways that share the account of `pool`; only the policy `vtc` promises something."""
+        if self.replicas is None:
+            return Spread(pool.spread, pool.spread_bound if self.is_vtc else None)
+        shared = next((each for each in self.replicas.pools if each.pool == pool.pool), None)
+        return Spread(pool.spread, None) if shared is None else Spread(shared.spread, shared.spread_bound)
 
 
 def take(source: ViewSource, history: History, recent: Recent) -> Generator[None, None, Moment]:
@@ -92,6 +107,7 @@ def take(source: ViewSource, history: History, recent: Recent) -> Generator[None
         replicas=source.replicas(()),
         ledger=source.ledger(),
         terms=terms,
+        is_vtc=config.scheduler.policy.name is PolicyName.VTC,
         history=history,
         recent=recent,
     )

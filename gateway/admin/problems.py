@@ -22,8 +22,9 @@ def _bad(moment: Moment) -> Iterator[str]:
     for pool in moment.pools:
         if not any(worker.is_up for worker in moment.workers if worker.pool == pool.pool):
             yield f"No worker of {pool.pool} serves; {pool.queued} requests wait."
-        if pool.spread > pool.spread_bound:
-            yield f"{pool.pool}: the spread {pool.spread:,.0f} is beyond its bound {pool.spread_bound:,.0f}."
+        spread = moment.spread(pool)
+        if spread.most is not None and spread.now > spread.most:
+            yield f"{pool.pool}: the spread {spread.now:,.0f} is beyond its bound {spread.most:,.0f}."
     if moment.replicas is not None and moment.replicas.failure:
         yield f"The store of the fleet fails: {moment.replicas.failure}"
     if moment.ledger is not None and moment.ledger.failure:

@@ -156,6 +156,7 @@ def ended_request(ended: Ended) -> Json:
 def _pools(moment: Moment) -> list[Json]:
     shown = []
     for pool in moment.pools:
+        spread = moment.spread(pool)
         waiting = [(each.tenant.queued, each.wait) for each in moment.accounts if each.pool == pool.pool]
         shown.append(
             {
@@ -166,8 +167,8 @@ def _pools(moment: Moment) -> list[Json]:
                 "oldest_wait_seconds": max(
                     (each.tenant.oldest_wait_seconds for each in moment.accounts if each.pool == pool.pool), default=0.0
                 ),
-                "spread": pool.spread,
-                "spread_bound": pool.spread_bound,
+                "spread": spread.now,
+                "spread_bound": spread.most,
                 "jain_index": pool.jain_index,
                 "drain_rate_per_second": pool.drain_rate_per_second,
             }

@@ -89,7 +89,8 @@ def _pools(overview: dict[str, Any]) -> Table:
     table = _table("pool", "runs#", "waits#", "for", "spread#", "bound#")
     for pool in overview["pools"]:
         waits = ", ".join(f"{cause} {count}" for cause, count in pool["waits"].items())
-        spread, bound = f"{pool['spread']:,.0f}", f"{pool['spread_bound']:,.0f}"
+        spread, most = f"{pool['spread']:,.0f}", pool["spread_bound"]
+        bound = "none" if most is None else f"{most:,.0f} {'✓ holds' if pool['spread'] <= most else '✗ broken'}"
         table.add_row(Text(pool["pool"]), str(pool["in_flight"]), str(pool["queued"]), waits, spread, bound)
     return table
 

@@ -113,7 +113,7 @@ function Overview({ view, fault, refused }) {
       rows=${view.pools.map((pool) => [pool.pool, pool.in_flight, pool.queued,
         Object.entries(pool.waits).map(([cause, count]) => `${cause} ${count}`).join(", "), seconds(pool.oldest_wait_seconds),
         `${pool.drain_rate_per_second.toFixed(1)}/s`, number(pool.spread),
-        html`${number(pool.spread_bound)} ${pool.spread <= pool.spread_bound ? html`<span class="well">✓ holds</span>` : html`<span class="bad">✗ broken</span>`}`])} none="None." />
+        pool.spread_bound === null ? "none promised" : html`${number(pool.spread_bound)} ${pool.spread <= pool.spread_bound ? html`<span class="well">✓ holds</span>` : html`<span class="bad">✗ broken</span>`}`])} none="None." />
     <h2>Tenants <small>service in cost units, of what fairness owes; ${view.history_minutes} min known</small></h2>
     <form onSubmit=${(event) => event.preventDefault()}>
       <input type="search" placeholder="Search a tenant" aria-label="Search a tenant" value=${search} onInput=${(event) => setSearch(event.target.value)} />
