@@ -46,10 +46,13 @@ class AdminListener:
         self.url = ""
 
     async def start(self) -> None:
-        """Listen; raises `OSError` if that cannot be."""
+        """Listen; raises `RuntimeError`, whose text says why, if that cannot be."""
         await self._runner.setup()
         host, _, port = self._address.rpartition(":")
-        await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        try:
+            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        except (OSError, OverflowError) as failure:
+            raise RuntimeError(f"admin.listen {self._address} cannot be used: {failure}") from failure
         self.url = f"http://{host}:{self._runner.addresses[0][1]}"
         self._views.start()
 

@@ -130,10 +130,12 @@ class _OneGateway:
         self._reloader = Reloader(self._gateway, loaded)
         listen = loaded.config.admin.listen
         self._admin = None if listen is None or parent is not None else AdminListener(self._gateway, listen)
+        self._has_begun = False
 
     async def start(self) -> str:
         if self._admin is not None:
             await self._admin.start()
+        self._has_begun = True
         url = await self._gateway.start()
         self._reloader.start()
         gc.freeze()  # the collector need not look again at objects that live as long as the process
@@ -147,7 +149,8 @@ class _OneGateway:
         await self._reloader.stop()
         if self._parent is not None and self._parent.is_replaced:
             await self._gateway.retire()
-        await self._gateway.stop()
+        if self._has_begun:
+            await self._gateway.stop()
         if self._admin is not None:
             await self._admin.stop()
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import shutil
+import socket
+import subprocess
+import sys
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +21,7 @@ from gateway.cli.bundle import bundle
 from gateway.cli.top import TopOptions, status
 from gateway.config import digest
 
+ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or "chromium"
 INJECTION = "<img src=x onerror=alert(1)>"
 VIEW = "/admin/v1/view/overview"
@@ -102,6 +106,36 @@ def test_a_view_needs_the_key_and_wrong_keys_are_counted() -> None:
             assert (await get(url, VIEW, ADMIN_KEY)).status == 429
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("port", ["taken", "99999"])
+def test_an_address_that_cannot_be_used_is_named(port: str) -> None:
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            address = f"127.0.0.1:{port.replace('taken', url.rpartition(':')[2])}"
+            second = AdminListener(scene.gateway, address)
+            with pytest.raises(RuntimeError, match=f"admin.listen {address} cannot be used"):
+                await second.start()
+            await second.stop()
+
+    asyncio.run(story())
+
+
+def test_a_gateway_whose_page_has_no_port_ends_with_the_reason(tmp_path: Path) -> None:
+    """It ends before its workers are started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"admin: {{listen: '{address}', key: {{sha256: '{digest(ADMIN_KEY).hex()}'}}}}\n"
+            "pools: [{model: tiny, workers: [{url: 'http://127.0.0.1:9'}]}]\n"
+            "tenants: [{name: alice}]\n"
+        )
+        command = [sys.executable, "-m", "gateway", "serve", str(config), "--port", "0"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert f"admin.listen {address} cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
