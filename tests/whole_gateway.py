@@ -467,7 +467,8 @@ async def several_gateways(
         for number in range(gateways):
             replicas = plan.replicas
             if gateways > 1:
-                replicas = Replicas(store="unix:///stage", name=f"g{number}", expected=gateways)
+                shared = plan.replicas or Replicas(store="unix:///stage")
+                replicas = shared.model_copy(update={"name": f"g{number}", "expected": gateways})
             recorder = _Recorder()
             stack.callback(recorder.log.close)
             ledger = config.ledger

@@ -2,6 +2,14 @@
 
 import asyncio
 import math
+from typing import Final
+
+_SOON_SECONDS: Final = 1e-6  # a timer of the event loop may be early by its clock's resolution
+
+
+def has_come(at: float, now: float) -> bool:
+    """True if a sleeper that was to wake at `at` need not sleep on."""
+    return at - now < _SOON_SECONDS
 
 
 class Alarm:

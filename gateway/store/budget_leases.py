@@ -11,11 +11,10 @@ from typing import Final
 
 from gateway.background import Background
 from gateway.replicas.shared_budgets import SharedBudgets
-from gateway.store.alarm import Alarm
+from gateway.store.alarm import Alarm, has_come
 from gateway.store.failures import StoreFailed
 from gateway.store.owner import Store
 
-_SOON_SECONDS: Final = 1e-6  # a timer of the event loop may be early by its clock's resolution
 _LAST_CALLS: Final = 100  # in which a gateway that ends gives back what it holds
 
 
@@ -63,7 +62,7 @@ class BudgetLeases:
         while True:
             now = self._loop.time()
             due = self._budgets.next_call_at(now)
-            if due - now < _SOON_SECONDS:
+            if has_come(due, now):
                 await self._call()
             else:
                 await self._alarm.wait(due)

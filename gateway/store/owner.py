@@ -21,7 +21,7 @@ from gateway.replicas.call import TURN, Call, Reply, read_message
 from gateway.replicas.quota_call import QuotaCall, QuotaReply
 from gateway.replicas.replica import IDLE_SECONDS, LEAST_SECONDS, Replica
 from gateway.store import boot_clock
-from gateway.store.alarm import Alarm
+from gateway.store.alarm import Alarm, has_come
 from gateway.store.failures import StoreFailed, quote
 from gateway.store.figures import CallFigures
 from gateway.store.windows import SharedWindows
@@ -180,7 +180,7 @@ class Owner:
             for pool in self._woken & self.replicas.keys():
                 self._due[pool] = self.replicas[pool].next_call_at(now)
             self._woken.clear()
-            due = [pool for pool, at in self._due.items() if at <= now]
+            due = [pool for pool, at in self._due.items() if has_come(at, now)]
             if due:
                 await self._call(due)
             else:

@@ -12,7 +12,7 @@ from gateway.background import Background
 from gateway.replicas.quota_call import QUOTAS, read_message
 from gateway.replicas.shared_limits import SharedLimits, Wait
 from gateway.replicas.snapshot import SharedLimitSnapshot
-from gateway.store.alarm import Alarm
+from gateway.store.alarm import Alarm, has_come
 from gateway.store.failures import StoreFailed
 from gateway.store.owner import Store
 
@@ -54,7 +54,7 @@ class Quotas:
         while True:
             now = self._loop.time()
             due = self._limits.next_call_at(now)
-            if due <= now:
+            if has_come(due, now):
                 await self._call()
             else:
                 await self._alarm.wait(due)

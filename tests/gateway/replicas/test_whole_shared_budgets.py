@@ -12,7 +12,7 @@ from virtual_time import passing_time, virtual_loop, virtual_time
 from whole_gateway import CHAT, Plan, Stage, question, several_gateways, tenant
 from workers_on_stage import CPU_TINY, EngineWorker
 
-from gateway.config import BudgetEntry, Ledger, Window
+from gateway.config import BudgetEntry, Ledger, Prices, Replicas, Window, WithoutStore
 
 from .model_store import ModelStore
 
@@ -25,22 +25,26 @@ def clock_of_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.store.boot_clock.seconds", lambda: virtual_loop().time())
 
 
-def plan(folder: Path, amount: float = AMOUNT) -> Plan:
-    """Alice with a budget of tokens in a day."""
-    budget = BudgetEntry.model_validate({"amount": amount, "period": "day"})
+def plan(folder: Path, amount: float = AMOUNT, unit: str = "tokens", **terms: Any) -> Plan:
+    """Alice with a budget in a day; `terms` are further terms of the plan."""
+    budget = BudgetEntry.model_validate({"amount": amount, "unit": unit, "period": "day"})
     return Plan(
         tenants=(tenant("alice", 2, budgets=(budget,)),),
         window=Window(sequences=16, slack=1, prefill_tokens=8192),
         ledger=Ledger(folder=folder),
+        **terms,
     )
 
 
 @asynccontextmanager
-async def fleet(folder: Path, store: ModelStore, amount: float = AMOUNT) -> AsyncIterator[Sequence[Stage]]:
+async def fleet(
+    folder: Path, store: ModelStore, amount: float = AMOUNT, unit: str = "tokens", **terms: Any
+) -> AsyncIterator[Sequence[Stage]]:
     """Three gateways, each with a ledger of its own."""
+    agreed = plan(folder, amount, unit, **terms)
     async with (
         passing_time(),
-        several_gateways(GATEWAYS, EngineWorker(CPU_TINY), plan=plan(folder, amount), connect=store.connect) as scenes,
+        several_gateways(GATEWAYS, EngineWorker(CPU_TINY), plan=agreed, connect=store.connect) as scenes,
     ):
         yield scenes
 
@@ -77,6 +81,48 @@ async def test_a_hundred_at_once_at_three_gateways_for_ten_ones_worth(tmp_path: 
         cut = [answer for answer in served if _is_cut(answer)]
         assert len(cut) <= max(1, 0.15 * len(served))
         assert {answer.status for answer in answers} == {200, 429}
+
+
+PRICES = Prices(prompt=100.0, output=400.0)  # of a million tokens
+MONEY = 0.4
+
+
+@virtual_time
+async def test_three_gateways_share_a_budget_of_cost_units(tmp_path: Path) -> None:
+    """The pool's cost counts, as the ledgers have it; the engine is told so few tokens that it is not passed."""
+    async with fleet(tmp_path, ModelStore(), 3000, "cost_units") as scenes:
+        await asked(scenes)
+        assert 0.97 * 3000 <= sum(event.service for scene in scenes for event in scene.finished) <= 3000
+
+
+@virtual_time
+async def test_three_gateways_share_a_budget_of_money(tmp_path: Path) -> None:
+    """Prices of prompts and answers count, to a millionth of what one request costs."""
+    async with fleet(tmp_path, ModelStore(), MONEY, "money", pool={"prices": PRICES}) as scenes:
+        await asked(scenes)
+        paid = [
+            event.prompt_tokens * PRICES.prompt + event.output_tokens * PRICES.output
+            for scene in scenes
+            for event in scene.finished
+        ]
+        assert 0.97 * MONEY <= sum(paid) / 1e6 <= MONEY
+
+
+@virtual_time
+async def test_gateways_that_are_to_refuse_without_the_store_do(tmp_path: Path) -> None:
+    """After a lease without the store nothing new is taken; with the store the rest of the budget is used."""
+    store = ModelStore()
+    terms = Replicas(store="unix:///stage", without_store=WithoutStore.REFUSE)
+    async with fleet(tmp_path, store, replicas=terms) as scenes:
+        await asked(scenes, 3, max_tokens=50)
+        before, store.is_silent, store.giving_up_seconds = charged(scenes), True, 0.03
+        await asyncio.sleep(terms.lease_seconds + 1.0)
+        assert {answer.status for answer in await asked(scenes, 30)} == {503}
+        assert charged(scenes) == before
+        store.is_silent = False
+        await asyncio.sleep(terms.lease_seconds + 1.0)
+        await asked(scenes)
+        assert 0.97 * AMOUNT <= charged(scenes) <= AMOUNT
 
 
 @virtual_time
