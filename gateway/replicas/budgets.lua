@@ -237,7 +237,8 @@ local function take_row()
   end
   local entry = row.entries[me.name]
   if not entry or entry.boot ~= me.boot or entry.incarnation ~= me.incarnation then
-    entry = {boot = me.boot, incarnation = me.incarnation, granted = 0, held = 0, since = 0}
+    -- One that had nothing left was forgotten: what it has heard of goes on counting.
+    entry = {boot = me.boot, incarnation = me.incarnation, granted = heard, held = 0, since = 0}
     row.entries[me.name] = entry
   end
   local unheard = max(0, entry.granted - heard)

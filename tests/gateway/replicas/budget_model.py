@@ -170,7 +170,7 @@ class BudgetModel:
                 row.holds[name] = Hold(held=held)
         mine = row.holds.get(call.name)
         if mine is None or (mine.boot, mine.incarnation) != (call.boot, call.incarnation):
-            row.holds[call.name] = Hold(call.boot, call.incarnation)
+            row.holds[call.name] = Hold(call.boot, call.incarnation, report.granted)
 
     @staticmethod
     def _free(row: Row, report: BudgetReport) -> int:

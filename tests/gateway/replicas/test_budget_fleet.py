@@ -55,6 +55,17 @@ def test_a_budget_is_used_to_its_end_and_not_passed(amount: int) -> None:
     assert fleet.cut_short <= max(1, 0.15 * fleet.served)
 
 
+def test_gateways_that_held_nothing_any_more_get_some_again() -> None:
+    """Requests come in bursts; between them everything is given back."""
+    fleet = BudgetFleet(GATEWAYS, 5_000)
+    for _ in range(12):
+        for number in range(GATEWAYS):
+            fleet.flood(number, 10.0, fleet.now + 0.5)
+        fleet.run(15.0)
+    fleet.run(60.0)
+    assert 0.9 * 5_000 <= fleet.used <= 5_000
+
+
 def programme(seed: int, store: type[BudgetModel] = BudgetModel) -> BudgetFleet:
     """A random programme of faults while a budget is used; the most that was used meanwhile is what was used."""
     fleet = flooded(BudgetFleet(GATEWAYS, 20_000, network=BAD, seed=seed, store=store), 60.0, 5.0)

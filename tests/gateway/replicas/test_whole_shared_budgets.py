@@ -13,6 +13,7 @@ from whole_gateway import CHAT, Plan, Stage, question, several_gateways, tenant
 from workers_on_stage import CPU_TINY, EngineWorker
 
 from gateway.config import BudgetEntry, Ledger, Prices, Replicas, Window, WithoutStore
+from gateway.outcomes import Outcome
 
 from .model_store import ModelStore
 
@@ -81,6 +82,21 @@ async def test_a_hundred_at_once_at_three_gateways_for_ten_ones_worth(tmp_path: 
         cut = [answer for answer in served if _is_cut(answer)]
         assert len(cut) <= max(1, 0.15 * len(served))
         assert {answer.status for answer in answers} == {200, 429}
+
+
+@virtual_time
+async def test_requests_that_come_in_bursts_use_a_budget_up(tmp_path: Path) -> None:
+    """After each burst no gateway holds anything. None waits for ever, and the last are told that it is used up."""
+    async with fleet(tmp_path, ModelStore(), 6000) as scenes:
+        statuses = {200}
+        while 200 in statuses:
+            statuses = {answer.status for answer in await asked(scenes, 8, max_tokens=200)}
+            await asyncio.sleep(1.0)
+        assert 0.9 * 6000 <= charged(scenes) <= 6000
+        assert {event.outcome for scene in scenes for event in scene.finished} == {
+            Outcome.COMPLETED,
+            Outcome.BUDGET_USED_UP,
+        }
 
 
 PRICES = Prices(prompt=100.0, output=400.0)  # of a million tokens
