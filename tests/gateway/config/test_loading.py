@@ -242,6 +242,19 @@ replicas:
     )
 
 
+def test_how_long_a_ledger_keeps_what(tmp_path: Path) -> None:
+    """Rows for 90 days; sums by quarter hour, and the rows of the database, for 760: unless the file says otherwise."""
+    section = "ledger: {%s postgres: {url_env: URL%s}}\n"
+
+    def kept(here: str, there: str) -> tuple[int, int, int]:
+        ledger = _load(tmp_path, POOL + TENANT + section % (here, there), URL="postgresql:///ledger").config.ledger
+        assert ledger is not None and ledger.postgres is not None
+        return ledger.rows_days, ledger.quarters_days, ledger.postgres.rows_days
+
+    assert kept("", "") == (90, 760, 760)
+    assert kept("rows_days: 7, quarters_days: 30,", ", rows_days: 60") == (7, 30, 60)
+
+
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 PLAIN = "0123456789abcdef0123456789abcdef"
 
