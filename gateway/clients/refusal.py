@@ -36,8 +36,8 @@ _MESSAGES: Final = {
     Outcome.PUSHED_OUT: "The queue is full and this key's tenant has the longest part of it. Retry after {seconds} s.",
     Outcome.BODY_PUSHED_OUT: "The memory for requests is full and this key's tenant has the largest part of it. "
     "Retry after {seconds} s; send smaller requests, or fewer at once.",
-    Outcome.QUEUE_TIMEOUT: "The request waited too long: for room beside other tenants' requests, for a place within its "
-    "tenant's limit, or for a part of a budget. Retry after {seconds} s.",
+    Outcome.QUEUE_TIMEOUT: "The request waited too long: for room beside other tenants' requests, for a place within "
+    "its tenant's limit, or for a part of a budget. Retry after {seconds} s.",
     Outcome.NO_WORKER: "No worker that serves this model is available now. Retry after {seconds} s.",
     Outcome.DRAINING: "The gateway is shutting down. Retry after {seconds} s; another instance will answer.",
     Outcome.NO_ROOM: "The workers had no room for this request each time it was sent. Retry after {seconds} s.",
