@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.admin.views_routes import ViewedGateway, add_page, add_views, fault
+from gateway.admin.views_routes import HEADERS, ViewedGateway, add_page, add_views, fault
 from gateway.config import digest
 
 MOST_WRONG: Final = 10
@@ -40,6 +40,7 @@ class AdminListener:
         self._address = address
         self._wrong: deque[float] = deque(maxlen=MOST_WRONG)
         app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(_protect)
         add_page(app.router)
         self._views = add_views(app.router, gateway)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
@@ -66,7 +67,7 @@ class AdminListener:
         if _PORT.sub("", request.headers.get("Host", "")).lower() not in _HOSTS:
             return fault(421, _STRANGE_HOST)
         if not request.path.startswith("/admin/"):
-            return await handler(request)
+            return await _answered(handler, request)
         now = asyncio.get_running_loop().time()
         if len(self._wrong) == MOST_WRONG and now - self._wrong[0] < _MINUTE_SECONDS:
             return fault(429, _TOO_MANY)
@@ -76,8 +77,20 @@ class AdminListener:
         if not self._is_admin(credential[len(_SCHEME) :].strip()):
             self._wrong.append(now)
             return fault(401, _NO_KEY)
-        return await handler(request)
+        return await _answered(handler, request)
 
     def _is_admin(self, key: str) -> bool:
         expected = self._gateway.config.admin.digest
-        return expected is not None and hmac.compare_digest(expected, digest(key))
+        return expected is not None and key.isascii() and hmac.compare_digest(expected, digest(key))
+
+
+async def _answered(handler: _Handler, request: web.Request) -> web.StreamResponse:
+    """The answer of `handler`; what aiohttp refuses is said as everything else is."""
+    try:
+        return await handler(request)
+    except web.HTTPException as refused:
+        return fault(refused.status, f"There is nothing here: {refused.reason}.")
+
+
+async def _protect(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)

@@ -1,6 +1,7 @@
 """Serves the views at `/admin/v1/view/...` and the page's files; `listener` decides who may see the views.
 
-The page's files hold nothing secret. The browser is told to run no script and to load nothing but these files.
+The page's files hold nothing secret. The browser is told (`HEADERS`, in every answer) to run no script and to load
+nothing but these files.
 """
 
 import asyncio
@@ -124,7 +125,7 @@ class Views:
         """Answer with the metrics, for a support bundle."""
         steps = self._gateway.write_metrics()
         pieces = [] if steps is None else await self._work.carry_out(steps)
-        return web.Response(body=b"".join(pieces), content_type="text/plain", charset="utf-8", headers=HEADERS)
+        return web.Response(body=b"".join(pieces), content_type="text/plain", charset="utf-8")
 
     def _requests(self) -> list[Any]:
         return list(self._gateway.requests())
@@ -152,23 +153,23 @@ def add_page(router: web.UrlDispatcher) -> None:
     contents = {name: (folder / name).read_bytes() for name in _FILES}
 
     async def page(_: web.Request) -> web.Response:
-        return web.Response(body=contents["page.html"], content_type="text/html", charset="utf-8", headers=HEADERS)
+        return web.Response(body=contents["page.html"], content_type="text/html", charset="utf-8")
 
     async def file(request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name not in contents:
             raise web.HTTPNotFound
-        return web.Response(body=contents[name], content_type=_FILES[name], charset="utf-8", headers=HEADERS)
+        return web.Response(body=contents[name], content_type=_FILES[name], charset="utf-8")
 
     router.add_get("/", page)
     router.add_get("/page/{name}", file)
 
 
 def _answer(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json", headers=HEADERS)
+    return web.Response(body=orjson.dumps(value), content_type="application/json")
 
 
 def fault(status: int, message: str) -> web.Response:
     """An answer that says in words what is wrong."""
     body = orjson.dumps({"error": {"message": message}})
-    return web.Response(status=status, body=body, content_type="application/json", headers=HEADERS)
+    return web.Response(status=status, body=body, content_type="application/json")

@@ -108,6 +108,38 @@ def test_a_view_needs_the_key_and_wrong_keys_are_counted() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("line", "credential", "code"),
+    [
+        ("GET / HTTP/1.1", "", 200),
+        ("GET /page/page.js HTTP/1.1", "", 200),
+        ("GET /page/views.py HTTP/1.1", "", 404),
+        ("GET /nowhere HTTP/1.1", "", 404),
+        ("POST / HTTP/1.1", "", 405),
+        (f"GET {VIEW} HTTP/1.1", "", 401),
+        (f"GET {VIEW} HTTP/1.1", "Bearer k\xe9y", 401),
+        (f"GET {VIEW} HTTP/1.1", f"Bearer {ADMIN_KEY}", 200),
+        (f"POST {VIEW} HTTP/1.1", f"Bearer {ADMIN_KEY}", 405),
+        ("GET /admin/v1/nothing HTTP/1.1", f"Bearer {ADMIN_KEY}", 404),
+    ],
+)
+def test_every_answer_tells_the_browser_what_it_may_not(line: str, credential: str, code: int) -> None:
+    """No answer may be kept, framed or run as something else, whatever was asked for with whatever key."""
+
+    async def story() -> None:
+        async with stage() as scene, admin(scene) as url:
+            client = await Client.connect(url)
+            head = f"{line}\r\nHost: localhost\r\n" + (f"Authorization: {credential}\r\n" if credential else "")
+            client.send_raw(f"{head}\r\n".encode("latin-1"))
+            answer = await client.read()
+            await client.close()
+            assert answer.status == code
+            assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
+            assert answer.headers["cache-control"] == "no-store"
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("port", ["taken", "99999"])
 def test_an_address_that_cannot_be_used_is_named(port: str) -> None:
     async def story() -> None:
