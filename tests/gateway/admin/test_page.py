@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or "chromium"
 INJECTION = "<img src=x onerror=alert(1)>"
 VIEW = "/admin/v1/view/overview"
+expect.set_options(timeout=60_000.0)  # milliseconds: a slow machine is no failure
 
 
 @asynccontextmanager
@@ -42,7 +43,7 @@ async def admin(scene: Stage) -> AsyncIterator[str]:
 async def opened(url: str) -> AsyncIterator[tuple[Page, list[str]]]:
     """The page in Chromium, its key typed, and what the page complains of."""
     async with async_playwright() as play:
-        browser = await play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         page = await browser.new_page()
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
