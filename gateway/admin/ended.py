@@ -37,15 +37,11 @@ class Recent:
 
     def observe(self, event: Event) -> None:
         """Take note of `event`."""
-        kind = type(event)
-        if kind is RequestFinished:
-            assert isinstance(event, RequestFinished)
+        if isinstance(event, RequestFinished):
             self._note(Ended(time(), event))
-        elif kind is WorkerChanged:
-            assert isinstance(event, WorkerChanged)
+        elif isinstance(event, WorkerChanged):
             self.changes.append(Changed(time(), event))
-        elif kind is ConfigReloaded:
-            assert isinstance(event, ConfigReloaded)
+        elif isinstance(event, ConfigReloaded):
             self.faults = tuple(event.faults)
 
     def _note(self, ended: Ended) -> None:

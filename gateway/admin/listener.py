@@ -1,8 +1,8 @@
 """The operator's own listener: the page for everybody on this machine, and the views for the holder of the admin key.
 
 It listens to a loopback address only, because it has no TLS, and answers only who asks for one by its name: a foreign
-page whose name leads here is refused. A key comes as a bearer, never as a cookie, so no other
-page can use it. After `MOST_WRONG` wrong keys within a minute every key is refused for the rest of it.
+page whose name leads here is refused. A key comes as a bearer, never as a cookie, so no other page can use it. After
+`MOST_WRONG` wrong keys within a minute every key is refused for the rest of it.
 """
 
 import asyncio

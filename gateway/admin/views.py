@@ -13,8 +13,8 @@ from gateway.admin.ended import Ended
 from gateway.admin.history import NOTHING, Share
 from gateway.admin.moment import Account, Moment
 from gateway.admin.problems import problems
-from gateway.admin.waits import counted
-from gateway.fairness import TicketSnapshot
+from gateway.admin.waits import NO_WAIT, counted
+from gateway.fairness import TenantSnapshot, TicketSnapshot
 from gateway.telemetry.observers import request_fields
 from gateway.workers import WorkerSnapshot
 
@@ -155,18 +155,18 @@ def ended_request(ended: Ended) -> Json:
 
 def _pools(moment: Moment) -> list[Json]:
     shown = []
+    accounts: dict[str, list[Account]] = {pool.pool: [] for pool in moment.pools}
+    for account in moment.accounts:
+        accounts[account.pool].append(account)
     for pool in moment.pools:
-        spread = moment.spread(pool)
-        waiting = [(each.tenant.queued, each.wait) for each in moment.accounts if each.pool == pool.pool]
+        spread, known = moment.spread(pool), accounts[pool.pool]
         shown.append(
             {
                 "pool": pool.pool,
                 "queued": pool.queued,
                 "in_flight": pool.in_flight,
-                "waits": counted(waiting),
-                "oldest_wait_seconds": max(
-                    (each.tenant.oldest_wait_seconds for each in moment.accounts if each.pool == pool.pool), default=0.0
-                ),
+                "waits": counted([(each.tenant.queued, each.wait) for each in known]),
+                "oldest_wait_seconds": max((each.tenant.oldest_wait_seconds for each in known), default=0.0),
                 "spread": spread.now,
                 "spread_bound": spread.most,
                 "jain_index": pool.jain_index,
@@ -217,18 +217,8 @@ def _row(moment: Moment, account: Account) -> Json:
 
 
 def _idle_row(moment: Moment, name: str) -> Json:
-    return {
-        "tenant": name,
-        "pool": "",
-        "weight": moment.terms[name].weight,
-        "queued": 0,
-        "in_flight": 0,
-        "oldest_wait_seconds": 0.0,
-        "cause": "nothing",
-        "why": "",
-        "now": _share(NOTHING),
-        "hour": _share(NOTHING),
-    }
+    nothing = TenantSnapshot(name, moment.terms[name].weight, 0.0, 0.0, 0, 0, 0.0, is_held_back=False)
+    return _row(moment, Account("", nothing, NO_WAIT))
 
 
 def _share(share: Share) -> Json:

@@ -18,15 +18,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import uvloop
 
-from gateway.admin.listener import AdminListener
 from gateway.app import Gateway
 from gateway.cli.service_manager import NotHeard, ServiceManager
-from gateway.config import ConfigError, FileKey, Loaded, PolicyName, ensure_key_files, load
+from gateway.config import Config, ConfigError, FileKey, Loaded, PolicyName, ensure_key_files, load
 from gateway.processes import (
     DirectoryFault,
     Member,
@@ -43,6 +42,9 @@ from gateway.processes import (
 from gateway.reload import Reloader
 from gateway.telemetry.logs import Log
 from gateway.watch.supervisor import LaunchFailed
+
+if TYPE_CHECKING:
+    from gateway.admin.listener import AdminListener
 
 _INTERRUPTED = 130
 _FAILURES = (DirectoryFault, LaunchFailed, NotHeard, OSError, ProcessFailed, RuntimeError, StoreMissing, TakeOverFailed)
@@ -75,10 +77,8 @@ def serve(options: ServeOptions) -> int:
         for fault in error.faults:
             print(fault, file=sys.stderr)  # noqa: T201 - there is no log before there is a configuration
         return 1
-    policy = loaded.config.scheduler.policy.name
-    if options.processes not in (None, "1") and policy is not PolicyName.VTC:
-        refusal = f"--processes: several processes share an account by `vtc` only, not by `{policy.value}`"
-        print(refusal, file=sys.stderr)  # noqa: T201 - as above
+    if options.processes not in (None, "1") and (obstacle := _obstacle(loaded.config)):
+        print(f"--processes: {obstacle}", file=sys.stderr)  # noqa: T201 - as above
         return 1
     if options.port is not None:
         loaded = _on_port(loaded, options.port)
@@ -86,6 +86,14 @@ def serve(options: ServeOptions) -> int:
     process = _Process(loaded, options, keys, ServiceManager(os.environ), member_of(os.environ))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(process.run())
+
+
+def _obstacle(config: Config) -> str:
+    """Why several processes cannot serve `config`, as the check of its own `processes` says it; "" if they can."""
+    policy = config.scheduler.policy.name
+    if policy is not PolicyName.VTC:
+        return f"several processes share an account by `vtc` only, not by `{policy.value}`"
+    return "" if config.admin.listen is None else "`admin.listen` is for one gateway process; leave one of them out"
 
 
 def raise_descriptor_limit() -> None:
@@ -129,7 +137,7 @@ class _OneGateway:
         self._gateway = Gateway(loaded, log, parent=parent)
         self._reloader = Reloader(self._gateway, loaded)
         listen = loaded.config.admin.listen
-        self._admin = None if listen is None or parent is not None else AdminListener(self._gateway, listen)
+        self._admin = None if listen is None or parent is not None else _admin_listener(self._gateway, listen)
         self._has_begun = False
 
     async def start(self) -> str:
@@ -156,6 +164,12 @@ class _OneGateway:
 
     def kill(self) -> None:
         pass
+
+
+def _admin_listener(gateway: Gateway, address: str) -> "AdminListener":
+    from gateway.admin.listener import AdminListener  # its library is loaded only where the page is served
+
+    return AdminListener(gateway, address)
 
 
 class _Process:

@@ -45,6 +45,13 @@ def _rest(connection: socket.socket) -> bytes:
     return received
 
 
+def test_a_gateway_loads_no_library_of_what_it_is_not_configured_to_do() -> None:
+    """They would take memory and time at every start: for the page, the webhook, a database, the terminal."""
+    found = "print([name for name in ('aiohttp', 'asyncpg', 'rich') if name in sys.modules])"
+    command = [sys.executable, "-c", f"import sys, gateway.cli.serve; {found}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 def test_the_greeting_shows_keys_and_a_command_that_works(tmp_path: Path) -> None:
     """The printed curl, run by a shell as it stands, brings a streamed answer."""
     with serving(write_config(tmp_path), ["--create-keys"]) as child:

@@ -4,8 +4,7 @@ Each runs as one process on one core, keeps connections to the engine and passes
 of the gateway are on, the ledger too, with limits that nobody reaches. `interpreted` is the same gateway, not compiled,
 where the one that is measured is compiled. nginx, HAProxy, Envoy and the yardsticks do not authenticate, meter or log.
 The routers for engines do what they do by default. A short script in `peers` holds a peer's configuration and command
-line.
-`scripts/install-bench` installs its program.
+line. `scripts/install-bench` installs its program.
 """
 
 import re

@@ -158,13 +158,20 @@ def test_a_process_that_cannot_start_ends_the_start(tmp_path: Path, url: str) ->
     assert not directory(config).path.exists()
 
 
-def test_a_policy_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("scheduler: {policy: fcfs}", "`vtc`"),
+        (f"admin: {{listen: '127.0.0.1:8001', key: {{sha256: '{'0' * 64}'}}}}", "`admin.listen`"),
+    ],
+)
+def test_what_several_processes_cannot_do_is_refused(section: str, said: str, tmp_path: Path) -> None:
     """The option is held to what the configuration's own `processes` is held to."""
     config = write_config(tmp_path, "http://127.0.0.1:9")
-    config.write_text(config.read_text() + "scheduler: {policy: fcfs}\n")
+    config.write_text(f"{config.read_text()}{section}\n")
     with serving(config, ARGUMENTS) as child:
         status, out, err = child.ended()
-    assert (status, out) == (1, "") and "`vtc`" in err
+    assert (status, out) == (1, "") and "--processes" in err and said in err
 
 
 def test_the_configuration_says_how_many(tmp_path: Path, url: str) -> None:
