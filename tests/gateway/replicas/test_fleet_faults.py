@@ -83,16 +83,13 @@ def test_a_cut_costs_one_sequence_at_most(seed: int) -> None:
     assert programme(seed).books.beyond <= RESIDUAL_OF_A_CUT
 
 
-@pytest.mark.parametrize("is_wiped", [False, True])
 @pytest.mark.parametrize("gateways", [2, 3])
-def test_bursts_at_an_idle_engine_beside_a_cut_cost_an_equal_part_at_most(gateways: int, *, is_wiped: bool) -> None:
+def test_bursts_at_an_idle_engine_beside_a_cut_cost_an_equal_part_at_most(gateways: int) -> None:
     """Whoever is cut off sees an idle engine, as the others do, and all fill it in the same half second."""
     for wait_seconds in (0.2, 1.0, 2.2, 2.6, 3.0):
         fleet = Fleet(gateways, window=8)
         fleet.run(1.6)
         fleet.cut(0, 6.0)
-        if is_wiped:
-            fleet.wipe()
         fleet.run(wait_seconds)
         for number in (0, 1):
             for _ in range(20):
